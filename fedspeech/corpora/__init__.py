@@ -1,0 +1,1 @@
+"""Who speaks what, and on which phone."""

@@ -1,0 +1,128 @@
+"""What every corpus looks like to the rest: speakers, utterances, waveforms on demand.
+
+A word is what was said; a label is what the model answers. `Vocabulary` maps one to the other:
+target words first, then `_unknown_` (any other word), then `_silence_` (rooms, noise, gaps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = "_unknown_"
+SILENCE = "_silence_"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The target words of a keyword model and the two labels that stand for everything else.
+
+    Attributes:
+      targets: distinct lower-case words, 2 to 40 of them.
+
+    Raises:
+      ValueError: if a target repeats, is empty or is one of the two reserved labels.
+    """
+
+    targets: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the targets."""
+        if not 2 <= len(self.targets) <= 40 or len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"expected 2 to 40 distinct target words, got {self.targets}")
+        for word in self.targets:
+            if word != word.strip().lower() or not word or word in (UNKNOWN, SILENCE):
+                raise ValueError(f"a target word must be plain lower case, got {word!r}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Targets, then unknown, then silence: the order of the model's outputs."""
+        return (*self.targets, UNKNOWN, SILENCE)
+
+    def label(self, word: str) -> int:
+        """Returns the output index of a word; every word outside the targets is unknown."""
+        if word == SILENCE:
+            return len(self.targets) + 1
+        return self.targets.index(word) if word in self.targets else len(self.targets)
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A person recorded, with what is known of them.
+
+    Attributes:
+      speaker_id: unique within the corpus.
+      segments: segment name (accent, sex, age_band, device, noise) to value; only what is known.
+    """
+
+    speaker_id: str
+    segments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording of one word, or of silence.
+
+    Attributes:
+      utterance_id: unique within the corpus.
+      speaker_id: who spoke; for silence, on whose device it was recorded.
+      word: lower-case word, or `SILENCE`.
+    """
+
+    utterance_id: str
+    speaker_id: str
+    word: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A recording that was left out, and why.
+
+    Attributes:
+      where: file or archive member, relative to the corpus.
+      reason: the rule and the value, in words.
+    """
+
+    where: str
+    reason: str
+
+
+class Corpus(Protocol):
+    """Recordings of speakers, read or synthesised when they are asked for."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Licence of the recordings, for the model card."""
+        ...
+
+    @property
+    def speakers(self) -> Mapping[str, Speaker]:
+        """Speakers by id."""
+        ...
+
+    @property
+    def utterances(self) -> Sequence[Utterance]:
+        """Every usable utterance, in a fixed order."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """What was left out."""
+        ...
+
+    def fingerprint(self, utterance: Utterance) -> str:
+        """Hex SHA-256 of what determines the waveform: file bytes, or the synthesiser's recipe."""
+        ...
+
+    def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
+        """Returns clips, shape (n, clip_samples), full scale 1; bits do not depend on batching."""
+        ...

@@ -1,0 +1,37 @@
+"""The few exceptions that a caller acts on; every other bad value is a `ValueError`.
+
+A message names the rule and the value. It may carry round, stage and pseudonymous client id, and
+never audio, text, embeddings, deltas or keys.
+"""
+
+
+class FedspeechError(Exception):
+    """A refusal that the user can act on; the command line prints it without a traceback."""
+
+
+class BudgetExhausted(FedspeechError):
+    """The next release would spend more privacy than the plan allows; nothing was sent."""
+
+
+class CohortTooSmall(FedspeechError):
+    """Fewer phones than the plan's floor; the round is abandoned, never re-drawn."""
+
+
+class ProtocolAbort(FedspeechError):
+    """A protocol message broke a rule; nothing was revealed."""
+
+
+class LedgerDamaged(FedspeechError):
+    """The ledger file is torn or edited; no release is possible until somebody has looked."""
+
+
+class CorpusError(FedspeechError):
+    """A corpus cannot be read or has nothing usable in it."""
+
+
+class ScenarioError(FedspeechError):
+    """A scenario asks for something that does not exist or does not fit together."""
+
+
+class ExportRefused(FedspeechError):
+    """An exported file does not do what the trained model did; it is not published."""

@@ -1,0 +1,1 @@
+"""Metrics over scores, by segment; NumPy only."""

@@ -1,0 +1,1 @@
+"""Base networks; adapters stand after them."""

@@ -1,0 +1,1 @@
+"""What a phone trains: few parameters after a frozen trunk."""

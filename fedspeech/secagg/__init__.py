@@ -1,0 +1,1 @@
+"""Sums of integers that show no summand."""

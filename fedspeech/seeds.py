@@ -1,0 +1,151 @@
+"""Where randomness comes from: named streams for the simulation, keystreams for privacy.
+
+Two kinds, never mixed:
+
+* `stream(seed, "batches", round, phone)`: a NumPy generator for everything whose randomness
+  protects nobody (data, shuffling, initial weights). Streams with different names are independent.
+* `NoiseEntropy`: 256-bit keys of ChaCha20 keystreams for everything that protects somebody
+  (privacy noise, conditional rounding, participation coins). `NoiseEntropy.os()` asks the
+  operating system; `NoiseEntropy.rehearsal(seed, run_id)` derives keys from a seed, so that a
+  simulation can be repeated, and labels itself wherever an epsilon is printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+Name = str | int | bytes
+
+REHEARSAL_NOTICE = "noise reproducible from the seed: a rehearsal, not a release"
+
+
+def canonical(*names: Name) -> bytes:
+    """Encodes names so that no two different sequences share an encoding.
+
+    Each name is tagged with its type and prefixed with its length.
+
+    Args:
+      names: strings, integers (any sign and size) or bytes.
+
+    Raises:
+      TypeError: for any other type; booleans and floats are refused, since they compare equal to
+        integers that they are not.
+    """
+    parts = []
+    for name in names:
+        if isinstance(name, bytes):
+            tag, data = b"b", name
+        elif isinstance(name, str):
+            tag, data = b"s", name.encode()
+        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool):
+            tag, data = b"i", str(int(name)).encode()
+        else:
+            raise TypeError(f"a stream name must be str, int or bytes, got {type(name).__name__}")
+        parts.append(tag + len(data).to_bytes(8, "big") + data)
+    return b"".join(parts)
+
+
+def stream(seed: int, *names: Name) -> np.random.Generator:
+    """Returns the generator named `names` under `seed`; the same names give the same stream.
+
+    The 128-bit state of a PCG64DXSM comes from SHA-256 over seed and names, so streams of
+    different names, or of the same name under different seeds, share nothing. Never for privacy
+    noise, masks, keys or shares.
+
+    Args:
+      seed: the run's seed.
+      names: what the stream is for, for instance `"batches", round_number, phone_id`.
+    """
+    digest = hashlib.sha256(canonical("fedspeech stream", seed, *names)).digest()
+    return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(digest, "big")))
+
+
+class Keystream:
+    """An endless ChaCha20 keystream (RFC 8439) under a key that is used once.
+
+    Printing it shows how much was read, never the key.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        """Starts the stream at block zero.
+
+        Args:
+          key: 32 bytes.
+
+        Raises:
+          ValueError: if the key is not 32 bytes long.
+        """
+        if len(key) != 32:
+            raise ValueError(f"a keystream key must be 32 bytes, got {len(key)} bytes")
+        self._encryptor = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
+        self._num_read = 0
+
+    def bytes(self, num_bytes: int) -> bytes:
+        """Returns the next `num_bytes` bytes."""
+        self._num_read += num_bytes
+        return self._encryptor.update(bytes(num_bytes))
+
+    def uint64(self, num_words: int) -> NDArray[np.uint64]:
+        """Returns the next `num_words` uniform 64-bit words, shape (num_words,)."""
+        return np.frombuffer(self.bytes(8 * num_words), dtype="<u8")
+
+    def uniform(self, num_values: int) -> NDArray[np.float64]:
+        """Returns uniforms in [0, 1) with 53 random bits each, shape (num_values,)."""
+        return (self.uint64(num_values) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def __repr__(self) -> str:
+        """Shows the position only."""
+        return f"Keystream(<{self._num_read} bytes read>)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseEntropy:
+    """The source of every keystream that protects somebody.
+
+    Build one with `NoiseEntropy.os()` or `NoiseEntropy.rehearsal(seed, run_id)`.
+
+    Attributes:
+      source: "os" (unpredictable, not repeatable) or "rehearsal" (derived from a seed).
+    """
+
+    source: Literal["os", "rehearsal"]
+    _root: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def os(cls) -> NoiseEntropy:
+        """Keys from the operating system: the only choice in a deployment."""
+        return cls(source="os")
+
+    @classmethod
+    def rehearsal(cls, seed: int, run_id: str) -> NoiseEntropy:
+        """Keys from a seed: repeatable, and worth nothing against who knows the seed."""
+        return cls(source="rehearsal", _root=canonical("fedspeech rehearsal", seed, run_id))
+
+    @property
+    def notice(self) -> str | None:
+        """What must be printed beside every epsilon, or None."""
+        return REHEARSAL_NOTICE if self.source == "rehearsal" else None
+
+    def keystream(self, *names: Name) -> Keystream:
+        """Opens the keystream of one use, for instance `"noise", rid, attempt, phone`.
+
+        Under `os` each call gets a fresh key, whatever the names. Under `rehearsal` the key is
+        HKDF-SHA256 (RFC 5869) of seed, run id and names; the caller must never use the same names
+        for two purposes or two attempts.
+
+        Args:
+          names: purpose, round id, attempt, phone.
+        """
+        if self.source == "os":
+            return Keystream(os.urandom(32))
+        hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=canonical(*names))
+        return Keystream(hkdf.derive(self._root))

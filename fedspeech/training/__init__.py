@@ -1,0 +1,1 @@
+"""Adapter training on one phone and on many at once."""

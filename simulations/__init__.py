@@ -1,0 +1,1 @@
+"""Scenarios, engines, runs, reports and the command line."""
