@@ -1,0 +1,245 @@
+"""The trunk: a small causal residual network over time, frozen once it is pre-trained.
+
+Mel bands are the input channels and every convolution runs along time (TC-ResNet, Choi et al. 2019,
+arXiv:1904.03814), padded on the left only: no output looks at a later frame. BatchNorm carries
+fixed statistics when the trunk is used, so it folds into the convolutions, and nothing normalises
+over time: a phone can run the trunk hop by hop and get what the whole clip gives.
+
+    trunk = KwsTrunk(TrunkSpec()).eval()
+    outputs = trunk(features)           # (n, 49, 40) -> (n, 13, 64), before the last activation
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+MAX_PARAMETERS = 150_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkSpec:
+    """Layout of the trunk: a stem, residual blocks of two convolutions, a pointwise output layer.
+
+    Attributes:
+      num_mels: input channels.
+      stem_channels: outputs of the first convolution.
+      channels: outputs of each block.
+      strides: frames between outputs of each block, in frames of its input.
+      stem_kernel: taps of the first convolution.
+      kernel: taps of the convolutions inside the blocks.
+      features: outputs of the last layer, f.
+
+    Raises:
+      ValueError: if a number is not positive or the blocks' tuples differ in length.
+    """
+
+    num_mels: int = 40
+    stem_channels: int = 48
+    channels: tuple[int, ...] = (48, 64, 64)
+    strides: tuple[int, ...] = (2, 2, 1)
+    stem_kernel: int = 3
+    kernel: int = 5
+    features: int = 64
+
+    def __post_init__(self) -> None:
+        """Checks the layout."""
+        if len(self.channels) != len(self.strides) or not self.channels:
+            raise ValueError(
+                "channels and strides must name the same blocks, at least one, got "
+                f"channels={self.channels}, strides={self.strides}"
+            )
+        sizes = (self.num_mels, self.stem_channels, self.stem_kernel, self.kernel, self.features)
+        if min(*sizes, *self.channels, *self.strides) < 1:
+            raise ValueError(f"every size in a trunk must be positive, got {self}")
+
+    @property
+    def stride(self) -> int:
+        """Input frames between two outputs."""
+        return math.prod(self.strides)
+
+    @property
+    def receptive_frames(self) -> int:
+        """Input frames that one output can see; its own frame is the last of them."""
+        frames, step = 1 + (self.stem_kernel - 1), 1
+        for stride in self.strides:
+            frames += (self.kernel - 1) * step
+            step *= stride
+            frames += (self.kernel - 1) * step
+        return frames
+
+    def num_windows(self, num_frames: int) -> int:
+        """Outputs for `num_frames` input frames: one at frames 0, stride, 2 stride, ..."""
+        return -(-num_frames // self.stride)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedConv:
+    """One causal convolution along time with its BatchNorm folded in, as plain arrays.
+
+    Attributes:
+      weight: shape (outputs, inputs, taps), float32; the last tap meets the current frame.
+      bias: shape (outputs,), float32.
+      stride: input frames between outputs; the first output stands at input frame 0.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    stride: int
+
+    @property
+    def left_padding(self) -> int:
+        """Zero frames before the first, taps - 1; there are none after the last."""
+        return self.weight.shape[2] - 1
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedBlock:
+    """relu(second(relu(first(x))) + shortcut(x)); without a shortcut x itself is added."""
+
+    first: FoldedConv
+    second: FoldedConv
+    shortcut: FoldedConv | None
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedTrunk:
+    """output(blocks(relu(stem(x)))), and no activation after `output`."""
+
+    stem: FoldedConv
+    blocks: tuple[FoldedBlock, ...]
+    output: FoldedConv
+
+
+class CausalConv(nn.Module):
+    """Convolution along time that sees the present and the past, then BatchNorm."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
+        """Makes the layer; the initial values come from torch's generator."""
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+        self.left_padding = taps - 1
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (n, inputs, frames) to (n, outputs, ceil(frames / stride))."""
+        normalised: Tensor = self.norm(self.conv(nn.functional.pad(x, (self.left_padding, 0))))
+        return normalised
+
+    def folded(self) -> FoldedConv:
+        """Returns the layer with its running statistics folded into weight and bias."""
+        norm = self.norm
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        with torch.no_grad():
+            # In double: the division by a small deviation would cost float32 its last digits.
+            scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+            weight = self.conv.weight.double() * scale[:, None, None]
+            bias = norm.bias.double() - norm.running_mean.double() * scale
+        return FoldedConv(weight.float().numpy(), bias.float().numpy(), self.stride)
+
+
+class ResidualBlock(nn.Module):
+    """Two causal convolutions and a shortcut, He et al. 2016 (arXiv:1512.03385), Fig. 2."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int) -> None:
+        """Makes the block; its shortcut is a pointwise convolution only where shapes differ."""
+        super().__init__()
+        self.first = CausalConv(inputs, outputs, taps, stride)
+        self.second = CausalConv(outputs, outputs, taps)
+        same = inputs == outputs and stride == 1
+        self.shortcut = None if same else CausalConv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (n, inputs, frames) to (n, outputs, ceil(frames / stride))."""
+        passed = x if self.shortcut is None else self.shortcut(x)
+        return torch.relu(self.second(torch.relu(self.first(x))) + passed)
+
+    def folded(self) -> FoldedBlock:
+        """Returns the block with BatchNorm folded in."""
+        shortcut = None if self.shortcut is None else self.shortcut.folded()
+        return FoldedBlock(self.first.folded(), self.second.folded(), shortcut)
+
+
+class KwsTrunk(nn.Module):
+    """Standardised log-mel to the last layer before its activation.
+
+    With the default spec: 116,224 parameters, an output every 80 ms, look-ahead 0 ms, and
+    a receptive field of 71 frames (1,432 ms), which is more than a clip. The head pools over the
+    clip's 13 outputs, that is over 1,000 ms.
+
+    Raises:
+      ValueError: if the spec asks for more than 150,000 parameters.
+    """
+
+    def __init__(self, spec: TrunkSpec) -> None:
+        """Makes the layers; the initial values come from torch's generator."""
+        super().__init__()
+        self.spec = spec
+        self.stem = CausalConv(spec.num_mels, spec.stem_channels, spec.stem_kernel)
+        widths = (spec.stem_channels, *spec.channels)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(inputs, outputs, spec.kernel, stride)
+            for inputs, outputs, stride in zip(widths, spec.channels, spec.strides, strict=False)
+        )
+        self.output = CausalConv(spec.channels[-1], spec.features, 1)
+        if self.num_parameters > MAX_PARAMETERS:
+            raise ValueError(
+                f"a trunk may have at most {MAX_PARAMETERS} parameters, got {self.num_parameters}"
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained values, BatchNorm's included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Computes the trunk output.
+
+        Args:
+          features: standardised log-mel, shape (n, frames, mels).
+
+        Returns:
+          Shape (n, windows, f) with windows = ceil(frames / stride), before the activation.
+          Window w depends on frames 0 to stride * w and on nothing later.
+        """
+        x = torch.relu(self.stem(features.transpose(1, 2)))
+        for block in self.blocks:
+            x = block(x)
+        output: Tensor = self.output(x)
+        return output.transpose(1, 2)
+
+    def folded(self) -> FoldedTrunk:
+        """Returns plain arrays that compute what this trunk computes in `eval` mode."""
+        return FoldedTrunk(
+            self.stem.folded(),
+            tuple(block.folded() for block in self._blocks()),
+            self.output.folded(),
+        )
+
+    def _blocks(self) -> Iterator[ResidualBlock]:
+        """The blocks, with their type."""
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            yield block
+
+
+def pooled_logits(trunk_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The base's own head: relu, mean over windows, linear.
+
+    Args:
+      trunk_output: shape (n, w, f).
+      weight: shape (c, f).
+      bias: shape (c,).
+
+    Returns:
+      Shape (n, c).
+    """
+    return torch.relu(trunk_output).mean(dim=1) @ weight.T + bias
