@@ -96,7 +96,7 @@ class FoldedConv:
     @property
     def left_padding(self) -> int:
         """Zero frames before the first, taps - 1; there are none after the last."""
-        return self.weight.shape[2] - 1
+        return int(self.weight.shape[2]) - 1
 
 
 @dataclass(frozen=True, eq=False)
