@@ -1,0 +1,797 @@
+"""What a run leaves on disk, as frozen types: one row a round, one summary, one folder.
+
+Every figure belongs to an eye. The *server's* eye sees messages only; the *simulator's* eye sees
+every phone, as nobody does outside a simulation; *public* figures come from public validation
+speakers, from the plan, or from accounting. Rows keep the first two apart as `row.server` and
+`row.simulator`; `EYES` says it for every field of the summary.
+
+    folder = RunFolder.create(Path("runs/quick"))
+    folder.append(row)                       # on disk when the call returns
+    folder.write_summary(summary)
+    results = read(folder.path)              # rows, summary, scenario, environment
+
+Files are JSON without NaN; an infinite epsilon is the string "Infinity".
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedspeech.errors import FedspeechError
+
+SCHEMA_VERSION = 1
+MINIMUM_FREE_BYTES = 200_000_000
+PACKAGES = (
+    "fedspeech",
+    "ai-edge-litert",
+    "cryptography",
+    "dp-accounting",
+    "flwr",
+    "numpy",
+    "opacus",
+    "plotly",
+    "safetensors",
+    "scipy",
+    "tensorflow",
+    "tensorflow-cpu",
+    "torch",
+)
+
+Eye = Literal["public", "server", "simulator"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Epsilon = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """A frozen piece of a result: unknown fields are refused, NaN is never written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class Guarantee(Record):
+    """Both epsilons with everything without which an epsilon says nothing.
+
+    Attributes:
+      epsilon_release: spent so far against whoever reads every published model and accounted
+        statistic, and is neither the server nor a cohort member; infinity without noise.
+      epsilon_server: against the server, priced at the quota of rounds a phone may join; infinity
+        where the server adds the noise, or nobody.
+      delta: the probability with which either epsilon may fail, the same for both.
+      unit: whom it protects: "speaker", "phone" or "example".
+      relation_release: neighbouring relation of `epsilon_release`, such as "add/remove".
+      relation_server: neighbouring relation of `epsilon_server`, such as "zero-out".
+      mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
+      secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
+      trust: who must be honest for the epsilons to hold, one sentence.
+      accountant: what priced it, such as "RDP of sums of discrete Gaussians".
+      noise_notice: `NoiseEntropy.notice`: set when the noise can be reproduced from the seed.
+      quota: most rounds that one phone joins, at which `epsilon_server` is priced; None: no quota.
+      budget_release: where `epsilon_release` must stop; None: no budget.
+      budget_server: where `epsilon_server` must stop; None: no budget.
+    """
+
+    epsilon_release: Epsilon
+    epsilon_server: Epsilon
+    delta: Share
+    unit: str
+    relation_release: str
+    relation_server: str
+    mode: Literal["distributed", "skellam", "central", "local", "none"]
+    secure_sum: Literal["ideal", "masked", "plain"]
+    trust: str
+    accountant: str
+    noise_notice: str | None
+    quota: int | None = None
+    budget_release: Epsilon | None = None
+    budget_server: Epsilon | None = None
+
+    def guarantee(self) -> Guarantee:
+        """Returns the guarantee alone, also from a row or a summary, which carry one."""
+        return Guarantee(**{name: getattr(self, name) for name in Guarantee.model_fields})
+
+
+class ServerRound(Record):
+    """What the server sees of a round. All but the validation figures is the operator's own.
+
+    Attributes:
+      cohort: phones that were asked or came; None if no message left.
+      survivors: phones whose update is in the sum; None if there is no sum.
+      wrap_warning: a coordinate of the sum came near the edge of the ring.
+      signal_to_noise: L2 norm of the decoded mean divided by the expected norm of its noise.
+      clip_norm: the clip norm of this round.
+      validation_accuracy: after the round, on public validation speakers.
+      validation_loss: cross-entropy in nats, same clips.
+    """
+
+    cohort: Count | None = None
+    survivors: Count | None = None
+    wrap_warning: bool = False
+    signal_to_noise: Positive | None = None
+    clip_norm: Positive | None = None
+    validation_accuracy: Share | None = None
+    validation_loss: Finite | None = None
+
+
+class SimulatorRound(Record):
+    """What only a simulator can know of a round.
+
+    Attributes:
+      mean_training_loss: over the cohort's phones, nats.
+      share_clipped: phones whose delta was longer than the clip norm.
+      true_wraps: coordinates of the sum that really left the ring.
+      unseen_accuracy: after the round, on phones never trained on.
+    """
+
+    mean_training_loss: Finite | None = None
+    share_clipped: Share | None = None
+    true_wraps: Count | None = None
+    unseen_accuracy: Share | None = None
+
+
+class RoundRow(Guarantee):
+    """One line of metrics.jsonl; the guarantee's fields stand in it as of the end of the round.
+
+    Attributes:
+      round: counted from 1.
+      attempt: counted from 1; a retry has the same round.
+      status: "completed", "abandoned" (nothing usable came of it; it is charged all the same) or
+        "refused" (not started: the budget would not cover it).
+      reason: why it was abandoned or refused; the operator's own.
+      server: the server's eye.
+      simulator: the simulator's eye.
+      seconds: wall time of the round.
+      bytes_up: sent by one phone that took part.
+      bytes_down: sent to one phone that took part.
+    """
+
+    round: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1)] = 1
+    status: Literal["completed", "abandoned", "refused"]
+    reason: str | None = None
+    server: ServerRound = ServerRound()
+    simulator: SimulatorRound = SimulatorRound()
+    seconds: Positive
+    bytes_up: Count
+    bytes_down: Count
+
+
+class Interval(Record):
+    """A confidence interval.
+
+    Attributes:
+      low: lower end.
+      high: upper end.
+      level: coverage aimed at.
+      method: how it was computed, such as "bootstrap over phones".
+    """
+
+    low: Finite
+    high: Finite
+    level: Share = 0.95
+    method: str = "bootstrap over phones"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, got low={self.low}, high={self.high}")
+        return self
+
+
+class Accuracy(Record):
+    """Accuracy over phones: each phone counts once, whatever its number of clips.
+
+    Attributes:
+      mean: mean over phones of the share of clips answered correctly.
+      worst_decile: mean over the worst tenth of phones.
+      phones: how many.
+      interval: of the mean.
+    """
+
+    mean: Share
+    worst_decile: Share
+    phones: Annotated[int, Field(ge=1)]
+    interval: Interval | None = None
+
+
+class Accuracies(Record):
+    """The four figures that only mean something side by side, on the same phones and clips.
+
+    Attributes:
+      base: the shared model before anything federated.
+      federated: with the best federated adapter.
+      personalised: then adapted on the phone with its own clips, guard included.
+      control: the same procedure, guard included, with another phone's clips.
+    """
+
+    base: Accuracy
+    federated: Accuracy | None = None
+    personalised: Accuracy | None = None
+    control: Accuracy | None = None
+
+
+class ShareWorse(Record):
+    """Phones that answer fewer of their clips than before, beside what chance alone would give.
+
+    Attributes:
+      share: observed.
+      expected_by_chance: if before and after were equally good on every phone.
+      phones: how many.
+    """
+
+    share: Share
+    expected_by_chance: Share
+    phones: Annotated[int, Field(ge=1)]
+
+
+class SegmentResult(Record):
+    """One cell of a segment.
+
+    Attributes:
+      accuracy: of the cell's phones.
+      share_worse: personalised against federated.
+      merged: values that were too small to stand alone and are pooled here; empty otherwise.
+      heard_by_base: whether the base's speakers included this value; None if unknown.
+    """
+
+    accuracy: Accuracies
+    share_worse: ShareWorse | None = None
+    merged: tuple[str, ...] = ()
+    heard_by_base: bool | None = None
+
+
+class Take(Record):
+    """Accuracy after a phone gave so many own clips per target word, judged on its other clips.
+
+    Attributes:
+      clips_per_word: 0 is the federated adapter untouched.
+      personalised: with the local guard.
+      without_guard: adapted in any case.
+      control: another phone's clips, with the guard.
+    """
+
+    clips_per_word: Count
+    personalised: Accuracy
+    without_guard: Accuracy | None = None
+    control: Accuracy | None = None
+
+
+class FrrAtFar(Record):
+    """False rejects of target words at one false accept rate, each model with its own threshold.
+
+    Attributes:
+      far: share of unknown and silence clips taken for a target word.
+      base: false reject rate.
+      federated: false reject rate.
+      personalised: false reject rate.
+      control: false reject rate.
+    """
+
+    far: Share
+    base: Share | None = None
+    federated: Share | None = None
+    personalised: Share | None = None
+    control: Share | None = None
+
+
+class DetCurve(Record):
+    """Trade-off of false rejects and false accepts as the threshold moves.
+
+    Attributes:
+      far: false accept rates, ascending.
+      frr: false reject rates, as many.
+    """
+
+    far: tuple[Share, ...]
+    frr: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.far) != len(self.frr):
+            raise ValueError(f"far and frr must be as long, got {len(self.far)}, {len(self.frr)}")
+        return self
+
+
+class FalseAccepts(Record):
+    """What personalising does to clips that hold no target word, without any threshold.
+
+    Attributes:
+      federated: share of unknown and silence clips taken for a target word before.
+      personalised: the same after.
+      limit: how much the share may rise, as stated in the scenario.
+      clips: unknown and silence clips judged.
+    """
+
+    federated: Share
+    personalised: Share
+    limit: Share
+    clips: Count
+
+    @property
+    def change(self) -> float:
+        """Personalised minus federated."""
+        return self.personalised - self.federated
+
+
+class Confusion(Record):
+    """Counts of clips by what was said and what was answered.
+
+    Attributes:
+      model: whose answers: "base", "federated", "personalised" or "control".
+      labels: the model's labels.
+      counts: row: said; column: answered.
+    """
+
+    model: Literal["base", "federated", "personalised", "control"]
+    labels: tuple[str, ...]
+    counts: tuple[tuple[Count, ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        size = len(self.labels)
+        if len(self.counts) != size or any(len(row) != size for row in self.counts):
+            raise ValueError(f"counts must be {size} by {size}, one row and column per label")
+        return self
+
+
+class PhoneAccuracies(Record):
+    """Accuracy phone by phone, no identity attached, the same phones in the same order.
+
+    Attributes:
+      base: one share per phone.
+      federated: one share per phone.
+      personalised: one share per phone.
+      control: one share per phone.
+      clips: judged clips per phone.
+    """
+
+    base: tuple[Share, ...]
+    federated: tuple[Share, ...]
+    personalised: tuple[Share, ...]
+    control: tuple[Share, ...] = ()
+    clips: tuple[Count, ...] = ()
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Self:
+        lengths = {len(self.base), len(self.federated), len(self.personalised)}
+        lengths |= {len(values) for values in (self.control, self.clips) if values}
+        if len(lengths) != 1:
+            raise ValueError(f"every list must have one entry per phone, got {sorted(lengths)}")
+        return self
+
+
+class ExportedFile(Record):
+    """The file for the phone, and how closely it computes what the trained model does.
+
+    Attributes:
+      file: name inside the run folder.
+      size_bytes: its size.
+      parity_max_abs: largest difference of a logit from the trained model.
+      parity_limit: what was allowed.
+      argmax_agreement: share of inputs with the same answer.
+      inputs: how many were compared.
+      speech_inputs: how many of them were speech.
+      sha256: of the file, hex.
+    """
+
+    file: str
+    size_bytes: Count
+    parity_max_abs: Positive
+    parity_limit: Positive
+    argmax_agreement: Share
+    inputs: Count
+    speech_inputs: Count
+    sha256: str | None = None
+
+
+class Environment(Record):
+    """What the run stood on; no host name, no user, no path.
+
+    Attributes:
+      python: version.
+      platform: operating system and machine type.
+      cpu: model name.
+      cores: logical cores.
+      torch_threads: threads that torch computed with.
+      versions: package to version, installed packages only.
+    """
+
+    python: str
+    platform: str
+    cpu: str
+    cores: Count
+    torch_threads: int | None
+    versions: dict[str, str]
+
+
+EYES: Mapping[str, Eye] = {
+    "accuracy": "simulator",
+    "share_worse": "simulator",
+    "share_worse_without_guard": "simulator",
+    "share_worse_control": "simulator",
+    "segments": "simulator",
+    "takes": "simulator",
+    "frr_at_far": "simulator",
+    "det": "simulator",
+    "false_accepts": "simulator",
+    "confusion": "simulator",
+    "phone_accuracies": "simulator",
+    "epsilon_release": "public",
+    "epsilon_server": "public",
+    "bytes_up": "public",
+    "bytes_down": "public",
+    "bytes_once": "public",
+    "seconds": "simulator",
+    "best_round": "server",
+    "rounds": "server",
+    "export": "public",
+}
+
+
+class Summary(Guarantee):
+    """summary.json: what came of the run. What a partial run did not reach is None or empty.
+
+    Attributes:
+      schema_version: of this file.
+      scenario: name of the scenario.
+      corpus: name of the corpus.
+      seed: of the run.
+      command: what was typed, without machine paths.
+      status: "complete" or "partial"; a complete one has all four accuracies.
+      stopped: why it stopped early ("interrupted", "budget reached before round 31"), else None.
+      rounds: completed rounds.
+      rounds_planned: rounds asked for.
+      phones: population: every phone that may be asked.
+      participation: probability q of a phone's presence in a round.
+      best_round: the round whose adapter was evaluated and exported; 0 is the base's own.
+      best_chosen_by: "last completed round" or "public validation speakers".
+      adapter: its kind: "head", "affine" or "bottleneck".
+      parameters: number of trained parameters.
+      clips_per_word: own clips per target word behind `accuracy.personalised`.
+      accuracy: the headline, on phones never trained on.
+      share_worse: personalised against federated, guard included.
+      share_worse_without_guard: the same without the guard.
+      share_worse_control: control against federated.
+      segments: segment to value to figures; small cells are merged.
+      segments_withheld: segment to phones left out because even merged they were too few.
+      minimum_segment_phones: under which a cell was merged.
+      takes: by own clips per word, ascending.
+      frr_at_far: at one stated false accept rate.
+      det: model ("base", "federated", ...) to curve.
+      false_accepts: what personalising does to them.
+      confusion: one matrix.
+      phone_accuracies: the distribution over phones.
+      bytes_up: per phone and round.
+      bytes_down: per phone and round.
+      bytes_once: the base, sent once to a phone.
+      seconds: stage to wall seconds.
+      cpu_seconds: stage to CPU seconds.
+      export: the exported file; None if none was made.
+      export_refused: why there is none, if it was refused.
+      eyes: `EYES`.
+    """
+
+    schema_version: Literal[1] = 1
+    scenario: str
+    corpus: str
+    seed: int
+    command: str = ""
+    status: Literal["complete", "partial"]
+    stopped: str | None = None
+    rounds: Count
+    rounds_planned: Count
+    phones: Count
+    participation: Share | None = None
+    best_round: Count | None = None
+    best_chosen_by: str = "last completed round"
+    adapter: str = ""
+    parameters: Count | None = None
+    clips_per_word: Count | None = None
+    accuracy: Accuracies | None = None
+    share_worse: ShareWorse | None = None
+    share_worse_without_guard: ShareWorse | None = None
+    share_worse_control: ShareWorse | None = None
+    segments: dict[str, dict[str, SegmentResult]] = {}
+    segments_withheld: dict[str, Count] = {}
+    minimum_segment_phones: Count | None = None
+    takes: tuple[Take, ...] = ()
+    frr_at_far: FrrAtFar | None = None
+    det: dict[str, DetCurve] = {}
+    false_accepts: FalseAccepts | None = None
+    confusion: Confusion | None = None
+    phone_accuracies: PhoneAccuracies | None = None
+    bytes_up: Count = 0
+    bytes_down: Count = 0
+    bytes_once: Count = 0
+    seconds: dict[str, Positive] = {}
+    cpu_seconds: dict[str, Positive] = {}
+    export: ExportedFile | None = None
+    export_refused: str | None = None
+    eyes: dict[str, Eye] = Field(default_factory=lambda: dict(EYES))
+
+    @model_validator(mode="after")
+    def _complete_means_complete(self) -> Self:
+        if self.status == "complete":
+            found = self.accuracy
+            if not (found and found.federated and found.personalised and found.control):
+                raise ValueError(
+                    "a complete summary needs accuracy of base, federated, personalised and control"
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report or a comparison reads.
+
+    Attributes:
+      name: of the folder.
+      rows: rounds in order.
+      summary: None if the run stopped before it was written.
+      scenario: the resolved scenario, as TOML text; "" if missing.
+      environment: None if missing.
+      torn: the last line of metrics.jsonl was cut short and left out.
+    """
+
+    name: str
+    rows: tuple[RoundRow, ...]
+    summary: Summary | None
+    scenario: str
+    environment: Environment | None
+    torn: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the scenario's settings under dotted names."""
+        return dict(_flat("", tomllib.loads(self.scenario)))
+
+
+class RunFolder:
+    """The folder of one run: where everything stands and how it is written.
+
+    Attributes:
+      path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Names the places in `path`; touches nothing."""
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> RunFolder:
+        """Makes the folder and its subfolders for a new run.
+
+        Args:
+          path: a folder that does not exist yet or is empty.
+          minimum_free_bytes: disk space that must be free.
+
+        Raises:
+          FedspeechError: if it holds something, cannot be written to, or the disk is full.
+        """
+        if path.exists() and not path.is_dir():
+            raise FedspeechError(f"a run needs a folder, and {path} is a file")
+        if path.exists() and any(path.iterdir()):
+            raise FedspeechError(
+                f"a run needs a new or empty folder, and {path} holds files; "
+                "choose another with --out or remove it"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise FedspeechError(f"a run folder must be writable: {path}: {error}") from error
+        free = shutil.disk_usage(path).free
+        if free < minimum_free_bytes:
+            raise FedspeechError(
+                f"a run needs {minimum_free_bytes / 1e6:.0f} MB of free disk, "
+                f"got {free / 1e6:.0f} MB at {path}"
+            )
+        folder = cls(path)
+        for subfolder in (folder.checkpoints, folder.adapter, folder.export):
+            subfolder.mkdir()
+        return folder
+
+    @property
+    def scenario(self) -> Path:
+        """The resolved scenario, TOML."""
+        return self.path / "scenario.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One `RoundRow` a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """One `Summary`."""
+        return self.path / "summary.json"
+
+    @property
+    def environment(self) -> Path:
+        """One `Environment`."""
+        return self.path / "environment.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The privacy ledger, which the library writes."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Adapter parameters by round."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The best adapter, its configuration and model card."""
+        return self.path / "adapter"
+
+    @property
+    def export(self) -> Path:
+        """What goes onto phones."""
+        return self.path / "export"
+
+    @property
+    def report(self) -> Path:
+        """The report for the operator."""
+        return self.path / "report.html"
+
+    @property
+    def published_report(self) -> Path:
+        """The report without the operator's part."""
+        return self.path / "report-public.html"
+
+    def write_scenario(self, toml: str) -> None:
+        """Writes the resolved scenario."""
+        _write_atomically(self.scenario, toml)
+
+    def write_environment(self, environment: Environment) -> None:
+        """Writes what the run stands on."""
+        _write_atomically(self.environment, environment.model_dump_json(indent=2) + "\n")
+
+    def write_summary(self, summary: Summary) -> None:
+        """Writes or replaces the summary; a reader sees the old one or the new one."""
+        _write_atomically(self.summary, summary.model_dump_json(indent=2) + "\n")
+
+    def append(self, row: RoundRow) -> None:
+        """Adds a row; it is on disk when the call returns. A torn last line is dropped first."""
+        with self.metrics.open("ab+") as file:
+            file.seek(0)
+            written = file.read()
+            file.truncate(written.rfind(b"\n") + 1)
+            file.write(row.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read(path: Path) -> Results:
+    """Reads a run folder, also one whose run was cut short.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      FedspeechError: if it is no run folder, or a file in it is damaged; the message names which.
+    """
+    folder = RunFolder(path)
+    if not path.is_dir():
+        raise FedspeechError(f"no run folder at {path}")
+    if not folder.metrics.exists() and not folder.summary.exists():
+        raise FedspeechError(
+            f"{path} is no run folder, or its run stopped before the first round: "
+            "it has neither metrics.jsonl nor summary.json"
+        )
+    rows, torn = _read_rows(folder.metrics)
+    scenario = folder.scenario.read_text() if folder.scenario.exists() else ""
+    try:
+        tomllib.loads(scenario)
+    except tomllib.TOMLDecodeError as error:
+        raise FedspeechError(f"{folder.scenario} is damaged: {error}") from error
+    return Results(
+        name=path.resolve().name,
+        rows=rows,
+        summary=_read_record(folder.summary, Summary),
+        scenario=scenario,
+        environment=_read_record(folder.environment, Environment),
+        torn=torn,
+    )
+
+
+def capture_environment(*, torch_threads: int | None) -> Environment:
+    """Describes this machine and the installed packages, naming neither host, user nor path.
+
+    Args:
+      torch_threads: `torch.get_num_threads()`; None if torch does not compute here.
+    """
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 0,
+        torch_threads=torch_threads,
+        versions=versions,
+    )
+
+
+def _cpu_model() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Replaces a file by a complete one, on disk when the call returns."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
+    """Rows of metrics.jsonl, and whether a torn last line was left out."""
+    if not path.exists():
+        return (), False
+    *lines, tail = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(RoundRow.model_validate_json(line))
+        except ValidationError as error:
+            raise FedspeechError(f"{path}, line {number} is damaged: {_first(error)}") from error
+    return tuple(rows), bool(tail)
+
+
+def _read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
+    """One record, or None if the file is missing."""
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise FedspeechError(f"{path} is damaged: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    """Where and what the first complaint is."""
+    complaint = error.errors()[0]
+    where = ".".join(str(part) for part in complaint["loc"])
+    return f"{where}: {complaint['msg']}" if where else complaint["msg"]
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings of nested tables under dotted names."""
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(f"{name}.", value)
+        else:
+            yield name, value
