@@ -1,0 +1,47 @@
+# Every target stands on `install`; each is also written out in the README for machines without make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-all soak check lint types bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(VENV)/installed ## Virtual environment with everything, once
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: install ## The main job: simulate, personalise, export, report (scenario `default`)
+	$(BIN)/fedspeech simulate --scenario default
+
+test: install ## Default tests: offline, at most 2 minutes
+	$(PYTEST)
+
+test-all: install ## Every marker but soak
+	$(PYTEST) -m "not soak"
+
+soak: install ## Long counts, by hand
+	$(PYTEST) -m soak
+
+check: lint types ## What CI checks before it tests
+
+lint: install ## Format, lint, docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install ## Strict types on the library
+	$(BIN)/mypy fedspeech clients server simulations tflite_export
+
+bench: install ## Ratios against baselines of the same run
+	$(BIN)/python -m benchmarks.local_training
+	$(BIN)/python -m benchmarks.synthesis
+
+clean: ## Remove what the targets made, runs excepted
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

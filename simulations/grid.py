@@ -1,0 +1,248 @@
+"""Flower's Grid inside one process or a few workers: no daemon, no polling, starts at once.
+
+A `ServerApp` cannot tell it from Flower's own grids: the same messages, the same `Context` per
+node, exceptions of a `ClientApp` as `Message(Error(...))`. With more than one worker, nodes live in
+worker processes, each node always in the same one, since its context stays there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from uuid import uuid4
+
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedspeech.errors import FedspeechError
+
+SERVER_NODE_ID = 1
+CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+
+
+class _Node:
+    """A node and its context; handles one message at a time."""
+
+    def __init__(self, app: ClientApp, run_id: int, node_id: int, config: UserConfig,
+                 run_config: UserConfig) -> None:  # fmt: skip
+        self._app = app
+        self._context = Context(
+            run_id=run_id, node_id=node_id, node_config=config, state=RecordDict(),
+            run_config=dict(run_config),
+        )  # fmt: skip
+
+    def handle(self, message: Message) -> Message:
+        """Calls the app as Flower would; an exception becomes an error reply."""
+        server_identity = TaskIdentity.node_id
+        TaskIdentity.node_id = self._context.node_id
+        try:
+            reply = self._app(message, self._context)
+        except Exception as error:  # what an app raises is the app's; the server must hear of it
+            reason = f"{type(error).__name__}: {error}"
+            if not isinstance(error, FedspeechError):
+                reason += "\n" + traceback.format_exc(limit=-3)
+            reply = Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
+        finally:
+            TaskIdentity.node_id = server_identity
+        reply.metadata.__dict__["_message_id"] = uuid4().hex
+        return reply
+
+
+# The nodes of this worker process; a module variable because a process pool has no other place.
+_WORKER_NODES: dict[int, _Node] = {}
+
+
+def _start_worker(app_path: str, run_id: int, nodes: Mapping[int, UserConfig],
+                  run_config: UserConfig) -> None:  # fmt: skip
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, SERVER_NODE_ID, 1
+    app = load_app(app_path)
+    for node_id, config in nodes.items():
+        _WORKER_NODES[node_id] = _Node(app, run_id, node_id, config, run_config)
+
+
+def _handle_in_worker(message: Message) -> Message:
+    return _WORKER_NODES[message.metadata.dst_node_id].handle(message)
+
+
+def load_app(path: str) -> ClientApp:
+    """Imports `module:attribute`.
+
+    Raises:
+      ValueError: if it is not a ClientApp.
+    """
+    module, _, attribute = path.partition(":")
+    app = getattr(importlib.import_module(module), attribute)
+    if not isinstance(app, ClientApp):
+        raise ValueError(f"{path} must be a flwr ClientApp, got {type(app).__name__}")
+    return app
+
+
+class InProcessGrid(Grid):
+    """Nodes 1, 2, ... of one Flower run, called directly; a context manager.
+
+    TaskIdentity is global to a process, so a process has at most one open grid.
+
+    Args:
+      app: a ClientApp, or its `module:attribute` path (needed with more than one worker).
+      num_nodes: nodes; node i has partition-id i and num-partitions num_nodes in its config.
+      run_config: what `flwr run -c` would give.
+      workers: processes; 1 means this one.
+
+    Raises:
+      RuntimeError: if another grid is open in this process.
+      ValueError: for fewer than one node or worker.
+    """
+
+    _open: InProcessGrid | None = None
+
+    def __init__(
+        self,
+        app: ClientApp | str,
+        num_nodes: int,
+        run_config: UserConfig | None = None,
+        workers: int = 1,
+    ) -> None:
+        """Starts nodes, and workers if asked for."""
+        if num_nodes < 1 or workers < 1:
+            raise ValueError(f"expected at least one node and worker, got {num_nodes}, {workers}")
+        if InProcessGrid._open is not None:
+            raise RuntimeError("one InProcessGrid at a time: close the open one first")
+        self._run = Run.create_empty(run_id=1)
+        self._replies: dict[str, Future[Message] | Message] = {}
+        self._nodes: dict[int, _Node] = {}
+        self._pools: list[ProcessPoolExecutor] = []
+        self._node_ids = [SERVER_NODE_ID + 1 + index for index in range(num_nodes)]
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER_NODE_ID, 1
+        configs: dict[int, UserConfig] = {
+            node_id: {"partition-id": index, "num-partitions": num_nodes}
+            for index, node_id in enumerate(self._node_ids)
+        }
+        run_config = dict(run_config or {})
+        if workers == 1:
+            app = load_app(app) if isinstance(app, str) else app
+            for node_id, config in configs.items():
+                self._nodes[node_id] = _Node(app, 1, node_id, config, run_config)
+        else:
+            if not isinstance(app, str):
+                raise ValueError("with more than one worker, give the app as module:attribute")
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+            context = multiprocessing.get_context("spawn")
+            for worker in range(min(workers, num_nodes)):
+                own = {n: configs[n] for n in self._node_ids[worker :: min(workers, num_nodes)]}
+                self._pools.append(
+                    ProcessPoolExecutor(1, context, _start_worker, (app, 1, own, run_config))
+                )
+        InProcessGrid._open = self
+
+    def __enter__(self) -> InProcessGrid:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the grid."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers; replies not yet pulled are lost."""
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._pools, self._nodes, self._replies = [], {}, {}
+        if InProcessGrid._open is self:
+            InProcessGrid._open = None
+
+    def set_run(self, run: Run) -> None:
+        """Takes the run's description as Flower's engine gives it."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run's description."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Builds a message; new code calls `Message` itself."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Ids of all nodes."""
+        return list(self._node_ids)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hands each message to its node; with workers, returns before they are done.
+
+        Raises:
+          ValueError: for a node that is not in this grid.
+        """
+        ids = []
+        for message in messages:
+            node_id = message.metadata.dst_node_id
+            if node_id not in self._node_ids:
+                raise ValueError(f"there is no node {node_id} in this grid")
+            message_id = uuid4().hex
+            message.metadata.__dict__["_message_id"] = message_id
+            if self._pools:
+                pool = self._pools[self._node_ids.index(node_id) % len(self._pools)]
+                self._replies[message_id] = pool.submit(_handle_in_worker, message)
+            else:
+                self._replies[message_id] = self._nodes[node_id].handle(message)
+            ids.append(message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Returns the replies that are there; each is returned once."""
+        ready = []
+        for message_id in message_ids:
+            reply = self._replies.get(message_id)
+            if isinstance(reply, Future) and not reply.done():
+                continue
+            if reply is not None:
+                del self._replies[message_id]
+                ready.append(_result(reply))
+        return ready
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Sends messages and waits for all replies, or until the timeout (s) for those there.
+
+        Raises:
+          FedspeechError: if a worker process died.
+        """
+        ids = list(self.push_messages(messages))
+        waiting = [reply for i in ids if isinstance(reply := self._replies[i], Future)]
+        if waiting:
+            wait(waiting, timeout=timeout)
+        return self.pull_messages(ids)
+
+
+def _result(reply: Future[Message] | Message) -> Message:
+    """Unwraps a reply and says it plainly when its worker is gone."""
+    if isinstance(reply, Message):
+        return reply
+    try:
+        return reply.result()
+    except BrokenProcessPool as error:
+        raise FedspeechError(
+            "a worker process died (killed, or out of memory); the round it was in stays charged"
+        ) from error

@@ -1,0 +1,286 @@
+"""One TOML file describes one simulation; an unknown key is an error that names the nearest one.
+
+Sections become objects in `simulations.build` and nowhere else; the library never sees a scenario.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.errors import ScenarioError
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class EmbeddedCorpus(Section):
+    """The synthesiser: speakers are recipes, spoken on demand.
+
+    Attributes:
+      federated_phones: population that trains.
+      unseen_phones: phones that never train; personalisation is judged on them.
+      validation_speakers: public speakers that the server may decide on.
+      clips_per_phone: mean number of training clips of target words per federated phone.
+      takes_per_word: clips per target word of an unseen phone.
+      unheard_accents: share of federated and unseen phones whose accent the base never heard.
+    """
+
+    kind: Literal["embedded"] = "embedded"
+    federated_phones: Count = 3000
+    unseen_phones: Count = 60
+    validation_speakers: Count = 24
+    clips_per_phone: Count = 12
+    takes_per_word: Annotated[int, Field(ge=2)] = 8
+    unheard_accents: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+
+class FolderCorpus(Section):
+    """Recordings in a folder: a manifest, or the Speech Commands layout.
+
+    Attributes:
+      path: the folder.
+      unseen_min_clips: speakers with at least this many clips are the unseen phones; used unless
+        `federated_speakers` is given.
+      federated_speakers: this many speakers, drawn by the seed, federate; the rest are unseen.
+      devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
+        phone, and is called so.
+      noise: a folder of background noise for the silence label; the synthesiser's rooms without.
+    """
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    unseen_min_clips: Annotated[int, Field(ge=2)] = 30
+    federated_speakers: Count | None = None
+    devices_per_speaker: Count = 1
+    noise: str | None = None
+
+
+class BaseSettings(Section):
+    """Where the frozen base comes from.
+
+    Attributes:
+      source: "shipped" (in the package, ten default words), "synthetic" (made by the synthesiser
+        for this vocabulary, cached) or the path of a file made by `fedspeech pretrain`.
+      sha256: the digest that a file must have; empty for any.
+    """
+
+    source: str = "shipped"
+    sha256: str = ""
+
+
+class TrainingSettings(Section):
+    """Adapter training on the phone."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    batch_size: Count = 16
+    local_epochs: Count = 2
+    max_examples: Count = 64
+    proximal_mu: Annotated[float, Field(ge=0)] = 0.0
+    background_clips: Annotated[int, Field(ge=0)] = 12
+
+
+class ServerSettings(Section):
+    """What the server does with the decoded mean."""
+
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
+    learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    tau: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class PrivacySettings(Section):
+    """What becomes the `PrivacyPlan`; `fedspeech.privacy.plan` says what each number means.
+
+    Attributes:
+      min_cohort_share: floor on the roster as a share of the expected cohort (at most 0.75).
+      min_survivors_share: floor on the survivors, likewise; noise is sized for it.
+      colluders: phones that may work with the adversary.
+      dropout_rate: the dropout model behind the floors; the simulated dropout is at most this.
+      delta: default 1 / (10 x population).
+    """
+
+    mechanism: Literal["distributed", "none"] = "distributed"
+    secure_aggregation: Literal["ideal"] = "ideal"
+    clip_norm: Annotated[float, Field(gt=0)] = 0.1
+    noise_multiplier: Annotated[float, Field(ge=0)] = 3.0
+    participation_probability: Fraction = 0.1
+    rounds: Count = 40
+    quota: Count = 15
+    min_cohort_share: Fraction = 0.75
+    min_survivors_share: Fraction = 0.6
+    colluders: Annotated[int, Field(ge=0)] = 0
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    epsilon_budget: Annotated[float, Field(gt=0)] | None = 1.0
+
+
+class PersonalisationSettings(Section):
+    """How an unseen phone adapts, and when the guard says no."""
+
+    takes: tuple[Count, ...] = (1, 2, 3)
+    headline_takes: Count = 2
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    epochs: Count = 20
+    background_clips: Count = 24
+
+
+class EvaluationSettings(Section):
+    """How figures are cut.
+
+    Attributes:
+      min_segment_phones: smaller segments are merged or withheld.
+      false_accept_rate: at which the false reject rate is stated.
+    """
+
+    min_segment_phones: Count = 5
+    false_accept_rate: Fraction = 0.05
+
+
+class Simulation(Section):
+    """How the simulator runs it; none of this touches the guarantee.
+
+    Attributes:
+      shards: Flower nodes, each hosting a share of the phones; part of the scenario, never of the
+        number of workers.
+      dropout_rate: share of joined phones that drop before they send, by a seeded schedule.
+    """
+
+    shards: Count = 4
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class Scenario(Section):
+    """One simulation, whole."""
+
+    name: str
+    description: str = ""
+    seed: int = 1
+    noise: Literal["rehearsal", "os"] = "rehearsal"
+    vocabulary: tuple[str, ...] = (
+        "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
+    )  # fmt: skip
+    adapter: Literal["head", "affine", "bottleneck"] = "affine"
+    corpus: Annotated[EmbeddedCorpus | FolderCorpus, Field(discriminator="kind")] = EmbeddedCorpus()
+    base: BaseSettings = BaseSettings()
+    training: TrainingSettings = TrainingSettings()
+    server: ServerSettings = ServerSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    personalisation: PersonalisationSettings = PersonalisationSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    simulation: Simulation = Simulation()
+
+    def to_toml(self) -> str:
+        """The whole scenario, defaults included, as it would be read back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def scenario_names() -> list[str]:
+    """Names of the scenarios that ship with the package."""
+    folder = resources.files("simulations") / "scenarios"
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
+    """Reads a shipped scenario by name, or a TOML file, and applies `a.b=value` changes.
+
+    Args:
+      name_or_file: "default", or a path that ends in .toml.
+      changes: what `--set` was given; values are TOML, bare words are taken as strings.
+
+    Raises:
+      ScenarioError: naming the file, the key and the nearest valid one.
+    """
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise ScenarioError(f"there is no scenario file {name_or_file}")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_file in scenario_names():
+        file = resources.files("simulations") / "scenarios" / f"{name_or_file}.toml"
+        text = file.read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(name_or_file, scenario_names(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(
+            f"there is no scenario {name_or_file!r}{hint} "
+            f"(shipped: {', '.join(scenario_names())}; or give a file that ends in .toml)"
+        )
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
+    for change in changes:
+        _apply(document, change)
+    try:
+        scenario = Scenario.model_validate(document)
+        Vocabulary(scenario.vocabulary)
+    except ValidationError as error:
+        raise ScenarioError(_explain(name_or_file, error)) from error
+    except ValueError as error:
+        raise ScenarioError(f"{name_or_file}: vocabulary: {error}") from error
+    return scenario
+
+
+def _apply(document: dict[str, Any], change: str) -> None:
+    """Applies one `a.b=value` to a TOML document."""
+    path, equals, text = change.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ScenarioError(f"--set takes section.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        document = document.setdefault(key, {})
+        if not isinstance(document, dict):
+            raise ScenarioError(f"--set {path}: {key!r} is a value, not a section")
+    document[keys[-1]] = value
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    """Turns pydantic's findings into one line each: path, rule, value, nearest key."""
+    lines = []
+    for finding in error.errors():
+        kinds = {"embedded", "folder"}
+        path = [str(part) for part in finding["loc"] if part not in kinds]
+        where = ".".join(path)
+        if finding["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], _keys_beside(path, finding["loc"]), 1)
+            hint = f"; did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
+            lines.append(f"unknown key {where}{hint}")
+        else:
+            lines.append(f"{where}: {finding['msg']}, got {finding.get('input')!r:.60}")
+    return f"{name} is not a valid scenario:\n  " + "\n  ".join(lines)
+
+
+def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[str, Any]:
+    """Valid keys of the section in which an unknown key stands."""
+    model: type[BaseModel] = Scenario
+    for part in path[:-1]:
+        if part == "corpus":
+            model = FolderCorpus if "folder" in location else EmbeddedCorpus
+        else:
+            annotation = model.model_fields[part].annotation
+            assert isinstance(annotation, type)
+            assert issubclass(annotation, BaseModel)
+            model = annotation
+    return model.model_fields

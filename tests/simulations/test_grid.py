@@ -1,0 +1,68 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.serverapp.strategy import FedAvg
+
+from fedspeech.errors import FedspeechError
+from simulations.grid import InProcessGrid
+
+APP = "counting_app:app"
+
+
+@pytest.fixture(autouse=True)
+def _app_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    yield
+    sys.modules.pop("counting_app", None)
+
+
+def ask(grid, kind, content=None):
+    messages = [Message(content or RecordDict(), node_id, kind) for node_id in grid.get_node_ids()]
+    return list(grid.send_and_receive(messages))
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_flowers_own_fedavg_runs_unchanged(workers):
+    with InProcessGrid(APP, num_nodes=5, workers=workers) as grid:
+        result = FedAvg(min_available_nodes=5).start(
+            grid=grid, initial_arrays=ArrayRecord([np.zeros(3, np.float32)]), num_rounds=3
+        )
+    # Partitions 0..4 add 1..5, so every round adds 3 on average; state counts the calls.
+    np.testing.assert_allclose(result.arrays.to_numpy_ndarrays()[0], np.full(3, 9.0))
+    calls = [result.train_metrics_clientapp[r]["calls"] for r in (1, 2, 3)]
+    assert calls == pytest.approx([1, 2, 3])
+    assert result.evaluate_metrics_clientapp[3]["mean"] == pytest.approx(9.0)
+
+
+def test_an_exception_of_the_app_reaches_the_server_as_an_error_reply():
+    with InProcessGrid(APP, num_nodes=2) as grid:
+        replies = ask(grid, "query.fail")
+    assert all(reply.has_error() for reply in replies)
+    assert "the app broke" in replies[0].error.reason
+
+
+def test_one_grid_at_a_time():
+    with (
+        InProcessGrid(APP, num_nodes=1),
+        pytest.raises(RuntimeError, match="one InProcessGrid at a time"),
+    ):
+        InProcessGrid(APP, num_nodes=1)
+    InProcessGrid(APP, num_nodes=1).close()
+
+
+def test_an_unknown_node_is_refused():
+    with InProcessGrid(APP, num_nodes=1) as grid, pytest.raises(ValueError, match="no node 99"):
+        grid.push_messages([Message(RecordDict(), 99, "query.fail")])
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_said_and_not_waited_for():
+    with (
+        InProcessGrid(APP, num_nodes=2, workers=2) as grid,
+        pytest.raises(FedspeechError, match="worker process died"),
+    ):
+        ask(grid, "query.die")
