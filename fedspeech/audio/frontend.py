@@ -47,7 +47,8 @@ def mel_matrix(spec: FrontendSpec) -> NDArray[np.float32]:
             f"num_mels={spec.num_mels} is too many for window_samples={spec.window_samples} at "
             f"rate_hz={spec.rate_hz}: filter {empty[0]} holds no bin of the spectrum"
         )
-    return filters.astype(np.float32)
+    single: NDArray[np.float32] = filters.astype(np.float32)
+    return single
 
 
 def _mel(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,255 @@
+"""The base: everything of a keyword model that federated learning leaves alone, as one file.
+
+A base is a frozen trunk, the constants that standardise its input, the head that pre-training
+ended with (where adapters start) and a record of how it was made. Its name is the SHA-256 of its
+bytes: adapters, caches and exported files refer to it by that hash.
+
+    base = Base.load(default_base_path())
+    outputs = base.trunk_output(waveforms)      # (n, 16000) -> (n, 13, 64)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+from torch import Tensor
+
+from fedspeech.audio.frontend import LogMel
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
+
+FORMAT = 1
+_METADATA_KEY = "fedspeech_base"
+
+Provenance = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """A pre-trained keyword model; making one freezes its trunk.
+
+    Shapes: c labels, f features of the trunk, m mel bands.
+
+    Attributes:
+      trunk: put into `eval` mode and without gradients.
+      frontend: what turns waveforms into log-mel.
+      feature_mean: shape (m,), subtracted from the log-mel; from public speakers only.
+      feature_std: shape (m,), what the log-mel is then divided by; positive.
+      vocabulary: labels of the head.
+      head_weight: shape (c, f).
+      head_bias: shape (c,).
+      provenance: how it was made: command, seed, corpus, licence, figures.
+
+    Raises:
+      ValueError: if shapes do not fit together, a value is not finite or a deviation not positive.
+    """
+
+    trunk: KwsTrunk
+    frontend: FrontendSpec
+    feature_mean: NDArray[np.float32]
+    feature_std: NDArray[np.float32]
+    vocabulary: Vocabulary
+    head_weight: NDArray[np.float32]
+    head_bias: NDArray[np.float32]
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        """Checks the parts against each other and freezes the trunk."""
+        spec, labels = self.trunk.spec, len(self.vocabulary.labels)
+        if spec.num_mels != self.frontend.num_mels:
+            raise ValueError(
+                f"the trunk takes {spec.num_mels} mel bands, the front end gives "
+                f"{self.frontend.num_mels}"
+            )
+        expected = {
+            "feature_mean": (spec.num_mels,),
+            "feature_std": (spec.num_mels,),
+            "head_weight": (labels, spec.features),
+            "head_bias": (labels,),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value.shape != shape or value.dtype != np.float32:
+                raise ValueError(
+                    f"{name} must be float32 of shape {shape}, got {value.dtype} {value.shape}"
+                )
+        for name, value in self._tensors().items():
+            if not np.isfinite(value).all():
+                raise ValueError(
+                    f"every value of a base must be finite, {name} has one that is not"
+                )
+        if self.feature_std.min() <= 0:
+            raise ValueError(f"feature_std must be positive, got {self.feature_std.min()}")
+        self.trunk.eval().requires_grad_(False)
+
+    def __repr__(self) -> str:
+        """Shows the name and the labels."""
+        return f"Base(sha256={self.sha256[:12]}..., labels={self.vocabulary.labels})"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file that `save` writes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def features(self, waveforms: NDArray[np.float32]) -> Tensor:
+        """Returns standardised log-mel, shape (n, frames, m), of waveforms (n, samples)."""
+        with torch.inference_mode():
+            features: Tensor = self._log_mel(torch.from_numpy(np.ascontiguousarray(waveforms)))
+            return (features - self._mean) / self._std
+
+    def trunk_output(self, waveforms: NDArray[np.float32]) -> Tensor:
+        """Returns the trunk's last layer before its activation, shape (n, w, f).
+
+        Args:
+          waveforms: shape (n, samples), float32, full scale 1.
+        """
+        with torch.inference_mode():
+            output: Tensor = self.trunk(self.features(waveforms))
+            return output
+
+    def logits(self, trunk_output: Tensor) -> Tensor:
+        """Scores trunk outputs (n, w, f) with the base's own head; shape (n, c)."""
+        weight, bias = torch.from_numpy(self.head_weight), torch.from_numpy(self.head_bias)
+        return pooled_logits(trunk_output, weight, bias)
+
+    def to_bytes(self) -> bytes:
+        """Returns the safetensors file: the same base gives the same bytes."""
+        metadata = {
+            "format": FORMAT,
+            "frontend": dataclasses.asdict(self.frontend),
+            "trunk": dataclasses.asdict(self.trunk.spec),
+            "targets": self.vocabulary.targets,
+            "provenance": dict(self.provenance),
+        }
+        # One key only: safetensors writes the keys of its metadata in no fixed order.
+        encoded = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
+        return bytes(safetensors_numpy.save(self._tensors(), metadata=encoded))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Base:
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+          ValueError: if the bytes are no base of this format, or its parts do not fit together.
+        """
+        try:
+            metadata = _metadata(data)
+            tensors = safetensors_numpy.load(data)
+            if metadata["format"] != FORMAT:
+                raise ValueError(f"expected format {FORMAT}, got {metadata['format']}")
+            layout: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in metadata["trunk"].items()
+            }
+            trunk = KwsTrunk(TrunkSpec(**layout))
+            _fill(trunk, tensors)
+            return cls(
+                trunk=trunk,
+                frontend=FrontendSpec(**metadata["frontend"]),
+                feature_mean=tensors["feature_mean"],
+                feature_std=tensors["feature_std"],
+                vocabulary=Vocabulary(tuple(metadata["targets"])),
+                head_weight=tensors["head_weight"],
+                head_bias=tensors["head_bias"],
+                provenance=metadata["provenance"],
+            )
+        except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"not a fedspeech base: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Writes the file, all of it or nothing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_bytes(self.to_bytes())
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path, sha256: str | None = None) -> Base:
+        """Reads a base.
+
+        Args:
+          path: a file that `save` wrote.
+          sha256: the hash it must have; None takes what is there.
+
+        Raises:
+          ValueError: if the hash differs or the file is no valid base; the message names the file.
+          FileNotFoundError: if there is no such file.
+        """
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 is not None and found != sha256:
+            raise ValueError(f"{path} must have SHA-256 {sha256}, got {found}")
+        try:
+            return cls.from_bytes(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _tensors(self) -> dict[str, NDArray[np.float32]]:
+        """Every stored array by name."""
+        trunk = {f"trunk.{name}": value.numpy() for name, value in _stored(self.trunk).items()}
+        own = ("feature_mean", "feature_std", "head_weight", "head_bias")
+        return {**trunk, **{name: getattr(self, name) for name in own}}
+
+    @cached_property
+    def _log_mel(self) -> LogMel:
+        return LogMel(self.frontend)
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        return torch.from_numpy(self.feature_mean)
+
+    @cached_property
+    def _std(self) -> Tensor:
+        return torch.from_numpy(self.feature_std)
+
+
+def default_base_path() -> Path:
+    """Where the base that ships with the package lies: ten default words, synthetic speakers."""
+    return Path(__file__).with_name("default_base.safetensors")
+
+
+def _stored(trunk: KwsTrunk) -> dict[str, Tensor]:
+    """The trunk's state without BatchNorm's batch counters, which nothing reads."""
+    state = trunk.state_dict()
+    return {name: value.detach() for name, value in state.items() if value.is_floating_point()}
+
+
+def _fill(trunk: KwsTrunk, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copies stored arrays into a fresh trunk; refuses missing, additional or misshapen ones."""
+    stored = _stored(trunk)
+    expected = {f"trunk.{name}" for name in stored}
+    expected |= {"feature_mean", "feature_std", "head_weight", "head_bias"}
+    if set(tensors) != expected:
+        raise ValueError(f"arrays missing or unknown: {sorted(set(tensors) ^ expected)}")
+    for name, value in stored.items():
+        array = tensors[f"trunk.{name}"]
+        if array.shape != tuple(value.shape) or array.dtype != np.float32:
+            raise ValueError(
+                f"trunk.{name} must be float32 of shape {tuple(value.shape)}, got "
+                f"{array.dtype} {array.shape}"
+            )
+        value.copy_(torch.from_numpy(array.copy()))
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """The JSON object in the header of a safetensors file: 8 bytes of length, then the header."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is no JSON object")
+    return metadata

@@ -1,0 +1,134 @@
+"""A base survives its file, and no damaged or foreign file becomes a base."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors import numpy as safetensors_numpy
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.models.base import Base
+from fedspeech.models.kws import KwsTrunk, TrunkSpec
+
+SPEC = TrunkSpec(stem_channels=4, channels=(4, 6), strides=(2, 2), kernel=3, features=5)
+
+
+@pytest.fixture
+def base():
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    return Base(
+        trunk=KwsTrunk(SPEC),
+        frontend=FrontendSpec(),
+        feature_mean=rng.normal(size=40).astype(np.float32),
+        feature_std=rng.uniform(1, 2, size=40).astype(np.float32),
+        vocabulary=Vocabulary(("yes", "no")),
+        head_weight=rng.normal(size=(4, 5)).astype(np.float32),
+        head_bias=rng.normal(size=4).astype(np.float32),
+        provenance={"command": "made in a test", "seed": 1, "accuracy": 0.5},
+    )
+
+
+@pytest.fixture
+def waveforms():
+    return (0.1 * np.random.default_rng(2).standard_normal((3, 16_000))).astype(np.float32)
+
+
+def test_a_loaded_base_computes_the_same_bits(base, waveforms, tmp_path):
+    base.save(tmp_path / "base.safetensors")
+    loaded = Base.load(tmp_path / "base.safetensors", sha256=base.sha256)
+    assert torch.equal(loaded.trunk_output(waveforms), base.trunk_output(waveforms))
+    assert loaded.sha256 == base.sha256
+    assert loaded.vocabulary == base.vocabulary
+    assert loaded.frontend == base.frontend
+    assert loaded.trunk.spec == base.trunk.spec
+    assert loaded.provenance == base.provenance
+    np.testing.assert_array_equal(loaded.head_weight, base.head_weight)
+
+
+def test_the_hash_is_that_of_the_file_and_repeats(base, tmp_path):
+    base.save(tmp_path / "base.safetensors")
+    data = (tmp_path / "base.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == base.sha256
+    assert all(base.to_bytes() == data for _ in range(5))
+    assert list(tmp_path.iterdir()) == [tmp_path / "base.safetensors"]  # nothing left behind
+
+
+def test_features_are_standardised_by_the_constants_alone(base, waveforms):
+    # Evaluation statistics have no way in: a clip's features do not depend on its company.
+    alone = base.features(waveforms[:1])
+    loud_company = np.concatenate([waveforms[:1], 9 * waveforms[1:]])
+    torch.testing.assert_close(base.features(loud_company)[:1], alone, rtol=0, atol=1e-5)
+    shifted = dataclasses.replace(base, feature_mean=base.feature_mean + 1)
+    expected = alone - torch.from_numpy(1 / base.feature_std)
+    torch.testing.assert_close(shifted.features(waveforms[:1]), expected, rtol=0, atol=1e-5)
+
+
+def test_trunk_is_frozen_with_fixed_statistics(base, waveforms):
+    before = base.trunk_output(waveforms)
+    base.trunk_output(5 * waveforms)
+    assert torch.equal(base.trunk_output(waveforms), before)
+    assert not base.trunk.training
+    assert not any(parameter.requires_grad for parameter in base.trunk.parameters())
+
+
+def test_logits_are_those_of_the_head(base, waveforms):
+    output = base.trunk_output(waveforms)
+    pooled = np.maximum(output.numpy(), 0).mean(axis=1)
+    np.testing.assert_allclose(
+        base.logits(output), pooled @ base.head_weight.T + base.head_bias, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_wrong_hash_is_refused(base, tmp_path):
+    base.save(tmp_path / "base.safetensors")
+    with pytest.raises(ValueError, match="must have SHA-256"):
+        Base.load(tmp_path / "base.safetensors", sha256="0" * 64)
+
+
+def test_damaged_and_foreign_files_are_refused_by_name(base, tmp_path):
+    data = base.to_bytes()
+    foreign = safetensors_numpy.save({"x": np.zeros(3, np.float32)})
+    old = data.replace(b'\\"format\\": 1', b'\\"format\\": 9')
+    lost = safetensors_numpy.save(
+        {k: v for k, v in base._tensors().items() if k != "head_bias"},
+        metadata={"fedspeech_base": old_metadata(data)},
+    )
+    for name, wrong in {
+        "cut": data[:-5],
+        "text": b"hello",
+        "empty": b"",
+        "foreign": foreign,
+        "old": old,
+        "lost": lost,
+    }.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors: .*(base|arrays)"):
+            Base.load(path)
+
+
+def old_metadata(data: bytes) -> str:
+    import json
+
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"]["fedspeech_base"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feature_mean": np.zeros(39, np.float32)}, "feature_mean must be float32 of shape"),
+        ({"head_weight": np.zeros((4, 5))}, "head_weight must be float32"),
+        ({"head_bias": np.full(4, np.nan, np.float32)}, "head_bias has one that is not"),
+        ({"feature_std": np.zeros(40, np.float32)}, "feature_std must be positive"),
+        ({"vocabulary": Vocabulary(("yes", "no", "up"))}, "head_weight must be"),
+        ({"frontend": FrontendSpec(num_mels=20)}, "mel bands"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(base, change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(base, **change)
