@@ -1,0 +1,222 @@
+"""Trunk outputs of many clips: computed once, in fixed blocks, kept on disk by content.
+
+The trunk is frozen, so its output for a clip never changes: a phone computes it once, and so does
+the simulator. The name of a cached file is a hash over the base, the recordings' fingerprints in
+their order and the version of this code; a second run opens the file and starts at once.
+
+    outputs = trunk_outputs(base, corpus, utterances, Path("cache"), workers=2)   # (n, 13, 64)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedspeech.corpora.corpus import Corpus, Utterance
+from fedspeech.models.base import Base
+from fedspeech.seeds import canonical
+
+CODE_VERSION = 1
+"""Raised by whoever changes what the front end or the trunk computes."""
+
+BLOCK_CLIPS = 64
+"""Clips per call of the trunk: always this many, so that the matrix products are always the same
+and bits depend neither on how many clips there are nor on who computes them."""
+
+CHUNK_CLIPS = 8 * BLOCK_CLIPS
+"""Clips per unit of work, and per checksum."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Store:
+    """One cached array: raw float32 values beside a log of the checksums of finished chunks."""
+
+    folder: Path
+    shape: tuple[int, int, int]
+
+    def open(self) -> NDArray[np.float32]:
+        """Maps the array for writing; makes the file, full of zeros, if it is not there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "outputs.f32"
+        with path.open("ab") as file:
+            file.truncate(4 * int(np.prod(self.shape)))
+        return np.memmap(path, dtype="<f4", mode="r+", shape=self.shape)
+
+    def open_finished(self) -> NDArray[np.float32]:
+        """Maps the array for reading."""
+        return np.memmap(self.folder / "outputs.f32", dtype="<f4", mode="r", shape=self.shape)
+
+    def record(self, chunk: int, sha256: str) -> None:
+        """Notes that a chunk is written; a torn last line only costs computing it again."""
+        with (self.folder / "chunks.jsonl").open("a") as log:
+            log.write("\n" + json.dumps({"chunk": chunk, "sha256": sha256}) + "\n")
+
+    def finished(self, values: NDArray[np.float32]) -> set[int]:
+        """Returns the chunks whose bytes still have the checksum that was noted for them."""
+        noted: dict[int, str] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / "chunks.jsonl").read_text().splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    entry = json.loads(line)
+                    noted[int(entry["chunk"])] = str(entry["sha256"])
+        return {chunk for chunk, sha256 in noted.items() if _digest(values, chunk) == sha256}
+
+
+def trunk_outputs(
+    base: Base,
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    cache_dir: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Returns the trunk output of every utterance, from the cache where it is there.
+
+    Killed half-way, the next call goes on where this one stopped. Chunks whose bytes no longer
+    match their checksum are computed again.
+
+    Args:
+      base: whose trunk.
+      corpus: where the waveforms come from; it must be picklable if `workers` > 1.
+      utterances: n of them; the order belongs to the content.
+      cache_dir: made if need be.
+      workers: processes, one torch thread each. The bits do not depend on it.
+      progress: called with (clips done, clips in all) after every chunk.
+
+    Returns:
+      Shape (n, windows, f), float32, mapped read-only from the cache.
+
+    Raises:
+      ValueError: if there are no utterances or no workers.
+    """
+    if not utterances or workers < 1:
+        raise ValueError(
+            f"expected at least one utterance and one worker, got {len(utterances)}, {workers}"
+        )
+    windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
+    shape = (len(utterances), windows, base.trunk.spec.features)
+    store = _Store(cache_dir / "trunk" / _key(base, corpus, utterances), shape)
+    values = store.open()
+    finished = store.finished(values)
+    chunks = range(-(-len(utterances) // CHUNK_CLIPS))
+    missing = [chunk for chunk in chunks if chunk not in finished]
+
+    done = len(utterances) - sum(len(_members(utterances, chunk)) for chunk in missing)
+    for chunk, sha256 in _compute(base, corpus, utterances, store, missing, workers):
+        store.record(chunk, sha256)
+        done += len(_members(utterances, chunk))
+        if progress is not None:
+            progress(done, len(utterances))
+    return store.open_finished()
+
+
+def _compute(
+    base: Base,
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    store: _Store,
+    missing: Sequence[int],
+    workers: int,
+) -> Iterator[tuple[int, str]]:
+    """Writes the missing chunks and yields number and checksum of each as it is ready."""
+    # A worker takes about two seconds to import torch, as long as a chunk takes.
+    workers = min(workers, len(missing) // 2)
+    if workers <= 1:
+        with _one_thread():
+            values = store.open()
+            for chunk in missing:
+                yield chunk, _write(base, corpus, _members(utterances, chunk), values, chunk)
+        return
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(base.to_bytes(), corpus, store),
+    ) as pool:
+        futures = [
+            pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)
+            for chunk in missing
+        ]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[Base, Corpus, NDArray[np.float32]]
+
+
+def _start_worker(base: bytes, corpus: Corpus, store: _Store) -> None:
+    """Runs once in every worker process."""
+    global _worker
+    torch.set_num_threads(1)
+    _worker = (Base.from_bytes(base), corpus, store.open())
+
+
+def _write_in_worker(utterances: Sequence[Utterance], chunk: int) -> tuple[int, str]:
+    """Writes one chunk with what `_start_worker` prepared."""
+    base, corpus, values = _worker
+    return chunk, _write(base, corpus, utterances, values, chunk)
+
+
+def _write(
+    base: Base,
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    values: NDArray[np.float32],
+    chunk: int,
+) -> str:
+    """Computes one chunk block by block into its place; returns its checksum."""
+    waveforms = corpus.waveforms(utterances)
+    start = chunk * CHUNK_CLIPS
+    for first in range(0, len(waveforms), BLOCK_CLIPS):
+        block = waveforms[first : first + BLOCK_CLIPS]
+        padded = np.zeros((BLOCK_CLIPS, waveforms.shape[1]), dtype=np.float32)
+        padded[: len(block)] = block
+        outputs = base.trunk_output(padded).numpy()
+        values[start + first : start + first + len(block)] = outputs[: len(block)]
+    return _digest(values, chunk)
+
+
+def _members(utterances: Sequence[Utterance], chunk: int) -> Sequence[Utterance]:
+    """The utterances of one chunk."""
+    return utterances[chunk * CHUNK_CLIPS : (chunk + 1) * CHUNK_CLIPS]
+
+
+def _digest(values: NDArray[np.float32], chunk: int) -> str:
+    """Hex SHA-256 of one chunk's bytes."""
+    members = values[chunk * CHUNK_CLIPS : (chunk + 1) * CHUNK_CLIPS]
+    return hashlib.sha256(members.tobytes()).hexdigest()
+
+
+def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
+    """Names an array by all that its bits depend on."""
+    digest = hashlib.sha256(canonical("trunk cache", CODE_VERSION, torch.__version__, base.sha256))
+    for utterance in utterances:
+        digest.update(bytes.fromhex(corpus.fingerprint(utterance)))
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Lets torch use one thread: more could split a sum and change its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
