@@ -1,0 +1,53 @@
+"""Which layout a folder of recordings has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora import speech_commands
+from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table
+from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
+from fedspeech.errors import CorpusError
+
+
+def open_corpus(
+    folder: Path, spec: FrontendSpec | None = None
+) -> ManifestCorpus | SpeechCommandsCorpus:
+    """Opens a folder of recordings: by its manifest if it has one, else as Speech Commands.
+
+    Args:
+      folder: the corpus.
+      spec: sample rate and length of clips; `FrontendSpec()` if None.
+
+    Raises:
+      CorpusError: if the folder has neither layout, or nothing in it is usable.
+    """
+    if not folder.exists():
+        raise CorpusError(f"no such folder: {folder}")
+    if not folder.is_dir():
+        raise CorpusError(
+            f"expected a folder of recordings, got the file {folder}: unpack it first"
+        )
+    if find_table(folder) is not None:
+        return ManifestCorpus(folder, spec)
+    if speech_commands.has_layout(folder):
+        return SpeechCommandsCorpus(folder, spec)
+    raise CorpusError(_neither(folder))
+
+
+def _neither(folder: Path) -> str:
+    """Explains both layouts, and points at a subfolder that has one of them."""
+    message = (
+        f"{folder} has neither layout of a corpus. Expected either\n"
+        "  a manifest.csv (or metadata.csv) beside the recordings, whose first line names the "
+        "columns:\n"
+        f"    {EXAMPLE[0]}\n"
+        f"    {EXAMPLE[1]}\n"
+        "  or the layout of Speech Commands, one folder per word:\n"
+        "    yes/anna_nohash_0.wav"
+    )
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if find_table(child) is not None or speech_commands.has_layout(child):
+            return f"{message}\nIts subfolder {child.name} has one: use {child}"
+    return message

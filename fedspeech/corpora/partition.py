@@ -1,0 +1,356 @@
+"""Who is a phone, and which phones may learn: four groups of speakers that never overlap.
+
+    partition = by_speaker(open_corpus(folder), seed=0, unseen=Heavy(min_clips=30))
+    len(partition.federated), len(partition.unseen)
+
+A phone is one speaker, and the unit of privacy the user, unless `with_devices` gives a speaker
+several simulated phones: then the unit is the phone, and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
+from fedspeech.corpora.device_corpus import DeviceCorpus, Variant
+from fedspeech.errors import CorpusError
+from fedspeech.seeds import canonical, stream
+
+Unit = Literal["user", "phone"]
+GROUPS = ("public", "validation", "federated", "unseen")
+
+
+@dataclass(frozen=True)
+class Phone:
+    """One device and the recordings on it. Printing it names no speaker and no word.
+
+    Attributes:
+      phone_id: pseudonym, unique in the partition; another seed gives another one.
+      speaker_id: who uses it.
+      segments: the speaker's, and those of a simulated device.
+      utterances: what was recorded on it.
+    """
+
+    phone_id: str
+    speaker_id: str = field(repr=False)
+    segments: Mapping[str, str] = field(repr=False)
+    utterances: tuple[Utterance, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The four groups.
+
+    Attributes:
+      public: for pre-training, feature constants and the sounds that every phone gets.
+      validation: public too; what the server may decide on.
+      federated: phones that train.
+      unseen: phones that never train; personalisation and evaluation.
+      unit: what one phone stands for: "user" if every speaker has one phone at most.
+      skipped: speakers left out, and why.
+
+    Raises:
+      ValueError: if a speaker is in two groups, a phone id repeats, or a speaker has two phones
+        and the unit is still called "user".
+    """
+
+    public: tuple[Phone, ...]
+    validation: tuple[Phone, ...]
+    federated: tuple[Phone, ...]
+    unseen: tuple[Phone, ...]
+    unit: Unit = "user"
+    skipped: tuple[Skipped, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks that nobody is in two places."""
+        home: dict[str, str] = {}
+        phones: set[str] = set()
+        for group in GROUPS:
+            speakers: set[str] = set()
+            for phone in getattr(self, group):
+                other = home.setdefault(phone.speaker_id, group)
+                if other != group:
+                    raise ValueError(
+                        "a speaker must be in one group only, got speaker "
+                        f"{phone.speaker_id!r} in {other} and {group}"
+                    )
+                if phone.speaker_id in speakers and self.unit == "user":
+                    raise ValueError(
+                        "with unit='user' a speaker has one phone, got two of speaker "
+                        f"{phone.speaker_id!r} in {group}"
+                    )
+                if phone.phone_id in phones:
+                    raise ValueError(f"phone ids must be unique, got {phone.phone_id!r} twice")
+                speakers.add(phone.speaker_id)
+                phones.add(phone.phone_id)
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """Speakers with at least `min_clips` clips are unseen; the others federate."""
+
+    min_clips: int = 30
+
+
+@dataclass(frozen=True)
+class AllBut:
+    """`federated` speakers, drawn by the seed, federate; the rest are unseen."""
+
+    federated: int
+
+
+@dataclass(frozen=True)
+class Named:
+    """The speakers named are unseen, for instance those of an official test list."""
+
+    speakers: Collection[str]
+
+
+Rule = Heavy | AllBut | Named
+
+
+def default_rule(corpus: Corpus) -> Rule:
+    """Returns `Heavy(30)` where it leaves two speakers on both sides, else 60 % federate.
+
+    Light speakers make a population and heavy ones a test of it, where a corpus has both kinds.
+    """
+    counts = [len(said) for said in _by_speaker(corpus).values() if _speaks(said)]
+    heavy = sum(count >= Heavy().min_clips for count in counts)
+    if heavy >= 2 and len(counts) - heavy >= 2:
+        return Heavy()
+    return AllBut(round(0.6 * len(counts)))
+
+
+def by_group(corpus: Corpus, *, seed: int) -> Partition:
+    """Takes the groups from the speaker ids, as the embedded corpus names them: "unseen-000017".
+
+    Args:
+      corpus: one whose speaker ids begin with a group's name and a hyphen.
+      seed: for the pseudonyms.
+
+    Raises:
+      ValueError: if a speaker id does not.
+    """
+    groups: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for speaker_id in corpus.speakers:
+        group = speaker_id.partition("-")[0]
+        if group not in groups:
+            raise ValueError(
+                f"a speaker id must begin with one of {', '.join(GROUPS)} and a hyphen, "
+                f"got {speaker_id!r}"
+            )
+        groups[group].append(speaker_id)
+    return _partition(corpus, _by_speaker(corpus), groups, seed)
+
+
+def by_speaker(
+    corpus: Corpus,
+    *,
+    seed: int,
+    unseen: Rule,
+    public: int = 0,
+    validation: int = 0,
+    min_clips: int = 2,
+) -> Partition:
+    """Makes each speaker of a real corpus one phone.
+
+    Speakers of nothing but silence (background noise) are public. Of the speakers that the rule
+    does not make unseen, the seed draws `public` and `validation`; the others federate.
+
+    Args:
+      corpus: recordings of real speakers.
+      seed: draws the speakers and the pseudonyms.
+      unseen: which speakers are never trained on.
+      public: number of speakers for pre-training.
+      validation: number of speakers that the server may decide on.
+      min_clips: speakers with fewer clips are skipped.
+
+    Raises:
+      CorpusError: if nobody would federate or nobody would be unseen.
+      ValueError: if a number is negative, or `min_clips` is not positive.
+    """
+    if min(public, validation) < 0 or min_clips < 1:
+        raise ValueError(
+            "public and validation must not be negative, min_clips positive, got "
+            f"public={public}, validation={validation}, min_clips={min_clips}"
+        )
+    clips = _by_speaker(corpus)
+    rooms = [name for name, said in clips.items() if not _speaks(said)]
+    enough = [name for name in clips if name not in rooms and len(clips[name]) >= min_clips]
+    skipped = tuple(
+        Skipped(f"speaker {name}", f"too few clips: {len(said)}, at least {min_clips}")
+        for name, said in clips.items()
+        if name not in rooms and len(said) < min_clips
+    )
+    order = sorted(enough)
+    stream(seed, "speakers").shuffle(order)
+    match unseen:
+        case Heavy(least):
+            away = {name for name in order if len(clips[name]) >= least}
+        case AllBut(count):
+            away = set(order[public + validation + count :])
+        case Named(names):
+            away = set(order) & set(names)
+    drawn = [name for name in order if name not in away]
+    groups = {
+        "public": rooms + drawn[:public],
+        "validation": drawn[public : public + validation],
+        "federated": drawn[public + validation :],
+        "unseen": [name for name in order if name in away],
+    }
+    _refuse_empty(groups, unseen, clips, enough)
+    return replace(_partition(corpus, clips, groups, seed), skipped=skipped)
+
+
+def _refuse_empty(
+    groups: Mapping[str, Sequence[str]],
+    rule: Rule,
+    clips: Mapping[str, Sequence[Utterance]],
+    enough: Sequence[str],
+) -> None:
+    """Refuses a partition in which nobody trains or nobody is left to judge by."""
+    empty = [group for group in ("federated", "unseen") if not groups[group]]
+    if empty:
+        counts = sorted(len(clips[name]) for name in enough)
+        spread = f", {counts[0]} to {counts[-1]} clips each" if counts else ""
+        raise CorpusError(
+            f"nobody is left in the group {' and '.join(empty)}: {len(enough)} speakers with "
+            f"enough clips{spread}; {len(groups['public'])} public, {len(groups['validation'])} "
+            f"for validation, and the rule for unseen speakers is {rule}"
+        )
+
+
+def with_quantity_skew(
+    partition: Partition, *, seed: int, spread: float, min_clips: int = 2
+) -> Partition:
+    """Leaves each federated phone a share exp(-|N(0, spread^2)|) of its clips, drawn by the seed.
+
+    Args:
+      partition: whose federated phones are thinned; the other groups stay whole.
+      seed: draws shares and clips.
+      spread: standard deviation of the log share; 0 changes nothing, 1 leaves half the phones
+        less than half of their clips.
+      min_clips: what a phone keeps at least.
+
+    Raises:
+      ValueError: if the spread is negative or not finite.
+    """
+    if not 0 <= spread < float("inf"):
+        raise ValueError(f"spread must be finite and not negative, got spread={spread}")
+    thinned = []
+    for phone in partition.federated:
+        rng = stream(seed, "quantity", phone.phone_id)
+        share = float(np.exp(-abs(rng.normal(0.0, spread))))
+        count = len(phone.utterances)
+        kept = rng.permutation(count)[: max(min_clips, round(share * count))]
+        clips = tuple(phone.utterances[index] for index in sorted(kept))
+        thinned.append(replace(phone, utterances=clips))
+    return replace(partition, federated=tuple(thinned))
+
+
+def with_devices(
+    partition: Partition, corpus: Corpus, devices_per_speaker: int, seed: int
+) -> tuple[Partition, DeviceCorpus]:
+    """Gives every speaker several simulated phones: a large population from real speakers.
+
+    Each phone has all of its speaker's clips, recorded again on its own device (`audio.devices`).
+    Public speakers stay as they are. All phones of a speaker stay in the speaker's group, but
+    the guarantee now covers one phone, not the person: the unit becomes "phone".
+
+    Args:
+      partition: one phone per speaker.
+      corpus: where its utterances are from.
+      devices_per_speaker: at least 1.
+      seed: draws devices, noise and pseudonyms.
+
+    Returns:
+      The larger partition, and the corpus that plays its utterances.
+
+    Raises:
+      ValueError: if there is to be less than one device, or there are several already.
+    """
+    if devices_per_speaker < 1 or partition.unit != "user":
+        raise ValueError(
+            "expected at least one device per speaker and a partition of users, got "
+            f"devices_per_speaker={devices_per_speaker}, unit={partition.unit!r}"
+        )
+    variants: dict[str, Variant] = {}
+
+    def multiply(phones: tuple[Phone, ...]) -> tuple[Phone, ...]:
+        many = []
+        for phone in phones:
+            for number in range(devices_per_speaker):
+                made = Variant.draw(phone.utterances, phone.speaker_id, number, seed)
+                variants.update((variant.utterance.utterance_id, variant) for variant in made)
+                device = made[0].device
+                many.append(
+                    Phone(
+                        _pseudonym(seed, phone.speaker_id, number),
+                        phone.speaker_id,
+                        {**phone.segments, "device": device.kind, "noise": device.noise_level},
+                        tuple(variant.utterance for variant in made),
+                    )
+                )
+        return _in_order(many)
+
+    larger = replace(
+        partition,
+        validation=multiply(partition.validation),
+        federated=multiply(partition.federated),
+        unseen=multiply(partition.unseen),
+        unit="phone",
+    )
+    return larger, DeviceCorpus(corpus, variants)
+
+
+def _by_speaker(corpus: Corpus) -> dict[str, list[Utterance]]:
+    """Groups a corpus by speaker; a speaker without clips has an empty list."""
+    clips: dict[str, list[Utterance]] = {name: [] for name in corpus.speakers}
+    for utterance in corpus.utterances:
+        clips[utterance.speaker_id].append(utterance)
+    return clips
+
+
+def _speaks(clips: Sequence[Utterance]) -> bool:
+    """Whether there is a word among the clips."""
+    return any(clip.word != SILENCE for clip in clips)
+
+
+def _partition(
+    corpus: Corpus,
+    clips: Mapping[str, Sequence[Utterance]],
+    groups: Mapping[str, Iterable[str]],
+    seed: int,
+) -> Partition:
+    """Makes each named speaker one phone of its group."""
+
+    def phones(group: str) -> tuple[Phone, ...]:
+        return _in_order(
+            Phone(
+                _pseudonym(seed, name, 0), name, corpus.speakers[name].segments, tuple(clips[name])
+            )
+            for name in groups[group]
+        )
+
+    return Partition(
+        public=phones("public"),
+        validation=phones("validation"),
+        federated=phones("federated"),
+        unseen=phones("unseen"),
+    )
+
+
+def _in_order(phones: Iterable[Phone]) -> tuple[Phone, ...]:
+    """Sorts by pseudonym: the order says nothing about the speakers."""
+    return tuple(sorted(phones, key=lambda phone: phone.phone_id))
+
+
+def _pseudonym(seed: int, speaker_id: str, number: int) -> str:
+    """Names a phone by 64 bits of a hash. It hides nothing from who can list the speakers."""
+    digest = hashlib.sha256(canonical("fedspeech phone", seed, speaker_id, number))
+    return f"phone-{digest.hexdigest()[:16]}"
