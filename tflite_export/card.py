@@ -1,0 +1,307 @@
+"""The card: what the exported model is, what it was measured at, and what protects its speakers.
+
+It stands beside the model as `card.json` and `card.md`, and inside the .tflite file as metadata, so
+that a file that travels alone still says what it promises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.errors import ExportRefused
+from fedspeech.models.adapters import Adapter
+from fedspeech.models.base import Base
+from fedspeech.seeds import canonical
+from tflite_export.weights import Parameters
+
+FORMAT = 1
+
+LATER_TRAINING_NOTICE = (
+    "Training that a phone does after this export, such as personalising on its own clips, is not "
+    "covered by the stated epsilons. They hold for what is in this file."
+)
+OUTPUT_NOTICE = (
+    "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
+    "to one."
+)
+_PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyStatement:
+    """Both epsilons with everything without which an epsilon says nothing.
+
+    Attributes:
+      epsilon_release: against whoever reads every published model; infinity without noise.
+      epsilon_server: against the server; infinity where the server adds the noise, or nobody.
+      delta: the probability with which either may fail.
+      unit: whom it protects: "speaker", "phone" or "example".
+      relation_release: neighbouring relation of `epsilon_release`.
+      relation_server: neighbouring relation of `epsilon_server`.
+      mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
+      secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
+      trust: who must be honest, one sentence.
+      accountant: what priced it.
+      rounds: how many rounds the epsilons cover.
+      noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
+
+    Raises:
+      ValueError: if an epsilon is negative or not a number, delta is outside [0, 1), rounds are
+        negative, or a text without which the epsilons say nothing is empty.
+    """
+
+    epsilon_release: float
+    epsilon_server: float
+    delta: float
+    unit: str
+    relation_release: str
+    relation_server: str
+    mode: str
+    secure_sum: str
+    trust: str
+    accountant: str
+    rounds: int
+    noise_notice: str | None
+
+    def __post_init__(self) -> None:
+        """Checks that nothing is missing."""
+        for name in ("epsilon_release", "epsilon_server"):
+            value = getattr(self, name)
+            if math.isnan(value) or value < 0:
+                raise ValueError(f"{name} must be zero or more, or infinity, got {value}")
+        if not 0 <= self.delta < 1:
+            raise ValueError(f"delta must be in [0, 1), got {self.delta}")
+        if self.rounds < 0:
+            raise ValueError(f"rounds must be zero or more, got {self.rounds}")
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) == "":
+                raise ValueError(f"{field.name} must say something: an epsilon alone says nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentAccuracy:
+    """Accuracy of one cell of a segment.
+
+    Attributes:
+      segment: such as "accent"; "all" for everybody.
+      value: such as "coastal"; "all" for everybody.
+      phones: how many phones the figures are means over.
+      accuracy: model ("base", "federated", ...) to mean share of clips answered correctly.
+
+    Raises:
+      ValueError: if there is no phone or a share is outside [0, 1].
+    """
+
+    segment: str
+    value: str
+    phones: int
+    accuracy: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Checks the figures."""
+        if self.phones < 1:
+            raise ValueError(f"a cell must have phones, got phones={self.phones}")
+        for model, share in self.accuracy.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"accuracy must be in [0, 1], got {share} for {model}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Make one with `Card.of`, which reads from base and adapter what they know themselves.
+
+    Attributes:
+      labels: meaning of the outputs, in order.
+      frontend: numbers of the front end.
+      base_sha256: hash of the base's file.
+      base_provenance: how the base was made.
+      adapter: name, number of parameters, their shapes and a hash of their values.
+      privacy: the guarantee.
+      metrics: accuracies by segment.
+      metrics_eye: who can know the metrics: the "simulator", or anybody ("public").
+      data_licences: corpus to licence.
+      versions: package to version, of what made the file.
+    """
+
+    labels: tuple[str, ...]
+    frontend: FrontendSpec
+    base_sha256: str
+    base_provenance: Mapping[str, str | int | float]
+    adapter: Mapping[str, Any]
+    privacy: PrivacyStatement
+    metrics: tuple[SegmentAccuracy, ...]
+    metrics_eye: Literal["simulator", "public"]
+    data_licences: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        base: Base,
+        adapter: Adapter,
+        parameters: Parameters,
+        *,
+        privacy: PrivacyStatement,
+        metrics: tuple[SegmentAccuracy, ...],
+        metrics_eye: Literal["simulator", "public"],
+        data_licences: Mapping[str, str],
+    ) -> Card:
+        """Describes a base with an adapter on top.
+
+        Raises:
+          ValueError: if the parameters do not fit the adapter.
+        """
+        return cls(
+            labels=base.vocabulary.labels,
+            frontend=base.frontend,
+            base_sha256=base.sha256,
+            base_provenance=dict(base.provenance),
+            adapter=_describe(adapter, parameters),
+            privacy=privacy,
+            metrics=metrics,
+            metrics_eye=metrics_eye,
+            data_licences=dict(data_licences),
+            versions=_versions(),
+        )
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What must be read with the figures."""
+        noise = self.privacy.noise_notice
+        return (OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *([noise] if noise else []))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON values; an infinite epsilon is the string "Infinity"."""
+        card = dataclasses.asdict(self)
+        for name in ("epsilon_release", "epsilon_server"):
+            if math.isinf(card["privacy"][name]):
+                card["privacy"][name] = "Infinity"
+        return {
+            "format": FORMAT,
+            "outputs": "logits",
+            **card,
+            "labels": list(self.labels),
+            "metrics": list(card["metrics"]),
+            "notices": list(self.notices),
+        }
+
+    def to_markdown(self) -> str:
+        """Returns the card for people."""
+        privacy, frontend = self.privacy, self.frontend
+        models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
+        lines = [
+            "# Keyword model",
+            "",
+            *(f"> {notice}" + "\n" for notice in self.notices),
+            f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
+            "",
+            "## What protects the speakers",
+            "",
+            *_table(("", ""), dataclasses.asdict(privacy).items()),
+            "",
+            "## Accuracy by segment",
+            "",
+            f"Means over phones that were never trained on; eye: {self.metrics_eye}.",
+            "",
+            *_table(
+                ("segment", "value", "phones", *models),
+                [
+                    (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
+                    for row in self.metrics
+                ],
+            ),
+            "",
+            "## Input",
+            "",
+            f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
+            f"or its {frontend.frames_per_clip} frames of log-mel.",
+            "",
+            *_table(("front end", ""), dataclasses.asdict(frontend).items()),
+            "",
+            "## What it is made of",
+            "",
+            *_table(("base", ""), [("sha256", self.base_sha256), *self.base_provenance.items()]),
+            "",
+            *_table(("adapter", ""), self.adapter.items()),
+            "",
+            *_table(("data", "licence"), self.data_licences.items()),
+            "",
+            *_table(("software", "version"), self.versions.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def require_identity(
+    card: Mapping[str, Any], base: Base, adapter: Adapter, parameters: Parameters
+) -> None:
+    """Checks that a card speaks of this base, this adapter and these parameters.
+
+    Args:
+      card: JSON values, as `Card.to_json` gives them or as they were read from a file.
+      base: what the model is said to stand on.
+      adapter: what is said to follow the trunk.
+      parameters: the adapter's values.
+
+    Raises:
+      ExportRefused: if the card speaks of another; names what differs.
+    """
+    expected = {
+        "format": FORMAT,
+        "outputs": "logits",
+        "base_sha256": base.sha256,
+        "labels": list(base.vocabulary.labels),
+        "frontend": dataclasses.asdict(base.frontend),
+        "adapter": _describe(adapter, parameters),
+    }
+    for name, value in expected.items():
+        if card.get(name) != value:
+            raise ExportRefused(f"card: expected {name} {value}, got {card.get(name)}")
+
+
+def _describe(adapter: Adapter, parameters: Parameters) -> dict[str, Any]:
+    """Names an adapter and its values."""
+    spec = adapter.spec
+    values = spec.flatten(parameters).astype("<f4").tobytes()
+    return {
+        "name": adapter.name,
+        "parameters": spec.size,
+        "shapes": {name: list(shape) for name, shape in spec.shapes},
+        "sha256": hashlib.sha256(
+            canonical("fedspeech adapter", spec.fingerprint, values)
+        ).hexdigest(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the installed packages that made the file."""
+    installed = {}
+    for package in _PACKAGES:
+        try:
+            installed[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def _table(header: tuple[str, ...], rows: Any) -> list[str]:
+    """Renders rows as lines of a Markdown table."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return ["| " + " | ".join(_cell(value) for value in line) + " |" for line in lines]
+
+
+def _cell(value: object) -> str:
+    """Renders one value; a bar or a line break would end the cell."""
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return "infinity" if math.isinf(value) else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    return str(value).replace("|", "\\|").replace("\n", " ")

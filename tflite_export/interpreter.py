@@ -1,0 +1,168 @@
+"""Runs a .tflite file with LiteRT and checks what goes in.
+
+LiteRT's own SignatureRunner resizes the graph to whatever shape it is given and computes something;
+`TfliteModel` refuses instead.
+
+    model = TfliteModel.open(Path("model_float.tflite"))
+    logits = model.run("waveform", waveform=clip)["logits"]     # (1, 16000) float32 -> (1, c)
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from fedspeech.errors import ExportRefused
+
+_BANNER = b"Created TensorFlow Lite XNNPACK delegate for CPU"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape and element type of one input or output."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A named entry into the file: its inputs and outputs by name."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+class TfliteModel:
+    """A loaded .tflite file; one thread, so that bits do not depend on the machine's load.
+
+    Attributes:
+      content: the file's bytes.
+      signatures: what it can compute, by name.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """Loads a file's bytes.
+
+        Raises:
+          ExportRefused: if LiteRT cannot read them: torn, truncated, or not TFLite at all.
+        """
+        try:
+            with _without_banner():
+                self._interpreter = Interpreter(model_content=content, num_threads=1)
+                self._interpreter.allocate_tensors()
+                names = self._interpreter.get_signature_list()
+                self._runners = {
+                    name: self._interpreter.get_signature_runner(name) for name in names
+                }
+        except (ValueError, RuntimeError) as error:
+            raise ExportRefused(
+                f"LiteRT cannot read this model of {len(content)} bytes: {error}"
+            ) from error
+        self.content = content
+        self.signatures = {
+            name: Signature(_specs(runner.get_input_details()), _specs(runner.get_output_details()))
+            for name, runner in self._runners.items()
+        }
+
+    @classmethod
+    def open(cls, path: Path) -> TfliteModel:
+        """Loads a file.
+
+        Raises:
+          ExportRefused: if there is no such file or LiteRT cannot read it.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ExportRefused(f"cannot read the exported model {path}: {error}") from error
+        return cls(content)
+
+    def run(self, signature: str, /, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Runs one signature.
+
+        Args:
+          signature: its name.
+          **inputs: every input of the signature, in exactly its shape and element type.
+
+        Returns:
+          Outputs by name.
+
+        Raises:
+          ValueError: if signature, names, a shape or an element type differ from the file's.
+        """
+        if signature not in self.signatures:
+            raise ValueError(
+                f"expected one of the signatures {sorted(self.signatures)}, got {signature!r}"
+            )
+        expected = self.signatures[signature].inputs
+        if set(inputs) != set(expected):
+            raise ValueError(
+                f"{signature} takes the inputs {sorted(expected)}, got {sorted(inputs)}"
+            )
+        for name, spec in expected.items():
+            value = inputs[name]
+            if value.shape != spec.shape or value.dtype != spec.dtype:
+                raise ValueError(
+                    f"{signature} takes {name} of shape {spec.shape} and type {spec.dtype}, "
+                    f"got {value.shape} and {value.dtype}"
+                )
+        outputs: dict[str, NDArray[Any]] = self._runners[signature](**inputs)
+        return outputs
+
+    def run_each(self, signature: str, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Runs a signature of one input and one output once per row, as a phone would.
+
+        Args:
+          signature: its name; its input has shape (1, ...).
+          batch: shape (n, ...).
+
+        Returns:
+          Shape (n, ...).
+
+        Raises:
+          ValueError: as `run`, or if the signature has several inputs or outputs.
+        """
+        spec = self.signatures.get(signature)
+        if spec is not None and (len(spec.inputs) != 1 or len(spec.outputs) != 1):
+            raise ValueError(f"expected one input and one output, got {spec}")
+        name = next(iter(spec.inputs)) if spec is not None else ""
+        rows = [
+            next(iter(self.run(signature, **{name: batch[row : row + 1]}).values()))
+            for row in range(len(batch))
+        ]
+        return np.concatenate(rows)
+
+
+def _specs(details: Mapping[str, Mapping[str, Any]]) -> dict[str, TensorSpec]:
+    """Reads LiteRT's description of inputs or outputs."""
+    return {
+        name: TensorSpec(tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]))
+        for name, detail in details.items()
+    }
+
+
+@contextmanager
+def _without_banner() -> Iterator[None]:
+    """Drops the one line that LiteRT's native code prints on every start; the rest passes."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            caught.seek(0)
+            for line in caught:
+                if _BANNER not in line:
+                    os.write(2, line)
