@@ -1,1 +1,35 @@
 """What a phone trains: few parameters after a frozen trunk."""
+
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.affine import AffineAdapter
+from fedspeech.models.adapters.bottleneck import BottleneckAdapter
+from fedspeech.models.adapters.head import HeadAdapter
+
+__all__ = ["Adapter", "AffineAdapter", "BottleneckAdapter", "HeadAdapter", "make_adapter"]
+
+
+def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int) -> Adapter:
+    """Builds the adapter of a scenario or an adapter file.
+
+    Args:
+      name: "head", "affine" or "bottleneck".
+      num_windows: windows of the trunk per clip.
+      num_features: features of the trunk.
+      num_labels: outputs: target words, unknown, silence.
+
+    Raises:
+      ValueError: if the name is none of the three or a size is not positive.
+    """
+    if min(num_windows, num_features, num_labels) < 1:
+        raise ValueError(
+            "num_windows, num_features and num_labels must be positive, got "
+            f"{num_windows}, {num_features}, {num_labels}"
+        )
+    match name:
+        case "head":
+            return HeadAdapter(num_features, num_labels)
+        case "affine":
+            return AffineAdapter(num_windows, num_features, num_labels)
+        case "bottleneck":
+            return BottleneckAdapter(num_features, num_labels)
+    raise ValueError(f"an adapter is head, affine or bottleneck, got {name!r}")

@@ -1,0 +1,122 @@
+"""The head alone: the last linear layer of the base, trained on pooled trunk features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspeech.models.adapters.adapter import Batch
+from fedspeech.vectors import ParameterSpec
+
+
+@dataclass(frozen=True)
+class HeadAdapter:
+    """logits = W mean_w(relu(x)) + b. What is cached per clip is the pooled embedding.
+
+    Attributes:
+      num_features: f, features of the trunk.
+      num_labels: c, outputs.
+    """
+
+    num_features: int
+    num_labels: int
+
+    @property
+    def name(self) -> str:
+        """The name in scenarios and adapter files."""
+        return "head"
+
+    @property
+    def spec(self) -> ParameterSpec:
+        """Parameters head_weight (c, f) and head_bias (c,)."""
+        return ParameterSpec(head_shapes(self.num_features, self.num_labels))
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """(f,)."""
+        return (self.num_features,)
+
+    def initial(
+        self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Copies the base's head; see `Adapter.initial`."""
+        return copied_head(self.spec, head_weight, head_bias)
+
+    def embed(self, trunk_output: Tensor) -> Tensor:
+        """Pools (n, w, f) to (n, f)."""
+        return pooled(trunk_output)
+
+    def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        """Scores embeddings (p, n, f) as logits (p, n, c)."""
+        return head_logits(parameters, embeddings)
+
+    def gradients(self, parameters: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Differentiates the cross-entropy; see `Adapter.gradients`."""
+        error = head_error(parameters, batch.by_feature, batch)
+        return head_gradients(error, batch.embeddings)
+
+
+def pooled(trunk_output: Tensor) -> Tensor:
+    """Applies the trunk's last activation and averages the windows: (..., w, f) to (..., f)."""
+    return torch.relu(trunk_output).mean(dim=-2)
+
+
+def head_shapes(num_features: int, num_labels: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of the last linear layer, which every adapter ends with."""
+    return (("head_weight", (num_labels, num_features)), ("head_bias", (num_labels,)))
+
+
+def head_logits(parameters: Mapping[str, Tensor], features: Tensor) -> Tensor:
+    """Applies the last linear layer of each phone: features (p, n, f) to logits (p, n, c)."""
+    weight, bias = parameters["head_weight"], parameters["head_bias"]
+    return torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
+
+
+def head_error(parameters: Mapping[str, Tensor], by_feature: Tensor, batch: Batch) -> Tensor:
+    """Differentiates the weighted cross-entropy by the logits: weight * (softmax - one-hot).
+
+    Labels stand before clips here, because the softmax and both products of the last layer are
+    then several times faster.
+
+    Args:
+      parameters: at least the head's, each (p, *shape).
+      by_feature: input of the last layer, shape (p, f, n).
+      batch: labels and weights.
+
+    Returns:
+      Shape (p, c, n).
+    """
+    weight, bias = parameters["head_weight"], parameters["head_bias"]
+    logits = torch.baddbmm(bias.unsqueeze(2), weight, by_feature)
+    weights = batch.weights.unsqueeze(1)
+    error = torch.softmax(logits, dim=1).mul_(weights)
+    return error.scatter_add_(1, batch.labels.unsqueeze(1), -weights)
+
+
+def head_gradients(error: Tensor, features: Tensor) -> dict[str, Tensor]:
+    """Differentiates by the last layer: error (p, c, n), its input (p, n, f)."""
+    return {"head_weight": torch.bmm(error, features), "head_bias": error.sum(dim=2)}
+
+
+def copied_head(
+    spec: ParameterSpec, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """Copies the base's last layer after checking it against the adapter's spec.
+
+    Raises:
+      ValueError: if a shape differs or a value is not finite.
+    """
+    shapes = dict(spec.shapes)
+    copies = {}
+    for name, value in (("head_weight", head_weight), ("head_bias", head_bias)):
+        if value.shape != shapes[name]:
+            raise ValueError(f"expected {name} of shape {shapes[name]}, got {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
+        copies[name] = np.array(value, dtype=np.float32)
+    return copies

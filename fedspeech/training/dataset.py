@@ -1,0 +1,164 @@
+"""What a phone trains on, in which order, and many phones as one padded block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class LocalDataset:
+    """The clips of one phone, as cached embeddings. Printing it shows its shape only.
+
+    Attributes:
+      embeddings: shape (n, *embedding_shape), float32; n may be 0.
+      labels: shape (n,), int64, from 0.
+
+    Raises:
+      ValueError: if lengths or types do not fit, or a label is negative.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Checks lengths and types; values are checked where a delta leaves the phone."""
+        if self.embeddings.dtype != np.float32 or self.labels.dtype != np.int64:
+            raise ValueError(
+                "expected float32 embeddings and int64 labels, got "
+                f"{self.embeddings.dtype} and {self.labels.dtype}"
+            )
+        if self.labels.ndim != 1 or self.embeddings.shape[:1] != self.labels.shape:
+            raise ValueError(
+                "expected one label per embedding, got shapes "
+                f"{self.embeddings.shape} and {self.labels.shape}"
+            )
+        if len(self.labels) and self.labels.min() < 0:
+            raise ValueError(f"labels must not be negative, got {self.labels.min()}")
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Shows the shape only."""
+        return f"LocalDataset(shape={self.embeddings.shape})"
+
+    def take(self, indices: NDArray[np.int64]) -> LocalDataset:
+        """Returns the clips at `indices`, in that order."""
+        return LocalDataset(self.embeddings[indices], self.labels[indices])
+
+    def joined(self, other: LocalDataset) -> LocalDataset:
+        """Returns these clips followed by the other's, for instance the public negatives."""
+        return LocalDataset(
+            np.concatenate([self.embeddings, other.embeddings]),
+            np.concatenate([self.labels, other.labels]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Which clips a phone trains on in one round, and in which batches.
+
+    Attributes:
+      examples: indices into the dataset, shape (m,), m <= max_examples.
+      batches: positions in `examples`, shape (steps, batch_size); -1 fills a short batch.
+    """
+
+    examples: NDArray[np.int64]
+    batches: NDArray[np.int64]
+
+
+def batch_schedule(
+    num_examples: int,
+    *,
+    max_examples: int,
+    batch_size: int,
+    local_epochs: int,
+    max_steps: int | None,
+    rng: np.random.Generator,
+) -> Schedule:
+    """Draws the schedule of one phone in one round.
+
+    A phone with more than `max_examples` clips draws that many without replacement. Each local
+    epoch shuffles them and cuts batches; its last batch may be short. If one batch holds
+    everything there is nothing to shuffle, and nothing is drawn.
+
+    Args:
+      num_examples: clips on the phone.
+      max_examples: limit on the clips of one round.
+      batch_size: clips per step.
+      local_epochs: passes over the clips.
+      max_steps: cap on the steps, or None.
+      rng: the stream of this round and phone.
+    """
+    examples = np.arange(num_examples)
+    if num_examples > max_examples:
+        examples = rng.choice(num_examples, max_examples, replace=False)
+    size = min(batch_size, max_examples)
+    steps_per_epoch = -(-len(examples) // size)
+    padded = np.full((local_epochs, steps_per_epoch * size), -1, dtype=np.int64)
+    for epoch in range(local_epochs if len(examples) else 0):
+        shuffled = len(examples) > size
+        order = rng.permutation(len(examples)) if shuffled else np.arange(len(examples))
+        padded[epoch, : len(examples)] = order
+    return Schedule(examples, padded.reshape(-1, size)[:max_steps])
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Up to `num_phones` phones, padded with zeros to one shape. Printing it shows that only.
+
+    Attributes:
+      embeddings: shape (num_phones, max_examples, *embedding_shape), float32.
+      labels: shape (num_phones, max_examples), int64.
+      batches: shape (num_phones, steps, batch_size), int64; -1 where there is no clip.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    batches: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        """Shows the shape only."""
+        return f"Block(shape={self.embeddings.shape})"
+
+
+def pad_block(
+    datasets: Sequence[LocalDataset],
+    schedules: Sequence[Schedule],
+    *,
+    num_phones: int,
+    max_examples: int,
+    embedding_shape: tuple[int, ...],
+) -> Block:
+    """Copies the scheduled clips of at most `num_phones` phones into one padded block.
+
+    Raises:
+      ValueError: if there are more phones than places or an embedding has another shape.
+    """
+    if len(datasets) > num_phones:
+        raise ValueError(f"a block holds {num_phones} phones, got {len(datasets)}")
+    num_steps = max((len(schedule.batches) for schedule in schedules), default=0)
+    batch_size = schedules[0].batches.shape[1] if schedules else 1
+    embeddings = np.zeros((num_phones, max_examples, *embedding_shape), dtype=np.float32)
+    labels = np.zeros((num_phones, max_examples), dtype=np.int64)
+    batches = np.full((num_phones, num_steps, batch_size), -1, dtype=np.int64)
+    for phone, (dataset, schedule) in enumerate(zip(datasets, schedules, strict=True)):
+        if dataset.embeddings.shape[1:] != embedding_shape:
+            raise ValueError(
+                f"expected embeddings of shape {embedding_shape}, "
+                f"got {dataset.embeddings.shape[1:]}"
+            )
+        count = len(schedule.examples)
+        if count == len(dataset):
+            embeddings[phone, :count] = dataset.embeddings
+            labels[phone, :count] = dataset.labels
+        else:
+            embeddings[phone, :count] = dataset.embeddings[schedule.examples]
+            labels[phone, :count] = dataset.labels[schedule.examples]
+        batches[phone, : len(schedule.batches)] = schedule.batches
+    return Block(embeddings, labels, batches)

@@ -1,0 +1,141 @@
+"""The batched cohort against the one-phone loop, and against itself in other company."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedspeech.models.adapters import make_adapter
+from fedspeech.seeds import stream
+from fedspeech.training.cohort import BLOCK_PHONES, train_cohort
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining, train_adapter
+
+WINDOWS, FEATURES, LABELS = 3, 13, 5
+NAMES = ("head", "affine", "bottleneck")
+
+
+def build(name, seed=0):
+    rng = np.random.default_rng(seed)
+    adapter = make_adapter(name, WINDOWS, FEATURES, LABELS)
+    parameters = adapter.initial(
+        rng.standard_normal((LABELS, FEATURES)).astype(np.float32),
+        rng.standard_normal(LABELS).astype(np.float32),
+    )
+    return adapter, parameters
+
+
+def phone_clips(adapter, count, seed):
+    rng = np.random.default_rng([seed, count])
+    labels = rng.integers(0, LABELS, count)
+    centres = np.random.default_rng(9).standard_normal((LABELS, *adapter.embedding_shape))
+    noise = rng.standard_normal((count, *adapter.embedding_shape))
+    return LocalDataset((centres[labels] + noise).astype(np.float32), labels)
+
+
+def rngs(phones):
+    return [stream(7, "batches", 0, phone) for phone in phones]
+
+
+trainings = st.builds(
+    LocalTraining,
+    optimizer=st.sampled_from(["sgd", "adam"]),
+    learning_rate=st.sampled_from([0.01, 0.1]),
+    momentum=st.sampled_from([0.0, 0.9]),
+    batch_size=st.integers(1, 12),
+    local_epochs=st.integers(1, 3),
+    max_steps=st.sampled_from([None, 2]),
+    max_examples=st.integers(1, 12),
+    proximal_mu=st.sampled_from([0.0, 0.3]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(NAMES), trainings, st.lists(st.integers(0, 15), min_size=1, max_size=6))
+def test_a_cohort_equals_the_one_phone_loop(name, training, counts):
+    adapter, parameters = build(name)
+    datasets = [phone_clips(adapter, count, phone) for phone, count in enumerate(counts)]
+    phones = range(len(counts))
+    together = train_cohort(adapter, parameters, datasets, training, rngs(phones))
+    for dataset, delta, rng in zip(datasets, together, rngs(phones), strict=True):
+        alone = train_adapter(adapter, parameters, dataset, training, rng)
+        np.testing.assert_allclose(delta.vector, alone.vector, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("batch_size", [4, 64])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_bits_of_a_phone_do_not_depend_on_its_company(name, batch_size, optimizer):
+    adapter, parameters = build(name)
+    training = LocalTraining(
+        optimizer=optimizer, batch_size=batch_size, max_examples=11, proximal_mu=0.1
+    )
+    counts = np.random.default_rng(3).integers(0, 17, BLOCK_PHONES + 30)
+    datasets = [phone_clips(adapter, count, phone) for phone, count in enumerate(counts)]
+    phones = np.arange(len(datasets))
+
+    def train(members):
+        chosen = [datasets[phone] for phone in members]
+        deltas = train_cohort(adapter, parameters, chosen, training, rngs(map(int, members)))
+        return dict(zip(members, deltas, strict=True))
+
+    everybody = train(phones)
+    shuffled = train(np.random.default_rng(4).permutation(phones))
+    shards = train(phones[:20]) | train(phones[20:21]) | train(phones[21:])
+    for phone in phones:
+        bits = everybody[phone].vector.tobytes()
+        assert bits == shuffled[phone].vector.tobytes()
+        assert bits == shards[phone].vector.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bits_do_not_depend_on_torch_threads(name):
+    adapter, parameters = build(name)
+    datasets = [phone_clips(adapter, 11, phone) for phone in range(BLOCK_PHONES)]
+    before = torch.get_num_threads()
+    vectors = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            deltas = train_cohort(adapter, parameters, datasets, LocalTraining(), rngs(range(64)))
+            vectors.append(np.stack([delta.vector for delta in deltas]).tobytes())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert vectors[0] == vectors[1]
+
+
+def test_a_phone_that_diverges_or_is_empty_does_not_touch_the_others():
+    adapter, parameters = build("head")
+    datasets = [phone_clips(adapter, 8, phone) for phone in range(3)]
+    training = LocalTraining(batch_size=4)
+    clean = train_cohort(adapter, parameters, datasets, training, rngs(range(3)))
+    poisoned = LocalDataset(np.full_like(datasets[1].embeddings, np.nan), datasets[1].labels)
+    datasets[1], datasets[0] = poisoned, phone_clips(adapter, 0, 0)
+    dirty = train_cohort(adapter, parameters, datasets, training, rngs(range(3)))
+    assert not dirty[0].vector.any()
+    assert np.isnan(dirty[1].vector).any()
+    assert clean[2].vector.tobytes() == dirty[2].vector.tobytes()
+
+
+def test_parameters_and_clips_are_left_as_they_were():
+    adapter, parameters = build("affine")
+    dataset = phone_clips(adapter, 8, 0)
+    before = adapter.spec.flatten(parameters), dataset.embeddings.copy()
+    train_cohort(adapter, parameters, [dataset], LocalTraining(), rngs([0]))
+    assert np.array_equal(before[0], adapter.spec.flatten(parameters))
+    assert np.array_equal(before[1], dataset.embeddings)
+
+
+def test_a_cohort_wants_one_stream_per_phone():
+    adapter, parameters = build("head")
+    with pytest.raises(ValueError, match="expected a stream per phone, got 2 for 1"):
+        train_cohort(
+            adapter, parameters, [phone_clips(adapter, 3, 0)], LocalTraining(), rngs([0, 1])
+        )
+
+
+def test_nobody_trains_when_nobody_came():
+    adapter, parameters = build("head")
+    assert train_cohort(adapter, parameters, [], LocalTraining(), []) == []
