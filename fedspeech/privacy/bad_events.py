@@ -1,0 +1,81 @@
+"""What the accountant's argument leaves out, priced as probability instead of divergence.
+
+The argument holds outside a few events: a phone's quota runs out, one phone's presence lifts a
+round over a floor, a sampler misses its ideal. If their total mass is B, delta grows by
+e^epsilon * B (moving between the two worlds multiplies a mass by e^epsilon), never by B alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Bad events may cost at most this share of delta, or no add/remove epsilon is stated.
+SHARE_OF_DELTA = 0.1
+
+
+def quota_mass(rounds: int, probability: float, quota: int) -> float:
+    """Returns P[Bin(rounds, probability) > quota]: a phone would have come, but may not."""
+    if rounds <= quota:
+        return 0.0
+    if probability == 1.0:
+        return 1.0
+    counts = np.arange(quota + 1, rounds + 1)
+    return min(1.0, float(np.exp(_log_binomial_pmf(counts, rounds, probability)).sum()))
+
+
+def floor_mass(
+    *,
+    population: int,
+    probability: float,
+    colluders: int,
+    dropout_rate: float,
+    min_cohort: int,
+    min_survivors: int,
+) -> float:
+    """Returns the probability that one phone's presence lifts one round over a floor.
+
+    It does when exactly floor - 1 others stand there. Colluders may or may not join, so the worst
+    number of them counts: max over j of P[honest others = floor - 1 - j]. Floors add up, and the
+    whole is multiplied by the probability that the phone comes.
+
+    Args:
+      population: phones, this one included.
+      probability: of taking part.
+      colluders: corrupt phones that may join.
+      dropout_rate: share of a roster that never answers, each phone for itself.
+      min_cohort: floor on the roster.
+      min_survivors: floor on those who answer.
+    """
+    honest_others = population - 1 - colluders
+    if dropout_rate == 0:  # roster and survivors are the same people: one floor, the higher
+        floors = [(max(min_cohort, min_survivors), probability)]
+    else:
+        floors = [(min_cohort, probability), (min_survivors, probability * (1 - dropout_rate))]
+    mass = 0.0
+    for floor, rate in floors:
+        counts = floor - 1 - np.arange(colluders + 1)
+        counts = counts[(counts >= 0) & (counts <= honest_others)]
+        if rate == 1.0:
+            mass += float((counts == honest_others).any())
+        elif counts.size:
+            mass += float(np.exp(_log_binomial_pmf(counts, honest_others, rate)).max())
+    return min(1.0, probability * mass)
+
+
+def _log_binomial_pmf(
+    counts: NDArray[np.int64], trials: int, probability: float
+) -> NDArray[np.float64]:
+    """Logarithm of the binomial probabilities, 0 < probability < 1."""
+    choose = [
+        math.lgamma(trials + 1) - math.lgamma(int(k) + 1) - math.lgamma(trials - int(k) + 1)
+        for k in counts
+    ]
+    result: NDArray[np.float64] = (
+        np.array(choose)
+        + counts * math.log(probability)
+        + (trials - counts) * math.log1p(-probability)
+    )
+    return result

@@ -1,0 +1,58 @@
+"""Bounding what one phone can say: the L2 norm of its delta, before anything else happens to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Relation = Literal["zero-out", "add/remove", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2Clip:
+    """Scales a vector down to an L2 norm, and states the sensitivity that this buys.
+
+    | vector | result |
+    |---|---|
+    | norm at most `clip_norm` | itself |
+    | norm above | same direction, norm `clip_norm` |
+    | zero | zero |
+    | any coordinate NaN or infinite | zero: taking part must not depend on data |
+
+    Attributes:
+      clip_norm: the bound, positive and finite.
+
+    Raises:
+      ValueError: if the bound is not positive and finite.
+    """
+
+    clip_norm: float
+
+    def __post_init__(self) -> None:
+        """Checks the bound."""
+        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
+            raise ValueError(
+                f"clip_norm must be positive and finite, got clip_norm={self.clip_norm}"
+            )
+
+    def __call__(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Clips one vector, shape (d,). Every phone weighs the same, however many examples."""
+        wide = vector.astype(np.float64)
+        if not np.isfinite(wide).all():
+            return np.zeros_like(wide)
+        # Not BLAS: a sum whose order depends on threads would make bits depend on workers.
+        norm = math.sqrt(float(np.add.reduce(wide * wide)))
+        return wide if norm <= self.clip_norm else wide * (self.clip_norm / norm)
+
+    def sensitivity(self, relation: Relation) -> float:
+        """How far one phone can move the sum of clipped vectors, in L2.
+
+        Args:
+          relation: "zero-out" (its vector or zeros), "add/remove" (its vector or nothing) or
+            "replace" (its vector or another one).
+        """
+        return 2 * self.clip_norm if relation == "replace" else self.clip_norm

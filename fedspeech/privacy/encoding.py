@@ -1,0 +1,147 @@
+"""From a clipped delta to integers of the ring, and back from their sum to a vector.
+
+Rotate, scale, round at random, reduce mod 2^bits (Kairouz, Liu, Steinke 2021, arXiv:2102.06387,
+Algorithm 1). Rounding changes the norm, so the bound that privacy stands on is the one after
+rounding, checked here in exact integers. Every float operation is elementwise, so the same phone
+gives the same integers in any process of one machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.seeds import Keystream, canonical
+
+MAX_ROUNDING_TRIES = 64
+
+
+def padded(dimension: int) -> int:
+    """Returns the smallest power of two that is at least `dimension`."""
+    return 1 << (dimension - 1).bit_length()
+
+
+@functools.lru_cache(maxsize=8)
+def rotation_signs(seed: bytes, dimension: int) -> NDArray[np.float64]:
+    """Returns the public signs of a round, shape (dimension,), each +1 or -1, read-only."""
+    key = hashlib.sha256(canonical("fedspeech rotation", seed)).digest()
+    packed = np.frombuffer(Keystream(key).bytes((dimension + 7) // 8), dtype=np.uint8)
+    signs = 1.0 - 2.0 * np.unpackbits(packed)[:dimension].astype(np.float64)
+    signs.setflags(write=False)
+    return signs
+
+
+def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiplies by the orthonormal Walsh-Hadamard matrix in d log2 d additions.
+
+    It is its own inverse.
+
+    Args:
+      vector: shape (d,), d a power of two.
+
+    Returns:
+      Shape (d,), a new array.
+    """
+    size = vector.shape[0]
+    current = vector * (1 / math.sqrt(size))
+    spare = np.empty_like(current)
+    half = 1
+    while half < size:
+        pairs, sums = current.reshape(-1, 2, half), spare.reshape(-1, 2, half)
+        np.add(pairs[:, 0], pairs[:, 1], out=sums[:, 0])
+        np.subtract(pairs[:, 0], pairs[:, 1], out=sums[:, 1])
+        current, spare = spare, current
+        half *= 2
+    return current
+
+
+def rotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
+    """Spreads a vector over all coordinates: pads with zeros, flips public signs, transforms.
+
+    Keeps the L2 norm; flattens peaks, so that sums rarely wrap and rounding costs little.
+
+    Args:
+      vector: shape (d,).
+      seed: public, the same for all phones of a round.
+
+    Returns:
+      Shape (padded(d),).
+    """
+    wide = np.zeros(padded(vector.shape[0]))
+    wide[: vector.shape[0]] = vector
+    return hadamard(wide * rotation_signs(seed, wide.shape[0]))
+
+
+def unrotate(rotated: NDArray[np.float64], seed: bytes, dimension: int) -> NDArray[np.float64]:
+    """Inverts `rotate` and drops the padding; returns shape (dimension,)."""
+    return (hadamard(rotated) * rotation_signs(seed, rotated.shape[0]))[:dimension]
+
+
+def stochastic_round(values: NDArray[np.float64], keystream: Keystream) -> NDArray[np.int64]:
+    """Rounds each coordinate up with probability equal to its fractional part; unbiased.
+
+    Args:
+      values: scaled and rotated, shape (d,), below 2^62 in magnitude.
+      keystream: of one phone and one attempt.
+
+    Returns:
+      Integers, shape (d,), each less than 1 away.
+    """
+    floor = np.floor(values)
+    up = keystream.uniform(values.shape[0]) < values - floor
+    return floor.astype(np.int64) + up
+
+
+def rounded_norm_bound(norm: float, dimension: int) -> int:
+    """Returns the largest squared L2 norm that conditional rounding lets through.
+
+    Kairouz, Liu, Steinke 2021, Theorem 1 with beta = exp(-1/2): a vector of L2 norm at most
+    `norm` passes one try with probability at least 1 - beta.
+
+    Args:
+      norm: bound before rounding, in integer units (clip norm times scale).
+      dimension: padded number of coordinates.
+    """
+    root = math.sqrt(dimension)
+    beta_term = math.sqrt(2 * 0.5)  # sqrt(2 ln(1 / beta))
+    return math.floor(
+        min((norm + root) ** 2, norm**2 + dimension / 4 + beta_term * (norm + root / 2))
+    )
+
+
+def conditional_round(
+    values: NDArray[np.float64], norm_bound_squared: int, keystream: Keystream
+) -> NDArray[np.int64]:
+    """Rounds at random until the norm is within the bound; after 64 tries gives zeros.
+
+    Zeros are within any bound, so the cut-off costs no privacy. The number of tries depends on
+    the data and is told to nobody.
+
+    Args:
+      values: shape (d,).
+      norm_bound_squared: from `rounded_norm_bound`, below 2^62.
+      keystream: of one phone and one attempt.
+
+    Returns:
+      Integers, shape (d,), squared norm at most the bound, in exact arithmetic.
+    """
+    for _ in range(MAX_ROUNDING_TRIES):
+        rounded = stochastic_round(values, keystream)
+        if int(np.dot(rounded, rounded)) <= norm_bound_squared:
+            return rounded
+    return np.zeros(values.shape[0], dtype=np.int64)
+
+
+def to_ring(integers: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
+    """Reduces mod 2^bits, shape kept. A bit mask: exact for negatives, where % on floats is not."""
+    return (integers & np.int64(2**bits - 1)).astype(np.uint32)
+
+
+def from_ring(elements: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:
+    """Returns the representatives in [-2^(bits-1), 2^(bits-1)), shape kept."""
+    half = np.int64(2 ** (bits - 1))
+    return ((elements.astype(np.int64) + half) & np.int64(2**bits - 1)) - half
