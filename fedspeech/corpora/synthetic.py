@@ -1,0 +1,356 @@
+"""The embedded corpus: speakers who are recipes, synthesised when their clips are asked for.
+
+    corpus = SyntheticCorpus(default_spec(DEFAULT_TARGETS, seed=1, num_federated=300))
+    corpus.waveforms(corpus.utterances[:100])          # (100, 16000) float32
+
+Nothing is stored: an utterance's fingerprint is the hash of everything that determines it, and its
+waveform follows from the fingerprint's recipe alone, on every run and number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.audio.devices import DEVICE_KINDS, Device, apply_devices, draw_device
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
+from fedspeech.corpora.formants import SYNTHESISER_VERSION, Take, word_clips
+from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS, pronunciation
+from fedspeech.corpora.voices import ACCENTS, Spread, Voice, draw_voice
+from fedspeech.seeds import canonical, stream
+
+_CHUNK_CLIPS = 96
+_UNHEARD = tuple(name for name in ACCENTS if name != "plain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerGroup:
+    """Speakers who are recorded alike and used for one purpose.
+
+    Attributes:
+      name: the purpose, "public", "validation", "federated" or "unseen"; begins every speaker id.
+      num_speakers: how many.
+      accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
+      words: target words, spoken in turn.
+      takes_per_word: clips of target words per speaker, divided by the number of words.
+      unknown_words: other words, of which each speaker says `num_unknown` in turn.
+      num_unknown: clips of other words per speaker.
+      num_silence: clips per speaker in which nobody speaks.
+      skew: spread of the number of target clips over speakers, as the standard deviation of its
+        logarithm; 0 gives everybody the same. The mean stays.
+      min_clips: no speaker has fewer target clips.
+      devices: device classes drawn from.
+
+    Raises:
+      ValueError: if a number or name cannot be used.
+    """
+
+    name: str
+    num_speakers: int
+    words: tuple[str, ...]
+    takes_per_word: float
+    accents: tuple[tuple[str, float], ...] = (("plain", 1.0),)
+    unknown_words: tuple[str, ...] = ()
+    num_unknown: int = 0
+    num_silence: int = 0
+    skew: float = 0.0
+    min_clips: int = 1
+    devices: tuple[str, ...] = tuple(DEVICE_KINDS)
+
+    def __post_init__(self) -> None:
+        """Checks numbers and names."""
+        if not self.name or "-" in self.name or "/" in self.name:
+            raise ValueError(f"a group's name must be free of '-' and '/', got {self.name!r}")
+        for name in ("num_speakers", "num_unknown", "num_silence", "min_clips"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {name}={getattr(self, name)}")
+        if not (self.takes_per_word >= 0 and self.skew >= 0):
+            raise ValueError(
+                "takes_per_word and skew must not be negative, got "
+                f"takes_per_word={self.takes_per_word}, skew={self.skew}"
+            )
+        for accent, share in self.accents:
+            if accent not in ACCENTS or not share >= 0:
+                raise ValueError(
+                    f"accents must be shares of {tuple(ACCENTS)}, got {accent!r}: {share}"
+                )
+        if not sum(share for _, share in self.accents) > 0:
+            raise ValueError(f"shares of accents must not all be 0, got {self.accents}")
+        if not self.devices or set(self.devices) - set(DEVICE_KINDS):
+            raise ValueError(f"devices must be among {tuple(DEVICE_KINDS)}, got {self.devices}")
+        if self.num_unknown and not self.unknown_words:
+            raise ValueError(f"num_unknown={self.num_unknown} needs unknown_words, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticSpec:
+    """All that determines a synthetic corpus.
+
+    Attributes:
+      seed: other seeds give other speakers.
+      groups: groups of speakers, with different names.
+      lexicon: further words to ARPAbet strings, as (word, phones) pairs.
+      held_out_words: words that no group but "validation" and "unseen" may say.
+      spread: how widely voices and takes differ.
+      frontend: where clip length and rate come from.
+
+    Raises:
+      ValueError: if groups clash, a word has no pronunciation, a held-out word would be trained on,
+        or the rate is not the synthesiser's.
+    """
+
+    seed: int
+    groups: tuple[SpeakerGroup, ...]
+    lexicon: tuple[tuple[str, str], ...] = ()
+    held_out_words: tuple[str, ...] = ()
+    spread: Spread = field(default_factory=Spread)
+    frontend: FrontendSpec = field(default_factory=FrontendSpec)
+
+    def __post_init__(self) -> None:
+        """Checks that the parts fit together."""
+        names = [group.name for group in self.groups]
+        if len(set(names)) != len(names):
+            raise ValueError(f"groups must have different names, got {names}")
+        if self.frontend.rate_hz != 16_000:
+            raise ValueError(
+                f"the synthesiser speaks at 16000 Hz, got rate_hz={self.frontend.rate_hz}"
+            )
+        extra = dict(self.lexicon)
+        for group in self.groups:
+            for word in (*group.words, *group.unknown_words):
+                pronunciation(word, extra)
+            leaked = set(self.held_out_words) & {*group.words, *group.unknown_words}
+            if leaked and group.name not in ("validation", "unseen"):
+                raise ValueError(
+                    f"held-out words must not be trained on, got {sorted(leaked)} in {group.name!r}"
+                )
+
+
+def default_spec(
+    targets: Sequence[str],
+    *,
+    seed: int,
+    num_public: int = 150,
+    num_validation: int = 40,
+    num_federated: int = 3_000,
+    num_unseen: int = 60,
+    lexicon: Mapping[str, str] | None = None,
+    spread: Spread | None = None,
+) -> SyntheticSpec:
+    """The usual four groups: a plain-accented public, and phones of every accent.
+
+    Args:
+      targets: target words.
+      seed: see `SyntheticSpec`.
+      num_public: speakers whose clips train the base; all of accent "plain".
+      num_validation: public speakers on whom the server may decide; of every accent.
+      num_federated: phones that train, with about 12 clips each.
+      num_unseen: phones never trained on, with 8 takes of each word.
+      lexicon: further words to ARPAbet strings.
+      spread: how widely voices and takes differ.
+    """
+    words = tuple(targets)
+    known = tuple(word for word in UNKNOWN_WORDS if word not in words)
+    held_out = tuple(word for word in HELD_OUT_WORDS if word not in words)
+    everybody = (("plain", 0.2), *((accent, 0.2) for accent in _UNHEARD))
+    public = SpeakerGroup(
+        name="public",
+        num_speakers=num_public,
+        words=words,
+        takes_per_word=4,
+        unknown_words=known,
+        num_unknown=16,
+        num_silence=4,
+    )
+    test = replace(
+        public, accents=everybody, unknown_words=(*held_out, *known), num_unknown=12, num_silence=4
+    )
+    return SyntheticSpec(
+        seed=seed,
+        groups=(
+            public,
+            replace(test, name="validation", num_speakers=num_validation, takes_per_word=3),
+            SpeakerGroup(
+                name="federated",
+                num_speakers=num_federated,
+                words=words,
+                takes_per_word=12 / len(words),
+                accents=everybody,
+                skew=0.4,
+                min_clips=4,
+            ),
+            replace(test, name="unseen", num_speakers=num_unseen, takes_per_word=8),
+        ),
+        lexicon=tuple((lexicon or {}).items()),
+        held_out_words=held_out,
+        spread=spread or Spread(),
+    )
+
+
+@dataclass(frozen=True)
+class _Person:
+    """A speaker's recipe.
+
+    Attributes:
+      voice: how they sound.
+      device: what they are recorded with.
+      digest: SHA-256 of both and of the synthesiser's version.
+      words: what they say, in order; repetitions are further takes.
+    """
+
+    voice: Voice
+    device: Device
+    digest: bytes
+    words: tuple[str, ...]
+
+
+class SyntheticCorpus:
+    """A corpus of synthetic speakers; see `fedspeech.corpora.corpus.Corpus`.
+
+    Attributes:
+      spec: what it was made from.
+      name: what reports call it.
+      licence: nobody's recordings, so nobody's rights.
+      skipped: always empty.
+    """
+
+    name = "synthetic"
+    licence = "CC0 / generated"
+    skipped: tuple[Skipped, ...] = ()
+
+    def __init__(self, spec: SyntheticSpec) -> None:
+        """Draws the speakers; nothing is synthesised yet.
+
+        Args:
+          spec: groups of speakers and how widely they differ.
+        """
+        self.spec = spec
+        self._people = {
+            f"{group.name}-{index:06d}": _draw_person(spec, group, index)
+            for group in spec.groups
+            for index in range(group.num_speakers)
+        }
+        words = {word for group in spec.groups for word in (*group.words, *group.unknown_words)}
+        self._phones = {word: pronunciation(word, dict(spec.lexicon)) for word in words}
+        self._phones[SILENCE] = ()
+
+    @cached_property
+    def speakers(self) -> Mapping[str, Speaker]:
+        """Speakers by id, with segments accent, sex, age_band, device and noise."""
+        return {
+            speaker_id: Speaker(
+                speaker_id,
+                {
+                    "accent": person.voice.accent,
+                    "sex": person.voice.sex,
+                    "age_band": person.voice.age_band,
+                    "device": person.device.kind,
+                    "noise": person.device.noise_level,
+                },
+            )
+            for speaker_id, person in self._people.items()
+        }
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Speaker ids by group."""
+        members: dict[str, list[str]] = {group.name: [] for group in self.spec.groups}
+        for speaker_id in self._people:
+            members[speaker_id.split("-")[0]].append(speaker_id)
+        return {name: tuple(ids) for name, ids in members.items()}
+
+    @cached_property
+    def utterances(self) -> tuple[Utterance, ...]:
+        """Every utterance, by speaker; ids are "speaker/word/take"."""
+        listed = []
+        for speaker_id, person in self._people.items():
+            takes: dict[str, int] = {}
+            for word in person.words:
+                take = takes[word] = takes.get(word, -1) + 1
+                listed.append(Utterance(f"{speaker_id}/{word}/{take}", speaker_id, word))
+        return tuple(listed)
+
+    def fingerprint(self, utterance: Utterance) -> str:
+        """Hex SHA-256 of the recipe: version, voice, device, phones, take and clip length."""
+        return self._recipe(utterance).hex()
+
+    def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
+        """Synthesises clips, shape (n, clip_samples), full scale 1.
+
+        Bits depend on each utterance alone. Cost: a little over a millisecond of one core each.
+
+        Args:
+          utterances: of this corpus, in any order; repetitions are made again.
+
+        Raises:
+          ValueError: if an utterance is of another corpus.
+        """
+        num_samples = self.spec.frontend.clip_samples
+        clips = np.empty((len(utterances), num_samples), dtype=np.float32)
+        # Clips of one speaker share a device, whose response is then made once.
+        order = sorted(range(len(utterances)), key=lambda row: utterances[row].speaker_id)
+        for start in range(0, len(order), _CHUNK_CLIPS):
+            rows = order[start : start + _CHUNK_CLIPS]
+            takes, devices = [], []
+            for row in rows:
+                utterance = utterances[row]
+                seed = int.from_bytes(self._recipe(utterance)[:8], "big")
+                person = self._people[utterance.speaker_id]
+                phones = self._phones[utterance.word]
+                takes.append(Take(voice=person.voice, words=(phones,) if phones else (), seed=seed))
+                devices.append(person.device)
+            # Not the take's own seed, so that noise and speech are drawn independently.
+            seeds = [take.seed ^ 0x6E6F697365 for take in takes]
+            clips[rows] = apply_devices(word_clips(takes, num_samples), devices, seeds)
+        return clips
+
+    def _recipe(self, utterance: Utterance) -> bytes:
+        """SHA-256 of what determines the waveform; also where its seed comes from."""
+        person = self._people.get(utterance.speaker_id)
+        phones = self._phones.get(utterance.word)
+        if person is None or phones is None:
+            raise ValueError(f"no such utterance in this corpus: {utterance.utterance_id!r}")
+        take = utterance.utterance_id.rsplit("/", 1)[1]
+        clip_samples = self.spec.frontend.clip_samples
+        return hashlib.sha256(
+            canonical(person.digest, utterance.word, " ".join(phones), take, clip_samples)
+        ).digest()
+
+
+def _draw_person(spec: SyntheticSpec, group: SpeakerGroup, index: int) -> _Person:
+    """Draws one speaker; independent of how many others there are."""
+    rng = stream(spec.seed, "speaker", group.name, index)
+    bounds = np.cumsum([share for _, share in group.accents])
+    accent = group.accents[np.searchsorted(bounds, rng.random() * bounds[-1], side="right")][0]
+    voice = draw_voice(rng, accent, spec.spread)
+    device = draw_device(rng, group.devices[rng.integers(len(group.devices))])
+    recipe = f"{SYNTHESISER_VERSION} {voice} {device}"
+    return _Person(voice, device, hashlib.sha256(recipe.encode()).digest(), _script(group, rng))
+
+
+def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:
+    """What a speaker says: targets in turn from a random order, then other words, then silence."""
+    mean = group.takes_per_word * len(group.words)
+    # The mean of a log-normal is exp(mu + sigma^2 / 2).
+    factor = math.exp(group.skew * rng.standard_normal() - group.skew**2 / 2)
+    num_targets = max(group.min_clips, round(mean * factor)) if mean else 0
+    return (
+        *_in_turn(group.words, num_targets, rng),
+        *_in_turn(group.unknown_words, group.num_unknown, rng),
+        *([SILENCE] * group.num_silence),
+    )
+
+
+def _in_turn(words: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
+    """Goes through the words in one random order, again and again, `count` in all."""
+    if not count:
+        return []
+    order = rng.permutation(len(words))
+    return [words[order[place % len(words)]] for place in range(count)]
