@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import SPEECH_RMS, Device, apply_devices, draw_device
+from fedspeech.audio.devices import SPEECH_RMS, Device, apply_devices
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Speaker, Utterance
-from fedspeech.seeds import canonical, stream
+from fedspeech.seeds import canonical
 
 _CHAIN = "device chain 1"  # raise it when the loudness rule below changes
 _FRAME_SAMPLES = 320  # 20 ms
@@ -32,24 +32,6 @@ class Variant:
     original: Utterance
     device: Device
     noise_seed: int
-
-    @classmethod
-    def draw(
-        cls, utterances: Sequence[Utterance], speaker_id: str, number: int, seed: int
-    ) -> tuple[Variant, ...]:
-        """Draws the speaker's device of a given number, and a variant of every clip on it."""
-        device = draw_device(stream(seed, "device", speaker_id, number))
-        rng = stream(seed, "device noise", speaker_id, number)
-        seeds = rng.integers(2**63, size=len(utterances))
-        return tuple(
-            cls(
-                Utterance(f"{clip.utterance_id}@{number}", clip.speaker_id, clip.word),
-                clip,
-                device,
-                int(noise_seed),
-            )
-            for clip, noise_seed in zip(utterances, seeds, strict=True)
-        )
 
 
 class DeviceCorpus:

@@ -15,7 +15,7 @@ other sample rates, is counted (`Recording.channels`, `Recording.rate_hz`).
 | shorter than its header promises | unusable |
 | no samples, under `MIN_SECONDS`, over the limit of the caller | unusable |
 | NaN or infinity; a peak over `MAX_PEAK`; every sample the same | unusable |
-| several channels | mean of the channels |
+| 2 to 8 channels; more | mean of the channels; unusable |
 | another rate, 8 to 192 kHz | resampled (soxr, HQ); 8 kHz has nothing above 4 kHz |
 """
 
@@ -39,6 +39,7 @@ MAX_NOISE_SECONDS = 600.0
 MIN_SECONDS = 0.1
 MIN_RATE_HZ = 8_000
 MAX_RATE_HZ = 192_000
+MAX_CHANNELS = 8
 MAX_PEAK = 4.0  # decoded mp3 and float wav overshoot 1 a little; integers stored as float do by far
 
 _FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
@@ -110,9 +111,12 @@ class Folder:
             raise UnusableError(
                 "file too large", f"{size / 2**20:.0f} MB, at most {MAX_FILE_BYTES / 2**20:.0f} MB"
             )
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            return stream.read(size)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                return stream.read(size)
+        except OSError as error:
+            raise UnusableError("cannot be opened", error.strerror or str(error)) from error
 
     def _inside(self, file: str) -> Path:
         """Resolves links and `..` and refuses what is not a file of this folder."""
@@ -168,6 +172,10 @@ def decode(
             if not MIN_RATE_HZ <= file_rate_hz <= MAX_RATE_HZ:
                 raise UnusableError(
                     f"sample rate not in {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz", f"{file_rate_hz} Hz"
+                )
+            if sound.channels > MAX_CHANNELS:
+                raise UnusableError(
+                    "too many channels", f"{sound.channels}, at most {MAX_CHANNELS}"
                 )
             seconds = frames / file_rate_hz
             _check_length(data, seconds, max_seconds)

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora import speech_commands
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table
+from fedspeech.corpora.noise import holds_noise
 from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
 from fedspeech.errors import CorpusError
 
@@ -29,6 +30,11 @@ def open_corpus(
         raise CorpusError(
             f"expected a folder of recordings, got the file {folder}: unpack it first"
         )
+    if holds_noise(folder):
+        raise CorpusError(
+            f"{folder} names neither speakers nor words: as noise it can be a corpus's "
+            "`_silence_`, but nobody speaks in it"
+        )
     if find_table(folder) is not None:
         return ManifestCorpus(folder, spec)
     if speech_commands.has_layout(folder):
@@ -37,7 +43,7 @@ def open_corpus(
 
 
 def _neither(folder: Path) -> str:
-    """Explains both layouts, and points at a subfolder that has one of them."""
+    """Explains both layouts, and points at subfolders that have one of them."""
     message = (
         f"{folder} has neither layout of a corpus. Expected either\n"
         "  a manifest.csv (or metadata.csv) beside the recordings, whose first line names the "
@@ -47,7 +53,10 @@ def _neither(folder: Path) -> str:
         "  or the layout of Speech Commands, one folder per word:\n"
         "    yes/anna_nohash_0.wav"
     )
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if find_table(child) is not None or speech_commands.has_layout(child):
-            return f"{message}\nIts subfolder {child.name} has one: use {child}"
-    return message
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    fitting = [
+        str(path)
+        for path in children
+        if find_table(path) is not None or speech_commands.has_layout(path)
+    ]
+    return f"{message}\nDid you mean {' or '.join(fitting[:5])}?" if fitting else message

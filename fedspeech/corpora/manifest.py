@@ -62,6 +62,23 @@ def find_table(folder: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Returns the names in a manifest's first line, lower case; none of an empty file.
+
+    Raises:
+      CorpusError: if it cannot be opened or is not UTF-8.
+    """
+    first = _text(path).partition("\n")[0]
+    return tuple(
+        name.strip().lower() for name in next(csv.reader([first], delimiter=_delimiter(first)), ())
+    )
+
+
+def _delimiter(header: str) -> str:
+    """Returns whichever of comma, semicolon and tab the header uses most."""
+    return max(",;\t", key=header.count)
+
+
 def read_table(
     folder: Path, *, needed: Sequence[tuple[str, ...]], example: tuple[str, str]
 ) -> Table:
@@ -82,8 +99,7 @@ def read_table(
     lines = _text(path).splitlines(keepends=True)
     if not any(line.strip() for line in lines):
         raise CorpusError(f"{path} is empty; {_explain(needed, example)}")
-    delimiter = max(",;\t", key=lines[0].count)
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=_delimiter(lines[0]))
     try:
         columns = tuple(name.strip().lower() for name in next(reader))
         _check_header(path, columns, needed, example)
@@ -109,7 +125,10 @@ def read_table(
 
 def _text(path: Path) -> str:
     """Decodes UTF-8, with or without a byte order mark."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be opened: {error.strerror}") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

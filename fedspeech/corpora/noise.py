@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, Folder, UnusableError, decode
-from fedspeech.corpora.manifest import find_table, read_table
+from fedspeech.corpora.manifest import find_table, read_columns, read_table
 from fedspeech.corpora.recorded import Cut, Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
 NOISE_FOLDER = "_background_noise_"
+_EXAMPLE = ("file,kind", "tap.wav,running tap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,13 @@ def read_noise(folder: Path, spec: FrontendSpec | None = None) -> NoiseFolder:
     return NoiseFolder(tuple(noises), tuple(skipped))
 
 
+def holds_noise(folder: Path) -> bool:
+    """Whether a folder's manifest names recordings but neither speakers nor words."""
+    path = find_table(folder)
+    columns = set() if path is None else set(read_columns(path))
+    return bool(columns & {"file", "member"}) and not columns & {"speaker", "word", "transcript"}
+
+
 def _sources(folder: Path) -> Iterator[tuple[str, File]]:
     """Yields kind and place of every recording, by manifest or by listing."""
     if find_table(folder) is None:
@@ -87,7 +95,7 @@ def _sources(folder: Path) -> Iterator[tuple[str, File]]:
             if path.suffix.lower() in AUDIO_SUFFIXES:
                 yield path.stem, File(path.name)
         return
-    table = read_table(folder, needed=(("file", "member"),), example=("file,kind", "tap.wav,tap"))
+    table = read_table(folder, needed=(("file", "member"),), example=_EXAMPLE)
     for row in table.rows:
         file = row.cells.get("file") or row.cells.get("member", "")
         yield row.cells.get("kind") or Path(file).stem, File(file, row.cells.get("shard") or None)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from fedspeech.audio.devices import draw_device
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
 from fedspeech.corpora.device_corpus import DeviceCorpus, Variant
 from fedspeech.errors import CorpusError
@@ -285,15 +286,22 @@ def with_devices(
         many = []
         for phone in phones:
             for number in range(devices_per_speaker):
-                made = Variant.draw(phone.utterances, phone.speaker_id, number, seed)
-                variants.update((variant.utterance.utterance_id, variant) for variant in made)
-                device = made[0].device
+                device = draw_device(stream(seed, "device", phone.speaker_id, number))
+                rng = stream(seed, "device noise", phone.speaker_id, number)
+                clips = tuple(
+                    replace(clip, utterance_id=f"{clip.utterance_id}@{number}")
+                    for clip in phone.utterances
+                )
+                for clip, original in zip(clips, phone.utterances, strict=True):
+                    noise_seed = int(rng.integers(2**63))
+                    variants[clip.utterance_id] = Variant(clip, original, device, noise_seed)
+                segments = {"device": device.kind, "noise": device.noise_level}
                 many.append(
                     Phone(
                         _pseudonym(seed, phone.speaker_id, number),
                         phone.speaker_id,
-                        {**phone.segments, "device": device.kind, "noise": device.noise_level},
-                        tuple(variant.utterance for variant in made),
+                        {**phone.segments, **segments},
+                        clips,
                     )
                 )
         return _in_order(many)

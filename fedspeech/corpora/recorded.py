@@ -136,7 +136,9 @@ class RecordedCorpus:
                     data = self._folder.read(entry.source.file, entry.source.shard)
                     digest = hashlib.sha256(data).hexdigest()
                     if digest in first:
-                        raise UnusableError("the same bytes as another clip", str(first[digest]))
+                        raise UnusableError(
+                            "the same bytes as an earlier file", f"equals {first[digest]}"
+                        )
                     recording = decode(
                         data, rate_hz=self._spec.rate_hz, flat=entry.utterance.word == SILENCE
                     )
