@@ -156,7 +156,7 @@ class RoundRow(Guarantee):
       reason: why it was abandoned or refused; the operator's own.
       server: the server's eye.
       simulator: the simulator's eye.
-      seconds: wall time of the round.
+      seconds: wall time of the round; the operator's own.
       bytes_up: sent by one phone that took part.
       bytes_down: sent to one phone that took part.
     """
@@ -167,7 +167,7 @@ class RoundRow(Guarantee):
     reason: str | None = None
     server: ServerRound = ServerRound()
     simulator: SimulatorRound = SimulatorRound()
-    seconds: Positive
+    seconds: Positive | None = None
     bytes_up: Count
     bytes_down: Count
 
@@ -451,7 +451,7 @@ class Summary(Guarantee):
       schema_version: of this file.
       scenario: name of the scenario.
       corpus: name of the corpus.
-      seed: of the run.
+      seed: of the run; None only where it is withheld.
       command: what was typed, without machine paths.
       status: "complete" or "partial"; a complete one has all four accuracies.
       stopped: why it stopped early ("interrupted", "budget reached before round 31"), else None.
@@ -490,7 +490,7 @@ class Summary(Guarantee):
     schema_version: Literal[1] = 1
     scenario: str
     corpus: str
-    seed: int
+    seed: int | None
     command: str = ""
     status: Literal["complete", "partial"]
     stopped: str | None = None
@@ -659,15 +659,15 @@ class RunFolder:
 
     def write_scenario(self, toml: str) -> None:
         """Writes the resolved scenario."""
-        _write_atomically(self.scenario, toml)
+        write_text(self.scenario, toml)
 
     def write_environment(self, environment: Environment) -> None:
         """Writes what the run stands on."""
-        _write_atomically(self.environment, environment.model_dump_json(indent=2) + "\n")
+        write_text(self.environment, environment.model_dump_json(indent=2) + "\n")
 
     def write_summary(self, summary: Summary) -> None:
         """Writes or replaces the summary; a reader sees the old one or the new one."""
-        _write_atomically(self.summary, summary.model_dump_json(indent=2) + "\n")
+        write_text(self.summary, summary.model_dump_json(indent=2) + "\n")
 
     def append(self, row: RoundRow) -> None:
         """Adds a row; it is on disk when the call returns. A torn last line is dropped first."""
@@ -746,8 +746,13 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write_atomically(path: Path, text: str) -> None:
-    """Replaces a file by a complete one, on disk when the call returns."""
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by a complete one, on disk when the call returns.
+
+    Args:
+      path: the file; a reader sees the old one or the new one, never a part.
+      text: what shall stand in it, UTF-8.
+    """
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

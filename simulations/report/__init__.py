@@ -1,1 +1,34 @@
-"""A run folder as one offline page."""
+"""A run folder as one offline page.
+
+write_report(Path("runs/quick"))                   # report.html, for the operator
+write_report(Path("runs/quick"), publish=True)     # report-public.html, for everybody
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simulations.report.page import render
+from simulations.report.published import published
+from simulations.results import RunFolder, read, write_text
+
+
+def write_report(run_folder: Path, publish: bool = False) -> Path:
+    """Writes the report of a run, also of one that was cut short.
+
+    Args:
+      run_folder: where the run left its files.
+      publish: leave out the operator's part (`published.LEFT_OUT`) and write `report-public.html`.
+
+    Returns:
+      The page, readable without a network.
+
+    Raises:
+      FedspeechError: if the folder is no run folder or a file in it is damaged.
+    """
+    results = read(run_folder)
+    folder = RunFolder(run_folder)
+    target = folder.published_report if publish else folder.report
+    shown = published(results) if publish else results
+    write_text(target, render(shown, for_publication=publish))
+    return target

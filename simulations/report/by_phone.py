@@ -1,0 +1,424 @@
+"""Plots over phones never trained on: groups, single phones, own clips, and errors."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+from simulations.report import words
+from simulations.report.figures import (
+    DASHES,
+    MODELS,
+    Figure,
+    Json,
+    Model,
+    axes,
+    hundredfold,
+    marker,
+    percent,
+    rule,
+)
+from simulations.results import Accuracy, SegmentResult, Summary
+
+
+def segments(summary: Summary) -> list[Figure]:
+    """One dumbbell plot a segment: base, federated, personalised and control by value."""
+    return [
+        _segment(f"segment-{index}", name, cells)
+        for index, (name, cells) in enumerate(summary.segments.items())
+        if cells
+    ]
+
+
+def distribution(summary: Summary) -> list[Figure]:
+    """Phones one by one: before against after, and how much each gained."""
+    phones = summary.phone_accuracies
+    if phones is None:
+        return []
+    gains = _differences(phones.personalised, phones.federated)
+    control = _differences(phones.control, phones.federated) if phones.control else []
+    low = 100 * min((*phones.federated, *phones.personalised)) - 4
+    scatter: list[Json] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [low, 103],
+            "y": [low, 103],
+            "line": {"color": "@muted", "width": 1, "dash": "dot"},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "one phone",
+            "x": hundredfold(phones.federated),
+            "y": hundredfold(phones.personalised),
+            "marker": {"color": "@personalised", "size": 8, "opacity": 0.6},
+            "hovertemplate": "%{x:.1f} % → %{y:.1f} %<extra></extra>",
+            "showlegend": False,
+        },
+    ]
+    edge = max(abs(gain) for gain in (*gains, *control))
+    bins = {
+        "start": -5 * math.ceil(edge / 5) - 2.5,
+        "end": 5 * math.ceil(edge / 5) + 2.5,
+        "size": 5,
+    }
+    histogram: list[Json] = [
+        {
+            "type": "histogram",
+            "name": "own clips",
+            "x": gains,
+            "xbins": bins,
+            "marker": {"color": "@personalised", "opacity": 0.85},
+            "hovertemplate": "%{x} points: %{y} phones<extra>own clips</extra>",
+        }
+    ]
+    if control:
+        histogram.append(
+            {
+                "type": "histogram",
+                "name": "control",
+                "x": control,
+                "xbins": bins,
+                "marker": {"color": "@control", "opacity": 0.85},
+                "hovertemplate": "%{x} points: %{y} phones<extra>control</extra>",
+            }
+        )
+    below = sum(
+        after < before for before, after in zip(phones.federated, phones.personalised, strict=True)
+    )
+    above = sum(
+        after > before for before, after in zip(phones.federated, phones.personalised, strict=True)
+    )
+    total = len(phones.federated)
+    return [
+        Figure(
+            key="before-after",
+            title="Each phone before and after personalising",
+            eyes=("simulator",),
+            says=(
+                f"Above the dotted line a phone gained: {above} of {total} did, {below} lost, "
+                f"{total - above - below} stayed the same."
+            ),
+            header=("phone (by federated accuracy)", "clips", "base", *MODELS[1:]),
+            table=_phone_table(summary),
+            traces=scatter,
+            layout=axes(
+                "federated, % correct",
+                "personalised, % correct",
+                x={"range": [low, 103]},
+                y={"range": [low, 103]},
+            ),
+            height=340,
+        ),
+        Figure(
+            key="gains",
+            title="How much each phone gained",
+            eyes=("simulator",),
+            says=(
+                "Points over the federated adapter, in bins of five. Beside it the control: "
+                "the same procedure with another phone’s clips."
+            ),
+            header=("gain, points", "phones, own clips", "phones, control"),
+            table=_bins(gains, control, edge),
+            traces=histogram,
+            layout=axes("gain, points", "phones") | {"bargap": 0.15, "bargroupgap": 0.05},
+            height=340,
+        ),
+    ]
+
+
+def takes(summary: Summary) -> list[Figure]:
+    """What a few own clips per word bring, with and without guard, beside the control."""
+    if len(summary.takes) < 2:
+        return []
+    clips = [take.clips_per_word for take in summary.takes]
+    traces = [
+        *_band(clips, [take.personalised for take in summary.takes], "personalised"),
+        _curve(clips, [take.personalised for take in summary.takes], "own clips", "personalised"),
+        _curve(
+            clips,
+            [take.without_guard for take in summary.takes],
+            "own clips, no guard",
+            "personalised",
+            dash="dot",
+            symbol="diamond-open",
+        ),
+        _curve(clips, [take.control for take in summary.takes], "control", "control"),
+    ]
+    return [
+        Figure(
+            key="takes",
+            title="Own clips per word",
+            eyes=("simulator",),
+            says=(
+                "Accuracy on a phone’s other clips after it adapted with so many of its own per "
+                "target word. The band is the interval of the mean over phones. "
+                "Control: another phone’s clips, as many."
+            ),
+            header=("clips per word", "own clips", "worst decile", "no guard", "control", "phones"),
+            table=tuple(
+                (
+                    str(take.clips_per_word),
+                    _mean(take.personalised),
+                    words.percent(take.personalised.worst_decile),
+                    _mean(take.without_guard),
+                    _mean(take.control),
+                    str(take.personalised.phones),
+                )
+                for take in summary.takes
+            ),
+            traces=[trace for trace in traces if trace],
+            layout=axes("own clips per target word", "% correct", x={"dtick": 1}),
+            height=340,
+        )
+    ]
+
+
+def detection(summary: Summary) -> list[Figure]:
+    """False rejects against false accepts, one curve a model."""
+    traces = []
+    for model in MODELS:
+        curve = summary.det.get(model)
+        pairs = (
+            [(a, r) for a, r in zip(curve.far, curve.frr, strict=True) if a > 0] if curve else []
+        )
+        if pairs:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "name": model,
+                    "x": [100 * far for far, _ in pairs],
+                    "y": [100 * frr for _, frr in pairs],
+                    "line": {"color": f"@{model}", "width": 2, "dash": DASHES[model]},
+                    "hovertemplate": "FAR %{x:.2f} %, FRR %{y:.1f} %" + f"<extra>{model}</extra>",
+                }
+            )
+    if not traces:
+        return []
+    stated = summary.frr_at_far
+    layout = axes(
+        "false accepts, % of clips without a target word",
+        "false rejects, %",
+        x={"type": "log", "tickformat": "~g", "nticks": 6},
+        y={"rangemode": "tozero"},
+    )
+    if stated and stated.far > 0:
+        layout["shapes"] = [rule("x", 100 * stated.far)]
+    return [
+        Figure(
+            key="det",
+            title="False rejects against false accepts",
+            eyes=("simulator",),
+            says=(
+                "Each point is one threshold; lower left is better."
+                + (f" The line marks {words.percent(stated.far)} false accepts." if stated else "")
+            ),
+            header=("model", "false accepts", "false rejects"),
+            table=tuple(
+                (model, words.percent(stated.far), percent(getattr(stated, model)))
+                for model in MODELS
+                if getattr(stated, model) is not None
+            )
+            if stated
+            else (),
+            traces=traces,
+            layout=layout,
+            height=340,
+        )
+    ]
+
+
+def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
+    """Values of one segment, worst base at the bottom."""
+    ordered = sorted(cells.items(), key=lambda item: item[1].accuracy.base.mean)
+    labels = [_cell_label(value, cell) for value, cell in ordered]
+    traces: list[Json] = []
+    for label, (_, cell) in zip(labels, ordered, strict=True):
+        means = [found.mean for found in _models(cell).values()]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [100 * min(means), 100 * max(means)],
+                "y": [label, label],
+                "line": {"color": "@rule", "width": 5},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+        )
+    for model in MODELS:
+        found = [
+            (label, _models(cell)[model])
+            for label, (_, cell) in zip(labels, ordered, strict=True)
+            if model in _models(cell)
+        ]
+        if found:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": model,
+                    "x": [100 * accuracy.mean for _, accuracy in found],
+                    "y": [label for label, _ in found],
+                    "marker": marker(model, 11),
+                    "hovertemplate": "%{x:.1f} %" + f"<extra>{model}</extra>",
+                }
+            )
+    return Figure(
+        key=key,
+        title=f"By {name.replace('_', ' ')}",
+        eyes=("simulator",),
+        says="Mean accuracy of the phones of each group, by model.",
+        header=(
+            "group",
+            "phones",
+            *MODELS,
+            "federated − base",
+            "personalised − federated",
+            "worse",
+        ),
+        table=tuple(_segment_row(value, cell) for value, cell in reversed(ordered)),
+        traces=traces,
+        layout=axes(
+            "% correct", "", y={"automargin": True, "ticklabelstandoff": 6, "showgrid": False}
+        ),
+        height=110 + 46 * len(cells),
+    )
+
+
+def _segment_row(value: str, cell: SegmentResult) -> tuple[str, ...]:
+    """A row of a segment's table."""
+    found = _models(cell)
+    title = value + (f" ({', '.join(cell.merged)})" if cell.merged else "")
+    if cell.heard_by_base is False:
+        title += " — unheard by the base"
+    return (
+        title,
+        str(cell.accuracy.base.phones),
+        *(words.percent(found[model].mean) if model in found else "–" for model in MODELS),
+        _gain(found, "federated", "base"),
+        _gain(found, "personalised", "federated"),
+        words.percent(cell.share_worse.share) if cell.share_worse else "–",
+    )
+
+
+def _cell_label(value: str, cell: SegmentResult) -> str:
+    """A tick label: value, number of phones, and whether it is new to the base."""
+    label = f"{html.escape(value)} ({cell.accuracy.base.phones})"
+    return f"{label}<br><i>unheard</i>" if cell.heard_by_base is False else label
+
+
+def _models(cell: SegmentResult) -> dict[Model, Accuracy]:
+    """The accuracies that a cell has."""
+    every = {model: getattr(cell.accuracy, model) for model in MODELS}
+    return {model: accuracy for model, accuracy in every.items() if accuracy is not None}
+
+
+def _gain(found: dict[Model, Accuracy], after: Model, before: Model) -> str:
+    """Difference of two means, in points."""
+    if after not in found or before not in found:
+        return "–"
+    return words.points(found[after].mean - found[before].mean)
+
+
+def _phone_table(summary: Summary) -> tuple[tuple[str, ...], ...]:
+    """Phones ordered by federated accuracy; numbered, never named."""
+    phones = summary.phone_accuracies
+    assert phones is not None
+    order = sorted(range(len(phones.federated)), key=lambda index: phones.federated[index])
+    return tuple(
+        (
+            str(place),
+            str(phones.clips[index]) if phones.clips else "–",
+            words.percent(phones.base[index]),
+            words.percent(phones.federated[index]),
+            words.percent(phones.personalised[index]),
+            words.percent(phones.control[index]) if phones.control else "–",
+        )
+        for place, index in enumerate(order, start=1)
+    )
+
+
+def _bins(
+    gains: Sequence[float], control: Sequence[float], edge: float
+) -> tuple[tuple[str, ...], ...]:
+    """Counts of the histogram."""
+    last = math.ceil(edge / 5)
+    counts = []
+    for centre in range(-5 * last, 5 * last + 1, 5):
+        own, other = (
+            sum(centre - 2.5 <= gain < centre + 2.5 for gain in values)
+            for values in (gains, control)
+        )
+        if own or other:
+            counts.append(
+                (f"{centre:+d}".replace("-", "−"), str(own), str(other) if control else "–")
+            )
+    return tuple(counts)
+
+
+def _differences(after: Sequence[float], before: Sequence[float]) -> list[float]:
+    """Differences in points, free of floating-point dust so that bins hold what they say."""
+    return [round(100 * (a - b), 6) for a, b in zip(after, before, strict=True)]
+
+
+def _curve(
+    clips: Sequence[int],
+    found: Sequence[Accuracy | None],
+    name: str,
+    role: Model,
+    *,
+    dash: str | None = None,
+    symbol: str | None = None,
+) -> Json:
+    """A curve over clips per word; empty if there is no value."""
+    pairs = [(x, 100 * a.mean) for x, a in zip(clips, found, strict=True) if a is not None]
+    if not pairs:
+        return {}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": [x for x, _ in pairs],
+        "y": [y for _, y in pairs],
+        "line": {"color": f"@{role}", "width": 2, "dash": dash or DASHES[role]},
+        "marker": marker(role, 9) | ({"symbol": symbol} if symbol else {}),
+        "hovertemplate": "%{x} per word: %{y:.1f} %<extra>" + name + "</extra>",
+    }
+
+
+def _band(clips: Sequence[int], found: Sequence[Accuracy], role: str) -> list[Json]:
+    """The interval of a curve as a band."""
+    known = [(x, a.interval) for x, a in zip(clips, found, strict=True) if a.interval is not None]
+    if len(known) < 2:
+        return []
+    outline = [(x, interval.low) for x, interval in known]
+    outline += [(x, interval.high) for x, interval in reversed(known)]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [x for x, _ in outline],
+            "y": [100 * y for _, y in outline],
+            "fill": "toself",
+            "fillcolor": f"@{role}-soft",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+
+
+def _mean(accuracy: Accuracy | None) -> str:
+    """A mean with its interval, or a dash."""
+    if accuracy is None:
+        return "–"
+    mean = words.percent(accuracy.mean)
+    if accuracy.interval is None:
+        return mean
+    return f"{mean} [{100 * accuracy.interval.low:.1f}, {100 * accuracy.interval.high:.1f}]"

@@ -1,0 +1,95 @@
+"""What of a run may leave the operator's desk.
+
+`epsilon_release` is promised against somebody who "sees no cohort size, survivor count, identity,
+timing or reason of an abort". A report that printed one of these would break the promise that it
+prints, so they are taken out of the data before any page is made; a template cannot leak what it
+never gets. Noise drawn from a seed is worth nothing to whoever knows the seed: it goes too.
+
+Accuracies stay: they come from public validation speakers and from phones outside the population.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import tomli_w
+
+from simulations.results import Results, RoundRow, ServerRound, SimulatorRound, Summary
+
+LEFT_OUT = (
+    "cohort sizes, survivors and ring warnings",
+    "signal-to-noise of single rounds",
+    "why a round was abandoned or the run stopped",
+    "training loss and clipping on the phones that trained",
+    "every measurement of time",
+    "accuracy phone by phone",
+    "the seed and the command, from which rehearsed noise could be recomputed",
+    "paths of the machine",
+)
+
+
+def published(results: Results) -> Results:
+    """Returns the results without the operator's part.
+
+    Args:
+      results: of a run.
+    """
+    return dataclasses.replace(
+        results,
+        rows=tuple(_row(row) for row in results.rows),
+        summary=_summary(results.summary) if results.summary else None,
+        scenario=tomli_w.dumps(_settings(tomllib.loads(results.scenario))),
+    )
+
+
+def _row(row: RoundRow) -> RoundRow:
+    """A row with what published models and public speakers show."""
+    return row.model_copy(
+        update={
+            "attempt": 1,
+            "reason": None,
+            "seconds": None,
+            "server": ServerRound(
+                clip_norm=row.server.clip_norm,
+                validation_accuracy=row.server.validation_accuracy,
+                validation_loss=row.server.validation_loss,
+            ),
+            "simulator": SimulatorRound(unseen_accuracy=row.simulator.unseen_accuracy),
+        }
+    )
+
+
+def _summary(summary: Summary) -> Summary:
+    """A summary without time, seed and single phones."""
+    return summary.model_copy(
+        update={
+            "seed": None,
+            "command": "",
+            "stopped": None,
+            "phone_accuracies": None,
+            "seconds": {},
+            "cpu_seconds": {},
+        }
+    )
+
+
+def _settings(table: dict[str, Any]) -> dict[str, Any]:
+    """Settings without seeds, and without absolute paths."""
+    kept: dict[str, Any] = {}
+    for key, value in table.items():
+        if "seed" in key.lower():
+            continue
+        if isinstance(value, dict):
+            kept[key] = _settings(value)
+        elif isinstance(value, str) and (
+            PurePosixPath(value).is_absolute()
+            or PureWindowsPath(value).is_absolute()
+            or value.startswith("~")
+        ):
+            kept[key] = "(a local path)"
+        else:
+            kept[key] = value
+    return kept

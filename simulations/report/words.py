@@ -1,0 +1,235 @@
+"""The guarantee in plain words, the terms a reader may not know, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from simulations.results import Eye, Guarantee
+
+BOTH_SIDES = (
+    "This is a simulation: one program played the server and every phone. The protections below "
+    "are computed for the mechanism as it ran; no real phone enforced them."
+)
+
+NO_PRIVACY = (
+    "No privacy. No noise was added anywhere in this run, so what was learned may reveal what any "
+    "one person said. Never publish a model trained like this on real recordings."
+)
+
+IDEAL_SUM = (
+    "The sum over phones was formed by a simulated ideal party, not by secure aggregation. "
+    "The figure against the server assumes that the server would see nothing but that sum."
+)
+
+PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
+
+EYE_NAMES: dict[Eye, str] = {
+    "public": "public",
+    "server": "server’s eye",
+    "simulator": "simulator’s eye",
+}
+
+EYE_WORDS: dict[Eye, str] = {
+    "public": "anyone could compute this",
+    "server": "a real server would see this too",
+    "simulator": "only a simulation can see this",
+}
+
+RELATIONS = {
+    "add/remove": "compares the population with and without one {unit}",
+    "zero-out": (
+        "compares what one {unit} said with having said nothing; that it took part is not hidden"
+    ),
+    "replace": "compares one {unit} with another in its place",
+}
+
+GLOSSARY = (
+    (
+        "ε (epsilon)",
+        "How much any one person can shift the odds of anything an observer may see: "
+        "at most by a factor of e^ε. Smaller is safer; ∞ is no promise at all.",
+    ),
+    ("δ (delta)", "The small probability with which the promise of ε may fail."),
+    ("unit of privacy", "Whom the promise is about: everything one such unit ever contributed."),
+    (
+        "neighbouring relation",
+        "Which two worlds nobody must be able to tell apart, such as with and without one phone.",
+    ),
+    ("base", "The shared model before any phone contributed."),
+    ("federated", "The base with the adapter that many phones trained together."),
+    (
+        "personalised",
+        "The federated adapter, adapted further on one phone with its own clips; never leaves it.",
+    ),
+    (
+        "control",
+        "The same procedure with another phone’s clips: what extra training gives without being "
+        "personal.",
+    ),
+    (
+        "guard",
+        "The phone keeps the federated adapter where adapting does not help on its own clips.",
+    ),
+    ("worst decile", "Mean accuracy of the tenth of phones that fare worst."),
+    (
+        "phones never trained on",
+        "Speakers of no training group; each counts once, whatever its number of clips.",
+    ),
+    ("FRR", "False reject rate: share of clips with a target word that were not recognised as it."),
+    ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
+    (
+        "by chance",
+        "Share of phones that would look worse by the luck of few clips had nothing changed.",
+    ),
+    ("cohort, survivors", "Phones that a round asked; those whose update reached the sum."),
+    (
+        "server’s eye",
+        "What a real server would see: messages, sums and public validation speakers.",
+    ),
+    (
+        "simulator’s eye",
+        "What only a simulation can see: every phone. No decision was taken on it.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One epsilon in words.
+
+    Attributes:
+      symbol: name of the figure in the result files.
+      value: the epsilon as printed.
+      against: whom it holds against, short.
+      says: what that observer sees and cannot tell.
+      relation: the neighbouring relation and what it means.
+      finite: whether there is any promise.
+    """
+
+    symbol: str
+    value: str
+    against: str
+    says: str
+    relation: str
+    finite: bool
+
+
+def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
+    """Returns what holds against readers of the published models, and against the server."""
+    unit = guarantee.unit
+    release, server = guarantee.epsilon_release, guarantee.epsilon_server
+    return (
+        Promise(
+            symbol="epsilon_release",
+            value=epsilon(release),
+            against="Against whoever reads the published models",
+            says=(
+                "They may read every round’s model and every accounted statistic. They are neither "
+                "the server nor in a cohort, and see no cohort size, survivor, identity or timing. "
+                + _odds(release, unit)
+            ),
+            relation=_relation(guarantee.relation_release, unit),
+            finite=math.isfinite(release),
+        ),
+        Promise(
+            symbol="epsilon_server",
+            value=epsilon(server),
+            against="Against the server",
+            says=(
+                "It knows who takes part and sees each round’s sum. "
+                + (
+                    f"Priced for a phone that joins {guarantee.quota} rounds, the most it may. "
+                    if guarantee.quota is not None
+                    else ""
+                )
+                + _odds(server, unit)
+            ),
+            relation=_relation(guarantee.relation_server, unit),
+            finite=math.isfinite(server),
+        ),
+    )
+
+
+def caveats(guarantee: Guarantee) -> tuple[str, ...]:
+    """Returns what must be read beside the two epsilons."""
+    found = [BOTH_SIDES]
+    if guarantee.noise_notice:
+        notice = guarantee.noise_notice
+        found.append(f"{notice[0].upper()}{notice[1:]}.")
+    if guarantee.secure_sum == "ideal" and guarantee.mode != "none":
+        found.append(IDEAL_SUM)
+    if guarantee.secure_sum == "plain":
+        found.append(PLAIN_SUM)
+    if guarantee.mode != "none":
+        found.append(
+            "Cohort members see the roster: the first figure does not hold against them. "
+            "Personalised adapters stay on their phone and are covered by neither figure."
+        )
+    return tuple(found)
+
+
+def epsilon(value: float) -> str:
+    """Writes an epsilon, rounded up so that print never promises more than was proven."""
+    if math.isinf(value):
+        return "∞"
+    digits = 2 if value < 10 else 1
+    return f"{math.ceil(round(value * 10**digits, 6)) / 10**digits:,.{digits}f}"
+
+
+def delta(value: float) -> str:
+    """Writes a delta as a power of ten and as odds."""
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    mantissa = value / 10**exponent
+    power = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa:.1f} × 10{power} (1 in {1 / value:,.0f})"
+
+
+def percent(share: float) -> str:
+    """Writes a share as per cent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Writes a difference of shares as signed percentage points."""
+    text = f"{100 * difference:+.1f}"
+    return ("±0.0" if float(text) == 0 else text).replace("-", "−")
+
+
+def size(num_bytes: float) -> str:
+    """Writes a number of bytes with the decimal unit that suits it."""
+    if num_bytes < 1000:
+        return f"{num_bytes:,.0f} B"
+    if num_bytes < 1e6:
+        return f"{num_bytes / 1e3:,.1f} kB"
+    return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Writes seconds, with minutes where there are any."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _odds(value: float, unit: str) -> str:
+    """What an epsilon means for one unit."""
+    if math.isinf(value):
+        return f"Nothing is promised: they may learn everything one {unit} contributed."
+    if value > 20:
+        return f"So large an ε is no protection to speak of for one {unit}."
+    return (
+        f"One {unit} changes the odds of anything they see at most by a factor of "
+        f"e^ε = {math.ceil(100 * math.exp(value)) / 100:,.{2 if value < 3 else 0}f}."
+    )
+
+
+def _relation(relation: str, unit: str) -> str:
+    """A relation with its meaning, where it is a known one."""
+    meaning = RELATIONS.get(relation)
+    return f"{relation}: {meaning.format(unit=unit)}" if meaning else relation
