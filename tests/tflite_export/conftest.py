@@ -1,0 +1,186 @@
+"""A small untrained base whose answers differ from clip to clip, and a file of one operator."""
+
+import flatbuffers
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+
+from fedspeech.audio.frontend import LogMel
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.models.adapters import make_adapter
+from fedspeech.models.base import Base
+from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.seeds import stream
+from tflite_export.card import Card, PrivacyStatement, SegmentAccuracy
+
+TARGETS = ("yes", "no", "up", "down")
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """Sounds with the pitch, a formant, the pauses and the hiss of recorded words: (250, 16000)."""
+    rng = stream(0, "export clips")
+    seconds = np.arange(16_000) / 16_000
+    sounds = []
+    for _ in range(250):
+        pitch_hz, formant_hz = rng.uniform(90, 260), rng.uniform(300, 3_000)
+        harmonics = pitch_hz * np.arange(1, 20)
+        strengths = np.exp(-(((harmonics - formant_hz) / 400) ** 2)) + 0.05
+        voice = strengths @ np.sin(2 * np.pi * np.outer(harmonics, seconds))
+        envelope = np.exp(-(((seconds - rng.uniform(0.3, 0.7)) / 0.15) ** 2))
+        hiss = rng.standard_normal(16_000) * 10 ** rng.uniform(-2.5, -1)
+        sounds.append((envelope * voice + hiss) * rng.uniform(0.02, 0.2))
+    return np.stack(sounds).astype(np.float32)
+
+
+def make_base(clips, seed=0):
+    """An untrained trunk with lived-in BatchNorm statistics and a head that tells clips apart."""
+    labels = len(TARGETS) + 2
+    spec = TrunkSpec(stem_channels=16, channels=(16, 24), strides=(2, 2), features=24)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        trunk = KwsTrunk(spec)
+        for module in trunk.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.3, 2)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.3)
+        log_mel = LogMel(FrontendSpec())(torch.from_numpy(clips))
+        mean, std = log_mel.mean((0, 1)).numpy(), log_mel.std((0, 1)).numpy()
+        pooled = torch.relu(trunk.eval()((log_mel - mean) / std)).mean(1).numpy()
+    rng = stream(seed, "export base")
+    weight = rng.standard_normal((labels, spec.features))
+    weight /= (pooled @ weight.T).std(0)[:, None]
+    return Base(
+        trunk=trunk,
+        frontend=FrontendSpec(),
+        feature_mean=mean,
+        feature_std=std,
+        vocabulary=Vocabulary(TARGETS),
+        head_weight=weight.astype(np.float32),
+        head_bias=-(weight @ pooled.mean(0)).astype(np.float32),
+        provenance={"command": "made for a test", "seed": seed},
+    )
+
+
+@pytest.fixture(scope="session")
+def base(clips):
+    return make_base(clips)
+
+
+@pytest.fixture(scope="session")
+def foreign_base(clips):
+    return make_base(clips, seed=1)
+
+
+@pytest.fixture(scope="session")
+def make_adapted(base):
+    """Kind of adapter -> the adapter and parameters that have moved away from the base's."""
+
+    def make(kind):
+        spec = base.trunk.spec
+        adapter = make_adapter(kind, spec.num_windows(49), spec.features, len(TARGETS) + 2)
+        rng = stream(0, "export adapter", kind)
+        return adapter, {
+            name: value + rng.normal(0, 0.01, value.shape).astype(np.float32)
+            for name, value in adapter.initial(base.head_weight, base.head_bias).items()
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_privacy():
+    def make(**changes):
+        values = {
+            "epsilon_release": 0.94,
+            "epsilon_server": 5.3,
+            "delta": 1e-5,
+            "unit": "phone",
+            "relation_release": "add/remove",
+            "relation_server": "zero-out",
+            "mode": "distributed",
+            "secure_sum": "ideal",
+            "trust": "half of every cohort is honest",
+            "accountant": "RDP of sums of discrete Gaussians",
+            "rounds": 40,
+            "noise_notice": "noise reproducible from the seed",
+        }
+        return PrivacyStatement(**(values | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_card(make_privacy):
+    def make(base, adapter, parameters, **privacy):
+        row = SegmentAccuracy(
+            segment="accent", value="coastal", phones=30, accuracy={"base": 0.5, "federated": 0.625}
+        )
+        return Card.of(
+            base,
+            adapter,
+            parameters,
+            privacy=make_privacy(**privacy),
+            metrics=(row,),
+            metrics_eye="simulator",
+            data_licences={"embedded": "Apache-2.0"},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_file():
+    """Builds a .tflite file without TensorFlow: y = relu(x + (0, 1, 2, 3)), x of shape (1, 4)."""
+
+    def make(custom_operator=None):
+        def tensor(name, buffer):
+            return schema.TensorT(
+                name=name, shape=[1, 4], type=schema.TensorType.FLOAT32, buffer=buffer
+            )
+
+        constant = np.arange(4, dtype="<f4").view(np.uint8)
+        add = schema.OperatorT(
+            opcodeIndex=0,
+            inputs=[0, 1],
+            outputs=[2],
+            builtinOptionsType=schema.BuiltinOptions.AddOptions,
+            builtinOptions=schema.AddOptionsT(),
+        )
+        relu = schema.OperatorT(opcodeIndex=1, inputs=[2], outputs=[3])
+        graph = schema.SubGraphT(
+            tensors=[tensor("x", 0), tensor("c", 1), tensor("s", 0), tensor("y", 0)],
+            inputs=[0],
+            outputs=[3],
+            operators=[add, relu],
+        )
+        codes = [schema.BuiltinOperator.ADD, schema.BuiltinOperator.RELU]
+        model = schema.ModelT(
+            version=3,
+            operatorCodes=[
+                schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=1)
+                for code in codes
+            ],
+            subgraphs=[graph],
+            buffers=[schema.BufferT(), schema.BufferT(data=constant)],
+            signatureDefs=[
+                schema.SignatureDefT(
+                    inputs=[schema.TensorMapT(name="x", tensorIndex=0)],
+                    outputs=[schema.TensorMapT(name="y", tensorIndex=3)],
+                    signatureKey="add",
+                )
+            ],
+        )
+        if custom_operator is not None:
+            code = model.operatorCodes[1]
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+            code.customCode = custom_operator
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    return make
