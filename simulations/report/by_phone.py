@@ -284,10 +284,9 @@ def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
         ),
         table=tuple(_segment_row(value, cell) for value, cell in reversed(ordered)),
         traces=traces,
-        layout=axes(
-            "% correct", "", y={"automargin": True, "ticklabelstandoff": 6, "showgrid": False}
-        ),
-        height=110 + 46 * len(cells),
+        layout=axes("% correct", "", y={"ticklabelstandoff": 6, "showgrid": False})
+        | {"showlegend": False},
+        height=80 + 46 * len(cells),
     )
 
 

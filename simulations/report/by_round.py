@@ -40,7 +40,7 @@ def operator(results: Results) -> list[Figure]:
     """What only the operator may see: cohorts, clipping, signal-to-noise."""
     rows = [row for row in results.rows if row.status != "refused"]
     cohort = [
-        line(rows, "asked", [row.server.cohort for row in rows], "base"),
+        line(rows, "joined", [row.server.cohort for row in rows], "base"),
         line(rows, "in the sum", [row.server.survivors for row in rows], "federated"),
     ]
     clipped = [
@@ -54,8 +54,8 @@ def operator(results: Results) -> list[Figure]:
             key="cohort",
             title="Phones per round",
             eyes=("server",),
-            says="Phones that were asked, and those whose update is in the sum.",
-            header=("round", "status", "asked", "in the sum", "ring warning"),
+            says="Phones that joined, and those whose update is in the sum.",
+            header=("round", "status", "joined", "in the sum", "ring warning"),
             table=tuple(
                 (
                     str(row.round),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import resources
@@ -22,6 +23,7 @@ from simulations.report.figures import MODELS
 from simulations.report.published import LEFT_OUT
 from simulations.results import Accuracies, Accuracy, Confusion, Guarantee, Results, Summary
 
+MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
 MODE_WORDS = {
     "distributed": "every phone adds its share of discrete Gaussian noise before the sum",
     "skellam": "every phone adds its share of Skellam noise before the sum",
@@ -61,7 +63,8 @@ def render(results: Results, *, for_publication: bool) -> str:
         "eye_names": words.EYE_NAMES,
         "eye_words": words.EYE_WORDS,
         "glossary": words.GLOSSARY,
-        "title": f"{summary.scenario}: {summary.corpus}" if summary else f"Run {results.name}",
+        "marks": MARKS,
+        "title": summary.scenario if summary else results.settings().get("name", results.name),
         "lede": _lede(results),
         "notices": list(_notices(results)),
         "guarantee": guarantee,
@@ -100,6 +103,8 @@ def _promise_context(results: Results, guarantee: Guarantee) -> dict[str, Any]:
         "promises": words.promises(guarantee),
         "caveats": words.caveats(guarantee),
         "no_privacy": words.NO_PRIVACY,
+        "both_sides": words.BOTH_SIDES,
+        "rehearsal": _sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
         "delta": words.delta(guarantee.delta),
         "mode_words": MODE_WORDS[guarantee.mode],
         "rounds_said": f"{completed} round{'' if completed == 1 else 's'}",
@@ -130,7 +135,11 @@ def _lede(results: Results) -> str:
     summary = results.summary
     if summary is None:
         return "A run that stopped before it wrote its summary."
-    parts = [f"{summary.phones:,} phones", f"{summary.rounds} of {summary.rounds_planned} rounds"]
+    parts = [
+        summary.corpus,
+        f"{summary.phones:,} phones",
+        f"{summary.rounds} of {summary.rounds_planned} rounds",
+    ]
     if summary.adapter:
         size = f", {summary.parameters:,} parameters" if summary.parameters else ""
         parts.append(f"adapter {summary.adapter}{size}")
@@ -287,9 +296,16 @@ def _confusion(found: Confusion) -> dict[str, Any]:
             share = 100 * count / total if total else 0.0
             kind = "zero" if count == 0 else "right" if i == j else "wrong"
             heat = round(min(100.0, share if i == j else 2.2 * share))
-            cells.append({"text": f"{share:.0f}" if count else "·", "kind": kind, "heat": heat})
+            cells.append({"text": _whole_percent(share), "kind": kind, "heat": heat})
         rows.append({"label": label, "cells": cells, "clips": f"{total:,}"})
     return {"model": found.model, "labels": found.labels, "rows": rows}
+
+
+def _whole_percent(share: float) -> str:
+    """Per cent without decimals; nothing and next to nothing look different."""
+    if share == 0:
+        return "·"
+    return "<1" if share < 1 else f"{share:.0f}"
 
 
 def _false_accepts(summary: Summary) -> str:
@@ -381,12 +397,13 @@ def _incidents(results: Results) -> tuple[tuple[str, str, str], ...]:
 
 def _rounds_note(results: Results) -> str:
     """How many rounds came to nothing."""
-    parts = [f"{_completed(results)} rounds completed"]
-    for status in ("abandoned", "refused"):
-        count = sum(row.status == status for row in results.rows)
-        if count:
-            parts.append(f"{count} {status}")
-    return ", ".join(parts) + "; an abandoned round is charged like any other."
+    counts = Counter(row.status for row in results.rows)
+    note = f"{counts['completed']} rounds completed"
+    if counts["refused"]:
+        note += f", {counts['refused']} refused before any message left"
+    if counts["abandoned"]:
+        note += f", {counts['abandoned']} abandoned; an abandoned round is charged like any other"
+    return note + "."
 
 
 def _facts(results: Results) -> Iterator[tuple[str, str]]:
@@ -401,10 +418,9 @@ def _facts(results: Results) -> Iterator[tuple[str, str]]:
             f"q = {summary.participation:g}: about {expected:,.0f} of {summary.phones:,} phones",
         )
     if environment:
-        threads = (
-            f", {environment.torch_threads} torch thread(s)" if environment.torch_threads else ""
-        )
-        yield "Machine", f"{environment.cpu}, {environment.cores} cores{threads}"
+        threads = environment.torch_threads
+        computing = f"; torch threads: {threads}" if threads else ""
+        yield "Machine", f"{environment.cpu}, {environment.cores} cores{computing}"
         yield "System", f"{environment.platform}, Python {environment.python}"
 
 

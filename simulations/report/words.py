@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from simulations.results import Eye, Guarantee
 
 BOTH_SIDES = (
-    "This is a simulation: one program played the server and every phone. The protections below "
+    "A simulator plays both sides: one program was the server and every phone. The figures here "
     "are computed for the mechanism as it ran; no real phone enforced them."
 )
 
 NO_PRIVACY = (
-    "No privacy. No noise was added anywhere in this run, so what was learned may reveal what any "
+    "No noise was added anywhere in this run, so what was learned may reveal what any "
     "one person said. Never publish a model trained like this on real recordings."
 )
 
@@ -48,7 +48,7 @@ GLOSSARY = (
     (
         "ε (epsilon)",
         "How much any one person can shift the odds of anything an observer may see: "
-        "at most by a factor of e^ε. Smaller is safer; ∞ is no promise at all.",
+        "at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise at all.",
     ),
     ("δ (delta)", "The small probability with which the promise of ε may fail."),
     ("unit of privacy", "Whom the promise is about: everything one such unit ever contributed."),
@@ -139,7 +139,7 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             says=(
                 "It knows who takes part and sees each round’s sum. "
                 + (
-                    f"Priced for a phone that joins {guarantee.quota} rounds, the most it may. "
+                    f"Priced for a phone that joins as often as it may, in {guarantee.quota} rounds. "
                     if guarantee.quota is not None
                     else ""
                 )
@@ -152,11 +152,8 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
 
 
 def caveats(guarantee: Guarantee) -> tuple[str, ...]:
-    """Returns what must be read beside the two epsilons."""
-    found = [BOTH_SIDES]
-    if guarantee.noise_notice:
-        notice = guarantee.noise_notice
-        found.append(f"{notice[0].upper()}{notice[1:]}.")
+    """Returns what else must be read beside the two epsilons."""
+    found = []
     if guarantee.secure_sum == "ideal" and guarantee.mode != "none":
         found.append(IDEAL_SUM)
     if guarantee.secure_sum == "plain":
@@ -224,8 +221,8 @@ def _odds(value: float, unit: str) -> str:
     if value > 20:
         return f"So large an ε is no protection to speak of for one {unit}."
     return (
-        f"One {unit} changes the odds of anything they see at most by a factor of "
-        f"e^ε = {math.ceil(100 * math.exp(value)) / 100:,.{2 if value < 3 else 0}f}."
+        f"Any one {unit} changes the odds of what they see at most by a factor of "
+        f"{math.ceil(100 * math.exp(value)) / 100:,.{2 if value < 3 else 0}f} (e to the ε)."
     )
 
 
