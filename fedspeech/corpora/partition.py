@@ -24,6 +24,7 @@ from fedspeech.seeds import canonical, stream
 
 Unit = Literal["user", "phone"]
 GROUPS = ("public", "validation", "federated", "unseen")
+MIN_CLIPS = 2  # a phone with one clip has nothing left to be judged by
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def default_rule(corpus: Corpus) -> Rule:
 
     Light speakers make a population and heavy ones a test of it, where a corpus has both kinds.
     """
-    counts = [len(said) for said in _by_speaker(corpus).values() if _speaks(said)]
+    said = _by_speaker(corpus).values()
+    counts = [len(clips) for clips in said if _speaks(clips) and len(clips) >= MIN_CLIPS]
     heavy = sum(count >= Heavy().min_clips for count in counts)
     if heavy >= 2 and len(counts) - heavy >= 2:
         return Heavy()
@@ -156,7 +158,7 @@ def by_speaker(
     unseen: Rule,
     public: int = 0,
     validation: int = 0,
-    min_clips: int = 2,
+    min_clips: int = MIN_CLIPS,
 ) -> Partition:
     """Makes each speaker of a real corpus one phone.
 
@@ -181,7 +183,7 @@ def by_speaker(
             f"public={public}, validation={validation}, min_clips={min_clips}"
         )
     clips = _by_speaker(corpus)
-    rooms = [name for name, said in clips.items() if not _speaks(said)]
+    rooms = [name for name, said in clips.items() if said and not _speaks(said)]
     enough = [name for name in clips if name not in rooms and len(clips[name]) >= min_clips]
     skipped = tuple(
         Skipped(f"speaker {name}", f"too few clips: {len(said)}, at least {min_clips}")
@@ -227,7 +229,7 @@ def _refuse_empty(
 
 
 def with_quantity_skew(
-    partition: Partition, *, seed: int, spread: float, min_clips: int = 2
+    partition: Partition, *, seed: int, spread: float, min_clips: int = MIN_CLIPS
 ) -> Partition:
     """Leaves each federated phone a share exp(-|N(0, spread^2)|) of its clips, drawn by the seed.
 
