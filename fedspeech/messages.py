@@ -14,9 +14,8 @@ counts, no free-form dictionary, and no floating-point number from a phone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -36,7 +35,7 @@ class RoundKey:
       round: index from 0.
       attempt: index from 0; a retried round has fresh noise and a fresh rid.
       rid: 16 bytes, never used twice.
-      context: SHA-256 over job, plan and global adapter; phones refuse a context they did not
+      context: SHA-256 over job, source code and round; phones refuse a context that they did not
         compute themselves.
     """
 
@@ -145,7 +144,9 @@ class ProtectedUpdate:
 
 Message = CountsRequest | RosterRequest | UpdateRequest | Counts | Roster | ProtectedUpdate
 FROM_PHONES = (Counts, Roster, ProtectedUpdate)
-_KINDS = {message.kind: message for message in Message.__args__}
+MessageT = TypeVar(
+    "MessageT", CountsRequest, RosterRequest, UpdateRequest, Counts, Roster, ProtectedUpdate
+)
 
 
 def _check_integer(name: str, value: object, stop: int) -> None:
@@ -158,7 +159,7 @@ def _check_bytes(name: str, value: object, length: int) -> None:
         raise ProtocolAbort(f"{name} must be {length} bytes, got {type(value).__name__}")
 
 
-def _check_vector(name: str, value: object, dtype: type) -> None:
+def _check_vector(name: str, value: object, dtype: type[np.generic]) -> None:
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != 1:
         raise ProtocolAbort(
             f"{name} must be a one-dimensional {np.dtype(dtype).name} array, got "
@@ -180,10 +181,10 @@ def to_record(message: Message) -> RecordDict:
     Raises:
       ProtocolAbort: if the object is not one of this module's messages.
     """
-    if type(message) not in _KINDS.values():
+    if not isinstance(message, Message):
         raise ProtocolAbort(f"{type(message).__name__} is not a message of this protocol")
-    config: dict[str, int | bytes | str] = {"kind": message.kind, "version": PROTOCOL_VERSION}
-    arrays = {}
+    config: dict[str, Any] = {"kind": message.kind, "version": PROTOCOL_VERSION}
+    arrays: dict[str, Array] = {}
     for field in fields(message):
         value = getattr(message, field.name)
         if isinstance(value, RoundKey):
@@ -195,32 +196,27 @@ def to_record(message: Message) -> RecordDict:
     return RecordDict({"message": ConfigRecord(config), "vectors": ArrayRecord(arrays)})
 
 
-def from_record(record: RecordDict, expected: Sequence[type[Message]]) -> Message:
-    """Reads a message and checks that it is one of the expected kinds, with exactly its fields.
+def from_record(record: RecordDict, expected: type[MessageT]) -> MessageT:
+    """Reads a message and checks that it is of the expected kind, with exactly its fields.
 
     Raises:
       ProtocolAbort: naming what is missing, left over or of the wrong type.
     """
-    if set(record) != {"message", "vectors"}:
+    if set(record) != {"message", "vectors"} or set(record.config_records) != {"message"}:
         raise ProtocolAbort(f"a message has the records message and vectors, got {sorted(record)}")
-    config = dict(record["message"])
-    if config.pop("version", None) != PROTOCOL_VERSION:
+    values: dict[str, Any] = dict(record.config_records["message"])
+    if values.pop("version", None) != PROTOCOL_VERSION:
         raise ProtocolAbort(f"the other side does not speak protocol version {PROTOCOL_VERSION}")
-    kind = config.pop("kind", None)
-    message_type = _KINDS.get(kind) if isinstance(kind, str) else None
-    if message_type not in expected:
-        names = [candidate.kind for candidate in expected]
-        raise ProtocolAbort(f"expected one of {names}, got {kind!r:.40}")
-    values: dict[str, object] = {}
-    arrays = {name: array.numpy() for name, array in record["vectors"].items()}
-    names = {field.name for field in fields(message_type)}
+    if (kind := values.pop("kind", None)) != expected.kind:
+        raise ProtocolAbort(f"expected a {expected.kind}, got {kind!r:.40}")
+    for name, array in record.array_records["vectors"].items():
+        values[name] = array.numpy()
+    names = {field.name for field in fields(expected)}
     if "key" in names:
         parts = [field.name for field in fields(RoundKey)]
-        if not set(parts) <= set(config):
-            raise ProtocolAbort(f"a {kind} must carry {parts}, got {sorted(config)}")
-        values["key"] = RoundKey(**{part: config.pop(part) for part in parts})
-    values.update(config)
-    values.update(arrays)
+        if not set(parts) <= set(values):
+            raise ProtocolAbort(f"a {kind} must carry {parts}, got {sorted(values)}")
+        values["key"] = RoundKey(**{part: values.pop(part) for part in parts})
     if set(values) != names:
         raise ProtocolAbort(f"a {kind} must carry exactly {sorted(names)}, got {sorted(values)}")
-    return message_type(**values)
+    return expected(**values)

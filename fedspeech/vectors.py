@@ -45,8 +45,10 @@ class ParameterSpec:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over names and shapes, hex: two sides agree on the layout or stop."""
-        encoded = canonical(*(part for name, shape in self.shapes for part in (name, *shape, "|")))
-        return hashlib.sha256(encoded).hexdigest()
+        parts: list[str | int] = []
+        for name, shape in self.shapes:
+            parts += [name, len(shape), *shape]
+        return hashlib.sha256(canonical(*parts)).hexdigest()
 
     def slices(self) -> Iterator[tuple[str, tuple[int, ...], slice]]:
         """Yields name, shape and place in the flat vector of each parameter."""

@@ -102,8 +102,8 @@ class ServerSettings(Section):
     optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    tau: Annotated[float, Field(gt=0)] = 1e-3
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    adaptivity: Annotated[float, Field(gt=0)] = 1e-3
 
 
 class PrivacySettings(Section):
@@ -113,7 +113,8 @@ class PrivacySettings(Section):
       min_cohort_share: floor on the roster as a share of the expected cohort (at most 0.75).
       min_survivors_share: floor on the survivors, likewise; noise is sized for it.
       colluders: phones that may work with the adversary.
-      dropout_rate: the dropout model behind the floors; the simulated dropout is at most this.
+      dropout_rate: share of joined phones that vanish before they send, each for itself: the
+        model behind the floors, and what the simulator does by a seeded schedule.
       delta: default 1 / (10 x population).
     """
 
@@ -160,11 +161,9 @@ class Simulation(Section):
     Attributes:
       shards: Flower nodes, each hosting a share of the phones; part of the scenario, never of the
         number of workers.
-      dropout_rate: share of joined phones that drop before they send, by a seeded schedule.
     """
 
     shards: Count = 4
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
 class Scenario(Section):
@@ -174,6 +173,7 @@ class Scenario(Section):
     description: str = ""
     seed: int = 1
     noise: Literal["rehearsal", "os"] = "rehearsal"
+    # Target words; empty with recordings: the twelve words said most often.
     vocabulary: tuple[str, ...] = (
         "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
     )  # fmt: skip
@@ -231,7 +231,8 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         _apply(document, change)
     try:
         scenario = Scenario.model_validate(document)
-        Vocabulary(scenario.vocabulary)
+        if scenario.vocabulary or scenario.corpus.kind == "embedded":
+            Vocabulary(scenario.vocabulary)
     except ValidationError as error:
         raise ScenarioError(_explain(name_or_file, error)) from error
     except ValueError as error:

@@ -1,6 +1,3 @@
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Message, RecordDict
@@ -10,14 +7,6 @@ from fedspeech.errors import FedspeechError
 from simulations.grid import InProcessGrid
 
 APP = "counting_app:app"
-
-
-@pytest.fixture(autouse=True)
-def _app_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    yield
-    sys.modules.pop("counting_app", None)
 
 
 def ask(grid, kind, content=None):

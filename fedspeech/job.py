@@ -1,0 +1,363 @@
+"""One federated run, described once: what the server and every shard of phones agree on.
+
+A job is a file `job.json` and the arrays it names by path and SHA-256: cached embeddings of the
+phones, a public background set that ships to every phone, public validation speakers, the initial
+adapter. It reaches a node by path, and the node checks the digest. Phones take plan, clip norm,
+noise and floors from their own copy of the job and never from a message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
+from fedspeech.errors import ProtocolAbort, ScenarioError
+from fedspeech.messages import RoundKey
+from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.seeds import NoiseEntropy, canonical
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from fedspeech.vectors import FloatVector
+
+SOURCE_PACKAGES = ("fedspeech", "clients", "server")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterShape:
+    """Which adapter, after which trunk.
+
+    Attributes:
+      name: "head", "affine" or "bottleneck".
+      num_windows: windows of the trunk's output.
+      num_features: features of the trunk's output.
+      num_labels: outputs, unknown and silence included.
+    """
+
+    name: str
+    num_windows: int
+    num_features: int
+    num_labels: int
+
+    def build(self) -> Adapter:
+        """Returns the adapter."""
+        return make_adapter(self.name, self.num_windows, self.num_features, self.num_labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerRule:
+    """Which server optimiser, with which settings.
+
+    Attributes:
+      optimizer: "fedavg", "fedavgm", "fedadam" or "fedyogi".
+      learning_rate: of the server.
+      momentum: of FedAvgM; first decay of FedAdam and FedYogi.
+      beta_2: second decay of FedAdam and FedYogi.
+      adaptivity: tau of FedAdam and FedYogi.
+    """
+
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    beta_2: float
+    adaptivity: float
+
+    def build(self) -> ServerOptimizer:
+        """Returns the optimiser.
+
+        Raises:
+          ValueError: if there is none of that name, or a setting is out of range.
+        """
+        rate, momentum = self.learning_rate, self.momentum
+        adaptive = {
+            "learning_rate": rate,
+            "beta_1": momentum,
+            "beta_2": self.beta_2,
+            "adaptivity": self.adaptivity,
+        }
+        match self.optimizer:
+            case "fedavg":
+                return FedAvg(learning_rate=rate)
+            case "fedavgm":
+                return FedAvgM(learning_rate=rate, momentum=momentum)
+            case "fedadam":
+                return FedAdam(**adaptive)
+            case "fedyogi":
+                return FedYogi(**adaptive)
+        raise ValueError(
+            f"optimizer must be fedavg, fedavgm, fedadam or fedyogi, got {self.optimizer!r}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class JobArrays:
+    """What the phones hold, memory-mapped. Printing it shows shapes only.
+
+    Attributes:
+      embeddings: clips of all phones, one phone after the other, (n, *embedding_shape), float32.
+      labels: shape (n,), int64.
+      offsets: phone p owns clips offsets[p] to offsets[p + 1]; shape (phones + 1,), int64.
+      background: unknown and silence clips that ship to every phone.
+      validation: public validation speakers; the only clips that the server sees.
+      initial: the adapter before the first round, shape (d,), float32.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    background: LocalDataset
+    validation: LocalDataset
+    initial: FloatVector
+
+    def __repr__(self) -> str:
+        """Shows shapes only."""
+        return f"JobArrays(phones={self.num_phones}, embeddings={self.embeddings.shape})"
+
+    @property
+    def num_phones(self) -> int:
+        """Size of the population."""
+        return len(self.offsets) - 1
+
+    def phone(self, index: int) -> LocalDataset:
+        """Returns what one phone trains on: its own clips, then the background set."""
+        own = slice(self.offsets[index], self.offsets[index + 1])
+        return LocalDataset(np.array(self.embeddings[own]), np.array(self.labels[own])).joined(
+            self.background
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes one .npy file per array into a new folder, visible only when complete."""
+        partial = folder.with_name(folder.name + f".partial-{os.getpid()}")
+        partial.mkdir(parents=True)
+        for name, array in self._flat().items():
+            np.save(partial / f"{name}.npy", np.ascontiguousarray(array))
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # somebody else made the same folder first: same content
+                raise
+
+    @classmethod
+    def load(cls, folder: Path) -> JobArrays:
+        """Maps the arrays of a folder.
+
+        Raises:
+          ScenarioError: if one is missing or damaged.
+        """
+        arrays = {}
+        for name in _ARRAY_NAMES:
+            try:
+                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+            except (OSError, ValueError) as error:
+                raise ScenarioError(f"job array {folder / name}.npy: {error}") from error
+        return cls(
+            embeddings=arrays["embeddings"],
+            labels=arrays["labels"],
+            offsets=np.array(arrays["offsets"]),
+            background=LocalDataset(
+                np.array(arrays["background_embeddings"]), np.array(arrays["background_labels"])
+            ),
+            validation=LocalDataset(
+                np.array(arrays["validation_embeddings"]), np.array(arrays["validation_labels"])
+            ),
+            initial=np.array(arrays["initial"]),
+        )
+
+    def _flat(self) -> dict[str, NDArray[np.generic]]:
+        return {
+            "embeddings": self.embeddings,
+            "labels": self.labels,
+            "offsets": self.offsets,
+            "background_embeddings": self.background.embeddings,
+            "background_labels": self.background.labels,
+            "validation_embeddings": self.validation.embeddings,
+            "validation_labels": self.validation.labels,
+            "initial": self.initial,
+        }
+
+    def sha256(self) -> str:
+        """Digest over names, types, shapes and bytes of all arrays, hex."""
+        digest = hashlib.sha256()
+        for name, array in self._flat().items():
+            digest.update(canonical(name, array.dtype.str, *array.shape))
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+_ARRAY_NAMES = (
+    "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
+    "validation_embeddings", "validation_labels", "initial",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Settings of one run; everything that must agree is in one of the frozen parts.
+
+    Attributes:
+      seed: of all streams that protect nobody.
+      noise: "rehearsal" (keys from the seed) or "os".
+      num_shards: Flower nodes among which the phones are split.
+      plan: what protects a phone.
+      training: what a phone does in a round.
+      adapter: what is trained.
+      server: what the server does with the decoded mean.
+      base_sha256: of the base file behind the embeddings.
+      arrays: folder of the arrays.
+      arrays_sha256: their digest.
+      eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
+        deployment.
+    """
+
+    seed: int
+    noise: Literal["rehearsal", "os"]
+    num_shards: int
+    plan: PrivacyPlan
+    training: LocalTraining
+    adapter: AdapterShape
+    server: ServerRule
+    base_sha256: str
+    arrays: str
+    arrays_sha256: str
+    eye: str = ""
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every setting and digest, places on disk excepted; hex."""
+        settings = dataclasses.asdict(self)
+        del settings["arrays"], settings["eye"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """What rehearsal noise is derived from beside the seed; the same job, the same noise."""
+        return self.fingerprint[:16]
+
+    def entropy(self) -> NoiseEntropy:
+        """Returns the source of everything that protects somebody."""
+        if self.noise == "os":
+            return NoiseEntropy.os()
+        return NoiseEntropy.rehearsal(self.seed, self.run_id)
+
+    def round_key(self, round_number: int, attempt: int = 0) -> RoundKey:
+        """Names an attempt at a round; under `os` noise the rid is fresh at every call."""
+        rid = self.entropy().keystream("rid", round_number, attempt).bytes(16)
+        return RoundKey(
+            round=round_number,
+            attempt=attempt,
+            rid=rid,
+            context=self.context(round_number, attempt, rid),
+        )
+
+    def context(self, round_number: int, attempt: int, rid: bytes) -> bytes:
+        """What both sides must have computed alike: job, source code and round."""
+        parts = canonical(self.fingerprint, source_sha256(), round_number, attempt, rid)
+        return hashlib.sha256(parts).digest()
+
+    def shard_phones(self, shard: int) -> range:
+        """Phones of one shard: a contiguous part of the population."""
+        population = self.plan.population
+        return range(
+            population * shard // self.num_shards, population * (shard + 1) // self.num_shards
+        )
+
+    def load_arrays(self) -> JobArrays:
+        """Maps the arrays and checks their digest.
+
+        Raises:
+          ScenarioError: if they are missing, damaged or not those of this job.
+        """
+        arrays = JobArrays.load(Path(self.arrays))
+        if (found := arrays.sha256()) != self.arrays_sha256:
+            raise ScenarioError(
+                f"job arrays in {self.arrays} are not those of this job: expected SHA-256 "
+                f"{self.arrays_sha256[:12]}..., got {found[:12]}..."
+            )
+        return arrays
+
+    def save(self, path: Path) -> None:
+        """Writes the job as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Job:
+        """Reads a job and checks every part of it.
+
+        Raises:
+          ScenarioError: if there is none or it does not fit this version.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                **{
+                    **values,
+                    "plan": PrivacyPlan(**values["plan"]),
+                    "training": LocalTraining(**values["training"]),
+                    "adapter": AdapterShape(**values["adapter"]),
+                    "server": ServerRule(**values["server"]),
+                }
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ScenarioError(
+                f"no usable job at {path} ({error}); `fedspeech prepare` makes one"
+            ) from error
+
+
+def check_key(job: Job, key: RoundKey) -> None:
+    """The phone's check that server and phone mean the same job, code and round.
+
+    Raises:
+      ProtocolAbort: if they do not.
+    """
+    if key.context != job.context(key.round, key.attempt, key.rid):
+        raise ProtocolAbort(
+            f"round {key.round}: the server's job, plan or source code is not this phone's"
+        )
+
+
+@functools.cache
+def source_sha256() -> str:
+    """Digest of the Python files of the library and both sides of the app, hex.
+
+    Flower's engines import the two sides from different places, and stale code would run silently.
+    """
+    digest = hashlib.sha256()
+    for package in SOURCE_PACKAGES:
+        files = [
+            (str(path.relative_to(root)), path.read_bytes())
+            for root in [Path(str(resources.files(package)))]
+            for path in root.rglob("*.py")
+        ]
+        for name, content in sorted(files):
+            digest.update(canonical(package, name, content))
+    return digest.hexdigest()
+
+
+def rotation_seed(key: RoundKey) -> bytes:
+    """Public seed of the round's random rotation, 32 bytes."""
+    return hashlib.sha256(canonical("rotation", key.rid, key.round, key.attempt)).digest()
+
+
+def sorted_union(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Joins disjoint index lists into one sorted list.
+
+    Raises:
+      ProtocolAbort: if an index stands in two of them.
+    """
+    joined = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
+    if (np.diff(joined) == 0).any():
+        raise ProtocolAbort("a phone was named by two shards")
+    return joined

@@ -1,0 +1,157 @@
+"""The whole round, slow and obvious: the text to read first.
+
+`clients.fleet` and `server.rounds` do the same over messages, shard by shard, with phones trained
+side by side. Given the same training function, the integers of the sum are the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.aggregation.optimizers import OptimizerState
+from fedspeech.errors import CohortTooSmall
+from fedspeech.job import Job, JobArrays, rotation_seed
+from fedspeech.messages import RoundKey
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.participation import PoissonParticipation
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg import ideal
+from fedspeech.seeds import NoiseEntropy, stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from fedspeech.vectors import Delta, FloatVector
+
+TrainingFunction = Callable[
+    [
+        Adapter,
+        Mapping[str, NDArray[np.float32]],
+        Sequence[LocalDataset],
+        LocalTraining,
+        Sequence[np.random.Generator],
+    ],
+    Sequence[Delta],
+]
+
+
+@dataclass(frozen=True, eq=False)
+class ServerState:
+    """What the server carries from round to round.
+
+    Attributes:
+      optimizer: global parameters in float64 and the server optimiser's memory.
+      completed: completed rounds.
+    """
+
+    optimizer: OptimizerState
+    completed: int = 0
+
+    @property
+    def adapter(self) -> FloatVector:
+        """The global adapter as phones get it, shape (d,), float32."""
+        return self.optimizer.parameters.astype(np.float32)
+
+    @classmethod
+    def initial(cls, job: Job, arrays: JobArrays) -> ServerState:
+        """Starts from the job's initial adapter."""
+        return cls(optimizer=job.server.build().init(arrays.initial))
+
+
+def run_round(
+    state: ServerState,
+    job: Job,
+    arrays: JobArrays,
+    train: TrainingFunction,
+    ledger: Ledger,
+    round_number: int,
+) -> tuple[ServerState, NDArray[np.uint32]]:
+    """Runs one round in one place.
+
+    Args:
+      state: before the round.
+      job: the run.
+      arrays: what the phones hold.
+      train: local training, `training.cohort.train_cohort` or a loop over `training.local`.
+      ledger: charged before the sum is opened.
+      round_number: from 0.
+
+    Returns:
+      The state after the round and the opened sum, shape (padded dimension,).
+
+    Raises:
+      BudgetExhausted: before anything is trained, if the round would exceed the budget.
+      CohortTooSmall: if the cohort or its survivors are below the plan's floors.
+    """
+    plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
+    cohort = participation(plan).cohort(round_number, entropy)
+    if len(cohort) < plan.min_cohort:
+        raise CohortTooSmall(f"the plan wants {plan.min_cohort} phones, got {len(cohort)}")
+    charge = ledger.charge(round_number, key.attempt, key.rid)
+    adapter = job.adapter.build()
+    deltas = train(
+        adapter,
+        adapter.spec.unflatten(state.adapter),
+        [arrays.phone(int(phone)) for phone in cohort],
+        job.training,
+        [stream(job.seed, "batches", round_number, int(phone)) for phone in cohort],
+    )
+    encoded = [
+        privatize_phone(plan, delta, key, int(phone), entropy)
+        for phone, delta in zip(cohort, deltas, strict=True)
+    ]
+    total = ideal.partial_sum(encoded, plan.bits)
+    state = open_sum(state, job, key, total)
+    ledger.outcome(charge, completed=True)
+    return state, total
+
+
+def participation(plan: PrivacyPlan) -> PoissonParticipation:
+    """Who takes part under the plan."""
+    return PoissonParticipation(
+        population=plan.population, probability=plan.participation_probability, quota=plan.quota
+    )
+
+
+def privatize_phone(
+    plan: PrivacyPlan, delta: Delta, key: RoundKey, phone: int, entropy: NoiseEntropy
+) -> NDArray[np.uint32]:
+    """What one phone does to its delta before it leaves: clip, rotate, scale, round, noise, ring.
+
+    Returns:
+      Shape (padded dimension,), uint32.
+    """
+    return plan.privatize(
+        delta.vector,
+        rotation_seed=rotation_seed(key),
+        rounding=entropy.keystream("rounding", key.rid, key.attempt, phone),
+        noise=entropy.keystream("noise", key.rid, key.attempt, phone),
+    )
+
+
+def signal_to_noise(
+    plan: PrivacyPlan, total: NDArray[np.uint32], key: RoundKey, survivors: int
+) -> float | None:
+    """Norm of the decoded mean over the expected norm of the noise in it; None without noise.
+
+    Reads what the server sees anyway: the sum and how many phones are in it. Near 1, the sum is
+    nothing but noise.
+    """
+    if plan.mechanism == "none":
+        return None
+    mean = plan.decode(total, rotation_seed=rotation_seed(key))
+    noise = plan.stddev * np.sqrt(survivors * plan.dimension) / plan.scale / plan.expected_cohort
+    return float(np.linalg.norm(mean) / noise)
+
+
+def open_sum(state: ServerState, job: Job, key: RoundKey, total: NDArray[np.uint32]) -> ServerState:
+    """Decodes the sum to a mean over the expected cohort and takes one server step.
+
+    The divisor is the plan's, never the number that replied.
+    """
+    mean = job.plan.decode(total, rotation_seed=rotation_seed(key))
+    optimizer = job.server.build().apply(state.optimizer, mean)
+    return ServerState(optimizer=optimizer, completed=state.completed + 1)

@@ -1,0 +1,455 @@
+"""From a scenario to objects: the one place where a choice in a file becomes a thing that runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
+from fedspeech.corpora.partition import (
+    AllBut,
+    Heavy,
+    Partition,
+    Phone,
+    by_group,
+    by_speaker,
+    with_devices,
+)
+from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
+from fedspeech.corpora.takes import Takes, split_takes
+from fedspeech.corpora.voices import ACCENTS
+from fedspeech.errors import ScenarioError
+from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.base import Base, default_base_path
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from fedspeech.training.pretrain import synthetic_base
+from fedspeech.training.trunk_cache import trunk_outputs
+from simulations.scenario import EmbeddedCorpus, FolderCorpus, Scenario
+
+HEARD_ACCENT = "plain"
+PUBLIC_SPEAKERS = 24
+PARITY_CLIPS = 250
+Progress = Callable[[int, int], None]
+
+
+def default_cache() -> Path:
+    """Where features are kept between runs: $FEDSPEECH_CACHE, or the user's cache folder."""
+    given = os.environ.get("FEDSPEECH_CACHE")
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(given) if given else root / "fedspeech"
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenPhone:
+    """A phone never trained on, as embeddings.
+
+    Attributes:
+      phone: who it is.
+      own: own takes per word to what the phone adapts on.
+      judged: what it is judged by, the same whatever it adapted on.
+    """
+
+    phone: Phone
+    own: Mapping[int, LocalDataset]
+    judged: LocalDataset
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Everything that a scenario stands for, before the first round.
+
+    Attributes:
+      vocabulary: of the model.
+      base: the frozen part.
+      adapter: what is trained.
+      corpus_name: for reports.
+      licences: corpus to licence.
+      partition: who is where.
+      job: the federated run.
+      unseen: phones never trained on.
+      background: public unknown and silence clips that ship to every phone.
+      negatives: public unknown and silence clips held back; false accepts are counted on them.
+      speech: clips for parity, shape (n, clip_samples).
+      heard_accents: accents among the base's speakers; empty if unknown.
+    """
+
+    vocabulary: Vocabulary
+    base: Base
+    adapter: Adapter
+    corpus_name: str
+    licences: Mapping[str, str]
+    partition: Partition
+    job: Job
+    unseen: tuple[UnseenPhone, ...]
+    background: LocalDataset
+    negatives: LocalDataset
+    speech: NDArray[np.float32]
+    heard_accents: tuple[str, ...]
+
+
+def build_world(
+    scenario: Scenario, *, cache: Path, eye: Path | None, workers: int, progress: Progress
+) -> World:
+    """Makes the corpora, the base, the embeddings and the job of a scenario.
+
+    Args:
+      scenario: what to build.
+      cache: where bases, trunk outputs and job arrays are kept by content.
+      eye: where shards leave what only the simulator may see; None in a deployment.
+      workers: processes for synthesis and trunk.
+      progress: told of clips done and clips in all.
+
+    Raises:
+      ScenarioError: if parts of the scenario do not fit together.
+      CorpusError: if the recordings cannot be used.
+    """
+    torch.set_num_threads(1)
+    match scenario.corpus:
+        case EmbeddedCorpus():
+            vocabulary = Vocabulary(scenario.vocabulary)
+            corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
+            public_corpus = corpus
+            partition = by_group(corpus, seed=scenario.seed)
+        case FolderCorpus():
+            corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
+            public_corpus = SyntheticCorpus(public_spec(scenario.seed, vocabulary))
+            public = by_group(public_corpus, seed=scenario.seed)
+            partition = dataclasses.replace(
+                partition, public=partition.public + public.public, validation=public.validation
+            )
+    base = _base(scenario, vocabulary, cache, workers, progress)
+    labels = len(vocabulary.labels)
+    windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
+    shape = AdapterShape(
+        name=scenario.adapter,
+        num_windows=windows,
+        num_features=base.trunk.spec.features,
+        num_labels=labels,
+    )
+    adapter = shape.build()
+
+    embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
+    background_clips, negative_clips = _public_negatives(partition.public)
+    background = embed(public_corpus, background_clips[: scenario.training.background_clips])
+    negatives = embed(public_corpus, negative_clips)
+    validation = embed(
+        public_corpus, [clip for phone in partition.validation for clip in phone.utterances]
+    )
+    federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
+    sizes = [len(phone.utterances) for phone in partition.federated]
+    initial = adapter.initial(base.head_weight, base.head_bias)
+    arrays = JobArrays(
+        embeddings=federated.embeddings,
+        labels=federated.labels,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        background=background,
+        validation=validation,
+        initial=adapter.spec.flatten(initial),
+    )
+    digest = arrays.sha256()
+    folder = cache / "jobs" / digest
+    if not folder.is_dir():
+        arrays.save(folder)
+    job = Job(
+        seed=scenario.seed,
+        noise=scenario.noise,
+        num_shards=scenario.simulation.shards,
+        plan=_plan(scenario, len(partition.federated), adapter.spec.size, partition.unit),
+        training=_training(scenario),
+        adapter=shape,
+        server=_server(scenario),
+        base_sha256=base.sha256,
+        arrays=str(folder),
+        arrays_sha256=digest,
+        eye="" if eye is None else str(eye),
+    )
+    return World(
+        vocabulary=vocabulary,
+        base=base,
+        adapter=adapter,
+        corpus_name=corpus.name,
+        licences={corpus.name: corpus.licence, public_corpus.name: public_corpus.licence},
+        partition=partition,
+        job=job,
+        unseen=_unseen(scenario, corpus, partition.unseen, vocabulary, embed),
+        background=background,
+        negatives=negatives,
+        speech=_parity_speech(public_corpus, partition.validation),
+        heard_accents=(HEARD_ACCENT,) if isinstance(scenario.corpus, EmbeddedCorpus) else (),
+    )
+
+
+def embedded_spec(
+    scenario: Scenario, settings: EmbeddedCorpus, vocabulary: Vocabulary
+) -> SyntheticSpec:
+    """Speakers of the embedded corpus: a public of one accent, phones of all accents."""
+    unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
+    share = settings.unheard_accents
+    accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
+    words, held_out = vocabulary.targets, _held_out(vocabulary)
+    public = public_spec(scenario.seed, vocabulary, settings.validation_speakers)
+    return dataclasses.replace(
+        public,
+        groups=(
+            *public.groups,
+            SpeakerGroup(
+                name="federated",
+                num_speakers=settings.federated_phones,
+                accents=accents,
+                words=words,
+                takes_per_word=settings.clips_per_phone / len(words),
+                skew=0.4,
+                min_clips=4,
+            ),
+            SpeakerGroup(
+                name="unseen",
+                num_speakers=settings.unseen_phones,
+                accents=accents,
+                words=words,
+                takes_per_word=settings.takes_per_word,
+                unknown_words=held_out,
+                num_unknown=2 * len(words),
+                num_silence=len(words),
+            ),
+        ),
+    )
+
+
+def public_spec(seed: int, vocabulary: Vocabulary, validation_speakers: int = 24) -> SyntheticSpec:
+    """Public speakers: their unknown and silence clips ship to phones, others validate."""
+    words, held_out = vocabulary.targets, _held_out(vocabulary)
+    known = tuple(word for word in UNKNOWN_WORDS if word not in words)
+    return SyntheticSpec(
+        seed=seed,
+        held_out_words=held_out,
+        groups=(
+            SpeakerGroup(
+                name="public",
+                num_speakers=PUBLIC_SPEAKERS,
+                words=words,
+                takes_per_word=0,
+                unknown_words=known,
+                num_unknown=6,
+                num_silence=6,
+            ),
+            SpeakerGroup(
+                name="validation",
+                num_speakers=validation_speakers,
+                words=words,
+                takes_per_word=2,
+                unknown_words=(*held_out, *known),
+                num_unknown=4,
+                num_silence=4,
+            ),
+        ),
+    )
+
+
+def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Unknown words that nothing is ever trained on."""
+    return tuple(word for word in HELD_OUT_WORDS if word not in vocabulary.targets)
+
+
+def _recorded(scenario: Scenario, settings: FolderCorpus) -> tuple[Corpus, Partition, Vocabulary]:
+    """Real recordings: corpus, phones, and the words that the model will know."""
+    if not settings.path:
+        raise ScenarioError(
+            "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
+        )
+    corpus: Corpus = open_corpus(Path(settings.path))
+    words = {clip.word for clip in corpus.utterances} - {SILENCE, UNKNOWN}
+    targets = scenario.vocabulary or _frequent_words(corpus.utterances, 12)
+    missing = sorted(set(targets) - words)
+    if missing:
+        raise ScenarioError(
+            f"the vocabulary asks for {', '.join(missing)}, which nobody says in {corpus.name}; "
+            f"it has {', '.join(sorted(words)[:20])}"
+        )
+    rule = (
+        AllBut(settings.federated_speakers)
+        if settings.federated_speakers
+        else Heavy(settings.unseen_min_clips)
+    )
+    partition = by_speaker(corpus, seed=scenario.seed, unseen=rule)
+    if settings.devices_per_speaker > 1:
+        partition, corpus = with_devices(
+            partition, corpus, settings.devices_per_speaker, scenario.seed
+        )
+    return corpus, partition, Vocabulary(tuple(targets))
+
+
+def _frequent_words(utterances: Sequence[Utterance], most: int) -> tuple[str, ...]:
+    """The words said most often, in alphabetical order."""
+    counts: dict[str, int] = {}
+    for clip in utterances:
+        if clip.word not in (SILENCE, UNKNOWN):
+            counts[clip.word] = counts.get(clip.word, 0) + 1
+    return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
+
+
+def _base(
+    scenario: Scenario, vocabulary: Vocabulary, cache: Path, workers: int, progress: Progress
+) -> Base:
+    """The frozen base that the scenario names, for its vocabulary."""
+    match scenario.base.source:
+        case "synthetic":
+            return synthetic_base(vocabulary, cache_dir=cache)
+        case "shipped":
+            path = default_base_path()
+        case source:
+            path = Path(source)
+    try:
+        base = Base.load(path, scenario.base.sha256 or None)
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"base.source: {error}") from error
+    if base.vocabulary != vocabulary:
+        raise ScenarioError(
+            f"the base {scenario.base.source} knows the words "
+            f"{', '.join(base.vocabulary.targets)}, the scenario wants "
+            f'{", ".join(vocabulary.targets)}; set base.source = "synthetic" to make one'
+        )
+    return base
+
+
+class _Embedder:
+    """Turns utterances into embeddings with labels, through the cache."""
+
+    def __init__(
+        self,
+        base: Base,
+        adapter: Adapter,
+        vocabulary: Vocabulary,
+        cache: Path,
+        workers: int,
+        progress: Progress,
+    ) -> None:
+        self._base, self._adapter, self._vocabulary = base, adapter, vocabulary
+        self._cache, self._workers, self._progress = cache, workers, progress
+
+    def __call__(self, corpus: Corpus, clips: Sequence[Utterance]) -> LocalDataset:
+        """Returns one embedding and label per clip, in order."""
+        if not clips:
+            return LocalDataset(
+                np.zeros((0, *self._adapter.embedding_shape), np.float32), np.zeros(0, np.int64)
+            )
+        outputs = trunk_outputs(
+            self._base, corpus, clips, self._cache, workers=self._workers, progress=self._progress
+        )
+        blocks = [
+            self._adapter.embed(torch.from_numpy(np.array(outputs[start : start + 4096]))).numpy()
+            for start in range(0, len(outputs), 4096)
+        ]
+        labels = np.array([self._vocabulary.label(clip.word) for clip in clips], dtype=np.int64)
+        return LocalDataset(np.concatenate(blocks), labels)
+
+
+def _public_negatives(phones: Sequence[Phone]) -> tuple[list[Utterance], list[Utterance]]:
+    """Unknown and silence clips of public speakers: half for phones, half held back.
+
+    Halves differ in speakers. Both kinds alternate, so that any beginning of a list is balanced.
+    """
+    halves = []
+    for part in (phones[::2], phones[1::2]):
+        silence = [clip for phone in part for clip in phone.utterances if clip.word == SILENCE]
+        unknown = [clip for phone in part for clip in phone.utterances if clip.word != SILENCE]
+        halves.append([clip for pair in zip(unknown, silence, strict=False) for clip in pair])
+    return halves[0], halves[1]
+
+
+def _unseen(
+    scenario: Scenario,
+    corpus: Corpus,
+    phones: Sequence[Phone],
+    vocabulary: Vocabulary,
+    embed: _Embedder,
+) -> tuple[UnseenPhone, ...]:
+    """Splits each unseen phone's clips into nested own takes and what it is judged by."""
+    clips = [clip for phone in phones for clip in phone.utterances]
+    embedded = embed(corpus, clips)
+    row = {clip.utterance_id: index for index, clip in enumerate(clips)}
+    takes = sorted({*scenario.personalisation.takes, scenario.personalisation.headline_takes})
+
+    def select(chosen: Sequence[Utterance]) -> LocalDataset:
+        return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
+
+    unseen = []
+    for phone in phones:
+        splits: dict[int, Takes] = {
+            count: split_takes(
+                phone, vocabulary.targets, count, seed=scenario.seed, reserve=takes[-1]
+            )
+            for count in takes
+        }
+        unseen.append(
+            UnseenPhone(
+                phone=phone,
+                own={count: select(split.own) for count, split in splits.items()},
+                judged=select(splits[takes[-1]].judged),
+            )
+        )
+    return tuple(unseen)
+
+
+def _parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:
+    """Public speech on which the exported file is compared with the trained model."""
+    clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
+    return corpus.waveforms([clips[index % len(clips)] for index in range(PARITY_CLIPS)])
+
+
+def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> PrivacyPlan:
+    """The privacy plan of a scenario for the population that there is."""
+    settings = scenario.privacy
+    private = settings.mechanism != "none"
+    if private and settings.epsilon_budget is None:
+        raise ScenarioError("privacy.epsilon_budget must be set unless privacy.mechanism = none")
+    expected = population * settings.participation_probability
+    min_cohort = max(1, math.floor(settings.min_cohort_share * expected))
+    delta = settings.delta or 1 / (10 * population)
+    try:
+        return PrivacyPlan(
+            mechanism=settings.mechanism,
+            dimension=dimension,
+            clip_norm=settings.clip_norm,
+            noise_multiplier=settings.noise_multiplier,
+            population=population,
+            participation_probability=settings.participation_probability,
+            rounds=settings.rounds,
+            quota=min(settings.quota, settings.rounds),
+            min_cohort=min_cohort,
+            min_survivors=min(
+                min_cohort, max(1, math.floor(settings.min_survivors_share * expected))
+            ),
+            colluders=settings.colluders,
+            dropout_rate=settings.dropout_rate,
+            delta=delta,
+            epsilon_budget=settings.epsilon_budget if private else math.inf,
+            unit="phone" if unit == "phone" else "user",
+            secure_aggregation=settings.secure_aggregation,
+        )
+    except ValueError as error:
+        raise ScenarioError(f"privacy: {error}") from error
+
+
+def _training(scenario: Scenario) -> LocalTraining:
+    """What a phone does in a round."""
+    settings = scenario.training.model_dump()
+    del settings["background_clips"]
+    return LocalTraining(**settings)
+
+
+def _server(scenario: Scenario) -> ServerRule:
+    """What the server does with the decoded mean."""
+    return ServerRule(**scenario.server.model_dump())

@@ -1,0 +1,266 @@
+"""The command line. A command imports the heavy libraries that it needs, so help is fast."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedspeech.errors import FedspeechError
+
+if TYPE_CHECKING:
+    from simulations.scenario import Scenario
+
+# Before anything imports them: one thread per worker, quiet libraries, no telemetry.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Simulate federated, on-device personalization of speech models, with honest privacy.
+
+[bold]fedspeech simulate[/bold] runs the whole way: simulated phones train a keyword adapter on
+their own speech, a Flower server sees protected sums only, phones never seen before personalise,
+and the adapter leaves as a TensorFlow Lite file beside a report that says which epsilon holds
+against whom.
+
+Start with [bold]fedspeech simulate --scenario quick[/bold] (half a minute).""",
+)
+scenarios_app = typer.Typer(no_args_is_help=True, help="List or show the scenarios that ship.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="List known corpora, or check a folder of speech."
+)
+app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Entry point: a refusal is one clear line on stderr and exit status 1."""
+    with _clear_errors():
+        app()
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except FedspeechError as error:
+        print(f"fedspeech: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"fedspeech: {error.strerror or error}{where}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("fedspeech: interrupted", file=sys.stderr)  # noqa: T201
+        raise SystemExit(130) from None
+
+
+ScenarioOption = Annotated[
+    str, typer.Option("--scenario", "-s", help="Name of a shipped scenario, or a .toml file.")
+]
+CorpusOption = Annotated[
+    Path | None,
+    typer.Option("--corpus", help="Your recordings: a manifest folder or Speech Commands layout."),
+]
+BaseOption = Annotated[
+    Path | None, typer.Option("--base", help="A base made by `fedspeech pretrain`.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key, for instance --set privacy.noise_multiplier=2."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Overrides the scenario's seed.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Where synthesised features are kept; default ~/.cache/fedspeech."
+    ),
+]
+
+
+@app.command()
+def simulate(
+    scenario: ScenarioOption = "default",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME-DATE.")
+    ] = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Run a scenario: federated rounds, personalisation, export, report."""
+    from simulations.runner import simulate as run
+
+    run(_resolve(scenario, corpus, base, changes, seed), out=out, workers=workers, cache=cache)
+
+
+def _resolve(
+    scenario: str,
+    corpus: Path | None,
+    base: Path | None,
+    changes: list[str] | None,
+    seed: int | None,
+) -> Scenario:
+    """Reads the scenario with the changes that options stand for."""
+    from simulations.scenario import read_scenario
+
+    extra = list(changes or [])
+    if corpus is not None:
+        extra += ['corpus.kind="folder"', f"corpus.path={json.dumps(str(corpus))}"]
+    if base is not None:
+        extra.append(f"base.source={json.dumps(str(base))}")
+    if seed is not None:
+        extra.append(f"seed={seed}")
+    return read_scenario(scenario, extra)
+
+
+@app.command()
+def prepare(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for job.json.")],
+    scenario: ScenarioOption = "quick",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
+    from simulations.runner import prepare as run
+
+    run(_resolve(scenario, corpus, base, changes, seed), out=out, workers=workers, cache=cache)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the base is written.")],
+    words: Annotated[
+        str, typer.Option("--words", help="Target words, separated by spaces or commas.")
+    ] = "",
+    corpus: CorpusOption = None,
+    speakers: Annotated[
+        Path | None,
+        typer.Option("--speakers", help="With --corpus: file naming the public speakers."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
+    cache: CacheOption = None,
+) -> None:
+    """Make a base for any vocabulary, from the synthesiser or from public speakers of a corpus."""
+    from simulations.pretraining import make_base
+
+    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default RUN/export.")] = None,
+) -> None:
+    """Export a run's best adapter as a float TensorFlow Lite file, or refuse and say why."""
+    from simulations.exporting import export_run
+
+    export_run(run, out)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Leave out what only the operator may see.")
+    ] = False,
+) -> None:
+    """Write a run's report as one offline HTML file."""
+    from simulations.report import write_report
+
+    typer.echo(str(write_report(run, publish=publish)))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Show how two runs differ: settings, accuracy, epsilons."""
+    from rich.console import Console
+
+    from simulations.compare import compare as compare_runs
+    from simulations.compare import render
+
+    Console().print(render(compare_runs(first, second)))
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, cores, memory, disk, and one pass through every part."""
+    from simulations.doctor import examine
+
+    raise typer.Exit(0 if examine() else 1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the corpora that fedspeech reads, with licence, size and layout."""
+    from rich.console import Console
+
+    from simulations.data import render_list
+
+    render_list(Console())
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="A folder of recordings.")],
+) -> None:
+    """Read every recording in a folder and say what it is good for and what was left out."""
+    from rich.console import Console
+
+    from simulations.data import check_folder, render_check
+
+    render_check(check_folder(folder), Console())
+
+
+@scenarios_app.command("list")
+def scenarios_list() -> None:
+    """List the scenarios that ship with the package."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from simulations.scenario import read_scenario, scenario_names
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("scenario")
+    table.add_column("what it is")
+    for name in scenario_names():
+        table.add_row(name, read_scenario(name).description)
+    Console().print(table)
+
+
+@scenarios_app.command("show")
+def scenarios_show(
+    name: Annotated[str, typer.Argument(help="A shipped scenario, or a .toml file.")],
+    changes: SetOption = None,
+) -> None:
+    """Print a scenario with every key and default: a file to start from."""
+    from simulations.scenario import read_scenario
+
+    typer.echo(read_scenario(name, changes or ()).to_toml(), nl=False)

@@ -1,0 +1,125 @@
+"""What the user sees while a run works: live bars in a terminal, plain lines without one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from simulations.results import RoundRow
+
+
+class RunProgress:
+    """Stages of a run with their seconds, and one line per round.
+
+    Attributes:
+      seconds: wall seconds by finished stage, in order.
+      cpu_seconds: CPU seconds of this process and its finished workers, by finished stage.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Writes to `console`, by default standard output."""
+        self.console = console or Console()
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+        self._bars: Progress | None = None
+        if self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<12}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._next_percent = 0
+
+    def __enter__(self) -> RunProgress:
+        """Shows the bars."""
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Takes the bars down."""
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Times a stage and shows it."""
+        started, cpu_started = time.perf_counter(), _cpu_seconds()
+        self._stage, self._next_percent = name, 0
+        if self._bars:
+            self._task = self._bars.add_task(name, total=total, note="")
+        else:
+            self.say(f"{name} ...")
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+            self.cpu_seconds[name] = _cpu_seconds() - cpu_started
+            if self._bars and self._task is not None:
+                note = f"{self.seconds[name]:.1f} s"
+                self._bars.update(self._task, total=total or 1, completed=total or 1, note=note)
+            else:
+                self.say(f"{name}: {self.seconds[name]:.1f} s")
+
+    def advance(self, done: int, total: int) -> None:
+        """Shows how far the stage is."""
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+        elif total and 100 * done >= self._next_percent * total and done < total:
+            self.say(f"  {self._stage}: {done:,} of {total:,}")
+            self._next_percent = 100 * done // total + 25
+
+    def round(self, row: RoundRow, total: int) -> None:
+        """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
+        if row.status == "completed":
+            public, unseen = row.server.validation_accuracy, row.simulator.unseen_accuracy
+            rate = (row.server.survivors or 0) / max(row.seconds, 1e-9)
+            text = (
+                f"round {row.round:>3}/{total}"
+                f"  public {_percent(public)}  unseen {_percent(unseen)}"
+                f"  epsilon release {row.epsilon_release:.3f} server {row.epsilon_server:.3f}"
+                f"  survivors {row.server.survivors}/{row.server.cohort}"
+                f"  {rate:,.0f} phones/s"
+            )
+        else:
+            text = f"round {row.round:>3}/{total}  {row.status}: {row.reason}"
+        if self._bars and self._task is not None and row.status == "completed":
+            self._bars.update(self._task, completed=row.round, total=total, note=text)
+        else:
+            self.say(text)
+
+
+def _percent(share: float | None) -> str:
+    return "  -  " if share is None else f"{100 * share:5.1f}%"
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

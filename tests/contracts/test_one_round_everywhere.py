@@ -1,0 +1,121 @@
+"""The reference round and the Flower app agree bit for bit on the integers of every sum."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_job import PHONES, make_job
+
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round
+from fedspeech.training.cohort import train_cohort
+from server.rounds import run_rounds
+from simulations.grid import InProcessGrid
+
+
+def run_in_grid(path, job, arrays, ledger_path, workers=1):
+    """All rounds through messages; returns records and the last state."""
+    records = []
+    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
+    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, workers) as grid:
+        state = run_rounds(
+            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
+        )
+    return records, state
+
+
+def run_reference(job, arrays, ledger_path):
+    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
+    state, totals = ServerState.initial(job, arrays), []
+    for number in range(job.plan.rounds):
+        state, total = run_round(state, job, arrays, train_cohort, ledger, number)
+        totals.append(total)
+    return totals, state
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_reference_round_and_in_process_grid_give_the_same_integers(tmp_path, workers):
+    path, job, arrays = make_job(tmp_path, num_shards=3)
+    totals, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, grid_state = run_in_grid(path, job, arrays, tmp_path / "grid.jsonl", workers)
+    assert [record.status for record in records] == ["completed"] * 3
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
+    assert (grid_state.adapter != arrays.initial).any()
+
+
+def test_the_sum_does_not_depend_on_the_number_of_shards_beyond_the_noise_key(tmp_path):
+    # Another number of shards is another job, hence other noise; without noise the sums are equal.
+    sums = []
+    for shards in (1, 4):
+        folder = tmp_path / str(shards)
+        folder.mkdir()
+        path, job, arrays = make_job(
+            folder, num_shards=shards, participation_probability=1.0, mechanism="none",
+            noise_multiplier=0.0, epsilon_budget=float("inf"), rounds=1, dropout_rate=0.0,
+        )  # fmt: skip
+        records, _ = run_in_grid(path, job, arrays, folder / "ledger.jsonl")
+        sums.append(job.plan.decode(records[0].total, rotation_seed=bytes(32)))
+    # Rounding differs (other keys), by less than one unit a coordinate and phone.
+    assert np.linalg.norm(sums[0]) == pytest.approx(np.linalg.norm(sums[1]), rel=1e-3)
+
+
+def test_the_same_job_twice_is_the_same_ledger_and_adapter(tmp_path):
+    path, job, arrays = make_job(tmp_path)
+    first = run_in_grid(path, job, arrays, tmp_path / "a.jsonl")
+    second = run_in_grid(path, job, arrays, tmp_path / "b.jsonl")
+    np.testing.assert_array_equal(first[1].adapter, second[1].adapter)
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_os_noise_differs_every_time(tmp_path):
+    path, job, arrays = make_job(tmp_path, noise="os", participation_probability=1.0, rounds=1)
+    first, _ = run_in_grid(path, job, arrays, tmp_path / "a.jsonl")
+    second, _ = run_in_grid(path, job, arrays, tmp_path / "b.jsonl")
+    assert (first[0].total != second[0].total).any()
+
+
+def test_the_budget_stops_the_run_before_anybody_is_asked(tmp_path):
+    path, job, arrays = make_job(tmp_path)
+    budget = (job.plan.guarantee(1).epsilon_release + job.plan.guarantee(2).epsilon_release) / 2
+    path, job, arrays = make_job(tmp_path, epsilon_budget=budget)
+    records, state = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
+    assert [record.status for record in records] == ["completed", "refused"]
+    assert records[1].cohort is None
+    assert state.completed == 1
+    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["opened", "charge", "outcome"]
+
+
+def test_a_cohort_below_the_floor_is_abandoned_uncharged_and_never_drawn_again(tmp_path):
+    path, job, arrays = make_job(
+        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=8,
+        noise_multiplier=8.0, quota=8,
+    )  # fmt: skip
+    records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
+    empty = [record for record in records if record.cohort < 2]
+    assert empty
+    assert all(record.status == "abandoned" for record in empty)
+    assert len(records) == 8
+    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert sum(row["kind"] == "charge" for row in rows) == 8 - len(empty)
+
+
+def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
+    path, job, arrays = make_job(tmp_path, dropout_rate=0.9, rounds=2)
+    records, state = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
+    assert [record.status for record in records] == ["abandoned"] * 2
+    assert state.completed == 0
+    assert "survived" in records[0].reason
+    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["opened", "charge", "outcome", "charge", "outcome"]
+    assert not rows[2]["completed"]
+
+
+def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
+    path, job, arrays = make_job(
+        tmp_path, participation_probability=1.0, quota=2, rounds=3, min_cohort=40, min_survivors=40
+    )
+    records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
+    assert [record.cohort for record in records] == [PHONES, PHONES, 0]

@@ -1,0 +1,80 @@
+"""A real job small enough for contract tests: random clips, a small head, real noise."""
+
+import dataclasses
+
+import numpy as np
+
+from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+
+PHONES, FEATURES, LABELS = 60, 12, 4
+
+
+def clips(rng, count):
+    """Clips whose label can be learned from their embedding."""
+    labels = rng.integers(0, LABELS, count)
+    centres = stream(0, "centres").normal(size=(LABELS, FEATURES))
+    embeddings = centres[labels] + 0.5 * rng.normal(size=(count, FEATURES))
+    return LocalDataset(embeddings.astype(np.float32), labels.astype(np.int64))
+
+
+def make_arrays(seed=0):
+    """Phones with 0 to 9 clips each."""
+    rng = stream(seed, "tiny")
+    sizes = rng.integers(0, 10, PHONES)
+    own = clips(rng, int(sizes.sum()))
+    return JobArrays(
+        embeddings=own.embeddings,
+        labels=own.labels,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        background=clips(rng, 2),
+        validation=clips(rng, 40),
+        initial=np.zeros((FEATURES + 1) * LABELS, np.float32),
+    )
+
+
+def make_job(folder, *, num_shards=3, eye="", noise="rehearsal", **plan):
+    """Writes the arrays and returns path of job.json, job and arrays."""
+    arrays = make_arrays()
+    settings = {
+        "dimension": (FEATURES + 1) * LABELS,
+        "clip_norm": 0.2,
+        "noise_multiplier": 1.0,
+        "population": PHONES,
+        "participation_probability": 0.5,
+        "rounds": 3,
+        "quota": 3,
+        "min_cohort": 15,
+        "min_survivors": 8,
+        "dropout_rate": 0.0,
+        "delta": 1 / (10 * PHONES),
+        "epsilon_budget": 1000.0,
+    }
+    job = Job(
+        seed=5,
+        noise=noise,
+        num_shards=num_shards,
+        plan=PrivacyPlan(**{**settings, **plan}),
+        training=LocalTraining(batch_size=4, local_epochs=2, max_examples=16),
+        adapter=AdapterShape(name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS),
+        server=ServerRule(
+            optimizer="fedavgm", learning_rate=0.5, momentum=0.5, beta_2=0.9, adaptivity=1e-3
+        ),
+        base_sha256="0" * 64,
+        arrays=str(folder / "arrays"),
+        arrays_sha256=arrays.sha256(),
+        eye=eye,
+    )
+    if not (folder / "arrays").is_dir():
+        arrays.save(folder / "arrays")
+    path = folder / "job.json"
+    job.save(path)
+    return path, job, arrays
+
+
+def with_plan(job, **changes):
+    """The same job under a changed plan."""
+    return dataclasses.replace(job, plan=dataclasses.replace(job.plan, **changes))
