@@ -1,0 +1,94 @@
+"""A phone keeps its own rules, whatever the server asks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_job import make_job
+
+from clients.fleet import Fleet, FleetState
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
+from fedspeech.messages import RosterRequest, UpdateRequest
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """A fleet of all phones that has joined round 0."""
+    _, job, arrays = make_job(tmp_path, num_shards=1, eye=str(tmp_path / "eye"))
+    fleet = Fleet(job, 0)
+    key = job.round_key(0)
+    roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
+    request = UpdateRequest(key=key, adapter=arrays.initial, roster=roster.phones)
+    return job, fleet, request, state
+
+
+def test_a_repeated_request_is_refused_and_never_recomputed(joined):
+    _, fleet, request, state = joined
+    _, state = fleet.update(request, state)
+    with pytest.raises(ProtocolAbort, match="no second answer"):
+        fleet.update(request, state)
+
+
+def test_a_replayed_roster_request_is_refused(joined):
+    _, fleet, request, state = joined
+    with pytest.raises(ProtocolAbort, match="replayed"):
+        fleet.join(RosterRequest(key=request.key), state)
+
+
+def test_an_update_for_a_round_that_nobody_joined_is_refused(joined):
+    job, fleet, request, state = joined
+    with pytest.raises(ProtocolAbort, match="no phone of shard 0 joined"):
+        fleet.update(dataclasses.replace(request, key=job.round_key(1)), state)
+
+
+def test_a_server_with_another_plan_is_refused(joined):
+    job, fleet, request, _ = joined
+    other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, noise_multiplier=0.9))
+    with pytest.raises(ProtocolAbort, match="not this phone's"):
+        fleet.join(RosterRequest(key=other.round_key(0)), FleetState.fresh(60))
+
+
+def test_a_roster_that_adds_or_leaves_out_phones_of_the_shard_is_refused(joined):
+    _, fleet, request, state = joined
+    absent = np.setdiff1d(np.arange(60), request.roster)[:1]
+    for roster in (request.roster[1:], np.sort(np.append(request.roster, absent))):
+        with pytest.raises(ProtocolAbort, match="not what shard 0 sent"):
+            fleet.update(dataclasses.replace(request, roster=roster), state)
+
+
+def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
+    _, job, arrays = make_job(tmp_path, num_shards=3)
+    fleet = Fleet(job, 1)
+    key = job.round_key(0)
+    roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
+    alone = UpdateRequest(key=key, adapter=arrays.initial, roster=roster.phones)
+    with pytest.raises(CohortTooSmall, match="at least 15 phones"):
+        fleet.update(alone, state)
+
+
+def test_the_count_of_sent_inputs_grows_for_survivors_only(joined):
+    job, fleet, request, state = joined
+    update, state = fleet.update(request, state)
+    expected = np.zeros(60, np.int64)
+    expected[update.survivors] = 1
+    np.testing.assert_array_equal(state.inputs_sent, expected)
+
+
+def test_a_phone_beyond_its_quota_does_not_join(tmp_path):
+    _, job, _ = make_job(tmp_path, num_shards=1, participation_probability=1.0, quota=2)
+    fleet = Fleet(job, 0)
+    tired = dataclasses.replace(
+        FleetState.fresh(60), inputs_sent=np.repeat([1, 2], 30).astype(np.int64)
+    )
+    roster, _ = fleet.join(RosterRequest(key=job.round_key(0)), tired)
+    np.testing.assert_array_equal(roster.phones, np.arange(30))
+
+
+def test_what_the_simulator_sees_is_the_exact_sum_and_stays_out_of_the_message(joined, tmp_path):
+    job, fleet, request, state = joined
+    update, _ = fleet.update(request, state)
+    (file,) = (tmp_path / "eye").glob("*.npz")
+    left = np.load(file)
+    wrapped = (left["exact_sum"] % job.plan.modulus).astype(np.uint32)
+    np.testing.assert_array_equal(wrapped, update.total)
+    assert len(left["delta_norms"]) == len(update.survivors)
