@@ -1,8 +1,7 @@
-"""Plots over phones never trained on: groups, single phones, own clips, and errors."""
+"""Plots over phones never trained on: single phones, own clips per word, and errors."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -19,22 +18,13 @@ from simulations.report.figures import (
     percent,
     rule,
 )
-from simulations.results import Accuracy, SegmentResult, Summary
-
-
-def segments(summary: Summary) -> list[Figure]:
-    """One dumbbell plot a segment: base, federated, personalised and control by value."""
-    return [
-        _segment(f"segment-{index}", name, cells)
-        for index, (name, cells) in enumerate(summary.segments.items())
-        if cells
-    ]
+from simulations.results import Accuracy, Summary
 
 
 def distribution(summary: Summary) -> list[Figure]:
     """Phones one by one: before against after, and how much each gained."""
     phones = summary.phone_accuracies
-    if phones is None:
+    if phones is None or not phones.federated:
         return []
     gains = _differences(phones.personalised, phones.federated)
     control = _differences(phones.control, phones.federated) if phones.control else []
@@ -231,98 +221,6 @@ def detection(summary: Summary) -> list[Figure]:
             height=340,
         )
     ]
-
-
-def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
-    """Values of one segment, worst base at the bottom."""
-    ordered = sorted(cells.items(), key=lambda item: item[1].accuracy.base.mean)
-    labels = [_cell_label(value, cell) for value, cell in ordered]
-    traces: list[Json] = []
-    for label, (_, cell) in zip(labels, ordered, strict=True):
-        means = [found.mean for found in _models(cell).values()]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [100 * min(means), 100 * max(means)],
-                "y": [label, label],
-                "line": {"color": "@rule", "width": 5},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
-    for model in MODELS:
-        found = [
-            (label, _models(cell)[model])
-            for label, (_, cell) in zip(labels, ordered, strict=True)
-            if model in _models(cell)
-        ]
-        if found:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": model,
-                    "x": [100 * accuracy.mean for _, accuracy in found],
-                    "y": [label for label, _ in found],
-                    "marker": marker(model, 11),
-                    "hovertemplate": "%{x:.1f} %" + f"<extra>{model}</extra>",
-                }
-            )
-    return Figure(
-        key=key,
-        title=f"By {name.replace('_', ' ')}",
-        eyes=("simulator",),
-        says="Mean accuracy of the phones of each group, by model.",
-        header=(
-            "group",
-            "phones",
-            *MODELS,
-            "federated − base",
-            "personalised − federated",
-            "worse",
-        ),
-        table=tuple(_segment_row(value, cell) for value, cell in reversed(ordered)),
-        traces=traces,
-        layout=axes("% correct", "", y={"ticklabelstandoff": 6, "showgrid": False})
-        | {"showlegend": False},
-        height=80 + 46 * len(cells),
-    )
-
-
-def _segment_row(value: str, cell: SegmentResult) -> tuple[str, ...]:
-    """A row of a segment's table."""
-    found = _models(cell)
-    title = value + (f" ({', '.join(cell.merged)})" if cell.merged else "")
-    if cell.heard_by_base is False:
-        title += " — unheard by the base"
-    return (
-        title,
-        str(cell.accuracy.base.phones),
-        *(words.percent(found[model].mean) if model in found else "–" for model in MODELS),
-        _gain(found, "federated", "base"),
-        _gain(found, "personalised", "federated"),
-        words.percent(cell.share_worse.share) if cell.share_worse else "–",
-    )
-
-
-def _cell_label(value: str, cell: SegmentResult) -> str:
-    """A tick label: value, number of phones, and whether it is new to the base."""
-    label = f"{html.escape(value)} ({cell.accuracy.base.phones})"
-    return f"{label}<br><i>unheard</i>" if cell.heard_by_base is False else label
-
-
-def _models(cell: SegmentResult) -> dict[Model, Accuracy]:
-    """The accuracies that a cell has."""
-    every = {model: getattr(cell.accuracy, model) for model in MODELS}
-    return {model: accuracy for model, accuracy in every.items() if accuracy is not None}
-
-
-def _gain(found: dict[Model, Accuracy], after: Model, before: Model) -> str:
-    """Difference of two means, in points."""
-    if after not in found or before not in found:
-        return "–"
-    return words.points(found[after].mean - found[before].mean)
 
 
 def _phone_table(summary: Summary) -> tuple[tuple[str, ...], ...]:

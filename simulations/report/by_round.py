@@ -176,7 +176,7 @@ def _epsilon_by_round(
     """One epsilon as it was spent, beside its budget."""
     spent = [float(getattr(row, name)) for row in rows]
     role = "federated" if name == "epsilon_release" else "control"
-    trace = line(rows, "spent", spent, role, shape="hv")
+    trace = line(rows, "spent", spent, role)
     layout = axes("round", "ε", y={"range": [0, 1.12 * max(*spent, budget or 0, 1e-9)]})
     if budget is not None and math.isfinite(budget):
         layout["shapes"] = [rule("y", budget)]

@@ -61,7 +61,6 @@ def line(
     role: str,
     *,
     dash: str = "solid",
-    shape: str = "linear",
 ) -> Json:
     """A line over rounds; empty if there is no value."""
     if all(value is None for value in values):
@@ -73,7 +72,7 @@ def line(
         "x": [row.round for row in rows],
         "y": list(values),
         "connectgaps": True,
-        "line": {"color": f"@{role}", "width": 2, "dash": dash, "shape": shape},
+        "line": {"color": f"@{role}", "width": 2, "dash": dash},
         "marker": {"color": f"@{role}", "size": 8},
         "hovertemplate": "round %{x}: %{y:.4~g}<extra>" + name + "</extra>",
     }

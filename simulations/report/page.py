@@ -18,10 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from simulations.report import by_phone, by_round, words
-from simulations.report.figures import MODELS
+from simulations.report import by_phone, by_round, by_segment, words
+from simulations.report.findings import findings
 from simulations.report.published import LEFT_OUT
-from simulations.results import Accuracies, Accuracy, Confusion, Guarantee, Results, Summary
+from simulations.results import Guarantee, Results
 
 MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
 MODE_WORDS = {
@@ -45,7 +45,7 @@ def render(results: Results, *, for_publication: bool) -> str:
     figures = {
         "by_round": by_round.progress(results),
         "operator": [] if for_publication else by_round.operator(results),
-        "by_segment": by_phone.segments(summary) if summary else [],
+        "by_segment": by_segment.segments(summary) if summary else [],
         "by_phone": by_phone.distribution(summary) if summary else [],
         "take_figures": by_phone.takes(summary) if summary else [],
         "detection": by_phone.detection(summary) if summary else [],
@@ -77,7 +77,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "versions": tuple(results.environment.versions.items()) if results.environment else (),
         **figures,
         **(_promise_context(results, guarantee) if guarantee else {}),
-        **_summary_context(summary),
+        **findings(summary),
     }
     environment = Environment(
         loader=PackageLoader("simulations", "report"),
@@ -108,25 +108,6 @@ def _promise_context(results: Results, guarantee: Guarantee) -> dict[str, Any]:
         "delta": words.delta(guarantee.delta),
         "mode_words": MODE_WORDS[guarantee.mode],
         "rounds_said": f"{completed} round{'' if completed == 1 else 's'}",
-    }
-
-
-def _summary_context(summary: Summary | None) -> dict[str, Any]:
-    """Everything that stands in the summary, or nothing of it."""
-    return {
-        "headline": list(_headline(summary.accuracy)) if summary and summary.accuracy else [],
-        "scale_low": _scale_low(summary.accuracy) if summary and summary.accuracy else 0,
-        "verdict": list(_verdict(summary)) if summary else [],
-        "headline_note": _headline_note(summary) if summary else "",
-        "segments_note": _segments_note(summary) if summary else "",
-        "worse_rows": list(_worse_rows(summary)) if summary else [],
-        "confusion": _confusion(summary.confusion) if summary and summary.confusion else None,
-        "false_accepts": _false_accepts(summary) if summary else "",
-        "traffic": list(_traffic(summary)) if summary else [],
-        "exported": _exported(summary) if summary else None,
-        "export_refused": summary.export_refused if summary else None,
-        "stages": list(_stages(summary)) if summary else [],
-        "per_phone_seconds": _per_phone_seconds(summary) if summary else "",
     }
 
 
@@ -172,214 +153,6 @@ def _notices(results: Results) -> Iterator[dict[str, str]]:
             "title": "A torn line.",
             "text": "The last line of metrics.jsonl was cut short, and is left out.",
         }
-
-
-def _verdict(summary: Summary) -> Iterator[str]:
-    """The headline in sentences."""
-    found = summary.accuracy
-    if not (found and found.federated):
-        return
-    federated = found.federated.mean - found.base.mean
-    yield (
-        f"Training together moved accuracy on phones never trained on by {words.points(federated)} "
-        f"points, from {words.percent(found.base.mean)} to {words.percent(found.federated.mean)}."
-    )
-    if not (found.personalised and found.control):
-        return
-    own = found.personalised.mean - found.federated.mean
-    other = found.control.mean - found.federated.mean
-    clips = summary.clips_per_word
-    given = f" with {clips} own clip{'' if clips == 1 else 's'} per word" if clips else ""
-    yield (
-        f"Personalising on the phone{given} moved it by another {words.points(own)} points, to "
-        f"{words.percent(found.personalised.mean)}. The same procedure with another phone’s clips "
-        f"moved it by {words.points(other)}: that is the control."
-    )
-    if summary.share_worse:
-        worse = summary.share_worse
-        yield (
-            f"{words.percent(worse.share)} of phones answered fewer of their clips correctly after "
-            f"personalising; had nothing changed, luck alone would make it "
-            f"{words.percent(worse.expected_by_chance)}."
-        )
-
-
-def _headline(found: Accuracies) -> Iterator[dict[str, Any]]:
-    """Rows of the headline, placed on a common scale."""
-    low = _scale_low(found)
-
-    def place(share: float) -> float:
-        return round(100 * (100 * share - low) / (100 - low), 2)
-
-    before = {"federated": "base", "personalised": "federated", "control": "federated"}
-    for model, accuracy in _models(found).items():
-        reference = getattr(found, before[model]) if model in before else None
-        interval = accuracy.interval
-        yield {
-            "model": model,
-            "mean": words.percent(accuracy.mean),
-            "worst": words.percent(accuracy.worst_decile),
-            "interval": f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %"
-            if interval
-            else "–",
-            "change": f"{words.points(accuracy.mean - reference.mean)} on {before[model]}"
-            if reference
-            else "–",
-            "at": place(accuracy.mean),
-            "worst_at": place(accuracy.worst_decile),
-            "span": (place(interval.low), place(interval.high) - place(interval.low))
-            if interval
-            else None,
-        }
-
-
-def _scale_low(found: Accuracies) -> int:
-    """Left end of the headline's scale: a round number under everything shown."""
-    shown = [
-        min(a.worst_decile, a.interval.low if a.interval else 1) for a in _models(found).values()
-    ]
-    return max(0, int(100 * min(shown) // 10) * 10 - 10)
-
-
-def _models(found: Accuracies) -> dict[str, Accuracy]:
-    """The accuracies that there are, in order."""
-    every = {model: getattr(found, model) for model in MODELS}
-    return {model: accuracy for model, accuracy in every.items() if accuracy is not None}
-
-
-def _headline_note(summary: Summary) -> str:
-    """How the headline was measured."""
-    if not summary.accuracy:
-        return ""
-    base = summary.accuracy.base
-    method = base.interval.method if base.interval else ""
-    chosen = (
-        f" Adapter of round {summary.best_round} ({summary.best_chosen_by})."
-        if summary.best_round is not None
-        else ""
-    )
-    return (
-        f"Mean over {base.phones} phones, each counting once. Dot: mean; bar: "
-        f"{'95 % interval' + (f', {method}' if method else '')}; tick: worst decile.{chosen}"
-    )
-
-
-def _segments_note(summary: Summary) -> str:
-    """What was merged or withheld."""
-    parts = []
-    if summary.minimum_segment_phones:
-        parts.append(f"Groups under {summary.minimum_segment_phones} phones are merged.")
-    for segment, phones in summary.segments_withheld.items():
-        parts.append(f"{segment}: {phones} phones in groups too small to show.")
-    return " ".join(parts)
-
-
-def _worse_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
-    """Shares of phones made worse, beside chance."""
-    for name, worse in (
-        ("personalised, with guard", summary.share_worse),
-        ("personalised, without guard", summary.share_worse_without_guard),
-        ("control, with guard", summary.share_worse_control),
-    ):
-        if worse:
-            shares = (words.percent(worse.share), words.percent(worse.expected_by_chance))
-            yield (name, *shares, str(worse.phones))
-
-
-def _confusion(found: Confusion) -> dict[str, Any]:
-    """The matrix as per cent of each row."""
-    rows = []
-    for i, (label, counts) in enumerate(zip(found.labels, found.counts, strict=True)):
-        total = sum(counts)
-        cells = []
-        for j, count in enumerate(counts):
-            share = 100 * count / total if total else 0.0
-            kind = "zero" if count == 0 else "right" if i == j else "wrong"
-            heat = round(min(100.0, share if i == j else 2.2 * share))
-            cells.append({"text": _whole_percent(share), "kind": kind, "heat": heat})
-        rows.append({"label": label, "cells": cells, "clips": f"{total:,}"})
-    return {"model": found.model, "labels": found.labels, "rows": rows}
-
-
-def _whole_percent(share: float) -> str:
-    """Per cent without decimals; nothing and next to nothing look different."""
-    if share == 0:
-        return "·"
-    return "<1" if share < 1 else f"{share:.0f}"
-
-
-def _false_accepts(summary: Summary) -> str:
-    """What personalising does to false accepts, against the stated limit."""
-    found = summary.false_accepts
-    if found is None:
-        return ""
-    kept = "within" if found.change <= found.limit + 1e-12 else "BEYOND"
-    return (
-        f"Of {found.clips:,} clips without a target word, {words.percent(found.federated)} were "
-        f"taken for one before personalising and {words.percent(found.personalised)} after: "
-        f"{words.points(found.change)} points, {kept} the stated limit of "
-        f"{words.points(found.limit)}."
-    )
-
-
-def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Bytes of one phone."""
-    if not summary.bytes_up and not summary.bytes_down:
-        return
-    yield "sent in a round", words.size(summary.bytes_up)
-    yield "received in a round", words.size(summary.bytes_down)
-    if summary.bytes_once:
-        yield "received once, the base", words.size(summary.bytes_once)
-    if summary.quota:
-        total = summary.quota * (summary.bytes_up + summary.bytes_down) + summary.bytes_once
-        yield f"at most, over {summary.quota} rounds", words.size(total)
-
-
-def _exported(summary: Summary) -> dict[str, Any] | None:
-    """The exported file and its parity."""
-    found = summary.export
-    if found is None:
-        return None
-    rows = [
-        ("size", words.size(found.size_bytes)),
-        ("largest logit difference", f"{found.parity_max_abs:.1e}"),
-        ("allowed", f"{found.parity_limit:.0e}"),
-        ("same answer", words.percent(found.argmax_agreement)),
-        ("inputs compared", f"{found.inputs:,}, {found.speech_inputs:,} of them speech"),
-    ]
-    if found.sha256:
-        rows.append(("SHA-256", f"{found.sha256[:16]}…"))
-    return {
-        "file": found.file,
-        "rows": rows,
-        "says": "Base and adapter in one file, run by ai-edge-litert and compared with the trained "
-        "model. What the phone learns afterwards is not covered by either ε.",
-    }
-
-
-def _stages(summary: Summary) -> Iterator[dict[str, Any]]:
-    """Seconds by stage, longest bar full."""
-    longest = max(summary.seconds.values(), default=0) or 1
-    for name, seconds in summary.seconds.items():
-        cpu = summary.cpu_seconds.get(name)
-        yield {
-            "name": name.replace("_", " "),
-            "wall": words.duration(seconds),
-            "cpu": words.duration(cpu) if cpu is not None else "–",
-            "share": round(100 * seconds / longest, 1),
-        }
-
-
-def _per_phone_seconds(summary: Summary) -> str:
-    """Compute of one participation, where the figures allow it."""
-    seconds, share = summary.cpu_seconds.get("rounds"), summary.participation
-    if not (seconds and share and summary.rounds and summary.phones):
-        return ""
-    each = seconds / (summary.rounds * summary.phones * share)
-    return (
-        f"The rounds took about {1000 * each:.2g} ms of CPU per phone and round on this machine, "
-        "server included; no phone was timed."
-    )
 
 
 def _incidents(results: Results) -> tuple[tuple[str, str, str], ...]:

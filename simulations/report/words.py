@@ -138,11 +138,7 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             against="Against the server",
             says=(
                 "It knows who takes part and sees each round’s sum. "
-                + (
-                    f"Priced for a phone that joins as often as it may, in {guarantee.quota} rounds. "
-                    if guarantee.quota is not None
-                    else ""
-                )
+                + _priced(guarantee.quota)
                 + _odds(server, unit)
             ),
             relation=_relation(guarantee.relation_server, unit),
@@ -212,6 +208,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def _priced(quota: int | None) -> str:
+    """For how many rounds of one phone the figure holds."""
+    if quota is None:
+        return ""
+    return f"Priced for a phone that joins as often as it may, in {quota} rounds. "
 
 
 def _odds(value: float, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium, driven over its debugging pipe with the standard library."""
+"""The page in a real browser: Chromium, driven over its debugging pipe."""
 
 import base64
 import itertools
@@ -16,7 +16,8 @@ from simulations.report import write_report
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -1,0 +1,215 @@
+"""Two runs side by side: what differs in outcome, in privacy and in settings.
+
+Differences of accuracy carry an interval as if the two runs had judged independent phones, which is
+too wide, never too narrow, where they judged the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fedspeech.errors import FedspeechError
+from simulations.report.figures import MODELS
+from simulations.report.words import delta, epsilon, percent, points
+from simulations.results import Accuracy, Results, Summary, read
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One line of a comparison.
+
+    Attributes:
+      name: of the figure or setting.
+      first: as the first run has it.
+      second: as the second run has it.
+      change: second minus first with its interval, where that means something.
+    """
+
+    name: str
+    first: str
+    second: str
+    change: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have to do with each other.
+
+    Attributes:
+      first: name of the first run.
+      second: name of the second run.
+      figures: outcomes and privacy.
+      settings: settings that differ, under dotted names.
+      warnings: why the figures may not be comparable.
+    """
+
+    first: str
+    second: str
+    figures: tuple[Difference, ...]
+    settings: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+
+    def __rich__(self) -> Group:
+        """Warnings first, then two tables."""
+        parts: list[Text | Table] = [
+            Text(f"warning: {warning}", style="bold yellow") for warning in self.warnings
+        ]
+        parts.append(self._table("figure", self.figures, with_change=True))
+        if self.settings:
+            parts.append(self._table("setting that differs", self.settings, with_change=False))
+        else:
+            parts.append(Text("no setting differs"))
+        return Group(*parts)
+
+    def _table(self, title: str, lines: tuple[Difference, ...], *, with_change: bool) -> Table:
+        """A table; names and values are text, never markup."""
+        table = Table(title_justify="left")
+        table.add_column(title)
+        for column in (self.first, self.second, *(("change",) if with_change else ())):
+            table.add_column(Text(column), justify="right")
+        for line in lines:
+            values = (line.first, line.second, *((line.change,) if with_change else ()))
+            table.add_row(Text(line.name), *(Text(value) for value in values))
+        return table
+
+
+def compare(run_a: Path, run_b: Path) -> Comparison:
+    """Compares two run folders; print the result with rich.
+
+    Args:
+      run_a: the run to compare with.
+      run_b: the run whose changes are shown.
+
+    Raises:
+      FedspeechError: if one is no run folder, is damaged, or stopped before its summary.
+    """
+    first, second = read(run_a), read(run_b)
+    a, b = _summary(first), _summary(second)
+    return Comparison(
+        first=first.name,
+        second=second.name if second.name != first.name else f"{second.name} (second)",
+        figures=(*_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
+        settings=tuple(_settings(first.settings(), second.settings())),
+        warnings=tuple(_warnings(first, second, a, b)),
+    )
+
+
+def _summary(results: Results) -> Summary:
+    """The summary that a comparison needs."""
+    if results.summary is None:
+        raise FedspeechError(f"a comparison needs summary.json, and {results.name} has none")
+    return results.summary
+
+
+def _accuracies(a: Summary, b: Summary) -> Iterator[Difference]:
+    """Means and worst deciles that both runs have."""
+    for model in MODELS:
+        first, second = (getattr(run.accuracy, model, None) for run in (a, b))
+        if first is None or second is None:
+            continue
+        yield Difference(
+            f"{model}, % correct", _mean(first), _mean(second), _mean_change(first, second)
+        )
+        yield Difference(
+            f"{model}, worst decile",
+            percent(first.worst_decile),
+            percent(second.worst_decile),
+            points(second.worst_decile - first.worst_decile),
+        )
+    if a.share_worse and b.share_worse:
+        first_share, second_share = a.share_worse.share, b.share_worse.share
+        yield Difference(
+            "phones worse off",
+            f"{percent(first_share)} (chance {percent(a.share_worse.expected_by_chance)})",
+            f"{percent(second_share)} (chance {percent(b.share_worse.expected_by_chance)})",
+            points(second_share - first_share),
+        )
+    if a.frr_at_far and b.frr_at_far and a.frr_at_far.far == b.frr_at_far.far:
+        before, after = a.frr_at_far.personalised, b.frr_at_far.personalised
+        if before is not None and after is not None:
+            name = f"personalised, FRR at {percent(a.frr_at_far.far)} FAR"
+            yield Difference(name, percent(before), percent(after), points(after - before))
+
+
+def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:
+    """Both epsilons and their delta."""
+    for name in ("epsilon_release", "epsilon_server"):
+        first, second = float(getattr(a, name)), float(getattr(b, name))
+        finite = math.isfinite(first) and math.isfinite(second)
+        change = f"{second - first:+.2f}".replace("-", "−") if finite else ""
+        yield Difference(name, epsilon(first), epsilon(second), change)
+    yield Difference("delta", delta(a.delta), delta(b.delta))
+
+
+def _counts(a: Summary, b: Summary) -> Iterator[Difference]:
+    """Rounds, phones, bytes and time."""
+    for name in ("rounds", "phones", "bytes_up", "bytes_down"):
+        first, second = int(getattr(a, name)), int(getattr(b, name))
+        yield Difference(
+            name, f"{first:,}", f"{second:,}", f"{second - first:+,}".replace("-", "−")
+        )
+    before, after = sum(a.seconds.values()), sum(b.seconds.values())
+    if before and after:
+        change = f"{after - before:+.0f}".replace("-", "−")
+        yield Difference("seconds, all stages", f"{before:.0f}", f"{after:.0f}", change)
+
+
+def _settings(first: dict[str, Any], second: dict[str, Any]) -> Iterator[Difference]:
+    """Settings that only one has or that differ."""
+    for name in sorted(first.keys() | second.keys()):
+        if first.get(name) != second.get(name):
+            yield Difference(name, str(first.get(name, "–")), str(second.get(name, "–")))
+
+
+def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterator[str]:
+    """Why the figures may not be comparable."""
+    for name, meaning in (
+        ("corpus", "accuracies are of different speakers"),
+        ("seed", "a difference may be the luck of the draw"),
+        ("unit", "the epsilons protect different things"),
+        ("relation_release", "epsilon_release compares different worlds"),
+        ("relation_server", "epsilon_server compares different worlds"),
+        ("mode", "the epsilons trust different parties"),
+        ("delta", "epsilons at different delta are not on one scale"),
+        ("clips_per_word", "personalising had a different number of clips"),
+    ):
+        before, after = getattr(a, name), getattr(b, name)
+        if before != after:
+            yield f"different {name} ({before} and {after}): {meaning}"
+    for results, run in ((first, a), (second, b)):
+        if run.status == "partial":
+            yield f"{results.name} is partial: {run.rounds} of {run.rounds_planned} rounds"
+    if a.accuracy and b.accuracy and a.accuracy.base.phones != b.accuracy.base.phones:
+        yield (
+            f"judged on different numbers of phones "
+            f"({a.accuracy.base.phones} and {b.accuracy.base.phones})"
+        )
+
+
+def _mean(accuracy: Accuracy) -> str:
+    """A mean with half the width of its interval."""
+    half = _half_width(accuracy)
+    return percent(accuracy.mean) + (f" ± {100 * half:.1f}" if half is not None else "")
+
+
+def _mean_change(first: Accuracy, second: Accuracy) -> str:
+    """The difference of two means, with its interval if both have one."""
+    change = points(second.mean - first.mean)
+    halves = (_half_width(first), _half_width(second))
+    if halves[0] is None or halves[1] is None:
+        return change
+    return f"{change} ± {100 * math.hypot(halves[0], halves[1]):.1f}"
+
+
+def _half_width(accuracy: Accuracy) -> float | None:
+    """Half the width of the interval of a mean."""
+    interval = accuracy.interval
+    return (interval.high - interval.low) / 2 if interval else None

@@ -1,0 +1,264 @@
+"""The page stands alone, says the guarantee first, and cannot be broken by what is in the data."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from simulations.report import write_report
+from simulations.results import ExportedFile, FalseAccepts
+
+
+class Page(HTMLParser):
+    """Elements, visible text by section, and scripts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._open.pop()
+
+    def handle_data(self, data):
+        if not self._open:
+            self.words.append(data)
+        elif self._open[-1] == "script":
+            self.scripts.append(data)
+
+    @property
+    def prose(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    @property
+    def figures(self) -> list[dict]:
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture
+def page(example, tmp_path):
+    return Page(write_report(example.write(tmp_path / "run")).read_text())
+
+
+def without_summary(run):
+    (run / "summary.json").unlink()
+    return run
+
+
+def test_page_asks_the_network_for_nothing(page):
+    loading = {"src", "href", "srcset", "data", "poster", "action", "background", "ping"}
+    for tag, attributes in page.elements:
+        for name in loading & attributes.keys():
+            assert attributes[name].startswith(("data:", "#")), (tag, name)
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+    style = page.text[page.text.index("<style>") : page.text.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_policy_allows_exactly_the_scripts_of_the_page(page):
+    policy = next(
+        attributes["content"]
+        for tag, attributes in page.elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    _, *programs = page.scripts
+    found = {base64.b64encode(hashlib.sha256(p.encode()).digest()).decode() for p in programs}
+    assert len(programs) == 2
+    assert allowed == found
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_page_is_small_enough_to_send(page):
+    assert len(page.text.encode()) < 6_000_000
+
+
+def test_guarantee_is_the_first_section_and_whole(page, example):
+    first, second = page.prose.index("What is promised"), page.prose.index("What it brought")
+    promise = page.prose[first:second]
+    for said in (
+        "0.94", "6.21", "Against whoever reads the published models", "Against the server",
+        "add/remove", "zero-out", "3.3 × 10⁻⁵", "1 in 30,000", "one phone",
+        example.guarantee(1.0).trust, "RDP of sums of discrete Gaussians", "15 rounds",
+        "Noise reproducible from the seed: a rehearsal, not a release",
+        "A simulator plays both sides", "simulated ideal party",
+    ):  # fmt: skip
+        assert said in promise, said
+
+
+def test_no_privacy_is_said_loudly(example, tmp_path):
+    open_run = {
+        "epsilon_release": math.inf, "epsilon_server": math.inf, "mode": "none",
+        "noise_notice": None, "budget_release": None,
+    }  # fmt: skip
+    run = example.write(
+        tmp_path / "run",
+        found_rows=example.rows(**open_run),
+        found_summary=example.summary(**open_run),
+    )
+    page = Page(write_report(run).read_text())
+    assert ("div", {"class": "banner loud", "role": "alert"}) in page.elements
+    assert "Nothing is promised" in page.prose
+    assert "∞" in page.prose
+    assert not any(figure["key"].startswith("epsilon") for figure in page.figures)
+
+
+def test_private_run_has_no_loud_banner(page):
+    assert not any("loud" in (a.get("class") or "") for _, a in page.elements)
+
+
+def test_headline_stands_beside_its_control(page, example):
+    found = example.summary().accuracy
+    headline = page.prose[page.prose.index("What it brought") : page.prose.index("Round by round")]
+    for accuracy in (found.base, found.federated, found.personalised, found.control):
+        assert f"{100 * accuracy.mean:.1f} %" in headline
+        assert f"{100 * accuracy.worst_decile:.1f} %" in headline
+        assert (
+            f"{100 * accuracy.interval.low:.1f} – {100 * accuracy.interval.high:.1f} %" in headline
+        )
+    gain = 100 * (found.personalised.mean - found.federated.mean)
+    assert f"another {gain:+.1f} points" in headline
+    assert "luck alone would make it 21.0 %" in headline
+
+
+def test_every_figure_names_its_eye_and_has_words_for_who_cannot_see_it(page):
+    plots = [a for tag, a in page.elements if a.get("class") == "plot"]
+    assert len(plots) == len(page.figures)
+    assert {a["id"] for a in plots} == {f"plot-{figure['key']}" for figure in page.figures}
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 30 for a in plots)
+    captions = page.text.split("<figcaption>")[1:]
+    assert len(captions) == len(plots) + 1
+    assert all('class="eye ' in caption.split("</figcaption>")[0] for caption in captions)
+
+
+def test_plots_hold_the_numbers_of_the_run(page, example):
+    figures = {figure["key"]: figure for figure in page.figures}
+    spent = figures["epsilon-release"]["traces"][0]
+    completed = [row for row in example.rows() if row.status == "completed"]
+    assert spent["x"] == [row.round for row in completed]
+    assert spent["y"] == [row.epsilon_release for row in completed]
+    assert figures["epsilon-release"]["layout"]["shapes"][0]["y0"] == 1.0
+    takes = {trace.get("name"): trace for trace in figures["takes"]["traces"]}
+    assert takes["own clips"]["y"] == [100 * t.personalised.mean for t in example.summary().takes]
+    assert takes["control"]["x"] == [0, 1, 2, 3]
+    gains = figures["gains"]["traces"][0]["x"]
+    phones = example.summary().phone_accuracies
+    assert sum(gain < 0 for gain in gains) == sum(
+        after < before for before, after in zip(phones.federated, phones.personalised, strict=True)
+    )
+
+
+def test_merged_and_unheard_groups_say_so(page):
+    assert "other (far-field, headset)" in page.prose
+    assert page.prose.count("unheard by the base") == 3
+    assert "Groups under 5 phones are merged." in page.prose
+
+
+def test_hostile_names_stay_text(example, tmp_path):
+    name = "<script>alert(1)</script>"
+    cell = next(iter(example.summary().segments["accent"].values()))
+    run = example.write(
+        tmp_path / "run",
+        scenario=f'name = "{name}"\n',
+        found_summary=example.summary(
+            scenario=name, corpus=name, trust=name, segments={name: {name: cell}}
+        ),
+    )
+    page = Page(write_report(run).read_text())
+    assert len(page.scripts) == 3
+    assert page.prose.count(name) >= 4
+    plot = next(figure for figure in page.figures if figure["key"] == "segment-0")
+    labels = [label for trace in plot["traces"] for label in trace["y"]]
+    assert all("&lt;script&gt;" in label and "<script" not in label for label in labels)
+
+
+def test_exported_file_shows_its_parity(page):
+    for said in ("export/model_float.tflite", "97.4 kB", "7.6e-06", "1e-04", "100.0 %", "500, 250"):
+        assert said in page.prose
+
+
+def test_refused_export_says_why(example, tmp_path):
+    run = example.write(
+        tmp_path / "run", found_summary=example.summary(export=None, export_refused="parity 3e-2")
+    )
+    assert "Refused. parity 3e-2" in Page(write_report(run).read_text()).prose
+
+
+def test_false_accepts_beyond_the_limit_are_called_so(example, tmp_path, page):
+    assert "within the stated limit" in page.prose
+    beyond = FalseAccepts(federated=0.05, personalised=0.09, limit=0.02, clips=700)
+    run = example.write(tmp_path / "b", found_summary=example.summary(false_accepts=beyond))
+    assert "+4.0 points, BEYOND the stated limit" in Page(write_report(run).read_text()).prose
+
+
+def test_run_without_summary_still_reads(example, tmp_path):
+    run = without_summary(example.write(tmp_path / "run", found_rows=example.rows()[:9]))
+    page = Page(write_report(run).read_text())
+    assert "A partial run." in page.prose
+    assert "its 9 recorded rounds" in page.prose
+    assert "ε = 0.45" in page.prose
+    assert {"accuracy", "loss"} <= {figure["key"] for figure in page.figures}
+
+
+def test_run_stopped_by_its_budget_says_so(example, tmp_path):
+    partial = example.summary(
+        status="partial", stopped="budget reached before round 31", rounds=30, accuracy=None,
+        share_worse=None, segments={}, takes=(), det={}, confusion=None, phone_accuracies=None,
+        export=None, false_accepts=None, seconds={},
+    )  # fmt: skip
+    page = Page(write_report(example.write(tmp_path / "run", found_summary=partial)).read_text())
+    assert "after 30 of 40 rounds: budget reached before round 31" in page.prose
+    assert "What it brought" not in page.prose
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_run_with_hardly_any_round_still_reads(example, tmp_path, count):
+    summary = example.summary(status="partial", rounds=count, accuracy=None)
+    run = example.write(tmp_path / "run", found_rows=example.rows()[:count], found_summary=summary)
+    assert "A partial run." in Page(write_report(run).read_text()).prose
+
+
+def test_torn_line_is_said(example, tmp_path):
+    run = example.write(tmp_path / "run")
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"round": 41')
+    assert (
+        "The last line of metrics.jsonl was cut short" in Page(write_report(run).read_text()).prose
+    )
+
+
+def test_same_run_gives_the_same_page(example, tmp_path):
+    pages = [write_report(example.write(tmp_path / n / "run")).read_bytes() for n in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_summary_without_optional_parts_still_reads(example, tmp_path):
+    bare = example.summary(
+        share_worse=None, segments={}, takes=(), det={}, confusion=None, phone_accuracies=None,
+        export=ExportedFile(
+            file="m", size_bytes=1, parity_max_abs=0, parity_limit=1e-4, argmax_agreement=1,
+            inputs=1, speech_inputs=1,
+        ),
+        false_accepts=None, frr_at_far=None, seconds={}, cpu_seconds={}, quota=None,
+        budget_release=None, best_round=None, clips_per_word=None, parameters=None,
+    )  # fmt: skip
+    assert (
+        "What it brought"
+        in Page(write_report(example.write(tmp_path / "run", found_summary=bare)).read_text()).prose
+    )

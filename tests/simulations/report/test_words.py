@@ -1,0 +1,93 @@
+"""Numbers and promises are written so that nobody reads more into them than holds."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulations.report import words
+from simulations.results import Summary
+
+
+@given(st.floats(min_value=1e-3, max_value=1e4))
+def test_printed_epsilon_never_promises_more_than_was_proven(value):
+    printed = float(words.epsilon(value).replace(",", ""))
+    assert printed >= value - 1e-7 * max(1.0, value)
+    assert printed <= value + 0.1001
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [(0.938, "0.94"), (0.94, "0.94"), (0.0, "0.00"), (10.01, "10.1"), (math.inf, "∞")],
+)
+def test_epsilon_is_rounded_up(value, printed):
+    assert words.epsilon(value) == printed
+
+
+def test_delta_says_its_odds():
+    assert words.delta(1 / 30_000) == "3.3 × 10⁻⁵ (1 in 30,000)"
+    assert words.delta(1e-6) == "1.0 × 10⁻⁶ (1 in 1,000,000)"
+    assert words.delta(0) == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "printed"), [(0.098, "+9.8"), (-0.0123, "−1.2"), (0.0004, "±0.0"), (-1e-9, "±0.0")]
+)
+def test_points_carry_a_sign(change, printed):
+    assert words.points(change) == printed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "printed"), [(1.234, "1.2 s"), (41, "41 s"), (119.7, "2 min 00 s"), (601, "10 min 01 s")]
+)  # fmt: skip
+def test_durations_are_readable(seconds, printed):
+    assert words.duration(seconds) == printed
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "printed"), [(999, "999 B"), (8_192, "8.2 kB"), (4_815_814, "4.8 MB")]
+)
+def test_sizes_are_readable(num_bytes, printed):
+    assert words.size(num_bytes) == printed
+
+
+def test_each_promise_names_its_observer_and_its_odds(example):
+    release, server = words.promises(example.guarantee(1.0))
+    assert "neither the server nor in a cohort" in release.says
+    assert "2.56" in release.says
+    assert "in 15 rounds" in server.says
+    assert "498" in server.says
+    assert "that it took part is not hidden" in server.relation
+
+
+def test_infinite_and_huge_epsilons_are_no_protection(example):
+    nothing, huge = words.promises(
+        example.guarantee(1.0, epsilon_release=math.inf, epsilon_server=45.0)
+    )
+    assert not nothing.finite
+    assert "Nothing is promised" in nothing.says
+    assert "no protection to speak of" in huge.says
+
+
+def test_simulated_sum_is_called_so_and_a_plain_one_too(example):
+    ideal = " ".join(words.caveats(example.guarantee(1.0)))
+    plain = " ".join(words.caveats(example.guarantee(1.0, secure_sum="plain")))
+    masked = " ".join(words.caveats(example.guarantee(1.0, secure_sum="masked")))
+    assert words.IDEAL_SUM in ideal
+    assert words.PLAIN_SUM in plain
+    assert words.IDEAL_SUM not in masked
+
+
+def test_unknown_relation_is_printed_as_it_is(example):
+    release, _ = words.promises(example.guarantee(1.0, relation_release="replace-two"))
+    assert release.relation == "replace-two"
+
+
+def test_terms_of_the_summary_are_explained():
+    terms = " ".join(term for term, _ in words.GLOSSARY)
+    for needed in ("ε", "δ", "FRR", "FAR", "control", "guard", "worst decile", "cohort"):
+        assert needed in terms
+    assert {"federated", "personalised"} <= set(
+        Summary.model_fields["accuracy"].annotation.__args__[0].model_fields
+    )

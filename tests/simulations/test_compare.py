@@ -1,0 +1,93 @@
+"""A comparison shows what changed and warns where two runs are no match."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from fedspeech.errors import FedspeechError
+from simulations.compare import compare
+
+
+@pytest.fixture
+def pair(example, tmp_path):
+    def write(**changes):
+        first = example.write(tmp_path / "first")
+        scenario = changes.pop("scenario", example.scenario)
+        second = example.write(
+            tmp_path / "second", found_summary=example.summary(**changes), scenario=scenario
+        )
+        return first, second
+
+    return write
+
+
+def printed(comparison) -> str:
+    console = Console(file=io.StringIO(), width=160, force_terminal=False)
+    console.print(comparison)
+    return console.file.getvalue()
+
+
+def test_run_compared_with_itself_differs_in_nothing(pair):
+    found = compare(*pair())
+    assert found.warnings == ()
+    assert found.settings == ()
+    changes = {line.change.split(" ± ")[0] for line in found.figures}
+    assert changes <= {"", "±0.0", "+0.00", "+0"}
+    assert "no setting differs" in printed(found)
+
+
+def test_difference_of_means_carries_an_interval(pair, example):
+    accuracy = example.summary().accuracy
+    better = accuracy.federated.model_copy(update={"mean": accuracy.federated.mean + 0.031})
+    found = compare(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
+    line = next(line for line in found.figures if line.name == "federated, % correct")
+    interval = accuracy.federated.interval
+    half = math.sqrt(2) * 100 * (interval.high - interval.low) / 2
+    assert line.change == f"+3.1 ± {half:.1f}"
+
+
+def test_changed_settings_are_listed_with_both_values(pair, example):
+    changed = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.3") + "quota = 9\n"
+    found = compare(*pair(scenario=changed))
+    listed = {line.name: (line.first, line.second) for line in found.settings}
+    assert listed == {"privacy.clip_norm": ("0.1", "0.3"), "privacy.quota": ("–", "9")}
+    assert "privacy.clip_norm" in printed(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"corpus": "other"}, "different corpus"),
+        ({"seed": 8}, "different seed"),
+        ({"unit": "speaker"}, "different unit"),
+        ({"delta": 1e-6}, "different delta"),
+        ({"mode": "central"}, "different mode"),
+        ({"relation_release": "replace"}, "different relation_release"),
+        ({"clips_per_word": 3}, "different clips_per_word"),
+        ({"status": "partial", "rounds": 12}, "second is partial: 12 of 40 rounds"),
+    ],
+)
+def test_unlike_runs_are_warned_of(pair, changes, warning):
+    found = compare(*pair(**changes))
+    assert [w for w in found.warnings if w.startswith(warning)]
+    assert warning in printed(found)
+
+
+def test_infinite_epsilon_is_compared_without_arithmetic(pair):
+    found = compare(*pair(epsilon_release=math.inf))
+    line = next(line for line in found.figures if line.name == "epsilon_release")
+    assert (line.first, line.second, line.change) == ("0.94", "∞", "")
+
+
+def test_markup_in_a_setting_is_text(pair):
+    found = compare(*pair(scenario='name = "[red]x[/nothing]"\n'))
+    assert "[red]x[/nothing]" in printed(found)
+
+
+def test_run_without_summary_cannot_be_compared(pair):
+    first, second = pair()
+    (second / "summary.json").unlink()
+    with pytest.raises(FedspeechError, match=r"needs summary\.json, and second has none"):
+        compare(first, second)
