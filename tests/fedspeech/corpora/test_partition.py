@@ -91,6 +91,8 @@ def test_a_number_of_speakers_federates_by_the_seed(small_corpus):
     assert [(len(split.federated), len(split.unseen)) for split in splits] == [(12, 8)] * 3
     assert splits[0] == splits[1]
     assert speakers(splits[0].unseen) != speakers(splits[2].unseen)
+    rest = by_speaker(corpus, seed=0, unseen=AllBut(12), public=3, validation=2)
+    assert [len(getattr(rest, group)) for group in GROUPS] == [3, 2, 12, 3]
 
 
 def test_named_speakers_are_unseen(small_corpus):
