@@ -185,7 +185,7 @@ def test_interrupted_write_leaves_the_old_summary(example, tmp_path, monkeypatch
 def test_missing_and_foreign_folders_are_named(tmp_path):
     with pytest.raises(FedspeechError, match="no run folder at"):
         read(tmp_path / "nowhere")
-    with pytest.raises(FedspeechError, match="neither metrics.jsonl nor summary.json"):
+    with pytest.raises(FedspeechError, match=r"neither metrics\.jsonl nor summary\.json"):
         read(tmp_path)
 
 
