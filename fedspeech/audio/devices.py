@@ -28,7 +28,7 @@ RATE_HZ = 16_000
 NOISE_KINDS = ("room", "fan", "hum", "street", "babble", "tones")
 NoiseLevel = Literal["quiet", "moderate", "noisy"]
 
-SPEECH_RMS = 0.06
+SPEECH_RMS = 0.1
 """Root mean square of speech at nominal loudness while it lasts: SNR is measured against it."""
 
 _TAIL_SAMPLES = 4_000  # 250 ms: beyond it a room of 0.6 s has fallen by 25 dB
@@ -115,9 +115,9 @@ class DeviceKind:
 DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
     {
         "handset": DeviceKind(
-            low_hz=(80, 220),
+            low_hz=(40, 180),
             high_hz=(5_500, 7_800),
-            slope_db=(-1.5, 2.0),
+            slope_db=(-2.0, 3.0),
             resonance_db=(-3, 5),
             gain_db=(-6, 8),
             clip_level=(0.7, 1.0),
@@ -126,9 +126,9 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
             snr_db=(18, 42),
         ),
         "headset": DeviceKind(
-            low_hz=(60, 250),
+            low_hz=(30, 200),
             high_hz=(3_600, 7_000),
-            slope_db=(-2.5, 1.0),
+            slope_db=(-2.5, 2.5),
             resonance_db=(-3, 6),
             gain_db=(-4, 10),
             clip_level=(0.5, 1.0),
@@ -137,7 +137,7 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
             snr_db=(20, 44),
         ),
         "speakerphone": DeviceKind(
-            low_hz=(120, 350),
+            low_hz=(60, 300),
             high_hz=(4_500, 7_500),
             slope_db=(-1.0, 3.0),
             resonance_db=(0, 8),
@@ -148,9 +148,9 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
             snr_db=(14, 32),
         ),
         "far_field": DeviceKind(
-            low_hz=(70, 200),
+            low_hz=(40, 180),
             high_hz=(5_000, 7_800),
-            slope_db=(-3.0, 1.0),
+            slope_db=(-3.0, 2.0),
             resonance_db=(-4, 4),
             gain_db=(-14, 0),
             clip_level=(0.8, 1.0),
@@ -159,7 +159,7 @@ DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
             snr_db=(9, 26),
         ),
         "cheap_mic": DeviceKind(
-            low_hz=(200, 480),
+            low_hz=(120, 400),
             high_hz=(3_000, 5_000),
             slope_db=(-2.0, 4.0),
             resonance_db=(3, 11),

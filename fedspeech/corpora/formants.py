@@ -190,7 +190,7 @@ def _score(takes: Sequence[Take], longest: int | None) -> _Score:
     release = segments[:, _COLUMN["release"]] > 0
     for name, draw in (("hiss", 2), ("breath", 3)):
         column = segments[:, _COLUMN[name]]
-        column *= np.maximum(0.2, 1 + 0.3 * variation * gauss[clip, draw])
+        column *= 10 ** (0.2 * np.clip(variation * gauss[clip, draw], -2.5, 2.5))  # +-4 dB
         column[release] *= swallowed[release]
     return _Score(segments, samples, clip, counts, draws, gauss)
 

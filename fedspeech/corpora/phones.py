@@ -37,7 +37,9 @@ COLUMNS = (
 """Columns of a segment table: Hz; linear amplitudes; the number of the hiss; duration in ms; how
 much of a tempo change it takes (1 all, 0 none); stress 0 or 1; 1 if a word-final release; phone."""
 
-_VOWEL_TARGETS = {
+_Formants = tuple[float, float, float]
+
+_VOWEL_TARGETS: dict[str, tuple[_Formants, _Formants | None, int]] = {
     "IY": ((342, 2322, 3000), None, 243),
     "IH": ((427, 2034, 2684), None, 192),
     "EH": ((580, 1799, 2605), None, 189),
@@ -174,8 +176,8 @@ def _phone_segments(accent: Accent, phones: tuple[str, ...], index: int) -> list
     elif bare in _FRICATIVES:
         made = _fricative(accent, bare, following)
     elif bare in _NASALS:
-        formants, share, ms = _NASALS[bare]
-        ms *= accent.consonant_length * (1.35 if following is None else 1)
+        formants, share, usual_ms = _NASALS[bare]
+        ms = usual_ms * accent.consonant_length * (1.35 if following is None else 1)
         made = [
             _Segment(
                 formants=formants, vowel_share=share, ms=ms, tempo=0.7, voicing=0.55, damping=2.6
@@ -207,19 +209,20 @@ def _vowel(accent: Accent, bare: str, stressed: bool, following: str | None) -> 
         voicing=1.0 if stressed else 0.75,
         stress=1.0 if stressed else 0.0,
     )
-    targets = (first,) if second is None or bare in accent.level else (first, second)
-    shares = (1.0,) if len(targets) == 1 else (0.5, 0.5)
+    targets = [np.array(first, dtype=float)]
+    if second is not None:
+        targets.append(targets[0] + accent.glides.get(bare, 1.0) * (second - targets[0]))
     reduction = 0.0 if stressed else (0.45 if bare in ("AH", "IH", "EH", "AE") else 0.2)
     return [
         replace(
             usual,
-            ms=length * share,
+            ms=length / len(targets),
             formants=tuple(
                 (1 - reduction) * factor * hertz + reduction * schwa
                 for hertz, factor, schwa in zip(target, (low, high, 1.0), _SCHWA, strict=True)
             ),
         )
-        for target, share in zip(targets, shares, strict=True)
+        for target in targets
     ]
 
 

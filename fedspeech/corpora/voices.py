@@ -27,7 +27,7 @@ class Accent:
       replaced: phone (without stress) to the phones spoken instead.
       final: the same for the last phone of a word, applied after `replaced`.
       shifts: vowel to factors on its first and second formant.
-      level: vowels spoken without their glide: a diphthong keeps its first target.
+      glides: diphthong to the part of its way that it goes, 1 if not named.
       vowel_length, consonant_length: factors on durations.
       even_timing: how far vowel durations move to one common value, 0 to 1 (syllable timing).
       aspiration: factor on the puff after voiceless stops.
@@ -39,7 +39,7 @@ class Accent:
     replaced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     final: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shifts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    level: frozenset[str] = frozenset()
+    glides: Mapping[str, float] = field(default_factory=dict)
     vowel_length: float = 1.0
     consonant_length: float = 1.0
     even_timing: float = 0.0
@@ -68,16 +68,17 @@ _RAISED = Accent(
     # A chain shift of the front vowels, as in accents of the southern hemisphere: dress towards
     # kit, kit centralised, trap towards dress; price starts back, goat and mouth start open.
     name="raised",
-    replaced={"AY": ("OY",), "OW": ("AW",), "R": ("R",)},
+    replaced={"AY": ("OY",)},
     final={"ER": ("AH",)},
     shifts={
-        "EH": (0.72, 1.16),
-        "AE": (0.80, 1.12),
-        "IH": (1.12, 0.84),
-        "AH": (1.22, 1.10),
-        "AA": (0.82, 0.92),
-        "AO": (0.72, 0.86),
-        "AW": (0.92, 1.28),
+        "EH": (0.78, 1.12),
+        "AE": (0.82, 1.10),
+        "IH": (1.10, 0.86),
+        "AH": (1.15, 1.08),
+        "AA": (0.84, 0.92),
+        "AO": (0.76, 0.88),
+        "AW": (0.94, 1.20),
+        "OW": (1.18, 1.18),
         "UW": (1.0, 1.45),
     },
     vowel_length=1.05,
@@ -85,21 +86,21 @@ _RAISED = Accent(
 )
 
 _LEVELLED = Accent(
-    # Diphthongs lose their glides and vowels are drawn out; back vowels merge towards open.
+    # Diphthongs lose most of their glides and vowels are drawn out; back vowels merge towards open.
     name="levelled",
-    level=frozenset({"AY", "OW", "EY", "AW", "OY"}),
+    glides={"AY": 0.45, "OW": 0.2, "EY": 0.3, "AW": 0.6, "OY": 0.4},
     shifts={
-        "AY": (1.10, 1.10),
-        "OW": (0.80, 0.84),
-        "AW": (1.0, 1.32),
-        "EY": (0.86, 1.06),
-        "EH": (0.86, 1.12),
-        "AO": (1.22, 1.24),
-        "AA": (1.05, 1.12),
-        "AH": (0.86, 1.20),
-        "IH": (0.88, 1.12),
+        "AY": (1.06, 1.04),
+        "OW": (0.88, 0.90),
+        "AW": (1.0, 1.16),
+        "EY": (0.90, 1.04),
+        "EH": (0.90, 1.08),
+        "AO": (1.16, 1.16),
+        "AA": (1.05, 1.10),
+        "AH": (0.90, 1.12),
+        "IH": (0.90, 1.08),
     },
-    vowel_length=1.35,
+    vowel_length=1.25,
     consonant_length=0.95,
     final_release=0.35,
 )
@@ -119,20 +120,19 @@ _FIVE_VOWEL = Accent(
         "Z": ("S",),
         "V": ("B",),
         "R": ("D",),
-        "HH": ("HH",),
     },
     final={"D": ("T",), "B": ("P",), "G": ("K",), "N": ("NG",), "M": ("N",), "ZH": ("SH",)},
+    glides={"OW": 0.4, "EY": 0.5},
     shifts={
-        "AA": (1.12, 1.14),
-        "AO": (0.76, 0.84),
-        "EH": (0.84, 1.12),
-        "OW": (1.05, 0.92),
-        "UW": (0.88, 0.80),
+        "AA": (1.02, 1.06),
+        "AO": (0.86, 0.90),
+        "EH": (0.88, 1.10),
+        "OW": (1.02, 0.96),
+        "UW": (0.90, 0.85),
     },
-    level=frozenset({"OW", "EY"}),
-    vowel_length=0.85,
-    even_timing=0.8,
-    aspiration=0.2,
+    vowel_length=0.9,
+    even_timing=0.7,
+    aspiration=0.25,
     final_release=0.5,
     pitch_swing=0.7,
 )
@@ -140,22 +140,23 @@ _FIVE_VOWEL = Accent(
 _FRONTED = Accent(
     # Back vowels move forward, l becomes a vowel, final t, p, k are swallowed, everything is short.
     name="fronted",
-    replaced={"TH": ("F",), "L": ("W",)},
+    replaced={"TH": ("F",)},
+    final={"L": ("W",)},
     shifts={
-        "OW": (1.06, 1.52),
-        "UW": (1.0, 1.70),
-        "UH": (1.0, 1.35),
-        "AO": (0.88, 1.22),
-        "AA": (0.86, 1.18),
-        "AH": (0.78, 1.22),
-        "AW": (0.84, 1.22),
-        "AY": (0.88, 0.84),
-        "EH": (1.18, 0.92),
-        "AE": (1.12, 0.88),
+        "OW": (1.04, 1.30),
+        "UW": (1.0, 1.60),
+        "UH": (1.0, 1.30),
+        "AO": (0.94, 1.12),
+        "AA": (0.90, 1.14),
+        "AH": (0.86, 1.14),
+        "AW": (0.90, 1.14),
+        "AY": (0.90, 0.88),
+        "EH": (1.12, 0.94),
+        "AE": (1.10, 0.90),
     },
-    vowel_length=0.78,
-    consonant_length=0.9,
-    final_release=0.06,
+    vowel_length=0.82,
+    consonant_length=0.92,
+    final_release=0.1,
     pitch_swing=1.2,
 )
 
