@@ -53,6 +53,7 @@ class Base:
       head_weight: shape (c, f).
       head_bias: shape (c,).
       provenance: how it was made: command, seed, corpus, licence, figures.
+      speakers: ids of the speakers it was trained on; none of them may be a phone.
 
     Raises:
       ValueError: if shapes do not fit together, a value is not finite or a deviation not positive.
@@ -66,6 +67,7 @@ class Base:
     head_weight: NDArray[np.float32]
     head_bias: NDArray[np.float32]
     provenance: Provenance
+    speakers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the parts against each other and freezes the trunk."""
@@ -134,6 +136,7 @@ class Base:
             "trunk": dataclasses.asdict(self.trunk.spec),
             "targets": self.vocabulary.targets,
             "provenance": dict(self.provenance),
+            "speakers": self.speakers,
         }
         # One key only: safetensors writes the keys of its metadata in no fixed order.
         encoded = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
@@ -166,6 +169,7 @@ class Base:
                 head_weight=tensors["head_weight"],
                 head_bias=tensors["head_bias"],
                 provenance=metadata["provenance"],
+                speakers=tuple(metadata["speakers"]),
             )
         except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"not a fedspeech base: {error}") from error

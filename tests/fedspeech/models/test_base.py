@@ -29,6 +29,7 @@ def base():
         head_weight=rng.normal(size=(4, 5)).astype(np.float32),
         head_bias=rng.normal(size=4).astype(np.float32),
         provenance={"command": "made in a test", "seed": 1, "accuracy": 0.5},
+        speakers=("anna", "ben"),
     )
 
 
@@ -46,6 +47,7 @@ def test_a_loaded_base_computes_the_same_bits(base, waveforms, tmp_path):
     assert loaded.frontend == base.frontend
     assert loaded.trunk.spec == base.trunk.spec
     assert loaded.provenance == base.provenance
+    assert loaded.speakers == base.speakers
     np.testing.assert_array_equal(loaded.head_weight, base.head_weight)
 
 

@@ -1,0 +1,354 @@
+"""Makes a base: trains trunk and head on public speakers, then freezes them.
+
+Only public speakers are heard here. Their recordings alone give the weights and the constants that
+standardise the features; a speaker who is also a phone, or who also validates, is refused.
+
+    base = pretrain(corpus, training, vocabulary, validation_utterances=validation, seed=1)
+    base = synthetic_base(Vocabulary(("yes", "no", "stop")), seed=1, cache_dir=Path("cache"))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedspeech.audio.augment import Augmentation, augment
+from fedspeech.audio.frontend import LogMel
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
+from fedspeech.corpora.formants import SYNTHESISER_VERSION
+from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.models.base import Base, Provenance
+from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
+from fedspeech.seeds import canonical, stream
+
+VERSION = 1
+"""Raised by whoever changes what the same settings lead to; cached bases are then made again."""
+
+BLOCK_CLIPS = 192
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage ("features" or "training"), how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """How a base is trained.
+
+    Attributes:
+      frontend: features.
+      trunk: layout.
+      augmentation: how far training features are varied.
+      epochs: passes over the training clips.
+      batch_clips: clips per step.
+      learning_rate: peak of the one-cycle schedule.
+      weight_decay: AdamW's.
+      label_smoothing: share of the target spread over all labels.
+      word_loss: weight of telling all words apart, unknown ones too, by a second head that is
+        thrown away: features that know more words than the vocabulary serve more phones.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+
+    frontend: FrontendSpec = dataclasses.field(default_factory=FrontendSpec)
+    trunk: TrunkSpec = dataclasses.field(default_factory=TrunkSpec)
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    epochs: int = 20
+    batch_clips: int = 128
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    word_loss: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        if self.epochs < 1 or self.batch_clips < 2:
+            raise ValueError(
+                f"expected epochs >= 1 and batch_clips >= 2, got {self.epochs}, {self.batch_clips}"
+            )
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.word_loss < 0:
+            raise ValueError(
+                "learning_rate must be positive, weight_decay and word_loss not negative, got "
+                f"{self.learning_rate}, {self.weight_decay}, {self.word_loss}"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+
+
+def pretrain(
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    vocabulary: Vocabulary,
+    *,
+    seed: int,
+    settings: PretrainSettings | None = None,
+    validation_utterances: Sequence[Utterance] = (),
+    forbidden_speakers: Collection[str] = (),
+    provenance: Provenance | None = None,
+    progress: Progress | None = None,
+) -> Base:
+    """Trains a base.
+
+    Args:
+      corpus: where the waveforms come from.
+      utterances: of public speakers; targets, other words and silence.
+      vocabulary: labels of the head.
+      seed: of initial weights, order and augmentation.
+      settings: how; None takes the defaults.
+      validation_utterances: of other public speakers; their accuracy goes into the provenance.
+      forbidden_speakers: everybody who is, or may become, a phone.
+      provenance: what to add to the record: the command, for instance.
+      progress: called after every block of clips and every epoch.
+
+    Returns:
+      The base; same arguments, same bytes on one machine.
+
+    Raises:
+      ValueError: if a speaker is in two groups, or a label of the vocabulary has no clip.
+    """
+    settings = PretrainSettings() if settings is None else settings
+    check_apart(
+        training=_speakers(utterances),
+        validation=_speakers(validation_utterances),
+        phones=set(forbidden_speakers),
+    )
+    labels = np.array([vocabulary.label(utterance.word) for utterance in utterances])
+    absent = sorted({*range(len(vocabulary.labels))} - {*labels.tolist()})
+    if absent:
+        raise ValueError(f"no clip to learn {[vocabulary.labels[label] for label in absent]} from")
+
+    with _reproducible(seed):
+        log_mel = _log_mel(corpus, utterances, settings.frontend, progress)
+        mean = log_mel.mean(dim=(0, 1))
+        std = log_mel.std(dim=(0, 1))
+        trunk, head = _train(log_mel, labels, utterances, mean, std, seed, settings, progress)
+        base = Base(
+            trunk=trunk,
+            frontend=settings.frontend,
+            feature_mean=mean.numpy(),
+            feature_std=std.numpy(),
+            vocabulary=vocabulary,
+            head_weight=head.weight.detach().numpy(),
+            head_bias=head.bias.detach().numpy(),
+            provenance={},
+            speakers=tuple(sorted(_speakers(utterances))),
+        )
+        figures: dict[str, str | int | float] = {
+            "seed": seed,
+            "corpus": corpus.name,
+            "licence": corpus.licence,
+            "training_clips": len(utterances),
+            "training_speakers": len(_speakers(utterances)),
+            "epochs": settings.epochs,
+        }
+        if validation_utterances:
+            figures["validation_clips"] = len(validation_utterances)
+            figures["validation_speakers"] = len(_speakers(validation_utterances))
+            figures["validation_accuracy"] = round(
+                base_accuracy(base, corpus, validation_utterances), 4
+            )
+        return dataclasses.replace(base, provenance={**figures, **(provenance or {})})
+
+
+def synthetic_base(
+    vocabulary: Vocabulary,
+    *,
+    seed: int,
+    cache_dir: Path,
+    num_speakers: int = 150,
+    lexicon: Mapping[str, str] | None = None,
+    settings: PretrainSettings | None = None,
+    provenance: Provenance | None = None,
+    progress: Progress | None = None,
+) -> Base:
+    """Makes a base of synthetic speakers with a plain accent, or finds it in the cache.
+
+    Args:
+      vocabulary: any words that have a pronunciation.
+      seed: of speakers and training.
+      cache_dir: where bases are kept, by everything that their bytes depend on.
+      num_speakers: of the training group; 60 clips each.
+      lexicon: further words to ARPAbet strings.
+      settings: how; None takes the defaults.
+      provenance: what to add to the record.
+      progress: see `pretrain`; not called if the cache has the base.
+
+    Returns:
+      The base. Its provenance holds its accuracy on other synthetic speakers, those of the accent
+      it has heard apart from the others.
+
+    Raises:
+      ValueError: if a word has no pronunciation.
+    """
+    settings = PretrainSettings() if settings is None else settings
+    spec = default_spec(
+        vocabulary.targets,
+        seed=seed,
+        num_public=num_speakers,
+        num_validation=max(10, num_speakers // 4),
+        num_federated=0,
+        num_unseen=0,
+        lexicon=lexicon,
+    )
+    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
+    record = repr(sorted((provenance or {}).items()))
+    name = hashlib.sha256(canonical(*recipe, record)).hexdigest()
+    path = cache_dir / "bases" / f"{name}.safetensors"
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made again
+        return Base.load(path)
+
+    corpus = SyntheticCorpus(spec)
+    public = set(corpus.groups["public"])
+    plain = {who for who, it in corpus.speakers.items() if it.segments["accent"] == "plain"}
+    training = [clip for clip in corpus.utterances if clip.speaker_id in public]
+    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in public]
+    base = pretrain(
+        corpus,
+        training,
+        vocabulary,
+        seed=seed,
+        settings=settings,
+        validation_utterances=[clip for clip in held_back if clip.speaker_id in plain],
+        provenance=provenance,
+        progress=progress,
+    )
+    unheard = [clip for clip in held_back if clip.speaker_id not in plain]
+    accuracy = round(base_accuracy(base, corpus, unheard), 4)
+    figures = {**base.provenance, "validation_accuracy_other_accents": accuracy}
+    base = dataclasses.replace(base, provenance=figures)
+    base.save(path)
+    return base
+
+
+def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
+    """Returns the share of clips that the base's own head labels correctly."""
+    correct = 0
+    for start in range(0, len(utterances), BLOCK_CLIPS):
+        block = utterances[start : start + BLOCK_CLIPS]
+        logits = base.logits(base.trunk_output(corpus.waveforms(block)))
+        labels = torch.tensor([base.vocabulary.label(utterance.word) for utterance in block])
+        correct += int((logits.argmax(dim=1) == labels).sum())
+    return correct / len(utterances)
+
+
+def check_apart(**groups: Collection[str]) -> None:
+    """Refuses speakers who are in two groups.
+
+    Args:
+      **groups: name of the group to its speakers' ids.
+
+    Raises:
+      ValueError: naming the two groups and how many speakers they share.
+    """
+    names = list(groups)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            shared = set(groups[one]) & set(groups[other])
+            if shared:
+                raise ValueError(
+                    f"no speaker may be in two groups, {one} and {other} share {len(shared)}, "
+                    f"for instance {min(shared)!r}"
+                )
+
+
+def _train(
+    log_mel: Tensor,
+    labels: NDArray[np.int64],
+    utterances: Sequence[Utterance],
+    mean: Tensor,
+    std: Tensor,
+    seed: int,
+    settings: PretrainSettings,
+    progress: Progress | None,
+) -> tuple[KwsTrunk, nn.Linear]:
+    """Runs the optimiser; `log_mel` is not standardised."""
+    words = sorted({utterance.word for utterance in utterances})
+    word_of = torch.tensor([words.index(utterance.word) for utterance in utterances])
+    label_of = torch.from_numpy(labels)
+
+    trunk = KwsTrunk(settings.trunk).train()
+    head = nn.Linear(settings.trunk.features, int(labels.max()) + 1)
+    word_head = nn.Linear(settings.trunk.features, len(words))
+    parameters = [*trunk.parameters(), *head.parameters(), *word_head.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    num_clips = len(utterances)
+    steps = max(1, num_clips // settings.batch_clips)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.epochs * steps
+    )
+    generator = torch.Generator().manual_seed(int(stream(seed, "augment").integers(2**62)))
+    order_rng = stream(seed, "order")
+    for epoch in range(settings.epochs):
+        order = torch.from_numpy(order_rng.permutation(num_clips))
+        # The few clips that fill no batch wait for another epoch's order.
+        for batch in order[: steps * settings.batch_clips].chunk(steps):
+            varied = augment(
+                log_mel[batch], settings.frontend.floor, settings.augmentation, generator
+            )
+            output = trunk((varied - mean) / std)
+            loss = nn.functional.cross_entropy(
+                pooled_logits(output, head.weight, head.bias),
+                label_of[batch],
+                label_smoothing=settings.label_smoothing,
+            )
+            loss = loss + settings.word_loss * nn.functional.cross_entropy(
+                pooled_logits(output, word_head.weight, word_head.bias),
+                word_of[batch],
+                label_smoothing=settings.label_smoothing,
+            )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, 5.0)
+            optimizer.step()
+            schedule.step()
+        if progress is not None:
+            progress("training", epoch + 1, settings.epochs)
+    return trunk, head
+
+
+def _log_mel(
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    spec: FrontendSpec,
+    progress: Progress | None,
+) -> Tensor:
+    """Features of all clips, shape (n, frames, mels), not standardised."""
+    frontend = LogMel(spec)
+    blocks = []
+    with torch.no_grad():
+        for start in range(0, len(utterances), BLOCK_CLIPS):
+            block = utterances[start : start + BLOCK_CLIPS]
+            blocks.append(frontend(torch.from_numpy(corpus.waveforms(block))))
+            if progress is not None:
+                progress("features", start + len(block), len(utterances))
+    return torch.cat(blocks)
+
+
+def _speakers(utterances: Sequence[Utterance]) -> set[str]:
+    """Who speaks in them."""
+    return {utterance.speaker_id for utterance in utterances}
+
+
+@contextlib.contextmanager
+def _reproducible(seed: int) -> Iterator[None]:
+    """One thread and a seeded torch generator (initial weights); then both as they were."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(stream(seed, "weights").integers(2**62)))
+            yield
+    finally:
+        torch.set_num_threads(threads)
