@@ -279,7 +279,7 @@ class SyntheticCorpus:
 
     def fingerprint(self, utterance: Utterance) -> str:
         """Hex SHA-256 of the recipe: version, voice, device, phones, take and clip length."""
-        return self._recipe(utterance).hex()
+        return self._digest(utterance).hex()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
         """Synthesises clips, shape (n, clip_samples), full scale 1.
@@ -298,20 +298,25 @@ class SyntheticCorpus:
         order = sorted(range(len(utterances)), key=lambda row: utterances[row].speaker_id)
         for start in range(0, len(order), _CHUNK_CLIPS):
             rows = order[start : start + _CHUNK_CLIPS]
-            takes, devices = [], []
-            for row in rows:
-                utterance = utterances[row]
-                seed = int.from_bytes(self._recipe(utterance)[:8], "big")
-                person = self._people[utterance.speaker_id]
-                phones = self._phones[utterance.word]
-                takes.append(Take(voice=person.voice, words=(phones,) if phones else (), seed=seed))
-                devices.append(person.device)
-            # Not the take's own seed, so that noise and speech are drawn independently.
+            takes, devices = zip(*(self.recipe(utterances[row]) for row in rows), strict=True)
+            # Not the takes' own seeds, so that noise and speech are drawn independently.
             seeds = [take.seed ^ 0x6E6F697365 for take in takes]
             clips[rows] = apply_devices(word_clips(takes, num_samples), devices, seeds)
         return clips
 
-    def _recipe(self, utterance: Utterance) -> bytes:
+    def recipe(self, utterance: Utterance) -> tuple[Take, Device]:
+        """What an utterance is made from: the take spoken, and the device that records it.
+
+        Raises:
+          ValueError: if the utterance is of another corpus.
+        """
+        seed = int.from_bytes(self._digest(utterance)[:8], "big")
+        person = self._people[utterance.speaker_id]
+        phones = self._phones[utterance.word]
+        take = Take(voice=person.voice, words=(phones,) if phones else (), seed=seed)
+        return take, person.device
+
+    def _digest(self, utterance: Utterance) -> bytes:
         """SHA-256 of what determines the waveform; also where its seed comes from."""
         person = self._people.get(utterance.speaker_id)
         phones = self._phones.get(utterance.word)
