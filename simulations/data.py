@@ -24,6 +24,7 @@ from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
+_FEW_PHONES = 1_000
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     yield f"{check.folder}: {check.layout}, licence {check.licence}"
     yield (
         f"{_count(check.clips, 'clip')}, {_count(check.speakers, 'speaker')}, "
-        f"{_count(len(check.words), 'word')}, {check.hours:.2f} hours"
+        f"{_count(len(check.words), 'word')}, {_length(check.hours)}"
     )
     if check.silence:
         yield f"  {check.silence} of the clips are silence or noise"
@@ -287,6 +288,8 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             f"real-commands can run on it: {_count(check.federated, 'phone')} would federate, "
             f"{check.unseen} would be unseen ({check.rule})"
         )
+        if check.federated < _FEW_PHONES:
+            yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
         yield f"  fedspeech simulate --scenario real-commands --corpus {check.folder}"
     else:
         yield f"real-commands cannot run on it: {check.obstacle}"
@@ -295,6 +298,11 @@ def _lines(check: FolderCheck) -> Iterable[str]:
 def _count(number: int, noun: str) -> str:
     """Writes a number and its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _length(hours: float) -> str:
+    """Writes hours, or minutes below a tenth of an hour."""
+    return f"{hours:.2f} hours" if hours >= 0.1 else f"{60 * hours:.1f} minutes"
 
 
 def _bracket(least: int, most: int | None) -> str:

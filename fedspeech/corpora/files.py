@@ -125,7 +125,7 @@ class Folder:
             if not path.is_relative_to(self.root):
                 raise UnusableError("outside the folder", f"{file} leads to another place")
             if not path.is_file():
-                raise UnusableError("no such file", file)
+                raise UnusableError("no such file", f"nothing is at {self.root / file}")
         except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, a loop of links
             raise UnusableError(
                 "no such file", f"{type(error).__name__} for {file[:80]!r}"

@@ -111,7 +111,7 @@ def read_table(
     _refuse(
         path,
         [
-            f"line {line}: {len(cells)} values for {len(columns)} columns"
+            f"line {line}: expected {len(columns)} values, got {len(cells)}"
             for line, cells in numbered
             if len(cells) != len(columns)
         ],
@@ -143,10 +143,10 @@ def _check_header(
     path: Path, columns: Sequence[str], needed: Sequence[tuple[str, ...]], example: tuple[str, str]
 ) -> None:
     """Refuses a first line that does not name the needed columns once each."""
-    missing = [" or ".join(names) for names in needed if not set(names) & set(columns)]
+    missing = [_either(names) for names in needed if not set(names) & set(columns)]
     if len(missing) == len(needed):
         raise CorpusError(
-            f"{path}: the first line must name the columns, got {', '.join(columns)[:200]}; "
+            f"{path}: the first line must name the columns, found: {', '.join(columns)[:200]}; "
             f"{_explain(needed, example)}"
         )
     if missing:
@@ -161,8 +161,13 @@ def _check_header(
 
 def _explain(needed: Sequence[tuple[str, ...]], example: tuple[str, str]) -> str:
     """Says what a manifest looks like."""
-    columns = ", ".join(" or ".join(names) for names in needed)
-    return f"needed are {columns}, for instance\n  {example[0]}\n  {example[1]}"
+    columns = ", ".join(map(_either, needed))
+    return f"needed: {columns}; for instance\n  {example[0]}\n  {example[1]}"
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """Writes the names of which one is needed, as in "file (or member)"."""
+    return names[0] + "".join(f" (or {name})" for name in names[1:])
 
 
 def _refuse(path: Path, problems: Sequence[str]) -> None:
@@ -227,7 +232,7 @@ def _problems(table: Table) -> list[str]:
     seen: dict[str, int] = {}
     for row in table.rows:
         problems += [
-            f"line {row.line}: {' or '.join(names)} is empty"
+            f"line {row.line}: {_either(names)} is empty"
             for names in NEEDED
             if not any(row.cells.get(name) for name in names)
         ]

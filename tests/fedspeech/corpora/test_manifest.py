@@ -154,10 +154,12 @@ def broken(studio, text, *expected):
 def test_header_errors_say_what_was_found_what_is_needed_and_how_it_looks(studio):
     broken(
         studio, "file,who,word\na.wav,anna,yes\n",
-        "lacks the column speaker;", "found: file, who, word", "file or member",
+        "lacks the column speaker;", "found: file, who, word", "file (or member)",
         "anna/yes_1.wav,anna,yes,Scottish",
     )  # fmt: skip
-    broken(studio, "a.wav,anna,yes\n", "the first line must name the columns, got a.wav, anna, yes")
+    broken(
+        studio, "a.wav,anna,yes\n", "the first line must name the columns, found: a.wav, anna, yes"
+    )
     broken(studio, "file,speaker,word,word\n", "names a column twice: word")
 
 
@@ -177,9 +179,9 @@ def test_lines_to_be_corrected_are_named(studio):
         studio,
         "clip_id,file,speaker,word\n1,a.wav,anna,yes\n1,b.wav,anna,no\n3,c.wav,,no\n4,,ben,\n",
         "line 3: '1' stands in line 2 already", "line 4: speaker is empty",
-        "line 5: file or member is empty", "line 5: word or transcript is empty",
+        "line 5: file (or member) is empty", "line 5: word (or transcript) is empty",
     )  # fmt: skip
-    broken(studio, "file,speaker,word\na.wav,anna\n", "line 2: 2 values for 3 columns")
+    broken(studio, "file,speaker,word\na.wav,anna\n", "line 2: expected 3 values, got 2")
     broken(studio, "file,speaker,word\na.wav,anna,yes\na.wav,ben,yes\n", "line 3: 'a.wav' stands")
     many = "".join(f"{take}.wav,,yes\n" for take in range(9))
     broken(studio, "file,speaker,word\n" + many, "line 6: ", "and 4 more")
