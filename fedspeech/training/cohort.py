@@ -87,8 +87,10 @@ def _train_block(
             for name, gradient in gradients.items():
                 gradient.add_(local[name] - start[name], alpha=training.proximal_mu)
         update(local, gradients, active)
-    changed = [(local[name] - start[name]).flatten(1) for name, _ in adapter.spec.shapes]
-    return torch.cat(changed, dim=1).numpy()
+    rows = torch.empty(BLOCK_PHONES, adapter.spec.size)
+    for name, _, place in adapter.spec.slices():
+        torch.sub(local[name].flatten(1), start[name].flatten(1), out=rows[:, place])
+    return rows.numpy()
 
 
 def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Tensor]]:
@@ -114,8 +116,10 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
     for step in range(num_steps):
         chosen = rows[:, step].flatten()
         batch = Batch(
-            flat_embeddings.index_select(0, chosen).unflatten(0, (num_phones, batch_size)),
-            flat_labels.index_select(0, chosen).unflatten(0, (num_phones, batch_size)),
+            flat_embeddings.index_select(0, chosen).view(
+                num_phones, batch_size, *embeddings.shape[2:]
+            ),
+            flat_labels.index_select(0, chosen).view(num_phones, batch_size),
             weights[:, step].contiguous(),
         )
         yield batch, active[:, step]
@@ -132,14 +136,14 @@ class _Sgd:
         self, local: Mapping[str, Tensor], gradients: Mapping[str, Tensor], active: Tensor
     ) -> None:
         """Moves the active phones one step."""
+        rate = active * self._training.learning_rate
         for name, gradient in gradients.items():
             velocity = gradient
             if name in self._velocity:
                 velocity = self._velocity[name]
                 torch.add(gradient, velocity, alpha=self._training.momentum, out=velocity)
             self._velocity[name] = velocity
-            rate = _per_phone(active * self._training.learning_rate, velocity)
-            local[name].addcmul_(velocity, rate, value=-1)
+            local[name].addcmul_(velocity, _per_phone(rate, velocity), value=-1)
 
 
 class _Adam:

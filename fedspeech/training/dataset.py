@@ -101,10 +101,11 @@ def batch_schedule(
     size = min(batch_size, max_examples)
     steps_per_epoch = -(-len(examples) // size)
     padded = np.full((local_epochs, steps_per_epoch * size), -1, dtype=np.int64)
-    for epoch in range(local_epochs if len(examples) else 0):
-        shuffled = len(examples) > size
-        order = rng.permutation(len(examples)) if shuffled else np.arange(len(examples))
-        padded[epoch, : len(examples)] = order
+    if len(examples) <= size:
+        padded[:, : len(examples)] = np.arange(len(examples))
+    else:
+        for epoch in padded:
+            epoch[: len(examples)] = rng.permutation(len(examples))
     return Schedule(examples, padded.reshape(-1, size)[:max_steps])
 
 

@@ -1,0 +1,208 @@
+"""Did personalising help, whom did it hurt, and what would chance have done?
+
+Everything here is over phones: each phone counts once, whatever its number of judged clips. The
+before and the after of a phone are judged on the same clips, and the control (the same procedure
+with another phone's clips) on those clips too, so every comparison is paired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.floating]
+
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class AccuracyOverPhones:
+    """Accuracy of one model over phones.
+
+    Attributes:
+      mean: mean over phones of the share of clips answered correctly.
+      worst_decile: mean over the worst tenth of phones; see `worst_decile`.
+      phones: how many.
+      low: lower end of the interval of the mean; see `bootstrap_interval`.
+      high: upper end.
+    """
+
+    mean: float
+    worst_decile: float
+    phones: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GainOverPhones:
+    """Paired difference of two models, in accuracy (1.0 = 100 points).
+
+    Attributes:
+      mean: mean over phones of after minus before.
+      phones: how many.
+      low: lower end of the interval of the mean.
+      high: upper end.
+    """
+
+    mean: float
+    phones: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ShareWorse:
+    """Phones that answer fewer clips correctly than before, beside what chance would give.
+
+    Attributes:
+      share: observed.
+      expected_by_chance: mean share if every changed clip were as likely to be won as lost.
+      p_value: probability, under that chance, of so few phones made worse, or fewer. Small: the
+        change is better than a coin.
+      phones: how many.
+    """
+
+    share: float
+    expected_by_chance: float
+    p_value: float
+    phones: int
+
+
+@dataclass(frozen=True)
+class TakesRow:
+    """What so many own clips per target word bring.
+
+    Attributes:
+      clips_per_word: own clips per target word; 0 is the federated adapter untouched.
+      personalised: adapted with own clips, guard included.
+      without_guard: adapted with own clips in any case.
+      control: another phone's clips, as many per word, guard included.
+    """
+
+    clips_per_word: int
+    personalised: AccuracyOverPhones
+    without_guard: AccuracyOverPhones | None = None
+    control: AccuracyOverPhones | None = None
+
+
+def phone_accuracies(correct: Sequence[BoolArray]) -> FloatArray:
+    """Returns the share of correct clips of each phone, shape (phones,).
+
+    Raises:
+      ValueError: if there is no phone or one has no clip to be judged by.
+    """
+    if not len(correct) or any(len(clips) == 0 for clips in correct):
+        raise ValueError("every phone needs at least one judged clip, and there must be a phone")
+    return np.array([clips.mean() for clips in correct])
+
+
+def worst_decile(accuracies: FloatArray) -> float:
+    """Returns the mean accuracy of the ceil(phones / 10) phones with the lowest accuracy.
+
+    The phones are chosen anew for each model: the figure tells how bad it is for those worst off,
+    not what became of particular phones.
+    """
+    worst = np.sort(accuracies)[: math.ceil(len(accuracies) / 10)]
+    return float(worst.mean())
+
+
+def bootstrap_interval(
+    values: FloatArray, rng: np.random.Generator, level: float = 0.95
+) -> tuple[float, float]:
+    """Returns the percentile bootstrap interval of the mean of one value per phone.
+
+    Phones are drawn with replacement, whole (Efron and Tibshirani 1993, chapter 13): clips of one
+    phone are not independent, phones are.
+
+    Args:
+      values: shape (phones,).
+      rng: a named stream, such as `stream(seed, "bootstrap", "personalised")`.
+      level: coverage aimed at, in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1), got {level}")
+    drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    tail = (1 - level) / 2
+    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def accuracy_over_phones(
+    correct: Sequence[BoolArray], rng: np.random.Generator
+) -> AccuracyOverPhones:
+    """Summarises one model.
+
+    Args:
+      correct: per phone, whether each judged clip was answered correctly, shape (clips,).
+      rng: for the interval.
+    """
+    accuracies = phone_accuracies(correct)
+    low, high = bootstrap_interval(accuracies, rng)
+    return AccuracyOverPhones(
+        mean=float(accuracies.mean()),
+        worst_decile=worst_decile(accuracies),
+        phones=len(accuracies),
+        low=low,
+        high=high,
+    )
+
+
+def gain_over_phones(
+    before: Sequence[BoolArray], after: Sequence[BoolArray], rng: np.random.Generator
+) -> GainOverPhones:
+    """Summarises the paired difference of two models on the same clips of the same phones."""
+    _check_paired(before, after)
+    gains = phone_accuracies(after) - phone_accuracies(before)
+    low, high = bootstrap_interval(gains, rng)
+    return GainOverPhones(mean=float(gains.mean()), phones=len(gains), low=low, high=high)
+
+
+def share_worse(before: Sequence[BoolArray], after: Sequence[BoolArray]) -> ShareWorse:
+    """Counts phones with fewer correct clips than before, and what chance would give.
+
+    Of a phone's clips, b changed: right before and wrong now, or the other way round. Were the two
+    models equally good on it, each of the b would have gone either way with probability 1/2 (the
+    sign-flip null of McNemar's exact test, conditional on b), so the phone would be worse with
+    probability P[Bin(b, 1/2) > b / 2] = (1 - P[Bin(b, 1/2) = b / 2]) / 2. The expected share is the
+    mean of these; their exact Poisson-binomial distribution gives the p-value. Clips are taken to
+    flip independently within a phone.
+
+    Args:
+      before: per phone, correct or not per clip, shape (clips,).
+      after: the same clips.
+    """
+    _check_paired(before, after)
+    pairs = list(zip(before, after, strict=True))
+    worse = sum(int(new.sum()) < int(old.sum()) for old, new in pairs)
+    chances = [_chance_of_worse(int((old != new).sum())) for old, new in pairs]
+    distribution = np.ones(1)
+    for chance in chances:
+        distribution = np.convolve(distribution, [1 - chance, chance])
+    return ShareWorse(
+        share=worse / len(pairs),
+        expected_by_chance=float(np.mean(chances)),
+        p_value=min(1.0, float(distribution[: worse + 1].sum())),
+        phones=len(pairs),
+    )
+
+
+def _chance_of_worse(changed: int) -> float:
+    """P[Bin(changed, 1/2) > changed / 2]."""
+    ties = math.comb(changed, changed // 2) / 2**changed if changed % 2 == 0 else 0.0
+    return (1 - ties) / 2
+
+
+def _check_paired(before: Sequence[BoolArray], after: Sequence[BoolArray]) -> None:
+    """Refuses two models judged on different phones or clips."""
+    shapes = [clips.shape for clips in before], [clips.shape for clips in after]
+    if shapes[0] != shapes[1] or not shapes[0]:
+        raise ValueError(
+            "before and after must hold the same clips of the same phones, at least one phone; "
+            f"got {len(before)} and {len(after)} phones"
+        )
