@@ -221,7 +221,8 @@ def apply_devices(
       Shape (n, samples), float32 within each device's clip level.
 
     Raises:
-      ValueError: if the numbers of clips, devices and seeds differ.
+      ValueError: if the numbers of clips, devices and seeds differ, or a clip is longer than the
+        noise.
     """
     num_clips, num_samples = waveforms.shape
     if not num_clips == len(devices) == len(seeds):
@@ -230,6 +231,10 @@ def apply_devices(
             f"{len(devices)} and {len(seeds)} for {num_clips}"
         )
     num_points = _fft_points(num_samples)
+    if num_points > _BANK_SAMPLES:
+        raise ValueError(
+            f"clips must be shorter than {_BANK_SAMPLES - _TAIL_SAMPLES} samples, got {num_samples}"
+        )
     draws = uniforms(np.asarray(seeds, dtype=np.uint64), 3)
     recorded = np.empty_like(waveforms)
     dry = np.zeros((_BLOCK_CLIPS, num_points), dtype=np.float32)
