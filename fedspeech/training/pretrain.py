@@ -191,15 +191,22 @@ def synthetic_base(
       ValueError: if a word has no pronunciation.
     """
     settings = PretrainSettings() if settings is None else settings
-    spec = default_spec(
+    usual = default_spec(
         vocabulary.targets,
         seed=seed,
         num_public=num_speakers,
         num_validation=max(10, num_speakers // 4),
-        num_federated=0,
-        num_unseen=0,
         lexicon=lexicon,
     )
+    public, validation = (
+        next(group for group in usual.groups if group.name == name)
+        for name in ("public", "validation")
+    )
+    # Half of those who validate speak with the accent that the base hears, half with another.
+    others = sum(share for accent, share in validation.accents if accent != "plain")
+    accents = {**dict(validation.accents), "plain": others}
+    validation = dataclasses.replace(validation, accents=tuple(accents.items()))
+    spec = dataclasses.replace(usual, groups=(public, validation))
     recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
     record = repr(sorted((provenance or {}).items()))
     name = hashlib.sha256(canonical(*recipe, record)).hexdigest()
@@ -208,10 +215,10 @@ def synthetic_base(
         return Base.load(path)
 
     corpus = SyntheticCorpus(spec)
-    public = set(corpus.groups["public"])
+    heard = set(corpus.groups["public"])
     plain = {who for who, it in corpus.speakers.items() if it.segments["accent"] == "plain"}
-    training = [clip for clip in corpus.utterances if clip.speaker_id in public]
-    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in public]
+    training = [clip for clip in corpus.utterances if clip.speaker_id in heard]
+    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in heard]
     base = pretrain(
         corpus,
         training,
