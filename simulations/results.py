@@ -484,7 +484,7 @@ class Summary(Guarantee):
       cpu_seconds: stage to CPU seconds.
       export: the exported file; None if none was made.
       export_refused: why there is none, if it was refused.
-      eyes: `EYES`.
+      eyes: figure to the eye that sees it, always `EYES`.
     """
 
     schema_version: Literal[1] = 1

@@ -103,6 +103,14 @@ def test_whole_folder_reads_back(example, tmp_path):
     assert not found.torn
 
 
+def test_folder_holds_nothing_but_what_is_documented(example, tmp_path):
+    names = {path.name for path in example.write(tmp_path / "run").iterdir()}
+    assert names == {
+        "scenario.toml", "metrics.jsonl", "summary.json", "environment.json",
+        "checkpoints", "adapter", "export",
+    }  # fmt: skip
+
+
 def test_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     (tmp_path / "precious").write_text("data")
     with pytest.raises(FedspeechError, match="new or empty folder"):
