@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
+from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.partition import (
     AllBut,
     Heavy,
@@ -33,6 +35,7 @@ from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
@@ -41,6 +44,7 @@ from simulations.scenario import EmbeddedCorpus, FolderCorpus, Scenario
 
 HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
+BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
 PARITY_CLIPS = 250
 Progress = Callable[[int, int], None]
 
@@ -117,20 +121,34 @@ def build_world(
       CorpusError: if the recordings cannot be used.
     """
     torch.set_num_threads(1)
+    try:
+        return _build(scenario, cache, eye, workers, progress)
+    except ValueError as error:  # a setting that a part of the library refused
+        raise ScenarioError(f"scenario {scenario.name}: {error}") from error
+
+
+def _build(
+    scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
+) -> World:
+    """Does what `build_world` says."""
     match scenario.corpus:
         case EmbeddedCorpus():
             vocabulary = Vocabulary(scenario.vocabulary)
             corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
-            public_corpus = corpus
             partition = by_group(corpus, seed=scenario.seed)
+            public_corpus, public = corpus, partition.public
         case FolderCorpus():
             corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
-            public_corpus = SyntheticCorpus(public_spec(scenario.seed, vocabulary))
-            public = by_group(public_corpus, seed=scenario.seed)
-            partition = dataclasses.replace(
-                partition, public=partition.public + public.public, validation=public.validation
-            )
-    base = _base(scenario, vocabulary, cache, workers, progress)
+            public_corpus = SyntheticCorpus(public_spec(scenario, vocabulary))
+            synthetic = by_group(public_corpus, seed=scenario.seed)
+            public = synthetic.public
+            if scenario.corpus.noise:
+                noise = NoiseCorpus(Path(scenario.corpus.noise))
+                public_corpus = JoinedCorpus(public_corpus, noise)
+                public = (*public, *_rooms(noise))
+            partition = dataclasses.replace(partition, validation=synthetic.validation)
+    base = _base(scenario, vocabulary, cache)
+    partition = _without_teachers(partition, base)
     labels = len(vocabulary.labels)
     windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
     shape = AdapterShape(
@@ -142,7 +160,7 @@ def build_world(
     adapter = shape.build()
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
-    background_clips, negative_clips = _public_negatives(partition.public)
+    background_clips, negative_clips = _public_negatives(public, scenario.seed)
     background = embed(public_corpus, background_clips[: scenario.training.background_clips])
     negatives = embed(public_corpus, negative_clips)
     validation = embed(
@@ -200,7 +218,7 @@ def embedded_spec(
     share = settings.unheard_accents
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
     words, held_out = vocabulary.targets, _held_out(vocabulary)
-    public = public_spec(scenario.seed, vocabulary, settings.validation_speakers)
+    public = public_spec(scenario, vocabulary, settings.validation_speakers)
     return dataclasses.replace(
         public,
         groups=(
@@ -228,12 +246,15 @@ def embedded_spec(
     )
 
 
-def public_spec(seed: int, vocabulary: Vocabulary, validation_speakers: int = 24) -> SyntheticSpec:
+def public_spec(
+    scenario: Scenario, vocabulary: Vocabulary, validation_speakers: int = 24
+) -> SyntheticSpec:
     """Public speakers: their unknown and silence clips ship to phones, others validate."""
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     known = tuple(word for word in UNKNOWN_WORDS if word not in words)
     return SyntheticSpec(
-        seed=seed,
+        seed=scenario.seed,
+        lexicon=tuple(scenario.lexicon.items()),
         held_out_words=held_out,
         groups=(
             SpeakerGroup(
@@ -300,13 +321,27 @@ def _frequent_words(utterances: Sequence[Utterance], most: int) -> tuple[str, ..
     return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
 
 
-def _base(
-    scenario: Scenario, vocabulary: Vocabulary, cache: Path, workers: int, progress: Progress
-) -> Base:
+def _without_teachers(partition: Partition, base: Base) -> Partition:
+    """Makes public whoever the base learned from: a teacher of the base is never a phone."""
+    taught = set(base.speakers)
+    moved = [p for p in (*partition.federated, *partition.unseen) if p.speaker_id in taught]
+    if not moved:
+        return partition
+    return dataclasses.replace(
+        partition,
+        public=(*partition.public, *moved),
+        federated=tuple(p for p in partition.federated if p.speaker_id not in taught),
+        unseen=tuple(p for p in partition.unseen if p.speaker_id not in taught),
+    )
+
+
+def _base(scenario: Scenario, vocabulary: Vocabulary, cache: Path) -> Base:
     """The frozen base that the scenario names, for its vocabulary."""
     match scenario.base.source:
         case "synthetic":
-            return synthetic_base(vocabulary, cache_dir=cache)
+            return synthetic_base(
+                vocabulary, seed=BASE_SEED, cache_dir=cache, lexicon=scenario.lexicon
+            )
         case "shipped":
             path = default_base_path()
         case source:
@@ -356,15 +391,32 @@ class _Embedder:
         return LocalDataset(np.concatenate(blocks), labels)
 
 
-def _public_negatives(phones: Sequence[Phone]) -> tuple[list[Utterance], list[Utterance]]:
+def _rooms(noise: Corpus) -> tuple[Phone, ...]:
+    """Each noise recording as a public phone that hears nothing else."""
+    clips: dict[str, list[Utterance]] = {}
+    for clip in noise.utterances:
+        clips.setdefault(clip.speaker_id, []).append(clip)
+    return tuple(
+        Phone(phone_id=name, speaker_id=name, segments={}, utterances=tuple(said))
+        for name, said in sorted(clips.items())
+    )
+
+
+def _public_negatives(
+    phones: Sequence[Phone], seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
     """Unknown and silence clips of public speakers: half for phones, half held back.
 
-    Halves differ in speakers. Both kinds alternate, so that any beginning of a list is balanced.
+    The halves differ in speakers. Both kinds alternate, so that any beginning of a list is
+    balanced.
     """
     halves = []
     for part in (phones[::2], phones[1::2]):
         silence = [clip for phone in part for clip in phone.utterances if clip.word == SILENCE]
         unknown = [clip for phone in part for clip in phone.utterances if clip.word != SILENCE]
+        for kind, clips in (("silence", silence), ("unknown", unknown)):
+            order = stream(seed, "public negatives", kind).permutation(len(clips))
+            clips[:] = [clips[index] for index in order]
         halves.append([clip for pair in zip(unknown, silence, strict=False) for clip in pair])
     return halves[0], halves[1]
 
@@ -412,9 +464,7 @@ def _parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float3
 def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> PrivacyPlan:
     """The privacy plan of a scenario for the population that there is."""
     settings = scenario.privacy
-    private = settings.mechanism != "none"
-    if private and settings.epsilon_budget is None:
-        raise ScenarioError("privacy.epsilon_budget must be set unless privacy.mechanism = none")
+    budget = settings.epsilon_budget if settings.mechanism != "none" else math.inf
     expected = population * settings.participation_probability
     min_cohort = max(1, math.floor(settings.min_cohort_share * expected))
     delta = settings.delta or 1 / (10 * population)
@@ -435,7 +485,7 @@ def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> Pri
             colluders=settings.colluders,
             dropout_rate=settings.dropout_rate,
             delta=delta,
-            epsilon_budget=settings.epsilon_budget if private else math.inf,
+            epsilon_budget=budget,
             unit="phone" if unit == "phone" else "user",
             secure_aggregation=settings.secure_aggregation,
         )

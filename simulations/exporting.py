@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.errors import ExportRefused, FedspeechError
+from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
 from simulations.results import ExportedFile, RunFolder, Summary
@@ -40,9 +40,7 @@ def export_files(
     from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
     adapter, parameters = load_adapter(folder.adapter, base.sha256)
-    spent = summary.guarantee().model_dump(
-        exclude={"quota", "budget_release", "budget_server"}
-    )
+    spent = summary.guarantee().model_dump(exclude={"quota", "budget_release", "budget_server"})
     metrics = []
     if summary.accuracy:
         cells = {("all", "all"): summary.accuracy}

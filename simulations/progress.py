@@ -100,7 +100,7 @@ class RunProgress:
         """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
         if row.status == "completed":
             public, unseen = row.server.validation_accuracy, row.simulator.unseen_accuracy
-            rate = (row.server.survivors or 0) / max(row.seconds, 1e-9)
+            rate = (row.server.survivors or 0) / (row.seconds or 1e-9)
             text = (
                 f"round {row.round:>3}/{total}"
                 f"  public {_percent(public)}  unseen {_percent(unseen)}"

@@ -116,6 +116,8 @@ class PrivacySettings(Section):
       dropout_rate: share of joined phones that vanish before they send, each for itself: the
         model behind the floors, and what the simulator does by a seeded schedule.
       delta: default 1 / (10 x population).
+      epsilon_budget: limit on epsilon_release; the round that would exceed it is refused. Not read
+        where mechanism is "none".
     """
 
     mechanism: Literal["distributed", "none"] = "distributed"
@@ -125,12 +127,12 @@ class PrivacySettings(Section):
     participation_probability: Fraction = 0.1
     rounds: Count = 40
     quota: Count = 15
-    min_cohort_share: Fraction = 0.75
-    min_survivors_share: Fraction = 0.6
+    min_cohort_share: Fraction = 0.73
+    min_survivors_share: Fraction = 0.67
     colluders: Annotated[int, Field(ge=0)] = 0
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    epsilon_budget: Annotated[float, Field(gt=0)] | None = 1.0
+    epsilon_budget: Annotated[float, Field(gt=0)] = 1.0
 
 
 class PersonalisationSettings(Section):
@@ -177,6 +179,8 @@ class Scenario(Section):
     vocabulary: tuple[str, ...] = (
         "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
     )  # fmt: skip
+    # Words that the built-in lexicon lacks, as ARPAbet strings: {"fedspeech": "F EH D S P IY CH"}.
+    lexicon: dict[str, str] = {}
     adapter: Literal["head", "affine", "bottleneck"] = "affine"
     corpus: Annotated[EmbeddedCorpus | FolderCorpus, Field(discriminator="kind")] = EmbeddedCorpus()
     base: BaseSettings = BaseSettings()

@@ -1,0 +1,127 @@
+"""Is this machine ready? Versions, cores, memory, disk, and one pass through every part."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+
+from rich.console import Console
+
+from simulations.build import default_cache
+
+MINIMUM_FREE_BYTES = 3_000_000_000
+LIBRARIES = (
+    "flwr",
+    "torch",
+    "opacus",
+    "dp_accounting",
+    "tensorflow",
+    "ai_edge_litert",
+    "soundfile",
+)
+
+
+def examine(console: Console | None = None) -> bool:
+    """Runs every check, prints a line for each and returns whether all passed."""
+    console = console or Console()
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", _python),
+        ("cores and memory", _machine),
+        ("disk", _disk),
+        *((library, lambda library=library: _library(library)) for library in LIBRARIES),
+        ("base in the package", _base),
+        ("one clip, heard", _clip),
+        ("one private round", _round),
+    ]
+    healthy = True
+    for name, check in checks:
+        try:
+            console.print(f"[green]ok[/green]    {name}: {check()}", highlight=False)
+        except Exception as error:  # a doctor reports whatever is wrong and goes on
+            healthy = False
+            console.print(f"[red]wrong[/red] {name}: {error}", highlight=False)
+    return healthy
+
+
+def _python() -> str:
+    version = sys.version_info
+    if not (3, 11) <= version[:2] < (3, 14):
+        raise RuntimeError(f"expected Python 3.11 to 3.13, got {version.major}.{version.minor}")
+    return sys.version.split()[0]
+
+
+def _machine() -> str:
+    pages = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    )
+    return f"{os.cpu_count()} cores, {pages / 2**30:.1f} GiB"
+
+
+def _disk() -> str:
+    cache = default_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache):
+        pass
+    free = shutil.disk_usage(cache).free
+    if free < MINIMUM_FREE_BYTES:
+        raise RuntimeError(
+            f"expected {MINIMUM_FREE_BYTES / 1e9:.0f} GB free, got {free / 1e9:.1f} GB"
+        )
+    return f"{free / 1e9:.0f} GB free at {cache}"
+
+
+def _library(name: str) -> str:
+    module = importlib.import_module(name)
+    return str(getattr(module, "__version__", "imports"))
+
+
+def _base() -> str:
+    from fedspeech.models.base import Base, default_base_path
+
+    base = Base.load(default_base_path())
+    return f"{base.sha256[:12]}, words {' '.join(base.vocabulary.targets)}"
+
+
+def _clip() -> str:
+    from fedspeech.corpora.corpus import Vocabulary
+    from fedspeech.corpora.synthetic import SyntheticCorpus
+    from fedspeech.models.base import Base, default_base_path
+    from simulations.build import public_spec
+    from simulations.scenario import Scenario
+
+    base = Base.load(default_base_path())
+    vocabulary = Vocabulary(base.vocabulary.targets)
+    corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
+    clip = next(clip for clip in corpus.utterances if clip.word in base.vocabulary.targets)
+    answer = int(base.logits(base.trunk_output(corpus.waveforms([clip]))).argmax())
+    return f"said {clip.word!r}, heard {base.vocabulary.labels[answer]!r}"
+
+
+def _round() -> str:
+    import numpy as np
+
+    from fedspeech.privacy.plan import PrivacyPlan
+    from fedspeech.secagg import ideal
+    from fedspeech.seeds import NoiseEntropy
+
+    plan = PrivacyPlan(
+        dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,
+        participation_probability=0.25, rounds=1, quota=1, min_cohort=70, min_survivors=70,
+        delta=1e-4, epsilon_budget=100.0,
+    )  # fmt: skip
+    entropy, delta = NoiseEntropy.os(), np.full(100, 0.05, np.float32)
+    sent = [
+        plan.privatize(
+            delta,
+            rotation_seed=bytes(32),
+            rounding=entropy.keystream("rounding"),
+            noise=entropy.keystream("noise"),
+        )
+        for _ in range(100)
+    ]
+    mean = plan.decode(ideal.partial_sum(sent, plan.bits), rotation_seed=bytes(32))
+    return f"mean {mean.mean():.3f} of 0.05 sent, epsilon {plan.guarantee(1).epsilon_release:.2f}"

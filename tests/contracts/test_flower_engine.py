@@ -1,0 +1,107 @@
+"""The same app under Flower's own simulation engine gives the same ledger and adapter."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_job import make_job
+
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round
+from fedspeech.training.cohort import train_cohort
+from server.state import load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+FLWR = Path(sys.executable).with_name("flwr")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def environment(home):
+    """A Flower of our own: folder, ports, no telemetry, nothing installed at run time."""
+    return {
+        **os.environ,
+        "PATH": f"{FLWR.parent}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(free_port()),
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The tracked files alone, as a clean clone has them."""
+    folder = tmp_path / "checkout"
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.flower
+def test_the_app_bundle_holds_both_sides_and_stays_small(checkout, tmp_path):
+    import zipfile
+
+    subprocess.run(
+        [FLWR, "build", "--app", checkout], cwd=tmp_path, check=True, capture_output=True,
+        env=environment(tmp_path / "home"),
+    )  # fmt: skip
+    (bundle,) = tmp_path.glob("*.fab")
+    names = zipfile.ZipFile(bundle).namelist()
+    assert bundle.stat().st_size < 2_000_000
+    assert {"clients/app.py", "server/app.py", "fedspeech/round.py"} <= set(names)
+    strays = [n for n in names if n.startswith(("tests/", "benchmarks/", "runs/", ".venv/"))]
+    assert not strays
+    assert not [n for n in names if n.endswith((".safetensors", ".wav", ".flac"))]
+
+
+@pytest.mark.flower
+def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, tmp_path):
+    job_folder = tmp_path / "job"
+    job_folder.mkdir()
+    path, job, arrays = make_job(job_folder, num_shards=2)
+    env = environment(tmp_path / "home")
+    command = [
+        FLWR, "run", ".", "--stream",
+        "--federation-config", "num-supernodes=2 client-resources-num-cpus=1",
+        "-c", f'job="{path}"',
+    ]  # fmt: skip
+    try:
+        run = subprocess.run(
+            command, cwd=checkout, env=env, capture_output=True, text=True, timeout=240,
+            check=False,
+        )  # fmt: skip
+    finally:
+        subprocess.run(["pkill", "-f", str(tmp_path / "home")], check=False)
+    rows = job_folder / "rounds.jsonl"
+    assert rows.exists(), run.stdout[-3000:] + run.stderr[-3000:]
+    statuses = [json.loads(line)["status"] for line in rows.read_text().splitlines()]
+    assert statuses == ["completed"] * 3, run.stdout[-3000:]
+
+    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
+    state = ServerState.initial(job, arrays)
+    for number in range(job.plan.rounds):
+        state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
+    flower = load_checkpoint(job_folder / "checkpoint.safetensors")
+    np.testing.assert_array_equal(flower.optimizer.parameters, state.optimizer.parameters)
+    assert (job_folder / "ledger.jsonl").read_bytes() == (
+        tmp_path / "reference.jsonl"
+    ).read_bytes()
