@@ -128,6 +128,15 @@ def test_bits_do_not_depend_on_what_follows(base, tmp_path):
     np.testing.assert_array_equal(few, many[:70])
 
 
+def test_the_trunk_only_ever_sees_blocks_of_one_size(base, tmp_path):
+    # Another size may choose another kernel of the matrix product, and with it other last bits.
+    seen = []
+    hook = base.trunk.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    trunk_outputs(base, Tones(), clips(600), tmp_path)
+    hook.remove()
+    assert seen == [trunk_cache.BLOCK_CLIPS] * 10
+
+
 @pytest.mark.slow
 def test_bits_do_not_depend_on_the_number_of_workers(base, tmp_path):
     one = trunk_outputs(base, Tones(), clips(2_100), tmp_path / "one", workers=1)
