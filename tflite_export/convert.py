@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 
 import tensorflow as tf
@@ -39,5 +40,13 @@ def convert_float(network: Network) -> bytes:
         # The converter's own exception type is private to TensorFlow; every one of them means that
         # there is no file.
         except Exception as error:
-            raise ExportRefused(f"conversion: TensorFlow refused the graph: {error}") from error
+            raise ExportRefused(
+                f"conversion: TensorFlow refused the graph: {_reason(error)}"
+            ) from error
     return content
+
+
+def _reason(error: Exception) -> str:
+    """The operations the converter has no builtin for, else how its report begins."""
+    needed = re.search(r"TF Select ops: (.+)", str(error))
+    return f"no builtin operator for {needed[1]}" if needed else str(error)[:500]

@@ -26,7 +26,7 @@ def clips():
     sounds = []
     for _ in range(250):
         pitch_hz, formant_hz = rng.uniform(90, 260), rng.uniform(300, 3_000)
-        harmonics = pitch_hz * np.arange(1, 20)
+        harmonics = pitch_hz * np.arange(1, 10)
         strengths = np.exp(-(((harmonics - formant_hz) / 400) ** 2)) + 0.05
         voice = strengths @ np.sin(2 * np.pi * np.outer(harmonics, seconds))
         envelope = np.exp(-(((seconds - rng.uniform(0.3, 0.7)) / 0.15) ** 2))

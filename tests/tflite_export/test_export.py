@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ExportRefused
+from tflite_export import export
 from tflite_export.export import export_float, verify
 from tflite_export.flatbuffer import embed_card, read_card
 from tflite_export.interpreter import TfliteModel
@@ -166,10 +168,13 @@ def test_an_operation_without_a_builtin_is_refused(base, adapted, monkeypatch):
     from tflite_export import graph
     from tflite_export.convert import convert_float
 
-    monkeypatch.setattr(
-        graph, "_pooled", lambda x: tf.reduce_mean(tf.math.igamma(x, x), axis=[1, 2])
-    )
-    with pytest.raises(ExportRefused, match=r"(?s)conversion: .*Igamma"):
+    def with_a_determinant(x):
+        return tf.reduce_mean(x, axis=[1, 2]) * tf.linalg.det(x[0, :1, 0] * tf.eye(x.shape[3]))
+
+    monkeypatch.setattr(graph, "_pooled", with_a_determinant)
+    with pytest.raises(
+        ExportRefused, match=r"conversion: .* builtin operator for MatrixDeterminant$"
+    ):
         convert_float(network(base, *adapted))
 
 
@@ -213,3 +218,33 @@ def test_a_phone_can_run_the_file_from_the_card_alone(exported, clips):
     assert clip.shape == (1, card["frontend"]["clip_samples"])
     logits = model.run("waveform", waveform=clips[:1])[card["outputs"]]
     assert logits.shape == (1, len(card["labels"]))
+
+
+@pytest.mark.export
+def test_a_card_whose_embedding_moved_an_output_is_refused(
+    base, adapted, card, clips, tmp_path, monkeypatch
+):
+    from tflite_export.convert import convert_float
+
+    other = convert_float(network(base, adapted[0], adapted[1] | {"shift": -adapted[1]["shift"]}))
+    monkeypatch.setattr(export, "embed_card", lambda plain, card: embed_card(other, card))
+    with pytest.raises(ExportRefused, match="card: embedding it must leave every output"):
+        export_float(base, *adapted, card=card, speech=clips, folder=tmp_path / "new")
+
+
+@pytest.mark.export
+def test_a_disk_that_fails_leaves_no_model_and_no_partial_file(
+    base, adapted, card, clips, tmp_path, monkeypatch
+):
+    replace = os.replace
+
+    def fail_on_the_model(source, target):
+        if target.name == "model_float.tflite":
+            raise OSError("no space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_on_the_model)
+    with pytest.raises(OSError, match="no space left"):
+        export_float(base, *adapted, card=card, speech=clips, folder=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["card.json", "card.md", "parity.json"]
