@@ -71,14 +71,14 @@ _RAISED = Accent(
     replaced={"AY": ("OY",)},
     final={"ER": ("AH",)},
     shifts={
-        "EH": (0.78, 1.12),
+        "EH": (0.75, 1.14),
         "AE": (0.82, 1.10),
         "IH": (1.10, 0.86),
-        "AH": (1.15, 1.08),
+        "AH": (1.20, 1.10),
         "AA": (0.84, 0.92),
-        "AO": (0.76, 0.88),
+        "AO": (0.73, 0.86),
         "AW": (0.94, 1.20),
-        "OW": (1.18, 1.18),
+        "OW": (1.25, 1.22),
         "UW": (1.0, 1.45),
     },
     vowel_length=1.05,
@@ -185,7 +185,7 @@ class Spread:
     tract: float = 0.045
     pitch_st: float = 2.2
     rate: float = 0.16
-    vowels: float = 0.045
+    vowels: float = 0.06
     quality: float = 1.0
     takes: float = 1.0
 
