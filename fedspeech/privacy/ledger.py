@@ -320,10 +320,13 @@ class _Chain:
         data = file.read()
         pending = b""  # a fragment that a later `recovered` row must explain
         for line in io.BytesIO(data):  # splits at newlines only, unlike splitlines
-            if not line.endswith(b"\n"):
-                pending += line
-                break
             row = self._parse(line)
+            if not line.endswith(b"\n"):
+                if row is None:
+                    pending += line
+                    break
+                self._write(file, b"\n")  # the row is whole; a kill took its newline only
+                line += b"\n"
             explains = row is not None and row["kind"] == "recovered"
             if row is None or (pending and not explains):
                 pending += line
@@ -349,15 +352,19 @@ class _Chain:
         line = json.dumps(full, sort_keys=True, allow_nan=False).encode() + b"\n"
         start = b"" if self.torn is None else self.torn + b"\n"
         created = self._position == 0
-        file.seek(0, os.SEEK_END)
-        file.write(line if self.torn is None else b"\n" + line)
-        file.flush()
-        os.fsync(file.fileno())
+        self._write(file, line if self.torn is None else b"\n" + line)
         if created:
             _sync_folder(self._path.parent)
         self._advance(full, len(start) + len(line))
         self.torn = None
         return full
+
+    def _write(self, file: BinaryIO, data: bytes) -> None:
+        """Appends bytes and waits until they are on disk."""
+        file.seek(0, os.SEEK_END)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
     def _parse(self, line: bytes) -> Row | None:
         """Returns the row if the line is the next of the chain, else None."""

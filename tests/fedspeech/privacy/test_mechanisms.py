@@ -1,3 +1,4 @@
+import itertools
 import math
 from fractions import Fraction
 
@@ -72,7 +73,7 @@ def test_table_is_exact_far_beyond_double_precision():
         for high, low in zip(table._high, table._low, strict=True)
     ]
     cumulative = [Fraction(0), *thresholds, Fraction(1)]
-    masses = [b - a for a, b in zip(cumulative, cumulative[1:], strict=False)]
+    masses = [b - a for a, b in itertools.pairwise(cumulative)]
     centre = -table.first
     for k in (1, 5, 10, 20):
         ratio = masses[centre + k] / masses[centre]

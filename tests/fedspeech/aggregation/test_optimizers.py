@@ -1,0 +1,107 @@
+"""Two steps of each rule by hand, from Reddi et al. 2021, Algorithm 2."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, OptimizerState
+
+START = np.array([1.0, -2.0])
+DELTAS = [np.array([0.5, -0.1]), np.array([-0.2, 0.3])]
+
+
+def run(optimizer):
+    state = optimizer.init(START)
+    for delta in DELTAS:
+        state = optimizer.apply(state, delta)
+    return state.parameters
+
+
+def test_fedavg_adds_the_mean_delta():
+    np.testing.assert_allclose(run(FedAvg()), START + DELTAS[0] + DELTAS[1])
+    np.testing.assert_allclose(run(FedAvg(learning_rate=2.0)), START + 2 * (DELTAS[0] + DELTAS[1]))
+
+
+def test_momentum_remembers_with_decay():
+    # x + eta m1 + eta (beta m1 + delta2)
+    expected = START + 0.5 * (DELTAS[0] + (0.8 * DELTAS[0] + DELTAS[1]))
+    np.testing.assert_allclose(run(FedAvgM(learning_rate=0.5, momentum=0.8)), expected)
+
+
+@pytest.mark.parametrize("kind", [FedAdam, FedYogi])
+def test_adaptive_steps_are_those_of_the_paper(kind):
+    rate, b1, b2, tau = 0.1, 0.9, 0.99, 0.01
+    expected = []
+    for coordinate in range(2):
+        x, m, v = START[coordinate], 0.0, tau**2
+        for delta in DELTAS:
+            d = delta[coordinate]
+            m = b1 * m + (1 - b1) * d
+            if kind is FedAdam:
+                v = b2 * v + (1 - b2) * d * d
+            else:
+                v = v - (1 - b2) * d * d * math.copysign(1, v - d * d)
+            x += rate * m / (math.sqrt(v) + tau)
+        expected.append(x)
+    optimizer = kind(learning_rate=rate, beta_1=b1, beta_2=b2, adaptivity=tau)
+    np.testing.assert_allclose(run(optimizer), expected, rtol=1e-12)
+
+
+def test_yogi_forgets_a_large_second_moment_slowly():
+    adam, yogi = FedAdam(), FedYogi()
+    large = {"first": np.zeros(1), "second": np.array([100.0])}
+    small = np.array([0.1])
+    assert adam.apply(OptimizerState(np.zeros(1), large), small).moments["second"] < 99.1
+    assert yogi.apply(OptimizerState(np.zeros(1), large), small).moments["second"] > 99.99
+
+
+@pytest.mark.parametrize("optimizer", [FedAvg(), FedAvgM(), FedAdam(), FedYogi()])
+def test_a_restored_state_goes_on_as_if_never_stored(optimizer):
+    state = optimizer.apply(optimizer.init(START.astype(np.float32)), DELTAS[0])
+    restored = OptimizerState.from_arrays(state.to_arrays())
+    np.testing.assert_array_equal(
+        optimizer.apply(restored, DELTAS[1]).parameters,
+        optimizer.apply(state, DELTAS[1]).parameters,
+    )
+    assert state.parameters.dtype == np.float64
+
+
+@pytest.mark.parametrize("optimizer", [FedAvg(), FedAvgM(), FedAdam(), FedYogi()])
+def test_states_are_never_changed_in_place(optimizer):
+    state = optimizer.init(START)
+    before = {name: array.copy() for name, array in state.to_arrays().items()}
+    optimizer.apply(state, DELTAS[0])
+    for name, array in state.to_arrays().items():
+        np.testing.assert_array_equal(array, before[name])
+    assert np.array_equal(START, [1.0, -2.0])
+
+
+def test_states_and_deltas_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="remembers"):
+        FedAdam().apply(FedAvg().init(START), DELTAS[0])
+    with pytest.raises(ValueError, match="shape"):
+        FedAvg().apply(FedAvg().init(START), np.zeros(3))
+    with pytest.raises(ValueError, match="parameters"):
+        OptimizerState.from_arrays({"first": START})
+    with pytest.raises(ValueError, match="shape"):
+        OptimizerState.from_arrays({"parameters": START, "first": np.zeros(3)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (FedAvg, {"learning_rate": 0.0}),
+        (FedAvgM, {"momentum": 1.0}),
+        (FedAdam, {"adaptivity": 0.0}),
+        (FedYogi, {"beta_2": -0.1}),
+        (FedYogi, {"learning_rate": math.inf}),
+    ],
+)
+def test_rates_out_of_range_are_refused(kind, settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        kind(**settings)
+
+
+def test_printing_a_state_shows_no_value():
+    assert repr(FedAdam().init(START)) == "OptimizerState(shape=(2,), moments=['first', 'second'])"

@@ -1,0 +1,145 @@
+"""Adversaries that try to beat the claim, with everything the accounting grants them.
+
+A lower bound on epsilon is ln((p - delta) / q) for an event of probability p on one input and q on
+its neighbour, with Clopper-Pearson limits. A sound claim is beaten with a probability under 1e-4;
+a broken mechanism is beaten for certain.
+"""
+
+import dataclasses
+import math
+
+import dp_accounting
+import dp_accounting.rdp
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from fedspeech.privacy import encoding, mechanisms
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg import ideal
+from fedspeech.seeds import NoiseEntropy
+
+ENTROPY = NoiseEntropy.rehearsal(11, "distinguishers")
+RISK = 1e-4
+
+
+def audited_epsilon(scores_p, scores_q, thresholds, delta):
+    """Best lower bound over events `score > t` and `score < t`, either input in either role."""
+    tests = 4 * len(thresholds)
+    n, risk = len(scores_p), RISK / (2 * tests)
+    best = -math.inf
+    for t in thresholds:
+        for side in (1, -1):
+            for one, other in ((scores_p, scores_q), (scores_q, scores_p)):
+                hits = int((side * one > side * t).sum())
+                misses = int((side * other > side * t).sum())
+                low = beta.ppf(risk, hits, n - hits + 1) if hits else 0.0
+                high = beta.ppf(1 - risk, misses + 1, n - misses) if misses < n else 1.0
+                if low > delta:
+                    best = max(best, math.log((low - delta) / high))
+    return best
+
+
+def send(plan, vector, *name):
+    return plan.privatize(
+        vector,
+        rotation_seed=b"public",
+        rounding=ENTROPY.keystream("round", *name),
+        noise=ENTROPY.keystream("noise", *name),
+    )
+
+
+# --- The server: everybody else colludes, so it sees this phone's integers alone -----------------
+
+ALONE = PrivacyPlan(
+    dimension=4, clip_norm=1.0, noise_multiplier=2.0, population=8,
+    participation_probability=1.0, rounds=1, quota=1, min_cohort=6, min_survivors=2, colluders=1,
+    delta=0.0125, epsilon_budget=10.0,
+)  # fmt: skip
+
+
+def server_attack(plan, trials=4000):
+    """Scores: the contribution along the direction that the phone may or may not have sent."""
+    vector = np.array([plan.clip_norm, 0, 0, 0])
+    direction = encoding.rotate(vector / plan.clip_norm, b"public")
+    scores = []
+    for name, content in (("said", vector), ("silent", np.zeros(4))):
+        sent = [send(plan, content, name, trial) for trial in range(trials)]
+        integers = encoding.from_ring(np.stack(sent), plan.bits)
+        scores.append(integers @ direction / plan.scale)
+    thresholds = np.linspace(-4, 5, 10) * ALONE.noise_multiplier / 2
+    return audited_epsilon(*scores, thresholds, plan.delta)
+
+
+def test_the_server_never_beats_its_epsilon():
+    found = server_attack(ALONE)
+    assert 0.2 < found < ALONE.guarantee(1).epsilon_server
+
+
+class Silent:
+    def draw(self, keystream, num_values):
+        return np.zeros(num_values, dtype=np.int64)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5], ids=["noise off", "half the noise"])
+def test_the_server_beats_a_mechanism_with_too_little_noise(factor, monkeypatch):
+    broken = mechanisms.DiscreteGaussian(factor * ALONE.stddev) if factor else Silent()
+    monkeypatch.setattr(mechanisms, "discrete_gaussian", lambda stddev: broken)
+    assert server_attack(ALONE) > ALONE.guarantee(1).epsilon_server
+
+
+def test_the_server_beats_noise_that_is_sized_for_those_expected(monkeypatch):
+    """Four honest were expected, one stayed: its share alone is half of what was accounted."""
+    claimed = ALONE.guarantee(1).epsilon_server
+    monkeypatch.setattr(PrivacyPlan, "honest", property(lambda plan: 4))
+    assert server_attack(ALONE) > claimed
+
+
+def test_the_server_beats_a_path_that_does_not_clip(monkeypatch):
+    claimed = ALONE.guarantee(1).epsilon_server
+    triple = dataclasses.replace(ALONE, clip_norm=3.0, noise_multiplier=2.0 / 3)
+    assert triple.stddev / triple.scale == pytest.approx(ALONE.stddev / ALONE.scale, rel=1e-6)
+    assert server_attack(triple) > claimed
+
+
+# --- Readers of the models: all is known but one phone's coin ------------------------------------
+
+COIN = PrivacyPlan(
+    dimension=512, clip_norm=1.0, noise_multiplier=50.0, population=200,
+    participation_probability=0.5, rounds=1, quota=1, min_cohort=10, min_survivors=10,
+    delta=5e-4, epsilon_budget=100.0,
+)  # fmt: skip
+
+
+def coin_attack(plan, trials=400):
+    """The phone says nothing at all; the variance of the sum betrays whether it was there."""
+    zeros = np.zeros(plan.dimension)
+    coins = np.random.default_rng(5).random(trials) < plan.participation_probability
+    scores = {"with": [], "without": []}
+    for trial in range(trials):
+        others = [send(plan, zeros, "other", trial, phone) for phone in range(plan.honest)]
+        own = [send(plan, zeros, "own", trial)] if coins[trial] else []
+        for world, shares in (("with", others + own), ("without", others)):
+            centred = encoding.from_ring(ideal.partial_sum(shares, plan.bits), plan.bits)
+            score = float((centred.astype(float) ** 2).sum()) / plan.stddev**2 / plan.dimension
+            scores[world].append(score)
+    thresholds = plan.honest * np.linspace(0.9, 1.3, 9)
+    return audited_epsilon(
+        np.array(scores["with"]), np.array(scores["without"]), thresholds, plan.delta
+    )
+
+
+def test_a_coin_shows_in_the_variance_and_only_the_corrected_epsilon_covers_it():
+    found = coin_attack(COIN)
+    sampled = dp_accounting.PoissonSampledDpEvent(0.5, dp_accounting.GaussianDpEvent(50.0))
+    uncorrected = dp_accounting.rdp.RdpAccountant().compose(sampled).get_epsilon(COIN.delta)
+    corrected = COIN.guarantee(1)
+    assert corrected.relation_release == "add/remove"
+    assert uncorrected < 0.1 < found < corrected.epsilon_release
+
+
+def test_with_many_shares_the_coin_hides():
+    crowd = dataclasses.replace(
+        COIN, population=2000, min_cohort=600, min_survivors=600, delta=5e-5, dimension=4
+    )
+    assert crowd.guarantee(1).epsilon_release < 0.2

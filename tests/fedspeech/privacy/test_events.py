@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from fedspeech.privacy.events import (
+    DiscreteGaussianSum,
+    NonPrivate,
+    PoissonSampled,
+    RoundCost,
+    cost_from_record,
+    cost_to_record,
+    from_record,
+    to_record,
+)
+
+SUM = DiscreteGaussianSum(sensitivity=10.5, stddev=3.25, shares=7, dimension=16)
+SAMPLED = PoissonSampled(probability=0.1, event=SUM)
+
+
+@pytest.mark.parametrize("event", [NonPrivate(), SUM, SAMPLED])
+def test_an_event_survives_json(event):
+    assert from_record(json.loads(json.dumps(to_record(event)))) == event
+
+
+def test_a_cost_survives_json():
+    cost = RoundCost(
+        release=SAMPLED, server=SUM, probability=0.1, quota=3, floor_mass=1e-9, tail_mass=1e-30
+    )
+    assert cost_from_record(json.loads(json.dumps(cost_to_record(cost)))) == cost
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"kind": "Gaussian", "noise_multiplier": 1.0},
+        {"kind": "NonPrivate", "extra": 1},
+        {"kind": "PoissonSampled", "probability": 0.1, "event": {"kind": "NonPrivate"}},
+        {"kind": "PoissonSampled", "probability": 0.1, "event": to_record(SAMPLED)},
+        {"kind": "PoissonSampled", "probability": 0.1},
+        {"kind": "DiscreteGaussianSum", "stddev": 1.0},
+    ],
+)
+def test_an_event_that_is_not_known_is_refused(record):
+    with pytest.raises(ValueError, match=r"event"):
+        from_record(record)
+
+
+def test_a_cost_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="cost record"):
+        cost_from_record({"release": to_record(SAMPLED)})

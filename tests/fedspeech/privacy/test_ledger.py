@@ -1,0 +1,267 @@
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+
+import pytest
+
+from fedspeech.errors import BudgetExhausted, LedgerDamaged
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.seeds import REHEARSAL_NOTICE
+
+PLAN = PrivacyPlan(
+    dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
+    participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+    delta=1 / 30_000, epsilon_budget=0.5,
+)  # fmt: skip
+NONE = dataclasses.replace(PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf)
+
+
+def rid(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def opened(path, plan=PLAN, run_id="a run", source="rehearsal"):
+    return Ledger.open(path, plan, run_id, source)
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.jsonl"
+
+
+def spend_all(ledger, start=0):
+    count = start
+    while True:
+        try:
+            ledger.charge(count, 0, rid(count))
+        except BudgetExhausted:
+            return count
+        count += 1
+
+
+def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsilon(path):
+    charge = opened(path).charge(0, 0, rid(0))
+    row = rows(path)[-1]
+    expected = PLAN.guarantee(1)
+    assert charge.guarantee == expected
+    for name in (
+        "epsilon_release",
+        "epsilon_server",
+        "delta",
+        "unit",
+        "relation_release",
+        "relation_server",
+        "trust",
+        "accountant",
+        "rounds",
+        "quota",
+    ):
+        assert row[name] == getattr(expected, name)
+    assert row["fingerprint"] == PLAN.fingerprint
+    assert (row["secure_aggregation"], row["server_simulated"]) == ("ideal", True)
+    assert row["noise"] == REHEARSAL_NOTICE
+    assert (row["round"], row["attempt"], row["rid"]) == (0, 0, rid(0).hex())
+
+
+def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
+    ledger = opened(path)
+    assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
+    ledger.charge(0, 0, rid(0))
+    assert synced[2:] == [path.stat().st_ino]
+
+
+def test_real_noise_carries_no_rehearsal_notice(path):
+    opened(path, source="os").charge(0, 0, rid(0))
+    assert rows(path)[-1]["noise"] == "noise from the operating system"
+
+
+def test_the_round_beyond_the_budget_is_refused_and_leaves_no_trace(path):
+    ledger = opened(path)
+    count = spend_all(ledger)
+    assert PLAN.guarantee(count).epsilon_release <= PLAN.epsilon_budget
+    assert PLAN.guarantee(count + 1).epsilon_release > PLAN.epsilon_budget
+    size = path.stat().st_size
+    with pytest.raises(BudgetExhausted, match="nothing was sent"):
+        ledger.charge(count, 0, rid(count))
+    with pytest.raises(BudgetExhausted, match=r"epsilon_budget=0\.5"):
+        ledger.require_budget(count)
+    assert path.stat().st_size == size
+    assert ledger.rounds_charged == count
+
+
+def test_asking_for_budget_charges_nothing(path):
+    ledger = opened(path)
+    ledger.require_budget(0)
+    assert ledger.rounds_charged == 0
+    assert ledger.guarantee().epsilon_release == 0.0
+
+
+def test_failed_rounds_and_retries_stay_charged(path):
+    ledger = opened(path)
+    ledger.outcome(ledger.charge(0, 0, rid(0)), False, "too few survivors")
+    ledger.outcome(ledger.charge(0, 1, rid(1)), True)
+    assert ledger.rounds_charged == 2
+    assert opened(path).guarantee() == PLAN.guarantee(2)
+    assert [row["completed"] for row in rows(path) if row["kind"] == "outcome"] == [False, True]
+
+
+def test_a_rid_is_never_used_twice_even_by_another_run(path):
+    opened(path).charge(0, 0, rid(7))
+    with pytest.raises(ValueError, match="rid must never be used twice"):
+        opened(path, run_id="another").charge(3, 0, rid(7))
+    with pytest.raises(ValueError, match="at least 16 bytes"):
+        opened(path).charge(4, 0, b"short")
+
+
+def test_runs_with_other_plans_are_composed_not_forgotten(path):
+    opened(path).charge(0, 0, rid(0))
+    weaker = dataclasses.replace(PLAN, noise_multiplier=4.0)
+    ledger = opened(path, plan=weaker, run_id="second")
+    spent = ledger.charge(0, 0, rid(1)).guarantee
+    assert spent.rounds == 2
+    assert weaker.guarantee(2).epsilon_release < spent.epsilon_release
+    assert spent.epsilon_release < PLAN.guarantee(2).epsilon_release
+    assert spent.quota == PLAN.quota + weaker.quota
+
+
+def test_one_run_without_noise_ends_all_promises(path):
+    opened(path, plan=NONE).charge(0, 0, rid(0))
+    assert rows(path)[-1]["epsilon_release"] == "infinite"
+    with pytest.raises(BudgetExhausted):
+        opened(path).charge(0, 0, rid(1))
+
+
+def test_a_ledger_belongs_to_one_population(path):
+    opened(path)
+    other = dataclasses.replace(PLAN, population=2990)
+    with pytest.raises(ValueError, match="ledger of another population"):
+        opened(path, plan=other)
+
+
+def _spend(path, start, results):
+    results.put(spend_all(opened(path, run_id=f"run {start}"), start) - start)
+
+
+def test_two_runs_cannot_both_spend_the_last_of_it(path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    runs = [context.Process(target=_spend, args=(path, start, results)) for start in (0, 1000)]
+    for run in runs:
+        run.start()
+    shares = [results.get(timeout=60) for _ in runs]
+    for run in runs:
+        run.join()
+    assert PLAN.guarantee(sum(shares)).epsilon_release <= PLAN.epsilon_budget
+    assert PLAN.guarantee(sum(shares) + 1).epsilon_release > PLAN.epsilon_budget
+    assert opened(path).rounds_charged == sum(shares)
+
+
+def test_a_torn_line_is_told_and_counted_at_every_place_where_a_kill_can_tear(path):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    before = path.stat().st_size
+    ledger.charge(1, 0, rid(1))
+    whole = path.read_bytes()
+    for length in range(before + 1, len(whole) - 1, 97):
+        path.write_bytes(whole[:length])
+        again = opened(path)
+        assert "torn by a kill" in again.notices[0]
+        assert again.rounds_charged == 2  # one known, one that may have been
+        again.charge(2, 0, rid(2))
+        later = opened(path)
+        assert later.rounds_charged == 3
+        assert later.notices == []
+
+
+def test_a_whole_line_that_lost_only_its_newline_counts_once(path):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    path.write_bytes(path.read_bytes()[:-1])
+    again = opened(path)
+    assert (again.rounds_charged, again.notices) == (1, [])
+    with pytest.raises(ValueError, match="rid must never be used twice"):
+        again.charge(1, 0, rid(0))
+    assert opened(path).rounds_charged == 1
+
+
+def test_a_line_torn_during_recovery_is_recovered_too(path):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    path.write_bytes(path.read_bytes() + b'{"kind": "cha')
+    torn = path.stat().st_size
+    opened(path)
+    recovered = path.read_bytes()
+    end = recovered.index(b"\n", torn + 1)  # of the recovered row
+    for length in (torn + 2, torn + 30, end - 1, end):
+        path.write_bytes(recovered[:length])
+        assert opened(path).rounds_charged == 2
+        again = opened(path)
+        assert (again.rounds_charged, again.notices) == (2, [])
+
+
+def test_a_torn_first_line_charges_nothing_and_starts_over(path):
+    opened(path)
+    path.write_bytes(path.read_bytes()[:40])
+    assert opened(path).rounds_charged == 0
+
+
+@pytest.mark.parametrize("line", [0, 1, 2, 3])
+def test_an_edited_line_is_refused_wherever_it_stands(path, line):
+    ledger = opened(path)
+    for number in range(3):
+        ledger.charge(number, 0, rid(number))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[line] = lines[line].replace(b'"ideal"', b'"Ideal"')
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(LedgerDamaged, match="was edited"):
+        opened(path)
+    with pytest.raises(LedgerDamaged, match=f"row {line + 1} "):
+        opened(path)
+
+
+def test_removing_swapping_or_repeating_lines_is_refused(path):
+    ledger = opened(path)
+    for number in range(3):
+        ledger.charge(number, 0, rid(number))
+    a, b, c, d = path.read_bytes().splitlines(keepends=True)
+    for edited in (a + b + d, b + c + d, a + c + b + d, a + b + b + c + d, a + b"junk\n" + b):
+        path.write_bytes(edited)
+        with pytest.raises(LedgerDamaged):
+            opened(path)
+
+
+def test_an_edited_line_with_a_fresh_checksum_breaks_the_chain(path):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    ledger.charge(1, 0, rid(1))
+    from fedspeech.privacy.ledger import _checksum
+
+    first, second, third = rows(path)
+    second["round"] = 5
+    second["sha256"] = _checksum(second)
+    path.write_text("".join(json.dumps(row) + "\n" for row in (first, second, third)))
+    with pytest.raises(LedgerDamaged):
+        opened(path)
+
+
+def test_a_file_cut_while_in_use_is_noticed(path):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(LedgerDamaged, match="was cut"):
+        ledger.charge(1, 0, rid(1))
+
+
+def test_an_unknown_noise_source_is_refused(path):
+    with pytest.raises(ValueError, match="noise_source"):
+        opened(path, source="numpy")
