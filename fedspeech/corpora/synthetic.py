@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from fedspeech.audio.devices import DEVICE_KINDS, Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
-from fedspeech.corpora.formants import SYNTHESISER_VERSION, Take, word_clips
+from fedspeech.corpora.formants import SYNTHESISER_VERSION, word_clips
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS, pronunciation
+from fedspeech.corpora.phones import word_segments
+from fedspeech.corpora.score import Take
 from fedspeech.corpora.voices import ACCENTS, Spread, Voice, draw_voice
 from fedspeech.seeds import canonical, stream
 
@@ -278,7 +280,7 @@ class SyntheticCorpus:
         return tuple(listed)
 
     def fingerprint(self, utterance: Utterance) -> str:
-        """Hex SHA-256 of the recipe: version, voice, device, phones, take and clip length."""
+        """Hex SHA-256 of version, voice, device, the word as this accent says it, take, length."""
         return self._digest(utterance).hex()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
@@ -323,10 +325,17 @@ class SyntheticCorpus:
         if person is None or phones is None:
             raise ValueError(f"no such utterance in this corpus: {utterance.utterance_id!r}")
         take = utterance.utterance_id.rsplit("/", 1)[1]
+        spoken = _segments_digest(person.voice.accent, phones) if phones else b""
         clip_samples = self.spec.frontend.clip_samples
         return hashlib.sha256(
-            canonical(person.digest, utterance.word, " ".join(phones), take, clip_samples)
+            canonical(person.digest, utterance.word, spoken, take, clip_samples)
         ).digest()
+
+
+@lru_cache(maxsize=4096)
+def _segments_digest(accent: str, phones: tuple[str, ...]) -> bytes:
+    """SHA-256 of a word's segments: it changes with the tables of phones and accents."""
+    return hashlib.sha256(word_segments(accent, phones).tobytes()).digest()
 
 
 def _draw_person(spec: SyntheticSpec, group: SpeakerGroup, index: int) -> _Person:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fedspeech.audio.devices import SPEECH_RMS
-from fedspeech.corpora.formants import Take, sentences, word_clips
+from fedspeech.corpora.formants import sentences, word_clips
 from fedspeech.corpora.lexicon import COMMAND_WORDS, DEFAULT_TARGETS, pronunciation
+from fedspeech.corpora.score import Take
 from fedspeech.corpora.voices import Spread, draw_voice
 from fedspeech.seeds import stream
 
