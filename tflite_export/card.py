@@ -18,6 +18,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import Adapter
 from fedspeech.models.base import Base
+from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import canonical
 from tflite_export.weights import Parameters
 
@@ -31,58 +32,8 @@ OUTPUT_NOTICE = (
     "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
     "to one."
 )
+_EPSILONS = ("epsilon_release", "epsilon_server")
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivacyStatement:
-    """Both epsilons with everything without which an epsilon says nothing.
-
-    Attributes:
-      epsilon_release: against whoever reads every published model; infinity without noise.
-      epsilon_server: against the server; infinity where the server adds the noise, or nobody.
-      delta: the probability with which either may fail.
-      unit: whom it protects: "speaker", "phone" or "example".
-      relation_release: neighbouring relation of `epsilon_release`.
-      relation_server: neighbouring relation of `epsilon_server`.
-      mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
-      secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
-      trust: who must be honest, one sentence.
-      accountant: what priced it.
-      rounds: how many rounds the epsilons cover.
-      noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
-
-    Raises:
-      ValueError: if an epsilon is negative or not a number, delta is outside [0, 1), rounds are
-        negative, or a text without which the epsilons say nothing is empty.
-    """
-
-    epsilon_release: float
-    epsilon_server: float
-    delta: float
-    unit: str
-    relation_release: str
-    relation_server: str
-    mode: str
-    secure_sum: str
-    trust: str
-    accountant: str
-    rounds: int
-    noise_notice: str | None
-
-    def __post_init__(self) -> None:
-        """Checks that nothing is missing."""
-        for name in ("epsilon_release", "epsilon_server"):
-            value = getattr(self, name)
-            if math.isnan(value) or value < 0:
-                raise ValueError(f"{name} must be zero or more, or infinity, got {value}")
-        if not 0 <= self.delta < 1:
-            raise ValueError(f"delta must be in [0, 1), got {self.delta}")
-        if self.rounds < 0:
-            raise ValueError(f"rounds must be zero or more, got {self.rounds}")
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) == "":
-                raise ValueError(f"{field.name} must say something: an epsilon alone says nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +74,15 @@ class Card:
       base_sha256: hash of the base's file.
       base_provenance: how the base was made.
       adapter: name, number of parameters, their shapes and a hash of their values.
-      privacy: the guarantee.
+      privacy: both epsilons with everything they mean nothing without.
+      noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
       metrics: accuracies by segment.
       metrics_eye: who can know the metrics: the "simulator", or anybody ("public").
       data_licences: corpus to licence.
       versions: package to version, of what made the file.
+
+    Raises:
+      ValueError: if an epsilon is not a number.
     """
 
     labels: tuple[str, ...]
@@ -135,11 +90,18 @@ class Card:
     base_sha256: str
     base_provenance: Mapping[str, str | int | float]
     adapter: Mapping[str, Any]
-    privacy: PrivacyStatement
+    privacy: Guarantee
+    noise_notice: str | None
     metrics: tuple[SegmentAccuracy, ...]
     metrics_eye: Literal["simulator", "public"]
     data_licences: Mapping[str, str]
     versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Checks the epsilons."""
+        for name in _EPSILONS:
+            if math.isnan(getattr(self.privacy, name)):
+                raise ValueError(f"{name} must be a number, got nan")
 
     @classmethod
     def of(
@@ -148,7 +110,8 @@ class Card:
         adapter: Adapter,
         parameters: Parameters,
         *,
-        privacy: PrivacyStatement,
+        privacy: Guarantee,
+        noise_notice: str | None,
         metrics: tuple[SegmentAccuracy, ...],
         metrics_eye: Literal["simulator", "public"],
         data_licences: Mapping[str, str],
@@ -165,6 +128,7 @@ class Card:
             base_provenance=dict(base.provenance),
             adapter=_describe(adapter, parameters),
             privacy=privacy,
+            noise_notice=noise_notice,
             metrics=metrics,
             metrics_eye=metrics_eye,
             data_licences=dict(data_licences),
@@ -174,13 +138,13 @@ class Card:
     @property
     def notices(self) -> tuple[str, ...]:
         """What must be read with the figures."""
-        noise = self.privacy.noise_notice
-        return (OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *([noise] if noise else []))
+        noise = (self.noise_notice,) if self.noise_notice else ()
+        return (OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
         card = dataclasses.asdict(self)
-        for name in ("epsilon_release", "epsilon_server"):
+        for name in _EPSILONS:
             if math.isinf(card["privacy"][name]):
                 card["privacy"][name] = "Infinity"
         return {
@@ -203,6 +167,8 @@ class Card:
             f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
             "",
             "## What protects the speakers",
+            "",
+            privacy.words(),
             "",
             *_table(("", ""), dataclasses.asdict(privacy).items()),
             "",

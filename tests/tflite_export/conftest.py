@@ -1,5 +1,7 @@
 """A small untrained base whose answers differ from clip to clip, and a file of one operator."""
 
+import dataclasses
+
 import flatbuffers
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base
 from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
-from tflite_export.card import Card, PrivacyStatement, SegmentAccuracy
+from tflite_export.card import Card, SegmentAccuracy
 
 TARGETS = ("yes", "no", "up", "down")
 
@@ -93,30 +96,23 @@ def make_adapted(base):
 
 
 @pytest.fixture(scope="session")
-def make_privacy():
-    def make(**changes):
-        values = {
-            "epsilon_release": 0.94,
-            "epsilon_server": 5.3,
-            "delta": 1e-5,
-            "unit": "phone",
-            "relation_release": "add/remove",
-            "relation_server": "zero-out",
-            "mode": "distributed",
-            "secure_sum": "ideal",
-            "trust": "half of every cohort is honest",
-            "accountant": "RDP of sums of discrete Gaussians",
-            "rounds": 40,
-            "noise_notice": "noise reproducible from the seed",
-        }
-        return PrivacyStatement(**(values | changes))
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def make_card(make_privacy):
-    def make(base, adapter, parameters, **privacy):
+def make_card():
+    def make(base, adapter, parameters, *, noise_notice="repeatable noise", **privacy):
+        guarantee = Guarantee(
+            epsilon_release=0.94,
+            epsilon_server=5.3,
+            delta=1e-5,
+            unit="phone",
+            relation_release="add/remove",
+            relation_server="zero-out",
+            accountant="RDP of sums of discrete Gaussians",
+            rounds=40,
+            quota=15,
+            trust="half of every cohort is honest",
+            bad_event_mass=1e-8,
+            secure_aggregation="ideal",
+            reason="",
+        )
         row = SegmentAccuracy(
             segment="accent", value="coastal", phones=30, accuracy={"base": 0.5, "federated": 0.625}
         )
@@ -124,7 +120,8 @@ def make_card(make_privacy):
             base,
             adapter,
             parameters,
-            privacy=make_privacy(**privacy),
+            privacy=dataclasses.replace(guarantee, **privacy),
+            noise_notice=noise_notice,
             metrics=(row,),
             metrics_eye="simulator",
             data_licences={"embedded": "Apache-2.0"},
