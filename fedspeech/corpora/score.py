@@ -82,9 +82,10 @@ def lay_out(takes: Sequence[Take], longest: int | None) -> Score:
     variation = _variation(takes)[clip]
     _vary_formants(segments, takes, clip, wobble, variation)
 
-    rate = np.array([take.voice.rate for take in takes]) * (
-        1 + 0.11 * _variation(takes) * np.clip(gauss[:, 1], -2.5, 2.5)
-    )
+    rate = np.array([take.voice.rate for take in takes])
+    rate *= 1 + 0.11 * _variation(takes) * np.clip(gauss[:, 1], -2.5, 2.5)
+    # Durations are those of words said alone; words in a sentence are shorter.
+    rate[[len(take.words) > 1 for take in takes]] *= 1.35
     tempo = segments[:, COLUMN["tempo"]]
     stretch = 1 + tempo * (1 / np.maximum(rate[clip], 0.4) - 1)
     stretch *= 1 + 0.13 * variation * np.clip(wobble[:, 3], -2.5, 2.5)

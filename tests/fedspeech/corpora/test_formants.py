@@ -132,7 +132,7 @@ def test_clips_without_words_are_far_below_speech():
 
 def test_sentences_are_as_long_as_their_words():
     one, three = sentences([say("call"), say("call", "anna", "please")])
-    assert len(three) > len(one) + 8_000
+    assert 1.4 * len(one) < len(three) < 3 * len(one)
     assert np.isfinite(three).all()
     assert np.array_equal(one, sentences([say("call")])[0])
 
