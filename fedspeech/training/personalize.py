@@ -1,0 +1,196 @@
+"""Adapting on a phone that never trained: its own few clips, and a guard that may say no.
+
+A phone starts from the global adapter and trains on its own clips of target words together with
+a small public set of unknown words and silence that every phone holds. Nothing leaves the phone.
+
+The guard. A handful of clips can hurt, and the phone cannot see by how much: it has no other clips.
+So it deals its own clips into folds, adapts without each fold in turn, and asks of a few shrinkage
+factors s how well `global + s * delta` answers the clips left out. The factor with the lowest
+cross-entropy on them is taken, among those that answer at least as many of them as the global
+adapter and take at most `max_false_accept_rise` more of a public held-back set of unknown words and
+silence for a target word. Factor 0, the global adapter itself, is always among them, so a phone
+without any better choice keeps what it had. The delta that is shrunk is then the one trained on
+all clips.
+
+What the guard cannot see: that the clips are somebody else's. It judges by the clips it is given,
+which is why the control (another phone's clips, guard included) is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.scoring import score_clips
+from fedspeech.training.cohort import train_cohort
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from fedspeech.vectors import Delta, FloatVector
+
+NUM_NEGATIVE_LABELS = 2
+"""Unknown and silence, the last two labels of a vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """How a phone decides how much of its adaptation to keep.
+
+    Attributes:
+      shrinkages: factors tried, ascending from 0 (the global adapter) to at most 1 (all of it).
+      folds: parts into which own clips are dealt; clips of one word go to different parts.
+      max_false_accept_rise: how much the share of held-back unknown and silence clips that are
+        taken for a target word may rise over the global adapter's.
+
+    Raises:
+      ValueError: if a value is outside its range.
+    """
+
+    shrinkages: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    folds: int = 4
+    max_false_accept_rise: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        factors = self.shrinkages
+        if not factors or factors[0] != 0 or factors[-1] > 1 or sorted(set(factors)) != [*factors]:
+            raise ValueError(f"shrinkages must ascend from 0 to at most 1, got {factors}")
+        if self.folds < 2:
+            raise ValueError(f"folds must be at least 2, got {self.folds}")
+        if not 0 <= self.max_false_accept_rise <= 1:
+            raise ValueError(
+                f"max_false_accept_rise must be in [0, 1], got {self.max_false_accept_rise}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Personalised:
+    """What became of one phone.
+
+    Attributes:
+      delta: what adapting on all own clips changed; zero for a phone without clips.
+      shrinkage: how much of it the guard keeps; 1 without a guard.
+    """
+
+    delta: Delta
+    shrinkage: float
+
+    def __repr__(self) -> str:
+        """Shows the factor; the delta shows its shape only."""
+        return f"Personalised({self.delta}, shrinkage={self.shrinkage})"
+
+    def adapter(self, start: FloatVector, *, guarded: bool = True) -> FloatVector:
+        """Returns the phone's own adapter, shape (d,), from the global one.
+
+        Args:
+          start: the global adapter it was trained from, flat.
+          guarded: False takes the whole delta, as if there were no guard.
+        """
+        return _shrunk(start, self.delta, (self.shrinkage if guarded else 1.0,))[0]
+
+
+def personalize(
+    adapter: Adapter,
+    parameters: Mapping[str, NDArray[np.float32]],
+    own: Sequence[LocalDataset],
+    public: LocalDataset,
+    held_back: LocalDataset,
+    training: LocalTraining,
+    guard: Guard | None,
+    rngs: Sequence[np.random.Generator],
+) -> list[Personalised]:
+    """Adapts each phone to its own clips, all phones and folds in one batched cohort.
+
+    For the control, hand in the same phones with another phone's clips in `own`.
+
+    Args:
+      adapter: what is adapted.
+      parameters: the global adapter, named as in `adapter.spec`.
+      own: each phone's own clips of target words.
+      public: unknown and silence that every phone trains on too.
+      held_back: other unknown and silence clips, for the guard; disjoint from `public`.
+      training: how a phone adapts; `max_examples` must hold own and public clips together.
+      guard: None adapts in any case.
+      rngs: one per phone, `stream(seed, "personalise", takes, phone)`.
+
+    Returns:
+      One per phone, in the order of `own`.
+
+    Raises:
+      ValueError: if there is not one stream per phone or clips exceed `training.max_examples`.
+    """
+    if len(own) != len(rngs):
+        raise ValueError(f"expected a stream per phone, got {len(rngs)} for {len(own)}")
+    most = max((len(clips) for clips in own), default=0) + len(public)
+    if most > training.max_examples:
+        raise ValueError(
+            f"max_examples must hold own and public clips, got {training.max_examples} for {most}"
+        )
+    folds = [_deal(clips, guard.folds) if guard else [] for clips in own]
+    datasets, streams = [], []
+    for clips, parts, rng in zip(own, folds, rngs, strict=True):
+        rest = [_without(clips, part) for part in parts]
+        datasets += [_with_public(some, public) for some in (clips, *rest)]
+        streams += [rng] * (1 + len(parts))
+    deltas = iter(train_cohort(adapter, parameters, datasets, training, streams))
+    start = adapter.spec.flatten(parameters)
+    results = []
+    for clips, parts in zip(own, folds, strict=True):
+        delta = next(deltas)
+        held_out = [(next(deltas), clips.take(part)) for part in parts]
+        factor = 1.0
+        if guard is not None:
+            factor = _shrinkage(adapter, start, delta, held_out, held_back, guard)
+        results.append(Personalised(delta, factor))
+    return results
+
+
+def _shrinkage(
+    adapter: Adapter,
+    start: FloatVector,
+    delta: Delta,
+    held_out: Sequence[tuple[Delta, LocalDataset]],
+    held_back: LocalDataset,
+    guard: Guard,
+) -> float:
+    """The guard's choice for one phone; see the module."""
+    factors = guard.shrinkages
+    loss, correct = np.zeros(len(factors)), np.zeros(len(factors), dtype=np.int64)
+    for fold_delta, clips in held_out:
+        logits = score_clips(adapter, _shrunk(start, fold_delta, factors), clips.embeddings)
+        log_likelihood = log_softmax(logits.astype(np.float64), axis=2)
+        loss -= log_likelihood[:, np.arange(len(clips)), clips.labels].sum(axis=1)
+        correct += (logits.argmax(axis=2) == clips.labels).sum(axis=1)
+    accepts = np.zeros(len(factors))
+    if len(held_back):
+        logits = score_clips(adapter, _shrunk(start, delta, factors), held_back.embeddings)
+        accepts = (logits.argmax(axis=2) < logits.shape[2] - NUM_NEGATIVE_LABELS).mean(axis=1)
+    allowed = (correct >= correct[0]) & (accepts <= accepts[0] + guard.max_false_accept_rise)
+    allowed &= np.isfinite(loss)
+    return factors[int(np.argmin(np.where(allowed, loss, np.inf)))]
+
+
+def _shrunk(start: FloatVector, delta: Delta, factors: Sequence[float]) -> NDArray[np.float32]:
+    """`start + factor * delta` for each factor, (factors, d); 0 is `start` whatever the delta."""
+    column = np.array(factors, dtype=np.float32)[:, np.newaxis]
+    return np.where(column == 0, start, start + column * delta.vector)
+
+
+def _deal(clips: LocalDataset, folds: int) -> list[NDArray[np.int64]]:
+    """Deals clips into parts, word by word, so that clips of one word part; none is empty."""
+    order = np.argsort(clips.labels, kind="stable")
+    return [order[fold::folds] for fold in range(min(folds, len(clips)))]
+
+
+def _without(clips: LocalDataset, part: NDArray[np.int64]) -> LocalDataset:
+    """The clips that are not in a part."""
+    return clips.take(np.setdiff1d(np.arange(len(clips)), part))
+
+
+def _with_public(clips: LocalDataset, public: LocalDataset) -> LocalDataset:
+    """What a phone adapts on: nothing at all if it has no clip of its own."""
+    return clips.joined(public) if len(clips) else clips
