@@ -85,7 +85,8 @@ class World:
       job: the federated run.
       unseen: phones never trained on.
       background: public unknown and silence clips that ship to every phone.
-      negatives: public unknown and silence clips held back; false accepts are counted on them.
+      held_back: others, which a phone's guard counts false accepts on.
+      strangers: yet others, on which false accepts are judged where the corpus has none of its own.
       speech: clips for parity, shape (n, clip_samples).
       heard_accents: accents among the base's speakers; empty if unknown.
     """
@@ -99,7 +100,8 @@ class World:
     job: Job
     unseen: tuple[UnseenPhone, ...]
     background: LocalDataset
-    negatives: LocalDataset
+    held_back: LocalDataset
+    strangers: LocalDataset
     speech: NDArray[np.float32]
     heard_accents: tuple[str, ...]
 
@@ -161,11 +163,10 @@ def _build(
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
     background_clips, negative_clips = _public_negatives(public, scenario.seed)
-    background = embed(public_corpus, background_clips[: scenario.training.background_clips])
-    negatives = embed(public_corpus, negative_clips)
-    validation = embed(
-        public_corpus, [clip for phone in partition.validation for clip in phone.utterances]
-    )
+    background = embed(public_corpus, background_clips)
+    held_back = embed(public_corpus, negative_clips)
+    validation_clips = [clip for phone in partition.validation for clip in phone.utterances]
+    validation = embed(public_corpus, validation_clips)
     federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
     sizes = [len(phone.utterances) for phone in partition.federated]
     initial = adapter.initial(base.head_weight, base.head_bias)
@@ -173,7 +174,7 @@ def _build(
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        background=background,
+        background=_first(background, scenario.training.background_clips),
         validation=validation,
         initial=adapter.spec.flatten(initial),
     )
@@ -204,8 +205,9 @@ def _build(
         job=job,
         unseen=_unseen(scenario, corpus, partition.unseen, vocabulary, embed),
         background=background,
-        negatives=negatives,
-        speech=_parity_speech(public_corpus, partition.validation),
+        held_back=held_back,
+        strangers=_strangers(scenario, vocabulary, validation),
+        speech=parity_speech(public_corpus, partition.validation),
         heard_accents=(HEARD_ACCENT,) if isinstance(scenario.corpus, EmbeddedCorpus) else (),
     )
 
@@ -421,6 +423,19 @@ def _public_negatives(
     return halves[0], halves[1]
 
 
+def _first(clips: LocalDataset, count: int) -> LocalDataset:
+    return clips.take(np.arange(min(count, len(clips))))
+
+
+def _strangers(
+    scenario: Scenario, vocabulary: Vocabulary, validation: LocalDataset
+) -> LocalDataset:
+    """Unknown and silence clips of validation speakers, for recordings that have none."""
+    if isinstance(scenario.corpus, EmbeddedCorpus):
+        return _first(validation, 0)
+    return validation.take(np.flatnonzero(validation.labels >= len(vocabulary.targets)))
+
+
 def _unseen(
     scenario: Scenario,
     corpus: Corpus,
@@ -455,7 +470,7 @@ def _unseen(
     return tuple(unseen)
 
 
-def _parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:
+def parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:
     """Public speech on which the exported file is compared with the trained model."""
     clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
     return corpus.waveforms([clips[index % len(clips)] for index in range(PARITY_CLIPS)])

@@ -28,14 +28,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="""Simulate federated, on-device personalization of speech models, with honest privacy.
-
-[bold]fedspeech simulate[/bold] runs the whole way: simulated phones train a keyword adapter on
-their own speech, a Flower server sees protected sums only, phones never seen before personalise,
-and the adapter leaves as a TensorFlow Lite file beside a report that says which epsilon holds
-against whom.
-
-Start with [bold]fedspeech simulate --scenario quick[/bold] (half a minute).""",
+    help="Simulate federated, on-device personalization of speech models, with honest privacy.\n\n"
+    "[bold]fedspeech simulate[/bold] runs the whole way: simulated phones train a keyword adapter "
+    "on their own speech, a Flower server sees protected sums only, phones never seen before "
+    "personalise, and the adapter leaves as a TensorFlow Lite file beside a report that says which "
+    "epsilon holds against whom.\n\n"
+    "Start with [bold]fedspeech simulate --scenario quick[/bold] (half a minute).",
 )
 scenarios_app = typer.Typer(no_args_is_help=True, help="List or show the scenarios that ship.")
 data_app = typer.Typer(
@@ -204,9 +202,8 @@ def compare(
     from rich.console import Console
 
     from simulations.compare import compare as compare_runs
-    from simulations.compare import render
 
-    Console().print(render(compare_runs(first, second)))
+    Console().print(compare_runs(first, second))
 
 
 @app.command()

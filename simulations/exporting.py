@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
-from fedspeech.errors import ExportRefused
+from fedspeech.corpora.partition import by_group
+from fedspeech.corpora.synthetic import SyntheticCorpus
+from fedspeech.errors import ExportRefused, FedspeechError
+from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
-from simulations.results import ExportedFile, RunFolder, Summary
+from fedspeech.privacy.guarantee import Guarantee
+from simulations.build import parity_speech, public_spec
+from simulations.results import ExportedFile, RunFolder, Summary, read
+from simulations.scenario import read_scenario
 
 
 def export_files(
     folder: RunFolder,
     base: Base,
     summary: Summary,
+    spent: Guarantee,
     *,
     licences: Mapping[str, str],
     speech: NDArray[np.float32],
@@ -29,18 +38,18 @@ def export_files(
     Args:
       folder: of the run.
       base: of the run.
-      summary: what the card says of accuracy and privacy.
+      summary: what the card says of accuracy.
+      spent: what the card says of privacy.
       licences: corpus to licence, for the card.
       speech: clips for parity, shape (n, clip_samples).
       out: where to; default the folder's own place.
     """
     # Here, because they import TensorFlow's world, which help and rounds do without.
-    from tflite_export.card import Card, PrivacyStatement, SegmentAccuracy
+    from tflite_export.card import Card, SegmentAccuracy
     from tflite_export.export import export_float
     from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
     adapter, parameters = load_adapter(folder.adapter, base.sha256)
-    spent = summary.guarantee().model_dump(exclude={"quota", "budget_release", "budget_server"})
     metrics = []
     if summary.accuracy:
         cells = {("all", "all"): summary.accuracy}
@@ -61,7 +70,8 @@ def export_files(
         base,
         adapter,
         parameters,
-        privacy=PrivacyStatement(**spent, rounds=summary.rounds),
+        privacy=spent,
+        noise_notice=summary.noise_notice,
         metrics=tuple(metrics),
         metrics_eye="simulator",
         data_licences=dict(licences),
@@ -86,3 +96,51 @@ def export_files(
             sha256=found.sha256,
         ),
     }
+
+
+def export_run(run: Path, out: Path | None) -> None:
+    """`fedspeech export`: exports the adapter of a finished or interrupted run again.
+
+    Needs the run folder alone: base, adapter, job and scenario stand in it, and the speech for
+    parity is synthetic.
+
+    Raises:
+      FedspeechError: if the folder is no run folder or lacks a part.
+      ExportRefused: naming the check that failed and its figure.
+    """
+    folder, results = RunFolder(run), read(run)
+    if results.summary is None:
+        raise FedspeechError(f"{run} has no summary.json: its run was killed before it could end")
+    try:
+        base = Base.load(run / "base.safetensors")
+    except (OSError, ValueError) as error:
+        raise FedspeechError(f"{run} lacks a usable base: {error}") from error
+    scenario = read_scenario(str(folder.scenario))
+    plan = Job.load(run / "job.json").plan
+    charged = sum(
+        json.loads(line)["kind"] in ("charge", "recovered")
+        for line in folder.ledger.read_text(encoding="utf-8").splitlines()
+    )
+    corpus = SyntheticCorpus(public_spec(scenario, base.vocabulary))
+    partition = by_group(corpus, seed=scenario.seed)
+    target = out or folder.export
+    found = export_files(
+        folder,
+        base,
+        results.summary,
+        plan.guarantee(charged),
+        licences={results.summary.corpus: "see the corpus", corpus.name: corpus.licence},
+        speech=parity_speech(corpus, partition.validation),
+        out=target,
+    )
+    if found["export_refused"]:
+        raise ExportRefused(f"export refused: {found['export_refused']}")
+    exported = found["export"]
+    Console().print(
+        f"{target / Path(exported.file).name}: {exported.size_bytes / 1000:.0f} KB, largest logit "
+        f"difference {exported.parity_max_abs:.1e} (limit {exported.parity_limit:.0e}), same "
+        f"answer on {exported.argmax_agreement:.0%} of {exported.inputs} inputs, "
+        f"{exported.speech_inputs} of them speech",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.app import Context, Error, Message, RecordDict, UserConfig, UserConfigValue
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -108,7 +108,7 @@ class InProcessGrid(Grid):
         self,
         app: ClientApp | str,
         num_nodes: int,
-        run_config: UserConfig | None = None,
+        run_config: Mapping[str, UserConfigValue] | None = None,
         workers: int = 1,
     ) -> None:
         """Starts nodes, and workers if asked for."""

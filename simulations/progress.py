@@ -66,7 +66,7 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """Prints a line above the bars."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:

@@ -199,6 +199,7 @@ class _Run:
                 self._folder,
                 self._world.base,
                 self._summary("partial"),
+                self._ledger.guarantee(),
                 licences=self._world.licences,
                 speech=self._world.speech,
             )

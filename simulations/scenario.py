@@ -136,13 +136,23 @@ class PrivacySettings(Section):
 
 
 class PersonalisationSettings(Section):
-    """How an unseen phone adapts, and when the guard says no."""
+    """How an unseen phone adapts, and when the guard says no.
+
+    Attributes:
+      takes: own clips per target word to try; all are judged on the same other clips.
+      headline_takes: the number behind the headline.
+      learning_rate: of SGD with momentum 0.9, all clips in one batch.
+      epochs: passes over them.
+      background_clips: public unknown and silence clips on the phone.
+      max_false_accept_rise: how much the guard lets false accepts rise on held-back clips.
+    """
 
     takes: tuple[Count, ...] = (1, 2, 3)
     headline_takes: Count = 2
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     epochs: Count = 20
     background_clips: Count = 24
+    max_false_accept_rise: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
 class EvaluationSettings(Section):
@@ -233,6 +243,8 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
     for change in changes:
         _apply(document, change)
+    if isinstance(corpus := document.get("corpus"), dict):
+        corpus.setdefault("kind", "folder" if "path" in corpus else "embedded")
     try:
         scenario = Scenario.model_validate(document)
         if scenario.vocabulary or scenario.corpus.kind == "embedded":

@@ -1,0 +1,70 @@
+import pytest
+
+from fedspeech.errors import ScenarioError
+from simulations.scenario import Scenario, read_scenario, scenario_names
+
+
+def test_every_shipped_scenario_reads_and_survives_a_round_trip(tmp_path):
+    assert {"quick", "default", "real-commands", "no-privacy"} <= set(scenario_names())
+    for name in scenario_names():
+        scenario = read_scenario(name)
+        assert scenario.name == name
+        assert scenario.description
+        file = tmp_path / f"{name}.toml"
+        file.write_text(scenario.to_toml())
+        assert read_scenario(str(file)) == scenario
+
+
+def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
+    with pytest.raises(
+        ScenarioError, match=r"unknown key privacy\.clip_norn; did you mean privacy"
+    ):
+        read_scenario("default", ["privacy.clip_norn=1"])
+    with pytest.raises(ScenarioError, match=r"unknown key sed; did you mean seed"):
+        read_scenario("default", ["sed=1"])
+    with pytest.raises(ScenarioError, match=r"unknown key corpus\.unseen_phone; .*unseen_phones"):
+        read_scenario("default", ["corpus.unseen_phone=3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("privacy.clip_norm=-1", "privacy.clip_norm: .*greater than 0, got -1"),
+        ("privacy.clip_norm=nan", "privacy.clip_norm"),
+        ("privacy.rounds=many", "privacy.rounds: .*integer, got 'many'"),
+        ("privacy.participation_probability=1.5", "less than or equal to 1, got 1.5"),
+        ("adapter=lora", "adapter: .*'head', 'affine' or 'bottleneck', got 'lora'"),
+        ("seed", "--set takes section.key=value, got 'seed'"),
+        ("seed.x=1", "'seed' is a value, not a section"),
+        ('vocabulary=["yes"]', "2 to 40 distinct target words"),
+    ],
+)
+def test_a_bad_value_names_key_rule_and_value(change, words):
+    changes = ["seed=1", change]
+    with pytest.raises(ScenarioError, match=words):
+        read_scenario("default", changes)
+
+
+def test_a_misspelt_scenario_names_the_nearest_and_all_of_them():
+    with pytest.raises(ScenarioError, match=r"did you mean 'default'\?.*no-privacy"):
+        read_scenario("defalt")
+    with pytest.raises(ScenarioError, match="there is no scenario file missing.toml"):
+        read_scenario("missing.toml")
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    file = tmp_path / "broken.toml"
+    file.write_text("name = ")
+    with pytest.raises(ScenarioError, match="broken.toml is not valid TOML"):
+        read_scenario(str(file))
+
+
+def test_set_takes_toml_values_and_bare_words():
+    scenario = read_scenario("default", ["adapter=head", "seed=7", "personalisation.takes=[2,4]"])
+    assert (scenario.adapter, scenario.seed) == ("head", 7)
+    assert scenario.personalisation.takes == (2, 4)
+
+
+def test_a_scenario_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Scenario(name="x").seed = 2
