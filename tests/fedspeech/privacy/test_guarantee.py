@@ -65,7 +65,9 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
     "changes",
     [
         {"quota": 12},  # P[Bin(40, .1) > 12] = 8e-5
-        {"min_cohort": 225, "min_survivors": 225, "colluders": 0, "quota": 14},
+        {"min_cohort": 225, "min_survivors": 225, "quota": 14},
+        # 1.0e-6 is under delta / 10 = 3.3e-6, but e^1.28 times that is not.
+        {"min_cohort": 225, "min_survivors": 225, "dimension": 8192},
         {"dropout_rate": 0.2},
     ],
 )
