@@ -73,19 +73,9 @@ def test_own_clips_help_and_another_phones_do_not():
     assert after(own[1:] + own[:1], guarded=False) < before
 
 
-def test_the_guard_keeps_the_global_adapter_where_adapting_hurts():
-    # Clips of noise under random labels: whatever is learnt from them is wrong elsewhere.
-    noise = np.random.default_rng(8)
-    own = [
-        LocalDataset(
-            noise.standard_normal((8, FEATURES)).astype(np.float32),
-            np.repeat(np.arange(TARGETS), 2),
-        )
-        for _ in range(20)
-    ]
-    judged = [clips(np.repeat(np.arange(LABELS), 20), 77)] * 20
-    found = adapt(own, Guard())
-    lost, saved = (
+def losses(found, judged):
+    """Mean accuracy lost against the global adapter, without and with the guard."""
+    return (
         np.mean(
             [
                 accuracy(START, data) - accuracy(one.adapter(START, guarded=guarded), data)
@@ -94,9 +84,35 @@ def test_the_guard_keeps_the_global_adapter_where_adapting_hurts():
         )
         for guarded in (False, True)
     )
+
+
+def test_the_guard_saves_the_words_of_which_a_phone_has_no_clip():
+    own = [own_clips(phone, 3).take(np.arange(3)) for phone in range(20)]  # one word only
+    judged = [clips(np.repeat(np.arange(1, TARGETS), 25), 77)] * 20
+    found = adapt(own, Guard())
+    lost, lost_with_guard = losses(found, judged)
+    assert lost > 0.02
+    assert lost_with_guard < lost / 4
+    assert max(one.shrinkage for one in found) <= 0.5 / TARGETS
+
+
+def test_the_guard_refuses_what_held_back_clips_speak_against():
+    # Of three clips of a word, one is of the next word: what it teaches, the others contradict.
+    labels = np.repeat(np.arange(TARGETS), 3)
+    said = np.where(np.arange(12) % 3 == 0, (labels + 1) % TARGETS, labels)
+    own = [LocalDataset(clips(said, phone).embeddings, labels) for phone in range(30)]
+    guarded = adapt(own, Guard(shrinkages=(0.0, 1.0)))
+    assert np.mean([one.shrinkage == 0 for one in guarded]) > 0.5
+    judged = [clips(np.repeat(np.arange(TARGETS), 25), 77)] * 30
+    lost, lost_with_guard = losses(guarded, judged)
     assert lost > 0.1
-    assert saved < lost * 0.6
-    assert np.mean([one.shrinkage == 0 for one in found]) > 0.5
+    assert lost_with_guard < lost / 2
+
+
+def test_a_words_only_clip_is_never_held_back():
+    # Held back, it would be answered by an adapter that never heard the word.
+    found = adapt([own_clips(phone, 1) for phone in range(12)], Guard(max_false_accept_rise=1.0))
+    assert {one.shrinkage for one in found} == {0.5}
 
 
 def test_false_accepts_never_rise_beyond_the_stated_figure_on_the_held_back_set():
@@ -141,7 +157,7 @@ def test_the_guard_does_not_change_what_is_learnt_only_how_much_is_kept():
     with_guard, without = adapt(own, Guard()), adapt(own, None)
     for one, other in zip(with_guard, without, strict=True):
         assert np.array_equal(one.delta.vector, other.delta.vector)
-        assert one.shrinkage in Guard().shrinkages
+        assert one.shrinkage in Guard().shrinkages  # every word has a clip
 
 
 def test_a_phone_does_not_depend_on_its_company():
