@@ -36,6 +36,8 @@ class EmbeddedCorpus(Section):
       unseen_phones: phones that never train; personalisation is judged on them.
       validation_speakers: public speakers that the server may decide on.
       clips_per_phone: mean number of training clips of target words per federated phone.
+      unknown_per_phone: clips of other words per federated phone.
+      silence_per_phone: clips without speech per federated phone.
       takes_per_word: clips per target word of an unseen phone.
       unheard_accents: share of federated and unseen phones whose accent the base never heard.
     """
@@ -44,7 +46,9 @@ class EmbeddedCorpus(Section):
     federated_phones: Count = 3000
     unseen_phones: Count = 60
     validation_speakers: Count = 24
-    clips_per_phone: Count = 12
+    clips_per_phone: Count = 10
+    unknown_per_phone: Annotated[int, Field(ge=0)] = 4
+    silence_per_phone: Annotated[int, Field(ge=0)] = 1
     takes_per_word: Annotated[int, Field(ge=2)] = 8
     unheard_accents: Annotated[float, Field(ge=0, le=1)] = 0.8
 
