@@ -32,14 +32,14 @@ class Augmentation:
     """
 
     shift_frames: float = 6.0
-    stretch: float = 0.2
-    shift_mels: float = 1.5
-    tail: float = 0.6
-    gain_db: float = 12.0
-    response_db: float = 4.0
-    noise_db: tuple[float, float] = (-90.0, -50.0)
-    mask_mels: int = 8
-    mask_frames: int = 8
+    stretch: float = 0.15
+    shift_mels: float = 1.0
+    tail: float = 0.4
+    gain_db: float = 10.0
+    response_db: float = 3.0
+    noise_db: tuple[float, float] = (-95.0, -55.0)
+    mask_mels: int = 6
+    mask_frames: int = 6
 
 
 def augment(

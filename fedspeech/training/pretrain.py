@@ -63,7 +63,7 @@ class PretrainSettings:
     frontend: FrontendSpec = dataclasses.field(default_factory=FrontendSpec)
     trunk: TrunkSpec = dataclasses.field(default_factory=TrunkSpec)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
-    epochs: int = 20
+    epochs: int = 16
     batch_clips: int = 128
     learning_rate: float = 4e-3
     weight_decay: float = 0.02
