@@ -83,6 +83,12 @@ def test_the_wrong_word_is_a_reject_however_sure():
     assert counts.frr_at_far(1.0) == 1.0
 
 
+def test_a_score_equal_to_the_threshold_is_a_detection():
+    counts = KwsCounts.of(np.array([[np.log(2.0), 0.0, 0.0]]), np.array([0]))
+    assert counts.detected[THRESHOLDS == 0] == 1
+    assert counts.detected[1_001] == 0
+
+
 @given(st.integers(0, 50))
 def test_the_curve_only_trades(seed):
     far, frr = KwsCounts.of(*random_clips(seed)).curve()

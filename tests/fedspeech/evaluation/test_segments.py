@@ -10,14 +10,16 @@ values = st.lists(st.sampled_from(["plain", "north", "south", None]), max_size=3
 @given(values, st.integers(1, 8))
 def test_every_phone_is_counted_once_and_no_shown_cell_is_small(stated, minimum):
     cells = cut(stated, minimum)
+    stated_or_not = [value or UNSTATED for value in stated]
     assert sum(cell.num_phones for cell in cells) == len(stated)
     members = [member for cell in cells for member in cell.members]
     assert len(set(members)) == len(members)
     for cell in cells:
         assert cell.withheld == (cell.num_phones < minimum)
         assert len(cell.members) == (0 if cell.withheld else cell.num_phones)
+        assert all(stated_or_not.count(value) < minimum for value in cell.merged)
         if not cell.merged:
-            assert {stated[i] or UNSTATED for i in cell.members} == {cell.value}
+            assert {stated_or_not[i] for i in cell.members} == {cell.value}
 
 
 def test_small_cells_are_merged_and_a_small_pool_is_withheld():

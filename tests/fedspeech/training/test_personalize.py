@@ -176,9 +176,12 @@ def test_a_phone_without_clips_keeps_the_global_adapter():
 
 
 def test_a_delta_that_is_not_finite_is_never_kept():
-    # A learning rate beyond all reason.
+    # A learning rate beyond all reason, and no clip that could speak against it.
     wild = LocalTraining(learning_rate=1e38, local_epochs=9, batch_size=128, max_examples=128)
-    found = adapt([own_clips(0, 2)], Guard(), training=wild)[0]
+    nothing = HELD_BACK.take(np.array([], dtype=np.int64))
+    found = personalize(
+        ADAPTER, GLOBAL, [own_clips(0, 1)], PUBLIC, nothing, wild, Guard(), rngs([0])
+    )[0]
     assert not np.isfinite(found.delta.vector).all()
     assert np.array_equal(found.adapter(START), START)
 
