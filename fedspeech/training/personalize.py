@@ -6,15 +6,17 @@ a small public set of unknown words and silence that every phone holds. Nothing 
 The guard. A handful of clips can hurt, and the phone cannot see by how much: it has no other clips.
 Three things stand against it.
 
-1. *Shrinking*. At most half of the delta is kept, times the share of target words of which the
-   phone has a clip: `global + s * delta`. Half-way between a model and its fine-tuned self is a
-   good default wherever s cannot be tuned (Wortsman et al. 2022, arXiv:2109.01903); what is learnt
-   from some words is forgotten of the others, and no clip tells how much.
+1. *Shrinking*. Only part of the delta is kept, `global + s * delta`: at most 3/4, at most 1/2 if
+   there is no clip to hold back, times the cube of the share of target words of which the phone has
+   a clip. Half-way between a model and its fine-tuned self is a good default wherever s cannot be
+   tuned (Wortsman et al. 2022, arXiv:2109.01903). What is learnt from some words is forgotten of
+   the others, and no clip tells how much: a few clips of three words cost 17 to 32 points unshrunk
+   on two real corpora, 2 points shrunk by the share, nothing by its cube.
 2. *Held-back clips*. The phone deals its own clips into folds, adapts without each fold in turn and
    lets `global + s * fold delta` answer the clips left out. A factor is refused if it answers fewer
    of them than the global adapter does. A word's only clip is never left out: an adapter without
-   any clip of a word says nothing of one that has it. With one clip of each word the guard rests
-   on 1 and 3 alone.
+   any clip of a word says nothing of one that has it. So with one clip of each word there is
+   nothing to hold back.
 3. *False accepts*. A factor is refused if the share of a public held-back set of unknown words and
    silence that is taken for a target word rises by more than `max_false_accept_rise`.
 
@@ -50,7 +52,8 @@ class Guard:
 
     Attributes:
       shrinkages: factors tried, ascending from 0 (the global adapter) to at most 1 (all of it);
-        each is multiplied by the share of target words of which the phone has a clip.
+        each is multiplied by the cube of the share of target words with a clip.
+      unchecked: the largest factor if no clip can be held back.
       folds: parts into which own clips are dealt; clips of one word go to different parts.
       max_false_accept_rise: how much the share of held-back unknown and silence clips that are
         taken for a target word may rise over the global adapter's.
@@ -59,7 +62,8 @@ class Guard:
       ValueError: if a value is outside its range.
     """
 
-    shrinkages: tuple[float, ...] = (0.0, 0.25, 0.5)
+    shrinkages: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    unchecked: float = 0.5
     folds: int = 4
     max_false_accept_rise: float = 0.02
 
@@ -68,6 +72,8 @@ class Guard:
         factors = self.shrinkages
         if not factors or factors[0] != 0 or factors[-1] > 1 or sorted(set(factors)) != [*factors]:
             raise ValueError(f"shrinkages must ascend from 0 to at most 1, got {factors}")
+        if not 0 <= self.unchecked <= 1:
+            raise ValueError(f"unchecked must be in [0, 1], got {self.unchecked}")
         if self.folds < 2:
             raise ValueError(f"folds must be at least 2, got {self.folds}")
         if not 0 <= self.max_false_accept_rise <= 1:
@@ -156,7 +162,8 @@ def personalize(
         factor = 1.0
         if guard is not None:
             covered = np.unique(clips.labels[clips.labels < num_targets]).size / num_targets
-            factors = [covered * shrinkage for shrinkage in guard.shrinkages]
+            ceiling = 1.0 if held_out else guard.unchecked
+            factors = [covered**3 * factor for factor in guard.shrinkages if factor <= ceiling]
             limit = guard.max_false_accept_rise
             factor = _shrinkage(adapter, start, delta, held_out, held_back, factors, limit)
         results.append(Personalised(delta, factor))
