@@ -10,8 +10,8 @@ Three things stand against it.
    there is no clip to hold back, times the cube of the share of target words of which the phone has
    a clip. Half-way between a model and its fine-tuned self is a good default wherever s cannot be
    tuned (Wortsman et al. 2022, arXiv:2109.01903). What is learnt from some words is forgotten of
-   the others, and no clip tells how much: a few clips of three words cost 17 to 32 points unshrunk
-   on two real corpora, 2 points shrunk by the share, nothing by its cube.
+   the others, and no clip tells how much: on two real corpora three clips in all cost 16 and 32
+   points unshrunk, none and 2 shrunk by the share, none by its cube.
 2. *Held-back clips*. The phone deals its own clips into folds, adapts without each fold in turn and
    lets `global + s * fold delta` answer the clips left out. A factor is refused if it answers fewer
    of them than the global adapter does. A word's only clip is never left out: an adapter without
