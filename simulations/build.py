@@ -20,11 +20,11 @@ from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.partition import (
     AllBut,
-    Heavy,
     Partition,
     Phone,
     by_group,
     by_speaker,
+    default_rule,
     with_devices,
 )
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
@@ -243,9 +243,9 @@ def embedded_spec(
                 accents=accents,
                 words=words,
                 takes_per_word=settings.takes_per_word,
-                unknown_words=held_out,
-                num_unknown=2 * len(words),
-                num_silence=len(words),
+                unknown_words=(*held_out, *public.groups[0].unknown_words),
+                num_unknown=len(words),
+                num_silence=len(words) // 2,
             ),
         ),
     )
@@ -305,9 +305,7 @@ def _recorded(scenario: Scenario, settings: FolderCorpus) -> tuple[Corpus, Parti
             f"it has {', '.join(sorted(words)[:20])}"
         )
     rule = (
-        AllBut(settings.federated_speakers)
-        if settings.federated_speakers
-        else Heavy(settings.unseen_min_clips)
+        AllBut(settings.federated_speakers) if settings.federated_speakers else default_rule(corpus)
     )
     partition = by_speaker(corpus, seed=scenario.seed, unseen=rule)
     if settings.devices_per_speaker > 1:

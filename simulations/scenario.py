@@ -58,9 +58,9 @@ class FolderCorpus(Section):
 
     Attributes:
       path: the folder.
-      unseen_min_clips: speakers with at least this many clips are the unseen phones; used unless
-        `federated_speakers` is given.
       federated_speakers: this many speakers, drawn by the seed, federate; the rest are unseen.
+        Without it speakers with at least 30 clips are unseen if the corpus has both kinds, else 60 %
+        of the speakers federate.
       devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
         phone, and is called so.
       noise: a folder of background noise for the silence label; the synthesiser's rooms without.
@@ -68,7 +68,6 @@ class FolderCorpus(Section):
 
     kind: Literal["folder"] = "folder"
     path: str
-    unseen_min_clips: Annotated[int, Field(ge=2)] = 30
     federated_speakers: Count | None = None
     devices_per_speaker: Count = 1
     noise: str | None = None
