@@ -59,8 +59,8 @@ class FolderCorpus(Section):
     Attributes:
       path: the folder.
       federated_speakers: this many speakers, drawn by the seed, federate; the rest are unseen.
-        Without it speakers with at least 30 clips are unseen if the corpus has both kinds, else 60 %
-        of the speakers federate.
+        Without it speakers with at least 30 clips are unseen if the corpus has both kinds, else
+        60 % of the speakers federate.
       devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
         phone, and is called so.
       noise: a folder of background noise for the silence label; the synthesiser's rooms without.
@@ -194,7 +194,7 @@ class Scenario(Section):
     )  # fmt: skip
     # Words that the built-in lexicon lacks, as ARPAbet strings: {"fedspeech": "F EH D S P IY CH"}.
     lexicon: dict[str, str] = {}
-    adapter: Literal["head", "affine", "bottleneck"] = "affine"
+    adapter: Literal["head", "affine", "bottleneck"] = "head"
     corpus: Annotated[EmbeddedCorpus | FolderCorpus, Field(discriminator="kind")] = EmbeddedCorpus()
     base: BaseSettings = BaseSettings()
     training: TrainingSettings = TrainingSettings()
