@@ -72,8 +72,11 @@ class Judge:
 
     def unseen_accuracy(self, vector: FloatVector) -> float:
         """The simulator's eye: mean over unseen phones of one adapter's accuracy."""
-        correct = self._correct([vector] * len(self._world.unseen))
-        return float(personalization.phone_accuracies(correct).mean())
+        return float(personalization.phone_accuracies(self.correct(vector)).mean())
+
+    def correct(self, vector: FloatVector) -> Correct:
+        """Per unseen phone, whether each judged clip is answered rightly by one adapter."""
+        return self._correct([vector] * len(self._world.unseen))
 
     def personalisation(self, federated: FloatVector) -> dict[str, Any]:
         """Adapts every unseen phone to its own and to another phone's clips, and judges all.
