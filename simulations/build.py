@@ -26,6 +26,7 @@ from fedspeech.corpora.partition import (
     by_speaker,
     default_rule,
     with_devices,
+    with_quantity_skew,
 )
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.corpora.takes import Takes, split_takes
@@ -234,7 +235,7 @@ def embedded_spec(
                 unknown_words=public.groups[0].unknown_words,
                 num_unknown=settings.unknown_per_phone,
                 num_silence=settings.silence_per_phone,
-                skew=0.4,
+                skew=settings.quantity_skew,
                 min_clips=4,
             ),
             SpeakerGroup(
@@ -308,6 +309,8 @@ def _recorded(scenario: Scenario, settings: FolderCorpus) -> tuple[Corpus, Parti
         AllBut(settings.federated_speakers) if settings.federated_speakers else default_rule(corpus)
     )
     partition = by_speaker(corpus, seed=scenario.seed, unseen=rule)
+    if settings.quantity_skew:
+        partition = with_quantity_skew(partition, seed=scenario.seed, spread=settings.quantity_skew)
     if settings.devices_per_speaker > 1:
         partition, corpus = with_devices(
             partition, corpus, settings.devices_per_speaker, scenario.seed

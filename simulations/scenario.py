@@ -38,6 +38,7 @@ class EmbeddedCorpus(Section):
       clips_per_phone: mean number of training clips of target words per federated phone.
       unknown_per_phone: clips of other words per federated phone.
       silence_per_phone: clips without speech per federated phone.
+      quantity_skew: spread of the log number of target clips over federated phones; 0: all alike.
       takes_per_word: clips per target word of an unseen phone.
       unheard_accents: share of federated and unseen phones whose accent the base never heard.
     """
@@ -49,6 +50,7 @@ class EmbeddedCorpus(Section):
     clips_per_phone: Count = 10
     unknown_per_phone: Annotated[int, Field(ge=0)] = 4
     silence_per_phone: Annotated[int, Field(ge=0)] = 1
+    quantity_skew: Annotated[float, Field(ge=0)] = 0.4
     takes_per_word: Annotated[int, Field(ge=2)] = 8
     unheard_accents: Annotated[float, Field(ge=0, le=1)] = 0.8
 
@@ -63,6 +65,7 @@ class FolderCorpus(Section):
         60 % of the speakers federate.
       devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
         phone, and is called so.
+      quantity_skew: spread of the log share of its clips that a federated phone keeps; 0: all.
       noise: a folder of background noise for the silence label; the synthesiser's rooms without.
     """
 
@@ -70,6 +73,7 @@ class FolderCorpus(Section):
     path: str
     federated_speakers: Count | None = None
     devices_per_speaker: Count = 1
+    quantity_skew: Annotated[float, Field(ge=0)] = 0.0
     noise: str | None = None
 
 

@@ -42,7 +42,7 @@ def test_an_update_for_a_round_that_nobody_joined_is_refused(joined):
 
 
 def test_a_server_with_another_plan_is_refused(joined):
-    job, fleet, request, _ = joined
+    job, fleet, _, _ = joined
     other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, noise_multiplier=0.9))
     with pytest.raises(ProtocolAbort, match="not this phone's"):
         fleet.join(RosterRequest(key=other.round_key(0)), FleetState.fresh(60))
@@ -67,7 +67,7 @@ def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
 
 
 def test_the_count_of_sent_inputs_grows_for_survivors_only(joined):
-    job, fleet, request, state = joined
+    _, fleet, request, state = joined
     update, state = fleet.update(request, state)
     expected = np.zeros(60, np.int64)
     expected[update.survivors] = 1

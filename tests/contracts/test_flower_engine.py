@@ -102,6 +102,4 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
         state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
     flower = load_checkpoint(job_folder / "checkpoint.safetensors")
     np.testing.assert_array_equal(flower.optimizer.parameters, state.optimizer.parameters)
-    assert (job_folder / "ledger.jsonl").read_bytes() == (
-        tmp_path / "reference.jsonl"
-    ).read_bytes()
+    assert (job_folder / "ledger.jsonl").read_bytes() == (tmp_path / "reference.jsonl").read_bytes()
