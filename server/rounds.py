@@ -3,6 +3,10 @@
 The order protects: the budget is asked before any message leaves, the ledger is charged on disk
 before phones are asked for what the charge pays for, and the floor on survivors is checked before
 the sum is opened. An abandoned round is never drawn again; its index is spent.
+
+A shard that fails or stays silent abandons the round. The plan prices how likely one phone decides
+over a floor for phones that drop out each for itself; with a quarter of them gone at once, whoever
+is left may stand just at the floor, and whether the round takes place would tell of single phones.
 """
 
 from __future__ import annotations
@@ -121,10 +125,9 @@ def _run_round(
     request = RosterRequest(key=key)
     rosters, failures = _ask(grid, nodes, "query.roster", request, Roster, key)
     roster = sorted_union([answer.phones for answer in rosters])
-    if len(roster) < plan.min_cohort:
-        reason = _with_failures(
-            f"{len(roster)} phones joined, the plan's floor is {plan.min_cohort}", failures
-        )
+    if failures or len(roster) < plan.min_cohort:
+        reason = f"{len(roster)} phones joined, the plan's floor is {plan.min_cohort}"
+        reason = "; ".join(failures) or reason
         return state, record("abandoned", reason=reason, cohort=len(roster))
 
     charge = ledger.charge(round_number, key.attempt, key.rid)
@@ -133,10 +136,9 @@ def _run_round(
     survivors = sorted_union([update.survivors for update in updates])
     if not np.isin(survivors, roster).all():
         raise ProtocolAbort(f"round {round_number}: a phone outside the roster sent an update")
-    if len(survivors) < plan.min_survivors:
-        reason = _with_failures(
-            f"{len(survivors)} phones survived, the plan's floor is {plan.min_survivors}", failures
-        )
+    if failures or len(survivors) < plan.min_survivors:
+        reason = f"{len(survivors)} phones survived, the plan's floor is {plan.min_survivors}"
+        reason = "; ".join(failures) or reason
         ledger.outcome(charge, completed=False, reason=reason)
         return state, record(
             "abandoned", reason=reason, cohort=len(roster), survivors=len(survivors)
@@ -155,7 +157,6 @@ def _run_round(
     ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",
-        reason=_with_failures("", failures),
         cohort=len(roster),
         survivors=len(survivors),
         wrap_warning=plan.wrap_warning(total),
@@ -197,16 +198,18 @@ def _ask(
 ) -> tuple[list[AnswerT], list[str]]:
     """Sends a request to every shard; returns answers in shard order, and what went wrong.
 
-    A shard that fails is a shard whose phones dropped. If all fail, nothing can be learned from
-    going on.
+    A shard that does not answer has gone wrong too. If none does, nothing can be learned from going
+    on.
 
     Raises:
       ProtocolAbort: if no shard answers.
     """
     by_node: dict[int, AnswerT] = {}
     failures: list[str] = []
+    heard: set[int] = set()
     for reply in _send(grid, nodes, kind, request, str(key.round)):
         node = reply.metadata.src_node_id
+        heard.add(node)
         try:
             if reply.has_error():
                 raise ProtocolAbort(reply.error.reason)
@@ -218,10 +221,9 @@ def _ask(
             by_node[node] = answer
         except ProtocolAbort as error:
             failures.append(f"shard {list(nodes).index(node)}: {error}")
+    failures += [f"shard {i}: silence" for i, node in enumerate(nodes) if node not in heard]
     if not by_node:
-        raise ProtocolAbort(
-            f"round {key.round}: no shard answered {kind}: " + "; ".join(failures or ["silence"])
-        )
+        raise ProtocolAbort(f"round {key.round}: no shard answered {kind}: " + "; ".join(failures))
     return [by_node[node] for node in nodes if node in by_node], failures
 
 
@@ -233,7 +235,3 @@ def _send(
     return list(
         grid.send_and_receive([Message(record, node, kind, group_id=group) for node in nodes])
     )
-
-
-def _with_failures(reason: str, failures: Sequence[str]) -> str:
-    return "; ".join([reason, *failures] if reason else failures)
