@@ -37,9 +37,10 @@ def floor_mass(
 ) -> float:
     """Returns the probability that one phone's presence lifts one round over a floor.
 
-    It does when exactly floor - 1 others stand there. Colluders may or may not join, so the worst
-    number of them counts: max over j of P[honest others = floor - 1 - j]. Floors add up, and the
-    whole is multiplied by the probability that the phone comes.
+    It does when exactly floor - 1 others stand there. Colluders may or may not join, and those who
+    joined may or may not answer, so at each floor the worst number of them counts: max over j of
+    P[honest others = floor - 1 - j]. Floors add up, and the whole is multiplied by the probability
+    that the phone comes.
 
     Args:
       population: phones, this one included.
@@ -50,7 +51,7 @@ def floor_mass(
       min_survivors: floor on those who answer.
     """
     honest_others = population - 1 - colluders
-    if dropout_rate == 0:  # roster and survivors are the same people: one floor, the higher
+    if dropout_rate == 0 and colluders == 0:  # all who join answer: one floor, the higher
         floors = [(max(min_cohort, min_survivors), probability)]
     else:
         floors = [(min_cohort, probability), (min_survivors, probability * (1 - dropout_rate))]

@@ -61,7 +61,18 @@ def test_colluders_choose_how_many_of_them_join():
     assert with_help > alone
     honest = 3000 - 1 - 20
     best = max(float(binomial(honest, Fraction(0.1), 319 - j)) for j in range(21))
-    assert with_help == pytest.approx(0.1 * best, rel=1e-9)
+    assert with_help == pytest.approx(0.1 * 2 * best, rel=1e-9)  # at either floor
+
+
+def test_colluders_may_join_and_then_keep_silent():
+    """Five join and none of them answers: the roster turns at 219 honest others, the sum at 224."""
+    found = floors(min_cohort=225, min_survivors=225, colluders=5)
+    honest = 3000 - 1 - 5
+    for joined in range(6):
+        for answered in range(joined + 1):
+            turning = {224 - joined, 224 - answered}
+            mass = 0.1 * sum(float(binomial(honest, Fraction(0.1), count)) for count in turning)
+            assert mass <= found
 
 
 def test_dropouts_make_the_floor_on_survivors_count():
