@@ -15,6 +15,9 @@ A kill can tear only the last line, which then lacks its newline: the next openi
 charge. A complete line that does not check was edited: `LedgerDamaged`, and nothing is released
 until somebody has looked. (A chain cannot show that whole rows were cut off its end; the run
 folders, which repeat each charge, can.)
+
+Rounds are priced per opening, also where two have the same plan: phones count their inputs anew in
+every run, so two runs of one plan can bring a phone to its quota twice.
 """
 
 from __future__ import annotations
@@ -74,10 +77,11 @@ class Ledger:
         self._run_id = run_id
         self._noise_source = noise_source
         self._chain = _Chain(path)
-        self._charges: dict[str, int] = {}
-        self._costs: dict[str, RoundCost] = {}
-        self._trust: dict[str, str] = {}
-        self._latest = ""
+        # By sequence number of the `opened` row.
+        self._charges: dict[int, int] = {}
+        self._costs: dict[int, RoundCost] = {}
+        self._trust: dict[int, str] = {}
+        self._latest = self._own = -1
         self._rids: set[str] = set()
 
     @classmethod
@@ -106,7 +110,7 @@ class Ledger:
         ledger = cls(Path(path), plan, run_id, noise_source)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
-            ledger._append(
+            opened = ledger._append(
                 file,
                 {
                     "kind": "opened",
@@ -118,6 +122,7 @@ class Ledger:
                     "noise": _noise_words(noise_source),
                 },
             )
+            ledger._own = opened["sequence"]
         return ledger
 
     @property
@@ -174,6 +179,7 @@ class Ledger:
                 {
                     "kind": "charge",
                     "run_id": self._run_id,
+                    "opened": self._own,
                     "round": round,
                     "attempt": attempt,
                     "rid": rid.hex(),
@@ -226,12 +232,11 @@ class Ledger:
         return price
 
     def _price(self, extra: int) -> Guarantee:
-        """Composes every plan's rounds, with `extra` more of this run's plan."""
-        own = self._plan.fingerprint
-        counts = {**self._charges, own: self._charges.get(own, 0) + extra}
-        counts = {name: rounds for name, rounds in counts.items() if rounds}
-        spent = [(self._costs[name], rounds) for name, rounds in counts.items()]
-        trust = dict.fromkeys(self._trust[name] for name in (*counts, own))
+        """Composes every run's rounds, with `extra` more of this one."""
+        counts = {**self._charges, self._own: self._charges.get(self._own, 0) + extra}
+        counts = {opened: rounds for opened, rounds in counts.items() if rounds}
+        spent = [(self._costs[opened], rounds) for opened, rounds in counts.items()]
+        trust = dict.fromkeys(self._trust[opened] for opened in (*counts, self._own))
         return guarantee.price(
             spent or [(self._plan.cost, 0)],
             delta=self._plan.delta,
@@ -265,11 +270,11 @@ class Ledger:
         match row["kind"]:
             case "opened":
                 self._check_population(row["plan"])
-                self._costs[row["fingerprint"]] = cost_from_record(row["cost"])
-                self._trust[row["fingerprint"]] = row["trust"]
-                self._latest = row["fingerprint"]
+                self._latest = row["sequence"]
+                self._costs[self._latest] = cost_from_record(row["cost"])
+                self._trust[self._latest] = row["trust"]
             case "charge":
-                self._charges[row["fingerprint"]] = self._charges.get(row["fingerprint"], 0) + 1
+                self._charges[row["opened"]] = self._charges.get(row["opened"], 0) + 1
                 self._rids.add(row["rid"])
             case "recovered" if self._costs:  # before the first plan nothing can have been charged
                 self._charges[self._latest] = self._charges.get(self._latest, 0) + 1

@@ -134,6 +134,18 @@ def test_runs_with_other_plans_are_composed_not_forgotten(path):
     assert spent.quota == PLAN.quota + weaker.quota
 
 
+def test_a_second_run_of_the_same_plan_has_a_quota_of_its_own(path):
+    """Its phones count anew, so one of them can send twice its quota."""
+    plan = dataclasses.replace(PLAN, quota=2, epsilon_budget=100.0)
+    for run, start in (("first", 0), ("second", 10)):
+        ledger = opened(path, plan=plan, run_id=run, source="os")
+        for number in range(start, start + 4):
+            ledger.charge(number, 0, rid(number))
+    four = dataclasses.replace(plan, quota=4).guarantee(8).epsilon_server
+    assert ledger.guarantee().epsilon_server == pytest.approx(four, rel=1e-9)
+    assert four > 1.3 * plan.guarantee(8).epsilon_server
+
+
 def test_one_run_without_noise_ends_all_promises(path):
     opened(path, plan=NONE).charge(0, 0, rid(0))
     assert rows(path)[-1]["epsilon_release"] == "infinite"
