@@ -91,16 +91,21 @@ class Fleet:
           The phones that join and have quota left, and the state to keep.
 
         Raises:
-          ProtocolAbort: for a round that is not the phones' own, or not later than the last one.
+          ProtocolAbort: for a round that is not the phones' own, not of their plan, or not later
+            than the last one.
         """
-        key = request.key
+        key, plan = request.key, self._job.plan
         check_key(self._job, key)
+        if key.round >= plan.rounds:
+            raise ProtocolAbort(
+                f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
+            )
         if (key.round, key.attempt) <= state.last:
             raise ProtocolAbort(
                 f"round {key.round} attempt {key.attempt} is not later than "
                 f"round {state.last[0]} attempt {state.last[1]}: a replayed request"
             )
-        coins = participation(self._job.plan)
+        coins = participation(plan)
         cohort = coins.cohort(key.round, self._entropy)
         own = cohort[(cohort >= self._phones.start) & (cohort < self._phones.stop)]
         sent = state.inputs_sent[own - self._phones.start]

@@ -35,6 +35,14 @@ def test_a_replayed_roster_request_is_refused(joined):
         fleet.join(RosterRequest(key=request.key), state)
 
 
+def test_a_round_beyond_the_plan_is_refused(joined):
+    """The mass of running into the quota is that of so many coins and no more."""
+    job, fleet, _, state = joined
+    fleet.join(RosterRequest(key=job.round_key(job.plan.rounds - 1)), state)
+    with pytest.raises(ProtocolAbort, match="beyond the plan, which ends after 3 rounds"):
+        fleet.join(RosterRequest(key=job.round_key(job.plan.rounds)), state)
+
+
 def test_an_update_for_a_round_that_nobody_joined_is_refused(joined):
     job, fleet, request, state = joined
     with pytest.raises(ProtocolAbort, match="no phone of shard 0 joined"):
