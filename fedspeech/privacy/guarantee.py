@@ -72,7 +72,8 @@ class Guarantee:
             f"sampling, because {self.reason}"
         )
         release = (
-            f"Readers of the published models: epsilon_release = {self.epsilon_release:.3f} at "
+            "Readers of the published models: epsilon_release = "
+            f"{_rounded_up(self.epsilon_release)} at "
             f"delta = {self.delta:.2e} over {self.rounds} rounds. It protects {what} This reader "
             "sees every published model, and no cohort size, survivor count, identity, timing or "
             "reason of an abort, and is neither the server nor a member of a cohort."
@@ -84,7 +85,8 @@ class Guarantee:
             else ""
         )
         server = (
-            f"The server: epsilon_server = {self.epsilon_server:.3f} at delta = {self.delta:.2e}, "
+            f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "
+            f"delta = {self.delta:.2e}, "
             f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
             "that its quota allows. It protects what was said, not that somebody took part "
             "(zero-out). The server knows who takes part and sees the sum of each round, never a "
@@ -171,6 +173,11 @@ def price(
         secure_aggregation=secure_aggregation,
         reason=reason if private else "no noise was added.",
     )
+
+
+def _rounded_up(epsilon: float) -> str:
+    """Writes an epsilon with three decimals, never smaller than it is."""
+    return f"{math.ceil(round(epsilon * 1000, 6)) / 1000:.3f}"
 
 
 def _fits(epsilon: float, mass: float, delta: float) -> bool:

@@ -113,6 +113,13 @@ def test_words_name_adversaries_unit_relation_delta_trust_and_what_is_simulated(
         assert part in words
 
 
+def test_words_never_print_a_smaller_epsilon_than_the_one_they_stand_for():
+    guarantee = dataclasses.replace(PLAN.guarantee(40), epsilon_release=0.9381, epsilon_server=2.0)
+    words = guarantee.words()
+    assert "epsilon_release = 0.939 at" in words
+    assert "epsilon_server = 2.000 at" in words
+
+
 def test_half_a_plan_twice_is_the_plan():
     arguments = {"delta": PLAN.delta, "unit": "user", "trust": "x", "secure_aggregation": "ideal"}
     cost = PLAN.cost
