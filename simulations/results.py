@@ -151,8 +151,9 @@ class RoundRow(Guarantee):
     Attributes:
       round: counted from 1.
       attempt: counted from 1; a retry has the same round.
-      status: "completed", "abandoned" (nothing usable came of it; it is charged all the same) or
-        "refused" (not started: the budget would not cover it).
+      status: "completed", "abandoned" (nothing usable came of it; it is charged all the same if
+        its phones were asked for updates) or "refused" (not started: the budget would not
+        cover it).
       reason: why it was abandoned or refused; the operator's own.
       server: the server's eye.
       simulator: the simulator's eye.

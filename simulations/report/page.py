@@ -175,7 +175,8 @@ def _rounds_note(results: Results) -> str:
     if counts["refused"]:
         note += f", {counts['refused']} refused before any message left"
     if counts["abandoned"]:
-        note += f", {counts['abandoned']} abandoned; an abandoned round is charged like any other"
+        note += f", {counts['abandoned']} abandoned; a round is charged, whatever becomes of it, "
+        note += "once its phones are asked for updates"
     return note + "."
 
 
