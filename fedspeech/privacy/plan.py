@@ -363,12 +363,13 @@ class PrivacyPlan:
     def norm_bound(self) -> float:
         """What the L2 norm of an honest cohort's sum stays under, in units of delta.
 
-        max_cohort C + (stddev sqrt(max_cohort) / scale) (sqrt(d) + 6). A weak test: many attackers
-        within their clip norm pass it.
+        (max_cohort sensitivity + stddev sqrt(max_cohort) (sqrt(d) + 6)) / scale, where sensitivity
+        / scale is C with what rounding adds. A weak test: many attackers within their clip norm
+        pass it.
         """
         count = self.max_cohort
-        noise = self.stddev * math.sqrt(count) / self.scale
-        return count * self.clip_norm + noise * (math.sqrt(self.padded_dimension) + 6)
+        noise = self.stddev * math.sqrt(count) * (math.sqrt(self.padded_dimension) + 6)
+        return (count * self.sensitivity + noise) / self.scale
 
     def norm_warning(self, total: NDArray[np.uint32]) -> bool:
         """Whether the sum is longer than `norm_bound`: somebody sent what no honest phone sends."""

@@ -236,6 +236,18 @@ def test_wraps_and_long_sums_are_told():
     assert PLAN.norm_bound > PLAN.max_cohort * PLAN.clip_norm
 
 
+def test_phones_that_all_send_the_longest_integers_raise_no_alarm():
+    """Without noise there is no slack for rounding, which lengthens a vector at the clip norm."""
+    plan = change(NONE, participation_probability=1.0)
+    each = math.isqrt(plan.norm_bound_squared // plan.padded_dimension)
+    flat = np.full(plan.padded_dimension, each, dtype=np.int64)
+    flat[: plan.padded_dimension // 2] += 1
+    while int(flat @ flat) > plan.norm_bound_squared:
+        flat[np.argmax(flat)] -= 1
+    assert math.sqrt(flat @ flat) / plan.scale > plan.clip_norm
+    assert not plan.norm_warning(encoding.to_ring(plan.population * flat, plan.bits))
+
+
 def test_a_sum_that_is_none_is_refused():
     with pytest.raises(ValueError, match="expected uint32"):
         PLAN.decode(np.zeros(600, dtype=np.uint32), rotation_seed=b"")
