@@ -8,11 +8,10 @@ worker processes, each node always in the same one, since its context stays ther
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import traceback
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from uuid import uuid4
@@ -24,6 +23,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedspeech.errors import FedspeechError
+from fedspeech.training.workers import WorkerPool
 
 SERVER_NODE_ID = 1
 CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -119,7 +119,7 @@ class InProcessGrid(Grid):
         self._run = Run.create_empty(run_id=1)
         self._replies: dict[str, Future[Message] | Message] = {}
         self._nodes: dict[int, _Node] = {}
-        self._pools: list[ProcessPoolExecutor] = []
+        self._pools: list[WorkerPool] = []
         self._node_ids = [SERVER_NODE_ID + 1 + index for index in range(num_nodes)]
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER_NODE_ID, 1
         configs: dict[int, UserConfig] = {
@@ -135,12 +135,9 @@ class InProcessGrid(Grid):
             if not isinstance(app, str):
                 raise ValueError("with more than one worker, give the app as module:attribute")
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-            context = multiprocessing.get_context("spawn")
             for worker in range(min(workers, num_nodes)):
                 own = {n: configs[n] for n in self._node_ids[worker :: min(workers, num_nodes)]}
-                self._pools.append(
-                    ProcessPoolExecutor(1, context, _start_worker, (app, 1, own, run_config))
-                )
+                self._pools.append(WorkerPool(1, _start_worker, app, 1, own, run_config))
         InProcessGrid._open = self
 
     def __enter__(self) -> InProcessGrid:
@@ -153,7 +150,10 @@ class InProcessGrid(Grid):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes the grid."""
+        """Closes the grid; what was interrupted is not waited for."""
+        if kind is not None:
+            for pool in self._pools:
+                pool.kill()
         self.close()
 
     def close(self) -> None:

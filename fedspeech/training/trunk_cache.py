@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.models.base import Base
 from fedspeech.seeds import canonical
+from fedspeech.training.workers import WorkerPool
 
 CODE_VERSION = 1
 """Raised by whoever changes what the front end or the trunk computes."""
@@ -51,7 +52,10 @@ class _Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "outputs.f32"
         with path.open("ab") as file:
-            file.truncate(4 * int(np.prod(self.shape)))
+            size = 4 * int(np.prod(self.shape))
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # a full disk must not show as a bus error later
+                os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(path, dtype="<f4", mode="r+", shape=self.shape)
 
     def open_finished(self) -> NDArray[np.float32]:
@@ -115,11 +119,13 @@ def trunk_outputs(
     missing = [chunk for chunk in chunks if chunk not in finished]
 
     done = len(utterances) - sum(len(_members(utterances, chunk)) for chunk in missing)
-    for chunk, sha256 in _compute(base, corpus, utterances, store, missing, workers):
-        store.record(chunk, sha256)
-        done += len(_members(utterances, chunk))
-        if progress is not None:
-            progress(done, len(utterances))
+    computed = _compute(base, corpus, utterances, store, missing, workers)
+    with contextlib.closing(computed):  # whatever happens here, the workers end now
+        for chunk, sha256 in computed:
+            store.record(chunk, sha256)
+            done += len(_members(utterances, chunk))
+            if progress is not None:
+                progress(done, len(utterances))
     return store.open_finished()
 
 
@@ -130,7 +136,7 @@ def _compute(
     store: _Store,
     missing: Sequence[int],
     workers: int,
-) -> Iterator[tuple[int, str]]:
+) -> Generator[tuple[int, str], None, None]:
     """Writes the missing chunks and yields number and checksum of each as it is ready."""
     # A worker takes about two seconds to import torch, as long as a chunk takes.
     workers = min(workers, len(missing) // 2)
@@ -140,21 +146,13 @@ def _compute(
             for chunk in missing:
                 yield chunk, _write(base, corpus, _members(utterances, chunk), values, chunk)
         return
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(base.to_bytes(), corpus, store),
-    ) as pool:
+    with WorkerPool(workers, _start_worker, base.to_bytes(), corpus, store) as pool:
         futures = [
             pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)
             for chunk in missing
         ]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for future in as_completed(futures):
+            yield future.result()
 
 
 _worker: tuple[Base, Corpus, NDArray[np.float32]]
