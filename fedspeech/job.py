@@ -286,6 +286,10 @@ class Job:
                 f"job arrays in {self.arrays} are not those of this job: expected SHA-256 "
                 f"{self.arrays_sha256[:12]}..., got {found[:12]}..."
             )
+        labels = np.concatenate([arrays.labels, arrays.background.labels])
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.adapter.num_labels:
+            # Found here, where it stops everybody, not on the phone whose label it is.
+            raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
         return arrays
 
     def save(self, path: Path) -> None:

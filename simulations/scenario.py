@@ -192,7 +192,7 @@ class Scenario(Section):
     description: str = ""
     seed: int = 1
     noise: Literal["rehearsal", "os"] = "rehearsal"
-    # Target words; empty with recordings: the twelve words said most often.
+    # Target words; empty with recordings: the twelve words said most often by unseen phones.
     vocabulary: tuple[str, ...] = (
         "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
     )  # fmt: skip

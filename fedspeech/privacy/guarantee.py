@@ -65,8 +65,8 @@ class Guarantee:
             )
         sampled = self.relation_release == "add/remove"
         what = (
-            f"whether one {self.unit} belongs to the population at all (add/remove), counting on "
-            "the secrecy of who took part in which round."
+            f"whether one {self.unit} of the population ever took part (add/remove; the size of "
+            "the population is public), counting on the secrecy of who took part in which round."
             if sampled
             else f"what one {self.unit} said, not that it took part (zero-out), counting on no "
             f"sampling, because {self.reason}"

@@ -19,7 +19,8 @@ NO_PRIVACY = (
 
 IDEAL_SUM = (
     "The sum over phones was formed by a simulated ideal party, not by secure aggregation. "
-    "The figure against the server assumes that the server would see nothing but that sum."
+    "The figure against the server assumes that the server would see nothing but that sum; here it "
+    "also saw the partial sum of each shard."
 )
 
 PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
@@ -37,7 +38,10 @@ EYE_WORDS: dict[Eye, str] = {
 }
 
 RELATIONS = {
-    "add/remove": "compares the population with and without one {unit}",
+    "add/remove": (
+        "compares one {unit} taking part with that {unit} never having taken part; the size of the "
+        "population is public and the same"
+    ),
     "zero-out": (
         "compares what one {unit} said with having said nothing; that it took part is not hidden"
     ),
@@ -47,11 +51,15 @@ RELATIONS = {
 GLOSSARY = (
     (
         "ε (epsilon)",
-        "How much any one person can shift the odds of anything an observer may see: "
-        "at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise at all.",
+        "How much any one unit (see unit of privacy) can shift the odds of anything an observer "
+        "may see: at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise at all.",
     ),
     ("δ (delta)", "The small probability with which the promise of ε may fail."),
-    ("unit of privacy", "Whom the promise is about: everything one such unit ever contributed."),
+    (
+        "unit of privacy",
+        "Whom the promise is about: everything one such unit ever contributed. A user is one "
+        "device with all its rounds, so a speaker with two devices counts twice.",
+    ),
     (
         "neighbouring relation",
         "Which two worlds nobody must be able to tell apart, such as with and without one phone.",
@@ -157,7 +165,8 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
     if guarantee.mode != "none":
         found.append(
             "Cohort members see the roster: the first figure does not hold against them. "
-            "Personalised adapters stay on their phone and are covered by neither figure."
+            "Personalised adapters stay on their phone and are covered by neither figure. Both "
+            "figures are of this run alone: another run on the same speakers adds its own."
         )
     return tuple(found)
 
