@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import FedspeechError, ScenarioError
 
 if TYPE_CHECKING:
     from simulations.scenario import Scenario
@@ -44,7 +44,7 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Entry point: a refusal is one clear line on stderr and exit status 1."""
+    """Entry point: a refusal is a clear message on stderr and exit status 1; Ctrl-C is 130."""
     with _clear_errors():
         app()
 
@@ -62,9 +62,6 @@ def _clear_errors() -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         print(f"fedspeech: {error.strerror or error}{where}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("fedspeech: interrupted", file=sys.stderr)  # noqa: T201
-        raise SystemExit(130) from None
 
 
 ScenarioOption = Annotated[
@@ -107,9 +104,12 @@ def simulate(
     cache: CacheOption = None,
 ) -> None:
     """Run a scenario: federated rounds, personalisation, export, report."""
-    from simulations.runner import simulate as run
+    resolved = _resolve(scenario, corpus, base, changes, seed)
+    from simulations.runner import (
+        simulate as run,
+    )  # torch: seconds that a typing error need not wait
 
-    run(_resolve(scenario, corpus, base, changes, seed), out=out, workers=workers, cache=cache)
+    run(resolved, out=out, workers=workers, cache=cache)
 
 
 def _resolve(
@@ -120,16 +120,29 @@ def _resolve(
     seed: int | None,
 ) -> Scenario:
     """Reads the scenario with the changes that options stand for."""
-    from simulations.scenario import read_scenario
-
     extra = list(changes or [])
     if corpus is not None:
+        if _read(scenario, ()).corpus.kind != "folder":
+            raise ScenarioError(
+                f"--corpus needs a scenario for recordings, such as real-commands, and {scenario} "
+                "makes its own speech"
+            )
         extra += ['corpus.kind="folder"', f"corpus.path={json.dumps(str(corpus))}"]
     if base is not None:
         extra.append(f"base.source={json.dumps(str(base))}")
     if seed is not None:
         extra.append(f"seed={seed}")
-    return read_scenario(scenario, extra)
+    return _read(scenario, extra)
+
+
+def _read(name: str, changes: Sequence[str]) -> Scenario:
+    """Reads a scenario; a file that is no text is named."""
+    from simulations.scenario import read_scenario
+
+    try:
+        return read_scenario(name, changes)
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{name} must be UTF-8 text: {error}") from error
 
 
 @app.command()
@@ -144,9 +157,10 @@ def prepare(
     cache: CacheOption = None,
 ) -> None:
     """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
+    resolved = _resolve(scenario, corpus, base, changes, seed)
     from simulations.runner import prepare as run
 
-    run(_resolve(scenario, corpus, base, changes, seed), out=out, workers=workers, cache=cache)
+    run(resolved, out=out, workers=workers, cache=cache)
 
 
 @app.command()
@@ -258,6 +272,4 @@ def scenarios_show(
     changes: SetOption = None,
 ) -> None:
     """Print a scenario with every key and default: a file to start from."""
-    from simulations.scenario import read_scenario
-
-    typer.echo(read_scenario(name, changes or ()).to_toml(), nl=False)
+    typer.echo(_read(name, changes or ()).to_toml(), nl=False)

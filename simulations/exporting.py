@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedspeech.corpora.partition import by_group
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.errors import ExportRefused, FedspeechError
+from fedspeech.errors import ExportRefused, FedspeechError, LedgerDamaged
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
@@ -43,13 +43,19 @@ def export_files(
       licences: corpus to licence, for the card.
       speech: clips for parity, shape (n, clip_samples).
       out: where to; default the folder's own place.
+
+    Raises:
+      FedspeechError: if the folder holds no usable adapter for this base.
     """
     # Here, because they import TensorFlow's world, which help and rounds do without.
     from tflite_export.card import Card, SegmentAccuracy
     from tflite_export.export import export_float
     from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
-    adapter, parameters = load_adapter(folder.adapter, base.sha256)
+    try:
+        adapter, parameters = load_adapter(folder.adapter, base.sha256)
+    except ValueError as error:
+        raise FedspeechError(str(error)) from error
     metrics = []
     if summary.accuracy:
         cells = {("all", "all"): summary.accuracy}
@@ -117,10 +123,6 @@ def export_run(run: Path, out: Path | None) -> None:
         raise FedspeechError(f"{run} lacks a usable base: {error}") from error
     scenario = read_scenario(str(folder.scenario))
     plan = Job.load(run / "job.json").plan
-    charged = sum(
-        json.loads(line)["kind"] in ("charge", "recovered")
-        for line in folder.ledger.read_text(encoding="utf-8").splitlines()
-    )
     corpus = SyntheticCorpus(public_spec(scenario, base.vocabulary))
     partition = by_group(corpus, seed=scenario.seed)
     target = out or folder.export
@@ -128,7 +130,7 @@ def export_run(run: Path, out: Path | None) -> None:
         folder,
         base,
         results.summary,
-        plan.guarantee(charged),
+        plan.guarantee(_rounds_charged(folder.ledger)),
         licences={results.summary.corpus: "see the corpus", corpus.name: corpus.licence},
         speech=parity_speech(corpus, partition.validation),
         out=target,
@@ -144,3 +146,18 @@ def export_run(run: Path, out: Path | None) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _rounds_charged(ledger: Path) -> int:
+    """Rounds that a run's own ledger has charged, recovered ones included; opens nothing.
+
+    Raises:
+      LedgerDamaged: if a line cannot be read.
+    """
+    charged = 0
+    for number, line in enumerate(ledger.read_bytes().splitlines(), start=1):
+        try:
+            charged += json.loads(line)["kind"] in ("charge", "recovered")
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerDamaged(f"{ledger}, line {number} is damaged: {error}") from error
+    return charged

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,8 +17,21 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from simulations.results import RoundRow
+
+
+class _Bars(Progress):
+    """A bar per stage; below them the latest round, which wraps where a window is narrow."""
+
+    latest = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yields what is drawn."""
+        yield self.make_tasks_table(self.tasks)
+        if self.latest:
+            yield Text(self.latest)
 
 
 class RunProgress:
@@ -34,9 +47,9 @@ class RunProgress:
         self.console = console or Console()
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
-        self._bars: Progress | None = None
+        self._bars: _Bars | None = None
         if self.console.is_terminal:
-            self._bars = Progress(
+            self._bars = _Bars(
                 TextColumn("{task.description:<12}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -111,7 +124,8 @@ class RunProgress:
         else:
             text = f"round {row.round:>3}/{total}  {row.status}: {row.reason}"
         if self._bars and self._task is not None and row.status == "completed":
-            self._bars.update(self._task, completed=row.round, total=total, note=text)
+            self._bars.latest = text
+            self._bars.update(self._task, completed=row.round, total=total)
         else:
             self.say(text)
 

@@ -699,10 +699,10 @@ def read(path: Path) -> Results:
             "it has neither metrics.jsonl nor summary.json"
         )
     rows, torn = _read_rows(folder.metrics)
-    scenario = folder.scenario.read_text() if folder.scenario.exists() else ""
     try:
+        scenario = folder.scenario.read_text("utf-8") if folder.scenario.exists() else ""
         tomllib.loads(scenario)
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FedspeechError(f"{folder.scenario} is damaged: {error}") from error
     return Results(
         name=path.resolve().name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ from simulations.results import (
 from simulations.scenario import Scenario
 
 CLIENT_APP = "clients.app:app"
+PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 Seen = dict[str, Any]
 
 
@@ -60,34 +62,52 @@ def simulate(
     """
     workers = workers or os.cpu_count() or 1
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = RunFolder.create(out or Path("runs") / f"{scenario.name}-{stamp}")
-    folder.write_scenario(scenario.to_toml())
+    path = out or Path("runs") / f"{scenario.name}-{stamp}"
+    folder = RunFolder.create(path)
     torch.set_num_threads(1)
-    folder.write_environment(capture_environment(torch_threads=1))
     with RunProgress() as progress:
-        progress.say(f"scenario {scenario.name}: {scenario.description}")
-        with progress.stage("prepare"):
-            world = build_world(
-                scenario,
-                cache=cache or default_cache(),
-                eye=folder.path / "eye",
-                workers=workers,
-                progress=progress.advance,
-            )
-        run = _Run(scenario, world, folder, progress, workers)
+        try:
+            folder.write_scenario(scenario.to_toml())
+            folder.write_environment(capture_environment(torch_threads=1))
+            progress.say(f"scenario {scenario.name}: {scenario.description}")
+            with progress.stage("prepare"):
+                world = build_world(
+                    scenario,
+                    cache=cache or default_cache(),
+                    eye=folder.path / "eye",
+                    workers=workers,
+                    progress=progress.advance,
+                )
+                run = _Run(scenario, world, folder, progress, workers)
+        except BaseException:
+            # Nothing was sent and nothing charged: what is left would only be in the next run's
+            # way. What was synthesised stays in the cache.
+            shutil.rmtree(path, ignore_errors=True)
+            progress.say(f"stopped before the first round; nothing was sent, {path} is not kept")
+            raise
         try:
             run.rounds()
             run.personalise()
             run.export()
-        except KeyboardInterrupt:
-            run.stopped = "interrupted"
-            raise
-        except FedspeechError as error:
-            run.stopped = str(error)
+        except BaseException as error:
+            run.stopped = _why(error)
             raise
         finally:
             run.finish()
     return folder.path
+
+
+def _why(error: BaseException) -> str:
+    """Why a run stopped, for its summary: never a path of this machine."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case FedspeechError():
+            return str(error)
+        case OSError(strerror=str(words)):
+            return words
+        case _:
+            return f"an error of fedspeech itself ({type(error).__name__})"
 
 
 def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path | None) -> None:
@@ -147,10 +167,12 @@ class _Run:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         config = {"job": str(self._job_path)}
         shards = self._world.job.num_shards
-        # Two workers cost about as long to start as a small run takes.
+        # A run that is over before workers have started needs none; the bits are the same.
+        trained = self._plan.rounds * self._plan.expected_cohort
+        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
         with (
             self._progress.stage("rounds", self._plan.rounds),
-            InProcessGrid(CLIENT_APP, shards, config, self._workers) as grid,
+            InProcessGrid(CLIENT_APP, shards, config, workers) as grid,
         ):
             run_rounds(grid, self._world.job, self._ledger, self._state, self._on_round)
         if self._rows and self._rows[-1].status == "refused":
@@ -205,11 +227,11 @@ class _Run:
             )
 
     def finish(self) -> None:
-        """Writes summary and report, whatever happened before."""
-        self._save_adapter()
+        """Writes summary and report, whatever happened before; the smallest and dearest first."""
         status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
         with self._progress.stage("report"):
             self._folder.write_summary(self._summary(status))
+            self._save_adapter()
             report = write_report(self._folder.path)
         summary = self._summary(status)
         self._folder.write_summary(summary)

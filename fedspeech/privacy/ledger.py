@@ -224,7 +224,7 @@ class Ledger:
         price = self._price(extra=1)
         if price.epsilon_release > self._plan.epsilon_budget:
             raise BudgetExhausted(
-                f"round {round_number} would bring epsilon_release from "
+                f"one more round (number {round_number} from 0) would bring epsilon_release from "
                 f"{self._price(extra=0).epsilon_release:.4f} to {price.epsilon_release:.4f} "
                 f"({price.relation_release}), above epsilon_budget="
                 f"{self._plan.epsilon_budget}; nothing was sent"
