@@ -1,0 +1,193 @@
+r"""The table of real speech: base, federated, personalised and control over several seeds.
+
+    python -m benchmarks.real_speech DATA/speech_commands_v1_subset DATA/dspspeech20_english_a \
+        --noise DATA/background_noise --out runs/real-speech
+
+Runs the scenario `real-commands`, with its defaults, once per corpus and seed, and prints one
+column per corpus: the mean over seeds, then the smallest and the largest. With --out the run
+folders stay; each holds its report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.partition import Heavy, default_rule
+from simulations.results import Summary, read
+from simulations.runner import simulate
+from simulations.scenario import read_scenario
+
+Row = dict[str, Any]
+LINES = (
+    # figure, what the table calls it, format, unit
+    ("base", "base", ".1f", " %"),
+    ("federated", "federated", ".1f", " %"),
+    ("personalised", "personalised, {takes} own clips per word", ".1f", " %"),
+    ("control", "control, {takes} clips per word of another phone", ".1f", " %"),
+    ("federated_gain", "**federated over base**", "+.1f", ""),
+    ("personal_gain", "**personalised over federated**", "+.1f", ""),
+    ("control_gain", "**control over federated**", "+.1f", ""),
+    ("worse", "phones made worse by personalising", ".0f", " %"),
+    ("worse_by_chance", "the same, expected by chance", ".0f", " %"),
+    ("without_guard", "personalised without the guard", ".1f", " %"),
+    ("worse_without_guard", "phones made worse without the guard", ".0f", " %"),
+    ("worst_base", "worst tenth of phones, base", ".1f", " %"),
+    ("worst_federated", "worst tenth, federated", ".1f", " %"),
+    ("worst_personalised", "worst tenth, personalised", ".1f", " %"),
+    ("false_accept_rise", "rise of false accepts (limit {false_accept_limit:g})", "+.1f", ""),
+    ("epsilon_release", "epsilon_release", ".1f", ""),
+    ("epsilon_server", "epsilon_server", ".1f", ""),
+    ("minutes", "minutes of a run", ".1f", ""),
+)
+
+
+def main() -> None:
+    """Runs every corpus and seed and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpora", type=Path, nargs="+", help="folders of recordings")
+    parser.add_argument("--noise", type=Path, help="folder of background noise")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--out", type=Path, help="keep the run folders here")
+    parser.add_argument("--cache", type=Path, help="default: the user's cache")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = arguments.out or Path(scratch)
+        columns = [
+            [
+                measure(
+                    folder,
+                    seed,
+                    noise=arguments.noise,
+                    out=runs / f"{folder.name}-seed-{seed}",
+                    cache=arguments.cache,
+                    workers=arguments.workers,
+                )
+                for seed in arguments.seeds
+            ]
+            for folder in arguments.corpora
+        ]
+    print(json.dumps(columns, indent=1) if arguments.json else table(columns))
+
+
+def measure(
+    folder: Path, seed: int, *, noise: Path | None, out: Path, cache: Path | None, workers: int
+) -> Row:
+    """Runs `real-commands` once, quietly, and returns its figures."""
+    changes = [f"corpus.path={json.dumps(str(folder))}", f"seed={seed}"]
+    if noise:
+        changes.append(f"corpus.noise={json.dumps(str(noise))}")
+    began = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = simulate(
+            read_scenario("real-commands", changes), out=out, workers=workers, cache=cache
+        )
+    minutes = (time.perf_counter() - began) / 60
+    same = isinstance(default_rule(open_corpus(folder)), Heavy)
+    return {**figures(read(run).summary), "minutes": minutes, "same_unseen": same}
+
+
+def figures(summary: Summary) -> Row:
+    """The figures of one complete run; accuracies and shares in percent, gains in points.
+
+    Raises:
+      ValueError: if the run did not finish.
+    """
+    if summary.status != "complete":
+        raise ValueError(f"the run of seed {summary.seed} is partial: {summary.stopped}")
+    found = summary.accuracy
+    takes = {take.clips_per_word: take for take in summary.takes}
+    percent = {
+        "base": found.base.mean,
+        "federated": found.federated.mean,
+        "personalised": found.personalised.mean,
+        "control": found.control.mean,
+        "without_guard": takes[summary.clips_per_word].without_guard.mean,
+        "worse": summary.share_worse.share,
+        "worse_by_chance": summary.share_worse.expected_by_chance,
+        "worse_without_guard": summary.share_worse_without_guard.share,
+        "worst_base": found.base.worst_decile,
+        "worst_federated": found.federated.worst_decile,
+        "worst_personalised": found.personalised.worst_decile,
+        "false_accept_rise": summary.false_accepts.change,
+        "false_accept_limit": summary.false_accepts.limit,
+        "federated_gain": found.federated.mean - found.base.mean,
+        "personal_gain": found.personalised.mean - found.federated.mean,
+        "control_gain": found.control.mean - found.federated.mean,
+    }
+    copied = "corpus seed rounds epsilon_release relation_release epsilon_server relation_server"
+    return {
+        **{name: 100 * share for name, share in percent.items()},
+        **{name: getattr(summary, name) for name in (*copied.split(), "delta", "unit")},
+        "takes": summary.clips_per_word,
+        "federated_phones": summary.phones,
+        "unseen_phones": found.base.phones,
+    }
+
+
+def table(columns: Sequence[Sequence[Row]]) -> str:
+    """Returns Markdown: a column per corpus, a line per figure, caveats underneath.
+
+    Args:
+      columns: per corpus, what `measure` returned for each seed.
+    """
+    heads = [column[0] for column in columns]
+    lines = [
+        _line("phones never trained on, mean over them", [row["corpus"] for row in heads]),
+        _line("---", ["---"] * len(heads)),
+        _line(
+            "phones: federate / unseen",
+            [f"{row['federated_phones']} / {row['unseen_phones']}" for row in heads],
+        ),
+    ]
+    for name, label, form, unit in LINES:
+        cells = [_spread([row[name] for row in column], form, unit) for column in columns]
+        if name.startswith("epsilon"):  # an epsilon says nothing without its relation
+            relation = name.replace("epsilon", "relation")
+            cells = [
+                f"{cell}, {'/'.join(sorted({row[relation] for row in column}))}"
+                for cell, column in zip(cells, columns, strict=True)
+            ]
+        lines.append(_line(label.format(**heads[0]), cells))
+    lines.append(_line("delta; unit", [f"{row['delta']:.1e}; {row['unit']}" for row in heads]))
+    lines.append(_line("rounds", [row["rounds"] for row in heads]))
+    seeds = ", ".join(str(row["seed"]) for row in columns[0])
+    notes = [
+        f"Mean over seeds {seeds} (smallest to largest). Noise is reproducible from the seed: a "
+        "rehearsal. The first run of a vocabulary also makes its base.",
+        *(
+            f"The unseen phones of {row['corpus']} are the same {row['unseen_phones']} speakers at "
+            "every seed; the spread says nothing of other speakers."
+            if row["same_unseen"]
+            else f"Every seed of {row['corpus']} draws another split of the same speakers."
+            for row in heads
+        ),
+    ]
+    return "\n".join([*lines, "", *notes])
+
+
+def _spread(values: Sequence[float], form: str, unit: str) -> str:
+    """Mean, then smallest to largest if there are several."""
+    mean = f"{sum(values) / len(values):{form}}{unit}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({min(values):{form}} to {max(values):{form}})"
+
+
+def _line(label: str, cells: Sequence[object]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join([label, *map(str, cells)]) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The table says what the summaries say, with its spread and its caveats."""
+
+import pytest
+
+from benchmarks.real_speech import figures, table
+from simulations.results import (
+    Accuracies,
+    Accuracy,
+    FalseAccepts,
+    ShareWorse,
+    Summary,
+    Take,
+)
+
+
+def accuracy(mean: float, worst: float = 0.25) -> Accuracy:
+    return Accuracy(mean=mean, worst_decile=worst, phones=8)
+
+
+def worse(share: float) -> ShareWorse:
+    return ShareWorse(share=share, expected_by_chance=0.5, phones=8)
+
+
+def summary(seed: int, federated: float) -> Summary:
+    return Summary(
+        scenario="real-commands",
+        corpus="corpus",
+        seed=seed,
+        status="complete",
+        rounds=4,
+        rounds_planned=4,
+        phones=12,
+        clips_per_word=2,
+        accuracy=Accuracies(
+            base=accuracy(0.5),
+            federated=accuracy(federated),
+            personalised=accuracy(0.875, 0.375),
+            control=accuracy(0.5625),
+        ),
+        share_worse=worse(0.125),
+        share_worse_without_guard=worse(0.375),
+        takes=(
+            Take(clips_per_word=1, personalised=accuracy(0.1), without_guard=accuracy(0.1)),
+            Take(clips_per_word=2, personalised=accuracy(0.875), without_guard=accuracy(0.9375)),
+        ),
+        false_accepts=FalseAccepts(federated=0.25, personalised=0.125, limit=0.02, clips=8),
+        epsilon_release=2458.0,
+        epsilon_server=37.5,
+        delta=1 / 120,
+        unit="user",
+        relation_release="add/remove",
+        relation_server="zero-out",
+        mode="distributed",
+        secure_sum="ideal",
+        trust="",
+        accountant="",
+        noise_notice=None,
+    )
+
+
+@pytest.fixture
+def rows():
+    extra = {"minutes": 1.5, "same_unseen": False}
+    return [figures(summary(1, 0.625)) | extra, figures(summary(2, 0.75)) | extra]
+
+
+def cells(text: str, label: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {label} |")]
+    return line.strip("| ").split(" | ")[1:]
+
+
+def test_each_figure_is_the_mean_over_seeds_with_its_extremes(rows):
+    text = table([rows])
+    assert cells(text, "federated") == ["68.8 % (62.5 to 75.0)"]
+    assert cells(text, "**federated over base**") == ["+18.8 (+12.5 to +25.0)"]
+    assert cells(text, "**personalised over federated**") == ["+18.8 (+12.5 to +25.0)"]
+    assert cells(text, "**control over federated**") == ["-12.5 (-18.8 to -6.2)"]
+    assert cells(text, "phones made worse by personalising") == ["12 % (12 to 12)"]
+    assert cells(text, "the same, expected by chance") == ["50 % (50 to 50)"]
+    assert cells(text, "phones made worse without the guard") == ["38 % (38 to 38)"]
+    assert cells(text, "worst tenth, personalised") == ["37.5 % (37.5 to 37.5)"]
+    assert cells(text, "rise of false accepts (limit 2)") == ["-12.5 (-12.5 to -12.5)"]
+
+
+def test_figures_without_guard_are_those_of_the_headline_takes(rows):
+    assert cells(table([rows]), "personalised without the guard") == ["93.8 % (93.8 to 93.8)"]
+
+
+def test_no_epsilon_stands_without_relation_delta_and_unit(rows):
+    text = table([rows[:1]])
+    assert cells(text, "epsilon_release") == ["2458.0, add/remove"]
+    assert cells(text, "epsilon_server") == ["37.5, zero-out"]
+    assert cells(text, "delta; unit") == ["8.3e-03; user"]
+
+
+def test_speakers_that_no_seed_changes_are_said_to_be_the_same(rows):
+    assert "another split" in table([rows])
+    fixed = [row | {"same_unseen": True} for row in rows]
+    text = table([rows, fixed])
+    assert "the same 8 speakers at every seed" in text
+    assert len(cells(text, "base")) == 2
+
+
+def test_a_run_that_stopped_early_is_not_put_in_a_table():
+    with pytest.raises(ValueError, match="seed 1 is partial: interrupted"):
+        figures(summary(1, 0.5).model_copy(update={"status": "partial", "stopped": "interrupted"}))
