@@ -1,14 +1,190 @@
-"""What the server does when part of the phones' side goes missing."""
+"""A server keeps its order and its floors, whatever comes back from the nodes."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
+from flwr.app import Error, Message
 from tiny_job import make_job
 
+from fedspeech.errors import ProtocolAbort
+from fedspeech.messages import Counts, ProtectedUpdate, Roster, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from server.rounds import run_rounds
 from simulations.grid import InProcessGrid
+
+ANSWERS = {"query.counts": Counts, "query.roster": Roster, "train": ProtectedUpdate}
+
+
+class LyingGrid(InProcessGrid):
+    """Honest shards behind a network that may change what they answer.
+
+    `tamper(kind, shard, answer)` returns the answers that arrive: messages, or strings for errors.
+    """
+
+    def __init__(self, path, job, tamper):
+        super().__init__("clients.app:app", job.num_shards, {"job": str(path)})
+        self._tamper = tamper
+        self.asked = []
+
+    def send_and_receive(self, messages, *, timeout=None):
+        nodes, replies = list(self.get_node_ids()), []
+        for message in messages:
+            node, kind = message.metadata.dst_node_id, message.metadata.message_type
+            self.asked.append(kind)
+            (reply,) = super().send_and_receive([message], timeout=timeout)
+            answer = from_record(reply.content, ANSWERS[kind])
+            for seen in self._tamper(kind, nodes.index(node), answer):
+                if isinstance(seen, str):
+                    replies.append(Message(Error(code=2, reason=seen), reply_to=message))
+                else:
+                    replies.append(Message(to_record(seen), reply_to=message))
+        return replies
+
+
+def run(folder, tamper, **plan):
+    """All rounds of a tiny job behind a lying grid: records, last state, ledger, kinds asked."""
+    path, job, arrays = make_job(folder, num_shards=3, **{"rounds": 1, "quota": 1, **plan})
+    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    records = []
+    with LyingGrid(path, job, tamper) as grid:
+        state = run_rounds(
+            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
+        )
+    return records, state, ledger, grid.asked
+
+
+def honest(kind, shard, answer):
+    return [answer]
+
+
+def only(kind, shard, change):
+    """Changes one shard's answers of one kind."""
+    return lambda k, s, answer: change(answer) if (k, s) == (kind, shard) else [answer]
+
+
+def test_honest_shards_complete_the_round(tmp_path):
+    (record,), state, ledger, asked = run(tmp_path, honest)
+    assert (record.status, record.reason) == ("completed", "")
+    assert record.survivors == record.cohort
+    assert state.completed == ledger.rounds_charged == 1
+    assert asked == ["query.counts"] * 3 + ["query.roster"] * 3 + ["train"] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda answer: ["the phone is on fire"], "shard 1: the phone is on fire"),
+        (lambda answer: [], "shard 1: silence"),
+        (
+            lambda answer: [
+                dataclasses.replace(answer, key=dataclasses.replace(answer.key, round=7))
+            ],
+            "shard 1: an answer to round 7, not 0",
+        ),
+        (lambda answer: [Roster(key=answer.key, phones=answer.survivors)], "shard 1: expected a"),
+        (lambda answer: [answer, answer], "shard 1: a second answer to one request"),
+    ],
+    ids=["error", "silence", "another round", "another kind", "second answer"],
+)
+def test_an_answer_that_is_no_answer_abandons_the_round_and_the_charge_stays(
+    tmp_path, change, words
+):
+    (record,), state, ledger, _ = run(tmp_path, only("train", 1, change))
+    assert record.status == "abandoned"
+    assert words in record.reason
+    assert record.total is None
+    assert (state.completed, ledger.rounds_charged) == (0, 1)
+    assert (state.adapter == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["query.roster", "train"])
+def test_if_no_shard_answers_the_run_ends_and_says_why(tmp_path, kind):
+    def mute(k, shard, answer):
+        return ["no power"] if k == kind else [answer]
+
+    with pytest.raises(ProtocolAbort, match=f"round 0: no shard answered {kind}: shard 0: no pow"):
+        run(tmp_path, mute)
+
+
+def test_survivors_below_the_floor_abandon_the_round(tmp_path):
+    def thin(kind, shard, answer):
+        if kind == "train":
+            return [dataclasses.replace(answer, survivors=answer.survivors[:2])]
+        return [answer]
+
+    (record,), state, ledger, _ = run(tmp_path, thin)
+    assert record.status == "abandoned"
+    assert record.reason == "6 phones survived, the plan's floor is 8"
+    assert (state.completed, ledger.rounds_charged) == (0, 1)
+
+
+def test_a_phone_outside_the_roster_in_the_survivors_aborts(tmp_path):
+    def intruder(answer):
+        absent = np.setdiff1d(np.arange(20, 40), answer.survivors)[:1]
+        return [dataclasses.replace(answer, survivors=np.sort([*answer.survivors, *absent]))]
+
+    with pytest.raises(ProtocolAbort, match="outside the roster"):
+        run(tmp_path, only("train", 1, intruder))
+
+
+def test_a_phone_claimed_by_two_shards_aborts(tmp_path):
+    first = {}
+
+    def both(kind, shard, answer):
+        if kind == "query.roster":
+            first.setdefault("phone", answer.phones[0])
+            if shard == 1:
+                phones = np.sort([first["phone"], *answer.phones])
+                return [dataclasses.replace(answer, phones=phones)]
+        return [answer]
+
+    with pytest.raises(ProtocolAbort, match="named by two shards"):
+        run(tmp_path, both)
+
+
+def test_a_sum_longer_than_honest_phones_can_make_is_not_used(tmp_path):
+    def shout(answer):  # a quarter of the ring of 2^16, on every coordinate
+        return [dataclasses.replace(answer, total=np.full_like(answer.total, 2**14))]
+
+    (record,), state, ledger, _ = run(tmp_path, only("train", 1, shout))
+    assert record.status == "abandoned"
+    assert "longer than honest phones can make it" in record.reason
+    assert (state.completed, ledger.rounds_charged) == (0, 1)
+    assert np.isfinite(state.adapter).all()
+
+
+def test_a_sum_of_another_length_is_that_shards_failure_or_ends_the_run(tmp_path):
+    def short(answer):
+        return [dataclasses.replace(answer, total=answer.total[:-1])]
+
+    with pytest.raises((ProtocolAbort, ValueError), match=r"shape|length|coordinates"):
+        run(tmp_path, only("train", 1, short))
+
+
+def test_nodes_that_host_another_population_are_refused_before_any_charge(tmp_path):
+    def fewer(kind, shard, answer):
+        return [dataclasses.replace(answer, num_phones=19)] if kind == "query.counts" else [answer]
+
+    with pytest.raises(ProtocolAbort, match="the plan is for 60 phones in 3 shards"):
+        run(tmp_path, fewer)
+    assert '"charge"' not in (tmp_path / "ledger.jsonl").read_text()
+
+
+def test_a_node_that_cannot_open_its_phones_ends_the_run_with_its_reason(tmp_path):
+    with pytest.raises(ProtocolAbort, match="cannot host its phones: the job is gone"):
+        run(tmp_path, only("query.counts", 2, lambda answer: ["the job is gone"]))
+
+
+def test_the_refused_round_asks_nobody(tmp_path):
+    _, job, _ = make_job(tmp_path, rounds=1, quota=1)
+    budget = job.plan.guarantee(1).epsilon_release / 2
+    (record,), _, ledger, asked = run(tmp_path, honest, epsilon_budget=budget)
+    assert record.status == "refused"
+    assert asked == ["query.counts"] * 3
+    assert ledger.rounds_charged == 0
 
 
 class LosesReplies(InProcessGrid):

@@ -1,0 +1,160 @@
+"""A job is the same for everybody who holds it, or it is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tiny_job import PHONES, make_arrays, make_job, with_plan
+
+from fedspeech import job as job_module
+from fedspeech.errors import ProtocolAbort, ScenarioError
+from fedspeech.job import Job, JobArrays, check_key, rotation_seed, sorted_union
+
+
+def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
+    path, job, arrays = make_job(tmp_path, num_shards=4)
+    read = Job.load(path)
+    assert read == job
+    assert read.fingerprint == job.fingerprint
+    mapped = read.load_arrays()
+    assert mapped.sha256() == arrays.sha256() == make_arrays().sha256()
+    np.testing.assert_array_equal(mapped.phone(7).embeddings, arrays.phone(7).embeddings)
+
+
+@pytest.mark.parametrize(
+    "name", ["embeddings", "labels", "offsets", "background_labels", "validation_embeddings",
+             "initial"],
+)  # fmt: skip
+def test_an_array_with_one_changed_bit_is_refused(tmp_path, name):
+    _, job, _ = make_job(tmp_path)
+    file = tmp_path / "arrays" / f"{name}.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ScenarioError, match="not those of this job: expected SHA-256"):
+        job.load_arrays()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+def test_an_array_that_cannot_be_read_is_named(tmp_path, damage):
+    _, job, _ = make_job(tmp_path)
+    file = tmp_path / "arrays" / "labels.npy"
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "text":
+        file.write_text("labels")
+    with pytest.raises(ScenarioError, match=r"labels\.npy"):
+        job.load_arrays()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: values.pop("seed"),
+        lambda values: values.update(surplus=1),
+        lambda values: values["plan"].update(clip_norm=-1.0),
+        lambda values: values["plan"].pop("quota"),
+        lambda values: values.update(plan="none"),
+    ],
+)
+def test_a_job_file_that_does_not_fit_is_refused(tmp_path, damage):
+    path, _, _ = make_job(tmp_path)
+    values = json.loads(path.read_text())
+    damage(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ScenarioError, match=r"no usable job at .*job\.json"):
+        Job.load(path)
+
+
+def test_a_job_that_is_missing_or_no_json_is_refused(tmp_path):
+    (tmp_path / "torn.json").write_text('{"seed":')
+    for name in ("torn.json", "missing.json"):
+        with pytest.raises(ScenarioError, match=name):
+            Job.load(tmp_path / name)
+
+
+def test_every_setting_changes_the_fingerprint_and_places_on_disk_do_not(tmp_path):
+    _, job, _ = make_job(tmp_path)
+    others = [
+        dataclasses.replace(job, seed=6),
+        dataclasses.replace(job, noise="os"),
+        dataclasses.replace(job, num_shards=2),
+        dataclasses.replace(job, base_sha256="1" * 64),
+        dataclasses.replace(job, arrays_sha256="1" * 64),
+        dataclasses.replace(job, training=dataclasses.replace(job.training, local_epochs=3)),
+        dataclasses.replace(job, server=dataclasses.replace(job.server, learning_rate=0.4)),
+        with_plan(job, noise_multiplier=0.9),
+        with_plan(job, min_survivors=9),
+    ]
+    assert len({other.fingerprint for other in [job, *others]}) == len(others) + 1
+    moved = dataclasses.replace(job, arrays="/elsewhere", eye="/eye")
+    assert moved.fingerprint == job.fingerprint
+
+
+def test_shards_partition_the_population_evenly(tmp_path):
+    _, job, _ = make_job(tmp_path)
+    for shards in range(1, 2 * PHONES):  # more shards than phones leave some empty
+        split = dataclasses.replace(job, num_shards=shards)
+        parts = [split.shard_phones(shard) for shard in range(shards)]
+        assert [phone for part in parts for phone in part] == list(range(PHONES))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_phone_refuses_a_round_of_another_job_plan_or_source(tmp_path, monkeypatch):
+    _, job, _ = make_job(tmp_path)
+    key = job.round_key(2)
+    check_key(job, key)
+    with pytest.raises(ProtocolAbort, match="round 2: the server's job"):
+        check_key(with_plan(job, clip_norm=0.3), key)
+    with pytest.raises(ProtocolAbort, match="round 3"):
+        check_key(job, dataclasses.replace(key, round=3))
+    monkeypatch.setattr(job_module, "source_sha256", lambda: "another")
+    with pytest.raises(ProtocolAbort, match="source code"):
+        check_key(job, key)
+
+
+def test_the_source_digest_covers_all_three_packages_and_every_byte(tmp_path, monkeypatch):
+    for package in job_module.SOURCE_PACKAGES:
+        (tmp_path / package / "deep").mkdir(parents=True)
+        (tmp_path / package / "deep" / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(job_module.resources, "files", lambda package: tmp_path / package)
+    digest = job_module.source_sha256.__wrapped__
+    seen = {digest()}
+    for package in job_module.SOURCE_PACKAGES:
+        (tmp_path / package / "deep" / "a.py").write_text("x = 2\n")
+        seen.add(digest())
+    (tmp_path / "server" / "deep" / "a.py").rename(tmp_path / "server" / "a.py")
+    seen.add(digest())
+    (tmp_path / "server" / "notes.txt").write_text("no code")
+    assert digest() in seen
+    assert len(seen) == 5
+
+
+def test_rounds_rotate_by_their_own_seed_and_attempts_have_their_own_rid(tmp_path):
+    _, job, _ = make_job(tmp_path)
+    keys = [job.round_key(0), job.round_key(1), job.round_key(0, attempt=1)]
+    assert job.round_key(0) == keys[0]
+    assert len({key.rid for key in keys}) == len({rotation_seed(key) for key in keys}) == 3
+    fresh = dataclasses.replace(job, noise="os")
+    assert fresh.round_key(0).rid != fresh.round_key(0).rid
+
+
+def test_a_phone_named_by_two_shards_aborts():
+    np.testing.assert_array_equal(
+        sorted_union([np.array([5, 9]), np.array([], np.int64), np.array([2])]), [2, 5, 9]
+    )
+    with pytest.raises(ProtocolAbort, match="named by two shards"):
+        sorted_union([np.array([1, 2]), np.array([2])])
+
+
+def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_path):
+    arrays = make_arrays()
+    arrays.save(tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.getpid", lambda: 1)  # another process that was as fast
+        arrays.save(tmp_path / "a")
+    assert JobArrays.load(tmp_path / "a").sha256() == arrays.sha256()
+    assert repr(arrays).startswith("JobArrays(phones=60, embeddings=(")

@@ -1,0 +1,144 @@
+"""The readable round: what it does to the adapter, what it refuses, what it pays first."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tiny_job import PHONES, make_job
+
+from fedspeech.errors import BudgetExhausted, CohortTooSmall
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round, signal_to_noise
+from fedspeech.secagg import ideal
+from fedspeech.vectors import Delta
+
+
+def constant(value):
+    """Local training that always finds the same delta."""
+
+    def train(adapter, parameters, datasets, settings, rngs):
+        return [Delta(np.full(adapter.spec.size, value, np.float32)) for _ in datasets]
+
+    return train
+
+
+def open_ledger(folder, job):
+    return Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
+
+
+def no_noise(folder, **plan):
+    """A job in which everybody takes part and the only disturbance is rounding."""
+    return make_job(
+        folder, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf"),
+        participation_probability=1.0, clip_norm=5.0, **plan,
+    )  # fmt: skip
+
+
+def test_without_noise_the_adapter_moves_by_the_server_step_of_the_mean(tmp_path):
+    _, job, arrays = no_noise(tmp_path)
+    state = ServerState.initial(job, arrays)
+    after, _ = run_round(state, job, arrays, constant(0.02), open_ledger(tmp_path, job), 0)
+    # Server learning rate 0.5; rounding disturbs each coordinate by less than 1e-3, not their mean.
+    np.testing.assert_allclose(after.adapter, 0.5 * 0.02, atol=1e-3)
+    assert after.adapter.mean() == pytest.approx(0.5 * 0.02, rel=0.02)
+    assert after.completed == 1
+    assert (state.adapter == 0).all()  # states are values: the old one stays
+
+
+def test_the_mean_is_over_the_expected_cohort_never_over_who_came(tmp_path):
+    # Half of the phones are expected; however many join, each weighs 1 / 30.
+    _, job, arrays = make_job(
+        tmp_path, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf"),
+        clip_norm=5.0, participation_probability=0.5,
+    )  # fmt: skip
+    ledger, cohorts = open_ledger(tmp_path, job), []
+
+    def train(adapter, parameters, datasets, settings, rngs):
+        cohorts.append(len(datasets))
+        return constant(0.02)(adapter, parameters, datasets, settings, rngs)
+
+    for number in range(3):
+        state = ServerState.initial(job, arrays)
+        after, _ = run_round(state, job, arrays, train, ledger, number)
+        expected = 0.5 * 0.02 * cohorts[-1] / (0.5 * PHONES)
+        assert after.adapter.mean() == pytest.approx(expected, rel=0.02)
+    assert len(set(cohorts)) > 1
+
+
+def test_a_delta_longer_than_the_clip_norm_counts_as_one_clip_norm(tmp_path):
+    _, job, arrays = no_noise(tmp_path, min_cohort=40, min_survivors=40)
+    job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, clip_norm=0.2))
+    state = ServerState.initial(job, arrays)
+    after, _ = run_round(state, job, arrays, constant(1e6), open_ledger(tmp_path, job), 0)
+    assert np.linalg.norm(after.adapter) == pytest.approx(0.5 * 0.2, rel=1e-3)
+
+
+def test_the_same_round_twice_gives_the_same_integers(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+    totals = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        ledger = open_ledger(tmp_path / name, job)
+        state = ServerState.initial(job, arrays)
+        totals.append(run_round(state, job, arrays, constant(0.01), ledger, 0)[1])
+    np.testing.assert_array_equal(*totals)
+
+
+def test_a_small_cohort_is_refused_before_anything_is_paid(tmp_path):
+    _, job, arrays = make_job(
+        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=8,
+        noise_multiplier=8.0, quota=8,
+    )  # fmt: skip
+    ledger, refused = open_ledger(tmp_path, job), 0
+    for number in range(8):
+        try:
+            run_round(ServerState.initial(job, arrays), job, arrays, constant(0), ledger, number)
+        except CohortTooSmall:
+            refused += 1
+    assert 0 < refused < 8
+    assert ledger.rounds_charged == 8 - refused
+
+
+def test_the_budget_is_asked_before_anything_is_trained(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+    cheap = job.plan.guarantee(1).epsilon_release / 2
+    _, job, arrays = make_job(tmp_path, epsilon_budget=cheap)
+
+    def train(*_):
+        raise AssertionError("trained")
+
+    with pytest.raises(BudgetExhausted):
+        run_round(
+            ServerState.initial(job, arrays), job, arrays, train, open_ledger(tmp_path, job), 0
+        )
+
+
+def test_the_charge_is_on_disk_before_anything_is_trained(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+
+    def train(adapter, parameters, datasets, settings, rngs):
+        rows = (tmp_path / "ledger.jsonl").read_text().splitlines()
+        assert [json.loads(row)["kind"] for row in rows] == ["opened", "charge"]
+        return constant(0)(adapter, parameters, datasets, settings, rngs)
+
+    run_round(ServerState.initial(job, arrays), job, arrays, train, open_ledger(tmp_path, job), 0)
+
+
+def test_signal_to_noise_is_near_one_for_noise_alone_and_absent_without_noise(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+    ledger, state = open_ledger(tmp_path, job), ServerState.initial(job, arrays)
+    seen = []
+
+    def train(adapter, parameters, datasets, settings, rngs):
+        seen.append(len(datasets))
+        return constant(0)(adapter, parameters, datasets, settings, rngs)
+
+    _, total = run_round(state, job, arrays, train, ledger, 0)
+    # 52 coordinates: the norm of that many normals is within 40 % with error under 1e-4.
+    assert signal_to_noise(job.plan, total, job.round_key(0), seen[0]) == pytest.approx(1, abs=0.4)
+    plain = dataclasses.replace(
+        job.plan, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf")
+    )
+    nothing = ideal.partial_sum([np.zeros(plain.padded_dimension, np.uint32)], plain.bits)
+    assert signal_to_noise(plain, nothing, job.round_key(0), seen[0]) is None

@@ -1,0 +1,55 @@
+"""A checkpoint is whole or it is refused."""
+
+import numpy as np
+import pytest
+from tiny_job import make_job
+
+from fedspeech.errors import FedspeechError
+from fedspeech.round import ServerState
+from server.state import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def state(tmp_path):
+    _, job, arrays = make_job(tmp_path)
+    fresh = ServerState.initial(job, arrays)
+    mean = np.linspace(-1, 1, len(arrays.initial)).astype(np.float32)
+    return ServerState(job.server.build().apply(fresh.optimizer, mean), completed=3)
+
+
+def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimiser_included(tmp_path, state):
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, state)
+    read = load_checkpoint(path)
+    assert read.completed == 3
+    written = state.optimizer.to_arrays()
+    assert len(written) > 1
+    for name, array in read.optimizer.to_arrays().items():
+        np.testing.assert_array_equal(array, written[name])
+    assert [file.name for file in tmp_path.glob("*last*")] == ["last.safetensors"]
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypatch):
+    path = tmp_path / "last.safetensors"
+    save_checkpoint(path, state)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, ServerState(state.optimizer, completed=4))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", "cut"])
+def test_a_missing_or_damaged_checkpoint_is_named(tmp_path, state, content):
+    path = tmp_path / "last.safetensors"
+    if content == "cut":
+        save_checkpoint(path, state)
+        content = path.read_bytes()[:-1]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FedspeechError, match=r"no usable checkpoint at .*last\.safetensors"):
+        load_checkpoint(path)
