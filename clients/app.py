@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.fleet import Fleet, FleetState
-from fedspeech.errors import ProtocolAbort
+from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
     CountsRequest,
@@ -22,6 +25,7 @@ from fedspeech.messages import (
 )
 
 app = ClientApp()
+_LOG = logging.getLogger(__name__)
 
 
 @app.query("counts")
@@ -36,7 +40,8 @@ def roster(message: Message, context: Context) -> Message:
     """Says which phones join the round."""
     request = from_record(message.content, RosterRequest)
     fleet = _fleet(context)
-    reply, state = fleet.join(request, _read_state(context, fleet))
+    with _nothing_told():
+        reply, state = fleet.join(request, _read_state(context, fleet))
     _keep_state(context, state)
     return Message(to_record(reply), reply_to=message)
 
@@ -46,9 +51,24 @@ def train(message: Message, context: Context) -> Message:
     """Trains the phones that joined and sends their protected sum."""
     request = from_record(message.content, UpdateRequest)
     fleet = _fleet(context)
-    reply, state = fleet.update(request, _read_state(context, fleet))
+    with _nothing_told():
+        reply, state = fleet.update(request, _read_state(context, fleet))
     _keep_state(context, state)
     return Message(to_record(reply), reply_to=message)
+
+
+@contextlib.contextmanager
+def _nothing_told() -> Iterator[None]:
+    """Keeps the text of an unforeseen error, which may hold values, from reaching the server."""
+    try:
+        yield
+    except FedspeechError:
+        raise
+    except Exception as error:
+        _LOG.debug("this shard failed", exc_info=True)
+        raise ProtocolAbort(
+            f"a {type(error).__name__} in this shard; its text stays here"
+        ) from None
 
 
 def _fleet(context: Context) -> Fleet:

@@ -40,7 +40,9 @@ def examine(console: Console | None = None) -> bool:
     healthy = True
     for name, check in checks:
         try:
-            console.print(f"[green]ok[/green]    {name}: {check()}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[green]ok[/green]    {name}: {check()}", highlight=False, soft_wrap=True
+            )
         except Exception as error:  # a doctor reports whatever is wrong and goes on
             healthy = False
             console.print(f"[red]wrong[/red] {name}: {error}", highlight=False)

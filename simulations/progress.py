@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from simulations.report.words import epsilon
 from simulations.results import RoundRow
 
 
@@ -117,7 +118,8 @@ class RunProgress:
             text = (
                 f"round {row.round:>3}/{total}"
                 f"  public {_percent(public)}  unseen {_percent(unseen)}"
-                f"  epsilon release {row.epsilon_release:.3f} server {row.epsilon_server:.3f}"
+                f"  epsilon release {epsilon(row.epsilon_release)}"
+                f" server {epsilon(row.epsilon_server)}"
                 f"  survivors {row.server.survivors}/{row.server.cohort}"
                 f"  {rate:,.0f} phones/s"
             )

@@ -74,7 +74,7 @@ class Guarantee(Record):
       epsilon_server: against the server, priced at the quota of rounds a phone may join; infinity
         where the server adds the noise, or nobody.
       delta: the probability with which either epsilon may fail, the same for both.
-      unit: whom it protects: "speaker", "phone" or "example".
+      unit: whom it protects: "user" (one device with all its rounds), "phone" or "example".
       relation_release: neighbouring relation of `epsilon_release`, such as "add/remove".
       relation_server: neighbouring relation of `epsilon_server`, such as "zero-out".
       mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
@@ -82,6 +82,8 @@ class Guarantee(Record):
       trust: who must be honest for the epsilons to hold, one sentence.
       accountant: what priced it, such as "RDP of sums of discrete Gaussians".
       noise_notice: `NoiseEntropy.notice`: set when the noise can be reproduced from the seed.
+      rounds_charged: rounds that the epsilons pay for, failed ones included.
+      no_sampling_because: why no add/remove epsilon can be stated; "" where one is.
       quota: most rounds that one phone joins, at which `epsilon_server` is priced; None: no quota.
       budget_release: where `epsilon_release` must stop; None: no budget.
       budget_server: where `epsilon_server` must stop; None: no budget.
@@ -98,6 +100,8 @@ class Guarantee(Record):
     trust: str
     accountant: str
     noise_notice: str | None
+    rounds_charged: Count = 0
+    no_sampling_because: str = ""
     quota: int | None = None
     budget_release: Epsilon | None = None
     budget_server: Epsilon | None = None

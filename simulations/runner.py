@@ -30,6 +30,7 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
+from simulations.report.words import epsilon
 from simulations.results import (
     Guarantee,
     RoundRow,
@@ -230,6 +231,7 @@ class _Run:
         """Writes summary and report, whatever happened before; the smallest and dearest first."""
         status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
         with self._progress.stage("report"):
+            shutil.rmtree(self._world.job.eye, ignore_errors=True)  # norms of single phones
             self._folder.write_summary(self._summary(status))
             self._save_adapter()
             report = write_report(self._folder.path)
@@ -253,6 +255,7 @@ class _Run:
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.vocabulary,
             rounds=self._state.completed,
+            card="## Privacy\n\n" + self._ledger.guarantee().words(),
         )
 
     def _summary(self, status: Literal["complete", "partial"]) -> Summary:
@@ -296,6 +299,8 @@ class _Run:
             trust=spent.trust,
             accountant=spent.accountant,
             noise_notice=self._world.job.entropy().notice,
+            rounds_charged=spent.rounds,
+            no_sampling_because=spent.reason,
             quota=plan.quota,
             budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
         )
@@ -331,12 +336,16 @@ def closing_words(summary: Summary, report: Path) -> str:
             f"personalised {found.personalised.mean:.1%} "
             f"(control, another phone's clips: {found.control.mean:.1%})"
         )
+    simulated = " (the secure sum is simulated)" if summary.secure_sum == "ideal" else ""
     lines.append(
-        f"epsilon_release {summary.epsilon_release:.3f} ({summary.relation_release}), "
-        f"epsilon_server {summary.epsilon_server:.3f} ({summary.relation_server}), "
-        f"delta {summary.delta:.1e}, unit {summary.unit}, {summary.rounds} rounds"
-        + (f"; {summary.noise_notice}" if summary.noise_notice else "")
+        f"epsilon {epsilon(summary.epsilon_release)} against readers of the published models "
+        f"({summary.relation_release}), {epsilon(summary.epsilon_server)} against the server"
+        f"{simulated} ({summary.relation_server}); delta {summary.delta:.1e}, unit one "
+        f"{summary.unit}, {summary.rounds_charged} rounds charged, {summary.accountant}; who must "
+        f"be honest: {summary.trust}"
     )
+    if summary.noise_notice:
+        lines.append(summary.noise_notice)
     if summary.export:
         lines.append(f"file for the phone: {report.parent / summary.export.file}")
     if summary.export_refused:

@@ -98,7 +98,7 @@ def _guarantee(results: Results) -> Guarantee | None:
 
 def _promise_context(results: Results, guarantee: Guarantee) -> dict[str, Any]:
     """The guarantee in words."""
-    completed = results.summary.rounds if results.summary else _completed(results)
+    charged = guarantee.rounds_charged
     return {
         "promises": words.promises(guarantee),
         "caveats": words.caveats(guarantee),
@@ -107,7 +107,7 @@ def _promise_context(results: Results, guarantee: Guarantee) -> dict[str, Any]:
         "rehearsal": _sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
         "delta": words.delta(guarantee.delta),
         "mode_words": MODE_WORDS[guarantee.mode],
-        "rounds_said": f"{completed} round{'' if completed == 1 else 's'}",
+        "rounds_said": f"{charged} charged round{'' if charged == 1 else 's'}",
     }
 
 

@@ -52,7 +52,7 @@ GLOSSARY = (
     (
         "ε (epsilon)",
         "How much any one unit (see unit of privacy) can shift the odds of anything an observer "
-        "may see: at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise at all.",
+        "may see: at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise.",
     ),
     ("δ (delta)", "The small probability with which the promise of ε may fail."),
     (
@@ -146,7 +146,7 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             against="Against the server",
             says=(
                 "It knows who takes part and sees each round’s sum. "
-                + _priced(guarantee.quota)
+                + _priced(guarantee.quota, guarantee.rounds_charged)
                 + _odds(server, unit)
             ),
             relation=_relation(guarantee.relation_server, unit),
@@ -162,6 +162,11 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
         found.append(IDEAL_SUM)
     if guarantee.secure_sum == "plain":
         found.append(PLAIN_SUM)
+    if guarantee.no_sampling_because and guarantee.mode != "none":
+        found.append(
+            "The first figure counts on no sampling and hides only what was said, because "
+            f"{guarantee.no_sampling_because}"
+        )
     if guarantee.mode != "none":
         found.append(
             "Cohort members see the roster: the first figure does not hold against them. "
@@ -219,11 +224,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
-def _priced(quota: int | None) -> str:
+def _priced(quota: int | None, charged: int) -> str:
     """For how many rounds of one phone the figure holds."""
     if quota is None:
         return ""
-    return f"Priced for a phone that joins as often as it may, in {quota} rounds. "
+    return f"Priced for a phone that joins as often as it may, in {min(quota, charged)} rounds. "
 
 
 def _odds(value: float, unit: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_job import make_job
 
+from clients.app import _nothing_told as nothing_told
 from clients.fleet import Fleet, FleetState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.messages import RosterRequest, UpdateRequest
@@ -100,3 +101,13 @@ def test_what_the_simulator_sees_is_the_exact_sum_and_stays_out_of_the_message(j
     wrapped = (left["exact_sum"] % job.plan.modulus).astype(np.uint32)
     np.testing.assert_array_equal(wrapped, update.total)
     assert len(left["delta_norms"]) == len(update.survivors)
+
+
+def test_the_text_of_an_unforeseen_error_stays_in_the_shard():
+    with (
+        pytest.raises(ProtocolAbort, match="a ValueError in this shard") as refusal,
+        nothing_told(),
+    ):
+        raise ValueError("phone 17 said 'call arun'")
+    assert "arun" not in str(refusal.value)
+    assert refusal.value.__cause__ is None

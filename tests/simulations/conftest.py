@@ -63,6 +63,7 @@ def guarantee(spent: float, **changes: object) -> Guarantee:
         "trust": "at least 180 of the phones whose update is summed add their share of the noise",
         "accountant": "RDP of sums of discrete Gaussians",
         "noise_notice": "noise reproducible from the seed: a rehearsal, not a release",
+        "rounds_charged": round(spent * ROUNDS),
         "quota": 15,
         "budget_release": 1.0,
     }
