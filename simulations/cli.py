@@ -46,7 +46,7 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Entry point: a refusal is a clear message on stderr and exit status 1; Ctrl-C is 130."""
     with _clear_errors():
-        app()
+        app(prog_name="fedspeech")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """Promises of the files that install and describe the project."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -8,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tiny_world import TINY
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -43,16 +47,61 @@ def test_every_package_folder_is_named_in_pyproject():
     assert named == found
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of a copy of the tracked files, so that no build folder is left or believed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if not name.startswith(("tests/", "docs/")) and (ROOT / name).is_file():
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "source" / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
+    subprocess.run([*command, folder / "source"], check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
 @pytest.mark.slow
-def test_a_wheel_holds_the_packages_and_their_data_and_no_tests(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
-        check=True,
-        capture_output=True,
-    )
-    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+def test_a_wheel_holds_the_packages_and_their_data_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"fedspeech", "clients", "server", "simulations", "tflite_export"}
     assert "fedspeech/models/default_base.safetensors" in names
     assert "simulations/scenarios/default.toml" in names
     assert "fedspeech/py.typed" in names
+
+
+@pytest.mark.slow
+def test_simulate_runs_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel]
+    subprocess.run(pip, check=True, capture_output=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "PYTHONSAFEPATH": "1",
+        "FEDSPEECH_CACHE": str(tmp_path / "cache"),
+    }
+    where = "import fedspeech, simulations; print(fedspeech.__file__, simulations.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=empty, env=environment, check=True, capture_output=True,
+        text=True,
+    ).stdout  # fmt: skip
+    assert found.count(str(site)) == 2
+    command = "import sys; from simulations.cli import main; sys.exit(main())"
+    changes = [part for change in TINY for part in ("--set", change)]
+    run = subprocess.run(
+        [sys.executable, "-c", command, "simulate", "-s", "quick", *changes, "--workers", "1"],
+        cwd=empty, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    (folder,) = (empty / "runs").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "complete"
+    assert (folder / "report.html").stat().st_size > 100_000
+    assert (folder / summary["export"]["file"]).is_file()
+    assert [path.name for path in empty.iterdir()] == ["runs"]

@@ -55,3 +55,44 @@ def test_a_dead_worker_is_said_and_not_waited_for():
         pytest.raises(FedspeechError, match="worker process died"),
     ):
         ask(grid, "query.die")
+
+
+@pytest.mark.parametrize(("nodes", "workers"), [(0, 1), (2, 0)])
+def test_a_grid_without_nodes_or_workers_is_refused(nodes, workers):
+    with pytest.raises(ValueError, match=f"at least one node and worker, got {nodes}, {workers}"):
+        InProcessGrid(APP, num_nodes=nodes, workers=workers)
+
+
+def test_workers_need_the_app_by_its_path_and_the_path_must_name_an_app():
+    from counting_app import app
+
+    with pytest.raises(ValueError, match="give the app as module:attribute"):
+        InProcessGrid(app, num_nodes=2, workers=2)
+    with pytest.raises(ValueError, match="must be a flwr ClientApp, got module"):
+        InProcessGrid("counting_app:np", num_nodes=1)
+    InProcessGrid(app, num_nodes=1).close()  # a refused grid is not left open
+
+
+def test_a_reply_is_pulled_once():
+    with InProcessGrid(APP, num_nodes=2) as grid:
+        ids = grid.push_messages(
+            [Message(RecordDict(), node, "query.fail") for node in grid.get_node_ids()]
+        )
+        assert len(grid.pull_messages(ids)) == 2
+        assert not grid.pull_messages(ids)
+
+
+@pytest.mark.slow
+def test_what_breaks_off_a_grid_kills_its_workers_and_frees_the_process():
+    import multiprocessing
+
+    def work_until_interrupted():
+        with InProcessGrid(APP, num_nodes=2, workers=2) as grid:
+            ask(grid, "query.fail")
+            assert len(multiprocessing.active_children()) == 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_until_interrupted()
+    assert not multiprocessing.active_children()
+    InProcessGrid(APP, num_nodes=1).close()

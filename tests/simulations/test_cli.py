@@ -1,0 +1,95 @@
+"""The command line: fast help, and for whatever a user does wrong one clear message."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = (
+    [], ["simulate"], ["prepare"], ["pretrain"], ["export"], ["report"], ["compare"], ["doctor"],
+    ["data"], ["data", "list"], ["data", "check"], ["scenarios"], ["scenarios", "list"],
+    ["scenarios", "show"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def fedspeech(monkeypatch, tmp_path, capfd):
+    """Runs the command in an empty folder; returns exit status, stdout and stderr."""
+    from simulations import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDSPEECH_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fedspeech", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return stopped.value.code or 0, out, err
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(fedspeech, command):
+    status, out, _ = fedspeech(*command, "--help")
+    assert status == 0
+    assert "Usage: fedspeech" in out
+    assert len(out.splitlines()) > 5
+
+
+def test_help_and_a_refused_scenario_import_nothing_heavy():
+    code = (
+        "import sys; from simulations import cli\n"
+        "for arguments in (['--help'], ['simulate', '--set', 'sed=1']):\n"
+        "    sys.argv = ['fedspeech', *arguments]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit: pass\n"
+        "print(sorted({'torch', 'tensorflow', 'ray', 'flwr', 'opacus'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "unknown key sed; did you mean seed?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["simulate", "--workers", "0"], 2, "0 is not in the range x>=1"),
+        (["simulate", "--seed", "x"], 2, "'x' is not a valid integer"),
+        (["simulate", "-s", "quik"], 1, "there is no scenario 'quik'; did you mean 'quick'?"),
+        (["simulate", "-s", "missing.toml"], 1, "there is no scenario file missing.toml"),
+        (["simulate", "-s", "latin.toml"], 1, "latin.toml must be UTF-8 text"),
+        (["simulate", "-s", "quick", "--set", "privacy.round=3"], 1, "did you mean privacy.rounds"),
+        (["simulate", "-s", "quick", "--set", "privacy.rounds=0"], 1, "privacy.rounds: "),
+        (["simulate", "-s", "quick", "--corpus", "speech"], 1, "quick makes its own speech"),
+        (["scenarios", "show", "latin.toml"], 1, "latin.toml must be UTF-8 text"),
+        (["report", "nowhere"], 1, "no run folder at nowhere"),
+        (["report", "empty"], 1, "empty is no run folder"),
+        (["compare", "nowhere", "empty"], 1, "no run folder at nowhere"),
+        (["data", "check", "nowhere"], 1, "no such folder: nowhere"),
+        (["data", "check", "empty"], 1, "neither layout of a corpus"),
+        (["data", "check", "latin.toml"], 1, "expected a folder"),
+        (["bogus"], 2, "No such command 'bogus'"),
+    ],
+)
+def test_a_mistake_gets_one_clear_message(fedspeech, tmp_path, arguments, status, words):
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xff"')
+    (tmp_path / "empty").mkdir()
+    found, _, err = fedspeech(*arguments)
+    assert found == status
+    assert words in " ".join(err.replace("\u2502", " ").split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_lists_name_every_scenario_and_corpus(fedspeech):
+    assert all(name in fedspeech("scenarios", "list")[1] for name in ("quick", "no-privacy"))
+    assert "Speech Commands" in fedspeech("data", "list")[1]
+
+
+def test_a_shown_scenario_can_be_run_from_its_own_text(fedspeech, tmp_path):
+    _, shown, _ = fedspeech("scenarios", "show", "quick", "--set", "privacy.rounds=5")
+    (tmp_path / "mine.toml").write_text(shown)
+    assert fedspeech("scenarios", "show", "mine.toml")[1] == shown
+    assert "rounds = 5" in shown

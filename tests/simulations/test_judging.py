@@ -1,0 +1,83 @@
+"""All figures are of the same clips, and the control never hears the phone it is judged on."""
+
+import numpy as np
+import pytest
+from tiny_world import tiny_scenario, tiny_world
+
+from simulations import judging
+from simulations.judging import Judge
+
+
+@pytest.fixture
+def judge():
+    return Judge(tiny_world(), tiny_scenario())
+
+
+@pytest.mark.parametrize("phones", [2, 3, 17, 60])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_control_gives_every_phone_another_phones_clips_and_each_phone_gives_once(phones, seed):
+    givers = judging._derangement(phones, seed)
+    assert sorted(givers) == list(range(phones))
+    assert all(giver != phone for phone, giver in enumerate(givers))
+
+
+def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch):
+    calls = []
+
+    def record(adapter, federated, own, *rest, **options):
+        calls.append((own, rest))
+        return [None] * len(own)
+
+    monkeypatch.setattr(judging, "personalize", record)
+    vector = tiny_world().job.load_arrays().initial
+    judge._adapt(vector, 2, control=False)
+    judge._adapt(vector, 2, control=True)
+    (own, rest), (other, control_rest) = calls
+    own_rows = [clips.embeddings.tobytes() for clips in own]
+    other_rows = [clips.embeddings.tobytes() for clips in other]
+    assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_world().unseen]
+    assert sorted(own_rows) == sorted(other_rows)
+    assert all(mine != theirs for mine, theirs in zip(own_rows, other_rows, strict=True))
+    background, held_back, training, guard, streams = rest
+    assert (training, guard) == control_rest[2:4]
+    assert background.labels.tobytes() == control_rest[0].labels.tobytes()
+    assert held_back is control_rest[1]
+    for first, second in zip(streams, control_rest[4], strict=True):
+        assert first.integers(2**62) == second.integers(2**62)
+
+
+def test_every_figure_counts_the_same_phones_and_clips(judge):
+    world = tiny_world()
+    found = judge.personalisation(world.job.load_arrays().initial)
+    accuracy, by_phone = found["accuracy"], found["phone_accuracies"]
+    judged = tuple(len(phone.judged) for phone in world.unseen)
+    assert by_phone.clips == judged
+    for name in ("base", "federated", "personalised", "control"):
+        shares = np.array(getattr(by_phone, name))
+        correct = shares * judged
+        np.testing.assert_allclose(correct, np.round(correct), atol=1e-9)
+        assert getattr(accuracy, name).mean == pytest.approx(shares.mean())
+        assert getattr(accuracy, name).phones == 3
+    # Before any round the federated adapter is the base's own head.
+    assert by_phone.base == by_phone.federated
+    assert sum(map(sum, found["confusion"].counts)) == sum(judged)
+    assert [take.clips_per_word for take in found["takes"]] == [0, 1, 2]
+    assert found["takes"][2].personalised.mean == accuracy.personalised.mean
+    assert found["takes"][2].control.mean == accuracy.control.mean
+
+
+def test_small_segments_are_merged_or_withheld(judge):
+    world = tiny_world()
+    found = judge.personalisation(world.job.load_arrays().initial)
+    assert not found["segments"]  # three phones, and five are wanted in a cell
+    assert set(found["segments_withheld"].values()) == {3}
+
+
+def test_the_servers_figures_come_from_public_validation_alone(judge):
+    world = tiny_world()
+    arrays = world.job.load_arrays()
+    seen = judge.validation(arrays.initial)
+    assert set(seen) == {"validation_accuracy", "validation_loss"}
+    assert 0.5 < seen["validation_accuracy"] <= 1
+    worse = judge.validation(np.zeros_like(arrays.initial))
+    assert worse["validation_loss"] == pytest.approx(np.log(12), rel=1e-6)

@@ -1,0 +1,246 @@
+"""However a run ends, what it leaves can be read, and nothing goes on running."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_world import TINY, cache, tiny_scenario, tiny_world
+
+from fedspeech.errors import FedspeechError, ScenarioError
+from simulations import runner
+from simulations.results import RunFolder, read
+from simulations.runner import _why, simulate
+from simulations.scenario import read_scenario
+
+COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]
+ROUNDS = "privacy.rounds=200"  # more than are over before the signal comes
+
+
+def start(folder, *changes, workers=1, store=None):
+    """Starts a tiny run in a session of its own, as a terminal would."""
+    settings = [part for change in (*TINY, *changes) for part in ("--set", change)]
+    return subprocess.Popen(
+        [*COMMAND, "simulate", "-s", "quick", "--out", "run", "--workers", str(workers),
+         "--cache", str(store or cache()), *settings],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Leaves TensorFlow out, whose import alone takes longer than a tiny run."""
+    refused = {"export": None, "export_refused": "left out"}
+    monkeypatch.setattr(runner, "export_files", lambda *_, **__: refused)
+
+
+def wait_for(process, pattern):
+    """Reads lines up to the first that matches."""
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"never said {pattern}")
+
+
+def still_running(session, grace_s=5.0):
+    """Processes of a session that are alive after a grace; the system's reaper needs a moment."""
+    deadline = time.monotonic() + grace_s
+    while (found := _alive(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _alive(session):
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_session) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (FedspeechError("the floor is 3, got 2"), "the floor is 3, got 2"),
+        (OSError(28, "No space left on device", "/home/me/run"), "No space left on device"),
+        (RuntimeError("/home/me"), "an error of fedspeech itself (RuntimeError)"),
+    ],
+)
+def test_a_summary_says_why_a_run_stopped_and_never_where(error, words):
+    assert _why(error) == words
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
+    with pytest.raises(ScenarioError, match="give --corpus DIR"):
+        simulate(read_scenario("real-commands"), out=tmp_path / "run", workers=1, cache=cache())
+    assert not (tmp_path / "run").exists()
+    assert "nothing was sent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["full", "file"])
+def test_a_place_that_is_taken_is_refused_and_left_alone(tmp_path, kind):
+    out = tmp_path / "run"
+    if kind == "full":
+        out.mkdir()
+        (out / "thesis.txt").write_text("dear")
+    else:
+        out.write_text("dear")
+    with pytest.raises(FedspeechError, match=r"a run needs a (new or empty )?folder"):
+        simulate(read_scenario("quick"), out=out, workers=1, cache=cache())
+    assert ((out / "thesis.txt") if kind == "full" else out).read_text() == "dear"
+
+
+def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
+    folder = simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    rounds = re.findall(
+        r"round +\d/2  public +[\d.]+%  unseen +[\d.]+%  epsilon release [\d.,]+ server [\d.,]+"
+        r"  survivors \d+/\d+  [\d,]+ phones/s",
+        printed,
+    )
+    assert len(rounds) == 2
+    assert "a rehearsal, not a release" in printed
+    results = read(folder)
+    assert results.summary.status == "complete"
+    assert [row.status for row in results.rows] == ["completed"] * 2
+    assert (folder / "report.html").exists()
+    assert not list((folder / "eye").glob("*.npz"))
+
+
+def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):
+    folder = simulate(
+        tiny_scenario("privacy.rounds=1", "privacy.clip_norm=1e-3", "privacy.quota=1"),
+        out=tmp_path / "run", workers=1, cache=cache(),
+    )  # fmt: skip
+    (row,) = read(folder).rows
+    assert row.simulator.share_clipped == 1
+    assert row.simulator.true_wraps == 0
+
+
+def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
+    plan = tiny_world().job.plan
+    budget = (plan.guarantee(1).epsilon_release + plan.guarantee(2).epsilon_release) / 2
+    folder = simulate(
+        tiny_scenario(f"privacy.epsilon_budget={budget}"),
+        out=tmp_path / "run", workers=1, cache=cache(),
+    )  # fmt: skip
+    results = read(folder)
+    assert [row.status for row in results.rows] == ["completed", "refused"]
+    assert results.summary.status == "complete"
+    assert results.summary.stopped == "budget reached before round 2"
+    assert results.summary.rounds == 1
+    assert results.summary.epsilon_release <= budget == results.summary.budget_release
+    assert results.summary.accuracy.personalised
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("stage", ["personalise", "export"])
+def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
+    tmp_path, monkeypatch, no_export, stage
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    place = (
+        (runner.Judge, "personalisation") if stage == "personalise" else (runner, "export_files")
+    )
+    monkeypatch.setattr(*place, stop)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    results = read(tmp_path / "run")
+    assert (results.summary.status, results.summary.rounds) == ("partial", 2)
+    assert results.summary.stopped == "interrupted"
+    assert len(results.rows) == 2
+    assert (results.summary.accuracy is not None) == (stage == "export")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
+    tmp_path, monkeypatch, no_export
+):
+    real, written = runner.save_checkpoint, []
+
+    def full(path, state):
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", str(path))
+        real(path, state)
+
+    monkeypatch.setattr(runner, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    results = read(tmp_path / "run")
+    assert (results.summary.status, results.summary.stopped) == (
+        "partial", "No space left on device",
+    )  # fmt: skip
+    assert len(results.rows) == 1
+    # The second sum was opened before the disk was full: it is charged though it has no row.
+    assert results.summary.epsilon_release == tiny_world().job.plan.guarantee(2).epsilon_release
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_during_rounds_leaves_a_readable_folder_and_no_process(tmp_path, workers):
+    process = start(
+        tmp_path, ROUNDS, "privacy.quota=200", "privacy.noise_multiplier=20", workers=workers
+    )
+    wait_for(process, "round +3/")
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    printed = process.communicate(timeout=30)[0]
+    assert time.monotonic() - asked < 10  # one or two seconds where nothing else runs
+    assert process.returncode == 130
+    assert "Traceback" not in printed
+    assert not still_running(process.pid)
+    folder = RunFolder(tmp_path / "run")
+    results = read(folder.path)
+    assert (results.summary.status, results.summary.stopped) == ("partial", "interrupted")
+    assert results.summary.rounds == len(results.rows) >= 3
+    charges = folder.ledger.read_text().count('"kind": "charge"')
+    assert charges - len(results.rows) in (0, 1)  # the round in the air stays charged
+    assert folder.report.exists()
+    assert (folder.adapter / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_during_prepare_leaves_neither_folder_nor_process(tmp_path):
+    process = start(tmp_path, "corpus.federated_phones=3000", workers=2, store=tmp_path / "cache")
+    wait_for(process, "prepare: 512 of")
+    os.killpg(process.pid, signal.SIGINT)
+    printed = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert "Traceback" not in printed
+    assert not still_running(process.pid)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_can_be_reported_and_says_what_it_cannot_do(tmp_path):
+    process = start(tmp_path, ROUNDS, "privacy.quota=200", "privacy.noise_multiplier=20")
+    wait_for(process, "round +3/")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    done = {
+        command: subprocess.run(
+            [*COMMAND, command, "run", *more], cwd=tmp_path, capture_output=True, text=True,
+            check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        for command, more in {"report": (), "compare": ("run",), "export": ()}.items()
+    }  # fmt: skip
+    assert done["report"].returncode == 0
+    assert done["compare"].returncode == done["export"].returncode == 1
+    assert "run has none" in done["compare"].stderr
+    assert "its run was killed before it could end" in done["export"].stderr
+    assert len(read(tmp_path / "run").rows) >= 3

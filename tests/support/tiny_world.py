@@ -1,0 +1,39 @@
+"""The smallest world that is built from a scenario for real: 12 phones, 3 unseen, the real base."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+from simulations.build import World, build_world
+from simulations.scenario import Scenario, read_scenario
+
+TINY = (
+    "corpus.federated_phones=12", "corpus.unseen_phones=3", "corpus.validation_speakers=2",
+    "corpus.clips_per_phone=5", "corpus.takes_per_word=4", "privacy.participation_probability=1.0",
+    "privacy.rounds=2", "privacy.noise_multiplier=1.0", "privacy.epsilon_budget=1e6",
+    "privacy.min_cohort_share=0.5", "privacy.min_survivors_share=0.4",
+    "personalisation.takes=[1,2]", "adapter=head", "simulation.shards=2",
+)  # fmt: skip
+
+
+def tiny_scenario(*changes: str) -> Scenario:
+    """The scenario `quick`, made tiny, with further changes."""
+    return read_scenario("quick", (*TINY, *changes))
+
+
+@functools.cache
+def cache() -> Path:
+    """One cache for a whole test run, so that clips are synthesised once."""
+    folder = Path(tempfile.mkdtemp(prefix="fedspeech-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def tiny_world() -> World:
+    """The world of `tiny_scenario()`, built once."""
+    return build_world(
+        tiny_scenario(), cache=cache(), eye=None, workers=1, progress=lambda done, total: None
+    )
