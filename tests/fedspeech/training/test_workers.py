@@ -1,5 +1,6 @@
 """Workers leave Ctrl-C to their parent and never outlive it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -43,8 +44,9 @@ def busy(tmp_path):
     _, pid, word, deaf = parent.stdout.readline().split()
     assert (word, deaf) == ("ready", "True")
     yield parent, int(pid)
-    if parent.poll() is None:
-        parent.kill()
+    for process in (parent.pid, int(pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     parent.communicate()
 
 
