@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Utterance, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
@@ -89,6 +89,7 @@ class World:
       held_back: others, which a phone's guard counts false accepts on.
       strangers: yet others, on which false accepts are judged where the corpus has none of its own.
       speech: clips for parity, shape (n, clip_samples).
+      skipped: recordings and speakers left out, with the reason.
       heard_accents: accents among the base's speakers; empty if unknown.
     """
 
@@ -104,6 +105,7 @@ class World:
     held_back: LocalDataset
     strangers: LocalDataset
     speech: NDArray[np.float32]
+    skipped: tuple[Skipped, ...]
     heard_accents: tuple[str, ...]
 
 
@@ -209,6 +211,7 @@ def _build(
         held_back=held_back,
         strangers=_strangers(scenario, vocabulary, validation),
         speech=parity_speech(public_corpus, partition.validation),
+        skipped=(*corpus.skipped, *partition.skipped),
         heard_accents=(HEARD_ACCENT,) if isinstance(scenario.corpus, EmbeddedCorpus) else (),
     )
 

@@ -61,7 +61,7 @@ def make_base(
             with progress.stage("pretrain"):
                 if corpus is None or speakers is None:
                     base = synthetic_base(
-                        Vocabulary(targets or Scenario(name="").vocabulary),
+                        Vocabulary(targets or Scenario(name="pretrain").vocabulary),
                         seed=seed,
                         cache_dir=cache or default_cache(),
                         provenance={"command": command},
@@ -101,7 +101,7 @@ def _from_speakers(
     clips = [clip for clip in corpus.utterances if clip.speaker_id in set(names)]
     said = {clip.word for clip in clips} - {SILENCE}
     vocabulary = Vocabulary(targets or tuple(sorted(said)))
-    synthetic = SyntheticCorpus(public_spec(Scenario(name="", seed=seed), vocabulary))
+    synthetic = SyntheticCorpus(public_spec(Scenario(name="pretrain", seed=seed), vocabulary))
     negatives = [
         clip for phone in by_group(synthetic, seed=seed).public for clip in phone.utterances
     ]

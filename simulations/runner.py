@@ -25,6 +25,7 @@ from fedspeech.round import ServerState
 from server.rounds import RoundRecord, run_rounds
 from server.state import save_checkpoint
 from simulations.build import World, build_world, default_cache
+from simulations.data import group_skipped
 from simulations.exporting import export_files
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
@@ -162,6 +163,8 @@ class _Run:
         say(f"{self._world.corpus_name}: {self._plan.population:,} phones federate, "
             f"{len(self._world.unseen)} unseen; adapter {self._world.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
+        for group in group_skipped(self._world.skipped):
+            say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         planned = self._plan.guarantee(self._plan.rounds)
         say(planned.words())
         if notice := self._world.job.entropy().notice:

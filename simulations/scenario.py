@@ -132,7 +132,7 @@ class PrivacySettings(Section):
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
     noise_multiplier: Annotated[float, Field(ge=0)] = 3.0
     participation_probability: Fraction = 0.1
-    rounds: Count = 40
+    rounds: Annotated[int, Field(ge=1, le=10_000)] = 40
     quota: Count = 15
     min_cohort_share: Fraction = 0.73
     min_survivors_share: Fraction = 0.67
@@ -188,7 +188,7 @@ class Simulation(Section):
 class Scenario(Section):
     """One simulation, whole."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
     seed: int = 1
     noise: Literal["rehearsal", "os"] = "rehearsal"
@@ -233,7 +233,10 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         path = Path(name_or_file)
         if not path.is_file():
             raise ScenarioError(f"there is no scenario file {name_or_file}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ScenarioError(f"{name_or_file} must be UTF-8 text: {error}") from error
     elif name_or_file in scenario_names():
         file = resources.files("simulations") / "scenarios" / f"{name_or_file}.toml"
         text = file.read_text(encoding="utf-8")
