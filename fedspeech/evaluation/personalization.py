@@ -74,23 +74,6 @@ class ShareWorse:
     phones: int
 
 
-@dataclass(frozen=True)
-class TakesRow:
-    """What so many own clips per target word bring.
-
-    Attributes:
-      clips_per_word: own clips per target word; 0 is the federated adapter untouched.
-      personalised: adapted with own clips, guard included.
-      without_guard: adapted with own clips in any case.
-      control: another phone's clips, as many per word, guard included.
-    """
-
-    clips_per_word: int
-    personalised: AccuracyOverPhones
-    without_guard: AccuracyOverPhones | None = None
-    control: AccuracyOverPhones | None = None
-
-
 def phone_accuracies(correct: Sequence[BoolArray]) -> FloatArray:
     """Returns the share of correct clips of each phone, shape (phones,).
 
