@@ -14,15 +14,26 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.fleet import Fleet, FleetState
+from clients.masked import MaskedFleet, SessionState
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
+    AdvertiseRequest,
+    AgreeRequest,
     CountsRequest,
+    MaskedRequest,
+    MaskRequest,
+    RosterNotice,
     RosterRequest,
+    SessionAnswer,
+    ShareRequest,
+    UnmaskRequest,
     UpdateRequest,
     from_record,
     to_record,
 )
+from fedspeech.secagg.client import History
+from fedspeech.secagg.protocol import Members, Roster, Stage, rows, table
 
 app = ClientApp()
 _LOG = logging.getLogger(__name__)
@@ -37,7 +48,7 @@ def counts(message: Message, context: Context) -> Message:
 
 @app.query("roster")
 def roster(message: Message, context: Context) -> Message:
-    """Says which phones join the round."""
+    """Says which phones join the round; where sums are simulated."""
     request = from_record(message.content, RosterRequest)
     fleet = _fleet(context)
     with _nothing_told():
@@ -48,12 +59,73 @@ def roster(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Trains the phones that joined and sends their protected sum."""
+    """Trains the phones that joined and sends their sum; where sums are simulated."""
     request = from_record(message.content, UpdateRequest)
     fleet = _fleet(context)
     with _nothing_told():
         reply, state = fleet.update(request, _read_state(context, fleet))
     _keep_state(context, state)
+    return Message(to_record(reply), reply_to=message)
+
+
+@app.query("advertise")
+def advertise(message: Message, context: Context) -> Message:
+    """Opens a masked session: the phones that join make keys."""
+    return _in_session(message, context, from_record(message.content, AdvertiseRequest))
+
+
+@app.query("accept")
+def accept(message: Message, context: Context) -> Message:
+    """Shows phones the roster; they reveal their nonces."""
+    return _in_session(message, context, from_record(message.content, RosterNotice))
+
+
+@app.query("share")
+def share(message: Message, context: Context) -> Message:
+    """Has phones share their secrets among their neighbours."""
+    return _in_session(message, context, from_record(message.content, ShareRequest))
+
+
+@app.train("masked")
+def masked(message: Message, context: Context) -> Message:
+    """Trains the phones and sends their masked vectors."""
+    return _in_session(message, context, from_record(message.content, MaskRequest))
+
+
+@app.query("agree")
+def agree(message: Message, context: Context) -> Message:
+    """Has phones sign who shared and who survived."""
+    return _in_session(message, context, from_record(message.content, AgreeRequest))
+
+
+@app.query("unmask")
+def unmask(message: Message, context: Context) -> Message:
+    """Asks phones for the shares that open the sum."""
+    return _in_session(message, context, from_record(message.content, UnmaskRequest))
+
+
+def _in_session(message: Message, context: Context, request: MaskedRequest) -> Message:
+    """Answers one stage of a masked session."""
+    fleet = _fleet(context)
+    state, session = _read_state(context, fleet), _read_session(context)
+    with _nothing_told():
+        phones = _open_masked(fleet)
+        reply: SessionAnswer
+        match request:
+            case AdvertiseRequest():
+                reply, (state, session) = phones.advertise(request, state)
+            case RosterNotice():
+                reply, (state, session) = phones.accept(request, state, session)
+            case ShareRequest():
+                reply, (state, session) = phones.share(request, state, session)
+            case MaskRequest():
+                reply, (state, session) = phones.mask(request, state, session)
+            case AgreeRequest():
+                reply, (state, session) = phones.agree(request, state, session)
+            case UnmaskRequest():
+                reply, (state, session) = phones.unmask(request, state, session)
+    _keep_state(context, state)
+    _keep_session(context, session)
     return Message(to_record(reply), reply_to=message)
 
 
@@ -89,8 +161,16 @@ def _open_fleet(job: Job, shard: int) -> Fleet:
     return Fleet(job, shard)
 
 
+@functools.lru_cache(maxsize=64)
+def _open_masked(fleet: Fleet) -> MaskedFleet:
+    return MaskedFleet(fleet)
+
+
+# What a node remembers, as records of its context. Flower keeps them before it sends a reply.
+
+
 def _read_state(context: Context, fleet: Fleet) -> FleetState:
-    """What this node remembers of earlier messages."""
+    """What this node remembers of earlier rounds."""
     if "fleet" not in context.state:
         return FleetState.fresh(fleet.num_phones)
     config: dict[str, Any] = dict(context.state.config_records["fleet"])
@@ -99,24 +179,73 @@ def _read_state(context: Context, fleet: Fleet) -> FleetState:
         inputs_sent=arrays["inputs_sent"].numpy(),
         joined=arrays["joined"].numpy(),
         rid=config["rid"],
-        answered=config["answered"],
-        last=(config["round"], config["attempt"]),
+        history=History(round=config["round"], session=config["session"], masked=config["masked"]),
     )
 
 
 def _keep_state(context: Context, state: FleetState) -> None:
-    """Hands the state to Flower, which keeps it before it sends the reply."""
+    """Hands the state to Flower."""
+    history = state.history
     context.state["fleet"] = ConfigRecord(
         {
             "rid": state.rid,
-            "answered": state.answered,
-            "round": state.last[0],
-            "attempt": state.last[1],
+            "round": history.round,
+            "session": history.session,
+            "masked": history.masked,
         }
     )
-    context.state["phones"] = ArrayRecord(
+    context.state["phones"] = _arrays(inputs_sent=state.inputs_sent, joined=state.joined)
+
+
+def _read_session(context: Context) -> SessionState:
+    """What this node's phones keep within a masked session."""
+    if "session" not in context.state:
+        return SessionState(session=0, stage=Stage.NONE)
+    config: dict[str, Any] = dict(context.state.config_records["session"])
+    lists = {n: a.numpy() for n, a in context.state.array_records["session lists"].items()}
+    secrets: dict[str, Any] = dict(context.state.config_records["session secrets"])
+    roster = None
+    if "members" in lists:
+        columns = {n: lists[n] for n in _ROSTER_COLUMNS}
+        roster = Roster(members=Members(lists["members"]), **columns)
+    return SessionState(
+        session=config["session"],
+        stage=Stage(config["stage"]),
+        adapter_sha256=config["adapter_sha256"],
+        roster=roster,
+        nonces=tuple(rows(lists["nonces"])) if "nonces" in lists else (),
+        sharers=Members(lists["sharers"]) if "sharers" in lists else None,
+        survivors=Members(lists["survivors"]) if "survivors" in lists else None,
+        secrets={int(number): secret for number, secret in secrets.items()},
+    )
+
+
+def _keep_session(context: Context, session: SessionState) -> None:
+    """Hands the session to Flower; secrets of older stages are overwritten."""
+    context.state["session"] = ConfigRecord(
         {
-            "inputs_sent": Array(np.ascontiguousarray(state.inputs_sent)),
-            "joined": Array(np.ascontiguousarray(state.joined)),
+            "session": session.session,
+            "stage": int(session.stage),
+            "adapter_sha256": session.adapter_sha256,
         }
     )
+    lists: dict[str, np.ndarray[Any, Any]] = {}
+    if session.roster is not None:
+        lists["members"] = session.roster.members.ids
+        lists |= {name: getattr(session.roster, name) for name in _ROSTER_COLUMNS}
+    if session.nonces:
+        lists["nonces"] = table(session.nonces, len(session.nonces[0]))
+    for name, members in (("sharers", session.sharers), ("survivors", session.survivors)):
+        if members is not None:
+            lists[name] = members.ids
+    context.state["session lists"] = _arrays(**lists)
+    context.state["session secrets"] = ConfigRecord(
+        {str(number): secret for number, secret in session.secrets.items()}
+    )
+
+
+_ROSTER_COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
+
+
+def _arrays(**arrays: np.ndarray[Any, Any]) -> ArrayRecord:
+    return ArrayRecord({n: Array(np.ascontiguousarray(a)) for n, a in arrays.items()})

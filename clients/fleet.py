@@ -1,9 +1,12 @@
-"""The shard of phones that one Flower node hosts: who joins, what leaves.
+"""The shard of phones that one Flower node hosts: who joins, what they learn, what they add up to.
 
 Each phone follows its own copy of the plan. It tosses its own coin, keeps count of the inputs it
 has sent and refuses beyond its quota, refuses a cohort below its floor and a round that it does not
 recognise, and answers each round once: a repeated request is refused, never recomputed, since fresh
 noise over the same delta would let the noise be averaged away.
+
+`Fleet.join` and `Fleet.update` are the whole exchange where secure aggregation is simulated;
+`clients.masked` puts the stages of the protocol between them.
 """
 
 from __future__ import annotations
@@ -17,10 +20,19 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, check_key
-from fedspeech.messages import Counts, ProtectedUpdate, Roster, RosterRequest, UpdateRequest
+from fedspeech.messages import (
+    Counts,
+    ProtectedUpdate,
+    Roster,
+    RosterRequest,
+    RoundKey,
+    UpdateRequest,
+)
 from fedspeech.privacy.encoding import from_ring
 from fedspeech.round import participation, privatize_phone
 from fedspeech.secagg import ideal
+from fedspeech.secagg.client import History
+from fedspeech.secagg.protocol import Stage
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta
@@ -34,15 +46,13 @@ class FleetState:
       inputs_sent: masked inputs sent by each phone of the shard, shape (phones,), int64.
       rid: of the round for which phones last joined; 16 bytes, or empty.
       joined: phones that joined it, sorted.
-      answered: whether that round was answered.
-      last: (round, attempt) last joined; only later ones are accepted.
+      history: the last round and session joined, and whether its vectors have left.
     """
 
     inputs_sent: NDArray[np.int64]
     rid: bytes = b""
     joined: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    answered: bool = False
-    last: tuple[int, int] = (-1, 0)
+    history: History = field(default_factory=History)
 
     @classmethod
     def fresh(cls, num_phones: int) -> FleetState:
@@ -66,9 +76,9 @@ class Fleet:
         """Maps the phones' data."""
         if not 0 <= shard < job.num_shards:
             raise ProtocolAbort(f"shard must be in [0, {job.num_shards}), got {shard}")
-        self._job = job
-        self._shard = shard
-        self._phones = job.shard_phones(shard)
+        self.job = job
+        self.shard = shard
+        self.phones = job.shard_phones(shard)
         self._arrays = job.load_arrays()
         self._adapter = job.adapter.build()
         self._entropy = job.entropy()
@@ -76,44 +86,42 @@ class Fleet:
     @property
     def num_phones(self) -> int:
         """Phones in this shard."""
-        return len(self._phones)
+        return len(self.phones)
 
     def counts(self) -> Counts:
         """Answers how many phones are here."""
-        return Counts(
-            shard=self._shard, num_shards=self._job.num_shards, num_phones=self.num_phones
-        )
+        return Counts(shard=self.shard, num_shards=self.job.num_shards, num_phones=self.num_phones)
 
-    def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
-        """Lets each phone toss its coin.
+    def enter(self, key: RoundKey, session: int, state: FleetState) -> FleetState:
+        """Lets each phone toss its coin and enter the round.
 
         Returns:
-          The phones that join and have quota left, and the state to keep.
+          The state to keep: `joined` holds the phones that join and have quota left.
 
         Raises:
           ProtocolAbort: for a round that is not the phones' own, not of their plan, or not later
             than the last one.
         """
-        key, plan = request.key, self._job.plan
-        check_key(self._job, key)
+        plan = self.job.plan
+        check_key(self.job, key)
         if key.round >= plan.rounds:
             raise ProtocolAbort(
                 f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
             )
-        if (key.round, key.attempt) <= state.last:
-            raise ProtocolAbort(
-                f"round {key.round} attempt {key.attempt} is not later than "
-                f"round {state.last[0]} attempt {state.last[1]}: a replayed request"
-            )
+        history = state.history.entering(key.round, session)
         coins = participation(plan)
         cohort = coins.cohort(key.round, self._entropy)
-        own = cohort[(cohort >= self._phones.start) & (cohort < self._phones.stop)]
-        sent = state.inputs_sent[own - self._phones.start]
+        own = self.own(cohort)
+        sent = state.inputs_sent[own - self.phones.start]
         own = own[np.array([coins.admits(int(count)) for count in sent], dtype=bool)]
-        state = replace(
-            state, rid=key.rid, joined=own, answered=False, last=(key.round, key.attempt)
-        )
-        return Roster(key=key, phones=own), state
+        # Who vanished after advertising is gone when the session restarts.
+        own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
+        return replace(state, rid=key.rid, joined=own, history=history)
+
+    def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
+        """Says which phones join, and what state to keep; refuses what `enter` refuses."""
+        state = self.enter(request.key, request.key.attempt, state)
+        return Roster(key=request.key, phones=state.joined), state
 
     def update(
         self, request: UpdateRequest, state: FleetState
@@ -128,66 +136,78 @@ class Fleet:
             does not list this shard's phones as they joined.
           CohortTooSmall: if the roster is below the phones' floor.
         """
-        key, plan = request.key, self._job.plan
-        check_key(self._job, key)
+        key, plan = request.key, self.job.plan
+        check_key(self.job, key)
         if key.rid != state.rid:
-            raise ProtocolAbort(f"round {key.round}: no phone of shard {self._shard} joined it")
-        if state.answered:
+            raise ProtocolAbort(f"round {key.round}: no phone of shard {self.shard} joined it")
+        if state.history.masked:
             raise ProtocolAbort(f"round {key.round} was answered: no second answer is computed")
         roster = request.roster
-        own = roster[(roster >= self._phones.start) & (roster < self._phones.stop)]
-        if not np.array_equal(own, state.joined):
+        if not np.array_equal(self.own(roster), state.joined):
             raise ProtocolAbort(
-                f"round {key.round}: the roster is not what shard {self._shard} sent"
+                f"round {key.round}: the roster is not what shard {self.shard} sent"
             )
         if len(roster) < plan.min_cohort:
             raise CohortTooSmall(
                 f"round {key.round}: a phone takes part among at least {plan.min_cohort} phones, "
                 f"got {len(roster)}"
             )
-        survivors = own[~self._dropped(key.round, own)]
-        parameters = self._adapter.spec.unflatten(request.adapter)
-        deltas = train_cohort(
-            self._adapter,
-            parameters,
-            [self._arrays.phone(int(phone)) for phone in survivors],
-            self._job.training,
-            [stream(self._job.seed, "batches", key.round, int(phone)) for phone in survivors],
-        )
-        encoded = [
-            privatize_phone(plan, delta, key, int(phone), self._entropy)
-            for phone, delta in zip(survivors, deltas, strict=True)
-        ]
-        if self._job.eye:
-            self._show_simulator(key.round, deltas, encoded)
+        survivors = self.answering(key, state.joined, Stage.MASK)
+        encoded = self.vectors(key, request.adapter, survivors)
         nothing = np.zeros(plan.padded_dimension, dtype=np.uint32)  # a shard may have no survivor
         total = ideal.partial_sum([nothing, *encoded], plan.bits)
-        inputs_sent = state.inputs_sent.copy()
-        inputs_sent[survivors - self._phones.start] += 1
-        state = replace(state, inputs_sent=inputs_sent, answered=True)
-        return ProtectedUpdate(key=key, survivors=survivors, total=total), state
+        update = ProtectedUpdate(key=key, survivors=survivors, total=total)
+        return update, self.sent(state, survivors)
 
-    def _dropped(self, round_number: int, phones: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """The simulator's schedule of phones that vanish before they send."""
-        rate = self._job.plan.dropout_rate
-        return np.array(
-            [
-                stream(self._job.seed, "dropout", round_number, int(p)).random() < rate
-                for p in phones
-            ],
-            dtype=bool,
+    # What both ways of summing share.
+
+    def own(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of some phones that this shard hosts."""
+        return phones[(phones >= self.phones.start) & (phones < self.phones.stop)]
+
+    def answering(
+        self, key: RoundKey, phones: NDArray[np.int64], stage: Stage
+    ) -> NDArray[np.int64]:
+        """Those of some phones that, by the simulator's schedule, are there for a stage."""
+        there = [self.job.last_stage(key.round, int(phone)) >= stage for phone in phones]
+        answering: NDArray[np.int64] = phones[np.array(there, dtype=bool)]
+        return answering
+
+    def vectors(
+        self, key: RoundKey, adapter: NDArray[np.float32], phones: NDArray[np.int64]
+    ) -> list[NDArray[np.uint32]]:
+        """Trains some phones and encodes their deltas, noise included, shape (d,) each."""
+        deltas = train_cohort(
+            self._adapter,
+            self._adapter.spec.unflatten(adapter),
+            [self._arrays.phone(int(phone)) for phone in phones],
+            self.job.training,
+            [stream(self.job.seed, "batches", key.round, int(phone)) for phone in phones],
         )
+        encoded = [
+            privatize_phone(self.job.plan, delta, key, int(phone), self._entropy)
+            for phone, delta in zip(phones, deltas, strict=True)
+        ]
+        if self.job.eye:
+            self._show_simulator(key.round, deltas, encoded)
+        return encoded
+
+    def sent(self, state: FleetState, phones: NDArray[np.int64]) -> FleetState:
+        """The state after some phones have sent their vectors: counted, and not sent again."""
+        inputs_sent = state.inputs_sent.copy()
+        inputs_sent[phones - self.phones.start] += 1
+        return replace(state, inputs_sent=inputs_sent, history=replace(state.history, masked=True))
 
     def _show_simulator(
         self, round_number: int, deltas: Sequence[Delta], encoded: Sequence[NDArray[np.uint32]]
     ) -> None:
         """Leaves what only a simulator may know where only the simulator looks."""
-        plan = self._job.plan
+        plan = self.job.plan
         exact = np.zeros(plan.padded_dimension, dtype=np.int64)
         for vector in encoded:
             exact += from_ring(vector, plan.bits)
         norms = np.array([np.linalg.norm(delta.vector.astype(np.float64)) for delta in deltas])
-        folder = Path(self._job.eye)
+        folder = Path(self.job.eye)
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / f"round-{round_number:05d}-shard-{self._shard:03d}.npz",
+        np.savez(folder / f"round-{round_number:05d}-shard-{self.shard:03d}.npz",
                  exact_sum=exact, delta_norms=norms)  # fmt: skip

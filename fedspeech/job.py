@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ from fedspeech.messages import RoundKey
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg.dropouts import last_stage
+from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.primitives import Primitives, shared_primitives
+from fedspeech.secagg.protocol import Stage, Terms, session_rid
 from fedspeech.seeds import NoiseEntropy, canonical
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -218,6 +222,8 @@ class Job:
       base_sha256: of the base file behind the embeddings.
       arrays: folder of the arrays.
       arrays_sha256: their digest.
+      enrolment: file with the secret behind the phones' simulated identities; read only where sums
+        are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
     """
@@ -232,19 +238,30 @@ class Job:
     base_sha256: str
     arrays: str
     arrays_sha256: str
+    enrolment: str = ""
     eye: str = ""
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over every setting and digest, places on disk excepted; hex."""
-        settings = dataclasses.asdict(self)
-        del settings["arrays"], settings["eye"]
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return _sha256(self._settings())
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
-        """What rehearsal noise is derived from beside the seed; the same job, the same noise."""
-        return self.fingerprint[:16]
+        """What rehearsal noise is derived from beside the seed; the same job, the same noise.
+
+        How sums are taken does not count: masked or ideal, the same bits come out.
+        """
+        settings = self._settings()
+        for name in ("secure_aggregation", "server", "dropout_tolerance"):
+            del settings["plan"][name]
+        return _sha256(settings)[:16]
+
+    def _settings(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self)
+        for place in ("arrays", "enrolment", "eye"):
+            del settings[place]
+        return settings
 
     def entropy(self) -> NoiseEntropy:
         """Returns the source of everything that protects somebody."""
@@ -266,6 +283,34 @@ class Job:
         """What both sides must have computed alike: job, source code and round."""
         parts = canonical(self.fingerprint, source_sha256(), round_number, attempt, rid)
         return hashlib.sha256(parts).digest()
+
+    def purpose(self, key: RoundKey, adapter_sha256: bytes) -> bytes:
+        """What a masked session is for: this job and round, and the one adapter phones were sent.
+
+        Phones that were sent different adapters have masks that never cancel.
+        """
+        parts = canonical("purpose", key.context, key.rid, adapter_sha256)
+        return hashlib.sha256(parts).digest()
+
+    def terms(self, key: RoundKey, session: int) -> Terms:
+        """What a masked session of a round stands on; computed by each side, sent by neither."""
+        return self.plan.terms(session_rid(key.rid, session), key.round)
+
+    def enrol(self) -> Enrolment:
+        """Opens the phones' simulated identities; once per process.
+
+        Raises:
+          ScenarioError: if there are none.
+        """
+        return _enrolment(self.enrolment, self.run_id, self.plan.population)
+
+    def primitives(self) -> Primitives:
+        """What this process computes masks with: shared between phones in a rehearsal only."""
+        return shared_primitives() if self.noise == "rehearsal" else Primitives()
+
+    def last_stage(self, round_number: int, phone: int) -> Stage:
+        """The simulator's schedule: the last stage that a phone answers before it vanishes."""
+        return last_stage(self.plan.dropout_rate, self.seed, round_number, phone)
 
     def shard_phones(self, shard: int) -> range:
         """Phones of one shard: a contiguous part of the population."""
@@ -318,6 +363,15 @@ class Job:
             raise ScenarioError(
                 f"no usable job at {path} ({error}); `fedspeech prepare` makes one"
             ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _enrolment(path: str, run_id: str, phones: int) -> Enrolment:
+    return Enrolment.open(Path(path), run_id.encode(), phones)
+
+
+def _sha256(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def check_key(job: Job, key: RoundKey) -> None:

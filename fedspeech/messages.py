@@ -2,13 +2,14 @@
 
 What leaves a phone is one of three kinds, and nothing else has a way out:
 
-* `Counts`: how many phones a shard hosts. A property of the installation, never of data.
-* `Roster`: a protocol message; the pseudonymous indices of the phones that take part.
-* `ProtectedUpdate`: a sum of encoded, noised vectors mod 2^b over the phones of a shard that
-  survived, and their indices.
+* counts: `Counts`, how many phones a shard hosts. A property of the installation, never of data.
+* protocol messages: the pseudonymous indices of the phones that take part (`Roster`), and the keys,
+  nonces, sealed shares, signatures and shares of a masked session (`fedspeech.secagg`).
+* protected updates: encoded, noised vectors mod 2^b, either each under its masks (`MaskedVectors`),
+  or, where secure aggregation is simulated, as the sum over a shard (`ProtectedUpdate`).
 
-Every field is checked on both sides: integers in range, unsigned 32-bit vectors of the agreed
-length, 32-byte digests. There is no field for audio, text, embeddings, losses, norms or example
+Every field is checked on both sides: integers in range, integer arrays of the agreed type and
+shape, 32-byte digests. There is no field for audio, text, embeddings, losses, norms or example
 counts, no free-form dictionary, and no floating-point number from a phone.
 """
 
@@ -22,8 +23,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedspeech.errors import ProtocolAbort
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
+from fedspeech.secagg.protocol import HASH_BYTES, MAX_SESSIONS, SEALED_BYTES
+from fedspeech.secagg.refusals import KINDS
+from fedspeech.secagg.shamir import LIMBS
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_PHONES = 1 << 31
 
 
@@ -83,10 +88,151 @@ class UpdateRequest:
 
     def __post_init__(self) -> None:
         """Checks types and lengths."""
-        _check_vector("adapter", self.adapter, np.float32)
+        _check_adapter(self.adapter)
         _check_indices("roster", self.roster)
-        if not np.isfinite(self.adapter).all():
-            raise ProtocolAbort("adapter must be finite in every coordinate")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SessionMessage:
+    """What every message of a masked session carries.
+
+    Attributes:
+      key: of the round.
+      session: starts of the round before this one; nonces that stay away restart it.
+    """
+
+    key: RoundKey
+    session: int
+
+    def __post_init__(self) -> None:
+        """Checks the range."""
+        _check_integer("session", self.session, MAX_SESSIONS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdvertiseRequest(SessionMessage):
+    """Server to shard, masked: open a session of a round; phones that join make keys."""
+
+    kind: ClassVar[str] = "advertise-request"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RosterNotice(SessionMessage):
+    """Server to shard, masked: everybody's advertisement, and the adapter that is coming.
+
+    Attributes:
+      adapter_sha256: of the global adapter's bytes.
+      phones: all phones of the session, sorted, shape (n,).
+      seal_keys: shape (n, 32).
+      mask_keys: shape (n, 32).
+      commitments: shape (n, 32).
+      signatures: shape (n, 64).
+    """
+
+    kind: ClassVar[str] = "roster-notice"
+    adapter_sha256: bytes
+    phones: NDArray[np.int64]
+    seal_keys: NDArray[np.uint8]
+    mask_keys: NDArray[np.uint8]
+    commitments: NDArray[np.uint8]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_bytes("adapter_sha256", self.adapter_sha256, HASH_BYTES)
+        _check_indices("phones", self.phones)
+        _check_advertisements(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShareRequest(SessionMessage):
+    """Server to shard, masked: all nonces; draw the graph and share.
+
+    Attributes:
+      nonces: in the roster's order, shape (n, 32); none where everybody is everybody's neighbour.
+    """
+
+    kind: ClassVar[str] = "share-request"
+    nonces: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_table("nonces", self.nonces, np.uint8, (None, KEY_BYTES))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskRequest(SessionMessage):
+    """Server to shard, masked: train on this global adapter and send the masked vectors.
+
+    Attributes:
+      adapter: the global adapter, shape (d,), float32.
+      sharers: all phones that shared, sorted, shape (m,).
+      commitments: to their seeds, shape (m, 32).
+      signatures: over them, shape (m, 64).
+      sealed: for each phone of this shard in `sharers`, in order, what its neighbours sealed for
+        it, shape (phones, k, 88).
+    """
+
+    kind: ClassVar[str] = "mask-request"
+    adapter: NDArray[np.float32]
+    sharers: NDArray[np.int64]
+    commitments: NDArray[np.uint8]
+    signatures: NDArray[np.uint8]
+    sealed: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_adapter(self.adapter)
+        _check_indices("sharers", self.sharers)
+        count = len(self.sharers)
+        _check_table("commitments", self.commitments, np.uint8, (count, HASH_BYTES))
+        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
+        _check_table("sealed", self.sealed, np.uint8, (None, None, SEALED_BYTES))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AgreeRequest(SessionMessage):
+    """Server to shard, masked: whose vectors arrived; sign if that can be.
+
+    Attributes:
+      survivors: sorted, shape (m,).
+      signatures: theirs over the list of sharers, shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "agree-request"
+    survivors: NDArray[np.int64]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_indices("survivors", self.survivors)
+        shape = (len(self.survivors), SIGNATURE_BYTES)
+        _check_table("signatures", self.signatures, np.uint8, shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnmaskRequest(SessionMessage):
+    """Server to shard, masked: a quorum of signatures over both lists; give the shares.
+
+    Attributes:
+      signers: sorted, shape (m,).
+      signatures: theirs, shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "unmask-request"
+    signers: NDArray[np.int64]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_indices("signers", self.signers)
+        shape = (len(self.signers), SIGNATURE_BYTES)
+        _check_table("signatures", self.signatures, np.uint8, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +288,164 @@ class ProtectedUpdate:
         return f"ProtectedUpdate(survivors={len(self.survivors)}, total={self.total.shape})"
 
 
-Message = CountsRequest | RosterRequest | UpdateRequest | Counts | Roster | ProtectedUpdate
-FROM_PHONES = (Counts, Roster, ProtectedUpdate)
-MessageT = TypeVar(
-    "MessageT", CountsRequest, RosterRequest, UpdateRequest, Counts, Roster, ProtectedUpdate
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SessionAnswer(SessionMessage):
+    """What every answer in a masked session carries.
+
+    Attributes:
+      phones: that answer, sorted, shape (m,).
+      refused: how many others left the session for each of `refusals.KINDS`.
+    """
+
+    phones: NDArray[np.int64]
+    refused: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_indices("phones", self.phones)
+        _check_table("refused", self.refused, np.int64, (len(KINDS),))
+        if (self.refused < 0).any():
+            raise ProtocolAbort("refused must not be negative")
+
+    def __repr__(self) -> str:
+        """Shows counts only."""
+        return f"{type(self).__name__}(phones={len(self.phones)}, refused={self.refused.sum()})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Advertisements(SessionAnswer):
+    """Shard to server, masked: keys and commitments of the phones that join.
+
+    Attributes:
+      seal_keys: shape (m, 32).
+      mask_keys: shape (m, 32).
+      commitments: shape (m, 32).
+      signatures: shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "advertisements"
+    seal_keys: NDArray[np.uint8]
+    mask_keys: NDArray[np.uint8]
+    commitments: NDArray[np.uint8]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_advertisements(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Nonces(SessionAnswer):
+    """Shard to server, masked: what the phones had committed to.
+
+    Attributes:
+      nonces: shape (m, 32), or (m, 0) where everybody is everybody's neighbour.
+    """
+
+    kind: ClassVar[str] = "nonces"
+    nonces: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_table("nonces", self.nonces, np.uint8, (len(self.phones), None))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SealedBatch(SessionAnswer):
+    """Shard to server, masked: what each phone sealed for its neighbours.
+
+    Attributes:
+      sealed: shape (m, k, 88).
+      commitments: to their seeds, shape (m, 32).
+      signatures: over them, shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "sealed-batch"
+    sealed: NDArray[np.uint8]
+    commitments: NDArray[np.uint8]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        count = len(self.phones)
+        _check_table("sealed", self.sealed, np.uint8, (count, None, SEALED_BYTES))
+        _check_table("commitments", self.commitments, np.uint8, (count, HASH_BYTES))
+        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MaskedVectors(SessionAnswer):
+    """Shard to server, masked: the phones' vectors under their masks.
+
+    Attributes:
+      packed: the words of each, `bits` of every word, shape (m, bytes).
+      signatures: over the list of sharers, shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "masked-vectors"
+    packed: NDArray[np.uint8]
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_table("packed", self.packed, np.uint8, (len(self.phones), None))
+        shape = (len(self.phones), SIGNATURE_BYTES)
+        _check_table("signatures", self.signatures, np.uint8, shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Agreements(SessionAnswer):
+    """Shard to server, masked: signatures over both lists.
+
+    Attributes:
+      signatures: shape (m, 64).
+    """
+
+    kind: ClassVar[str] = "agreements"
+    signatures: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        shape = (len(self.phones), SIGNATURE_BYTES)
+        _check_table("signatures", self.signatures, np.uint8, shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class UnmaskShares(SessionAnswer):
+    """Shard to server, masked: one share of each neighbour, from each phone.
+
+    Attributes:
+      shares: shape (m, k, 9), uint32.
+    """
+
+    kind: ClassVar[str] = "unmask-shares"
+    shares: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        """Checks types and lengths."""
+        super().__post_init__()
+        _check_table("shares", self.shares, np.uint32, (len(self.phones), None, LIMBS))
+
+
+MaskedAnswer = Advertisements | Nonces | SealedBatch | MaskedVectors | Agreements | UnmaskShares
+MaskedRequest = (
+    AdvertiseRequest | RosterNotice | ShareRequest | MaskRequest | AgreeRequest | UnmaskRequest
 )
+Message = (
+    CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
+    | Counts | Roster | ProtectedUpdate | MaskedAnswer
+)  # fmt: skip
+FROM_PHONES = (
+    Counts, Roster, ProtectedUpdate,
+    Advertisements, Nonces, SealedBatch, MaskedVectors, Agreements, UnmaskShares,
+)  # fmt: skip
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 def _check_integer(name: str, value: object, stop: int) -> None:
@@ -166,6 +465,38 @@ def _check_vector(name: str, value: object, dtype: type[np.generic]) -> None:
             f"{getattr(value, 'dtype', type(value).__name__)} of shape "
             f"{getattr(value, 'shape', None)}"
         )
+
+
+def _check_table(
+    name: str, value: object, dtype: type[np.generic], shape: tuple[int | None, ...]
+) -> None:
+    """Checks type and shape of an array; None stands for any length."""
+    found = getattr(value, "shape", None)
+    fits = (
+        isinstance(value, np.ndarray)
+        and value.dtype == dtype
+        and value.ndim == len(shape)
+        and all(want in (None, have) for want, have in zip(shape, value.shape, strict=True))
+    )
+    if not fits:
+        raise ProtocolAbort(
+            f"{name} must be a {np.dtype(dtype).name} array of shape {shape}, got "
+            f"{getattr(value, 'dtype', type(value).__name__)} of shape {found}"
+        )
+
+
+def _check_adapter(value: NDArray[np.float32]) -> None:
+    _check_vector("adapter", value, np.float32)
+    if not np.isfinite(value).all():
+        raise ProtocolAbort("adapter must be finite in every coordinate")
+
+
+def _check_advertisements(message: RosterNotice | Advertisements) -> None:
+    count = len(message.phones)
+    _check_table("seal_keys", message.seal_keys, np.uint8, (count, KEY_BYTES))
+    _check_table("mask_keys", message.mask_keys, np.uint8, (count, KEY_BYTES))
+    _check_table("commitments", message.commitments, np.uint8, (count, HASH_BYTES))
+    _check_table("signatures", message.signatures, np.uint8, (count, SIGNATURE_BYTES))
 
 
 def _check_indices(name: str, value: object) -> None:

@@ -6,6 +6,7 @@ side by side. Given the same training function, the integers of the sum are the 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg import ideal
+from fedspeech.secagg.protocol import Stage
+from fedspeech.secagg.session import sum_vectors
 from fedspeech.seeds import NoiseEntropy, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -85,9 +88,14 @@ def run_round(
     Raises:
       BudgetExhausted: before anything is trained, if the round would exceed the budget.
       CohortTooSmall: if the cohort or its survivors are below the plan's floors.
+      ProtocolAbort: if a masked sum cannot be opened.
     """
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
-    cohort = participation(plan).cohort(round_number, entropy)
+    cohort = [
+        int(phone)
+        for phone in participation(plan).cohort(round_number, entropy)
+        if job.last_stage(round_number, int(phone)) >= Stage.ADVERTISE
+    ]
     if len(cohort) < plan.min_cohort:
         raise CohortTooSmall(f"the plan wants {plan.min_cohort} phones, got {len(cohort)}")
     charge = ledger.charge(round_number, key.attempt, key.rid)
@@ -95,18 +103,48 @@ def run_round(
     deltas = train(
         adapter,
         adapter.spec.unflatten(state.adapter),
-        [arrays.phone(int(phone)) for phone in cohort],
+        [arrays.phone(phone) for phone in cohort],
         job.training,
-        [stream(job.seed, "batches", round_number, int(phone)) for phone in cohort],
+        [stream(job.seed, "batches", round_number, phone) for phone in cohort],
     )
-    encoded = [
-        privatize_phone(plan, delta, key, int(phone), entropy)
+    encoded = {
+        phone: privatize_phone(plan, delta, key, phone, entropy)
         for phone, delta in zip(cohort, deltas, strict=True)
-    ]
-    total = ideal.partial_sum(encoded, plan.bits)
+    }
+    total = sum_phones(encoded, job, key, state.adapter)
     state = open_sum(state, job, key, total)
     ledger.outcome(charge, completed=True)
     return state, total
+
+
+def sum_phones(
+    encoded: Mapping[int, NDArray[np.uint32]], job: Job, key: RoundKey, adapter: FloatVector
+) -> NDArray[np.uint32]:
+    """Sums the vectors of the phones that do not vanish before they send, mod 2^bits.
+
+    Masked or ideal: the same integers.
+
+    Raises:
+      CohortTooSmall, ProtocolAbort: if too few are left.
+    """
+    plan = job.plan
+
+    def last_stage(phone: int) -> Stage:
+        return job.last_stage(key.round, phone)
+
+    if plan.secure_aggregation == "masked":
+        return sum_vectors(
+            encoded,
+            terms=plan.terms(key.rid, key.round),
+            purpose=job.purpose(key, hashlib.sha256(adapter.tobytes()).digest()),
+            enrolment=job.enrol(),
+            last_stage=last_stage,
+            primitives=job.primitives(),
+        ).total
+    sent = [vector for phone, vector in encoded.items() if last_stage(phone) >= Stage.MASK]
+    if len(sent) < plan.min_survivors:
+        raise CohortTooSmall(f"the plan wants {plan.min_survivors} survivors, got {len(sent)}")
+    return ideal.partial_sum(sent, plan.bits)
 
 
 def participation(plan: PrivacyPlan) -> PoissonParticipation:

@@ -36,6 +36,7 @@ from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -185,6 +186,8 @@ def _build(
     folder = cache / "jobs" / digest
     if not folder.is_dir():
         arrays.save(folder)
+    enrolment = cache / "enrolment.key"
+    Enrolment.create(enrolment)
     job = Job(
         seed=scenario.seed,
         noise=scenario.noise,
@@ -196,6 +199,7 @@ def _build(
         base_sha256=base.sha256,
         arrays=str(folder),
         arrays_sha256=digest,
+        enrolment=str(enrolment),
         eye="" if eye is None else str(eye),
     )
     return World(
@@ -515,6 +519,8 @@ def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> Pri
             epsilon_budget=budget,
             unit="phone" if unit == "phone" else "user",
             secure_aggregation=settings.secure_aggregation,
+            server=settings.server,
+            dropout_tolerance=settings.dropout_tolerance,
         )
     except ValueError as error:
         raise ScenarioError(f"privacy: {error}") from error

@@ -107,23 +107,35 @@ def _round() -> str:
     import numpy as np
 
     from fedspeech.privacy.plan import PrivacyPlan
-    from fedspeech.secagg import ideal
+    from fedspeech.secagg.keys import Enrolment
+    from fedspeech.secagg.primitives import SharedPrimitives
+    from fedspeech.secagg.session import sum_vectors
     from fedspeech.seeds import NoiseEntropy
 
     plan = PrivacyPlan(
         dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,
         participation_probability=0.25, rounds=1, quota=1, min_cohort=70, min_survivors=70,
-        delta=1e-4, epsilon_budget=100.0,
+        delta=1e-4, epsilon_budget=100.0, secure_aggregation="masked",
     )  # fmt: skip
     entropy, delta = NoiseEntropy.os(), np.full(100, 0.05, np.float32)
-    sent = [
-        plan.privatize(
+    sent = {
+        phone: plan.privatize(
             delta,
             rotation_seed=bytes(32),
             rounding=entropy.keystream("rounding"),
             noise=entropy.keystream("noise"),
         )
-        for _ in range(100)
-    ]
-    mean = plan.decode(ideal.partial_sum(sent, plan.bits), rotation_seed=bytes(32))
-    return f"mean {mean.mean():.3f} of 0.05 sent, epsilon {plan.guarantee(1).epsilon_release:.2f}"
+        for phone in range(100)
+    }
+    opened = sum_vectors(
+        sent,
+        terms=plan.terms(os.urandom(16), 0),
+        purpose=bytes(32),
+        enrolment=Enrolment(os.urandom(32), b"doctor", 100),
+        primitives=SharedPrimitives(),
+    )
+    mean = plan.decode(opened.total, rotation_seed=bytes(32))
+    return (
+        f"{len(opened.survivors)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
+        f"epsilon {plan.guarantee(1).epsilon_release:.2f}"
+    )

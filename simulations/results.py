@@ -79,6 +79,8 @@ class Guarantee(Record):
       relation_server: neighbouring relation of `epsilon_server`, such as "zero-out".
       mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
       secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
+      secure_sum_server: whom the masked protocol was made to withstand: "lying" or "curious"; None
+        where there was none.
       trust: who must be honest for the epsilons to hold, one sentence.
       accountant: what priced it, such as "RDP of sums of discrete Gaussians".
       noise_notice: `NoiseEntropy.notice`: set when the noise can be reproduced from the seed.
@@ -102,6 +104,7 @@ class Guarantee(Record):
     noise_notice: str | None
     rounds_charged: Count = 0
     no_sampling_because: str = ""
+    secure_sum_server: Literal["lying", "curious"] | None = None
     quota: int | None = None
     budget_release: Epsilon | None = None
     budget_server: Epsilon | None = None

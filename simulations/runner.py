@@ -185,7 +185,7 @@ class _Run:
     def _on_round(self, record: RoundRecord, state: ServerState) -> None:
         """Keeps what a finished round left, then shows it."""
         self._state = state
-        dimension = self._plan.padded_dimension
+        bytes_up, bytes_down = self._plan.bytes_per_phone(record.cohort)
         row = RoundRow(
             **self._guarantee(record.guarantee).model_dump(),
             round=record.round + 1,
@@ -204,8 +204,8 @@ class _Run:
                 **_what_only_a_simulator_sees(Path(self._world.job.eye), self._plan, record),
             ),
             seconds=record.seconds,
-            bytes_up=dimension * self._plan.bits // 8,
-            bytes_down=4 * self._plan.dimension,
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
         )
         save_checkpoint(self._folder.checkpoints / "last.safetensors", state)
         self._folder.append(row)
@@ -264,6 +264,7 @@ class _Run:
     def _summary(self, status: Literal["complete", "partial"]) -> Summary:
         """Everything known so far."""
         plan = self._plan
+        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
         return Summary(
             **self._guarantee(self._ledger.guarantee()).model_dump(),
             scenario=self._scenario.name,
@@ -279,8 +280,8 @@ class _Run:
             best_round=self._state.completed,
             adapter=self._world.adapter.name,
             parameters=plan.dimension,
-            bytes_up=plan.padded_dimension * plan.bits // 8,
-            bytes_down=4 * plan.dimension,
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
@@ -299,6 +300,7 @@ class _Run:
             relation_server=spent.relation_server,
             mode=plan.mechanism,
             secure_sum=plan.secure_aggregation,
+            secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
             trust=spent.trust,
             accountant=spent.accountant,
             noise_notice=self._world.job.entropy().notice,
@@ -339,11 +341,14 @@ def closing_words(summary: Summary, report: Path) -> str:
             f"personalised {found.personalised.mean:.1%} "
             f"(control, another phone's clips: {found.control.mean:.1%})"
         )
-    simulated = " (the secure sum is simulated)" if summary.secure_sum == "ideal" else ""
+    how = {
+        "ideal": " (the secure sum is simulated)",
+        "masked": f" (masked, made for a {summary.secure_sum_server} server)",
+    }.get(summary.secure_sum, "")
     lines.append(
         f"epsilon {epsilon(summary.epsilon_release)} against readers of the published models "
         f"({summary.relation_release}), {epsilon(summary.epsilon_server)} against the server"
-        f"{simulated} ({summary.relation_server}); delta {summary.delta:.1e}, unit one "
+        f"{how} ({summary.relation_server}); delta {summary.delta:.1e}, unit one "
         f"{summary.unit}, {summary.rounds_charged} rounds charged, {summary.accountant}; who must "
         f"be honest: {summary.trust}"
     )

@@ -119,25 +119,32 @@ class PrivacySettings(Section):
     Attributes:
       min_cohort_share: floor on the roster as a share of the expected cohort (at most 0.75).
       min_survivors_share: floor on the survivors, likewise; noise is sized for it.
+      secure_aggregation: "masked" (the protocol, in which phones hide what they send from the
+        server) or "ideal" (a plain sum that stands for it: the same bits, faster, for sweeps).
+      server: whom the masked protocol is made to withstand: "lying" or "curious".
+      dropout_tolerance: share of a roster that may vanish while a masked sum still opens.
       colluders: phones that may work with the adversary.
-      dropout_rate: share of joined phones that vanish before they send, each for itself: the
-        model behind the floors, and what the simulator does by a seeded schedule.
+      dropout_rate: share of phones that would take part and vanish before they send, each for
+        itself, a third each before the roster, after it and after the shares; two thirds as many
+        again vanish later. The model behind the floors, and what the simulator plays.
       delta: default 1 / (10 x population).
       epsilon_budget: limit on epsilon_release; the round that would exceed it is refused. Not read
         where mechanism is "none".
     """
 
     mechanism: Literal["distributed", "none"] = "distributed"
-    secure_aggregation: Literal["ideal"] = "ideal"
+    secure_aggregation: Literal["masked", "ideal"] = "masked"
+    server: Literal["lying", "curious"] = "lying"
+    dropout_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
     noise_multiplier: Annotated[float, Field(ge=0)] = 3.0
     participation_probability: Fraction = 0.1
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 40
     quota: Count = 15
-    min_cohort_share: Fraction = 0.73
+    min_cohort_share: Fraction = 0.7
     min_survivors_share: Fraction = 0.67
     colluders: Annotated[int, Field(ge=0)] = 0
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.04
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     epsilon_budget: Annotated[float, Field(gt=0)] = 1.0
 

@@ -8,6 +8,7 @@ e^epsilon * B (moving between the two worlds multiplies a mass by e^epsilon), ne
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,36 +28,32 @@ def quota_mass(rounds: int, probability: float, quota: int) -> float:
 
 
 def floor_mass(
-    *,
-    population: int,
-    probability: float,
-    colluders: int,
-    dropout_rate: float,
-    min_cohort: int,
-    min_survivors: int,
+    *, population: int, probability: float, colluders: int, floors: Sequence[tuple[int, float]]
 ) -> float:
     """Returns the probability that one phone's presence lifts one round over a floor.
 
     It does when exactly floor - 1 others stand there. Colluders may or may not join, and those who
     joined may or may not answer, so at each floor the worst number of them counts: max over j of
     P[honest others = floor - 1 - j]. Floors add up, and the whole is multiplied by the probability
-    that the phone comes.
+    that the phone comes. Where everybody who stands at one floor stands at the other, and nobody
+    may keep silent, only the higher one counts.
 
     Args:
       population: phones, this one included.
       probability: of taking part.
       colluders: corrupt phones that may join.
-      dropout_rate: share of a roster that never answers, each phone for itself.
-      min_cohort: floor on the roster.
-      min_survivors: floor on those who answer.
+      floors: number of phones and the share of those who take part that stand there, each phone
+        for itself.
     """
     honest_others = population - 1 - colluders
-    if dropout_rate == 0 and colluders == 0:  # all who join answer: one floor, the higher
-        floors = [(max(min_cohort, min_survivors), probability)]
-    else:
-        floors = [(min_cohort, probability), (min_survivors, probability * (1 - dropout_rate))]
+    if colluders == 0:
+        highest: dict[float, int] = {}
+        for floor, share in floors:
+            highest[share] = max(floor, highest.get(share, 0))
+        floors = [(floor, share) for share, floor in highest.items()]
     mass = 0.0
-    for floor, rate in floors:
+    for floor, share in floors:
+        rate = probability * share
         counts = floor - 1 - np.arange(colluders + 1)
         counts = counts[(counts >= 0) & (counts <= honest_others)]
         if rate == 1.0:
@@ -64,6 +61,18 @@ def floor_mass(
         elif counts.size:
             mass += float(np.exp(_log_binomial_pmf(counts, honest_others, rate)).max())
     return min(1.0, probability * mass)
+
+
+def shortfall(trials: int, probability: float, needed: int) -> float:
+    """Returns P[Bin(trials, probability) < needed]: so many votes or shares do not come."""
+    if needed <= 0:
+        return 0.0
+    if trials < needed:
+        return 1.0
+    if probability in (0.0, 1.0):
+        return 1.0 - probability
+    counts = np.arange(needed)
+    return min(1.0, float(np.exp(_log_binomial_pmf(counts, trials, probability)).sum()))
 
 
 def _log_binomial_pmf(

@@ -64,6 +64,7 @@ class RoundCost:
       quota: rounds that a phone takes part in at most; the phone counts.
       floor_mass: probability, in one round, that one phone's presence lifts it over a floor.
       tail_mass: bound, in one round, on the distance of the samplers from their ideals.
+      graph_mass: probability, in one round, of a masking graph that does not protect.
     """
 
     release: Event
@@ -72,6 +73,7 @@ class RoundCost:
     quota: int
     floor_mass: float
     tail_mass: float
+    graph_mass: float = 0.0
 
 
 def to_record(event: Event) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Guarantee:
       quota: participations at which a phone is priced at most when no sampling is counted on.
       trust: who must be honest, in words.
       bad_event_mass: probability of what the accountant's argument leaves out, all rounds.
-      secure_aggregation: how sums were taken.
+      secure_aggregation: how sums were taken: "masked" or "ideal".
+      server: whom the masked protocol was made to withstand: "lying" or "curious".
       reason: why no add/remove epsilon can be stated; empty if it can.
     """
 
@@ -53,6 +54,7 @@ class Guarantee:
     trust: str
     bad_event_mass: float
     secure_aggregation: str
+    server: str
     reason: str
 
     def words(self) -> str:
@@ -78,19 +80,13 @@ class Guarantee:
             "sees every published model, and no cohort size, survivor count, identity, timing or "
             "reason of an abort, and is neither the server nor a member of a cohort."
         )
-        simulated = (
-            " The secure sum is simulated here (ideal), so this figure says what the protocol "
-            "would give, not what this process kept from itself."
-            if self.secure_aggregation == "ideal"
-            else ""
-        )
         server = (
             f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "
             f"delta = {self.delta:.2e}, "
             f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
             "that its quota allows. It protects what was said, not that somebody took part "
             "(zero-out). The server knows who takes part and sees the sum of each round, never a "
-            f"single contribution.{simulated}"
+            f"single contribution. {sum_words(self.secure_aggregation, self.server)}"
         )
         trust = (
             f"Who must be honest: {self.trust} Unit: one {self.unit}, that is one device with all "
@@ -100,6 +96,23 @@ class Guarantee:
         return "\n\n".join([release, server, trust])
 
 
+def sum_words(secure_aggregation: str, server: str) -> str:
+    """How sums were taken, and what that is worth in a simulation."""
+    if secure_aggregation == "ideal":
+        return (
+            "The secure sum is simulated here (ideal), so this figure says what the protocol "
+            "would give, not what this process kept from itself."
+        )
+    kind = {
+        "lying": "a server that lies and chooses who drops out",
+        "curious": "an honest but curious server, not for one that lies or chooses who drops out",
+    }[server]
+    return (
+        f"Sums were taken by the masked protocol, with parameters for {kind}. A simulator plays "
+        "both sides, so the protocol ran, and kept nothing from this machine."
+    )
+
+
 def price(
     spent: Sequence[tuple[RoundCost, int]],
     *,
@@ -107,6 +120,7 @@ def price(
     unit: Unit,
     trust: str,
     secure_aggregation: str,
+    server: str,
 ) -> Guarantee:
     """Composes rounds, of one plan or of several, into a guarantee.
 
@@ -116,12 +130,18 @@ def price(
     the server's view: zero-out at the quota, no amplification, and never a smaller number than the
     one withdrawn.
 
+    A masking graph that does not protect is drawn with a probability `graph_mass` that delta pays
+    for as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends
+    on its speech, so with such graphs set aside each other one gives (epsilon, delta), and setting
+    them aside changes any probability by at most their mass, the same in both worlds.
+
     Args:
       spent: the cost of a round and the number of such rounds, failed ones included.
       delta: of the whole.
       unit: of privacy.
       trust: who must be honest, in words.
       secure_aggregation: how sums were taken.
+      server: whom the masked protocol was made to withstand.
 
     Raises:
       ValueError: if a number of rounds is negative or delta is not in (0, 1).
@@ -129,19 +149,23 @@ def price(
     if any(rounds < 0 for _, rounds in spent):
         raise ValueError(f"rounds must not be negative, got {[rounds for _, rounds in spent]}")
     release = np.zeros(accountant.ORDERS.shape)
-    server = np.zeros(accountant.ORDERS.shape)
-    release_mass = server_mass = 0.0
+    given_participation = np.zeros(accountant.ORDERS.shape)
+    release_mass = server_mass = graph_mass = 0.0
     for cost, rounds in spent:
         if rounds == 0:
             continue
         release = release + rounds * accountant.rdp(cost.release)
-        server = server + min(rounds, cost.quota) * accountant.rdp(cost.server)
+        participations = min(rounds, cost.quota)
+        given_participation = given_participation + participations * accountant.rdp(cost.server)
         # In both worlds the samplers are off their ideals, hence twice.
         server_mass += 2 * rounds * cost.tail_mass
         release_mass += quota_mass(rounds, cost.probability, cost.quota) + rounds * cost.floor_mass
+        graph_mass += rounds * cost.graph_mass
     release_mass += server_mass
 
-    epsilon_server = _epsilon(server, server_mass, delta)
+    epsilon_server = math.inf
+    if graph_mass <= SHARE_OF_DELTA * delta:
+        epsilon_server = _epsilon(given_participation, server_mass, delta - graph_mass)
     withdrawn = accountant.epsilon(release, (1 - SHARE_OF_DELTA) * delta)
     private = math.isfinite(epsilon_server)
     sampled = private and math.isfinite(withdrawn) and _fits(withdrawn, release_mass, delta)
@@ -171,6 +195,7 @@ def price(
         trust=trust,
         bad_event_mass=release_mass if sampled else server_mass,
         secure_aggregation=secure_aggregation,
+        server=server,
         reason=reason if private else "no noise was added.",
     )
 

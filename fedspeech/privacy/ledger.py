@@ -36,7 +36,7 @@ from typing import Any, BinaryIO, Literal
 from fedspeech.errors import BudgetExhausted, LedgerDamaged
 from fedspeech.privacy import guarantee
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
-from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.guarantee import Guarantee, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
@@ -186,6 +186,7 @@ class Ledger:
                     "fingerprint": self._plan.fingerprint,
                     **_jsonable(asdict(price)),
                     "server_simulated": price.secure_aggregation == "ideal",
+                    "sum": sum_words(price.secure_aggregation, price.server),
                     "noise": _noise_words(self._noise_source),
                 },
             )
@@ -243,6 +244,7 @@ class Ledger:
             unit=self._plan.unit,
             trust=" And, for other plans on this population: ".join(trust),
             secure_aggregation=self._plan.secure_aggregation,
+            server=self._plan.server,
         )
 
     def _append(self, file: BinaryIO, row: Row) -> Row:

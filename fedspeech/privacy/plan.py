@@ -33,6 +33,9 @@ from fedspeech.privacy.events import (
     RoundCost,
 )
 from fedspeech.privacy.guarantee import Guarantee, Unit
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS, Server
+from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, Terms, bytes_per_phone
 from fedspeech.seeds import Keystream
 
 RING_BITS = (16, 24, 32)
@@ -42,6 +45,18 @@ WRAP_WARNING = 0.85  # share of the ring's half
 MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
 MAX_COHORT_STDDEVS = 6.0
 MAX_FLOOR = 0.75  # of the expected cohort
+
+_TRUST_IN_PROTOCOL: dict[Server, str] = {
+    "lying": (
+        " Against the server, though it lies: the directory of phones' identities is not the "
+        "server's, and phones keep their keys to themselves."
+    ),
+    "curious": (
+        " Against the server: it keeps the rules of the protocol and does not choose who drops "
+        "out, the directory of phones' identities is not its own, and phones keep their keys to "
+        "themselves."
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +83,11 @@ class PrivacyPlan:
       delta: at most 1 / (10 population).
       epsilon_budget: limit on epsilon_release; infinite for "none".
       unit: what is protected as a whole.
-      secure_aggregation: "ideal": a plain modular sum that stands for the protocol.
+      secure_aggregation: "masked": the protocol of `fedspeech.secagg`; "ideal": a plain modular sum
+        that stands for it.
+      server: whom the protocol withstands: a "lying" server, which breaks any rule and chooses who
+        drops out once it has seen the graph, or a "curious" one, which keeps the rules and looks.
+      dropout_tolerance: share of a roster that may vanish while a masked sum still opens.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -89,11 +108,14 @@ class PrivacyPlan:
     delta: float
     epsilon_budget: float
     unit: Unit = "user"
-    secure_aggregation: Literal["ideal"] = "ideal"
+    secure_aggregation: Literal["masked", "ideal"] = "ideal"
+    server: Server = "lying"
+    dropout_tolerance: float = 0.1
 
     def __post_init__(self) -> None:
         """Checks each value, then what depends on several."""
         self._check_values()
+        self._check_protocol()
         self._check_noise()
         assert self.bits in RING_BITS  # raises by itself if no ring is wide enough
         if self.mechanism == "distributed" and self.stddev < MIN_STDDEV:
@@ -118,9 +140,14 @@ class PrivacyPlan:
         )
         _require(self.unit in ("user", "phone"), 'unit must be "user" or "phone"', unit=self.unit)
         _require(
-            self.secure_aggregation == "ideal",
-            'secure_aggregation must be "ideal"',
+            self.secure_aggregation in ("masked", "ideal"),
+            'secure_aggregation must be "masked" or "ideal"',
             secure_aggregation=self.secure_aggregation,
+        )
+        _require(
+            self.server in ("lying", "curious"),
+            'server must be "lying" or "curious"',
+            server=self.server,
         )
         L2Clip(clip_norm=self.clip_norm)
         _require(
@@ -132,6 +159,11 @@ class PrivacyPlan:
             0 <= self.dropout_rate < 1,
             "dropout_rate must be in [0, 1)",
             dropout_rate=self.dropout_rate,
+        )
+        _require(
+            0 <= self.dropout_tolerance < 1,
+            "dropout_tolerance must be in [0, 1)",
+            dropout_tolerance=self.dropout_tolerance,
         )
         _require(
             self.min_survivors <= self.min_cohort <= self.population,
@@ -156,6 +188,24 @@ class PrivacyPlan:
             self.epsilon_budget > 0,
             "epsilon_budget must be positive",
             epsilon_budget=self.epsilon_budget,
+        )
+
+    def _check_protocol(self) -> None:
+        """Checks that the masked protocol can work with the fewest phones that may come."""
+        if self.secure_aggregation != "masked":
+            return
+        _require(
+            self.min_survivors >= 2,
+            "min_survivors must be at least 2 for a masked sum: a sum of one hides nothing",
+            min_survivors=self.min_survivors,
+        )
+        left = self.min_cohort - int(self.dropout_tolerance * self.min_cohort)
+        _require(
+            2 * left > self.min_cohort + self.colluders,
+            "after drop-outs, more than half of min_cohort and colluders must be left",
+            min_cohort=self.min_cohort,
+            dropout_tolerance=self.dropout_tolerance,
+            colluders=self.colluders,
         )
 
     def _check_noise(self) -> None:
@@ -272,15 +322,80 @@ class PrivacyPlan:
             server=event,
             probability=self.participation_probability,
             quota=self.quota,
-            floor_mass=bad_events.floor_mass(
-                population=self.population,
-                probability=self.participation_probability,
-                colluders=self.colluders,
-                dropout_rate=self.dropout_rate,
-                min_cohort=self.min_cohort,
-                min_survivors=self.min_survivors,
-            ),
+            floor_mass=self._floor_mass(),
             tail_mass=self.population * self.padded_dimension * sampler_error,
+            graph_mass=self._graph_mass(),
+        )
+
+    def _floor_mass(self) -> float:
+        """Probability that one phone's presence decides whether a round opens.
+
+        Floors: on the roster; on those who send, and under the protocol on those who shared. (A
+        colluder who silences one phone's shares knows that it is there: it is a member of the
+        cohort, against whom the release promises nothing.)
+        """
+        answering = functools.partial(share_answering, self.dropout_rate)
+        floors = [
+            (self.min_cohort, answering(Stage.ADVERTISE)),
+            (self.min_survivors, answering(Stage.MASK)),
+        ]
+        unopened = 0.0
+        if self.secure_aggregation == "masked":
+            floors.append((self.min_survivors, answering(Stage.SHARE)))
+            unopened = self._unopened_mass()
+        floor_mass = bad_events.floor_mass(
+            population=self.population,
+            probability=self.participation_probability,
+            colluders=self.colluders,
+            floors=floors,
+        )
+        return min(1.0, floor_mass + unopened)
+
+    def _unopened_mass(self) -> float:
+        """Probability that a masked round above its floors fails for want of answers at its end.
+
+        Without a quorum of signatures, or without a threshold of shares for one phone, there is no
+        sum. Both are rare in themselves, so all of that counts and not only what one phone decides.
+        Smaller rosters fail more often and come less often: the sizes are taken in steps, each at
+        its lower edge.
+        """
+        reached = share_answering(self.dropout_rate, Stage.ADVERTISE)
+        signing = share_answering(self.dropout_rate, Stage.AGREE) / reached
+        unmasking = share_answering(self.dropout_rate, Stage.UNMASK) / reached
+        rate = self.participation_probability * reached
+        edges = np.unique(np.linspace(self.min_cohort, self.max_cohort + 1, 17).astype(int))
+        terms, mass = self.terms(bytes(16), 0), 0.0
+        for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
+            graph = terms.parameters(low)
+            votes = bad_events.shortfall(low - 1 - self.colluders, signing, terms.quorum(low))
+            shares = bad_events.shortfall(graph.neighbours, unmasking, graph.threshold)
+            smaller = bad_events.shortfall(self.population, rate, high)
+            mass += min(1.0, votes + high * shares) * smaller
+        return mass
+
+    def _graph_mass(self) -> float:
+        """Probability that no graph of a round protects: each start of it draws one."""
+        if self.secure_aggregation != "masked" or self.max_cohort <= COMPLETE_UP_TO:
+            return 0.0
+        return float(MAX_SESSIONS * 2.0 ** -SECURITY_BITS[self.server])
+
+    def terms(self, rid: bytes, round_number: int) -> Terms:
+        """What phones and server of a masked session agree on, all of it from this plan.
+
+        Args:
+          rid: 16 bytes, of the session.
+          round_number: from 0.
+        """
+        return Terms(
+            rid=rid,
+            round=round_number,
+            dimension=self.padded_dimension,
+            bits=self.bits,
+            min_cohort=self.min_cohort,
+            min_survivors=self.min_survivors,
+            colluders=self.colluders,
+            dropped_share=self.dropout_tolerance,
+            server=self.server,
         )
 
     @property
@@ -297,7 +412,24 @@ class PrivacyPlan:
             f"what it was (no sum of fewer than {self.min_survivors} answers is opened, at most "
             f"{self.colluders} phones of the population collude), and each phone tosses its own "
             "coin in secret."
+            + (_TRUST_IN_PROTOCOL[self.server] if self.secure_aggregation == "masked" else "")
         )
+
+    def bytes_per_phone(self, cohort: int | None) -> tuple[int, int]:
+        """Bytes that one phone sends and receives in a round, without the transport's framing.
+
+        Args:
+          cohort: phones on the roster, which a masked session shows to each of them; None: nobody
+            was asked.
+        """
+        if cohort is None:
+            return 0, 0
+        adapter = 4 * self.dimension
+        if self.secure_aggregation == "ideal" or cohort < self.min_cohort:
+            return self.padded_dimension * self.bits // 8, adapter
+        graph = self.terms(bytes(16), 0).parameters(cohort)
+        stages = bytes_per_phone(cohort, graph, self.padded_dimension, self.bits).values()
+        return sum(up for up, _ in stages), adapter + sum(down for _, down in stages)
 
     # What phone and server do.
 
@@ -388,6 +520,7 @@ class PrivacyPlan:
             unit=self.unit,
             trust=self.trust,
             secure_aggregation=self.secure_aggregation,
+            server=self.server,
         )
 
     # Behind the properties.

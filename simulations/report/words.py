@@ -23,6 +23,17 @@ IDEAL_SUM = (
     "also saw the partial sum of each shard."
 )
 
+MASKED_SUM = (
+    "The sum over phones was formed by the masked protocol, with parameters for {server}. The "
+    "phones, their keys and the server were all in one program here: the protocol ran, and what it "
+    "hides from a server it did not hide from this machine."
+)
+
+SERVERS = {
+    "lying": "a server that lies, withholds messages and chooses who drops out",
+    "curious": "a server that keeps the rules and is only curious, not for one that lies",
+}
+
 PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
 
 EYE_NAMES: dict[Eye, str] = {
@@ -160,6 +171,8 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
     found = []
     if guarantee.secure_sum == "ideal" and guarantee.mode != "none":
         found.append(IDEAL_SUM)
+    if guarantee.secure_sum == "masked" and guarantee.mode != "none":
+        found.append(MASKED_SUM.format(server=SERVERS[guarantee.secure_sum_server or "lying"]))
     if guarantee.secure_sum == "plain":
         found.append(PLAIN_SUM)
     if guarantee.no_sampling_because and guarantee.mode != "none":

@@ -90,20 +90,20 @@ def test_the_budget_stops_the_run_before_anybody_is_asked(tmp_path):
 
 def test_a_cohort_below_the_floor_is_abandoned_uncharged_and_never_drawn_again(tmp_path):
     path, job, arrays = make_job(
-        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=8,
-        noise_multiplier=8.0, quota=8,
+        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=16,
+        noise_multiplier=8.0, quota=16,
     )  # fmt: skip
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     empty = [record for record in records if record.cohort < 2]
     assert empty
     assert all(record.status == "abandoned" for record in empty)
-    assert len(records) == 8
+    assert len(records) == 16
     rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert sum(row["kind"] == "charge" for row in rows) == 8 - len(empty)
+    assert sum(row["kind"] == "charge" for row in rows) == 16 - len(empty)
 
 
 def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
-    path, job, arrays = make_job(tmp_path, dropout_rate=0.9, rounds=2)
+    path, job, arrays = make_job(tmp_path, dropout_rate=0.9, rounds=2, min_cohort=8)
     records, state = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     assert [record.status for record in records] == ["abandoned"] * 2
     assert state.completed == 0
@@ -119,3 +119,27 @@ def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
     )
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     assert [record.cohort for record in records] == [PHONES, PHONES, 0]
+
+
+@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.15])
+def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
+    tmp_path, server, dropout_rate
+):
+    """60 phones: everybody is everybody's neighbour. Drop-outs at every stage."""
+    plan = {"dropout_rate": dropout_rate, "participation_probability": 0.8, "min_cohort": 20}
+    found = {}
+    for way in ("ideal", "masked"):
+        (tmp_path / way).mkdir()
+        path, job, arrays = make_job(tmp_path / way, secure_aggregation=way, server=server, **plan)
+        totals, reference = run_reference(job, arrays, tmp_path / way / "reference.jsonl")
+        records, state = run_in_grid(path, job, arrays, tmp_path / way / "grid.jsonl")
+        assert [record.reason for record in records] == [""] * 3
+        for record, total in zip(records, totals, strict=True):
+            np.testing.assert_array_equal(record.total, total)
+        np.testing.assert_array_equal(state.adapter, reference.adapter)
+        found[way] = (totals, [record.survivors for record in records])
+    np.testing.assert_array_equal(found["ideal"][0], found["masked"][0])
+    assert found["ideal"][1] == found["masked"][1]
+    if dropout_rate:
+        assert sum(r.cohort - r.survivors for r in records) > 3

@@ -87,17 +87,17 @@ def test_the_same_round_twice_gives_the_same_integers(tmp_path):
 
 def test_a_small_cohort_is_refused_before_anything_is_paid(tmp_path):
     _, job, arrays = make_job(
-        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=8,
-        noise_multiplier=8.0, quota=8,
+        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=16,
+        noise_multiplier=8.0, quota=16,
     )  # fmt: skip
     ledger, refused = open_ledger(tmp_path, job), 0
-    for number in range(8):
+    for number in range(16):
         try:
             run_round(ServerState.initial(job, arrays), job, arrays, constant(0), ledger, number)
         except CohortTooSmall:
             refused += 1
-    assert 0 < refused < 8
-    assert ledger.rounds_charged == 8 - refused
+    assert 0 < refused < 16
+    assert ledger.rounds_charged == 16 - refused
 
 
 def test_the_budget_is_asked_before_anything_is_trained(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 
 from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -67,7 +68,9 @@ def make_job(folder, *, num_shards=3, eye="", noise="rehearsal", **plan):
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
         eye=eye,
+        enrolment=str(folder / "enrolment.key"),
     )
+    Enrolment.create(folder / "enrolment.key")
     if not (folder / "arrays").is_dir():
         arrays.save(folder / "arrays")
     path = folder / "job.json"

@@ -111,6 +111,7 @@ def make_card():
             trust="half of every cohort is honest",
             bad_event_mass=1e-8,
             secure_aggregation="ideal",
+            server="lying",
             reason="",
         )
         row = SegmentAccuracy(

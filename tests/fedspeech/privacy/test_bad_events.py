@@ -11,12 +11,10 @@ def binomial(n: int, p: Fraction, k: int) -> Fraction:
     return math.comb(n, k) * p**k * (1 - p) ** (n - k)
 
 
-def floors(**changes):
-    settings = {
-        "population": 3000, "probability": 0.1, "colluders": 0, "dropout_rate": 0.0,
-        "min_cohort": 225, "min_survivors": 225,
-    }  # fmt: skip
-    return floor_mass(**{**settings, **changes})
+def floors(*, min_cohort=225, min_survivors=225, dropout_rate=0.0, **changes):
+    settings = {"population": 3000, "probability": 0.1, "colluders": 0}
+    both = [(min_cohort, 1.0), (min_survivors, 1 - dropout_rate)]
+    return floor_mass(**{**settings, **changes}, floors=both)
 
 
 def test_quota_mass_is_the_exact_tail():

@@ -322,7 +322,12 @@ def test_events_say_what_is_released():
         ({"epsilon_budget": math.nan}, "epsilon_budget must be positive"),
         ({"mechanism": "central"}, "mechanism must be"),
         ({"unit": "speaker"}, "unit must be"),
-        ({"secure_aggregation": "masked"}, "secure_aggregation must be"),
+        ({"secure_aggregation": "plain"}, "secure_aggregation must be"),
+        ({"server": "honest"}, "server must be"),
+        (
+            {"dropout_tolerance": 0.6, "secure_aggregation": "masked"},
+            "after drop-outs, more than half",
+        ),
         ({"mechanism": "none"}, "noise_multiplier must be 0"),
         ({"mechanism": "none", "noise_multiplier": 0.0}, "epsilon_budget must be infinite"),
     ],

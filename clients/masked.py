@@ -1,0 +1,328 @@
+"""The phones of a shard in a masked session: one message per stage, secrets kept in between.
+
+A node may be a fresh process at each stage, so what its phones must remember travels in
+`SessionState`: secrets of this one session, and the public lists that the phones have seen. A phone
+that refuses leaves the session, its secrets are not kept, and the answer counts it by the name of
+its refusal.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.fleet import Fleet, FleetState
+from fedspeech.errors import ProtocolAbort
+from fedspeech.job import check_key
+from fedspeech.messages import (
+    Advertisements,
+    AdvertiseRequest,
+    Agreements,
+    AgreeRequest,
+    MaskedVectors,
+    MaskRequest,
+    Nonces,
+    RosterNotice,
+    SealedBatch,
+    SessionMessage,
+    ShareRequest,
+    UnmaskRequest,
+    UnmaskShares,
+)
+from fedspeech.secagg.client import Inbox, Phone, Quorum
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
+from fedspeech.secagg.masks import Masks, cut, pack, word_type
+from fedspeech.secagg.protocol import (
+    HASH_BYTES,
+    SEALED_BYTES,
+    Members,
+    Roster,
+    Stage,
+    rows,
+    table,
+)
+from fedspeech.secagg.refusals import KINDS, Refusal
+from fedspeech.secagg.shamir import LIMBS
+
+
+@dataclass(frozen=True, eq=False)
+class SessionState:
+    """What a shard must remember within a session. Printing it shows the stage only.
+
+    Attributes:
+      session: number within the round.
+      stage: the latest that its phones have answered; older secrets are refused.
+      adapter_sha256: of the adapter that the session is for, 32 bytes; empty before the roster.
+      roster: accepted; None before.
+      nonces: of all phones, in the roster's order.
+      sharers: list that phones masked under.
+      survivors: list that phones agreed to.
+      secrets: what each phone that is still there keeps, by number.
+    """
+
+    session: int
+    stage: Stage = Stage.ADVERTISE
+    adapter_sha256: bytes = b""
+    roster: Roster | None = None
+    nonces: tuple[bytes, ...] = ()
+    sharers: Members | None = None
+    survivors: Members | None = None
+    secrets: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Shows session and stage only."""
+        return f"SessionState(session={self.session}, stage={self.stage.name.lower()})"
+
+
+AnswerT = TypeVar("AnswerT")
+Answered = tuple[list[int], list[AnswerT], NDArray[np.int64]]
+States = tuple[FleetState, SessionState]
+
+
+class MaskedFleet:
+    """A fleet whose phones mask what they send.
+
+    Args:
+      fleet: the phones.
+
+    Raises:
+      ScenarioError: if the phones' identities are missing.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Opens the directory of identities."""
+        self._fleet = fleet
+        self._enrolment = fleet.job.enrol()
+        self._primitives = fleet.job.primitives()
+
+    def advertise(
+        self, request: AdvertiseRequest, state: FleetState
+    ) -> tuple[Advertisements, States]:
+        """Stage advertise: the phones that join make keys.
+
+        Raises:
+          ProtocolAbort: for what `Fleet.enter` refuses.
+        """
+        state = self._fleet.enter(request.key, request.session, state)
+        session = SessionState(session=request.session)
+        self._primitives.forget()
+        phones = {number: self._phone(request, number) for number in state.joined.tolist()}
+        there, told, refused = _each(phones, lambda phone: phone.advertise())
+        answer = Advertisements(
+            **_head(request, there, refused),
+            seal_keys=table([one.seal_key for one in told], KEY_BYTES),
+            mask_keys=table([one.mask_key for one in told], KEY_BYTES),
+            commitments=table([one.commitment for one in told], HASH_BYTES),
+            signatures=table([one.signature for one in told], SIGNATURE_BYTES),
+        )
+        return answer, (state, _kept(session, phones, there))
+
+    def accept(
+        self, request: RosterNotice, state: FleetState, session: SessionState
+    ) -> tuple[Nonces, States]:
+        """Stage advertise, second half: the phones take the roster and reveal their nonces."""
+        phones = self._phones(request, session, Stage.ADVERTISE, Stage.ACCEPT)
+
+        @functools.cache
+        def roster() -> Roster:  # read once, and refused by each phone if it cannot be
+            return Roster(
+                members=Members(request.phones),
+                seal_keys=request.seal_keys,
+                mask_keys=request.mask_keys,
+                commitments=request.commitments,
+                signatures=request.signatures,
+            )
+
+        purpose = self._fleet.job.purpose(request.key, request.adapter_sha256)
+        there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
+        width = len(nonces[0]) if nonces else KEY_BYTES
+        session = replace(session, stage=Stage.ACCEPT)
+        if there:
+            session = replace(session, roster=roster(), adapter_sha256=request.adapter_sha256)
+        answer = Nonces(**_head(request, there, refused), nonces=table(nonces, width))
+        return answer, (state, _kept(session, phones, there))
+
+    def share(
+        self, request: ShareRequest, state: FleetState, session: SessionState
+    ) -> tuple[SealedBatch, States]:
+        """Stage share: the phones split their secrets among their neighbours."""
+        phones = self._phones(request, session, Stage.ACCEPT, Stage.SHARE)
+        nonces = tuple(rows(request.nonces))
+        there, told, refused = _each(phones, lambda phone: phone.share(nonces))
+        sealed = [one.sealed for one in told]
+        answer = SealedBatch(
+            **_head(request, there, refused),
+            sealed=np.array(sealed) if sealed else np.zeros((0, 0, SEALED_BYTES), np.uint8),
+            commitments=table([one.commitment for one in told], HASH_BYTES),
+            signatures=table([one.signature for one in told], SIGNATURE_BYTES),
+        )
+        session = replace(session, stage=Stage.SHARE, nonces=nonces)
+        return answer, (state, _kept(session, phones, there))
+
+    def mask(
+        self, request: MaskRequest, state: FleetState, session: SessionState
+    ) -> tuple[MaskedVectors, States]:
+        """Stage mask: the phones train on the adapter that the session is for, and mask.
+
+        Raises:
+          ProtocolAbort: if this is another adapter.
+        """
+        phones = self._phones(request, session, Stage.SHARE, Stage.MASK)
+        if hashlib.sha256(request.adapter.tobytes()).digest() != session.adapter_sha256:
+            raise ProtocolAbort(f"round {request.key.round}: not the adapter of this session")
+        roster, bits = session.roster, self._fleet.job.plan.bits
+        assert roster is not None
+        sharers = Members(request.sharers)
+        hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
+        known = np.isin(request.sharers, roster.members.ids)
+        places = np.searchsorted(roster.members.ids, request.sharers[known])
+        commitments = np.zeros((len(roster), HASH_BYTES), np.uint8)
+        signatures = np.zeros((len(roster), SIGNATURE_BYTES), np.uint8)
+        commitments[places] = request.commitments[known]
+        signatures[places] = request.signatures[known]
+
+        def masks_of(phone: Phone) -> tuple[bytes, Masks]:
+            assert phone.graph is not None
+            neighbours = phone.graph.neighbours[roster.members.place(phone.number)]
+            nothing = np.zeros((len(neighbours), SEALED_BYTES), np.uint8)
+            inbox = Inbox(
+                sharers=sharers,
+                sealed=hosted.get(phone.number, nothing),
+                commitments=commitments[neighbours],
+                signatures=signatures[neighbours],
+            )
+            return phone.mask(inbox)
+
+        there, told, refused = _each(phones, masks_of)
+        numbers = np.array(there, dtype=np.int64)
+        encoded = self._fleet.vectors(request.key, request.adapter, numbers)
+        words = [vector.astype(word_type(bits)) for vector in encoded]
+        self._primitives.add_masks(words, [masks for _, masks in told])
+        masked = np.zeros((len(words), self._fleet.job.plan.padded_dimension), word_type(bits))
+        for row, own in zip(masked, words, strict=True):
+            row[:] = cut(own, bits)
+        answer = MaskedVectors(
+            **_head(request, there, refused),
+            packed=pack(masked, bits),
+            signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
+        )
+        session = replace(session, stage=Stage.MASK, sharers=sharers)
+        return answer, (self._fleet.sent(state, numbers), _kept(session, phones, there))
+
+    def agree(
+        self, request: AgreeRequest, state: FleetState, session: SessionState
+    ) -> tuple[Agreements, States]:
+        """Stage agree: the phones sign the one pair of lists that they will unmask for."""
+        phones = self._phones(request, session, Stage.MASK, Stage.AGREE)
+        roster, survivors = session.roster, Members(request.survivors)
+        assert roster is not None
+        known = np.isin(request.survivors, roster.members.ids)
+        places = np.searchsorted(roster.members.ids, request.survivors[known])
+        signatures = np.zeros((len(roster), SIGNATURE_BYTES), np.uint8)
+        signatures[places] = request.signatures[known]
+
+        def agreed(phone: Phone) -> bytes:
+            assert phone.graph is not None
+            neighbours = phone.graph.neighbours[roster.members.place(phone.number)]
+            return phone.agree(survivors, signatures[neighbours])
+
+        there, told, refused = _each(phones, agreed)
+        answer = Agreements(
+            **_head(request, there, refused), signatures=table(told, SIGNATURE_BYTES)
+        )
+        session = replace(session, stage=Stage.AGREE, survivors=survivors)
+        return answer, (state, _kept(session, phones, there))
+
+    def unmask(
+        self, request: UnmaskRequest, state: FleetState, session: SessionState
+    ) -> tuple[UnmaskShares, States]:
+        """Stage unmask: the phones give one share of each neighbour, and keep nothing."""
+        phones = self._phones(request, session, Stage.AGREE, Stage.UNMASK)
+        quorum = Quorum(Members(request.signers), request.signatures)
+        there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
+        self._primitives.forget()
+        answer = UnmaskShares(
+            **_head(request, there, refused),
+            shares=np.array(told) if told else np.zeros((0, 0, LIMBS), np.uint32),
+        )
+        return answer, (state, replace(session, stage=Stage.UNMASK, secrets={}))
+
+    # Behind the stages.
+
+    def _phone(self, message: SessionMessage, number: int) -> Phone:
+        job = self._fleet.job
+        return Phone(
+            number,
+            self._enrolment.identity(number),
+            self._enrolment,
+            job.terms(message.key, message.session),
+            self._primitives,
+        )
+
+    def _phones(
+        self, message: SessionMessage, session: SessionState, after: Stage, now: Stage
+    ) -> dict[int, Phone]:
+        """The phones that are still there and do not vanish before this stage.
+
+        Raises:
+          ProtocolAbort: if the message is not for this session or not for its next stage.
+        """
+        key = message.key
+        check_key(self._fleet.job, key)
+        if message.session != session.session or session.stage != after:
+            raise ProtocolAbort(
+                f"round {key.round}: shard {self._fleet.shard} is in session {session.session} at "
+                f"stage {session.stage.name.lower()}, and was asked for stage "
+                f"{now.name.lower()} of session {message.session}: no second answer is computed"
+            )
+        numbers = np.array(sorted(session.secrets), dtype=np.int64)
+        purpose = b""
+        if session.roster is not None:
+            purpose = self._fleet.job.purpose(key, session.adapter_sha256)
+        phones = {}
+        for number in self._fleet.answering(key, numbers, now).tolist():
+            phones[number] = self._phone(message, number).restore(
+                session.secrets[number],
+                stage=session.stage,
+                roster=session.roster,
+                purpose=purpose,
+                nonces=session.nonces,
+                sharers=session.sharers,
+                survivors=session.survivors,
+            )
+        return phones
+
+
+def _each(phones: Mapping[int, Phone], ask: Callable[[Phone], AnswerT]) -> Answered[AnswerT]:
+    """Asks every phone: who answered, what, and how many refused for which reason."""
+    there, answers, refused = [], [], np.zeros(len(KINDS), np.int64)
+    for number, phone in phones.items():
+        try:
+            answers.append(ask(phone))
+        except Refusal as refusal:
+            phone.erase()
+            refused[KINDS.index(type(refusal))] += 1
+        else:
+            there.append(number)
+    return there, answers, refused
+
+
+def _kept(session: SessionState, phones: Mapping[int, Phone], there: list[int]) -> SessionState:
+    """The session with the secrets of the phones that are still in it, and of no other."""
+    return replace(session, secrets={number: phones[number].save() for number in there})
+
+
+def _head(request: SessionMessage, there: list[int], refused: NDArray[np.int64]) -> dict[str, Any]:
+    """What every answer begins with."""
+    return {
+        "key": request.key,
+        "session": request.session,
+        "phones": np.array(there, dtype=np.int64),
+        "refused": refused,
+    }

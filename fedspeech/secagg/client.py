@@ -1,0 +1,731 @@
+"""One phone in one session: five stages, each checked, each answered once.
+
+The server is not trusted. A phone recomputes everything that it can (context, graph, threshold),
+believes of the rest only what is signed, and leaves the session for good when a rule is broken:
+every refusal erases its secrets. What it holds between stages is `Phone.save`, and
+`Phone.restore` refuses a state older than what the phone has already done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from fedspeech.secagg import shamir
+from fedspeech.secagg.graph import Graph
+from fedspeech.secagg.keys import KEY_BYTES, Directory, Identity, public_key, seal, unseal
+from fedspeech.secagg.masks import Masks, Words, cut, word_type
+from fedspeech.secagg.primitives import Primitives, SignedStatements
+from fedspeech.secagg.protocol import (
+    HASH_BYTES,
+    MAX_SESSIONS,
+    SEALED_BYTES,
+    Bytes,
+    Context,
+    Members,
+    Roster,
+    Stage,
+    Terms,
+    advertisement_statement,
+    agreed_statement,
+    bind,
+    check_bytes,
+    commitment_to,
+    id_bytes,
+    mask_info,
+    masked_statement,
+    rows,
+    seed_statement,
+    share_info,
+    table,
+)
+from fedspeech.secagg.refusals import (
+    BadSignature,
+    CiphertextMissing,
+    CohortBelowFloor,
+    Malformed,
+    NeighboursBelowThreshold,
+    NonceMismatch,
+    NoQuorum,
+    OutOfOrder,
+    Replayed,
+    RosterNotMine,
+    SecondAnswer,
+    SharersInconsistent,
+    StaleState,
+    SurvivorsInconsistent,
+)
+from fedspeech.secagg.ring import RingVector
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a phone remembers from session to session, for ever.
+
+    Attributes:
+      round: last one entered; -1 before the first.
+      session: last one of that round.
+      masked: whether a masked vector of that round has left the phone.
+    """
+
+    round: int = -1
+    session: int = 0
+    masked: bool = False
+
+    def entering(self, round_number: int, session: int) -> History:
+        """Returns the history with one more session.
+
+        Only later rounds, or later sessions of a round that no masked vector was sent in: two
+        vectors of one round would be two samples of one delta.
+
+        Raises:
+          Replayed: for any other session.
+        """
+        if not 0 <= session < MAX_SESSIONS:
+            raise Replayed(f"a round has sessions 0 to {MAX_SESSIONS - 1}, got {session}")
+        if (round_number, session) <= (self.round, self.session if self.round >= 0 else -1):
+            raise Replayed(
+                f"round {round_number} session {session} is not later than round {self.round} "
+                f"session {self.session}: a replayed request"
+            )
+        if round_number == self.round and self.masked:
+            raise Replayed(f"round {round_number} already has a masked vector of this phone")
+        return History(round=round_number, session=session)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Advertisement:
+    """Stage advertise: what a phone says of itself. All fields are public.
+
+    Attributes:
+      phone: number.
+      seal_key: X25519 public key for sealing, 32 bytes.
+      mask_key: X25519 public key for masks, 32 bytes.
+      commitment: to the nonce, 32 bytes.
+      signature: over all of it, 64 bytes.
+    """
+
+    phone: int
+    seal_key: bytes
+    mask_key: bytes
+    commitment: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SealedShares:
+    """Stage share: what a phone leaves for its neighbours.
+
+    Attributes:
+      sealed: one row per neighbour, in the order of the graph, shape (k, 88), uint8.
+      commitment: to the seed of the phone's own mask, 32 bytes.
+      signature: over the commitment, 64 bytes.
+    """
+
+    sealed: Bytes
+    commitment: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inbox:
+    """What a phone gets before it masks.
+
+    Attributes:
+      sharers: all phones that shared.
+      sealed: what the neighbours sealed for this phone, in the order of the graph, shape (k, 88);
+        rows of neighbours that did not share are not read.
+      commitments: of the neighbours' seeds, shape (k, 32).
+      signatures: over them, shape (k, 64).
+    """
+
+    sharers: Members
+    sealed: Bytes
+    commitments: Bytes
+    signatures: Bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Quorum:
+    """Who signed one pair of lists.
+
+    Attributes:
+      members: the signers.
+      signatures: theirs, in order, shape (m, 64), uint8.
+    """
+
+    members: Members
+    signatures: Bytes
+
+
+class Phone:
+    """One phone in one session; the only implementation there is.
+
+    Args:
+      number: of the phone, as in the directory.
+      identity: what it signs with.
+      directory: identity keys of all phones, from somebody who is not the server.
+      terms: the phone's own.
+      primitives: what it computes with.
+      random: secret bytes; the operating system's, except in tests with fixed keys.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        identity: Identity,
+        directory: Directory,
+        terms: Terms,
+        primitives: Primitives,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Has done nothing yet."""
+        self.number = number
+        self.stage = Stage.NONE
+        self.context: Context | None = None
+        self.graph: Graph | None = None
+        self.sharers: Members | None = None
+        self.survivors: Members | None = None
+        self._identity, self._directory, self._terms = identity, directory, terms
+        self._primitives, self._random = primitives, random
+        # Secrets of the session; bytearrays and arrays, so that they can be overwritten.
+        self._seal_key, self._mask_key = bytearray(), bytearray()
+        self._nonce, self._seed = bytearray(), bytearray()
+        self._held: NDArray[np.uint32] = np.zeros((0, 2 * shamir.LIMBS), np.uint32)
+        self._left = False
+
+    def __repr__(self) -> str:
+        """Shows number and stage only."""
+        left = ", left" if self._left else ""
+        return f"Phone({self.number}, stage {self.stage.name.lower()}{left})"
+
+    # Stage advertise.
+
+    def advertise(self) -> Advertisement:
+        """Makes the session's keys and says what they are.
+
+        Raises:
+          SecondAnswer: if asked again.
+        """
+        with self._step(Stage.NONE, Stage.ADVERTISE):
+            self._seal_key = bytearray(self._random(KEY_BYTES))
+            self._mask_key = bytearray(self._random(KEY_BYTES))
+            self._nonce = bytearray(self._random(KEY_BYTES))
+            seal_key = public_key(_private(self._seal_key))
+            mask_key = public_key(_private(self._mask_key))
+            commitment = commitment_to(bytes(self._nonce))
+            statement = advertisement_statement(
+                self._terms.rid, self.number, seal_key, mask_key, commitment
+            )
+            return Advertisement(
+                phone=self.number,
+                seal_key=seal_key,
+                mask_key=mask_key,
+                commitment=commitment,
+                signature=self._identity.sign(statement),
+            )
+
+    def accept(self, roster: Roster, purpose: bytes) -> bytes:
+        """Takes the one roster and the one purpose of the session, and reveals the nonce for them.
+
+        Args:
+          roster: all advertisements.
+          purpose: 32 bytes; the hash of all else that must be alike, recomputed by the caller.
+
+        Returns:
+          The nonce, 32 bytes; empty where everybody is everybody's neighbour.
+
+        Raises:
+          RosterNotMine: if it lacks this phone's own advertisement.
+          CohortBelowFloor: if it is shorter than this phone's floor.
+          BadSignature, UnknownPhone: if an advertisement is not that of an enrolled phone.
+          SecondAnswer: for a second roster.
+        """
+        with self._step(Stage.ADVERTISE, Stage.ACCEPT):
+            terms = self._terms
+            if not isinstance(roster, Roster):
+                raise Malformed("expected a roster")
+            place = roster.members.place(self.number)
+            if place is None:
+                raise RosterNotMine(f"the roster lacks phone {self.number}")
+            mine = (
+                public_key(_private(self._seal_key)),
+                public_key(_private(self._mask_key)),
+                commitment_to(bytes(self._nonce)),
+            )
+            if mine != (
+                roster.seal_rows[place],
+                roster.mask_rows[place],
+                roster.commitments[place].tobytes(),
+            ):
+                raise RosterNotMine(f"the roster shows other keys for phone {self.number}")
+            if len(roster) < terms.min_cohort:
+                raise CohortBelowFloor(
+                    f"phone {self.number} takes part among at least {terms.min_cohort} phones, "
+                    f"got {len(roster)}"
+                )
+            context = bind(terms, purpose, roster)
+            try:
+                complete = context.parameters.complete
+            except ValueError as error:
+                raise CohortBelowFloor(f"no graph for a roster of {len(roster)}: {error}") from None
+            if not self._primitives.verify_all(_advertised(context, self._directory)):
+                raise BadSignature("an advertisement in the roster is not signed by its phone")
+            self.context = context
+            return b"" if complete else bytes(self._nonce)
+
+    # Stage share.
+
+    def share(self, nonces: Sequence[bytes]) -> SealedShares:
+        """Splits seed and mask key among the neighbours, each part sealed for one of them.
+
+        Args:
+          nonces: of all phones in the roster's order; none for the complete graph.
+
+        Raises:
+          NonceMismatch: if one is missing or is not what its phone committed to.
+        """
+        with self._step(Stage.ACCEPT, Stage.SHARE):
+            context = self._bound
+            self.graph = _graph(context, tuple(nonces))
+            _wipe(self._nonce)
+            self._seed = bytearray(self._random(KEY_BYTES))
+            k, t = context.parameters.neighbours, context.parameters.threshold
+            secrets = np.concatenate(
+                [shamir.to_limbs(bytes(self._seed)), shamir.to_limbs(bytes(self._mask_key))]
+            )
+            shares = shamir.share(secrets, t, k, self._random)
+            plain = rows(shares.astype("<u4").view(np.uint8))
+            infos = [share_info(context.digest, self._own, other) for other in self._neighbours]
+            keys = self._agree(self._seal_key, context.roster.seal_rows, self._places, infos)
+            sealed = [
+                seal(key, share, info + place.to_bytes(4, "big"))
+                for place, (key, share, info) in enumerate(zip(keys, plain, infos, strict=True))
+            ]
+            shares[:] = 0
+            secrets[:] = 0
+            commitment = commitment_to(bytes(self._seed))
+            statement = seed_statement(context.digest, self._own, commitment)
+            return SealedShares(
+                sealed=table(sealed, SEALED_BYTES),
+                commitment=commitment,
+                signature=self._identity.sign(statement),
+            )
+
+    # Stage mask.
+
+    def mask(self, inbox: Inbox) -> tuple[bytes, Masks]:
+        """Opens what the neighbours left, and says which masks its vector gets.
+
+        `masked_vector` applies them for one phone; a simulator may apply those of many phones
+        together.
+
+        Args:
+          inbox: from the server.
+
+        Returns:
+          The signature to send with the vector, and the masks, which are secret.
+
+        Raises:
+          SharersInconsistent: if the list of sharers leaves out this phone or names a stranger.
+          CohortBelowFloor: if it is shorter than the floor on survivors.
+          NeighboursBelowThreshold: if too few neighbours stand in it.
+          BadSignature: if a neighbour did not sign its commitment.
+          CiphertextMissing: if a neighbour in it left nothing that opens.
+        """
+        with self._step(Stage.SHARE, Stage.MASK):
+            context, sharers = self._bound, inbox.sharers
+            self._check_sharers(context, sharers)
+            k, t = context.parameters.neighbours, context.parameters.threshold
+            check_bytes("sealed", inbox.sealed, k, SEALED_BYTES)
+            check_bytes("commitments", inbox.commitments, k, HASH_BYTES)
+            check_bytes("signatures", inbox.signatures, k, 64)
+            present = self._present(sharers)
+            if len(present) < t:
+                raise NeighboursBelowThreshold(
+                    f"at least {t} neighbours must have shared, got {len(present)}"
+                )
+            self._check_signed(
+                present,
+                rows(inbox.signatures),
+                [
+                    seed_statement(context.digest, other, commitment)
+                    for other, commitment in zip(
+                        self._neighbours, rows(inbox.commitments), strict=True
+                    )
+                ],
+            )
+            self._open_shares(present, rows(inbox.sealed))
+            masks = self._masks(context, present)
+            self.sharers = sharers
+            statement = masked_statement(context.digest, self._own, sharers.digest)
+            return self._identity.sign(statement), masks
+
+    def _check_sharers(self, context: Context, sharers: Members) -> None:
+        if not isinstance(sharers, Members) or not sharers.within(context.roster.members):
+            raise SharersInconsistent("the list of sharers names a phone outside the roster")
+        if sharers.place(self.number) is None:
+            raise SharersInconsistent(f"the list of sharers leaves out phone {self.number}")
+        if len(sharers) < self._terms.min_survivors:
+            raise CohortBelowFloor(
+                f"a phone masks among at least {self._terms.min_survivors} sharers, "
+                f"got {len(sharers)}"
+            )
+
+    def _open_shares(self, present: list[int], sealed: list[bytes]) -> None:
+        """Keeps what each neighbour sealed for this phone."""
+        context, places = self._bound, self._back_places
+        infos = [
+            share_info(context.digest, self._neighbours[place], self._own) for place in present
+        ]
+        keys = self._agree(
+            self._seal_key,
+            context.roster.seal_rows,
+            [self._places[place] for place in present],
+            infos,
+        )
+        held = np.zeros((len(self._places), 2 * shamir.LIMBS), np.uint32)
+        opened = []
+        for place, key, info in zip(present, keys, infos, strict=True):
+            share = unseal(key, sealed[place], info + places[place].to_bytes(4, "big"))
+            if share is None:
+                other = context.roster.members.ids[self._places[place]]
+                raise CiphertextMissing(
+                    f"phone {other} is said to have shared, and left phone {self.number} nothing "
+                    "that opens"
+                )
+            opened.append(share)
+        joined = np.frombuffer(b"".join(opened), dtype="<u4").reshape(len(present), -1)
+        if joined.size and int(joined.max()) >= shamir.PRIME:
+            raise Malformed("a share must be below the prime of the field")
+        held[present] = joined
+        self._held = held
+
+    def _masks(self, context: Context, present: list[int]) -> Masks:
+        """The phone's own mask, and one per neighbour: added for later phones, else taken off."""
+        infos, added = [], []
+        for place in present:
+            other = self._neighbours[place]
+            later = other > self._own
+            low, high = (self._own, other) if later else (other, self._own)
+            infos.append(mask_info(context.digest, low, high))
+            added.append(later)
+        places = [self._places[place] for place in present]
+        keys = self._agree(self._mask_key, context.roster.mask_rows, places, infos)
+        _wipe(self._mask_key)
+        _wipe(self._seal_key)
+        own = bytes(self._seed)
+        _wipe(self._seed)
+        return [(own, True), *zip(keys, added, strict=True)]
+
+    # Stage agree.
+
+    def agree(self, survivors: Members, signatures: Bytes) -> bytes:
+        """Signs the one pair of lists that this phone will unmask for.
+
+        A neighbour's share is given only if that neighbour itself masked under the same list of
+        sharers: its own signature says so.
+
+        Args:
+          survivors: phones whose masked vector arrived.
+          signatures: the neighbours' over the list of sharers, in the order of the graph, shape
+            (k, 64); rows of neighbours that did not survive are not read.
+
+        Raises:
+          SurvivorsInconsistent: if the list is no part of the sharers or leaves out this phone.
+          CohortBelowFloor: if it is shorter than the floor.
+          BadSignature: if a surviving neighbour did not sign the same list of sharers.
+        """
+        with self._step(Stage.MASK, Stage.AGREE):
+            context, sharers = self._bound, self.sharers
+            assert sharers is not None
+            if not isinstance(survivors, Members) or not survivors.within(sharers):
+                raise SurvivorsInconsistent("the survivors must be some of those who shared")
+            if survivors.place(self.number) is None:
+                raise SurvivorsInconsistent(f"the survivors leave out phone {self.number}")
+            if len(survivors) < self._terms.min_survivors:
+                raise CohortBelowFloor(
+                    f"a sum has at least {self._terms.min_survivors} phones, got {len(survivors)}"
+                )
+            check_bytes("signatures", signatures, context.parameters.neighbours, 64)
+            self._check_signed(
+                self._present(survivors),
+                rows(signatures),
+                [
+                    masked_statement(context.digest, other, sharers.digest)
+                    for other in self._neighbours
+                ],
+            )
+            self.survivors = survivors
+            return self._identity.sign(
+                agreed_statement(context.digest, sharers.digest, survivors.digest)
+            )
+
+    # Stage unmask.
+
+    def unmask(self, quorum: Quorum) -> NDArray[np.uint32]:
+        """Gives, once, one share of each neighbour: of the seed if it survived, else of the key.
+
+        Args:
+          quorum: signatures of survivors over the pair of lists that this phone signed.
+
+        Returns:
+          One row per neighbour in the order of the graph, shape (k, 9); zeros for neighbours that
+          never shared.
+
+        Raises:
+          NoQuorum: if not more than half of the roster and the colluders signed.
+          BadSignature: if one of the signatures is not over this phone's pair of lists.
+        """
+        with self._step(Stage.AGREE, Stage.UNMASK):
+            context, sharers, survivors = self._bound, self.sharers, self.survivors
+            assert sharers is not None
+            assert survivors is not None
+            if not isinstance(quorum, Quorum) or not quorum.members.within(survivors):
+                raise NoQuorum("signatures must be those of survivors")
+            check_bytes("signatures", quorum.signatures, len(quorum.members), 64)
+            if len(quorum.members) < context.quorum:
+                raise NoQuorum(
+                    f"at least {context.quorum} survivors must have signed the same lists, "
+                    f"got {len(quorum.members)}"
+                )
+            statement = agreed_statement(context.digest, sharers.digest, survivors.digest)
+            if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
+                raise BadSignature("a survivor did not sign the lists that this phone signed")
+            answer = np.zeros((len(self._places), shamir.LIMBS), np.uint32)
+            alive = self._present(survivors)
+            gone = sorted(set(self._present(sharers)).difference(alive))
+            answer[alive] = self._held[alive, : shamir.LIMBS]
+            answer[gone] = self._held[gone, shamir.LIMBS :]
+            self.erase()
+            return answer
+
+    # Between stages.
+
+    def erase(self) -> None:
+        """Overwrites the session's secrets, as far as Python can."""
+        for secret in (self._seal_key, self._mask_key, self._nonce, self._seed):
+            _wipe(secret)
+        self._held[:] = 0
+
+    def save(self) -> bytes:
+        """What the phone must keep to go on in another process. Secret; for this session only."""
+        digests = [
+            b"" if seen is None else seen.digest
+            for seen in (self.context, self.sharers, self.survivors)
+        ]
+        parts = (
+            bytes([self.stage, self._left]), self._seal_key, self._mask_key, self._nonce,
+            self._seed, *digests, np.ascontiguousarray(self._held).tobytes(),
+        )  # fmt: skip
+        return b"".join(len(part).to_bytes(4, "big") + bytes(part) for part in parts)
+
+    def restore(
+        self,
+        saved: bytes,
+        *,
+        stage: Stage,
+        roster: Roster | None,
+        purpose: bytes,
+        nonces: Sequence[bytes] = (),
+        sharers: Members | None = None,
+        survivors: Members | None = None,
+    ) -> Phone:
+        """Goes on from what `save` gave, with the public lists kept beside it.
+
+        Args:
+          saved: from `save`.
+          stage: the latest that this phone has answered, from a place that no older copy of the
+            state can overwrite (a monotonic counter of the phone).
+          roster: that was accepted, if one was.
+          purpose: that came with it.
+          nonces: of the session.
+          sharers: list that was masked under.
+          survivors: list that was agreed to.
+
+        Raises:
+          StaleState: if the state is older than `stage`.
+          Malformed: if a list is not the one that this phone saw.
+        """
+        parts, at = [], 0
+        while at < len(saved):
+            size = int.from_bytes(saved[at : at + 4], "big")
+            parts.append(saved[at + 4 : at + 4 + size])
+            at += 4 + size
+        flags, seal_key, mask_key, nonce, seed, context, sharing, surviving, held = parts
+        self.stage, self._left = Stage(flags[0]), bool(flags[1])
+        if self.stage < stage:
+            self._left = True
+            raise StaleState(
+                f"phone {self.number} has answered stage {stage.name.lower()}, and its stored "
+                f"state is from stage {self.stage.name.lower()}"
+            )
+        self._seal_key, self._mask_key = bytearray(seal_key), bytearray(mask_key)
+        self._nonce, self._seed = bytearray(nonce), bytearray(seed)
+        self._held = np.frombuffer(bytearray(held), np.uint32).reshape(-1, 2 * shamir.LIMBS)
+        if context:
+            assert roster is not None
+            self.context = bind(self._terms, purpose, roster)
+            if self.stage >= Stage.SHARE:
+                self.graph = self.context.graph(nonces)
+        self.sharers = sharers if sharing else None
+        self.survivors = survivors if surviving else None
+        found = [
+            b"" if seen is None else seen.digest
+            for seen in (self.context, self.sharers, self.survivors)
+        ]
+        if found != [context, sharing, surviving]:
+            self._left = True
+            self.erase()
+            raise Malformed("a list kept beside the state is not the one that this phone saw")
+        return self
+
+    @contextlib.contextmanager
+    def _step(self, stage: Stage, after: Stage) -> Iterator[None]:
+        """Runs one step of a session: in order, once, and never again after a refusal."""
+        try:
+            if self._left:
+                raise Replayed(f"phone {self.number} has left this session")
+            if self.stage > stage:
+                raise SecondAnswer(
+                    f"phone {self.number} answered stage {after.name.lower()}: no second answer "
+                    "is computed"
+                )
+            if self.stage < stage:
+                raise OutOfOrder(
+                    f"phone {self.number} is at stage {self.stage.name.lower()} and was asked for "
+                    f"stage {after.name.lower()}"
+                )
+            yield
+        except BaseException:
+            self._left = True
+            self.erase()
+            raise
+        self.stage = after
+
+    # What the phone knows of its place in the graph.
+
+    @property
+    def _bound(self) -> Context:
+        assert self.context is not None
+        return self.context
+
+    @property
+    def _own(self) -> bytes:
+        return id_bytes(self.number)
+
+    @functools.cached_property
+    def _row(self) -> int:
+        """Own place in the roster."""
+        place = self._bound.roster.members.place(self.number)
+        assert place is not None
+        return place
+
+    @functools.cached_property
+    def _places(self) -> list[int]:
+        """The neighbours' places in the roster."""
+        assert self.graph is not None
+        places: list[int] = self.graph.neighbours[self._row].tolist()
+        return places
+
+    @functools.cached_property
+    def _back_places(self) -> list[int]:
+        """This phone's place among the neighbours of each neighbour."""
+        assert self.graph is not None
+        places: list[int] = self.graph.places[self._row].tolist()
+        return places
+
+    @functools.cached_property
+    def _neighbours(self) -> list[bytes]:
+        """The neighbours' numbers as bytes."""
+        id_rows = self._bound.roster.id_rows
+        return [id_rows[place] for place in self._places]
+
+    def _present(self, members: Members) -> list[int]:
+        """Which neighbours, by place among the neighbours, stand in a list."""
+        ids = self._bound.roster.members.ids
+        numbers = ids[self._places].tolist()
+        return [at for at, number in enumerate(numbers) if members.place(number) is not None]
+
+    def _check_signed(
+        self, places: list[int], signatures: list[bytes], statements: list[bytes]
+    ) -> None:
+        """Checks what some neighbours signed."""
+        ids = self._bound.roster.members.ids[self._places].tolist()
+        for place in places:
+            public = self._directory.public(ids[place])
+            if not self._primitives.verify(public, statements[place], signatures[place]):
+                raise BadSignature(f"the signature of phone {ids[place]} does not hold")
+
+    def _agree(
+        self, private: bytearray, publics: list[bytes], places: list[int], infos: list[bytes]
+    ) -> list[bytes]:
+        """One key per neighbour."""
+        others = [publics[place] for place in places]
+        return self._primitives.agree(_private(private), publics[self._row], others, infos)
+
+
+def masked_vector(
+    phone: Phone, inbox: Inbox, vector: RingVector, primitives: Primitives, bits: int
+) -> tuple[Words, bytes]:
+    """Masks one phone's vector: `Phone.mask`, applied.
+
+    Args:
+      phone: that has shared.
+      inbox: from the server.
+      vector: shape (dimension,), uint32, below 2^bits.
+      primitives: what to compute with.
+      bits: of the ring.
+
+    Returns:
+      The masked words, shape (dimension,), and the signature to send with them.
+    """
+    signature, masks = phone.mask(inbox)
+    words = vector.astype(word_type(bits))
+    primitives.add_masks([words], [masks])
+    return cut(words, bits), signature
+
+
+@functools.lru_cache(maxsize=4)
+def _graph(context: Context, nonces: tuple[bytes, ...]) -> Graph:
+    """Checks every nonce against its commitment and draws the graph from them.
+
+    A function of public values: the phones of one process that were told the same share it.
+    """
+    if context.parameters.complete:
+        return context.graph(())
+    if len(nonces) != len(context.roster):
+        raise NonceMismatch(f"a graph needs {len(context.roster)} nonces, got {len(nonces)}")
+    commitments = rows(context.roster.commitments)
+    if any(commitment_to(nonce) != c for nonce, c in zip(nonces, commitments, strict=True)):
+        raise NonceMismatch("a nonce is not the one that its phone committed to")
+    return context.graph(nonces)
+
+
+@functools.lru_cache(maxsize=4)
+def _advertised(context: Context, directory: Directory) -> SignedStatements:
+    """Every phone's signature over its own advertisement."""
+    publics = [directory.public(phone) for phone in context.roster.members.ids.tolist()]
+    return SignedStatements(publics, context.advertisements, rows(context.roster.signatures))
+
+
+@functools.lru_cache(maxsize=4)
+def _agreed(directory: Directory, quorum: Quorum, statement: bytes) -> SignedStatements:
+    """Every signer's signature over one pair of lists."""
+    publics = [directory.public(phone) for phone in quorum.members.ids.tolist()]
+    return SignedStatements(publics, [statement] * len(publics), rows(quorum.signatures))
+
+
+def _private(secret: bytearray) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(bytes(secret))
+
+
+def _wipe(secret: bytearray) -> None:
+    secret[:] = bytes(len(secret))

@@ -1,0 +1,184 @@
+"""Who a phone is and what two phones can agree on: identities, one-use keys, sealed shares.
+
+Ed25519 (RFC 8032) identities sign; X25519 (RFC 7748) with HKDF-SHA256 (RFC 5869) gives two phones a
+key for one purpose; AES-256-GCM seals what only one of them may read. Every key seals one message,
+so its nonce can be zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from fedspeech.errors import ScenarioError
+from fedspeech.secagg.refusals import UnknownPhone, WeakKey
+from fedspeech.seeds import canonical
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+TAG_BYTES = 16
+_ZERO_NONCE = bytes(12)
+_SHA256 = hashes.SHA256()
+
+
+def hkdf(secret: bytes, info: bytes) -> bytes:
+    """Derives 32 bytes for one purpose: HKDF-SHA256 without salt (RFC 5869)."""
+    return HKDF(_SHA256, KEY_BYTES, None, info).derive(secret)
+
+
+def public_key(private: X25519PrivateKey) -> bytes:
+    """Returns the 32 bytes that others may see."""
+    return private.public_key().public_bytes_raw()
+
+
+def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+    """Computes the X25519 secret with another phone, 32 bytes.
+
+    Raises:
+      WeakKey: if the other key has low order, so that the secret is all zeros.
+    """
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError as error:
+        raise WeakKey("a public key must not be of low order: no secret comes of it") from error
+
+
+def seal(key: bytes, plaintext: bytes, bound_to: bytes) -> bytes:
+    """Encrypts the one message of a key, bound to its context; 16 bytes longer than the text."""
+    return AESGCM(key).encrypt(_ZERO_NONCE, plaintext, bound_to)
+
+
+def unseal(key: bytes, sealed: bytes, bound_to: bytes) -> bytes | None:
+    """Decrypts what `seal` made under the same key and context; None if it was not that."""
+    try:
+        return AESGCM(key).decrypt(_ZERO_NONCE, sealed, bound_to)
+    except InvalidTag:
+        return None
+
+
+def verify(public: bytes, statement: bytes, signature: bytes) -> bool:
+    """Whether an Ed25519 signature over a statement is that of a public identity key."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, statement)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class Identity:
+    """A phone's long-term signing key. Printing it shows nothing."""
+
+    def __init__(self, secret: bytes) -> None:
+        """Takes the 32 secret bytes of an Ed25519 key."""
+        self._key = Ed25519PrivateKey.from_private_bytes(secret)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def sign(self, statement: bytes) -> bytes:
+        """Signs a statement, 64 bytes."""
+        return self._key.sign(statement)
+
+    def __repr__(self) -> str:
+        """Shows the public key only."""
+        return f"Identity({self.public.hex()[:8]}...)"
+
+
+class Directory(Protocol):
+    """The identity keys of phones, certified by somebody who is not the server; never changes."""
+
+    def __hash__(self) -> int:
+        """One directory equals itself only."""
+        ...
+
+    def public(self, phone: int) -> bytes:
+        """Returns a phone's public identity key, 32 bytes.
+
+        Raises:
+          UnknownPhone: if nobody of that number was enrolled.
+        """
+        ...
+
+
+class Enrolment:
+    """SIMULATED certification: whoever holds its secret is every phone and the whole directory.
+
+    In a product each phone makes its own identity key, and an authority that is not the server
+    vouches for it. Here one secret from the operating system, in a file of the user's own that is
+    in no run folder and in no message, stands for that authority and for all phones' key stores.
+
+    Args:
+      secret: 32 bytes from the operating system.
+      purpose: what sets this population apart from others, for instance a job's fingerprint.
+      phones: how many are enrolled; numbers from 0.
+    """
+
+    def __init__(self, secret: bytes, purpose: bytes, phones: int) -> None:
+        """Enrols phones 0 to `phones` - 1."""
+        self._root = hkdf(secret, canonical("fedspeech enrolment", purpose))
+        self._phones = phones
+        self._publics: dict[int, bytes] = {}
+
+    @classmethod
+    def open(cls, path: Path, purpose: bytes, phones: int) -> Enrolment:
+        """Reads the secret that `create` left.
+
+        Raises:
+          ScenarioError: if there is none, or it is not one.
+        """
+        try:
+            secret = path.read_bytes()
+        except OSError as error:
+            raise ScenarioError(
+                f"no enrolment of phones at {path} ({error.strerror}); "
+                "`fedspeech prepare` makes one"
+            ) from error
+        if len(secret) != KEY_BYTES:
+            raise ScenarioError(f"the enrolment at {path} must have {KEY_BYTES} bytes, got "
+                                f"{len(secret)}; delete it and prepare again")  # fmt: skip
+        return cls(secret, purpose, phones)
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Writes a fresh secret that only its user can read, unless there is one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(KEY_BYTES))
+            with contextlib.suppress(FileExistsError):  # somebody was first: theirs holds
+                os.link(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def identity(self, phone: int) -> Identity:
+        """Returns what a phone signs with; in a product it never leaves the phone.
+
+        Raises:
+          UnknownPhone: if nobody of that number was enrolled.
+        """
+        if not 0 <= phone < self._phones:
+            raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
+        return Identity(hkdf(self._root, canonical("identity", phone)))
+
+    def public(self, phone: int) -> bytes:
+        """Returns a phone's public identity key, 32 bytes.
+
+        Raises:
+          UnknownPhone: if nobody of that number was enrolled.
+        """
+        if phone not in self._publics:
+            self._publics[phone] = self.identity(phone).public
+        return self._publics[phone]
+
+    def __repr__(self) -> str:
+        """Shows how many were enrolled, never the secret."""
+        return f"Enrolment({self._phones} phones, simulated)"

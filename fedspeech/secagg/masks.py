@@ -1,0 +1,107 @@
+"""Masks: keystreams added to ring vectors, and taken off again.
+
+A mask is the AES-256-CTR keystream (NIST SP 800-38A) of a key that is used for nothing else, read
+as little-endian words: 16 bits wide where the ring has at most 16, else 32. Words wrap by
+themselves; `cut` reduces them to the ring.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+Words = NDArray[np.unsignedinteger[Any]]
+Masks = Sequence[tuple[bytes, bool]]  # key, and whether its mask is added or taken off
+
+_BLOCK_BYTES = 1 << 18  # stays in a core's own cache
+_ZEROS = bytes(_BLOCK_BYTES)
+_BUFFER = bytearray(_BLOCK_BYTES)
+_COUNTER = modes.CTR(bytes(16))
+
+
+def word_type(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Returns the words in which vectors of a ring travel and are masked.
+
+    Raises:
+      ValueError: if bits is not in 1..32.
+    """
+    if not 1 <= bits <= 32:
+        raise ValueError(f"bits must be in 1..32, got bits={bits}")
+    return np.dtype(np.uint16 if bits <= 16 else np.uint32)
+
+
+def cut(words: Words, bits: int) -> Words:
+    """Reduces words mod 2^bits, in place, and returns them."""
+    if bits < 8 * words.itemsize:
+        np.bitwise_and(words, words.dtype.type(2**bits - 1), out=words)
+    return words
+
+
+def pack(words: Words, bits: int) -> NDArray[np.uint8]:
+    """Writes the words of vectors as bytes, without those that the ring does not use.
+
+    Args:
+      words: shape (m, d), below 2^bits.
+      bits: of the ring.
+
+    Returns:
+      Shape (m, d * width), uint8, width the bytes that hold `bits`; little-endian.
+    """
+    width = -(-bits // 8)
+    flat = words.astype(words.dtype.newbyteorder("<")).view(np.uint8)
+    table = flat.reshape(*words.shape, words.itemsize)[..., :width]
+    return np.ascontiguousarray(table).reshape(words.shape[0], words.shape[1] * width)
+
+
+def unpack(packed: NDArray[np.uint8], bits: int) -> Words:
+    """Inverts `pack`, shape (m, d).
+
+    Raises:
+      ValueError: if a row is no whole number of words.
+    """
+    kind, width = word_type(bits), -(-bits // 8)
+    count, num_bytes = packed.shape
+    if num_bytes % width:
+        raise ValueError(f"a row must have a multiple of {width} bytes, got {num_bytes}")
+    wide = np.zeros((count, num_bytes // width, kind.itemsize), np.uint8)
+    wide[..., :width] = packed.reshape(count, -1, width)
+    words: Words = wide.view(kind.newbyteorder("<"))[..., 0].astype(kind)
+    return words
+
+
+def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
+    """Adds one mask to some vectors and takes it off others, in place; expanded once for all.
+
+    Args:
+      key: 32 bytes.
+      targets: vectors of one shape and type, each with whether the mask is added.
+    """
+    encryptor = Cipher(algorithms.AES(key), _COUNTER).encryptor()
+    first = targets[0][0]
+    step = _BLOCK_BYTES // first.itemsize
+    words = np.frombuffer(_BUFFER, dtype=first.dtype)
+    for start in range(0, first.size, step):
+        stop = min(start + step, first.size)
+        num_bytes = (stop - start) * first.itemsize
+        encryptor.update_into(memoryview(_ZEROS)[:num_bytes], _BUFFER)
+        block = words[: stop - start]
+        if sys.byteorder == "big":
+            block = block.byteswap()
+        for vector, added in targets:
+            part = vector[start:stop]
+            if added:
+                np.add(part, block, out=part)
+            else:
+                np.subtract(part, block, out=part)
+
+
+def keystream(key: bytes, size: int, bits: int) -> Words:
+    """Returns one mask as words, shape (size,); for tests and explanations."""
+    words: Words = np.zeros(size, dtype=word_type(bits))
+    apply_mask(key, [(words, True)])
+    return words

@@ -1,0 +1,436 @@
+"""What phones and server of a session mean alike: terms, roster, context, and what is signed.
+
+Bonawitz et al. 2017 (ePrint 2017/281) on the sparse graph of Bell et al. 2020 (ePrint 2020/704),
+hardened against a server that lies. Five stages; each phone answers each of them at most once:
+
+1. *advertise*: a phone sends two one-use public keys and a commitment to a nonce, signed. It gets
+   the roster of all phones, and sends its nonce. It gets all nonces, and draws the graph from them.
+2. *share*: for each neighbour a sealed share of its own seed and of its mask key, with a signed
+   commitment to the seed. It gets what was sealed for it, and the list of those who shared.
+3. *mask*: the masked vector, with a signature over the list of those who shared. It gets the list
+   of survivors, whose vectors arrived, and the signatures of those that are its neighbours.
+4. *agree*: a signature over both lists. It gets a quorum of such signatures.
+5. *unmask*: for each neighbour one share: of the seed if it survived, of the mask key if it dropped
+   out, never both. The sum is open.
+
+Everything signed or hashed here has fields of fixed length in a fixed order, behind a label of its
+own, so that no two statements share an encoding.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.secagg.graph import (
+    Graph,
+    GraphParameters,
+    Server,
+    complete_graph,
+    graph_parameters,
+    ring_graph,
+)
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES
+from fedspeech.secagg.refusals import KeyReused, Malformed
+from fedspeech.secagg.shamir import LIMBS
+
+Bytes = NDArray[np.uint8]
+Indices = NDArray[np.int64]
+
+RID_BYTES = 16
+HASH_BYTES = 32
+SHARE_BYTES = 2 * LIMBS * 4  # a share of the seed and one of the mask key
+SEALED_BYTES = SHARE_BYTES + TAG_BYTES
+ID_BYTES = 8
+
+# How often a phone may advertise in one round: nonces that stay away restart the session, and each
+# start is a new draw of the graph, so the chance of a bad graph is priced that many times.
+MAX_SESSIONS = 8
+
+
+class Stage(IntEnum):
+    """What a phone has answered, in order; NONE comes before the first."""
+
+    NONE = 0
+    ADVERTISE = 1
+    ACCEPT = 2  # the second half of the first stage: one roster taken, the nonce revealed
+    SHARE = 3
+    MASK = 4
+    AGREE = 5
+    UNMASK = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What each phone holds itself and takes from no message; part of the context of all keys.
+
+    Attributes:
+      rid: 16 bytes that name this session and no other.
+      round: number of the round.
+      dimension: coordinates of a vector.
+      bits: of the ring.
+      min_cohort: phones that a roster has at least.
+      min_survivors: phones that share at least, and that a sum has at least.
+      colluders: corrupt phones that may join, all of them.
+      dropped_share: share of a roster that may vanish while the sum still opens.
+      server: "lying" or "curious": what the graph is made for.
+    """
+
+    rid: bytes
+    round: int
+    dimension: int
+    bits: int
+    min_cohort: int
+    min_survivors: int
+    colluders: int = 0
+    dropped_share: float = 0.1
+    server: Server = "lying"
+
+    def __post_init__(self) -> None:
+        """Checks what a session could not live with."""
+        if len(self.rid) != RID_BYTES:
+            raise ValueError(f"rid must have {RID_BYTES} bytes, got {len(self.rid)}")
+        if not 1 <= self.bits <= 32:
+            raise ValueError(f"bits must be in 1..32, got bits={self.bits}")
+        if not 2 <= self.min_survivors <= self.min_cohort:
+            raise ValueError(
+                "expected 2 <= min_survivors <= min_cohort, got "
+                f"min_survivors={self.min_survivors}, min_cohort={self.min_cohort}"
+            )
+        if not 0 <= self.dropped_share < 1:
+            raise ValueError(f"dropped_share must be in [0, 1), got {self.dropped_share}")
+
+    def parameters(self, num_phones: int) -> GraphParameters:
+        """Neighbours and threshold for a roster of this size.
+
+        Raises:
+          ValueError: if so few phones cannot outvote colluders and drop-outs.
+        """
+        return graph_parameters(
+            num_phones,
+            colluders=self.colluders,
+            dropped=int(self.dropped_share * num_phones),
+            server=self.server,
+        )
+
+    def quorum(self, num_phones: int) -> int:
+        """Signatures over one pair of lists without which nobody unmasks.
+
+        More than (n + c) / 2: two quorums for two pairs would need more than n + c signatures, and
+        only the c corrupt phones sign twice.
+        """
+        return (num_phones + self.colluders) // 2 + 1
+
+    def encode(self) -> bytes:
+        """The terms as bytes, fixed layout."""
+        numbers = np.array(
+            [
+                self.round, self.dimension, self.bits, self.min_cohort, self.min_survivors,
+                self.colluders, round(self.dropped_share * 1e9), self.server == "lying",
+            ],
+            dtype=">i8",
+        )  # fmt: skip
+        return self.rid + numbers.tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """A list of phones, by number, strictly increasing.
+
+    Attributes:
+      ids: shape (m,), int64.
+
+    Raises:
+      Malformed: for another type, shape or order.
+    """
+
+    ids: Indices
+
+    def __post_init__(self) -> None:
+        """Checks the list once for all who read it."""
+        ids = self.ids
+        if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
+            raise Malformed("a list of phones must be a one-dimensional int64 array")
+        if ids.size and (ids[0] < 0 or (np.diff(ids) <= 0).any()):
+            raise Malformed("a list of phones must be strictly increasing")
+
+    def __len__(self) -> int:
+        """How many phones."""
+        return len(self.ids)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the list, 32 bytes."""
+        return hashlib.sha256(b"fedspeech secagg list" + _id_bytes(self.ids)).digest()
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {phone: place for place, phone in enumerate(self.ids.tolist())}
+
+    def place(self, phone: int) -> int | None:
+        """Where a phone stands in the list; None if it does not."""
+        return self._places.get(phone)
+
+    def within(self, other: Members) -> bool:
+        """Whether every phone stands in the other list too."""
+        return self._places.keys() <= other._places.keys()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roster:
+    """The advertisements of a session: sorted, complete, signed.
+
+    Attributes:
+      members: the phones.
+      seal_keys: X25519 keys for sealing shares, shape (n, 32), uint8.
+      mask_keys: X25519 keys for masks, shape (n, 32), uint8.
+      commitments: SHA-256 of each phone's nonce, shape (n, 32), uint8.
+      signatures: each phone's over its own advertisement, shape (n, 64), uint8.
+
+    Raises:
+      Malformed: for shapes or types that do not fit together.
+      KeyReused: if two phones have a key or commitment in common.
+    """
+
+    members: Members
+    seal_keys: Bytes
+    mask_keys: Bytes
+    commitments: Bytes
+    signatures: Bytes
+
+    def __post_init__(self) -> None:
+        """Checks everything that does not need a directory, once for all who read it."""
+        for name, width in (
+            ("seal_keys", KEY_BYTES), ("mask_keys", KEY_BYTES),
+            ("commitments", HASH_BYTES), ("signatures", SIGNATURE_BYTES),
+        ):  # fmt: skip
+            check_bytes(name, getattr(self, name), len(self.members), width)
+        every_key = self.seal_rows + self.mask_rows
+        if len(set(every_key)) < len(every_key):
+            raise KeyReused("no key may stand twice in a roster")
+        if len(set(rows(self.commitments))) < len(self.members):
+            raise KeyReused("no commitment may stand twice in a roster")
+
+    def __len__(self) -> int:
+        """How many phones."""
+        return len(self.members)
+
+    @cached_property
+    def seal_rows(self) -> list[bytes]:
+        """The sealing keys, one per phone."""
+        return rows(self.seal_keys)
+
+    @cached_property
+    def mask_rows(self) -> list[bytes]:
+        """The mask keys, one per phone."""
+        return rows(self.mask_keys)
+
+    @cached_property
+    def id_rows(self) -> list[bytes]:
+        """The phones' numbers as eight bytes each."""
+        data = _id_bytes(self.members.ids)
+        return [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
+
+    @cached_property
+    def signature_rows(self) -> list[bytes]:
+        """The signatures, one per phone."""
+        return rows(self.signatures)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over every field of every phone, 32 bytes."""
+        state = hashlib.sha256(b"fedspeech secagg roster" + len(self).to_bytes(8, "big"))
+        columns = (self.seal_keys, self.mask_keys, self.commitments, self.signatures)
+        state.update(_id_bytes(self.members.ids))
+        for column in columns:
+            state.update(np.ascontiguousarray(column).data)
+        return state.digest()
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """One session as its keys know it: terms, purpose and roster, bound by one hash.
+
+    Attributes:
+      terms: of the session.
+      purpose: 32 bytes: hash of whatever else must be alike, such as the model that was sent.
+      roster: closed.
+    """
+
+    terms: Terms
+    purpose: bytes
+    roster: Roster
+
+    @cached_property
+    def parameters(self) -> GraphParameters:
+        """Neighbours and threshold, recomputed, never taken from a message."""
+        return self.terms.parameters(len(self.roster))
+
+    @cached_property
+    def quorum(self) -> int:
+        """Signatures over one pair of lists without which nobody unmasks."""
+        return self.terms.quorum(len(self.roster))
+
+    @cached_property
+    def advertisements(self) -> list[bytes]:
+        """What each phone signed in its advertisement."""
+        roster = self.roster
+        columns = zip(
+            roster.members.ids.tolist(), roster.seal_rows, roster.mask_rows,
+            rows(roster.commitments), strict=True,
+        )  # fmt: skip
+        return [advertisement_statement(self.terms.rid, *column) for column in columns]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The 32 bytes that every key and signature of the session is bound to."""
+        k, t = self.parameters.neighbours, self.parameters.threshold
+        return hashlib.sha256(
+            b"fedspeech secagg context"
+            + self.terms.encode()
+            + self.purpose
+            + np.array([len(self.roster), k, t], dtype=">i8").tobytes()
+            + self.roster.digest
+        ).digest()
+
+    def graph(self, nonces: Sequence[bytes]) -> Graph:
+        """Who shares with whom; drawn from all nonces unless everybody shares with everybody.
+
+        SHA-256 of the context and every nonce in the roster's order seeds the ring.
+        """
+        if self.parameters.complete:
+            return complete_graph(len(self.roster))
+        seed = hashlib.sha256(b"fedspeech secagg graph" + self.digest + b"".join(nonces)).digest()
+        return ring_graph(self.roster.members.ids, seed, self.parameters.neighbours)
+
+
+@functools.lru_cache(maxsize=4)
+def bind(terms: Terms, purpose: bytes, roster: Roster) -> Context:
+    """Returns the context of a session.
+
+    It is a function of public values; the phones of one process that read one roster share it.
+
+    Raises:
+      Malformed: if the purpose is not 32 bytes.
+    """
+    if not isinstance(purpose, bytes) or len(purpose) != HASH_BYTES:
+        raise Malformed(f"a purpose must be {HASH_BYTES} bytes")
+    return Context(terms, purpose, roster)
+
+
+# What is signed, and what keys are for.
+
+
+def advertisement_statement(
+    rid: bytes, phone: int, seal_key: bytes, mask_key: bytes, commitment: bytes
+) -> bytes:
+    """What a phone signs when it advertises."""
+    return b"fedspeech secagg adv" + rid + id_bytes(phone) + seal_key + mask_key + commitment
+
+
+def seed_statement(context: bytes, phone: bytes, commitment: bytes) -> bytes:
+    """What a phone signs when it shares: the hash of the seed of its own mask."""
+    return b"fedspeech secagg seed" + context + phone + commitment
+
+
+def masked_statement(context: bytes, phone: bytes, sharers: bytes) -> bytes:
+    """What a phone signs with its masked vector: under which list of sharers it was masked."""
+    return b"fedspeech secagg masked" + context + phone + sharers
+
+
+def agreed_statement(context: bytes, sharers: bytes, survivors: bytes) -> bytes:
+    """What a phone signs before it unmasks: the one pair of lists that it will answer for."""
+    return b"fedspeech secagg surv" + context + sharers + survivors
+
+
+def share_info(context: bytes, source: bytes, destination: bytes) -> bytes:
+    """What the key of a sealed share is for; also what the share is bound to, with its place."""
+    return b"fedspeech secagg share" + context + source + destination
+
+
+def mask_info(context: bytes, low: bytes, high: bytes) -> bytes:
+    """What the key of an edge's mask is for; the same at both ends."""
+    return b"fedspeech secagg mask" + context + low + high
+
+
+def commitment_to(secret: bytes) -> bytes:
+    """SHA-256 of a nonce or seed of 32 bytes."""
+    return hashlib.sha256(b"fedspeech secagg commit" + secret).digest()
+
+
+def session_rid(round_rid: bytes, session: int) -> bytes:
+    """Names one session of a round, 16 bytes; each start of a round has its own."""
+    data = b"fedspeech secagg session" + round_rid + session.to_bytes(8, "big")
+    return hashlib.sha256(data).digest()[:RID_BYTES]
+
+
+def bytes_per_phone(
+    num_phones: int, parameters: GraphParameters, dimension: int, bits: int
+) -> dict[str, tuple[int, int]]:
+    """Bytes that one phone sends and receives in each stage, without the transport's framing.
+
+    Returns:
+      For each stage (sent, received). Lists of phones count eight bytes a phone.
+    """
+    n, k = num_phones, parameters.neighbours
+    advertisement = ID_BYTES + 2 * KEY_BYTES + HASH_BYTES + SIGNATURE_BYTES
+    nonce = 0 if parameters.complete else KEY_BYTES
+    vector = -(-dimension * bits // 8)
+    return {
+        "advertise": (advertisement + nonce, RID_BYTES + n * advertisement),
+        "share": (k * SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES, n * nonce),
+        "mask": (
+            vector + SIGNATURE_BYTES,
+            n * ID_BYTES + k * (SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES),
+        ),
+        "agree": (SIGNATURE_BYTES, n * ID_BYTES + k * SIGNATURE_BYTES),
+        "unmask": (k * LIMBS * 4, n * (ID_BYTES + SIGNATURE_BYTES)),
+    }
+
+
+# Bytes and checks.
+
+
+def id_bytes(phone: int) -> bytes:
+    """A phone's number as eight bytes."""
+    return phone.to_bytes(ID_BYTES, "big")
+
+
+def _id_bytes(ids: Indices) -> bytes:
+    return ids.astype(">i8").tobytes()
+
+
+def rows(table: Bytes) -> list[bytes]:
+    """The rows of a byte table."""
+    width, data = table.shape[1], np.ascontiguousarray(table).tobytes()
+    return [data[at : at + width] for at in range(0, len(data), width)]
+
+
+def table(entries: Sequence[bytes], width: int) -> Bytes:
+    """Joins byte strings of one width to a table, shape (m, width), uint8."""
+    return np.frombuffer(b"".join(entries), dtype=np.uint8).reshape(len(entries), width)
+
+
+def check_bytes(name: str, value: object, count: int, width: int) -> None:
+    """Checks that a value is a byte table of a certain shape.
+
+    Raises:
+      Malformed: if it is not.
+    """
+    if (
+        not isinstance(value, np.ndarray)
+        or value.dtype != np.uint8
+        or value.shape != (count, width)
+    ):
+        raise Malformed(
+            f"{name} must be uint8 of shape ({count}, {width}), got "
+            f"{getattr(value, 'dtype', type(value).__name__)} of shape "
+            f"{getattr(value, 'shape', None)}"
+        )

@@ -1,0 +1,190 @@
+"""A whole session in one place: every phone, the server, and who vanishes when.
+
+The text to read after `protocol`; also what a simulation without messages, the tests and the
+benchmark run. `clients` and `server` do the same over messages, shard by shard.
+
+    phones = Enrolment(os.urandom(32), b"example", 5)
+    vectors = {phone: np.arange(4, dtype=np.uint32) for phone in range(5)}
+    found = sum_vectors(vectors, terms=terms, purpose=bytes(32), enrolment=phones)
+    found.total  # five times the vector, mod 2^bits
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from fedspeech.errors import ProtocolAbort
+from fedspeech.secagg.client import Phone
+from fedspeech.secagg.keys import KEY_BYTES, Directory, Identity
+from fedspeech.secagg.masks import cut, word_type
+from fedspeech.secagg.primitives import Primitives
+from fedspeech.secagg.protocol import (
+    MAX_SESSIONS,
+    Context,
+    Members,
+    Stage,
+    Terms,
+    session_rid,
+    table,
+)
+from fedspeech.secagg.ring import RingVector
+from fedspeech.secagg.server import NoncesMissing, Server
+from fedspeech.secagg.shamir import LIMBS
+
+
+class Enrolled(Directory, Protocol):
+    """Who knows both sides of every identity: a simulator."""
+
+    def identity(self, phone: int) -> Identity:
+        """Returns what a phone signs with."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """What a session came to.
+
+    Attributes:
+      total: the sum of the survivors' vectors mod 2^bits, shape (dimension,), uint32.
+      survivors: whose vectors are in it.
+      context: of the session that opened it: roster, neighbours, threshold.
+      sessions: started, the last one included.
+    """
+
+    total: RingVector
+    survivors: Members
+    context: Context
+    sessions: int
+
+
+def stays(phone: int) -> Stage:
+    """Nobody vanishes."""
+    return Stage.UNMASK
+
+
+def sum_vectors(
+    vectors: Mapping[int, RingVector],
+    *,
+    terms: Terms,
+    purpose: bytes,
+    enrolment: Enrolled,
+    last_stage: Callable[[int], Stage] = stays,
+    primitives: Primitives | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+) -> Opened:
+    """Sums ring vectors so that the server sees the sum only.
+
+    Args:
+      vectors: of each phone, shape (dimension,), uint32, below 2^bits; left as they are.
+      terms: of the round; each start of it gets a rid of its own, derived from this one.
+      purpose: 32 bytes, hash of whatever else must be alike.
+      enrolment: identities.
+      last_stage: the last stage that a phone answers before it vanishes.
+      primitives: what to compute with; None: each thing where it is asked for.
+      random: secret bytes; the operating system's, except in tests with fixed keys.
+
+    Raises:
+      ProtocolAbort, CohortTooSmall: naming the stage at which too few phones were left, or at which
+        one lied. Nothing was opened.
+    """
+    primitives = primitives or Primitives()
+    present = [phone for phone in vectors if last_stage(phone) >= Stage.ADVERTISE]
+    for session in range(MAX_SESSIONS):
+        own_terms = replace(terms, rid=session_rid(terms.rid, session))
+        server = Server(own_terms, enrolment, primitives)
+        phones = {
+            number: Phone(
+                number, enrolment.identity(number), enrolment, own_terms, primitives, random
+            )
+            for number in present
+        }
+        try:
+            nonces = _advertise(server, phones, purpose, last_stage)
+        except NoncesMissing as missing:
+            present = missing.present.tolist()
+            continue
+        _share(server, phones, nonces, last_stage)
+        _mask(server, phones, vectors, last_stage, primitives)
+        total = _unmask(server, phones, last_stage)
+        return Opened(
+            total=total,
+            survivors=server.survivors,
+            context=server.context,
+            sessions=session + 1,
+        )
+    raise ProtocolAbort(f"advertise: nonces were missing in each of {MAX_SESSIONS} sessions")
+
+
+Phones = Mapping[int, Phone]
+LastStage = Callable[[int], Stage]
+
+
+def _advertise(
+    server: Server, phones: Phones, purpose: bytes, last_stage: LastStage
+) -> tuple[bytes, ...]:
+    told = [phone.advertise() for phone in phones.values()]
+    roster = server.close_roster(
+        np.array([one.phone for one in told], dtype=np.int64),
+        table([one.seal_key for one in told], 32),
+        table([one.mask_key for one in told], 32),
+        table([one.commitment for one in told], 32),
+        table([one.signature for one in told], 64),
+    )
+    context = server.bind(purpose)
+    there = [n for n in roster.members.ids.tolist() if last_stage(n) >= Stage.ACCEPT]
+    nonces = [phones[number].accept(roster, purpose) for number in there]
+    width = 0 if context.parameters.complete else KEY_BYTES
+    return server.close_nonces(np.array(there, dtype=np.int64), table(nonces, width))
+
+
+def _share(
+    server: Server, phones: Phones, nonces: tuple[bytes, ...], last_stage: LastStage
+) -> None:
+    there = [n for n in server.roster.members.ids.tolist() if last_stage(n) >= Stage.SHARE]
+    told = [phones[number].share(nonces) for number in there]
+    server.close_shares(
+        np.array(there, dtype=np.int64),
+        np.array([one.sealed for one in told]),
+        table([one.commitment for one in told], 32),
+        table([one.signature for one in told], 64),
+    )
+
+
+def _mask(
+    server: Server,
+    phones: Phones,
+    vectors: Mapping[int, RingVector],
+    last_stage: LastStage,
+    primitives: Primitives,
+) -> None:
+    bits = server.context.terms.bits
+    there = [n for n in server.sharers.ids.tolist() if last_stage(n) >= Stage.MASK]
+    signatures, masks = [], []
+    for number in there:
+        signature, own = phones[number].mask(server.inbox(number))
+        signatures.append(signature)
+        masks.append(own)
+    words = [vectors[number].astype(word_type(bits)) for number in there]
+    primitives.add_masks(words, masks)
+    for number, masked, signature in zip(there, words, signatures, strict=True):
+        server.add_masked(number, cut(masked, bits), signature)
+    server.close_masked()
+
+
+def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector:
+    there = [n for n in server.survivors.ids.tolist() if last_stage(n) >= Stage.AGREE]
+    signatures = [
+        phones[number].agree(server.survivors, server.neighbours_signatures(number))
+        for number in there
+    ]
+    quorum = server.close_agreement(np.array(there, dtype=np.int64), table(signatures, 64))
+    there = [number for number in there if last_stage(number) >= Stage.UNMASK]
+    shares = [phones[number].unmask(quorum) for number in there]
+    k = server.context.parameters.neighbours
+    stacked = np.array(shares, dtype=np.uint32).reshape(len(there), k, LIMBS)
+    return server.open(np.array(there, dtype=np.int64), stacked)

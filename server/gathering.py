@@ -1,0 +1,298 @@
+"""How the sum of a round comes together: simulated by an ideal party, or by the masked protocol.
+
+Both go in two halves, because the ledger is charged between them: `join` asks who takes part, and
+nothing that depends on speech leaves a phone; `collect` asks for what the charge pays for.
+`Abandoned` says that a round comes to nothing; the next one has its own draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
+from fedspeech.job import Job, sorted_union
+from fedspeech.messages import (
+    Advertisements,
+    AdvertiseRequest,
+    Agreements,
+    AgreeRequest,
+    MaskedAnswer,
+    MaskedVectors,
+    MaskRequest,
+    Message,
+    Nonces,
+    ProtectedUpdate,
+    Roster,
+    RosterNotice,
+    RosterRequest,
+    RoundKey,
+    SealedBatch,
+    SessionAnswer,
+    ShareRequest,
+    UnmaskRequest,
+    UnmaskShares,
+    UpdateRequest,
+)
+from fedspeech.secagg import ideal
+from fedspeech.secagg.keys import KEY_BYTES
+from fedspeech.secagg.masks import unpack
+from fedspeech.secagg.protocol import MAX_SESSIONS, table
+from fedspeech.secagg.refusals import KINDS
+from fedspeech.secagg.server import NoncesMissing, Server
+from server.shards import NobodyAnswers, Shards
+
+AnswerT = TypeVar("AnswerT", bound=MaskedAnswer)
+
+
+class Abandoned(Exception):
+    """A round comes to nothing, for a reason in words."""
+
+
+@dataclass
+class Seen:
+    """What the server has counted of a round so far.
+
+    Attributes:
+      cohort: phones that joined; None if nobody was asked.
+      survivors: phones whose inputs arrived; None before.
+    """
+
+    cohort: int | None = None
+    survivors: int | None = None
+
+
+class IdealGathering:
+    """One round whose sum an ideal party takes: simulated.
+
+    Args:
+      shards: to ask.
+      job: the run.
+      key: of the round.
+      adapter: the global adapter, shape (d,), float32.
+    """
+
+    def __init__(
+        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
+    ) -> None:
+        """Asks nothing yet."""
+        self.seen = Seen()
+        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
+
+    def join(self) -> None:
+        """Asks who takes part.
+
+        Raises:
+          Abandoned: if a shard failed, or fewer joined than the floor.
+        """
+        request = RosterRequest(key=self._key)
+        rosters, failed = self._shards.ask("query.roster", request, Roster, self._key)
+        self._roster = sorted_union([answer.phones for answer in rosters])
+        self.seen.cohort = len(self._roster)
+        floor = self._job.plan.min_cohort
+        if failed or len(self._roster) < floor:
+            short = f"{len(self._roster)} phones joined, the plan's floor is {floor}"
+            raise Abandoned(failed or short)
+
+    def collect(self) -> NDArray[np.uint32]:
+        """Returns the sum of what they send, mod 2^bits, shape (padded dimension,).
+
+        Raises:
+          Abandoned: if a shard failed, or fewer survived than the floor.
+          ProtocolAbort: if a phone answers that was not asked.
+        """
+        plan = self._job.plan
+        request = UpdateRequest(key=self._key, adapter=self._adapter, roster=self._roster)
+        updates, failed = self._shards.ask("train", request, ProtectedUpdate, self._key)
+        survivors = sorted_union([update.survivors for update in updates])
+        if not np.isin(survivors, self._roster).all():
+            raise ProtocolAbort(
+                f"round {self._key.round}: a phone outside the roster sent an update"
+            )
+        self.seen.survivors = len(survivors)
+        if failed or len(survivors) < plan.min_survivors:
+            short = f"{len(survivors)} phones survived, the plan's floor is {plan.min_survivors}"
+            raise Abandoned(failed or short)
+        return ideal.add([update.total for update in updates], plan.bits)
+
+
+class MaskedGathering:
+    """One round whose sum only the phones together can open.
+
+    Args:
+      shards: to ask.
+      job: the run.
+      key: of the round.
+      adapter: the global adapter, shape (d,), float32.
+    """
+
+    def __init__(
+        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
+    ) -> None:
+        """Asks nothing yet."""
+        self.seen = Seen()
+        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
+        self._adapter_sha256 = hashlib.sha256(adapter.tobytes()).digest()
+        self._refused: Counter[str] = Counter()
+        self._session = 0
+
+    def join(self) -> None:
+        """Has phones advertise, draw their graph and share.
+
+        A nonce that stays away restarts the session without its phone. Nothing was sent that
+        depends on speech, so nothing is charged for that.
+
+        Raises:
+          Abandoned: if a shard failed, too few are left, or nonces stayed away every time.
+        """
+        for self._session in range(MAX_SESSIONS):
+            self._server = Server(
+                self._job.terms(self._key, self._session),
+                self._job.enrol(),
+                self._job.primitives(),
+            )
+            try:
+                with self._or_abandoned():
+                    self._advertise()
+                    self._share(self._nonces())
+            except NoncesMissing:
+                continue
+            return
+        raise Abandoned(f"advertise: nonces stayed away in each of {MAX_SESSIONS} sessions")
+
+    def collect(self) -> NDArray[np.uint32]:
+        """Has phones mask, agree and unmask; returns the sum mod 2^bits, shape (padded dim.,).
+
+        Raises:
+          Abandoned: naming the stage at which a shard failed, too few were left or a phone lied;
+            nothing was opened.
+        """
+        with self._or_abandoned():
+            self._mask()
+            return self._unmask()
+
+    # The stages.
+
+    def _advertise(self) -> None:
+        request = AdvertiseRequest(key=self._key, session=self._session)
+        answers = self._ask("query.advertise", request, Advertisements)
+        columns = ("phones", "seal_keys", "mask_keys", "commitments", "signatures")
+        self.seen.cohort = sum(len(answer.phones) for answer in answers)
+        self._server.close_roster(*(_joined(answers, name) for name in columns))
+        self._server.bind(self._job.purpose(self._key, self._adapter_sha256))
+
+    def _nonces(self) -> tuple[bytes, ...]:
+        roster = self._server.roster
+        request = RosterNotice(
+            key=self._key,
+            session=self._session,
+            adapter_sha256=self._adapter_sha256,
+            phones=roster.members.ids,
+            seal_keys=roster.seal_keys,
+            mask_keys=roster.mask_keys,
+            commitments=roster.commitments,
+            signatures=roster.signatures,
+        )
+        answers = self._ask("query.accept", request, Nonces)
+        return self._server.close_nonces(_joined(answers, "phones"), _joined(answers, "nonces"))
+
+    def _share(self, nonces: tuple[bytes, ...]) -> None:
+        request = ShareRequest(
+            key=self._key, session=self._session, nonces=table(nonces, KEY_BYTES)
+        )
+        answers = self._ask("query.share", request, SealedBatch)
+        columns = ("phones", "sealed", "commitments", "signatures")
+        self._server.close_shares(*(_joined(answers, name) for name in columns))
+
+    def _mask(self) -> None:
+        server, sharers = self._server, self._server.sharers
+        commitments, signatures = server.seed_commitments()
+        requests = []
+        for shard in range(self._job.num_shards):
+            hosted = self._job.shard_phones(shard)
+            own = sharers.ids[(sharers.ids >= hosted.start) & (sharers.ids < hosted.stop)]
+            requests.append(
+                MaskRequest(
+                    key=self._key,
+                    session=self._session,
+                    adapter=self._adapter,
+                    sharers=sharers.ids,
+                    commitments=commitments,
+                    signatures=signatures,
+                    sealed=server.sealed_for(own),
+                )
+            )
+        bits = self._job.plan.bits
+        for answer in self._ask("train.masked", requests, MaskedVectors):
+            try:
+                words = unpack(answer.packed, bits)
+            except ValueError as error:
+                raise ProtocolAbort(f"mask: {error}") from None
+            for phone, row, signature in zip(
+                answer.phones.tolist(), words, answer.signatures, strict=True
+            ):
+                server.add_masked(phone, row, signature.tobytes())
+
+        self.seen.survivors = len(server.close_masked())
+
+    def _unmask(self) -> NDArray[np.uint32]:
+        server = self._server
+        agree = AgreeRequest(
+            key=self._key,
+            session=self._session,
+            survivors=server.survivors.ids,
+            signatures=server.masked_signatures(),
+        )
+        agreed = self._ask("query.agree", agree, Agreements)
+        quorum = server.close_agreement(_joined(agreed, "phones"), _joined(agreed, "signatures"))
+        unmask = UnmaskRequest(
+            key=self._key,
+            session=self._session,
+            signers=quorum.members.ids,
+            signatures=quorum.signatures,
+        )
+        answers = self._ask("query.unmask", unmask, UnmaskShares)
+        return server.open(_joined(answers, "phones"), _joined(answers, "shares"))
+
+    # Behind the stages.
+
+    def _ask(
+        self, kind: str, request: Message | Sequence[Message], answer_type: type[AnswerT]
+    ) -> list[AnswerT]:
+        answers, failed = self._shards.ask(kind, request, answer_type, self._key)
+        for answer in answers:
+            for kind_of_refusal, count in zip(KINDS, answer.refused.tolist(), strict=True):
+                if count:
+                    self._refused[kind_of_refusal.__name__] += count
+        if failed:
+            raise Abandoned(failed)
+        return answers
+
+    @contextmanager
+    def _or_abandoned(self) -> Iterator[None]:
+        """Turns what ends a session into what ends a round, with what phones refused."""
+        try:
+            yield
+        except (NoncesMissing, NobodyAnswers):
+            raise
+        except (ProtocolAbort, CohortTooSmall, Abandoned) as error:
+            refused = ", ".join(f"{name} x {count}" for name, count in self._refused.items())
+            reason = f"{error} (phones refused: {refused})" if refused else str(error)
+            raise Abandoned(reason) from None
+
+
+def _joined(answers: Sequence[SessionAnswer], name: str) -> NDArray[Any]:
+    """Joins one field of the answers of all shards that have phones left."""
+    parts = [getattr(answer, name) for answer in answers if len(answer.phones)]
+    try:
+        return np.concatenate(parts or [getattr(answers[0], name)])
+    except ValueError:
+        shapes = [part.shape for part in parts]
+        raise ProtocolAbort(f"{name} of the shards do not fit together: {shapes}") from None

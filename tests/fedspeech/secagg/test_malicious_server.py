@@ -1,0 +1,989 @@
+"""Whatever a server tells a phone against the rules, the phone names the rule, forgets and is gone.
+
+One session of eight phones, all adjacent, in the hands of its server; phone 0 is lied to. Ring
+graphs, where nonces matter, have 140. Every phone computes for itself: nothing here is shared.
+"""
+
+import contextlib
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fedspeech.secagg import protocol, shamir
+from fedspeech.secagg.client import History, Inbox, Phone, Quorum, masked_vector
+from fedspeech.secagg.keys import Enrolment, Identity, public_key, seal
+from fedspeech.secagg.primitives import Primitives, SharedPrimitives
+from fedspeech.secagg.protocol import (
+    MAX_SESSIONS,
+    Members,
+    Roster,
+    Stage,
+    Terms,
+    advertisement_statement,
+    agreed_statement,
+    table,
+)
+from fedspeech.secagg.refusals import (
+    BadSignature,
+    CiphertextMissing,
+    CohortBelowFloor,
+    KeyReused,
+    Malformed,
+    NeighboursBelowThreshold,
+    NonceMismatch,
+    NoQuorum,
+    OutOfOrder,
+    Replayed,
+    RosterNotMine,
+    SecondAnswer,
+    SharersInconsistent,
+    StaleState,
+    SurvivorsInconsistent,
+    UnknownPhone,
+    WeakKey,
+)
+from fedspeech.secagg.server import Server
+
+COUNT, SPARSE = 8, 140
+PHONES = Enrolment(os.urandom(32), b"tests", 200)
+MODEL, OTHER_MODEL = bytes(32), b"\1" * 32
+STRANGER = 999  # whom nobody enrolled
+# Eight phones, two of them corrupt: six shares or signatures are needed, and a list has five.
+TERMS = Terms(
+    rid=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_survivors=5, colluders=2
+)
+RING_TERMS = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
+COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
+P = 2**255 - 19
+LOW_ORDER = [
+    number.to_bytes(32, "little")
+    for number in (
+        0, 1, P - 1, P, P + 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    )
+]  # fmt: skip
+
+
+class Session:
+    """An honest session up to the next answer of its phones; attributes are what the server has."""
+
+    def __init__(self, terms=TERMS, count=COUNT, *, own_terms=None, primitives=None, kind=Phone):
+        self.terms = replace(terms, rid=os.urandom(16))
+        self.primitives = primitives or Primitives()
+        self.server = Server(self.terms, PHONES, self.primitives)
+        self.phones = [
+            self.phone(number, own_terms if number == 0 and own_terms else {}, kind)
+            for number in range(count)
+        ]
+        self.reached = 0
+
+    def phone(self, number, own_terms=(), kind=Phone):
+        terms = replace(self.terms, **dict(own_terms))
+        return kind(number, PHONES.identity(number), PHONES, terms, self.primitives)
+
+    def to(self, answers):
+        """Lets every phone answer until each has given so many answers."""
+        steps = (
+            self.advertised, self.accepted, self.shared, self.masked, self.agreed, self.unmasked
+        )  # fmt: skip
+        for step in steps[self.reached : answers]:
+            step()
+            self.reached += 1
+        return self
+
+    @property
+    def ids(self):
+        return np.arange(len(self.phones))
+
+    def advertised(self):
+        told = [phone.advertise() for phone in self.phones]
+        self.roster = self.server.close_roster(
+            self.ids,
+            table([one.seal_key for one in told], 32),
+            table([one.mask_key for one in told], 32),
+            table([one.commitment for one in told], 32),
+            table([one.signature for one in told], 64),
+        )
+        self.context = self.server.bind(MODEL)
+
+    def accepted(self, models=None):
+        nonces = [
+            phone.accept(self.roster, models[phone.number] if models else MODEL)
+            for phone in self.phones
+        ]
+        width = 0 if self.context.parameters.complete else 32
+        self.nonces = self.server.close_nonces(self.ids, table(nonces, width))
+
+    def shared(self):
+        self.said = [phone.share(self.nonces) for phone in self.phones]
+        self.server.close_shares(
+            self.ids,
+            np.array([one.sealed for one in self.said]),
+            table([one.commitment for one in self.said], 32),
+            table([one.signature for one in self.said], 64),
+        )
+
+    def masked(self):
+        self.vectors = [np.full(self.terms.dimension, 1 + n, np.uint32) for n in self.ids]
+        for phone in self.phones:
+            inbox = self.server.inbox(phone.number)
+            sent = masked_vector(
+                phone, inbox, self.vectors[phone.number], self.primitives, self.terms.bits
+            )
+            assert self.server.add_masked(phone.number, *sent)
+        self.survivors = self.server.close_masked()
+
+    def agreed(self):
+        told = [
+            phone.agree(self.survivors, self.server.neighbours_signatures(phone.number))
+            for phone in self.phones
+        ]
+        self.quorum = self.server.close_agreement(self.ids, table(told, 64))
+
+    def unmasked(self):
+        self.total = self.server.open(
+            self.ids, np.array([phone.unmask(self.quorum) for phone in self.phones])
+        )
+
+
+def secrets_of(phone):
+    """All secret bytes that a phone holds."""
+    kept = (phone._seal_key, phone._mask_key, phone._nonce, phone._seed)
+    return b"".join(map(bytes, kept)) + phone._held.tobytes()
+
+
+def ask(phone, answer):
+    """Asks a phone for one of its six answers, with messages that it need not look at."""
+    empty = np.zeros((0, 64), np.uint8)
+    return (
+        phone.advertise,
+        lambda: phone.accept(None, MODEL),
+        lambda: phone.share(()),
+        lambda: phone.mask(None),
+        lambda: phone.agree(members(), empty),
+        lambda: phone.unmask(Quorum(members(), empty)),
+    )[answer]()
+
+
+def assert_gone(phone):
+    assert not any(secrets_of(phone))
+    for answer in range(6):
+        with pytest.raises(Replayed, match="has left"):
+            ask(phone, answer)
+
+
+def refused(refusal, phone, answer, *arguments):
+    """Checks that a phone holds secrets, refuses for this reason and no other, and is gone."""
+    assert any(secrets_of(phone))
+    with pytest.raises(refusal) as caught:
+        answer(*arguments)
+    assert type(caught.value) is refusal
+    assert_gone(phone)
+
+
+def members(*numbers):
+    return Members(np.array(numbers, dtype=np.int64))
+
+
+def changed(column, **rows):
+    """A copy of a byte table with some rows replaced: `r3=` names row 3."""
+    copy = column.copy()
+    for name, row in rows.items():
+        copy[int(name[1:])] = np.frombuffer(row, np.uint8) if isinstance(row, bytes) else row
+    return copy
+
+
+def flipped(column, row, place=0):
+    copy = column.copy()
+    copy[row, place] ^= 1
+    return copy
+
+
+def without(roster, number):
+    return only(roster, [one for one in range(len(roster)) if one != number])
+
+
+def only(roster, numbers):
+    columns = {name: getattr(roster, name)[numbers] for name in COLUMNS}
+    return Roster(members=Members(roster.members.ids[numbers]), **columns)
+
+
+def with_phone(roster, number, identity, rid, *, seal_key=None, mask_key=None):
+    """A roster with the advertisement of one more phone, or of this one anew."""
+    keys = [
+        given or public_key(X25519PrivateKey.generate()) for given in (seal_key, mask_key)
+    ]  # fmt: skip
+    commitment = os.urandom(32)
+    signature = identity.sign(advertisement_statement(rid, number, *keys, commitment))
+    others = roster.members.ids != number
+    order = np.argsort(np.append(roster.members.ids[others], number))
+    rows = (*keys, commitment, signature)
+    columns = {
+        name: np.vstack([getattr(roster, name)[others], np.frombuffer(row, np.uint8)])[order]
+        for name, row in zip(COLUMNS, rows, strict=True)
+    }
+    return Roster(members=Members(np.append(roster.members.ids[others], number)[order]), **columns)
+
+
+def test_a_session_without_lies_ends_with_the_sum():
+    session = Session().to(6)
+    np.testing.assert_array_equal(session.total, np.full(5, sum(range(1, COUNT + 1))))
+    assert not any(any(secrets_of(phone)) for phone in session.phones)
+
+
+# The roster.
+
+
+def swapped(column, one=2, other=3):
+    copy = column.copy()
+    copy[[one, other]] = copy[[other, one]]
+    return copy
+
+
+def own_replaced(name):
+    return lambda s: replace(s.roster, **{name: flipped(getattr(s.roster, name), 0)})
+
+
+def replaced(name):
+    return lambda s: replace(s.roster, **{name: flipped(getattr(s.roster, name), 3, 31)})
+
+
+def two_swapped(*names):
+    return lambda s: replace(s.roster, **{name: swapped(getattr(s.roster, name)) for name in names})
+
+
+def replayed_advertisement(s):
+    older = Session().to(1).roster
+    return replace(
+        s.roster, **{name: changed(getattr(s.roster, name), r3=getattr(older, name)[3])
+                     for name in COLUMNS}
+    )  # fmt: skip
+
+
+ROSTERS = {
+    "own sealing key replaced": (RosterNotMine, own_replaced("seal_keys")),
+    "own mask key replaced": (RosterNotMine, own_replaced("mask_keys")),
+    "own commitment replaced": (RosterNotMine, own_replaced("commitments")),
+    "own signature replaced": (BadSignature, own_replaced("signatures")),
+    "a sealing key replaced": (BadSignature, replaced("seal_keys")),
+    "a mask key replaced": (BadSignature, replaced("mask_keys")),
+    "a commitment replaced": (BadSignature, replaced("commitments")),
+    "a signature replaced": (BadSignature, replaced("signatures")),
+    "sealing keys of two phones swapped": (BadSignature, two_swapped("seal_keys")),
+    "mask keys of two phones swapped": (BadSignature, two_swapped("mask_keys")),
+    "commitments of two phones swapped": (BadSignature, two_swapped("commitments")),
+    "signatures of two phones swapped": (BadSignature, two_swapped("signatures")),
+    "advertisements of two phones swapped": (BadSignature, two_swapped(*COLUMNS)),
+    "both keys of one phone swapped": (
+        BadSignature,
+        lambda s: replace(
+            s.roster, seal_keys=changed(s.roster.seal_keys, r3=s.roster.mask_keys[3]),
+            mask_keys=changed(s.roster.mask_keys, r3=s.roster.seal_keys[3]),
+        ),
+    ),
+    "an advertisement of an earlier session": (BadSignature, replayed_advertisement),
+    "the roster of another session": (RosterNotMine, lambda s: Session().to(1).roster),
+    "an all-zero key that nobody signed": (
+        BadSignature,
+        lambda s: replace(s.roster, seal_keys=changed(s.roster.seal_keys, r3=bytes(32))),
+    ),
+    "a Sybil that nobody enrolled": (
+        UnknownPhone,
+        lambda s: with_phone(s.roster, STRANGER, Identity(os.urandom(32)), s.terms.rid),
+    ),
+    "a Sybil under an enrolled number": (
+        BadSignature, lambda s: with_phone(s.roster, 50, Identity(os.urandom(32)), s.terms.rid)
+    ),
+    "a Sybil under the number of a phone that is there": (
+        BadSignature, lambda s: with_phone(s.roster, 3, Identity(os.urandom(32)), s.terms.rid)
+    ),
+    "an enrolled phone's advertisement under another number": (
+        BadSignature, lambda s: replace(s.roster, members=members(0, 1, 2, 3, 4, 5, 6, 50))
+    ),
+    "fewer phones than the floor": (CohortBelowFloor, lambda s: only(s.roster, range(6))),
+    "this phone left out": (RosterNotMine, lambda s: without(s.roster, 0)),
+    "no phone at all": (RosterNotMine, lambda s: only(s.roster, [])),
+    "something else": (Malformed, lambda s: [s.roster]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "lie"), ROSTERS.values(), ids=ROSTERS)
+def test_a_false_roster_is_refused(refusal, lie):
+    session = Session().to(1)
+    phone = session.phones[0]
+    refused(refusal, phone, phone.accept, lie(session), MODEL)
+
+
+def test_a_roster_names_no_phone_and_no_key_twice():
+    roster = Session().to(1).roster
+    with pytest.raises(Malformed, match="strictly increasing"):
+        only(roster, [0, 1, 2, 3, 3])
+    for name in ("seal_keys", "mask_keys", "commitments"):
+        column = getattr(roster, name)
+        with pytest.raises(KeyReused):
+            replace(roster, **{name: changed(column, r3=column[2])})
+    with pytest.raises(KeyReused):  # as a key of the other kind
+        replace(roster, seal_keys=changed(roster.seal_keys, r3=roster.mask_keys[2]))
+
+
+def test_a_roster_with_more_colluders_than_can_be_outvoted_is_refused():
+    session = Session(replace(TERMS, colluders=7)).to(1)
+    phone = session.phones[0]
+    refused(CohortBelowFloor, phone, phone.accept, session.roster, MODEL)
+
+
+@pytest.mark.parametrize("model", [b"", bytes(31), bytes(33), "x" * 32, None], ids=repr)
+def test_a_purpose_that_is_no_hash_is_refused(model):
+    session = Session().to(1)
+    phone = session.phones[0]
+    refused(Malformed, phone, phone.accept, session.roster, model)
+
+
+@pytest.mark.parametrize("again", ["the same", "another", "for another model"])
+def test_a_second_roster_is_refused(again):
+    session = Session().to(2)
+    phone = session.phones[0]
+    roster = without(session.roster, 7) if again == "another" else session.roster
+    model = OTHER_MODEL if again == "for another model" else MODEL
+    refused(SecondAnswer, phone, phone.accept, roster, model)
+
+
+@pytest.mark.parametrize("key", LOW_ORDER, ids=lambda key: key.hex()[:8])
+@pytest.mark.parametrize("kind", ["seal_key", "mask_key"])
+def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, kind):
+    session = Session().to(1)
+    session.roster = with_phone(
+        session.roster, 3, PHONES.identity(3), session.terms.rid, **{kind: key}
+    )
+    session.phones[0].accept(session.roster, MODEL)
+    phone = session.phones[0]
+    if kind == "seal_key":
+        refused(WeakKey, phone, phone.share, ())
+        return
+    phone.share(())
+    with pytest.raises(WeakKey):
+        phone._masks(phone.context, [2])  # neighbour 3, as if its shares had come
+
+
+# What must be alike: contexts differ, so no signature holds and no ciphertext opens.
+
+OTHER_TERMS = [
+    {"round": 5}, {"dimension": 6}, {"bits": 16}, {"min_cohort": 8}, {"min_survivors": 4},
+    {"colluders": 1}, {"dropped_share": 0.0}, {"server": "curious"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", OTHER_TERMS, ids=lambda own: next(iter(own)))
+def test_a_phone_with_other_terms_believes_nobody_and_is_believed_by_nobody(own):
+    session = Session(own_terms=own).to(2)
+    session.said = [phone.share(()) for phone in session.phones]
+    for number in (0, 1):
+        phone = session.phones[number]
+        refused(BadSignature, phone, phone.mask, forwarded(session, number))
+
+
+def test_a_phone_of_another_session_id_refuses_the_roster():
+    session = Session(own_terms={"rid": os.urandom(16)})
+    told = [phone.advertise() for phone in session.phones]
+    roster = Roster(
+        members=Members(session.ids),
+        seal_keys=table([one.seal_key for one in told], 32),
+        mask_keys=table([one.mask_key for one in told], 32),
+        commitments=table([one.commitment for one in told], 32),
+        signatures=table([one.signature for one in told], 64),
+    )
+    for phone in session.phones[:2]:
+        refused(BadSignature, phone, phone.accept, roster, MODEL)
+
+
+def forwarded(session, number):
+    """What a phone gets if the server forwards everything and checks nothing."""
+    graph = session.phones[0].graph
+    neighbours, places = graph.neighbours[number], graph.places[number]
+    return Inbox(
+        sharers=session.roster.members,
+        sealed=np.array([o.sealed for o in session.said])[neighbours, places],
+        commitments=table([session.said[n].commitment for n in neighbours], 32),
+        signatures=table([session.said[n].signature for n in neighbours], 64),
+    )
+
+
+class Trusting(Phone):
+    """A phone that checks no neighbour's signature."""
+
+    def _check_signed(self, places, signatures, statements):
+        pass
+
+
+@pytest.mark.parametrize("kind", [Phone, Trusting])
+def test_two_models_for_two_groups_leave_no_ciphertext_and_no_mask_in_common(kind):
+    session = Session(kind=kind).to(1)
+    session.accepted([MODEL] * 4 + [OTHER_MODEL] * 4)
+    session.said = [phone.share(()) for phone in session.phones]
+    ours, theirs = session.phones[0], session.phones[7]
+    own = ours._masks(ours.context, [5, 6])[2]  # neighbours 6 and 7; their masks after its own
+    other = theirs._masks(theirs.context, [0])[1]
+    assert (own[1], other[1]) == (True, False)
+    assert own[0] != other[0]
+    refusal = BadSignature if kind is Phone else CiphertextMissing
+    for phone in session.phones[1:7]:
+        refused(refusal, phone, phone.mask, forwarded(session, phone.number))
+
+
+def test_a_group_of_one_model_is_too_small_to_be_summed_apart():
+    session = Session().to(1)
+    session.accepted([MODEL] * 5 + [OTHER_MODEL] * 3)
+    session.said = [phone.share(()) for phone in session.phones]
+    for phone in session.phones[:5]:
+        inbox = replace(forwarded(session, phone.number), sharers=members(0, 1, 2, 3, 4))
+        refused(NeighboursBelowThreshold, phone, phone.mask, inbox)
+
+
+# Nonces and the graph.
+
+
+@pytest.fixture(scope="module")
+def ring():
+    """A session whose phones have revealed their nonces; each test lies to another phone."""
+    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2)
+    assert not session.context.parameters.complete
+    return session
+
+
+def one_nonce(nonces, place, nonce):
+    return (*nonces[:place], nonce, *nonces[place + 1 :])
+
+
+NONCES = {
+    "one missing": lambda nonces: nonces[:-1],
+    "one missing in the middle": lambda nonces: (*nonces[:60], *nonces[61:]),
+    "one empty": lambda nonces: one_nonce(nonces, 60, b""),
+    "one truncated": lambda nonces: one_nonce(nonces, 60, nonces[60][:-1]),
+    "one made up": lambda nonces: one_nonce(nonces, 60, os.urandom(32)),
+    "one repeated": lambda nonces: one_nonce(nonces, 60, nonces[61]),
+    "one too many": lambda nonces: (*nonces, bytes(32)),
+    "two swapped": lambda nonces: (nonces[1], nonces[0], *nonces[2:]),
+    "all in another order": lambda nonces: nonces[::-1],
+    "none": lambda nonces: (),
+    "all made up": lambda nonces: tuple(os.urandom(32) for _ in nonces),
+    "of another session": lambda nonces: (
+        Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2).nonces
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NONCES)
+def test_a_graph_from_other_nonces_is_refused(ring, name):
+    phone = ring.phones[list(NONCES).index(name)]
+    refused(NonceMismatch, phone, phone.share, NONCES[name](ring.nonces))
+
+
+def test_a_phone_refuses_another_nonce_than_its_own(ring):
+    phone = ring.phones[30]
+    refused(NonceMismatch, phone, phone.share, one_nonce(ring.nonces, 30, os.urandom(32)))
+
+
+def test_a_second_graph_is_refused(ring):
+    phone = ring.phones[31]
+    phone.share(ring.nonces)
+    refused(SecondAnswer, phone, phone.share, ring.nonces)
+
+
+# What neighbours sealed.
+
+
+def inbox_of(session, number=0, **lies):
+    return replace(session.server.inbox(number), **lies)
+
+
+def lying_row(row):
+    """An inbox in which the ciphertext of the first neighbour, phone 1, is another one."""
+    return lambda s: inbox_of(s, sealed=changed(inbox_of(s).sealed, r0=row(s)))
+
+
+def another_inbox():
+    return inbox_of(Session().to(3))
+
+
+def malformed(name, make):
+    return lambda s: inbox_of(s, **{name: make(getattr(inbox_of(s), name))})
+
+
+INBOXES = {
+    "sharers without this phone": (
+        SharersInconsistent, lambda s: inbox_of(s, sharers=members(*range(1, COUNT)))
+    ),
+    "sharers with a stranger": (
+        SharersInconsistent, lambda s: inbox_of(s, sharers=members(*range(7), STRANGER))
+    ),
+    "sharers that are no list": (SharersInconsistent, lambda s: inbox_of(s, sharers=s.ids)),
+    "fewer sharers than the floor": (
+        CohortBelowFloor, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3))
+    ),
+    "fewer neighbours than the threshold": (
+        NeighboursBelowThreshold, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3, 4, 5))
+    ),
+    "a ciphertext withheld": (CiphertextMissing, lying_row(lambda s: bytes(88))),
+    "a ciphertext truncated": (
+        CiphertextMissing, lying_row(lambda s: inbox_of(s).sealed[0, :80].tobytes() + bytes(8))
+    ),
+    "a bit of a ciphertext flipped": (
+        CiphertextMissing, lambda s: inbox_of(s, sealed=flipped(inbox_of(s).sealed, 3))
+    ),
+    "a bit of a tag flipped": (
+        CiphertextMissing, lambda s: inbox_of(s, sealed=flipped(inbox_of(s).sealed, 3, 87))
+    ),
+    "a ciphertext meant for another phone": (
+        CiphertextMissing, lying_row(lambda s: inbox_of(s, 2).sealed[1])
+    ),
+    "this phone's own ciphertext sent back": (
+        CiphertextMissing, lying_row(lambda s: s.said[0].sealed[0])
+    ),
+    "a ciphertext of another session": (
+        CiphertextMissing, lying_row(lambda s: another_inbox().sealed[0])
+    ),
+    "ciphertexts of two senders swapped": (
+        CiphertextMissing, lambda s: inbox_of(s, sealed=swapped(inbox_of(s).sealed))
+    ),
+    "a commitment made up": (
+        BadSignature, lambda s: inbox_of(s, commitments=flipped(inbox_of(s).commitments, 2))
+    ),
+    "commitments of two senders swapped": (
+        BadSignature, lambda s: inbox_of(s, commitments=swapped(inbox_of(s).commitments))
+    ),
+    "a signature made up": (
+        BadSignature, lambda s: inbox_of(s, signatures=flipped(inbox_of(s).signatures, 2))
+    ),
+    "commitments and signatures swapped together": (
+        BadSignature,
+        lambda s: inbox_of(
+            s, commitments=swapped(inbox_of(s).commitments),
+            signatures=swapped(inbox_of(s).signatures),
+        ),
+    ),
+    "the inbox of another phone": (BadSignature, lambda s: inbox_of(s, 3)),
+    "the inbox of another session": (BadSignature, lambda s: another_inbox()),
+    "one row too few": (Malformed, malformed("sealed", lambda column: column[:-1])),
+    "narrow ciphertexts": (Malformed, malformed("sealed", lambda column: column[:, :-1])),
+    "objects for bytes": (Malformed, malformed("sealed", lambda column: column.astype(object))),
+    "wide commitments": (Malformed, malformed("commitments", lambda c: c.astype(np.int64))),
+    "a list of signatures": (Malformed, malformed("signatures", lambda column: column.tolist())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "lie"), INBOXES.values(), ids=INBOXES)
+def test_a_false_inbox_is_refused(refusal, lie):
+    session = Session().to(3)
+    phone = session.phones[0]
+    refused(refusal, phone, phone.mask, lie(session))
+
+
+def test_a_share_outside_the_field_is_refused_though_its_phone_sealed_it():
+    session = Session().to(3)
+    phone, accomplice = session.phones[:2]
+    share = np.full(2 * shamir.LIMBS, shamir.PRIME, "<u4").tobytes()
+    info = protocol.share_info(session.context.digest, accomplice._own, phone._own)
+    (key,) = accomplice._agree(
+        accomplice._seal_key, session.roster.seal_rows, [phone.number], [info]
+    )
+    row = seal(key, share, info + bytes(4))
+    inbox = inbox_of(session, sealed=changed(inbox_of(session).sealed, r0=row))
+    refused(Malformed, phone, phone.mask, inbox)
+
+
+# Survivors.
+
+
+@pytest.fixture
+def seven():
+    """A session in which phone 7 never shared, so that it is no sharer."""
+    session = Session().to(2)
+    session.said = [phone.share(()) for phone in session.phones]
+    session.server.close_shares(
+        session.ids[:7],
+        np.array([one.sealed for one in session.said[:7]]),
+        table([one.commitment for one in session.said[:7]], 32),
+        table([one.signature for one in session.said[:7]], 64),
+    )
+    session.phones.pop()
+    return session
+
+
+def mask_all(session, **shown):
+    """Masks; `p1=` is the list of sharers that phone 1 is shown instead of the true one."""
+    for phone in session.phones:
+        inbox = session.server.inbox(phone.number)
+        sharers = shown.get(f"p{phone.number}", inbox.sharers)
+        signature, _ = phone.mask(replace(inbox, sharers=sharers))
+        session.server._arrived[phone.number] = signature
+    session.survivors = session.server.close_masked()
+
+
+def signatures_of(session):
+    return session.server.neighbours_signatures(0)
+
+
+SURVIVORS = {
+    "a phone that never shared": (
+        SurvivorsInconsistent, lambda s: (members(*range(8)), signatures_of(s))
+    ),
+    "a stranger": (
+        SurvivorsInconsistent, lambda s: (members(*range(7), STRANGER), signatures_of(s))
+    ),
+    "without this phone": (
+        SurvivorsInconsistent, lambda s: (members(*range(1, 7)), signatures_of(s))
+    ),
+    "no list": (SurvivorsInconsistent, lambda s: (list(range(7)), signatures_of(s))),
+    "fewer than the floor": (
+        CohortBelowFloor, lambda s: (members(0, 1, 2, 3), signatures_of(s))
+    ),
+    "a survivor who signed nothing": (
+        BadSignature, lambda s: (s.survivors, changed(signatures_of(s), r0=bytes(64)))
+    ),
+    "signatures of two survivors swapped": (
+        BadSignature, lambda s: (s.survivors, swapped(signatures_of(s)))
+    ),
+    "a signature of another stage": (
+        BadSignature,
+        lambda s: (s.survivors, changed(signatures_of(s), r0=s.said[1].signature)),
+    ),
+    "a signature of another session": (
+        BadSignature,
+        lambda s: (s.survivors, signatures_of(Session().to(4))),
+    ),
+    "one signature too few": (Malformed, lambda s: (s.survivors, signatures_of(s)[:-1])),
+    "signatures as numbers": (
+        Malformed, lambda s: (s.survivors, signatures_of(s).astype(np.float64))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "lie"), SURVIVORS.values(), ids=SURVIVORS)
+def test_a_false_list_of_survivors_is_refused(seven, refusal, lie):
+    mask_all(seven)
+    phone = seven.phones[0]
+    refused(refusal, phone, phone.agree, *lie(seven))
+
+
+def test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours():
+    session = Session().to(3)
+    mask_all(session, p1=members(*range(7)))
+    survivors = members(*range(7))  # phone 7 is in only one of the two lists
+    for phone in session.phones[:7]:
+        signatures = session.server.neighbours_signatures(phone.number)
+        refused(BadSignature, phone, phone.agree, survivors, signatures)
+
+
+def test_a_second_list_of_survivors_is_refused(seven):
+    mask_all(seven)
+    phone = seven.phones[0]
+    phone.agree(seven.survivors, signatures_of(seven))
+    refused(SecondAnswer, phone, phone.agree, members(*range(6)), signatures_of(seven))
+
+
+# The quorum.
+
+
+def by(session, *numbers):
+    return Quorum(members(*numbers), session.quorum.signatures[list(numbers)])
+
+
+def signed(session, numbers, survivors):
+    """A quorum over another list of survivors, signed with identities the server may hold."""
+    statement = agreed_statement(
+        session.context.digest, session.roster.members.digest, survivors.digest
+    )
+    told = [PHONES.identity(number).sign(statement) for number in numbers]
+    return Quorum(members(*numbers), table(told, 64))
+
+
+QUORUMS = {
+    "too few signatures": (NoQuorum, lambda s: by(s, 0, 1, 2, 3, 4)),
+    "none": (NoQuorum, lambda s: by(s)),
+    "a phone that is no survivor": (
+        NoQuorum,
+        lambda s: Quorum(members(*range(7), STRANGER), s.quorum.signatures),
+    ),
+    "something else": (NoQuorum, lambda s: (s.quorum.members, s.quorum.signatures)),
+    "one signature for two signers": (
+        BadSignature,
+        lambda s: Quorum(
+            s.quorum.members, changed(s.quorum.signatures, r5=s.quorum.signatures[4])
+        ),
+    ),
+    "signatures in another order": (
+        BadSignature, lambda s: Quorum(s.quorum.members, swapped(s.quorum.signatures))
+    ),
+    "one false signature beyond a quorum": (
+        BadSignature, lambda s: Quorum(s.quorum.members, flipped(s.quorum.signatures, 7))
+    ),
+    "signatures over another list": (
+        BadSignature, lambda s: signed(s, range(8), members(*range(7)))
+    ),
+    "signatures over another list of sharers": (
+        BadSignature,
+        lambda s: Quorum(s.quorum.members, table([
+            PHONES.identity(n).sign(agreed_statement(
+                s.context.digest, members(*range(7)).digest, s.survivors.digest))
+            for n in range(8)
+        ], 64)),
+    ),
+    "the quorum of another session": (BadSignature, lambda s: Session().to(5).quorum),
+    "fewer signatures than signers": (
+        Malformed, lambda s: Quorum(s.quorum.members, s.quorum.signatures[:-1])
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("refusal", "lie"), QUORUMS.values(), ids=QUORUMS)
+def test_a_false_quorum_is_refused(refusal, lie):
+    session = Session().to(5)
+    phone = session.phones[0]
+    refused(refusal, phone, phone.unmask, lie(session))
+
+
+def test_a_quorum_names_no_signer_twice():
+    with pytest.raises(Malformed, match="strictly increasing"):
+        by(Session().to(5), 0, 1, 2, 3, 4, 4)
+
+
+def test_a_quorum_for_fewer_colluders_is_refused():
+    session = Session().to(5)
+    lowered = replace(session.terms, colluders=0).quorum(COUNT)
+    assert lowered == 5 < session.context.quorum
+    phone = session.phones[0]
+    refused(NoQuorum, phone, phone.unmask, by(session, *range(lowered)))
+
+
+def test_survivors_split_in_two_have_no_quorum_on_either_side():
+    # Phones 0 to 3 are told that phone 7 vanished, 4 to 6 that it did not; both corrupt phones, 2
+    # and 3, sign for both sides. Shares of both kinds of phone 7 would open its vector.
+    session = Session().to(4)
+    here, there = members(*range(7)), session.survivors
+    for phone in session.phones:
+        mine = here if phone.number < 4 else there
+        phone.agree(mine, session.server.neighbours_signatures(phone.number))
+    one, other = signed(session, [0, 1, 2, 3], here), signed(session, [2, 3, 4, 5, 6], there)
+    refused(NoQuorum, session.phones[0], session.phones[0].unmask, one)
+    refused(NoQuorum, session.phones[4], session.phones[4].unmask, other)
+    mixed = (
+        signed(session, range(4), here).signatures,
+        signed(session, range(4, 7), there).signatures,
+    )
+    both = Quorum(here, np.vstack(mixed))
+    refused(BadSignature, session.phones[1], session.phones[1].unmask, both)
+    refused(BadSignature, session.phones[5], session.phones[5].unmask, both)
+
+
+def test_the_other_kind_of_share_is_never_given():
+    session = Session().to(5)
+    phone = session.phones[0]
+    held = phone._held.copy()
+    given = phone.unmask(session.quorum)
+    np.testing.assert_array_equal(given, held[:, : shamir.LIMBS])  # seeds of survivors
+    assert not any(secrets_of(phone))
+    dropped = members(*range(7))
+    for again in (
+        lambda: phone.unmask(signed(session, range(7), dropped)),
+        lambda: phone.agree(dropped, session.server.neighbours_signatures(0)),
+    ):
+        with pytest.raises((SecondAnswer, Replayed)):
+            again()
+    assert_gone(phone)
+
+
+# Stages and sessions.
+
+STATES = ("new", "advertised", "accepted", "shared", "masked", "agreed", "done")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_the_next_answer_is_given(state):
+    given = STATES.index(state)
+    session = Session().to(given)
+    for answer in range(6):
+        if answer == given:
+            continue
+        phone = session.phones[answer]
+        assert any(secrets_of(phone)) == (0 < given < 6)
+        refusal = SecondAnswer if answer < given else OutOfOrder
+        with pytest.raises(refusal) as caught:
+            ask(phone, answer)
+        assert type(caught.value) is refusal
+        assert_gone(phone)
+
+
+def test_a_phone_enters_each_session_once_and_no_earlier_one():
+    history = History().entering(5, 0).entering(5, 1).entering(5, 4)
+    assert (history.round, history.session, history.masked) == (5, 4, False)
+    for session in (0, 1, 3, 4):
+        with pytest.raises(Replayed, match="not later"):
+            history.entering(5, session)
+    for earlier in (4, 0):
+        with pytest.raises(Replayed, match="not later"):
+            history.entering(earlier, MAX_SESSIONS - 1)
+    assert history.entering(6, 0).round == 6
+
+
+@pytest.mark.parametrize("session", [MAX_SESSIONS, MAX_SESSIONS + 1, 10**9, -1])
+def test_a_round_has_so_many_sessions_and_no_more(session):
+    history = History()
+    for one in range(MAX_SESSIONS):
+        history = history.entering(5, one)
+    for at in (History(), history):
+        with pytest.raises(Replayed, match="sessions 0 to"):
+            at.entering(5, session)
+
+
+def test_no_session_of_a_round_is_entered_after_a_masked_vector_has_left():
+    history = replace(History().entering(5, 0), masked=True)
+    for session in range(MAX_SESSIONS):
+        with pytest.raises(Replayed):
+            history.entering(5, session)
+    assert not history.entering(6, 0).masked
+
+
+# Stored state.
+
+
+def restored(session, saved, counter, **lists):
+    """A new process of phone 0 that goes on from what was saved."""
+    seen = {
+        "roster": session.roster, "purpose": MODEL, "nonces": getattr(session, "nonces", ()),
+        "sharers": session.phones[0].sharers, "survivors": session.phones[0].survivors,
+    }  # fmt: skip
+    phone = session.phone(0)
+    return phone, lambda: phone.restore(saved, stage=counter, **(seen | lists))
+
+
+@pytest.mark.parametrize(("terms", "count"), [(TERMS, COUNT), (RING_TERMS, SPARSE)])
+def test_a_phone_that_is_stored_after_every_answer_goes_on(terms, count):
+    session = Session(terms, count, primitives=SharedPrimitives())
+    for answers in range(1, 6):
+        session.to(answers)
+        old = session.phones[0]
+        session.phones[0], restore = restored(session, old.save(), old.stage)
+        restore()
+        assert session.phones[0].stage == old.stage
+        assert secrets_of(session.phones[0]) == secrets_of(old)
+    session.to(6)
+    np.testing.assert_array_equal(session.total, np.full(5, sum(range(1, count + 1))))
+
+
+@pytest.mark.parametrize("answers", range(1, 6))
+def test_a_state_older_than_the_last_answer_is_refused(answers):
+    session = Session().to(answers)
+    saved, stage = session.phones[0].save(), session.phones[0].stage
+    lists = {"sharers": session.phones[0].sharers, "survivors": session.phones[0].survivors}
+    session.to(6)
+    for newer in range(stage + 1, Stage.UNMASK + 1):
+        phone, restore = restored(session, saved, Stage(newer), **lists)
+        with pytest.raises(StaleState):
+            restore()
+        assert_gone(phone)
+
+
+def test_the_state_of_a_phone_that_has_left_answers_nothing():
+    session = Session().to(4)
+    old = session.phones[0]
+    refused(SurvivorsInconsistent, old, old.agree, members(*range(1, 8)), signatures_of(session))
+    phone, restore = restored(session, old.save(), old.stage)
+    restore()
+    assert_gone(phone)
+
+
+@pytest.mark.parametrize("name", ["roster", "purpose", "sharers", "survivors", "no sharers"])
+def test_a_state_beside_other_lists_is_refused(name):
+    session = Session().to(5)
+    others = {
+        "roster": {"roster": without(session.roster, 7)}, "purpose": {"purpose": OTHER_MODEL},
+        "sharers": {"sharers": members(*range(7))}, "survivors": {"survivors": members(*range(7))},
+        "no sharers": {"sharers": None},
+    }  # fmt: skip
+    lists = others[name]
+    phone, restore = restored(session, session.phones[0].save(), Stage.AGREE, **lists)
+    with pytest.raises(Malformed):
+        restore()
+    assert_gone(phone)
+
+
+# Promises that are not kept yet. Each of these lies is taken; each test says what must happen.
+
+
+def gap(why):
+    return pytest.mark.xfail(strict=True, reason=why)
+
+
+@gap("accepting a roster moves no stage, so the counter cannot tell the state before it is older")
+def test_a_phone_set_back_before_its_roster_takes_no_second_one():
+    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(1)
+    saved, old = session.phones[0].save(), session.phones[0]
+    old.accept(session.roster, MODEL)  # the nonce is out, and the graph can be known
+    phone, restore = restored(session, saved, old.stage)
+    with pytest.raises((StaleState, SecondAnswer, Replayed)):
+        restore()
+        phone.accept(without(session.roster, 139), OTHER_MODEL)
+
+
+@gap("restore draws the graph from nonces that nobody compares with their commitments")
+def test_a_state_beside_other_nonces_is_refused():
+    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(4)
+    saved, stage = session.phones[0].save(), session.phones[0].stage
+    _, restore = restored(session, saved, stage, nonces=(os.urandom(32),))
+    with pytest.raises((Malformed, NonceMismatch)):
+        restore()
+
+
+@gap("restore has taken the secrets before it finds that the roster is missing")
+def test_a_state_without_its_roster_is_refused_by_name():
+    session = Session().to(4)
+    phone, restore = restored(session, session.phones[0].save(), Stage.MASK, roster=None)
+    with pytest.raises((Malformed, AssertionError)):
+        restore()
+    assert_gone(phone)
+
+
+@gap("round -1 means that there was none before, and can be entered too")
+def test_no_round_is_entered_before_the_first():
+    with pytest.raises(Replayed):
+        History().entering(-1, 0).entering(-1, 0)
+
+
+@gap("a difference of two numbers wraps around, so 5, -2^63 + 3, -1, 5 seems to increase")
+def test_a_list_names_nobody_twice_whatever_the_numbers():
+    with pytest.raises(Malformed):
+        members(5, -(2**63) + 3, -1, 5)
+
+
+@gap("caches look values up before anybody has checked their types")
+def test_unhashable_values_are_refused_by_name():
+    session = Session().to(1)
+    with pytest.raises(Malformed):
+        session.phones[0].accept(session.roster, bytearray(32))
+    ring = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2)
+    with pytest.raises(NonceMismatch):
+        ring.phones[0].share([bytearray(nonce) for nonce in ring.nonces])
+
+
+@gap("a roster keeps the arrays that it was given")
+def test_a_roster_that_changes_after_it_was_checked_changes_nothing():
+    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2)
+    nonce = os.urandom(32)
+    with contextlib.suppress(ValueError):  # read-only is as good
+        session.roster.commitments[139] = np.frombuffer(protocol.commitment_to(nonce), np.uint8)
+    with pytest.raises(NonceMismatch):
+        session.phones[0].share(one_nonce(session.nonces, 139, nonce))
+
+
+@gap("a list keeps the array that it was given, and hashes it later than it looks into it")
+def test_a_list_that_changes_after_it_was_checked_has_one_meaning():
+    ids = np.arange(6)
+    told = Members(ids)
+    assert told.place(5) == 5
+    with contextlib.suppress(ValueError):
+        ids[5] = 7
+    assert told.digest == members(*range(6)).digest

@@ -1,0 +1,238 @@
+"""Sessions of secure aggregation to test with: small, with fixed keys, watched, foretold by hand."""
+
+import hashlib
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
+from fedspeech.secagg import ideal, session
+from fedspeech.secagg.client import Phone
+from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.refusals import CohortBelowFloor, NeighboursBelowThreshold
+from fedspeech.secagg.server import Server
+from fedspeech.seeds import Keystream
+
+PURPOSE = bytes(range(32))
+
+
+def terms_of(**changes):
+    """Terms with floors so low that only the thresholds of the protocol count."""
+    given = {
+        "rid": bytes(16), "round": 3, "dimension": 9, "bits": 16, "min_cohort": 2,
+        "min_survivors": 2,
+    }  # fmt: skip
+    return Terms(**(given | changes))
+
+
+def vectors_of(rng, phones, terms):
+    """A uniform ring vector for each phone."""
+    return {
+        phone: rng.integers(0, 2**terms.bits, terms.dimension, dtype=np.uint64).astype(np.uint32)
+        for phone in phones
+    }
+
+
+class FixedPhone(Phone):
+    """A phone whose secret bytes are a function of session and number, for tests alone."""
+
+    def __init__(self, number, identity, directory, terms, primitives, random=None):
+        super().__init__(
+            number, identity, directory, terms, primitives, fixed_random(terms, number)
+        )
+
+
+def fixed_random(terms, number):
+    """The secret bytes of one phone in one session, in the order in which it draws them."""
+    return Keystream(hashlib.sha256(terms.rid + number.to_bytes(8, "big")).digest()).bytes
+
+
+def recorded(vectors, *, phone=FixedPhone, **arguments):
+    """Runs `sum_vectors` with fixed keys; returns what it opened and every message in order.
+
+    A message is (stage, phone, bytes); what the server shows to phones and the sum stand in the
+    same list, as phone None.
+    """
+    messages = []
+
+    def told(stage, number, *fields):
+        data = b"".join(np.asarray(field).tobytes() if hasattr(field, "dtype") else bytes(field)
+                        for field in fields)  # fmt: skip
+        messages.append((stage, number, data))
+
+    class RecordedPhone(phone):
+        def advertise(self):
+            said = super().advertise()
+            fields = (said.seal_key, said.mask_key, said.commitment, said.signature)
+            told("advertise", said.phone, *fields)
+            return said
+
+        def accept(self, roster, purpose):
+            nonce = super().accept(roster, purpose)
+            told("nonce", self.number, nonce, roster.digest)
+            return nonce
+
+        def share(self, nonces):
+            said = super().share(nonces)
+            told("share", self.number, said.sealed, said.commitment, said.signature)
+            return said
+
+        def mask(self, inbox):
+            signature, masks = super().mask(inbox)
+            told("mask", self.number, signature, *[key + bytes([added]) for key, added in masks])
+            return signature, masks
+
+        def agree(self, survivors, signatures):
+            signature = super().agree(survivors, signatures)
+            told("agree", self.number, signature)
+            return signature
+
+        def unmask(self, quorum):
+            shares = super().unmask(quorum)
+            told("unmask", self.number, shares)
+            return shares
+
+    class RecordedServer(Server):
+        def close_shares(self, *columns):
+            sharers = super().close_shares(*columns)
+            told("sharers", None, sharers.ids)
+            return sharers
+
+        def add_masked(self, number, words, signature):
+            told("masked", number, words, signature)
+            return super().add_masked(number, words, signature)
+
+        def close_masked(self):
+            survivors = super().close_masked()
+            told("survivors", None, survivors.ids)
+            return survivors
+
+        def close_agreement(self, ids, signatures):
+            quorum = super().close_agreement(ids, signatures)
+            told("quorum", None, quorum.members.ids, quorum.signatures)
+            return quorum
+
+        def open(self, ids, shares):
+            total = super().open(ids, shares)
+            told("total", None, total)
+            return total
+
+    with (
+        mock.patch.object(session, "Phone", RecordedPhone),
+        mock.patch.object(session, "Server", RecordedServer),
+    ):
+        return session.sum_vectors(vectors, purpose=PURPOSE, **arguments), messages
+
+
+@dataclass(frozen=True)
+class End:
+    """How a session must end: with the sum of some phones, or refused."""
+
+    stage: str
+    survivors: tuple[int, ...] = ()
+    refusal: type[Exception] | None = None
+    text: str = ""
+
+
+def foretold(terms, last):
+    """How a session on the complete graph ends, counted from who reaches which stage.
+
+    Args:
+      terms: of the session.
+      last: the last stage that each phone answers.
+    """
+
+    def reach(stage):
+        return sorted(phone for phone, its_last in last.items() if its_last >= stage)
+
+    n = len(reach(Stage.ADVERTISE))
+    t = quorum = (n + terms.colluders) // 2 + 1
+    if n < terms.min_cohort:
+        return End("advertise", refusal=CohortTooSmall, text="^advertise: ")
+    if n - int(n * terms.dropped_share) < t + 1:  # t others must be there for each survivor
+        return End("advertise", refusal=CohortBelowFloor, text="no graph for a roster")
+    sharers, survivors = reach(Stage.SHARE), reach(Stage.MASK)
+    if len(sharers) < terms.min_survivors:
+        return End("share", refusal=ProtocolAbort, text="^share: ")
+    if survivors and len(sharers) - 1 < t:
+        text = f"{t} neighbours must have shared"
+        return End("share", refusal=NeighboursBelowThreshold, text=text)
+    if len(survivors) < terms.min_survivors:
+        return End("mask", refusal=ProtocolAbort, text="^mask: ")
+    if len(reach(Stage.AGREE)) < quorum:
+        return End("agree", refusal=ProtocolAbort, text="^agree: ")
+    if len(reach(Stage.UNMASK)) < t + 1:
+        return End("unmask", refusal=ProtocolAbort, text="^unmask: ")
+    return End("sum", survivors=tuple(survivors))
+
+
+class Watched:
+    """What a session let out: vectors that arrived, sums that were opened, shares that were told."""
+
+    def __init__(self):
+        """Nothing yet."""
+        self.arrived, self.opened, self.unmasked = [], [], []
+
+    def sum_vectors(self, vectors, **arguments):
+        """`session.sum_vectors`, watched."""
+        watched = self
+
+        class WatchedServer(Server):
+            def add_masked(self, phone, words, signature):
+                assert (words <= 2**self._terms.bits - 1).all(), "sent more bits than the ring has"
+                added = super().add_masked(phone, words, signature)
+                if added:
+                    watched.arrived.append(phone)
+                return added
+
+            def open(self, ids, shares):
+                total = super().open(ids, shares)
+                watched.opened.append(total)
+                return total
+
+        class WatchedPhone(Phone):
+            def unmask(self, quorum):
+                shares = super().unmask(quorum)
+                watched.unmasked.append(self.number)
+                return shares
+
+        with (
+            mock.patch.object(session, "Server", WatchedServer),
+            mock.patch.object(session, "Phone", WatchedPhone),
+        ):
+            return session.sum_vectors(vectors, **arguments)
+
+
+def check_end(rng, terms, last, enrolment, primitives):
+    """Runs one session on the complete graph and checks its end against `foretold`; returns it."""
+    end = foretold(terms, last)
+    vectors = vectors_of(rng, last, terms)
+    before = {phone: vector.copy() for phone, vector in vectors.items()}
+    watched = Watched()
+    arguments = {
+        "terms": terms, "purpose": PURPOSE, "enrolment": enrolment, "primitives": primitives,
+        "last_stage": last.__getitem__,
+    }  # fmt: skip
+    if end.refusal is None:
+        found = watched.sum_vectors(vectors, **arguments)
+        check_sum(found, vectors, terms)
+        assert tuple(found.survivors.ids.tolist()) == end.survivors == tuple(watched.arrived)
+        assert found.sessions == 1
+    else:
+        with pytest.raises(end.refusal, match=end.text):
+            watched.sum_vectors(vectors, **arguments)
+        assert watched.opened == []
+        assert end.stage == "unmask" or watched.unmasked == []
+    for phone, vector in before.items():
+        np.testing.assert_array_equal(vectors[phone], vector)
+    return end
+
+
+def check_sum(found, vectors, terms):
+    """The opened sum is bit for bit the plain one of those who survived."""
+    survivors = found.survivors.ids.tolist()
+    expected = ideal.partial_sum([vectors[phone] for phone in survivors], terms.bits)
+    assert found.total.dtype == np.uint32
+    np.testing.assert_array_equal(found.total, expected)
