@@ -39,8 +39,10 @@ scenarios_app = typer.Typer(no_args_is_help=True, help="List or show the scenari
 data_app = typer.Typer(
     no_args_is_help=True, help="List known corpora, or check a folder of speech."
 )
+secagg_app = typer.Typer(no_args_is_help=True, help="Secure aggregation: what masks cost.")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(data_app, name="data")
+app.add_typer(secagg_app, name="secagg")
 
 
 def main() -> None:
@@ -248,6 +250,50 @@ def data_check(
     from simulations.data import check_folder, render_check
 
     render_check(check_folder(folder), Console())
+
+
+@secagg_app.command("bench")
+def secagg_bench(
+    phones: Annotated[int, typer.Option("--phones", min=2, help="On the roster.")] = 100,
+    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Coordinates.")] = 10_000,
+    bits: Annotated[int, typer.Option("--bits", min=1, max=32, help="Of the ring.")] = 16,
+    dropout: Annotated[
+        float, typer.Option("--dropout", min=0, max=0.99, help="Share that vanishes.")
+    ] = 0.1,
+    server: Annotated[
+        str, typer.Option("--server", help="What the graph withstands: lying or curious.")
+    ] = "lying",
+    colluders: Annotated[
+        int | None, typer.Option("--colluders", min=0, help="Default: a tenth of the phones.")
+    ] = None,
+    unshared: Annotated[
+        bool, typer.Option("--unshared", help="Also without computing shared things once.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbours."""
+    if server not in ("lying", "curious"):
+        raise ScenarioError(f"--server must be lying or curious, got {server}")
+    from rich.console import Console
+
+    from simulations.secagg import measure, show
+
+    try:
+        cost = measure(
+            phones=phones,
+            dimension=dimension,
+            bits=bits,
+            dropout=dropout,
+            server="lying" if server == "lying" else "curious",
+            colluders=phones // 10 if colluders is None else colluders,
+            unshared=unshared,
+        )
+    except ValueError as error:
+        raise ScenarioError(f"no session of this kind: {error}") from error
+    if as_json:
+        typer.echo(cost.model_dump_json(indent=1))
+    else:
+        show(cost, Console())
 
 
 @scenarios_app.command("list")

@@ -33,9 +33,10 @@ from fedspeech.privacy.events import (
     RoundCost,
 )
 from fedspeech.privacy.guarantee import Guarantee, Unit
+from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS, Server
-from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, Terms, bytes_per_phone
+from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, Terms
 from fedspeech.seeds import Keystream
 
 RING_BITS = (16, 24, 32)

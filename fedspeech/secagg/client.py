@@ -193,6 +193,7 @@ class Phone:
         self.graph: Graph | None = None
         self.sharers: Members | None = None
         self.survivors: Members | None = None
+        self._own = id_bytes(number)
         self._identity, self._directory, self._terms = identity, directory, terms
         self._primitives, self._random = primitives, random
         # Secrets of the session; bytearrays and arrays, so that they can be overwritten.
@@ -574,7 +575,7 @@ class Phone:
             assert roster is not None
             self.context = bind(self._terms, purpose, roster)
             if self.stage >= Stage.SHARE:
-                self.graph = self.context.graph(nonces)
+                self.graph = _graph(self.context, tuple(nonces))
         self.sharers = sharers if sharing else None
         self.survivors = survivors if surviving else None
         found = [
@@ -616,10 +617,6 @@ class Phone:
     def _bound(self) -> Context:
         assert self.context is not None
         return self.context
-
-    @property
-    def _own(self) -> bytes:
-        return id_bytes(self.number)
 
     @functools.cached_property
     def _row(self) -> int:

@@ -124,7 +124,7 @@ class Enrolment:
         """Enrols phones 0 to `phones` - 1."""
         self._root = hkdf(secret, canonical("fedspeech enrolment", purpose))
         self._phones = phones
-        self._publics: dict[int, bytes] = {}
+        self._identities: dict[int, Identity] = {}
 
     @classmethod
     def open(cls, path: Path, purpose: bytes, phones: int) -> Enrolment:
@@ -165,9 +165,11 @@ class Enrolment:
         Raises:
           UnknownPhone: if nobody of that number was enrolled.
         """
-        if not 0 <= phone < self._phones:
-            raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
-        return Identity(hkdf(self._root, canonical("identity", phone)))
+        if phone not in self._identities:
+            if not 0 <= phone < self._phones:
+                raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
+            self._identities[phone] = Identity(hkdf(self._root, canonical("identity", phone)))
+        return self._identities[phone]
 
     def public(self, phone: int) -> bytes:
         """Returns a phone's public identity key, 32 bytes.
@@ -175,9 +177,7 @@ class Enrolment:
         Raises:
           UnknownPhone: if nobody of that number was enrolled.
         """
-        if phone not in self._publics:
-            self._publics[phone] = self.identity(phone).public
-        return self._publics[phone]
+        return self.identity(phone).public
 
     def __repr__(self) -> str:
         """Shows how many were enrolled, never the secret."""

@@ -8,7 +8,7 @@ themselves; `cut` reduces them to the ring.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ Words = NDArray[np.unsignedinteger[Any]]
 Masks = Sequence[tuple[bytes, bool]]  # key, and whether its mask is added or taken off
 
 _BLOCK_BYTES = 1 << 18  # stays in a core's own cache
-_ZEROS = bytes(_BLOCK_BYTES)
+_ZEROS = memoryview(bytes(_BLOCK_BYTES))
 _BUFFER = bytearray(_BLOCK_BYTES)
 _COUNTER = modes.CTR(bytes(16))
 
@@ -81,14 +81,11 @@ def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
       key: 32 bytes.
       targets: vectors of one shape and type, each with whether the mask is added.
     """
-    encryptor = Cipher(algorithms.AES(key), _COUNTER).encryptor()
     first = targets[0][0]
-    step = _BLOCK_BYTES // first.itemsize
     words = np.frombuffer(_BUFFER, dtype=first.dtype)
-    for start in range(0, first.size, step):
-        stop = min(start + step, first.size)
-        num_bytes = (stop - start) * first.itemsize
-        encryptor.update_into(memoryview(_ZEROS)[:num_bytes], _BUFFER)
+    start = 0
+    for num_bytes in expand(key, first.nbytes):
+        stop = start + num_bytes // first.itemsize
         block = words[: stop - start]
         if sys.byteorder == "big":
             block = block.byteswap()
@@ -98,6 +95,16 @@ def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
                 np.add(part, block, out=part)
             else:
                 np.subtract(part, block, out=part)
+        start = stop
+
+
+def expand(key: bytes, num_bytes: int) -> Iterator[int]:
+    """Writes a keystream into the one buffer of this process, block by block; yields sizes."""
+    encryptor = Cipher(algorithms.AES(key), _COUNTER).encryptor()
+    for start in range(0, num_bytes, _BLOCK_BYTES):
+        size = min(_BLOCK_BYTES, num_bytes - start)
+        encryptor.update_into(_ZEROS if size == _BLOCK_BYTES else _ZEROS[:size], _BUFFER)
+        yield size
 
 
 def keystream(key: bytes, size: int, bits: int) -> Words:

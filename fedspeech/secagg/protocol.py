@@ -371,30 +371,6 @@ def session_rid(round_rid: bytes, session: int) -> bytes:
     return hashlib.sha256(data).digest()[:RID_BYTES]
 
 
-def bytes_per_phone(
-    num_phones: int, parameters: GraphParameters, dimension: int, bits: int
-) -> dict[str, tuple[int, int]]:
-    """Bytes that one phone sends and receives in each stage, without the transport's framing.
-
-    Returns:
-      For each stage (sent, received). Lists of phones count eight bytes a phone.
-    """
-    n, k = num_phones, parameters.neighbours
-    advertisement = ID_BYTES + 2 * KEY_BYTES + HASH_BYTES + SIGNATURE_BYTES
-    nonce = 0 if parameters.complete else KEY_BYTES
-    vector = -(-dimension * bits // 8)
-    return {
-        "advertise": (advertisement + nonce, RID_BYTES + n * advertisement),
-        "share": (k * SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES, n * nonce),
-        "mask": (
-            vector + SIGNATURE_BYTES,
-            n * ID_BYTES + k * (SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES),
-        ),
-        "agree": (SIGNATURE_BYTES, n * ID_BYTES + k * SIGNATURE_BYTES),
-        "unmask": (k * LIMBS * 4, n * (ID_BYTES + SIGNATURE_BYTES)),
-    }
-
-
 # Bytes and checks.
 
 

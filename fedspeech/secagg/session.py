@@ -20,6 +20,7 @@ import numpy as np
 
 from fedspeech.errors import ProtocolAbort
 from fedspeech.secagg.client import Phone
+from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import KEY_BYTES, Directory, Identity
 from fedspeech.secagg.masks import cut, word_type
 from fedspeech.secagg.primitives import Primitives
@@ -51,14 +52,18 @@ class Opened:
 
     Attributes:
       total: the sum of the survivors' vectors mod 2^bits, shape (dimension,), uint32.
+      sharers: who shared, and masked with each other.
       survivors: whose vectors are in it.
       context: of the session that opened it: roster, neighbours, threshold.
+      graph: of that session.
       sessions: started, the last one included.
     """
 
     total: RingVector
+    sharers: Members
     survivors: Members
     context: Context
+    graph: Graph
     sessions: int
 
 
@@ -113,8 +118,10 @@ def sum_vectors(
         total = _unmask(server, phones, last_stage)
         return Opened(
             total=total,
+            sharers=server.sharers,
             survivors=server.survivors,
             context=server.context,
+            graph=server.graph,
             sessions=session + 1,
         )
     raise ProtocolAbort(f"advertise: nonces were missing in each of {MAX_SESSIONS} sessions")

@@ -1,4 +1,4 @@
-"""Sessions of secure aggregation to test with: small, with fixed keys, watched, foretold by hand."""
+"""Sessions of secure aggregation to test with: small, fixed keys, watched, foretold by hand."""
 
 import hashlib
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ def foretold(terms, last):
         return End("share", refusal=ProtocolAbort, text="^share: ")
     if survivors and len(sharers) - 1 < t:
         text = f"{t} neighbours must have shared"
-        return End("share", refusal=NeighboursBelowThreshold, text=text)
+        return End("mask", refusal=NeighboursBelowThreshold, text=text)
     if len(survivors) < terms.min_survivors:
         return End("mask", refusal=ProtocolAbort, text="^mask: ")
     if len(reach(Stage.AGREE)) < quorum:
@@ -169,11 +169,11 @@ def foretold(terms, last):
 
 
 class Watched:
-    """What a session let out: vectors that arrived, sums that were opened, shares that were told."""
+    """What a session let out: keys, vectors that arrived, sums opened, who gave shares."""
 
     def __init__(self):
         """Nothing yet."""
-        self.arrived, self.opened, self.unmasked = [], [], []
+        self.keys, self.arrived, self.opened, self.unmasked = [], [], [], []
 
     def sum_vectors(self, vectors, **arguments):
         """`session.sum_vectors`, watched."""
@@ -193,6 +193,11 @@ class Watched:
                 return total
 
         class WatchedPhone(Phone):
+            def advertise(self):
+                said = super().advertise()
+                watched.keys += [said.seal_key, said.mask_key, said.commitment]
+                return said
+
             def unmask(self, quorum):
                 shares = super().unmask(quorum)
                 watched.unmasked.append(self.number)

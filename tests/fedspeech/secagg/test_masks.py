@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspeech.secagg.masks import apply_mask, cut, keystream, word_type
+from fedspeech.secagg.masks import apply_mask, cut, keystream, pack, unpack, word_type
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 BLOCK_BYTES = 2**18
@@ -117,3 +117,33 @@ def test_cut_reduces_words_to_the_ring_in_place(bits, values):
     assert found is words
     assert found.dtype == word_type(bits)
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("bits", range(1, 33))
+def test_packed_words_take_whole_bytes_and_come_back(bits):
+    for count, dimension in ((3, 7), (1, 1), (2, 0)):
+        words = ring_words(bits, count * dimension).reshape(count, dimension)
+        packed = pack(words, bits)
+        assert packed.dtype == np.uint8
+        assert packed.shape == (count, dimension * -(-bits // 8))
+        found = unpack(packed, bits)
+        assert found.dtype == word_type(bits)
+        np.testing.assert_array_equal(found, words)
+
+
+@pytest.mark.xfail(reason="no rows cannot be unpacked", raises=ValueError, strict=True)
+def test_no_rows_come_back_as_no_rows():
+    none = np.zeros((0, 7), np.uint32)
+    assert unpack(pack(none, 24), 24).shape == (0, 7)
+
+
+def test_packed_words_are_little_endian():
+    words = np.array([[0x030201, 0x060504]], dtype=np.uint32)
+    assert pack(words, 24).tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert pack(words, 32).tolist() == [[1, 2, 3, 0, 4, 5, 6, 0]]
+
+
+@pytest.mark.parametrize(("bits", "num_bytes"), [(16, 5), (24, 4), (32, 6)])
+def test_what_is_no_whole_number_of_words_is_refused(bits, num_bytes):
+    with pytest.raises(ValueError, match=f"got {num_bytes}"):
+        unpack(np.zeros((2, num_bytes), np.uint8), bits)

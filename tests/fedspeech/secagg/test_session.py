@@ -178,7 +178,7 @@ def test_a_phones_refusal_names_its_stage(stage, gone, colluders):
 def test_a_roster_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
     terms = terms_of(colluders=5)
     vectors = vectors_of(np.random.default_rng(0), range(6), terms)
-    with pytest.raises(ProtocolAbort, match="^advertise: "):
+    with pytest.raises(ProtocolAbort, match=r"^advertise: "):
         summed(vectors, terms, lambda phone: Stage.ADVERTISE)
 
 
@@ -233,12 +233,14 @@ def test_nonces_missing_in_every_session_abort_the_round():
             last_stage=Vanishing(MAX_SESSIONS),
         )  # fmt: skip
     assert watched.arrived == []
+    advertised = sum(140 - session for session in range(MAX_SESSIONS))
+    assert len(watched.keys) == 3 * advertised == len(set(watched.keys))  # fresh in each session
 
 
 def test_a_restart_keeps_the_floor_on_the_cohort():
     terms = terms_of(colluders=10, server="curious", min_cohort=138)
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)
-    with pytest.raises(CohortTooSmall, match="^advertise: 137 phones joined"):
+    with pytest.raises(CohortTooSmall, match=r"^advertise: 137 phones joined"):
         summed(vectors, terms, lambda phone: Stage.ADVERTISE if phone < 3 else Stage.UNMASK)
 
 

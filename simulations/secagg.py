@@ -1,0 +1,218 @@
+"""What a masked sum costs on this machine, beside the bound that its primitives set.
+
+One session with random vectors runs on one core, every phone and the server in this process. Then
+the primitives that it used (as many exchanges, derivations, signatures, keystreams, ...) run alone,
+in loops of their own: no protocol could be faster with them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from fedspeech.secagg import shamir
+from fedspeech.secagg.costs import bytes_per_phone, operations, primitives_alone
+from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.primitives import Primitives, SharedPrimitives
+from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.ring import ring_sum
+from fedspeech.secagg.session import Opened, sum_vectors
+
+VANISH_AFTER = (Stage.SHARE, Stage.MASK, Stage.AGREE)
+
+
+class Traffic(BaseModel):
+    """Bytes of one phone in one stage.
+
+    Attributes:
+      sent: by the phone.
+      received: by the phone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    sent: int
+    received: int
+
+
+class Cost(BaseModel):
+    """What one masked sum cost.
+
+    Attributes:
+      phones: on the roster.
+      dimension: coordinates.
+      bits: of the ring.
+      dropped: phones that vanished, a third each after their shares, after their vector and before
+        they unmask.
+      colluders: corrupt phones that the graph withstands.
+      server: "lying" or "curious".
+      neighbours: of each phone.
+      threshold: shares that unmask a phone.
+      quorum: signatures without which nobody unmasks.
+      survivors: phones in the sum.
+      cpu_seconds: of the whole session, each shared computation done once.
+      cpu_seconds_unshared: the same with every computation where it is asked for; None if not
+        measured.
+      primitives_cpu_seconds: the primitives of `cpu_seconds` alone.
+      primitives: the same by kind.
+      operations: how many of each.
+      ratio: cpu_seconds over primitives_cpu_seconds.
+      bytes_per_phone: by stage.
+      peak_memory_bytes: of this process, vectors included.
+      processor: of this machine.
+      python: version.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    phones: int
+    dimension: int
+    bits: int
+    dropped: int
+    colluders: int
+    server: Literal["lying", "curious"]
+    neighbours: int
+    threshold: int
+    quorum: int
+    survivors: int
+    cpu_seconds: float
+    cpu_seconds_unshared: float | None
+    primitives_cpu_seconds: float
+    primitives: dict[str, float]
+    operations: dict[str, int]
+    ratio: float
+    bytes_per_phone: dict[str, Traffic]
+    peak_memory_bytes: int
+    processor: str
+    python: str
+
+
+def measure(
+    *,
+    phones: int,
+    dimension: int,
+    bits: int,
+    dropout: float,
+    server: Literal["lying", "curious"],
+    colluders: int,
+    unshared: bool = False,
+) -> Cost:
+    """Runs one session and its primitives alone.
+
+    Args:
+      phones: on the roster.
+      dimension: coordinates.
+      bits: of the ring.
+      dropout: share of the roster that vanishes.
+      server: whom the graph withstands.
+      colluders: corrupt phones that the graph withstands.
+      unshared: also run with every computation where it is asked for.
+
+    Raises:
+      ValueError: if a number is out of range, or there is no graph for them.
+      ProtocolAbort: if so few phones are left that nothing can be opened.
+    """
+    floor = max(2, (phones - int(dropout * phones)) // 2)
+    terms = Terms(
+        rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
+        min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1), server=server,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    vectors = {
+        phone: rng.integers(0, 2**bits, dimension, dtype=np.uint32, endpoint=False)
+        if bits < 32
+        else rng.integers(0, 2**32 - 1, dimension, dtype=np.uint32, endpoint=True)
+        for phone in range(phones)
+    }
+    vanishing = rng.permutation(phones)[: int(dropout * phones)].tolist()
+    last = {phone: VANISH_AFTER[i % len(VANISH_AFTER)] for i, phone in enumerate(vanishing)}
+    enrolment = Enrolment(os.urandom(32), b"benchmark", phones)
+    for phone in range(phones):
+        enrolment.public(phone)  # identities are made once in a phone's life, not in a session
+
+    # Tables of the field and of this threshold are made once in a process, not in a session.
+    expected_graph = terms.parameters(phones)
+    shamir.share(
+        np.zeros(1, np.int64), expected_graph.threshold, expected_graph.neighbours, os.urandom
+    )
+    shamir.reconstruct(np.zeros((1, 1), np.intp), np.zeros((1, 1, 1), np.uint32))
+
+    def run(primitives: Primitives) -> tuple[Opened, float]:
+        started = time.process_time()
+        opened = sum_vectors(
+            vectors, terms=terms, purpose=bytes(32), enrolment=enrolment, primitives=primitives,
+            last_stage=lambda phone: last.get(phone, Stage.UNMASK),
+        )  # fmt: skip
+        return opened, time.process_time() - started
+
+    opened, cpu_seconds = run(SharedPrimitives())
+    expected = ring_sum([vectors[phone] for phone in opened.survivors.ids.tolist()], bits)
+    if not np.array_equal(opened.total, expected):
+        raise AssertionError("the sum is wrong")
+    parameters = opened.context.parameters
+    gone = sum(stage < Stage.UNMASK for stage in last.values())
+    signing = len(opened.survivors) - sum(stage == Stage.MASK for stage in last.values())
+    counts = operations(opened, signing)
+    alone = primitives_alone(counts, parameters, dimension, bits)
+    return Cost(
+        phones=phones,
+        dimension=dimension,
+        bits=bits,
+        dropped=gone,
+        colluders=colluders,
+        server=server,
+        neighbours=parameters.neighbours,
+        threshold=parameters.threshold,
+        quorum=opened.context.quorum,
+        survivors=len(opened.survivors),
+        cpu_seconds=cpu_seconds,
+        cpu_seconds_unshared=run(Primitives())[1] if unshared else None,
+        primitives_cpu_seconds=sum(alone.values()),
+        primitives=alone,
+        operations=counts,
+        ratio=cpu_seconds / sum(alone.values()),
+        bytes_per_phone={
+            stage: Traffic(sent=sent, received=received)
+            for stage, (sent, received) in bytes_per_phone(
+                phones, parameters, dimension, bits
+            ).items()
+        },
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+        processor=platform.processor() or platform.machine(),
+        python=platform.python_version(),
+    )
+
+
+def show(cost: Cost, console: Console) -> None:
+    """Prints a cost as a person reads it."""
+    console.print(
+        f"{cost.phones:,} phones, {cost.dropped:,} vanish, vectors of {cost.dimension:,} x "
+        f"{cost.bits} bits; against a {cost.server} server with {cost.colluders:,} colluding "
+        f"phones: {cost.neighbours} neighbours, threshold {cost.threshold}, quorum {cost.quorum:,}"
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("primitive", "operations", "CPU s alone"):
+        table.add_column(column, justify="left" if column == "primitive" else "right")
+    for name, seconds in cost.primitives.items():
+        table.add_row(name, f"{cost.operations[name]:,}", f"{seconds:.3f}")
+    table.add_row("all primitives", "", f"{cost.primitives_cpu_seconds:.3f}")
+    table.add_row("whole session", "", f"{cost.cpu_seconds:.3f}")
+    console.print(table)
+    console.print(f"ratio {cost.ratio:.2f}; the sum of {cost.survivors:,} survivors is exact")
+    if cost.cpu_seconds_unshared is not None:
+        console.print(f"with every computation where it is asked: {cost.cpu_seconds_unshared:.3f}")
+    traffic = Table(box=None, pad_edge=False)
+    for column in ("bytes of one phone", "sent", "received"):
+        traffic.add_column(column, justify="left" if column.startswith("bytes") else "right")
+    for stage, one in cost.bytes_per_phone.items():
+        traffic.add_row(stage, f"{one.sent:,}", f"{one.received:,}")
+    console.print(traffic)
+    console.print(f"peak memory {cost.peak_memory_bytes / 1e6:,.0f} MB, vectors included")
