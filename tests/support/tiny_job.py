@@ -22,10 +22,10 @@ def clips(rng, count):
     return LocalDataset(embeddings.astype(np.float32), labels.astype(np.int64))
 
 
-def make_arrays(seed=0):
+def make_arrays(seed=0, phones=PHONES):
     """Phones with 0 to 9 clips each."""
     rng = stream(seed, "tiny")
-    sizes = rng.integers(0, 10, PHONES)
+    sizes = rng.integers(0, 10, phones)
     own = clips(rng, int(sizes.sum()))
     return JobArrays(
         embeddings=own.embeddings,
@@ -37,21 +37,21 @@ def make_arrays(seed=0):
     )
 
 
-def make_job(folder, *, num_shards=3, eye="", noise="rehearsal", **plan):
+def make_job(folder, *, phones=PHONES, num_shards=3, eye="", noise="rehearsal", **plan):
     """Writes the arrays and returns path of job.json, job and arrays."""
-    arrays = make_arrays()
+    arrays = make_arrays(phones=phones)
     settings = {
         "dimension": (FEATURES + 1) * LABELS,
         "clip_norm": 0.2,
         "noise_multiplier": 1.0,
-        "population": PHONES,
+        "population": phones,
         "participation_probability": 0.5,
         "rounds": 3,
         "quota": 3,
         "min_cohort": 15,
         "min_survivors": 8,
         "dropout_rate": 0.0,
-        "delta": 1 / (10 * PHONES),
+        "delta": 1 / (10 * phones),
         "epsilon_budget": 1000.0,
     }
     job = Job(
