@@ -116,7 +116,6 @@ class PrivacyPlan:
     def __post_init__(self) -> None:
         """Checks each value, then what depends on several."""
         self._check_values()
-        self._check_protocol()
         self._check_noise()
         assert self.bits in RING_BITS  # raises by itself if no ring is wide enough
         if self.mechanism == "distributed" and self.stddev < MIN_STDDEV:
@@ -125,6 +124,7 @@ class PrivacyPlan:
                 f"{self.stddev:.3g}: raise noise_multiplier={self.noise_multiplier} or lower "
                 f"min_survivors={self.min_survivors}"
             )
+        self._check_protocol()
 
     def _check_values(self) -> None:
         """Checks one value at a time, and the order of the floors."""
@@ -208,6 +208,10 @@ class PrivacyPlan:
             dropout_tolerance=self.dropout_tolerance,
             colluders=self.colluders,
         )
+        try:
+            self.terms(bytes(16), 0).parameters(self.min_cohort)
+        except ValueError as error:
+            raise ValueError(f"min_cohort is too small for a masked sum: {error}") from None
 
     def _check_noise(self) -> None:
         """Checks that mechanism, noise, budget and floor fit together."""

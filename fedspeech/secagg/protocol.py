@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ from fedspeech.secagg.shamir import LIMBS
 
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 RID_BYTES = 16
 HASH_BYTES = 32
@@ -160,6 +162,7 @@ class Members:
             raise Malformed("a list of phones must be a one-dimensional int64 array")
         if ids.size and (ids[0] < 0 or (np.diff(ids) <= 0).any()):
             raise Malformed("a list of phones must be strictly increasing")
+        object.__setattr__(self, "ids", _own(ids))
 
     def __len__(self) -> int:
         """How many phones."""
@@ -212,6 +215,7 @@ class Roster:
             ("commitments", HASH_BYTES), ("signatures", SIGNATURE_BYTES),
         ):  # fmt: skip
             check_bytes(name, getattr(self, name), len(self.members), width)
+            object.__setattr__(self, name, _own(getattr(self, name)))
         every_key = self.seal_rows + self.mask_rows
         if len(set(every_key)) < len(every_key):
             raise KeyReused("no key may stand twice in a roster")
@@ -392,6 +396,13 @@ def rows(table: Bytes) -> list[bytes]:
 def table(entries: Sequence[bytes], width: int) -> Bytes:
     """Joins byte strings of one width to a table, shape (m, width), uint8."""
     return np.frombuffer(b"".join(entries), dtype=np.uint8).reshape(len(entries), width)
+
+
+def _own(array: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A copy that nobody can change after it was checked."""
+    copy = array.copy()
+    copy.setflags(write=False)
+    return copy
 
 
 def check_bytes(name: str, value: object, count: int, width: int) -> None:

@@ -107,7 +107,7 @@ class Server:
             phone = int(ids[place])
             seal_key, mask_key, commitment, signature = (column[place] for column in columns)
             fresh = {phone, seal_key, mask_key, commitment}
-            if len(fresh) < 4 or fresh & seen:
+            if phone < 0 or len(fresh) < 4 or fresh & seen:
                 continue
             statement = advertisement_statement(
                 self._terms.rid, phone, seal_key, mask_key, commitment

@@ -1,4 +1,4 @@
-"""Rounds whose sums are masked: the same integers as ideal ones, and phones that keep their rules."""
+"""Rounds whose sums are masked: the integers of ideal ones, and phones that keep their rules."""
 
 import json
 import multiprocessing
@@ -291,7 +291,7 @@ def test_a_fresh_process_for_every_message_gives_the_same_sum(tmp_path):
 
 
 class RepeatingGrid(InProcessGrid):
-    """Asks everything twice and keeps the first answers; `again` holds what came the second time."""
+    """Asks everything twice and keeps the first answers; `again` holds the second ones."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)

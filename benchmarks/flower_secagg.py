@@ -1,0 +1,176 @@
+"""What Flower's own SecAgg+ costs beside fedspeech's masked sum: CPU seconds, nobody dropping out.
+
+    python -m benchmarks.flower_secagg [--phones 16 32 64 100] [--dimension 10000]
+
+Run by hand, never in CI: it takes minutes, and it compares one version of each on one machine.
+
+Flower's side is one round of `SecAggPlusWorkflow` and `secaggplus_mod` as flwr ships them, in a
+process without Ray: the workflow sends its four stages to legacy ClientApps over an InProcessGrid,
+and each phone's fit returns a vector of ones. Phones' seconds are those inside the ClientApps,
+server's the rest of the workflow. What a network would do is in neither: each message is copied
+instead, and the copying not counted. Ours is `fedspeech secagg bench`, server and phones together,
+"shared" with what several phones compute alike done once, "not shared" with every computation where
+it is asked for. Flower shares nothing, so the last column is the like-for-like one. Both sides run
+once, in one process; start-up and fedspeech's check of its sum are in no figure.
+
+Chosen alike: the modulus 2^32, the threshold, and the graph. A phone of ours has k neighbours who
+hold its shares; Flower's `num_shares` counts the phone itself, so it is k + 1. The rest are
+Flower's defaults.
+
+Not comparable, as flwr 1.41 does it:
+
+* Masks come from numpy's RandomState (MT19937), seeded with key or seed folded by xor to 32 bits;
+  a pairwise key is base64 text, whose bytes lack the top bit, so 28 are left. Ours are keystreams
+  of a cipher under whole keys.
+* Nothing is signed, and no phone checks that others saw the same lists; ours signs and verifies in
+  every stage but the last, and has a stage more.
+* Keys are P-384 in PEM, parsed again at each use, and a PEM private key is what is shared: 20
+  blocks of 16 bytes, in Shamir's scheme in pure Python. All shares that arrive are joined, not a
+  threshold of them. Ours are X25519, and only seeds are shared.
+* Phones clip, weigh and quantise floats, the server scales back and calls FedAvg.aggregate_fit:
+  all counted. Our vectors are ring elements already.
+* Masked vectors travel as 64-bit integers, ours packed to the ring's bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.client import NumPyClient
+from flwr.client.mod import secaggplus_mod
+from flwr.clientapp import ClientApp
+from flwr.server import LegacyContext
+from flwr.server.client_manager import SimpleClientManager
+from flwr.server.compat.grid_client_proxy import GridClientProxy
+from flwr.server.strategy import FedAvg
+from flwr.server.workflow import SecAggPlusWorkflow
+from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD, Key
+
+from simulations.grid import InProcessGrid
+
+LIMIT_SECONDS = 300  # of one number of phones with Flower
+COLUMNS = (
+    "phones", "dimension", "threshold", "Flower: shares", "Flower: server CPU s",
+    "Flower: phones CPU s", "Flower: both", "ours: neighbours", "ours, shared: CPU s",
+    "ours, not shared: CPU s",
+)  # fmt: skip
+
+
+class Ones(NumPyClient):
+    """A phone whose update is all ones."""
+
+    def __init__(self, dimension: int) -> None:
+        self._update = np.ones(dimension)
+
+    def fit(self, parameters: Any, config: Any) -> tuple[list[Any], int, dict[str, Any]]:
+        """Returns the ones as of one example."""
+        return [self._update], 1, {}
+
+
+class MeteredGrid(InProcessGrid):
+    """Times the phones, and copies each message, for Flower's phones change what they are sent."""
+
+    phones_seconds = copying_seconds = 0.0
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Hands copies of the messages to their nodes."""
+        started = time.process_time()
+        copies = [copy.deepcopy(message) for message in messages]
+        copied = time.process_time()
+        ids = super().push_messages(copies)
+        self.copying_seconds += copied - started
+        self.phones_seconds += time.process_time() - copied
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Returns the replies; a phone that failed ends the benchmark."""
+        replies = list(super().pull_messages(message_ids))
+        for reply in replies:
+            if reply.has_error():
+                raise RuntimeError(reply.error.reason)
+        return replies
+
+
+def flower(phones: int, dimension: int, shares: int, threshold: int) -> tuple[float, float]:
+    """Runs one round of SecAgg+ and returns the CPU seconds of the server and of all phones."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    app = ClientApp(lambda context: Ones(dimension).to_client(), mods=[secaggplus_mod])
+    workflow = SecAggPlusWorkflow(shares, threshold)
+    grid = MeteredGrid(app, phones)
+    with grid:
+        manager = SimpleClientManager()
+        for node_id in grid.get_node_ids():
+            manager.register(GridClientProxy(node_id, grid, grid.run.run_id))
+        context = LegacyContext(
+            Context(grid.run.run_id, 1, {}, RecordDict(), {}),
+            strategy=FedAvg(min_fit_clients=phones, min_available_clients=phones),
+            client_manager=manager,
+        )
+        context.state.config_records[MAIN_CONFIGS_RECORD] = ConfigRecord({Key.CURRENT_ROUND: 1})
+        context.state.array_records[MAIN_PARAMS_RECORD] = ArrayRecord()
+        started = time.process_time()
+        workflow(grid, context)
+        seconds = time.process_time() - started - grid.copying_seconds
+        (mean,) = context.state.array_records[MAIN_PARAMS_RECORD].to_numpy_ndarrays()
+        if mean.shape != (dimension,) or not np.allclose(mean, 1, atol=0.01):
+            raise AssertionError("Flower's mean is wrong")
+        return seconds - grid.phones_seconds, grid.phones_seconds
+
+
+def ours(phones: int, dimension: int) -> dict[str, Any]:
+    """Runs `fedspeech secagg bench` in a process of its own and returns what it printed."""
+    command = [
+        str(Path(sys.executable).with_name("fedspeech")), "secagg", "bench", "--json", "--unshared",
+        "--phones", str(phones), "--dimension", str(dimension), "--bits", "32", "--dropout", "0",
+    ]  # fmt: skip
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    cost: dict[str, Any] = json.loads(done.stdout)
+    return cost
+
+
+def line(phones: int, dimension: int) -> str:
+    """Measures both and writes a row of the table."""
+    cost = ours(phones, dimension)
+    shares, threshold = cost["neighbours"] + 1, cost["threshold"]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        run = pool.apply_async(flower, (phones, dimension, shares, threshold))
+        try:
+            server, clients = run.get(timeout=LIMIT_SECONDS)
+            measured = [f"{server:.2f}", f"{clients:.2f}", f"{server + clients:.2f}"]
+        except multiprocessing.TimeoutError:
+            measured = ["", "", f"stopped after {LIMIT_SECONDS} s"]
+    cells = [
+        f"{phones:,}", f"{dimension:,}", str(threshold), str(shares), *measured,
+        str(cost["neighbours"]), f"{cost['cpu_seconds']:.2f}",
+        f"{cost['cpu_seconds_unshared']:.2f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--phones", type=int, nargs="+", default=[16, 32, 64, 100])
+    parser.add_argument("--dimension", type=int, default=10_000)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    for phones in options.phones:
+        print(line(phones, options.dimension), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What a plan adds where sums are masked: terms, floors, the mass of bad graphs, whom to trust."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from fedspeech.privacy import bad_events, guarantee
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
+
+PLAN = PrivacyPlan(
+    dimension=772, clip_norm=0.1, noise_multiplier=3.0, population=3000,
+    participation_probability=0.1, rounds=40, quota=15, min_cohort=210, min_survivors=201,
+    colluders=15, dropout_rate=0.04, delta=1 / 30_000, epsilon_budget=5.0,
+    secure_aggregation="masked",
+)  # fmt: skip
+
+
+def change(**fields):
+    return dataclasses.replace(PLAN, **fields)
+
+
+def test_masks_cost_no_epsilon_that_two_digits_show():
+    masked, ideal = PLAN.guarantee(40), change(secure_aggregation="ideal").guarantee(40)
+    assert masked.relation_release == ideal.relation_release == "add/remove"
+    assert ideal.epsilon_release <= masked.epsilon_release <= ideal.epsilon_release + 0.005
+    assert ideal.epsilon_server <= masked.epsilon_server <= ideal.epsilon_server + 1e-4
+
+
+def test_bad_graphs_are_priced_per_draw_and_only_where_a_graph_is_drawn():
+    assert PLAN.cost.graph_mass == MAX_SESSIONS * 2.0**-40
+    assert change(server="curious").cost.graph_mass == MAX_SESSIONS * 2.0**-60
+    assert change(secure_aggregation="ideal").cost.graph_mass == 0
+    small = change(
+        population=120, delta=1 / 1200, participation_probability=0.9, quota=40, min_cohort=70,
+        min_survivors=60, epsilon_budget=1e6,
+    )  # fmt: skip
+    assert small.max_cohort <= 128
+    assert small.cost.graph_mass == 0
+
+
+def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
+    """Without e^epsilon: the same epsilon as at a delta smaller by that mass."""
+    cost = dataclasses.replace(PLAN.cost, tail_mass=0.0, graph_mass=1e-8)
+    without = dataclasses.replace(cost, graph_mass=0.0)
+    more = {"unit": "user", "trust": "", "secure_aggregation": "masked", "server": "lying"}
+    found = guarantee.price([(cost, 40)], delta=PLAN.delta, **more)
+    expected = guarantee.price([(without, 40)], delta=PLAN.delta - 40e-8, **more)
+    assert found.epsilon_server == pytest.approx(expected.epsilon_server, rel=1e-9)
+    assert found.epsilon_release == pytest.approx(
+        guarantee.price([(without, 40)], delta=PLAN.delta, **more).epsilon_release, rel=1e-9
+    )
+    heavy = dataclasses.replace(cost, graph_mass=PLAN.delta)
+    assert math.isinf(guarantee.price([(heavy, 40)], delta=PLAN.delta, **more).epsilon_server)
+
+
+def test_floors_are_those_of_roster_sharers_and_senders():
+    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_survivors=140)
+    rates = [(150, 1 - 0.1), (140, 1 - 0.2), (140, 1 - 0.3)]
+    floors = bad_events.floor_mass(population=3000, probability=0.1, colluders=0, floors=rates)
+    assert [share_answering(0.3, s) for s in (Stage.ADVERTISE, Stage.SHARE, Stage.MASK)] == [
+        pytest.approx(rate) for _, rate in rates
+    ]
+    assert wide.cost.floor_mass >= floors
+
+
+def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_they_happen():
+    """60,000 simulated rounds of 40 phones; 5 standard errors."""
+    plan = PrivacyPlan(
+        dimension=50, clip_norm=1.0, noise_multiplier=2.0, population=80,
+        participation_probability=0.5, rounds=1, quota=1, min_cohort=24, min_survivors=14,
+        dropout_rate=0.21, delta=1 / 800, epsilon_budget=1e6, secure_aggregation="masked",
+    )  # fmt: skip
+    rng, rounds, failed = np.random.default_rng(1), 60_000, 0
+    present = rng.random((rounds, 80)) < 0.5
+    fate = rng.random((rounds, 80))
+    shares = {stage: share_answering(0.21, stage) for stage in Stage}
+
+    def count(stage):
+        return (present & (fate < shares[stage])).sum(axis=1)
+
+    roster, signing, unmasking = count(Stage.ADVERTISE), count(Stage.AGREE), count(Stage.UNMASK)
+    terms = plan.terms(bytes(16), 0)
+    quorum = np.array([terms.quorum(n) if n else 1 for n in range(81)])[roster]
+    opened = (count(Stage.MASK) >= 14) & (roster >= 24)
+    failed = (opened & ((signing < quorum) | (unmasking - 1 < quorum))).mean()
+    bound = plan._unopened_mass()
+    assert 0 < failed <= bound + 5 * math.sqrt(failed / rounds)
+
+
+def test_terms_are_the_plans_own():
+    terms = PLAN.terms(b"r" * 16, 7)
+    assert (terms.round, terms.dimension, terms.bits) == (7, 1024, PLAN.bits)
+    assert (terms.min_cohort, terms.min_survivors, terms.colluders) == (210, 201, 15)
+    assert (terms.dropped_share, terms.server) == (0.1, "lying")
+
+
+def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
+    words = PLAN.guarantee(40).words()
+    assert "masked protocol, with parameters for a server that lies" in words
+    assert "simulator plays both sides" in words
+    assert "though it lies: the directory of phones' identities is not the server's" in words
+    curious = change(server="curious").guarantee(40).words()
+    assert "honest but curious server, not for one that lies" in curious
+    assert "it keeps the rules of the protocol" in curious
+    ideal = change(secure_aggregation="ideal").guarantee(40).words()
+    assert "simulated here (ideal)" in ideal
+    assert "directory" not in ideal
+
+
+def test_bytes_of_a_phone_grow_with_the_protocol():
+    ideal = change(secure_aggregation="ideal").bytes_per_phone(300)
+    masked = PLAN.bytes_per_phone(300)
+    assert ideal == (1024 * 2, 4 * 772)
+    assert masked[0] > ideal[0] + 82 * 88
+    assert masked[1] > ideal[1] + 300 * 168
+    assert PLAN.bytes_per_phone(None) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"min_survivors": 1, "colluders": 0, "noise_multiplier": 60.0}, "min_survivors"),
+        ({"dropout_tolerance": 0.5}, "dropout_tolerance=0.5"),
+        ({"colluders": 180}, "colluders=180"),
+    ],
+)
+def test_a_plan_without_a_protocol_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        change(**changes)

@@ -1,0 +1,77 @@
+"""What a session must cost is what it does, counted."""
+
+import collections
+import os
+
+import numpy as np
+import pytest
+
+from fedspeech.secagg import client, keys, masks, primitives, shamir
+from fedspeech.secagg.costs import operations, primitives_alone
+from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.primitives import SharedPrimitives
+from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.session import sum_vectors
+
+
+@pytest.mark.parametrize("phones", [12, 140])
+def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, monkeypatch):
+    calls = collections.Counter()
+
+    def counted(module, name, kind):
+        original = getattr(module, name)
+
+        def call(*arguments):
+            calls[kind] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(keys, "exchange", "exchanges")
+    counted(keys, "hkdf", "derivations")
+    counted(client, "seal", "seals")
+    counted(client, "unseal", "unseals")
+    counted(keys, "verify", "verifications")
+    counted(keys.Identity, "sign", "signatures")
+    counted(shamir, "share", "splits")
+    counted(masks, "expand", "keystreams")
+    original = primitives.apply_mask
+
+    def applied(key, targets):
+        calls["ring additions"] += len(targets)
+        original(key, targets)
+
+    monkeypatch.setattr(primitives, "apply_mask", applied)
+    last = {1: Stage.SHARE, 3: Stage.SHARE, 4: Stage.MASK, 6: Stage.AGREE}
+    enrolment = Enrolment(os.urandom(32), b"", phones)
+    for phone in range(phones):
+        enrolment.public(phone)
+    calls.clear()
+    opened = sum_vectors(
+        {phone: np.ones(5, np.uint32) for phone in range(phones)},
+        terms=Terms(
+            rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8,
+            colluders=1,
+        ),
+        purpose=bytes(32),
+        enrolment=enrolment,
+        primitives=SharedPrimitives(),
+        last_stage=lambda phone: last.get(phone, Stage.UNMASK),
+    )  # fmt: skip
+    counts = operations(opened, signing=len(opened.survivors) - 1)
+    assert opened.context.parameters.complete == (phones == 12)
+    for kind, count in calls.items():
+        assert counts[kind] == count, kind
+    assert counts["joins"] == len(opened.survivors) + 2
+    assert counts["key pairs"] == 2 * phones + 2
+    assert set(counts) - set(calls) == {"joins", "key pairs"}
+
+
+def test_primitives_alone_are_timed_for_every_operation():
+    parameters = Terms(
+        rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8
+    ).parameters(10)
+    counts = {"exchanges": 10, "joins": 3, "keystreams": 5}
+    seconds = primitives_alone(counts, parameters, dimension=5, bits=16)
+    assert list(seconds) == list(counts)
+    assert all(value > 0 for value in seconds.values())
