@@ -49,13 +49,13 @@ MAX_FLOOR = 0.75  # of the expected cohort
 
 _TRUST_IN_PROTOCOL: dict[Server, str] = {
     "lying": (
-        " Against the server, though it lies: the directory of phones' identities is not the "
-        "server's, and phones keep their keys to themselves."
+        " For the figure against the server, which may lie: the directory of phones' identities is "
+        "not in its hands, and phones keep their keys to themselves."
     ),
     "curious": (
-        " Against the server: it keeps the rules of the protocol and does not choose who drops "
-        "out, the directory of phones' identities is not its own, and phones keep their keys to "
-        "themselves."
+        " For the figure against the server: it keeps the rules of the protocol and does not "
+        "choose who drops out, the directory of phones' identities is not in its hands, and phones "
+        "keep their keys to themselves."
     ),
 }
 

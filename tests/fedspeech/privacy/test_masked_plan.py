@@ -102,7 +102,7 @@ def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
     words = PLAN.guarantee(40).words()
     assert "masked protocol, with parameters for a server that lies" in words
     assert "simulator plays both sides" in words
-    assert "though it lies: the directory of phones' identities is not the server's" in words
+    assert "which may lie: the directory of phones' identities is not in its hands" in words
     curious = change(server="curious").guarantee(40).words()
     assert "honest but curious server, not for one that lies" in curious
     assert "it keeps the rules of the protocol" in curious

@@ -77,6 +77,12 @@ def test_simulated_sum_is_called_so_and_a_plain_one_too(example):
     assert words.IDEAL_SUM in ideal
     assert words.PLAIN_SUM in plain
     assert words.IDEAL_SUM not in masked
+    assert "a server that lies" in masked
+    curious = " ".join(
+        words.caveats(example.guarantee(1.0, secure_sum="masked", secure_sum_server="curious"))
+    )
+    assert "not for one that lies" in curious
+    assert "all in one program here" in masked
 
 
 def test_unknown_relation_is_printed_as_it_is(example):
