@@ -77,7 +77,7 @@ class SessionState:
 
     def __repr__(self) -> str:
         """Shows session and stage only."""
-        return f"SessionState(session={self.session}, stage={self.stage.name.lower()})"
+        return f"SessionState(session={self.session}, stage={self.stage.word})"
 
 
 AnswerT = TypeVar("AnswerT")
@@ -278,8 +278,8 @@ class MaskedFleet:
         if message.session != session.session or session.stage != after:
             raise ProtocolAbort(
                 f"round {key.round}: shard {self._fleet.shard} is in session {session.session} at "
-                f"stage {session.stage.name.lower()}, and was asked for stage "
-                f"{now.name.lower()} of session {message.session}: no second answer is computed"
+                f"stage {session.stage.word}, and was asked for stage "
+                f"{now.word} of session {message.session}: no second answer is computed"
             )
         numbers = np.array(sorted(session.secrets), dtype=np.int64)
         purpose = b""

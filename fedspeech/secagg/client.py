@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from fedspeech.secagg import shamir
 from fedspeech.secagg.graph import Graph
-from fedspeech.secagg.keys import KEY_BYTES, Directory, Identity, public_key, seal, unseal
+from fedspeech.secagg.keys import (
+    KEY_BYTES,
+    Directory,
+    Identity,
+    Secret,
+    public_key,
+    seal,
+    unseal,
+)
 from fedspeech.secagg.masks import Masks, Words, cut, word_type
 from fedspeech.secagg.primitives import Primitives, SignedStatements
 from fedspeech.secagg.protocol import (
@@ -55,6 +63,7 @@ from fedspeech.secagg.refusals import (
     NonceMismatch,
     NoQuorum,
     OutOfOrder,
+    Refusal,
     Replayed,
     RosterNotMine,
     SecondAnswer,
@@ -95,6 +104,8 @@ class History:
                 f"round {round_number} session {session} is not later than round {self.round} "
                 f"session {self.session}: a replayed request"
             )
+        if round_number < 0:
+            raise Replayed(f"rounds are numbered from 0, got {round_number}")
         if round_number == self.round and self.masked:
             raise Replayed(f"round {round_number} already has a masked vector of this phone")
         return History(round=round_number, session=session)
@@ -196,16 +207,16 @@ class Phone:
         self._own = id_bytes(number)
         self._identity, self._directory, self._terms = identity, directory, terms
         self._primitives, self._random = primitives, random
-        # Secrets of the session; bytearrays and arrays, so that they can be overwritten.
-        self._seal_key, self._mask_key = bytearray(), bytearray()
-        self._nonce, self._seed = bytearray(), bytearray()
-        self._held: NDArray[np.uint32] = np.zeros((0, 2 * shamir.LIMBS), np.uint32)
+        # Secrets of the session; the shares of neighbours are held as words, 18 a neighbour.
+        self._seal_key, self._mask_key = Secret(), Secret()
+        self._nonce, self._seed = Secret(), Secret()
+        self._held = Secret()
         self._left = False
 
     def __repr__(self) -> str:
         """Shows number and stage only."""
         left = ", left" if self._left else ""
-        return f"Phone({self.number}, stage {self.stage.name.lower()}{left})"
+        return f"Phone({self.number}, stage {self.stage.word}{left})"
 
     # Stage advertise.
 
@@ -216,9 +227,9 @@ class Phone:
           SecondAnswer: if asked again.
         """
         with self._step(Stage.NONE, Stage.ADVERTISE):
-            self._seal_key = bytearray(self._random(KEY_BYTES))
-            self._mask_key = bytearray(self._random(KEY_BYTES))
-            self._nonce = bytearray(self._random(KEY_BYTES))
+            self._seal_key = Secret(self._random(KEY_BYTES))
+            self._mask_key = Secret(self._random(KEY_BYTES))
+            self._nonce = Secret(self._random(KEY_BYTES))
             seal_key = public_key(_private(self._seal_key))
             mask_key = public_key(_private(self._mask_key))
             commitment = commitment_to(bytes(self._nonce))
@@ -253,6 +264,8 @@ class Phone:
             terms = self._terms
             if not isinstance(roster, Roster):
                 raise Malformed("expected a roster")
+            if not isinstance(purpose, bytes) or len(purpose) != HASH_BYTES:
+                raise Malformed(f"a purpose must be {HASH_BYTES} bytes")
             place = roster.members.place(self.number)
             if place is None:
                 raise RosterNotMine(f"the roster lacks phone {self.number}")
@@ -295,9 +308,11 @@ class Phone:
         """
         with self._step(Stage.ACCEPT, Stage.SHARE):
             context = self._bound
+            if not all(isinstance(nonce, bytes) for nonce in nonces):
+                raise Malformed("nonces must be bytes")
             self.graph = _graph(context, tuple(nonces))
-            _wipe(self._nonce)
-            self._seed = bytearray(self._random(KEY_BYTES))
+            self._nonce.wipe()
+            self._seed = Secret(self._random(KEY_BYTES))
             k, t = context.parameters.neighbours, context.parameters.threshold
             secrets = np.concatenate(
                 [shamir.to_limbs(bytes(self._seed)), shamir.to_limbs(bytes(self._mask_key))]
@@ -407,7 +422,7 @@ class Phone:
         if joined.size and int(joined.max()) >= shamir.PRIME:
             raise Malformed("a share must be below the prime of the field")
         held[present] = joined
-        self._held = held
+        self._held = Secret(held.tobytes())
 
     def _masks(self, context: Context, present: list[int]) -> Masks:
         """The phone's own mask, and one per neighbour: added for later phones, else taken off."""
@@ -420,10 +435,9 @@ class Phone:
             added.append(later)
         places = [self._places[place] for place in present]
         keys = self._agree(self._mask_key, context.roster.mask_rows, places, infos)
-        _wipe(self._mask_key)
-        _wipe(self._seal_key)
         own = bytes(self._seed)
-        _wipe(self._seed)
+        for spent in (self._mask_key, self._seal_key, self._seed):
+            spent.wipe()
         return [(own, True), *zip(keys, added, strict=True)]
 
     # Stage agree.
@@ -500,11 +514,12 @@ class Phone:
             statement = agreed_statement(context.digest, sharers.digest, survivors.digest)
             if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
                 raise BadSignature("a survivor did not sign the lists that this phone signed")
+            held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
             answer = np.zeros((len(self._places), shamir.LIMBS), np.uint32)
             alive = self._present(survivors)
             gone = sorted(set(self._present(sharers)).difference(alive))
-            answer[alive] = self._held[alive, : shamir.LIMBS]
-            answer[gone] = self._held[gone, shamir.LIMBS :]
+            answer[alive] = held[alive, : shamir.LIMBS]
+            answer[gone] = held[gone, shamir.LIMBS :]
             self.erase()
             return answer
 
@@ -512,9 +527,8 @@ class Phone:
 
     def erase(self) -> None:
         """Overwrites the session's secrets, as far as Python can."""
-        for secret in (self._seal_key, self._mask_key, self._nonce, self._seed):
-            _wipe(secret)
-        self._held[:] = 0
+        for secret in (self._seal_key, self._mask_key, self._nonce, self._seed, self._held):
+            secret.wipe()
 
     def save(self) -> bytes:
         """What the phone must keep to go on in another process. Secret; for this session only."""
@@ -524,7 +538,7 @@ class Phone:
         ]
         parts = (
             bytes([self.stage, self._left]), self._seal_key, self._mask_key, self._nonce,
-            self._seed, *digests, np.ascontiguousarray(self._held).tobytes(),
+            self._seed, *digests, self._held,
         )  # fmt: skip
         return b"".join(len(part).to_bytes(4, "big") + bytes(part) for part in parts)
 
@@ -562,30 +576,28 @@ class Phone:
             at += 4 + size
         flags, seal_key, mask_key, nonce, seed, context, sharing, surviving, held = parts
         self.stage, self._left = Stage(flags[0]), bool(flags[1])
-        if self.stage < stage:
-            self._left = True
-            raise StaleState(
-                f"phone {self.number} has answered stage {stage.name.lower()}, and its stored "
-                f"state is from stage {self.stage.name.lower()}"
-            )
-        self._seal_key, self._mask_key = bytearray(seal_key), bytearray(mask_key)
-        self._nonce, self._seed = bytearray(nonce), bytearray(seed)
-        self._held = np.frombuffer(bytearray(held), np.uint32).reshape(-1, 2 * shamir.LIMBS)
-        if context:
-            assert roster is not None
-            self.context = bind(self._terms, purpose, roster)
-            if self.stage >= Stage.SHARE:
-                self.graph = _graph(self.context, tuple(nonces))
-        self.sharers = sharers if sharing else None
-        self.survivors = survivors if surviving else None
-        found = [
-            b"" if seen is None else seen.digest
-            for seen in (self.context, self.sharers, self.survivors)
-        ]
-        if found != [context, sharing, surviving]:
+        self._seal_key, self._mask_key = Secret(seal_key), Secret(mask_key)
+        self._nonce, self._seed, self._held = Secret(nonce), Secret(seed), Secret(held)
+        try:
+            if self.stage < stage:
+                raise StaleState(
+                    f"phone {self.number} has answered stage {stage.word}, and its stored state "
+                    f"is from stage {self.stage.word}"
+                )
+            if context and roster is not None:
+                self.context = bind(self._terms, purpose, roster)
+                if self.stage >= Stage.SHARE:
+                    self.graph = _graph(self.context, tuple(nonces))
+            self.sharers = sharers if sharing else None
+            self.survivors = survivors if surviving else None
+            seen = (self.context, self.sharers, self.survivors)
+            found = [b"" if one is None else one.digest for one in seen]
+            if found != [context, sharing, surviving]:
+                raise Malformed("a list kept beside the state is not the one that this phone saw")
+        except BaseException:
             self._left = True
             self.erase()
-            raise Malformed("a list kept beside the state is not the one that this phone saw")
+            raise
         return self
 
     @contextlib.contextmanager
@@ -596,18 +608,19 @@ class Phone:
                 raise Replayed(f"phone {self.number} has left this session")
             if self.stage > stage:
                 raise SecondAnswer(
-                    f"phone {self.number} answered stage {after.name.lower()}: no second answer "
-                    "is computed"
+                    f"phone {self.number} answered stage {after.word}: no second answer is computed"
                 )
             if self.stage < stage:
                 raise OutOfOrder(
-                    f"phone {self.number} is at stage {self.stage.name.lower()} and was asked for "
-                    f"stage {after.name.lower()}"
+                    f"phone {self.number} is at stage {self.stage.word} and was asked for "
+                    f"stage {after.word}"
                 )
             yield
-        except BaseException:
+        except BaseException as error:
             self._left = True
             self.erase()
+            if isinstance(error, Refusal):
+                error.args = (f"{after.word}: {error}",)
             raise
         self.stage = after
 
@@ -662,7 +675,7 @@ class Phone:
                 raise BadSignature(f"the signature of phone {ids[place]} does not hold")
 
     def _agree(
-        self, private: bytearray, publics: list[bytes], places: list[int], infos: list[bytes]
+        self, private: Secret, publics: list[bytes], places: list[int], infos: list[bytes]
     ) -> list[bytes]:
         """One key per neighbour."""
         others = [publics[place] for place in places]
@@ -720,9 +733,5 @@ def _agreed(directory: Directory, quorum: Quorum, statement: bytes) -> SignedSta
     return SignedStatements(publics, [statement] * len(publics), rows(quorum.signatures))
 
 
-def _private(secret: bytearray) -> X25519PrivateKey:
+def _private(secret: Secret) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(bytes(secret))
-
-
-def _wipe(secret: bytearray) -> None:
-    secret[:] = bytes(len(secret))

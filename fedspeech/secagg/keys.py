@@ -74,6 +74,18 @@ def verify(public: bytes, statement: bytes, signature: bytes) -> bool:
     return True
 
 
+class Secret(bytearray):
+    """Bytes that can be overwritten, and that printing does not show."""
+
+    def wipe(self) -> None:
+        """Overwrites them."""
+        self[:] = bytes(len(self))
+
+    def __repr__(self) -> str:
+        """Shows the length only."""
+        return f"Secret(<{len(self)} bytes>)"
+
+
 class Identity:
     """A phone's long-term signing key. Printing it shows nothing."""
 
@@ -122,7 +134,7 @@ class Enrolment:
 
     def __init__(self, secret: bytes, purpose: bytes, phones: int) -> None:
         """Enrols phones 0 to `phones` - 1."""
-        self._root = hkdf(secret, canonical("fedspeech enrolment", purpose))
+        self._root = Secret(hkdf(secret, canonical("fedspeech enrolment", purpose)))
         self._phones = phones
         self._identities: dict[int, Identity] = {}
 
@@ -168,7 +180,9 @@ class Enrolment:
         if phone not in self._identities:
             if not 0 <= phone < self._phones:
                 raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
-            self._identities[phone] = Identity(hkdf(self._root, canonical("identity", phone)))
+            self._identities[phone] = Identity(
+                hkdf(bytes(self._root), canonical("identity", phone))
+            )
         return self._identities[phone]
 
     def public(self, phone: int) -> bytes:

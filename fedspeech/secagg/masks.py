@@ -69,7 +69,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> Words:
     if num_bytes % width:
         raise ValueError(f"a row must have a multiple of {width} bytes, got {num_bytes}")
     wide = np.zeros((count, num_bytes // width, kind.itemsize), np.uint8)
-    wide[..., :width] = packed.reshape(count, -1, width)
+    wide[..., :width] = packed.reshape(count, num_bytes // width, width)
     words: Words = wide.view(kind.newbyteorder("<"))[..., 0].astype(kind)
     return words
 

@@ -129,6 +129,8 @@ class SharedPrimitives(Primitives):
 
     def verify(self, public: bytes, statement: bytes, signature: bytes) -> bool:
         """As in `Primitives`; what held once is not computed again."""
+        if len(public) != keys.KEY_BYTES or len(signature) != keys.SIGNATURE_BYTES:
+            return False  # and what is remembered has fields that cannot run into each other
         known = public + signature + statement
         if known not in self._verified:
             if not keys.verify(public, statement, signature):

@@ -68,6 +68,11 @@ class Stage(IntEnum):
     AGREE = 5
     UNMASK = 6
 
+    @property
+    def word(self) -> str:
+        """What the stage is called in messages; accepting the roster ends the first one."""
+        return "advertise" if self == Stage.ACCEPT else self.name.lower()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
@@ -160,7 +165,7 @@ class Members:
         ids = self.ids
         if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
             raise Malformed("a list of phones must be a one-dimensional int64 array")
-        if ids.size and (ids[0] < 0 or (np.diff(ids) <= 0).any()):
+        if ids.size and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):  # a difference could wrap
             raise Malformed("a list of phones must be strictly increasing")
         object.__setattr__(self, "ids", _own(ids))
 

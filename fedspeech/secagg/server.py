@@ -69,6 +69,7 @@ class Server:
         self._terms, self._directory, self._primitives = terms, directory, primitives
         self._total: Words = np.zeros(terms.dimension, word_type(terms.bits))
         self._arrived: dict[int, bytes] = {}
+        self._open_to_vectors = True
 
     # Stage advertise.
 
@@ -130,9 +131,18 @@ class Server:
         return self.roster
 
     def bind(self, purpose: bytes) -> Context:
-        """Fixes what the sum is for."""
-        self.context = bind(self._terms, purpose, self.roster)
-        return self.context
+        """Fixes what the sum is for.
+
+        Raises:
+          ProtocolAbort: if there is no graph for so few phones.
+        """
+        context = bind(self._terms, purpose, self.roster)
+        try:
+            context.parameters  # noqa: B018  (computed here, to fail here)
+        except ValueError as error:
+            raise ProtocolAbort(f"advertise: no graph for the roster: {error}") from None
+        self.context = context
+        return context
 
     def close_nonces(self, ids: Indices, nonces: Bytes) -> tuple[bytes, ...]:
         """Collects the nonces; there are none where everybody is everybody's neighbour.
@@ -239,7 +249,9 @@ class Server:
           words: shape (dimension,), in the words of the ring.
           signature: over the list of sharers under which it was masked.
         """
-        if phone in self._arrived or self.sharers.place(phone) is None:
+        if not self._open_to_vectors or phone in self._arrived:
+            return False
+        if self.sharers.place(phone) is None:
             return False
         if words.shape != self._total.shape or words.dtype != self._total.dtype:
             return False
@@ -256,6 +268,7 @@ class Server:
         Raises:
           ProtocolAbort: if fewer than the floor on survivors are left.
         """
+        self._open_to_vectors = False
         self.survivors = Members(np.array(sorted(self._arrived), dtype=np.int64))
         self._floor("mask", len(self.survivors), self._terms.min_survivors)
         self._masked_signatures = np.zeros((len(self.roster), SIGNATURE_BYTES), np.uint8)
