@@ -143,7 +143,7 @@ class MaskedFleet:
         there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
         session = replace(session, stage=Stage.ACCEPT)
-        if there:
+        if there or not phones:
             session = replace(session, roster=roster(), adapter_sha256=request.adapter_sha256)
         answer = Nonces(**_head(request, there, refused), nonces=table(nonces, width))
         return answer, (state, _kept(session, phones, there))
@@ -174,28 +174,19 @@ class MaskedFleet:
           ProtocolAbort: if this is another adapter.
         """
         phones = self._phones(request, session, Stage.SHARE, Stage.MASK)
-        if hashlib.sha256(request.adapter.tobytes()).digest() != session.adapter_sha256:
+        adapter_sha256 = hashlib.sha256(request.adapter.tobytes()).digest()
+        if phones and adapter_sha256 != session.adapter_sha256:
             raise ProtocolAbort(f"round {request.key.round}: not the adapter of this session")
-        roster, bits = session.roster, self._fleet.job.plan.bits
-        assert roster is not None
-        sharers = Members(request.sharers)
+        bits, sharers = self._fleet.job.plan.bits, Members(request.sharers)
         hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
-        known = np.isin(request.sharers, roster.members.ids)
-        places = np.searchsorted(roster.members.ids, request.sharers[known])
-        commitments = np.zeros((len(roster), HASH_BYTES), np.uint8)
-        signatures = np.zeros((len(roster), SIGNATURE_BYTES), np.uint8)
-        commitments[places] = request.commitments[known]
-        signatures[places] = request.signatures[known]
 
         def masks_of(phone: Phone) -> tuple[bytes, Masks]:
-            assert phone.graph is not None
-            neighbours = phone.graph.neighbours[roster.members.place(phone.number)]
-            nothing = np.zeros((len(neighbours), SEALED_BYTES), np.uint8)
+            k = len(phone.neighbours)
             inbox = Inbox(
                 sharers=sharers,
-                sealed=hosted.get(phone.number, nothing),
-                commitments=commitments[neighbours],
-                signatures=signatures[neighbours],
+                sealed=hosted.get(phone.number, np.zeros((k, SEALED_BYTES), np.uint8)),
+                commitments=_of_neighbours(phone, sharers, request.commitments),
+                signatures=_of_neighbours(phone, sharers, request.signatures),
             )
             return phone.mask(inbox)
 
@@ -220,17 +211,10 @@ class MaskedFleet:
     ) -> tuple[Agreements, States]:
         """Stage agree: the phones sign the one pair of lists that they will unmask for."""
         phones = self._phones(request, session, Stage.MASK, Stage.AGREE)
-        roster, survivors = session.roster, Members(request.survivors)
-        assert roster is not None
-        known = np.isin(request.survivors, roster.members.ids)
-        places = np.searchsorted(roster.members.ids, request.survivors[known])
-        signatures = np.zeros((len(roster), SIGNATURE_BYTES), np.uint8)
-        signatures[places] = request.signatures[known]
+        survivors = Members(request.survivors)
 
         def agreed(phone: Phone) -> bytes:
-            assert phone.graph is not None
-            neighbours = phone.graph.neighbours[roster.members.place(phone.number)]
-            return phone.agree(survivors, signatures[neighbours])
+            return phone.agree(survivors, _of_neighbours(phone, survivors, request.signatures))
 
         there, told, refused = _each(phones, agreed)
         answer = Agreements(
@@ -311,6 +295,16 @@ def _each(phones: Mapping[int, Phone], ask: Callable[[Phone], AnswerT]) -> Answe
         else:
             there.append(number)
     return there, answers, refused
+
+
+def _of_neighbours(phone: Phone, members: Members, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A phone's neighbours' rows of a table over some members; zeros for those not among them."""
+    found = np.zeros((len(phone.neighbours), table.shape[1]), np.uint8)
+    for at, number in enumerate(phone.neighbours):
+        place = members.place(number)
+        if place is not None:
+            found[at] = table[place]
+    return found
 
 
 def _kept(session: SessionState, phones: Mapping[int, Phone], there: list[int]) -> SessionState:

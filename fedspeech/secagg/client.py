@@ -207,7 +207,8 @@ class Phone:
         self._own = id_bytes(number)
         self._identity, self._directory, self._terms = identity, directory, terms
         self._primitives, self._random = primitives, random
-        # Secrets of the session; the shares of neighbours are held as words, 18 a neighbour.
+        # Secrets of the session. Shares of neighbours are held as words: 18 a neighbour, and from
+        # stage agree on the nine that will be given.
         self._seal_key, self._mask_key = Secret(), Secret()
         self._nonce, self._seed = Secret(), Secret()
         self._held = Secret()
@@ -412,10 +413,9 @@ class Phone:
         for place, key, info in zip(present, keys, infos, strict=True):
             share = unseal(key, sealed[place], info + places[place].to_bytes(4, "big"))
             if share is None:
-                other = context.roster.members.ids[self._places[place]]
                 raise CiphertextMissing(
-                    f"phone {other} is said to have shared, and left phone {self.number} nothing "
-                    "that opens"
+                    f"phone {self.neighbours[place]} is said to have shared, and left phone "
+                    f"{self.number} nothing that opens"
                 )
             opened.append(share)
         joined = np.frombuffer(b"".join(opened), dtype="<u4").reshape(len(present), -1)
@@ -479,9 +479,22 @@ class Phone:
                 ],
             )
             self.survivors = survivors
+            self._choose_shares(sharers, survivors)
             return self._identity.sign(
                 agreed_statement(context.digest, sharers.digest, survivors.digest)
             )
+
+    def _choose_shares(self, sharers: Members, survivors: Members) -> None:
+        """Keeps one share of each neighbour, the one to be given, and forgets the other."""
+        held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
+        chosen = np.zeros((len(held), shamir.LIMBS), np.uint32)
+        alive = self._present(survivors)
+        gone = sorted(set(self._present(sharers)).difference(alive))
+        chosen[alive] = held[alive, : shamir.LIMBS]
+        chosen[gone] = held[gone, shamir.LIMBS :]
+        del held  # or its bytes could not be replaced
+        self._held.wipe()
+        self._held = Secret(chosen.tobytes())
 
     # Stage unmask.
 
@@ -514,12 +527,7 @@ class Phone:
             statement = agreed_statement(context.digest, sharers.digest, survivors.digest)
             if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
                 raise BadSignature("a survivor did not sign the lists that this phone signed")
-            held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
-            answer = np.zeros((len(self._places), shamir.LIMBS), np.uint32)
-            alive = self._present(survivors)
-            gone = sorted(set(self._present(sharers)).difference(alive))
-            answer[alive] = held[alive, : shamir.LIMBS]
-            answer[gone] = held[gone, shamir.LIMBS :]
+            answer = np.frombuffer(bytes(self._held), np.uint32).reshape(-1, shamir.LIMBS).copy()
             self.erase()
             return answer
 
@@ -626,6 +634,12 @@ class Phone:
 
     # What the phone knows of its place in the graph.
 
+    @functools.cached_property
+    def neighbours(self) -> list[int]:
+        """The neighbours' numbers, in the order of the graph."""
+        numbers: list[int] = self._bound.roster.members.ids[self._places].tolist()
+        return numbers
+
     @property
     def _bound(self) -> Context:
         assert self.context is not None
@@ -660,19 +674,17 @@ class Phone:
 
     def _present(self, members: Members) -> list[int]:
         """Which neighbours, by place among the neighbours, stand in a list."""
-        ids = self._bound.roster.members.ids
-        numbers = ids[self._places].tolist()
-        return [at for at, number in enumerate(numbers) if members.place(number) is not None]
+        return [at for at, n in enumerate(self.neighbours) if members.place(n) is not None]
 
     def _check_signed(
         self, places: list[int], signatures: list[bytes], statements: list[bytes]
     ) -> None:
         """Checks what some neighbours signed."""
-        ids = self._bound.roster.members.ids[self._places].tolist()
         for place in places:
-            public = self._directory.public(ids[place])
+            other = self.neighbours[place]
+            public = self._directory.public(other)
             if not self._primitives.verify(public, statements[place], signatures[place]):
-                raise BadSignature(f"the signature of phone {ids[place]} does not hold")
+                raise BadSignature(f"the signature of phone {other} does not hold")
 
     def _agree(
         self, private: Secret, publics: list[bytes], places: list[int], infos: list[bytes]

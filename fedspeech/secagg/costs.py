@@ -37,7 +37,7 @@ def bytes_per_phone(
     n, k = num_phones, parameters.neighbours
     advertisement = ID_BYTES + 2 * KEY_BYTES + HASH_BYTES + SIGNATURE_BYTES
     nonce = 0 if parameters.complete else KEY_BYTES
-    vector = -(-dimension * bits // 8)
+    vector = dimension * -(-bits // 8)
     return {
         "advertise": (advertisement + nonce, RID_BYTES + n * advertisement),
         "share": (k * SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES, n * nonce),
@@ -105,8 +105,10 @@ def primitives_alone(
     def ring_addition() -> None:
         np.add(words[0], words[1], out=words[0])
 
+    buffer = bytearray(1 << 18)
+
     def keystream() -> None:
-        for _ in expand(secret, words[0].nbytes):
+        for _ in expand(secret, words[0].nbytes, buffer):
             pass
 
     calls: dict[str, tuple[Callable[[], object], int]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 _ZERO_NONCE = bytes(12)
 _SHA256 = hashes.SHA256()
+_PROBE = X25519PrivateKey.generate()  # of no phone: to try public keys on
 
 
 def hkdf(secret: bytes, info: bytes) -> bytes:
@@ -50,6 +52,15 @@ def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise WeakKey("a public key must not be of low order: no secret comes of it") from error
+
+
+def is_weak(public: bytes) -> bool:
+    """Whether a public key has low order: every secret with it is the same."""
+    try:
+        _PROBE.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        return True
+    return False
 
 
 def seal(key: bytes, plaintext: bytes, bound_to: bytes) -> bytes:
@@ -84,6 +95,8 @@ class Secret(bytearray):
     def __repr__(self) -> str:
         """Shows the length only."""
         return f"Secret(<{len(self)} bytes>)"
+
+    __str__ = __repr__
 
 
 class Identity:
@@ -161,8 +174,8 @@ class Enrolment:
     def create(path: Path) -> None:
         """Writes a fresh secret that only its user can read, unless there is one."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        partial = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(os.urandom(KEY_BYTES))

@@ -8,6 +8,7 @@ themselves; `cut` reduces them to the ring.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ Masks = Sequence[tuple[bytes, bool]]  # key, and whether its mask is added or ta
 
 _BLOCK_BYTES = 1 << 18  # stays in a core's own cache
 _ZEROS = memoryview(bytes(_BLOCK_BYTES))
-_BUFFER = bytearray(_BLOCK_BYTES)
+_OWN = threading.local()  # a buffer per thread, written once per block of every mask
 _COUNTER = modes.CTR(bytes(16))
 
 
@@ -82,9 +83,11 @@ def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
       targets: vectors of one shape and type, each with whether the mask is added.
     """
     first = targets[0][0]
-    words = np.frombuffer(_BUFFER, dtype=first.dtype)
+    if not hasattr(_OWN, "buffer"):
+        _OWN.buffer = bytearray(_BLOCK_BYTES)
+    words = np.frombuffer(_OWN.buffer, dtype=first.dtype)
     start = 0
-    for num_bytes in expand(key, first.nbytes):
+    for num_bytes in expand(key, first.nbytes, _OWN.buffer):
         stop = start + num_bytes // first.itemsize
         block = words[: stop - start]
         if sys.byteorder == "big":
@@ -98,12 +101,23 @@ def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
         start = stop
 
 
-def expand(key: bytes, num_bytes: int) -> Iterator[int]:
-    """Writes a keystream into the one buffer of this process, block by block; yields sizes."""
+def expand(key: bytes, num_bytes: int, buffer: bytearray) -> Iterator[int]:
+    """Writes a keystream into a buffer, block after block, and yields their sizes in bytes.
+
+    Args:
+      key: 32 bytes, of this one keystream.
+      num_bytes: in all.
+      buffer: of 2^18 bytes; read it before the next block overwrites it.
+
+    Raises:
+      ValueError: for a key of another length.
+    """
+    if len(key) != 32:
+        raise ValueError(f"a mask's key must have 32 bytes, got {len(key)}")
     encryptor = Cipher(algorithms.AES(key), _COUNTER).encryptor()
     for start in range(0, num_bytes, _BLOCK_BYTES):
         size = min(_BLOCK_BYTES, num_bytes - start)
-        encryptor.update_into(_ZEROS if size == _BLOCK_BYTES else _ZEROS[:size], _BUFFER)
+        encryptor.update_into(_ZEROS if size == _BLOCK_BYTES else _ZEROS[:size], buffer)
         yield size
 
 

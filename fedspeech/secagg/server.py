@@ -16,7 +16,7 @@ from fedspeech.errors import CohortTooSmall, FedspeechError, ProtocolAbort
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Inbox, Quorum
 from fedspeech.secagg.graph import Graph
-from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, public_key
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, is_weak, public_key
 from fedspeech.secagg.masks import Words, cut, word_type
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
@@ -84,7 +84,8 @@ class Server:
         """Makes the roster of all advertisements that hold.
 
         One that is not signed by its phone, or repeats a phone, key or commitment, is left out: the
-        phones would refuse the whole roster for it.
+        phones would refuse the whole roster for it. So is a key of low order, for which its
+        neighbours would leave.
 
         Args:
           ids: phones, shape (m,), int64, in any order.
@@ -109,6 +110,8 @@ class Server:
             seal_key, mask_key, commitment, signature = (column[place] for column in columns)
             fresh = {phone, seal_key, mask_key, commitment}
             if phone < 0 or len(fresh) < 4 or fresh & seen:
+                continue
+            if is_weak(seal_key) or is_weak(mask_key):
                 continue
             statement = advertisement_statement(
                 self._terms.rid, phone, seal_key, mask_key, commitment

@@ -363,3 +363,16 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
         run_rounds(grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: None)
         for node in grid._nodes.values():
             assert not node._context.state["session secrets"]
+
+
+def test_shards_without_phones_in_a_round_are_no_failures(tmp_path):
+    """A dozen phones in eight shards: in most rounds some shard has nobody."""
+    path, job, arrays = make_job(
+        tmp_path, phones=14, num_shards=8, secure_aggregation="masked", rounds=12, quota=12,
+        participation_probability=0.6, min_cohort=3, min_survivors=2, dropout_rate=0.05,
+        clip_norm=0.2, noise_multiplier=4.0,
+    )  # fmt: skip
+    records, _, _ = run(tmp_path, path, job, arrays)
+    reasons = [record.reason for record in records if record.status != "completed"]
+    assert not [reason for reason in reasons if "shard" in reason]
+    assert len(reasons) < 4
