@@ -1,35 +1,33 @@
 """What Flower's own SecAgg+ costs beside fedspeech's masked sum: CPU seconds, nobody dropping out.
 
-    python -m benchmarks.flower_secagg [--phones 16 32 64 100] [--dimension 10000]
+    python -m benchmarks.flower_secagg [--phones 16 32 64 100] [--dimension 10000] [--limit 300]
 
-Run by hand, never in CI: it takes minutes, and it compares one version of each on one machine.
+Run by hand, never in CI: it takes minutes, and compares one version of each on one machine.
 
-Flower's side is one round of `SecAggPlusWorkflow` and `secaggplus_mod` as flwr ships them, in a
+Flower's side is one round of `SecAggPlusWorkflow` and `secaggplus_mod` as flwr ships them, in one
 process without Ray: the workflow sends its four stages to legacy ClientApps over an InProcessGrid,
-and each phone's fit returns a vector of ones. Phones' seconds are those inside the ClientApps,
-server's the rest of the workflow. What a network would do is in neither: each message is copied
-instead, and the copying not counted. Ours is `fedspeech secagg bench`, server and phones together,
-"shared" with what several phones compute alike done once, "not shared" with every computation where
-it is asked for. Flower shares nothing, so the last column is the like-for-like one. Both sides run
-once, in one process; start-up and fedspeech's check of its sum are in no figure.
+and a phone's fit returns a vector of ones. Phones' seconds are those inside the ClientApps, all
+phones together; the server's are the rest of the workflow. No network is in them: messages are
+copied instead, and the copying is not counted. Ours is one session of `fedspeech secagg bench`,
+server and phones together: "shared" computes once what both ends of an edge, or all phones, need;
+"not shared" computes it where it is asked for, but for tables of public values. Flower shares
+nothing. Imports, enrolment and the checks of the results are in no figure.
 
-Chosen alike: the modulus 2^32, the threshold, and the graph. A phone of ours has k neighbours who
+Chosen alike: the modulus 2^32, the threshold and the graph. A phone of ours has k neighbours who
 hold its shares; Flower's `num_shares` counts the phone itself, so it is k + 1. The rest are
 Flower's defaults.
 
-Not comparable, as flwr 1.41 does it:
+Not comparable, as read in flwr 1.41:
 
-* Masks come from numpy's RandomState (MT19937), seeded with key or seed folded by xor to 32 bits;
-  a pairwise key is base64 text, whose bytes lack the top bit, so 28 are left. Ours are keystreams
-  of a cipher under whole keys.
-* Nothing is signed, and no phone checks that others saw the same lists; ours signs and verifies in
-  every stage but the last, and has a stage more.
-* Keys are P-384 in PEM, parsed again at each use, and a PEM private key is what is shared: 20
-  blocks of 16 bytes, in Shamir's scheme in pure Python. All shares that arrive are joined, not a
-  threshold of them. Ours are X25519, and only seeds are shared.
-* Phones clip, weigh and quantise floats, the server scales back and calls FedAvg.aggregate_fit:
-  all counted. Our vectors are ring elements already.
-* Masked vectors travel as 64-bit integers, ours packed to the ring's bits.
+* Masks come from numpy's RandomState (MT19937), its seed a key folded by xor to 32 bits; a pairwise
+  key is base64 text, whose bytes lack the top bit, so at most 28 are left. Ours are AES-256-CTR.
+* Nothing is signed, and no stage lets phones check that they were told the same. Ours has such a
+  stage, and phones sign in all stages but the last.
+* Keys are on P-384 and stored as PEM, parsed at each use; the private key's PEM is what is shared,
+  20 blocks of 16 bytes, with PyCryptodome's Shamir in pure Python, and all shares that arrive are
+  joined, not a threshold of them. Ours are X25519, shared as 32-byte secrets.
+* Phones clip, weigh and quantise floats to 64-bit integers, the server scales back and calls
+  FedAvg.aggregate_fit: all counted. Our vectors are elements of the ring already, 32-bit words.
 """
 
 from __future__ import annotations
@@ -61,10 +59,9 @@ from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECOR
 
 from simulations.grid import InProcessGrid
 
-LIMIT_SECONDS = 300  # of one number of phones with Flower
 COLUMNS = (
-    "phones", "dimension", "threshold", "Flower: shares", "Flower: server CPU s",
-    "Flower: phones CPU s", "Flower: both", "ours: neighbours", "ours, shared: CPU s",
+    "phones", "dimension", "threshold", "Flower's shares", "our neighbours",
+    "Flower's server CPU s", "Flower's phones CPU s", "Flower's both", "ours, shared: CPU s",
     "ours, not shared: CPU s",
 )  # fmt: skip
 
@@ -137,27 +134,23 @@ def ours(phones: int, dimension: int) -> dict[str, Any]:
         "--phones", str(phones), "--dimension", str(dimension), "--bits", "32", "--dropout", "0",
     ]  # fmt: skip
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    cost: dict[str, Any] = json.loads(done.stdout)
-    return cost
+    return dict(json.loads(done.stdout))
 
 
-def line(phones: int, dimension: int) -> str:
-    """Measures both and writes a row of the table."""
+def line(phones: int, dimension: int, limit: float) -> str:
+    """Measures both and writes a row of the table; Flower is stopped after `limit` seconds."""
     cost = ours(phones, dimension)
     shares, threshold = cost["neighbours"] + 1, cost["threshold"]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         run = pool.apply_async(flower, (phones, dimension, shares, threshold))
         try:
-            server, clients = run.get(timeout=LIMIT_SECONDS)
+            server, clients = run.get(timeout=limit)
             measured = [f"{server:.2f}", f"{clients:.2f}", f"{server + clients:.2f}"]
         except multiprocessing.TimeoutError:
-            measured = ["", "", f"stopped after {LIMIT_SECONDS} s"]
-    cells = [
-        f"{phones:,}", f"{dimension:,}", str(threshold), str(shares), *measured,
-        str(cost["neighbours"]), f"{cost['cpu_seconds']:.2f}",
-        f"{cost['cpu_seconds_unshared']:.2f}",
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+            measured = ["", "", f"stopped after {limit:g} s"]
+    own = [f"{cost['cpu_seconds']:.2f}", f"{cost['cpu_seconds_unshared']:.2f}"]
+    counts = [f"{count:,}" for count in (phones, dimension, threshold, shares, cost["neighbours"])]
+    return "| " + " | ".join([*counts, *measured, *own]) + " |"
 
 
 def main() -> None:
@@ -165,11 +158,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--phones", type=int, nargs="+", default=[16, 32, 64, 100])
     parser.add_argument("--dimension", type=int, default=10_000)
+    parser.add_argument("--limit", type=float, default=300, help="wall seconds of Flower per row")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     for phones in options.phones:
-        print(line(phones, options.dimension), flush=True)
+        print(line(phones, options.dimension, options.limit), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import ideal, session
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.protocol import Stage, Terms
-from fedspeech.secagg.refusals import CohortBelowFloor, NeighboursBelowThreshold
+from fedspeech.secagg.refusals import NeighboursBelowThreshold
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import Keystream
 
@@ -152,12 +152,12 @@ def foretold(terms, last):
     if n < terms.min_cohort:
         return End("advertise", refusal=CohortTooSmall, text="^advertise: ")
     if n - int(n * terms.dropped_share) < t + 1:  # t others must be there for each survivor
-        return End("advertise", refusal=CohortBelowFloor, text="no graph for a roster")
+        return End("advertise", refusal=ProtocolAbort, text="^advertise: no graph")
     sharers, survivors = reach(Stage.SHARE), reach(Stage.MASK)
     if len(sharers) < terms.min_survivors:
         return End("share", refusal=ProtocolAbort, text="^share: ")
     if survivors and len(sharers) - 1 < t:
-        text = f"{t} neighbours must have shared"
+        text = f"^mask: at least {t} neighbours must have shared"
         return End("mask", refusal=NeighboursBelowThreshold, text=text)
     if len(survivors) < terms.min_survivors:
         return End("mask", refusal=ProtocolAbort, text="^mask: ")

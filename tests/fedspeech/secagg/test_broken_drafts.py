@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.graph import SECURITY_BITS, graph_parameters
-from fedspeech.secagg.keys import Enrolment, exchange, hkdf
+from fedspeech.secagg.keys import Enrolment, Secret, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import SharedPrimitives
-from fedspeech.secagg.protocol import Members, Terms, mask_info, table
+from fedspeech.secagg.protocol import SHARE_BYTES, Members, Terms, mask_info, table
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
@@ -109,7 +109,8 @@ class Session:
             present = self.phones[number]._present(inbox.sharers)
             places = self.graph.neighbours[number][present].tolist()
             self.masks[number] = dict(zip(places, masks[1:], strict=True))
-            self.shares[number] = self.phones[number]._held.copy()
+            held = bytes(self.phones[number]._held)
+            self.shares[number] = np.frombuffer(held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
 
     def unmask(self, survivors, asked):
         """Agrees and unmasks with those asked; the server has their shares afterwards."""
@@ -184,7 +185,7 @@ class TakesWhatOpens(Phone):
 
     def _open_shares(self, present, sealed):
         present[:] = [place for place in present if any(sealed[place])]
-        self._held = np.zeros((len(self._places), 2 * shamir.LIMBS), np.uint32)
+        self._held = Secret(len(self._places) * SHARE_BYTES)
         if present:
             super()._open_shares(present, sealed)
 
@@ -298,24 +299,24 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     np.testing.assert_array_equal(session.opened(arc), session.plain(arc))
 
 
-@pytest.mark.parametrize("count", [140, 200])
-def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(count):
-    # Whatever the seed, within 2^-40; 200 graphs, on each of which every arc is tried.
+@pytest.mark.parametrize(("count", "num_graphs"), [(140, 50), (200, 200)])
+def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(count, num_graphs):
+    # Every arc of every graph is tried, with as many drop-outs as it takes. Some graph of a lying
+    # server has one with a chance of 2^-40; the same search finds one in graphs of the other kind.
+    tenth, random = count // 10, np.random.default_rng(count)
     graphs = {
-        server: graph_parameters(
-            count, colluders=count // 10, dropped=count // 10, server=server
-        )
+        server: graph_parameters(count, colluders=tenth, dropped=tenth, server=server)
         for server in ("lying", "curious")
-    }  # fmt: skip
-    random, found = np.random.default_rng(count), {"lying": 0, "curious": 0}
-    for number in range(200):
-        corrupt = random.permutation(count) < count // 10
+    }
+    found = {"lying": 0, "curious": 0}
+    for number in range(num_graphs):
+        corrupt = random.permutation(count) < tenth
         for server, graph in graphs.items():
-            if server == "lying" or number < 20:  # the same search finds the other kind
+            if server == "lying" or number < 10:
                 assert not graph.complete
                 found[server] += bool(cheapest_arc(corrupt, graph.neighbours, graph.threshold))
     assert found["lying"] == 0
-    assert found["curious"] >= 10
+    assert found["curious"] >= 5
 
 
 # Another list of sharers shown to one phone.

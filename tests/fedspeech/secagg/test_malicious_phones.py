@@ -19,6 +19,7 @@ from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (
     Members,
+    Stage,
     Terms,
     advertisement_statement,
     agreed_statement,
@@ -29,7 +30,7 @@ from fedspeech.secagg.protocol import (
     share_info,
     table,
 )
-from fedspeech.secagg.refusals import CiphertextMissing, Malformed, Refusal, WeakKey
+from fedspeech.secagg.refusals import CiphertextMissing, Malformed, Refusal
 from fedspeech.secagg.server import NoncesMissing, Server
 
 PHONES = Enrolment(os.urandom(32), b"tests", 200)
@@ -45,7 +46,8 @@ class Careless(Phone):
     """A corrupt phone: it takes any roster."""
 
     def accept(self, roster, purpose):
-        self.context = bind(self._terms, purpose, roster)
+        with self._step(Stage.ADVERTISE, Stage.ACCEPT):
+            self.context = bind(self._terms, purpose, roster)
         return b""
 
 
@@ -131,6 +133,18 @@ class Cohort:
         ids = np.array([number for number, _ in told], dtype=np.int64)
         return server.open(ids, np.array([shares for _, shares in told]))
 
+    def ends(self):
+        """The sum, or None and the text of the abort."""
+        try:
+            return self.run(), ""
+        except (ProtocolAbort, CohortTooSmall) as error:
+            return None, str(error)
+
+    def expected(self):
+        """The sum of what the survivors put in."""
+        parts = [self.vectors[number] for number in self.survivors.ids.tolist()]
+        return cut(np.sum(parts, axis=0, dtype=np.uint32), self.terms.bits)
+
 
 def check(lies, without=None, abort=None):
     """Runs a cohort and checks how it ends; the sum, if there is one, must be right.
@@ -141,17 +155,14 @@ def check(lies, without=None, abort=None):
       abort: how the text of the abort starts, if there may be one.
     """
     cohort = Cohort(lies)
-    try:
-        total = cohort.run()
-    except (ProtocolAbort, CohortTooSmall) as error:
-        assert abort is not None, error
-        assert str(error).startswith(abort)
+    total, why = cohort.ends()
+    if total is None:
+        assert abort is not None, why
+        assert why.startswith(abort)
         return cohort
-    assert without is not None
-    survivors = cohort.survivors.ids.tolist()
-    assert set(cohort.phones) - set(survivors) == set(without)
-    parts = [cohort.vectors[number] for number in survivors]
-    np.testing.assert_array_equal(total, cut(np.sum(parts, axis=0, dtype=np.uint32), 20))
+    assert without is not None, "there is a sum"
+    assert set(cohort.phones) - set(cohort.survivors.ids.tolist()) == set(without)
+    np.testing.assert_array_equal(total, cohort.expected())
     return cohort
 
 
@@ -203,7 +214,7 @@ def test_a_message_in_another_phones_name_is_not_its_own(stage):
         ("share", 3, "mask: 0 phones"),  # five that shared are too few neighbours for each other
         ("mask", 4, "mask: 4 phones"),
         ("agree", 3, "agree: 5 phones"),
-        ("unmask", 3, "unmask: 6 shares are needed"),
+        ("unmask", 3, "unmask: 5 phones"),
     ],
 )
 def test_too_many_silent_phones_abort_by_the_name_of_the_stage(stage, count, abort):
@@ -233,7 +244,10 @@ def fresh_key():
 
 
 def key_of_a_neighbour(cohort, phone, said):
-    secret = cohort.phones[phone.number - 1]._seal_key
+    first = next(number for number in cohort.phones if (number, "advertise") not in cohort.lies)
+    if phone.number < first:
+        return []
+    secret = cohort.phones[first]._seal_key  # of a phone that is in the roster
     key = public_key(X25519PrivateKey.from_private_bytes(bytes(secret)))
     return [advertised(phone, said, mask_key=key)]
 
@@ -258,7 +272,6 @@ def test_an_advertisement_that_does_not_hold_is_left_out(lie):
     assert not check({(LIAR, "advertise"): lie}, without=[LIAR]).refusals
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="below zero no number has eight bytes")
 @pytest.mark.parametrize("number", [-1, -(2**63)])
 def test_an_advertisement_under_a_number_below_zero_is_left_out(number):
     check({(LIAR, "advertise"): lambda *told: [(number, told[-1])]}, without=[LIAR])
@@ -276,17 +289,18 @@ def another_after(cohort, phone, said):
 def test_of_two_advertisements_the_first_counts():
     check({(LIAR, "advertise"): another_after}, without=[])
     # nothing that it seals opens under the keys that count, so everybody leaves
-    cohort = check({(LIAR, "advertise"): another_first}, abort="mask: 1 phones")
+    cohort = check({(LIAR, "advertise"): another_first}, abort="mask: 0 phones")
     assert {type(refusal) for refusal in cohort.refusals.values()} == {CiphertextMissing}
 
 
-@pytest.mark.parametrize(("kind", "abort"), [("seal_key", "share: 1 "), ("mask_key", "mask: 1 ")])
-@pytest.mark.parametrize("key", [bytes(32), (1).to_bytes(32, "little")])
-def test_a_key_of_low_order_ends_the_session_and_opens_nothing(kind, key, abort):
-    # Everybody is its neighbour and leaves.
-    cohort = check({(LIAR, "advertise"): readvertised(**{kind: key})}, abort=abort)
-    assert set(cohort.refusals) == set(cohort.phones) - {LIAR}
-    assert {type(refusal) for refusal in cohort.refusals.values()} == {WeakKey}
+LOW_ORDER = [
+    {kind: key} for kind in ("seal_key", "mask_key") for key in (bytes(32), b"\1" + bytes(31))
+]
+
+
+@pytest.mark.parametrize("fields", LOW_ORDER, ids=lambda fields: next(iter(fields)))
+def test_a_key_of_low_order_costs_its_own_phone_alone(fields):
+    assert not check({(LIAR, "advertise"): readvertised(**fields)}, without=[LIAR]).refusals
 
 
 @pytest.mark.parametrize("nonce", [None, bytes(32)])
@@ -342,7 +356,7 @@ def no_shares_of_the_mask_key(cohort, phone, said):
 def one_random_share(place):
     def lie(cohort, phone, said):
         shares = np.random.default_rng().integers(0, shamir.PRIME, (len(said.sealed), 18))
-        return resealed(phone, said, shares, [place])
+        return resealed(phone, said, shares, [min(place, len(shares) - 1)])
 
     return lie
 
@@ -354,7 +368,7 @@ def share_outside_the_field(cohort, phone, said):
 def garbage_for(*places):
     def lie(cohort, phone, said):
         sealed = said.sealed.copy()
-        sealed[list(places)] ^= 1
+        sealed[[place for place in places if place < len(sealed)]] ^= 1
         return [(phone.number, replace(said, sealed=sealed))]
 
     return lie
@@ -492,9 +506,6 @@ def test_words_of_another_kind_or_unsigned_ones_are_left_out(lie):
     check({(LIAR, "mask"): lie}, without=[LIAR])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a vector is added whenever it comes, though the list says no"
-)
 def test_a_vector_that_comes_after_the_survivors_were_named_is_left_out():
     def late(cohort, phone, shares):
         assert not cohort.server.add_masked(LIAR, *kept[0])
@@ -506,6 +517,16 @@ def test_a_vector_that_comes_after_the_survivors_were_named_is_left_out():
 
     kept = []
     check({(LIAR, "mask"): keep, (0, "unmask"): late}, without=[LIAR])
+
+
+def test_a_vector_of_a_phone_that_never_shared_is_left_out():
+    def adds_a_vector(cohort, phone, said):
+        own, sharers = cohort.phones[LIAR]._own, cohort.sharers.digest
+        statement = masked_statement(cohort.context.digest, own, sharers)
+        signature = PHONES.identity(LIAR).sign(statement)
+        return [(LIAR, (said[0], signature)), (phone.number, said)]
+
+    check({(LIAR, "share"): silence, (0, "mask"): adds_a_vector}, without=[LIAR])
 
 
 # Signatures over both lists, and shares that open.
@@ -532,7 +553,7 @@ def over_its_vector_again(digest, sharers, cohort):
 
 
 def both(cohort, phone, said):
-    return signs(over_fewer_survivors)(cohort, phone, said) + [(phone.number, said)]
+    return [*signs(over_fewer_survivors)(cohort, phone, said), (phone.number, said)]
 
 
 SIGNATURES = {
@@ -588,11 +609,36 @@ def test_shares_of_phones_that_did_not_survive_are_not_looked_at():
     check({(LIAR, "mask"): silence, (0, "unmask"): of_the_vanished}, without=[LIAR])
 
 
+# Tables that do not fit: whoever sends them for others ends the session, and by name.
+
+
+def reshaped(name, change):
+    """A lie that gives one field of a message of stage share another shape."""
+    return lambda cohort, phone, said: [
+        (phone.number, replace(said, **{name: change(getattr(said, name))}))
+    ]
+
+
+CHANGES = {
+    "shorter": lambda column: column[:-1],
+    "narrower": lambda column: column[:, :-1],
+    "wider numbers": lambda column: column.astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_tables_of_another_shape_abort(change):
+    sealed = {(number, "share"): reshaped("sealed", change) for number in range(8)}
+    check(sealed, abort="share: expected sealed shares")
+    shares = {(number, "unmask"): gives(change) for number in range(8)}
+    check(shares, abort="unmask: expected shares")
+
+
 # Anything together.
 
 ANY_STAGE = [silence, twice, in_strangers_names]
 LIES = {
-    "advertise": [*ANY_STAGE, *ADVERTISEMENTS.values(), another_after],
+    "advertise": [*ANY_STAGE, *ADVERTISEMENTS.values(), another_first, another_after],
     "share": [*ANY_STAGE, *(lie for lie, _ in SHARES.values())],
     "mask": [*ANY_STAGE, *ARBITRARY, *WORDS.values()],
     "agree": [*ANY_STAGE, *SIGNATURES.values()],
@@ -602,18 +648,17 @@ LIES = {
 
 def test_no_mixture_of_lies_gives_a_wrong_sum():
     random, opened = np.random.default_rng(1), 0
-    for _ in range(150):
-        lies = {}
-        for liar in random.choice(8, 2, replace=False).tolist():
-            for stage in random.choice(STAGES, 2, replace=False).tolist():
-                lies[liar, stage] = LIES[stage][random.integers(len(LIES[stage]))]
+    for _ in range(60):
+        lies = {
+            (liar, stage): LIES[stage][random.integers(len(LIES[stage]))]
+            for liar in random.choice(8, 2, replace=False).tolist()
+            for stage in random.choice(STAGES, 2, replace=False).tolist()
+        }
         cohort = Cohort(lies)
-        try:
-            total = cohort.run()
-        except (ProtocolAbort, CohortTooSmall) as error:
-            assert str(error).startswith(tuple(f"{stage}: " for stage in STAGES))
-            continue
-        opened += 1
-        parts = [cohort.vectors[number] for number in cohort.survivors.ids.tolist()]
-        np.testing.assert_array_equal(total, cut(np.sum(parts, axis=0, dtype=np.uint32), 20))
-    assert 30 < opened < 120  # of these 150; both ends are met
+        total, why = cohort.ends()
+        if total is None:
+            assert why.startswith(tuple(f"{stage}: " for stage in STAGES))
+        else:
+            np.testing.assert_array_equal(total, cohort.expected())
+            opened += 1
+    assert 10 < opened < 50  # of these 60: both ends are met

@@ -131,7 +131,6 @@ def test_packed_words_take_whole_bytes_and_come_back(bits):
         np.testing.assert_array_equal(found, words)
 
 
-@pytest.mark.xfail(reason="no rows cannot be unpacked", raises=ValueError, strict=True)
 def test_no_rows_come_back_as_no_rows():
     none = np.zeros((0, 7), np.uint32)
     assert unpack(pack(none, 24), 24).shape == (0, 7)

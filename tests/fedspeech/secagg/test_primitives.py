@@ -242,7 +242,6 @@ def test_columns_of_different_length_never_hold():
             kind().verify_all(SignedStatements([IDENTITY.public] * 2, [b"one"], [signature]))
 
 
-@pytest.mark.xfail(reason="a remembered check does not know where its fields end", strict=True)
 def test_a_statement_that_lends_a_byte_to_its_signature_does_not_hold():
     shared, statement = SharedPrimitives(), b"what was said"
     signature = IDENTITY.sign(statement)

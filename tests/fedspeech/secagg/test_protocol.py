@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from secagg_sessions import PURPOSE, FixedPhone, recorded, terms_of, vectors_of
 
 from fedspeech.secagg import protocol
+from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.masks import pack
 from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import (
     Members,
@@ -18,7 +20,6 @@ from fedspeech.secagg.protocol import (
     Stage,
     Terms,
     bind,
-    bytes_per_phone,
     commitment_to,
     rows,
     session_rid,
@@ -417,10 +418,8 @@ def test_bytes_per_phone_are_those_of_a_sessions_messages(n, bits, dimension, mo
     add_masked = Server.add_masked
 
     def weighed(server, phone, words, signature):
-        if phone == 3:  # packed: as many bits as the ring has, one word after the other
-            places = np.arange(bits, dtype=words.dtype)
-            packed = np.packbits((words[:, None] >> places & 1).astype(bool))
-            sizes["mask"] = (sizes["mask"][0] + packed.nbytes, sizes["mask"][1])
+        if phone == 3:
+            sizes["mask"] = (sizes["mask"][0] + pack(words[None], bits).nbytes, sizes["mask"][1])
         return add_masked(server, phone, words, signature)
 
     monkeypatch.setattr(Server, "add_masked", weighed)

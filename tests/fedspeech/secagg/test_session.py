@@ -113,8 +113,6 @@ def sessions(draw):
 @given(sessions(), st.sampled_from([Primitives, SharedPrimitives]), st.integers(0, 2**32 - 1))
 def test_a_session_ends_as_counting_foretells(case, primitives, seed):
     terms, last = case
-    if max(last.values()) <= Stage.ADVERTISE:
-        last[0] = Stage.UNMASK  # that all vanish has a test of its own
     check_end(np.random.default_rng(seed), terms, last, PHONES, primitives())
 
 
@@ -141,7 +139,7 @@ def test_a_session_ends_at_every_stage_that_it_can_end_at():
         (Stage.NONE, CohortTooSmall, "^advertise: 5 phones joined"),
         (Stage.SHARE, ProtocolAbort, "^mask: 5 phones are left, and 6 are needed"),
         (Stage.MASK, ProtocolAbort, "^agree: 5 phones are left, and 7 are needed"),
-        (Stage.AGREE, ProtocolAbort, r"^unmask: 7|^unmask: 5 phones are left, and 7 are needed"),
+        (Stage.AGREE, ProtocolAbort, "^unmask: 5 phones are left, and 7 are needed"),
     ],
 )
 def test_an_abort_names_its_stage_and_the_floor(gone, refusal, text):
@@ -163,7 +161,6 @@ def test_when_all_phones_vanish_the_abort_names_a_stage(gone):
         summed(vectors, terms_of(), lambda phone: gone)
 
 
-@pytest.mark.xfail(reason="the refusals of phones do not name the stage", strict=True)
 @pytest.mark.parametrize(
     ("stage", "gone", "colluders"), [("advertise", Stage.UNMASK, 5), ("mask", Stage.ADVERTISE, 0)]
 )
@@ -174,7 +171,6 @@ def test_a_phones_refusal_names_its_stage(stage, gone, colluders):
         summed(vectors, terms, lambda phone: gone if phone >= 4 else Stage.UNMASK)
 
 
-@pytest.mark.xfail(raises=ValueError, reason="the server takes for granted a graph", strict=True)
 def test_a_roster_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
     terms = terms_of(colluders=5)
     vectors = vectors_of(np.random.default_rng(0), range(6), terms)
