@@ -212,6 +212,7 @@ class Phone:
         self._seal_key, self._mask_key = Secret(), Secret()
         self._nonce, self._seed = Secret(), Secret()
         self._held = Secret()
+        self._mine = b""  # the public keys and the commitment of the own advertisement
         self._left = False
 
     def __repr__(self) -> str:
@@ -237,6 +238,7 @@ class Phone:
             statement = advertisement_statement(
                 self._terms.rid, self.number, seal_key, mask_key, commitment
             )
+            self._mine = seal_key + mask_key + commitment
             return Advertisement(
                 phone=self.number,
                 seal_key=seal_key,
@@ -270,16 +272,8 @@ class Phone:
             place = roster.members.place(self.number)
             if place is None:
                 raise RosterNotMine(f"the roster lacks phone {self.number}")
-            mine = (
-                public_key(_private(self._seal_key)),
-                public_key(_private(self._mask_key)),
-                commitment_to(bytes(self._nonce)),
-            )
-            if mine != (
-                roster.seal_rows[place],
-                roster.mask_rows[place],
-                roster.commitments[place].tobytes(),
-            ):
+            shown = roster.seal_rows[place] + roster.mask_rows[place]
+            if self._mine != shown + roster.commitments[place].tobytes():
                 raise RosterNotMine(f"the roster shows other keys for phone {self.number}")
             if len(roster) < terms.min_cohort:
                 raise CohortBelowFloor(
@@ -309,8 +303,8 @@ class Phone:
         """
         with self._step(Stage.ACCEPT, Stage.SHARE):
             context = self._bound
-            if not all(isinstance(nonce, bytes) for nonce in nonces):
-                raise Malformed("nonces must be bytes")
+            if not isinstance(nonces, (tuple, list)) or not set(map(type, nonces)) <= {bytes}:
+                raise Malformed("nonces must be a list of bytes")
             self.graph = _graph(context, tuple(nonces))
             self._nonce.wipe()
             self._seed = Secret(self._random(KEY_BYTES))
@@ -358,6 +352,8 @@ class Phone:
           CiphertextMissing: if a neighbour in it left nothing that opens.
         """
         with self._step(Stage.SHARE, Stage.MASK):
+            if not isinstance(inbox, Inbox):
+                raise Malformed("expected an inbox")
             context, sharers = self._bound, inbox.sharers
             self._check_sharers(context, sharers)
             k, t = context.parameters.neighbours, context.parameters.threshold
@@ -516,7 +512,9 @@ class Phone:
             context, sharers, survivors = self._bound, self.sharers, self.survivors
             assert sharers is not None
             assert survivors is not None
-            if not isinstance(quorum, Quorum) or not quorum.members.within(survivors):
+            if not isinstance(quorum, Quorum) or not isinstance(quorum.members, Members):
+                raise Malformed("expected a quorum")
+            if not quorum.members.within(survivors):
                 raise NoQuorum("signatures must be those of survivors")
             check_bytes("signatures", quorum.signatures, len(quorum.members), 64)
             if len(quorum.members) < context.quorum:
@@ -545,8 +543,8 @@ class Phone:
             for seen in (self.context, self.sharers, self.survivors)
         ]
         parts = (
-            bytes([self.stage, self._left]), self._seal_key, self._mask_key, self._nonce,
-            self._seed, *digests, self._held,
+            bytes([self.stage, self._left]), self._mine, self._seal_key, self._mask_key,
+            self._nonce, self._seed, *digests, self._held,
         )  # fmt: skip
         return b"".join(len(part).to_bytes(4, "big") + bytes(part) for part in parts)
 
@@ -582,8 +580,8 @@ class Phone:
             size = int.from_bytes(saved[at : at + 4], "big")
             parts.append(saved[at + 4 : at + 4 + size])
             at += 4 + size
-        flags, seal_key, mask_key, nonce, seed, context, sharing, surviving, held = parts
-        self.stage, self._left = Stage(flags[0]), bool(flags[1])
+        flags, mine, seal_key, mask_key, nonce, seed, context, sharing, surviving, held = parts
+        self.stage, self._left, self._mine = Stage(flags[0]), bool(flags[1]), mine
         self._seal_key, self._mask_key = Secret(seal_key), Secret(mask_key)
         self._nonce, self._seed, self._held = Secret(nonce), Secret(seed), Secret(held)
         try:

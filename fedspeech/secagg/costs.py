@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -95,7 +96,10 @@ def primitives_alone(
     statement = os.urandom(150)
     signature = identity.sign(statement)
     sealed = keys.seal(secret, bytes(SHARE_BYTES), info)
-    words = [np.zeros(dimension, word_type(bits)) for _ in range(2)]
+    # As many vectors as a session has, or as no cache holds: each mask goes onto others.
+    words = np.zeros(dimension, word_type(bits))
+    vectors = [words.copy() for _ in range(min(256, parameters.num_phones))]
+    turns = itertools.cycle(vectors)
     limbs = np.zeros(2 * shamir.LIMBS, np.int64)
     k, t = parameters.neighbours, parameters.threshold
     batch = min(256, max(1, counts["joins"]))
@@ -103,12 +107,13 @@ def primitives_alone(
     shares = np.zeros((batch, t, shamir.LIMBS), np.uint32)
 
     def ring_addition() -> None:
-        np.add(words[0], words[1], out=words[0])
+        vector = next(turns)
+        np.add(vector, words, out=vector)
 
     buffer = bytearray(1 << 18)
 
     def keystream() -> None:
-        for _ in expand(secret, words[0].nbytes, buffer):
+        for _ in expand(secret, words.nbytes, buffer):
             pass
 
     calls: dict[str, tuple[Callable[[], object], int]] = {

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,10 @@ from fedspeech.secagg.graph import (
 )
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES
 from fedspeech.secagg.refusals import KeyReused, Malformed
-from fedspeech.secagg.shamir import LIMBS
+from fedspeech.secagg.shamir import LIMBS, MAX_SHARES
 
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int64]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 RID_BYTES = 16
 HASH_BYTES = 32
@@ -120,12 +119,18 @@ class Terms:
         Raises:
           ValueError: if so few phones cannot outvote colluders and drop-outs.
         """
-        return graph_parameters(
+        found = graph_parameters(
             num_phones,
             colluders=self.colluders,
             dropped=int(self.dropped_share * num_phones),
             server=self.server,
         )
+        if found.neighbours > MAX_SHARES:
+            raise ValueError(
+                f"a secret has at most {MAX_SHARES} shares, and {num_phones} phones with "
+                f"colluders={self.colluders} need {found.neighbours} neighbours"
+            )
+        return found
 
     def quorum(self, num_phones: int) -> int:
         """Signatures over one pair of lists without which nobody unmasks.
@@ -162,12 +167,12 @@ class Members:
 
     def __post_init__(self) -> None:
         """Checks the list once for all who read it."""
-        ids = self.ids
+        ids = _own(self.ids)
         if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
             raise Malformed("a list of phones must be a one-dimensional int64 array")
         if ids.size and (ids[0] < 0 or (ids[1:] <= ids[:-1]).any()):  # a difference could wrap
             raise Malformed("a list of phones must be strictly increasing")
-        object.__setattr__(self, "ids", _own(ids))
+        object.__setattr__(self, "ids", ids)
 
     def __len__(self) -> int:
         """How many phones."""
@@ -219,8 +224,8 @@ class Roster:
             ("seal_keys", KEY_BYTES), ("mask_keys", KEY_BYTES),
             ("commitments", HASH_BYTES), ("signatures", SIGNATURE_BYTES),
         ):  # fmt: skip
-            check_bytes(name, getattr(self, name), len(self.members), width)
             object.__setattr__(self, name, _own(getattr(self, name)))
+            check_bytes(name, getattr(self, name), len(self.members), width)
         every_key = self.seal_rows + self.mask_rows
         if len(set(every_key)) < len(every_key):
             raise KeyReused("no key may stand twice in a roster")
@@ -403,9 +408,11 @@ def table(entries: Sequence[bytes], width: int) -> Bytes:
     return np.frombuffer(b"".join(entries), dtype=np.uint8).reshape(len(entries), width)
 
 
-def _own(array: NDArray[Scalar]) -> NDArray[Scalar]:
-    """A copy that nobody can change after it was checked."""
-    copy = array.copy()
+def _own(value: Any) -> Any:
+    """A plain copy of an array, that nobody can change once it is checked; other things as is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    copy = np.array(value)
     copy.setflags(write=False)
     return copy
 

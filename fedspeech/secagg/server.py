@@ -161,7 +161,9 @@ class Server:
             nonces_in_order: tuple[bytes, ...] = ()
         else:
             check_bytes("nonces", nonces, len(ids), KEY_BYTES)
-            told = dict(zip(ids.tolist(), rows(nonces), strict=True))
+            told: dict[int, bytes] = {}
+            for phone, nonce in zip(ids.tolist(), rows(nonces), strict=True):
+                told.setdefault(phone, nonce)
             commitments = rows(self.roster.commitments)
             numbers = self.roster.members.ids.tolist()
             fits = [

@@ -373,7 +373,6 @@ def test_a_secret_can_be_overwritten():
     assert bytes(secret) == bytes(32)
 
 
-@pytest.mark.xfail(reason="str() of a bytearray is not its repr()", strict=True)
 def test_a_secret_prints_its_length_only():
     secret = Secret(SECRET)
     for shown in (repr(secret), repr([secret]).strip("[]"), str(secret), f"{secret}"):

@@ -707,7 +707,8 @@ QUORUMS = {
         NoQuorum,
         lambda s: Quorum(members(*range(7), STRANGER), s.quorum.signatures),
     ),
-    "something else": (NoQuorum, lambda s: (s.quorum.members, s.quorum.signatures)),
+    "something else": (Malformed, lambda s: (s.quorum.members, s.quorum.signatures)),
+    "members that are none": (Malformed, lambda s: Quorum([0, 1, 2], s.quorum.signatures)),
     "one signature for two signers": (
         BadSignature,
         lambda s: Quorum(

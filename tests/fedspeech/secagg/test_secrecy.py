@@ -570,4 +570,8 @@ def test_secrets_are_erased_as_soon_as_they_are_used_up():
     assert all(map(any, (phone._seal_key, phone._mask_key, phone._seed)))
     session.mask(np.zeros(8, np.uint32))
     assert not any(any(bytes(one)) for one in kept)
-    assert any(phone._held)  # shares of neighbours, for the last answer
+    both_kinds = phone._held
+    assert any(both_kinds)  # shares of neighbours
+    session.agreed()
+    assert not any(both_kinds)
+    assert any(phone._held)  # those for the last answer
