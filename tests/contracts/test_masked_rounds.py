@@ -68,7 +68,7 @@ def reference(folder, job, arrays):
     return totals
 
 
-@pytest.mark.parametrize("dropout_rate", [0.0, 0.06])
+@pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.06])
 def test_on_a_sparse_graph_too_the_grid_adds_up_what_the_ideal_party_does(tmp_path, dropout_rate):
     """160 of 200 phones: a ring of neighbours, nonces, and sessions that restart for them."""
     found = {}
@@ -229,6 +229,7 @@ class ForgetfulGrid(InProcessGrid):
         return replies
 
 
+@pytest.mark.slow
 def test_a_node_that_restarts_between_any_two_stages_changes_nothing(tmp_path):
     path, job, arrays = make_job(tmp_path, **{**WIDE, "dropout_rate": 0.06})
     records, _, _ = run(tmp_path, path, job, arrays, ForgetfulGrid)

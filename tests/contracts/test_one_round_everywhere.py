@@ -121,7 +121,7 @@ def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
     assert [record.cohort for record in records] == [PHONES, PHONES, 0]
 
 
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["lying", pytest.param("curious", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dropout_rate", [0.0, 0.15])
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
     tmp_path, server, dropout_rate
