@@ -33,7 +33,7 @@ def test_a_cost_survives_json():
     "record",
     [
         {},
-        {"kind": "Gaussian", "noise_multiplier": 1.0},
+        {"kind": "Laplace", "noise_multiplier": 1.0},
         {"kind": "NonPrivate", "extra": 1},
         {"kind": "PoissonSampled", "probability": 0.1, "event": {"kind": "NonPrivate"}},
         {"kind": "PoissonSampled", "probability": 0.1, "event": to_record(SAMPLED)},
