@@ -264,7 +264,7 @@ def _print(found: Price, console: Console, solved: str | None, explain: bool, to
 def _headline(terms: Terms) -> str:
     noise = "of one phone" if terms.mechanism == "local" else "of the sum"
     return (
-        f"{terms.mechanism} noise {terms.noise_multiplier:.6g} ({noise}, over the clip norm), "
+        f"{terms.mechanism} noise {terms.noise_multiplier:.8g} ({noise}, over the clip norm), "
         f"{terms.participation} participation, {terms.expected_cohort:,.12g} of "
         f"{terms.population:,} phones in each of {terms.rounds:,} rounds"
     )

@@ -153,10 +153,13 @@ def tau(stddev: float, shares: int) -> float:
     """How far a sum of shares is from one discrete Gaussian, per coordinate.
 
     Kairouz, Liu, Steinke 2021, Theorem 1:
-    10 sum_(k=1)^(shares-1) exp(-2 pi^2 stddev^2 k / (k+1)).
+    10 sum_(k=1)^(shares-1) exp(-2 pi^2 stddev^2 k / (k+1)). Terms fall in k, so beyond a million
+    the last one that was computed stands for each of the rest.
     """
-    k = np.arange(1, shares, dtype=np.float64)
-    return float(10 * np.exp(-2 * math.pi**2 * stddev**2 * k / (k + 1)).sum())
+    k = np.arange(1, min(shares, 10**6), dtype=np.float64)
+    terms = np.exp(-2 * math.pi**2 * stddev**2 * k / (k + 1))
+    rest = (shares - 1 - k.size) * float(terms[-1]) if k.size else 0.0
+    return float(10 * (terms.sum() + rest))
 
 
 @functools.lru_cache(maxsize=256)

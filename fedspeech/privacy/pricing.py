@@ -154,6 +154,8 @@ def release(terms: Terms, *, cross_check: bool = False) -> View:
     paid = terms.rounds if amplified else count
     prices = _accountants(event, count)
     epsilons = _charged(prices, mass, delta)
+    if relation == "none":
+        epsilons = {"rdp": math.inf, "pld": math.inf}
     if epsilons:
         checks = _checks(terms, event, count, delta, cross_check)
         reason = ""
@@ -202,12 +204,21 @@ def _view(
             epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
             participations=participations, amplified=False, bad_event_mass=0.0,
         )  # fmt: skip
-    epsilons = _charged(_accountants(event, count), mass, delta) or {"rdp": math.inf}
-    exact = textbook.analytic(event, count)
+    epsilons, reason = _charged(_accountants(event, count), mass, delta), ""
+    if not epsilons:
+        epsilons = {"rdp": math.inf}
+        reason = f"there is no bound at delta = {delta:.3g}, with bad events of mass {mass:.1e}"
     return View(
-        epsilons=epsilons, checks={} if exact is None else {"analytic": exact(delta)},
-        relation=relation, participations=participations, amplified=False, bad_event_mass=mass,
+        epsilons=epsilons, checks=_exact(event, count, delta), relation=relation,
+        participations=participations, amplified=False, bad_event_mass=mass, reason=reason,
     )  # fmt: skip
+
+
+def _exact(event: Event, count: int, delta: float) -> dict[str, float]:
+    """The analytic epsilon of a plain Gaussian; nothing for others or beyond floating point."""
+    exact = textbook.analytic(event, count)
+    found = math.inf if exact is None else exact(delta)
+    return {"analytic": found} if math.isfinite(found) else {}
 
 
 def _accountants(event: Event, count: int) -> dict[str, EpsilonAt]:
@@ -239,8 +250,8 @@ def _charged(prices: Mapping[str, EpsilonAt], mass: float, delta: float) -> dict
             continue
         above = at((1 - SHARE_OF_DELTA) * delta)
         if math.isfinite(above) and _fits(above, mass, delta):
-            found[name] = at(delta - math.exp(above) * mass)
-    return {name: value for name, value in found.items() if mass == 0 or math.isfinite(value)}
+            found[name] = at(delta - math.exp(above + math.log(mass)))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _fits(epsilon: float, mass: float, delta: float) -> bool:
@@ -252,8 +263,7 @@ def _checks(
     terms: Terms, event: Event, count: int, delta: float, cross_check: bool
 ) -> dict[str, float]:
     """What stands beside the claim: at the full delta, bad events left out."""
-    exact = textbook.analytic(event, count)
-    found = {} if exact is None else {"analytic": exact(delta)}
+    found = _exact(event, count, delta)
     if cross_check and isinstance(event, PoissonSampled) and isinstance(event.event, Gaussian):
         found |= accountant.opacus_checks(
             probability=event.probability,
@@ -289,6 +299,8 @@ def warnings(found: Price) -> list[str]:
             f"delta = {terms.target_delta:.3g} is above 1 / (10 population) = "
             f"{1 / (10 * terms.population):.3g}: a plan with it is refused."
         )
+    if found.server.reason:
+        lines.append(f"epsilon_server is infinite: {found.server.reason}.")
     if found.release.reason:
         lines.append(
             "epsilon_release protects what a phone said, not that it took part (zero-out), "
@@ -332,7 +344,8 @@ def _about_participation(terms: Terms) -> list[str]:
         "fixed_size": f"Every cohort is a uniformly random set of {round(n):,} of "
         f"{terms.population:,} phones, drawn afresh each round.",
         "limited": f"Anybody may know who takes part; no phone joins more than "
-        f"{terms.participations:,} of {terms.rounds:,} rounds.",
+        f"{terms.participations:,} of {terms.rounds:,} rounds, and none joins because another does "
+        "or does not.",
     }[terms.participation]
     lines = [said]
     if terms.participation != "limited" and terms.participations < terms.rounds:

@@ -39,7 +39,7 @@ _GRID = 1e-4
 _FINE_GRID = 1e-5
 _WIDEN_ABOVE = 20.0  # epsilon from which on the grid grows with it
 _REFINE_BELOW = 0.1
-_FINE_NOISE_MULTIPLIER = 0.5
+_FINE_NOISE_MULTIPLIER = 1.0
 _FEW_DIGITS = 1e-9  # divergence of one round, below which the library's digits are not trusted
 
 
@@ -92,6 +92,7 @@ def pld(event: Event, rounds: int) -> EpsilonAt | None:
         return None
     rough = _rough(event)
 
+    @_infinite_beyond_floats
     def at(delta: float) -> float:
         scale = accountant.epsilon(rounds * rough, delta)
         grid = _GRID * max(1.0, scale / _WIDEN_ABOVE)
@@ -117,7 +118,19 @@ def analytic(event: Event, rounds: int) -> EpsilonAt | None:
     from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
     stddev = inner.noise_multiplier / math.sqrt(rounds)
-    return lambda delta: float(get_epsilon_gaussian(stddev, delta))
+    return _infinite_beyond_floats(lambda delta: float(get_epsilon_gaussian(stddev, delta)))
+
+
+def _infinite_beyond_floats(at: EpsilonAt) -> EpsilonAt:
+    """No bound where the library's exponentials overflow."""
+
+    def guarded(delta: float) -> float:
+        try:
+            return at(delta)
+        except OverflowError:
+            return math.inf
+
+    return guarded
 
 
 def _library_event(event: Event) -> Any:

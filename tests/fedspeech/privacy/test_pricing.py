@@ -130,6 +130,7 @@ def test_limited_includes_the_missing_noise(mechanism):
     assert found.release.epsilon == pytest.approx(6.14, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_cap_with_central_noise_is_priced():
     base = {"mechanism": "central", "population": 1000, "cohort": 64, "rounds": 100,
             "noise_multiplier": 1.2, "delta": 1e-4}  # fmt: skip
@@ -372,3 +373,23 @@ def test_the_account_of_a_phone_ends_at_its_quota():
 def test_terms_survive_a_copy():
     found = terms()
     assert dataclasses.replace(found) == found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mechanism": "central", "noise_multiplier": 0.0038, "population": 10**10, "rounds": 4000},
+        {"mechanism": "local", "participation": "limited", "noise_multiplier": 0.014,
+         "rounds": 78_597, "delta": 1e-108},
+        {"participation": "fixed_size", "population": 10**10, "cohort": 5 * 10**7},
+        {"delta": 1e-200},
+        {"mechanism": "central", "delta": 1e-300},
+    ],
+)  # fmt: skip
+def test_extremes_are_priced_or_said_to_be_infinite(changes):
+    found = cost(**changes)
+    for view in (found.release, found.server):
+        assert view.epsilon > 0
+        assert all(not math.isnan(value) for value in view.epsilons.values())
+    if math.isinf(found.server.epsilon) and found.terms.on_phones:
+        assert any("epsilon_server is infinite" in line for line in warnings(found))

@@ -21,11 +21,15 @@ def maker(*without, **changes):
     return functools.partial(Terms, **{k: v for k, v in fields.items() if k not in without})
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 COMBINATIONS = [
-    ("central", "poisson"), ("central", "fixed_size"), ("central", "limited"),
+    slow("central", "poisson"), slow("central", "fixed_size"), ("central", "limited"),
     ("distributed", "poisson"), ("distributed", "fixed_size"), ("distributed", "limited"),
     ("skellam", "fixed_size"), ("skellam", "limited"),
-    ("local", "poisson"), ("local", "fixed_size"), ("local", "limited"),
+    ("local", "poisson"), slow("local", "fixed_size"), ("local", "limited"),
 ]  # fmt: skip
 
 
@@ -42,7 +46,7 @@ def test_the_noise_that_was_found_is_just_enough(mechanism, participation):
 
 @pytest.mark.parametrize(
     ("mechanism", "participation"),
-    [("central", "poisson"), ("central", "fixed_size"), ("distributed", "poisson"),
+    [slow("central", "poisson"), slow("central", "fixed_size"), ("distributed", "poisson"),
      ("skellam", "fixed_size"), ("local", "poisson")],
 )  # fmt: skip
 def test_one_round_more_is_too_many(mechanism, participation):
