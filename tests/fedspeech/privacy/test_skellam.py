@@ -94,3 +94,14 @@ def test_one_drawn_cohort_of_everybody_is_no_sampling():
     replaced = accountant.rdp(total(shift=200, variance=400.0**2))
     whole = np.isfinite(replaced)
     np.testing.assert_allclose(accountant.rdp(drawn)[whole], replaced[whole], rtol=1e-12)
+
+
+def test_the_bound_is_the_papers_term_by_term():
+    """Order 2, L2 3, L1 min(sqrt(d) 3, 9) = 9, variance 100; then few coordinates, L1 3."""
+    wide = accountant.rdp(total(shift=3, variance=100.0, shares=4, dimension=10_000))
+    narrow = accountant.rdp(total(shift=3, variance=100.0, shares=4, dimension=1))
+    at_two = np.searchsorted(accountant.ORDERS, 2)
+    assert wide[at_two] == pytest.approx(0.09 + (27 + 54) / 40_000, rel=1e-12)
+    assert narrow[at_two] == pytest.approx(0.09 + (27 + 18) / 40_000, rel=1e-12)
+    loud = accountant.rdp(total(shift=3, variance=1.0, dimension=1))
+    assert loud[np.searchsorted(accountant.ORDERS, 100)] == pytest.approx(450 + 4.5, rel=1e-12)
