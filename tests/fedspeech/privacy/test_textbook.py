@@ -257,3 +257,15 @@ def test_prv_is_left_out_where_it_does_not_apply():
     assert set(found) == {"opacus_rdp"}
     found = accountant.opacus_checks(probability=0.1, noise_multiplier=0.3, rounds=2000, delta=1e-6)
     assert "prv" not in found
+
+
+def test_small_epsilons_are_those_of_a_finer_grid_and_of_another_library():
+    event = poisson(0.001, 5.0)
+    found = textbook.pld(event, 1000)(1e-5)
+    library = PLDAccountant(value_discretization_interval=2e-6)
+    exact = library.compose(textbook._library_event(event), 1000).get_epsilon(1e-5)
+    assert exact <= found <= 1.02 * exact
+    checks = accountant.opacus_checks(
+        probability=0.001, noise_multiplier=5.0, rounds=1000, delta=1e-5
+    )
+    assert checks["prv"] - 0.01 == pytest.approx(found, abs=5e-4)
