@@ -381,6 +381,10 @@ def _about_noise(terms: Terms) -> list[str]:
             f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
             f"{ring.stddev:.4g} in integer units."
         )
+        lines.append(
+            "The server sees sums only: the secure sum is taken as ideal, and the chance that its "
+            "protocol fails is not in epsilon_server."
+        )
     if terms.mechanism == "skellam":
         lines.append("Skellam noise is drawn exactly; the error of a sampler is not in the price.")
     if terms.mechanism in ("central", "local"):
