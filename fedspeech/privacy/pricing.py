@@ -146,7 +146,9 @@ def release(terms: Terms, *, cross_check: bool = False) -> View:
     amplified = terms.participation != "limited" and relation != "none"
     cap_mass = terms.rounds * terms.cap_mass
     floors = terms.participations if terms.participation == "limited" else terms.rounds
-    mass = 2 * terms.rounds * terms.tail_mass + terms.quota_mass + cap_mass
+    # A quota that runs out parts both worlds from the argument under "replace", one otherwise.
+    quota_mass = (2 if relation == "replace" else 1) * terms.quota_mass
+    mass = 2 * terms.rounds * terms.tail_mass + quota_mass + cap_mass
     if relation != "zero-out":
         mass += floors * terms.floor_mass
     if relation == "none":

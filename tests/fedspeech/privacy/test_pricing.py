@@ -165,6 +165,14 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
     assert view.epsilon > accountant.epsilon(spread, delta)
 
 
+@pytest.mark.parametrize(("participation", "worlds"), [("poisson", 1), ("fixed_size", 2)])
+def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worlds):
+    """An absent phone has none; one that replaces another runs out just as often."""
+    found = cost(mechanism="central", participation=participation, max_participations=20)
+    assert found.terms.quota_mass > 0
+    assert found.release.bad_event_mass == worlds * found.terms.quota_mass
+
+
 @pytest.mark.parametrize("mechanism", ["central", "distributed", "local"])
 @pytest.mark.parametrize(
     "changes",
