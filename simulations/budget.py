@@ -113,7 +113,10 @@ def _say(what: str) -> None:
 
 def _in_options(message: str) -> str:
     """Names options as they are typed."""
-    fields = "noise_multiplier", "clip_norm", "cohort_cap", "min_survivors", "max_participations"
+    fields = (
+        "noise_multiplier", "clip_norm", "cohort_cap", "min_survivors", "max_participations",
+        "dropout_rate",
+    )  # fmt: skip
     for field in fields:
         option = "--" + _OPTIONS.get(field, field).replace("_", "-")
         message = message.replace(field, option)
@@ -245,13 +248,16 @@ def _print(found: Price, console: Console, solved: str | None, explain: bool, to
         console.print(f"[bold]{name} {rounded_up(view.epsilon)}[/bold]  {_words(view, terms)}",
                       highlight=False)  # fmt: skip
         others = {**view.epsilons, **view.checks}
-        if len(others) > 1 and math.isfinite(view.epsilon):
+        if math.isfinite(view.epsilon):
             shown = ", ".join(f"{key} {rounded_up(value)}" for key, value in others.items())
             console.print(f"    by accountant: {shown}", highlight=False)
         console.print(
             f"    against {who}; who must be honest: {honest[name.split('_')[1]]}.",
             highlight=False,
         )
+    assumed = _assumed(terms)
+    if assumed:
+        console.print(f"Assumed, and to be kept: {', '.join(assumed)}.", highlight=False)
     for line in pricing.warnings(found):
         console.print(f"[bold]Warning:[/bold] {line}", highlight=False)
     if explain:
@@ -259,6 +265,24 @@ def _print(found: Price, console: Console, solved: str | None, explain: bool, to
     else:
         console.print(f"\nTook {took:.1f} s. --explain prints what these figures stand on.",
                       style="dim", highlight=False)  # fmt: skip
+
+
+def _assumed(terms: Terms) -> list[str]:
+    """What was filled in or left at nothing, and would change an epsilon that is printed."""
+    if not terms.on_phones or terms.noise_multiplier == 0:
+        return []
+    said = ["an ideal secure sum"] if terms.in_ring else []
+    if terms.dimension is None:
+        said.append(f"{terms.coordinates:,} coordinates (--dimension)")
+    if terms.min_survivors is None:
+        said.append(f"no sum of fewer than {terms.floor:,} answers (--min-survivors)")
+    if terms.max_participations is None and terms.participations < terms.rounds:
+        said.append(f"no phone in more than {terms.participations:,} rounds (--max-participations)")
+    if terms.dropout_rate == 0:
+        said.append("nobody drops out (--dropout-rate)")
+    if terms.colluders == 0:
+        said.append("nobody colludes (--colluders)")
+    return said
 
 
 def _headline(terms: Terms) -> str:

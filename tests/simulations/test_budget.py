@@ -98,6 +98,26 @@ def test_a_billion_phones_are_priced_at_once(budget):
         assert "delta 1e-10" in out
 
 
+def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget):
+    """Each of these would raise epsilon if it did not hold."""
+    plan = ["--population", 3000, "--cohort", 300, "--rounds", 40, "--noise", 3]
+    _, out, _ = budget(*PHONES, *plan)
+    said = " ".join(out.split())
+    for words in (
+        "an ideal secure sum", "16,384 coordinates (--dimension)", "(--min-survivors)",
+        "no phone in more than 18 rounds (--max-participations)", "nobody drops out",
+        "nobody colludes",
+    ):  # fmt: skip
+        assert words in said
+    assert said.count("by accountant: rdp") == 2
+    given = ["--dimension", 600, "--min-survivors", 150, "--max-participations", 20,
+             "--dropout-rate", 0.1, "--colluders", 2]  # fmt: skip
+    _, out, _ = budget(*PHONES, *plan, *given)
+    assert "Assumed, and to be kept: an ideal secure sum." in " ".join(out.split())
+    _, out, _ = budget(*CENTRAL, *plan)
+    assert "Assumed" not in out
+
+
 def test_explain_prints_what_the_figures_stand_on(budget):
     status, out, _ = budget(*PHONES, "--population", 3000, "--cohort", 300, "--rounds", 40,
                             "--noise", 3, "--dimension", 600, "--explain")  # fmt: skip
