@@ -186,6 +186,88 @@ def pretrain(
 
 
 @app.command()
+def budget(
+    mechanism: Annotated[
+        str, typer.Option("--mechanism", help="central, distributed, skellam or local.")
+    ],
+    participation: Annotated[
+        str, typer.Option("--participation", help="poisson, fixed_size or limited.")
+    ],
+    population: Annotated[int, typer.Option("--population", help="Eligible phones.")],
+    cohort: Annotated[
+        float | None, typer.Option("--cohort", help="Phones per round, on average.")
+    ] = None,
+    probability: Annotated[
+        float | None, typer.Option("--probability", help="Of one phone in one round, instead.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="Planned.")] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option("--noise", help="Stddev over the clip norm: of the sum; local: of one phone."),
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option("--delta", help="Default 1 / (10 population).")
+    ] = None,
+    dimension: Annotated[
+        int | None, typer.Option("--dimension", help="Coordinates of a delta; default 16384.")
+    ] = None,
+    clip: Annotated[
+        float, typer.Option("--clip", help="Clip norm; noise is relative to it.")
+    ] = 1.0,
+    bits: Annotated[
+        int | None, typer.Option("--bits", help="Of the ring: 16, 24 or 32; default the smallest.")
+    ] = None,
+    cohort_cap: Annotated[
+        int | None, typer.Option("--cohort-cap", help="More phones are turned away.")
+    ] = None,
+    min_survivors: Annotated[
+        int | None,
+        typer.Option("--min-survivors", help="Fewer answers are never opened; sizes the noise."),
+    ] = None,
+    colluders: Annotated[
+        int, typer.Option("--colluders", help="Corrupt phones that may join a round, all of them.")
+    ] = 0,
+    dropout_rate: Annotated[
+        float, typer.Option("--dropout-rate", help="Share of a roster that never answers.")
+    ] = 0.0,
+    max_participations: Annotated[
+        int | None, typer.Option("--max-participations", help="Rounds a phone joins at most.")
+    ] = None,
+    solve: Annotated[
+        str | None, typer.Option("--solve", help="noise, rounds, cohort or bits, for --epsilon.")
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option("--epsilon", help="Bound to solve for.")] = None,
+    against: Annotated[
+        str, typer.Option("--against", help="Whose epsilon --epsilon bounds: release or server.")
+    ] = "release",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print everything that the figures stand on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Price a plan before anybody runs it: two epsilons, against whom, and what they stand on."""
+    for name, value, choices in (
+        ("mechanism", mechanism, ("central", "distributed", "skellam", "local")),
+        ("participation", participation, ("poisson", "fixed_size", "limited")),
+        ("solve", solve, ("noise", "rounds", "cohort", "bits", None)),
+        ("against", against, ("release", "server")),
+    ):
+        if value not in choices:
+            wanted = ", ".join(choice for choice in choices if choice)
+            raise typer.BadParameter(f"{value!r} is not one of {wanted}", param_hint=f"--{name}")
+    from simulations.budget import budget as run
+
+    fields = {
+        "mechanism": mechanism, "participation": participation, "population": population,
+        "cohort": cohort, "probability": probability, "rounds": rounds, "noise_multiplier": noise,
+        "delta": delta, "dimension": dimension, "clip_norm": clip, "bits": bits,
+        "cohort_cap": cohort_cap, "min_survivors": min_survivors, "colluders": colluders,
+        "dropout_rate": dropout_rate, "max_participations": max_participations,
+    }  # fmt: skip
+    run(fields, solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default RUN/export.")] = None,

@@ -36,21 +36,133 @@ class DiscreteGaussianSum:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkellamSum:
+    """A sum to which every honest phone has added its own Skellam share; shares sum exactly.
+
+    The cost of one round to a phone that took part, under zero-out. Fields as for
+    `DiscreteGaussianSum`; the variance of a share is stddev^2.
+    """
+
+    sensitivity: float
+    stddev: float
+    shares: int
+    dimension: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianShares:
+    """A sum to which every honest phone has added its own continuous Gaussian share.
+
+    The cost of one round to a phone that took part, under zero-out. Fields as for
+    `DiscreteGaussianSum`, in any unit.
+    """
+
+    sensitivity: float
+    stddev: float
+    shares: int
+    dimension: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """A sum with continuous Gaussian noise that is there whether or not a phone is.
+
+    Attributes:
+      noise_multiplier: stddev over the norm of one phone's vector, whatever the relation: where
+        one vector replaces another, the accountant halves it.
+    """
+
+    noise_multiplier: float
+
+
+SharedNoise = DiscreteGaussianSum | GaussianShares
+GivenParticipation = SharedNoise | SkellamSum | Gaussian
+
+NO_SKELLAM_COIN = (
+    "poisson participation is refused with skellam noise: an absent phone withholds its noise, and "
+    "what that tells is not derived for Skellam shares; use fixed_size or limited participation, "
+    "or the distributed mechanism"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoissonSampled:
     """A round that each phone enters by its own coin, absent phones withholding their noise too.
 
-    The relation is add/remove. The event's `shares` are then those of the other phones.
+    The relation is add/remove. The event's `shares` are then those of the other phones; a
+    `Gaussian` depends on nobody's coin.
 
     Attributes:
       probability: of the coin.
       event: what the round is to a phone that takes part.
+
+    Raises:
+      ValueError: for noise whose absence is not priced.
     """
 
     probability: float
-    event: DiscreteGaussianSum
+    event: SharedNoise | Gaussian
+
+    def __post_init__(self) -> None:
+        """Refuses Skellam noise, also in a record that was read back."""
+        if isinstance(self.event, SkellamSum):
+            raise ValueError(NO_SKELLAM_COIN)
 
 
-Event = NonPrivate | DiscreteGaussianSum | PoissonSampled
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """A round with a phone against the same round without it; no coin hides which.
+
+    The relation is add/remove. The absent phone withholds its noise; `shares` are the others'.
+    """
+
+    event: SharedNoise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """A round in which a phone said one thing against the same round in which it said another."""
+
+    event: GivenParticipation
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutReplacement:
+    """A round whose cohort is a uniformly random set of fixed size; one phone is replaced.
+
+    Attributes:
+      population: phones to draw from.
+      cohort: phones drawn.
+      event: what the round is to a phone that takes part, under zero-out.
+    """
+
+    population: int
+    cohort: int
+    event: GivenParticipation
+
+
+@dataclass(frozen=True, kw_only=True)
+class CappedPoisson:
+    """A round of phones with coins of which at most `cap`, drawn at random, are let in.
+
+    The relation is add/remove. Who is let in depends on who else came, so the noise must not.
+    """
+
+    population: int
+    probability: float
+    cap: int
+    event: Gaussian
+
+
+Event = (
+    NonPrivate
+    | GivenParticipation
+    | PoissonSampled
+    | Presence
+    | Replaced
+    | WithoutReplacement
+    | CappedPoisson
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +192,22 @@ def to_record(event: Event) -> dict[str, Any]:
     """Returns the event as plain data for JSON."""
     record: dict[str, Any] = {"kind": type(event).__name__}
     for name, value in vars(event).items():
-        record[name] = to_record(value) if isinstance(value, DiscreteGaussianSum) else value
+        record[name] = to_record(value) if name == "event" else value
     return record
+
+
+_SHARES = (DiscreteGaussianSum, GaussianShares)
+_GIVEN = (*_SHARES, SkellamSum, Gaussian)
+# What each kind of event may hold inside; nothing where it holds none.
+_KINDS: dict[type[Any], tuple[type[Any], ...]] = {
+    **dict.fromkeys((NonPrivate, *_GIVEN), ()),
+    PoissonSampled: (*_SHARES, Gaussian),
+    Presence: _SHARES,
+    Replaced: _GIVEN,
+    WithoutReplacement: _GIVEN,
+    CappedPoisson: (Gaussian,),
+}
+_BY_NAME = {kind.__name__: kind for kind in _KINDS}
 
 
 def from_record(record: Mapping[str, Any]) -> Event:
@@ -91,19 +217,24 @@ def from_record(record: Mapping[str, Any]) -> Event:
       ValueError: if the kind is unknown or the fields do not fit it.
     """
     fields = {name: value for name, value in record.items() if name != "kind"}
+    kind = _BY_NAME.get(record.get("kind", ""))
+    if kind is None:
+        raise ValueError(
+            f"unknown event of kind {record.get('kind')!r}; it is not priced by guessing"
+        )
     try:
-        match record.get("kind"):
-            case "NonPrivate":
-                return NonPrivate(**fields)
-            case "DiscreteGaussianSum":
-                return DiscreteGaussianSum(**fields)
-            case "PoissonSampled":
-                inner = from_record(fields.pop("event"))
-                if isinstance(inner, DiscreteGaussianSum):
-                    return PoissonSampled(event=inner, **fields)
+        if _KINDS[kind]:
+            inner = from_record(fields.pop("event"))
+            if not isinstance(inner, _KINDS[kind]):
+                raise ValueError(
+                    f"an event of kind {kind.__name__} cannot hold one of kind "
+                    f"{type(inner).__name__}"
+                )
+            fields["event"] = inner
+        event: Event = kind(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an event record does not fit its kind: {error}") from None
-    raise ValueError(f"unknown event of kind {record.get('kind')!r}; it is not priced by guessing")
+    return event
 
 
 def cost_to_record(cost: RoundCost) -> dict[str, Any]:

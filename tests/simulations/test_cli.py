@@ -6,7 +6,8 @@ import sys
 import pytest
 
 COMMANDS = (
-    [], ["simulate"], ["prepare"], ["pretrain"], ["export"], ["report"], ["compare"], ["doctor"],
+    [], ["budget"], ["simulate"], ["prepare"], ["pretrain"], ["export"], ["report"], ["compare"],
+    ["doctor"],
     ["data"], ["data", "list"], ["data", "check"], ["scenarios"], ["scenarios", "list"],
     ["scenarios", "show"],
 )  # fmt: skip

@@ -262,3 +262,18 @@ def test_more_honest_shares_never_cost_more_at_any_order():
         current = accountant.divergence_with_phone(event, orders)
         assert (current < previous).all()
         previous = current
+
+
+def test_tau_of_a_billion_shares_is_bounded_without_adding_them_up():
+    k = np.arange(1, 3_000_000)
+    exact = float(10 * np.exp(-2 * math.pi**2 * 0.04 * k / (k + 1)).sum())
+    found = accountant.tau(0.2, 3_000_000)
+    assert exact * (1 - 1e-12) <= found <= exact * (1 + 1e-4)
+    assert accountant.tau(0.2, 10**9) > 300 * found
+
+
+def test_tiny_probabilities_keep_their_digits():
+    """At order 2 the moment is 1 + q^2 (exp(D_2) - 1): the excess is far below the last digit."""
+    event = sampled(q=1e-12, z=1.0, d=1, m=10**7, scale=1e6)
+    found = accountant.rdp(event)[accountant.ORDERS == 2.0][0]
+    assert found == pytest.approx(1e-24 * math.expm1(1.0), rel=1e-3)

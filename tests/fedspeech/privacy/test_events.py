@@ -3,10 +3,17 @@ import json
 import pytest
 
 from fedspeech.privacy.events import (
+    CappedPoisson,
     DiscreteGaussianSum,
+    Gaussian,
+    GaussianShares,
     NonPrivate,
     PoissonSampled,
+    Presence,
+    Replaced,
     RoundCost,
+    SkellamSum,
+    WithoutReplacement,
     cost_from_record,
     cost_to_record,
     from_record,
@@ -17,7 +24,20 @@ SUM = DiscreteGaussianSum(sensitivity=10.5, stddev=3.25, shares=7, dimension=16)
 SAMPLED = PoissonSampled(probability=0.1, event=SUM)
 
 
-@pytest.mark.parametrize("event", [NonPrivate(), SUM, SAMPLED])
+GAUSSIAN = Gaussian(noise_multiplier=2.0)
+SHARES = GaussianShares(sensitivity=1.0, stddev=0.5, shares=9, dimension=4)
+SKELLAM = SkellamSum(sensitivity=9.0, stddev=4.0, shares=7, dimension=16)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        NonPrivate(), SUM, SAMPLED, GAUSSIAN, SHARES, SKELLAM, Presence(event=SHARES),
+        Replaced(event=SKELLAM), PoissonSampled(probability=0.2, event=GAUSSIAN),
+        WithoutReplacement(population=9, cohort=3, event=SKELLAM),
+        CappedPoisson(population=9, probability=0.2, cap=4, event=GAUSSIAN),
+    ],
+)  # fmt: skip
 def test_an_event_survives_json(event):
     assert from_record(json.loads(json.dumps(to_record(event)))) == event
 
@@ -33,11 +53,18 @@ def test_a_cost_survives_json():
     "record",
     [
         {},
-        {"kind": "Gaussian", "noise_multiplier": 1.0},
+        {"kind": "Laplace", "noise_multiplier": 1.0},
         {"kind": "NonPrivate", "extra": 1},
         {"kind": "PoissonSampled", "probability": 0.1, "event": {"kind": "NonPrivate"}},
         {"kind": "PoissonSampled", "probability": 0.1, "event": to_record(SAMPLED)},
         {"kind": "PoissonSampled", "probability": 0.1},
+        {
+            "kind": "CappedPoisson",
+            "population": 9,
+            "probability": 0.1,
+            "cap": 3,
+            "event": to_record(SUM),
+        },
         {"kind": "DiscreteGaussianSum", "stddev": 1.0},
     ],
 )

@@ -1,0 +1,80 @@
+"""How finely a ring of so many bits can hold a sum of vectors, and what rounding then costs.
+
+The same rules as `PrivacyPlan` follows for a run, for a plan that is only being priced: any
+participation, any ring. Everything is in units of the scaled clip norm, so the clip norm itself
+drops out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fedspeech.privacy import encoding
+from fedspeech.privacy.plan import MAX_ROUNDING_COST, RING_BITS, WRAP_STDDEVS
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingFit:
+    """A ring and the scale that fits it.
+
+    Attributes:
+      bits: width.
+      norm: clip norm times scale: L2 norm of one phone's vector before rounding.
+      sensitivity: L2 norm of one phone's integers, after rounding.
+      stddev: noise of one phone, integer units.
+    """
+
+    bits: int
+    norm: float
+    sensitivity: float
+    stddev: float
+
+
+def fit(
+    *, bits: int | None, dimension: int, noise_multiplier: float, max_cohort: int, honest: int
+) -> RingFit:
+    """Fits the scale to a ring, or finds the smallest ring where rounding costs at most 1 %.
+
+    Largest scale at which a sum rarely wraps: 6.5 sqrt(Var) <= 2^(bits-1) with Var = scale^2 (n^2
+    C^2 / d + z^2 C^2 n / honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy.
+
+    Args:
+      bits: width, or none to find it.
+      dimension: padded coordinates.
+      noise_multiplier: stddev of the sum's noise over the clip norm with `honest` shares.
+      max_cohort: phones that may be in a sum.
+      honest: shares that the noise is sized for.
+
+    Raises:
+      ValueError: if no ring is wide enough.
+    """
+    for width in RING_BITS if bits is None else (bits,):
+        norm = _norm(width, dimension, noise_multiplier, max_cohort, honest)
+        if norm <= 0:
+            continue
+        sensitivity = math.sqrt(encoding.rounded_norm_bound(norm, dimension))
+        if bits is None and sensitivity > MAX_ROUNDING_COST * norm:
+            continue
+        return RingFit(
+            bits=width,
+            norm=norm,
+            sensitivity=sensitivity,
+            stddev=noise_multiplier * norm / math.sqrt(honest),
+        )
+    raise ValueError(
+        f"no ring of {'up to ' if bits is None else ''}{bits or RING_BITS[-1]} bits holds a sum of "
+        f"{max_cohort} vectors of dimension {dimension}"
+    )
+
+
+def _norm(bits: int, d: int, z: float, n: int, honest: int) -> float:
+    """Clip norm times the largest scale that the ring, int64 and the sampler's table allow."""
+    room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
+    if room <= 0:
+        return 0.0
+    norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
+    norm = min(norm, 2.0**30.5 - math.sqrt(d))
+    if z > 0:
+        norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(honest) / z))
+    return float(norm)

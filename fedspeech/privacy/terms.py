@@ -1,0 +1,433 @@
+"""The terms on which phones would take part: what a price needs to know of a plan, and no more.
+
+A plan that runs (`PrivacyPlan`) is one case of these; here every mechanism meets every kind of
+participation, or is refused with the rule that forbids it. What was not given is filled in on the
+safe side and listed by `fedspeech.privacy.pricing` among the assumptions.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fedspeech.privacy import bad_events, encoding, mechanisms
+from fedspeech.privacy.events import (
+    NO_SKELLAM_COIN,
+    CappedPoisson,
+    DiscreteGaussianSum,
+    Event,
+    Gaussian,
+    GaussianShares,
+    GivenParticipation,
+    NonPrivate,
+    PoissonSampled,
+    Presence,
+    Replaced,
+    SkellamSum,
+    WithoutReplacement,
+)
+from fedspeech.privacy.plan import MAX_COHORT_STDDEVS, MAX_FLOOR, MIN_STDDEV, RING_BITS
+from fedspeech.privacy.ring_fit import RingFit, fit
+
+Mechanism = Literal["central", "distributed", "skellam", "local"]
+Participation = Literal["poisson", "fixed_size", "limited"]
+
+MECHANISMS = ("central", "distributed", "skellam", "local")
+PARTICIPATIONS = ("poisson", "fixed_size", "limited")
+DEFAULT_DIMENSION = 16_384  # above every adapter that ships; more coordinates never cost less
+MAX_POPULATION = 10**12
+MAX_ROUNDS = 10**7
+MAX_COLLUDERS = 10**5
+# Defaults keep what they may cost in bad events under this share of delta.
+_DEFAULT_MASS = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a plan costs depends on these, checked once.
+
+    Attributes:
+      mechanism: "central": the server adds noise to the sum; "distributed", "skellam": phones add
+        shares of integer noise; "local": each phone adds noise of `noise_multiplier` clip norms.
+      participation: "poisson": each phone's own coin; "fixed_size": a uniformly random cohort;
+        "limited": anyhow, each phone at most `max_participations` times, and nobody counts on
+        chance.
+      population: eligible phones.
+      cohort: expected phones per round, whole but for "poisson". This or `probability`.
+      probability: of one phone taking part in one round.
+      rounds: planned.
+      noise_multiplier: stddev over the clip norm: of the sum with the fewest honest survivors; for
+        "local" of one phone. 0 is no noise, and epsilon is infinite.
+      delta: below 1 / population; none for 1 / (10 population).
+      dimension: coordinates of a delta, for noise on phones.
+      clip_norm: L2 bound on a delta. Noise is relative to it, so no price depends on it.
+      bits: width of the ring; none for the smallest that rounds well.
+      cohort_cap: more phones than these are turned away.
+      min_survivors: fewer answers than these are never opened; sizes the noise of phones.
+      colluders: corrupt phones that may join a round, all of them.
+      dropout_rate: share of a roster that never answers, each for itself and whatever its data.
+      max_participations: rounds that a phone takes part in at most; the phone counts.
+
+    Raises:
+      ValueError: if a rule is broken; the message names rule and value.
+    """
+
+    mechanism: Mechanism
+    participation: Participation
+    population: int
+    cohort: float | None = None
+    probability: float | None = None
+    rounds: int
+    noise_multiplier: float
+    delta: float | None = None
+    dimension: int | None = None
+    clip_norm: float = 1.0
+    bits: int | None = None
+    cohort_cap: int | None = None
+    min_survivors: int | None = None
+    colluders: int = 0
+    dropout_rate: float = 0.0
+    max_participations: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks each value, then what depends on several."""
+        self._check_values()
+        self._check_rules()
+        self._check_floors()
+
+    def _check_values(self) -> None:
+        """Checks one value at a time."""
+        _require(self.mechanism in MECHANISMS, f"mechanism must be one of {MECHANISMS}",
+                 mechanism=self.mechanism)  # fmt: skip
+        _require(self.participation in PARTICIPATIONS,
+                 f"participation must be one of {PARTICIPATIONS}",
+                 participation=self.participation)  # fmt: skip
+        for name, most in (
+            ("population", MAX_POPULATION),
+            ("rounds", MAX_ROUNDS),
+            ("dimension", 2**30),
+            ("cohort_cap", MAX_POPULATION),
+            ("min_survivors", MAX_POPULATION),
+            ("max_participations", MAX_ROUNDS),
+        ):
+            value = getattr(self, name)
+            _require(
+                (value is None and name not in ("population", "rounds"))
+                or (_is_integer(value) and 1 <= value <= most),
+                f"{name} must be an integer from 1 to {most:,}",
+                **{name: value},
+            )
+        _require(_is_integer(self.colluders)
+                 and 0 <= self.colluders <= min(MAX_COLLUDERS, self.population - 1),
+                 f"colluders must be an integer from 0 to {MAX_COLLUDERS:,} and below population",
+                 colluders=self.colluders, population=self.population)  # fmt: skip
+        _require(0 <= self.dropout_rate < 1, "dropout_rate must be in [0, 1)",
+                 dropout_rate=self.dropout_rate)  # fmt: skip
+        _require(math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0,
+                 "noise_multiplier must be finite and not negative",
+                 noise_multiplier=self.noise_multiplier)  # fmt: skip
+        _require(self.noise_multiplier == 0 or 1e-3 <= self.noise_multiplier <= 1e9,
+                 "noise_multiplier must be 0 or between 0.001 and 1e9",
+                 noise_multiplier=self.noise_multiplier)  # fmt: skip
+        _require(math.isfinite(self.clip_norm) and self.clip_norm > 0,
+                 "clip_norm must be positive and finite", clip_norm=self.clip_norm)  # fmt: skip
+        _require(self.bits is None or self.bits in RING_BITS,
+                 f"bits must be one of {RING_BITS}", bits=self.bits)  # fmt: skip
+        if self.delta is not None:
+            _require(0 < self.delta < 1, "delta must be in (0, 1)", delta=self.delta)
+            _require(
+                self.delta * self.population < 1,
+                "delta must be below 1 / population: at that size it allows the publication of one "
+                "phone's whole contribution",
+                delta=self.delta,
+                population=self.population,
+            )
+
+    def _check_rules(self) -> None:
+        """Checks what fits together."""
+        if (self.cohort is None) == (self.probability is None):
+            raise ValueError(
+                "give either cohort or probability, one of the two, got "
+                f"cohort={self.cohort}, probability={self.probability}"
+            )
+        if self.probability is not None:
+            _require(0 < self.probability <= 1, "probability must be in (0, 1]",
+                     probability=self.probability)  # fmt: skip
+            _require(self.participation != "limited",
+                     "limited participation counts on no probability: give cohort",
+                     probability=self.probability)  # fmt: skip
+        if self.cohort is not None:
+            _require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
+                     cohort=self.cohort, population=self.population)  # fmt: skip
+        if self.participation != "poisson":
+            _require(
+                abs(self.expected_cohort - round(self.expected_cohort)) < 1e-6
+                and self.expected_cohort > 0.5,
+                f"{self.participation} participation needs a whole number of phones per round",
+                cohort=self.expected_cohort,
+            )
+        if self.mechanism == "skellam" and self.participation == "poisson":
+            raise ValueError(NO_SKELLAM_COIN)
+        if self.cohort_cap is not None and self.participation != "poisson":
+            raise ValueError(
+                "cohort_cap belongs to poisson participation, where nobody knows how many will "
+                f"come, got cohort_cap={self.cohort_cap} with participation={self.participation}"
+            )
+        if self.bits is not None and not self.in_ring:
+            raise ValueError(
+                "bits belongs to integer noise (distributed or skellam), got "
+                f"bits={self.bits} with mechanism={self.mechanism}"
+            )
+
+    def _check_floors(self) -> None:
+        """Checks the floor, and what stands on it."""
+        if self.floor is None:
+            return
+        _require(self.floor <= self.expected_cohort + 1e-9,
+                 "min_survivors must be at most the expected cohort",
+                 min_survivors=self.floor, cohort=self.expected_cohort)  # fmt: skip
+        _require(self.colluders < self.floor or not self.on_phones,
+                 "colluders must be fewer than min_survivors, or no honest noise is certain",
+                 colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
+        if self.mechanism == "distributed" and self.noise_multiplier > 0:
+            _require(
+                self.ring.stddev >= MIN_STDDEV,
+                f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units (raise "
+                "bits or noise_multiplier, or lower min_survivors)",
+                stddev=round(self.ring.stddev, 4),
+                bits=self.ring.bits,
+            )
+
+    # What was given or follows.
+
+    @property
+    def on_phones(self) -> bool:
+        """Whether an absent phone withholds noise."""
+        return self.mechanism != "central"
+
+    @property
+    def in_ring(self) -> bool:
+        """Whether phones send integers."""
+        return self.mechanism in ("distributed", "skellam")
+
+    @property
+    def expected_cohort(self) -> float:
+        """Phones per round, on average."""
+        if self.cohort is not None:
+            return float(self.cohort)
+        assert self.probability is not None
+        return self.population * self.probability
+
+    @property
+    def participation_probability(self) -> float:
+        """Of one phone in one round; 1 where nobody counts on chance."""
+        if self.participation == "limited":
+            return 1.0
+        if self.probability is not None:
+            return self.probability
+        return min(1.0, self.expected_cohort / self.population)
+
+    @property
+    def target_delta(self) -> float:
+        """The delta given, or 1 / (10 population)."""
+        return 1 / (10 * self.population) if self.delta is None else self.delta
+
+    @property
+    def coordinates(self) -> int:
+        """Of one phone's vector as it is noised: padded where it travels in the ring."""
+        given = self.dimension or DEFAULT_DIMENSION
+        return encoding.padded(given) if self.in_ring else given
+
+    @property
+    def max_cohort(self) -> int:
+        """Phones that a sum may hold, for the ring: six standard deviations above the mean."""
+        if self.participation != "poisson":
+            return round(self.expected_cohort)
+        spread = math.sqrt(self.expected_cohort * (1 - self.participation_probability))
+        most = math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread)
+        return min(self.population, most, self.cohort_cap or most)
+
+    @functools.cached_property
+    def participations(self) -> int:
+        """Rounds in which a phone takes part at most; all of them unless it counts."""
+        if self.max_participations is not None:
+            return min(self.rounds, self.max_participations)
+        if not self.on_phones or self.participation == "limited":
+            return self.rounds
+        return self._default_quota()
+
+    @property
+    def quota_mass(self) -> float:
+        """Probability that a phone would have come more often than it may."""
+        if self.participation == "limited" or self.participations >= self.rounds:
+            return 0.0
+        from scipy.stats import binom
+
+        return float(binom.sf(self.participations, self.rounds, self.participation_probability))
+
+    @functools.cached_property
+    def floor(self) -> int | None:
+        """Answers without which no sum is opened; none where no noise depends on them."""
+        if self.min_survivors is not None or not self.on_phones:
+            return self.min_survivors
+        return self._default_floor()
+
+    @property
+    def honest(self) -> int:
+        """Noise shares that are certain to be in a sum."""
+        return max(1, (self.floor or 1) - self.colluders)
+
+    @property
+    def floor_mass(self) -> float:
+        """Probability, in one round, that one phone's presence lifts it over the floor."""
+        return 0.0 if self.floor is None else self._mass_of(self.floor)
+
+    @property
+    def cap_mass(self) -> float:
+        """Probability, in one round, that the cap is reached; priced by its event if central."""
+        if self.cohort_cap is None or not self.on_phones:
+            return 0.0
+        from scipy.stats import binom
+
+        q = self.participation_probability
+        return float(binom.sf(self.cohort_cap - 1, self.population, q))
+
+    @property
+    def tail_mass(self) -> float:
+        """Distance, in one round, of all samplers from their ideals, where there is a sampler."""
+        if self.mechanism != "distributed" or self.noise_multiplier == 0:
+            return 0.0
+        error = mechanisms.total_variation_bound(self.ring.stddev)
+        return self.population * self.coordinates * error
+
+    @functools.cached_property
+    def ring(self) -> RingFit:
+        """The ring and the scale."""
+        return fit(
+            bits=self.bits,
+            dimension=self.coordinates,
+            noise_multiplier=self.noise_multiplier,
+            max_cohort=self.max_cohort,
+            honest=self.honest,
+        )
+
+    # Events.
+
+    @property
+    def given(self) -> GivenParticipation | NonPrivate:
+        """One published sum to a phone that took part, under zero-out."""
+        z = self.noise_multiplier
+        if z == 0:
+            return NonPrivate()
+        match self.mechanism:
+            case "central":
+                return Gaussian(noise_multiplier=z)
+            case "local":
+                return GaussianShares(
+                    sensitivity=1.0, stddev=z, shares=self.honest, dimension=self.coordinates
+                )
+        kind = DiscreteGaussianSum if self.mechanism == "distributed" else SkellamSum
+        return kind(
+            sensitivity=self.ring.sensitivity,
+            stddev=self.ring.stddev,
+            shares=self.honest,
+            dimension=self.coordinates,
+        )
+
+    @property
+    def release(self) -> tuple[Event, int, str]:
+        """One round to a reader of the models, how often it is paid, and the relation."""
+        given = self.given
+        if isinstance(given, NonPrivate):
+            return given, self.rounds, "none"
+        if self.participation == "fixed_size":
+            if isinstance(given, GaussianShares):  # as many shares in both worlds: one Gaussian
+                given = Gaussian(noise_multiplier=given.stddev * math.sqrt(given.shares))
+            sampled = WithoutReplacement(
+                population=self.population, cohort=round(self.expected_cohort), event=given
+            )
+            return sampled, self.rounds, "replace"
+        if self.participation == "limited":
+            if isinstance(given, SkellamSum):
+                return given, self.participations, "zero-out"
+            presence = given if isinstance(given, Gaussian) else Presence(event=given)
+            return presence, self.participations, "add/remove"
+        assert not isinstance(given, SkellamSum)
+        q = self.participation_probability
+        if self.cohort_cap is not None and isinstance(given, Gaussian):
+            capped = CappedPoisson(
+                population=self.population, probability=q, cap=self.cohort_cap, event=given
+            )
+            return capped, self.rounds, "add/remove"
+        return PoissonSampled(probability=q, event=given), self.rounds, "add/remove"
+
+    @property
+    def server(self) -> tuple[Event, str]:
+        """One round to the server, and the relation. It knows who took part."""
+        given = self.given
+        if self.mechanism == "central" or isinstance(given, NonPrivate):
+            return NonPrivate(), "none"
+        if self.mechanism == "local":  # it sees each phone's noisy vector
+            return Replaced(event=Gaussian(noise_multiplier=self.noise_multiplier)), "replace"
+        return given, "zero-out"
+
+    # Defaults.
+
+    def _default_quota(self) -> int:
+        """Smallest number of rounds that a phone's coins hardly ever exceed."""
+        from scipy.stats import binom
+
+        q = self.participation_probability
+        mass = _DEFAULT_MASS * self.target_delta
+        low, high = 0, self.rounds
+        while low < high:
+            middle = (low + high) // 2
+            if binom.sf(middle, self.rounds, q) <= mass:
+                high = middle
+            else:
+                low = middle + 1
+        return max(1, low)
+
+    def _default_floor(self) -> int:
+        """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
+        expected = self.expected_cohort * (1 - self.dropout_rate)
+        high = max(math.floor(MAX_FLOOR * expected), 1)
+        if self.participation == "fixed_size":
+            return high
+        mass = _DEFAULT_MASS * self.target_delta / self.rounds
+        low = self.colluders + 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._mass_of(middle) <= mass:
+                low = middle
+            else:
+                high = middle - 1
+        return high
+
+    def _mass_of(self, floor: int) -> float:
+        """Probability that one phone decides a round at this floor."""
+        if self.participation == "fixed_size":
+            return 0.0  # the phone that comes in its place decides as much
+        limited = self.participation == "limited"
+        population = round(self.expected_cohort) if limited else self.population
+        return bad_events.floor_mass(
+            population=population,
+            probability=self.participation_probability,
+            colluders=min(self.colluders, population - 1),
+            dropout_rate=self.dropout_rate,
+            min_cohort=floor,
+            min_survivors=floor,
+        )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _require(holds: bool, rule: str, **values: object) -> None:
+    """Raises a ValueError that names the rule and the values."""
+    if not holds:
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise ValueError(f"{rule}, got {shown}")

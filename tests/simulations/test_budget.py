@@ -1,0 +1,245 @@
+"""`fedspeech budget`: figures that mean what they say, for people and for programs."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
+PHONES = ["--mechanism", "distributed", "--participation", "poisson"]
+
+
+@pytest.fixture
+def budget(monkeypatch, capfd):
+    """Runs the command; returns exit status, stdout and stderr."""
+    from simulations import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fedspeech", "budget", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return stopped.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def document(budget):
+    """Runs with --json; returns the object."""
+
+    def run(*arguments):
+        status, out, err = budget(*arguments, "--json")
+        assert status == 0, err
+        return json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("population", "how_many", "rounds", "noise", "delta", "rdp", "opacus", "pld"),
+    [
+        (60_000, ("--cohort", 256), 14_062, 1.1, 1e-5, 2.5966, 2.5966, 2.3817),
+        (100_000, ("--probability", 0.01), 500, 1.0, 1e-6, 1.9689, 1.9689, 1.5803),
+        (1000, ("--probability", 0.064), 300, 1.2, 1e-4, 5.2223, 5.2199, 4.6516),
+        (100_000, ("--probability", 1), 8, 4.0, 1e-6, 3.5424, 3.5424, 3.3076),
+    ],
+)
+def test_published_epsilons(document, population, how_many, rounds, noise, delta, rdp, opacus, pld):
+    found = document(
+        *CENTRAL, "--population", population, *how_many, "--rounds", rounds, "--noise", noise,
+        "--delta", delta,
+    )  # fmt: skip
+    epsilon = found["epsilon_release"]
+    assert epsilon["rdp"] == pytest.approx(rdp, abs=1e-3)
+    assert epsilon["pld"] == pytest.approx(pld, abs=1e-3)
+    assert epsilon["opacus_rdp"] == pytest.approx(opacus, abs=1e-3)
+    assert ("prv" in epsilon) == (how_many != ("--probability", 1))
+    if "prv" in epsilon:
+        assert epsilon["prv"] == pytest.approx(pld, abs=0.02)
+    assert found["claim"]["release"] == "pld"
+    assert found["epsilon_server"] == {"rdp": "Infinity", "pld": "Infinity"}
+
+
+def test_the_document_says_everything_that_must_stand_next_to_an_epsilon(document):
+    found = document(*PHONES, "--population", 3000, "--probability", 0.1, "--rounds", 40,
+                     "--noise", 3, "--dimension", 600)  # fmt: skip
+    assert set(found["epsilon_release"]) == {"rdp"}
+    assert set(found["epsilon_server"]) == {"rdp"}
+    assert 0.9 < found["epsilon_release"]["rdp"] < 1
+    assert found["delta"] == pytest.approx(1 / 30_000)
+    assert found["unit"] == "user"
+    assert found["relation"] == {"release": "add/remove", "server": "zero-out"}
+    assert found["rounds"] == 40
+    assert found["amplified"] == {"release": True, "server": False}
+    assert "honest" not in found
+    assert "tosses its own coin" in found["who_must_be_honest"]["release"]
+    assert len(found["assumptions"]) >= 8
+    assert found["plan"]["bits"] in (16, 24, 32)
+    assert found["plan"]["dimension"] == 1024
+    text = json.dumps(found)
+    assert "null" not in text
+    assert "NaN" not in text
+
+
+def test_a_billion_phones_are_priced_at_once(budget):
+    for mechanism, participation in (("central", "poisson"), ("distributed", "poisson"),
+                                     ("skellam", "fixed_size"), ("local", "limited")):  # fmt: skip
+        status, out, err = budget(
+            "--mechanism", mechanism, "--participation", participation, "--population", 10**9,
+            "--cohort", 1000, "--rounds", 500, "--noise", 1, "--max-participations", 5,
+        )  # fmt: skip
+        assert status == 0, err
+        assert "delta 1e-10" in out
+
+
+def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget):
+    """Each of these would raise epsilon if it did not hold."""
+    plan = ["--population", 3000, "--cohort", 300, "--rounds", 40, "--noise", 3]
+    _, out, _ = budget(*PHONES, *plan)
+    said = " ".join(out.split())
+    for words in (
+        "an ideal secure sum", "16,384 coordinates (--dimension)", "(--min-survivors)",
+        "no phone in more than 18 rounds (--max-participations)", "nobody drops out",
+        "nobody colludes",
+    ):  # fmt: skip
+        assert words in said
+    assert said.count("by accountant: rdp") == 2
+    given = ["--dimension", 600, "--min-survivors", 150, "--max-participations", 20,
+             "--dropout-rate", 0.1, "--colluders", 2]  # fmt: skip
+    _, out, _ = budget(*PHONES, *plan, *given)
+    assert "Assumed, and to be kept: an ideal secure sum." in " ".join(out.split())
+    _, out, _ = budget(*CENTRAL, *plan)
+    assert "Assumed" not in out
+
+
+def test_explain_prints_what_the_figures_stand_on(budget):
+    status, out, _ = budget(*PHONES, "--population", 3000, "--cohort", 300, "--rounds", 40,
+                            "--noise", 3, "--dimension", 600, "--explain")  # fmt: skip
+    assert status == 0
+    for part in (
+        "epsilon_release 0.", "epsilon_server ", "add/remove", "zero-out", "one user",
+        "What this stands on", "who must be honest", "By accountant", "1 / z^2 = 0.111",
+        "d / (2 m^2) = 0.0", "Over rounds", "Dropouts and colluders", "40%", "One phone's account",
+        "e^epsilon times that is inside delta",
+    ):  # fmt: skip
+        assert part in out, part
+
+
+def test_explain_puts_three_accountants_side_by_side(budget):
+    _, out, _ = budget(*CENTRAL, "--population", 100_000, "--cohort", 1000, "--rounds", 500,
+                       "--noise", 1, "--delta", 1e-6, "--explain")  # fmt: skip
+    rows = {line.split()[1]: line.split()[2:] for line in out.splitlines()
+            if line.startswith("epsilon_release ") and len(line.split()) == 4}  # fmt: skip
+    assert rows["rdp"] == ["claim", "1.969"]
+    assert rows["pld"] == ["claim", "1.581"]  # 1.58034, rounded up
+    assert rows["prv"][0] == "check"
+    assert "take none of it away" in out
+
+
+def test_printed_epsilons_are_never_below_the_figures():
+    from simulations.budget import rounded_up
+
+    for value in (0.0, 1.0, 1.0000000001, 0.1 + 0.2, 1e-9, 2.9999, 123.4560001, 5.0005):
+        assert float(rounded_up(value)) >= value
+        assert float(rounded_up(value)) - value < 0.00100001
+    assert rounded_up(1.0000000001) == "1.001"
+    assert rounded_up(2.0) == "2.000"
+    assert rounded_up(math.inf) == "infinite"
+
+
+def test_infinities_are_said_as_such(budget, document):
+    plan = [*PHONES, "--population", 1000, "--cohort", 100, "--rounds", 3, "--noise", 0]
+    _, out, _ = budget(*plan)
+    assert "epsilon_release infinite  (no protection at all)" in out
+    assert "Warning: No noise is added" in out
+    assert document(*plan)["epsilon_release"] == {"rdp": "Infinity", "pld": "Infinity"}
+
+
+def test_what_is_solved_can_be_priced(budget, document):
+    plan = [*PHONES, "--population", 100_000, "--cohort", 1000, "--dimension", 600]
+    _, out, _ = budget(*plan, "--rounds", 100, "--solve", "noise", "--epsilon", 1.5)
+    (line,) = (line for line in out.splitlines() if line.startswith("noise "))
+    found = document(*plan, "--rounds", 100, "--noise", line.split()[1])
+    assert 1.49 < found["epsilon_release"]["rdp"] <= 1.5
+    solved = document(*plan, "--noise", 2, "--solve", "rounds", "--epsilon", 1.5)
+    assert solved["epsilon_release"]["rdp"] <= 1.5
+    more = document(*plan, "--noise", 2, "--rounds", solved["rounds"] + 1)
+    assert more["epsilon_release"]["rdp"] > 1.5
+    bits = document(*plan, "--noise", 2, "--rounds", 10, "--solve", "bits", "--epsilon", 1.5)
+    assert bits["plan"]["bits"] == 16
+
+
+def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
+    status, out, err = budget(*CENTRAL, "--population", 1000, "--probability", 0.064, "--rounds",
+                              100, "--noise", 1.2, "--delta", 1e-4, "--cohort-cap", 96)  # fmt: skip
+    assert status == 0
+    assert "epsilon_release 2.642" in out
+    assert "may take a while" in err
+    assert "may take a while" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--noise", "nan"], 1, "--noise must be finite and not negative"),
+        (["--noise", "-1"], 1, "--noise must be finite and not negative"),
+        (["--noise", "x"], 2, "'x' is not a valid float"),
+        (["--delta", "0.5"], 1, "delta must be below 1 / population"),
+        (["--delta", "nan"], 1, "delta must be in (0, 1)"),
+        (["--rounds", "0"], 1, "rounds must be an integer from 1"),
+        (["--probability", "0.1"], 1, "give either cohort or probability"),
+        (["--cohort", "2000"], 1, "cohort must be in (0, population]"),
+        (["--cohort", "inf"], 1, "cohort must be in (0, population]"),
+        (["--bits", "12"], 1, "bits must be one of (16, 24, 32)"),
+        (["--mechanism", "skellam"], 1, "poisson participation is refused with skellam noise"),
+        (["--mechanism", "laplace"], 2, "'laplace' is not one of central, distributed"),
+        (["--participation", "some"], 2, "'some' is not one of poisson"),
+        (["--participation", "limited", "--cohort-cap", "120"], 1, "--cohort-cap belongs to"),
+        (["--cohort-cap", "100"], 1, "--cohort-cap with noise on phones must hardly ever"),
+        (["--min-survivors", "101"], 1, "--min-survivors must be at most the expected cohort"),
+        (["--solve", "rounds"], 1, "--solve and --epsilon go together"),
+        (["--epsilon", "1"], 1, "--solve and --epsilon go together"),
+        (["--solve", "noise", "--epsilon", "1"], 1, "leave --noise out"),
+        (["--solve", "clip", "--epsilon", "1"], 2, "'clip' is not one of noise"),
+        (["--clip", "0"], 1, "--clip must be positive"),
+        (["--population", "0"], 1, "population must be an integer from 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_one_clear_message(budget, arguments, status, words):
+    plan = ["--population", 1000, "--cohort", 100, "--rounds", 10, "--noise", 2]
+    found, out, err = budget(*PHONES, *plan, *arguments)
+    assert found == status
+    assert words in " ".join(err.replace("\u2502", " ").split())
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [("--rounds", "--rounds is needed"), ("--noise", "--noise is needed"),
+     ("--cohort", "--cohort or --probability is needed")],
+)  # fmt: skip
+def test_what_is_missing_is_named(budget, left_out, words):
+    plan = {"--cohort": 100, "--rounds": 10, "--noise": 2}
+    rest = [part for name, value in plan.items() if name != left_out for part in (name, value)]
+    status, _, err = budget(*PHONES, "--population", 1000, *rest)
+    assert status == 1
+    assert words in err
+
+
+def test_a_refused_budget_imports_no_accountant():
+    code = (
+        "import sys; from simulations import cli\n"
+        "for arguments in (['budget', '--help'], ['budget', '--mechanism', 'x']):\n"
+        "    sys.argv = ['fedspeech', *arguments]\n"
+        "    try: cli.main()\n"
+        "    except SystemExit: pass\n"
+        "print(sorted({'torch', 'opacus', 'dp_accounting', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
