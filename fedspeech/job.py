@@ -31,7 +31,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, shared_primitives
-from fedspeech.secagg.protocol import Stage, Terms, session_rid
+from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
 from fedspeech.seeds import NoiseEntropy, canonical
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -292,7 +292,7 @@ class Job:
         parts = canonical("purpose", key.context, key.rid, adapter_sha256)
         return hashlib.sha256(parts).digest()
 
-    def terms(self, key: RoundKey, session: int) -> Terms:
+    def terms(self, key: RoundKey, session: int) -> SessionTerms:
         """What a masked session of a round stands on; computed by each side, sent by neither."""
         return self.plan.terms(session_rid(key.rid, session), key.round)
 

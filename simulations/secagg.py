@@ -23,7 +23,7 @@ from fedspeech.secagg import shamir
 from fedspeech.secagg.costs import bytes_per_phone, operations, primitives_alone
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
-from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.secagg.session import Opened, sum_vectors
 
@@ -120,7 +120,7 @@ def measure(
       ProtocolAbort: if so few phones are left that nothing can be opened.
     """
     floor = max(2, (phones - int(dropout * phones)) // 2)
-    terms = Terms(
+    terms = SessionTerms(
         rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
         min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1), server=server,
     )  # fmt: skip

@@ -36,7 +36,7 @@ from fedspeech.privacy.guarantee import Guarantee, Unit
 from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS, Server
-from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, Terms
+from fedspeech.secagg.protocol import MAX_SESSIONS, SessionTerms, Stage
 from fedspeech.seeds import Keystream
 
 RING_BITS = (16, 24, 32)
@@ -384,14 +384,14 @@ class PrivacyPlan:
             return 0.0
         return float(MAX_SESSIONS * 2.0 ** -SECURITY_BITS[self.server])
 
-    def terms(self, rid: bytes, round_number: int) -> Terms:
+    def terms(self, rid: bytes, round_number: int) -> SessionTerms:
         """What phones and server of a masked session agree on, all of it from this plan.
 
         Args:
           rid: 16 bytes, of the session.
           round_number: from 0.
         """
-        return Terms(
+        return SessionTerms(
             rid=rid,
             round=round_number,
             dimension=self.padded_dimension,

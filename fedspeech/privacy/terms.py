@@ -30,6 +30,8 @@ from fedspeech.privacy.events import (
 )
 from fedspeech.privacy.plan import MAX_COHORT_STDDEVS, MAX_FLOOR, MIN_STDDEV, RING_BITS
 from fedspeech.privacy.ring_fit import RingFit, fit
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.protocol import Stage
 
 Mechanism = Literal["central", "distributed", "skellam", "local"]
 Participation = Literal["poisson", "fixed_size", "limited"]
@@ -416,9 +418,10 @@ class Terms:
             population=population,
             probability=self.participation_probability,
             colluders=min(self.colluders, population - 1),
-            dropout_rate=self.dropout_rate,
-            min_cohort=floor,
-            min_survivors=floor,
+            floors=[
+                (floor, share_answering(self.dropout_rate, Stage.ADVERTISE)),
+                (floor, share_answering(self.dropout_rate, Stage.MASK)),
+            ],
         )
 
 

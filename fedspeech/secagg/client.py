@@ -39,8 +39,8 @@ from fedspeech.secagg.protocol import (
     Context,
     Members,
     Roster,
+    SessionTerms,
     Stage,
-    Terms,
     advertisement_statement,
     agreed_statement,
     bind,
@@ -193,7 +193,7 @@ class Phone:
         number: int,
         identity: Identity,
         directory: Directory,
-        terms: Terms,
+        terms: SessionTerms,
         primitives: Primitives,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:

@@ -74,7 +74,7 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class SessionTerms:
     """What each phone holds itself and takes from no message; part of the context of all keys.
 
     Attributes:
@@ -278,7 +278,7 @@ class Context:
       roster: closed.
     """
 
-    terms: Terms
+    terms: SessionTerms
     purpose: bytes
     roster: Roster
 
@@ -326,7 +326,7 @@ class Context:
 
 
 @functools.lru_cache(maxsize=4)
-def bind(terms: Terms, purpose: bytes, roster: Roster) -> Context:
+def bind(terms: SessionTerms, purpose: bytes, roster: Roster) -> Context:
     """Returns the context of a session.
 
     It is a function of public values; the phones of one process that read one roster share it.

@@ -27,7 +27,7 @@ from fedspeech.secagg.protocol import (
     Indices,
     Members,
     Roster,
-    Terms,
+    SessionTerms,
     advertisement_statement,
     agreed_statement,
     bind,
@@ -64,7 +64,7 @@ class Server:
       primitives: what it computes with.
     """
 
-    def __init__(self, terms: Terms, directory: Directory, primitives: Primitives) -> None:
+    def __init__(self, terms: SessionTerms, directory: Directory, primitives: Primitives) -> None:
         """Has heard nothing yet."""
         self._terms, self._directory, self._primitives = terms, directory, primitives
         self._total: Words = np.zeros(terms.dimension, word_type(terms.bits))

@@ -28,8 +28,8 @@ from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
     Context,
     Members,
+    SessionTerms,
     Stage,
-    Terms,
     session_rid,
     table,
 )
@@ -75,7 +75,7 @@ def stays(phone: int) -> Stage:
 def sum_vectors(
     vectors: Mapping[int, RingVector],
     *,
-    terms: Terms,
+    terms: SessionTerms,
     purpose: bytes,
     enrolment: Enrolled,
     last_stage: Callable[[int], Stage] = stays,

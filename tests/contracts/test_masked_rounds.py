@@ -194,7 +194,7 @@ def test_refusals_of_phones_are_named_to_the_server(tmp_path, monkeypatch):
         return original(self, roster, purpose)
 
     monkeypatch.setattr(Phone, "accept", choosy)
-    # Terms are shared between the phones of a fleet only by value.
+    # SessionTerms are shared between the phones of a fleet only by value.
     monkeypatch.setattr(
         MaskedFleet, "_phone",
         lambda self, message, number: Phone(

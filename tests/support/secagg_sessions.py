@@ -10,7 +10,7 @@ import pytest
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import ideal, session
 from fedspeech.secagg.client import Phone
-from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.refusals import NeighboursBelowThreshold
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import Keystream
@@ -19,12 +19,12 @@ PURPOSE = bytes(range(32))
 
 
 def terms_of(**changes):
-    """Terms with floors so low that only the thresholds of the protocol count."""
+    """SessionTerms with floors so low that only the thresholds of the protocol count."""
     given = {
         "rid": bytes(16), "round": 3, "dimension": 9, "bits": 16, "min_cohort": 2,
         "min_survivors": 2,
     }  # fmt: skip
-    return Terms(**(given | changes))
+    return SessionTerms(**(given | changes))
 
 
 def vectors_of(rng, phones, terms):

@@ -19,7 +19,7 @@ from fedspeech.secagg.graph import SECURITY_BITS, graph_parameters
 from fedspeech.secagg.keys import Enrolment, Secret, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import SharedPrimitives
-from fedspeech.secagg.protocol import SHARE_BYTES, Members, Terms, mask_info, table
+from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, mask_info, table
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
@@ -36,7 +36,7 @@ CURIOUS = {"colluders": 20, "server": "curious"}
 
 def terms_of(count, **changes):
     given = {"round": 0, "dimension": 6, "bits": 24, "min_cohort": count, "min_survivors": 3}
-    return Terms(rid=bytes(16), **(given | changes))
+    return SessionTerms(rid=bytes(16), **(given | changes))
 
 
 def corrupt_tenth(count):

@@ -10,7 +10,7 @@ from fedspeech.secagg import client, keys, masks, primitives, shamir
 from fedspeech.secagg.costs import operations, primitives_alone
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import SharedPrimitives
-from fedspeech.secagg.protocol import Stage, Terms
+from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.session import sum_vectors
 
 
@@ -49,7 +49,7 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
     calls.clear()
     opened = sum_vectors(
         {phone: np.ones(5, np.uint32) for phone in range(phones)},
-        terms=Terms(
+        terms=SessionTerms(
             rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8,
             colluders=1,
         ),
@@ -68,7 +68,7 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
 
 
 def test_primitives_alone_are_timed_for_every_operation():
-    parameters = Terms(
+    parameters = SessionTerms(
         rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8
     ).parameters(10)
     counts = {"exchanges": 10, "joins": 3, "keystreams": 5}

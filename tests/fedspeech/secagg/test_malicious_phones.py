@@ -19,8 +19,8 @@ from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (
     Members,
+    SessionTerms,
     Stage,
-    Terms,
     advertisement_statement,
     agreed_statement,
     bind,
@@ -35,7 +35,7 @@ from fedspeech.secagg.server import NoncesMissing, Server
 
 PHONES = Enrolment(os.urandom(32), b"tests", 200)
 PURPOSE = bytes(32)
-TERMS = Terms(
+TERMS = SessionTerms(
     rid=bytes(16), round=0, dimension=7, bits=20, min_cohort=6, min_survivors=5, colluders=2
 )
 STAGES = ("advertise", "share", "mask", "agree", "unmask")

@@ -19,8 +19,8 @@ from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
     Members,
     Roster,
+    SessionTerms,
     Stage,
-    Terms,
     advertisement_statement,
     agreed_statement,
     table,
@@ -51,7 +51,7 @@ PHONES = Enrolment(os.urandom(32), b"tests", 200)
 MODEL, OTHER_MODEL = bytes(32), b"\1" * 32
 STRANGER = 999  # whom nobody enrolled
 # Eight phones, two of them corrupt: six shares or signatures are needed, and a list has five.
-TERMS = Terms(
+TERMS = SessionTerms(
     rid=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_survivors=5, colluders=2
 )
 RING_TERMS = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)

@@ -17,8 +17,8 @@ from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import (
     Members,
     Roster,
+    SessionTerms,
     Stage,
-    Terms,
     bind,
     commitment_to,
     rows,
@@ -48,7 +48,7 @@ ROSTER = roster_of()
 COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 
 
-# Terms.
+# SessionTerms.
 
 # One other value for each term; whoever adds a term must add it here.
 OTHER_TERMS = {
@@ -59,7 +59,7 @@ GIVEN = terms_of(min_cohort=6)
 
 
 def test_every_term_has_another_value_in_these_tests():
-    assert set(OTHER_TERMS) == {field.name for field in fields(Terms)}
+    assert set(OTHER_TERMS) == {field.name for field in fields(SessionTerms)}
     assert all(getattr(GIVEN, name) != other for name, other in OTHER_TERMS.items())
 
 
@@ -73,7 +73,7 @@ def test_terms_and_context_change_with_every_term(name):
 
 SMALL = st.integers(2, 5)
 TERMS = st.builds(
-    lambda low, more, **given: Terms(min_survivors=low, min_cohort=low + more, **given),
+    lambda low, more, **given: SessionTerms(min_survivors=low, min_cohort=low + more, **given),
     SMALL, st.integers(0, 3),
     rid=st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(14) + b"\1\0", b"\1" + bytes(15)]),
     round=st.sampled_from([0, 1, 2, 256]), dimension=st.sampled_from([1, 2, 256, 2**32]),

@@ -20,7 +20,7 @@ from fedspeech.secagg.client import Phone, Quorum, masked_vector
 from fedspeech.secagg.keys import Enrolment, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut, keystream, word_type
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
-from fedspeech.secagg.protocol import Members, Terms, commitment_to, mask_info, table
+from fedspeech.secagg.protocol import Members, SessionTerms, commitment_to, mask_info, table
 from fedspeech.secagg.refusals import Refusal
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import canonical
@@ -30,7 +30,9 @@ ENROLLED = os.urandom(32)
 PHONES = Enrolment(ENROLLED, b"tests", 10)
 MODEL = bytes(32)
 COUNT = 5
-TERMS = Terms(rid=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_survivors=4)
+TERMS = SessionTerms(
+    rid=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_survivors=4
+)
 
 
 class Session:

@@ -95,7 +95,7 @@ def check_ring(n, bits, server, colluders):
 
 @st.composite
 def sessions(draw):
-    """Terms, and how far each of a few phones gets; most of them to the end."""
+    """SessionTerms, and how far each of a few phones gets; most of them to the end."""
     n = draw(st.integers(3, 12))
     min_cohort = draw(st.sampled_from([2, 3, n - 1, n, n + 1]))
     terms = terms_of(

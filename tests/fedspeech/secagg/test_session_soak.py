@@ -17,7 +17,7 @@ GONE_EARLY = [stage for stage in Stage if stage < Stage.UNMASK]
 
 
 def random_terms(rng, n):
-    """Terms that most rosters of n phones can live with."""
+    """SessionTerms that most rosters of n phones can live with."""
     min_cohort = int(rng.integers(2, n + 1))
     return terms_of(
         rid=rng.bytes(16), round=int(rng.integers(0, 1000)), dimension=int(rng.integers(1, 80)),
