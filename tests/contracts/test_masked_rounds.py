@@ -37,6 +37,12 @@ STAGES = {
     "query.agree": messages.Agreements,
     "query.unmask": messages.UnmaskShares,
 }
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 WIDE = {
     "phones": 200, "participation_probability": 0.8, "min_cohort": 110, "min_survivors": 100,
     "colluders": 8, "rounds": 2, "quota": 2, "secure_aggregation": "masked",
@@ -133,7 +139,9 @@ def test_a_shard_that_fails_at_any_stage_abandons_the_round(tmp_path, kind, what
     assert sum(row["kind"] == "charge" for row in rows) == asked_for_vectors
 
 
-@pytest.mark.parametrize("kind", STAGES)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "train.masked" else slow(kind) for kind in STAGES]
+)
 def test_bits_that_flip_on_the_way_give_the_right_sum_or_none(tmp_path, kind):
     """A flipped bit in any array of any stage: a phone is lost, or the round; never the sum."""
     path, job, arrays = job_of(tmp_path)

@@ -122,7 +122,7 @@ def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
 
 
 @pytest.mark.parametrize("server", ["lying", pytest.param("curious", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dropout_rate", [0.0, 0.15])
+@pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.15])
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
     tmp_path, server, dropout_rate
 ):

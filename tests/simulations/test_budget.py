@@ -131,6 +131,7 @@ def test_explain_prints_what_the_figures_stand_on(budget):
         assert part in out, part
 
 
+@pytest.mark.slow
 def test_explain_puts_three_accountants_side_by_side(budget):
     _, out, _ = budget(*CENTRAL, "--population", 100_000, "--cohort", 1000, "--rounds", 500,
                        "--noise", 1, "--delta", 1e-6, "--explain")  # fmt: skip
@@ -175,6 +176,7 @@ def test_what_is_solved_can_be_priced(budget, document):
     assert bits["plan"]["bits"] == 16
 
 
+@pytest.mark.slow
 def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
     status, out, err = budget(*CENTRAL, "--population", 1000, "--probability", 0.064, "--rounds",
                               100, "--noise", 1.2, "--delta", 1e-4, "--cohort-cap", 96)  # fmt: skip

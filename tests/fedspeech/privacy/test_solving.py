@@ -26,10 +26,10 @@ def slow(*values):
 
 
 COMBINATIONS = [
-    slow("central", "poisson"), slow("central", "fixed_size"), ("central", "limited"),
+    slow("central", "poisson"), slow("central", "fixed_size"), slow("central", "limited"),
     ("distributed", "poisson"), ("distributed", "fixed_size"), ("distributed", "limited"),
     ("skellam", "fixed_size"), ("skellam", "limited"),
-    ("local", "poisson"), slow("local", "fixed_size"), ("local", "limited"),
+    slow("local", "poisson"), slow("local", "fixed_size"), slow("local", "limited"),
 ]  # fmt: skip
 
 

@@ -63,7 +63,9 @@ def test_published_epsilon_of_a_plain_gaussian():
     assert textbook.pld(gaussian(4.0), 8)(1e-6) == pytest.approx(3.3076, abs=1e-4)
 
 
-@pytest.mark.parametrize(("cap", "expected"), [(96, 2.641), (64, 9.68)])
+@pytest.mark.parametrize(
+    ("cap", "expected"), [pytest.param(96, 2.641, marks=pytest.mark.slow), (64, 9.68)]
+)
 def test_a_cap_on_the_cohort_costs_what_it_should(cap, expected):
     assert textbook.pld(capped(cap), 100)(1e-4) == pytest.approx(expected, abs=4e-3)
     assert textbook.rdp(capped(cap), 100) is None
@@ -74,6 +76,7 @@ def test_without_the_cap_it_would_cost_less():
     assert textbook.pld(poisson(0.064, 1.2), 100)(1e-4) == pytest.approx(2.632, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_attack_on_the_cap_beats_the_price_without_it_and_never_the_price_with_it():
     """Everybody comes to a cap of one of two: the phone replaces the other, amplified by a half.
 
@@ -259,6 +262,7 @@ def test_they_agreed_in_sixty_settings():
     assert AGREED["loss distribution"] >= 80
 
 
+@pytest.mark.slow
 def test_opacus_gdp_is_too_small_and_never_reported():
     from opacus.accountants import GaussianAccountant
 

@@ -299,7 +299,9 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     np.testing.assert_array_equal(session.opened(arc), session.plain(arc))
 
 
-@pytest.mark.parametrize(("count", "num_graphs"), [(140, 50), (200, 200)])
+@pytest.mark.parametrize(
+    ("count", "num_graphs"), [(140, 50), pytest.param(200, 200, marks=pytest.mark.slow)]
+)
 def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(count, num_graphs):
     # Every arc of every graph is tried, with as many drop-outs as it takes. Some graph of a lying
     # server has one with a chance of 2^-40; the same search finds one in graphs of the other kind.

@@ -123,7 +123,10 @@ def test_a_restored_phone_says_what_it_would_have_said(monkeypatch, boundaries, 
     assert session(monkeypatch, 13, terms, GONE, boundaries) == expected
 
 
-@pytest.mark.parametrize("boundaries", [*[(one,) for one in BOUNDARIES], BOUNDARIES])
+@pytest.mark.parametrize(
+    "boundaries",
+    [*[pytest.param((one,), marks=pytest.mark.slow) for one in BOUNDARIES], BOUNDARIES],
+)
 def test_a_restored_phone_finds_its_place_on_the_ring(monkeypatch, boundaries):
     terms = terms_of(colluders=3, server="curious")
     gone = {2: Stage.SHARE, 77: Stage.MASK, 100: Stage.SHARE, 130: Stage.AGREE}

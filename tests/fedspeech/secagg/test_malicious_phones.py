@@ -646,6 +646,7 @@ LIES = {
 }
 
 
+@pytest.mark.slow
 def test_no_mixture_of_lies_gives_a_wrong_sum():
     random, opened = np.random.default_rng(1), 0
     for _ in range(60):

@@ -40,7 +40,11 @@ def some_gone(rng, phones, count, stages):
     return last | {phone: Stage(rng.choice(stages)) for phone in gone}
 
 
-@pytest.mark.parametrize("bits", [16, 24, 32])
+# The widths share their code but for words and cut: all of them where all tests are run.
+BITS = [pytest.param(16, marks=pytest.mark.slow), 24, pytest.param(32, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("bits", BITS)
 def test_the_masked_sum_is_that_of_the_vectors(bits):
     rng = np.random.default_rng(bits)
     gone = {3: Stage.NONE, 7: Stage.ADVERTISE, 11: Stage.SHARE, 12: Stage.MASK, 20: Stage.AGREE}
@@ -51,7 +55,7 @@ def test_the_masked_sum_is_that_of_the_vectors(bits):
     check_sum(found, vectors, terms)
 
 
-@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("bits", BITS)
 def test_cohorts_of_every_small_size_open_the_sum_of_those_who_stay(bits):
     rng = np.random.default_rng(bits)
     for n in range(3, 41):
@@ -61,7 +65,7 @@ def test_cohorts_of_every_small_size_open_the_sum_of_those_who_stay(bits):
         assert check_end(rng, terms, last, PHONES, SharedPrimitives()).stage == "sum"
 
 
-@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("bits", BITS)
 def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
     rng = np.random.default_rng(bits)
     terms = terms_of(bits=bits, dimension=200, colluders=5, min_cohort=90, min_survivors=80)
@@ -70,13 +74,13 @@ def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
 
 
 @pytest.mark.parametrize("server", ["lying", "curious"])
-@pytest.mark.parametrize("bits", [16, 24, 32])
+@pytest.mark.parametrize("bits", BITS)
 def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, server):
     check_ring(200, bits, server, colluders=10)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize("bits", [16, 24, 32])
 def test_a_thousand_phones_on_a_ring_open_the_sum_of_those_who_stay(bits):
     check_ring(1000, bits, "lying", colluders=100)
 
