@@ -32,7 +32,7 @@ from fedspeech.messages import (
     from_record,
     to_record,
 )
-from fedspeech.secagg.client import History
+from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Members, Roster, Stage, rows, table
 
 app = ClientApp()

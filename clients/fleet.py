@@ -31,7 +31,7 @@ from fedspeech.messages import (
 from fedspeech.privacy.encoding import from_ring
 from fedspeech.round import participation, privatize_phone
 from fedspeech.secagg import ideal
-from fedspeech.secagg.client import History
+from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort

@@ -35,7 +35,8 @@ from fedspeech.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedspeech.secagg.client import Inbox, Phone, Quorum
+from fedspeech.secagg.client import Phone
+from fedspeech.secagg.exchange import Inbox, Quorum
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
 from fedspeech.secagg.masks import Masks, cut, pack, word_type
 from fedspeech.secagg.protocol import (

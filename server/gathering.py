@@ -69,7 +69,18 @@ class Seen:
     survivors: int | None = None
 
 
-class IdealGathering:
+class _Gathering:
+    """One round."""
+
+    def __init__(
+        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
+    ) -> None:
+        """Asks nothing yet."""
+        self.seen = Seen()
+        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
+
+
+class IdealGathering(_Gathering):
     """One round whose sum an ideal party takes: simulated.
 
     Args:
@@ -78,13 +89,6 @@ class IdealGathering:
       key: of the round.
       adapter: the global adapter, shape (d,), float32.
     """
-
-    def __init__(
-        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
-    ) -> None:
-        """Asks nothing yet."""
-        self.seen = Seen()
-        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
 
     def join(self) -> None:
         """Asks who takes part.
@@ -123,7 +127,7 @@ class IdealGathering:
         return ideal.add([update.total for update in updates], plan.bits)
 
 
-class MaskedGathering:
+class MaskedGathering(_Gathering):
     """One round whose sum only the phones together can open.
 
     Args:
@@ -137,8 +141,7 @@ class MaskedGathering:
         self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
     ) -> None:
         """Asks nothing yet."""
-        self.seen = Seen()
-        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
+        super().__init__(shards, job, key, adapter)
         self._adapter_sha256 = hashlib.sha256(adapter.tobytes()).digest()
         self._refused: Counter[str] = Counter()
         self._session = 0

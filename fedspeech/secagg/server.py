@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import CohortTooSmall, FedspeechError, ProtocolAbort
 from fedspeech.secagg import shamir
-from fedspeech.secagg.client import Inbox, Quorum
+from fedspeech.secagg.exchange import Inbox, Quorum
 from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, is_weak, public_key
 from fedspeech.secagg.masks import Words, cut, word_type

@@ -17,7 +17,8 @@ from secagg_sessions import (
 )
 
 from fedspeech.secagg import shamir
-from fedspeech.secagg.client import History, Phone
+from fedspeech.secagg.client import Phone
+from fedspeech.secagg.exchange import History
 from fedspeech.secagg.keys import Enrolment, Identity, exchange, hkdf, unseal
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (

@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedspeech.secagg import protocol, shamir
-from fedspeech.secagg.client import History, Inbox, Phone, Quorum, masked_vector
+from fedspeech.secagg.client import Phone, masked_vector
+from fedspeech.secagg.exchange import History, Inbox, Quorum
 from fedspeech.secagg.keys import Enrolment, Identity, public_key, seal
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (

@@ -16,7 +16,8 @@ import scipy.stats
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedspeech.secagg import client, shamir
-from fedspeech.secagg.client import Phone, Quorum, masked_vector
+from fedspeech.secagg.client import Phone, masked_vector
+from fedspeech.secagg.exchange import Quorum
 from fedspeech.secagg.keys import Enrolment, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut, keystream, word_type
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives

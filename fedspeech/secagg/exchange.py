@@ -1,0 +1,110 @@
+"""What a phone remembers of rounds, what it says, and what it is told, one phone at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedspeech.secagg.protocol import MAX_SESSIONS, Bytes, Members
+from fedspeech.secagg.refusals import Replayed
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a phone remembers from session to session, for ever.
+
+    Attributes:
+      round: last one entered; -1 before the first.
+      session: last one of that round.
+      masked: whether a masked vector of that round has left the phone.
+    """
+
+    round: int = -1
+    session: int = 0
+    masked: bool = False
+
+    def entering(self, round_number: int, session: int) -> History:
+        """Returns the history with one more session.
+
+        Only later rounds, or later sessions of a round that no masked vector was sent in: two
+        vectors of one round would be two samples of one delta.
+
+        Raises:
+          Replayed: for any other session.
+        """
+        if not 0 <= session < MAX_SESSIONS:
+            raise Replayed(f"a round has sessions 0 to {MAX_SESSIONS - 1}, got {session}")
+        if (round_number, session) <= (self.round, self.session if self.round >= 0 else -1):
+            raise Replayed(
+                f"round {round_number} session {session} is not later than round {self.round} "
+                f"session {self.session}: a replayed request"
+            )
+        if round_number < 0:
+            raise Replayed(f"rounds are numbered from 0, got {round_number}")
+        if round_number == self.round and self.masked:
+            raise Replayed(f"round {round_number} already has a masked vector of this phone")
+        return History(round=round_number, session=session)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Advertisement:
+    """Stage advertise: what a phone says of itself. All fields are public.
+
+    Attributes:
+      phone: number.
+      seal_key: X25519 public key for sealing, 32 bytes.
+      mask_key: X25519 public key for masks, 32 bytes.
+      commitment: to the nonce, 32 bytes.
+      signature: over all of it, 64 bytes.
+    """
+
+    phone: int
+    seal_key: bytes
+    mask_key: bytes
+    commitment: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SealedShares:
+    """Stage share: what a phone leaves for its neighbours.
+
+    Attributes:
+      sealed: one row per neighbour, in the order of the graph, shape (k, 88), uint8.
+      commitment: to the seed of the phone's own mask, 32 bytes.
+      signature: over the commitment, 64 bytes.
+    """
+
+    sealed: Bytes
+    commitment: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inbox:
+    """What a phone gets before it masks.
+
+    Attributes:
+      sharers: all phones that shared.
+      sealed: what the neighbours sealed for this phone, in the order of the graph, shape (k, 88);
+        rows of neighbours that did not share are not read.
+      commitments: of the neighbours' seeds, shape (k, 32).
+      signatures: over them, shape (k, 64).
+    """
+
+    sharers: Members
+    sealed: Bytes
+    commitments: Bytes
+    signatures: Bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Quorum:
+    """Who signed one pair of lists.
+
+    Attributes:
+      members: the signers.
+      signatures: theirs, in order, shape (m, 64), uint8.
+    """
+
+    members: Members
+    signatures: Bytes
