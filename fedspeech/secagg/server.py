@@ -28,6 +28,7 @@ from fedspeech.secagg.protocol import (
     Members,
     Roster,
     SessionTerms,
+    Stage,
     advertisement_statement,
     agreed_statement,
     bind,
@@ -69,7 +70,7 @@ class Server:
         self._terms, self._directory, self._primitives = terms, directory, primitives
         self._total: Words = np.zeros(terms.dimension, word_type(terms.bits))
         self._arrived: dict[int, bytes] = {}
-        self._open_to_vectors = True
+        self.stage = Stage.NONE  # the last one that was closed
 
     # Stage advertise.
 
@@ -97,6 +98,7 @@ class Server:
         Raises:
           CohortTooSmall: if fewer phones than the floor are left.
         """
+        self._at(Stage.NONE)
         for name, column, width in (
             ("seal_keys", seal_keys, KEY_BYTES), ("mask_keys", mask_keys, KEY_BYTES),
             ("commitments", commitments, HASH_BYTES), ("signatures", signatures, SIGNATURE_BYTES),
@@ -131,6 +133,7 @@ class Server:
             commitments=commitments[kept],
             signatures=signatures[kept],
         )
+        self.stage = Stage.ADVERTISE
         return self.roster
 
     def bind(self, purpose: bytes) -> Context:
@@ -139,6 +142,7 @@ class Server:
         Raises:
           ProtocolAbort: if there is no graph for so few phones.
         """
+        self._at(Stage.ADVERTISE)
         context = bind(self._terms, purpose, self.roster)
         try:
             context.parameters  # noqa: B018  (computed here, to fail here)
@@ -157,6 +161,7 @@ class Server:
           NoncesMissing: if one is missing or does not fit its commitment. A nonce is never skipped
             or replaced: that would be a choice among graphs.
         """
+        self._at(Stage.ADVERTISE)
         if self.context.parameters.complete:
             nonces_in_order: tuple[bytes, ...] = ()
         else:
@@ -174,6 +179,7 @@ class Server:
                 raise NoncesMissing(self.roster.members.ids[fits], len(numbers))
             nonces_in_order = tuple(told[phone] for phone in numbers)
         self.graph: Graph = self.context.graph(nonces_in_order)
+        self.stage = Stage.ACCEPT
         return nonces_in_order
 
     # Stage share.
@@ -195,6 +201,7 @@ class Server:
         Raises:
           ProtocolAbort: if fewer than the floor on survivors are left.
         """
+        self._at(Stage.ACCEPT)
         self._floor("share", len(ids), self._terms.min_survivors)
         n, k = len(self.roster), self.context.parameters.neighbours
         if sealed.dtype != np.uint8 or sealed.shape != (len(ids), k, SEALED_BYTES):
@@ -220,6 +227,7 @@ class Server:
                 self._seed_signatures[place] = signatures[at]
         self.sharers = Members(self.roster.members.ids[held])
         self._floor("share", len(self.sharers), self._terms.min_survivors)
+        self.stage = Stage.SHARE
         return self.sharers
 
     def inbox(self, phone: int) -> Inbox:
@@ -254,7 +262,7 @@ class Server:
           words: shape (dimension,), in the words of the ring.
           signature: over the list of sharers under which it was masked.
         """
-        if not self._open_to_vectors or phone in self._arrived:
+        if self.stage != Stage.SHARE or phone in self._arrived:
             return False
         if self.sharers.place(phone) is None:
             return False
@@ -273,7 +281,8 @@ class Server:
         Raises:
           ProtocolAbort: if fewer than the floor on survivors are left.
         """
-        self._open_to_vectors = False
+        self._at(Stage.SHARE)
+        self.stage = Stage.MASK
         self.survivors = Members(np.array(sorted(self._arrived), dtype=np.int64))
         self._floor("mask", len(self.survivors), self._terms.min_survivors)
         self._masked_signatures = np.zeros((len(self.roster), SIGNATURE_BYTES), np.uint8)
@@ -304,6 +313,7 @@ class Server:
         Raises:
           ProtocolAbort: if there are fewer than a quorum.
         """
+        self._at(Stage.MASK)
         check_bytes("signatures", signatures, len(ids), SIGNATURE_BYTES)
         statement = agreed_statement(
             self.context.digest, self.sharers.digest, self.survivors.digest
@@ -314,6 +324,7 @@ class Server:
             if known and self._holds(phone, statement, signature):
                 told[phone] = signature
         self._floor("agree", len(told), self.context.quorum)
+        self.stage = Stage.AGREE
         signers = np.array(sorted(told), dtype=np.int64)
         joined = b"".join(told[phone] for phone in signers.tolist())
         table = np.frombuffer(joined, np.uint8).reshape(-1, SIGNATURE_BYTES)
@@ -335,6 +346,7 @@ class Server:
           ProtocolAbort: if a phone's secret cannot be put together, or is not the one it committed
             to: then some phone lied and there is no sum.
         """
+        self._at(Stage.AGREE)
         self._floor("unmask", len(ids), self.context.parameters.threshold)
         n, k = len(self.roster), self.context.parameters.neighbours
         if shares.dtype != np.uint32 or shares.shape != (len(ids), k, shamir.LIMBS):
@@ -356,6 +368,7 @@ class Server:
             else:
                 masks += self._edges(place, secret, alive)
         self._primitives.add_masks([self._total], [masks])
+        self.stage = Stage.UNMASK
         return cut(self._total, self._terms.bits).astype(np.uint32)
 
     def _secrets(
@@ -411,6 +424,13 @@ class Server:
         return list(zip(keys, added, strict=True))
 
     # Behind the stages.
+
+    def _at(self, stage: Stage) -> None:
+        """Refuses a step out of turn: stages are closed in order, and each once."""
+        if self.stage != stage:
+            raise ProtocolAbort(
+                f"the session is past stage {self.stage.word}, and this step follows {stage.word}"
+            )
 
     def _lied(self, place: int, how: str) -> ProtocolAbort:
         phone = self.roster.members.ids[place]

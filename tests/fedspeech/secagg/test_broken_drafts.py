@@ -19,7 +19,7 @@ from fedspeech.secagg.graph import SECURITY_BITS, graph_parameters
 from fedspeech.secagg.keys import Enrolment, Secret, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import SharedPrimitives
-from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, mask_info, table
+from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, Stage, mask_info, table
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
@@ -124,6 +124,7 @@ class Session:
             neighbours = self.graph.neighbours[number]
             told.append(self.phones[number].agree(survivors, signatures[neighbours]))
         self.server.survivors = survivors
+        self.server.stage = Stage.MASK  # nobody holds a lying server to its own order
         quorum = self.server.close_agreement(np.array(asked), table(told, 64))
         answers = {number: self.phones[number].unmask(quorum) for number in asked}
         self.answers = {number: answers[number] for number in set(asked) - self.corrupt}

@@ -663,3 +663,35 @@ def test_no_mixture_of_lies_gives_a_wrong_sum():
             np.testing.assert_array_equal(total, cohort.expected())
             opened += 1
     assert 10 < opened < 50  # of these 60: both ends are met
+
+
+STEPS = {
+    "close_roster": lambda server: server.close_roster(
+        np.zeros(0, np.int64), *(np.zeros((0, width), np.uint8) for width in (32, 32, 32, 64))
+    ),
+    "bind": lambda server: server.bind(PURPOSE),
+    "close_nonces": lambda server: server.close_nonces(
+        np.zeros(0, np.int64), np.zeros((0, 32), np.uint8)
+    ),
+    "close_shares": lambda server: server.close_shares(
+        np.zeros(0, np.int64), np.zeros((0, 7, 88), np.uint8),
+        np.zeros((0, 32), np.uint8), np.zeros((0, 64), np.uint8),
+    ),
+    "close_masked": lambda server: server.close_masked(),
+    "close_agreement": lambda server: server.close_agreement(
+        np.zeros(0, np.int64), np.zeros((0, 64), np.uint8)
+    ),
+    "open": lambda server: server.open(np.zeros(0, np.int64), np.zeros((0, 7, 9), np.uint32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_server_closes_stages_in_order_and_each_once(step):
+    fresh = Cohort({}).server
+    if step != "close_roster":
+        with pytest.raises(ProtocolAbort, match="past stage none"):
+            STEPS[step](fresh)
+    done = Cohort({})
+    done.run()
+    with pytest.raises(ProtocolAbort, match="past stage unmask"):
+        STEPS[step](done.server)
