@@ -35,10 +35,10 @@ from fedspeech.messages import (
     UnmaskRequest,
     UnmaskShares,
 )
-from fedspeech.secagg.client import Phone
+from fedspeech.secagg.client import Phone, mask_vectors
 from fedspeech.secagg.exchange import Inbox, Quorum
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
-from fedspeech.secagg.masks import Masks, cut, pack, word_type
+from fedspeech.secagg.masks import Masks, pack, word_type
 from fedspeech.secagg.protocol import (
     HASH_BYTES,
     SEALED_BYTES,
@@ -194,11 +194,9 @@ class MaskedFleet:
         there, told, refused = _each(phones, masks_of)
         numbers = np.array(there, dtype=np.int64)
         encoded = self._fleet.vectors(request.key, request.adapter, numbers)
-        words = [vector.astype(word_type(bits)) for vector in encoded]
-        self._primitives.add_masks(words, [masks for _, masks in told])
-        masked = np.zeros((len(words), self._fleet.job.plan.padded_dimension), word_type(bits))
-        for row, own in zip(masked, words, strict=True):
-            row[:] = cut(own, bits)
+        words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, bits)
+        shape = (len(words), self._fleet.job.plan.padded_dimension)
+        masked = np.array(words, word_type(bits)).reshape(shape)  # there may be none
         answer = MaskedVectors(
             **_head(request, there, refused),
             packed=pack(masked, bits),

@@ -22,6 +22,7 @@ from fedspeech.secagg.exchange import Advertisement, Inbox, Quorum, SealedShares
 from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import (
     KEY_BYTES,
+    SIGNATURE_BYTES,
     Directory,
     Identity,
     Secret,
@@ -256,7 +257,7 @@ class Phone:
             k, t = context.parameters.neighbours, context.parameters.threshold
             check_bytes("sealed", inbox.sealed, k, SEALED_BYTES)
             check_bytes("commitments", inbox.commitments, k, HASH_BYTES)
-            check_bytes("signatures", inbox.signatures, k, 64)
+            check_bytes("signatures", inbox.signatures, k, SIGNATURE_BYTES)
             present = self._present(sharers)
             if len(present) < t:
                 raise NeighboursBelowThreshold(
@@ -362,7 +363,7 @@ class Phone:
                 raise CohortBelowFloor(
                     f"a sum has at least {self._terms.min_survivors} phones, got {len(survivors)}"
                 )
-            check_bytes("signatures", signatures, context.parameters.neighbours, 64)
+            check_bytes("signatures", signatures, context.parameters.neighbours, SIGNATURE_BYTES)
             self._check_signed(
                 self._present(survivors),
                 rows(signatures),
@@ -413,7 +414,7 @@ class Phone:
                 raise Malformed("expected a quorum")
             if not quorum.members.within(survivors):
                 raise NoQuorum("signatures must be those of survivors")
-            check_bytes("signatures", quorum.signatures, len(quorum.members), 64)
+            check_bytes("signatures", quorum.signatures, len(quorum.members), SIGNATURE_BYTES)
             if len(quorum.members) < context.quorum:
                 raise NoQuorum(
                     f"at least {context.quorum} survivors must have signed the same lists, "
@@ -605,9 +606,27 @@ def masked_vector(
       The masked words, shape (dimension,), and the signature to send with them.
     """
     signature, masks = phone.mask(inbox)
-    words = vector.astype(word_type(bits))
-    primitives.add_masks([words], [masks])
-    return cut(words, bits), signature
+    (words,) = mask_vectors([vector], [masks], primitives, bits)
+    return words, signature
+
+
+def mask_vectors(
+    vectors: Sequence[RingVector], masks: Sequence[Masks], primitives: Primitives, bits: int
+) -> list[Words]:
+    """Applies to each vector the masks that its phone named; the vectors are left as they are.
+
+    Args:
+      vectors: of one shape (dimension,), uint32, below 2^bits.
+      masks: from `Phone.mask`, one entry per vector.
+      primitives: what to compute with.
+      bits: of the ring.
+
+    Returns:
+      The masked words of each vector, below 2^bits.
+    """
+    words = [vector.astype(word_type(bits)) for vector in vectors]
+    primitives.add_masks(words, masks)
+    return [cut(own, bits) for own in words]
 
 
 @functools.lru_cache(maxsize=4)

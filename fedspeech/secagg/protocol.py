@@ -253,11 +253,6 @@ class Roster:
         return [data[at : at + ID_BYTES] for at in range(0, len(data), ID_BYTES)]
 
     @cached_property
-    def signature_rows(self) -> list[bytes]:
-        """The signatures, one per phone."""
-        return rows(self.signatures)
-
-    @cached_property
     def digest(self) -> bytes:
         """SHA-256 over every field of every phone, 32 bytes."""
         state = hashlib.sha256(b"fedspeech secagg roster" + len(self).to_bytes(8, "big"))

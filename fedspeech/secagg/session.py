@@ -19,12 +19,12 @@ from typing import Protocol
 import numpy as np
 
 from fedspeech.errors import ProtocolAbort
-from fedspeech.secagg.client import Phone
+from fedspeech.secagg.client import Phone, mask_vectors
 from fedspeech.secagg.graph import Graph
-from fedspeech.secagg.keys import KEY_BYTES, Directory, Identity
-from fedspeech.secagg.masks import cut, word_type
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, Identity
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
+    HASH_BYTES,
     MAX_SESSIONS,
     Context,
     Members,
@@ -137,10 +137,10 @@ def _advertise(
     told = [phone.advertise() for phone in phones.values()]
     roster = server.close_roster(
         np.array([one.phone for one in told], dtype=np.int64),
-        table([one.seal_key for one in told], 32),
-        table([one.mask_key for one in told], 32),
-        table([one.commitment for one in told], 32),
-        table([one.signature for one in told], 64),
+        table([one.seal_key for one in told], KEY_BYTES),
+        table([one.mask_key for one in told], KEY_BYTES),
+        table([one.commitment for one in told], HASH_BYTES),
+        table([one.signature for one in told], SIGNATURE_BYTES),
     )
     context = server.bind(purpose)
     there = [n for n in roster.members.ids.tolist() if last_stage(n) >= Stage.ACCEPT]
@@ -157,8 +157,8 @@ def _share(
     server.close_shares(
         np.array(there, dtype=np.int64),
         np.array([one.sealed for one in told]),
-        table([one.commitment for one in told], 32),
-        table([one.signature for one in told], 64),
+        table([one.commitment for one in told], HASH_BYTES),
+        table([one.signature for one in told], SIGNATURE_BYTES),
     )
 
 
@@ -176,10 +176,9 @@ def _mask(
         signature, own = phones[number].mask(server.inbox(number))
         signatures.append(signature)
         masks.append(own)
-    words = [vectors[number].astype(word_type(bits)) for number in there]
-    primitives.add_masks(words, masks)
+    words = mask_vectors([vectors[number] for number in there], masks, primitives, bits)
     for number, masked, signature in zip(there, words, signatures, strict=True):
-        server.add_masked(number, cut(masked, bits), signature)
+        server.add_masked(number, masked, signature)
     server.close_masked()
 
 
@@ -189,7 +188,9 @@ def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector
         phones[number].agree(server.survivors, server.neighbours_signatures(number))
         for number in there
     ]
-    quorum = server.close_agreement(np.array(there, dtype=np.int64), table(signatures, 64))
+    quorum = server.close_agreement(
+        np.array(there, dtype=np.int64), table(signatures, SIGNATURE_BYTES)
+    )
     there = [number for number in there if last_stage(number) >= Stage.UNMASK]
     shares = [phones[number].unmask(quorum) for number in there]
     k = server.context.parameters.neighbours
