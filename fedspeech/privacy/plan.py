@@ -33,15 +33,13 @@ from fedspeech.privacy.events import (
     RoundCost,
 )
 from fedspeech.privacy.guarantee import Guarantee, Unit
+from fedspeech.privacy.ring_fit import MAX_ROUNDING_COST, RING_BITS, scaled_norm
 from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS, Server
 from fedspeech.secagg.protocol import MAX_SESSIONS, SessionTerms, Stage
 from fedspeech.seeds import Keystream
 
-RING_BITS = (16, 24, 32)
-MAX_ROUNDING_COST = 1.01  # rounded over exact sensitivity
-WRAP_STDDEVS = 6.5  # a coordinate of the sum wraps beyond this many of its standard deviations
 WRAP_WARNING = 0.85  # share of the ring's half
 MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
 MAX_COHORT_STDDEVS = 6.0
@@ -545,20 +543,15 @@ class PrivacyPlan:
         return encoding.rounded_norm_bound(norm, self.padded_dimension)
 
     def _scale_for(self, bits: int) -> float:
-        """Largest scale at which a sum rarely wraps, int64 holds a norm and the table is small.
-
-        Wraps: 6.5 sqrt(Var) <= 2^(bits-1) with
-        Var = scale^2 (n^2 C^2 / d + z^2 C^2 n / honest) + n / 4 and n = max_cohort.
-        """
-        n, d, c, z = self.max_cohort, self.padded_dimension, self.clip_norm, self.noise_multiplier
-        room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
-        if room <= 0:
-            return 0.0
-        norm = math.sqrt(room / (n**2 / d + z**2 * n / self.honest))
-        norm = min(norm, 2.0**30.5 - math.sqrt(d))
-        if z > 0:  # rounding costs under 1e-4 from 35 sqrt(d) on; beyond, only the table grows
-            norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(self.honest) / z))
-        return float(norm / c)
+        """Largest scale that the ring allows, integers per unit of delta."""
+        norm = scaled_norm(
+            bits,
+            dimension=self.padded_dimension,
+            noise_multiplier=self.noise_multiplier,
+            max_cohort=self.max_cohort,
+            honest=self.honest,
+        )
+        return norm / self.clip_norm
 
 
 def _is_integer(value: object) -> bool:

@@ -1,8 +1,7 @@
 """How finely a ring of so many bits can hold a sum of vectors, and what rounding then costs.
 
-The same rules as `PrivacyPlan` follows for a run, for a plan that is only being priced: any
-participation, any ring. Everything is in units of the scaled clip norm, so the clip norm itself
-drops out.
+The one rule behind the scale, for runs (`PrivacyPlan`) and for plans that are only being priced.
+Everything is in units of the scaled clip norm, so the clip norm itself drops out.
 """
 
 from __future__ import annotations
@@ -11,7 +10,10 @@ import math
 from dataclasses import dataclass
 
 from fedspeech.privacy import encoding
-from fedspeech.privacy.plan import MAX_ROUNDING_COST, RING_BITS, WRAP_STDDEVS
+
+RING_BITS = (16, 24, 32)
+MAX_ROUNDING_COST = 1.01  # rounded over exact sensitivity
+WRAP_STDDEVS = 6.5  # a coordinate of the sum wraps beyond this many of its standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +38,6 @@ def fit(
 ) -> RingFit:
     """Fits the scale to a ring, or finds the smallest ring where rounding costs at most 1 %.
 
-    Largest scale at which a sum rarely wraps: 6.5 sqrt(Var) <= 2^(bits-1) with Var = scale^2 (n^2
-    C^2 / d + z^2 C^2 n / honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy.
-
     Args:
       bits: width, or none to find it.
       dimension: padded coordinates.
@@ -50,7 +49,13 @@ def fit(
       ValueError: if no ring is wide enough.
     """
     for width in RING_BITS if bits is None else (bits,):
-        norm = _norm(width, dimension, noise_multiplier, max_cohort, honest)
+        norm = scaled_norm(
+            width,
+            dimension=dimension,
+            noise_multiplier=noise_multiplier,
+            max_cohort=max_cohort,
+            honest=honest,
+        )
         if norm <= 0:
             continue
         sensitivity = math.sqrt(encoding.rounded_norm_bound(norm, dimension))
@@ -68,13 +73,27 @@ def fit(
     )
 
 
-def _norm(bits: int, d: int, z: float, n: int, honest: int) -> float:
-    """Clip norm times the largest scale that the ring, int64 and the sampler's table allow."""
+def scaled_norm(
+    bits: int, *, dimension: int, noise_multiplier: float, max_cohort: int, honest: int
+) -> float:
+    """Clip norm times the largest scale that the ring, int64 and the sampler's table allow.
+
+    A sum rarely wraps: 6.5 sqrt(Var) <= 2^(bits-1) with Var = scale^2 (n^2 C^2 / d + z^2 C^2 n /
+    honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy. 0 if no scale does.
+
+    Args:
+      bits: width of the ring.
+      dimension: padded coordinates d.
+      noise_multiplier: z, stddev of the sum's noise over the clip norm with `honest` shares.
+      max_cohort: phones that may be in a sum.
+      honest: shares that the noise is sized for.
+    """
+    n, d, z = max_cohort, dimension, noise_multiplier
     room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
     if room <= 0:
         return 0.0
     norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
     norm = min(norm, 2.0**30.5 - math.sqrt(d))
-    if z > 0:
+    if z > 0:  # rounding costs under 1e-4 from 35 sqrt(d) on; beyond, only the table grows
         norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(honest) / z))
     return float(norm)

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fedspeech.privacy.plan import RING_BITS
 from fedspeech.privacy.pricing import Price, price, release, server
+from fedspeech.privacy.ring_fit import RING_BITS
 from fedspeech.privacy.terms import MAX_POPULATION, MAX_ROUNDS, Terms
 
 Unknown = Literal["noise", "rounds", "cohort", "bits"]

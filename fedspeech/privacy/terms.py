@@ -28,8 +28,8 @@ from fedspeech.privacy.events import (
     SkellamSum,
     WithoutReplacement,
 )
-from fedspeech.privacy.plan import MAX_COHORT_STDDEVS, MAX_FLOOR, MIN_STDDEV, RING_BITS
-from fedspeech.privacy.ring_fit import RingFit, fit
+from fedspeech.privacy.plan import MAX_COHORT_STDDEVS, MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
 
