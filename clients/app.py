@@ -211,7 +211,7 @@ def _read_session(context: Context) -> SessionState:
     return SessionState(
         session=config["session"],
         stage=Stage(config["stage"]),
-        adapter_sha256=config["adapter_sha256"],
+        model_sha256=config["model_sha256"],
         roster=roster,
         nonces=tuple(rows(lists["nonces"])) if "nonces" in lists else (),
         sharers=Members(lists["sharers"]) if "sharers" in lists else None,
@@ -226,7 +226,7 @@ def _keep_session(context: Context, session: SessionState) -> None:
         {
             "session": session.session,
             "stage": int(session.stage),
-            "adapter_sha256": session.adapter_sha256,
+            "model_sha256": session.model_sha256,
         }
     )
     lists: dict[str, np.ndarray[Any, Any]] = {}

@@ -22,6 +22,7 @@ from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, check_key
 from fedspeech.messages import (
     Counts,
+    MaskRequest,
     ProtectedUpdate,
     Roster,
     RosterRequest,
@@ -29,7 +30,7 @@ from fedspeech.messages import (
     UpdateRequest,
 )
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import participation, privatize_phone
+from fedspeech.round import draw_cohort, privatize_phone
 from fedspeech.secagg import ideal
 from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
@@ -43,7 +44,8 @@ class FleetState:
     """What a shard must remember between messages; Flower keeps it in the node's context.
 
     Attributes:
-      inputs_sent: masked inputs sent by each phone of the shard, shape (phones,), int64.
+      inputs_sent: inputs sent by each phone of the shard in this window of its quota, shape
+        (phones,), int64.
       rid: of the round for which phones last joined; 16 bytes, or empty.
       joined: phones that joined it, sorted.
       history: the last round and session joined, and whether its vectors have left.
@@ -109,14 +111,16 @@ class Fleet:
                 f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
             )
         history = state.history.entering(key.round, session)
-        coins = participation(plan)
-        cohort = coins.cohort(key.round, self._entropy)
-        own = self.own(cohort)
-        sent = state.inputs_sent[own - self.phones.start]
-        own = own[np.array([coins.admits(int(count)) for count in sent], dtype=bool)]
+        inputs_sent = state.inputs_sent
+        if max(state.history.round, 0) // plan.window != key.round // plan.window:
+            inputs_sent = np.zeros_like(inputs_sent)  # a new window of the quota
+        # A session that restarts is of the same round: its coins have been tossed.
+        own = state.joined if key.rid == state.rid else self.own(draw_cohort(self.job, key))
+        sent = inputs_sent[own - self.phones.start]
+        own = own[np.array([plan.admits(int(count)) for count in sent], dtype=bool)]
         # Who vanished after advertising is gone when the session restarts.
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
-        return replace(state, rid=key.rid, joined=own, history=history)
+        return replace(state, inputs_sent=inputs_sent, rid=key.rid, joined=own, history=history)
 
     def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
@@ -153,8 +157,8 @@ class Fleet:
                 f"got {len(roster)}"
             )
         survivors = self.answering(key, state.joined, Stage.MASK)
-        encoded = self.vectors(key, request.adapter, survivors)
-        nothing = np.zeros(plan.padded_dimension, dtype=np.uint32)  # a shard may have no survivor
+        encoded = self.vectors(request, survivors)
+        nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may have no survivor
         total = ideal.partial_sum([nothing, *encoded], plan.bits)
         update = ProtectedUpdate(key=key, survivors=survivors, total=total)
         return update, self.sent(state, survivors)
@@ -174,18 +178,27 @@ class Fleet:
         return answering
 
     def vectors(
-        self, key: RoundKey, adapter: NDArray[np.float32], phones: NDArray[np.int64]
+        self, request: UpdateRequest | MaskRequest, phones: NDArray[np.int64]
     ) -> list[NDArray[np.uint32]]:
-        """Trains some phones and encodes their deltas, noise included, shape (d,) each."""
+        """Trains some phones and encodes their deltas, noise included, (vector length,) each.
+
+        Raises:
+          ProtocolAbort: if phones may not clip to this norm.
+        """
+        key, plan = request.key, self.job.plan
+        if not plan.accepts(request.clip_norm):
+            raise ProtocolAbort(
+                f"round {key.round}: the plan does not clip to clip_norm={request.clip_norm}"
+            )
         deltas = train_cohort(
             self._adapter,
-            self._adapter.spec.unflatten(adapter),
+            self._adapter.spec.unflatten(request.adapter),
             [self._arrays.phone(int(phone)) for phone in phones],
             self.job.training,
             [stream(self.job.seed, "batches", key.round, int(phone)) for phone in phones],
         )
         encoded = [
-            privatize_phone(self.job.plan, delta, key, int(phone), self._entropy)
+            privatize_phone(plan, delta, key, int(phone), self._entropy, request.clip_norm)
             for phone, delta in zip(phones, deltas, strict=True)
         ]
         if self.job.eye:
@@ -203,7 +216,7 @@ class Fleet:
     ) -> None:
         """Leaves what only a simulator may know where only the simulator looks."""
         plan = self.job.plan
-        exact = np.zeros(plan.padded_dimension, dtype=np.int64)
+        exact = np.zeros(plan.vector_length, dtype=np.int64)
         for vector in encoded:
             exact += from_ring(vector, plan.bits)
         norms = np.array([np.linalg.norm(delta.vector.astype(np.float64)) for delta in deltas])

@@ -9,7 +9,6 @@ its refusal.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from clients.fleet import Fleet, FleetState
 from fedspeech.errors import ProtocolAbort
-from fedspeech.job import check_key
+from fedspeech.job import check_key, model_sha256
 from fedspeech.messages import (
     Advertisements,
     AdvertiseRequest,
@@ -59,7 +58,7 @@ class SessionState:
     Attributes:
       session: number within the round.
       stage: the latest that its phones have answered; older secrets are refused.
-      adapter_sha256: of the adapter that the session is for, 32 bytes; empty before the roster.
+      model_sha256: of the model that the session is for, 32 bytes; empty before the roster.
       roster: accepted; None before.
       nonces: of all phones, in the roster's order.
       sharers: list that phones masked under.
@@ -69,7 +68,7 @@ class SessionState:
 
     session: int
     stage: Stage = Stage.ADVERTISE
-    adapter_sha256: bytes = b""
+    model_sha256: bytes = b""
     roster: Roster | None = None
     nonces: tuple[bytes, ...] = ()
     sharers: Members | None = None
@@ -140,12 +139,12 @@ class MaskedFleet:
                 signatures=request.signatures,
             )
 
-        purpose = self._fleet.job.purpose(request.key, request.adapter_sha256)
+        purpose = self._fleet.job.purpose(request.key, request.model_sha256)
         there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
         session = replace(session, stage=Stage.ACCEPT)
         if there or not phones:
-            session = replace(session, roster=roster(), adapter_sha256=request.adapter_sha256)
+            session = replace(session, roster=roster(), model_sha256=request.model_sha256)
         answer = Nonces(**_head(request, there, refused), nonces=table(nonces, width))
         return answer, (state, _kept(session, phones, there))
 
@@ -169,15 +168,15 @@ class MaskedFleet:
     def mask(
         self, request: MaskRequest, state: FleetState, session: SessionState
     ) -> tuple[MaskedVectors, States]:
-        """Stage mask: the phones train on the adapter that the session is for, and mask.
+        """Stage mask: the phones train on the model that the session is for, and mask.
 
         Raises:
-          ProtocolAbort: if this is another adapter.
+          ProtocolAbort: if this is another model, or phones may not clip to its norm.
         """
         phones = self._phones(request, session, Stage.SHARE, Stage.MASK)
-        adapter_sha256 = hashlib.sha256(request.adapter.tobytes()).digest()
-        if phones and adapter_sha256 != session.adapter_sha256:
-            raise ProtocolAbort(f"round {request.key.round}: not the adapter of this session")
+        model = model_sha256(request.adapter, request.clip_norm)
+        if phones and model != session.model_sha256:
+            raise ProtocolAbort(f"round {request.key.round}: not the model of this session")
         bits, sharers = self._fleet.job.plan.bits, Members(request.sharers)
         hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
 
@@ -193,9 +192,9 @@ class MaskedFleet:
 
         there, told, refused = _each(phones, masks_of)
         numbers = np.array(there, dtype=np.int64)
-        encoded = self._fleet.vectors(request.key, request.adapter, numbers)
+        encoded = self._fleet.vectors(request, numbers)
         words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, bits)
-        shape = (len(words), self._fleet.job.plan.padded_dimension)
+        shape = (len(words), self._fleet.job.plan.vector_length)
         masked = np.array(words, word_type(bits)).reshape(shape)  # there may be none
         answer = MaskedVectors(
             **_head(request, there, refused),
@@ -267,7 +266,7 @@ class MaskedFleet:
         numbers = np.array(sorted(session.secrets), dtype=np.int64)
         purpose = b""
         if session.roster is not None:
-            purpose = self._fleet.job.purpose(key, session.adapter_sha256)
+            purpose = self._fleet.job.purpose(key, session.model_sha256)
         phones = {}
         for number in self._fleet.answering(key, numbers, now).tolist():
             phones[number] = self._phone(message, number).restore(

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -250,11 +251,15 @@ class Job:
     def run_id(self) -> str:
         """What rehearsal noise is derived from beside the seed; the same job, the same noise.
 
-        How sums are taken does not count: masked or ideal, the same bits come out.
+        How sums are taken does not count: masked or ideal, the same bits come out. Nor does a
+        setting of the plan that holds its default, so an option that is not used changes no run.
         """
         settings = self._settings()
         for name in ("secure_aggregation", "server", "dropout_tolerance"):
             del settings["plan"][name]
+        for field in dataclasses.fields(self.plan):
+            if settings["plan"].get(field.name, field.default) == field.default:
+                settings["plan"].pop(field.name, None)
         return _sha256(settings)[:16]
 
     def _settings(self) -> dict[str, Any]:
@@ -284,12 +289,16 @@ class Job:
         parts = canonical(self.fingerprint, source_sha256(), round_number, attempt, rid)
         return hashlib.sha256(parts).digest()
 
-    def purpose(self, key: RoundKey, adapter_sha256: bytes) -> bytes:
-        """What a masked session is for: this job and round, and the one adapter phones were sent.
+    def purpose(self, key: RoundKey, model: bytes) -> bytes:
+        """What a masked session is for: this job and round, and the one model phones were sent.
 
-        Phones that were sent different adapters have masks that never cancel.
+        Phones that were sent different models have masks that never cancel.
+
+        Args:
+          key: of the round.
+          model: `model_sha256`.
         """
-        parts = canonical("purpose", key.context, key.rid, adapter_sha256)
+        parts = canonical("purpose", key.context, key.rid, model)
         return hashlib.sha256(parts).digest()
 
     def terms(self, key: RoundKey, session: int) -> SessionTerms:
@@ -402,6 +411,11 @@ def source_sha256() -> str:
         for name, content in sorted(files):
             digest.update(canonical(package, name, content))
     return digest.hexdigest()
+
+
+def model_sha256(adapter: FloatVector, clip_norm: float) -> bytes:
+    """Digest of what phones of a round are sent: the global adapter and the norm to clip to."""
+    return hashlib.sha256(canonical(adapter.tobytes(), struct.pack("<d", clip_norm))).digest()
 
 
 def rotation_seed(key: RoundKey) -> bytes:

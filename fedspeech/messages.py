@@ -15,6 +15,7 @@ counts, no free-form dictionary, and no floating-point number from a phone.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -28,7 +29,7 @@ from fedspeech.secagg.protocol import HASH_BYTES, MAX_SESSIONS, SEALED_BYTES
 from fedspeech.secagg.refusals import KINDS
 from fedspeech.secagg.shamir import LIMBS
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_PHONES = 1 << 31
 
 
@@ -78,17 +79,20 @@ class UpdateRequest:
 
     Attributes:
       adapter: the global adapter, shape (d,), float32.
+      clip_norm: L2 bound on the delta in this round.
       roster: all phones of the round, sorted; each phone checks the floor itself.
     """
 
     kind: ClassVar[str] = "update-request"
     key: RoundKey
     adapter: NDArray[np.float32]
+    clip_norm: float
     roster: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         """Checks types and lengths."""
         _check_adapter(self.adapter)
+        _check_positive("clip_norm", self.clip_norm)
         _check_indices("roster", self.roster)
 
 
@@ -118,10 +122,10 @@ class AdvertiseRequest(SessionMessage):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RosterNotice(SessionMessage):
-    """Server to shard, masked: everybody's advertisement, and the adapter that is coming.
+    """Server to shard, masked: everybody's advertisement, and the model that is coming.
 
     Attributes:
-      adapter_sha256: of the global adapter's bytes.
+      model_sha256: of the global adapter and the clip norm.
       phones: all phones of the session, sorted, shape (n,).
       seal_keys: shape (n, 32).
       mask_keys: shape (n, 32).
@@ -130,7 +134,7 @@ class RosterNotice(SessionMessage):
     """
 
     kind: ClassVar[str] = "roster-notice"
-    adapter_sha256: bytes
+    model_sha256: bytes
     phones: NDArray[np.int64]
     seal_keys: NDArray[np.uint8]
     mask_keys: NDArray[np.uint8]
@@ -140,7 +144,7 @@ class RosterNotice(SessionMessage):
     def __post_init__(self) -> None:
         """Checks types and lengths."""
         super().__post_init__()
-        _check_bytes("adapter_sha256", self.adapter_sha256, HASH_BYTES)
+        _check_bytes("model_sha256", self.model_sha256, HASH_BYTES)
         _check_indices("phones", self.phones)
         _check_advertisements(self)
 
@@ -168,6 +172,7 @@ class MaskRequest(SessionMessage):
 
     Attributes:
       adapter: the global adapter, shape (d,), float32.
+      clip_norm: L2 bound on the delta in this round.
       sharers: all phones that shared, sorted, shape (m,).
       commitments: to their seeds, shape (m, 32).
       signatures: over them, shape (m, 64).
@@ -177,6 +182,7 @@ class MaskRequest(SessionMessage):
 
     kind: ClassVar[str] = "mask-request"
     adapter: NDArray[np.float32]
+    clip_norm: float
     sharers: NDArray[np.int64]
     commitments: NDArray[np.uint8]
     signatures: NDArray[np.uint8]
@@ -186,6 +192,7 @@ class MaskRequest(SessionMessage):
         """Checks types and lengths."""
         super().__post_init__()
         _check_adapter(self.adapter)
+        _check_positive("clip_norm", self.clip_norm)
         _check_indices("sharers", self.sharers)
         count = len(self.sharers)
         _check_table("commitments", self.commitments, np.uint8, (count, HASH_BYTES))
@@ -451,6 +458,11 @@ MessageT = TypeVar("MessageT", bound=Message)
 def _check_integer(name: str, value: object, stop: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < stop:
         raise ProtocolAbort(f"{name} must be an integer in [0, {stop}), got {value!r:.40}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not isinstance(value, float) or not 0 < value < math.inf:
+        raise ProtocolAbort(f"{name} must be a positive number, got {value!r:.40}")
 
 
 def _check_bytes(name: str, value: object, length: int) -> None:

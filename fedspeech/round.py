@@ -15,16 +15,20 @@ from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import OptimizerState
 from fedspeech.errors import CohortTooSmall
-from fedspeech.job import Job, JobArrays, rotation_seed
+from fedspeech.job import Job, JobArrays, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.privacy.participation import PoissonParticipation
+from fedspeech.privacy.participation import (
+    FixedSizeParticipation,
+    LimitedParticipation,
+    PoissonParticipation,
+)
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
-from fedspeech.seeds import NoiseEntropy, stream
+from fedspeech.seeds import Keystream, NoiseEntropy, canonical, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
@@ -47,10 +51,12 @@ class ServerState:
 
     Attributes:
       optimizer: global parameters in float64 and the server optimiser's memory.
+      clip_norm: of the next round.
       completed: completed rounds.
     """
 
     optimizer: OptimizerState
+    clip_norm: float
     completed: int = 0
 
     @property
@@ -61,7 +67,7 @@ class ServerState:
     @classmethod
     def initial(cls, job: Job, arrays: JobArrays) -> ServerState:
         """Starts from the job's initial adapter."""
-        return cls(optimizer=job.server.build().init(arrays.initial))
+        return cls(optimizer=job.server.build().init(arrays.initial), clip_norm=job.plan.clip_norm)
 
 
 def run_round(
@@ -83,7 +89,7 @@ def run_round(
       round_number: from 0.
 
     Returns:
-      The state after the round and the opened sum, shape (padded dimension,).
+      The state after the round and the opened sum, shape (vector length,).
 
     Raises:
       BudgetExhausted: before anything is trained, if the round would exceed the budget.
@@ -93,7 +99,7 @@ def run_round(
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
     cohort = [
         int(phone)
-        for phone in participation(plan).cohort(round_number, entropy)
+        for phone in draw_cohort(job, key)
         if job.last_stage(round_number, int(phone)) >= Stage.ADVERTISE
     ]
     if len(cohort) < plan.min_cohort:
@@ -108,17 +114,18 @@ def run_round(
         [stream(job.seed, "batches", round_number, phone) for phone in cohort],
     )
     encoded = {
-        phone: privatize_phone(plan, delta, key, phone, entropy)
+        phone: privatize_phone(plan, delta, key, phone, entropy, state.clip_norm)
         for phone, delta in zip(cohort, deltas, strict=True)
     }
-    total = sum_phones(encoded, job, key, state.adapter)
-    state = open_sum(state, job, key, total)
+    total = sum_phones(encoded, job, key, state)
+    survivors = sum(job.last_stage(round_number, phone) >= Stage.MASK for phone in cohort)
+    state, _ = open_sum(state, job, key, total, survivors)
     ledger.outcome(charge, completed=True)
     return state, total
 
 
 def sum_phones(
-    encoded: Mapping[int, NDArray[np.uint32]], job: Job, key: RoundKey, adapter: FloatVector
+    encoded: Mapping[int, NDArray[np.uint32]], job: Job, key: RoundKey, state: ServerState
 ) -> NDArray[np.uint32]:
     """Sums the vectors of the phones that do not vanish before they send, mod 2^bits.
 
@@ -136,7 +143,7 @@ def sum_phones(
         return sum_vectors(
             encoded,
             terms=plan.terms(key.rid, key.round),
-            purpose=job.purpose(key, hashlib.sha256(adapter.tobytes()).digest()),
+            purpose=job.purpose(key, model_sha256(state.adapter, state.clip_norm)),
             enrolment=job.enrol(),
             last_stage=last_stage,
             primitives=job.primitives(),
@@ -147,49 +154,82 @@ def sum_phones(
     return ideal.partial_sum(sent, plan.bits)
 
 
-def participation(plan: PrivacyPlan) -> PoissonParticipation:
-    """Who takes part under the plan."""
+def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
+    """Who takes part in a round, sorted, shape (cohort,).
+
+    Coins are the phones' own. Where the server draws, the draw follows from the round's id, which
+    it chose and no reader of the models sees.
+    """
+    plan = job.plan
+    size = round(plan.expected_cohort)
+    if plan.participation == "limited":
+        return LimitedParticipation(population=plan.population, size=size).cohort(key.round)
+    if plan.drawn_by_server:
+        secret = Keystream(hashlib.sha256(canonical("cohort", key.rid, key.round)).digest())
+    else:
+        secret = job.entropy().keystream("cohort", key.round)
+    if plan.participation == "fixed_size":
+        return FixedSizeParticipation(population=plan.population, size=size).cohort(secret)
     return PoissonParticipation(
-        population=plan.population, probability=plan.participation_probability, quota=plan.quota
-    )
+        population=plan.population, probability=plan.participation_probability, cap=plan.cohort_cap
+    ).cohort(secret)
 
 
 def privatize_phone(
-    plan: PrivacyPlan, delta: Delta, key: RoundKey, phone: int, entropy: NoiseEntropy
+    plan: PrivacyPlan,
+    delta: Delta,
+    key: RoundKey,
+    phone: int,
+    entropy: NoiseEntropy,
+    clip_norm: float,
 ) -> NDArray[np.uint32]:
     """What one phone does to its delta before it leaves: clip, rotate, scale, round, noise, ring.
 
     Returns:
-      Shape (padded dimension,), uint32.
+      Shape (vector length,), uint32.
     """
     return plan.privatize(
         delta.vector,
         rotation_seed=rotation_seed(key),
         rounding=entropy.keystream("rounding", key.rid, key.attempt, phone),
         noise=entropy.keystream("noise", key.rid, key.attempt, phone),
+        clip_norm=clip_norm,
     )
 
 
-def signal_to_noise(
-    plan: PrivacyPlan, total: NDArray[np.uint32], key: RoundKey, survivors: int
-) -> float | None:
-    """Norm of the decoded mean over the expected norm of the noise in it; None without noise.
-
-    Reads what the server sees anyway: the sum and how many phones are in it. Near 1, the sum is
-    nothing but noise.
-    """
-    if plan.mechanism == "none":
-        return None
-    mean = plan.decode(total, rotation_seed=rotation_seed(key))
-    noise = plan.stddev * np.sqrt(survivors * plan.dimension) / plan.scale / plan.expected_cohort
-    return float(np.linalg.norm(mean) / noise)
-
-
-def open_sum(state: ServerState, job: Job, key: RoundKey, total: NDArray[np.uint32]) -> ServerState:
+def open_sum(
+    state: ServerState, job: Job, key: RoundKey, total: NDArray[np.uint32], survivors: int
+) -> tuple[ServerState, float | None]:
     """Decodes the sum to a mean over the expected cohort and takes one server step.
 
-    The divisor is the plan's, never the number that replied.
+    The divisor is the plan's, never the number that replied. Under "central" noise the server adds
+    it here, before it looks at anything.
+
+    Args:
+      state: before the round.
+      job: the run.
+      key: of the round.
+      total: opened sum, shape (vector length,).
+      survivors: phones in it.
+
+    Returns:
+      The state after the round, and its signal to noise: the norm of the decoded mean over the
+      expected norm of the noise in it, from what the server may see; near 1, the sum is nothing but
+      noise. None without noise.
     """
-    mean = job.plan.decode(total, rotation_seed=rotation_seed(key))
-    optimizer = job.server.build().apply(state.optimizer, mean)
-    return ServerState(optimizer=optimizer, completed=state.completed + 1)
+    plan = job.plan
+    decoded = plan.decode(
+        total,
+        rotation_seed=rotation_seed(key),
+        clip_norm=state.clip_norm,
+        noise=job.entropy().keystream("server noise", key.rid, key.attempt),
+    )
+    clip_norm = state.clip_norm
+    if plan.adaptive_clipping is not None and decoded.share_within is not None:
+        clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
+    optimizer = job.server.build().apply(state.optimizer, decoded.mean)
+    advanced = ServerState(optimizer=optimizer, clip_norm=clip_norm, completed=state.completed + 1)
+    if plan.mechanism == "none":
+        return advanced, None
+    noise_norm = plan.noise_norm(survivors, state.clip_norm)
+    return advanced, float(np.linalg.norm(decoded.mean)) / noise_norm

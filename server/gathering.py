@@ -7,7 +7,6 @@ nothing that depends on speech leaves a phone; `collect` asks for what the charg
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.job import Job, sorted_union
+from fedspeech.job import Job, model_sha256, sorted_union
 from fedspeech.messages import (
     Advertisements,
     AdvertiseRequest,
@@ -41,6 +40,7 @@ from fedspeech.messages import (
     UnmaskShares,
     UpdateRequest,
 )
+from fedspeech.round import ServerState
 from fedspeech.secagg import ideal
 from fedspeech.secagg.keys import KEY_BYTES
 from fedspeech.secagg.masks import unpack
@@ -72,12 +72,10 @@ class Seen:
 class _Gathering:
     """One round."""
 
-    def __init__(
-        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         """Asks nothing yet."""
         self.seen = Seen()
-        self._shards, self._job, self._key, self._adapter = shards, job, key, adapter
+        self._shards, self._job, self._key, self._state = shards, job, key, state
 
 
 class IdealGathering(_Gathering):
@@ -87,7 +85,7 @@ class IdealGathering(_Gathering):
       shards: to ask.
       job: the run.
       key: of the round.
-      adapter: the global adapter, shape (d,), float32.
+      state: of the server before the round.
     """
 
     def join(self) -> None:
@@ -106,14 +104,19 @@ class IdealGathering(_Gathering):
             raise Abandoned(failed or short)
 
     def collect(self) -> NDArray[np.uint32]:
-        """Returns the sum of what they send, mod 2^bits, shape (padded dimension,).
+        """Returns the sum of what they send, mod 2^bits, shape (vector length,).
 
         Raises:
           Abandoned: if a shard failed, or fewer survived than the floor.
           ProtocolAbort: if a phone answers that was not asked.
         """
         plan = self._job.plan
-        request = UpdateRequest(key=self._key, adapter=self._adapter, roster=self._roster)
+        request = UpdateRequest(
+            key=self._key,
+            adapter=self._state.adapter,
+            clip_norm=self._state.clip_norm,
+            roster=self._roster,
+        )
         updates, failed = self._shards.ask("train", request, ProtectedUpdate, self._key)
         survivors = sorted_union([update.survivors for update in updates])
         if not np.isin(survivors, self._roster).all():
@@ -134,15 +137,13 @@ class MaskedGathering(_Gathering):
       shards: to ask.
       job: the run.
       key: of the round.
-      adapter: the global adapter, shape (d,), float32.
+      state: of the server before the round.
     """
 
-    def __init__(
-        self, shards: Shards, job: Job, key: RoundKey, adapter: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         """Asks nothing yet."""
-        super().__init__(shards, job, key, adapter)
-        self._adapter_sha256 = hashlib.sha256(adapter.tobytes()).digest()
+        super().__init__(shards, job, key, state)
+        self._model_sha256 = model_sha256(state.adapter, state.clip_norm)
         self._refused: Counter[str] = Counter()
         self._session = 0
 
@@ -171,7 +172,7 @@ class MaskedGathering(_Gathering):
         raise Abandoned(f"advertise: nonces stayed away in each of {MAX_SESSIONS} sessions")
 
     def collect(self) -> NDArray[np.uint32]:
-        """Has phones mask, agree and unmask; returns the sum mod 2^bits, shape (padded dim.,).
+        """Has phones mask, agree and unmask; returns the sum mod 2^bits, shape (vector length,).
 
         Raises:
           Abandoned: naming the stage at which a shard failed, too few were left or a phone lied;
@@ -189,14 +190,14 @@ class MaskedGathering(_Gathering):
         columns = ("phones", "seal_keys", "mask_keys", "commitments", "signatures")
         self.seen.cohort = sum(len(answer.phones) for answer in answers)
         self._server.close_roster(*(_joined(answers, name) for name in columns))
-        self._server.bind(self._job.purpose(self._key, self._adapter_sha256))
+        self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
     def _nonces(self) -> tuple[bytes, ...]:
         roster = self._server.roster
         request = RosterNotice(
             key=self._key,
             session=self._session,
-            adapter_sha256=self._adapter_sha256,
+            model_sha256=self._model_sha256,
             phones=roster.members.ids,
             seal_keys=roster.seal_keys,
             mask_keys=roster.mask_keys,
@@ -225,7 +226,8 @@ class MaskedGathering(_Gathering):
                 MaskRequest(
                     key=self._key,
                     session=self._session,
-                    adapter=self._adapter,
+                    adapter=self._state.adapter,
+                    clip_norm=self._state.clip_norm,
                     sharers=sharers.ids,
                     commitments=commitments,
                     signatures=signatures,

@@ -20,7 +20,7 @@ from fedspeech.errors import BudgetExhausted
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, open_sum, signal_to_noise
+from fedspeech.round import ServerState, open_sum
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
 from server.shards import Shards
 
@@ -38,9 +38,10 @@ class RoundRecord:
       wrap_warning: a coordinate of the sum came near the edge of the ring.
       signal_to_noise: norm of the decoded mean over the expected norm of its noise; None without
         noise.
+      clip_norm: that phones clipped to; None if no sum was opened.
       guarantee: as of the end of the round.
       seconds: wall time.
-      total: the opened sum, shape (padded dimension,), uint32; None if none was opened.
+      total: the opened sum, shape (vector length,), uint32; None if none was opened.
     """
 
     round: int
@@ -50,6 +51,7 @@ class RoundRecord:
     survivors: int | None = None
     wrap_warning: bool = False
     signal_to_noise: float | None = None
+    clip_norm: float | None = None
     guarantee: Guarantee
     seconds: float
     total: NDArray[np.uint32] | None = None
@@ -108,7 +110,7 @@ def _run_round(
         return state, record("refused", reason=str(error))
 
     how = MaskedGathering if plan.secure_aggregation == "masked" else IdealGathering
-    gathering = how(shards, job, key, state.adapter)
+    gathering = how(shards, job, key, state)
     seen = gathering.seen
     try:
         gathering.join()
@@ -129,17 +131,18 @@ def _run_round(
         return abandoned(str(error))
     if plan.norm_warning(total):
         return abandoned(
-            f"the sum is longer than honest phones can make it (bound {plan.norm_bound:.4g}): "
-            "it is not used"
+            "the sum is longer than honest phones can make it (bound "
+            f"{plan.norm_bound:.4g} clip norms): it is not used"
         )
-    advanced = open_sum(state, job, key, total)
-    ledger.outcome(charge, completed=True)
     assert seen.survivors is not None
+    advanced, signal_to_noise = open_sum(state, job, key, total, seen.survivors)
+    ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",
         cohort=seen.cohort,
         survivors=seen.survivors,
         wrap_warning=plan.wrap_warning(total),
-        signal_to_noise=signal_to_noise(plan, total, key, seen.survivors),
+        signal_to_noise=signal_to_noise,
+        clip_norm=state.clip_norm,
         total=total,
     )

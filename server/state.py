@@ -18,8 +18,11 @@ def save_checkpoint(path: Path, state: ServerState) -> None:
     """Writes the state; a reader sees the old file or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        completed = np.array([state.completed], dtype=np.int64)
-        file.write(save({**state.optimizer.to_arrays(), "completed": completed}))
+        more = {
+            "completed": np.array([state.completed], dtype=np.int64),
+            "clip_norm": np.array([state.clip_norm], dtype=np.float64),
+        }
+        file.write(save({**state.optimizer.to_arrays(), **more}))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -34,6 +37,7 @@ def load_checkpoint(path: Path) -> ServerState:
     try:
         arrays = load_file(path)
         completed = int(arrays.pop("completed")[0])
-        return ServerState(OptimizerState.from_arrays(arrays), completed)
+        clip_norm = float(arrays.pop("clip_norm")[0])
+        return ServerState(OptimizerState.from_arrays(arrays), clip_norm, completed)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FedspeechError(f"no usable checkpoint at {path}: {error}") from error

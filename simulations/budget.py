@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from fedspeech.privacy.pricing import Price, View
+    from fedspeech.privacy.pricing import Price
     from fedspeech.privacy.terms import Terms
+    from fedspeech.privacy.views import View
 
 # Options of the command by the field of `Terms` that they fill.
 _OPTIONS = {"noise_multiplier": "noise", "clip_norm": "clip"}
@@ -224,7 +225,7 @@ def _plan(terms: Terms) -> dict[str, Any]:
         plan["cohort_cap"] = terms.cohort_cap
     if terms.on_phones:
         plan["dimension"] = terms.coordinates
-    if terms.in_ring and terms.noise_multiplier > 0:
+    if terms.on_phones and terms.noise_multiplier > 0:
         plan["bits"] = terms.ring.bits
     return plan
 
@@ -271,7 +272,7 @@ def _assumed(terms: Terms) -> list[str]:
     """What was filled in or left at nothing, and would change an epsilon that is printed."""
     if not terms.on_phones or terms.noise_multiplier == 0:
         return []
-    said = ["an ideal secure sum"] if terms.in_ring else []
+    said = ["an ideal secure sum"] if terms.mechanism in ("distributed", "skellam") else []
     if terms.dimension is None:
         said.append(f"{terms.coordinates:,} coordinates (--dimension)")
     if terms.min_survivors is None:

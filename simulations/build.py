@@ -35,6 +35,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
@@ -42,7 +43,7 @@ from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.trunk_cache import trunk_outputs
-from simulations.scenario import EmbeddedCorpus, FolderCorpus, Scenario
+from simulations.scenario import EmbeddedCorpus, FolderCorpus, PrivacySettings, Scenario
 
 HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
@@ -495,35 +496,46 @@ def parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32
 def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> PrivacyPlan:
     """The privacy plan of a scenario for the population that there is."""
     settings = scenario.privacy
-    budget = settings.epsilon_budget if settings.mechanism != "none" else math.inf
-    expected = population * settings.participation_probability
-    min_cohort = max(1, math.floor(settings.min_cohort_share * expected))
-    delta = settings.delta or 1 / (10 * population)
+    noisy = settings.mechanism != "none"
+    probability = settings.participation_probability
+    if settings.participation != "poisson":
+        probability = max(1, round(population * probability)) / population
+    expected = population * probability
+    min_cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
+    min_survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
+    same = (
+        "mechanism", "clip_norm", "participation", "rounds", "quota_window", "cohort_cap",
+        "colluders", "dropout_rate", "server", "dropout_tolerance",
+    )  # fmt: skip
+    local = settings.mechanism == "local"  # vectors that need no mask
     try:
         return PrivacyPlan(
-            mechanism=settings.mechanism,
+            **{name: getattr(settings, name) for name in same},
             dimension=dimension,
-            clip_norm=settings.clip_norm,
-            noise_multiplier=settings.noise_multiplier,
+            noise_multiplier=settings.noise_multiplier if noisy else 0.0,
             population=population,
-            participation_probability=settings.participation_probability,
-            rounds=settings.rounds,
+            participation_probability=probability,
             quota=min(settings.quota, settings.rounds),
             min_cohort=min_cohort,
-            min_survivors=min(
-                min_cohort, max(1, math.floor(settings.min_survivors_share * expected))
-            ),
-            colluders=settings.colluders,
-            dropout_rate=settings.dropout_rate,
-            delta=delta,
-            epsilon_budget=budget,
+            min_survivors=min(min_cohort, min_survivors),
+            delta=settings.delta or 1 / (10 * population),
+            epsilon_budget=settings.epsilon_budget if noisy else math.inf,
             unit="phone" if unit == "phone" else "user",
-            secure_aggregation=settings.secure_aggregation,
-            server=settings.server,
-            dropout_tolerance=settings.dropout_tolerance,
+            adaptive_clipping=_adaptive_clipping(settings),
+            secure_aggregation="ideal" if local else settings.secure_aggregation,
         )
     except ValueError as error:
         raise ScenarioError(f"privacy: {error}") from error
+
+
+def _adaptive_clipping(settings: PrivacySettings) -> AdaptiveClipping | None:
+    """How the clip norm moves, if it does."""
+    if settings.adaptive_clipping is None:
+        return None
+    fields = settings.adaptive_clipping.model_dump()
+    fields["min_clip_norm"] = fields["min_clip_norm"] or settings.clip_norm / 100
+    fields["max_clip_norm"] = fields["max_clip_norm"] or settings.clip_norm * 100
+    return AdaptiveClipping(**fields)
 
 
 def _training(scenario: Scenario) -> LocalTraining:

@@ -134,7 +134,7 @@ def _round() -> str:
         enrolment=Enrolment(os.urandom(32), b"doctor", 100),
         primitives=SharedPrimitives(),
     )
-    mean = plan.decode(opened.total, rotation_seed=bytes(32))
+    mean = plan.decode(opened.total, rotation_seed=bytes(32)).mean
     return (
         f"{len(opened.survivors)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
         f"epsilon {plan.guarantee(1).epsilon_release:.2f}"

@@ -196,7 +196,7 @@ class _Run:
                 survivors=record.survivors,
                 wrap_warning=record.wrap_warning,
                 signal_to_noise=record.signal_to_noise,
-                clip_norm=self._plan.clip_norm,
+                clip_norm=record.clip_norm,
                 **self._judge.validation(state.adapter),
             ),
             simulator=SimulatorRound(
@@ -306,7 +306,7 @@ class _Run:
             noise_notice=self._world.job.entropy().notice,
             rounds_charged=spent.rounds,
             no_sampling_because=spent.reason,
-            quota=plan.quota,
+            quota=plan.participations,
             budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
         )
 
@@ -316,7 +316,7 @@ def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRe
     files = sorted(folder.glob(f"round-{record.round:05d}-shard-*.npz"))
     if not files:
         return {}
-    exact = np.zeros(plan.padded_dimension, dtype=np.int64)
+    exact = np.zeros(plan.vector_length, dtype=np.int64)
     norms = []
     for file in files:
         with np.load(file) as left:
@@ -324,10 +324,11 @@ def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRe
             norms.append(left["delta_norms"])
         file.unlink()
     half = plan.modulus // 2
+    clip_norm = record.clip_norm or plan.clip_norm
     lengths = np.concatenate(norms)
     return {
         "true_wraps": int(((exact < -half) | (exact >= half)).sum()),
-        "share_clipped": float((lengths > plan.clip_norm).mean()) if len(lengths) else None,
+        "share_clipped": float((lengths > clip_norm).mean()) if len(lengths) else None,
     }
 
 

@@ -113,10 +113,37 @@ class ServerSettings(Section):
     adaptivity: Annotated[float, Field(gt=0)] = 1e-3
 
 
+class AdaptiveClippingSettings(Section):
+    """A clip norm that follows a quantile of the deltas' norms; `fedspeech.privacy` says how.
+
+    Attributes:
+      target_quantile: share of deltas whose norm should be within the clip norm.
+      learning_rate: of the geometric update.
+      bit_noise: stddev of the noise on the sum of clip bits, over the expected cohort.
+      min_clip_norm: default a hundredth of the first clip norm.
+      max_clip_norm: default a hundred times the first clip norm.
+    """
+
+    target_quantile: Fraction
+    learning_rate: Annotated[float, Field(gt=0)] = 0.2
+    bit_noise: Annotated[float, Field(gt=0)] = 0.05
+    min_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    max_clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
 class PrivacySettings(Section):
     """What becomes the `PrivacyPlan`; `fedspeech.privacy.plan` says what each number means.
 
     Attributes:
+      mechanism: who adds noise: phones their shares ("distributed", "skellam"), the server
+        ("central"), each phone enough for itself ("local") or nobody ("none").
+      noise_multiplier: not read where mechanism is "none".
+      participation: "poisson" (coins), "fixed_size" (a random cohort of the expected size) or
+        "limited" (turns); the expected cohort is rounded to whole phones for the last two.
+      quota: rounds that a phone takes part in at most.
+      quota_window: for "limited": rounds after which a phone counts anew.
+      cohort_cap: for "poisson": most phones of a round.
+      adaptive_clipping: a clip norm that moves; `clip_norm` is the first one.
       min_cohort_share: floor on the roster as a share of the expected cohort (at most 0.75).
       min_survivors_share: floor on the survivors, likewise; noise is sized for it.
       secure_aggregation: "masked" (the protocol, in which phones hide what they send from the
@@ -132,15 +159,19 @@ class PrivacySettings(Section):
         where mechanism is "none".
     """
 
-    mechanism: Literal["distributed", "none"] = "distributed"
+    mechanism: Literal["distributed", "skellam", "central", "local", "none"] = "distributed"
     secure_aggregation: Literal["masked", "ideal"] = "masked"
     server: Literal["lying", "curious"] = "lying"
     dropout_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
     noise_multiplier: Annotated[float, Field(ge=0)] = 3.0
+    adaptive_clipping: AdaptiveClippingSettings | None = None
+    participation: Literal["poisson", "fixed_size", "limited"] = "poisson"
     participation_probability: Fraction = 0.1
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 40
     quota: Count = 15
+    quota_window: Count | None = None
+    cohort_cap: Count | None = None
     min_cohort_share: Fraction = 0.7
     min_survivors_share: Fraction = 0.67
     colluders: Annotated[int, Field(ge=0)] = 0

@@ -40,6 +40,10 @@ has m shares without it and m+1 with it, and the variance of d coordinates betra
    premise is checked numerically over dimensions, shares and shifts, and the divergences of both
    directions are compared directly, as is the general bound of Zhu and Wang 2019 (Theorem 5).
 
+**A vector and a clip bit in one round** (`Joint`): divided by their own stddevs, the coordinates
+of both are one Gaussian vector of one variance, with the squares of the shifts added; so the D_l of
+the parts add, and steps 1 to 6 hold for the sum.
+
 **Presence without a coin** (`Presence`): the same D_l, summed over the rounds that the phone may
 join. Steps 3 to 6 hold for real orders too.
 
@@ -63,6 +67,7 @@ import contextlib
 import functools
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +77,8 @@ from fedspeech.privacy.events import (
     DiscreteGaussianSum,
     Event,
     Gaussian,
-    GaussianShares,
     GivenParticipation,
+    Joint,
     NonPrivate,
     PoissonSampled,
     Presence,
@@ -84,8 +89,6 @@ from fedspeech.privacy.events import (
 )
 
 FloatArray = NDArray[np.float64]
-
-NAME = "RDP of summed discrete Gaussians, phone-side noise included (dp-accounting conversion)"
 
 _MAX_ORDER = 512
 ORDERS: FloatArray = np.unique(
@@ -105,12 +108,14 @@ def rdp(event: Event) -> FloatArray:
     match event:
         case NonPrivate():
             return np.full(ORDERS.shape, np.inf)
-        case Gaussian() | GaussianShares():
+        case Gaussian():
             return _continuous(event)
         case DiscreteGaussianSum():
             return _given_participation(event)
         case SkellamSum():
             return _skellam(event)
+        case Joint():
+            return np.asarray(sum(rdp(part) for part in event.parts))
         case PoissonSampled():
             return _poisson(event)
         case Presence():
@@ -180,21 +185,22 @@ def _given_participation(event: DiscreteGaussianSum) -> FloatArray:
     return _frozen(curve)
 
 
-def doubled(event: GivenParticipation) -> GivenParticipation:
+EventT = TypeVar("EventT", bound=GivenParticipation)
+
+
+def doubled(event: EventT) -> EventT:
     """Returns the event where one vector replaces another: they are up to two norms apart."""
     if isinstance(event, Gaussian):
-        return Gaussian(noise_multiplier=event.noise_multiplier / 2)
+        return replace(event, noise_multiplier=event.noise_multiplier / 2)
+    if isinstance(event, Joint):
+        return replace(event, parts=tuple(doubled(part) for part in event.parts))
     return replace(event, sensitivity=2 * event.sensitivity)
 
 
 @functools.lru_cache(maxsize=256)
-def _continuous(event: Gaussian | GaussianShares) -> FloatArray:
+def _continuous(event: Gaussian) -> FloatArray:
     """Mironov 2017, Corollary 3."""
-    if isinstance(event, Gaussian):
-        squared = 1 / event.noise_multiplier**2
-    else:
-        squared = (event.sensitivity / event.stddev) ** 2 / event.shares
-    return _frozen(ORDERS / 2 * squared)
+    return _frozen(ORDERS / (2 * event.noise_multiplier**2))
 
 
 @functools.lru_cache(maxsize=256)
@@ -213,7 +219,7 @@ def _skellam(event: SkellamSum) -> FloatArray:
     return _at_integers(_INTEGERS * l2 / (2 * variance) + excess)
 
 
-def divergence_with_phone(event: SharedNoise, orders: FloatArray) -> FloatArray:
+def divergence_with_phone(event: SharedNoise | SkellamSum, orders: FloatArray) -> FloatArray:
     """D_l of steps 3 to 5: with the phone against without it, both noisy.
 
     Args:
@@ -223,12 +229,14 @@ def divergence_with_phone(event: SharedNoise, orders: FloatArray) -> FloatArray:
     Returns:
       Shape of `orders`.
     """
+    if isinstance(event, Joint):
+        return np.asarray(sum(divergence_with_phone(part, orders) for part in event.parts))
+    if isinstance(event, SkellamSum):
+        raise TypeError("what an absent phone's missing Skellam noise tells is not derived")
     m, d = event.shares, event.dimension
     gap = m + 1 - orders
     shift = orders * event.sensitivity**2 / (2 * event.stddev**2 * gap)
     spread = -math.log1p(1 / m) / 2 - np.log1p((1 - orders) / m) / (2 * (orders - 1))
-    if isinstance(event, GaussianShares):
-        return shift + d * spread
     discrete = tau(event.stddev, m + 1) * (2 * orders - 1) / (orders - 1)
     return shift + d * (spread + discrete)
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.special
 from numpy.typing import NDArray
 
 # Bad events may cost at most this share of delta, or no add/remove epsilon is stated.
@@ -21,10 +22,7 @@ def quota_mass(rounds: int, probability: float, quota: int) -> float:
     """Returns P[Bin(rounds, probability) > quota]: a phone would have come, but may not."""
     if rounds <= quota:
         return 0.0
-    if probability == 1.0:
-        return 1.0
-    counts = np.arange(quota + 1, rounds + 1)
-    return min(1.0, float(np.exp(_log_binomial_pmf(counts, rounds, probability)).sum()))
+    return float(scipy.special.betainc(quota + 1, rounds - quota, probability))
 
 
 def floor_mass(

@@ -48,6 +48,14 @@ class L2Clip:
         norm = math.sqrt(float(np.add.reduce(wide * wide)))
         return wide if norm <= self.clip_norm else wide * (self.clip_norm / norm)
 
+    def within(self, vector: NDArray[np.floating]) -> int:
+        """Says 1 if a vector's norm is within the bound, -1 if not, 0 if it has no norm."""
+        wide = vector.astype(np.float64)
+        if not np.isfinite(wide).all():
+            return 0
+        norm = math.sqrt(float(np.add.reduce(wide * wide)))
+        return 1 if norm <= self.clip_norm else -1
+
     def sensitivity(self, relation: Relation) -> float:
         """How far one phone can move the sum of clipped vectors, in L2.
 

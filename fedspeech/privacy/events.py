@@ -7,8 +7,8 @@ guessed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +50,29 @@ class SkellamSum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianShares:
-    """A sum to which every honest phone has added its own continuous Gaussian share.
+class Joint:
+    """Sums that phones send at once, each with shares of its own: the vector and the clip bit.
 
-    The cost of one round to a phone that took part, under zero-out. Fields as for
-    `DiscreteGaussianSum`, in any unit.
+    Noise of the parts is independent, so their divergences add before any sampling.
+
+    Attributes:
+      parts: what is sent, of one kind and from the same shares.
+
+    Raises:
+      ValueError: if the parts differ in kind or shares.
     """
 
-    sensitivity: float
-    stddev: float
-    shares: int
-    dimension: int
+    parts: tuple[DiscreteGaussianSum | SkellamSum, ...]
+
+    def __post_init__(self) -> None:
+        """Checks that one phone's presence is the same for all parts."""
+        if len({(type(part), part.shares) for part in self.parts}) != 1:
+            raise ValueError(f"parts of a joint sum must be alike in kind and shares: {self.parts}")
+
+    @property
+    def shares(self) -> int:
+        """Honest shares that are certain to be in each sum."""
+        return self.parts[0].shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +87,7 @@ class Gaussian:
     noise_multiplier: float
 
 
-SharedNoise = DiscreteGaussianSum | GaussianShares
+SharedNoise = DiscreteGaussianSum | Joint
 GivenParticipation = SharedNoise | SkellamSum | Gaussian
 
 NO_SKELLAM_COIN = (
@@ -105,7 +117,7 @@ class PoissonSampled:
 
     def __post_init__(self) -> None:
         """Refuses Skellam noise, also in a record that was read back."""
-        if isinstance(self.event, SkellamSum):
+        if is_skellam(self.event):
             raise ValueError(NO_SKELLAM_COIN)
 
 
@@ -114,9 +126,17 @@ class Presence:
     """A round with a phone against the same round without it; no coin hides which.
 
     The relation is add/remove. The absent phone withholds its noise; `shares` are the others'.
+
+    Raises:
+      ValueError: for noise whose absence is not priced.
     """
 
     event: SharedNoise
+
+    def __post_init__(self) -> None:
+        """Refuses Skellam noise, also in a record that was read back."""
+        if is_skellam(self.event):
+            raise ValueError("what an absent phone's missing Skellam noise tells is not derived")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,38 +185,65 @@ Event = (
 )
 
 
+Relation = Literal["add/remove", "replace", "zero-out", "none"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoundCost:
     """One round of a plan as both adversaries see it, with what can go wrong in it.
 
     Attributes:
       release: to somebody who reads the published models.
+      release_relation: neighbouring relation of `release`.
+      sampled: whether `release` counts on chance and is paid every round; if not, it is paid in
+        the rounds that a phone may join.
+      given: to the same reader, of a phone known to take part, under zero-out.
       server: to the server, given that the phone took part.
-      probability: of taking part.
+      server_relation: of `server`.
+      probability: of taking part; 1 where nobody counts on chance.
       quota: rounds that a phone takes part in at most; the phone counts.
       floor_mass: probability, in one round, that one phone's presence lifts it over a floor.
+      cap_mass: probability, in one round, that a cap on the cohort is reached.
       tail_mass: bound, in one round, on the distance of the samplers from their ideals.
       graph_mass: probability, in one round, of a masking graph that does not protect.
     """
 
     release: Event
+    release_relation: Relation
+    sampled: bool
+    given: Event
     server: Event
+    server_relation: Relation
     probability: float
     quota: int
     floor_mass: float
+    cap_mass: float = 0.0
     tail_mass: float
     graph_mass: float = 0.0
+
+
+def is_skellam(event: object) -> bool:
+    """Whether a sum holds Skellam shares."""
+    if isinstance(event, Joint):
+        return isinstance(event.parts[0], SkellamSum)
+    return isinstance(event, SkellamSum)
 
 
 def to_record(event: Event) -> dict[str, Any]:
     """Returns the event as plain data for JSON."""
     record: dict[str, Any] = {"kind": type(event).__name__}
     for name, value in vars(event).items():
-        record[name] = to_record(value) if name == "event" else value
+        match name:
+            case "event":
+                record[name] = to_record(value)
+            case "parts":
+                record[name] = [to_record(part) for part in value]
+            case _:
+                record[name] = value
     return record
 
 
-_SHARES = (DiscreteGaussianSum, GaussianShares)
+_SHARES = (DiscreteGaussianSum, Joint)
 _GIVEN = (*_SHARES, SkellamSum, Gaussian)
 # What each kind of event may hold inside; nothing where it holds none.
 _KINDS: dict[type[Any], tuple[type[Any], ...]] = {
@@ -223,7 +270,12 @@ def from_record(record: Mapping[str, Any]) -> Event:
             f"unknown event of kind {record.get('kind')!r}; it is not priced by guessing"
         )
     try:
-        if _KINDS[kind]:
+        if kind is Joint:
+            parts = tuple(from_record(part) for part in fields.pop("parts"))
+            if not all(isinstance(part, (DiscreteGaussianSum, SkellamSum)) for part in parts):
+                raise ValueError("parts of a joint sum must be sums of discrete shares")
+            fields["parts"] = parts
+        elif _KINDS[kind]:
             inner = from_record(fields.pop("event"))
             if not isinstance(inner, _KINDS[kind]):
                 raise ValueError(
@@ -240,9 +292,8 @@ def from_record(record: Mapping[str, Any]) -> Event:
 def cost_to_record(cost: RoundCost) -> dict[str, Any]:
     """Returns a round's cost as plain data for JSON."""
     return {
-        **asdict(cost),
-        "release": to_record(cost.release),
-        "server": to_record(cost.server),
+        **vars(cost),
+        **{name: to_record(getattr(cost, name)) for name in ("release", "given", "server")},
     }
 
 
@@ -254,7 +305,8 @@ def cost_from_record(record: Mapping[str, Any]) -> RoundCost:
     """
     fields = dict(record)
     try:
-        release, server = from_record(fields.pop("release")), from_record(fields.pop("server"))
-        return RoundCost(release=release, server=server, **fields)
+        for name in ("release", "given", "server"):
+            fields[name] = from_record(fields[name])
+        return RoundCost(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"a cost record does not fit: {error}") from None

@@ -10,15 +10,14 @@ from fedspeech.privacy import accountant
 from fedspeech.privacy.events import (
     DiscreteGaussianSum,
     Event,
-    Gaussian,
-    GaussianShares,
-    NonPrivate,
     PoissonSampled,
     Presence,
+    SkellamSum,
     WithoutReplacement,
 )
-from fedspeech.privacy.pricing import Price, View, price, spent
+from fedspeech.privacy.pricing import Price, price, spent
 from fedspeech.privacy.terms import Terms
+from fedspeech.privacy.views import View
 
 # Share of the cohort that drops out, and share that colludes.
 LOSSES = ((0.0, 0.0), (0.1, 0.0), (0.2, 0.1), (0.4, 0.1))
@@ -56,8 +55,9 @@ def losses(terms: Terms) -> list[Loss]:
     that is opened is never below the one that was priced.
     """
     given, rows = terms.given, []
-    release, count, _ = terms.release
-    if not terms.on_phones or isinstance(given, (NonPrivate, Gaussian)):
+    release = terms.cost.release
+    count = terms.participations if terms.participation == "limited" else terms.rounds
+    if not isinstance(given, (DiscreteGaussianSum, SkellamSum)):
         return []
     expected = terms.expected_cohort
     for dropout, colluding in LOSSES:
@@ -68,7 +68,7 @@ def losses(terms: Terms) -> list[Loss]:
         stddev = given.stddev * math.sqrt(terms.honest / expected)
         reduced = dataclasses.replace(given, stddev=stddev, shares=left)
         event: Event = reduced
-        if isinstance(reduced, (DiscreteGaussianSum, GaussianShares)):
+        if isinstance(reduced, DiscreteGaussianSum):
             if isinstance(release, PoissonSampled):
                 event = dataclasses.replace(release, event=reduced)
             elif isinstance(release, Presence):
@@ -99,7 +99,7 @@ def missing_noise(terms: Terms) -> tuple[float, float] | None:
       Both terms, as squared ratios of signal to noise in one round; nothing where the noise does
       not depend on who comes.
     """
-    if not isinstance(terms.release[0], (PoissonSampled, Presence)) or not terms.on_phones:
+    if not isinstance(terms.cost.release, (PoissonSampled, Presence)) or not terms.on_phones:
         return None
     return terms.coordinates / (2 * terms.honest**2), 1 / _multiplier(terms) ** 2
 

@@ -7,15 +7,12 @@ a defect, so there is no way to obtain one alone: pricing gives a `Guarantee`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from fedspeech.privacy import accountant
-from fedspeech.privacy.bad_events import SHARE_OF_DELTA, quota_mass
-from fedspeech.privacy.events import RoundCost
+from fedspeech.privacy import views
+from fedspeech.privacy.releases import Mechanism
+from fedspeech.privacy.views import Spent
 
 Unit = Literal["user", "phone"]
 
@@ -29,9 +26,11 @@ class Guarantee:
       epsilon_server: against the server, which knows who took part; simulated under "ideal".
       delta: of both, bad events included.
       unit: whose whole contribution is protected.
-      relation_release: neighbouring relation of `epsilon_release`: "add/remove" with amplification
-        by sampling, "zero-out" without, or "none".
-      relation_server: "zero-out" (what a phone said, not that it took part) or "none".
+      relation_release: neighbouring relation of `epsilon_release`: "add/remove", "replace",
+        "zero-out" or "none".
+      relation_server: "zero-out" (what a phone said, not that it took part), "replace" (likewise,
+        against anything else it could have said) or "none".
+      amplified: whether `epsilon_release` counts on the secrecy of who took part.
       accountant: how it was computed.
       rounds: rounds charged, failed ones included.
       quota: participations at which a phone is priced at most when no sampling is counted on.
@@ -39,7 +38,8 @@ class Guarantee:
       bad_event_mass: probability of what the accountant's argument leaves out, all rounds.
       secure_aggregation: how sums were taken: "masked" or "ideal".
       server: whom the masked protocol was made to withstand: "lying" or "curious".
-      reason: why no add/remove epsilon can be stated; empty if it can.
+      mechanism: where noise was added.
+      reason: why the relation is weaker than participation would give; empty if it is not.
     """
 
     epsilon_release: float
@@ -48,11 +48,13 @@ class Guarantee:
     unit: Unit
     relation_release: str
     relation_server: str
+    amplified: bool
     accountant: str
     rounds: int
     quota: int
     trust: str
     bad_event_mass: float
+    mechanism: Mechanism
     secure_aggregation: str
     server: str
     reason: str
@@ -65,29 +67,25 @@ class Guarantee:
                 f"The {self.unit}s of this run are protected by clipping alone, which is no "
                 "protection. Use it only to compare accuracy."
             )
-        sampled = self.relation_release == "add/remove"
-        what = (
-            f"whether one {self.unit} of the population ever took part (add/remove; the size of "
-            "the population is public), counting on the secrecy of who took part in which round."
-            if sampled
-            else f"what one {self.unit} said, not that it took part (zero-out), counting on no "
-            f"sampling, because {self.reason}"
-        )
         release = (
             "Readers of the published models: epsilon_release = "
             f"{_rounded_up(self.epsilon_release)} at "
-            f"delta = {self.delta:.2e} over {self.rounds} rounds. It protects {what} This reader "
+            f"delta = {self.delta:.2e} over {self.rounds} rounds. {self._protects()} This reader "
             "sees every published model, and no cohort size, survivor count, identity, timing or "
             "reason of an abort, and is neither the server nor a member of a cohort."
         )
-        server = (
-            f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "
-            f"delta = {self.delta:.2e}, "
-            f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
-            "that its quota allows. It protects what was said, not that somebody took part "
-            "(zero-out). The server knows who takes part and sees the sum of each round, never a "
-            f"single contribution. {sum_words(self.secure_aggregation, self.server)}"
-        )
+        if math.isinf(self.epsilon_server):
+            why = "it adds the noise itself" if self.mechanism == "central" else self.reason
+            server = f"The server: epsilon_server is infinite, because {why}. It is trusted."
+        else:
+            server = (
+                f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "
+                f"delta = {self.delta:.2e}, "
+                f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
+                "that its quota allows. It protects what was said, not that somebody took part "
+                f"({self.relation_server}). "
+                + sum_words(self.mechanism, self.secure_aggregation, self.server)
+            )
         trust = (
             f"Who must be honest: {self.trust} Unit: one {self.unit}, that is one device with all "
             f"its rounds, not one speaker of several. Accountant: {self.accountant}; probability "
@@ -95,11 +93,40 @@ class Guarantee:
         )
         return "\n\n".join([release, server, trust])
 
+    def _protects(self) -> str:
+        """What the figure against readers is about."""
+        if self.relation_release == "zero-out":
+            return (
+                f"It protects what one {self.unit} said, not that it took part (zero-out), "
+                f"counting on no sampling, because {self.reason}"
+            )
+        if self.relation_release == "replace":
+            return (
+                f"It protects what one {self.unit} said, against what another would have said in "
+                "its place (replace), counting on the secrecy of who was drawn in which round."
+            )
+        what = (
+            f"It protects whether one {self.unit} of the population ever took part (add/remove; "
+            "the size of the population is public), counting on "
+        )
+        if self.amplified:
+            return what + "the secrecy of who took part in which round."
+        return what + f"no sampling: a {self.unit} takes part {self.quota} times at most."
 
-def sum_words(secure_aggregation: str, server: str) -> str:
+
+def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
     """How sums were taken, and what that is worth in a simulation."""
-    if secure_aggregation == "ideal":
+    if mechanism == "local":
         return (
+            "The server sees every vector; each is noisy enough by itself, and no secure sum is "
+            "counted on."
+        )
+    seen = (
+        "The server knows who takes part and sees the sum of each round, never a single "
+        "contribution. "
+    )
+    if secure_aggregation == "ideal":
+        return seen + (
             "The secure sum is simulated here (ideal), so this figure says what the protocol "
             "would give, not what this process kept from itself."
         )
@@ -107,39 +134,33 @@ def sum_words(secure_aggregation: str, server: str) -> str:
         "lying": "a server that lies and chooses who drops out",
         "curious": "an honest but curious server, not for one that lies or chooses who drops out",
     }[server]
-    return (
+    return seen + (
         f"Sums were taken by the masked protocol, with parameters for {kind}. A simulator plays "
         "both sides, so the protocol ran, and kept nothing from this machine."
     )
 
 
 def price(
-    spent: Sequence[tuple[RoundCost, int]],
+    spent: Spent,
     *,
     delta: float,
     unit: Unit,
     trust: str,
+    mechanism: Mechanism,
     secure_aggregation: str,
     server: str,
 ) -> Guarantee:
     """Composes rounds, of one plan or of several, into a guarantee.
 
-    Both epsilons hold at `delta` with bad events inside: the accountant is asked at
-    delta - e^eps' B, where eps' is its answer at 0.9 delta, so that the parts sum to at most delta.
-    If e^eps' B exceeds delta / 10, no add/remove epsilon is stated and the release is priced like
-    the server's view: zero-out at the quota, no amplification, and never a smaller number than the
-    one withdrawn.
-
-    A masking graph that does not protect is drawn with a probability `graph_mass` that delta pays
-    for as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends
-    on its speech, so with such graphs set aside each other one gives (epsilon, delta), and setting
-    them aside changes any probability by at most their mass, the same in both worlds.
+    `fedspeech.privacy.views` says how; the release is never priced below what a phone that took
+    part at its quota pays without any sampling.
 
     Args:
       spent: the cost of a round and the number of such rounds, failed ones included.
       delta: of the whole.
       unit: of privacy.
       trust: who must be honest, in words.
+      mechanism: of the plan that asks.
       secure_aggregation: how sums were taken.
       server: whom the masked protocol was made to withstand.
 
@@ -148,71 +169,40 @@ def price(
     """
     if any(rounds < 0 for _, rounds in spent):
         raise ValueError(f"rounds must not be negative, got {[rounds for _, rounds in spent]}")
-    release = np.zeros(accountant.ORDERS.shape)
-    given_participation = np.zeros(accountant.ORDERS.shape)
-    release_mass = server_mass = graph_mass = 0.0
-    for cost, rounds in spent:
-        if rounds == 0:
-            continue
-        release = release + rounds * accountant.rdp(cost.release)
-        participations = min(rounds, cost.quota)
-        given_participation = given_participation + participations * accountant.rdp(cost.server)
-        # In both worlds the samplers are off their ideals, hence twice.
-        server_mass += 2 * rounds * cost.tail_mass
-        release_mass += quota_mass(rounds, cost.probability, cost.quota) + rounds * cost.floor_mass
-        graph_mass += rounds * cost.graph_mass
-    release_mass += server_mass
-
-    epsilon_server = math.inf
-    if graph_mass <= SHARE_OF_DELTA * delta:
-        epsilon_server = _epsilon(given_participation, server_mass, delta - graph_mass)
-    withdrawn = accountant.epsilon(release, (1 - SHARE_OF_DELTA) * delta)
-    private = math.isfinite(epsilon_server)
-    sampled = private and math.isfinite(withdrawn) and _fits(withdrawn, release_mass, delta)
-    reason = ""
-    if sampled:
-        epsilon_release = _epsilon(release, release_mass, delta)
-    elif private and math.isinf(withdrawn):
-        epsilon_release = epsilon_server
-        reason = "there are too few honest shares for a bound with sampling."
-    else:
-        epsilon_release = max(epsilon_server, withdrawn)
-        reason = (
-            f"events outside the argument have mass {release_mass:.1e}, and e^epsilon times that "
-            "exceeds a tenth of delta."
-        )
-    relation_server = "zero-out" if private else "none"
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got delta={delta}")
+    release, against_server = views.release(spent, delta), views.server(spent, delta)
     return Guarantee(
-        epsilon_release=epsilon_release,
-        epsilon_server=epsilon_server,
+        epsilon_release=release.epsilon,
+        epsilon_server=against_server.epsilon,
         delta=delta,
         unit=unit,
-        relation_release="add/remove" if sampled else relation_server,
-        relation_server=relation_server,
-        accountant=accountant.NAME,
+        relation_release=release.relation,
+        relation_server=against_server.relation,
+        amplified=release.amplified,
+        accountant=_NAMES[release.claim],
         rounds=sum(rounds for _, rounds in spent),
         quota=sum(cost.quota for cost, _ in spent),
         trust=trust,
-        bad_event_mass=release_mass if sampled else server_mass,
+        bad_event_mass=release.bad_event_mass,
+        mechanism=mechanism,
         secure_aggregation=secure_aggregation,
         server=server,
-        reason=reason if private else "no noise was added.",
+        reason="no noise was added." if release.relation == "none" else _sentence(release.reason),
     )
+
+
+_NAMES = {
+    "rdp": "Renyi divergences of this mechanism, phone-side noise included (dp-accounting "
+    "conversion)",
+    "pld": "privacy loss distributions (dp-accounting)",
+}
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason}." if reason else ""
 
 
 def _rounded_up(epsilon: float) -> str:
     """Writes an epsilon with three decimals, never smaller than it is."""
     return f"{math.ceil(round(epsilon * 1000, 6)) / 1000:.3f}"
-
-
-def _fits(epsilon: float, mass: float, delta: float) -> bool:
-    """Whether e^epsilon * mass stays within its share of delta, without overflow."""
-    return mass == 0 or epsilon + math.log(mass) <= math.log(SHARE_OF_DELTA * delta)
-
-
-def _epsilon(curve: accountant.FloatArray, mass: float, delta: float) -> float:
-    """Epsilon at delta with bad events inside; infinite if they do not fit."""
-    above = accountant.epsilon(curve, (1 - SHARE_OF_DELTA) * delta)
-    if math.isinf(above) or not _fits(above, mass, delta):
-        return math.inf
-    return accountant.epsilon(curve, delta - math.exp(above) * mass)

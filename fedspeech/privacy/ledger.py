@@ -186,7 +186,7 @@ class Ledger:
                     "fingerprint": self._plan.fingerprint,
                     **_jsonable(asdict(price)),
                     "server_simulated": price.secure_aggregation == "ideal",
-                    "sum": sum_words(price.secure_aggregation, price.server),
+                    "sum": sum_words(price.mechanism, price.secure_aggregation, price.server),
                     "noise": _noise_words(self._noise_source),
                 },
             )
@@ -243,6 +243,7 @@ class Ledger:
             delta=self._plan.delta,
             unit=self._plan.unit,
             trust=" And, for other plans on this population: ".join(trust),
+            mechanism=self._plan.mechanism,
             secure_aggregation=self._plan.secure_aggregation,
             server=self._plan.server,
         )

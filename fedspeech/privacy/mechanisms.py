@@ -1,5 +1,11 @@
 """Exact noise: integers drawn from a table of 128-bit thresholds with a cryptographic keystream.
 
+| law | used by | why |
+|---|---|---|
+| `DiscreteGaussian` | phones, "distributed", "local" | its divergences are a Gaussian's |
+| `Skellam` | phones, "skellam" | sums of shares are Skellam again, exactly |
+| `RoundedGaussian` | the server, "central" | integers plus it are a rounded Gaussian mechanism |
+
 A cumulative table costs one search per sample and, unlike rejection, always reads the keystream at
 the same pace. Thresholds of 64 bits would be too coarse: with d coordinates, n phones and T rounds
 their error adds up to d n T 2^-64 times the size of the table; with 128 bits it is below 1e-25 and
@@ -12,6 +18,7 @@ import decimal
 import functools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,16 +79,12 @@ class CumulativeTable:
         return index.astype(np.int64) + self.first
 
 
-class DiscreteGaussian:
-    """The discrete Gaussian N_Z(0, stddev^2): P[k] proportional to exp(-k^2 / (2 stddev^2)).
-
-    Canonne, Kamath, Steinke 2020 (arXiv:2004.00010), Definition 1. Its variance is at most
-    stddev^2, and below it by less than 1e-13 relatively from stddev 2 on. Cut where the density
-    falls under 2^-128 of its peak.
+class IntegerLaw:
+    """A law on the integers that is symmetric about zero, drawn from a table.
 
     Attributes:
       stddev: the parameter, in integer units.
-      total_variation: bound on the distance of one sample from the ideal distribution.
+      total_variation: bound on the distance of one sample from the ideal law.
     """
 
     def __init__(self, stddev: float) -> None:
@@ -93,39 +96,124 @@ class DiscreteGaussian:
         if not (math.isfinite(stddev) and stddev > 0):
             raise ValueError(f"stddev must be positive and finite, got stddev={stddev}")
         self.stddev = stddev
-        half = _half_weights(stddev)
+        half = self._half_weights(stddev)
         self._table = CumulativeTable(1 - len(half), half[:0:-1] + half)
-        self.total_variation = total_variation_bound(stddev)
+        self.total_variation = self.total_variation_bound(stddev)
+
+    @classmethod
+    @functools.lru_cache(maxsize=16)
+    def of(cls, stddev: float) -> IntegerLaw:
+        """Returns the sampler of this stddev, whose table all phones of a run share."""
+        return cls(stddev)
 
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64."""
         return self._table.draw(keystream, num_values)
 
+    @classmethod
+    def total_variation_bound(cls, stddev: float) -> float:
+        """Bounds the distance of one sample from the ideal law, without building its table.
 
-def total_variation_bound(stddev: float) -> float:
-    """Bounds the distance of one sample from the ideal law, without building its table.
+        The table ends where a weight falls under 2^-128 of the peak, at most `_reach` from zero;
+        each threshold is off by at most 2^-128, and so is the mass beyond either end.
+        """
+        return math.ldexp(2 * math.ceil(cls._reach(stddev)) + 4, -127)
 
-    The table ends where the density falls under 2^-128 of its peak, at most 13.33 stddev + 1 from
-    zero; each threshold is off by at most 2^-128, and so is the mass beyond either end.
+    @staticmethod
+    def _half_weights(stddev: float) -> list[int]:
+        """Weights of 0, 1, 2, ... in fixed point, down to 2^-128 of the first."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _reach(stddev: float) -> float:
+        """Where the table has ended."""
+        return 13.33 * stddev + 2
+
+
+class DiscreteGaussian(IntegerLaw):
+    """The discrete Gaussian N_Z(0, stddev^2): P[k] proportional to exp(-k^2 / (2 stddev^2)).
+
+    Canonne, Kamath, Steinke 2020 (arXiv:2004.00010), Definition 1. Its variance is at most
+    stddev^2, and below it by less than 1e-13 relatively from stddev 2 on.
     """
-    return math.ldexp(2 * math.ceil(13.33 * stddev + 2) + 4, -127)
+
+    @staticmethod
+    def _half_weights(stddev: float) -> list[int]:
+        """W_(k+1) = w_k exp(-(2k+1) / (2 stddev^2))."""
+        with decimal.localcontext() as context:
+            context.prec = 110
+            variance = decimal.Decimal(stddev) ** 2
+            ratio = int((-1 / (2 * variance)).exp() * 2**_FRACTION_BITS)
+            factor = int((-1 / variance).exp() * 2**_FRACTION_BITS)
+        weights = [1 << _FRACTION_BITS]
+        while weights[-1] >> (_FRACTION_BITS - 128):
+            weights.append(weights[-1] * ratio >> _FRACTION_BITS)
+            ratio = ratio * factor >> _FRACTION_BITS
+        return weights
 
 
-@functools.lru_cache(maxsize=8)
-def discrete_gaussian(stddev: float) -> DiscreteGaussian:
-    """Returns the sampler of this stddev, whose table all phones of a run share."""
-    return DiscreteGaussian(stddev)
+class RoundedGaussian(IntegerLaw):
+    """A Gaussian N(0, stddev^2) rounded to the nearest integer.
+
+    Integers plus this are integers plus a Gaussian, then rounded: what holds of the continuous
+    mechanism holds of this one, since rounding comes after.
+    """
+
+    @staticmethod
+    def _half_weights(stddev: float) -> list[int]:
+        """P[k]: density at k times the integral over +-1/2 of exp(-(2kt + t^2) / (2 stddev^2)) dt.
+
+        The integrand is a power series in t whose coefficients obey
+        (n+1) c_(n+1) = -(k c_n + c_(n-1)) / stddev^2; odd ones integrate to nothing.
+        """
+        one = 1 << _FRACTION_BITS
+        numerator, denominator = (Fraction(stddev) ** 2).as_integer_ratio()
+        weights = []
+        for k, density in enumerate(DiscreteGaussian._half_weights(stddev)):
+            before, current, integral, n = 0, one, 0, 0
+            while abs(before) + abs(current) > 1 << 40:
+                if n % 2 == 0:
+                    integral += (current >> n) // (n + 1)
+                step = -(k * current + before) * denominator // (numerator * (n + 1))
+                before, current, n = current, step, n + 1
+            weights.append(density * integral >> _FRACTION_BITS)
+        return weights
 
 
-def _half_weights(stddev: float) -> list[int]:
-    """Weights of 0, 1, 2, ... in fixed point: w_(k+1) = w_k exp(-(2k+1) / (2 stddev^2))."""
-    with decimal.localcontext() as context:
-        context.prec = 110
-        variance = decimal.Decimal(stddev) ** 2
-        ratio = int((-1 / (2 * variance)).exp() * 2**_FRACTION_BITS)
-        factor = int((-1 / variance).exp() * 2**_FRACTION_BITS)
-    weights = [1 << _FRACTION_BITS]
-    while weights[-1] >> (_FRACTION_BITS - 128):
-        weights.append(weights[-1] * ratio >> _FRACTION_BITS)
-        ratio = ratio * factor >> _FRACTION_BITS
-    return weights
+class Skellam(IntegerLaw):
+    """The difference of two Poisson variables of rate stddev^2 / 2: P[k] ~ I_k(stddev^2).
+
+    Agarwal, Kairouz, Liu 2021 (arXiv:2110.04995), Definition 2.1. A sum of Skellam variables is
+    Skellam, whatever the number of shares that came.
+    """
+
+    @staticmethod
+    def _half_weights(stddev: float) -> list[int]:
+        """I_(k-1) = I_(k+1) + (2k / variance) I_k, from far outside inwards (Miller 1952)."""
+        numerator, denominator = (Fraction(stddev) ** 2).as_integer_ratio()
+        above, current = 0, 1 << 160
+        weights = [current]
+        for k in range(math.ceil(_skellam_distance(stddev, 320)) + 8, 0, -1):
+            above, current = current, above + 2 * k * denominator * current // numerator
+            weights.append(current)
+        weights.reverse()
+        least = weights[0] >> 128
+        return [weight for weight in weights if weight > least]
+
+    @staticmethod
+    def _reach(stddev: float) -> float:
+        """Heavier in its tails than a Gaussian."""
+        return _skellam_distance(stddev, 130) + 2
+
+
+def _skellam_distance(stddev: float, bits: float) -> float:
+    """Where ln I_k falls `bits` ln 2 below ln I_0, to leading order (DLMF 10.41.1)."""
+    variance = stddev**2
+
+    def fallen(k: float) -> float:
+        return k * math.asinh(k / variance) - k * k / (math.hypot(k, variance) + variance)
+
+    high = 1.0
+    while fallen(high) < bits * math.log(2):
+        high *= 1.05
+    return high

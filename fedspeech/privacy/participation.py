@@ -1,21 +1,25 @@
-"""Who takes part: every phone's own coin, tossed for all of a population in one go.
+"""Who takes part: each phone's own coin, a random cohort of fixed size, or turns.
 
-The number of heads is binomial and, given it, every set of that size is equally likely; so a
-simulation draws the number and then the set, in time that grows with the cohort and not with the
-population. Both come from a secret keystream: amplification counts on nobody else knowing who
-takes part.
+Of coins, the number of heads is binomial and, given it, every set of that size is equally likely;
+so a simulation draws the number and then the set, in time that grows with the cohort and not with
+the population. Draws come from a secret keystream: amplification counts on no reader knowing who
+takes part. Turns are public and count on nothing.
+
+A round has one draw. One that is abandoned for want of phones is not drawn again: drawing until
+enough come would force presence.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.privacy.mechanisms import CumulativeTable
-from fedspeech.seeds import Keystream, NoiseEntropy
+from fedspeech.seeds import Keystream, canonical
 
 _FRACTION_BITS = 320
 
@@ -27,7 +31,7 @@ class PoissonParticipation:
     Attributes:
       population: eligible phones, indexed from 0.
       probability: of a phone's coin, in (0, 1].
-      quota: rounds that a phone takes part in at most.
+      cap: of more phones than these, so many are drawn; None: all come.
 
     Raises:
       ValueError: if a number is out of range.
@@ -35,39 +39,79 @@ class PoissonParticipation:
 
     population: int
     probability: float
-    quota: int
+    cap: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        if self.population < 1 or self.quota < 1 or not 0 < self.probability <= 1:
+        if self.population < 1 or not 0 < self.probability <= 1:
             raise ValueError(
-                "expected population >= 1, quota >= 1 and probability in (0, 1], got "
-                f"{self.population}, {self.quota}, {self.probability}"
+                "expected population >= 1 and probability in (0, 1], got "
+                f"{self.population}, {self.probability}"
             )
 
-    def cohort(self, round: int, entropy: NoiseEntropy) -> NDArray[np.int64]:  # noqa: A002
+    def cohort(self, keystream: Keystream) -> NDArray[np.int64]:
         """Returns the phones whose coins fell on heads, sorted, shape (cohort,).
 
-        A round has one draw. One that is abandoned for want of phones is not drawn again: drawing
-        until enough come would force presence. The next round has coins of its own.
+        Args:
+          keystream: secret, of one round.
+        """
+        count = int(_binomial(self.population, self.probability).draw(keystream, 1)[0])
+        count = min(count, self.cap or count)  # a random part of a random set is a random set
+        return _subset(keystream, count, self.population)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSizeParticipation:
+    """A uniformly random set of always the same size.
+
+    Attributes:
+      population: eligible phones, indexed from 0.
+      size: of a cohort, at most population.
+    """
+
+    population: int
+    size: int
+
+    def cohort(self, keystream: Keystream) -> NDArray[np.int64]:
+        """Returns the phones that were drawn, sorted, shape (size,).
 
         Args:
-          round: number of the round.
-          entropy: of the run.
+          keystream: secret, of one round.
         """
-        keystream = entropy.keystream("cohort", round)
-        count = int(_binomial(self.population, self.probability).draw(keystream, 1)[0])
-        if 2 * count <= self.population:
-            return np.sort(_distinct(keystream, count, self.population))
-        absent = _distinct(keystream, self.population - count, self.population)
-        return np.setdiff1d(np.arange(self.population), absent)
+        return _subset(keystream, self.size, self.population)
 
-    def admits(self, inputs_sent: int) -> bool:
-        """Whether a phone that has sent so many protected inputs may send one more.
 
-        The phone asks, of its own count; an input counts whatever became of its round.
-        """
-        return inputs_sent < self.quota
+@dataclass(frozen=True, kw_only=True)
+class LimitedParticipation:
+    """Phones take turns in one public order, so none comes more often than the others.
+
+    Attributes:
+      population: eligible phones, indexed from 0.
+      size: of a cohort, at most population.
+    """
+
+    population: int
+    size: int
+
+    def cohort(self, round_number: int) -> NDArray[np.int64]:
+        """Returns the phones whose turn it is, sorted, shape (size,)."""
+        places = (round_number * self.size + np.arange(self.size)) % self.population
+        return np.sort(_order(self.population)[places])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(population: int) -> NDArray[np.int64]:
+    """A public order of all phones, the same everywhere."""
+    key = hashlib.sha256(canonical("fedspeech turns", population)).digest()
+    return np.argsort(Keystream(key).uint64(population), kind="stable")
+
+
+def _subset(keystream: Keystream, count: int, population: int) -> NDArray[np.int64]:
+    """A uniformly random subset of so many, sorted."""
+    if 2 * count <= population:
+        return np.sort(_distinct(keystream, count, population))
+    absent = _distinct(keystream, population - count, population)
+    return np.setdiff1d(np.arange(population), absent)
 
 
 @functools.lru_cache(maxsize=8)

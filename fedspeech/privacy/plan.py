@@ -8,8 +8,8 @@ derived number (bits, scale, noise) and takes none from the server.
                        participation_probability=0.1, rounds=40, quota=16, min_cohort=225,
                        min_survivors=225, delta=1 / 30_000, epsilon_budget=2.0)
     sent = plan.privatize(delta.vector, rotation_seed=rid, rounding=keys_r, noise=keys_n)
-    mean = plan.decode(ideal.partial_sum([sent, ...], plan.bits), rotation_seed=rid)
-    print(plan.guarantee(rounds=40).words())
+    found = plan.decode(ideal.partial_sum([sent, ...], plan.bits), rotation_seed=rid)
+    print(found.mean, plan.guarantee(rounds=40).words())
 """
 
 from __future__ import annotations
@@ -19,31 +19,40 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.privacy import bad_events, encoding, guarantee, mechanisms
+from fedspeech.privacy import encoding, guarantee, plan_masses, plan_rules
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping, vector_noise_multiplier
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import (
     DiscreteGaussianSum,
+    Gaussian,
+    GivenParticipation,
+    Joint,
     NonPrivate,
-    PoissonSampled,
     RoundCost,
+    SkellamSum,
 )
 from fedspeech.privacy.guarantee import Guarantee, Unit
-from fedspeech.privacy.ring_fit import MAX_ROUNDING_COST, RING_BITS, scaled_norm
+from fedspeech.privacy.mechanisms import (
+    DiscreteGaussian,
+    IntegerLaw,
+    RoundedGaussian,
+    Skellam,
+)
+from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.releases import Mechanism, Participation, round_cost
+from fedspeech.privacy.ring_fit import MAX_ROUNDING_COST, RING_BITS, finest_norm, scaled_norm
 from fedspeech.secagg.costs import bytes_per_phone
-from fedspeech.secagg.dropouts import share_answering
-from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS, Server
-from fedspeech.secagg.protocol import MAX_SESSIONS, SessionTerms, Stage
+from fedspeech.secagg.graph import Server
+from fedspeech.secagg.protocol import SessionTerms
 from fedspeech.seeds import Keystream
 
 WRAP_WARNING = 0.85  # share of the ring's half
-MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
 MAX_COHORT_STDDEVS = 6.0
-MAX_FLOOR = 0.75  # of the expected cohort
 
 _TRUST_IN_PROTOCOL: dict[Server, str] = {
     "lying": (
@@ -58,23 +67,41 @@ _TRUST_IN_PROTOCOL: dict[Server, str] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """What a sum says.
+
+    Attributes:
+      mean: delta over the fixed expected cohort, shape (d,), float64.
+      share_within: noisy share of deltas within the clip norm; None without adaptive clipping.
+    """
+
+    mean: NDArray[np.float64]
+    share_within: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan:
-    """Everything that the privacy of a run depends on, checked once.
+    """Everything that the privacy of a run depends on, checked once by `plan_rules.check`.
 
     All fields are plain values: `PrivacyPlan(**dataclasses.asdict(plan))` is the same plan.
 
     Attributes:
-      mechanism: "distributed" (each phone adds its share of discrete Gaussian noise) or "none"
-        (the same path without noise: clipped, rounded, summed in the ring; epsilon is infinite).
+      mechanism: "distributed", "skellam" (each phone adds its share of integer noise), "central"
+        (the server adds noise to the sum), "local" (each phone adds noise enough for itself) or
+        "none" (the same path without noise; epsilon is infinite).
       dimension: coordinates of a delta, before padding.
-      clip_norm: L2 bound C on a delta.
-      noise_multiplier: stddev z of the sum's noise over C with the fewest honest survivors; 0 for
-        "none".
+      clip_norm: L2 bound C on a delta; of the first round if it adapts.
+      noise_multiplier: stddev z over C: of the sum's noise with the fewest honest survivors, for
+        "local" of one phone's noise; 0 for "none". Clip bits included.
       population: eligible phones.
-      participation_probability: q of each phone's own coin.
+      participation: "poisson" (each phone's own coin), "fixed_size" (a random cohort of always the
+        same size) or "limited" (phones take turns; nobody counts on chance).
+      participation_probability: of a phone in a round; times population, the expected cohort.
       rounds: planned.
       quota: rounds a phone takes part in at most; the phone counts what it sent.
+      quota_window: rounds after which a phone counts anew, for "limited"; None: never.
+      cohort_cap: of more phones than these, so many are drawn, for "poisson"; None: no cap.
       min_cohort: floor on the roster; below it a round is abandoned, never drawn again.
       min_survivors: floor on those who answer; sizes the noise.
       colluders: corrupt phones of the population that may join a round, all of them.
@@ -82,6 +109,7 @@ class PrivacyPlan:
       delta: at most 1 / (10 population).
       epsilon_budget: limit on epsilon_release; infinite for "none".
       unit: what is protected as a whole.
+      adaptive_clipping: how the clip norm moves; None: it stays.
       secure_aggregation: "masked": the protocol of `fedspeech.secagg`; "ideal": a plain modular sum
         that stands for it.
       server: whom the protocol withstands: a "lying" server, which breaks any rule and chooses who
@@ -92,14 +120,17 @@ class PrivacyPlan:
       ValueError: if a rule is broken; the message names rule and value.
     """
 
-    mechanism: Literal["distributed", "none"] = "distributed"
+    mechanism: Mechanism = "distributed"
     dimension: int
     clip_norm: float
     noise_multiplier: float
     population: int
+    participation: Participation = "poisson"
     participation_probability: float
     rounds: int
     quota: int
+    quota_window: int | None = None
+    cohort_cap: int | None = None
     min_cohort: int
     min_survivors: int
     colluders: int = 0
@@ -107,143 +138,29 @@ class PrivacyPlan:
     delta: float
     epsilon_budget: float
     unit: Unit = "user"
+    adaptive_clipping: AdaptiveClipping | None = None
     secure_aggregation: Literal["masked", "ideal"] = "ideal"
     server: Server = "lying"
     dropout_tolerance: float = 0.1
 
     def __post_init__(self) -> None:
-        """Checks each value, then what depends on several."""
-        self._check_values()
-        self._check_noise()
-        assert self.bits in RING_BITS  # raises by itself if no ring is wide enough
-        if self.mechanism == "distributed" and self.stddev < MIN_STDDEV:
-            raise ValueError(
-                f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units, got "
-                f"{self.stddev:.3g}: raise noise_multiplier={self.noise_multiplier} or lower "
-                f"min_survivors={self.min_survivors}"
-            )
-        self._check_protocol()
-
-    def _check_values(self) -> None:
-        """Checks one value at a time, and the order of the floors."""
-        for name in ("dimension", "population", "rounds", "quota", "min_cohort", "min_survivors"):
-            _require(
-                _is_integer(getattr(self, name)) and getattr(self, name) >= 1,
-                f"{name} must be a positive integer",
-                **{name: getattr(self, name)},
-            )
-        _require(
-            self.mechanism in ("distributed", "none"),
-            'mechanism must be "distributed" or "none"',
-            mechanism=self.mechanism,
-        )
-        _require(self.unit in ("user", "phone"), 'unit must be "user" or "phone"', unit=self.unit)
-        _require(
-            self.secure_aggregation in ("masked", "ideal"),
-            'secure_aggregation must be "masked" or "ideal"',
-            secure_aggregation=self.secure_aggregation,
-        )
-        _require(
-            self.server in ("lying", "curious"),
-            'server must be "lying" or "curious"',
-            server=self.server,
-        )
-        L2Clip(clip_norm=self.clip_norm)
-        _require(
-            0 < self.participation_probability <= 1,
-            "participation_probability must be in (0, 1]",
-            participation_probability=self.participation_probability,
-        )
-        _require(
-            0 <= self.dropout_rate < 1,
-            "dropout_rate must be in [0, 1)",
-            dropout_rate=self.dropout_rate,
-        )
-        _require(
-            0 <= self.dropout_tolerance < 1,
-            "dropout_tolerance must be in [0, 1)",
-            dropout_tolerance=self.dropout_tolerance,
-        )
-        _require(
-            self.min_survivors <= self.min_cohort <= self.population,
-            "expected min_survivors <= min_cohort <= population",
-            min_survivors=self.min_survivors,
-            min_cohort=self.min_cohort,
-            population=self.population,
-        )
-        _require(
-            _is_integer(self.colluders) and 0 <= self.colluders < self.min_survivors,
-            "colluders must be an integer in [0, min_survivors)",
-            colluders=self.colluders,
-            min_survivors=self.min_survivors,
-        )
-        _require(
-            self.delta > 0 and self.delta * 10 * self.population <= 1 + 1e-9,
-            "delta must be positive and at most 1 / (10 * population)",
-            delta=self.delta,
-            population=self.population,
-        )
-        _require(
-            self.epsilon_budget > 0,
-            "epsilon_budget must be positive",
-            epsilon_budget=self.epsilon_budget,
-        )
-
-    def _check_protocol(self) -> None:
-        """Checks that the masked protocol can work with the fewest phones that may come."""
-        if self.secure_aggregation != "masked":
-            return
-        _require(
-            self.min_survivors >= 2,
-            "min_survivors must be at least 2 for a masked sum: a sum of one hides nothing",
-            min_survivors=self.min_survivors,
-        )
-        left = self.min_cohort - int(self.dropout_tolerance * self.min_cohort)
-        _require(
-            2 * left > self.min_cohort + self.colluders,
-            "after drop-outs, more than half of min_cohort and colluders must be left",
-            min_cohort=self.min_cohort,
-            dropout_tolerance=self.dropout_tolerance,
-            colluders=self.colluders,
-        )
-        try:
-            self.terms(bytes(16), 0).parameters(self.min_cohort)
-        except ValueError as error:
-            raise ValueError(f"min_cohort is too small for a masked sum: {error}") from None
-
-    def _check_noise(self) -> None:
-        """Checks that mechanism, noise, budget and floor fit together."""
-        if self.mechanism == "none":
-            _require(
-                self.noise_multiplier == 0,
-                'noise_multiplier must be 0 for mechanism "none"',
-                noise_multiplier=self.noise_multiplier,
-            )
-            _require(
-                math.isinf(self.epsilon_budget),
-                'epsilon_budget must be infinite for mechanism "none": it promises nothing',
-                epsilon_budget=self.epsilon_budget,
-            )
-            return
-        _require(
-            math.isfinite(self.noise_multiplier) and self.noise_multiplier > 0,
-            "noise_multiplier must be positive and finite",
-            noise_multiplier=self.noise_multiplier,
-        )
-        _require(
-            self.min_cohort <= MAX_FLOOR * self.expected_cohort + 1e-9,
-            f"min_cohort must be at most {MAX_FLOOR:.0%} of the expected cohort, or single "
-            "phones decide whether a round takes place",
-            min_cohort=self.min_cohort,
-            expected_cohort=self.expected_cohort,
-        )
+        """Checks the rules; rebuilds what was read back as plain data."""
+        adaptive: Any = self.adaptive_clipping
+        if isinstance(adaptive, dict):
+            object.__setattr__(self, "adaptive_clipping", AdaptiveClipping(**adaptive))
+        plan_rules.check(self)
 
     # What follows from the fields.
 
     @property
     def padded_dimension(self) -> int:
-        """Coordinates that travel: the next power of two."""
+        """Coordinates of the rotated delta: the next power of two."""
         return encoding.padded(self.dimension)
+
+    @property
+    def vector_length(self) -> int:
+        """Coordinates that travel: the rotated delta and, if the clip norm adapts, its bit."""
+        return self.padded_dimension + (self.adaptive_clipping is not None)
 
     @property
     def expected_cohort(self) -> float:
@@ -252,14 +169,47 @@ class PrivacyPlan:
 
     @property
     def max_cohort(self) -> int:
-        """Six standard deviations above the mean. Bounds wraps; nobody is cut off."""
+        """Most phones in a sum: six standard deviations above the mean, or the cap."""
+        if self.participation != "poisson":
+            return round(self.expected_cohort)
         spread = math.sqrt(self.expected_cohort * (1 - self.participation_probability))
-        return min(self.population, math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread))
+        most = math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread)
+        return min(self.population, most, self.cohort_cap or most)
+
+    @property
+    def largest_floor(self) -> float:
+        """Most that `min_cohort` may be."""
+        return (MAX_FLOOR if self.participation == "poisson" else 1.0) * self.expected_cohort
+
+    @property
+    def window(self) -> int:
+        """Rounds over which a phone counts towards its quota."""
+        return self.quota_window or self.rounds
+
+    @property
+    def participations(self) -> int:
+        """Rounds of the run in which a phone takes part at most."""
+        return min(self.rounds, self.quota * math.ceil(self.rounds / self.window))
 
     @property
     def honest(self) -> int:
         """Noise shares that are certain to be in a sum: min_survivors - colluders."""
         return self.min_survivors - self.colluders
+
+    @property
+    def on_phones(self) -> bool:
+        """Whether phones add the noise."""
+        return self.mechanism in ("distributed", "skellam", "local")
+
+    @property
+    def central(self) -> bool:
+        """Whether the server adds the noise."""
+        return self.mechanism == "central"
+
+    @property
+    def law(self) -> type[IntegerLaw]:
+        """Of the noise that phones add, a share each."""
+        return Skellam if self.mechanism == "skellam" else DiscreteGaussian
 
     @functools.cached_property
     def bits(self) -> int:
@@ -280,7 +230,7 @@ class PrivacyPlan:
 
     @functools.cached_property
     def scale(self) -> float:
-        """Integers per unit of delta, fixed by the plan and never by the cohort that came."""
+        """Integers per unit of delta at `clip_norm`, whatever the cohort that came."""
         return self._scale_for(self.bits)
 
     @functools.cached_property
@@ -293,94 +243,87 @@ class PrivacyPlan:
         """L2 norm of one phone's integers, after rounding."""
         return math.sqrt(self.norm_bound_squared)
 
+    @functools.cached_property
+    def vector_noise_multiplier(self) -> float:
+        """Of the vector, without the clip bit's part."""
+        if self.adaptive_clipping is None or self.mechanism == "none":
+            return self.noise_multiplier
+        return vector_noise_multiplier(self.noise_multiplier, self._bit_noise)
+
     @property
     def stddev(self) -> float:
         """Noise of one phone, integer units: sized for the fewest honest survivors."""
-        return self.noise_multiplier * self.clip_norm * self.scale / math.sqrt(self.honest)
+        if not self.on_phones:
+            return 0.0
+        shares = 1 if self.mechanism == "local" else self.honest
+        return self.vector_noise_multiplier * self.clip_norm * self.scale / math.sqrt(shares)
 
     @property
-    def event(self) -> DiscreteGaussianSum | NonPrivate:
+    def server_stddev(self) -> float:
+        """Noise that the server adds, integer units, relative to the norm after rounding."""
+        return self.vector_noise_multiplier * self.sensitivity if self.central else 0.0
+
+    @functools.cached_property
+    def bit_scale(self) -> int:
+        """Twice the integer that stands for a clip bit; so large that its noise is wide enough."""
+        if self.adaptive_clipping is None or not self.on_phones:
+            return 2
+        return 2 * math.ceil(MIN_STDDEV * math.sqrt(self.honest) / self._bit_noise)
+
+    @property
+    def bit_stddev(self) -> float:
+        """Noise of one phone on its clip bit, integer units."""
+        if not self.on_phones:
+            return 0.0
+        return self._bit_noise * self.bit_scale / math.sqrt(self.honest)
+
+    @property
+    def server_bit_stddev(self) -> float:
+        """Noise that the server adds to the sum of clip bits, integer units."""
+        return self._bit_noise * self.bit_scale if self.central else 0.0
+
+    @property
+    def event(self) -> GivenParticipation | NonPrivate:
         """One round to a phone that takes part, as data."""
-        if self.mechanism == "none":
-            return NonPrivate()
-        return DiscreteGaussianSum(
-            sensitivity=self.sensitivity,
-            stddev=self.stddev,
-            shares=self.honest,
-            dimension=self.padded_dimension,
-        )
+        return self._event(self.honest)
 
-    @property
+    @functools.cached_property
     def cost(self) -> RoundCost:
         """One round to both adversaries, with its bad events."""
-        event = self.event
-        if isinstance(event, NonPrivate):
-            release: NonPrivate | PoissonSampled = event
-            sampler_error = 0.0
-        else:
-            release = PoissonSampled(probability=self.participation_probability, event=event)
-            sampler_error = mechanisms.total_variation_bound(self.stddev)
-        return RoundCost(
-            release=release,
-            server=event,
-            probability=self.participation_probability,
-            quota=self.quota,
-            floor_mass=self._floor_mass(),
-            tail_mass=self.population * self.padded_dimension * sampler_error,
-            graph_mass=self._graph_mass(),
-        )
-
-    def _floor_mass(self) -> float:
-        """Probability that one phone's presence decides whether a round opens.
-
-        Floors: on the roster; on those who send, and under the protocol on those who shared. (A
-        colluder who silences one phone's shares knows that it is there: it is a member of the
-        cohort, against whom the release promises nothing.)
-        """
-        answering = functools.partial(share_answering, self.dropout_rate)
-        floors = [
-            (self.min_cohort, answering(Stage.ADVERTISE)),
-            (self.min_survivors, answering(Stage.MASK)),
-        ]
-        unopened = 0.0
-        if self.secure_aggregation == "masked":
-            floors.append((self.min_survivors, answering(Stage.SHARE)))
-            unopened = self._unopened_mass()
-        floor_mass = bad_events.floor_mass(
+        limited = self.participation == "limited"
+        return round_cost(
+            mechanism=self.mechanism,
+            participation=self.participation,
+            given=self.event,
+            alone=self._event(1),
             population=self.population,
-            probability=self.participation_probability,
-            colluders=self.colluders,
-            floors=floors,
+            probability=1.0 if limited else self.participation_probability,
+            cohort_cap=self.cohort_cap,
+            quota=self.participations,
+            **plan_masses.masses(self),
         )
-        return min(1.0, floor_mass + unopened)
 
-    def _unopened_mass(self) -> float:
-        """Probability that a masked round above its floors fails for want of answers at its end.
-
-        Without a quorum of signatures, or without a threshold of shares for one phone, there is no
-        sum. Both are rare in themselves, so all of that counts and not only what one phone decides.
-        Smaller rosters fail more often and come less often: the sizes are taken in steps, each at
-        its lower edge.
-        """
-        reached = share_answering(self.dropout_rate, Stage.ADVERTISE)
-        signing = share_answering(self.dropout_rate, Stage.AGREE) / reached
-        unmasking = share_answering(self.dropout_rate, Stage.UNMASK) / reached
-        rate = self.participation_probability * reached
-        edges = np.unique(np.linspace(self.min_cohort, self.max_cohort + 1, 17).astype(int))
-        terms, mass = self.terms(bytes(16), 0), 0.0
-        for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
-            graph = terms.parameters(low)
-            votes = bad_events.shortfall(low - 1 - self.colluders, signing, terms.quorum(low))
-            shares = bad_events.shortfall(graph.neighbours, unmasking, graph.threshold)
-            smaller = bad_events.shortfall(self.population, rate, high)
-            mass += min(1.0, votes + high * shares) * smaller
-        return mass
-
-    def _graph_mass(self) -> float:
-        """Probability that no graph of a round protects: each start of it draws one."""
-        if self.secure_aggregation != "masked" or self.max_cohort <= COMPLETE_UP_TO:
-            return 0.0
-        return float(MAX_SESSIONS * 2.0 ** -SECURITY_BITS[self.server])
+    def _event(
+        self, shares: int
+    ) -> DiscreteGaussianSum | SkellamSum | Joint | Gaussian | NonPrivate:
+        """A sum with so many honest shares, to a phone that took part, under zero-out."""
+        if self.mechanism == "none":
+            return NonPrivate()
+        if self.mechanism == "central":
+            return Gaussian(noise_multiplier=self.noise_multiplier)
+        kind = SkellamSum if self.mechanism == "skellam" else DiscreteGaussianSum
+        vector = kind(
+            sensitivity=self.sensitivity,
+            stddev=self.stddev,
+            shares=shares,
+            dimension=self.padded_dimension,
+        )
+        if self.adaptive_clipping is None:
+            return vector
+        bit = kind(
+            sensitivity=self.bit_scale / 2, stddev=self.bit_stddev, shares=shares, dimension=1
+        )
+        return Joint(parts=(vector, bit))
 
     def terms(self, rid: bytes, round_number: int) -> SessionTerms:
         """What phones and server of a masked session agree on, all of it from this plan.
@@ -392,7 +335,7 @@ class PrivacyPlan:
         return SessionTerms(
             rid=rid,
             round=round_number,
-            dimension=self.padded_dimension,
+            dimension=self.vector_length,
             bits=self.bits,
             min_cohort=self.min_cohort,
             min_survivors=self.min_survivors,
@@ -410,13 +353,42 @@ class PrivacyPlan:
     @property
     def trust(self) -> str:
         """Who must be honest, in words."""
-        return (
-            f"at least {self.honest} of the phones in every sum add their noise and tell nobody "
-            f"what it was (no sum of fewer than {self.min_survivors} answers is opened, at most "
-            f"{self.colluders} phones of the population collude), and each phone tosses its own "
-            "coin in secret."
-            + (_TRUST_IN_PROTOCOL[self.server] if self.secure_aggregation == "masked" else "")
-        )
+        if self.mechanism == "central":
+            noise = "the server, which sees every phone's delta in the sum and adds the noise"
+        else:
+            noise = (
+                f"at least {self.honest} of the phones in every sum add their noise and tell "
+                f"nobody what it was (no sum of fewer than {self.min_survivors} answers is opened, "
+                f"at most {self.colluders} phones of the population collude)"
+            )
+            if self.mechanism == "local":
+                noise = f"against the server nobody; against readers {noise}"
+        how = "each phone tosses its own coin in secret"
+        if self.drawn_by_server:
+            how = "the server draws who takes part at random and tells no reader"
+        elif self.participation == "limited":
+            how = "each phone counts the rounds that it joined"
+        masked = self.secure_aggregation == "masked"
+        return f"{noise}, and {how}." + (_TRUST_IN_PROTOCOL[self.server] if masked else "")
+
+    @property
+    def drawn_by_server(self) -> bool:
+        """Whether one party must know all who come before it can say who takes part."""
+        return self.participation == "fixed_size" or self.cohort_cap is not None
+
+    def admits(self, inputs_sent: int) -> bool:
+        """Whether a phone that has sent so many inputs within its window may send one more.
+
+        The phone asks, of its own count; an input counts whatever became of its round.
+        """
+        return inputs_sent < self.quota
+
+    def accepts(self, clip_norm: float) -> bool:
+        """Whether a phone may be asked to clip to this norm."""
+        if self.adaptive_clipping is None:
+            return clip_norm == self.clip_norm
+        bounds = self.adaptive_clipping
+        return bounds.min_clip_norm <= clip_norm <= bounds.max_clip_norm
 
     def bytes_per_phone(self, cohort: int | None) -> tuple[int, int]:
         """Bytes that one phone sends and receives in a round, without the transport's framing.
@@ -429,9 +401,9 @@ class PrivacyPlan:
             return 0, 0
         adapter = 4 * self.dimension
         if self.secure_aggregation == "ideal" or cohort < self.min_cohort:
-            return self.padded_dimension * self.bits // 8, adapter
+            return self.vector_length * self.bits // 8, adapter
         graph = self.terms(bytes(16), 0).parameters(cohort)
-        stages = bytes_per_phone(cohort, graph, self.padded_dimension, self.bits).values()
+        stages = bytes_per_phone(cohort, graph, self.vector_length, self.bits).values()
         return sum(up for up, _ in stages), adapter + sum(down for _, down in stages)
 
     # What phone and server do.
@@ -443,52 +415,83 @@ class PrivacyPlan:
         rotation_seed: bytes,
         rounding: Keystream,
         noise: Keystream,
+        clip_norm: float | None = None,
     ) -> NDArray[np.uint32]:
         """Clips, rotates, scales, rounds, adds this phone's noise and enters the ring.
 
         A delta with a coordinate that is not finite becomes zeros with full noise: whether a phone
-        takes part must not depend on its data.
+        takes part must not depend on its data. The clip bit is the last coordinate, +-1/2 of
+        `bit_scale`, neither rotated nor counted in the vector's norm.
 
         Args:
           vector: the delta, shape (dimension,).
           rotation_seed: public, the same for all phones of a round.
           rounding: secret, of this phone and attempt, used for nothing else.
           noise: secret, of this phone and attempt, used for nothing else.
+          clip_norm: of the round; None: the plan's.
 
         Returns:
-          Shape (padded_dimension,), values below 2^bits: safe to add, not to publish alone.
+          Shape (vector_length,), values below 2^bits: safe to add, not to publish alone.
 
         Raises:
-          ValueError: if the vector has another shape.
+          ValueError: if the vector has another shape, or phones may not clip to this norm.
         """
         if vector.shape != (self.dimension,):
             raise ValueError(f"expected a vector of shape ({self.dimension},), got {vector.shape}")
-        clipped = L2Clip(clip_norm=self.clip_norm)(vector)
-        rotated = encoding.rotate(clipped, rotation_seed)
-        integers = encoding.conditional_round(
-            rotated * self.scale, self.norm_bound_squared, rounding
-        )
-        if self.mechanism == "distributed":
-            sampler = mechanisms.discrete_gaussian(self.stddev)
-            integers = integers + sampler.draw(noise, self.padded_dimension)
+        clip_norm = self._checked(clip_norm)
+        clip = L2Clip(clip_norm=clip_norm)
+        rotated = encoding.rotate(clip(vector), rotation_seed)
+        scale = self.scale * (self.clip_norm / clip_norm)
+        integers = encoding.conditional_round(rotated * scale, self.norm_bound_squared, rounding)
+        if self.on_phones:
+            integers = integers + self.law.of(self.stddev).draw(noise, len(integers))
+        if self.adaptive_clipping is not None:
+            bit = np.array([clip.within(vector) * (self.bit_scale // 2)], dtype=np.int64)
+            if self.on_phones:
+                bit += self.law.of(self.bit_stddev).draw(noise, 1)
+            integers = np.concatenate([integers, bit])
         return encoding.to_ring(integers, self.bits)
 
-    def decode(self, total: NDArray[np.uint32], *, rotation_seed: bytes) -> NDArray[np.float64]:
+    def decode(
+        self,
+        total: NDArray[np.uint32],
+        *,
+        rotation_seed: bytes,
+        clip_norm: float | None = None,
+        noise: Keystream | None = None,
+    ) -> Decoded:
         """Turns the ring's sum into the mean delta, dividing by the fixed expected cohort.
 
         Args:
-          total: sum mod 2^bits, shape (padded_dimension,).
+          total: sum mod 2^bits, shape (vector_length,).
           rotation_seed: of the round.
-
-        Returns:
-          Shape (dimension,), float64.
+          clip_norm: of the round; None: the plan's.
+          noise: secret, of this round; for "central", where the server adds the noise here.
 
         Raises:
-          ValueError: if the sum has another shape or leaves the ring.
+          ValueError: if the sum has another shape or leaves the ring, or noise is missing.
         """
-        centred = self._centred(total).astype(np.float64)
-        summed = encoding.unrotate(centred / self.scale, rotation_seed, self.dimension)
-        return summed / self.expected_cohort
+        integers = self._centred(total)
+        padded = self.padded_dimension
+        if self.central:
+            if noise is None:
+                raise ValueError('mechanism "central" adds noise to the sum: none was given')
+            integers[:padded] += RoundedGaussian.of(self.server_stddev).draw(noise, padded)
+            if self.adaptive_clipping is not None:
+                integers[padded:] += RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1)
+        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
+        vector = integers[:padded].astype(np.float64) / scale
+        summed = encoding.unrotate(vector, rotation_seed, self.dimension)
+        share = None
+        if self.adaptive_clipping is not None:
+            share = 0.5 + float(integers[padded]) / (self.bit_scale * self.expected_cohort)
+        return Decoded(mean=summed / self.expected_cohort, share_within=share)
+
+    def noise_norm(self, survivors: int, clip_norm: float | None = None) -> float:
+        """Expected L2 norm of the noise in a decoded mean of so many survivors."""
+        variance = survivors * self.stddev**2 + self.server_stddev**2
+        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
+        return math.sqrt(variance * self.dimension) / scale / self.expected_cohort
 
     def wrap_warning(self, total: NDArray[np.uint32]) -> bool:
         """Whether a coordinate is so large that some may have wrapped; hurts accuracy only."""
@@ -496,20 +499,20 @@ class PrivacyPlan:
 
     @property
     def norm_bound(self) -> float:
-        """What the L2 norm of an honest cohort's sum stays under, in units of delta.
+        """What the L2 norm of an honest cohort's sum stays under, in clip norms.
 
-        (max_cohort sensitivity + stddev sqrt(max_cohort) (sqrt(d) + 6)) / scale, where sensitivity
-        / scale is C with what rounding adds. A weak test: many attackers within their clip norm
-        pass it.
+        (max_cohort sensitivity + stddev sqrt(max_cohort) (sqrt(d) + 6)) over the scaled clip norm.
+        A weak test: many attackers within their clip norm pass it.
         """
         count = self.max_cohort
         noise = self.stddev * math.sqrt(count) * (math.sqrt(self.padded_dimension) + 6)
-        return (count * self.sensitivity + noise) / self.scale
+        return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
 
     def norm_warning(self, total: NDArray[np.uint32]) -> bool:
         """Whether the sum is longer than `norm_bound`: somebody sent what no honest phone sends."""
-        centred = self._centred(total).astype(np.float64)
-        return math.sqrt(float(np.add.reduce(centred**2))) / self.scale > self.norm_bound
+        vector = self._centred(total)[: self.padded_dimension].astype(np.float64)
+        norm = math.sqrt(float(np.add.reduce(vector**2)))
+        return norm / (self.scale * self.clip_norm) > self.norm_bound
 
     def guarantee(self, rounds: int) -> Guarantee:
         """Prices `rounds` rounds, counting every one that sent anything, failed ones included.
@@ -522,17 +525,32 @@ class PrivacyPlan:
             delta=self.delta,
             unit=self.unit,
             trust=self.trust,
+            mechanism=self.mechanism,
             secure_aggregation=self.secure_aggregation,
             server=self.server,
         )
 
     # Behind the properties.
 
+    @property
+    def _bit_noise(self) -> float:
+        """Stddev of the noise on the sum of clip bits."""
+        share = 0.0 if self.adaptive_clipping is None else self.adaptive_clipping.bit_noise
+        return share * self.expected_cohort
+
+    def _checked(self, clip_norm: float | None) -> float:
+        """The clip norm of a round, or a refusal."""
+        if clip_norm is None:
+            return self.clip_norm
+        if not self.accepts(clip_norm):
+            raise ValueError(f"the plan does not clip to clip_norm={clip_norm}")
+        return clip_norm
+
     def _centred(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Checks a sum and unwraps it around zero."""
-        if total.shape != (self.padded_dimension,) or total.dtype != np.uint32:
+        if total.shape != (self.vector_length,) or total.dtype != np.uint32:
             raise ValueError(
-                f"expected uint32 of shape ({self.padded_dimension},), got {total.dtype} of shape "
+                f"expected uint32 of shape ({self.vector_length},), got {total.dtype} of shape "
                 f"{total.shape}"
             )
         if int(total.max()) >= self.modulus:
@@ -543,23 +561,15 @@ class PrivacyPlan:
         return encoding.rounded_norm_bound(norm, self.padded_dimension)
 
     def _scale_for(self, bits: int) -> float:
-        """Largest scale that the ring allows, integers per unit of delta."""
+        """Largest scale that the ring and the sampler allow, integers per unit of delta."""
+        noise, d = self.vector_noise_multiplier, self.padded_dimension
         norm = scaled_norm(
             bits,
-            dimension=self.padded_dimension,
-            noise_multiplier=self.noise_multiplier,
+            dimension=d,
+            noise_multiplier=0.0 if self.central else noise,
             max_cohort=self.max_cohort,
-            honest=self.honest,
+            honest=1 if self.mechanism == "local" else self.honest,
         )
+        if self.central:  # the noise never enters the ring, but its sampler has a table
+            norm = min(norm, finest_norm(d, noise, 1))
         return norm / self.clip_norm
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(holds: bool, rule: str, **values: object) -> None:
-    """Raises a ValueError that names the rule and the values."""
-    if not holds:
-        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise ValueError(f"{rule}, got {shown}")

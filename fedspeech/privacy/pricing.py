@@ -5,11 +5,7 @@
     found = price(terms)
     print(found.release.epsilon, found.release.relation, found.server.epsilon)
 
-Bad events (a phone's quota runs out, one phone decides whether a round takes place, a cap is
-reached, samplers miss their ideals) have a total mass B, and the delta that is printed covers them:
-each accountant is asked at delta - e^epsilon B. Where e^epsilon B would exceed a tenth of delta, no
-sampling is counted on: what a phone said is protected, not that it took part (zero-out), at as many
-rounds as it may join, and the figure is never below the one that was withdrawn.
+`fedspeech.privacy.views` composes and charges bad events, here as for runs.
 
 Doubts, and the safe side that was taken:
 
@@ -18,55 +14,20 @@ Doubts, and the safe side that was taken:
   its absence tells is not derived, so only zero-out is claimed.
 - `limited` add/remove needs a model of the other phones: the schedule is public, and each of them
   answers but for `dropout_rate`. A floor that one phone may decide counts as a bad event.
-- A sum of continuous Gaussians on a computer is not continuous. The prices of `central` and
-  `local` are those of the ideal law, and the assumptions say so.
+- A vector that phones clip in floating point and round to integers is a little longer than its clip
+  norm. With noise on phones that is in the price; with `central` noise the multiplier given here is
+  taken to be over the norm as it is after rounding.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 
-from fedspeech.privacy import accountant, textbook
-from fedspeech.privacy.bad_events import SHARE_OF_DELTA
-from fedspeech.privacy.events import Event, Gaussian, NonPrivate, PoissonSampled
+from fedspeech.privacy import accountant, views
+from fedspeech.privacy.events import Gaussian, NonPrivate, PoissonSampled
 from fedspeech.privacy.terms import DEFAULT_DIMENSION, Terms
-from fedspeech.privacy.textbook import EpsilonAt
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """What one adversary's view costs a phone.
-
-    Attributes:
-      epsilons: by accountant, those that are bounds: "rdp" and, where the noise does not depend on
-        who takes part, "pld".
-      checks: by accountant, those that only stand beside: "analytic", "prv", "opacus_rdp".
-      relation: neighbouring relation: "add/remove", "replace", "zero-out" or "none".
-      participations: rounds of a phone that are paid for; all rounds where sampling is counted on.
-      amplified: whether sampling is counted on.
-      bad_event_mass: of events outside the argument, all rounds, included in delta.
-      reason: why the relation is weaker than participation would give; empty if it is not.
-    """
-
-    epsilons: Mapping[str, float]
-    checks: Mapping[str, float]
-    relation: str
-    participations: int
-    amplified: bool
-    bad_event_mass: float
-    reason: str = ""
-
-    @property
-    def claim(self) -> str:
-        """The accountant whose bound is the smallest."""
-        return min(self.epsilons, key=lambda name: self.epsilons[name])
-
-    @property
-    def epsilon(self) -> float:
-        """The smallest bound."""
-        return self.epsilons[self.claim]
+from fedspeech.privacy.views import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +55,11 @@ def price(terms: Terms, *, cross_check: bool = False) -> Price:
     Raises:
       ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
     """
-    return Price(terms=terms, release=release(terms, cross_check=cross_check), server=server(terms))
+    rounds, delta = [(terms.cost, terms.rounds)], terms.target_delta
+    release = views.release(rounds, delta)
+    if cross_check and release.relation != "zero-out":
+        release = dataclasses.replace(release, checks={**release.checks, **_opacus(terms)})
+    return Price(terms=terms, release=release, server=views.server(rounds, delta))
 
 
 def spent(terms: Terms, joined: int) -> View:
@@ -115,165 +80,23 @@ def spent(terms: Terms, joined: int) -> View:
             f"joined must be from 1 to the rounds that a phone may join "
             f"({terms.participations}), got joined={joined}"
         )
-    event, relation = terms.server
-    if terms.mechanism == "central":
-        event = terms.given
-        relation = "none" if isinstance(event, NonPrivate) else "zero-out"
-    mass = 2 * terms.rounds * terms.tail_mass
-    return _view(event, joined, relation, mass, terms.target_delta, joined)
+    cost = dataclasses.replace(terms.cost, quota=joined)
+    if terms.mechanism == "central" and not isinstance(cost.given, NonPrivate):
+        cost = dataclasses.replace(cost, server=cost.given, server_relation="zero-out")
+    return views.server([(cost, terms.rounds)], terms.target_delta)
 
 
-def server(terms: Terms) -> View:
-    """Prices the view of the server, which knows who took part: no sampling."""
-    event, relation = terms.server
-    mass = 2 * terms.rounds * terms.tail_mass
-    k = terms.participations
-    return _view(event, k, relation, mass, terms.target_delta, k)
-
-
-def release(terms: Terms, *, cross_check: bool = False) -> View:
-    """Prices the view of a reader of the models; zero-out where bad events do not fit.
-
-    Args:
-      terms: of taking part.
-      cross_check: also ask Opacus.
-
-    Raises:
-      ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
-    """
-    delta = terms.target_delta
-    event, count, relation = terms.release
-    amplified = terms.participation != "limited" and relation != "none"
-    cap_mass = terms.rounds * terms.cap_mass
-    floors = terms.participations if terms.participation == "limited" else terms.rounds
-    # A quota that runs out parts both worlds from the argument under "replace", one otherwise.
-    quota_mass = (2 if relation == "replace" else 1) * terms.quota_mass
-    mass = 2 * terms.rounds * terms.tail_mass + quota_mass + cap_mass
-    if relation != "zero-out":
-        mass += floors * terms.floor_mass
-    if relation == "none":
-        mass = 0.0
-    paid = terms.rounds if amplified else count
-    prices = _accountants(event, count)
-    epsilons = _charged(prices, mass, delta)
-    if relation == "none":
-        epsilons = {"rdp": math.inf, "pld": math.inf}
-    if epsilons:
-        checks = _checks(terms, event, count, delta, cross_check)
-        reason = ""
-        if relation == "zero-out":
-            reason = "what an absent phone's missing Skellam noise tells is not derived"
-        return View(
-            epsilons=epsilons, checks=checks, relation=relation, participations=paid,
-            amplified=amplified, bad_event_mass=mass, reason=reason,
-        )  # fmt: skip
-    withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
-    if cap_mass > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_mass, delta):
-        raise ValueError(
-            "cohort_cap with noise on phones must hardly ever be reached: its probability over all "
-            f"rounds is {cap_mass:.1e}, and e^epsilon times that exceeds a tenth of delta; raise "
-            f"the cap or leave it out, got cohort_cap={terms.cohort_cap}"
-        )
-    if math.isinf(withdrawn):
-        reason = "there are too few honest shares for a bound against the missing noise of a phone"
-    else:
-        reason = (
-            f"events outside the argument (a phone's quota, one phone deciding a round) have mass "
-            f"{mass:.1e}, and e^epsilon times that exceeds a tenth of delta"
-        )
-    return _zero_out(terms, withdrawn, reason)
-
-
-def _zero_out(terms: Terms, withdrawn: float, reason: str) -> View:
-    """Protects what a phone said, at all rounds it may join, and never for less."""
-    k = terms.participations
-    mass = 2 * terms.rounds * terms.tail_mass
-    plain = _view(terms.given, k, "zero-out", mass, terms.target_delta, k)
-    at_least = withdrawn if math.isfinite(withdrawn) else 0.0
-    return View(
-        epsilons={name: max(value, at_least) for name, value in plain.epsilons.items()},
-        checks={}, relation="zero-out", participations=k, amplified=False, bad_event_mass=mass,
-        reason=reason,
-    )  # fmt: skip
-
-
-def _view(
-    event: Event, count: int, relation: str, mass: float, delta: float, participations: int
-) -> View:
-    """Prices a view that counts on no sampling."""
-    if isinstance(event, NonPrivate):
-        return View(
-            epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
-            participations=participations, amplified=False, bad_event_mass=0.0,
-        )  # fmt: skip
-    epsilons, reason = _charged(_accountants(event, count), mass, delta), ""
-    if not epsilons:
-        epsilons = {"rdp": math.inf}
-        reason = f"there is no bound at delta = {delta:.3g}, with bad events of mass {mass:.1e}"
-    return View(
-        epsilons=epsilons, checks=_exact(event, count, delta), relation=relation,
-        participations=participations, amplified=False, bad_event_mass=mass, reason=reason,
-    )  # fmt: skip
-
-
-def _exact(event: Event, count: int, delta: float) -> dict[str, float]:
-    """The analytic epsilon of a plain Gaussian; nothing for others or beyond floating point."""
-    exact = textbook.analytic(event, count)
-    found = math.inf if exact is None else exact(delta)
-    return {"analytic": found} if math.isfinite(found) else {}
-
-
-def _accountants(event: Event, count: int) -> dict[str, EpsilonAt]:
-    """Every accountant that has a bound on this event, as a function of delta."""
-    found: dict[str, EpsilonAt] = {}
-    renyi = textbook.rdp(event, count)
-    if renyi is None:
-        curve = count * accountant.rdp(event)
-        if not math.isinf(curve.min()):
-            found["rdp"] = lambda delta: accountant.epsilon(curve, delta)
-    else:
-        found["rdp"] = renyi
-    distribution = textbook.pld(event, count)
-    if distribution is not None:
-        found["pld"] = distribution
-    return found
-
-
-def _charged(prices: Mapping[str, EpsilonAt], mass: float, delta: float) -> dict[str, float]:
-    """Epsilons at delta with bad events inside; those where they do not fit are left out.
-
-    With eps' the answer at .9 delta and e^eps' B <= delta / 10, the answer at delta - e^eps' B is
-    at most eps', so that its own e^eps B is covered.
-    """
-    found = {}
-    for name, at in prices.items():
-        if mass == 0:
-            found[name] = at(delta)
-            continue
-        above = at((1 - SHARE_OF_DELTA) * delta)
-        if math.isfinite(above) and _fits(above, mass, delta):
-            found[name] = at(delta - math.exp(above + math.log(mass)))
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _fits(epsilon: float, mass: float, delta: float) -> bool:
-    """Whether e^epsilon * mass stays within its share of delta, without overflow."""
-    return mass == 0 or epsilon + math.log(mass) <= math.log(SHARE_OF_DELTA * delta)
-
-
-def _checks(
-    terms: Terms, event: Event, count: int, delta: float, cross_check: bool
-) -> dict[str, float]:
-    """What stands beside the claim: at the full delta, bad events left out."""
-    found = _exact(event, count, delta)
-    if cross_check and isinstance(event, PoissonSampled) and isinstance(event.event, Gaussian):
-        found |= accountant.opacus_checks(
-            probability=event.probability,
-            noise_multiplier=event.event.noise_multiplier,
-            rounds=count,
-            delta=delta,
-        )
-    return found
+def _opacus(terms: Terms) -> dict[str, float]:
+    """What Opacus says, at the full delta with bad events left out: beside the claim, never it."""
+    event = terms.cost.release
+    if not (isinstance(event, PoissonSampled) and isinstance(event.event, Gaussian)):
+        return {}
+    return accountant.opacus_checks(
+        probability=event.probability,
+        noise_multiplier=event.event.noise_multiplier,
+        rounds=terms.rounds,
+        delta=terms.target_delta,
+    )
 
 
 def assumptions(found: Price) -> list[str]:
@@ -368,7 +191,7 @@ def _about_noise(terms: Terms) -> list[str]:
             if given
             else f"The number of coordinates was not given: {DEFAULT_DIMENSION:,} are assumed"
         )
-        lines[0] += f", {terms.coordinates:,} as it travels." if terms.in_ring else "."
+        lines[0] += f", {terms.coordinates:,} as it travels."
         if terms.participation == "poisson" or (
             terms.participation == "limited" and terms.mechanism != "skellam"
         ):
@@ -376,23 +199,23 @@ def _about_noise(terms: Terms) -> list[str]:
                 "A phone that stays away withholds its noise too; what the variance of the sum "
                 "tells of that is in the price."
             )
-    if terms.in_ring and terms.noise_multiplier > 0:
+    if terms.on_phones and terms.noise_multiplier > 0:
         ring = terms.ring
         lines.append(
             f"Integers mod 2^{ring.bits}; rounding raises the sensitivity by "
             f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
             f"{ring.stddev:.4g} in integer units."
         )
+        if terms.mechanism != "local":
+            lines.append(
+                "The server sees sums only: the secure sum is taken as ideal, and the chance that "
+                "its protocol fails is not in epsilon_server."
+            )
+    if terms.mechanism == "central":
         lines.append(
-            "The server sees sums only: the secure sum is taken as ideal, and the chance that its "
-            "protocol fails is not in epsilon_server."
-        )
-    if terms.mechanism == "skellam":
-        lines.append("Skellam noise is drawn exactly; the error of a sampler is not in the price.")
-    if terms.mechanism in ("central", "local"):
-        lines.append(
-            "The noise is a real Gaussian; that computers draw it with finitely many digits is not "
-            "in the price."
+            "The server adds a Gaussian that is rounded to the grid on which phones send integers: "
+            "a rounded Gaussian mechanism, so prices of the continuous one hold. The multiplier is "
+            "over the norm of a vector after rounding."
         )
     if terms.mechanism == "local":
         lines.append("The server may see each phone's noisy vector: no secure sum is assumed.")

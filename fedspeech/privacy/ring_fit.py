@@ -94,6 +94,19 @@ def scaled_norm(
         return 0.0
     norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
     norm = min(norm, 2.0**30.5 - math.sqrt(d))
-    if z > 0:  # rounding costs under 1e-4 from 35 sqrt(d) on; beyond, only the table grows
-        norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(honest) / z))
+    if z > 0:
+        norm = min(norm, finest_norm(d, z, honest))
     return float(norm)
+
+
+def finest_norm(dimension: int, noise_multiplier: float, honest: int) -> float:
+    """Scaled clip norm beyond which only the sampler's table grows.
+
+    Rounding costs under 1e-4 from 35 sqrt(d) on.
+
+    Args:
+      dimension: padded coordinates d.
+      noise_multiplier: z, positive.
+      honest: shares that the noise is sized for.
+    """
+    return max(35 * math.sqrt(dimension), 1024 * math.sqrt(honest) / noise_multiplier)

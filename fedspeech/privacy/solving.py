@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-from fedspeech.privacy.pricing import Price, price, release, server
+from fedspeech.privacy import views
+from fedspeech.privacy.pricing import Price, price
 from fedspeech.privacy.ring_fit import RING_BITS
 from fedspeech.privacy.terms import MAX_POPULATION, MAX_ROUNDS, Terms
 
@@ -162,7 +163,8 @@ class _Search:
         """Prices a candidate; nothing if it costs too much or breaks a rule."""
         try:
             candidate = self._terms(**changes)
-            view = release(candidate) if self._against == "release" else server(candidate)
+            look = views.release if self._against == "release" else views.server
+            view = look([(candidate.cost, candidate.rounds)], candidate.target_delta)
         except ValueError as error:
             self._refusal = str(error)
             return None

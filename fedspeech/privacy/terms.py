@@ -10,34 +10,25 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from fedspeech.privacy import bad_events, encoding, mechanisms
 from fedspeech.privacy.events import (
     NO_SKELLAM_COIN,
-    CappedPoisson,
     DiscreteGaussianSum,
-    Event,
     Gaussian,
-    GaussianShares,
     GivenParticipation,
     NonPrivate,
-    PoissonSampled,
-    Presence,
-    Replaced,
+    RoundCost,
     SkellamSum,
-    WithoutReplacement,
 )
-from fedspeech.privacy.plan import MAX_COHORT_STDDEVS, MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.plan import MAX_COHORT_STDDEVS
+from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.releases import PARTICIPATIONS, Mechanism, Participation, round_cost
 from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
 
-Mechanism = Literal["central", "distributed", "skellam", "local"]
-Participation = Literal["poisson", "fixed_size", "limited"]
-
-MECHANISMS = ("central", "distributed", "skellam", "local")
-PARTICIPATIONS = ("poisson", "fixed_size", "limited")
+NOISY = ("central", "distributed", "skellam", "local")  # 0 as noise multiplier stands for none
 DEFAULT_DIMENSION = 16_384  # above every adapter that ships; more coordinates never cost less
 MAX_POPULATION = 10**12
 MAX_ROUNDS = 10**7
@@ -101,7 +92,7 @@ class Terms:
 
     def _check_values(self) -> None:
         """Checks one value at a time."""
-        _require(self.mechanism in MECHANISMS, f"mechanism must be one of {MECHANISMS}",
+        _require(self.mechanism in NOISY, f"mechanism must be one of {NOISY}",
                  mechanism=self.mechanism)  # fmt: skip
         _require(self.participation in PARTICIPATIONS,
                  f"participation must be one of {PARTICIPATIONS}",
@@ -177,9 +168,9 @@ class Terms:
                 "cohort_cap belongs to poisson participation, where nobody knows how many will "
                 f"come, got cohort_cap={self.cohort_cap} with participation={self.participation}"
             )
-        if self.bits is not None and not self.in_ring:
+        if self.bits is not None and not self.on_phones:
             raise ValueError(
-                "bits belongs to integer noise (distributed or skellam), got "
+                "bits belongs to noise on phones, which send integers, got "
                 f"bits={self.bits} with mechanism={self.mechanism}"
             )
 
@@ -193,7 +184,7 @@ class Terms:
         _require(self.colluders < self.floor or not self.on_phones,
                  "colluders must be fewer than min_survivors, or no honest noise is certain",
                  colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
-        if self.mechanism == "distributed" and self.noise_multiplier > 0:
+        if self.mechanism in ("distributed", "local") and self.noise_multiplier > 0:
             _require(
                 self.ring.stddev >= MIN_STDDEV,
                 f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units (raise "
@@ -208,11 +199,6 @@ class Terms:
     def on_phones(self) -> bool:
         """Whether an absent phone withholds noise."""
         return self.mechanism != "central"
-
-    @property
-    def in_ring(self) -> bool:
-        """Whether phones send integers."""
-        return self.mechanism in ("distributed", "skellam")
 
     @property
     def expected_cohort(self) -> float:
@@ -240,7 +226,7 @@ class Terms:
     def coordinates(self) -> int:
         """Of one phone's vector as it is noised: padded where it travels in the ring."""
         given = self.dimension or DEFAULT_DIMENSION
-        return encoding.padded(given) if self.in_ring else given
+        return encoding.padded(given) if self.on_phones else given
 
     @property
     def max_cohort(self) -> int:
@@ -263,11 +249,10 @@ class Terms:
     @property
     def quota_mass(self) -> float:
         """Probability that a phone would have come more often than it may."""
-        if self.participation == "limited" or self.participations >= self.rounds:
+        if self.participation == "limited":
             return 0.0
-        from scipy.stats import binom
-
-        return float(binom.sf(self.participations, self.rounds, self.participation_probability))
+        q = self.participation_probability
+        return bad_events.quota_mass(self.rounds, q, self.participations)
 
     @functools.cached_property
     def floor(self) -> int | None:
@@ -298,10 +283,11 @@ class Terms:
 
     @property
     def tail_mass(self) -> float:
-        """Distance, in one round, of all samplers from their ideals, where there is a sampler."""
-        if self.mechanism != "distributed" or self.noise_multiplier == 0:
+        """Distance, in one round, of all samplers from their ideals."""
+        if not self.on_phones or self.noise_multiplier == 0:
             return 0.0
-        error = mechanisms.total_variation_bound(self.ring.stddev)
+        law = mechanisms.Skellam if self.mechanism == "skellam" else mechanisms.DiscreteGaussian
+        error = law.total_variation_bound(self.ring.stddev)
         return self.population * self.coordinates * error
 
     @functools.cached_property
@@ -312,7 +298,7 @@ class Terms:
             dimension=self.coordinates,
             noise_multiplier=self.noise_multiplier,
             max_cohort=self.max_cohort,
-            honest=self.honest,
+            honest=1 if self.mechanism == "local" else self.honest,
         )
 
     # Events.
@@ -320,60 +306,38 @@ class Terms:
     @property
     def given(self) -> GivenParticipation | NonPrivate:
         """One published sum to a phone that took part, under zero-out."""
-        z = self.noise_multiplier
-        if z == 0:
+        return self._sum(self.honest)
+
+    def _sum(self, shares: int) -> GivenParticipation | NonPrivate:
+        """A sum with so many honest shares, to a phone that took part."""
+        if self.noise_multiplier == 0:
             return NonPrivate()
-        match self.mechanism:
-            case "central":
-                return Gaussian(noise_multiplier=z)
-            case "local":
-                return GaussianShares(
-                    sensitivity=1.0, stddev=z, shares=self.honest, dimension=self.coordinates
-                )
-        kind = DiscreteGaussianSum if self.mechanism == "distributed" else SkellamSum
+        if self.mechanism == "central":
+            return Gaussian(noise_multiplier=self.noise_multiplier)
+        kind = SkellamSum if self.mechanism == "skellam" else DiscreteGaussianSum
         return kind(
             sensitivity=self.ring.sensitivity,
             stddev=self.ring.stddev,
-            shares=self.honest,
+            shares=shares,
             dimension=self.coordinates,
         )
 
     @property
-    def release(self) -> tuple[Event, int, str]:
-        """One round to a reader of the models, how often it is paid, and the relation."""
-        given = self.given
-        if isinstance(given, NonPrivate):
-            return given, self.rounds, "none"
-        if self.participation == "fixed_size":
-            if isinstance(given, GaussianShares):  # as many shares in both worlds: one Gaussian
-                given = Gaussian(noise_multiplier=given.stddev * math.sqrt(given.shares))
-            sampled = WithoutReplacement(
-                population=self.population, cohort=round(self.expected_cohort), event=given
-            )
-            return sampled, self.rounds, "replace"
-        if self.participation == "limited":
-            if isinstance(given, SkellamSum):
-                return given, self.participations, "zero-out"
-            presence = given if isinstance(given, Gaussian) else Presence(event=given)
-            return presence, self.participations, "add/remove"
-        assert not isinstance(given, SkellamSum)
-        q = self.participation_probability
-        if self.cohort_cap is not None and isinstance(given, Gaussian):
-            capped = CappedPoisson(
-                population=self.population, probability=q, cap=self.cohort_cap, event=given
-            )
-            return capped, self.rounds, "add/remove"
-        return PoissonSampled(probability=q, event=given), self.rounds, "add/remove"
-
-    @property
-    def server(self) -> tuple[Event, str]:
-        """One round to the server, and the relation. It knows who took part."""
-        given = self.given
-        if self.mechanism == "central" or isinstance(given, NonPrivate):
-            return NonPrivate(), "none"
-        if self.mechanism == "local":  # it sees each phone's noisy vector
-            return Replaced(event=Gaussian(noise_multiplier=self.noise_multiplier)), "replace"
-        return given, "zero-out"
+    def cost(self) -> RoundCost:
+        """One round to both adversaries, with its bad events."""
+        return round_cost(
+            mechanism=self.mechanism,
+            participation=self.participation,
+            given=self.given,
+            alone=self._sum(1),
+            population=self.population,
+            probability=self.participation_probability,
+            cohort_cap=self.cohort_cap,
+            quota=self.participations,
+            floor_mass=self.floor_mass,
+            cap_mass=self.cap_mass,
+            tail_mass=self.tail_mass,
+        )
 
     # Defaults.
 

@@ -22,9 +22,11 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from fedspeech.privacy import accountant
 from fedspeech.privacy.events import (
@@ -38,6 +40,8 @@ from fedspeech.privacy.events import (
 )
 
 EpsilonAt = Callable[[float], float]
+Part = tuple[Event, int]
+"""One event, and how many rounds of it."""
 
 _GRID = 1e-4
 _FINE_GRID = 1e-5
@@ -50,32 +54,32 @@ _COMPOSITION_ERROR = 8 * 2.0**-52
 _FEW_DIGITS = 1e-9  # divergence of one round, below which the library's digits are not trusted
 
 
-def rdp(event: Event, rounds: int) -> EpsilonAt | None:
-    """Prices by Renyi divergences.
+def rdp(parts: Sequence[Part]) -> EpsilonAt | None:
+    """Prices rounds by Renyi divergences.
 
     Args:
-      event: one round.
-      rounds: how many.
+      parts: events with how many rounds of each, all under one relation; at least one.
     """
-    if isinstance(event, NonPrivate):
+    if any(isinstance(event, NonPrivate) for event, _ in parts):
         return lambda delta: math.inf
-    if isinstance(event, CappedPoisson):
-        return None
-    known = _library_event(event)
-    if known is None:
-        return None
-    own = accountant.rdp(event)
-    own_at: EpsilonAt = functools.partial(accountant.epsilon, rounds * own)
-    if own[accountant.ORDERS == 2.0][0] < _FEW_DIGITS:
+    for event, _ in parts:
+        if isinstance(event, CappedPoisson) or _library_event(event) is None:
+            return None
+    curves = [(accountant.rdp(event), rounds) for event, rounds in parts]
+    own = np.asarray(sum(rounds * curve for curve, rounds in curves))
+    own_at: EpsilonAt = functools.partial(accountant.epsilon, own)
+    if min(curve[accountant.ORDERS == 2.0][0] for curve, _ in curves) < _FEW_DIGITS:
         return own_at
     from dp_accounting.privacy_accountant import NeighboringRelation
     from dp_accounting.rdp import RdpAccountant
 
     relation = NeighboringRelation.ADD_OR_REMOVE_ONE
-    if isinstance(event, WithoutReplacement):
+    if any(isinstance(event, WithoutReplacement) for event, _ in parts):
         relation = NeighboringRelation.REPLACE_ONE
     with _quiet():
-        library = RdpAccountant(neighboring_relation=relation).compose(known, rounds)
+        library = RdpAccountant(neighboring_relation=relation)
+        for event, rounds in parts:
+            library.compose(_library_event(event), rounds)
 
     def at(delta: float) -> float:
         with _quiet():
@@ -85,32 +89,33 @@ def rdp(event: Event, rounds: int) -> EpsilonAt | None:
     return at
 
 
-def pld(event: Event, rounds: int) -> EpsilonAt | None:
-    """Prices by privacy loss distributions; none for sampling without replacement.
+def pld(parts: Sequence[Part]) -> EpsilonAt | None:
+    """Prices rounds by privacy loss distributions; none for sampling without replacement.
 
     Args:
-      event: one round.
-      rounds: how many.
+      parts: events with how many rounds of each; at least one.
     """
-    if isinstance(event, NonPrivate):
+    if any(isinstance(event, NonPrivate) for event, _ in parts):
         return lambda delta: math.inf
-    known = _library_event(event)
-    if known is None or isinstance(event, WithoutReplacement):
-        return None
-    rough = _rough(event)
-    composed = rounds if isinstance(event, (PoissonSampled, CappedPoisson)) else 1
+    for event, _ in parts:
+        if _library_event(event) is None or isinstance(event, WithoutReplacement):
+            return None
+    rough = sum(rounds * _rough(event) for event, rounds in parts)
+    sampled = (PoissonSampled, CappedPoisson)
+    composed = sum(rounds if isinstance(event, sampled) else 1 for event, rounds in parts)
     error = composed * _COMPOSITION_ERROR
+    fine = all(_noise_multiplier(event) >= _FINE_NOISE_MULTIPLIER for event, _ in parts)
 
     @_infinite_beyond_floats
     def at(delta: float) -> float:
         delta -= error
         if delta <= 0:
             return math.inf
-        scale = accountant.epsilon(rounds * rough, delta)
+        scale = accountant.epsilon(np.asarray(rough), delta)
         grid = _GRID * max(1.0, scale / _WIDEN_ABOVE)
-        found = float(_distribution(event, rounds, grid).get_epsilon(delta))
-        if found < _REFINE_BELOW and _noise_multiplier(event) >= _FINE_NOISE_MULTIPLIER:
-            finer = float(_distribution(event, rounds, _FINE_GRID).get_epsilon(delta))
+        found = float(_distribution(tuple(parts), grid).get_epsilon(delta))
+        if found < _REFINE_BELOW and fine:
+            finer = float(_distribution(tuple(parts), _FINE_GRID).get_epsilon(delta))
             found = min(found, finer)  # both are upper bounds
         return found
 
@@ -195,13 +200,15 @@ def _rough(event: Event) -> accountant.FloatArray:
 
 
 @functools.lru_cache(maxsize=8)
-def _distribution(event: Event, rounds: int, grid: float) -> Any:
-    """Composes the loss distribution on a grid."""
+def _distribution(parts: tuple[Part, ...], grid: float) -> Any:
+    """Composes the loss distributions on a grid."""
     from dp_accounting.pld import PLDAccountant
 
     with _quiet():
         library = PLDAccountant(value_discretization_interval=grid)
-        return library.compose(_library_event(event), rounds)
+        for event, rounds in parts:
+            library.compose(_library_event(event), rounds)
+        return library
 
 
 @contextmanager

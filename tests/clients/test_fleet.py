@@ -19,7 +19,9 @@ def joined(tmp_path):
     fleet = Fleet(job, 0)
     key = job.round_key(0)
     roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
-    request = UpdateRequest(key=key, adapter=arrays.initial, roster=roster.phones)
+    request = UpdateRequest(
+        key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+    )
     return job, fleet, request, state
 
 
@@ -70,7 +72,9 @@ def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
     fleet = Fleet(job, 1)
     key = job.round_key(0)
     roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
-    alone = UpdateRequest(key=key, adapter=arrays.initial, roster=roster.phones)
+    alone = UpdateRequest(
+        key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+    )
     with pytest.raises(CohortTooSmall, match="at least 15 phones"):
         fleet.update(alone, state)
 

@@ -9,6 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import (
+    PROTOCOL_VERSION,
     Counts,
     CountsRequest,
     ProtectedUpdate,
@@ -27,7 +28,7 @@ INDICES = np.array([1, 4, 9])
 EXAMPLES = [
     CountsRequest(),
     RosterRequest(key=KEY),
-    UpdateRequest(key=KEY, adapter=np.ones(5, np.float32), roster=INDICES),
+    UpdateRequest(key=KEY, adapter=np.ones(5, np.float32), clip_norm=0.1, roster=INDICES),
     Counts(shard=1, num_shards=4, num_phones=10),
     Roster(key=KEY, phones=INDICES),
     ProtectedUpdate(key=KEY, survivors=INDICES, total=np.arange(8, dtype=np.uint32)),
@@ -91,7 +92,7 @@ def test_a_missing_field_another_kind_or_another_version_is_refused():
         from_record(record, ProtectedUpdate)
     bare = RecordDict(
         {
-            "message": ConfigRecord({"kind": "protected-update", "version": 2}),
+            "message": ConfigRecord({"kind": "protected-update", "version": PROTOCOL_VERSION}),
             "vectors": ArrayRecord({"total": Array(np.zeros(4, np.uint32))}),
         }
     )
@@ -107,7 +108,9 @@ def test_phone_indices_are_strictly_increasing(indices):
 
 def test_a_global_adapter_with_nan_is_refused():
     with pytest.raises(ProtocolAbort, match="finite"):
-        UpdateRequest(key=KEY, adapter=np.array([np.nan], np.float32), roster=INDICES)
+        UpdateRequest(
+            key=KEY, adapter=np.array([np.nan], np.float32), clip_norm=0.1, roster=INDICES
+        )
 
 
 def test_printing_an_update_shows_no_value():

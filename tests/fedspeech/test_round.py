@@ -5,12 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from tiny_job import PHONES, make_job
+from tiny_job import PHONES, make_job, with_plan
 
 from fedspeech.errors import BudgetExhausted, CohortTooSmall
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round, signal_to_noise
-from fedspeech.secagg import ideal
+from fedspeech.round import ServerState, open_sum, run_round
 from fedspeech.vectors import Delta
 
 
@@ -136,9 +135,8 @@ def test_signal_to_noise_is_near_one_for_noise_alone_and_absent_without_noise(tm
 
     _, total = run_round(state, job, arrays, train, ledger, 0)
     # 52 coordinates: the norm of that many normals is within 40 % with error under 1e-4.
-    assert signal_to_noise(job.plan, total, job.round_key(0), seen[0]) == pytest.approx(1, abs=0.4)
-    plain = dataclasses.replace(
-        job.plan, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf")
-    )
-    nothing = ideal.partial_sum([np.zeros(plain.padded_dimension, np.uint32)], plain.bits)
-    assert signal_to_noise(plain, nothing, job.round_key(0), seen[0]) is None
+    _, ratio = open_sum(state, job, job.round_key(0), total, seen[0])
+    assert ratio == pytest.approx(1, abs=0.4)
+    plain = with_plan(job, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf"))
+    nothing = np.zeros(plain.plan.vector_length, np.uint32)
+    assert open_sum(state, plain, plain.round_key(0), nothing, seen[0])[1] is None

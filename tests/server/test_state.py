@@ -14,7 +14,7 @@ def state(tmp_path):
     _, job, arrays = make_job(tmp_path)
     fresh = ServerState.initial(job, arrays)
     mean = np.linspace(-1, 1, len(arrays.initial)).astype(np.float32)
-    return ServerState(job.server.build().apply(fresh.optimizer, mean), completed=3)
+    return ServerState(job.server.build().apply(fresh.optimizer, mean), 0.25, completed=3)
 
 
 def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimiser_included(tmp_path, state):
@@ -39,7 +39,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, ServerState(state.optimizer, completed=4))
+        save_checkpoint(path, ServerState(state.optimizer, 0.25, completed=4))
     assert path.read_bytes() == before
 
 

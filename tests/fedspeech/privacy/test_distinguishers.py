@@ -84,7 +84,7 @@ class Silent:
 @pytest.mark.parametrize("factor", [0.0, 0.5], ids=["noise off", "half the noise"])
 def test_the_server_beats_a_mechanism_with_too_little_noise(factor, monkeypatch):
     broken = mechanisms.DiscreteGaussian(factor * ALONE.stddev) if factor else Silent()
-    monkeypatch.setattr(mechanisms, "discrete_gaussian", lambda stddev: broken)
+    monkeypatch.setattr(mechanisms.DiscreteGaussian, "of", lambda stddev: broken)
     assert server_attack(ALONE) > ALONE.guarantee(1).epsilon_server
 
 

@@ -6,7 +6,7 @@ from fedspeech.privacy.events import (
     CappedPoisson,
     DiscreteGaussianSum,
     Gaussian,
-    GaussianShares,
+    Joint,
     NonPrivate,
     PoissonSampled,
     Presence,
@@ -25,14 +25,16 @@ SAMPLED = PoissonSampled(probability=0.1, event=SUM)
 
 
 GAUSSIAN = Gaussian(noise_multiplier=2.0)
-SHARES = GaussianShares(sensitivity=1.0, stddev=0.5, shares=9, dimension=4)
+BIT = DiscreteGaussianSum(sensitivity=1.0, stddev=2.5, shares=7, dimension=1)
+JOINT = Joint(parts=(SUM, BIT))
 SKELLAM = SkellamSum(sensitivity=9.0, stddev=4.0, shares=7, dimension=16)
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        NonPrivate(), SUM, SAMPLED, GAUSSIAN, SHARES, SKELLAM, Presence(event=SHARES),
+        NonPrivate(), SUM, SAMPLED, GAUSSIAN, JOINT, SKELLAM, Presence(event=SUM),
+        Presence(event=JOINT), PoissonSampled(probability=0.2, event=JOINT),
         Replaced(event=SKELLAM), PoissonSampled(probability=0.2, event=GAUSSIAN),
         WithoutReplacement(population=9, cohort=3, event=SKELLAM),
         CappedPoisson(population=9, probability=0.2, cap=4, event=GAUSSIAN),
@@ -44,8 +46,9 @@ def test_an_event_survives_json(event):
 
 def test_a_cost_survives_json():
     cost = RoundCost(
-        release=SAMPLED, server=SUM, probability=0.1, quota=3, floor_mass=1e-9, tail_mass=1e-30
-    )
+        release=SAMPLED, release_relation="add/remove", sampled=True, given=JOINT, server=SUM,
+        server_relation="zero-out", probability=0.1, quota=3, floor_mass=1e-9, tail_mass=1e-30,
+    )  # fmt: skip
     assert cost_from_record(json.loads(json.dumps(cost_to_record(cost)))) == cost
 
 
@@ -66,10 +69,14 @@ def test_a_cost_survives_json():
             "event": to_record(SUM),
         },
         {"kind": "DiscreteGaussianSum", "stddev": 1.0},
+        {"kind": "Joint"},
+        {"kind": "Joint", "parts": [to_record(SUM), to_record(SKELLAM)]},
+        {"kind": "Joint", "parts": [to_record(GAUSSIAN)]},
+        {"kind": "Presence", "event": to_record(Joint(parts=(SKELLAM, SKELLAM)))},
     ],
 )
 def test_an_event_that_is_not_known_is_refused(record):
-    with pytest.raises(ValueError, match=r"event"):
+    with pytest.raises(ValueError, match=r"event|joint|Skellam"):
         from_record(record)
 
 

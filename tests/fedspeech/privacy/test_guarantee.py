@@ -121,8 +121,8 @@ def test_words_never_print_a_smaller_epsilon_than_the_one_they_stand_for():
 
 
 def test_half_a_plan_twice_is_the_plan():
-    arguments = {"delta": PLAN.delta, "unit": "user", "trust": "x", "secure_aggregation": "ideal",
-                 "server": "lying"}  # fmt: skip
+    arguments = {"delta": PLAN.delta, "unit": "user", "trust": "x", "mechanism": "distributed",
+                 "secure_aggregation": "ideal", "server": "lying"}  # fmt: skip
     cost = PLAN.cost
     twice = price([(cost, 9), (cost, 9)], **arguments)
     once = price([(cost, 18)], **arguments)

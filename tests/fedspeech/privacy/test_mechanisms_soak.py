@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedspeech.privacy.mechanisms import discrete_gaussian
+from fedspeech.privacy.mechanisms import DiscreteGaussian
 from fedspeech.seeds import Keystream
 
 DRAWS_PER_BATCH, BATCHES = 2_000_000, 50
@@ -19,7 +19,7 @@ def test_a_hundred_million_draws_have_the_discrete_gaussians_law():
     counts = np.zeros(reach.size)
     stream = Keystream(bytes(range(32)))
     for _ in range(BATCHES):
-        drawn = discrete_gaussian(stddev).draw(stream, DRAWS_PER_BATCH)
+        drawn = DiscreteGaussian.of(stddev).draw(stream, DRAWS_PER_BATCH)
         counts += np.bincount(drawn - reach[0], minlength=reach.size)
     expected = weights / weights.sum() * DRAWS_PER_BATCH * BATCHES
     seen = expected >= 50

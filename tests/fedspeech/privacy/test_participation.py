@@ -6,31 +6,40 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fedspeech.privacy.participation import PoissonParticipation, _binomial
+from fedspeech.privacy.participation import (
+    FixedSizeParticipation,
+    LimitedParticipation,
+    PoissonParticipation,
+    _binomial,
+)
 from fedspeech.seeds import Keystream, NoiseEntropy
 
 ENTROPY = NoiseEntropy.rehearsal(3, "a run")
 
 
-def coins(population=3000, probability=0.1, quota=15):
-    return PoissonParticipation(population=population, probability=probability, quota=quota)
+def coins(population=3000, probability=0.1, cap=None):
+    return PoissonParticipation(population=population, probability=probability, cap=cap)
+
+
+def secret(round_number, entropy=ENTROPY):
+    return entropy.keystream("cohort", round_number)
 
 
 def test_a_cohort_is_sorted_distinct_and_repeatable():
-    cohort = coins().cohort(4, ENTROPY)
+    cohort = coins().cohort(secret(4))
     assert cohort.dtype == np.int64
     assert (np.diff(cohort) > 0).all()
     assert cohort[0] >= 0
     assert cohort[-1] < 3000
-    np.testing.assert_array_equal(cohort, coins().cohort(4, ENTROPY))
-    assert not np.array_equal(cohort, coins().cohort(5, ENTROPY))
+    np.testing.assert_array_equal(cohort, coins().cohort(secret(4)))
+    assert not np.array_equal(cohort, coins().cohort(secret(5)))
     other = NoiseEntropy.rehearsal(4, "a run")
-    assert not np.array_equal(cohort, coins().cohort(4, other))
+    assert not np.array_equal(cohort, coins().cohort(secret(4, other)))
 
 
 def test_sizes_are_binomial():
     """Mean and variance of 1,000 sizes within 5 standard errors."""
-    sizes = np.array([coins().cohort(r, ENTROPY).size for r in range(1000)])
+    sizes = np.array([coins().cohort(secret(r)).size for r in range(1000)])
     assert abs(sizes.mean() - 300) < 5 * math.sqrt(270 / 1000)
     assert abs(sizes.var() / 270 - 1) < 5 * math.sqrt(2 / 1000)
 
@@ -50,7 +59,7 @@ def test_every_set_is_as_likely_as_its_coins_make_it(probability):
     participation = coins(population=4, probability=probability)
     seen: dict[tuple[int, ...], int] = {}
     for r in range(2500):
-        cohort = tuple(participation.cohort(r, ENTROPY).tolist())
+        cohort = tuple(participation.cohort(secret(r)).tolist())
         seen[cohort] = seen.get(cohort, 0) + 1
     statistic = 0.0
     for members in itertools.product([0, 1], repeat=4):
@@ -63,27 +72,56 @@ def test_every_set_is_as_likely_as_its_coins_make_it(probability):
 
 def test_everybody_comes_when_the_coin_is_certain():
     np.testing.assert_array_equal(
-        coins(population=7, probability=1.0).cohort(0, ENTROPY), np.arange(7)
+        coins(population=7, probability=1.0).cohort(secret(0)), np.arange(7)
     )
 
 
 def test_cost_grows_with_the_cohort_and_not_with_the_population():
     participation = coins(population=10**9, probability=1e-6)
-    participation.cohort(0, ENTROPY)
+    participation.cohort(secret(0))
     started = time.process_time()
-    cohort = participation.cohort(1, ENTROPY)
+    cohort = participation.cohort(secret(1))
     assert time.process_time() - started < 0.1
     assert 800 < cohort.size < 1200  # 6 standard deviations
 
 
-def test_a_phone_stops_at_its_quota():
-    participation = coins(quota=3)
-    assert [participation.admits(sent) for sent in range(5)] == [True, True, True, False, False]
-
-
-@pytest.mark.parametrize(
-    "changes", [{"population": 0}, {"probability": 0.0}, {"probability": 1.1}, {"quota": 0}]
-)
+@pytest.mark.parametrize("changes", [{"population": 0}, {"probability": 0.0}, {"probability": 1.1}])
 def test_numbers_out_of_range_are_refused(changes):
     with pytest.raises(ValueError, match="expected population >= 1"):
         coins(**changes)
+
+
+def test_a_cap_keeps_a_random_part_of_those_who_came():
+    """3,000 rounds: sizes never above the cap, each phone as often, 5 standard errors."""
+    capped, seen = coins(population=40, probability=0.5, cap=18), np.zeros(40)
+    for r in range(3000):
+        cohort = capped.cohort(secret(r))
+        assert cohort.size == min(18, coins(population=40, probability=0.5).cohort(secret(r)).size)
+        seen[cohort] += 1
+    mean = seen.mean()
+    assert np.abs(seen - mean).max() < 5 * math.sqrt(mean)
+    assert mean < 0.46 * 3000  # of 20 that come, 18 at most take part
+
+
+def test_a_cohort_of_fixed_size_is_any_set_of_that_size_alike():
+    """All 20 sets of 3 of 6 phones, chi-square at 1e-6."""
+    drawn, seen = FixedSizeParticipation(population=6, size=3), {}
+    for r in range(4000):
+        cohort = tuple(drawn.cohort(secret(r)).tolist())
+        seen[cohort] = seen.get(cohort, 0) + 1
+    assert set(seen) == set(itertools.combinations(range(6), 3))
+    statistic = sum((count - 200) ** 2 / 200 for count in seen.values())
+    assert scipy.stats.chi2.sf(statistic, 19) > 1e-6
+
+
+@pytest.mark.parametrize(("population", "size"), [(10, 3), (12, 4), (7, 7), (1000, 64)])
+def test_turns_come_round_alike_and_never_twice_in_a_cohort(population, size):
+    turns, rounds = LimitedParticipation(population=population, size=size), 25
+    seen = np.zeros(population, dtype=int)
+    for r in range(rounds):
+        cohort = turns.cohort(r)
+        assert (np.diff(cohort) > 0).all()
+        assert cohort.size == size
+        seen[cohort] += 1
+    assert seen.max() <= math.ceil(rounds * size / population)
+    assert seen.max() - seen.min() <= 1

@@ -39,7 +39,7 @@ def send(plan, vector, phone=0, attempt=0):
 
 def mean_of(plan, vectors):
     total = ideal.partial_sum([send(plan, v, i) for i, v in enumerate(vectors)], plan.bits)
-    return plan.decode(total, rotation_seed=b"round")
+    return plan.decode(total, rotation_seed=b"round").mean
 
 
 def unit(norm, seed=0, dimension=PLAN.dimension):
@@ -100,12 +100,12 @@ class Silent:
 
 
 def no_noise(monkeypatch):
-    monkeypatch.setattr(mechanisms, "discrete_gaussian", lambda stddev: Silent())
+    monkeypatch.setattr(mechanisms.DiscreteGaussian, "of", lambda stddev: Silent())
 
 
 def half_noise(monkeypatch):
     monkeypatch.setattr(
-        mechanisms, "discrete_gaussian", lambda s: mechanisms.DiscreteGaussian(s / 2)
+        mechanisms.DiscreteGaussian, "of", lambda s: mechanisms.DiscreteGaussian(s / 2)
     )
 
 
@@ -233,7 +233,7 @@ def test_wraps_and_long_sums_are_told():
     assert not PLAN.wrap_warning(near)
     assert not PLAN.norm_warning(zeros)
     assert PLAN.norm_warning(np.full(1024, 2**15 - 1, dtype=np.uint32))
-    assert PLAN.norm_bound > PLAN.max_cohort * PLAN.clip_norm
+    assert PLAN.norm_bound > PLAN.max_cohort
 
 
 def test_phones_that_all_send_the_longest_integers_raise_no_alarm():
@@ -320,7 +320,8 @@ def test_events_say_what_is_released():
         ({"quota": True}, "quota must be a positive integer"),
         ({"epsilon_budget": 0.0}, "epsilon_budget must be positive"),
         ({"epsilon_budget": math.nan}, "epsilon_budget must be positive"),
-        ({"mechanism": "central"}, "mechanism must be"),
+        ({"mechanism": "laplace"}, "mechanism must be"),
+        ({"mechanism": "skellam"}, "poisson participation is refused with skellam"),
         ({"unit": "speaker"}, "unit must be"),
         ({"secure_aggregation": "plain"}, "secure_aggregation must be"),
         ({"server": "honest"}, "server must be"),

@@ -103,7 +103,7 @@ def test_what_cannot_be_met_says_how_near_it_came():
 def test_a_rule_that_forbids_every_candidate_is_named():
     with pytest.raises(ValueError, match="poisson participation is refused with skellam"):
         solve(maker("noise_multiplier", mechanism="skellam"), "noise", 1.0)
-    with pytest.raises(ValueError, match="bits belongs to integer noise"):
+    with pytest.raises(ValueError, match="bits belongs to noise on phones"):
         solve(maker("bits", mechanism="central"), "bits", 1.0)
     with pytest.raises(ValueError, match="unknown must be one of"):
         solve(maker("rounds"), "clip", 1.0)

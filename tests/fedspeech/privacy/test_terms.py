@@ -58,7 +58,7 @@ def terms(**changes):
         ({"mechanism": "skellam"}, "poisson participation is refused with skellam noise"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "fixed_size"}, "cohort_cap belongs"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "limited"}, "cohort_cap belongs"),
-        ({"bits": 16, "mechanism": "central"}, "bits belongs to integer noise"),
+        ({"bits": 16, "mechanism": "central"}, "bits belongs to noise on phones"),
         ({"noise_multiplier": 0.01}, "noise of one phone must have stddev >= 2"),
     ],
 )

@@ -60,7 +60,9 @@ def test_a_cohort_equals_the_one_phone_loop(name, training, counts):
     together = train_cohort(adapter, parameters, datasets, training, rngs(phones))
     for dataset, delta, rng in zip(datasets, together, rngs(phones), strict=True):
         alone = train_adapter(adapter, parameters, dataset, training, rng)
-        np.testing.assert_allclose(delta.vector, alone.vector, atol=1e-5)
+        # Adam divides by the size of a gradient, so the last bits of a small one are magnified.
+        atol = 1e-5 if training.optimizer == "sgd" else 1e-3 * training.learning_rate
+        np.testing.assert_allclose(delta.vector, alone.vector, atol=atol)
 
 
 @pytest.mark.parametrize("name", NAMES)

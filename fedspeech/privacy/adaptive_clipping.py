@@ -1,0 +1,80 @@
+"""A clip norm that follows a quantile of the deltas' norms, learned from one noisy bit per phone.
+
+Andrew, Thakkar, McMahan, Ramaswamy 2021 (arXiv:1905.03871). Each phone says whether its delta's
+norm is within the clip norm; the sum of these bits is noised like the vector, and the clip norm
+moves by a factor towards the target. A round is encoded with the norm that it was announced with,
+and scale times clip norm stays fixed, so that integers, ring and noise are the same in every round.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveClipping:
+    """How the clip norm moves.
+
+    Attributes:
+      target_quantile: share of deltas whose norm should be within the clip norm.
+      learning_rate: eta of the geometric update.
+      bit_noise: stddev of the noise on the sum of bits, over the expected cohort.
+      min_clip_norm: the clip norm never falls below it.
+      max_clip_norm: nor rises above it; phones refuse more.
+
+    Raises:
+      ValueError: if a rule is broken; the message names rule and value.
+    """
+
+    target_quantile: float
+    learning_rate: float = 0.2
+    bit_noise: float = 0.05
+    min_clip_norm: float
+    max_clip_norm: float
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        for name, value, most in (
+            ("target_quantile", self.target_quantile, 1.0),
+            ("learning_rate", self.learning_rate, 10.0),
+            ("bit_noise", self.bit_noise, 10.0),
+        ):
+            if not 0 < value <= most:
+                raise ValueError(f"{name} must be in (0, {most:g}], got {name}={value}")
+        if not 0 < self.min_clip_norm < self.max_clip_norm < math.inf:
+            raise ValueError(
+                "expected 0 < min_clip_norm < max_clip_norm, got "
+                f"min_clip_norm={self.min_clip_norm}, max_clip_norm={self.max_clip_norm}"
+            )
+
+    def updated(self, clip_norm: float, share_within: float) -> float:
+        """Returns the next round's clip norm: C exp(-eta (b - gamma)), within its bounds.
+
+        Args:
+          clip_norm: of this round.
+          share_within: b, the noisy share of deltas within it; noise may take it out of [0, 1].
+        """
+        moved = clip_norm * math.exp(-self.learning_rate * (share_within - self.target_quantile))
+        return min(self.max_clip_norm, max(self.min_clip_norm, moved))
+
+
+def vector_noise_multiplier(noise_multiplier: float, bit_stddev: float) -> float:
+    """What is left for the vector when the bit takes its part: (z^-2 - (2 sigma_b)^-2)^(-1/2).
+
+    Andrew et al. 2021, Theorem 1. A bit is +-1/2, so that one phone moves their sum by 1/2 and the
+    bit's own multiplier is 2 sigma_b.
+
+    Args:
+      noise_multiplier: z of vector and bit together.
+      bit_stddev: sigma_b, stddev of the noise on the sum of bits.
+
+    Raises:
+      ValueError: if the bit alone would cost more than z allows.
+    """
+    if noise_multiplier >= 2 * bit_stddev:
+        raise ValueError(
+            f"noise_multiplier={noise_multiplier} must be below twice the stddev of the noise on "
+            f"the clip bits, {2 * bit_stddev:.4g}: raise bit_noise or the expected cohort"
+        )
+    return float((noise_multiplier**-2 - (2 * bit_stddev) ** -2) ** -0.5)

@@ -1,0 +1,245 @@
+"""What each adversary's view of a population's rounds costs a phone, bad events included.
+
+Bad events (a phone's quota runs out, one phone decides whether a round takes place, a cap is
+reached, samplers miss their ideals) have a total mass B over all rounds, and the delta that is
+printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
+0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of delta, or
+rounds under different neighbouring relations meet, no sampling is counted on: what a phone said is
+protected, not that it took part (zero-out), at as many rounds as it may join, and the figure is
+never below one that was withdrawn.
+
+A masking graph that does not protect is drawn with a probability `graph_mass` that delta pays for
+as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends on its
+speech, so with such graphs set aside each other one gives (epsilon, delta), and setting them aside
+changes any probability by at most their mass, the same in both worlds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedspeech.privacy import accountant, textbook
+from fedspeech.privacy.bad_events import SHARE_OF_DELTA, quota_mass
+from fedspeech.privacy.events import NonPrivate, Relation, RoundCost
+from fedspeech.privacy.textbook import EpsilonAt, Part
+
+Spent = Sequence[tuple[RoundCost, int]]
+"""The cost of a round, and how many such rounds there were, failed ones included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one adversary's view costs a phone.
+
+    Attributes:
+      epsilons: by accountant, those that are bounds: "rdp" and, where the noise does not depend on
+        who takes part, "pld".
+      checks: by accountant, those that only stand beside: "analytic", "prv", "opacus_rdp".
+      relation: neighbouring relation.
+      participations: rounds of a phone that are paid for; all rounds where sampling is counted on.
+      amplified: whether sampling is counted on.
+      bad_event_mass: of events outside the argument, all rounds, included in delta.
+      reason: why the relation is weaker than participation would give; empty if it is not.
+    """
+
+    epsilons: Mapping[str, float]
+    checks: Mapping[str, float]
+    relation: Relation
+    participations: int
+    amplified: bool
+    bad_event_mass: float
+    reason: str = ""
+
+    @property
+    def claim(self) -> str:
+        """The accountant whose bound is the smallest."""
+        return min(self.epsilons, key=lambda name: self.epsilons[name])
+
+    @property
+    def epsilon(self) -> float:
+        """The smallest bound."""
+        return self.epsilons[self.claim]
+
+
+def server(spent: Spent, delta: float) -> View:
+    """Prices the view of the server, which knows who took part: no sampling.
+
+    Args:
+      spent: rounds.
+      delta: of the whole.
+    """
+    graph_mass = sum(rounds * cost.graph_mass for cost, rounds in spent)
+    parts = [(cost.server, min(rounds, cost.quota)) for cost, rounds in spent if rounds]
+    relation = _common(cost.server_relation for cost, rounds in spent if rounds) or "zero-out"
+    if graph_mass > SHARE_OF_DELTA * delta:
+        return _without_bound(parts, f"masking graphs fail with probability {graph_mass:.1e}")
+    return _unsampled(parts, relation, _tail_mass(spent), delta - graph_mass)
+
+
+def release(spent: Spent, delta: float) -> View:
+    """Prices the view of a reader of the models; zero-out where bad events do not fit.
+
+    Args:
+      spent: rounds.
+      delta: of the whole.
+
+    Raises:
+      ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
+    """
+    relation = _common(cost.release_relation for cost, rounds in _charged_rounds(spent) or spent)
+    spent = _charged_rounds(spent)
+    if relation == "none":
+        return _without_bound([(cost.given, rounds) for cost, rounds in spent], "")
+    if relation is None:
+        return _zero_out(
+            spent, delta, 0.0, "rounds of different neighbouring relations add up to none of them"
+        )
+    parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
+    cap_mass = sum(rounds * cost.cap_mass for cost, rounds in spent)
+    mass = _tail_mass(spent) + cap_mass
+    for cost, rounds in spent:
+        if cost.sampled:
+            # A quota that runs out parts both worlds from the argument under "replace".
+            ends = 2 if relation == "replace" else 1
+            mass += ends * quota_mass(rounds, cost.probability, cost.quota)
+        if relation != "zero-out":
+            mass += _paid(cost, rounds) * cost.floor_mass
+    prices = _accountants(parts)
+    epsilons = _charged(prices, mass, delta)
+    if epsilons:
+        reason = ""
+        if relation == "zero-out":
+            reason = "what an absent phone's missing Skellam noise tells is not derived"
+        return View(
+            epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
+            participations=sum(count for _, count in parts),
+            amplified=all(cost.sampled for cost, _ in spent),
+            bad_event_mass=mass, reason=reason,
+        )  # fmt: skip
+    withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
+    if cap_mass > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_mass, delta):
+        raise ValueError(
+            "cohort_cap with noise on phones must hardly ever be reached: its probability over all "
+            f"rounds is {cap_mass:.1e}, and e^epsilon times that exceeds a tenth of delta; raise "
+            "the cap or leave it out"
+        )
+    if math.isinf(withdrawn):
+        reason = "there are too few honest shares for a bound against the missing noise of a phone"
+    else:
+        reason = (
+            f"events outside the argument (a phone's quota, one phone deciding a round) have mass "
+            f"{mass:.1e}, and e^epsilon times that exceeds a tenth of delta"
+        )
+    return _zero_out(spent, delta, withdrawn if math.isfinite(withdrawn) else 0.0, reason)
+
+
+def _zero_out(spent: Spent, delta: float, at_least: float, reason: str) -> View:
+    """Protects what a phone said, at all rounds it may join, and never for less."""
+    parts = [(cost.given, min(rounds, cost.quota)) for cost, rounds in spent]
+    plain = _unsampled(parts, "zero-out", _tail_mass(spent), delta)
+    return dataclasses.replace(
+        plain,
+        epsilons={name: max(value, at_least) for name, value in plain.epsilons.items()},
+        checks={},
+        reason=reason,
+    )
+
+
+def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: float) -> View:
+    """Prices a view that counts on no sampling."""
+    if any(isinstance(event, NonPrivate) for event, _ in parts):
+        return _without_bound(parts, "")
+    epsilons = _charged(_accountants(parts), mass, delta)
+    if not epsilons:
+        reason = f"there is no bound at delta = {delta:.3g}, with bad events of mass {mass:.1e}"
+        unbounded = _without_bound(parts, reason)
+        return dataclasses.replace(unbounded, relation=relation, bad_event_mass=mass)
+    return View(
+        epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
+        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=mass,
+    )  # fmt: skip
+
+
+def _without_bound(parts: Sequence[Part], reason: str) -> View:
+    """Promises nothing."""
+    return View(
+        epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
+        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=0.0,
+        reason=reason,
+    )  # fmt: skip
+
+
+def _charged_rounds(spent: Spent) -> Spent:
+    return [(cost, rounds) for cost, rounds in spent if rounds]
+
+
+def _common(relations: Iterable[Relation]) -> Relation | None:
+    """The relation that all rounds share; "none" if one of them promises nothing."""
+    found = set(relations)
+    if "none" in found:
+        return "none"
+    return found.pop() if len(found) == 1 else None
+
+
+def _paid(cost: RoundCost, rounds: int) -> int:
+    """How often the release of a round is paid for."""
+    return rounds if cost.sampled else min(rounds, cost.quota)
+
+
+def _tail_mass(spent: Spent) -> float:
+    """In both worlds the samplers are off their ideals, hence twice."""
+    return sum(2 * rounds * cost.tail_mass for cost, rounds in spent)
+
+
+def _exact(parts: Sequence[Part], delta: float) -> dict[str, float]:
+    """The analytic epsilon of a plain Gaussian; nothing for others or beyond floating point."""
+    if len(parts) != 1:
+        return {}
+    exact = textbook.analytic(*parts[0])
+    found = math.inf if exact is None else exact(delta)
+    return {"analytic": found} if math.isfinite(found) else {}
+
+
+def _accountants(parts: Sequence[Part]) -> dict[str, EpsilonAt]:
+    """Every accountant that has a bound on these rounds together, as a function of delta."""
+    if not parts:
+        return {"rdp": lambda delta: 0.0}
+    found: dict[str, EpsilonAt] = {}
+    renyi = textbook.rdp(parts)
+    if renyi is not None:
+        found["rdp"] = renyi
+    else:
+        curve = np.asarray(sum(count * accountant.rdp(event) for event, count in parts))
+        if not math.isinf(curve.min()):
+            found["rdp"] = lambda delta: accountant.epsilon(curve, delta)
+    distribution = textbook.pld(parts)
+    if distribution is not None:
+        found["pld"] = distribution
+    return found
+
+
+def _charged(prices: Mapping[str, EpsilonAt], mass: float, delta: float) -> dict[str, float]:
+    """Epsilons at delta with bad events inside; those where they do not fit are left out.
+
+    With eps' the answer at .9 delta and e^eps' B <= delta / 10, the answer at delta - e^eps' B is
+    at most eps', so that its own e^eps B is covered.
+    """
+    found = {}
+    for name, at in prices.items():
+        if mass == 0:
+            found[name] = at(delta)
+            continue
+        above = at((1 - SHARE_OF_DELTA) * delta)
+        if math.isfinite(above) and _fits(above, mass, delta):
+            found[name] = at(delta - math.exp(above + math.log(mass)))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _fits(epsilon: float, mass: float, delta: float) -> bool:
+    """Whether e^epsilon * mass stays within its share of delta, without overflow."""
+    return mass == 0 or epsilon + math.log(mass) <= math.log(SHARE_OF_DELTA * delta)
