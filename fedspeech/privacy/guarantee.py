@@ -75,8 +75,10 @@ class Guarantee:
             "reason of an abort, and is neither the server nor a member of a cohort."
         )
         if math.isinf(self.epsilon_server):
-            why = "it adds the noise itself" if self.mechanism == "central" else self.reason
-            server = f"The server: epsilon_server is infinite, because {why}. It is trusted."
+            why = "no finite bound can be stated"
+            if self.mechanism == "central":
+                why = "it adds the noise itself, to sums that it sees without"
+            server = f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
         else:
             server = (
                 f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "

@@ -118,7 +118,7 @@ def release(spent: Spent, delta: float) -> View:
         return View(
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
             participations=sum(count for _, count in parts),
-            amplified=all(cost.sampled for cost, _ in spent),
+            amplified=any(cost.sampled for cost, _ in spent),
             bad_event_mass=mass, reason=reason,
         )  # fmt: skip
     withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)

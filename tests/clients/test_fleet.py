@@ -97,6 +97,51 @@ def test_a_phone_beyond_its_quota_does_not_join(tmp_path):
     np.testing.assert_array_equal(roster.phones, np.arange(30))
 
 
+def test_a_quota_counts_anew_in_the_next_window(tmp_path):
+    _, job, arrays = make_job(
+        tmp_path, num_shards=1, participation="limited", participation_probability=1.0, quota=2,
+        quota_window=2, rounds=4,
+    )  # fmt: skip
+    fleet, state, joined = Fleet(job, 0), FleetState.fresh(60), []
+    for number in range(4):
+        key = job.round_key(number)
+        roster, state = fleet.join(RosterRequest(key=key), state)
+        joined.append(len(roster.phones))
+        request = UpdateRequest(
+            key=key, adapter=arrays.initial, clip_norm=0.2, roster=roster.phones
+        )
+        _, state = fleet.update(request, state)
+        assert set(state.inputs_sent) == {number % 2 + 1}
+    assert joined == [60] * 4
+
+
+def test_a_clip_norm_that_is_not_the_plans_is_refused(joined):
+    _, fleet, request, state = joined
+    with pytest.raises(ProtocolAbort, match=r"does not clip to clip_norm=0\.21"):
+        fleet.update(dataclasses.replace(request, clip_norm=0.21), state)
+
+
+@pytest.mark.parametrize("changes", [{"participation": "fixed_size"}, {"cohort_cap": 32}])
+def test_a_cohort_that_the_server_draws_is_one_cohort_under_real_noise_too(tmp_path, changes):
+    """Each shard draws for itself; only the round's id makes it the same draw."""
+    _, job, _ = make_job(tmp_path, noise="os", **changes)
+    key = job.round_key(0)
+    joined = [
+        Fleet(job, shard).join(RosterRequest(key=key), FleetState.fresh(20))[0].phones
+        for shard in range(3)
+    ]
+    assert 20 < len(np.concatenate(joined)) <= (30 if "participation" in changes else 32)
+    again = Fleet(job, 0).join(RosterRequest(key=job.round_key(0)), FleetState.fresh(20))[0].phones
+    assert not np.array_equal(again, joined[0])  # another id, another draw: 1 in 10^4 by chance
+
+
+def test_coins_are_tossed_once_a_round_however_often_its_session_starts(tmp_path):
+    _, job, _ = make_job(tmp_path, num_shards=1, noise="os", secure_aggregation="masked")
+    fleet, key = Fleet(job, 0), job.round_key(0)
+    state = fleet.enter(key, 0, FleetState.fresh(60))
+    assert np.array_equal(fleet.enter(key, 1, state).joined, state.joined)
+
+
 def test_what_the_simulator_sees_is_the_exact_sum_and_stays_out_of_the_message(joined, tmp_path):
     job, fleet, request, state = joined
     update, _ = fleet.update(request, state)

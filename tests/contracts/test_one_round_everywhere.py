@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_job import PHONES, make_job
 
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
@@ -43,6 +44,45 @@ def test_reference_round_and_in_process_grid_give_the_same_integers(tmp_path, wo
         np.testing.assert_array_equal(record.total, total)
     np.testing.assert_array_equal(grid_state.adapter, state.adapter)
     assert (grid_state.adapter != arrays.initial).any()
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+ADAPTIVE = AdaptiveClipping(
+    target_quantile=0.3, bit_noise=0.5, min_clip_norm=0.01, max_clip_norm=4.0
+)
+WAYS = [
+    ("skellam", {"participation": "fixed_size"}),
+    slow("central", {"cohort_cap": 32}),
+    slow("local", {"participation": "limited", "quota": 1, "quota_window": 2}),
+    ("distributed", {"adaptive_clipping": ADAPTIVE, "secure_aggregation": "masked"}),
+    slow("central", {"participation": "limited", "adaptive_clipping": ADAPTIVE}),
+    slow("skellam", {"participation": "limited", "secure_aggregation": "masked"}),
+]
+
+
+@pytest.mark.parametrize(("mechanism", "changes"), WAYS, ids=lambda way: str(way)[:24])
+def test_every_mechanism_gives_the_same_bits_in_the_round_and_in_the_grid(
+    tmp_path, mechanism, changes
+):
+    path, job, arrays = make_job(tmp_path, mechanism=mechanism, **changes)
+    totals, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, grid_state = run_in_grid(path, job, arrays, tmp_path / "grid.jsonl")
+    assert [record.status for record in records] == ["completed"] * 3
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+        assert record.cohort <= (job.plan.cohort_cap or PHONES)
+        assert job.plan.participation == "poisson" or record.cohort == 30
+    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
+    assert grid_state.clip_norm == state.clip_norm
+    assert (state.clip_norm != 0.2) == ("adaptive_clipping" in changes)
+    moved = [record.clip_norm for record in records]
+    assert moved[0] == 0.2
+    assert len(set(moved)) == (3 if "adaptive_clipping" in changes else 1)
+    reference, grid = (tmp_path / f"{name}.jsonl" for name in ("reference", "grid"))
+    assert reference.read_bytes() == grid.read_bytes()
 
 
 def test_the_sum_does_not_depend_on_the_number_of_shards_beyond_the_noise_key(tmp_path):

@@ -76,6 +76,57 @@ def test_the_server_never_beats_its_epsilon():
     assert 0.2 < found < ALONE.guarantee(1).epsilon_server
 
 
+OTHERS = {
+    "skellam": dataclasses.replace(ALONE, mechanism="skellam", participation="fixed_size"),
+    # In the open: each phone's own noise is all there is, whatever the others do.
+    "local": dataclasses.replace(ALONE, mechanism="local"),
+}
+
+
+@pytest.mark.parametrize("mechanism", [pytest.param("local", marks=pytest.mark.slow), "skellam"])
+def test_the_server_never_beats_the_epsilon_of_other_noise_on_phones(mechanism):
+    plan = OTHERS[mechanism]
+    assert 0.2 < server_attack(plan) < plan.guarantee(1).epsilon_server
+
+
+@pytest.mark.parametrize("mechanism", [pytest.param("local", marks=pytest.mark.slow), "skellam"])
+def test_the_server_beats_other_noise_where_it_is_missing(mechanism, monkeypatch):
+    monkeypatch.setattr(mechanisms.IntegerLaw, "of", lambda stddev: Silent())
+    plan = OTHERS[mechanism]
+    assert server_attack(plan) > plan.guarantee(1).epsilon_server
+
+
+def reader_attack(plan, trials=4000, factor=1.0):
+    """Scores of the decoded sum where the server adds the noise and one phone's vector is known."""
+    vector = np.array([plan.clip_norm, 0, 0, 0])
+    scores = []
+    for name, content in (("said", vector), ("silent", np.zeros(4))):
+        found = []
+        for trial in range(trials):
+            sent = send(plan, content, name, trial)
+            noise = ENTROPY.keystream("server", name, trial)
+            found.append(plan.decode(sent, rotation_seed=b"public", noise=noise).mean[0])
+        scores.append(np.array(found) * plan.expected_cohort * factor)
+    return audited_epsilon(*scores, np.linspace(-4, 5, 10) * plan.noise_multiplier / 2, plan.delta)
+
+
+CENTRAL = dataclasses.replace(ALONE, mechanism="central", participation="limited")
+
+
+def test_a_reader_never_beats_noise_that_the_server_adds():
+    claimed = CENTRAL.guarantee(1)
+    assert claimed.relation_release == "add/remove"
+    assert 0.2 < reader_attack(CENTRAL) < claimed.epsilon_release
+
+
+@pytest.mark.slow
+def test_a_reader_beats_half_the_noise_of_the_server(monkeypatch):
+    claimed = CENTRAL.guarantee(1).epsilon_release
+    half = mechanisms.RoundedGaussian(CENTRAL.server_stddev / 2)
+    monkeypatch.setattr(mechanisms.RoundedGaussian, "of", lambda stddev: half)
+    assert reader_attack(CENTRAL) > claimed
+
+
 class Silent:
     def draw(self, keystream, num_values):
         return np.zeros(num_values, dtype=np.int64)
