@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
-    "errors", "seeds", "vectors", "audio", "corpora", "models", "anonymization", "device",
+    "errors", "files", "seeds", "vectors", "audio", "corpora", "models", "anonymization", "device",
     "training", "secagg", "privacy", "aggregation", "analytics", "evaluation", "attacks", "rollout",
     "messages", "job", "round",
 )  # fmt: skip
