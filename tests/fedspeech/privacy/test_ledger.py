@@ -47,10 +47,11 @@ def spend_all(ledger, start=0):
 
 
 def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsilon(path):
-    charge = opened(path).charge(0, 0, rid(0))
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0), "a commitment")
     row = rows(path)[-1]
     expected = PLAN.guarantee(1)
-    assert charge.guarantee == expected
+    assert ledger.guarantee() == expected
     for name in (
         "epsilon_release",
         "epsilon_server",
@@ -68,6 +69,7 @@ def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsi
     assert (row["secure_aggregation"], row["server_simulated"]) == ("ideal", True)
     assert row["noise"] == REHEARSAL_NOTICE
     assert (row["round"], row["attempt"], row["rid"]) == (0, 0, rid(0).hex())
+    assert row["noise_commitment"] == "a commitment"
 
 
 def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
@@ -127,7 +129,8 @@ def test_runs_with_other_plans_are_composed_not_forgotten(path):
     opened(path).charge(0, 0, rid(0))
     weaker = dataclasses.replace(PLAN, noise_multiplier=4.0)
     ledger = opened(path, plan=weaker, run_id="second")
-    spent = ledger.charge(0, 0, rid(1)).guarantee
+    ledger.charge(0, 0, rid(1))
+    spent = ledger.guarantee()
     assert spent.rounds == 2
     assert weaker.guarantee(2).epsilon_release < spent.epsilon_release
     assert spent.epsilon_release < PLAN.guarantee(2).epsilon_release
