@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
 from fedspeech.errors import ProtocolAbort, ScenarioError
+from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
@@ -227,6 +228,8 @@ class Job:
         are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
+      memory: folder in which shards keep what their phones must not forget when a node ends: rounds
+        entered, inputs sent; "" leaves that to Flower, which forgets it with the node.
     """
 
     seed: int
@@ -241,6 +244,7 @@ class Job:
     arrays_sha256: str
     enrolment: str = ""
     eye: str = ""
+    memory: str = ""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -264,7 +268,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self)
-        for place in ("arrays", "enrolment", "eye"):
+        for place in ("arrays", "enrolment", "eye", "memory"):
             del settings[place]
         return settings
 
@@ -348,7 +352,7 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Job:
