@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -46,9 +47,18 @@ app.add_typer(secagg_app, name="secagg")
 
 
 def main() -> None:
-    """Entry point: a refusal is a clear message on stderr and exit status 1; Ctrl-C is 130."""
+    """Entry point: a refusal is a clear message on stderr and exit status 1.
+
+    Ctrl-C is 130 and SIGTERM 143; both leave a run folder in order.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
     with _clear_errors():
         app(prog_name="fedspeech")
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what it stops is put in order
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager
@@ -145,6 +155,18 @@ def _read(name: str, changes: Sequence[str]) -> Scenario:
         return read_scenario(name, changes)
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{name} must be UTF-8 text: {error}") from error
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    workers: WorkersOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Go on with a run that was killed, interrupted or out of disk."""
+    from simulations.resume import resume as go_on
+
+    go_on(run, workers=workers, cache=cache)
 
 
 @app.command()
