@@ -149,9 +149,12 @@ def _nothing_told() -> Iterator[None]:
 
 
 def _fleet(context: Context) -> Fleet:
-    """The shard of this node, opened once per process."""
+    """The shard of this node, opened once per process.
+
+    A node that was told its job when it was started takes it from nobody else.
+    """
     shard, num_shards = (context.node_config[k] for k in ("partition-id", "num-partitions"))
-    job_path = str(context.run_config.get("job", ""))
+    job_path = str(context.node_config.get("job") or context.run_config.get("job", ""))
     fleet = _open_fleet(Job.load(Path(job_path)), int(shard))
     if int(num_shards) != fleet.counts().num_shards:
         raise ProtocolAbort(

@@ -1,7 +1,8 @@
 """Flower ServerApp: open the job, run its rounds, leave everything beside it.
 
 Beside `job.json` stand then `ledger.jsonl`, `rounds.jsonl` (a line per round, as the server sees
-it), `checkpoints/last.safetensors` and, for whoever follows the run, a checkpoint per round.
+it), `checkpoints/last.safetensors` and, for whoever follows the run, a checkpoint per round; where
+a run fails, `failed.txt` says why.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 
 LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safetensors"
+FAILED = "failed.txt"
 
 app = ServerApp()
 
@@ -35,8 +37,17 @@ def main(grid: Grid, context: Context) -> None:
     `resume="replay"` it replays the one that was not over: see `server.resuming`.
     """
     path = Path(str(context.run_config.get("job", "")))
+    try:
+        _run(grid, path, str(context.run_config.get("resume", "")))
+    except FedspeechError as error:
+        path.with_name(FAILED).write_text(str(error))  # Flower itself keeps no reason
+        raise
+
+
+def _run(grid: Grid, path: Path, how: str) -> None:
+    """Runs the rounds that are left."""
     job, folder = Job.load(path), path.parent
-    resumed = _start(job, folder, str(context.run_config.get("resume", "")))
+    resumed = _start(job, folder, how)
     ledger, checkpoint = resumed.ledger, resumed.checkpoint
     state = checkpoint.state
 

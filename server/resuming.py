@@ -37,11 +37,13 @@ class Resumed:
       ledger: of the run.
       checkpoint: the last; its next_round is the one to start with.
       lost: rounds between, to be reported as any other.
+      replay: whether the round that was not over is replayed.
     """
 
     ledger: Ledger
     checkpoint: Checkpoint
     lost: tuple[RoundRecord, ...] = ()
+    replay: bool = True
 
 
 def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) -> Resumed:
@@ -54,21 +56,21 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
       replay: whether phones have forgotten the round that was not over, and it is to be replayed.
 
     Raises:
-      FedspeechError: if there is no checkpoint, or a replay is asked for under noise from the
-        operating system.
+      FedspeechError: if there is no checkpoint, or a round that was charged is to be replayed under
+        noise from the operating system.
       LedgerDamaged: if the ledger does not check, or belongs to another run.
     """
-    if replay and job.noise != "rehearsal":
-        raise FedspeechError("only a rehearsal is replayed: other noise cannot be drawn twice")
     checkpoint = load_checkpoint(checkpoint_path)
     try:
         ledger = Ledger.resume(ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened)
     except ValueError as error:
         raise FedspeechError(f"this run cannot go on: {error}") from error
-    if replay:
-        return Resumed(ledger, checkpoint)
     first = checkpoint.next_round
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
+    if replay:
+        if charged and job.noise != "rehearsal":
+            raise FedspeechError("only a rehearsal is replayed: other noise cannot be drawn twice")
+        return Resumed(ledger, checkpoint)
     for charge in charged.values():
         if not ledger.settled(charge):
             ledger.outcome(charge, completed=False, reason=CHARGED)
@@ -85,4 +87,4 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
     checkpoint = Checkpoint(
         state=checkpoint.state, next_round=first + len(lost), opened=checkpoint.opened
     )
-    return Resumed(ledger, checkpoint, lost)
+    return Resumed(ledger, checkpoint, lost, replay=False)

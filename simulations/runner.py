@@ -30,7 +30,9 @@ from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 from simulations.build import World, build_world, default_cache
 from simulations.data import group_skipped
+from simulations.deploy import Deployment
 from simulations.exporting import export_files
+from simulations.flower import SuperLink
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
@@ -203,10 +205,11 @@ class Run:
         self._rows: list[RoundRow] = []
         self._found: dict[str, Any] = {}
         self._lost: tuple[RoundRecord, ...] = ()
+        self._replay = True  # of a round that nobody has begun
         if resumed is None:
             self._begin()
             return
-        self._ledger, self._lost = resumed.ledger, resumed.lost
+        self._ledger, self._lost, self._replay = resumed.ledger, resumed.lost, resumed.replay
         self._state, self._next_round = resumed.checkpoint.state, resumed.checkpoint.next_round
         self._rows += self._folder.keep_rows(self._next_round - len(self._lost))
 
@@ -255,23 +258,53 @@ class Run:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         for words in self._ledger.notices:
             say(words)
-        for record in self._lost:
-            self._on_round(record, self._state)
-        config = {"job": str(self._folder.job.resolve())}
-        shards = self._job.num_shards
-        # A run that is over before workers have started needs none; the bits are the same.
-        trained = self._plan.rounds * self._plan.expected_cohort
-        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
-        with (
-            self._progress.stage("rounds", self._plan.rounds),
-            InProcessGrid(CLIENT_APP, shards, config, workers) as grid,
-        ):
-            run_rounds(grid, self._job, self._ledger, self._state, self._on_round, self._next_round)
+        with self._progress.stage("rounds", self._plan.rounds):
+            match self._engine:
+                case "inprocess":
+                    self._in_this_process()
+                case "flower":
+                    self._behind(SuperLink(), self._federation())
+                case "deployment":
+                    self._behind(Deployment(self._folder.job.resolve()))
         if self._rows and self._rows[-1].status == "refused":
             self.stopped = f"budget reached before round {self._rows[-1].round}"
 
+    def _in_this_process(self) -> None:
+        """Runs the rounds with server and phones in this process and its workers."""
+        config = {"job": str(self._folder.job.resolve())}
+        # A run that is over before workers have started needs none; the bits are the same.
+        trained = self._plan.rounds * self._plan.expected_cohort
+        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
+
+        def on_round(record: RoundRecord, state: ServerState) -> None:
+            self._on_round(record, state)
+            self._keep()  # last: it says that the round is over
+
+        for record in self._lost:
+            on_round(record, self._state)
+        with InProcessGrid(CLIENT_APP, self._job.num_shards, config, workers) as grid:
+            run_rounds(grid, self._job, self._ledger, self._state, on_round, self._next_round)
+
+    def _behind(self, link: SuperLink, federation: str = "") -> None:
+        """Runs the rounds with both sides of the app in Flower's processes."""
+        with link:
+            link.run(
+                self._folder.job.resolve(),
+                self._on_round,
+                resume="replay" if self._replay else "next",
+                known=len(self._rows),
+                federation=federation,
+            )
+
+    def _federation(self) -> str:
+        """What Flower's simulation engine is told: a node per shard, Ray's cores."""
+        federation = f"num-supernodes={self._job.num_shards} client-resources-num-cpus=1"
+        if "RAY_ADDRESS" not in os.environ:  # a cluster that is there has the cores that it has
+            federation += f" init-args-num-cpus={self._workers}"
+        return federation
+
     def _on_round(self, record: RoundRecord, state: ServerState) -> None:
-        """Keeps what a finished round left, its checkpoint last, then shows it."""
+        """Keeps the row of a finished round, then shows it."""
         self._state = state
         bytes_up, bytes_down = self._plan.bytes_per_phone(record.cohort)
         row = RoundRow(
@@ -298,7 +331,6 @@ class Run:
         self._folder.append(row)
         if record.status != "refused":  # a budget that is raised later may cover it
             self._next_round = record.round + 1
-        self._keep()
         self._rows.append(row)
         self._progress.round(row, self._plan.rounds)
 
@@ -323,6 +355,7 @@ class Run:
     def finish(self) -> None:
         """Writes summary and report, whatever happened before; the smallest and dearest first."""
         status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
+        self._ledger.refresh()
         with self._progress.stage("report"):
             shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
             self._folder.write_summary(self._summary(status))

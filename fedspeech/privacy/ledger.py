@@ -180,6 +180,15 @@ class Ledger:
         ledger._own, ledger._resumed = opened, True
         return ledger
 
+    def refresh(self) -> None:
+        """Reads what other processes have appended.
+
+        Raises:
+          LedgerDamaged: if the file was edited or cut since it was last read.
+        """
+        with self._chain.locked() as file:
+            self._catch_up(file)
+
     @property
     def opened(self) -> int:
         """Number of the row that opened this run."""

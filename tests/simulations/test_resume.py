@@ -104,8 +104,13 @@ def test_a_scenario_that_was_edited_is_refused(tmp_path, monkeypatch):
         go_on(folder.path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["ideal", "masked"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("ideal", marks=pytest.mark.slow),
+        pytest.param("masked", marks=pytest.mark.soak),
+    ],
+)
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, way):
     """Twenty kills over as many lives of a few runs; each run ends as the uninterrupted one."""
     changes = (
