@@ -21,6 +21,7 @@ from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, open_sum
+from server.faults import FaultyGrid
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
 from server.shards import Shards
 
@@ -85,7 +86,7 @@ def run_rounds(
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
         round.
     """
-    shards = Shards(grid, job)
+    shards = Shards(FaultyGrid(grid, job) if job.faults else grid, job)
     for round_number in range(first_round, job.plan.rounds):
         state, record = _run_round(shards, job, ledger, state, round_number)
         on_round(record, state)

@@ -48,7 +48,7 @@ class Deployment(SuperLink):
             for shard in range(self._shards):
                 private, public = self.authority.node(f"node-{shard}")
                 self.register(public)
-                self.start_node(shard, private)
+                self.start_node(str(shard), shard, private)
         except BaseException:
             self.close()
             raise
@@ -59,11 +59,12 @@ class Deployment(SuperLink):
         self.flwr("supernode", "register", str(public_key), "own")
 
     def start_node(
-        self, shard: int, private_key: Path, root_certificate: Path | None = None
+        self, name: str, shard: int, private_key: Path, root_certificate: Path | None = None
     ) -> subprocess.Popen[bytes]:
         """Starts a SuperNode.
 
         Args:
+          name: of its log, after "supernode-".
           shard: that it hosts.
           private_key: that it shows.
           root_certificate: by which it knows the SuperLink; None: the deployment's own.
@@ -71,7 +72,7 @@ class Deployment(SuperLink):
         job = json.dumps(str(self._job_path))
         config = f"partition-id={shard} num-partitions={self._shards} job={job}"
         return self.start(
-            f"supernode-{shard}", "flower-supernode",
+            f"supernode-{name}", "flower-supernode",
             "--superlink", self.address,
             "--root-certificates", str(root_certificate or self.authority.certificate),
             "--auth-supernode-private-key", str(private_key),

@@ -56,6 +56,7 @@ class SuperLink:
     Args:
       options: of `flower-superlink`, address and port excepted.
       connection: how Flower's command line connects to it, address excepted.
+      federation: Flower's `--federation-config`: nodes and cores of a simulation.
 
     Raises:
       FedspeechError: if Flower's commands are missing, or it does not come up.
@@ -65,6 +66,7 @@ class SuperLink:
         self,
         options: Sequence[str] = ("--simulation", "--insecure"),
         connection: Mapping[str, Any] | None = None,
+        federation: str = "",
     ) -> None:
         """Makes its folder; starts nothing."""
         self.folder = Path(tempfile.mkdtemp(prefix="fedspeech-flower-"))
@@ -77,6 +79,7 @@ class SuperLink:
             "FLWR_HOME": str(self.folder / "home"),
             TOKEN: uuid4().hex,
         }
+        self._federation = federation
         self._options, self._connection = list(options), dict(connection or {"insecure": True})
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -143,9 +146,7 @@ class SuperLink:
             raise FedspeechError(f"flwr {' '.join(arguments[:2])} failed: {why}")
         return said
 
-    def run(
-        self, job: Path, on_round: OnRound, *, resume: str, known: int, federation: str = ""
-    ) -> None:
+    def run(self, job: Path, on_round: OnRound, *, resume: str, known: int) -> None:
         """Runs a job to its end and hands on every round as it is over.
 
         Args:
@@ -153,14 +154,13 @@ class SuperLink:
           on_round: told of every round but the first `known`.
           resume: how the server's side begins, as `server.app` says.
           known: rounds that the caller has rows of.
-          federation: Flower's `--federation-config`.
 
         Raises:
           FedspeechError: if the run failed, with the reason.
         """
         job.with_name(FAILED).unlink(missing_ok=True)
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
-        more = ["--federation-config", federation] if federation else []
+        more = ["--federation-config", self._federation] if self._federation else []
         number = self.flwr("run", str(self.app), "own", "-c", config, *more)["run-id"]
         rows, asked, status = _rows(job.with_name(ROUNDS), known), time.monotonic(), ""
         while not status.startswith("finished"):

@@ -263,7 +263,7 @@ class Run:
                 case "inprocess":
                     self._in_this_process()
                 case "flower":
-                    self._behind(SuperLink(), self._federation())
+                    self._behind(SuperLink(federation=self._federation()))
                 case "deployment":
                     self._behind(Deployment(self._folder.job.resolve()))
         if self._rows and self._rows[-1].status == "refused":
@@ -285,7 +285,7 @@ class Run:
         with InProcessGrid(CLIENT_APP, self._job.num_shards, config, workers) as grid:
             run_rounds(grid, self._job, self._ledger, self._state, on_round, self._next_round)
 
-    def _behind(self, link: SuperLink, federation: str = "") -> None:
+    def _behind(self, link: SuperLink) -> None:
         """Runs the rounds with both sides of the app in Flower's processes."""
         with link:
             link.run(
@@ -293,7 +293,6 @@ class Run:
                 self._on_round,
                 resume="replay" if self._replay else "next",
                 known=len(self._rows),
-                federation=federation,
             )
 
     def _federation(self) -> str:

@@ -1,8 +1,10 @@
 """A run folder is taken to its end from wherever its run stopped."""
 
 import itertools
+import os
 import random
 import shutil
+import signal
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from tiny_world import cache, tiny_scenario
 
 from fedspeech.errors import FedspeechError
 from simulations import runner
+from simulations.grid import InProcessGrid
 from simulations.results import RunFolder, read, read_environment
 from simulations.resume import resume
 from simulations.runner import simulate
@@ -138,3 +141,33 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, way):
         shutil.rmtree(folder)
         if kills >= 20:
             return
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_stops_the_run_with_the_reason_and_resume_takes_it_to_the_end(
+    tmp_path, monkeypatch
+):
+    """Two workers; the bits are those of one process that nothing happened to."""
+    changes = (
+        "corpus.federated_phones=24", "privacy.rounds=4", "privacy.quota=4",
+        "privacy.participation_probability=1.0",
+    )  # fmt: skip
+    run(tmp_path / "whole", *changes)
+    monkeypatch.setattr(runner, "PHONES_WORTH_WORKERS", 0)
+    real = runner.Run._on_round
+
+    def on_round(self, record, state):
+        real(self, record, state)
+        if record.round == 1:
+            monkeypatch.setattr(runner.Run, "_on_round", real)
+            (worker,) = InProcessGrid._open._pools[1]._processes
+            os.kill(worker, signal.SIGKILL)
+
+    monkeypatch.setattr(runner.Run, "_on_round", on_round)
+    with pytest.raises(FedspeechError, match="a worker process died"):
+        simulate(tiny_scenario(*changes), out=tmp_path / "run", workers=2, cache=cache())
+    results = read(tmp_path / "run")
+    assert (results.summary.status, results.summary.rounds) == ("partial", 2)
+    assert "the round it was in stays charged" in results.summary.stopped
+    resume(tmp_path / "run", workers=2, cache=cache())
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
