@@ -8,7 +8,7 @@ a run fails, `failed.txt` says why.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from flwr.app import Context
@@ -71,18 +71,10 @@ def round_checkpoint(round_number: int) -> str:
 
 
 def row_of(record: RoundRecord) -> dict[str, object]:
-    """One line of rounds.jsonl."""
-    return {
-        "round": record.round + 1,
-        "status": record.status,
-        "reason": record.reason,
-        "cohort": record.cohort,
-        "survivors": record.survivors,
-        "wrap_warning": record.wrap_warning,
-        "signal_to_noise": record.signal_to_noise,
-        "seconds": record.seconds,
-        "guarantee": asdict(record.guarantee),
-    }
+    """One line of rounds.jsonl: the record, rounds counted from 1, without the sum."""
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    del row["total"]
+    return {**row, "round": record.round + 1, "guarantee": asdict(record.guarantee)}
 
 
 def _start(job: Job, folder: Path, how: str) -> Resumed:
