@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 
 from clients.fleet import Fleet, FleetState
 from clients.masked import MaskedFleet, SessionState
+from clients.memory import Memory
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
@@ -53,7 +56,7 @@ def roster(message: Message, context: Context) -> Message:
     fleet = _fleet(context)
     with _nothing_told():
         reply, state = fleet.join(request, _read_state(context, fleet))
-    _keep_state(context, state)
+        _keep_state(context, fleet, state)
     return Message(to_record(reply), reply_to=message)
 
 
@@ -64,7 +67,7 @@ def train(message: Message, context: Context) -> Message:
     fleet = _fleet(context)
     with _nothing_told():
         reply, state = fleet.update(request, _read_state(context, fleet))
-    _keep_state(context, state)
+        _keep_state(context, fleet, state)
     return Message(to_record(reply), reply_to=message)
 
 
@@ -107,8 +110,9 @@ def unmask(message: Message, context: Context) -> Message:
 def _in_session(message: Message, context: Context, request: MaskedRequest) -> Message:
     """Answers one stage of a masked session."""
     fleet = _fleet(context)
-    state, session = _read_state(context, fleet), _read_session(context)
     with _nothing_told():
+        before, session = _read_state(context, fleet), _read_session(context)
+        state = before
         phones = _open_masked(fleet)
         reply: SessionAnswer
         match request:
@@ -124,7 +128,8 @@ def _in_session(message: Message, context: Context, request: MaskedRequest) -> M
                 reply, (state, session) = phones.agree(request, state, session)
             case UnmaskRequest():
                 reply, (state, session) = phones.unmask(request, state, session)
-    _keep_state(context, state)
+        if state is not before:
+            _keep_state(context, fleet, state)
     _keep_session(context, session)
     return Message(to_record(reply), reply_to=message)
 
@@ -144,9 +149,12 @@ def _nothing_told() -> Iterator[None]:
 
 
 def _fleet(context: Context) -> Fleet:
-    """The shard of this node, opened once per process."""
+    """The shard of this node, opened once per process.
+
+    A node that was told its job when it was started takes it from nobody else.
+    """
     shard, num_shards = (context.node_config[k] for k in ("partition-id", "num-partitions"))
-    job_path = str(context.run_config.get("job", ""))
+    job_path = str(context.node_config.get("job") or context.run_config.get("job", ""))
     fleet = _open_fleet(Job.load(Path(job_path)), int(shard))
     if int(num_shards) != fleet.counts().num_shards:
         raise ProtocolAbort(
@@ -166,11 +174,16 @@ def _open_masked(fleet: Fleet) -> MaskedFleet:
     return MaskedFleet(fleet)
 
 
-# What a node remembers, as records of its context. Flower keeps them before it sends a reply.
+# What a node remembers, as records of its context. Flower keeps them before it sends a reply; what
+# phones must not forget even if the node ends goes to their memory as well.
 
 
 def _read_state(context: Context, fleet: Fleet) -> FleetState:
     """What this node remembers of earlier rounds."""
+    if "fleet" not in context.state and fleet.job.memory:
+        kept = Memory(Path(fleet.job.memory), fleet.shard).read()
+        if kept is not None:
+            context.state.update(recorddict_from_proto(RecordDictProto.FromString(kept)))
     if "fleet" not in context.state:
         return FleetState.fresh(fleet.num_phones)
     config: dict[str, Any] = dict(context.state.config_records["fleet"])
@@ -183,18 +196,26 @@ def _read_state(context: Context, fleet: Fleet) -> FleetState:
     )
 
 
-def _keep_state(context: Context, state: FleetState) -> None:
-    """Hands the state to Flower."""
+def _keep_state(context: Context, fleet: Fleet, state: FleetState) -> None:
+    """Hands the state to Flower, and to the phones' memory."""
     history = state.history
-    context.state["fleet"] = ConfigRecord(
+    kept = RecordDict(
         {
-            "rid": state.rid,
-            "round": history.round,
-            "session": history.session,
-            "masked": history.masked,
+            "fleet": ConfigRecord(
+                {
+                    "rid": state.rid,
+                    "round": history.round,
+                    "session": history.session,
+                    "masked": history.masked,
+                }
+            ),
+            "phones": _arrays(inputs_sent=state.inputs_sent, joined=state.joined),
         }
     )
-    context.state["phones"] = _arrays(inputs_sent=state.inputs_sent, joined=state.joined)
+    if fleet.job.memory:
+        content = recorddict_to_proto(kept).SerializeToString()
+        Memory(Path(fleet.job.memory), fleet.shard).write(history.round, content)
+    context.state.update(kept)
 
 
 def _read_session(context: Context) -> SessionState:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
 from fedspeech.errors import ProtocolAbort, ScenarioError
+from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
@@ -105,6 +106,44 @@ class ServerRule:
         raise ValueError(
             f"optimizer must be fedavg, fedavgm, fedadam or fedyogi, got {self.optimizer!r}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """How often nodes misbehave in a simulation: shares of the requests, each for itself.
+
+    Attributes:
+      silent: the answer is lost.
+      late: it comes after the deadline, among the answers to a later request.
+      twice: it comes twice.
+      fails: the node says that it failed.
+      wrong_round: it names another round.
+      wrong_shapes: its arrays have other shapes.
+      nan: its arrays are floats, and not numbers.
+      stale_source: the node runs other code.
+
+    Raises:
+      ValueError: if a share is out of range, or they add up to more than one.
+    """
+
+    silent: float = 0.0
+    late: float = 0.0
+    twice: float = 0.0
+    fails: float = 0.0
+    wrong_round: float = 0.0
+    wrong_shapes: float = 0.0
+    nan: float = 0.0
+    stale_source: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the shares."""
+        shares = dataclasses.asdict(self)
+        if not all(0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
+            raise ValueError(f"faults must be shares that add up to at most 1, got {shares}")
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self != Faults()
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,10 +262,14 @@ class Job:
       base_sha256: of the base file behind the embeddings.
       arrays: folder of the arrays.
       arrays_sha256: their digest.
+      faults: what nodes do wrong, by a schedule from the seed.
+      deadline_s: seconds after which a node that has not answered is silent; 0: never.
       enrolment: file with the secret behind the phones' simulated identities; read only where sums
         are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
+      memory: folder in which shards keep what their phones must not forget when a node ends: rounds
+        entered, inputs sent; "" leaves that to Flower, which forgets it with the node.
     """
 
     seed: int
@@ -239,8 +282,11 @@ class Job:
     base_sha256: str
     arrays: str
     arrays_sha256: str
+    faults: Faults = Faults()
+    deadline_s: float = 0.0
     enrolment: str = ""
     eye: str = ""
+    memory: str = ""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -251,10 +297,12 @@ class Job:
     def run_id(self) -> str:
         """What rehearsal noise is derived from beside the seed; the same job, the same noise.
 
-        How sums are taken does not count: masked or ideal, the same bits come out. Nor does a
-        setting of the plan that holds its default, so an option that is not used changes no run.
+        How sums are taken does not count, nor what goes wrong on the way: the same bits come out.
+        Nor does a setting of the plan that holds its default, so an option that is not used changes
+        no run.
         """
         settings = self._settings()
+        del settings["faults"], settings["deadline_s"]
         for name in ("secure_aggregation", "server", "dropout_tolerance"):
             del settings["plan"][name]
         for field in dataclasses.fields(self.plan):
@@ -264,7 +312,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self)
-        for place in ("arrays", "enrolment", "eye"):
+        for place in ("arrays", "enrolment", "eye", "memory"):
             del settings[place]
         return settings
 
@@ -348,7 +396,7 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Job:
@@ -366,6 +414,7 @@ class Job:
                     "training": LocalTraining(**values["training"]),
                     "adapter": AdapterShape(**values["adapter"]),
                     "server": ServerRule(**values["server"]),
+                    "faults": Faults(**values["faults"]),
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:

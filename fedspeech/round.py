@@ -104,7 +104,8 @@ def run_round(
     ]
     if len(cohort) < plan.min_cohort:
         raise CohortTooSmall(f"the plan wants {plan.min_cohort} phones, got {len(cohort)}")
-    charge = ledger.charge(round_number, key.attempt, key.rid)
+    commitment = entropy.commitment(key.rid, key.attempt)
+    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)
     adapter = job.adapter.build()
     deltas = train(
         adapter,

@@ -135,6 +135,19 @@ class NoiseEntropy:
         """What must be printed beside every epsilon, or None."""
         return REHEARSAL_NOTICE if self.source == "rehearsal" else None
 
+    def commitment(self, *names: Name) -> str:
+        """Returns what fixes the keys of one use before any of them is drawn, hex; "" under `os`.
+
+        A replay that is about other keys shows. Under `os` each phone draws its own key when it
+        needs it: there is none to commit to.
+
+        Args:
+          names: what they are for, such as `rid, attempt`.
+        """
+        if self.source == "os":
+            return ""
+        return self.keystream("commitment", *names).bytes(32).hex()
+
     def keystream(self, *names: Name) -> Keystream:
         """Opens the keystream of one use, for instance `"noise", rid, attempt, phone`.
 

@@ -1,44 +1,111 @@
-"""Flower ServerApp: open the job, run its rounds, leave the adapter and the rows beside it."""
+"""Flower ServerApp: open the job, run its rounds, leave everything beside it.
+
+Beside `job.json` stand then `ledger.jsonl`, `rounds.jsonl` (a line per round, as the server sees
+it), `checkpoints/last.safetensors` and, for whoever follows the run, a checkpoint per round; where
+a run fails, `failed.txt` says why.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedspeech.errors import FedspeechError
+from fedspeech.files import write_whole
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
+from server.resuming import Resumed, resume
 from server.rounds import RoundRecord, run_rounds
-from server.state import save_checkpoint
+from server.state import Checkpoint, save_checkpoint
+
+LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safetensors"
+FAILED = "failed.txt"
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Runs the job named by `-c job="PATH"`; ledger, rows and checkpoint stand in its folder."""
+    """Runs the job named by `-c 'job="PATH"'`.
+
+    With `resume="next"` it goes on with the first round that was not begun, with
+    `resume="replay"` it replays the one that was not over: see `server.resuming`.
+    """
     path = Path(str(context.run_config.get("job", "")))
-    job = Job.load(path)
-    rows = path.with_name("rounds.jsonl")
+    try:
+        _run(grid, path, str(context.run_config.get("resume", "")))
+    except FedspeechError as error:
+        path.with_name(FAILED).write_text(str(error))  # Flower itself keeps no reason
+        raise
+
+
+def _run(grid: Grid, path: Path, how: str) -> None:
+    """Runs the rounds that are left."""
+    job, folder = Job.load(path), path.parent
+    resumed = _start(job, folder, how)
+    ledger, checkpoint = resumed.ledger, resumed.checkpoint
+    state = checkpoint.state
 
     def on_round(record: RoundRecord, state: ServerState) -> None:
-        seen = {
-            "round": record.round + 1,
-            "status": record.status,
-            "reason": record.reason,
-            "cohort": record.cohort,
-            "survivors": record.survivors,
-            "seconds": record.seconds,
-            "guarantee": asdict(record.guarantee),
-        }
-        with rows.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(seen) + "\n")
-        save_checkpoint(path.with_name("checkpoint.safetensors"), state)
+        nonlocal checkpoint
+        over = record.round + (record.status != "refused")
+        checkpoint = Checkpoint(state=state, next_round=over, opened=ledger.opened)
+        save_checkpoint(folder / round_checkpoint(record.round), checkpoint)
+        with (folder / ROUNDS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row_of(record)) + "\n")
+        save_checkpoint(folder / LAST, checkpoint)
 
-    arrays = job.load_arrays()
-    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise)
-    run_rounds(grid, job, ledger, ServerState.initial(job, arrays), on_round)
+    for record in resumed.lost:
+        on_round(record, state)
+    run_rounds(grid, job, ledger, state, on_round, checkpoint.next_round)
+
+
+def round_checkpoint(round_number: int) -> str:
+    """Where the checkpoint after one round stands, below the job's folder."""
+    return f"checkpoints/round-{round_number:05d}.safetensors"
+
+
+def row_of(record: RoundRecord) -> dict[str, object]:
+    """One line of rounds.jsonl: the record, rounds counted from 1, without the sum."""
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    del row["total"]
+    return {**row, "round": record.round + 1, "guarantee": asdict(record.guarantee)}
+
+
+def _start(job: Job, folder: Path, how: str) -> Resumed:
+    """Begins a run, or takes one up.
+
+    Raises:
+      FedspeechError: if there is one already and nothing was said of resuming, or it cannot be.
+    """
+    last = folder / LAST
+    if how:
+        if how not in ("next", "replay"):
+            raise FedspeechError(f'resume must be "next" or "replay", got {how!r}')
+        resumed = resume(job, folder / LEDGER, last, replay=how == "replay")
+        over = resumed.checkpoint.next_round - len(resumed.lost)
+        _keep_rows(folder / ROUNDS, over)
+        return resumed
+    if last.exists():
+        raise FedspeechError(
+            f"a run of this job stands in {folder}: -c 'resume=\"next\"' goes on with it, "
+            "`fedspeech prepare` makes another"
+        )
+    last.parent.mkdir(exist_ok=True)
+    ledger = Ledger.open(folder / LEDGER, job.plan, job.run_id, job.noise)
+    state = ServerState.initial(job, job.load_arrays())
+    checkpoint = Checkpoint(state=state, next_round=0, opened=ledger.opened)
+    save_checkpoint(last, checkpoint)
+    return Resumed(ledger, checkpoint)
+
+
+def _keep_rows(path: Path, rounds: int) -> None:
+    """Drops the lines of rounds that are not over."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["round"] <= rounds]
+    write_whole(path, b"".join(kept))

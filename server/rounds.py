@@ -21,6 +21,7 @@ from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, open_sum
+from server.faults import FaultyGrid
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
 from server.shards import Shards
 
@@ -61,7 +62,12 @@ OnRound = Callable[[RoundRecord, ServerState], None]
 
 
 def run_rounds(
-    grid: Grid, job: Job, ledger: Ledger, state: ServerState, on_round: OnRound
+    grid: Grid,
+    job: Job,
+    ledger: Ledger,
+    state: ServerState,
+    on_round: OnRound,
+    first_round: int = 0,
 ) -> ServerState:
     """Runs the plan's rounds, or as many as the budget allows.
 
@@ -71,6 +77,7 @@ def run_rounds(
       ledger: of this population; it may hold earlier charges.
       state: to start from.
       on_round: told of every round when it is over, refused ones included.
+      first_round: where a run that was interrupted goes on; `server.resuming` says where.
 
     Returns:
       The state after the last round.
@@ -79,8 +86,8 @@ def run_rounds(
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
         round.
     """
-    shards = Shards(grid, job)
-    for round_number in range(job.plan.rounds):
+    shards = Shards(FaultyGrid(grid, job) if job.faults else grid, job)
+    for round_number in range(first_round, job.plan.rounds):
         state, record = _run_round(shards, job, ledger, state, round_number)
         on_round(record, state)
         if record.status == "refused":
@@ -117,7 +124,8 @@ def _run_round(
     except Abandoned as error:
         return state, record("abandoned", reason=str(error), cohort=seen.cohort)
 
-    charge = ledger.charge(round_number, key.attempt, key.rid)
+    commitment = job.entropy().commitment(key.rid, key.attempt)
+    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)
 
     def abandoned(reason: str) -> tuple[ServerState, RoundRecord]:
         ledger.outcome(charge, completed=False, reason=reason)

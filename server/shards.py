@@ -44,7 +44,7 @@ class Shards:
 
     def __init__(self, grid: Grid, job: Job) -> None:
         """Asks every node which shard it hosts."""
-        self._grid = grid
+        self._grid, self._deadline_s = grid, job.deadline_s or None
         answers = {}
         nodes = list(grid.get_node_ids())
         for reply in self._send(nodes, "query.counts", [CountsRequest()] * len(nodes), "counts"):
@@ -108,14 +108,14 @@ class Shards:
     def _send(
         self, nodes: Sequence[int], kind: str, requests: Sequence[messages.Message], group: str
     ) -> list[Message]:
-        return list(
-            self._grid.send_and_receive(
-                [
-                    Message(messages.to_record(request), node, kind, group_id=group)
-                    for node, request in zip(nodes, requests, strict=True)
-                ]
-            )
-        )
+        sent = [
+            Message(messages.to_record(request), node, kind, group_id=group)
+            for node, request in zip(nodes, requests, strict=True)
+        ]
+        heard = list(self._grid.send_and_receive(sent, timeout=self._deadline_s))
+        asked = {message.metadata.message_id for message in sent}
+        # An answer to an earlier request comes after its deadline: it was counted as silence.
+        return [reply for reply in heard if reply.metadata.reply_to_message_id in asked]
 
 
 def _check_answers(

@@ -1,34 +1,61 @@
-"""The server's checkpoint: what the next round starts from, complete or not there."""
+"""The server's checkpoint: what the next round starts from, complete or not there.
+
+A round is over once its checkpoint is on disk. What stands in the ledger, in the phones' memory or
+among the rows of a round that has no checkpoint was interrupted: `server.resuming` says what
+becomes of it.
+"""
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from fedspeech.aggregation.optimizers import OptimizerState
 from fedspeech.errors import FedspeechError
+from fedspeech.files import write_whole
 from fedspeech.round import ServerState
 
 
-def save_checkpoint(path: Path, state: ServerState) -> None:
-    """Writes the state; a reader sees the old file or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        more = {
-            "completed": np.array([state.completed], dtype=np.int64),
-            "clip_norm": np.array([state.clip_norm], dtype=np.float64),
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Where a run stands between two rounds.
+
+    Attributes:
+      state: of the server.
+      next_round: index of the first round that is not over, from 0.
+      opened: number of the ledger's row that opened this run.
+    """
+
+    state: ServerState
+    next_round: int
+    opened: int
+
+    def to_bytes(self) -> bytes:
+        """Returns the checkpoint as a safetensors file."""
+        counts = {
+            "completed": self.state.completed,
+            "next_round": self.next_round,
+            "opened": self.opened,
         }
-        file.write(save({**state.optimizer.to_arrays(), **more}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+        more: dict[str, NDArray[Any]] = {
+            name: np.array([count], dtype=np.int64) for name, count in counts.items()
+        }
+        more["clip_norm"] = np.array([self.state.clip_norm], dtype=np.float64)
+        return bytes(save({**self.state.optimizer.to_arrays(), **more}))
 
 
-def load_checkpoint(path: Path) -> ServerState:
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes the checkpoint; a reader sees the old file or the new one, never a part."""
+    write_whole(path, checkpoint.to_bytes())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
     """Reads what `save_checkpoint` wrote.
 
     Raises:
@@ -36,8 +63,11 @@ def load_checkpoint(path: Path) -> ServerState:
     """
     try:
         arrays = load_file(path)
-        completed = int(arrays.pop("completed")[0])
+        completed, next_round, opened = (
+            int(arrays.pop(name)[0]) for name in ("completed", "next_round", "opened")
+        )
         clip_norm = float(arrays.pop("clip_norm")[0])
-        return ServerState(OptimizerState.from_arrays(arrays), clip_norm, completed)
+        state = ServerState(OptimizerState.from_arrays(arrays), clip_norm, completed)
+        return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FedspeechError(f"no usable checkpoint at {path}: {error}") from error

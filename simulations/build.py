@@ -32,7 +32,7 @@ from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, Synthetic
 from fedspeech.corpora.takes import Takes, split_takes
 from fedspeech.corpora.voices import ACCENTS
 from fedspeech.errors import ScenarioError
-from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
@@ -200,6 +200,8 @@ def _build(
         base_sha256=base.sha256,
         arrays=str(folder),
         arrays_sha256=digest,
+        faults=Faults(**scenario.simulation.faults.model_dump()),
+        deadline_s=scenario.simulation.deadline_s,
         enrolment=str(enrolment),
         eye="" if eye is None else str(eye),
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -40,15 +41,26 @@ data_app = typer.Typer(
     no_args_is_help=True, help="List known corpora, or check a folder of speech."
 )
 secagg_app = typer.Typer(no_args_is_help=True, help="Secure aggregation: what masks cost.")
+deploy_app = typer.Typer(no_args_is_help=True, help="Run a scenario as a deployment over TLS.")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(data_app, name="data")
 app.add_typer(secagg_app, name="secagg")
+app.add_typer(deploy_app, name="deploy")
 
 
 def main() -> None:
-    """Entry point: a refusal is a clear message on stderr and exit status 1; Ctrl-C is 130."""
+    """Entry point: a refusal is a clear message on stderr and exit status 1.
+
+    Ctrl-C is 130 and SIGTERM 143; both leave a run folder in order.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
     with _clear_errors():
         app(prog_name="fedspeech")
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what it stops is put in order
+    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager
@@ -80,9 +92,20 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key, for instance --set privacy.noise_multiplier=2."),
 ]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME-DATE.")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Overrides the scenario's seed.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What carries the messages: inprocess, or flower (Flower's simulation engine, on Ray; "
+        "RAY_ADDRESS names a cluster that is there). The bits are the same.",
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -98,20 +121,27 @@ def simulate(
     corpus: CorpusOption = None,
     base: BaseOption = None,
     changes: SetOption = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME-DATE.")
-    ] = None,
+    out: OutOption = None,
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
+    engine: EngineOption = "inprocess",
 ) -> None:
     """Run a scenario: federated rounds, personalisation, export, report."""
+    if engine not in ("inprocess", "flower"):
+        raise typer.BadParameter(f"{engine!r} is not inprocess or flower", param_hint="--engine")
     resolved = _resolve(scenario, corpus, base, changes, seed)
     from simulations.runner import (
         simulate as run,
     )  # torch: seconds that a typing error need not wait
 
-    run(resolved, out=out, workers=workers, cache=cache)
+    run(
+        resolved,
+        out=out,
+        workers=workers,
+        cache=cache,
+        engine="flower" if engine == "flower" else "inprocess",
+    )
 
 
 def _resolve(
@@ -145,6 +175,18 @@ def _read(name: str, changes: Sequence[str]) -> Scenario:
         return read_scenario(name, changes)
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{name} must be UTF-8 text: {error}") from error
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    workers: WorkersOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Go on with a run that was killed, interrupted or out of disk."""
+    from simulations.resume import resume as go_on
+
+    go_on(run, workers=workers, cache=cache)
 
 
 @app.command()
@@ -332,6 +374,37 @@ def data_check(
     from simulations.data import check_folder, render_check
 
     render_check(check_folder(folder), Console())
+
+
+@deploy_app.command("local")
+def deploy_local(
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes, a shard each.")] = 4,
+    scenario: ScenarioOption = "quick",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    out: OutOption = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option(
+            "--rehearsal",
+            help="Noise from the seed, so that the run can be repeated; every artefact says so.",
+        ),
+    ] = False,
+) -> None:
+    """Bring up SuperLink and SuperNodes on this machine, run a scenario, report, tear down.
+
+    TLS and node authentication with certificates made on the spot; noise from the operating system.
+    """
+    noise = "rehearsal" if rehearsal else "os"
+    settings = [*(changes or []), f"simulation.shards={nodes}", f"noise={noise}"]
+    resolved = _resolve(scenario, corpus, base, settings, seed)
+    from simulations.runner import simulate as run
+
+    run(resolved, out=out, workers=workers, cache=cache, engine="deployment")
 
 
 @secagg_app.command("bench")

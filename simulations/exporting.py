@@ -116,13 +116,16 @@ def export_run(run: Path, out: Path | None) -> None:
     """
     folder, results = RunFolder(run), read(run)
     if results.summary is None:
-        raise FedspeechError(f"{run} has no summary.json: its run was killed before it could end")
+        raise FedspeechError(
+            f"{run} has no summary.json: its run was killed before it could end; "
+            f"`fedspeech resume {run}` takes it there"
+        )
     try:
-        base = Base.load(run / "base.safetensors")
+        base = Base.load(folder.base)
     except (OSError, ValueError) as error:
         raise FedspeechError(f"{run} lacks a usable base: {error}") from error
     scenario = read_scenario(str(folder.scenario))
-    plan = Job.load(run / "job.json").plan
+    plan = Job.load(folder.job).plan
     corpus = SyntheticCorpus(public_spec(scenario, base.vocabulary))
     partition = by_group(corpus, seed=scenario.seed)
     target = out or folder.export

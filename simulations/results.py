@@ -24,11 +24,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedspeech.errors import FedspeechError
+from fedspeech.files import hold, write_whole
 
 SCHEMA_VERSION = 1
 MINIMUM_FREE_BYTES = 200_000_000
@@ -49,6 +50,7 @@ PACKAGES = (
 )
 
 Eye = Literal["public", "server", "simulator"]
+Engine = Literal["inprocess", "flower", "deployment"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -418,6 +420,8 @@ class Environment(Record):
       cores: logical cores.
       torch_threads: threads that torch computed with.
       versions: package to version, installed packages only.
+      source_sha256: of the library and both sides of the app, hex; "" if unknown.
+      engine: what carried the messages: "inprocess", "flower" or "deployment".
     """
 
     python: str
@@ -426,6 +430,8 @@ class Environment(Record):
     cores: Count
     torch_threads: int | None
     versions: dict[str, str]
+    source_sha256: str = ""
+    engine: Engine = "inprocess"
 
 
 EYES: Mapping[str, Eye] = {
@@ -598,22 +604,22 @@ class RunFolder:
                 f"a run needs a new or empty folder, and {path} holds files; "
                 "choose another with --out or remove it"
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            raise FedspeechError(f"a run folder must be writable: {path}: {error}") from error
-        free = shutil.disk_usage(path).free
-        if free < minimum_free_bytes:
-            raise FedspeechError(
-                f"a run needs {minimum_free_bytes / 1e6:.0f} MB of free disk, "
-                f"got {free / 1e6:.0f} MB at {path}"
-            )
+        check_place(path, "a run folder", minimum_free_bytes)
         folder = cls(path)
         for subfolder in (folder.checkpoints, folder.adapter, folder.export):
             subfolder.mkdir()
         return folder
+
+    def hold(self) -> BinaryIO:
+        """Makes this process the only one that runs or resumes here, until the file is closed.
+
+        Raises:
+          FedspeechError: if another process does.
+        """
+        held = hold(self.path / "run.lock")
+        if held is None:
+            raise FedspeechError(f"the run in {self.path} is still going on in another process")
+        return held
 
     @property
     def scenario(self) -> Path:
@@ -642,8 +648,28 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Adapter parameters by round."""
+        """Where the run stands after its last round, in `last.safetensors`."""
         return self.path / "checkpoints"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run stands after its last round."""
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def job(self) -> Path:
+        """What the server and every shard of phones agree on."""
+        return self.path / "job.json"
+
+    @property
+    def base(self) -> Path:
+        """The frozen base."""
+        return self.path / "base.safetensors"
+
+    @property
+    def memory(self) -> Path:
+        """What simulated phones must not forget; gone once the run is complete."""
+        return self.path / "phones"
 
     @property
     def adapter(self) -> Path:
@@ -687,6 +713,37 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
+    def keep_rows(self, rounds: int) -> tuple[RoundRow, ...]:
+        """Drops the rows of all rounds but the first `rounds`, and a torn line; returns them."""
+        rows = tuple(row for row in _read_rows(self.metrics)[0] if row.round <= rounds)
+        write_text(self.metrics, "".join(row.model_dump_json() + "\n" for row in rows))
+        return rows
+
+
+def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> None:
+    """Makes a folder and checks, before work is put into it, that more can be written there.
+
+    Args:
+      path: the folder.
+      what: it is, in words.
+      minimum_free_bytes: disk space that must be free.
+
+    Raises:
+      FedspeechError: if it cannot be written to, or the disk is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise FedspeechError(f"{what} must be writable: {path}: {error}") from error
+    free = shutil.disk_usage(path).free
+    if free < minimum_free_bytes:
+        raise FedspeechError(
+            f"{what} needs {minimum_free_bytes / 1e6:.0f} MB of free disk, "
+            f"got {free / 1e6:.0f} MB at {path}"
+        )
+
 
 def read(path: Path) -> Results:
     """Reads a run folder, also one whose run was cut short.
@@ -714,18 +771,22 @@ def read(path: Path) -> Results:
     return Results(
         name=path.resolve().name,
         rows=rows,
-        summary=_read_record(folder.summary, Summary),
+        summary=read_summary(path),
         scenario=scenario,
-        environment=_read_record(folder.environment, Environment),
+        environment=read_environment(path),
         torn=torn,
     )
 
 
-def capture_environment(*, torch_threads: int | None) -> Environment:
+def capture_environment(
+    *, torch_threads: int | None, source_sha256: str = "", engine: Engine = "inprocess"
+) -> Environment:
     """Describes this machine and the installed packages, naming neither host, user nor path.
 
     Args:
       torch_threads: `torch.get_num_threads()`; None if torch does not compute here.
+      source_sha256: of the code that runs.
+      engine: that carries the messages.
     """
     versions = {}
     for package in PACKAGES:
@@ -740,6 +801,8 @@ def capture_environment(*, torch_threads: int | None) -> Environment:
         cores=os.cpu_count() or 0,
         torch_threads=torch_threads,
         versions=versions,
+        source_sha256=source_sha256,
+        engine=engine,
     )
 
 
@@ -761,12 +824,17 @@ def write_text(path: Path, text: str) -> None:
       path: the file; a reader sees the old one or the new one, never a part.
       text: what shall stand in it, UTF-8.
     """
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(path, text.encode())
+
+
+def read_summary(path: Path) -> Summary | None:
+    """The summary of a run folder; None if there is none."""
+    return _read_record(RunFolder(path).summary, Summary)
+
+
+def read_environment(path: Path) -> Environment | None:
+    """What the run in a folder stood on; None if that is unknown."""
+    return _read_record(RunFolder(path).environment, Environment)
 
 
 def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:

@@ -6,10 +6,12 @@ ledger, a row per finished round, the last adapter, a summary that says "partial
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,22 +19,28 @@ import numpy as np
 import torch
 
 from fedspeech.errors import FedspeechError
+from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
+from server.resuming import Resumed
 from server.rounds import RoundRecord, run_rounds
-from server.state import save_checkpoint
+from server.state import Checkpoint, save_checkpoint
 from simulations.build import World, build_world, default_cache
 from simulations.data import group_skipped
+from simulations.deploy import Deployment
 from simulations.exporting import export_files
+from simulations.flower import SuperLink
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
 from simulations.report.words import epsilon
 from simulations.results import (
+    Engine,
+    Environment,
     Guarantee,
     RoundRow,
     RunFolder,
@@ -40,6 +48,7 @@ from simulations.results import (
     SimulatorRound,
     Summary,
     capture_environment,
+    check_place,
 )
 from simulations.scenario import Scenario
 
@@ -49,7 +58,12 @@ Seen = dict[str, Any]
 
 
 def simulate(
-    scenario: Scenario, *, out: Path | None, workers: int | None, cache: Path | None
+    scenario: Scenario,
+    *,
+    out: Path | None,
+    workers: int | None,
+    cache: Path | None,
+    engine: Engine = "inprocess",
 ) -> Path:
     """Runs a scenario and returns its run folder.
 
@@ -58,45 +72,78 @@ def simulate(
       out: a new or empty folder; None: runs/NAME-DATE below the current folder.
       workers: processes; None: one per core. Results do not depend on it.
       cache: where features are kept; None: the user's cache.
+      engine: what carries the messages. Results do not depend on it.
 
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
     """
-    workers = workers or os.cpu_count() or 1
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
-    torch.set_num_threads(1)
-    with RunProgress() as progress:
+    with folder.hold(), RunProgress() as progress:
         try:
             folder.write_scenario(scenario.to_toml())
-            folder.write_environment(capture_environment(torch_threads=1))
+            folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
-            with progress.stage("prepare"):
-                world = build_world(
-                    scenario,
-                    cache=cache or default_cache(),
-                    eye=folder.path / "eye",
-                    workers=workers,
-                    progress=progress.advance,
-                )
-                run = _Run(scenario, world, folder, progress, workers)
+            run = Run(prepared(scenario, folder, progress, workers, cache), engine)
         except BaseException:
             # Nothing was sent and nothing charged: what is left would only be in the next run's
             # way. What was synthesised stays in the cache.
             shutil.rmtree(path, ignore_errors=True)
             progress.say(f"stopped before the first round; nothing was sent, {path} is not kept")
             raise
-        try:
-            run.rounds()
-            run.personalise()
-            run.export()
-        except BaseException as error:
-            run.stopped = _why(error)
-            raise
-        finally:
-            run.finish()
+        run.to_the_end()
     return folder.path
+
+
+def environment(engine: Engine) -> Environment:
+    """What a run of this process stands on."""
+    torch.set_num_threads(1)
+    return capture_environment(torch_threads=1, source_sha256=source_sha256(), engine=engine)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scenario's world, and where and how its run goes.
+
+    Attributes:
+      scenario: what to run.
+      world: what it stands for.
+      folder: of the run.
+      progress: what the user sees.
+      workers: processes.
+    """
+
+    scenario: Scenario
+    world: World
+    folder: RunFolder
+    progress: RunProgress
+    workers: int
+
+
+def prepared(
+    scenario: Scenario,
+    folder: RunFolder,
+    progress: RunProgress,
+    workers: int | None,
+    cache: Path | None,
+) -> Prepared:
+    """Builds the world of a run; sends and charges nothing."""
+    torch.set_num_threads(1)
+    workers = workers or os.cpu_count() or 1
+    cache = cache or default_cache()
+    check_place(cache, "the cache")
+    with progress.stage("prepare"):
+        world = build_world(
+            scenario,
+            cache=cache,
+            eye=folder.path.resolve() / "eye",
+            workers=workers,
+            progress=progress.advance,
+        )
+    job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
+    world = dataclasses.replace(world, job=job)
+    return Prepared(scenario, world, folder, progress, workers)
 
 
 def _why(error: BaseException) -> str:
@@ -104,6 +151,8 @@ def _why(error: BaseException) -> str:
     match error:
         case KeyboardInterrupt():
             return "interrupted"
+        case SystemExit():
+            return "terminated"
         case FedspeechError():
             return str(error)
         case OSError(strerror=str(words)):
@@ -133,29 +182,67 @@ def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path |
         )
 
 
-class _Run:
-    """The state of one run between its stages."""
+class Run:
+    """The state of one run between its stages.
+
+    Args:
+      prepared: what runs, where and how.
+      engine: what carries the messages.
+      resumed: where an interrupted run goes on; None: a new one begins.
+    """
 
     def __init__(
-        self,
-        scenario: Scenario,
-        world: World,
-        folder: RunFolder,
-        progress: RunProgress,
-        workers: int,
+        self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
     ) -> None:
+        """Opens the ledger of a new run, or takes up what an interrupted one left."""
         self.stopped: str | None = None
-        self._scenario, self._world, self._folder = scenario, world, folder
-        self._progress, self._workers = progress, workers
-        self._plan = world.job.plan
-        self._judge = Judge(world, scenario)
-        self._job_path = folder.path / "job.json"
-        world.job.save(self._job_path)
-        world.base.save(folder.path / "base.safetensors")
-        self._ledger = Ledger.open(folder.ledger, self._plan, world.job.run_id, world.job.noise)
-        self._state = ServerState.initial(world.job, world.job.load_arrays())
+        self._scenario, self._world = prepared.scenario, prepared.world
+        self._folder, self._progress = prepared.folder, prepared.progress
+        self._workers, self._engine = prepared.workers, engine
+        self._job = self._world.job
+        self._plan = self._job.plan
+        self._judge = Judge(self._world, self._scenario)
         self._rows: list[RoundRow] = []
         self._found: dict[str, Any] = {}
+        self._lost: tuple[RoundRecord, ...] = ()
+        self._replay = True  # of a round that nobody has begun
+        if resumed is None:
+            self._begin()
+            return
+        self._ledger, self._lost, self._replay = resumed.ledger, resumed.lost, resumed.replay
+        self._state, self._next_round = resumed.checkpoint.state, resumed.checkpoint.next_round
+        self._rows += self._folder.keep_rows(self._next_round - len(self._lost))
+
+    def _begin(self) -> None:
+        """Opens the ledger and leaves a first checkpoint."""
+        folder, job = self._folder, self._job
+        self._state, self._next_round = ServerState.initial(job, job.load_arrays()), 0
+        job.save(folder.job)
+        self._world.base.save(folder.base)
+        if folder.ledger.exists():  # killed before the checkpoint: nothing can have been charged
+            self._ledger = Ledger.resume(folder.ledger, self._plan, job.run_id, job.noise, None)
+        else:
+            self._ledger = Ledger.open(folder.ledger, self._plan, job.run_id, job.noise)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Leaves on disk where the run stands."""
+        checkpoint = Checkpoint(
+            state=self._state, next_round=self._next_round, opened=self._ledger.opened
+        )
+        save_checkpoint(self._folder.checkpoint, checkpoint)
+
+    def to_the_end(self) -> None:
+        """Goes through the stages; whatever stops them, summary and report are written."""
+        try:
+            self.rounds()
+            self.personalise()
+            self.export()
+        except BaseException as error:
+            self.stopped = _why(error)
+            raise
+        finally:
+            self.finish()
 
     def rounds(self) -> None:
         """Runs the federated rounds."""
@@ -167,23 +254,56 @@ class _Run:
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         planned = self._plan.guarantee(self._plan.rounds)
         say(planned.words())
-        if notice := self._world.job.entropy().notice:
+        if notice := self._job.entropy().notice:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
-        config = {"job": str(self._job_path)}
-        shards = self._world.job.num_shards
-        # A run that is over before workers have started needs none; the bits are the same.
-        trained = self._plan.rounds * self._plan.expected_cohort
-        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
-        with (
-            self._progress.stage("rounds", self._plan.rounds),
-            InProcessGrid(CLIENT_APP, shards, config, workers) as grid,
-        ):
-            run_rounds(grid, self._world.job, self._ledger, self._state, self._on_round)
+        for words in self._ledger.notices:
+            say(words)
+        with self._progress.stage("rounds", self._plan.rounds):
+            match self._engine:
+                case "inprocess":
+                    self._in_this_process()
+                case "flower":
+                    self._behind(SuperLink(federation=self._federation()))
+                case "deployment":
+                    self._behind(Deployment(self._folder.job.resolve()))
         if self._rows and self._rows[-1].status == "refused":
             self.stopped = f"budget reached before round {self._rows[-1].round}"
 
+    def _in_this_process(self) -> None:
+        """Runs the rounds with server and phones in this process and its workers."""
+        config = {"job": str(self._folder.job.resolve())}
+        # A run that is over before workers have started needs none; the bits are the same.
+        trained = self._plan.rounds * self._plan.expected_cohort
+        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
+
+        def on_round(record: RoundRecord, state: ServerState) -> None:
+            self._on_round(record, state)
+            self._keep()  # last: it says that the round is over
+
+        for record in self._lost:
+            on_round(record, self._state)
+        with InProcessGrid(CLIENT_APP, self._job.num_shards, config, workers) as grid:
+            run_rounds(grid, self._job, self._ledger, self._state, on_round, self._next_round)
+
+    def _behind(self, link: SuperLink) -> None:
+        """Runs the rounds with both sides of the app in Flower's processes."""
+        with link:
+            link.run(
+                self._folder.job.resolve(),
+                self._on_round,
+                resume="replay" if self._replay else "next",
+                known=len(self._rows),
+            )
+
+    def _federation(self) -> str:
+        """What Flower's simulation engine is told: a node per shard, Ray's cores."""
+        federation = f"num-supernodes={self._job.num_shards} client-resources-num-cpus=1"
+        if "RAY_ADDRESS" not in os.environ:  # a cluster that is there has the cores that it has
+            federation += f" init-args-num-cpus={self._workers}"
+        return federation
+
     def _on_round(self, record: RoundRecord, state: ServerState) -> None:
-        """Keeps what a finished round left, then shows it."""
+        """Keeps the row of a finished round, then shows it."""
         self._state = state
         bytes_up, bytes_down = self._plan.bytes_per_phone(record.cohort)
         row = RoundRow(
@@ -201,14 +321,15 @@ class _Run:
             ),
             simulator=SimulatorRound(
                 unseen_accuracy=self._judge.unseen_accuracy(state.adapter),
-                **_what_only_a_simulator_sees(Path(self._world.job.eye), self._plan, record),
+                **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
             ),
             seconds=record.seconds,
             bytes_up=bytes_up,
             bytes_down=bytes_down,
         )
-        save_checkpoint(self._folder.checkpoints / "last.safetensors", state)
         self._folder.append(row)
+        if record.status != "refused":  # a budget that is raised later may cover it
+            self._next_round = record.round + 1
         self._rows.append(row)
         self._progress.round(row, self._plan.rounds)
 
@@ -233,13 +354,16 @@ class _Run:
     def finish(self) -> None:
         """Writes summary and report, whatever happened before; the smallest and dearest first."""
         status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
+        self._ledger.refresh()
         with self._progress.stage("report"):
-            shutil.rmtree(self._world.job.eye, ignore_errors=True)  # norms of single phones
+            shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
             self._folder.write_summary(self._summary(status))
             self._save_adapter()
             report = write_report(self._folder.path)
         summary = self._summary(status)
         self._folder.write_summary(summary)
+        if status == "complete":
+            shutil.rmtree(self._folder.memory, ignore_errors=True)
         self._progress.say(closing_words(summary, report))
 
     @property
@@ -303,7 +427,7 @@ class _Run:
             secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
             trust=spent.trust,
             accountant=spent.accountant,
-            noise_notice=self._world.job.entropy().notice,
+            noise_notice=self._job.entropy().notice,
             rounds_charged=spent.rounds,
             no_sampling_because=spent.reason,
             quota=plan.participations,

@@ -19,6 +19,7 @@ from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ScenarioError
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -212,15 +213,33 @@ class EvaluationSettings(Section):
     false_accept_rate: Fraction = 0.05
 
 
+class FaultSettings(Section):
+    """What nodes do wrong, as shares of the requests; `fedspeech.job.Faults` says what each is."""
+
+    silent: Share = 0.0
+    late: Share = 0.0
+    twice: Share = 0.0
+    fails: Share = 0.0
+    wrong_round: Share = 0.0
+    wrong_shapes: Share = 0.0
+    nan: Share = 0.0
+    stale_source: Share = 0.0
+
+
 class Simulation(Section):
     """How the simulator runs it; none of this touches the guarantee.
 
     Attributes:
       shards: Flower nodes, each hosting a share of the phones; part of the scenario, never of the
         number of workers.
+      deadline_s: seconds after which a node that has not answered is silent; 0: never. With one
+        worker in process nobody is waited for, and there is none.
+      faults: what nodes do wrong, by a schedule from the seed, in any engine.
     """
 
     shards: Count = 4
+    deadline_s: Annotated[float, Field(ge=0)] = 0.0
+    faults: FaultSettings = FaultSettings()
 
 
 class Scenario(Section):

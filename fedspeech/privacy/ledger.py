@@ -10,6 +10,10 @@ SHA-256 and that of the row before, so an edit anywhere shows. Rows:
 | `outcome` | what became of it: completed, or failed and why |
 | `recovered` | a line torn by a kill was found and is counted as one more charge |
 
+A charge names its round, the hash of its plan and, in a rehearsal, a commitment to its noise: a
+killed run that is resumed replays the round that it was in, is checked against the row that is
+there, and pays once. Under noise from the operating system nothing is replayed.
+
 A kill can tear only the last line, which then lacks its newline: the next opening appends a
 `recovered` row that names the fragment's hash, and charges a round for it, since it may have been a
 charge. A complete line that does not check was edited: `LedgerDamaged`, and nothing is released
@@ -34,6 +38,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from fedspeech.errors import BudgetExhausted, LedgerDamaged
+from fedspeech.files import sync_folder
 from fedspeech.privacy import guarantee
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, sum_words
@@ -54,14 +59,12 @@ class Charge:
       round: number of the round.
       attempt: of that round, from 0.
       rid: 16 or more random bytes that name this attempt.
-      guarantee: what the population has spent with this round.
     """
 
     sequence: int
     round: int
     attempt: int
     rid: bytes
-    guarantee: Guarantee
 
 
 class Ledger:
@@ -83,6 +86,10 @@ class Ledger:
         self._trust: dict[int, str] = {}
         self._latest = self._own = -1
         self._rids: set[str] = set()
+        self._opened: dict[int, Row] = {}
+        self._charge_rows: dict[int, Row] = {}
+        self._outcomes: dict[int, Row] = {}  # by sequence number of the charge
+        self._resumed = False
 
     @classmethod
     def open(
@@ -125,6 +132,79 @@ class Ledger:
             ledger._own = opened["sequence"]
         return ledger
 
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        plan: PrivacyPlan,
+        run_id: str,
+        noise_source: Literal["os", "rehearsal"],
+        opened: int | None,
+    ) -> Ledger:
+        """Goes on with the account of a run that was interrupted; opens none anew.
+
+        Under rehearsal noise a round that was charged is charged once, however often it is
+        replayed: `charge` then returns the row that is there. Under noise from the operating
+        system every charge is another one.
+
+        Args:
+          path: the file.
+          plan: of the run.
+          run_id: of the run.
+          noise_source: of the run.
+          opened: number of the row that opened it; None if it was killed before it could keep that:
+            the last row that opened this run, or a new one. None is for a file that no other run
+            uses.
+
+        Raises:
+          LedgerDamaged: if there is no file, a complete line does not check, or the row is not
+            there.
+          ValueError: if it opened another run.
+        """
+        if not Path(path).is_file():
+            raise LedgerDamaged(f"{Path(path).name} is gone: what the run has spent is unknown")
+        ledger = cls(Path(path), plan, run_id, noise_source)
+        with ledger._chain.locked() as file:
+            ledger._catch_up(file)
+        if opened is None:
+            own = [n for n, row in ledger._opened.items() if row["run_id"] == run_id]
+            if not own:
+                return cls.open(path, plan, run_id, noise_source)
+            opened = own[-1]
+        row = ledger._opened.get(opened)
+        if row is None:
+            raise LedgerDamaged(f"{ledger.path.name}: row {opened} opens no run; it was cut")
+        found = (row["run_id"], row["fingerprint"], row["noise"])
+        if found != (run_id, plan.fingerprint, _noise_words(noise_source)):
+            raise ValueError(f"row {opened} of {ledger.path.name} opened another run or plan")
+        ledger._own, ledger._resumed = opened, True
+        return ledger
+
+    def refresh(self) -> None:
+        """Reads what other processes have appended.
+
+        Raises:
+          LedgerDamaged: if the file was edited or cut since it was last read.
+        """
+        with self._chain.locked() as file:
+            self._catch_up(file)
+
+    @property
+    def opened(self) -> int:
+        """Number of the row that opened this run."""
+        return self._own
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """Charges of this run, in order."""
+        return tuple(
+            self._charge_of(row) for row in self._charge_rows.values() if row["opened"] == self._own
+        )
+
+    def settled(self, charge: Charge) -> bool:
+        """Whether the ledger says what became of a charged round."""
+        return charge.sequence in self._outcomes
+
     @property
     def rounds_charged(self) -> int:
         """Rounds charged to this population, of all runs, failed and recovered ones included."""
@@ -148,9 +228,16 @@ class Ledger:
         """
         with self._chain.locked() as file:
             self._catch_up(file)
-            self._affordable(round)
+            if not any(charge.round == round for charge in self._replayed()):
+                self._affordable(round)
 
-    def charge(self, round: int, attempt: int, rid: bytes) -> Charge:  # noqa: A002
+    def charge(
+        self,
+        round: int,  # noqa: A002
+        attempt: int,
+        rid: bytes,
+        noise_commitment: str = "",
+    ) -> Charge:
         """Pays for one round before any of its messages leave; returns once it is on disk.
 
         Rows that other processes have appended are read first, under a lock, so two runs cannot
@@ -159,18 +246,25 @@ class Ledger:
         Args:
           round: number of the round.
           attempt: of that round, from 0; every attempt that sends inputs costs.
-          rid: names this attempt, at least 16 bytes, never used before on this population.
+          rid: names this attempt, at least 16 bytes, never used before on this population; but in a
+            resumed rehearsal it is paid for already when the round is replayed.
+          noise_commitment: `NoiseEntropy.commitment` of the round; "" where phones draw their own
+            keys from the operating system.
 
         Raises:
           BudgetExhausted: if this round would bring epsilon_release above the plan's budget;
             nothing was written.
-          LedgerDamaged: if the file was edited or cut since it was last read.
+          LedgerDamaged: if the file was edited or cut since it was last read, or a replay is not
+            of the round that was paid for.
           ValueError: if rid is too short or was used before.
         """
         if len(rid) < 16:
             raise ValueError(f"rid must have at least 16 bytes, got {len(rid)}")
         with self._chain.locked() as file:
             self._catch_up(file)
+            for paid in self._replayed():
+                if paid.rid == rid:
+                    return self._paid(paid, round, attempt, noise_commitment)
             if rid.hex() in self._rids:
                 raise ValueError(f"rid must never be used twice, got round={round} again")
             price = self._affordable(round)
@@ -184,18 +278,43 @@ class Ledger:
                     "attempt": attempt,
                     "rid": rid.hex(),
                     "fingerprint": self._plan.fingerprint,
+                    "noise_commitment": noise_commitment,
                     **_jsonable(asdict(price)),
                     "server_simulated": price.secure_aggregation == "ideal",
                     "sum": sum_words(price.mechanism, price.secure_aggregation, price.server),
                     "noise": _noise_words(self._noise_source),
                 },
             )
+        return self._charge_of(row)
+
+    def _replayed(self) -> tuple[Charge, ...]:
+        """Charges that a resumed rehearsal may meet again."""
+        rehearsal = self._resumed and self._noise_source == "rehearsal"
+        return self.charges if rehearsal else ()
+
+    def _charge_of(self, row: Row) -> Charge:
         return Charge(
-            sequence=row["sequence"], round=round, attempt=attempt, rid=rid, guarantee=price
+            sequence=row["sequence"],
+            round=row["round"],
+            attempt=row["attempt"],
+            rid=bytes.fromhex(row["rid"]),
         )
+
+    def _paid(self, charge: Charge, round_number: int, attempt: int, commitment: str) -> Charge:
+        """Returns the charge of a round that is replayed, if it is the same in everything."""
+        row = self._charge_rows[charge.sequence]
+        found = (row["round"], row["attempt"], row["noise_commitment"])
+        if found != (round_number, attempt, commitment):
+            raise LedgerDamaged(
+                f"{self.path.name}: row {charge.sequence} paid for another round {round_number} or "
+                "for other noise; it is not replayed"
+            )
+        return charge
 
     def outcome(self, charge: Charge, completed: bool, reason: str = "") -> None:
         """Records what became of a charged round; the charge stays either way.
+
+        A replay that ends as the round did before adds nothing.
 
         Args:
           charge: what `charge` returned.
@@ -207,6 +326,9 @@ class Ledger:
         """
         with self._chain.locked() as file:
             self._catch_up(file)
+            before = self._outcomes.get(charge.sequence)
+            if before and (before["completed"], before["reason"]) == (completed, reason):
+                return
             self._append(
                 file,
                 {
@@ -274,11 +396,15 @@ class Ledger:
             case "opened":
                 self._check_population(row["plan"])
                 self._latest = row["sequence"]
+                self._opened[self._latest] = row
                 self._costs[self._latest] = cost_from_record(row["cost"])
                 self._trust[self._latest] = row["trust"]
             case "charge":
                 self._charges[row["opened"]] = self._charges.get(row["opened"], 0) + 1
                 self._rids.add(row["rid"])
+                self._charge_rows[row["sequence"]] = row
+            case "outcome":
+                self._outcomes[row["charge"]] = row
             case "recovered" if self._costs:  # before the first plan nothing can have been charged
                 self._charges[self._latest] = self._charges.get(self._latest, 0) + 1
 
@@ -305,7 +431,7 @@ class _Chain:
     @contextlib.contextmanager
     def locked(self) -> Iterator[BinaryIO]:
         """Opens the file for reading and appending, and keeps every other process out."""
-        with self._path.open("a+b") as file:
+        with self._path.open("a+b", buffering=0) as file:
             _lock(file)
             try:
                 yield file
@@ -362,17 +488,21 @@ class _Chain:
         created = self._position == 0
         self._write(file, line if self.torn is None else b"\n" + line)
         if created:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         self._advance(full, len(start) + len(line))
         self.torn = None
         return full
 
     def _write(self, file: BinaryIO, data: bytes) -> None:
-        """Appends bytes and waits until they are on disk."""
-        file.seek(0, os.SEEK_END)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        """Appends bytes and waits until they are on disk; what a full disk cut is taken back."""
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
 
     def _parse(self, line: bytes) -> Row | None:
         """Returns the row if the line is the next of the chain, else None."""
@@ -433,9 +563,6 @@ if sys.platform == "win32":
     def _unlock(file: BinaryIO) -> None:
         file.seek(1 << 40)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-    def _sync_folder(folder: Path) -> None:
-        """Does nothing: Windows has no way to flush a folder."""
 else:
     import fcntl
 
@@ -445,11 +572,3 @@ else:
 
     def _unlock(file: BinaryIO) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_UN)
-
-    def _sync_folder(folder: Path) -> None:
-        """Makes the new file's name survive a power cut."""
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -101,6 +101,6 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
     state = ServerState.initial(job, arrays)
     for number in range(job.plan.rounds):
         state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
-    flower = load_checkpoint(job_folder / "checkpoint.safetensors")
+    flower = load_checkpoint(job_folder / "checkpoints" / "last.safetensors").state
     np.testing.assert_array_equal(flower.optimizer.parameters, state.optimizer.parameters)
     assert (job_folder / "ledger.jsonl").read_bytes() == (tmp_path / "reference.jsonl").read_bytes()

@@ -6,7 +6,7 @@ from tiny_job import make_job
 
 from fedspeech.errors import FedspeechError
 from fedspeech.round import ServerState
-from server.state import load_checkpoint, save_checkpoint
+from server.state import Checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -17,21 +17,26 @@ def state(tmp_path):
     return ServerState(job.server.build().apply(fresh.optimizer, mean), 0.25, completed=3)
 
 
+def at(state):
+    return Checkpoint(state=state, next_round=5, opened=2)
+
+
 def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimiser_included(tmp_path, state):
     path = tmp_path / "last.safetensors"
-    save_checkpoint(path, state)
+    save_checkpoint(path, at(state))
     read = load_checkpoint(path)
-    assert read.completed == 3
+    assert read.state.clip_norm == 0.25
+    assert (read.state.completed, read.next_round, read.opened) == (3, 5, 2)
     written = state.optimizer.to_arrays()
     assert len(written) > 1
-    for name, array in read.optimizer.to_arrays().items():
+    for name, array in read.state.optimizer.to_arrays().items():
         np.testing.assert_array_equal(array, written[name])
     assert [file.name for file in tmp_path.glob("*last*")] == ["last.safetensors"]
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypatch):
     path = tmp_path / "last.safetensors"
-    save_checkpoint(path, state)
+    save_checkpoint(path, at(state))
     before = path.read_bytes()
 
     def full(_):
@@ -39,7 +44,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, ServerState(state.optimizer, 0.25, completed=4))
+        save_checkpoint(path, at(ServerState(state.optimizer, 0.25, completed=4)))
     assert path.read_bytes() == before
 
 
@@ -47,7 +52,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypat
 def test_a_missing_or_damaged_checkpoint_is_named(tmp_path, state, content):
     path = tmp_path / "last.safetensors"
     if content == "cut":
-        save_checkpoint(path, state)
+        save_checkpoint(path, at(state))
         content = path.read_bytes()[:-1]
     if content is not None:
         path.write_bytes(content)

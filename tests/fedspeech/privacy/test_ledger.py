@@ -47,10 +47,11 @@ def spend_all(ledger, start=0):
 
 
 def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsilon(path):
-    charge = opened(path).charge(0, 0, rid(0))
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0), "a commitment")
     row = rows(path)[-1]
     expected = PLAN.guarantee(1)
-    assert charge.guarantee == expected
+    assert ledger.guarantee() == expected
     for name in (
         "epsilon_release",
         "epsilon_server",
@@ -68,6 +69,7 @@ def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsi
     assert (row["secure_aggregation"], row["server_simulated"]) == ("ideal", True)
     assert row["noise"] == REHEARSAL_NOTICE
     assert (row["round"], row["attempt"], row["rid"]) == (0, 0, rid(0).hex())
+    assert row["noise_commitment"] == "a commitment"
 
 
 def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
@@ -127,7 +129,8 @@ def test_runs_with_other_plans_are_composed_not_forgotten(path):
     opened(path).charge(0, 0, rid(0))
     weaker = dataclasses.replace(PLAN, noise_multiplier=4.0)
     ledger = opened(path, plan=weaker, run_id="second")
-    spent = ledger.charge(0, 0, rid(1)).guarantee
+    ledger.charge(0, 0, rid(1))
+    spent = ledger.guarantee()
     assert spent.rounds == 2
     assert weaker.guarantee(2).epsilon_release < spent.epsilon_release
     assert spent.epsilon_release < PLAN.guarantee(2).epsilon_release
@@ -277,3 +280,86 @@ def test_a_file_cut_while_in_use_is_noticed(path):
 def test_an_unknown_noise_source_is_refused(path):
     with pytest.raises(ValueError, match="noise_source"):
         opened(path, source="numpy")
+
+
+def test_a_row_that_a_full_disk_cut_is_taken_back_and_nothing_is_charged(path, monkeypatch):
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    before, real = path.read_bytes(), os.fsync
+
+    def full(descriptor):
+        os.truncate(path, len(before) + 40)  # as much of the row as there was room for
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        ledger.charge(1, 0, rid(1))
+    monkeypatch.setattr(os, "fsync", real)
+    assert path.read_bytes() == before
+    ledger.charge(1, 0, rid(1))
+    assert opened(path).rounds_charged == 2
+
+
+def resumed(path, *, source="rehearsal", plan=PLAN, run_id="a run", row=0):
+    return Ledger.resume(path, plan, run_id, source, row)
+
+
+def test_a_resumed_rehearsal_pays_for_a_replayed_round_once_and_writes_nothing_new(path):
+    ledger = opened(path)
+    ledger.outcome(ledger.charge(0, 0, rid(0), "c0"), True)
+    ledger.charge(1, 0, rid(1), "c1")
+    before = path.read_bytes()
+    again = resumed(path)
+    assert [charge.round for charge in again.charges] == [0, 1]
+    assert [again.settled(charge) for charge in again.charges] == [True, False]
+    again.require_budget(1)
+    charge = again.charge(1, 0, rid(1), "c1")
+    assert path.read_bytes() == before
+    assert again.rounds_charged == 2
+    again.outcome(charge, True)
+    again.outcome(charge, True)  # a second replay ends as the first did
+    assert sum(row["kind"] == "outcome" for row in rows(path)) == 2
+    again.charge(2, 0, rid(2), "c2")
+    assert again.rounds_charged == 3
+
+
+def test_a_replayed_round_is_paid_for_though_the_budget_is_spent(path):
+    ledger = opened(path)
+    count = spend_all(ledger)
+    resumed(path).require_budget(count - 1)
+    with pytest.raises(BudgetExhausted):
+        resumed(path).require_budget(count)
+
+
+@pytest.mark.parametrize("change", [{"round": 2}, {"attempt": 1}, {"noise_commitment": "other"}])
+def test_a_replay_of_another_round_or_of_other_noise_is_refused(path, change):
+    opened(path).charge(1, 0, rid(1), "c1")
+    asked = {"round": 1, "attempt": 0, "rid": rid(1), "noise_commitment": "c1", **change}
+    with pytest.raises(LedgerDamaged, match=r"paid for another round|other noise"):
+        resumed(path).charge(**asked)
+
+
+def test_under_noise_of_the_operating_system_a_resumed_run_never_reuses_a_charge(path):
+    opened(path, source="os").charge(0, 0, rid(0))
+    with pytest.raises(ValueError, match="rid must never be used twice"):
+        resumed(path, source="os").charge(0, 0, rid(0))
+
+
+def test_a_ledger_is_resumed_only_by_the_run_and_plan_that_opened_it(path):
+    opened(path)
+    weaker = dataclasses.replace(PLAN, noise_multiplier=4.0)
+    for other in ({"run_id": "another"}, {"plan": weaker}, {"source": "os"}):
+        with pytest.raises(ValueError, match="opened another run or plan"):
+            resumed(path, **other)
+    with pytest.raises(LedgerDamaged, match="opens no run"):
+        resumed(path, row=1)
+    path.unlink()
+    with pytest.raises(LedgerDamaged, match="is gone"):
+        resumed(path)
+
+
+def test_a_run_killed_before_it_kept_its_row_takes_it_up_or_opens_one(path):
+    opened(path)
+    assert resumed(path, row=None).opened == 0
+    assert resumed(path, row=None, run_id="another").opened == 1
+    assert len(rows(path)) == 2

@@ -1,0 +1,102 @@
+"""What the phones of a shard must not forget, in a folder, beside what Flower keeps for the node.
+
+Flower's context ends with its node. A phone that came back without it would toss its coin for a
+round twice, answer twice, and start its quota anew. So the shard writes down each round that it
+enters and each input that it sends, before its answer leaves, in one file per round; of older ones
+the last is kept.
+
+Going back is a simulator's privilege: where noise is a rehearsal, `go_back` lets phones forget the
+rounds that a killed run did not finish, and a replay then gives the same integers. Phones whose
+noise comes from the operating system would send a second sample of one delta: for them it raises.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from fedspeech.errors import FedspeechError, ProtocolAbort
+from fedspeech.files import hold, write_whole
+
+_KEPT = 2  # files a shard: of this round and of the last one entered before it
+_GOING_BACK_WAIT_S = 60.0
+
+
+class Memory:
+    """Of one shard.
+
+    Args:
+      folder: of all shards of this node; made if it is not there.
+      shard: which one.
+
+    Raises:
+      ProtocolAbort: while a resumed run sets this folder back.
+    """
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        """Reads nothing yet."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _in_use(folder)
+        self._folder, self._shard = folder, shard
+
+    def read(self) -> bytes | None:
+        """Returns what was last written, or None."""
+        files = _files(self._folder, f"shard-{self._shard:05d}")
+        return files[-1].read_bytes() if files else None
+
+    def write(self, round_number: int, content: bytes) -> None:
+        """Keeps what phones must remember from a round on; on disk when the call returns.
+
+        Args:
+          round_number: last one entered, from 0.
+          content: to be read back as it is.
+        """
+        name = f"shard-{self._shard:05d}"
+        write_whole(self._folder / f"{name}-round-{round_number:05d}", content)
+        for old in _files(self._folder, name)[:-_KEPT]:
+            old.unlink()
+
+
+def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -> None:
+    """Lets the phones of a simulation forget a round and all later ones.
+
+    Waits until the last process of the killed run that hosts phones has noticed and gone.
+
+    Args:
+      folder: of the phones' memories.
+      first_round: the first to be forgotten.
+      noise: of the run.
+
+    Raises:
+      FedspeechError: if the noise is not a rehearsal, or phones are still at work.
+    """
+    if noise != "rehearsal":
+        raise FedspeechError(
+            "phones forget a round in a rehearsal only: under noise from the operating system a "
+            "second answer would be a second sample of one delta"
+        )
+    if not folder.is_dir():
+        return
+    _in_use.cache_clear()  # this process itself may have hosted them
+    held = hold(folder / "in-use", wait_s=_GOING_BACK_WAIT_S)
+    if held is None:
+        raise FedspeechError(f"a process of the killed run still hosts phones ({folder})")
+    with held:
+        for file in _files(folder, "shard-*"):
+            if int(file.name.rpartition("-")[2]) >= first_round:
+                file.unlink()
+
+
+def _files(folder: Path, shard: str) -> list[Path]:
+    """Files of a shard, of older rounds first."""
+    return sorted(folder.glob(f"{shard}-round-[0-9]*"))
+
+
+@functools.lru_cache(maxsize=4)
+def _in_use(folder: Path) -> BinaryIO:
+    """Shows for as long as this process lives that it hosts phones here."""
+    held = hold(folder / "in-use", shared=True)
+    if held is None:
+        raise ProtocolAbort(f"the memory of these phones is being set back ({folder})")
+    return held

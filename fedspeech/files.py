@@ -1,0 +1,89 @@
+"""Files that survive a kill: written whole or not at all, and held by one process at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replaces a file by a complete one, on disk when the call returns.
+
+    Args:
+      path: the file; a reader sees the old one or the new one, never a part.
+      content: what shall stand in it.
+
+    Raises:
+      OSError: if the disk is full or not writable; the old file stays.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def hold(path: Path, *, shared: bool = False, wait_s: float = 0.0) -> BinaryIO | None:
+    """Takes hold of a lock file until what is returned is closed, or the process ends.
+
+    Args:
+      path: the lock file, made if it is not there; its content means nothing.
+      shared: whether others may hold it too, if they share.
+      wait_s: how long to wait for others.
+
+    Returns:
+      The open file, or None if others hold it.
+    """
+    file = path.open("ab", buffering=0)
+    deadline = time.monotonic() + wait_s
+    while not _locked(file, shared):
+        if time.monotonic() >= deadline:
+            file.close()
+            return None
+        time.sleep(0.05)
+    return file
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def sync_folder(folder: Path) -> None:
+        """Does nothing: Windows has no way to flush a folder."""
+
+    def _locked(file: BinaryIO, shared: bool) -> bool:
+        """Tries to lock; Windows has no shared locks here, so those who share take none."""
+        if shared:
+            return True
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def sync_folder(folder: Path) -> None:
+        """Makes new names in a folder survive a power cut."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _locked(file: BinaryIO, shared: bool) -> bool:
+        """Tries to lock."""
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

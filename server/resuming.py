@@ -1,0 +1,90 @@
+"""How a run goes on that was killed: which round comes next, and what was lost.
+
+A round is over once its checkpoint is on disk. Of the round after the last checkpoint anything may
+be there: rosters, a charge, an opened sum, a row.
+
+* Noise that is a rehearsal: the round is replayed from its beginning. Coins, training, rounding and
+  noise come from the same streams, so the same integers are summed; masks and sessions are fresh.
+  The charge that may be there is checked and paid once. This takes phones that forget what they did
+  in that round, which only a simulator can make them (`clients.memory.go_back`).
+* Noise from the operating system: its keys are gone, and phones answer once. The round has failed,
+  its index is spent, a charge stays, and the run goes on with the next index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedspeech.errors import FedspeechError
+from fedspeech.job import Job
+from fedspeech.privacy.ledger import Ledger
+from server.rounds import RoundRecord
+from server.state import Checkpoint, load_checkpoint
+
+CHARGED = "the run was killed in this round; it stays charged and is never drawn again"
+NOT_CHARGED = (
+    "the run was killed before or in this round, and nobody was asked for an update; it is not "
+    "charged, and never drawn again"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Resumed:
+    """Where an interrupted run goes on.
+
+    Attributes:
+      ledger: of the run.
+      checkpoint: the last; its next_round is the one to start with.
+      lost: rounds between, to be reported as any other.
+      replay: whether the round that was not over is replayed.
+    """
+
+    ledger: Ledger
+    checkpoint: Checkpoint
+    lost: tuple[RoundRecord, ...] = ()
+    replay: bool = True
+
+
+def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) -> Resumed:
+    """Finds where a run goes on, and settles in the ledger what was lost.
+
+    Args:
+      job: of the run.
+      ledger_path: of the run.
+      checkpoint_path: of the run.
+      replay: whether phones have forgotten the round that was not over, and it is to be replayed.
+
+    Raises:
+      FedspeechError: if there is no checkpoint, or a round that was charged is to be replayed under
+        noise from the operating system.
+      LedgerDamaged: if the ledger does not check, or belongs to another run.
+    """
+    checkpoint = load_checkpoint(checkpoint_path)
+    try:
+        ledger = Ledger.resume(ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened)
+    except ValueError as error:
+        raise FedspeechError(f"this run cannot go on: {error}") from error
+    first = checkpoint.next_round
+    charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
+    if replay:
+        if charged and job.noise != "rehearsal":
+            raise FedspeechError("only a rehearsal is replayed: other noise cannot be drawn twice")
+        return Resumed(ledger, checkpoint)
+    for charge in charged.values():
+        if not ledger.settled(charge):
+            ledger.outcome(charge, completed=False, reason=CHARGED)
+    lost = tuple(
+        RoundRecord(
+            round=number,
+            status="abandoned",
+            reason=CHARGED if number in charged else NOT_CHARGED,
+            guarantee=ledger.guarantee(),
+            seconds=0.0,
+        )
+        for number in range(first, min(max(charged, default=first) + 1, job.plan.rounds))
+    )
+    checkpoint = Checkpoint(
+        state=checkpoint.state, next_round=first + len(lost), opened=checkpoint.opened
+    )
+    return Resumed(ledger, checkpoint, lost, replay=False)

@@ -1,0 +1,100 @@
+"""Certificates and keys of a deployment, made on the spot: an authority, a server, nodes.
+
+For a deployment on one machine and for tests. Several machines want an authority of their own, and
+nodes that make their keys themselves: see docs/deployment.md.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+VALID_DAYS = 30
+
+
+class Authority:
+    """A certificate authority whose key never leaves this object.
+
+    Args:
+      folder: where certificates and keys are written, for this user alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Makes the authority and writes `ca.pem`."""
+        folder.mkdir(mode=0o700, parents=True)
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedspeech deployment")])
+        builder = self._builder(self._name, self._key.public_key()).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        )
+        self._write("ca.pem", self._signed(builder))
+
+    @property
+    def certificate(self) -> Path:
+        """The authority's own certificate, which everybody may have."""
+        return self._folder / "ca.pem"
+
+    def server(self, address: str = "127.0.0.1") -> tuple[Path, Path]:
+        """Makes a server's certificate and key for one IP address; returns their files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "superlink")])
+        names = [x509.IPAddress(ipaddress.ip_address(address)), x509.DNSName("localhost")]
+        builder = (
+            self._builder(name, key.public_key())
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        )
+        return self._write("server.pem", self._signed(builder)), self._write(
+            "server.key",
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            ),
+        )
+
+    def node(self, name: str) -> tuple[Path, Path]:
+        """Makes a node's key pair in OpenSSH's form; returns the files of private and public."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        )
+        public = key.public_key().public_bytes(
+            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        )
+        return self._write(name, private), self._write(f"{name}.pub", public)
+
+    def _builder(
+        self, name: x509.Name, public: ec.EllipticCurvePublicKey
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+        )
+
+    def _signed(self, builder: x509.CertificateBuilder) -> bytes:
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    def _write(self, name: str, content: bytes) -> Path:
+        """Writes a file that only this user can read."""
+        path = self._folder / name
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(content)
+        return path

@@ -1,0 +1,312 @@
+"""Flower's own engines, started, followed and ended: the same app behind a SuperLink.
+
+Nothing of it outlives the run: a SuperLink of its own with folder, port and environment of its own,
+and a token in that environment by which every process that it started is found again, Ray's too.
+
+The server's side of the app then runs in a process of Flower's and leaves a row and a checkpoint
+per round beside the job; `SuperLink.run` hands them on as they come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import tomli_w
+
+from fedspeech.errors import FedspeechError
+from fedspeech.job import SOURCE_PACKAGES
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.round import ServerState
+from server.app import FAILED, ROUNDS, round_checkpoint
+from server.rounds import OnRound, RoundRecord
+from server.state import load_checkpoint
+
+TOKEN = "FEDSPEECH_ENGINE_TOKEN"
+START_WAIT_S = 90.0
+END_WAIT_S = 30.0
+ASK_EVERY_S = 4.0  # a call of Flower's command line takes a second of CPU
+QUIET = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class SuperLink:
+    """A SuperLink on the loopback interface that ends with this process; a context manager.
+
+    Args:
+      options: of `flower-superlink`, address and port excepted.
+      connection: how Flower's command line connects to it, address excepted.
+      federation: Flower's `--federation-config`: nodes and cores of a simulation.
+
+    Raises:
+      FedspeechError: if Flower's commands are missing, or it does not come up.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[str] = ("--simulation", "--insecure"),
+        connection: Mapping[str, Any] | None = None,
+        federation: str = "",
+    ) -> None:
+        """Makes its folder; starts nothing."""
+        self.folder = Path(tempfile.mkdtemp(prefix="fedspeech-flower-"))
+        self.app = self.folder / "app"
+        self.address = f"127.0.0.1:{free_port()}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            **QUIET,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "FLWR_HOME": str(self.folder / "home"),
+            TOKEN: uuid4().hex,
+        }
+        self._federation = federation
+        self._options, self._connection = list(options), dict(connection or {"insecure": True})
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> SuperLink:
+        """Starts it and waits until it answers."""
+        settings = {"address": self.address, **self._connection}
+        (self.folder / "home").mkdir()
+        (self.folder / "home" / "config.toml").write_text(
+            tomli_w.dumps({"superlink": {"default": "own", "own": settings}})
+        )
+        host, port = self.address.split(":")
+        arguments = [*self._options, "--host", host, "--port", port]
+        try:
+            app_folder(self.app)
+            link = self.start("superlink", "flower-superlink", *arguments)
+            wait_until(lambda: answers(self.address), link, self.log("superlink"))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends it and everything that it started."""
+        self.close()
+
+    def start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a process that ends with this one; its output goes to `log(name)`."""
+        with self.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                [executable(command), *arguments],
+                cwd=self.app, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for this process, which ends the others
+                preexec_fn=_end_with_parent,
+            )  # fmt: skip
+        self._started.append(process)
+        return process
+
+    def log(self, name: str) -> Path:
+        """File with the output of one process."""
+        return self.folder / f"{name}.log"
+
+    def flwr(self, *arguments: str) -> dict[str, Any]:
+        """Runs Flower's command line and returns what it says as JSON.
+
+        Raises:
+          FedspeechError: if it fails, with its words.
+        """
+        done = subprocess.run(
+            [executable("flwr"), *arguments, "--format", "json"],
+            cwd=self.app, env=self.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        try:
+            said: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        except ValueError:
+            said = {}
+        if done.returncode or not said.get("success"):
+            why = said.get("error-message") or (done.stderr or done.stdout).strip()[-500:]
+            raise FedspeechError(f"flwr {' '.join(arguments[:2])} failed: {why}")
+        return said
+
+    def run(self, job: Path, on_round: OnRound, *, resume: str, known: int) -> None:
+        """Runs a job to its end and hands on every round as it is over.
+
+        Args:
+          job: `job.json`; rows and checkpoints stand beside it.
+          on_round: told of every round but the first `known`.
+          resume: how the server's side begins, as `server.app` says.
+          known: rounds that the caller has rows of.
+
+        Raises:
+          FedspeechError: if the run failed, with the reason.
+        """
+        job.with_name(FAILED).unlink(missing_ok=True)
+        config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
+        more = ["--federation-config", self._federation] if self._federation else []
+        number = self.flwr("run", str(self.app), "own", "-c", config, *more)["run-id"]
+        rows, asked, status = _rows(job.with_name(ROUNDS), known), time.monotonic(), ""
+        while not status.startswith("finished"):
+            time.sleep(0.1)
+            if time.monotonic() - asked > ASK_EVERY_S:
+                (found,) = self.flwr("ls", "own", "--run-id", number)["runs"]
+                status, asked = found["status"], time.monotonic()
+            for row in rows:
+                if row is None:
+                    break
+                asked = time.monotonic()
+                record, state = _round(job.parent, row)
+                on_round(record, state)
+                (job.parent / round_checkpoint(record.round)).unlink()
+        if status != "finished:completed":
+            failed = job.with_name(FAILED)
+            why = failed.read_text() if failed.exists() else self._last_words(found)
+            raise FedspeechError(f"Flower's engine stopped ({status}): {why}")
+
+    def _last_words(self, run: Mapping[str, Any]) -> str:
+        """What is known of a run that failed without a word of the app's."""
+        log = self.log("superlink").read_text(errors="replace").strip().splitlines()
+        return f"{run.get('status-details', '')}\n" + "\n".join(log[-12:])
+
+    def close(self) -> None:
+        """Ends every process, then removes the folder."""
+        for process in reversed(self._started):
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + END_WAIT_S
+        while alive := [p for p in self._started if p.poll() is None] + self._strays():
+            if time.monotonic() > deadline:
+                for left in alive:
+                    _kill(left if isinstance(left, int) else left.pid)
+            time.sleep(0.1)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _strays(self) -> list[int]:
+        """Numbers of processes that carry the token of this SuperLink."""
+        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):  # elsewhere Flower's own chain has to do
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    found.append(int(process.name))
+            except OSError:  # ended meanwhile, or another user's
+                continue
+        return found
+
+
+def app_folder(folder: Path) -> None:
+    """Writes the Flower app, as it is imported here, into a folder of its own.
+
+    Both sides then run the very code of this process, from a checkout or an installation alike.
+    """
+    for package in SOURCE_PACKAGES:
+        with resources.as_file(resources.files(package)) as source:
+            for file in source.rglob("*.py"):
+                target = folder / package / file.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+    described = {
+        "project": {
+            "name": "fedspeech", "version": "0", "description": "", "license": "Apache-2.0",
+            "dependencies": [],
+        },
+        "tool": {"flwr": {"app": {
+            "publisher": "fedspeech",
+            "components": {"serverapp": "server.app:app", "clientapp": "clients.app:app"},
+            "config": {"job": "", "resume": ""},
+        }}},
+    }  # fmt: skip
+    (folder / "pyproject.toml").write_text(tomli_w.dumps(described))
+
+
+def executable(name: str) -> str:
+    """Path of a command of Flower's, beside this Python or on the path.
+
+    Raises:
+      FedspeechError: if it is not installed.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise FedspeechError(f"{name} is missing: install flwr[simulation] beside fedspeech")
+    return found
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    host, port = address.split(":")
+    with socket.socket() as caller:
+        caller.settimeout(0.5)
+        return caller.connect_ex((host, int(port))) == 0
+
+
+def wait_until(
+    holds: Any, process: subprocess.Popen[bytes], log: Path, wait_s: float = START_WAIT_S
+) -> None:
+    """Waits until something holds.
+
+    Raises:
+      FedspeechError: if the process ends or time runs out, with the end of its log.
+    """
+    deadline = time.monotonic() + wait_s
+    while not holds():
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = "\n".join(log.read_text(errors="replace").strip().splitlines()[-6:])
+            raise FedspeechError(f"{log.stem} of Flower does not come up:\n{words}")
+        time.sleep(0.1)
+
+
+def _rows(path: Path, known: int) -> Iterator[dict[str, Any] | None]:
+    """Yields rows as they are written, and None where there is none yet."""
+    while True:
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        for line in lines:
+            row = json.loads(line)
+            if row["round"] > known:
+                known = row["round"]
+                yield row
+        yield None
+
+
+def _round(folder: Path, row: dict[str, Any]) -> tuple[RoundRecord, ServerState]:
+    """The record of a round and the state after it, as the server's side left them."""
+    number = row.pop("round") - 1
+    record = RoundRecord(round=number, guarantee=Guarantee(**row.pop("guarantee")), **row)
+    return record, load_checkpoint(folder / round_checkpoint(number)).state
+
+
+def _kill(process: int) -> None:
+    """Ends a process that does not end by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    """Has Linux end this process when the one that started it is gone, however that came about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -1,0 +1,147 @@
+"""One app, every way to run it: the same scenario and seed, the same ledger, bit for bit."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny_job import make_job
+
+from fedspeech.errors import FedspeechError
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round
+from fedspeech.training.cohort import train_cohort
+from server.rounds import run_rounds
+from server.state import Checkpoint, load_checkpoint, save_checkpoint
+from simulations.certificates import Authority
+from simulations.deploy import Deployment
+from simulations.flower import TOKEN, SuperLink
+from simulations.grid import InProcessGrid
+
+SHARDS = 2
+FEDERATION = f"num-supernodes={SHARDS} client-resources-num-cpus=1"
+
+
+def job_of(folder, **settings):
+    """Three rounds of 40 phones, whose memory is on disk as in every run."""
+    folder.mkdir()
+    settings = {
+        "phones": 40, "num_shards": SHARDS, "min_cohort": 10, "dropout_rate": 0.1, **settings,
+    }  # fmt: skip
+    path, job, arrays = make_job(folder, **settings)
+    job = dataclasses.replace(job, memory=str(folder / "phones"))
+    job.save(path)
+    return path, job, arrays
+
+
+@pytest.fixture(params=["ideal"])
+def expected(tmp_path, request):
+    """Ledger and parameters of the reference round."""
+    _, job, arrays = job_of(tmp_path / "reference", secure_aggregation=request.param)
+    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
+    state = ServerState.initial(job, arrays)
+    for number in range(job.plan.rounds):
+        state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
+    return (tmp_path / "reference.jsonl").read_bytes(), state.optimizer.parameters
+
+
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_in_process_with_any_number_of_workers(tmp_path, expected, workers):
+    path, job, arrays = job_of(tmp_path / "job", num_shards=SHARDS)
+    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise)
+    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, workers) as grid:
+        state = run_rounds(grid, job, ledger, ServerState.initial(job, arrays), lambda *_: None)
+    assert path.with_name("ledger.jsonl").read_bytes() == expected[0]
+    np.testing.assert_array_equal(state.optimizer.parameters, expected[1])
+
+
+def follow(link, path, job, arrays):
+    """Runs a job behind Flower as a run folder does; returns ledger and parameters."""
+    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise)
+    last, seen = path.parent / "checkpoints" / "last.safetensors", []
+    last.parent.mkdir()
+    state = ServerState.initial(job, arrays)
+    save_checkpoint(last, Checkpoint(state=state, next_round=0, opened=ledger.opened))
+    link.run(path, lambda record, state: seen.append((record, state)), resume="replay", known=0)
+    assert [record.status for record, _ in seen] == ["completed"] * job.plan.rounds
+    final = load_checkpoint(last).state
+    np.testing.assert_array_equal(seen[-1][1].optimizer.parameters, final.optimizer.parameters)
+    return path.with_name("ledger.jsonl").read_bytes(), final.optimizer.parameters
+
+
+def nothing_is_left_of(link):
+    assert not link.folder.exists()
+    assert not link._strays()
+    assert all(process.poll() is not None for process in link._started)
+
+
+@pytest.mark.flower
+def test_flowers_simulation_engine(tmp_path, expected):
+    path, job, arrays = job_of(tmp_path / "job")
+    with SuperLink(federation=FEDERATION) as link:
+        found = follow(link, path, job, arrays)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+    nothing_is_left_of(link)
+
+
+@pytest.mark.flower
+def test_a_run_that_fails_behind_flower_says_why(tmp_path):
+    path, _, _ = job_of(tmp_path / "job")
+    (tmp_path / "job" / "arrays" / "labels.npy").unlink()
+    with (
+        SuperLink(federation=FEDERATION) as link,
+        pytest.raises(FedspeechError, match=r"stopped .*labels\.npy"),
+    ):
+        link.run(path, lambda *_: None, resume="", known=0)
+    nothing_is_left_of(link)
+
+
+@pytest.mark.flower
+def test_a_deployment_and_whom_it_turns_away(tmp_path, expected):
+    """TLS, a key per node; an unregistered node and one that trusts another authority stay out."""
+    path, job, arrays = job_of(tmp_path / "job")
+    with Deployment(path) as link:
+        stranger, _ = link.authority.node("stranger")  # a key that nobody registered
+        unregistered = link.start_node("unregistered", 0, stranger)
+        other = Authority(tmp_path / "other")  # not who signed the server's certificate
+        private, public = link.authority.node("deceived")
+        link.register(public)
+        deceived = link.start_node("deceived", 0, private, other.certificate)
+        found = follow(link, path, job, arrays)
+        assert link.nodes_online() == SHARDS
+        assert unregistered.poll() not in (None, 0)
+        log = link.log("supernode-unregistered").read_text()
+        assert "Failed to activate SuperNode" in log, log
+        log = link.log("supernode-deceived").read_text()
+        assert "CERTIFICATE_VERIFY_FAILED" in log, log
+        assert deceived.poll() != 0
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+    nothing_is_left_of(link)
+
+
+@pytest.mark.flower
+def test_nothing_of_an_engine_outlives_a_process_that_was_killed(tmp_path):
+    code = (
+        "import time\nfrom simulations.flower import SuperLink\n"
+        "with SuperLink() as link:\n"
+        "    print(link.environment['FEDSPEECH_ENGINE_TOKEN'], flush=True)\n    time.sleep(600)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    token = child.stdout.readline().strip()
+    link = SuperLink()
+    link.environment[TOKEN] = token
+    assert link._strays()
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 40
+    while link._strays() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = link._strays()
+    link.close()
+    assert not left
