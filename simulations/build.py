@@ -511,7 +511,7 @@ def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> Pri
     )  # fmt: skip
     local = settings.mechanism == "local"  # vectors that need no mask
     try:
-        return PrivacyPlan(
+        plan = PrivacyPlan(
             **{name: getattr(settings, name) for name in same},
             dimension=dimension,
             noise_multiplier=settings.noise_multiplier if noisy else 0.0,
@@ -526,8 +526,10 @@ def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> Pri
             adaptive_clipping=_adaptive_clipping(settings),
             secure_aggregation="ideal" if local else settings.secure_aggregation,
         )
+        plan.guarantee(plan.rounds)  # what cannot be priced cannot run
     except ValueError as error:
         raise ScenarioError(f"privacy: {error}") from error
+    return plan
 
 
 def _adaptive_clipping(settings: PrivacySettings) -> AdaptiveClipping | None:

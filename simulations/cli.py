@@ -126,6 +126,14 @@ def simulate(
     seed: SeedOption = None,
     cache: CacheOption = None,
     engine: EngineOption = "inprocess",
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger",
+            help="The population's privacy ledger, shared with its other runs; default: one for "
+            "this run alone.",
+        ),
+    ] = None,
 ) -> None:
     """Run a scenario: federated rounds, personalisation, export, report."""
     if engine not in ("inprocess", "flower"):
@@ -141,6 +149,7 @@ def simulate(
         workers=workers,
         cache=cache,
         engine="flower" if engine == "flower" else "inprocess",
+        ledger=ledger,
     )
 
 
@@ -307,6 +316,17 @@ def budget(
         "dropout_rate": dropout_rate, "max_participations": max_participations,
     }  # fmt: skip
     run(fields, solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json)
+
+
+@app.command()
+def ledger(
+    file: Annotated[Path, typer.Argument(help="A population's ledger, or a run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a ledger and print what its population has spent, run by run."""
+    from simulations.statement import statement
+
+    statement(file, as_json=as_json)
 
 
 @app.command()

@@ -87,6 +87,7 @@ class Guarantee(Record):
       accountant: what priced it, such as "RDP of sums of discrete Gaussians".
       noise_notice: `NoiseEntropy.notice`: set when the noise can be reproduced from the seed.
       rounds_charged: rounds that the epsilons pay for, failed ones included.
+      runs_charged: runs on this population that they were charged to, this one included.
       no_sampling_because: why no add/remove epsilon can be stated; "" where one is.
       quota: most rounds that one phone joins, at which `epsilon_server` is priced; None: no quota.
       budget_release: where `epsilon_release` must stop; None: no budget.
@@ -105,6 +106,7 @@ class Guarantee(Record):
     accountant: str
     noise_notice: str | None
     rounds_charged: Count = 0
+    runs_charged: Count = 1
     no_sampling_because: str = ""
     secure_sum_server: Literal["lying", "curious"] | None = None
     quota: int | None = None
@@ -645,6 +647,28 @@ class RunFolder:
     def ledger(self) -> Path:
         """The privacy ledger, which the library writes."""
         return self.path / "ledger.jsonl"
+
+    def share_ledger(self, path: Path) -> None:
+        """Makes the run charge a ledger that outlives it, through a link in the folder.
+
+        Args:
+          path: the population's ledger; made if it is not there.
+
+        Raises:
+          FedspeechError: if its folder is missing, or it is no file.
+        """
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise FedspeechError(f"--ledger needs a file, and {path} is none")
+        if not target.parent.is_dir():
+            raise FedspeechError(f"--ledger {path}: there is no folder {path.parent}")
+        check_place(target.parent, "the folder of the ledger")
+        self.ledger.symlink_to(target)
+
+    @property
+    def shares_ledger(self) -> bool:
+        """Whether other runs charge the same ledger."""
+        return self.ledger.is_symlink()
 
     @property
     def checkpoints(self) -> Path:

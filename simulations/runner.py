@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee as Spent
@@ -64,6 +64,7 @@ def simulate(
     workers: int | None,
     cache: Path | None,
     engine: Engine = "inprocess",
+    ledger: Path | None = None,
 ) -> Path:
     """Runs a scenario and returns its run folder.
 
@@ -73,6 +74,7 @@ def simulate(
       workers: processes; None: one per core. Results do not depend on it.
       cache: where features are kept; None: the user's cache.
       engine: what carries the messages. Results do not depend on it.
+      ledger: of the population, shared with its other runs; None: one for this run alone.
 
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
@@ -82,6 +84,8 @@ def simulate(
     folder = RunFolder.create(path)
     with folder.hold(), RunProgress() as progress:
         try:
+            if ledger is not None:
+                folder.share_ledger(ledger)
             folder.write_scenario(scenario.to_toml())
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
@@ -219,10 +223,17 @@ class Run:
         self._state, self._next_round = ServerState.initial(job, job.load_arrays()), 0
         job.save(folder.job)
         self._world.base.save(folder.base)
-        if folder.ledger.exists():  # killed before the checkpoint: nothing can have been charged
+        # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
+        if folder.ledger.exists() and not folder.shares_ledger:
             self._ledger = Ledger.resume(folder.ledger, self._plan, job.run_id, job.noise, None)
         else:
             self._ledger = Ledger.open(folder.ledger, self._plan, job.run_id, job.noise)
+            before = [run for run in self._ledger.runs if run.charged]
+            if job.noise == "rehearsal" and job.run_id in {run.run_id for run in before}:
+                raise ScenarioError(
+                    "the ledger was charged for this very rehearsal before: the same scenario and "
+                    f"seed draw the same noise; change seed={self._scenario.seed}"
+                )
         self._keep()
 
     def _keep(self) -> None:
@@ -423,12 +434,13 @@ class Run:
             relation_release=spent.relation_release,
             relation_server=spent.relation_server,
             mode=plan.mechanism,
-            secure_sum=plan.secure_aggregation,
+            secure_sum="plain" if plan.mechanism == "local" else plan.secure_aggregation,
             secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
             trust=spent.trust,
             accountant=spent.accountant,
             noise_notice=self._job.entropy().notice,
             rounds_charged=spent.rounds,
+            runs_charged=self._ledger.runs_charged,
             no_sampling_because=spent.reason,
             quota=plan.participations,
             budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,

@@ -1,7 +1,7 @@
 """The one account of what a population has spent: append-only, on disk before anything is revealed.
 
-One file per population, shared by every run on it. Each line is a JSON row that carries its own
-SHA-256 and that of the row before, so an edit anywhere shows. Rows:
+One file per population, shared by every run on it, whatever it is for: training, tuning,
+evaluation, analytics. `fedspeech.privacy.chain` makes every edit show. Rows:
 
 | kind | meaning |
 |---|---|
@@ -26,28 +26,23 @@ every run, so two runs of one plan can bring a phone to its quota twice.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
-import json
-import os
-import sys
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from fedspeech.errors import BudgetExhausted, LedgerDamaged
-from fedspeech.files import sync_folder
+from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.privacy import guarantee
+from fedspeech.privacy.chain import Chain, Row, fragment_fields
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
-Row = dict[str, Any]
-
-_START = "0" * 64
+Purpose = Literal["training", "tuning", "evaluation", "analytics"]
+"""What a run on a population is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +62,29 @@ class Charge:
     rid: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run on a population.
+
+    Attributes:
+      opened: number of the row that opened it.
+      run_id: of the run.
+      purpose: what it is for.
+      plan: of the run.
+      charged: rounds that were charged, failed and recovered ones included.
+      completed: rounds whose sum was opened and used.
+      noise: where its noise comes from, in words.
+    """
+
+    opened: int
+    run_id: str
+    purpose: Purpose
+    plan: PrivacyPlan
+    charged: int
+    completed: int
+    noise: str
+
+
 class Ledger:
     """What a population has spent, and whether it can afford another round. Use `Ledger.open`."""
 
@@ -79,7 +97,7 @@ class Ledger:
         self._plan = plan
         self._run_id = run_id
         self._noise_source = noise_source
-        self._chain = _Chain(path)
+        self._chain = Chain(path)
         # By sequence number of the `opened` row.
         self._charges: dict[int, int] = {}
         self._costs: dict[int, RoundCost] = {}
@@ -98,29 +116,32 @@ class Ledger:
         plan: PrivacyPlan,
         run_id: str,
         noise_source: Literal["os", "rehearsal"],
+        purpose: Purpose = "training",
     ) -> Ledger:
         """Opens the population's ledger, or starts it, and records this run's plan.
 
         Args:
           path: the file; its folder exists.
           plan: of this run. Earlier runs may have had other plans; their rounds count.
-          run_id: unique among the runs on this population.
+          run_id: unique among the rehearsals on this population.
           noise_source: `NoiseEntropy.source`.
+          purpose: what the run is for.
 
         Raises:
           LedgerDamaged: if a complete line does not check.
-          ValueError: if the population of an earlier plan had another size or unit, or the noise
-            source is unknown.
+          ScenarioError: if the population of an earlier plan had another size or unit.
+          ValueError: if the noise source is unknown.
         """
         if noise_source not in ("os", "rehearsal"):
             raise ValueError(f'noise_source must be "os" or "rehearsal", got {noise_source!r}')
-        ledger = cls(Path(path), plan, run_id, noise_source)
+        ledger = cls(Path(path).resolve(), plan, run_id, noise_source)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
             opened = ledger._append(
                 file,
                 {
                     "kind": "opened",
+                    "purpose": purpose,
                     "run_id": run_id,
                     "plan": _jsonable(asdict(plan)),
                     "fingerprint": plan.fingerprint,
@@ -163,7 +184,7 @@ class Ledger:
         """
         if not Path(path).is_file():
             raise LedgerDamaged(f"{Path(path).name} is gone: what the run has spent is unknown")
-        ledger = cls(Path(path), plan, run_id, noise_source)
+        ledger = cls(Path(path).resolve(), plan, run_id, noise_source)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
         if opened is None:
@@ -179,6 +200,54 @@ class Ledger:
             raise ValueError(f"row {opened} of {ledger.path.name} opened another run or plan")
         ledger._own, ledger._resumed = opened, True
         return ledger
+
+    @classmethod
+    def inspect(cls, path: Path) -> Ledger:
+        """Reads a ledger and leaves it as it is, a torn end included.
+
+        Prices at the delta of the last plan; not for charging.
+
+        Raises:
+          LedgerDamaged: if there is no file, no run in it, or a complete line does not check.
+        """
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
+        openings = [
+            row for row in Chain(Path(path)).read(io.BytesIO(data)) if row["kind"] == "opened"
+        ]
+        if not openings:
+            raise LedgerDamaged(f"{path} holds no run")
+        last = openings[-1]
+        source: Literal["os", "rehearsal"] = "os"
+        if last["noise"] == REHEARSAL_NOTICE:
+            source = "rehearsal"
+        plan = PrivacyPlan(**_floats(last["plan"]))
+        ledger = cls(Path(path), plan, last["run_id"], source)
+        ledger._own = last["sequence"]
+        ledger._catch_up(io.BytesIO(data))
+        return ledger
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs on this population, in order."""
+        return tuple(
+            Run(
+                opened=opened,
+                run_id=row["run_id"],
+                purpose=row["purpose"],
+                plan=PrivacyPlan(**_floats(row["plan"])),
+                charged=self._charges.get(opened, 0),
+                completed=sum(
+                    outcome["completed"]
+                    for charge, outcome in self._outcomes.items()
+                    if self._charge_rows[charge]["opened"] == opened
+                ),
+                noise=row["noise"],
+            )
+            for opened, row in self._opened.items()
+        )
 
     def refresh(self) -> None:
         """Reads what other processes have appended.
@@ -204,6 +273,11 @@ class Ledger:
     def settled(self, charge: Charge) -> bool:
         """Whether the ledger says what became of a charged round."""
         return charge.sequence in self._outcomes
+
+    @property
+    def runs_charged(self) -> int:
+        """Runs that were charged for a round, this one included whether or not it was."""
+        return len({*(opened for opened, rounds in self._charges.items() if rounds), self._own})
 
     @property
     def rounds_charged(self) -> int:
@@ -366,9 +440,15 @@ class Ledger:
             unit=self._plan.unit,
             trust=" And, for other plans on this population: ".join(trust),
             mechanism=self._plan.mechanism,
-            secure_aggregation=self._plan.secure_aggregation,
-            server=self._plan.server,
+            secure_aggregation=self._weakest("secure_aggregation", "ideal", counts),
+            server=self._weakest("server", "curious", counts),
         )
+
+    def _weakest(self, name: str, weak: str, counts: Iterable[int]) -> str:
+        """The weaker of two settings, if any run that was charged had it."""
+        found = {self._opened[opened]["plan"][name] for opened in counts if opened >= 0}
+        own: str = getattr(self._plan, name)
+        return weak if weak in found else own
 
     def _append(self, file: BinaryIO, row: Row) -> Row:
         """Writes a row and counts it."""
@@ -388,7 +468,7 @@ class Ledger:
             "have been a charge, so one more round is counted as spent"
         )
         self.notices.append(notice)
-        self._append(file, {"kind": "recovered", **_fragment_fields(fragment), "reason": notice})
+        self._append(file, {"kind": "recovered", **fragment_fields(fragment), "reason": notice})
 
     def _count(self, row: Row) -> None:
         """Adds one checked row to the account."""
@@ -412,132 +492,10 @@ class Ledger:
         """Refuses a plan for another population than this ledger's."""
         for name in ("population", "unit"):
             if plan[name] != getattr(self._plan, name):
-                raise ValueError(
+                raise ScenarioError(
                     f"{self.path.name} is the ledger of another population: its {name} is "
                     f"{plan[name]!r}, the plan's is {getattr(self._plan, name)!r}"
                 )
-
-
-class _Chain:
-    """Rows with checksums, each naming the one before; knows nothing of what they mean."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = 0  # bytes read and checked
-        self._previous = _START
-        self._sequence = 0
-        self.torn: bytes | None = None
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[BinaryIO]:
-        """Opens the file for reading and appending, and keeps every other process out."""
-        with self._path.open("a+b", buffering=0) as file:
-            _lock(file)
-            try:
-                yield file
-            finally:
-                _unlock(file)
-
-    def read(self, file: BinaryIO) -> Iterator[Row]:
-        """Yields rows that were not read before; leaves a torn end in `torn`.
-
-        Raises:
-          LedgerDamaged: if a complete line does not check, or the file has shrunk.
-        """
-        self.torn = None
-        size = file.seek(0, os.SEEK_END)
-        if size < self._position:
-            raise LedgerDamaged(
-                f"{self._path.name} was cut: {size} bytes, of which {self._position} were read"
-            )
-        file.seek(self._position)
-        data = file.read()
-        pending = b""  # a fragment that a later `recovered` row must explain
-        for line in io.BytesIO(data):  # splits at newlines only, unlike splitlines
-            row = self._parse(line)
-            if not line.endswith(b"\n"):
-                if row is None:
-                    pending += line
-                    break
-                self._write(file, b"\n")  # the row is whole; a kill took its newline only
-                line += b"\n"
-            explains = row is not None and row["kind"] == "recovered"
-            if row is None or (pending and not explains):
-                pending += line
-                continue
-            if explains and _fragment_fields(pending.removesuffix(b"\n")) != {
-                name: row[name] for name in ("fragment_bytes", "fragment_sha256")
-            }:
-                self._refuse("a recovered row does not fit the fragment before it")
-            self._advance(row, len(pending) + len(line))
-            pending = b""
-            yield row
-        if pending.endswith(b"\n"):
-            self._refuse("a complete line does not check: it was edited, inserted or removed")
-        self.torn = pending or None
-
-    def append(self, file: BinaryIO, row: Row) -> Row:
-        """Writes one row and waits until file and folder are on disk.
-
-        A torn end is closed with a newline first; the row must be its `recovered` row.
-        """
-        full = {"sequence": self._sequence, "previous": self._previous, **row}
-        full["sha256"] = _checksum(full)
-        line = json.dumps(full, sort_keys=True, allow_nan=False).encode() + b"\n"
-        start = b"" if self.torn is None else self.torn + b"\n"
-        created = self._position == 0
-        self._write(file, line if self.torn is None else b"\n" + line)
-        if created:
-            sync_folder(self._path.parent)
-        self._advance(full, len(start) + len(line))
-        self.torn = None
-        return full
-
-    def _write(self, file: BinaryIO, data: bytes) -> None:
-        """Appends bytes and waits until they are on disk; what a full disk cut is taken back."""
-        end = file.seek(0, os.SEEK_END)
-        try:
-            while data:
-                data = data[file.write(data) :]
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(end)
-            raise
-
-    def _parse(self, line: bytes) -> Row | None:
-        """Returns the row if the line is the next of the chain, else None."""
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return None
-        if not isinstance(row, dict) or "kind" not in row or row.get("sha256") != _checksum(row):
-            return None
-        fits = row.get("sequence") == self._sequence and row.get("previous") == self._previous
-        return row if fits else None
-
-    def _advance(self, row: Row, num_bytes: int) -> None:
-        self._position += num_bytes
-        self._previous = row["sha256"]
-        self._sequence += 1
-
-    def _refuse(self, what: str) -> None:
-        raise LedgerDamaged(
-            f"{self._path.name}, row {self._sequence + 1} (byte {self._position}): {what}; nothing "
-            "is released on this population until somebody has looked"
-        )
-
-
-def _checksum(row: Row) -> str:
-    """SHA-256 of a row without its checksum, in one canonical form."""
-    body = {name: value for name, value in row.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _fragment_fields(fragment: bytes) -> Row:
-    return {
-        "fragment_bytes": len(fragment),
-        "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
-    }
 
 
 def _jsonable(fields: Row) -> Row:
@@ -548,27 +506,10 @@ def _jsonable(fields: Row) -> Row:
     }
 
 
+def _floats(fields: Mapping[str, Any]) -> Row:
+    """Reads what `_jsonable` wrote."""
+    return {name: math.inf if value == "infinite" else value for name, value in fields.items()}
+
+
 def _noise_words(noise_source: str) -> str:
     return REHEARSAL_NOTICE if noise_source == "rehearsal" else "noise from the operating system"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
-        """Waits for the file: one byte far beyond its end stands for all of it."""
-        file.seek(1 << 40)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(1 << 40)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        """Waits for the file."""
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_UN)

@@ -100,7 +100,7 @@ def release(spent: Spent, delta: float) -> View:
             spent, delta, 0.0, "rounds of different neighbouring relations add up to none of them"
         )
     parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
-    cap_mass = sum(rounds * cost.cap_mass for cost, rounds in spent)
+    cap_mass = min(1.0, sum(rounds * cost.cap_mass for cost, rounds in spent))
     mass = _tail_mass(spent) + cap_mass
     for cost, rounds in spent:
         if cost.sampled:

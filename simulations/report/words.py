@@ -156,7 +156,8 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             value=epsilon(server),
             against="Against the server",
             says=(
-                "It knows who takes part and sees each round’s sum. "
+                "It knows who takes part and sees "
+                + ("each phone’s vector. " if guarantee.mode == "local" else "each round’s sum. ")
                 + _priced(guarantee.quota, guarantee.rounds_charged)
                 + _odds(server, unit)
             ),
@@ -183,8 +184,13 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
     if guarantee.mode != "none":
         found.append(
             "Cohort members see the roster: the first figure does not hold against them. "
-            "Personalised adapters stay on their phone and are covered by neither figure. Both "
-            "figures are of this run alone: another run on the same speakers adds its own."
+            "Personalised adapters stay on their phone and are covered by neither figure. "
+            + (
+                "Both figures are of this run alone: another run on the same speakers adds its own."
+                if guarantee.runs_charged == 1
+                else f"Both figures cover all {guarantee.runs_charged} runs that this population’s "
+                "ledger was charged for so far."
+            )
         )
     return tuple(found)
 

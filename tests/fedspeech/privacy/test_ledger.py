@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from fedspeech.errors import BudgetExhausted, LedgerDamaged
+from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
@@ -159,7 +160,7 @@ def test_one_run_without_noise_ends_all_promises(path):
 def test_a_ledger_belongs_to_one_population(path):
     opened(path)
     other = dataclasses.replace(PLAN, population=2990)
-    with pytest.raises(ValueError, match="ledger of another population"):
+    with pytest.raises(ScenarioError, match="ledger of another population"):
         opened(path, plan=other)
 
 
@@ -259,7 +260,7 @@ def test_an_edited_line_with_a_fresh_checksum_breaks_the_chain(path):
     ledger = opened(path)
     ledger.charge(0, 0, rid(0))
     ledger.charge(1, 0, rid(1))
-    from fedspeech.privacy.ledger import _checksum
+    from fedspeech.privacy.chain import _checksum
 
     first, second, third = rows(path)
     second["round"] = 5
@@ -363,3 +364,69 @@ def test_a_run_killed_before_it_kept_its_row_takes_it_up_or_opens_one(path):
     assert resumed(path, row=None).opened == 0
     assert resumed(path, row=None, run_id="another").opened == 1
     assert len(rows(path)) == 2
+
+
+# --- Runs of several purposes, read back ----------------------------------------------------------
+
+
+def test_what_is_charged_outlives_runs_whatever_they_were_for(path):
+    tuned = dataclasses.replace(PLAN, noise_multiplier=6.0)
+    tuning = Ledger.open(path, tuned, "tuning", "rehearsal", "tuning")
+    charge = tuning.charge(0, 0, rid(100))
+    tuning.outcome(charge, completed=False, reason="too few phones")
+    training = opened(path)
+    training.outcome(training.charge(0, 0, rid(0)), completed=True)
+    account = Ledger.inspect(path)
+    assert [(run.purpose, run.charged, run.completed) for run in account.runs] == [
+        ("tuning", 1, 0),
+        ("training", 1, 1),
+    ]
+    assert account.runs[0].plan == tuned
+    assert account.guarantee() == training.guarantee()
+    assert training.runs_charged == account.runs_charged == 2
+    assert training.guarantee().epsilon_release > PLAN.guarantee(1).epsilon_release
+
+
+def test_looking_changes_nothing_and_counts_a_torn_line(path):
+    opened(path).charge(0, 0, rid(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    account = Ledger.inspect(path)
+    assert path.read_bytes() == whole[:-7]
+    assert account.rounds_charged == 1  # the torn row may have been the charge
+    assert len(account.notices) == 1
+    path.write_bytes(whole.replace(b'"round": 0', b'"round": 1'))
+    with pytest.raises(LedgerDamaged, match="edited"):
+        Ledger.inspect(path)
+    path.unlink()
+    with pytest.raises(LedgerDamaged, match="no ledger at"):
+        Ledger.inspect(path)
+    path.write_bytes(b"")
+    with pytest.raises(LedgerDamaged, match="holds no run"):
+        Ledger.inspect(path)
+
+
+def test_one_simulated_sum_makes_the_whole_account_simulated(path):
+    masked = dataclasses.replace(
+        PLAN, secure_aggregation="masked", min_cohort=PLAN.min_cohort, dropout_tolerance=0.05
+    )
+    opened(path).charge(0, 0, rid(0))
+    ledger = opened(path, plan=masked, run_id="second")
+    assert masked.guarantee(1).secure_aggregation == "masked"
+    ledger.charge(0, 0, rid(1))
+    assert ledger.guarantee().secure_aggregation == "ideal"
+
+
+def test_a_run_without_noise_and_one_that_adapts_its_clip_norm_read_back(path):
+    adaptive = AdaptiveClipping(
+        target_quantile=0.5, bit_noise=0.5, min_clip_norm=0.01, max_clip_norm=10.0
+    )
+    plans = [
+        dataclasses.replace(PLAN, adaptive_clipping=adaptive),
+        dataclasses.replace(
+            PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf
+        ),
+    ]  # fmt: skip
+    for number, plan in enumerate(plans):
+        opened(path, plan=plan, run_id=f"run {number}").charge(0, 0, rid(number))
+    assert [run.plan for run in Ledger.inspect(path).runs] == plans

@@ -1,0 +1,175 @@
+"""An append-only file of JSON rows in which every edit shows; knows nothing of what they mean.
+
+Each line carries its own SHA-256 and that of the line before. A kill can tear only the last line,
+which then lacks its newline: the next row must be one of kind `recovered` that names the fragment's
+hash. A complete line that does not check was edited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fedspeech.errors import LedgerDamaged
+from fedspeech.files import sync_folder
+
+Row = dict[str, Any]
+
+_START = "0" * 64
+
+
+class Chain:
+    """Rows with checksums, each naming the one before.
+
+    Attributes:
+      torn: bytes of a last line that a kill cut short; None if there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0  # bytes read and checked
+        self._previous = _START
+        self._sequence = 0
+        self.torn: bytes | None = None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[BinaryIO]:
+        """Opens the file for reading and appending, and keeps every other process out."""
+        with self._path.open("a+b", buffering=0) as file:
+            _lock(file)
+            try:
+                yield file
+            finally:
+                _unlock(file)
+
+    def read(self, file: BinaryIO) -> Iterator[Row]:
+        """Yields rows that were not read before; leaves a torn end in `torn`.
+
+        Raises:
+          LedgerDamaged: if a complete line does not check, or the file has shrunk.
+        """
+        self.torn = None
+        size = file.seek(0, os.SEEK_END)
+        if size < self._position:
+            raise LedgerDamaged(
+                f"{self._path.name} was cut: {size} bytes, of which {self._position} were read"
+            )
+        file.seek(self._position)
+        data = file.read()
+        pending = b""  # a fragment that a later `recovered` row must explain
+        for line in io.BytesIO(data):  # splits at newlines only, unlike splitlines
+            row = self._parse(line)
+            if not line.endswith(b"\n"):
+                if row is None:
+                    pending += line
+                    break
+                self._write(file, b"\n")  # the row is whole; a kill took its newline only
+                line += b"\n"
+            explains = row is not None and row["kind"] == "recovered"
+            if row is None or (pending and not explains):
+                pending += line
+                continue
+            if explains and fragment_fields(pending.removesuffix(b"\n")) != {
+                name: row[name] for name in ("fragment_bytes", "fragment_sha256")
+            }:
+                self._refuse("a recovered row does not fit the fragment before it")
+            self._advance(row, len(pending) + len(line))
+            pending = b""
+            yield row
+        if pending.endswith(b"\n"):
+            self._refuse("a complete line does not check: it was edited, inserted or removed")
+        self.torn = pending or None
+
+    def append(self, file: BinaryIO, row: Row) -> Row:
+        """Writes one row and waits until file and folder are on disk.
+
+        A torn end is closed with a newline first; the row must be its `recovered` row.
+        """
+        full = {"sequence": self._sequence, "previous": self._previous, **row}
+        full["sha256"] = _checksum(full)
+        line = json.dumps(full, sort_keys=True, allow_nan=False).encode() + b"\n"
+        start = b"" if self.torn is None else self.torn + b"\n"
+        created = self._position == 0
+        self._write(file, line if self.torn is None else b"\n" + line)
+        if created:
+            sync_folder(self._path.parent)
+        self._advance(full, len(start) + len(line))
+        self.torn = None
+        return full
+
+    def _write(self, file: BinaryIO, data: bytes) -> None:
+        """Appends bytes and waits until they are on disk; what a full disk cut is taken back."""
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                data = data[file.write(data) :]
+            if not isinstance(file, io.BytesIO):  # read only to look
+                os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise
+
+    def _parse(self, line: bytes) -> Row | None:
+        """Returns the row if the line is the next of the chain, else None."""
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return None
+        if not isinstance(row, dict) or "kind" not in row or row.get("sha256") != _checksum(row):
+            return None
+        fits = row.get("sequence") == self._sequence and row.get("previous") == self._previous
+        return row if fits else None
+
+    def _advance(self, row: Row, num_bytes: int) -> None:
+        self._position += num_bytes
+        self._previous = row["sha256"]
+        self._sequence += 1
+
+    def _refuse(self, what: str) -> None:
+        raise LedgerDamaged(
+            f"{self._path.name}, row {self._sequence + 1} (byte {self._position}): {what}; nothing "
+            "is released on this population until somebody has looked"
+        )
+
+
+def _checksum(row: Row) -> str:
+    """SHA-256 of a row without its checksum, in one canonical form."""
+    body = {name: value for name, value in row.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def fragment_fields(fragment: bytes) -> Row:
+    """What a `recovered` row says of the torn line before it."""
+    return {
+        "fragment_bytes": len(fragment),
+        "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
+    }
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        """Waits for the file: one byte far beyond its end stands for all of it."""
+        file.seek(1 << 40)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+
+    def _unlock(file: BinaryIO) -> None:
+        file.seek(1 << 40)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        """Waits for the file."""
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+
+    def _unlock(file: BinaryIO) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
