@@ -20,7 +20,7 @@ from fedspeech.errors import BudgetExhausted
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, open_sum, signal_to_noise
+from fedspeech.round import ServerState, SignalToNoise, open_sum
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
 from server.shards import Shards
 
@@ -36,8 +36,9 @@ class RoundRecord:
       cohort: phones that joined; None if nobody was asked.
       survivors: phones in the sum; None if there is none.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
-      signal_to_noise: norm of the decoded mean over the expected norm of its noise; None without
-        noise.
+      signal_to_noise: length of the signal in the decoded mean over that of its noise, estimated
+        (`fedspeech.round.SignalToNoise`); 0 is nothing but noise, None is no noise.
+      accumulated_signal_to_noise: the same of the sum of all decoded means so far.
       guarantee: as of the end of the round.
       seconds: wall time.
       total: the opened sum, shape (padded dimension,), uint32; None if none was opened.
@@ -50,6 +51,7 @@ class RoundRecord:
     survivors: int | None = None
     wrap_warning: bool = False
     signal_to_noise: float | None = None
+    accumulated_signal_to_noise: float | None = None
     guarantee: Guarantee
     seconds: float
     total: NDArray[np.uint32] | None = None
@@ -77,9 +79,9 @@ def run_rounds(
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
         round.
     """
-    shards = Shards(grid, job)
+    shards, signal = Shards(grid, job), SignalToNoise(job.plan)
     for round_number in range(job.plan.rounds):
-        state, record = _run_round(shards, job, ledger, state, round_number)
+        state, record = _run_round(shards, job, ledger, signal, state, round_number)
         on_round(record, state)
         if record.status == "refused":
             break
@@ -90,6 +92,7 @@ def _run_round(
     shards: Shards,
     job: Job,
     ledger: Ledger,
+    signal: SignalToNoise,
     state: ServerState,
     round_number: int,
 ) -> tuple[ServerState, RoundRecord]:
@@ -135,11 +138,13 @@ def _run_round(
     advanced = open_sum(state, job, key, total)
     ledger.outcome(charge, completed=True)
     assert seen.survivors is not None
+    latest, accumulated = signal.hear(total, key, seen.survivors) or (None, None)
     return advanced, record(
         "completed",
         cohort=seen.cohort,
         survivors=seen.survivors,
         wrap_warning=plan.wrap_warning(total),
-        signal_to_noise=signal_to_noise(plan, total, key, seen.survivors),
+        signal_to_noise=latest,
+        accumulated_signal_to_noise=accumulated,
         total=total,
     )

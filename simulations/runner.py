@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from fedspeech.errors import FedspeechError
+from fedspeech.evaluation.collapse import noise_drowned
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
@@ -31,7 +32,7 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
-from simulations.report.words import epsilon
+from simulations.report.words import collapse, epsilon
 from simulations.results import (
     Guarantee,
     RoundRow,
@@ -39,6 +40,7 @@ from simulations.results import (
     ServerRound,
     SimulatorRound,
     Summary,
+    Utility,
     capture_environment,
 )
 from simulations.scenario import Scenario
@@ -196,6 +198,7 @@ class _Run:
                 survivors=record.survivors,
                 wrap_warning=record.wrap_warning,
                 signal_to_noise=record.signal_to_noise,
+                accumulated_signal_to_noise=record.accumulated_signal_to_noise,
                 clip_norm=self._plan.clip_norm,
                 **self._judge.validation(state.adapter),
             ),
@@ -283,9 +286,27 @@ class _Run:
             bytes_up=bytes_up,
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
+            utility=self._utility(),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
+        )
+
+    def _utility(self) -> Utility | None:
+        """What the server may know of its own success."""
+        completed = [row.server for row in self._rows if row.status == "completed"]
+        if not completed or not self._judge.validation_clips:
+            return None
+        base = self._judge.validation(self._world.job.load_arrays().initial)["validation_accuracy"]
+        last, clips = completed[-1], self._judge.validation_clips
+        federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
+        assert federated is not None
+        return Utility(
+            base=base,
+            federated=federated,
+            clips=clips,
+            signal_to_noise=ratio,
+            collapsed=ratio is not None and noise_drowned(ratio, base, federated, clips),
         )
 
     def _guarantee(self, spent: Spent) -> Guarantee:
@@ -341,6 +362,8 @@ def closing_words(summary: Summary, report: Path) -> str:
             f"personalised {found.personalised.mean:.1%} "
             f"(control, another phone's clips: {found.control.mean:.1%})"
         )
+    if collapsed := collapse(summary):
+        lines.append(collapsed)
     how = {
         "ideal": " (the secure sum is simulated)",
         "masked": f" (masked, made for a {summary.secure_sum_server} server)",

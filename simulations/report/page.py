@@ -148,6 +148,9 @@ def _notices(results: Results) -> Iterator[dict[str, str]]:
         }
     elif summary.stopped:
         yield {"title": "Stopped early.", "text": f"{_sentence(summary.stopped)}"}
+    if summary and (collapsed := words.collapse(summary)):
+        title, _, text = collapsed.partition(": ")
+        yield {"title": f"{title}.", "text": _capital(text)}
     if results.torn:
         yield {
             "title": "A torn line.",
@@ -205,7 +208,11 @@ def _completed(results: Results) -> int:
 
 def _sentence(text: str) -> str:
     """With a capital and a full stop."""
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    return _capital(text).rstrip(".") + "."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _file(name: str) -> str:

@@ -9,7 +9,7 @@ from tiny_job import PHONES, make_job
 
 from fedspeech.errors import BudgetExhausted, CohortTooSmall
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round, signal_to_noise
+from fedspeech.round import ServerState, SignalToNoise, noise_norm, run_round, smallest_seen
 from fedspeech.secagg import ideal
 from fedspeech.vectors import Delta
 
@@ -125,20 +125,48 @@ def test_the_charge_is_on_disk_before_anything_is_trained(tmp_path):
     run_round(ServerState.initial(job, arrays), job, arrays, train, open_ledger(tmp_path, job), 0)
 
 
-def test_signal_to_noise_is_near_one_for_noise_alone_and_absent_without_noise(tmp_path):
-    _, job, arrays = make_job(tmp_path)
-    ledger, state = open_ledger(tmp_path, job), ServerState.initial(job, arrays)
-    seen = []
+def totals(job, arrays, ledger, delta, rounds):
+    """Opened sums of rounds in which every phone sends the same delta, and who was in them."""
+    found, state = [], ServerState.initial(job, arrays)
+    for number in range(rounds):
+        seen = []
 
-    def train(adapter, parameters, datasets, settings, rngs):
-        seen.append(len(datasets))
-        return constant(0)(adapter, parameters, datasets, settings, rngs)
+        def train(adapter, parameters, datasets, settings, rngs, seen=seen):
+            seen.append(len(datasets))
+            return constant(delta)(adapter, parameters, datasets, settings, rngs)
 
-    _, total = run_round(state, job, arrays, train, ledger, 0)
-    # 52 coordinates: the norm of that many normals is within 40 % with error under 1e-4.
-    assert signal_to_noise(job.plan, total, job.round_key(0), seen[0]) == pytest.approx(1, abs=0.4)
-    plain = dataclasses.replace(
-        job.plan, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf")
+        state, total = run_round(state, job, arrays, train, ledger, number)
+        found.append((total, job.round_key(number), seen[0]))
+    return found
+
+
+def test_noise_alone_shows_no_signal_in_one_round_nor_in_all(tmp_path):
+    _, job, arrays = make_job(tmp_path, rounds=12, quota=12)
+    signal, limit = SignalToNoise(job.plan), smallest_seen(job.plan.dimension)
+    ratios = [
+        signal.hear(*heard) for heard in totals(job, arrays, open_ledger(tmp_path, job), 0.0, 12)
+    ]
+    # Above the limit by chance in about 3 of 100 rounds: more than 3 of 12, error under 1e-3.
+    assert sum(latest > limit for latest, _ in ratios) <= 3
+    assert ratios[-1][1] <= 1.5 * limit
+
+
+def test_signal_to_noise_of_a_known_signal_grows_like_the_root_of_rounds(tmp_path):
+    _, job, arrays = make_job(tmp_path, rounds=9, quota=9, participation_probability=1.0)
+    plan, delta = job.plan, 0.02
+    heard = totals(job, arrays, open_ledger(tmp_path, job), delta, 9)
+    signal = SignalToNoise(plan)
+    ratios = [signal.hear(*one) for one in heard]
+    length = delta * plan.dimension**0.5
+    expected = length / noise_norm(plan, heard[0][2])
+    # With d = 52 the estimate's relative deviation in one round is about 0.1 here.
+    assert np.mean([latest for latest, _ in ratios]) == pytest.approx(expected, rel=0.15)
+    assert ratios[-1][1] == pytest.approx(3 * expected, rel=0.15)
+
+
+def test_without_noise_there_is_no_ratio(tmp_path):
+    _, job, _ = make_job(
+        tmp_path, mechanism="none", noise_multiplier=0.0, epsilon_budget=float("inf")
     )
-    nothing = ideal.partial_sum([np.zeros(plain.padded_dimension, np.uint32)], plain.bits)
-    assert signal_to_noise(plain, nothing, job.round_key(0), seen[0]) is None
+    nothing = ideal.partial_sum([np.zeros(job.plan.padded_dimension, np.uint32)], job.plan.bits)
+    assert SignalToNoise(job.plan).hear(nothing, job.round_key(0), 20) is None
