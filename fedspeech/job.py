@@ -226,6 +226,12 @@ class Job:
         are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
+      repeats: run id of another job whose rehearsed coins and noise this one draws again, so that
+        the two differ in their settings and not in their luck; "" for its own. Two sums with the
+        same noise give away their difference: for public or synthetic speech only.
+
+    Raises:
+      ValueError: if `repeats` is given with `os` noise, which is never drawn twice.
     """
 
     seed: int
@@ -240,6 +246,12 @@ class Job:
     arrays_sha256: str
     enrolment: str = ""
     eye: str = ""
+    repeats: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks what depends on two values."""
+        if self.repeats and self.noise == "os":
+            raise ValueError(f'repeats must be "" where noise is "os", got {self.repeats!r}')
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -252,7 +264,10 @@ class Job:
 
         How sums are taken does not count: masked or ideal, the same bits come out.
         """
+        if self.repeats:
+            return self.repeats
         settings = self._settings()
+        del settings["repeats"]
         for name in ("secure_aggregation", "server", "dropout_tolerance"):
             del settings["plan"][name]
         return _sha256(settings)[:16]

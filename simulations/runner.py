@@ -32,7 +32,7 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
-from simulations.report.words import collapse, epsilon
+from simulations.report.words import collapse, price
 from simulations.results import (
     Guarantee,
     RoundRow,
@@ -311,25 +311,29 @@ class _Run:
 
     def _guarantee(self, spent: Spent) -> Guarantee:
         """What has been spent, in the words of results."""
-        plan = self._plan
-        return Guarantee(
-            epsilon_release=spent.epsilon_release,
-            epsilon_server=spent.epsilon_server,
-            delta=spent.delta,
-            unit=spent.unit,
-            relation_release=spent.relation_release,
-            relation_server=spent.relation_server,
-            mode=plan.mechanism,
-            secure_sum=plan.secure_aggregation,
-            secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
-            trust=spent.trust,
-            accountant=spent.accountant,
-            noise_notice=self._world.job.entropy().notice,
-            rounds_charged=spent.rounds,
-            no_sampling_because=spent.reason,
-            quota=plan.quota,
-            budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
-        )
+        return guarantee_of(spent, self._plan, self._world.job.entropy().notice)
+
+
+def guarantee_of(spent: Spent, plan: PrivacyPlan, noise_notice: str | None) -> Guarantee:
+    """What a plan's rounds cost, as result files have it."""
+    return Guarantee(
+        epsilon_release=spent.epsilon_release,
+        epsilon_server=spent.epsilon_server,
+        delta=spent.delta,
+        unit=spent.unit,
+        relation_release=spent.relation_release,
+        relation_server=spent.relation_server,
+        mode=plan.mechanism,
+        secure_sum=plan.secure_aggregation,
+        secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
+        trust=spent.trust,
+        accountant=spent.accountant,
+        noise_notice=noise_notice,
+        rounds_charged=spent.rounds,
+        no_sampling_because=spent.reason,
+        quota=plan.quota,
+        budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
+    )
 
 
 def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:
@@ -364,17 +368,7 @@ def closing_words(summary: Summary, report: Path) -> str:
         )
     if collapsed := collapse(summary):
         lines.append(collapsed)
-    how = {
-        "ideal": " (the secure sum is simulated)",
-        "masked": f" (masked, made for a {summary.secure_sum_server} server)",
-    }.get(summary.secure_sum, "")
-    lines.append(
-        f"epsilon {epsilon(summary.epsilon_release)} against readers of the published models "
-        f"({summary.relation_release}), {epsilon(summary.epsilon_server)} against the server"
-        f"{how} ({summary.relation_server}); delta {summary.delta:.1e}, unit one "
-        f"{summary.unit}, {summary.rounds_charged} rounds charged, {summary.accountant}; who must "
-        f"be honest: {summary.trust}"
-    )
+    lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")
     if summary.noise_notice:
         lines.append(summary.noise_notice)
     if summary.export:

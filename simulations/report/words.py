@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from simulations.results import Eye, Guarantee, Summary
 
@@ -203,6 +204,20 @@ def collapse(summary: Summary) -> str:
         "trained parameters (a smaller adapter), a lower server learning rate, a lower clip norm "
         "at the same learning rate, fewer rounds; then a smaller noise multiplier, which costs "
         "epsilon. fedspeech tune searches clip norm and noise."
+    )
+
+
+def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
+    """Both epsilons in one line, with everything but whom to trust."""
+    how = {
+        "ideal": " (the secure sum is simulated)",
+        "masked": f" (masked, made for a {guarantee.secure_sum_server} server)",
+    }.get(guarantee.secure_sum, "")
+    return (
+        f"epsilon {epsilon(guarantee.epsilon_release)} against readers of the published models "
+        f"({guarantee.relation_release}), {epsilon(guarantee.epsilon_server)} against the server"
+        f"{how} ({guarantee.relation_server}); delta {guarantee.delta:.1e}, unit one "
+        f"{guarantee.unit}, {guarantee.rounds_charged} rounds {rounds}, {guarantee.accountant}"
     )
 
 
