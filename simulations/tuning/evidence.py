@@ -8,6 +8,7 @@ With few seeds the interval is still somewhat narrow.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 from fedspeech.evaluation.personalization import RESAMPLES
 
 Matrix = NDArray[np.float64]
+
+SAME_PRICE = 1.005
+"""Epsilons of one noise multiplier differ by what rounding costs under each clip norm: no reason to
+prefer one."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,17 @@ class Choice:
       index: of the setting.
       best: of the setting with the highest mean among those that may be chosen.
       loss: the chosen minus the best, paired.
-      share_same: share of resamples in which the same rule chose the same setting.
-      flattery: by how much being chosen on these phones lifts the figure, on average.
+      share_same: share of resamples in which the same rule chose the same setting; None where
+        another rule chose.
+      flattery: by how much being chosen on these phones lifts the figure, on average; likewise.
       unresolved: settings that the evidence does not tell from the chosen one.
     """
 
     index: int
     best: int
     loss: Estimate
-    share_same: float
-    flattery: float
+    share_same: float | None
+    flattery: float | None
     unresolved: tuple[int, ...]
 
 
@@ -105,18 +111,25 @@ class Evidence:
         again = _chosen(self.resampled[:, columns], prices, within)
         rows = np.arange(RESAMPLES)
         lifted = self.resampled[rows, columns[again]] - self.means[columns[again]]
-        index = int(columns[chosen])
-        best = int(columns[self.means[columns].argmax()])
+        return dataclasses.replace(
+            self.beside(int(columns[chosen]), eligible),
+            share_same=float((again == chosen).mean()),
+            flattery=max(0.0, float(lifted.mean())),
+        )
+
+    def beside(self, index: int, eligible: Sequence[int]) -> Choice:
+        """A setting that something else chose, beside those that could have been."""
+        best = max(sorted(eligible), key=lambda other: self.means[other])
         return Choice(
             index=index,
             best=best,
             loss=self.difference(index, best),
-            share_same=float((again == chosen).mean()),
-            flattery=max(0.0, float(lifted.mean())),
+            share_same=None,
+            flattery=None,
             unresolved=tuple(
-                int(other)
-                for other in columns
-                if other != index and _holds_zero(self.difference(int(other), index))
+                other
+                for other in sorted(eligible)
+                if other != index and _holds_zero(self.difference(other, index))
             ),
         )
 
@@ -125,7 +138,7 @@ def _chosen(means: Matrix, prices: Matrix, within: float) -> NDArray[np.int64]:
     """The rule of `Evidence.choose` for every row of means, shape (rows,)."""
     near = means >= means.max(axis=1, keepdims=True) - within - 1e-12
     cheapest = np.where(near, prices, np.inf).min(axis=1, keepdims=True)
-    allowed = near & ((prices == cheapest) | np.isinf(cheapest))
+    allowed = near & (prices <= cheapest * SAME_PRICE)
     found: NDArray[np.int64] = np.where(allowed, means, -np.inf).argmax(axis=1)
     return found
 

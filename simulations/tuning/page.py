@@ -8,7 +8,7 @@ from typing import Any
 from simulations.report import words
 from simulations.report.document import document, promise_context
 from simulations.report.figures import Figure, number
-from simulations.tuning import figures
+from simulations.tuning import figures, maps
 from simulations.tuning.results import Tried, Tuning
 
 HEADER = (
@@ -21,7 +21,7 @@ def render(found: Tuning) -> str:
     """Returns the page."""
     chosen = found.trial(found.recommended.number) if found.recommended else None
     groups: dict[str, list[Figure]] = {
-        "maps": figures.maps(found) if found.mode == "grid" else [],
+        "maps": maps.maps(found) if found.mode == "grid" else [],
         "edge": figures.edges(found, found.boundary) if found.boundary else [],
         "fronts": figures.fronts(found, front(found)) if found.mode != "boundary" else [],
         "spending": figures.spending(found, found.recommended) if found.recommended else [],
@@ -73,7 +73,7 @@ def _lede(found: Tuning) -> str:
 
 def _slice(found: Tuning) -> str:
     """What of the search a map leaves out."""
-    left_out = len(found.tried) - len(figures.shown(found))
+    left_out = len(found.tried) - len(maps.shown(found))
     if found.mode != "grid" or not left_out:
         return ""
     return (
@@ -136,7 +136,7 @@ def _facts(found: Tuning) -> Iterator[tuple[str, str]]:
         "Early stops",
         "a trial 5 points below the base at half its rounds, or later, is hopeless"
         + (
-            "; so is one then below the median of finished trials that are at least as private"
+            "; so is one then in the lowest quarter of finished trials that are at least as private"
             if found.mode == "pareto"
             else ""
         ),

@@ -39,6 +39,7 @@ def compare(
     seed: int,
     minimum_phones: int,
     notice: str | None,
+    edge: Boundary | None,
 ) -> tuple[tuple[Tried, ...], Choice | None]:
     """Gives every setting its figures and chooses among those that went to their end in budget.
 
@@ -50,6 +51,7 @@ def compare(
       seed: of the resamples.
       minimum_phones: of a segment.
       notice: what must be printed beside an epsilon.
+      edge: what was asked for in mode "boundary": the setting at the edge is the one to run.
     """
     evidence = Evidence(matrices(judged), stream(seed, "tuning"))
     epsilons = [found.guarantee.epsilon_release for found in judged]
@@ -59,6 +61,10 @@ def compare(
         if not found.stopped and epsilons[index] <= plan.epsilon_budget
     ]
     choice = evidence.choose(eligible, epsilons, within) if eligible else None
+    if edge is not None:
+        number = edge.numbers[edge.clip_norm]
+        at = next(index for index, found in enumerate(judged) if found.number == number)
+        choice = evidence.beside(at, eligible) if at in eligible else None
     cells = _cells(grounds, minimum_phones)
     tried = tuple(
         Tried(

@@ -82,16 +82,17 @@ class Recommended(Record):
     Attributes:
       number: of the trial.
       best: number of the trial with the highest mean within the budget.
-      share_same: share of resamples in which the same rule chose the same setting.
-      flattery: by how much being chosen on these phones lifts its accuracy, on average.
+      share_same: share of resamples in which the same rule chose the same setting; None where it is
+        the edge of mode "boundary".
+      flattery: by how much being chosen on these phones lifts its accuracy, on average; likewise.
       unresolved: numbers of trials that the evidence does not tell from it.
       spending: rounds to (epsilon_release, epsilon_server).
     """
 
     number: Count
     best: Count
-    share_same: Share
-    flattery: Positive
+    share_same: Share | None
+    flattery: Positive | None
     unresolved: tuple[Count, ...]
     spending: dict[int, tuple[Epsilon, Epsilon]]
 

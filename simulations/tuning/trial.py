@@ -33,6 +33,7 @@ MARKS = (0.25, 0.5, 0.75, 1.0)
 HOPELESS_LOSS = 0.05
 """A trial that is so far below the base at half its rounds teaches nothing worth the rest."""
 
+KEPT_PERCENTILE = 75.0
 MIN_PEERS = 4
 
 Curve = Mapping[int, float]
@@ -63,10 +64,10 @@ class Hopeless:
     """When a trial is not worth its remaining rounds, by two of Optuna's pruners.
 
     `ThresholdPruner`: from half its rounds on, worse than the base itself by `HOPELESS_LOSS`.
-    `MedianPruner`: then also below the median, at the same round, of finished trials that are at
-    least as private; such a trial is on no Pareto front. Both read the figure that chooses between
-    settings and nothing else, and peers are named by the caller, so that no verdict depends on
-    which worker was faster.
+    `PercentilePruner`: then also in the lowest quarter, at the same round, of finished trials that
+    are at least as private; such a trial is on no Pareto front. Both read the figure that chooses
+    between settings and nothing else, and peers are named by the caller, so that no verdict depends
+    on which worker was faster.
 
     Attributes:
       base: accuracy before the first round, on the same judges.
@@ -86,7 +87,9 @@ class Hopeless:
         study.add_trials([_trial(peer, finished=True) for peer in self.peers if peer])
         pruners = (
             optuna.pruners.ThresholdPruner(lower=self.base - HOPELESS_LOSS, n_warmup_steps=half),
-            optuna.pruners.MedianPruner(n_startup_trials=MIN_PEERS, n_warmup_steps=half),
+            optuna.pruners.PercentilePruner(
+                KEPT_PERCENTILE, n_startup_trials=MIN_PEERS, n_warmup_steps=half
+            ),
         )
         trial = _trial(curve, finished=False)
         return any(pruner.prune(study, trial) for pruner in pruners)

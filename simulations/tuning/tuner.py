@@ -10,14 +10,14 @@ import datetime
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fedspeech.errors import BudgetExhausted, FedspeechError, ScenarioError
+from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.build import World, build_world, default_cache
@@ -25,6 +25,7 @@ from simulations.progress import RunProgress
 from simulations.results import Guarantee, write_text
 from simulations.scenario import FolderCorpus, Scenario
 from simulations.tuning import modes, recommending
+from simulations.tuning.folder import flat, open_folder, portable
 from simulations.tuning.page import render
 from simulations.tuning.panel import Panel
 from simulations.tuning.results import Mode, Tuning
@@ -95,7 +96,7 @@ def tune(
     settings = _settings(scenario, request, space, seeds, population)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or Path("runs") / f"tune-{scenario.name}-{stamp}"
-    _open_folder(folder, settings)
+    open_folder(folder, settings)
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
     with RunProgress() as progress:
@@ -190,6 +191,7 @@ class _Tuning:
                 seed=self._scenario.seed,
                 minimum_phones=self._scenario.evaluation.min_segment_phones,
                 notice=self._notice,
+                edge=self._boundary,
             )
             found = Tuning(
                 mode=request.mode,
@@ -233,7 +235,7 @@ class _Tuning:
             path.unlink(missing_ok=True)
             return
         chosen = setting_of(found.trial(found.recommended.number))
-        ready = _portable(chosen.scenario(self._scenario)).model_copy(
+        ready = portable(chosen.scenario(self._scenario)).model_copy(
             update={
                 "name": f"{self._scenario.name}-tuned",
                 "description": f"{self._scenario.name} as `fedspeech tune` recommends it.",
@@ -382,63 +384,6 @@ def _settings(
         "local epochs": space.local_epochs,
         "ledger": str(request.charge.resolve()) if request.charge else None,
         "source code": source_sha256()[:16],
-        **dict(_flat("scenario.", _portable(scenario).model_dump(mode="json"))),
+        **dict(flat("scenario.", portable(scenario).model_dump(mode="json"))),
     }
     return {name: json.dumps(value) for name, value in known.items()}
-
-
-def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _open_folder(folder: Path, settings: dict[str, str]) -> None:
-    """Makes the folder, or checks that it is of the same tuning.
-
-    Raises:
-      FedspeechError: if it holds something else, naming what differs.
-    """
-    path = folder / "settings.json"
-    if folder.exists() and not folder.is_dir():
-        raise FedspeechError(f"a tuning needs a folder, and {folder} is a file")
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise FedspeechError(
-                f"a tuning needs a new or empty folder, or its own to go on, and {folder} holds "
-                "other files"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(settings, indent=1) + "\n")
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FedspeechError(f"{path} is damaged: {error}") from error
-    names = sorted({*before, *settings})
-    differing = [
-        f"{name} was {before.get(name, 'unset')}, is {settings.get(name, 'unset')}"
-        for name in names
-        if before.get(name) != settings.get(name)
-    ]
-    if differing:
-        raise FedspeechError(
-            f"{folder} holds another tuning; go on with the same settings or choose another --out:"
-            "\n  " + "\n  ".join(differing)
-        )
-
-
-def _portable(scenario: Scenario) -> Scenario:
-    """A scenario whose paths hold wherever it is run from."""
-    changes: dict[str, Any] = {}
-    if isinstance(scenario.corpus, FolderCorpus):
-        paths = {"path": str(Path(scenario.corpus.path).resolve())}
-        if scenario.corpus.noise:
-            paths["noise"] = str(Path(scenario.corpus.noise).resolve())
-        changes["corpus"] = scenario.corpus.model_copy(update=paths)
-    if scenario.base.source not in ("shipped", "synthetic"):
-        source = str(Path(scenario.base.source).resolve())
-        changes["base"] = scenario.base.model_copy(update={"source": source})
-    return scenario.model_copy(update=changes)

@@ -31,7 +31,9 @@ def _choice_words(found: Tuning, choice: Recommended) -> Iterator[str]:
         f"{_capital(words.price(chosen.guarantee, 'planned'))}; who must be honest: "
         f"{chosen.guarantee.trust}"
     )
-    limit = f"{100 * found.within:g} point{'' if found.within == 0.01 else 's'}"
+    if choice.share_same is None or choice.flattery is None:
+        return
+    limit = _limit(found)
     if choice.best == choice.number:
         rest = "It is the best seen; no setting with a smaller epsilon comes within " + limit + "."
     else:
@@ -97,7 +99,7 @@ def _nothing_words(found: Tuning) -> str:
 
 def _boundary_words(found: Tuning, edge: FoundBoundary) -> str:
     reference = found.trial(edge.reference)
-    limit = f"{100 * found.within:g} points"
+    limit = _limit(found)
     against = (
         f"the best of the clip norms searched first ({reference.clip_norm:g}, "
         f"{words.percent(reference.accuracy.mean)})"
@@ -140,6 +142,10 @@ def _eye_words(found: Tuning) -> str:
         f"by. That is allowed because {why}; tuning cost no privacy, and on a private population "
         "it would."
     )
+
+
+def _limit(found: Tuning) -> str:
+    return f"{100 * found.within:g} point{'' if found.within == 0.01 else 's'}"
 
 
 def _seeds(found: Tuning) -> str:
