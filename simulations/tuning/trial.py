@@ -6,6 +6,7 @@ What follows them in a run (personalising, export, report) is left out.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class Outcome(Record):
     Attributes:
       accuracies: of each judge with the last adapter.
       curve: rounds to mean accuracy, at the marks that were reached.
+      adapter_sha256: of the last adapter's float32 bytes, hex.
       completed: rounds whose sum was used.
       stopped: "" if it went to its end; "hopeless"; "budget", where the charge was refused.
       signal_to_noise: of the sum of all decoded means; None without noise.
@@ -54,6 +56,7 @@ class Outcome(Record):
     accuracies: tuple[Share, ...]
     curve: dict[int, Share]
     completed: Count
+    adapter_sha256: str
     stopped: Literal["", "hopeless", "budget"] = ""
     signal_to_noise: float | None = None
     spent: Guarantee | None = None
@@ -164,6 +167,7 @@ class _Watch:
             accuracies=tuple(map(float, self._panel.accuracies(self.state.adapter))),
             curve=self._curve,
             completed=self.state.completed,
+            adapter_sha256=hashlib.sha256(self.state.adapter.tobytes()).hexdigest(),
             stopped=self.stopped,
             signal_to_noise=self._signal,
         )
