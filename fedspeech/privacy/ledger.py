@@ -225,9 +225,11 @@ class Ledger:
         """Returns what would be spent with so many more rounds, or refuses them."""
         price = self._price(extra=rounds)
         if price.epsilon_release > self._plan.epsilon_budget:
-            which = f"one more round (number {round_number} from 0)"
+            more = f"{rounds} more rounds"
+            if rounds == 1:
+                more = f"one more round (number {round_number} from 0)"
             raise BudgetExhausted(
-                f"{which if rounds == 1 else f'{rounds} more rounds'} would bring epsilon_release from "
+                f"{more} would bring epsilon_release from "
                 f"{self._price(extra=0).epsilon_release:.4f} to {price.epsilon_release:.4f} "
                 f"({price.relation_release}), above epsilon_budget="
                 f"{self._plan.epsilon_budget}; nothing was sent"

@@ -10,6 +10,7 @@ from simulations.report.document import document, promise_context
 from simulations.report.figures import Figure, number
 from simulations.tuning import figures, maps
 from simulations.tuning.results import Tried, Tuning
+from simulations.tuning.trial import HOPELESS_LOSS
 
 HEADER = (
     "trial", "", "clip norm", "noise multiplier", "server rate", "epochs", "accuracy",
@@ -134,7 +135,8 @@ def _facts(found: Tuning) -> Iterator[tuple[str, str]]:
         yield "Sums", "taken as a simulated ideal sum: the same bits as the masked protocol, faster"
     yield (
         "Early stops",
-        "a trial 5 points below the base at half its rounds, or later, is hopeless"
+        f"a trial {100 * HOPELESS_LOSS[found.eye]:g} points below the base at half its rounds, or "
+        "later, is hopeless"
         + (
             "; so is one then in the lowest quarter of finished trials that are at least as private"
             if found.mode == "pareto"

@@ -288,14 +288,12 @@ class Search:
 
     def _say(self, found: Judged) -> None:
         """One line for what a setting gave."""
-        how = {
-            "": "",
-            "hopeless": ", hopeless and stopped",
-            "budget": ", stopped: the budget does not cover its rounds",
+        came = {
+            "": f"{100 * found.accuracy:.1f}%",
+            "hopeless": f"{100 * found.accuracy:.1f}%, hopeless and stopped",
+            "budget": "the budget does not cover its rounds",
         }[found.stopped]
-        self._progress.say(
-            f"trial {found.number + 1}: {found.setting}: {100 * found.accuracy:.1f}%{how}"
-        )
+        self._progress.say(f"trial {found.number + 1}: {found.setting}: {came}")
 
 
 Task = tuple[int, int, Setting, tuple[Curve, ...]]  # number, seed, setting, peers
@@ -324,6 +322,6 @@ def _run_task(ground: Ground, task: Task, charge: Path | None) -> Outcome:
     return run_trial(
         job,
         ground.panel,
-        Hopeless(base=ground.base, rounds=job.plan.rounds, peers=peers),
+        Hopeless(base=ground.base, rounds=job.plan.rounds, eye=ground.panel.eye, peers=peers),
         charge,
     )

@@ -23,7 +23,7 @@ from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.grid import InProcessGrid
-from simulations.results import Count, Guarantee, Record, Share
+from simulations.results import Count, Eye, Guarantee, Record, Share
 from simulations.runner import guarantee_of
 from simulations.tuning.panel import Panel
 
@@ -31,8 +31,9 @@ CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the planned rounds at which a trial is judged."""
 
-HOPELESS_LOSS = 0.05
-"""A trial that is so far below the base at half its rounds teaches nothing worth the rest."""
+HOPELESS_LOSS: dict[Eye, float] = {"simulator": 0.05, "server": 0.2}
+"""A trial that is so far below the base at half its rounds teaches nothing worth the rest. Public
+speakers may be unlike the phones that train, so what they lose says less."""
 
 KEPT_PERCENTILE = 75.0
 MIN_PEERS = 4
@@ -75,11 +76,13 @@ class Hopeless:
     Attributes:
       base: accuracy before the first round, on the same judges.
       rounds: planned.
+      eye: whose accuracy it is.
       peers: curves of finished trials of the same seed to compare with.
     """
 
     base: float
     rounds: int
+    eye: Eye = "simulator"
     peers: tuple[Curve, ...] = ()
 
     def __call__(self, curve: Curve) -> bool:
@@ -89,7 +92,9 @@ class Hopeless:
         study = optuna.create_study(direction="maximize")
         study.add_trials([_trial(peer, finished=True) for peer in self.peers if peer])
         pruners = (
-            optuna.pruners.ThresholdPruner(lower=self.base - HOPELESS_LOSS, n_warmup_steps=half),
+            optuna.pruners.ThresholdPruner(
+                lower=self.base - HOPELESS_LOSS[self.eye], n_warmup_steps=half
+            ),
             optuna.pruners.PercentilePruner(
                 KEPT_PERCENTILE, n_startup_trials=MIN_PEERS, n_warmup_steps=half
             ),

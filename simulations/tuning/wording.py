@@ -19,7 +19,10 @@ def recommendation(found: Tuning) -> Iterator[str]:
         yield from _choice_words(found, found.recommended)
     yield _eye_words(found)
     if found.spent is not None:
-        yield "The ledger now holds: " + words.price(found.spent, "charged") + "."
+        yield (
+            "The ledger now holds: " + words.price(found.spent, "charged") + ". A run of the "
+            "recommended scenario on the same population adds its own."
+        )
 
 
 def _choice_words(found: Tuning, choice: Recommended) -> Iterator[str]:
@@ -131,6 +134,14 @@ def _eye_words(found: Tuning) -> str:
             "Chosen by the server’s eye: public validation speakers alone, on models that the "
             "ledger paid for, so choosing costs nothing on top. Phones never trained on were not "
             "looked at: their speech is private too, and no epsilon covers it."
+            + (
+                f" Careful: on these speakers every setting is below the base "
+                f"({words.percent(found.base)}). They are unlike the phones that train, so this "
+                "ranks settings by how little they hurt other speech, not by how much they help "
+                "those phones."
+                if all(trial.accuracy.mean < found.base for trial in found.tried)
+                else ""
+            )
         )
     why = (
         "this population is synthetic"
