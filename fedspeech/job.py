@@ -270,6 +270,12 @@ class Job:
         deployment.
       memory: folder in which shards keep what their phones must not forget when a node ends: rounds
         entered, inputs sent; "" leaves that to Flower, which forgets it with the node.
+      repeats: run id of another job whose rehearsed coins and noise this one draws again, so that
+        the two differ in their settings and not in their luck; "" for its own. Two sums with the
+        same noise give away their difference: for public or synthetic speech only.
+
+    Raises:
+      ValueError: if `repeats` is given with `os` noise, which is never drawn twice.
     """
 
     seed: int
@@ -287,6 +293,12 @@ class Job:
     enrolment: str = ""
     eye: str = ""
     memory: str = ""
+    repeats: str = ""
+
+    def __post_init__(self) -> None:
+        """Checks what depends on two values."""
+        if self.repeats and self.noise == "os":
+            raise ValueError(f'repeats must be "" where noise is "os", got {self.repeats!r}')
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -301,8 +313,11 @@ class Job:
         Nor does a setting of the plan that holds its default, so an option that is not used changes
         no run.
         """
+        if self.repeats:
+            return self.repeats
         settings = self._settings()
         del settings["faults"], settings["deadline_s"]
+        del settings["repeats"]
         for name in ("secure_aggregation", "server", "dropout_tolerance"):
             del settings["plan"][name]
         for field in dataclasses.fields(self.plan):

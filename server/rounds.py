@@ -37,8 +37,9 @@ class RoundRecord:
       cohort: phones that joined; None if nobody was asked.
       survivors: phones in the sum; None if there is none.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
-      signal_to_noise: norm of the decoded mean over the expected norm of its noise; None without
-        noise.
+      signal_to_noise: length of the signal in the decoded mean over that of its noise, estimated
+        (`fedspeech.round.open_sum`); 0 is nothing but noise, None is no noise.
+      accumulated_signal_to_noise: the same of the sum of all decoded means so far.
       clip_norm: that phones clipped to; None if no sum was opened.
       guarantee: as of the end of the round.
       seconds: wall time.
@@ -52,6 +53,7 @@ class RoundRecord:
     survivors: int | None = None
     wrap_warning: bool = False
     signal_to_noise: float | None = None
+    accumulated_signal_to_noise: float | None = None
     clip_norm: float | None = None
     guarantee: Guarantee
     seconds: float
@@ -143,14 +145,15 @@ def _run_round(
             f"{plan.norm_bound:.4g} clip norms): it is not used"
         )
     assert seen.survivors is not None
-    advanced, signal_to_noise = open_sum(state, job, key, total, seen.survivors)
+    advanced, latest = open_sum(state, job, key, total, seen.survivors)
     ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",
         cohort=seen.cohort,
         survivors=seen.survivors,
         wrap_warning=plan.wrap_warning(total),
-        signal_to_noise=signal_to_noise,
+        signal_to_noise=latest,
+        accumulated_signal_to_noise=advanced.signal_to_noise,
         clip_norm=state.clip_norm,
         total=total,
     )

@@ -46,7 +46,9 @@ class Checkpoint:
         more: dict[str, NDArray[Any]] = {
             name: np.array([count], dtype=np.int64) for name, count in counts.items()
         }
-        more["clip_norm"] = np.array([self.state.clip_norm], dtype=np.float64)
+        more["clip_norm"] = np.array([self.state.clip_norm])
+        more["summed_means"] = self.state.summed_means
+        more["noise_power"] = np.array([self.state.noise_power])
         return bytes(save({**self.state.optimizer.to_arrays(), **more}))
 
 
@@ -66,8 +68,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         completed, next_round, opened = (
             int(arrays.pop(name)[0]) for name in ("completed", "next_round", "opened")
         )
-        clip_norm = float(arrays.pop("clip_norm")[0])
-        state = ServerState(OptimizerState.from_arrays(arrays), clip_norm, completed)
+        clip_norm, noise_power = (
+            float(arrays.pop(name)[0]) for name in ("clip_norm", "noise_power")
+        )
+        summed_means = arrays.pop("summed_means")
+        state = ServerState(
+            OptimizerState.from_arrays(arrays), clip_norm, completed, summed_means, noise_power
+        )
         return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FedspeechError(f"no usable checkpoint at {path}: {error}") from error

@@ -57,6 +57,11 @@ class Judge:
         arrays = world.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 
+    @property
+    def validation_clips(self) -> int:
+        """Clips of public validation speakers."""
+        return len(self._validation)
+
     def validation(self, vector: FloatVector) -> dict[str, float]:
         """The server's eye: accuracy and cross-entropy in nats on public validation speakers."""
         if not len(self._validation):

@@ -120,6 +120,7 @@ class RunProgress:
                 f"  public {_percent(public)}  unseen {_percent(unseen)}"
                 f"  epsilon release {epsilon(row.epsilon_release)}"
                 f" server {epsilon(row.epsilon_server)}"
+                f"  signal to noise {_signal(row)}"
                 f"  survivors {row.server.survivors}/{row.server.cohort}"
                 f"  {rate:,.0f} phones/s"
             )
@@ -134,6 +135,14 @@ class RunProgress:
 
 def _percent(share: float | None) -> str:
     return "  -  " if share is None else f"{100 * share:5.1f}%"
+
+
+def _signal(row: RoundRow) -> str:
+    """Signal to noise of the round, and of all rounds so far."""
+    latest, accumulated = row.server.signal_to_noise, row.server.accumulated_signal_to_noise
+    if latest is None or accumulated is None:
+        return "-"
+    return f"{latest:.2f}, so far {accumulated:.2f}"
 
 
 def _cpu_seconds() -> float:

@@ -125,7 +125,9 @@ class ServerRound(Record):
       cohort: phones that were asked or came; None if no message left.
       survivors: phones whose update is in the sum; None if there is no sum.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
-      signal_to_noise: L2 norm of the decoded mean divided by the expected norm of its noise.
+      signal_to_noise: estimated L2 norm of the signal in the decoded mean divided by the expected
+        norm of its noise; 0: nothing but noise is seen. None without noise.
+      accumulated_signal_to_noise: the same of the sum of all decoded means so far.
       clip_norm: the clip norm of this round.
       validation_accuracy: after the round, on public validation speakers.
       validation_loss: cross-entropy in nats, same clips.
@@ -135,6 +137,7 @@ class ServerRound(Record):
     survivors: Count | None = None
     wrap_warning: bool = False
     signal_to_noise: Positive | None = None
+    accumulated_signal_to_noise: Positive | None = None
     clip_norm: Positive | None = None
     validation_accuracy: Share | None = None
     validation_loss: Finite | None = None
@@ -388,6 +391,25 @@ class PhoneAccuracies(Record):
         return self
 
 
+class Utility(Record):
+    """What the server may know of its own success; the operator's own, since noise is beside it.
+
+    Attributes:
+      base: accuracy on public validation speakers before the first round.
+      federated: after the last completed one.
+      clips: judged each time.
+      signal_to_noise: of the sum of all decoded means; None without noise.
+      collapsed: noise drowned what phones taught: more noise than signal in that sum, and an
+        accuracy below the base's by more than three standard errors.
+    """
+
+    base: Share
+    federated: Share
+    clips: Count
+    signal_to_noise: Positive | None
+    collapsed: bool
+
+
 class ExportedFile(Record):
     """The file for the phone, and how closely it computes what the trained model does.
 
@@ -448,6 +470,7 @@ EYES: Mapping[str, Eye] = {
     "false_accepts": "simulator",
     "confusion": "simulator",
     "phone_accuracies": "simulator",
+    "utility": "server",
     "epsilon_release": "public",
     "epsilon_server": "public",
     "bytes_up": "public",
@@ -493,6 +516,7 @@ class Summary(Guarantee):
       false_accepts: what personalising does to them.
       confusion: one matrix.
       phone_accuracies: the distribution over phones.
+      utility: by the server's own eye; None if there was no round or nobody to validate on.
       bytes_up: per phone and round.
       bytes_down: per phone and round.
       bytes_once: the base, sent once to a phone.
@@ -532,6 +556,7 @@ class Summary(Guarantee):
     false_accepts: FalseAccepts | None = None
     confusion: Confusion | None = None
     phone_accuracies: PhoneAccuracies | None = None
+    utility: Utility | None = None
     bytes_up: Count = 0
     bytes_down: Count = 0
     bytes_once: Count = 0

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.evaluation.collapse import noise_drowned
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee as Spent
@@ -37,7 +38,7 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
-from simulations.report.words import epsilon
+from simulations.report.words import collapse, price
 from simulations.results import (
     Engine,
     Environment,
@@ -47,6 +48,7 @@ from simulations.results import (
     ServerRound,
     SimulatorRound,
     Summary,
+    Utility,
     capture_environment,
     check_place,
 )
@@ -327,6 +329,7 @@ class Run:
                 survivors=record.survivors,
                 wrap_warning=record.wrap_warning,
                 signal_to_noise=record.signal_to_noise,
+                accumulated_signal_to_noise=record.accumulated_signal_to_noise,
                 clip_norm=record.clip_norm,
                 **self._judge.validation(state.adapter),
             ),
@@ -418,33 +421,58 @@ class Run:
             bytes_up=bytes_up,
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
+            utility=self._utility(),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
         )
 
+    def _utility(self) -> Utility | None:
+        """What the server may know of its own success."""
+        completed = [row.server for row in self._rows if row.status == "completed"]
+        if not completed or not self._judge.validation_clips:
+            return None
+        base = self._judge.validation(self._world.job.load_arrays().initial)["validation_accuracy"]
+        last, clips = completed[-1], self._judge.validation_clips
+        federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
+        assert federated is not None
+        return Utility(
+            base=base,
+            federated=federated,
+            clips=clips,
+            signal_to_noise=ratio,
+            collapsed=ratio is not None and noise_drowned(ratio, base, federated, clips),
+        )
+
     def _guarantee(self, spent: Spent) -> Guarantee:
         """What has been spent, in the words of results."""
-        plan = self._plan
-        return Guarantee(
-            epsilon_release=spent.epsilon_release,
-            epsilon_server=spent.epsilon_server,
-            delta=spent.delta,
-            unit=spent.unit,
-            relation_release=spent.relation_release,
-            relation_server=spent.relation_server,
-            mode=plan.mechanism,
-            secure_sum="plain" if plan.mechanism == "local" else plan.secure_aggregation,
-            secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
-            trust=spent.trust,
-            accountant=spent.accountant,
-            noise_notice=self._job.entropy().notice,
-            rounds_charged=spent.rounds,
-            runs_charged=self._ledger.runs_charged,
-            no_sampling_because=spent.reason,
-            quota=plan.participations,
-            budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
-        )
+        notice = self._job.entropy().notice
+        return guarantee_of(spent, self._plan, notice, runs=self._ledger.runs_charged)
+
+
+def guarantee_of(
+    spent: Spent, plan: PrivacyPlan, noise_notice: str | None, *, runs: int = 1
+) -> Guarantee:
+    """What a plan's rounds cost, as result files have it."""
+    return Guarantee(
+        epsilon_release=spent.epsilon_release,
+        epsilon_server=spent.epsilon_server,
+        delta=spent.delta,
+        unit=spent.unit,
+        relation_release=spent.relation_release,
+        relation_server=spent.relation_server,
+        mode=plan.mechanism,
+        secure_sum="plain" if plan.mechanism == "local" else plan.secure_aggregation,
+        secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
+        trust=spent.trust,
+        accountant=spent.accountant,
+        noise_notice=noise_notice,
+        rounds_charged=spent.rounds,
+        runs_charged=runs,
+        no_sampling_because=spent.reason,
+        quota=plan.participations,
+        budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
+    )
 
 
 def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:
@@ -478,17 +506,9 @@ def closing_words(summary: Summary, report: Path) -> str:
             f"personalised {found.personalised.mean:.1%} "
             f"(control, another phone's clips: {found.control.mean:.1%})"
         )
-    how = {
-        "ideal": " (the secure sum is simulated)",
-        "masked": f" (masked, made for a {summary.secure_sum_server} server)",
-    }.get(summary.secure_sum, "")
-    lines.append(
-        f"epsilon {epsilon(summary.epsilon_release)} against readers of the published models "
-        f"({summary.relation_release}), {epsilon(summary.epsilon_server)} against the server"
-        f"{how} ({summary.relation_server}); delta {summary.delta:.1e}, unit one "
-        f"{summary.unit}, {summary.rounds_charged} rounds charged, {summary.accountant}; who must "
-        f"be honest: {summary.trust}"
-    )
+    if collapsed := collapse(summary):
+        lines.append(collapsed)
+    lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")
     if summary.noise_notice:
         lines.append(summary.noise_notice)
     if summary.export:

@@ -288,22 +288,23 @@ class Ledger:
         """Returns what the population has spent, as far as this process has read."""
         return self._price(extra=0)
 
-    def require_budget(self, round: int) -> None:  # noqa: A002
-        """Refuses a round that the budget would not cover, before anybody is asked to join it.
+    def require_budget(self, round: int, rounds: int = 1) -> None:  # noqa: A002
+        """Refuses rounds that the budget would not cover, before anybody is asked to join them.
 
         Writes nothing; `charge` asks again under the same lock as it pays.
 
         Args:
-          round: number of the round.
+          round: number of the round, or of the first of them.
+          rounds: how many are planned.
 
         Raises:
-          BudgetExhausted: if this round would bring epsilon_release above the plan's budget.
+          BudgetExhausted: if they would bring epsilon_release above the plan's budget.
           LedgerDamaged: if the file was edited or cut since it was last read.
         """
         with self._chain.locked() as file:
             self._catch_up(file)
             if not any(charge.round == round for charge in self._replayed()):
-                self._affordable(round)
+                self._affordable(round, rounds)
 
     def charge(
         self,
@@ -416,12 +417,15 @@ class Ledger:
                 },
             )
 
-    def _affordable(self, round_number: int) -> Guarantee:
-        """Returns what would be spent with one more round, or refuses it."""
-        price = self._price(extra=1)
+    def _affordable(self, round_number: int, rounds: int = 1) -> Guarantee:
+        """Returns what would be spent with so many more rounds, or refuses them."""
+        price = self._price(extra=rounds)
         if price.epsilon_release > self._plan.epsilon_budget:
+            more = f"{rounds} more rounds"
+            if rounds == 1:
+                more = f"one more round (number {round_number} from 0)"
             raise BudgetExhausted(
-                f"one more round (number {round_number} from 0) would bring epsilon_release from "
+                f"{more} would bring epsilon_release from "
                 f"{self._price(extra=0).epsilon_release:.4f} to {price.epsilon_release:.4f} "
                 f"({price.relation_release}), above epsilon_budget="
                 f"{self._plan.epsilon_budget}; nothing was sent"

@@ -47,7 +47,19 @@ def operator(results: Results) -> list[Figure]:
         line(rows, "clipped", hundredfold([r.simulator.share_clipped for r in rows]), "control")
     ]
     ratio = [
-        line(rows, "signal-to-noise", [r.server.signal_to_noise for r in rows], "personalised")
+        line(
+            rows,
+            "all rounds so far",
+            [row.server.accumulated_signal_to_noise for row in rows],
+            "federated",
+        ),
+        line(
+            rows,
+            "this round",
+            [row.server.signal_to_noise for row in rows],
+            "personalised",
+            dash="dash",
+        ),
     ]
     found = [
         Figure(
@@ -91,13 +103,24 @@ def operator(results: Results) -> list[Figure]:
         ),
         Figure(
             key="signal",
-            title="Signal-to-noise of the round’s mean",
+            title="Signal to noise",
             eyes=("server",),
-            says="Length of the decoded mean beside the length that its noise alone would have.",
-            header=("round", "signal-to-noise"),
-            table=tuple((str(row.round), number(row.server.signal_to_noise)) for row in rows),
+            says=(
+                "Estimated length of what phones taught over the expected length of the noise, in "
+                "the round’s mean and in the sum of all means. Under the line there is more noise "
+                "than signal; 0 is nothing but noise."
+            ),
+            header=("round", "this round", "all rounds so far"),
+            table=tuple(
+                (
+                    str(row.round),
+                    number(row.server.signal_to_noise),
+                    number(row.server.accumulated_signal_to_noise),
+                )
+                for row in rows
+            ),
             traces=[trace for trace in ratio if trace],
-            layout=axes("round", "ratio", y={"rangemode": "tozero"}),
+            layout=axes("round", "ratio", y={"rangemode": "tozero"}) | {"shapes": [rule("y", 1)]},
         ),
     ]
     return [figure for figure in found if figure.traces]

@@ -1,36 +1,18 @@
-"""From results to one offline HTML page: what stands where, and in which words.
-
-The page loads nothing. Its Content-Security-Policy allows exactly the two scripts that it carries,
-by their SHA-256, so that a name in the data can never become a script.
-"""
+"""From results to one offline HTML page: what stands where, and in which words."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from simulations.report import by_phone, by_round, by_segment, words
+from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
 from simulations.report.published import LEFT_OUT
 from simulations.results import Guarantee, Results
 
 MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
-MODE_WORDS = {
-    "distributed": "every phone adds its share of discrete Gaussian noise before the sum",
-    "skellam": "every phone adds its share of Skellam noise before the sum",
-    "central": "the server adds Gaussian noise to the sum; until then it sees the exact one",
-    "local": "every phone adds the whole noise to its own update",
-    "none": "none",
-}
 
 
 def render(results: Results, *, for_publication: bool) -> str:
@@ -50,18 +32,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "take_figures": by_phone.takes(summary) if summary else [],
         "detection": by_phone.detection(summary) if summary else [],
     }
-    plots = [asdict(figure) for group in figures.values() for figure in group]
-    plotly, script = (_in_script(text) for text in (get_plotlyjs(), _file("report.js")))
     context: dict[str, Any] = {
-        "policy": _policy(plotly, script),
-        "css": Markup(_file("report.css")),
-        "plotly": Markup(plotly),
-        "script": Markup(script),
-        "figures": [
-            {key: plot[key] for key in ("key", "height", "traces", "layout")} for plot in plots
-        ],
-        "eye_names": words.EYE_NAMES,
-        "eye_words": words.EYE_WORDS,
         "glossary": words.GLOSSARY,
         "marks": MARKS,
         "title": summary.scenario if summary else results.settings().get("name", results.name),
@@ -76,17 +47,10 @@ def render(results: Results, *, for_publication: bool) -> str:
         "scenario": results.scenario,
         "versions": tuple(results.environment.versions.items()) if results.environment else (),
         **figures,
-        **(_promise_context(results, guarantee) if guarantee else {}),
+        **(promise_context(guarantee, "charged") if guarantee else {}),
         **findings(summary),
     }
-    environment = Environment(
-        loader=PackageLoader("simulations", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(context)
+    return document("page.html", [one for group in figures.values() for one in group], context)
 
 
 def _guarantee(results: Results) -> Guarantee | None:
@@ -94,21 +58,6 @@ def _guarantee(results: Results) -> Guarantee | None:
     if results.summary:
         return results.summary.guarantee()
     return results.rows[-1].guarantee() if results.rows else None
-
-
-def _promise_context(results: Results, guarantee: Guarantee) -> dict[str, Any]:
-    """The guarantee in words."""
-    charged = guarantee.rounds_charged
-    return {
-        "promises": words.promises(guarantee),
-        "caveats": words.caveats(guarantee),
-        "no_privacy": words.NO_PRIVACY,
-        "both_sides": words.BOTH_SIDES,
-        "rehearsal": _sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
-        "delta": words.delta(guarantee.delta),
-        "mode_words": MODE_WORDS[guarantee.mode],
-        "rounds_said": f"{charged} charged round{'' if charged == 1 else 's'}",
-    }
 
 
 def _lede(results: Results) -> str:
@@ -147,7 +96,10 @@ def _notices(results: Results) -> Iterator[dict[str, str]]:
             "The promise below covers what was done; figures it did not reach are missing.",
         }
     elif summary.stopped:
-        yield {"title": "Stopped early.", "text": f"{_sentence(summary.stopped)}"}
+        yield {"title": "Stopped early.", "text": f"{sentence(summary.stopped)}"}
+    if summary and (collapsed := words.collapse(summary)):
+        title, _, text = collapsed.partition(": ")
+        yield {"title": f"{title}.", "text": capital(text)}
     if results.torn:
         yield {
             "title": "A torn line.",
@@ -201,34 +153,3 @@ def _facts(results: Results) -> Iterator[tuple[str, str]]:
 def _completed(results: Results) -> int:
     """Rounds that completed."""
     return sum(row.status == "completed" for row in results.rows)
-
-
-def _sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-def _file(name: str) -> str:
-    """A file beside this module."""
-    return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
-
-
-def _in_script(text: str) -> str:
-    """A script as it may stand in a page: nothing in it may end the element.
-
-    Raises:
-      ValueError: if it contains the end tag.
-    """
-    if "</script" in text.lower() or "<!--" in text:
-        raise ValueError("a script in the page must contain neither </script nor <!--")
-    return text.replace("\r\n", "\n")
-
-
-def _policy(*scripts: str) -> str:
-    """The Content-Security-Policy: these scripts, inline styles, and nothing from anywhere."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
-    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )

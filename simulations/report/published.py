@@ -21,7 +21,7 @@ from simulations.results import Results, RoundRow, ServerRound, SimulatorRound, 
 
 LEFT_OUT = (
     "cohort sizes, survivors and ring warnings",
-    "signal-to-noise of single rounds",
+    "signal to noise",
     "why a round was abandoned or the run stopped",
     "training loss and clipping on the phones that trained",
     "every measurement of time",
@@ -70,6 +70,7 @@ def _summary(summary: Summary) -> Summary:
             "command": "",
             "stopped": None,
             "phone_accuracies": None,
+            "utility": None,
             "seconds": {},
             "cpu_seconds": {},
         }

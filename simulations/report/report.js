@@ -10,7 +10,7 @@
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, paint(v, k)]));
     }
-    const isRole = /color$/.test(key) && typeof value === "string" && value.startsWith("@");
+    const isRole = /color(scale)?$/.test(key) && typeof value === "string" && value.startsWith("@");
     return isRole ? getComputedStyle(root).getPropertyValue("--" + value.slice(1)).trim() : value;
   };
 

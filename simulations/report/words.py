@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
-from simulations.results import Eye, Guarantee
+from simulations.results import Eye, Guarantee, Summary
 
 BOTH_SIDES = (
     "A simulator plays both sides: one program was the server and every phone. The figures here "
@@ -193,6 +194,37 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
             )
         )
     return tuple(found)
+
+
+def collapse(summary: Summary) -> str:
+    """Says that noise drowned what phones taught, and what to change; "" where it did not."""
+    found = summary.utility
+    if found is None or not found.collapsed or found.signal_to_noise is None:
+        return ""
+    return (
+        f"Utility collapse: noise drowned what the phones taught. Over {summary.rounds} rounds the "
+        f"sums held {found.signal_to_noise:.1f} times as much signal as noise, and accuracy on "
+        f"public validation speakers went from {percent(found.base)} to "
+        f"{percent(found.federated)}. What helps, first what costs no privacy: more phones per "
+        "round (a larger population, or a higher participation probability at its price), fewer "
+        "trained parameters (a smaller adapter), a lower server learning rate, a lower clip norm "
+        "at the same learning rate, fewer rounds; then a smaller noise multiplier, which costs "
+        "epsilon. fedspeech tune searches clip norm and noise."
+    )
+
+
+def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
+    """Both epsilons in one line, with everything but whom to trust."""
+    how = {
+        "ideal": " (the secure sum is simulated)",
+        "masked": f" (masked, made for a {guarantee.secure_sum_server} server)",
+    }.get(guarantee.secure_sum, "")
+    return (
+        f"epsilon {epsilon(guarantee.epsilon_release)} against readers of the published models "
+        f"({guarantee.relation_release}), {epsilon(guarantee.epsilon_server)} against the server"
+        f"{how} ({guarantee.relation_server}); delta {guarantee.delta:.1e}, unit one "
+        f"{guarantee.unit}, {guarantee.rounds_charged} rounds {rounds}, {guarantee.accountant}"
+    )
 
 
 def epsilon(value: float) -> str:

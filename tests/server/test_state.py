@@ -14,7 +14,7 @@ def state(tmp_path):
     _, job, arrays = make_job(tmp_path)
     fresh = ServerState.initial(job, arrays)
     mean = np.linspace(-1, 1, len(arrays.initial)).astype(np.float32)
-    return ServerState(job.server.build().apply(fresh.optimizer, mean), 0.25, completed=3)
+    return ServerState(job.server.build().apply(fresh.optimizer, mean), 0.25, 3, mean, 0.5)
 
 
 def at(state):
@@ -44,7 +44,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, at(ServerState(state.optimizer, 0.25, completed=4)))
+        save_checkpoint(path, at(ServerState(state.optimizer, 0.25, 4, state.summed_means, 0.5)))
     assert path.read_bytes() == before
 
 

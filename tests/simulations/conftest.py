@@ -25,6 +25,7 @@ from simulations.results import (
     SimulatorRound,
     Summary,
     Take,
+    Utility,
 )
 
 ROUNDS = 40
@@ -102,6 +103,7 @@ def rows(**changes: object) -> list[RoundRow]:
                     cohort=cohort,
                     survivors=int(rng.binomial(cohort, 0.95)),
                     wrap_warning=number == 30,
+                    accumulated_signal_to_noise=1.4 * learned,
                     signal_to_noise=0.9 + 0.6 * (1 - learned) + 0.05 * rng.standard_normal(),
                     clip_norm=0.1,
                     validation_accuracy=0.72 + 0.14 * learned + 0.006 * rng.standard_normal(),
@@ -230,6 +232,9 @@ def summary(**changes: object) -> Summary:
         "phone_accuracies": PhoneAccuracies(
             **{name: tuple(map(float, values)) for name, values in shares.items()},
             clips=(CLIPS,) * PHONES,
+        ),
+        "utility": Utility(
+            base=0.72, federated=0.86, clips=672, signal_to_noise=1.4, collapsed=False
         ),
         "bytes_up": 8_192,
         "bytes_down": 5_640,

@@ -88,6 +88,30 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
     assert "nothing was sent" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "collapsed"), [(1.0, False), (50.0, True)])
+def test_collapse_is_said_when_noise_drowns_quick_and_only_then(
+    tmp_path, capsys, no_export, noise, collapsed
+):
+    changes = [f"privacy.noise_multiplier={noise}", "privacy.secure_aggregation=ideal"]
+    scenario = read_scenario("quick", changes)
+    folder = simulate(scenario, out=tmp_path / "run", workers=1, cache=cache())
+    summary = read(folder).summary
+    assert summary.utility.collapsed is collapsed
+    for text in (capsys.readouterr().out, (folder / "report.html").read_text()):
+        assert ("more phones per round" in text) is collapsed
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("noise", [3.0, 12.0])
+def test_collapse_is_not_said_of_default(tmp_path, no_export, noise):
+    changes = [f"privacy.noise_multiplier={noise}", "privacy.secure_aggregation=ideal"]
+    folder = simulate(
+        read_scenario("default", changes), out=tmp_path / "run", workers=1, cache=cache()
+    )
+    assert read(folder).summary.utility.collapsed is False
+
+
 @pytest.mark.parametrize("kind", ["full", "file"])
 def test_a_place_that_is_taken_is_refused_and_left_alone(tmp_path, kind):
     out = tmp_path / "run"
@@ -107,7 +131,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
     assert "\x1b" not in printed
     rounds = re.findall(
         r"round +\d/2  public +[\d.]+%  unseen +[\d.]+%  epsilon release [\d.,]+ server [\d.,]+"
-        r"  survivors \d+/\d+  [\d,]+ phones/s",
+        r"  signal to noise [\d.]+, so far [\d.]+  survivors \d+/\d+  [\d,]+ phones/s",
         printed,
     )
     assert len(rounds) == 2

@@ -7,12 +7,13 @@ import pytest
 
 from simulations.report import write_report
 from simulations.report.published import LEFT_OUT, published
-from simulations.results import read
+from simulations.results import Utility, read
 
 SECRETS = {
     "cohort": 271_828,
     "survivors": 271_801,
     "signal_to_noise": 0.61803,
+    "accumulated_signal_to_noise": 0.41421,
     "mean_training_loss": 0.57721,
     "share_clipped": 0.69315,
     "true_wraps": 14_142,
@@ -32,7 +33,13 @@ def run(example, tmp_path):
                 "attempt": 977,
                 "server": row.server.model_copy(
                     update={
-                        name: SECRETS[name] for name in ("cohort", "survivors", "signal_to_noise")
+                        name: SECRETS[name]
+                        for name in (
+                            "cohort",
+                            "survivors",
+                            "signal_to_noise",
+                            "accumulated_signal_to_noise",
+                        )
                     }
                 ),
                 "simulator": row.simulator.model_copy(
@@ -49,6 +56,13 @@ def run(example, tmp_path):
         seed=SECRETS["seed"],
         command=f"fedspeech simulate --seed {SECRETS['seed']}",
         stopped=SECRETS["reason"],
+        utility=Utility(
+            base=0.72,
+            federated=0.31,
+            clips=672,
+            signal_to_noise=SECRETS["accumulated_signal_to_noise"],
+            collapsed=True,
+        ),
         seconds={"rounds": SECRETS["seconds"]},
         cpu_seconds={"rounds": SECRETS["seconds"]},
     )

@@ -1,0 +1,126 @@
+"""An offline page around figures and words: one look, one policy, nothing from the network.
+
+The page loads nothing. Its Content-Security-Policy allows exactly the two scripts that it carries,
+by their SHA-256, so that a name in the data can never become a script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from simulations.report import words
+from simulations.report.figures import Figure
+from simulations.results import Guarantee
+
+MODE_WORDS = {
+    "distributed": "every phone adds its share of discrete Gaussian noise before the sum",
+    "skellam": "every phone adds its share of Skellam noise before the sum",
+    "central": "the server adds Gaussian noise to the sum; until then it sees the exact one",
+    "local": "every phone adds the whole noise to its own update",
+    "none": "none",
+}
+
+
+def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) -> str:
+    """Returns a page.
+
+    Args:
+      template: one that extends `layout.html`.
+      figures: drawn where the template puts their places.
+      context: what else the template shows.
+    """
+    plotly, script = (_in_script(text) for text in (get_plotlyjs(), _file("report.js")))
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("simulations", "report"), PackageLoader("simulations", "tuning")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        context
+        | {
+            "policy": _policy(plotly, script),
+            "css": Markup(_file("report.css")),
+            "plotly": Markup(plotly),
+            "script": Markup(script),
+            "figures": [
+                {
+                    "key": figure.key,
+                    "height": figure.height,
+                    "traces": figure.traces,
+                    "layout": figure.layout,
+                }
+                for figure in figures
+            ],
+            "eye_names": words.EYE_NAMES,
+            "eye_words": words.EYE_WORDS,
+        }
+    )
+
+
+def promise_context(guarantee: Guarantee, rounds: str) -> dict[str, Any]:
+    """The guarantee in words, for `guarantee.html`.
+
+    Args:
+      guarantee: what is promised.
+      rounds: what its rounds are: "charged" or "planned".
+    """
+    count = guarantee.rounds_charged
+    return {
+        "guarantee": guarantee,
+        "promises": words.promises(guarantee),
+        "caveats": words.caveats(guarantee),
+        "no_privacy": words.NO_PRIVACY,
+        "both_sides": words.BOTH_SIDES,
+        "rehearsal": sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
+        "delta": words.delta(guarantee.delta),
+        "mode_words": MODE_WORDS[guarantee.mode],
+        "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
+    }
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return capital(text).rstrip(".") + "."
+
+
+def capital(text: str) -> str:
+    """With a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def _file(name: str) -> str:
+    """A file beside this module."""
+    return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
+
+
+def _in_script(text: str) -> str:
+    """A script as it may stand in a page: nothing in it may end the element.
+
+    Raises:
+      ValueError: if it contains the end tag.
+    """
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError("a script in the page must contain neither </script nor <!--")
+    return text.replace("\r\n", "\n")
+
+
+def _policy(*scripts: str) -> str:
+    """The Content-Security-Policy: these scripts, inline styles, and nothing from anywhere."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )

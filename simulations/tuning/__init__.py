@@ -1,0 +1,1 @@
+"""`fedspeech tune`: search clip norm and noise multiplier, and say how sure the answer is."""

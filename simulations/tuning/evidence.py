@@ -1,0 +1,152 @@
+"""How sure the comparison of settings is: seeds and phones drawn again, all settings alike.
+
+Every setting is judged by the same phones under the same seeds, so differences are paired. Phones
+are drawn whole (clips of one phone are not independent), and seeds too where there are several: one
+seed's noise and cohorts move all of its phones together, and phones alone would call that certain.
+With few seeds the interval is still somewhat narrow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.evaluation.personalization import RESAMPLES
+
+Matrix = NDArray[np.float64]
+
+SAME_PRICE = 1.005
+"""Epsilons of one noise multiplier differ by what rounding costs under each clip norm: no reason to
+prefer one."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which setting is recommended, and how far chance decided it.
+
+    Attributes:
+      index: of the setting.
+      best: of the setting with the highest mean among those that may be chosen.
+      loss: the chosen minus the best, paired.
+      share_same: share of resamples in which the same rule chose the same setting; None where
+        another rule chose.
+      flattery: by how much being chosen on these phones lifts the figure, on average; likewise.
+      unresolved: settings that the evidence does not tell from the chosen one.
+    """
+
+    index: int
+    best: int
+    loss: Estimate
+    share_same: float | None
+    flattery: float | None
+    unresolved: tuple[int, ...]
+
+
+class Evidence:
+    """Mean accuracies of several settings on the same phones, drawn again and again.
+
+    Args:
+      accuracies: per seed one matrix, shape (phones of the seed, settings).
+      rng: a named stream.
+
+    Raises:
+      ValueError: if there is no seed, no phone, or another number of settings per seed.
+    """
+
+    def __init__(self, accuracies: Sequence[Matrix], rng: np.random.Generator) -> None:
+        """Draws the resamples, the same for all settings."""
+        shapes = {found.shape[1] for found in accuracies}
+        if len(shapes) != 1 or any(len(found) == 0 for found in accuracies):
+            raise ValueError("every seed needs judges, and the same settings as the others")
+        self.by_seed: Matrix = np.stack([found.mean(axis=0) for found in accuracies])
+        self.means: Matrix = self.by_seed.mean(axis=0)
+        total = np.zeros((RESAMPLES, *shapes))
+        for _ in accuracies:
+            drawn = rng.integers(0, len(accuracies), RESAMPLES)
+            for seed, found in enumerate(accuracies):
+                rows = np.flatnonzero(drawn == seed)
+                phones = len(found)
+                counts = rng.multinomial(phones, np.full(phones, 1 / phones), len(rows))
+                total[rows] += counts @ found / phones
+        self.resampled: Matrix = total / len(accuracies)
+
+    def accuracy(self, index: int) -> Estimate:
+        """Mean accuracy of a setting: seeds count alike, and so do the phones of a seed."""
+        return _estimate(self.means[index], self.resampled[:, index])
+
+    def difference(self, index: int, reference: int) -> Estimate:
+        """Paired difference of two settings."""
+        return _estimate(
+            self.means[index] - self.means[reference],
+            self.resampled[:, index] - self.resampled[:, reference],
+        )
+
+    def choose(self, eligible: Sequence[int], epsilons: Sequence[float], within: float) -> Choice:
+        """Chooses the most private of the settings that are nearly as good as the best.
+
+        Of the eligible settings whose mean is within `within` of the best one's: the smallest
+        epsilon; of several, the highest mean.
+
+        Args:
+          eligible: settings that may be chosen, at least one.
+          epsilons: of every setting.
+          within: accuracy, 0.005 is half a point.
+        """
+        columns = np.array(sorted(eligible))
+        prices = np.array([epsilons[index] for index in columns])
+        chosen = _chosen(self.means[columns][np.newaxis], prices, within)[0]
+        again = _chosen(self.resampled[:, columns], prices, within)
+        rows = np.arange(RESAMPLES)
+        lifted = self.resampled[rows, columns[again]] - self.means[columns[again]]
+        return dataclasses.replace(
+            self.beside(int(columns[chosen]), eligible),
+            share_same=float((again == chosen).mean()),
+            flattery=max(0.0, float(lifted.mean())),
+        )
+
+    def beside(self, index: int, eligible: Sequence[int]) -> Choice:
+        """A setting that something else chose, beside those that could have been."""
+        best = max(sorted(eligible), key=lambda other: self.means[other])
+        return Choice(
+            index=index,
+            best=best,
+            loss=self.difference(index, best),
+            share_same=None,
+            flattery=None,
+            unresolved=tuple(
+                other
+                for other in sorted(eligible)
+                if other != index and _holds_zero(self.difference(other, index))
+            ),
+        )
+
+
+def _chosen(means: Matrix, prices: Matrix, within: float) -> NDArray[np.int64]:
+    """The rule of `Evidence.choose` for every row of means, shape (rows,)."""
+    near = means >= means.max(axis=1, keepdims=True) - within - 1e-12
+    cheapest = np.where(near, prices, np.inf).min(axis=1, keepdims=True)
+    allowed = near & (prices <= cheapest * SAME_PRICE)
+    found: NDArray[np.int64] = np.where(allowed, means, -np.inf).argmax(axis=1)
+    return found
+
+
+def _estimate(mean: float, resampled: Matrix) -> Estimate:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(float(mean), min(float(low), float(mean)), max(float(high), float(mean)))
+
+
+def _holds_zero(found: Estimate) -> bool:
+    return found.low <= 0 <= found.high

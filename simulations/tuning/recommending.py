@@ -1,0 +1,196 @@
+"""From judged trials to results: figures with intervals, the choice, what it spends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from fedspeech.evaluation.segments import cut
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.seeds import stream
+from simulations.runner import guarantee_of
+from simulations.tuning.evidence import Choice, Estimate, Evidence
+from simulations.tuning.modes import Boundary
+from simulations.tuning.results import (
+    Contour,
+    FoundBoundary,
+    Recommended,
+    Spread,
+    Tried,
+    WorstSegment,
+)
+from simulations.tuning.search import Ground, Judged, matrices
+from simulations.tuning.space import Space, log_spaced
+
+LEVELS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+FINE_STEPS = 33
+MOST_POINTS = 60
+
+
+def compare(
+    judged: Sequence[Judged],
+    grounds: Sequence[Ground],
+    plan: PrivacyPlan,
+    *,
+    within: float,
+    seed: int,
+    minimum_phones: int,
+    notice: str | None,
+    edge: Boundary | None,
+) -> tuple[tuple[Tried, ...], Choice | None]:
+    """Gives every setting its figures and chooses among those that went to their end in budget.
+
+    Args:
+      judged: all settings, by number.
+      grounds: one per seed.
+      plan: of the scenario.
+      within: accuracy that may be given up for a smaller epsilon.
+      seed: of the resamples.
+      minimum_phones: of a segment.
+      notice: what must be printed beside an epsilon.
+      edge: what was asked for in mode "boundary": the setting at the edge is the one to run.
+    """
+    evidence = Evidence(matrices(judged), stream(seed, "tuning"))
+    epsilons = [found.guarantee.epsilon_release for found in judged]
+    eligible = [
+        index
+        for index, found in enumerate(judged)
+        if not found.stopped and epsilons[index] <= plan.epsilon_budget
+    ]
+    choice = evidence.choose(eligible, epsilons, within) if eligible else None
+    if edge is not None:
+        number = edge.numbers[edge.clip_norm]
+        at = next(index for index, found in enumerate(judged) if found.number == number)
+        choice = evidence.beside(at, eligible) if at in eligible else None
+    cells = _cells(grounds, minimum_phones)
+    tried = tuple(
+        Tried(
+            number=found.number,
+            **asdict(found.setting),
+            guarantee=guarantee_of(found.guarantee, found.setting.plan(plan), notice),
+            within_budget=epsilons[index] <= plan.epsilon_budget,
+            accuracy=spread(evidence.accuracy(index)),
+            by_seed=tuple(map(float, evidence.by_seed[:, index])),
+            against_best=spread(evidence.difference(index, choice.best)) if choice else None,
+            worst_segment=_worst(found, cells),
+            stopped=found.stopped,
+            curve=_mean_curve(found),
+            signal_to_noise=_mean_signal(found),
+        )
+        for index, found in enumerate(judged)
+    )
+    return tried, choice
+
+
+def recommended(choice: Choice, judged: Sequence[Judged], plan: PrivacyPlan) -> Recommended:
+    """The choice by trial numbers, with what its plan spends round by round."""
+    chosen = judged[choice.index]
+    under = chosen.setting.plan(plan)
+    steps = np.unique(np.linspace(1, plan.rounds, min(plan.rounds, MOST_POINTS)).astype(int))
+    spending = {}
+    for rounds in steps.tolist():
+        spent = under.guarantee(rounds)
+        spending[rounds] = (spent.epsilon_release, spent.epsilon_server)
+    return Recommended(
+        number=chosen.number,
+        best=judged[choice.best].number,
+        share_same=choice.share_same,
+        flattery=choice.flattery,
+        unresolved=tuple(judged[index].number for index in choice.unresolved),
+        spending=spending,
+    )
+
+
+def contours(space: Space, plan: PrivacyPlan) -> tuple[Contour, ...]:
+    """Where epsilon_release has round values, exact on a fine grid and log-linear between."""
+    clips, noises = space.clip_norm, space.noise_multiplier
+    if len(clips) < 2 or len(noises) < 2 or noises[0] <= 0:
+        return ()
+    fine = log_spaced(noises[0], noises[-1], FINE_STEPS)
+    lines: dict[float, list[tuple[float, float]]] = {}
+    budget = (plan.epsilon_budget,) if math.isfinite(plan.epsilon_budget) else ()
+    for clip in clips:
+        priced = [space.at(clip, noise).plan(plan).guarantee(plan.rounds) for noise in fine]
+        curve = np.array([found.epsilon_release for found in priced])
+        for level in (*LEVELS, *budget):
+            below = np.flatnonzero(curve <= level)
+            if not len(below) or below[0] == 0 or not math.isfinite(curve[below[0] - 1]):
+                continue
+            after = below[0]
+            share = math.log(curve[after - 1] / level) / math.log(curve[after - 1] / curve[after])
+            noise = fine[after - 1] * (fine[after] / fine[after - 1]) ** share
+            lines.setdefault(level, []).append((clip, noise))
+    return tuple(
+        Contour(epsilon=level, points=tuple(points)) for level, points in sorted(lines.items())
+    )
+
+
+def found_boundary(found: Boundary) -> FoundBoundary:
+    """A boundary as results keep it."""
+    return FoundBoundary(
+        clip_norm=found.clip_norm,
+        below=found.below,
+        loses=found.loses,
+        keeps=found.keeps,
+        reference=found.reference,
+        differences=tuple((clip, spread(one)) for clip, one in found.differences.items()),
+        numbers=tuple(found.numbers.values()),
+    )
+
+
+def spread(found: Estimate) -> Spread:
+    """An estimate as results keep it."""
+    return Spread(mean=found.mean, low=found.low, high=found.high)
+
+
+def _cells(
+    grounds: Sequence[Ground], minimum_phones: int
+) -> list[tuple[str, str, tuple[tuple[int, int], ...]]]:
+    """Segment, value and members (seed's place, judge) of every group that is large enough."""
+    members = [
+        (place, judge)
+        for place, ground in enumerate(grounds)
+        for judge in range(len(ground.panel.clips))
+    ]
+    known = [grounds[place].panel.segments[judge] for place, judge in members]
+    return [
+        (segment, cell.value, tuple(members[i] for i in cell.members))
+        for segment in sorted({name for segments in known for name in segments})
+        for cell in cut([segments.get(segment) for segments in known], minimum_phones)
+        if not cell.withheld
+    ]
+
+
+def _worst(
+    found: Judged, cells: Sequence[tuple[str, str, tuple[tuple[int, int], ...]]]
+) -> WorstSegment | None:
+    """The group with the lowest mean."""
+    groups = [
+        WorstSegment(
+            segment=segment,
+            value=value,
+            accuracy=float(np.mean([found.outcomes[p].accuracies[j] for p, j in members])),
+            phones=len(members),
+        )
+        for segment, value, members in cells
+    ]
+    return min(groups, key=lambda group: group.accuracy, default=None)
+
+
+def _mean_curve(found: Judged) -> dict[int, float]:
+    """Mean over seeds at the marks that every seed reached."""
+    reached = set.intersection(*(set(outcome.curve) for outcome in found.outcomes))
+    return {
+        mark: float(np.mean([outcome.curve[mark] for outcome in found.outcomes]))
+        for mark in sorted(reached)
+    }
+
+
+def _mean_signal(found: Judged) -> float | None:
+    ratios = [
+        outcome.signal_to_noise for outcome in found.outcomes if outcome.signal_to_noise is not None
+    ]
+    return float(np.mean(ratios)) if ratios else None

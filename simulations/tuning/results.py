@@ -1,0 +1,184 @@
+"""What a tuning leaves on disk: `results.json`, from which alone its page is made.
+
+The accuracies belong to one eye, `Tuning.eye`: the simulator's (phones never trained on) or the
+server's (public validation speakers). Epsilons are of the scenario's own plan, all rounds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from simulations.results import Count, Epsilon, Eye, Finite, Guarantee, Positive, Record, Share
+
+Mode = Literal["grid", "boundary", "pareto"]
+
+
+class Spread(Record):
+    """A mean with its 95 % interval, over seeds and phones."""
+
+    mean: Finite
+    low: Finite
+    high: Finite
+
+
+class WorstSegment(Record):
+    """The group of phones that a setting serves worst.
+
+    Attributes:
+      segment: such as "accent".
+      value: which group.
+      accuracy: mean over its phones.
+      phones: over all seeds.
+    """
+
+    segment: str
+    value: str
+    accuracy: Share
+    phones: Count
+
+
+class Tried(Record):
+    """One setting.
+
+    Attributes:
+      number: of its trial, from 0.
+      clip_norm: L2 bound on a delta.
+      noise_multiplier: of the sum.
+      server_learning_rate: of the server.
+      local_epochs: of a phone.
+      guarantee: of all planned rounds.
+      within_budget: whether epsilon_release is at most the scenario's budget.
+      accuracy: over seeds and phones.
+      by_seed: mean accuracy under each seed.
+      against_best: difference from the best setting within the budget, paired; None where no
+        setting is within it.
+      worst_segment: None where no group is large enough.
+      stopped: "" or why it did not go to its end: "hopeless".
+      curve: rounds to mean accuracy.
+      signal_to_noise: of the sum of all decoded means, mean over seeds; None without noise.
+    """
+
+    number: Count
+    clip_norm: Positive
+    noise_multiplier: Positive
+    server_learning_rate: Positive
+    local_epochs: Count
+    guarantee: Guarantee
+    within_budget: bool
+    accuracy: Spread
+    by_seed: tuple[Share, ...]
+    against_best: Spread | None
+    worst_segment: WorstSegment | None
+    stopped: str
+    curve: dict[int, Share]
+    signal_to_noise: Positive | None
+
+
+class Recommended(Record):
+    """Which setting, and how far chance decided it.
+
+    Attributes:
+      number: of the trial.
+      best: number of the trial with the highest mean within the budget.
+      share_same: share of resamples in which the same rule chose the same setting; None where it is
+        the edge of mode "boundary".
+      flattery: by how much being chosen on these phones lifts its accuracy, on average; likewise.
+      unresolved: numbers of trials that the evidence does not tell from it.
+      spending: rounds to (epsilon_release, epsilon_server).
+    """
+
+    number: Count
+    best: Count
+    share_same: Share | None
+    flattery: Positive | None
+    unresolved: tuple[Count, ...]
+    spending: dict[int, tuple[Epsilon, Epsilon]]
+
+
+class FoundBoundary(Record):
+    """The smallest clip norm that keeps accuracy; `simulations.tuning.modes.Boundary`.
+
+    Attributes:
+      clip_norm: the smallest that keeps it, as far as the means tell.
+      below: the next smaller one, which loses it; None: even the smallest of the range keeps it.
+      loses: the largest that loses it for certain; None: none does.
+      keeps: the smallest from which on up every one tried keeps it for certain.
+      reference: number of the trial that it is measured against.
+      differences: clip norm and difference from the reference, ascending.
+      numbers: trial numbers, in the order of `differences`.
+    """
+
+    clip_norm: Positive
+    below: Positive | None
+    loses: Positive | None
+    keeps: Positive
+    reference: Count
+    differences: tuple[tuple[Positive, Spread], ...]
+    numbers: tuple[Count, ...]
+
+
+class Contour(Record):
+    """Where epsilon_release has one value: clip norms and the noise multipliers that it takes."""
+
+    epsilon: Epsilon
+    points: tuple[tuple[Positive, Positive], ...]
+
+
+class Tuning(Record):
+    """results.json.
+
+    Attributes:
+      schema_version: of this file.
+      mode: how it was searched.
+      scenario: name of the scenario that was tuned.
+      corpus: name of the corpus.
+      population: whose privacy is at stake: "synthetic", "declared public" or "charged".
+      eye: whose figures chose.
+      seeds: of the trials.
+      judges: phones or speakers who judged, over all seeds.
+      base: mean accuracy before the first round.
+      phones: population that trains.
+      rounds: planned for each trial.
+      within: accuracy that the recommendation may lie below the best, to be more private.
+      budget: on epsilon_release; None: no limit.
+      rate_rule: how the server learning rate went with the clip norm.
+      tried: every setting, by number.
+      recommended: None if no setting is within the budget.
+      boundary: of mode "boundary".
+      contours: of mode "grid".
+      spent: what the ledger holds after the search; None where nothing is charged.
+      words: the recommendation.
+      settings: what was searched, as it was asked for.
+      cpu_seconds: of this process and its workers, since the last start.
+      seconds: wall time, likewise.
+    """
+
+    schema_version: Literal[1] = 1
+    mode: Mode
+    scenario: str
+    corpus: str
+    population: Literal["synthetic", "declared public", "charged"]
+    eye: Eye
+    seeds: tuple[int, ...]
+    judges: Annotated[int, Field(ge=1)]
+    base: Share
+    phones: Count
+    rounds: Count
+    within: Share
+    budget: Epsilon | None
+    rate_rule: str
+    tried: tuple[Tried, ...]
+    recommended: Recommended | None
+    boundary: FoundBoundary | None = None
+    contours: tuple[Contour, ...] = ()
+    spent: Guarantee | None = None
+    words: tuple[str, ...] = ()
+    settings: dict[str, str] = Field(default_factory=dict)
+    cpu_seconds: Positive = 0.0
+    seconds: Positive = 0.0
+
+    def trial(self, number: int) -> Tried:
+        """The trial of a number."""
+        return next(trial for trial in self.tried if trial.number == number)

@@ -1,0 +1,327 @@
+"""Trials of many settings: run side by side, kept as they finish, gone on with after a kill.
+
+A trial of the search is one setting under every seed. It is a trial of an Optuna study, on SQLite
+in the tuning's folder; what one seed gave is written there the moment it is known, and by this
+process alone. Which trials there are, what becomes of them and what they are compared with follows
+from their numbers and never from who was faster, so neither workers nor kills change a result.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from fedspeech.errors import FedspeechError
+from fedspeech.job import Job
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.training.workers import WorkerPool
+from simulations.progress import RunProgress
+from simulations.tuning.evidence import Matrix
+from simulations.tuning.panel import Panel
+from simulations.tuning.space import Axis, Setting, Space
+from simulations.tuning.trial import Curve, Hopeless, Outcome, run_trial
+
+STUDY = "tune"
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What all trials of one seed share.
+
+    Attributes:
+      seed: of speakers, cohorts and noise.
+      job: of the scenario's own setting, as trials run it.
+      panel: who judges.
+      base: mean accuracy before the first round.
+    """
+
+    seed: int
+    job: Job
+    panel: Panel
+    base: float
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A setting that was tried.
+
+    Attributes:
+      number: of its trial, from 0.
+      setting: what was tried.
+      guarantee: of all planned rounds of the scenario's plan under it.
+      outcomes: one per seed.
+    """
+
+    number: int
+    setting: Setting
+    guarantee: Guarantee
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over seeds of the mean over judges."""
+        return float(np.mean([np.mean(outcome.accuracies) for outcome in self.outcomes]))
+
+    @property
+    def stopped(self) -> str:
+        """Why it did not go to its end under every seed; "" if it did."""
+        reasons = {outcome.stopped for outcome in self.outcomes} - {""}
+        return "budget" if "budget" in reasons else "".join(reasons)
+
+
+def matrices(judged: Sequence[Judged]) -> list[Matrix]:
+    """Per seed the accuracies of judges and settings, shape (judges, settings)."""
+    seeds = range(len(judged[0].outcomes))
+    return [
+        np.array([found.outcomes[seed].accuracies for found in judged], dtype=np.float64).T
+        for seed in seeds
+    ]
+
+
+class Search:
+    """The trials of one tuning; a context manager.
+
+    Args:
+      store: the SQLite file.
+      grounds: one per seed.
+      plan: of the scenario, by which settings are priced.
+      space: what is searched.
+      directions: what the study's values are: accuracy, and epsilon_release where it is a second.
+      workers: processes; a search that is charged has one, so that a spent budget leaves at most
+        one trial half done.
+      progress: told of every finished trial.
+      charge: the ledger that every round is charged to; None where nobody's privacy is at stake.
+
+    Raises:
+      FedspeechError: if the store holds trials of other speech.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        grounds: Sequence[Ground],
+        plan: PrivacyPlan,
+        space: Space,
+        *,
+        directions: Sequence[Direction],
+        workers: int,
+        progress: RunProgress,
+        charge: Path | None,
+    ) -> None:
+        """Opens the study, or goes on with it."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self.grounds, self.space = tuple(grounds), space
+        self._plan, self._progress, self._charge = plan, progress, charge
+        self._workers = 1 if charge else workers
+        self._pool: WorkerPool | None = None
+        self._study = optuna.create_study(
+            study_name=STUDY,
+            storage=f"sqlite:///{store.resolve()}",
+            directions=list(directions),
+            sampler=optuna.samplers.RandomSampler(seed=0),  # asks nothing: see `suggestion`
+            load_if_exists=True,
+        )
+        runs = {str(ground.seed): ground.job.run_id for ground in grounds}
+        if self._study.user_attrs.setdefault("runs", runs) != runs:
+            raise FedspeechError(
+                f"the trials in {store} are of other speech or another base under the same "
+                "settings; choose another --out"
+            )
+        self._study.set_user_attr("runs", runs)
+
+    def __enter__(self) -> Search:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Ends the workers; what they were doing is lost if something went wrong."""
+        if self._pool is not None:
+            if kind is not None:
+                self._pool.kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def price(self, setting: Setting) -> Guarantee:
+        """The guarantee of all planned rounds under a setting.
+
+        Raises:
+          ScenarioError: if the plan refuses the setting.
+        """
+        plan = setting.plan(self._plan)
+        return plan.guarantee(plan.rounds)
+
+    def evaluate(
+        self,
+        settings: Sequence[Setting],
+        peers: Callable[[Guarantee], Sequence[Judged]] = lambda guarantee: (),
+    ) -> list[Judged]:
+        """Tries settings, side by side, unless they were tried before.
+
+        Args:
+          settings: distinct.
+          peers: finished trials with which a trial of some price is compared on its way.
+
+        Returns:
+          One for each setting, in order; fewer where a budget ended the search.
+        """
+        guarantees = [self.price(setting) for setting in settings]
+        numbers = [self._enter(setting) for setting in settings]
+        tasks = []
+        for setting, guarantee, number in zip(settings, guarantees, numbers, strict=True):
+            compared = peers(guarantee)
+            for place, ground in enumerate(self.grounds):
+                if str(ground.seed) not in self._trial(number).user_attrs:
+                    curves = tuple(peer.outcomes[place].curve for peer in compared)
+                    tasks.append((number, ground.seed, setting, curves))
+        judged: list[Judged] = []
+        for (number, seed, setting, _), outcome in self._run(tasks):
+            trial = optuna.trial.Trial(self._study, self._trial(number)._trial_id)
+            trial.set_user_attr(str(seed), outcome.model_dump(mode="json"))
+            if done := self._judged(number, setting, self.price(setting)):
+                self._say(done)
+            if outcome.stopped == "budget":
+                break
+        for setting, guarantee, number in zip(settings, guarantees, numbers, strict=True):
+            found = self._judged(number, setting, guarantee)
+            if found is not None and found.stopped != "budget":
+                self._tell(found)
+                judged.append(found)
+        return judged
+
+    def suggestion(self, number: int, known: Sequence[Judged], seed: int) -> Setting:
+        """What Optuna's TPE sampler would try as trial `number`, knowing some trials.
+
+        The sampler starts afresh from the trial's number, in memory: a pure function of its
+        arguments, where a sampler that lived on would forget its state in a kill.
+        """
+        if number < len(self._study.trials):
+            return self._setting(self._trial(number))
+        sampler = optuna.samplers.TPESampler(
+            seed=seed * 1_000_003 + number, n_startup_trials=10, multivariate=True
+        )
+        study = optuna.create_study(directions=self._study.directions, sampler=sampler)
+        study.add_trials([self._trial(found.number) for found in known])
+        return self._setting(study.ask(self._distributions()))
+
+    # Behind it.
+
+    def _run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Runs trials of single seeds and yields each as it is done."""
+        grounds = {ground.seed: ground for ground in self.grounds}
+        if self._workers == 1 or len(tasks) == 1:
+            for task in tasks:
+                yield task, _run_task(grounds[task[1]], task, self._charge)
+            return
+        if self._pool is None:
+            self._pool = WorkerPool(self._workers, _prepare, grounds)
+        futures = {self._pool.submit(_run_in_worker, task): task for task in tasks}
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+
+    def _enter(self, setting: Setting) -> int:
+        """The number of a setting's trial; a new one is written whole, in one transaction."""
+        trials = self._study.get_trials(deepcopy=False)
+        for trial in trials:
+            if self._setting(trial) == setting:
+                return trial.number
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params={name: getattr(setting, name) for name in self._distributions()},
+                distributions=self._distributions(),
+            )
+        )
+        return len(trials)
+
+    def _tell(self, found: Judged) -> None:
+        """Closes a trial in the study, once."""
+        if self._trial(found.number).state != TrialState.RUNNING:
+            return
+        if found.stopped:
+            self._study.tell(found.number, state=TrialState.PRUNED)
+            return
+        values = [found.accuracy, found.guarantee.epsilon_release]
+        self._study.tell(found.number, values[: len(self._study.directions)])
+
+    def _judged(self, number: int, setting: Setting, guarantee: Guarantee) -> Judged | None:
+        """A trial that is finished under every seed, or has met the end of its budget."""
+        stored = self._trial(number).user_attrs
+        outcomes = [
+            Outcome.model_validate(stored[str(ground.seed)])
+            for ground in self.grounds
+            if str(ground.seed) in stored
+        ]
+        if len(outcomes) < len(self.grounds):
+            return None
+        return Judged(number, setting, guarantee, tuple(outcomes))
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _setting(self, trial: FrozenTrial | optuna.Trial) -> Setting:
+        """The setting behind a trial's parameters."""
+        return self.space.at(**trial.params)
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        """Ranges of what is searched, from end to end."""
+        space = self.space
+        found: dict[str, BaseDistribution] = {
+            "clip_norm": _range(space.clip_norm),
+            "noise_multiplier": _range(space.noise_multiplier),
+        }
+        if space.server_learning_rate is not None:
+            found["server_learning_rate"] = _range(space.server_learning_rate)
+        if space.local_epochs is not None:
+            found["local_epochs"] = IntDistribution(space.local_epochs[0], space.local_epochs[-1])
+        return found
+
+    def _say(self, found: Judged) -> None:
+        """One line for what a setting gave."""
+        came = {
+            "": f"{100 * found.accuracy:.1f}%",
+            "hopeless": f"{100 * found.accuracy:.1f}%, hopeless and stopped",
+            "budget": "the budget does not cover its rounds",
+        }[found.stopped]
+        self._progress.say(f"trial {found.number + 1}: {found.setting}: {came}")
+
+
+Task = tuple[int, int, Setting, tuple[Curve, ...]]  # number, seed, setting, peers
+
+
+def _range(values: Axis) -> FloatDistribution:
+    return FloatDistribution(values[0], values[-1], log=0 < values[0] < values[-1])
+
+
+# What a worker process works on; a module variable because a process pool has no other place.
+_GROUNDS: dict[int, Ground] = {}
+
+
+def _prepare(grounds: dict[int, Ground]) -> None:
+    _GROUNDS.update(grounds)
+
+
+def _run_in_worker(task: Task) -> Outcome:
+    return _run_task(_GROUNDS[task[1]], task, None)
+
+
+def _run_task(ground: Ground, task: Task, charge: Path | None) -> Outcome:
+    """Runs one setting under one seed."""
+    _, _, setting, peers = task
+    job = setting.job(ground.job)
+    return run_trial(
+        job,
+        ground.panel,
+        Hopeless(base=ground.base, rounds=job.plan.rounds, eye=ground.panel.eye, peers=peers),
+        charge,
+    )

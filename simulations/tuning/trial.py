@@ -1,0 +1,192 @@
+"""One trial: the rounds of one setting under one seed, judged on the way and at the end.
+
+The rounds are those of `fedspeech simulate`, over the same Flower app, with quota and drop-outs.
+What follows them in a run (personalising, export, report) is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import optuna
+
+from fedspeech.errors import BudgetExhausted
+from fedspeech.job import Job
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState
+from fedspeech.vectors import FloatVector
+from server.rounds import RoundRecord, run_rounds
+from simulations.grid import InProcessGrid
+from simulations.results import Count, Eye, Guarantee, Record, Share
+from simulations.runner import guarantee_of
+from simulations.tuning.panel import Panel
+
+CLIENT_APP = "clients.app:app"
+MARKS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the planned rounds at which a trial is judged."""
+
+HOPELESS_LOSS: dict[Eye, float] = {"simulator": 0.05, "server": 0.2}
+"""A trial that is so far below the base at half its rounds teaches nothing worth the rest. Public
+speakers may be unlike the phones that train, so what they lose says less."""
+
+KEPT_PERCENTILE = 75.0
+MIN_PEERS = 4
+
+Curve = Mapping[int, float]
+
+
+class Outcome(Record):
+    """What came of a trial.
+
+    Attributes:
+      accuracies: of each judge with the last adapter.
+      curve: rounds to mean accuracy, at the marks that were reached.
+      adapter_sha256: of the last adapter's float32 bytes, hex.
+      completed: rounds whose sum was used.
+      stopped: "" if it went to its end; "hopeless"; "budget", where the charge was refused.
+      signal_to_noise: of the sum of all decoded means; None without noise.
+      spent: what the ledger held afterwards; None where nothing is charged.
+    """
+
+    accuracies: tuple[Share, ...]
+    curve: dict[int, Share]
+    completed: Count
+    adapter_sha256: str
+    stopped: Literal["", "hopeless", "budget"] = ""
+    signal_to_noise: float | None = None
+    spent: Guarantee | None = None
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """When a trial is not worth its remaining rounds, by two of Optuna's pruners.
+
+    `ThresholdPruner`: from half its rounds on, worse than the base itself by `HOPELESS_LOSS`.
+    `PercentilePruner`: then also in the lowest quarter, at the same round, of finished trials that
+    are at least as private; such a trial is on no Pareto front. Both read the figure that chooses
+    between settings and nothing else, and peers are named by the caller, so that no verdict depends
+    on which worker was faster.
+
+    Attributes:
+      base: accuracy before the first round, on the same judges.
+      rounds: planned.
+      eye: whose accuracy it is.
+      peers: curves of finished trials of the same seed to compare with.
+    """
+
+    base: float
+    rounds: int
+    eye: Eye = "simulator"
+    peers: tuple[Curve, ...] = ()
+
+    def __call__(self, curve: Curve) -> bool:
+        """Whether to stop a trial with this curve so far."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        half = math.ceil(self.rounds / 2)
+        study = optuna.create_study(direction="maximize")
+        study.add_trials([_trial(peer, finished=True) for peer in self.peers if peer])
+        pruners = (
+            optuna.pruners.ThresholdPruner(
+                lower=self.base - HOPELESS_LOSS[self.eye], n_warmup_steps=half
+            ),
+            optuna.pruners.PercentilePruner(
+                KEPT_PERCENTILE, n_startup_trials=MIN_PEERS, n_warmup_steps=half
+            ),
+        )
+        trial = _trial(curve, finished=False)
+        return any(pruner.prune(study, trial) for pruner in pruners)
+
+
+def marks(rounds: int) -> tuple[int, ...]:
+    """Rounds after which a trial is judged, the last one included."""
+    return tuple(sorted({math.ceil(share * rounds) for share in MARKS}))
+
+
+def run_trial(job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None) -> Outcome:
+    """Runs a job's rounds and judges them.
+
+    Args:
+      job: as `Setting.job` gives it.
+      panel: who judges.
+      hopeless: asked at every mark but the last.
+      ledger: charged for each round before phones are asked for it; None: an account of the trial's
+        own, which nobody keeps.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedspeech-trial-") as folder:
+        path = Path(folder) / "job.json"
+        job.save(path)
+        file = ledger or Path(folder) / "ledger.jsonl"
+        account = Ledger.open(file, job.plan, job.run_id, job.noise, "tuning")
+        watch = _Watch(job, panel, hopeless)
+        try:
+            account.require_budget(0, job.plan.rounds)
+            with InProcessGrid(CLIENT_APP, job.num_shards, {"job": str(path)}) as grid:
+                run_rounds(grid, job, account, watch.state, watch.on_round)
+        except BudgetExhausted:
+            watch.stopped = "budget"
+        except _Enough:
+            watch.stopped = "hopeless"
+        spent = None
+        if ledger:
+            spent = guarantee_of(account.guarantee(), job.plan, None, runs=account.runs_charged)
+    return watch.outcome().model_copy(update={"spent": spent})
+
+
+class _Enough(Exception):
+    """A trial that is not worth its remaining rounds."""
+
+
+class _Watch:
+    """Follows a trial's rounds."""
+
+    def __init__(self, job: Job, panel: Panel, hopeless: Hopeless) -> None:
+        self.state = ServerState.initial(job, job.load_arrays())
+        self.stopped: Literal["", "hopeless", "budget"] = ""
+        self._panel, self._hopeless = panel, hopeless
+        self._marks = marks(job.plan.rounds)
+        self._curve: dict[int, float] = {}
+        self._signal: float | None = None
+
+    def on_round(self, record: RoundRecord, state: ServerState) -> None:
+        """Judges at the marks; refused rounds end the trial, abandoned ones are part of it."""
+        self.state = state
+        if record.status == "refused":
+            self.stopped = "budget"
+            return
+        if record.accumulated_signal_to_noise is not None:
+            self._signal = record.accumulated_signal_to_noise
+        done = record.round + 1
+        if done in self._marks:
+            self._curve[done] = _mean(self._panel, state.adapter)
+            if done < self._marks[-1] and self._hopeless(self._curve):
+                raise _Enough
+
+    def outcome(self) -> Outcome:
+        """What came of it."""
+        return Outcome(
+            accuracies=tuple(map(float, self._panel.accuracies(self.state.adapter))),
+            curve=self._curve,
+            completed=self.state.completed,
+            adapter_sha256=hashlib.sha256(self.state.adapter.tobytes()).hexdigest(),
+            stopped=self.stopped,
+            signal_to_noise=self._signal,
+        )
+
+
+def _mean(panel: Panel, adapter: FloatVector) -> float:
+    return float(panel.accuracies(adapter).mean())
+
+
+def _trial(curve: Curve, *, finished: bool) -> optuna.trial.FrozenTrial:
+    """A curve as Optuna's pruners want it."""
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.RUNNING,
+        value=curve[max(curve)] if finished else None,
+        intermediate_values=dict(curve),
+    )

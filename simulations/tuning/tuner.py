@@ -1,0 +1,389 @@
+"""One tuning from scenario to recommendation: prepare, trials, choice, page, ready scenario file.
+
+Whatever stops it, what is finished is kept, and the same command with the same folder goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fedspeech.errors import BudgetExhausted, ScenarioError
+from fedspeech.job import Job, source_sha256
+from fedspeech.privacy.plan import PrivacyPlan
+from simulations.build import World, build_world, default_cache
+from simulations.progress import RunProgress
+from simulations.results import Guarantee, write_text
+from simulations.scenario import FolderCorpus, Scenario
+from simulations.tuning import modes, recommending
+from simulations.tuning.folder import flat, open_folder, portable
+from simulations.tuning.page import render
+from simulations.tuning.panel import Panel
+from simulations.tuning.results import Mode, Tuning
+from simulations.tuning.search import Ground, Judged, Search
+from simulations.tuning.space import Axis, Space, log_spaced, tidy
+from simulations.tuning.wording import recommendation, setting_of
+
+Population = Literal["synthetic", "declared public", "charged"]
+
+SEEDS = 3
+PARETO_TRIALS = 24
+BOUNDARY_STEPS = 15
+"""Clip norms of a boundary search: a 32nd of the scenario's to four times it, in steps of √2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+      mode: how to search.
+      clip_norm: values; None: around the scenario's own.
+      noise_multiplier: likewise.
+      server_learning_rate: values; None: not searched.
+      local_epochs: values; None: not searched.
+      seeds: how many, from the scenario's own on; None: three, or one where trials are charged.
+      trials: of mode "pareto".
+      within: accuracy that may be given up, 0.005 is half a point.
+      public: the recordings were declared public.
+      charge: the population's ledger; None: nothing is charged.
+    """
+
+    mode: Mode
+    clip_norm: Axis | None = None
+    noise_multiplier: Axis | None = None
+    server_learning_rate: Axis | None = None
+    local_epochs: Axis | None = None
+    seeds: int | None = None
+    trials: int = PARETO_TRIALS
+    within: float = 0.005
+    public: bool = False
+    charge: Path | None = None
+
+
+def tune(
+    scenario: Scenario,
+    request: Request,
+    *,
+    out: Path | None,
+    workers: int | None,
+    cache: Path | None,
+) -> Path:
+    """Tunes a scenario and returns the folder.
+
+    Args:
+      scenario: what to tune, around its own setting.
+      request: how.
+      out: a new folder, or one of the same tuning to go on with; None: runs/tune-NAME-DATE.
+      workers: processes; None: one per core. Results do not depend on it.
+      cache: where features are kept; None: the user's cache.
+
+    Raises:
+      FedspeechError: naming what cannot be used.
+    """
+    population = _population(scenario, request)
+    seeds = _seeds(scenario, request)
+    space = _space(scenario, request)
+    settings = _settings(scenario, request, space, seeds, population)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = out or Path("runs") / f"tune-{scenario.name}-{stamp}"
+    open_folder(folder, settings)
+    workers = workers or os.cpu_count() or 1
+    torch.set_num_threads(1)
+    with RunProgress() as progress:
+        progress.say(f"tuning {scenario.name} ({request.mode}); {_rights(population)}")
+        try:
+            with progress.stage("prepare"):
+                worlds = {
+                    seed: build_world(
+                        scenario.model_copy(update={"seed": seed}),
+                        cache=cache or default_cache(),
+                        eye=None,
+                        workers=workers,
+                        progress=progress.advance,
+                    )
+                    for seed in seeds
+                }
+                tuning = _Tuning(scenario, request, space, worlds, population, folder)
+            tuning.search(workers, progress)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; what is finished is kept: --out {folder} goes on")
+            raise
+        found = tuning.finish(settings, progress)
+        for paragraph in found.words:
+            progress.say("\n" + paragraph)
+        progress.say("")
+        if found.recommended:
+            progress.say(f"scenario to run: {folder / 'recommended.toml'}")
+        progress.say(f"report: {folder / 'tuning.html'}")
+    return folder
+
+
+class _Tuning:
+    """The state of one tuning between its stages."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        request: Request,
+        space: Space,
+        worlds: Mapping[int, World],
+        population: Population,
+        folder: Path,
+    ) -> None:
+        self._scenario, self._request, self._space = scenario, request, space
+        self._population, self._folder = population, folder
+        world = worlds[scenario.seed]
+        self._corpus_name = world.corpus_name
+        self._plan, self._notice = world.job.plan, world.job.entropy().notice
+        self._grounds = [_ground(seed, world, population) for seed, world in worlds.items()]
+        self._judged: list[Judged] = []
+        self._boundary: modes.Boundary | None = None
+        _check_corners(space, self._plan)
+
+    def search(self, workers: int, progress: RunProgress) -> None:
+        """Runs the trials."""
+        request, seed = self._request, self._scenario.seed
+        with (
+            progress.stage("trials"),
+            Search(
+                self._folder / "study.db",
+                self._grounds,
+                self._plan,
+                self._space,
+                directions=("maximize", "minimize") if request.mode == "pareto" else ("maximize",),
+                workers=workers,
+                progress=progress,
+                charge=request.charge,
+            ) as search,
+        ):
+            match request.mode:
+                case "grid":
+                    self._judged = modes.grid(search)
+                case "boundary":
+                    self._judged, self._boundary = modes.boundary(search, request.within, seed)
+                case "pareto":
+                    self._judged = modes.pareto(search, request.trials, seed)
+        if not self._judged:
+            raise BudgetExhausted(
+                "the budget covers no trial at all; raise privacy.epsilon_budget, or search larger "
+                "noise multipliers or fewer rounds"
+            )
+
+    def finish(self, settings: Mapping[str, str], progress: RunProgress) -> Tuning:
+        """Chooses, and writes results, page and scenario file."""
+        request, plan = self._request, self._plan
+        with progress.stage("report"):
+            tried, choice = recommending.compare(
+                self._judged,
+                self._grounds,
+                plan,
+                within=request.within,
+                seed=self._scenario.seed,
+                minimum_phones=self._scenario.evaluation.min_segment_phones,
+                notice=self._notice,
+                edge=self._boundary,
+            )
+            found = Tuning(
+                mode=request.mode,
+                scenario=self._scenario.name,
+                corpus=self._corpus_name,
+                population=self._population,
+                eye=self._grounds[0].panel.eye,
+                seeds=tuple(ground.seed for ground in self._grounds),
+                judges=sum(len(ground.panel.clips) for ground in self._grounds),
+                base=sum(ground.base for ground in self._grounds) / len(self._grounds),
+                phones=plan.population,
+                rounds=plan.rounds,
+                within=request.within,
+                budget=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
+                rate_rule=self._space.rule,
+                tried=tried,
+                recommended=recommending.recommended(choice, self._judged, plan)
+                if choice
+                else None,
+                boundary=recommending.found_boundary(self._boundary) if self._boundary else None,
+                contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
+                spent=self._spent(),
+                settings=dict(settings),
+            )
+            found = found.model_copy(update={"words": tuple(recommendation(found))})
+            self._write_scenario(found)
+        found = found.model_copy(
+            update={
+                "seconds": sum(progress.seconds.values()),
+                "cpu_seconds": sum(progress.cpu_seconds.values()),
+            }
+        )
+        write_text(self._folder / "results.json", found.model_dump_json(indent=1) + "\n")
+        write_text(self._folder / "tuning.html", render(found))
+        return found
+
+    def _write_scenario(self, found: Tuning) -> None:
+        """Writes the recommended scenario, as `fedspeech simulate --scenario` takes it."""
+        path = self._folder / "recommended.toml"
+        if found.recommended is None:
+            path.unlink(missing_ok=True)
+            return
+        chosen = setting_of(found.trial(found.recommended.number))
+        ready = portable(chosen.scenario(self._scenario)).model_copy(
+            update={
+                "name": f"{self._scenario.name}-tuned",
+                "description": f"{self._scenario.name} as `fedspeech tune` recommends it.",
+            }
+        )
+        comment = "".join(
+            f"# {line}\n" for line in (f"Tuned by mode {found.mode}.", _rights(found.population))
+        )
+        write_text(path, comment + ready.to_toml())
+
+    def _spent(self) -> Guarantee | None:
+        """What the ledger that was charged held after the last trial."""
+        spent = [one.spent for found in self._judged for one in found.outcomes if one.spent]
+        return max(spent, key=lambda held: held.rounds_charged, default=None)
+
+
+def _ground(seed: int, world: World, population: Population) -> Ground:
+    """What all trials of one seed share.
+
+    Where nobody's privacy is at stake, trials draw the same coins and the same noise keys, those of
+    the scenario's own run, so that they differ in their settings and not in their luck; the budget
+    is lifted, so that what lies beyond it can be shown; and sums are taken `ideal`ly, which gives
+    the bits of the masked protocol. Where every round is charged, composition counts on fresh
+    noise and fresh coins in every trial: nothing is shared, and noise is the operating system's.
+    """
+    if population == "charged":
+        job: Job = dataclasses.replace(world.job, noise="os")
+        panel = Panel.of_public_speakers(world)
+    else:
+        job = dataclasses.replace(
+            world.job,
+            noise="rehearsal",
+            repeats=world.job.run_id,
+            plan=dataclasses.replace(
+                world.job.plan, epsilon_budget=math.inf, secure_aggregation="ideal"
+            ),
+        )
+        panel = Panel.of_unseen_phones(world)
+    if not panel.clips:
+        raise ScenarioError(
+            "nobody can judge: this scenario has no "
+            + ("validation speakers" if population == "charged" else "phones that never train")
+        )
+    base = float(panel.accuracies(job.load_arrays().initial).mean())
+    return Ground(seed=seed, job=job, panel=panel, base=base)
+
+
+def _population(scenario: Scenario, request: Request) -> Population:
+    """Whose privacy is at stake.
+
+    Raises:
+      ScenarioError: if it is somebody's and nothing says who pays.
+    """
+    if not isinstance(scenario.corpus, FolderCorpus):
+        if request.public or request.charge:
+            raise ScenarioError(
+                "this scenario makes its own speech: nobody's privacy is at stake, so neither "
+                "--population public nor --charge applies"
+            )
+        return "synthetic"
+    if request.public and request.charge:
+        raise ScenarioError("give either --population public or --charge, not both")
+    if request.public:
+        return "declared public"
+    if request.charge is None:
+        raise ScenarioError(
+            "tuning on people's recordings costs privacy: every trial trains on them again, and "
+            "the choice between trials tells of them. Tune a synthetic scenario of the same size "
+            "instead (free), or say --population public if these recordings are public, or "
+            "--charge LEDGER to charge every trial's rounds to the population's ledger"
+        )
+    if scenario.privacy.mechanism == "none":
+        raise ScenarioError(
+            'privacy.mechanism is "none": without noise no budget covers a single round, so there '
+            "is nothing to charge"
+        )
+    if not request.charge.parent.is_dir():
+        raise ScenarioError(f"--charge {request.charge}: there is no such folder")
+    return "charged"
+
+
+def _rights(population: Population) -> str:
+    """On what ground this tuning may look at results."""
+    return {
+        "synthetic": "The population is synthetic: tuning costs no privacy.",
+        "declared public": "The population was declared public (--population public): "
+        "tuning was not charged to any budget.",
+        "charged": "The population is private: every trial's rounds are charged to its ledger.",
+    }[population]
+
+
+def _seeds(scenario: Scenario, request: Request) -> tuple[int, ...]:
+    """Seeds of the trials."""
+    if request.charge is not None and request.seeds not in (None, 1):
+        raise ScenarioError(
+            f"--charge goes with one seed, got --seeds {request.seeds}: another seed draws another "
+            "population from the same speakers, and a ledger is of one"
+        )
+    count = request.seeds or (1 if request.charge else SEEDS)
+    return tuple(range(scenario.seed, scenario.seed + count))
+
+
+def _space(scenario: Scenario, request: Request) -> Space:
+    """Where to search."""
+    clip, noise = request.clip_norm, request.noise_multiplier
+    if request.mode == "boundary":
+        own = scenario.privacy
+        clip = clip or log_spaced(tidy(own.clip_norm / 32), tidy(own.clip_norm * 4), BOUNDARY_STEPS)
+        noise = noise or (own.noise_multiplier,)
+        if len(clip) < 3 or len(noise) != 1:
+            raise ScenarioError(
+                "boundary needs at least three clip norms and one noise multiplier, got "
+                f"{len(clip)} and {len(noise)}"
+            )
+    return Space.around(
+        scenario,
+        clip_norm=clip,
+        noise_multiplier=noise,
+        server_learning_rate=request.server_learning_rate,
+        local_epochs=request.local_epochs,
+    )
+
+
+def _check_corners(space: Space, plan: PrivacyPlan) -> None:
+    """Has the plan refuse what it would refuse before anything is trained."""
+    for clip in {space.clip_norm[0], space.clip_norm[-1]}:
+        for noise in {space.noise_multiplier[0], space.noise_multiplier[-1]}:
+            space.at(clip, noise).plan(plan)
+
+
+def _settings(
+    scenario: Scenario,
+    request: Request,
+    space: Space,
+    seeds: tuple[int, ...],
+    population: Population,
+) -> dict[str, str]:
+    """Everything that a result depends on, by name; a folder is gone on with under the same."""
+    known: dict[str, Any] = {
+        "mode": request.mode,
+        "seeds": list(seeds),
+        "population": population,
+        "clip norm": list(space.clip_norm),
+        "noise multiplier": list(space.noise_multiplier),
+        "server learning rate": space.server_learning_rate,
+        "local epochs": space.local_epochs,
+        "ledger": str(request.charge.resolve()) if request.charge else None,
+        "source code": source_sha256()[:16],
+        **dict(flat("scenario.", portable(scenario).model_dump(mode="json"))),
+    }
+    return {name: json.dumps(value) for name, value in known.items()}

@@ -1,0 +1,188 @@
+"""What a tuning found, in words: every epsilon with its terms, every figure with its doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulations.report import words
+from simulations.tuning.results import FoundBoundary, Recommended, Spread, Tried, Tuning
+from simulations.tuning.space import Setting
+
+
+def recommendation(found: Tuning) -> Iterator[str]:
+    """The recommendation with its uncertainty, one paragraph after the other."""
+    if found.boundary is not None:
+        yield _boundary_words(found, found.boundary)
+    if found.recommended is None:
+        yield _nothing_words(found)
+    else:
+        yield from _choice_words(found, found.recommended)
+    yield _eye_words(found)
+    if found.spent is not None:
+        yield (
+            "The ledger now holds: " + words.price(found.spent, "charged") + ". A run of the "
+            "recommended scenario on the same population adds its own."
+        )
+
+
+def _choice_words(found: Tuning, choice: Recommended) -> Iterator[str]:
+    chosen, best = found.trial(choice.number), found.trial(choice.best)
+    what = "phones" if found.eye == "simulator" else "public speakers"
+    yield (
+        f"Recommended: {setting_of(chosen)}: {_interval(chosen.accuracy)} on {found.judges} {what} "
+        f"over {_seeds(found)} (base {words.percent(found.base)}). "
+        f"{_capital(words.price(chosen.guarantee, 'planned'))}; who must be honest: "
+        f"{chosen.guarantee.trust}"
+    )
+    if choice.share_same is None or choice.flattery is None:
+        return
+    limit = _limit(found)
+    if choice.best == choice.number:
+        rest = "It is the best seen; no setting with a smaller epsilon comes within " + limit + "."
+    else:
+        assert chosen.against_best is not None
+        rest = (
+            f"The best seen is {setting_of(best)}: {words.percent(best.accuracy.mean)} at epsilon "
+            f"{words.epsilon(best.guarantee.epsilon_release)} against readers of the published "
+            f"models. The recommended one is the most private within {limit} of it: "
+            f"{_difference(chosen.against_best)}."
+        )
+    yield rest + _edge_of_range(found, chosen)
+    others = len(choice.unresolved)
+    tried = sum(not trial.stopped and trial.within_budget for trial in found.tried)
+    yield (
+        f"How sure: drawing seeds and phones again, the same rule chose the same of {tried} "
+        f"settings in {100 * choice.share_same:.0f} % of cases. "
+        + (
+            f"{others} other{'' if others == 1 else 's'} cannot be told from it by accuracy (the "
+            "95 % interval of the paired difference holds zero). "
+            if others
+            else "Every other one differs from it by more than chance explains. "
+        )
+        + f"Being chosen on these {what} flatters its accuracy by about "
+        f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
+        "noise and cohorts and will show another figure."
+    )
+
+
+def _edge_of_range(found: Tuning, chosen: Tried) -> str:
+    """Where the range may have been too small."""
+    ends = []
+    for name, value, values in (
+        ("clip norm", chosen.clip_norm, {trial.clip_norm for trial in found.tried}),
+        (
+            "noise multiplier",
+            chosen.noise_multiplier,
+            {trial.noise_multiplier for trial in found.tried},
+        ),
+    ):
+        if len(values) > 1 and value in (min(values), max(values)):
+            end = "largest" if value == max(values) else "smallest"
+            ends.append(f"the {end} {name} tried")
+    if not ends:
+        return ""
+    return f" It has {' and '.join(ends)}: a wider range may hold better ones."
+
+
+def _nothing_words(found: Tuning) -> str:
+    done = [trial for trial in found.tried if not trial.stopped]
+    if not done:
+        return (
+            "Nothing can be recommended: no trial went to its end. Lower the noise multiplier or "
+            "the server learning rate, or raise the number of phones per round."
+        )
+    cheapest = min(done, key=lambda trial: trial.guarantee.epsilon_release)
+    return (
+        "Nothing can be recommended: no setting that went to its end stays within "
+        f"privacy.epsilon_budget = {found.budget:g}. The smallest seen: {setting_of(cheapest)}; "
+        f"{words.price(cheapest.guarantee, 'planned')}. Search larger noise multipliers, plan "
+        "fewer rounds, or raise the budget."
+    )
+
+
+def _boundary_words(found: Tuning, edge: FoundBoundary) -> str:
+    reference = found.trial(edge.reference)
+    limit = _limit(found)
+    against = (
+        f"the best of the clip norms searched first ({reference.clip_norm:g}, "
+        f"{words.percent(reference.accuracy.mean)})"
+    )
+    differences = dict(edge.differences)
+    at = _difference(differences[edge.clip_norm])
+    if edge.below is None:
+        return (
+            f"Boundary: even the smallest clip norm of the range, {edge.clip_norm:g}, keeps "
+            f"accuracy within {limit} of {against}: {at}. The edge, if there is one, lies below."
+        )
+    certain = (
+        f"certain (95 %) to lose from {edge.loses:g} down"
+        if edge.loses is not None
+        else "no clip norm is certain (95 %) to lose"
+    )
+    return (
+        f"Boundary: {edge.clip_norm:g} is the smallest clip norm that keeps accuracy within "
+        f"{limit} of {against}: {at}. The next smaller one tried, {edge.below:g}, does not: "
+        f"{_difference(differences[edge.below])}. How sure: {certain}, certain to keep from "
+        f"{edge.keeps:g} up; between them the means decide."
+    )
+
+
+def _eye_words(found: Tuning) -> str:
+    """Which eye chose, and what that is worth."""
+    if found.population == "charged":
+        return (
+            "Chosen by the server’s eye: public validation speakers alone, on models that the "
+            "ledger paid for, so choosing costs nothing on top. Phones never trained on were not "
+            "looked at: their speech is private too, and no epsilon covers it."
+            + (
+                f" Careful: on these speakers every setting is below the base "
+                f"({words.percent(found.base)}). They are unlike the phones that train, so this "
+                "ranks settings by how little they hurt other speech, not by how much they help "
+                "those phones."
+                if all(trial.accuracy.mean < found.base for trial in found.tried)
+                else ""
+            )
+        )
+    why = (
+        "this population is synthetic"
+        if found.population == "synthetic"
+        else "this population was declared public (--population public)"
+    )
+    return (
+        "Chosen by the simulator’s eye: phones never trained on, whom no real server could judge "
+        f"by. That is allowed because {why}; tuning cost no privacy, and on a private population "
+        "it would."
+    )
+
+
+def _limit(found: Tuning) -> str:
+    return f"{100 * found.within:g} point{'' if found.within == 0.01 else 's'}"
+
+
+def _seeds(found: Tuning) -> str:
+    count = len(found.seeds)
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def _interval(found: Spread) -> str:
+    return f"{words.percent(found.mean)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _difference(found: Spread) -> str:
+    return (
+        f"{words.points(found.mean)} points [{words.points(found.low)}, {words.points(found.high)}]"
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def setting_of(trial: Tried) -> Setting:
+    """What was tried."""
+    return Setting(
+        clip_norm=trial.clip_norm,
+        noise_multiplier=trial.noise_multiplier,
+        server_learning_rate=trial.server_learning_rate,
+        local_epochs=trial.local_epochs,
+    )

@@ -1,0 +1,168 @@
+"""A trial of a tuning is a run of `fedspeech simulate`, bit for bit, and luck is shared."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_world import TINY, cache, tiny_scenario, tiny_world
+
+from fedspeech.privacy.participation import PoissonParticipation
+from server.state import load_checkpoint
+from simulations import runner
+from simulations.judging import Judge
+from simulations.runner import simulate
+from simulations.scenario import read_scenario
+from simulations.tuning.panel import Panel
+from simulations.tuning.results import Tuning
+from simulations.tuning.space import Setting
+from simulations.tuning.trial import run_trial
+from simulations.tuning.tuner import Request, _ground, tune
+
+COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()", "tune"]
+OTHER = Setting(clip_norm=0.05, noise_multiplier=1.5, server_learning_rate=0.7, local_epochs=1)
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    monkeypatch.setattr(
+        runner, "export_files", lambda *_, **__: {"export": None, "export_refused": "left out"}
+    )
+
+
+def adapter_of_simulate(folder, scenario):
+    """SHA-256 of the adapter that a whole run ends with, sums masked."""
+    assert scenario.privacy.secure_aggregation == "masked"
+    simulate(scenario, out=folder, workers=1, cache=cache())
+    adapter = load_checkpoint(folder / "checkpoints" / "last.safetensors").state.adapter
+    return hashlib.sha256(adapter.tobytes()).hexdigest(), adapter
+
+
+def never(curve):
+    return False
+
+
+@pytest.mark.slow
+def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_path, no_export):
+    scenario = OTHER.scenario(tiny_scenario())
+    expected, adapter = adapter_of_simulate(tmp_path / "run", scenario)
+    job = OTHER.job(tiny_world().job)
+    job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, secure_aggregation="ideal"))
+    panel = Panel.of_unseen_phones(tiny_world())
+    found = run_trial(job, panel, never, None)
+    assert found.adapter_sha256 == expected
+    judge = Judge(tiny_world(), scenario)
+    assert np.mean(found.accuracies) == pytest.approx(judge.unseen_accuracy(adapter), abs=1e-12)
+    public = Panel.of_public_speakers(tiny_world())
+    clips = np.array([len(own) for own in public.clips])
+    assert (public.accuracies(adapter) * clips).sum() / clips.sum() == pytest.approx(
+        judge.validation(adapter)["validation_accuracy"], abs=1e-12
+    )
+
+
+def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path, no_export):
+    expected, _ = adapter_of_simulate(tmp_path / "run", tiny_scenario())
+    ground = _ground(tiny_scenario().seed, tiny_world(), "synthetic")
+    own = Setting.of(tiny_scenario()).job(ground.job)
+    assert run_trial(own, ground.panel, never, None).adapter_sha256 == expected
+
+
+def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where_somebody_does():
+    world = tiny_world()
+    free, charged = (_ground(1, world, population) for population in ("synthetic", "charged"))
+    jobs = [setting.job(free.job) for setting in (Setting.of(tiny_scenario()), OTHER)]
+    keys = [job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for job in jobs]
+    assert keys[0] == keys[1]
+    assert jobs[0].round_key(1).rid == jobs[1].round_key(1).rid
+    # The tiny plan has everybody take part; half of them tell a schedule from another.
+    half = PoissonParticipation(population=400, probability=0.5)
+    cohorts = [half.cohort(job.entropy().keystream("cohort", 0)) for job in jobs]
+    np.testing.assert_array_equal(*cohorts)
+    assert charged.job.noise == "os"
+    assert not charged.job.repeats
+    assert charged.job.plan == world.job.plan
+    fresh = [charged.job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for _ in range(2)]
+    assert fresh[0] != fresh[1]
+    assert charged.panel.eye == "server"
+
+
+def arguments(folder, *more):
+    settings = [part for change in TINY for part in ("--set", change)]
+    return [
+        "--scenario", "quick", *settings, "--cache", str(cache()), "--out", str(folder),
+        "--clip-norm", "0.05:0.2:3", "--noise-multiplier", "0.5:4:3", "--seeds", "2", *more,
+    ]  # fmt: skip
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [*COMMAND, *arguments(folder, *more)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def results(folder):
+    """Everything but time."""
+    found = Tuning.model_validate_json((folder / "results.json").read_text())
+    return found.model_copy(update={"seconds": 0.0, "cpu_seconds": 0.0})
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("grid", marks=pytest.mark.slow),
+        pytest.param("pareto", marks=pytest.mark.soak),
+    ],
+)
+def test_a_killed_search_goes_on_and_ends_as_if_nothing_had_happened(tmp_path, mode):
+    more = ("--mode", mode, "--trials", "14")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process, seen = start(killed, *more, "--workers", "2"), 0
+    for line in process.stdout:
+        seen += line.startswith("trial ")
+        if seen == 4:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert not (killed / "results.json").exists()
+    again = start(killed, *more, "--workers", "2")
+    printed = again.communicate()[0]
+    assert again.returncode == 0, printed
+    repeated = sum(line.startswith("trial ") for line in printed.splitlines())
+    uninterrupted = start(whole, *more, "--workers", "1")
+    assert uninterrupted.wait() == 0
+    assert results(killed) == results(whole)
+    assert repeated <= len(results(whole).tried) - 4
+    assert (killed / "recommended.toml").read_text() == (whole / "recommended.toml").read_text()
+
+
+@pytest.mark.slow
+def test_a_recommended_scenario_runs_as_it_is(tmp_path, no_export):
+    scenario = tiny_scenario()
+    folder = tune(
+        scenario,
+        Request(mode="grid", clip_norm=(0.05, 0.2), noise_multiplier=(1.0,), seeds=1),
+        out=tmp_path / "tune",
+        workers=1,
+        cache=cache(),
+    )
+    ready = read_scenario(str(folder / "recommended.toml"))
+    found = results(folder)
+    chosen = found.trial(found.recommended.number)
+    assert Setting.of(ready) == Setting(
+        clip_norm=chosen.clip_norm,
+        noise_multiplier=chosen.noise_multiplier,
+        server_learning_rate=chosen.server_learning_rate,
+        local_epochs=chosen.local_epochs,
+    )
+    run = simulate(ready, out=tmp_path / "run", workers=1, cache=cache())
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["epsilon_release"] == pytest.approx(chosen.guarantee.epsilon_release)
