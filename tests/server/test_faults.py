@@ -25,9 +25,9 @@ def asked(monkeypatch):
     """(round, shard) of every time that phones computed what they send."""
     seen, real = [], clients.fleet.Fleet.vectors
 
-    def vectors(self, key, adapter, phones):
-        seen.append((key.round, self.shard))
-        return real(self, key, adapter, phones)
+    def vectors(self, request, phones):
+        seen.append((request.key.round, self.shard))
+        return real(self, request, phones)
 
     monkeypatch.setattr(clients.fleet.Fleet, "vectors", vectors)
     return seen
