@@ -311,7 +311,8 @@ class RepeatingGrid(InProcessGrid):
         first = list(super().send_and_receive(messages, timeout=timeout))
         kind = messages[0].metadata.message_type
         if kind in STAGES:
-            self.again[kind] = list(super().send_and_receive(messages, timeout=timeout))
+            again = [Message(m.content, m.metadata.dst_node_id, kind) for m in messages]
+            self.again[kind] = list(super().send_and_receive(again, timeout=timeout))
         return first
 
 

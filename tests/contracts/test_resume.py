@@ -23,11 +23,11 @@ def serve(path, resume=""):
     job, asked = Job.load(path), path.with_name("asked.txt")
     real = clients.fleet.Fleet.vectors
 
-    def vectors(self, key, adapter, phones):
-        encoded = real(self, key, adapter, phones)
+    def vectors(self, request, phones):
+        encoded = real(self, request, phones)
         digest = hash(tuple(vector.tobytes() for vector in encoded))
         with asked.open("a") as file:
-            file.write(f"{key.round} {self.shard} {digest}\n")
+            file.write(f"{request.key.round} {self.shard} {digest}\n")
         return encoded
 
     clients.fleet.Fleet.vectors = vectors
