@@ -11,11 +11,13 @@ from simulations.results import Results, RoundRow
 
 
 def progress(results: Results) -> list[Figure]:
-    """Accuracy, loss and both epsilons by round."""
+    """Accuracy, loss, a clip norm that moves and both epsilons by round."""
     rows = [row for row in results.rows if row.status == "completed"]
     if not rows:
         return []
     found = [_accuracy_by_round(rows), _loss_by_round(rows)]
+    if len({row.server.clip_norm for row in rows} - {None}) > 1:
+        found.append(_clip_norm_by_round(rows))
     finite = [row for row in rows if math.isfinite(row.epsilon_release)]
     if finite:
         found.append(
@@ -190,6 +192,25 @@ def _loss_by_round(rows: Sequence[RoundRow]) -> Figure:
         ),
         traces=[trace for trace in traces if trace],
         layout=axes("round", "nats"),
+    )
+
+
+def _clip_norm_by_round(rows: Sequence[RoundRow]) -> Figure:
+    """The clip norm, where it follows the deltas."""
+    norms = [row.server.clip_norm for row in rows]
+    trace = line(rows, "clip norm", norms, "federated")
+    return Figure(
+        key="clip_norm",
+        title="Clip norm by round",
+        eyes=("server",),
+        says=(
+            "What phones shortened their changes to. It follows the share of changes within it, "
+            "which the server knows from noisy bits only; their cost is in both ε."
+        ),
+        header=("round", "clip norm"),
+        table=tuple((str(row.round), number(norm)) for row, norm in zip(rows, norms, strict=True)),
+        traces=[trace] if trace else [],
+        layout=axes("round", "L2 norm", y={"rangemode": "tozero"}),
     )
 
 
