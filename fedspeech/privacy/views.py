@@ -91,8 +91,9 @@ def release(spent: Spent, delta: float) -> View:
     Raises:
       ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
     """
-    relation = _common(cost.release_relation for cost, rounds in _charged_rounds(spent) or spent)
-    spent = _charged_rounds(spent)
+    relevant = [(cost, rounds) for cost, rounds in spent if rounds] or spent
+    relation = _common(cost.release_relation for cost, _ in relevant)
+    spent = [(cost, rounds) for cost, rounds in relevant if rounds]
     if relation == "none":
         return _without_bound([(cost.given, rounds) for cost, rounds in spent], "")
     if relation is None:
@@ -118,7 +119,7 @@ def release(spent: Spent, delta: float) -> View:
         return View(
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
             participations=sum(count for _, count in parts),
-            amplified=any(cost.sampled for cost, _ in spent),
+            amplified=any(cost.sampled for cost, _ in relevant),
             bad_event_mass=mass, reason=reason,
         )  # fmt: skip
     withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
@@ -172,10 +173,6 @@ def _without_bound(parts: Sequence[Part], reason: str) -> View:
         participations=sum(count for _, count in parts), amplified=False, bad_event_mass=0.0,
         reason=reason,
     )  # fmt: skip
-
-
-def _charged_rounds(spent: Spent) -> Spent:
-    return [(cost, rounds) for cost, rounds in spent if rounds]
 
 
 def _common(relations: Iterable[Relation]) -> Relation | None:
