@@ -26,8 +26,8 @@ from simulations.tuning.search import Ground, Judged, matrices
 from simulations.tuning.space import Space, log_spaced
 
 LEVELS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-FINE_STEPS = 33
-MOST_POINTS = 60
+FINE_STEPS = 17
+MOST_POINTS = 20
 
 
 def compare(
@@ -105,16 +105,28 @@ def recommended(choice: Choice, judged: Sequence[Judged], plan: PrivacyPlan) -> 
 
 
 def contours(space: Space, plan: PrivacyPlan) -> tuple[Contour, ...]:
-    """Where epsilon_release has round values, exact on a fine grid and log-linear between."""
+    """Where epsilon_release has round values, exact on a fine grid and log-linear between.
+
+    A clip norm changes epsilon by what rounding costs in its ring alone. Where that is nothing, one
+    clip norm is priced for all: some accountants take seconds.
+    """
     clips, noises = space.clip_norm, space.noise_multiplier
     if len(clips) < 2 or len(noises) < 2 or noises[0] <= 0:
         return ()
     fine = log_spaced(noises[0], noises[-1], FINE_STEPS)
     lines: dict[float, list[tuple[float, float]]] = {}
     budget = (plan.epsilon_budget,) if math.isfinite(plan.epsilon_budget) else ()
+
+    def price(clip: float, noise: float) -> float:
+        return space.at(clip, noise).plan(plan).guarantee(plan.rounds).epsilon_release
+
+    first = np.array([price(clips[0], noise) for noise in fine])
+    alike = all(
+        math.isclose(price(clips[-1], noise), first[place], rel_tol=1e-3)
+        for place, noise in ((0, fine[0]), (-1, fine[-1]))
+    )
     for clip in clips:
-        priced = [space.at(clip, noise).plan(plan).guarantee(plan.rounds) for noise in fine]
-        curve = np.array([found.epsilon_release for found in priced])
+        curve = first if alike else np.array([price(clip, noise) for noise in fine])
         for level in (*LEVELS, *budget):
             below = np.flatnonzero(curve <= level)
             if not len(below) or below[0] == 0 or not math.isfinite(curve[below[0] - 1]):

@@ -126,6 +126,7 @@ class Search:
         self._plan, self._progress, self._charge = plan, progress, charge
         self._workers = 1 if charge else workers
         self._pool: WorkerPool | None = None
+        self._prices: dict[tuple[float, float], Guarantee] = {}
         self._study = optuna.create_study(
             study_name=STUDY,
             storage=f"sqlite:///{store.resolve()}",
@@ -158,8 +159,11 @@ class Search:
         Raises:
           ScenarioError: if the plan refuses the setting.
         """
-        plan = setting.plan(self._plan)
-        return plan.guarantee(plan.rounds)
+        key = (setting.clip_norm, setting.noise_multiplier)
+        if key not in self._prices:
+            plan = setting.plan(self._plan)
+            self._prices[key] = plan.guarantee(plan.rounds)
+        return self._prices[key]
 
     def evaluate(
         self,

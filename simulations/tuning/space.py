@@ -132,7 +132,8 @@ class Space:
         """The axes that were asked for, and sensible ones for clip and noise that were not.
 
         Raises:
-          ScenarioError: if noise is asked of a scenario without any, or for half an epoch.
+          ScenarioError: if noise is asked of a scenario without any, clip norms of one that moves
+            its own, or half an epoch.
         """
         own = Setting.of(scenario)
         private = scenario.privacy.mechanism != "none"
@@ -143,10 +144,18 @@ class Space:
             )
         if local_epochs is not None and any(value != int(value) for value in local_epochs):
             raise ScenarioError(f"--local-epochs takes whole numbers, got {list(local_epochs)}")
+        clips = tuple(tidy(own.clip_norm * factor) for factor in CLIP_FACTORS)
+        if scenario.privacy.adaptive_clipping is not None:
+            clips = (own.clip_norm,)
+            if clip_norm is not None and clip_norm != clips:
+                raise ScenarioError(
+                    "privacy.adaptive_clipping moves the clip norm by itself, so there is no clip "
+                    "norm to search; take it out of the scenario, or search the noise alone"
+                )
         noise = tuple(tidy(own.noise_multiplier * factor) for factor in NOISE_FACTORS)
         return cls(
             own=own,
-            clip_norm=clip_norm or tuple(tidy(own.clip_norm * factor) for factor in CLIP_FACTORS),
+            clip_norm=clip_norm or clips,
             noise_multiplier=noise_multiplier or (noise if private else (0.0,)),
             server_learning_rate=server_learning_rate,
             local_epochs=tuple(sorted({int(e) for e in local_epochs})) if local_epochs else None,

@@ -6,6 +6,7 @@ What follows them in a run (personalising, export, report) is left out.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import tempfile
@@ -19,6 +20,7 @@ import optuna
 from fedspeech.errors import BudgetExhausted
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
@@ -115,14 +117,16 @@ def run_trial(job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None) -
       job: as `Setting.job` gives it.
       panel: who judges.
       hopeless: asked at every mark but the last.
-      ledger: charged for each round before phones are asked for it; None: an account of the trial's
-        own, which nobody keeps.
+      ledger: charged for each round before phones are asked for it; None: nobody's privacy is at
+        stake, and an account that prices nothing stands in for it.
     """
     with tempfile.TemporaryDirectory(prefix="fedspeech-trial-") as folder:
         path = Path(folder) / "job.json"
         job.save(path)
-        file = ledger or Path(folder) / "ledger.jsonl"
-        account = Ledger.open(file, job.plan, job.run_id, job.noise, "tuning")
+        file, priced = ledger, job.plan
+        if file is None:
+            file, priced = Path(folder) / "ledger.jsonl", _without_promise(job.plan)
+        account = Ledger.open(file, priced, job.run_id, job.noise, "tuning")
         watch = _Watch(job, panel, hopeless)
         try:
             account.require_budget(0, job.plan.rounds)
@@ -136,6 +140,13 @@ def run_trial(job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None) -
         if ledger:
             spent = guarantee_of(account.guarantee(), job.plan, None, runs=account.runs_charged)
     return watch.outcome().model_copy(update={"spent": spent})
+
+
+def _without_promise(plan: PrivacyPlan) -> PrivacyPlan:
+    """What an account of rounds on nobody's speech prices: nothing, and at once."""
+    return dataclasses.replace(
+        plan, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf
+    )
 
 
 class _Enough(Exception):

@@ -77,11 +77,19 @@ def test_a_scenario_without_noise_has_no_noise_to_search():
         Space.around(read_scenario("no-privacy"), noise_multiplier=(1.0,))
 
 
+def test_a_clip_norm_that_moves_by_itself_is_not_searched():
+    scenario = read_scenario("quick", ["privacy.adaptive_clipping={target_quantile=0.5}"])
+    assert Space.around(scenario).clip_norm == (0.1,)
+    with pytest.raises(ScenarioError, match="moves the clip norm by itself"):
+        Space.around(scenario, clip_norm=(0.1, 0.2))
+
+
 def test_half_an_epoch_is_refused():
     with pytest.raises(ScenarioError, match="whole numbers"):
         Space.around(read_scenario("quick"), local_epochs=(0.5, 1.0))
 
 
+@pytest.mark.slow
 def test_a_setting_makes_of_a_job_what_its_scenario_would_build():
     setting = Setting(
         clip_norm=0.05, noise_multiplier=1.5, server_learning_rate=0.7, local_epochs=1

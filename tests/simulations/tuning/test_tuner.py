@@ -116,13 +116,12 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
 
 def test_more_rounds_than_the_budget_covers_are_refused_together(tmp_path):
     plan = tiny_world().job.plan
-    budget = plan.guarantee(3).epsilon_release * 1.01
+    budget = plan.guarantee(3).epsilon_release * 1.001
     plan = dataclasses.replace(plan, epsilon_budget=budget)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", plan, "run", "rehearsal")
-    most = max(n for n in range(1, 20) if plan.guarantee(n).epsilon_release <= budget)
-    ledger.require_budget(0, most)
-    with pytest.raises(BudgetExhausted, match=f"{most + 1} more rounds would bring"):
-        ledger.require_budget(0, most + 1)
+    ledger.require_budget(0, 3)
+    with pytest.raises(BudgetExhausted, match="4 more rounds would bring"):
+        ledger.require_budget(0, 4)
     assert ledger.rounds_charged == 0
 
 
@@ -139,6 +138,7 @@ def small(tmp_path, scenario=None, **request):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_folder_is_gone_on_with_under_the_same_settings_only(tmp_path, capsys):
     folder = small(tmp_path)
     before = (folder / "results.json").read_text()
@@ -167,15 +167,18 @@ def test_the_words_carry_every_epsilon_with_its_terms(tmp_path):
     folder = small(tmp_path)
     found = Tuning.model_validate_json((folder / "results.json").read_text())
     said = " ".join(found.words)
-    for term in ("against readers of the published models", "against the server", "delta",
-                 "unit one user", "planned", "Renyi divergences", "who must be honest", "on 3 phones over 1 seed",
-                 "synthetic"):  # fmt: skip
+    for term in (
+        "against readers of the published models", "against the server", "delta", "unit one user",
+        "planned", "Renyi divergences", "who must be honest", "on 3 phones over 1 seed",
+        "synthetic",
+    ):  # fmt: skip
         assert term in said, term
     page = (folder / "tuning.html").read_text()
     assert "rehearsal, not a release" in page
     assert (folder / "recommended.toml").read_text().startswith("# Tuned by mode grid.\n# The pop")
 
 
+@pytest.mark.slow
 def test_nothing_within_the_budget_is_recommended_and_the_remedy_said(tmp_path, capsys):
     folder = small(tmp_path, scenario=tiny_scenario("privacy.epsilon_budget=0.001"))
     printed = capsys.readouterr().out
@@ -188,8 +191,8 @@ def test_nothing_within_the_budget_is_recommended_and_the_remedy_said(tmp_path, 
     assert np.all([not trial.within_budget for trial in found.tried])
 
 
-@pytest.mark.parametrize("mechanism", ["none"])
-def test_a_scenario_without_noise_can_be_tuned_and_says_what_it_is_worth(tmp_path, mechanism):
+@pytest.mark.slow
+def test_a_scenario_without_noise_can_be_tuned_and_says_what_it_is_worth(tmp_path):
     scenario = read_scenario(
         "no-privacy", [change for change in TINY if "privacy.noise" not in change]
     )
