@@ -20,7 +20,7 @@ from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.files import hold, write_whole
 
 _KEPT = 2  # files a shard: of this round and of the last one entered before it
-_GOING_BACK_WAIT_S = 60.0
+_WAIT_S = 60.0
 
 
 class Memory:
@@ -61,8 +61,6 @@ class Memory:
 def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -> None:
     """Lets the phones of a simulation forget a round and all later ones.
 
-    Waits until the last process of the killed run that hosts phones has noticed and gone.
-
     Args:
       folder: of the phones' memories.
       first_round: the first to be forgotten.
@@ -78,14 +76,23 @@ def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -
         )
     if not folder.is_dir():
         return
-    _in_use.cache_clear()  # this process itself may have hosted them
-    held = hold(folder / "in-use", wait_s=_GOING_BACK_WAIT_S)
-    if held is None:
-        raise FedspeechError(f"a process of the killed run still hosts phones ({folder})")
-    with held:
+    with alone(folder):
         for file in _files(folder, "shard-*"):
             if int(file.name.rpartition("-")[2]) >= first_round:
                 file.unlink()
+
+
+def alone(folder: Path) -> BinaryIO:
+    """Waits until no process hosts phones here, and keeps others out until the file is closed.
+
+    Raises:
+      FedspeechError: if one still does after a minute.
+    """
+    _in_use.cache_clear()  # this process itself may have hosted them
+    held = hold(folder / "in-use", wait_s=_WAIT_S)
+    if held is None:
+        raise FedspeechError(f"a process of the killed run still hosts phones ({folder})")
+    return held
 
 
 def _files(folder: Path, shard: str) -> list[Path]:

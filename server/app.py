@@ -15,7 +15,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedspeech.errors import FedspeechError
-from fedspeech.files import write_whole
+from fedspeech.files import hold, write_whole
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
@@ -24,7 +24,8 @@ from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 
 LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safetensors"
-FAILED = "failed.txt"
+FAILED, LOCK = "failed.txt", "server.lock"
+LOCK_WAIT_S = 60.0
 
 app = ServerApp()
 
@@ -45,8 +46,17 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _run(grid: Grid, path: Path, how: str) -> None:
-    """Runs the rounds that are left."""
+    """Runs the rounds that are left, as the only server of this job."""
     job, folder = Job.load(path), path.parent
+    held = hold(folder / LOCK, wait_s=LOCK_WAIT_S)
+    if held is None:
+        raise FedspeechError(f"another server runs the job in {folder}")
+    with held:
+        _play(grid, job, folder, how)
+
+
+def _play(grid: Grid, job: Job, folder: Path, how: str) -> None:
+    """Runs the rounds that are left."""
     resumed = _start(job, folder, how)
     ledger, checkpoint = resumed.ledger, resumed.checkpoint
     state = checkpoint.state
@@ -89,7 +99,7 @@ def _start(job: Job, folder: Path, how: str) -> Resumed:
             raise FedspeechError(f'resume must be "next" or "replay", got {how!r}')
         resumed = resume(job, folder / LEDGER, last, replay=how == "replay")
         over = resumed.checkpoint.next_round - len(resumed.lost)
-        _keep_rows(folder / ROUNDS, over)
+        keep_rows(folder / ROUNDS, over)
         return resumed
     if last.exists():
         raise FedspeechError(
@@ -104,8 +114,10 @@ def _start(job: Job, folder: Path, how: str) -> Resumed:
     return Resumed(ledger, checkpoint)
 
 
-def _keep_rows(path: Path, rounds: int) -> None:
-    """Drops the lines of rounds that are not over."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+def keep_rows(path: Path, rounds: int) -> None:
+    """Drops the lines of all rounds but the first `rounds`."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["round"] <= rounds]
     write_whole(path, b"".join(kept))

@@ -165,6 +165,8 @@ def _build(
         num_labels=labels,
     )
     adapter = shape.build()
+    # Before anything is synthesised: a number that does not fit costs no wait.
+    plan = _plan(scenario, len(partition.federated), adapter.spec.size, partition.unit)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
     background_clips, negative_clips = _public_negatives(public, scenario.seed)
@@ -193,7 +195,7 @@ def _build(
         seed=scenario.seed,
         noise=scenario.noise,
         num_shards=scenario.simulation.shards,
-        plan=_plan(scenario, len(partition.federated), adapter.spec.size, partition.unit),
+        plan=plan,
         training=_training(scenario),
         adapter=shape,
         server=_server(scenario),

@@ -22,15 +22,16 @@ class Deployment(SuperLink):
     """A SuperLink over TLS and one authenticated SuperNode per shard; a context manager.
 
     Args:
+      folder: for configuration, keys and logs while it runs.
       job_path: `job.json`, which nodes take from their own configuration, never from the server.
 
     Raises:
       FedspeechError: if Flower's commands are missing, or something does not come up.
     """
 
-    def __init__(self, job_path: Path) -> None:
+    def __init__(self, folder: Path, job_path: Path) -> None:
         """Makes certificates and keys; starts nothing."""
-        super().__init__()
+        super().__init__(folder)
         self._job_path, self._shards = job_path, Job.load(job_path).num_shards
         self.authority = Authority(self.folder / "keys")
         certificate, key = self.authority.server()

@@ -18,7 +18,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -54,6 +53,7 @@ class SuperLink:
     """A SuperLink on the loopback interface that ends with this process; a context manager.
 
     Args:
+      folder: for configuration, keys and logs while it runs; what a killed one left is removed.
       options: of `flower-superlink`, address and port excepted.
       connection: how Flower's command line connects to it, address excepted.
       federation: Flower's `--federation-config`: nodes and cores of a simulation.
@@ -64,12 +64,15 @@ class SuperLink:
 
     def __init__(
         self,
+        folder: Path,
         options: Sequence[str] = ("--simulation", "--insecure"),
         connection: Mapping[str, Any] | None = None,
         federation: str = "",
     ) -> None:
         """Makes its folder; starts nothing."""
-        self.folder = Path(tempfile.mkdtemp(prefix="fedspeech-flower-"))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        self.folder = folder.resolve()
         self.app = self.folder / "app"
         self.address = f"127.0.0.1:{free_port()}"
         self.environment = {
@@ -162,19 +165,15 @@ class SuperLink:
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
         more = ["--federation-config", self._federation] if self._federation else []
         number = self.flwr("run", str(self.app), "own", "-c", config, *more)["run-id"]
-        rows, asked, status = _rows(job.with_name(ROUNDS), known), time.monotonic(), ""
+        asked, status = time.monotonic(), ""
         while not status.startswith("finished"):
             time.sleep(0.1)
             if time.monotonic() - asked > ASK_EVERY_S:
                 (found,) = self.flwr("ls", "own", "--run-id", number)["runs"]
                 status, asked = found["status"], time.monotonic()
-            for row in rows:
-                if row is None:
-                    break
-                asked = time.monotonic()
-                record, state = _round(job.parent, row)
+            for record, state in rounds_left(job.parent, known):
                 on_round(record, state)
-                (job.parent / round_checkpoint(record.round)).unlink()
+                known, asked = record.round + 1, time.monotonic()
         if status != "finished:completed":
             failed = job.with_name(FAILED)
             why = failed.read_text() if failed.exists() else self._last_words(found)
@@ -281,23 +280,24 @@ def wait_until(
         time.sleep(0.1)
 
 
-def _rows(path: Path, known: int) -> Iterator[dict[str, Any] | None]:
-    """Yields rows as they are written, and None where there is none yet."""
-    while True:
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        for line in lines:
-            row = json.loads(line)
-            if row["round"] > known:
-                known = row["round"]
-                yield row
-        yield None
+def rounds_left(folder: Path, known: int) -> Iterator[tuple[RoundRecord, ServerState]]:
+    """Yields rounds that the server's side has left beside a job.
 
-
-def _round(folder: Path, row: dict[str, Any]) -> tuple[RoundRecord, ServerState]:
-    """The record of a round and the state after it, as the server's side left them."""
-    number = row.pop("round") - 1
-    record = RoundRecord(round=number, guarantee=Guarantee(**row.pop("guarantee")), **row)
-    return record, load_checkpoint(folder / round_checkpoint(number)).state
+    Args:
+      folder: of the job.
+      known: rounds that the caller has rows of.
+    """
+    path = folder / ROUNDS
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    for line in lines:
+        row = json.loads(line)
+        number = row.pop("round") - 1
+        if number >= known:
+            checkpoint = folder / round_checkpoint(number)
+            state = load_checkpoint(checkpoint).state
+            guarantee = Guarantee(**row.pop("guarantee"))
+            yield RoundRecord(round=number, guarantee=guarantee, **row), state
+            checkpoint.unlink()
 
 
 def _kill(process: int) -> None:

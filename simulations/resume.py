@@ -11,9 +11,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from clients.memory import go_back
+from clients.memory import alone, go_back
 from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.files import hold
 from fedspeech.job import Job
+from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
 from simulations.progress import RunProgress
 from simulations.results import (
@@ -47,6 +49,7 @@ def resume(
         raise FedspeechError(f"{path} holds no run to go on with: it has no scenario.toml")
     with folder.hold(), RunProgress() as progress:
         check_place(path, "a run folder")
+        _wait_for_the_rest(folder)
         summary = read_summary(path)
         if summary is not None and summary.status == "complete" and folder.report.exists():
             raise FedspeechError(f"the run in {path} is complete; there is nothing to resume")
@@ -58,6 +61,21 @@ def resume(
         run = _begun(parts, before, engine)
         run.to_the_end()
     return folder.path
+
+
+def _wait_for_the_rest(folder: RunFolder) -> None:
+    """Waits for what a killed run may have left at work: workers, phones and servers of Flower's.
+
+    Raises:
+      FedspeechError: if they do not end.
+    """
+    if (folder.path / LOCK).exists():
+        server = hold(folder.path / LOCK, wait_s=LOCK_WAIT_S)
+        if server is None:
+            raise FedspeechError(f"a server of the killed run is still at work in {folder.path}")
+        server.close()
+    if folder.memory.is_dir():
+        alone(folder.memory).close()
 
 
 def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
@@ -85,7 +103,12 @@ def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
             "are not promised, and the interrupted round is not replayed"
         )
         folder.write_environment(now)
-    say(f"goes on with round {resumed.checkpoint.next_round + 1} of {job.plan.rounds}")
+    over = resumed.checkpoint.next_round
+    say(
+        f"goes on with round {over + 1} of {job.plan.rounds}"
+        if over < job.plan.rounds
+        else "all rounds are over"
+    )
     return Run(parts, engine, resumed)
 
 

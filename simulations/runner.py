@@ -26,6 +26,7 @@ from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
+from server.app import ROUNDS, keep_rows
 from server.resuming import Resumed
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
@@ -33,7 +34,7 @@ from simulations.build import World, build_world, default_cache
 from simulations.data import group_skipped
 from simulations.deploy import Deployment
 from simulations.exporting import export_files
-from simulations.flower import SuperLink
+from simulations.flower import SuperLink, rounds_left
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
@@ -272,13 +273,18 @@ class Run:
         for words in self._ledger.notices:
             say(words)
         with self._progress.stage("rounds", self._plan.rounds):
+            # Of a run behind Flower that was killed: rounds that were over and nobody had shown.
+            keep_rows(self._folder.path / ROUNDS, self._next_round - len(self._lost))
+            for record, state in rounds_left(self._folder.path, len(self._rows)):
+                self._on_round(record, state)
+            place = self._folder.path / "flower"
             match self._engine:
                 case "inprocess":
                     self._in_this_process()
                 case "flower":
-                    self._behind(SuperLink(federation=self._federation()))
+                    self._behind(SuperLink(place, federation=self._federation()))
                 case "deployment":
-                    self._behind(Deployment(self._folder.job.resolve()))
+                    self._behind(Deployment(place, self._folder.job.resolve()))
         if self._rows and self._rows[-1].status == "refused":
             self.stopped = f"budget reached before round {self._rows[-1].round}"
 

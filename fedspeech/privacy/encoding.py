@@ -47,11 +47,18 @@ def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
       Shape (d,), a new array.
     """
     size = vector.shape[0]
-    current = vector * (1 / math.sqrt(size))
-    spare = np.empty_like(current)
-    half = 1
-    while half < size:
-        pairs, sums = current.reshape(-1, 2, half), spare.reshape(-1, 2, half)
+    inner = 1 << (size.bit_length() - 1) // 2  # index = outer * inner + inner
+    scaled = vector * (1 / math.sqrt(size))
+    columns = _butterflies(scaled.reshape(-1, inner).T.copy())
+    return _butterflies(columns.T.copy()).reshape(-1)
+
+
+def _butterflies(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Transforms along the first axis: sums and differences of whole rows, so memory runs on."""
+    count, width = rows.shape
+    current, spare, half = rows, np.empty_like(rows), 1
+    while half < count:
+        pairs, sums = current.reshape(-1, 2, half * width), spare.reshape(-1, 2, half * width)
         np.add(pairs[:, 0], pairs[:, 1], out=sums[:, 0])
         np.subtract(pairs[:, 0], pairs[:, 1], out=sums[:, 1])
         current, spare = spare, current

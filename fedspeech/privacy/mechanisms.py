@@ -27,6 +27,7 @@ from fedspeech.seeds import Keystream
 
 _FRACTION_BITS = 320
 _WORD = 2**64
+_GUIDE_BITS = 16
 
 
 class CumulativeTable:
@@ -55,6 +56,17 @@ class CumulativeTable:
         thresholds = [threshold for threshold in thresholds if threshold < 1 << 128]
         self._high = np.array([threshold >> 64 for threshold in thresholds], dtype=np.uint64)
         self._low = [threshold % _WORD for threshold in thresholds]
+        self._guide = self._make_guide()
+
+    def _make_guide(self) -> NDArray[np.int32]:
+        """For the leading bits of a word, how many thresholds it reaches; -1 where others decide.
+
+        Chen and Asau 1974 (the guide table method): most samples need one look instead of a search.
+        """
+        edges = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
+        below = np.searchsorted(self._high, edges, side="left")
+        above = np.append(below[1:], len(self._high))
+        return np.where(below == above, below, -1).astype(np.int32)
 
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64.
@@ -63,10 +75,16 @@ class CumulativeTable:
         decide only where the upper ones tie, so they are read only then (once in 2^50 samples).
         """
         words = keystream.uint64(num_values)
-        index = np.searchsorted(self._high, words, side="left")
-        if self._high.size:
-            tied = self._high.take(index, mode="clip") == words
-            for position in np.flatnonzero(tied):
+        index = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64)).astype(
+            np.int64
+        )
+        unsure = np.flatnonzero(index < 0)
+        if unsure.size:
+            searched = words[unsure]
+            found = np.searchsorted(self._high, searched, side="left")
+            index[unsure] = found
+            tied = self._high.take(found, mode="clip") == searched
+            for position in unsure[tied]:
                 low = int(keystream.uint64(1)[0])
                 place, word = int(index[position]), words[position]
                 while (
@@ -76,7 +94,7 @@ class CumulativeTable:
                 ):
                     place += 1
                 index[position] = place
-        return index.astype(np.int64) + self.first
+        return index + self.first
 
 
 class IntegerLaw:

@@ -82,7 +82,7 @@ def nothing_is_left_of(link):
 @pytest.mark.flower
 def test_flowers_simulation_engine(tmp_path, expected):
     path, job, arrays = job_of(tmp_path / "job")
-    with SuperLink(federation=FEDERATION) as link:
+    with SuperLink(tmp_path / "flower", federation=FEDERATION) as link:
         found = follow(link, path, job, arrays)
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
@@ -94,7 +94,7 @@ def test_a_run_that_fails_behind_flower_says_why(tmp_path):
     path, _, _ = job_of(tmp_path / "job")
     (tmp_path / "job" / "arrays" / "labels.npy").unlink()
     with (
-        SuperLink(federation=FEDERATION) as link,
+        SuperLink(tmp_path / "flower", federation=FEDERATION) as link,
         pytest.raises(FedspeechError, match=r"stopped .*labels\.npy"),
     ):
         link.run(path, lambda *_: None, resume="", known=0)
@@ -105,7 +105,7 @@ def test_a_run_that_fails_behind_flower_says_why(tmp_path):
 def test_a_deployment_and_whom_it_turns_away(tmp_path, expected):
     """TLS, a key per node; an unregistered node and one that trusts another authority stay out."""
     path, job, arrays = job_of(tmp_path / "job")
-    with Deployment(path) as link:
+    with Deployment(tmp_path / "flower", path) as link:
         stranger, _ = link.authority.node("stranger")  # a key that nobody registered
         unregistered = link.start_node("unregistered", 0, stranger)
         other = Authority(tmp_path / "other")  # not who signed the server's certificate
@@ -129,12 +129,12 @@ def test_a_deployment_and_whom_it_turns_away(tmp_path, expected):
 def test_nothing_of_an_engine_outlives_a_process_that_was_killed(tmp_path):
     code = (
         "import time\nfrom simulations.flower import SuperLink\n"
-        "with SuperLink() as link:\n"
+        f"from pathlib import Path\nwith SuperLink(Path({str(tmp_path / 'flower')!r})) as link:\n"
         "    print(link.environment['FEDSPEECH_ENGINE_TOKEN'], flush=True)\n    time.sleep(600)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     token = child.stdout.readline().strip()
-    link = SuperLink()
+    link = SuperLink(tmp_path / "other")
     link.environment[TOKEN] = token
     assert link._strays()
     child.kill()

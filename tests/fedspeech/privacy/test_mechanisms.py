@@ -203,3 +203,23 @@ def test_weights_that_are_no_law_are_refused():
     for weights in ([0, 0], [1, -1, 3]):
         with pytest.raises(ValueError, match="weights must be non-negative"):
             CumulativeTable(0, weights)
+
+
+@pytest.mark.parametrize("stddev", [0.3, 2.0, 37.0, 900.0])
+def test_a_sample_is_the_number_of_thresholds_that_its_word_reaches(stddev):
+    """The guide answers for whole ranges of words, at their edges too, as a search does."""
+    table = DiscreteGaussian.of(stddev)._table
+
+    class Words:
+        def __init__(self, words):
+            self._words = words
+
+        def uint64(self, _):
+            return self._words
+
+    edges = np.arange(1 << 16, dtype=np.uint64) << np.uint64(48)
+    near = np.concatenate([table._high - np.uint64(1), table._high + np.uint64(1)])
+    words = np.concatenate([edges, edges - np.uint64(1), near[~np.isin(near, table._high)]])
+    words = words[~np.isin(words, table._high)]  # a tie asks for more words
+    searched = np.searchsorted(table._high, words, side="left") + table.first
+    np.testing.assert_array_equal(table.draw(Words(words), len(words)), searched)
