@@ -89,7 +89,9 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
     job = dataclasses.replace(job, noise="rehearsal", plan=plan, eye="")
     arrays = job.load_arrays()
-    state = ServerState(optimizer=job.server.build().init(adapter))
+    state = dataclasses.replace(
+        ServerState.initial(job, arrays), optimizer=job.server.build().init(adapter)
+    )
     level = ExampleLevel(clip_norm=EXAMPLE_CLIP_NORM, noise_multiplier=EXAMPLE_NOISE_MULTIPLIER)
     on_device = OnDeviceTraining(content, job.base_sha256)
     private = OnDeviceTraining(content, job.base_sha256, example_level=level, entropy=job.entropy())
