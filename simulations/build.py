@@ -75,6 +75,25 @@ class UnseenPhone:
 
 
 @dataclass(frozen=True, eq=False)
+class Voices:
+    """Who speaks in a scenario, before anything is computed of what they say.
+
+    Attributes:
+      vocabulary: of the model.
+      corpus: of the phones.
+      public_corpus: of the public speakers and rooms.
+      public: public phones, rooms included.
+      partition: who is where.
+    """
+
+    vocabulary: Vocabulary
+    corpus: Corpus
+    public_corpus: Corpus
+    public: tuple[Phone, ...]
+    partition: Partition
+
+
+@dataclass(frozen=True, eq=False)
 class World:
     """Everything that a scenario stands for, before the first round.
 
@@ -84,6 +103,7 @@ class World:
       adapter: what is trained.
       corpus_name: for reports.
       licences: corpus to licence.
+      voices: who speaks; its partition knows what the base was taught on.
       partition: who is where.
       job: the federated run.
       unseen: phones never trained on.
@@ -100,6 +120,7 @@ class World:
     adapter: Adapter
     corpus_name: str
     licences: Mapping[str, str]
+    voices: Voices
     partition: Partition
     job: Job
     unseen: tuple[UnseenPhone, ...]
@@ -138,24 +159,11 @@ def _build(
     scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
 ) -> World:
     """Does what `build_world` says."""
-    match scenario.corpus:
-        case EmbeddedCorpus():
-            vocabulary = Vocabulary(scenario.vocabulary)
-            corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
-            partition = by_group(corpus, seed=scenario.seed)
-            public_corpus, public = corpus, partition.public
-        case FolderCorpus():
-            corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
-            public_corpus = SyntheticCorpus(public_spec(scenario, vocabulary))
-            synthetic = by_group(public_corpus, seed=scenario.seed)
-            public = synthetic.public
-            if scenario.corpus.noise:
-                noise = NoiseCorpus(Path(scenario.corpus.noise))
-                public_corpus = JoinedCorpus(public_corpus, noise)
-                public = (*public, *_rooms(noise))
-            partition = dataclasses.replace(partition, validation=synthetic.validation)
+    voices = open_voices(scenario)
+    vocabulary, corpus, public_corpus = voices.vocabulary, voices.corpus, voices.public_corpus
     base = _base(scenario, vocabulary, cache)
-    partition = _without_teachers(partition, base)
+    voices = without_teachers(voices, base)
+    partition = voices.partition
     labels = len(vocabulary.labels)
     windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
     shape = AdapterShape(
@@ -169,7 +177,7 @@ def _build(
     plan = _plan(scenario, len(partition.federated), adapter.spec.size, partition.unit)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
-    background_clips, negative_clips = _public_negatives(public, scenario.seed)
+    background_clips, negative_clips = _public_negatives(voices.public, scenario.seed)
     background = embed(public_corpus, background_clips)
     held_back = embed(public_corpus, negative_clips)
     validation_clips = [clip for phone in partition.validation for clip in phone.utterances]
@@ -213,6 +221,7 @@ def _build(
         adapter=adapter,
         corpus_name=corpus.name,
         licences={corpus.name: corpus.licence, public_corpus.name: public_corpus.licence},
+        voices=voices,
         partition=partition,
         job=job,
         unseen=_unseen(scenario, corpus, partition.unseen, vocabulary, embed),
@@ -223,6 +232,32 @@ def _build(
         skipped=(*corpus.skipped, *partition.skipped),
         heard_accents=(HEARD_ACCENT,) if isinstance(scenario.corpus, EmbeddedCorpus) else (),
     )
+
+
+def open_voices(scenario: Scenario) -> Voices:
+    """Opens or draws the corpora of a scenario and says who is a phone.
+
+    Raises:
+      ScenarioError: if parts of the scenario do not fit together.
+      CorpusError: if the recordings cannot be used.
+    """
+    match scenario.corpus:
+        case EmbeddedCorpus():
+            vocabulary = Vocabulary(scenario.vocabulary)
+            corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
+            partition = by_group(corpus, seed=scenario.seed)
+            public_corpus, public = corpus, partition.public
+        case FolderCorpus():
+            corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
+            public_corpus = SyntheticCorpus(public_spec(scenario, vocabulary))
+            synthetic = by_group(public_corpus, seed=scenario.seed)
+            public = synthetic.public
+            if scenario.corpus.noise:
+                noise = NoiseCorpus(Path(scenario.corpus.noise))
+                public_corpus = JoinedCorpus(public_corpus, noise)
+                public = (*public, *_rooms(noise))
+            partition = dataclasses.replace(partition, validation=synthetic.validation)
+    return Voices(vocabulary, corpus, public_corpus, public, partition)
 
 
 def embedded_spec(
@@ -344,18 +379,19 @@ def _frequent_words(utterances: Sequence[Utterance], most: int) -> tuple[str, ..
     return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
 
 
-def _without_teachers(partition: Partition, base: Base) -> Partition:
+def without_teachers(voices: Voices, base: Base) -> Voices:
     """Makes public whoever the base learned from: a teacher of the base is never a phone."""
-    taught = set(base.speakers)
+    taught, partition = set(base.speakers), voices.partition
     moved = [p for p in (*partition.federated, *partition.unseen) if p.speaker_id in taught]
     if not moved:
-        return partition
-    return dataclasses.replace(
+        return voices
+    partition = dataclasses.replace(
         partition,
         public=(*partition.public, *moved),
         federated=tuple(p for p in partition.federated if p.speaker_id not in taught),
         unseen=tuple(p for p in partition.unseen if p.speaker_id not in taught),
     )
+    return dataclasses.replace(voices, partition=partition)
 
 
 def _base(scenario: Scenario, vocabulary: Vocabulary, cache: Path) -> Base:

@@ -122,6 +122,27 @@ class Judge:
             **self._detection(detection),
         }
 
+    def personal(
+        self, federated: FloatVector, phone_id: str
+    ) -> tuple[FloatVector, dict[str, float]]:
+        """One unseen phone's own adapter at the headline's takes, and its accuracies.
+
+        Raises:
+          KeyError: if there is no such unseen phone.
+        """
+        names = [unseen.phone.phone_id for unseen in self._world.unseen]
+        if phone_id not in names:
+            raise KeyError(phone_id)
+        index = names.index(phone_id)
+        takes = self._scenario.personalisation.headline_takes
+        own = self._adapt(federated, takes, control=False)[index].adapter(federated)
+        judged = self._world.unseen[index].judged
+        vectors = {"base": self._base, "federated": federated, "personalised": own}
+        return own, {
+            model: float((answers(self._logits(vector, judged)) == judged.labels).mean())
+            for model, vector in vectors.items()
+        }
+
     def _adapt(self, federated: FloatVector, takes: int, *, control: bool) -> list[Personalised]:
         """Personalises every unseen phone with so many clips per word."""
         settings, world = self._scenario.personalisation, self._world

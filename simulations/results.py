@@ -434,6 +434,27 @@ class ExportedFile(Record):
     sha256: str | None = None
 
 
+class FamilyFile(Record):
+    """One file of the exported family: what passed, or why it was not published.
+
+    Attributes:
+      kind: which of the family: "float", "int8", "personal", ...
+      file: its name.
+      size_bytes: its size; None if it was refused.
+      agreement: share of held-out clips, or of inputs, with the trained model's answer.
+      accuracy_drop: mean over held-out users, in accuracy (1.0 = 100 points); None if every logit
+        was compared instead.
+      refused: why it was not published.
+    """
+
+    kind: str
+    file: str
+    size_bytes: Count | None = None
+    agreement: Share | None = None
+    accuracy_drop: float | None = None
+    refused: str | None = None
+
+
 class Environment(Record):
     """What the run stood on; no host name, no user, no path.
 
@@ -480,6 +501,7 @@ EYES: Mapping[str, Eye] = {
     "best_round": "server",
     "rounds": "server",
     "export": "public",
+    "export_family": "simulator",
 }
 
 
@@ -522,7 +544,8 @@ class Summary(Guarantee):
       bytes_once: the base, sent once to a phone.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
-      export: the exported file; None if none was made.
+      export: the exported float file; None if none was made.
+      export_family: every exported file, the float one included.
       export_refused: why there is none, if it was refused.
       eyes: figure to the eye that sees it, always `EYES`.
     """
@@ -563,6 +586,7 @@ class Summary(Guarantee):
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}
     export: ExportedFile | None = None
+    export_family: tuple[FamilyFile, ...] = ()
     export_refused: str | None = None
     eyes: dict[str, Eye] = Field(default_factory=lambda: dict(EYES))
 

@@ -363,12 +363,7 @@ class Run:
         self._save_adapter()
         with self._progress.stage("export"):
             self._found |= export_files(
-                self._folder,
-                self._world.base,
-                self._summary("partial"),
-                self._ledger.guarantee(),
-                licences=self._world.licences,
-                speech=self._world.speech,
+                self._folder, self._world, self._summary("partial"), self._ledger.guarantee()
             )
 
     def finish(self) -> None:

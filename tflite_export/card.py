@@ -16,17 +16,21 @@ from typing import Any, Literal
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
-from fedspeech.models.adapters import Adapter
-from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import canonical
-from tflite_export.weights import Parameters
+from tflite_export.weights import Trained
 
-FORMAT = 1
+FORMAT = 2
 
 LATER_TRAINING_NOTICE = (
     "Training that a phone does after this export, such as personalising on its own clips, is not "
-    "covered by the stated epsilons. They hold for what is in this file."
+    "covered by the stated epsilons unless it is done with train_dp and its steps are accounted "
+    "for. They hold for what is in this file."
+)
+PERSONAL_NOTICE = (
+    "PERSONAL: this adapter was also trained, after the federated rounds, on the clips of one "
+    "phone's user. The stated epsilons do not cover that. It belongs on that phone and nowhere "
+    "else."
 )
 OUTPUT_NOTICE = (
     "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
@@ -80,6 +84,9 @@ class Card:
       metrics_eye: who can know the metrics: the "simulator", or anybody ("public").
       data_licences: corpus to licence.
       versions: package to version, of what made the file.
+      phone: pseudonym of the phone whose own adapter this is; None for the global one.
+      file: which file of the family the card is in; None in the card beside them.
+      calibration: what a full-integer file was calibrated on; see `Calibration.to_json`.
 
     Raises:
       ValueError: if an epsilon is not a number.
@@ -96,6 +103,9 @@ class Card:
     metrics_eye: Literal["simulator", "public"]
     data_licences: Mapping[str, str]
     versions: Mapping[str, str]
+    phone: str | None = None
+    file: str | None = None
+    calibration: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Checks the epsilons."""
@@ -106,40 +116,51 @@ class Card:
     @classmethod
     def of(
         cls,
-        base: Base,
-        adapter: Adapter,
-        parameters: Parameters,
+        trained: Trained,
         *,
         privacy: Guarantee,
         noise_notice: str | None,
         metrics: tuple[SegmentAccuracy, ...],
         metrics_eye: Literal["simulator", "public"],
         data_licences: Mapping[str, str],
+        phone: str | None = None,
     ) -> Card:
-        """Describes a base with an adapter on top.
+        """Describes a trained model.
 
         Raises:
           ValueError: if the parameters do not fit the adapter.
         """
+        base = trained.base
         return cls(
             labels=base.vocabulary.labels,
             frontend=base.frontend,
             base_sha256=base.sha256,
             base_provenance=dict(base.provenance),
-            adapter=_describe(adapter, parameters),
+            adapter=_describe(trained),
             privacy=privacy,
             noise_notice=noise_notice,
             metrics=metrics,
             metrics_eye=metrics_eye,
             data_licences=dict(data_licences),
             versions=_versions(),
+            phone=phone,
         )
+
+    def inside(self, file: str, calibration: Mapping[str, Any] | None = None) -> Card:
+        """The card that goes into one file of the family.
+
+        Args:
+          file: which one: "float", "int8", "personal", ...
+          calibration: what it was calibrated on, if it was.
+        """
+        return dataclasses.replace(self, file=file, calibration=calibration)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
-        return (OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *noise)
+        personal = (PERSONAL_NOTICE,) if self.phone else ()
+        return (*personal, OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
@@ -161,7 +182,7 @@ class Card:
         privacy, frontend = self.privacy, self.frontend
         models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
         lines = [
-            "# Keyword model",
+            f"# Keyword model{f' ({self.file})' if self.file else ''}",
             "",
             *(f"> {notice}" + "\n" for notice in self.notices),
             f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
@@ -197,6 +218,11 @@ class Card:
             "",
             *_table(("adapter", ""), self.adapter.items()),
             "",
+            *(
+                (*_table(("calibration", ""), self.calibration.items()), "")
+                if self.calibration
+                else ()
+            ),
             *_table(("data", "licence"), self.data_licences.items()),
             "",
             *_table(("software", "version"), self.versions.items()),
@@ -204,39 +230,36 @@ class Card:
         return "\n".join(lines) + "\n"
 
 
-def require_identity(
-    card: Mapping[str, Any], base: Base, adapter: Adapter, parameters: Parameters
-) -> None:
+def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
     """Checks that a card speaks of this base, this adapter and these parameters.
 
     Args:
       card: JSON values, as `Card.to_json` gives them or as they were read from a file.
-      base: what the model is said to stand on.
-      adapter: what is said to follow the trunk.
-      parameters: the adapter's values.
+      trained: what it is said to describe.
 
     Raises:
       ExportRefused: if the card speaks of another; names what differs.
     """
+    base = trained.base
     expected = {
         "format": FORMAT,
         "outputs": "logits",
         "base_sha256": base.sha256,
         "labels": list(base.vocabulary.labels),
         "frontend": dataclasses.asdict(base.frontend),
-        "adapter": _describe(adapter, parameters),
+        "adapter": _describe(trained),
     }
     for name, value in expected.items():
         if card.get(name) != value:
             raise ExportRefused(f"card: expected {name} {value}, got {card.get(name)}")
 
 
-def _describe(adapter: Adapter, parameters: Parameters) -> dict[str, Any]:
+def _describe(trained: Trained) -> dict[str, Any]:
     """Names an adapter and its values."""
-    spec = adapter.spec
-    values = spec.flatten(parameters).astype("<f4").tobytes()
+    spec = trained.adapter.spec
+    values = spec.flatten(trained.parameters).astype("<f4").tobytes()
     return {
-        "name": adapter.name,
+        "name": trained.adapter.name,
         "parameters": spec.size,
         "shapes": {name: list(shape) for name, shape in spec.shapes},
         "sha256": hashlib.sha256(

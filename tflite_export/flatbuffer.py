@@ -1,4 +1,4 @@
-"""What stands in a .tflite file besides numbers: its operators, and the card embedded in it.
+"""What stands in a .tflite file besides numbers: its operators, weights, and the card.
 
 A .tflite file is a FlatBuffer. Both are read and written through the schema that LiteRT ships; the
 caller has had LiteRT verify the bytes (`TfliteModel`) before they come here.
@@ -7,6 +7,7 @@ caller has had LiteRT verify the bytes (`TfliteModel`) before they come here.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -17,7 +18,9 @@ from ai_edge_litert import schema_py_generated as schema
 from fedspeech.errors import ExportRefused
 
 CARD_ENTRY = "fedspeech_card.json"
+CARD_TEXT_ENTRY = "fedspeech_card.md"
 _BUFFER_ALIGNMENT = 16
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 _OPERATOR_NAMES = {
     code: name
     for name, code in vars(schema.BuiltinOperator).items()
@@ -60,22 +63,48 @@ def require_builtins(content: bytes) -> dict[str, int]:
     return counts
 
 
-def embed_card(content: bytes, card: dict[str, Any]) -> bytes:
-    """Returns the file with the card as a metadata entry; graph and weights stay as they are.
+def float_weights(content: bytes) -> int:
+    """Counts the weights that compute in float, of the subgraph that has most of them.
 
-    An entry of the same name is replaced.
+    In a full-integer file those of the adapter are all: a converter that silently falls back to
+    float would show here.
+    """
+    model = _unpack(content)
+    names = [_operator_name(code) for code in model.operatorCodes]
+    counts: list[int] = [
+        sum(
+            math.prod(subgraph.tensors[operator.inputs[1]].shape)
+            for operator in subgraph.operators or []
+            if names[operator.opcodeIndex] in _WEIGHTED
+            and subgraph.tensors[operator.inputs[0]].type != schema.TensorType.INT8
+        )
+        for subgraph in model.subgraphs
+    ]
+    return max(counts)
+
+
+def embed_card(content: bytes, card: dict[str, Any], text: str = "") -> bytes:
+    """Returns the file with the card as metadata entries; graph and weights stay as they are.
+
+    Entries of the same names are replaced. What is written twice, such as the scales of a layer in
+    two signatures, is stored once.
 
     Args:
       content: bytes of a .tflite file.
       card: JSON values.
+      text: the card for people, Markdown; empty leaves it out.
     """
     model = _unpack(content)
-    entries = [entry for entry in model.metadata or [] if entry.name != CARD_ENTRY.encode()]
-    text = json.dumps(card, sort_keys=True, allow_nan=False)
-    entry = schema.MetadataT(name=CARD_ENTRY, buffer=len(model.buffers))
-    model.buffers.append(schema.BufferT(data=np.frombuffer(text.encode(), dtype=np.uint8)))
-    model.metadata = [*entries, entry]
-    builder = _AlignedBuilder(len(content) + 2 * len(text))
+    entries = {CARD_ENTRY: json.dumps(card, sort_keys=True, allow_nan=False)}
+    if text:
+        entries[CARD_TEXT_ENTRY] = text
+    kept = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
+    for name, value in entries.items():
+        data = np.frombuffer(value.encode(), dtype=np.uint8)
+        kept.append(schema.MetadataT(name=name, buffer=len(model.buffers)))
+        model.buffers.append(schema.BufferT(data=data))
+    model.metadata = kept
+    builder = _SharingBuilder(len(content) + 2 * sum(len(text) for text in entries.values()))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -110,8 +139,22 @@ def _operator_name(code: schema.OperatorCodeT) -> str:
     return name
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Aligns byte vectors as the schema's `force_align: 16` asks; flatbuffers' Python does not."""
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal arrays once, and aligns bytes as the schema's `force_align: 16` asks.
+
+    Flatbuffers' own Python does neither.
+    """
+
+    def __init__(self, initial_size: int) -> None:
+        super().__init__(initial_size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: Any) -> int:  # noqa: N802
+        """Writes an array, or points at an equal one."""
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
         """Begins a vector; byte vectors hold the weights."""

@@ -23,6 +23,7 @@ def findings(summary: Summary | None) -> dict[str, Any]:
         "false_accepts": _false_accepts(summary) if summary else "",
         "traffic": list(_traffic(summary)) if summary else [],
         "exported": _exported(summary) if summary else None,
+        "export_family": list(_family(summary)) if summary else [],
         "export_refused": summary.export_refused if summary else None,
         "stages": list(_stages(summary)) if summary else [],
         "per_phone_seconds": _per_phone_seconds(summary) if summary else "",
@@ -210,6 +211,20 @@ def _exported(summary: Summary) -> dict[str, Any] | None:
         "says": "Base and adapter in one file, run by ai-edge-litert and compared with the trained "
         "model. What the phone learns afterwards is not covered by either ε.",
     }
+
+
+def _family(summary: Summary) -> Iterator[tuple[str, str, str, str]]:
+    """One row per exported file: name, size, agreement, accuracy lost."""
+    for found in summary.export_family:
+        if found.size_bytes is None:
+            yield found.file, "refused", "–", "–"
+            continue
+        yield (
+            found.file,
+            words.size(found.size_bytes),
+            "–" if found.agreement is None else f"{100 * found.agreement:.2f} %",
+            "–" if found.accuracy_drop is None else f"{100 * found.accuracy_drop:+.2f}",
+        )
 
 
 def _stages(summary: Summary) -> Iterator[dict[str, Any]]:

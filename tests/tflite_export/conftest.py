@@ -11,12 +11,16 @@ from ai_edge_litert import schema_py_generated as schema
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
 from fedspeech.models.adapters import make_adapter
-from fedspeech.models.base import Base
+from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.kws import KwsTrunk, TrunkSpec
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
+from tflite_export.calibration import Calibration, synthetic_public
 from tflite_export.card import Card, SegmentAccuracy
+from tflite_export.evidence import Evidence, HeldOut
+from tflite_export.weights import Trained
 
 TARGETS = ("yes", "no", "up", "down")
 
@@ -79,25 +83,66 @@ def foreign_base(clips):
     return make_base(clips, seed=1)
 
 
+def moved_adapter(base, kind):
+    """A trained model whose adapter has moved away from the base's own head."""
+    spec, labels = base.trunk.spec, len(base.vocabulary.labels)
+    adapter = make_adapter(kind, spec.num_windows(49), spec.features, labels)
+    rng = stream(0, "export adapter", kind)
+    parameters = {
+        name: value + rng.normal(0, 0.01, value.shape).astype(np.float32)
+        for name, value in adapter.initial(base.head_weight, base.head_bias).items()
+    }
+    return Trained(base=base, adapter=adapter, parameters=parameters)
+
+
 @pytest.fixture(scope="session")
-def make_adapted(base):
-    """Kind of adapter -> the adapter and parameters that have moved away from the base's."""
+def make_trained(base):
+    """Kind of adapter -> a trained model on the small base."""
+    return lambda kind: moved_adapter(base, kind)
 
-    def make(kind):
-        spec = base.trunk.spec
-        adapter = make_adapter(kind, spec.num_windows(49), spec.features, len(TARGETS) + 2)
-        rng = stream(0, "export adapter", kind)
-        return adapter, {
-            name: value + rng.normal(0, 0.01, value.shape).astype(np.float32)
-            for name, value in adapter.initial(base.head_weight, base.head_bias).items()
-        }
 
-    return make
+@pytest.fixture(scope="session")
+def make_moved():
+    return moved_adapter
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The base that ships with a head that has moved: what negative controls must be refused on."""
+    return moved_adapter(Base.load(default_base_path()), "head")
+
+
+@pytest.fixture(scope="session")
+def people(shipped):
+    """Speakers that the shipped base has never heard, of its own accent: 12 of them."""
+    spec = default_spec(
+        shipped.base.vocabulary.targets, seed=77, num_public=12, num_validation=0,
+        num_federated=0, num_unseen=0,
+    )  # fmt: skip
+    return SyntheticCorpus(spec)
+
+
+@pytest.fixture(scope="session")
+def evidence(shipped, people):
+    clips = people.utterances[::2]
+    sounds = people.waveforms(clips)
+    held_out = HeldOut(
+        source="people for a test",
+        waveforms=sounds,
+        labels=np.array([shipped.base.vocabulary.label(clip.word) for clip in clips]),
+        users=np.array([clip.speaker_id for clip in clips]),
+    )
+    return Evidence(shipped, sounds[:250], held_out)
+
+
+@pytest.fixture(scope="session")
+def calibration(shipped):
+    return Calibration.of(shipped.base, synthetic_public(shipped.base))
 
 
 @pytest.fixture(scope="session")
 def make_card():
-    def make(base, adapter, parameters, *, noise_notice="repeatable noise", **privacy):
+    def make(trained, *, noise_notice="repeatable noise", phone=None, **privacy):
         guarantee = Guarantee(
             epsilon_release=0.94,
             epsilon_server=5.3,
@@ -120,14 +165,13 @@ def make_card():
             segment="accent", value="coastal", phones=30, accuracy={"base": 0.5, "federated": 0.625}
         )
         return Card.of(
-            base,
-            adapter,
-            parameters,
+            trained,
             privacy=dataclasses.replace(guarantee, **privacy),
             noise_notice=noise_notice,
             metrics=(row,),
             metrics_eye="simulator",
             data_licences={"embedded": "Apache-2.0"},
+            phone=phone,
         )
 
     return make

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -5,17 +6,22 @@ import numpy as np
 import pytest
 
 from fedspeech.errors import ExportRefused
-from tflite_export.card import LATER_TRAINING_NOTICE, SegmentAccuracy, require_identity
+from tflite_export.card import (
+    LATER_TRAINING_NOTICE,
+    PERSONAL_NOTICE,
+    SegmentAccuracy,
+    require_identity,
+)
 
 
 @pytest.fixture
-def adapted(make_adapted):
-    return make_adapted("affine")
+def trained(make_trained):
+    return make_trained("affine")
 
 
 @pytest.fixture
-def card(base, adapted, make_card):
-    return make_card(base, *adapted)
+def card(trained, make_card):
+    return make_card(trained)
 
 
 def test_both_forms_say_that_later_training_is_not_covered(card):
@@ -36,17 +42,15 @@ def test_both_forms_carry_the_guarantee_with_everything_it_needs(card):
     assert card.privacy.words() in text
 
 
-def test_the_notice_of_repeatable_noise_is_there_exactly_when_it_applies(
-    base, adapted, make_card, card
-):
+def test_the_notice_of_repeatable_noise_is_there_exactly_when_it_applies(trained, make_card, card):
     assert "repeatable noise" in card.to_json()["notices"]
-    unseeded = make_card(base, *adapted, noise_notice=None)
+    unseeded = make_card(trained, noise_notice=None)
     assert "repeatable" not in unseeded.to_markdown()
     assert len(unseeded.to_json()["notices"]) == len(card.to_json()["notices"]) - 1
 
 
-def test_an_infinite_epsilon_is_written_out_in_both_forms(base, adapted, make_card):
-    card = make_card(base, *adapted, epsilon_release=math.inf, epsilon_server=math.inf)
+def test_an_infinite_epsilon_is_written_out_in_both_forms(trained, make_card):
+    card = make_card(trained, epsilon_release=math.inf, epsilon_server=math.inf)
     written = json.loads(json.dumps(card.to_json(), allow_nan=False))
     assert written["privacy"]["epsilon_release"] == "Infinity"
     assert written["privacy"]["epsilon_server"] == "Infinity"
@@ -73,9 +77,9 @@ def test_segments_stand_in_the_text_with_counts_and_eye(card):
     assert "eye: simulator" in text
 
 
-def test_a_card_without_a_number_for_epsilon_is_not_written(base, adapted, make_card):
+def test_a_card_without_a_number_for_epsilon_is_not_written(trained, make_card):
     with pytest.raises(ValueError, match="epsilon_server must be a number, got nan"):
-        make_card(base, *adapted, epsilon_server=math.nan)
+        make_card(trained, epsilon_server=math.nan)
 
 
 @pytest.mark.parametrize("change", [{"phones": 0}, {"accuracy": {"base": 1.2}}])
@@ -85,21 +89,38 @@ def test_a_cell_without_phones_or_with_an_impossible_share_is_refused(change):
         SegmentAccuracy(**(values | change))
 
 
+def test_a_phones_own_adapter_says_that_no_epsilon_covers_it(trained, make_card, card):
+    own = make_card(trained, phone="phone-7")
+    assert own.to_json()["notices"][0] == PERSONAL_NOTICE
+    assert "do not cover" in own.to_markdown().split("##")[0]
+    assert PERSONAL_NOTICE not in card.to_markdown()
+
+
+def test_the_card_in_a_file_says_which_file_and_what_it_was_calibrated_on(card):
+    inside = card.inside("int8", {"corpus": "synthetic", "clips": 400})
+    assert inside.to_json()["file"] == "int8"
+    assert inside.to_json()["calibration"]["clips"] == 400
+    assert "| clips | 400 |" in inside.to_markdown()
+    assert "calibration" not in card.to_markdown()
+
+
 def test_a_card_is_accepted_for_its_own_model_and_refused_for_any_other(
-    base, foreign_base, make_adapted, adapted, card
+    foreign_base, make_trained, trained, card
 ):
-    adapter, parameters = adapted
+    def other(**changes):
+        return dataclasses.replace(trained, **changes)
+
     written = card.to_json()
-    require_identity(written, base, adapter, parameters)
+    require_identity(written, trained)
     with pytest.raises(ExportRefused, match="card: expected base_sha256"):
-        require_identity(written, foreign_base, adapter, parameters)
-    moved = parameters | {"scale": np.nextafter(parameters["scale"], np.float32(9))}
+        require_identity(written, other(base=foreign_base))
+    scale = np.nextafter(trained.parameters["scale"], np.float32(9))
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        require_identity(written, base, adapter, moved)
+        require_identity(written, other(parameters={**trained.parameters, "scale": scale}))
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        require_identity(written, base, *make_adapted("head"))
+        require_identity(written, make_trained("head"))
     swapped = written | {"labels": ["no", "yes", *written["labels"][2:]]}
     with pytest.raises(ExportRefused, match="card: expected labels"):
-        require_identity(swapped, base, adapter, parameters)
+        require_identity(swapped, trained)
     with pytest.raises(ExportRefused, match="card: expected format"):
-        require_identity({}, base, adapter, parameters)
+        require_identity({}, trained)

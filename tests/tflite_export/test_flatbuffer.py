@@ -1,3 +1,4 @@
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -5,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedspeech.errors import ExportRefused
-from tflite_export.flatbuffer import embed_card, operators, read_card, require_builtins
+from tflite_export.flatbuffer import (
+    embed_card,
+    float_weights,
+    operators,
+    read_card,
+    require_builtins,
+)
 from tflite_export.interpreter import TfliteModel
 
 X = np.array([[-1.5, 0.1, 0.2, 0.3]], dtype=np.float32)
@@ -59,3 +66,48 @@ def test_a_file_without_a_card_is_refused(make_file):
 def test_a_card_with_nan_is_not_written(make_file):
     with pytest.raises(ValueError, match="not JSON compliant"):
         embed_card(make_file(), {"epsilon": float("nan")})
+
+
+def test_the_card_for_people_stands_beside_the_card_for_programs(make_file):
+    content = embed_card(make_file(), {"version": 1}, "# A card")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    texts = {entry.name: bytes(model.buffers[entry.buffer].data) for entry in model.metadata}
+    assert texts[b"fedspeech_card.md"] == b"# A card"
+    assert read_card(embed_card(content, {"version": 2})) == {"version": 2}
+
+
+def test_what_is_stored_twice_is_written_once(make_file):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(make_file()))
+    once = embed_card(make_file(), {})
+    big = np.arange(4_000, dtype=np.uint8)
+    model.buffers += [schema.BufferT(data=big), schema.BufferT(data=big.copy())]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    twice = embed_card(bytes(builder.Output()), {})
+    assert 4_000 < len(twice) - len(once) < 4_200
+    found = schema.ModelT.InitFromObj(schema.Model.GetRootAs(twice))
+    for buffer in found.buffers[-3:-1]:
+        np.testing.assert_array_equal(buffer.data, big)
+
+
+@pytest.mark.parametrize(("inputs", "counted"), [("INT8", 0), ("FLOAT32", 24)])
+def test_weights_count_as_float_where_their_input_is(inputs, counted):
+    def tensor(kind, *shape):
+        return schema.TensorT(shape=list(shape), type=getattr(schema.TensorType, kind), buffer=0)
+
+    graph = schema.SubGraphT(
+        tensors=[tensor(inputs, 1, 4), tensor("INT8", 6, 4), tensor(inputs, 1, 6)],
+        inputs=[0],
+        outputs=[2],
+        operators=[schema.OperatorT(opcodeIndex=0, inputs=[0, 1], outputs=[2])],
+    )
+    code = schema.BuiltinOperator.FULLY_CONNECTED
+    model = schema.ModelT(
+        version=3,
+        operatorCodes=[schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code)],
+        subgraphs=[graph],
+        buffers=[schema.BufferT()],
+    )
+    builder = flatbuffers.Builder(256)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    assert float_weights(bytes(builder.Output())) == counted

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
-import torch
 
-from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
-from tflite_export.parity import compare, probes, reference_logits
+from tflite_export.evidence import HeldOut
+from tflite_export.parity import require_answers, require_logits
 
-SPEC = FrontendSpec()
 LOGITS = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.6]], dtype=np.float32)
 
 
@@ -17,66 +15,85 @@ def moved(row, column, by):
 
 
 def test_logits_within_the_limit_pass_with_their_figures():
-    check = compare("log_mel", LOGITS, moved(2, 1, 5e-5), speech_inputs=2)
-    assert check.max_logit_difference == pytest.approx(5e-5, rel=0.01)
-    assert (check.inputs, check.speech_inputs, check.labels_answered) == (3, 2, 2)
-    assert check.argmax_agreement == 1.0
+    difference, agreement = require_logits("log_mel", LOGITS, moved(2, 1, 5e-5), speech=2)
+    assert difference.figure == pytest.approx(5e-5, rel=0.01)
+    assert difference.limit == 1e-4
+    assert agreement.figure == 1.0
+    assert difference.over == "3 inputs, 2 of them speech, to which torch gave 2 different answers"
 
 
 @pytest.mark.parametrize("by", [2e-4, -2e-4, np.inf, np.nan])
 def test_one_logit_beyond_the_limit_or_not_finite_is_refused(by):
-    with pytest.raises(ExportRefused, match=r"log_mel logits: at most 0\.0001 .* on 3 inputs, got"):
-        compare("log_mel", LOGITS, moved(2, 1, by), speech_inputs=2)
+    with pytest.raises(ExportRefused, match=r"log_mel logits, .*at most 0\.0001 .* 3 inputs.* got"):
+        require_logits("log_mel", LOGITS, moved(2, 1, by), speech=2)
+
+
+def test_the_limit_can_be_narrower():
+    require_logits("frame", LOGITS, moved(0, 0, 9e-6), limit=1e-5, speech=1)
+    with pytest.raises(ExportRefused, match="at most 1e-05"):
+        require_logits("frame", LOGITS, moved(0, 0, 2e-5), limit=1e-5, speech=1)
 
 
 def test_one_other_answer_is_refused_however_close_the_logits_are():
     tie = np.array([[0.5, 0.50001], [1.0, 0.0]], dtype=np.float32)
     flipped = np.array([[0.50002, 0.50001], [1.0, 0.0]], dtype=np.float32)
-    with pytest.raises(ExportRefused, match=r"log_mel argmax: .* got 50\.00%"):
-        compare("log_mel", tie, flipped, speech_inputs=1)
+    with pytest.raises(ExportRefused, match=r"log_mel same answer: at least 1 .* got 0\.5"):
+        require_logits("log_mel", tie, flipped, speech=1)
 
 
 def test_another_number_of_labels_is_refused():
-    with pytest.raises(ExportRefused, match=r"expected logits of shape \(3, 2\), got \(3, 3\)"):
-        compare("log_mel", LOGITS, np.zeros((3, 3), dtype=np.float32), speech_inputs=1)
+    with pytest.raises(ExportRefused, match="log_mel logits of another shape"):
+        require_logits("log_mel", LOGITS, np.zeros((3, 3), dtype=np.float32), speech=1)
 
 
-def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_and_silent(clips):
-    heard = probes(clips, SPEC)
-    assert heard.shape == (500, 16_000)
-    np.testing.assert_array_equal(heard[:250], clips)
-    np.testing.assert_array_equal(heard, probes(clips, SPEC))
-    other = heard[250:]
-    peaks = np.abs(other).max(axis=1)
-    assert peaks.max() <= 1
-    assert peaks.max() > 0.5
-    assert peaks[-1] == 0
-    assert len(np.unique(other, axis=0)) == 250
-    loudness = np.sqrt((other[:-1] ** 2).mean(axis=1))
-    assert np.ptp(np.log10(loudness[loudness > 0])) > 2
+def people(users, clips):
+    """Held-out users with `clips` clips of label 0 each, which torch answers rightly."""
+    total = users * clips
+    held_out = HeldOut(
+        source="people",
+        waveforms=np.zeros((total, 1), np.float32),
+        labels=np.zeros(total, np.int64),
+        users=np.repeat([f"user-{user}" for user in range(users)], clips),
+    )
+    logits = np.tile(np.array([1.0, 0.0], np.float32), (total, 1))
+    return held_out, logits
 
 
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        (lambda c: c[:249], "at least 250 speech clips, got 249"),
-        (lambda c: c[:, :8_000], r"shape \(n, 16000\)"),
-        (lambda c: c.astype(np.float64), "must be float32"),
-        (lambda c: np.where(np.arange(16_000) == 5, np.float32(np.nan), c), "must be finite"),
-    ],
-)
-def test_speech_that_cannot_be_used_is_refused(clips, change, rule):
-    with pytest.raises(ValueError, match=rule):
-        probes(change(clips), SPEC)
+def flipped(logits, rows):
+    found = logits.copy()
+    found[rows] = found[rows][:, ::-1]
+    return found
 
 
-@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
-def test_the_reference_of_an_untrained_adapter_is_the_bases_own_answer(
-    base, make_adapted, clips, kind
-):
-    adapter, _ = make_adapted(kind)
-    parameters = adapter.initial(base.head_weight, base.head_bias)
-    with torch.inference_mode():
-        own = base.logits(base.trunk_output(clips[:70])).numpy()
-    found = reference_logits(base, adapter, parameters, clips[:70])
-    np.testing.assert_allclose(found, own, atol=1e-5)
+def test_answers_that_agree_pass_with_agreement_drop_and_worst_user():
+    held_out, logits = people(users=10, clips=50)
+    checks = require_answers("int8", logits, flipped(logits, [3]), held_out, least_agreement=0.99)
+    figures = {check.name: check.figure for check in checks}
+    assert figures["int8 agreement"] == 0.998
+    assert figures["int8 accuracy drop"] == pytest.approx(0.002)
+    assert figures["int8 worst user's accuracy drop"] == pytest.approx(0.02)
+
+
+def test_too_many_other_answers_are_refused_even_if_none_is_worse():
+    held_out, logits = people(users=10, clips=50)
+    held_out.labels[:6] = 1  # six that torch has wrong, which the file has right
+    with pytest.raises(ExportRefused, match=r"int8 agreement: at least 0\.99 .* got 0\.988"):
+        require_answers("int8", logits, flipped(logits, range(6)), held_out, least_agreement=0.99)
+
+
+def test_a_drop_of_accuracy_is_refused_where_users_count_alike():
+    held_out, logits = people(users=10, clips=50)
+    # One clip of fifty for every user is 2 points; agreement alone would be allowed here.
+    rows = np.arange(0, 500, 50)
+    with pytest.raises(ExportRefused, match=r"accuracy drop: at most 0\.01 .* got 0\.02"):
+        require_answers("int8", logits, flipped(logits, rows), held_out, least_agreement=0.9)
+
+
+def test_one_user_who_pays_for_all_is_refused():
+    held_out, logits = people(users=100, clips=50)
+    allowed = flipped(logits, range(4))  # 1 - P[Bin(50, 0.01) <= 4] < 0.05 / 100 <= 1 - P[.. <= 3]
+    require_answers("int8", logits, allowed, held_out, least_agreement=0.99)
+    with pytest.raises(
+        ExportRefused, match=r"worst user's accuracy drop: at most 0\.08 .* 50 clips"
+    ):
+        require_answers("int8", logits, flipped(logits, range(5)), held_out, least_agreement=0.99)

@@ -1,11 +1,24 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from fedspeech.audio.frontend import mel_matrix
+from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters import HeadAdapter
 from fedspeech.models.kws import FoldedConv
 from fedspeech.seeds import stream
-from tflite_export.weights import kernel, network
+from tflite_export.evidence import reference_logits
+from tflite_export.weights import (
+    Trained,
+    convolution_steps,
+    hash_words,
+    kernel,
+    network,
+    run_trunk,
+    sparse_filters,
+)
 
 
 def test_the_kernel_keeps_taps_in_order_and_moves_channels_last():
@@ -18,25 +31,66 @@ def test_the_kernel_keeps_taps_in_order_and_moves_channels_last():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_arrays_of_base_and_adapter_arrive_unchanged(base, make_adapted):
-    adapter, parameters = make_adapted("affine")
-    arrays = network(base, adapter, parameters)
-    np.testing.assert_array_equal(arrays.feature_std, base.feature_std)
-    np.testing.assert_array_equal(arrays.parameters["shift"], parameters["shift"])
+def changed(trained, **parameters):
+    return dataclasses.replace(trained, parameters={**trained.parameters, **parameters})
+
+
+def test_arrays_of_base_and_adapter_arrive_unchanged(make_trained):
+    trained = make_trained("affine")
+    arrays = network(trained)
+    np.testing.assert_array_equal(arrays.feature_std, trained.base.feature_std)
+    np.testing.assert_array_equal(arrays.parameters["shift"], trained.parameters["shift"])
     assert arrays.window.sum() == pytest.approx(1)
-    assert arrays.filters.shape == (257, 40)
 
 
-def test_parameters_that_do_not_fit_are_refused(base, make_adapted):
-    adapter, parameters = make_adapted("affine")
+def test_sparse_filters_give_the_sums_of_the_whole_matrix():
+    filters = mel_matrix(FrontendSpec())
+    power = stream(0, "power").random((5, 257)).astype(np.float32)
+    bins, weights = sparse_filters(filters)
+    np.testing.assert_allclose((power[:, bins] * weights).sum(axis=2), power @ filters, rtol=1e-5)
+    assert bins.nbytes + weights.nbytes < filters.nbytes / 3
+
+
+@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
+def test_merging_leaves_the_function_as_it_was(make_trained, clips, kind):
+    trained = make_trained(kind)
+    merged = network(trained).merged()
+    assert merged.adapter.name == ("bottleneck" if kind == "bottleneck" else "head")
+    features = trained.base.features(clips[:8])
+    output = run_trunk(
+        merged.trunk, features.transpose(1, 2), convolve=by_torch, relu=torch.relu,
+        note=lambda name, x: x,
+    )  # fmt: skip
+    embeddings = merged.adapter.embed(output.transpose(1, 2))
+    parameters = {name: torch.tensor(value)[None] for name, value in merged.parameters.items()}
+    found = merged.adapter.logits(parameters, embeddings[None])[0].numpy()
+    np.testing.assert_allclose(found, reference_logits(trained, clips[:8]), atol=5e-5)
+
+
+def by_torch(name, conv, x):
+    padded = torch.nn.functional.pad(x, (conv.left_padding, 0))
+    weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
+    return torch.nn.functional.conv1d(padded, weight, bias, stride=conv.stride)
+
+
+def test_steps_between_inputs_are_the_strides_before_them(base):
+    steps = {name: step for name, _, step in convolution_steps(base.trunk.folded())}
+    assert steps == {
+        "stem": 1, "block0.shortcut": 1, "block0.first": 1, "block0.second": 2,
+        "block1.shortcut": 2, "block1.first": 2, "block1.second": 4, "output": 4,
+    }  # fmt: skip
+
+
+def test_parameters_that_do_not_fit_are_refused(make_trained):
+    trained = make_trained("affine")
     with pytest.raises(ValueError, match="expected parameters"):
-        network(base, adapter, {"scale": parameters["scale"]})
+        network(dataclasses.replace(trained, parameters={"scale": trained.parameters["scale"]}))
     with pytest.raises(ValueError, match="expected shift of shape"):
-        network(base, adapter, parameters | {"shift": parameters["shift"][1:]})
-    broken = parameters["shift"].copy()
+        network(changed(trained, shift=trained.parameters["shift"][1:]))
+    broken = trained.parameters["shift"].copy()
     broken[0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinity in shift"):
-        network(base, adapter, parameters | {"shift": broken})
+        network(changed(trained, shift=broken))
 
 
 def test_an_adapter_for_another_vocabulary_is_refused(base):
@@ -46,4 +100,10 @@ def test_an_adapter_for_another_vocabulary_is_refused(base):
         "head_bias": np.zeros(9, np.float32),
     }
     with pytest.raises(ValueError, match="9 outputs and 6 labels"):
-        network(base, adapter, parameters)
+        network(Trained(base=base, adapter=adapter, parameters=parameters))
+
+
+def test_a_hash_becomes_eight_words_that_tell_hashes_apart():
+    words = hash_words("00000001" + "ffffffff" + "0" * 48)
+    assert words.dtype == np.int32
+    assert words.tolist() == [1, -1, 0, 0, 0, 0, 0, 0]

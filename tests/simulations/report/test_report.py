@@ -193,6 +193,11 @@ def test_exported_file_shows_its_parity(page):
         assert said in page.prose
 
 
+def test_every_file_of_the_family_stands_in_the_report(page):
+    for said in ("model_int8.tflite", "45.6 kB", "99.62 %", "-0.14", "model_fp16.tflite refused"):
+        assert said in page.prose
+
+
 def test_refused_export_says_why(example, tmp_path):
     run = example.write(
         tmp_path / "run", found_summary=example.summary(export=None, export_refused="parity 3e-2")

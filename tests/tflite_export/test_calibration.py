@@ -1,0 +1,94 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fedspeech.corpora.synthetic import SyntheticCorpus
+from fedspeech.errors import ExportRefused
+from fedspeech.models.base import Base, default_base_path
+from tflite_export import calibration as module
+from tflite_export.calibration import (
+    CALIBRATION_CLIPS,
+    Calibration,
+    committed_document,
+    observe,
+    synthetic_public,
+)
+from tflite_export.weights import network
+
+
+@pytest.fixture(scope="module")
+def shipped_base():
+    return Base.load(default_base_path())
+
+
+@pytest.fixture(scope="module")
+def corpus(shipped_base):
+    return synthetic_public(shipped_base)
+
+
+def test_the_committed_list_is_of_the_shipped_base_and_still_made_by_the_synthesiser(
+    shipped_base, corpus
+):
+    document = json.loads(module.COMMITTED_FILE.read_text())
+    assert document == committed_document(shipped_base, corpus), (
+        "a new base or synthesiser needs a new list"
+    )
+    assert len(document["clips"]) == CALIBRATION_CLIPS
+
+
+def test_clips_are_of_the_bases_own_training_speakers_and_of_nobody_else(
+    shipped_base, corpus, monkeypatch
+):
+    monkeypatch.setattr(SyntheticCorpus, "waveforms", lambda self, clips: np.zeros((len(clips), 2)))
+    found = Calibration.of(
+        shipped_base, corpus, forbidden_speakers=("unseen-000001", "federated-000001")
+    )
+    speakers = {name.split("/")[0] for name, _ in found.clips}
+    assert speakers <= set(shipped_base.speakers)
+    assert len(speakers) > 100
+    assert len({name for name, _ in found.clips}) == CALIBRATION_CLIPS
+    assert found.to_json()["clips_sha256"] == found.sha256
+    with pytest.raises(ExportRefused, match="calibration: no phone may be calibrated on, got 1"):
+        Calibration.of(shipped_base, corpus, forbidden_speakers=(min(speakers),))
+
+
+def test_a_clip_that_is_no_longer_the_committed_one_is_refused(shipped_base, corpus, monkeypatch):
+    monkeypatch.setattr(corpus, "fingerprint", lambda clip: "0" * 64)
+    with pytest.raises(ExportRefused, match="no longer makes the committed clip public-"):
+        Calibration.of(shipped_base, corpus)
+
+
+def test_another_base_draws_its_own_list(shipped_base, corpus, monkeypatch):
+    monkeypatch.setattr(SyntheticCorpus, "waveforms", lambda self, clips: np.zeros((len(clips), 2)))
+    other = dataclasses.replace(
+        shipped_base, provenance={**shipped_base.provenance, "note": "other bytes"}
+    )
+    first, second = (Calibration.of(which, corpus).clips for which in (shipped_base, other))
+    assert set(first) != set(second)
+    assert second == Calibration.of(other, corpus).clips
+
+
+def test_without_the_bases_speakers_there_is_no_calibration(shipped_base, corpus):
+    strangers = dataclasses.replace(shipped_base, speakers=("somebody",))
+    with pytest.raises(ExportRefused, match=r"400 clips of the base's 1 .* synthetic has 0"):
+        Calibration.of(strangers, corpus)
+    recorded = dataclasses.replace(shipped_base, provenance={"corpus": "my recordings"})
+    with pytest.raises(ExportRefused, match="trained on my recordings, not on the synthesiser"):
+        synthetic_public(recorded)
+
+
+def test_ranges_hold_every_value_of_the_network_and_zero(make_trained, clips):
+    trained = make_trained("head")
+    ranges = observe(network(trained).merged(), clips)
+    with torch.inference_mode():
+        features = trained.base.features(clips)
+        stem = torch.relu(trained.base.trunk.stem(features.transpose(1, 2)))
+        output = torch.relu(trained.base.trunk(features))
+    for name, values in (("input", features), ("stem", stem), ("output", output)):
+        low, high = ranges[name]
+        assert low == pytest.approx(min(0.0, float(values.min())), abs=1e-4)
+        assert high == pytest.approx(float(values.max()), rel=1e-4)
+    assert {"block0.first", "block0.second", "block0.shortcut", "block0"} <= set(ranges)

@@ -1,0 +1,72 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fedspeech.audio.spec import FrontendSpec
+from tflite_export.evidence import HeldOut, as_streamed, log_mel, probes, reference_logits
+
+SPEC = FrontendSpec()
+
+
+def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_and_silent(clips):
+    heard = probes(clips, SPEC)
+    assert heard.shape == (500, 16_000)
+    np.testing.assert_array_equal(heard[:250], clips)
+    np.testing.assert_array_equal(heard, probes(clips, SPEC))
+    other = heard[250:]
+    peaks = np.abs(other).max(axis=1)
+    assert peaks.max() <= 1
+    assert peaks.max() > 0.5
+    assert peaks[-1] == 0
+    assert len(np.unique(other, axis=0)) == 250
+    loudness = np.sqrt((other[:-1] ** 2).mean(axis=1))
+    assert np.ptp(np.log10(loudness[loudness > 0])) > 2
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda c: c[:249], "at least 250 speech clips, got 249"),
+        (lambda c: c[:, :8_000], r"shape \(n, 16000\)"),
+        (lambda c: c.astype(np.float64), "must be float32"),
+        (lambda c: np.where(np.arange(16_000) == 5, np.float32(np.nan), c), "must be finite"),
+    ],
+)
+def test_speech_that_cannot_be_used_is_refused(clips, change, rule):
+    with pytest.raises(ValueError, match=rule):
+        probes(change(clips), SPEC)
+
+
+@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
+def test_the_reference_of_an_untrained_adapter_is_the_bases_own_answer(make_trained, clips, kind):
+    trained = make_trained(kind)
+    base = trained.base
+    start = trained.adapter.initial(base.head_weight, base.head_bias)
+    with torch.inference_mode():
+        own = base.logits(base.trunk_output(clips[:70])).numpy()
+    found = reference_logits(dataclasses.replace(trained, parameters=start), clips[:70])
+    np.testing.assert_allclose(found, own, atol=1e-5)
+
+
+def test_a_stream_begins_in_silence_as_long_as_windows_overlap(make_trained, clips):
+    streamed = as_streamed(make_trained("head"), clips[:3])
+    assert (streamed[:, :192] == 0).all()
+    np.testing.assert_array_equal(streamed[:, 192:], clips[:3, 192:])
+    assert (clips[:3, :192] != 0).any(), "the clips themselves are left alone"
+
+
+def test_log_mel_is_what_the_base_standardises(base, clips):
+    features = (log_mel(SPEC, clips[:4]) - base.feature_mean) / base.feature_std
+    np.testing.assert_allclose(features, base.features(clips[:4]).numpy(), atol=1e-5)
+
+
+def test_held_out_clips_need_a_label_and_a_user_each():
+    clips = np.zeros((3, 16_000), np.float32)
+    with pytest.raises(ValueError, match="one label and one user each"):
+        HeldOut(
+            source="x", waveforms=clips, labels=np.zeros(2, np.int64), users=np.array(["a"] * 3)
+        )
+    with pytest.raises(ValueError, match="one label and one user each"):
+        HeldOut(source="x", waveforms=clips[:0], labels=np.zeros(0, np.int64), users=np.array([]))

@@ -1,0 +1,338 @@
+"""The whole family of one model, and its negative controls: each refused by name and figure."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.errors import ExportRefused
+from fedspeech.seeds import stream
+from tflite_export import family
+from tflite_export.c_array import from_c_array
+from tflite_export.evidence import Evidence, HeldOut
+from tflite_export.family import FILES, FORMATS, Maker, export_family
+from tflite_export.flatbuffer import embed_card, float_weights, read_card
+from tflite_export.interpreter import TfliteModel
+from tflite_export.verification import stream_clips, verify, verify_content
+from tflite_export.weights import network
+
+
+def test_everything_but_conversion_does_without_tensorflow():
+    code = "import sys, tflite_export.family; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def card(shipped, make_card):
+    return make_card(shipped)
+
+
+@pytest.fixture(scope="module")
+def exported(evidence, card, calibration, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "export"
+    return export_family(evidence, card, FORMATS, folder=folder, calibration=calibration)
+
+
+@pytest.fixture
+def maker(evidence, card, calibration):
+    return Maker(evidence, card, calibration, 16)
+
+
+def test_an_unknown_format_or_a_missing_calibration_is_refused(evidence, card, tmp_path):
+    with pytest.raises(ExportRefused, match="no format int4; there are float, fp16"):
+        export_family(evidence, card, ["float", "int4"], folder=tmp_path / "x")
+    with pytest.raises(ExportRefused, match="calibration: int8, cc cannot be made without one"):
+        export_family(evidence, card, ["int8", "cc"], folder=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_card_of_another_adapter_is_refused_before_anything_is_converted(
+    evidence, make_trained, make_card, tmp_path
+):
+    with pytest.raises(ExportRefused, match="card: expected"):
+        export_family(evidence, make_card(make_trained("head")), FORMATS, folder=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.export
+def test_every_format_passes_and_is_published(exported):
+    assert exported.refused == {}
+    assert [found.kind for found in exported.verified] == list(FORMATS)
+    for found in exported.verified:
+        assert all(check.passed for check in found.checks)
+        assert not any(name.startswith("custom") for name in found.operators)
+
+
+@pytest.mark.export
+def test_the_folder_holds_files_card_and_figures_that_agree(exported, calibration):
+    folder = exported.folder
+    names = {"card.json", "card.md", "parity.json", "calibration.json", *FILES.values()}
+    assert {path.name for path in folder.iterdir()} == names
+    card = json.loads((folder / "card.json").read_text())
+    figures = json.loads((folder / "parity.json").read_text())
+    assert [entry["file"] for entry in figures["files"]] == list(FILES.values())
+    for entry in figures["files"]:
+        content = (folder / entry["file"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert card["files"][entry["file"]]["sha256"] == entry["sha256"]
+        assert entry["sha256"] in (folder / "card.md").read_text()
+    listed = json.loads((folder / "calibration.json").read_text())
+    assert [tuple(clip) for clip in listed["list"]] == list(calibration.clips)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", FORMATS)
+def test_verify_finds_what_was_published_good(exported, evidence, kind):
+    before = exported.verified[FORMATS.index(kind)]
+    assert verify(exported.folder / FILES[kind], evidence) == before
+
+
+@pytest.mark.export
+def test_every_model_carries_its_own_card_in_both_forms(exported, card, calibration):
+    for kind in set(FORMATS) - {"adapter"}:
+        content = (exported.folder / FILES[kind]).read_bytes()
+        content = from_c_array(content.decode()) if kind == "cc" else content
+        found = read_card(content)
+        assert found["file"] == kind
+        integer = kind in ("int8", "streaming-int8", "cc")
+        assert (found["calibration"] is not None) == integer
+        assert (b"## What protects the speakers" in content) == (kind != "cc")
+
+
+@pytest.mark.export
+def test_full_integer_files_compute_in_integers_and_are_small(exported, shipped):
+    whole = (exported.folder / FILES["int8"]).read_bytes()
+    assert len(whole) <= 1.3 * shipped.num_parameters + 20_000
+    head = shipped.parameters["head_weight"].size
+    assert float_weights(whole) == head
+    assert float_weights((exported.folder / FILES["float"]).read_bytes()) > 100 * head
+
+
+@pytest.mark.export
+def test_int8_streaming_gives_the_bits_of_the_int8_whole_clip(exported, evidence):
+    waveforms = evidence.held_out.waveforms[:20].copy()
+    waveforms[:, :192] = 0
+    whole = TfliteModel.open(exported.folder / FILES["int8"]).run_each("waveform", waveforms)
+    model = TfliteModel.open(exported.folder / FILES["streaming-int8"])
+    streamed = stream_clips(model, evidence.trained.base.frontend, waveforms)
+    np.testing.assert_array_equal(streamed, whole)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["affine", "bottleneck"])
+def test_the_other_adapters_pass_too(
+    shipped, evidence, calibration, make_moved, make_card, tmp_path, kind
+):
+    trained = make_moved(shipped.base, kind)
+    few = HeldOut(
+        source="people for a test",
+        waveforms=evidence.held_out.waveforms[:120],
+        labels=evidence.held_out.labels[:120],
+        users=evidence.held_out.users[:120],
+    )
+    found = export_family(
+        Evidence(trained, evidence.speech, few), make_card(trained),
+        ["float", "int8", "streaming", "personal", "adapter"], folder=tmp_path, batch_clips=8,
+        calibration=calibration,
+    )  # fmt: skip
+    assert found.refused == {}
+
+
+@pytest.mark.export
+def test_a_file_of_an_earlier_export_does_not_outlive_its_card(exported, evidence, card, tmp_path):
+    for path in exported.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    export_family(evidence, card, ["adapter"], folder=tmp_path)
+    assert not (tmp_path / FILES["int8"]).exists()
+    assert list(json.loads((tmp_path / "card.json").read_text())["files"]) == [FILES["adapter"]]
+
+
+# Negative controls.
+
+
+def noise_in_place_of(calibration):
+    """White noise 40 dB below full scale, as a quiet room with an open microphone gives."""
+    noise = stream(0, "noise control").normal(0, 0.01, calibration.waveforms.shape)
+    return dataclasses.replace(calibration, waveforms=noise.astype(np.float32))
+
+
+@pytest.mark.export
+def test_calibration_on_noise_is_refused_by_agreement(evidence, card, calibration, tmp_path):
+    wrong = noise_in_place_of(calibration)
+    with pytest.raises(ExportRefused, match=r"waveform agreement: at least 0\.99 allowed .* got 0"):
+        export_family(evidence, card, ["int8"], folder=tmp_path / "x", calibration=wrong)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.export
+def test_one_refused_file_stands_in_no_others_way(evidence, card, calibration, tmp_path):
+    wrong = noise_in_place_of(calibration)
+    found = export_family(evidence, card, ["int8", "adapter"], folder=tmp_path, calibration=wrong)
+    assert list(found.refused) == ["int8"]
+    assert not (tmp_path / FILES["int8"]).exists()
+    assert (tmp_path / FILES["adapter"]).exists()
+    assert "agreement" in json.loads((tmp_path / "parity.json").read_text())["refused"]["int8"]
+
+
+@pytest.mark.export
+def test_a_trunk_that_fell_back_to_float_is_refused(maker, card, evidence):
+    plain = maker._convert("float")
+    content = embed_card(plain, card.inside("int8").to_json())
+    with pytest.raises(ExportRefused, match="weights that compute in float: at most 768 allowed"):
+        verify_content(content, "model.tflite", evidence)
+
+
+@pytest.mark.export
+def test_swapped_labels_are_refused(exported, evidence, card, shipped):
+    targets = shipped.base.vocabulary.targets
+    vocabulary = Vocabulary((targets[1], targets[0], *targets[2:]))
+    base = dataclasses.replace(shipped.base, vocabulary=vocabulary)
+    swapped = Evidence(dataclasses.replace(shipped, base=base), evidence.speech, evidence.held_out)
+    with pytest.raises(ExportRefused, match="card: expected"):
+        verify(exported.folder / FILES["float"], swapped)
+    order = [1, 0, *range(2, 12)]
+    rows = {name: value[order] for name, value in shipped.parameters.items()}
+    content = made_of(dataclasses.replace(shipped, parameters=rows), card)
+    with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
+        verify_content(content, "model.tflite", evidence)
+
+
+def made_of(trained, card, kind="float"):
+    """A file that claims the card's model but was built from other arrays."""
+    from tflite_export.convert import convert
+    from tflite_export.graph import KeywordGraph
+
+    graph = KeywordGraph(network(trained).merged())
+    return embed_card(convert(graph), card.inside(kind).to_json())
+
+
+@pytest.mark.export
+def test_one_slightly_wrong_weight_is_refused(evidence, card, shipped):
+    head = shipped.parameters["head_weight"].copy()
+    head[3, 5] += 0.01
+    moved = dataclasses.replace(shipped, parameters={**shipped.parameters, "head_weight": head})
+    with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
+        verify_content(made_of(moved, card), "model.tflite", evidence)
+
+
+@pytest.mark.export
+def test_foreign_constants_of_standardisation_are_refused(evidence, card, shipped):
+    mean = shipped.base.feature_mean + np.float32(0.01)
+    other = dataclasses.replace(shipped, base=dataclasses.replace(shipped.base, feature_mean=mean))
+    with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
+        verify_content(made_of(other, card), "model.tflite", evidence)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["float", "int8"])
+def test_padding_on_both_sides_is_refused(maker, evidence, monkeypatch, kind):
+    import tensorflow as tf
+
+    from tflite_export.layers import Layers
+
+    def same(self, name, conv, x):
+        from tflite_export.weights import kernel
+
+        return tf.nn.conv2d(x, self.weight(kernel(conv)), [conv.stride, 1], "SAME") + conv.bias
+
+    monkeypatch.setattr(Layers, "convolve", same)
+    name = "waveform logits" if kind == "float" else "waveform agreement"
+    with pytest.raises(ExportRefused, match=f"{name}.* got"):
+        verify_content(maker.make(kind), "model.tflite", evidence)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_truncated_file_is_refused(exported, evidence, tmp_path, kind):
+    file = tmp_path / FILES[kind]
+    file.write_bytes((exported.folder / FILES[kind]).read_bytes()[:-1000])
+    with pytest.raises(ExportRefused, match=r"LiteRT cannot read|C array|not an exported adapter"):
+        verify(file, evidence)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["float", "int8", "personal", "adapter", "cc"])
+def test_a_foreign_base_is_refused(exported, evidence, shipped, kind):
+    base = dataclasses.replace(shipped.base, provenance={"command": "another base"})
+    foreign = Evidence(dataclasses.replace(shipped, base=base), evidence.speech, evidence.held_out)
+    with pytest.raises(ExportRefused, match="card: expected base_sha256"):
+        verify(exported.folder / FILES[kind], foreign)
+
+
+@pytest.mark.export
+def test_a_file_that_claims_another_kind_is_refused(maker, card, evidence):
+    plain = maker._convert("float")
+    for kind, rule in (("int4", "no file of the family"), ("streaming", "signature")):
+        with pytest.raises(ExportRefused, match=rule):
+            verify_content(embed_card(plain, card.inside(kind).to_json()), "x.tflite", evidence)
+
+
+@pytest.mark.export
+def test_an_operation_without_a_builtin_is_refused(maker, monkeypatch):
+    import tensorflow as tf
+
+    from tflite_export.layers import Layers
+
+    score = Layers.score
+
+    def with_a_determinant(self, windows):
+        return score(self, windows * tf.linalg.det(windows[0, :1, 0] * tf.eye(64)))
+
+    monkeypatch.setattr(Layers, "score", with_a_determinant)
+    with pytest.raises(
+        ExportRefused, match=r"conversion: .* builtin operator for MatrixDeterminant$"
+    ):
+        maker.make("float")
+
+
+@pytest.mark.export
+def test_a_card_whose_embedding_moved_an_output_is_refused(maker, card, shipped, monkeypatch):
+    flipped = {name: -value for name, value in shipped.parameters.items()}
+    other = made_of(dataclasses.replace(shipped, parameters=flipped), card)
+    monkeypatch.setattr(family, "embed_card", lambda plain, card, text: embed_card(other, card))
+    with pytest.raises(ExportRefused, match="card: embedding it must leave every output"):
+        maker.make("float")
+
+
+@pytest.mark.export
+def test_a_refusal_of_everything_leaves_an_earlier_export_alone(
+    exported, evidence, card, calibration
+):
+    before = {path.name: path.read_bytes() for path in exported.folder.iterdir()}
+    wrong = noise_in_place_of(calibration)
+    with pytest.raises(ExportRefused, match=r"model_int8\.tflite: waveform agreement"):
+        export_family(evidence, card, ["int8"], folder=exported.folder, calibration=wrong)
+    assert {path.name: path.read_bytes() for path in exported.folder.iterdir()} == before
+
+
+@pytest.mark.export
+def test_a_disk_that_fails_leaves_no_partial_file(evidence, card, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def fail_on_the_model(source, target):
+        if target.name == FILES["adapter"]:
+            raise OSError("no space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_on_the_model)
+    with pytest.raises(OSError, match="no space left"):
+        export_family(evidence, card, ["adapter"], folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "card.json", "card.md", "parity.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.export
+def test_a_phone_can_run_the_file_from_the_card_alone(exported, evidence):
+    model = TfliteModel.open(exported.folder / FILES["float"])
+    card = read_card(model.content)
+    (clip,) = model.signatures["waveform"].inputs.values()
+    assert clip.shape == (1, card["frontend"]["clip_samples"])
+    logits = model.run("waveform", waveform=evidence.speech[:1])[card["outputs"]]
+    assert logits.shape == (1, len(card["labels"]))

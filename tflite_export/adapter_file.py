@@ -1,0 +1,73 @@
+"""The adapter alone, in one file: for one base on the phone that serves many adapters.
+
+A safetensors file of two arrays: `adapter`, flat in the order of the adapter's spec, and `base`,
+the hash of the base that it belongs to as eight 32-bit integers: the two inputs of the signature
+`restore`, which refuses an adapter of another base. The card is its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+
+from fedspeech.errors import ExportRefused
+from tflite_export.card import Card
+from tflite_export.flatbuffer import CARD_ENTRY
+from tflite_export.weights import Trained, hash_words
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterFile:
+    """What stands in the file.
+
+    Attributes:
+      adapter: shape (d,), float32.
+      base: shape (8,), int32; see `weights.hash_words`.
+      card: JSON values.
+    """
+
+    adapter: NDArray[np.float32]
+    base: NDArray[np.int32]
+    card: dict[str, Any]
+
+
+def write_adapter(trained: Trained, card: Card) -> bytes:
+    """Returns the bytes of the file."""
+    arrays = {
+        "adapter": trained.adapter.spec.flatten(trained.parameters),
+        "base": hash_words(trained.base.sha256),
+    }
+    text = json.dumps(card.to_json(), sort_keys=True, allow_nan=False)
+    return bytes(safetensors_numpy.save(arrays, metadata={CARD_ENTRY: text}))
+
+
+def read_adapter(content: bytes) -> AdapterFile:
+    """Reads the bytes of a file.
+
+    Raises:
+      ExportRefused: if they are no adapter file, or its two arrays are of other shape or type.
+    """
+    try:
+        arrays = safetensors_numpy.load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        found = AdapterFile(arrays["adapter"], arrays["base"], json.loads(metadata[CARD_ENTRY]))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ExportRefused(f"adapter: not an exported adapter: {error}") from error
+    if found.adapter.ndim != 1 or found.adapter.dtype != np.float32:
+        raise ExportRefused(
+            f"adapter: expected a flat float32 array, got {found.adapter.dtype} "
+            f"{found.adapter.shape}"
+        )
+    if found.base.shape != (8,) or found.base.dtype != np.int32:
+        raise ExportRefused(
+            f"adapter: expected the base's hash as eight int32, got {found.base.dtype} "
+            f"{found.base.shape}"
+        )
+    return found

@@ -1,0 +1,59 @@
+"""A .tflite file as a C array, for firmware that has no file system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from fedspeech.errors import ExportRefused
+
+_PER_LINE = 16
+_ARRAY = re.compile(r"\[\]\s*=\s*\{(?P<bytes>[0-9a-fx,\s]*)\};", re.DOTALL)
+_LENGTH = re.compile(r"_len\s*=\s*(?P<length>\d+);")
+
+
+def to_c_array(content: bytes, name: str, notes: Sequence[str]) -> str:
+    """Renders bytes as C++ source that firmware compiles in.
+
+    Args:
+      content: of the .tflite file.
+      name: of the array; its length is `<name>_len`.
+      notes: comment lines at the top.
+    """
+    lines = [
+        "  " + ", ".join(f"0x{byte:02x}" for byte in content[start : start + _PER_LINE]) + ","
+        for start in range(0, len(content), _PER_LINE)
+    ]
+    comments = [f"// {line}".rstrip() for note in notes for line in note.splitlines()]
+    return "\n".join(
+        [
+            *comments,
+            "#include <cstddef>",
+            "",
+            f'extern "C" const unsigned char {name}[];',
+            f'extern "C" const size_t {name}_len;',
+            "",
+            f"alignas(16) const unsigned char {name}[] = {{",
+            *lines,
+            "};",
+            f"const size_t {name}_len = {len(content)};",
+            "",
+        ]
+    )
+
+
+def from_c_array(source: str) -> bytes:
+    """Reads the bytes back.
+
+    Raises:
+      ExportRefused: if there is no array, or not as long as the source says.
+    """
+    array, length = _ARRAY.search(source), _LENGTH.search(source)
+    if array is None or length is None:
+        raise ExportRefused("C array: the source holds no array with its length")
+    content = bytes(int(value, 16) for value in array["bytes"].split(",") if value.strip())
+    if len(content) != int(length["length"]):
+        raise ExportRefused(
+            f"C array: the source says {length['length']} bytes, the array has {len(content)}"
+        )
+    return content

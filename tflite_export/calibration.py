@@ -1,0 +1,191 @@
+"""Which clips a full-integer file is calibrated on, and what ranges its layers have on them.
+
+The clips are the base's own public training speakers: what it was trained on, and nobody who is a
+phone. Of the base that ships, they stand as a committed list of synthesiser recipes,
+`calibration_clips.json`; of any other base they are drawn by the base's hash, and the export writes
+down their ids and hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspeech.corpora.corpus import Corpus, Utterance
+from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.errors import ExportRefused
+from fedspeech.models.base import Base
+from fedspeech.models.kws import FoldedConv
+from fedspeech.seeds import stream
+from tflite_export.evidence import log_mel
+from tflite_export.weights import Network, run_trunk
+
+CALIBRATION_CLIPS = 400
+COMMITTED_FILE = Path(__file__).with_name("calibration_clips.json")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Clips for calibration. Printing it shows how many, not their sound.
+
+    Attributes:
+      corpus: name of the corpus that they are of.
+      licence: its licence.
+      clips: (utterance id, hex SHA-256 of what determines its waveform) pairs.
+      waveforms: shape (n, clip_samples), float32.
+    """
+
+    corpus: str
+    licence: str
+    clips: tuple[tuple[str, str], ...] = field(repr=False)
+    waveforms: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 over the list of clips."""
+        return hashlib.sha256(json.dumps(self.clips).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """What the card says of it: everything but the list, which stands beside."""
+        return {
+            "corpus": self.corpus,
+            "licence": self.licence,
+            "clips": len(self.clips),
+            "clips_sha256": self.sha256,
+        }
+
+    @classmethod
+    def of(
+        cls, base: Base, corpus: Corpus, forbidden_speakers: Collection[str] = ()
+    ) -> Calibration:
+        """Takes clips of a base's own training speakers.
+
+        Args:
+          base: what is calibrated.
+          corpus: the one that the base was trained on.
+          forbidden_speakers: everybody who is a phone: whom files are judged by above all.
+
+        Raises:
+          ExportRefused: if the corpus lacks the base's speakers or a committed clip, or one of
+            them is a phone.
+        """
+        taught = set(base.speakers)
+        public = [clip for clip in corpus.utterances if clip.speaker_id in taught]
+        if len(public) < CALIBRATION_CLIPS:
+            raise ExportRefused(
+                f"calibration: {CALIBRATION_CLIPS} clips of the base's {len(taught)} training "
+                f"speakers are needed, {corpus.name} has {len(public)}"
+            )
+        chosen = _committed(base, corpus) or _drawn(base, public)
+        if shared := {clip.speaker_id for clip in chosen} & set(forbidden_speakers):
+            raise ExportRefused(
+                f"calibration: no phone may be calibrated on, got {len(shared)} of them, for "
+                f"instance {min(shared)!r}"
+            )
+        return cls(
+            corpus=corpus.name,
+            licence=corpus.licence,
+            clips=tuple((clip.utterance_id, corpus.fingerprint(clip)) for clip in chosen),
+            waveforms=corpus.waveforms(chosen),
+        )
+
+
+def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> SyntheticCorpus:
+    """The synthesiser's corpus that `pretrain.synthetic_base` trained a base on.
+
+    Raises:
+      ExportRefused: if the base says that it was trained on something else.
+    """
+    provenance = base.provenance
+    if provenance.get("corpus") != "synthetic":
+        raise ExportRefused(
+            f"calibration: the base was trained on {provenance.get('corpus')}, not on the "
+            "synthesiser's public speakers"
+        )
+    return SyntheticCorpus(
+        default_spec(
+            base.vocabulary.targets,
+            seed=int(provenance["seed"]),
+            num_public=len(base.speakers),
+            num_validation=0,
+            num_federated=0,
+            num_unseen=0,
+            lexicon=lexicon,
+        )
+    )
+
+
+def _drawn(base: Base, public: list[Utterance]) -> list[Utterance]:
+    """Clips drawn by the base's hash."""
+    order = stream(0, "calibration", base.sha256).permutation(len(public))
+    return [public[index] for index in order[:CALIBRATION_CLIPS]]
+
+
+def _committed(base: Base, corpus: Corpus) -> list[Utterance]:
+    """The committed clips, if the list is of this base; else none."""
+    document = json.loads(COMMITTED_FILE.read_text(encoding="utf-8"))
+    if document["base_sha256"] != base.sha256:
+        return []
+    by_id = {clip.utterance_id: clip for clip in corpus.utterances}
+    chosen = []
+    for name, expected in document["clips"]:
+        if name not in by_id or corpus.fingerprint(by_id[name]) != expected:
+            raise ExportRefused(
+                f"calibration: {corpus.name} no longer makes the committed clip {name} of "
+                f"SHA-256 {expected[:12]}..."
+            )
+        chosen.append(by_id[name])
+    return chosen
+
+
+def committed_document(base: Base, corpus: Corpus) -> dict[str, Any]:
+    """What `calibration_clips.json` holds for a base; for whoever ships another one."""
+    taught = set(base.speakers)
+    chosen = _drawn(base, [clip for clip in corpus.utterances if clip.speaker_id in taught])
+    return {
+        "base_sha256": base.sha256,
+        "clips": [[clip.utterance_id, corpus.fingerprint(clip)] for clip in chosen],
+    }
+
+
+def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+    """Runs clips through the network in torch and notes every layer's smallest and largest value.
+
+    Args:
+      network: merged.
+      waveforms: shape (n, clip_samples).
+
+    Returns:
+      Layer to (lowest, highest), zero included.
+    """
+    seen: dict[str, tuple[float, float]] = {}
+
+    def note(name: str, x: Tensor) -> Tensor:
+        low, high = seen.get(name, (0.0, 0.0))
+        seen[name] = (min(low, float(x.min())), max(high, float(x.max())))
+        return x
+
+    def convolve(name: str, conv: FoldedConv, x: Tensor) -> Tensor:
+        del name
+        return torch.nn.functional.conv1d(
+            torch.nn.functional.pad(x, (conv.left_padding, 0)),
+            torch.from_numpy(conv.weight),
+            torch.from_numpy(conv.bias),
+            stride=conv.stride,
+        )
+
+    features = (log_mel(network.frontend, waveforms) - network.feature_mean) / network.feature_std
+    with torch.inference_mode():
+        x = note("input", torch.from_numpy(features).transpose(1, 2))
+        windows = run_trunk(network.trunk, x, convolve=convolve, relu=torch.relu, note=note)
+        note("output", torch.relu(windows))
+    return seen

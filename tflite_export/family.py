@@ -1,0 +1,285 @@
+"""Publishes the files of one trained model, or refuses the ones that fail.
+
+    evidence = Evidence(trained, speech, held_out)
+    exported = export_family(evidence, card, FORMATS, calibration=calibration, folder=folder)
+
+A file is converted, gets its card, is checked as the bytes that would be published, and only then
+written. One that fails is not written, and no other stands in its way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.errors import ExportRefused
+from tflite_export.adapter_file import write_adapter
+from tflite_export.c_array import to_c_array
+from tflite_export.calibration import Calibration, observe
+from tflite_export.card import Card, require_identity
+from tflite_export.evidence import Evidence
+from tflite_export.flatbuffer import embed_card
+from tflite_export.interpreter import TfliteModel
+from tflite_export.verification import INTEGER_KINDS, Verification, verify_content
+from tflite_export.weights import network
+
+FILES = {
+    "float": "model_float.tflite",
+    "fp16": "model_fp16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+    "streaming": "model_streaming.tflite",
+    "streaming-int8": "model_streaming_int8.tflite",
+    "personal": "model_personal.tflite",
+    "adapter": "adapter.safetensors",
+    "cc": "model_int8.cc",
+}
+FORMATS = tuple(FILES)
+PARITY_FILE = "parity.json"
+CARD_FILE = "card.json"
+CARD_TEXT_FILE = "card.md"
+CALIBRATION_FILE = "calibration.json"
+C_NAME = "fedspeech_model_int8"
+DEFAULT_BATCH_CLIPS = 16
+
+_UNCHANGED_PROBES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was published.
+
+    Attributes:
+      folder: where.
+      verified: figures of the published bytes, in the order of the formats asked for.
+      refused: format to why it was not published.
+      cpu_seconds: "convert" and "verify", over all files.
+    """
+
+    folder: Path
+    verified: tuple[Verification, ...]
+    refused: Mapping[str, str]
+    cpu_seconds: Mapping[str, float]
+
+
+def export_family(
+    evidence: Evidence,
+    card: Card,
+    formats: Sequence[str],
+    *,
+    folder: Path,
+    calibration: Calibration | None = None,
+    batch_clips: int = DEFAULT_BATCH_CLIPS,
+) -> Exported:
+    """Converts, checks and publishes.
+
+    Where there is a model, the card and the figures beside it are there too, and speak of it: they
+    are written first, and a file of an earlier export that is not made again is taken away.
+
+    Args:
+      evidence: the trained model and what its files are compared on.
+      card: `Card.of` the same model.
+      formats: which files; keys of `FILES`.
+      folder: where the files go; made if it is missing.
+      calibration: for the full-integer files.
+      batch_clips: clips of one training step of the personal file.
+
+    Raises:
+      ExportRefused: if the card speaks of another model, there is no format of a name, or no
+        calibration where one is needed; and if not one file passed. Nothing is written then.
+    """
+    require_identity(card.to_json(), evidence.trained)
+    if unknown := sorted(set(formats) - set(FILES)):
+        raise ExportRefused(
+            f"there is no format {', '.join(unknown)}; there are {', '.join(FORMATS)}"
+        )
+    if calibration is None and (needing := [kind for kind in formats if kind in INTEGER_KINDS]):
+        raise ExportRefused(f"calibration: {', '.join(needing)} cannot be made without one")
+    maker = Maker(evidence, card, calibration, batch_clips)
+    contents, verified, refused = {}, [], {}
+    seconds = {"convert": 0.0, "verify": 0.0}
+    for kind in formats:
+        started = time.process_time()
+        try:
+            content = maker.make(kind)
+            made = time.process_time()
+            seconds["convert"] += made - started
+            verified.append(verify_content(content, FILES[kind], evidence))
+            seconds["verify"] += time.process_time() - made
+        except ExportRefused as error:
+            refused[kind] = str(error)
+            continue
+        contents[FILES[kind]] = content
+    if not contents:
+        raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
+    cpu_seconds = {name: round(value, 3) for name, value in seconds.items()}
+    _publish(folder, card, calibration, contents, verified, refused, cpu_seconds)
+    return Exported(
+        folder=folder, verified=tuple(verified), refused=refused, cpu_seconds=cpu_seconds
+    )
+
+
+class Maker:
+    """Makes the bytes of single files, card included."""
+
+    def __init__(
+        self, evidence: Evidence, card: Card, calibration: Calibration | None, batch_clips: int
+    ) -> None:
+        """Gathers the arrays."""
+        self._evidence, self._card, self._batch_clips = evidence, card, batch_clips
+        self._network = network(evidence.trained)
+        self._merged = self._network.merged()
+        self._calibration = calibration
+        self._ranges: Mapping[str, tuple[float, float]] | None = None
+
+    def make(self, kind: str) -> bytes:
+        """Makes one file; its outputs are the same bits with and without the card.
+
+        Raises:
+          ExportRefused: if an operation has no builtin counterpart or the card changes an output.
+        """
+        if kind == "adapter":
+            return write_adapter(self._evidence.trained, self._card.inside(kind))
+        plain = self._convert(kind)
+        used = self._calibration if kind in INTEGER_KINDS else None
+        card = self._card.inside(kind, used.to_json() if used else None)
+        # The text would be a tenth of firmware that nobody reads it in.
+        text = "" if kind == "cc" else card.to_markdown()
+        content = embed_card(plain, card.to_json(), text)
+        _require_unchanged(plain, content, self._evidence)
+        if kind != "cc":
+            return content
+        return to_c_array(content, C_NAME, self._firmware_notes(content)).encode()
+
+    def _convert(self, kind: str) -> bytes:
+        """Chooses graph and precision."""
+        # Here, because TensorFlow takes seconds to import and verifying does without it.
+        from tflite_export.convert import convert
+        from tflite_export.graph import FirmwareGraph, KeywordGraph
+        from tflite_export.personal import PersonalGraph
+        from tflite_export.streaming import StreamingGraph
+
+        match kind:
+            case "float" | "fp16" | "dynamic":
+                return convert(KeywordGraph(self._merged), kind)
+            case "int8":
+                return convert(KeywordGraph(self._merged, self._seen()), "int8")
+            case "streaming":
+                return convert(StreamingGraph(self._merged))
+            case "streaming-int8":
+                return convert(StreamingGraph(self._merged, self._seen()), "int8")
+            case "cc":
+                return convert(FirmwareGraph(self._merged, self._seen()), "int8")
+            case _:
+                sha256 = self._evidence.trained.base.sha256
+                return convert(PersonalGraph(self._network, sha256, self._batch_clips))
+
+    def _seen(self) -> Mapping[str, tuple[float, float]]:
+        """Ranges of the layers on the calibration clips."""
+        if self._ranges is None:
+            assert self._calibration is not None
+            self._ranges = observe(self._merged, self._calibration.waveforms)
+        return self._ranges
+
+    def _firmware_notes(self, content: bytes) -> list[str]:
+        """What whoever compiles the array must know."""
+        spec = self._card.frontend
+        return [
+            f"Keyword model, int8: {len(content)} bytes of TensorFlow Lite.",
+            f"input: log-mel, float32 (1, {spec.frames_per_clip}, {spec.num_mels}), as the front "
+            "end of the card computes it; standardised and quantised inside",
+            f"output: logits, float32 (1, {len(self._card.labels)})",
+            f"labels: {', '.join(self._card.labels)}",
+            f"base: SHA-256 {self._card.base_sha256}",
+            self._card.privacy.words(),
+            *self._card.notices,
+        ]
+
+
+def _publish(
+    folder: Path,
+    card: Card,
+    calibration: Calibration | None,
+    contents: Mapping[str, bytes],
+    verified: Sequence[Verification],
+    refused: Mapping[str, str],
+    cpu_seconds: Mapping[str, float],
+) -> None:
+    """Writes card, figures and list of calibration clips, then the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES.values():
+        if name not in contents:
+            (folder / name).unlink(missing_ok=True)
+    files = {
+        entry.file: {"kind": entry.kind, "sha256": entry.sha256, "size_bytes": entry.size_bytes}
+        for entry in verified
+    }
+    used = any(entry.kind in INTEGER_KINDS for entry in verified)
+    if calibration is not None and used:
+        listed = {**calibration.to_json(), "list": [list(clip) for clip in calibration.clips]}
+        _write(folder / CALIBRATION_FILE, _json(listed))
+    text = card.to_markdown() + "\n" + _files_table(verified)
+    _write(folder / CARD_TEXT_FILE, text.encode())
+    _write(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
+    figures = {
+        "files": [dataclasses.asdict(entry) for entry in verified],
+        "refused": dict(refused),
+        "cpu_seconds": dict(cpu_seconds),
+    }
+    _write(folder / PARITY_FILE, _json(figures))
+    for name, content in contents.items():
+        _write(folder / name, content)
+
+
+def _files_table(verified: Sequence[Verification]) -> str:
+    """The family as a Markdown table."""
+    lines = ["## Files", "", "| file | bytes | SHA-256 |", "| --- | --- | --- |"]
+    lines += [f"| {entry.file} | {entry.size_bytes:,} | {entry.sha256} |" for entry in verified]
+    return "\n".join(lines) + "\n"
+
+
+def _require_unchanged(plain: bytes, carded: bytes, evidence: Evidence) -> None:
+    """Refuses a file whose outputs changed a single bit when the card was embedded."""
+    before, after = (_outputs(TfliteModel(content), evidence) for content in (plain, carded))
+    if not all(np.array_equal(one, other) for one, other in zip(before, after, strict=True)):
+        raise ExportRefused("card: embedding it must leave every output as it was")
+
+
+def _outputs(model: TfliteModel, evidence: Evidence) -> list[NDArray[np.float32]]:
+    """Outputs of the signatures that take a clip, a hop or a frame, on a few probes each."""
+    step = len(evidence.probes) // _UNCHANGED_PROBES
+    clips, features = evidence.probes[::step], evidence.log_mel[::step]
+    spec = evidence.trained.base.frontend
+    takes: dict[str, Callable[[], NDArray[np.float32]]] = {
+        "waveform": lambda: clips,
+        "infer": lambda: clips,
+        "log_mel": lambda: features,
+        "hop": lambda: clips[:, : spec.hop_samples],
+        "frame": lambda: features[:, 0],
+    }
+    names = sorted(set(takes) & set(model.signatures))
+    return [model.run_each(name, takes[name]()) for name in names]
+
+
+def _json(value: Any) -> bytes:
+    """Renders JSON for people and programs."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file, all of it or nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

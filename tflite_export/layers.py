@@ -1,0 +1,131 @@
+"""What all exported graphs share: front end, standardisation, trunk, adapter. No Keras.
+
+Clips keep the shape (1, frames, 1, channels) throughout, so that every causal convolution becomes
+one CONV_2D. For a full-integer file, every layer carries the range that calibration saw (a fake
+quantisation); the converter turns those into int8 arithmetic and leaves what has no range in float:
+the front end, whose powers span ten decades.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedspeech.models.adapters import BottleneckAdapter, HeadAdapter
+from fedspeech.models.kws import FoldedConv
+from tflite_export.weights import Network, kernel, run_trunk
+
+Tensor = Any  # TensorFlow ships no types
+Ranges = Mapping[str, tuple[float, float]]
+
+_UNIT_BITS = 10  # of amplitude; twice as many of power
+
+
+class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
+    """The arithmetic of one network; subclasses say where a convolution finds its past."""
+
+    def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
+        """Keeps the arrays; they become constants when a signature is traced.
+
+        Args:
+          network: the arrays; `merged`, unless the subclass has the adapter in variables.
+          ranges: layer to smallest and largest value, for a full-integer file; None stays in float.
+        """
+        super().__init__()
+        self.network = network
+        self._ranges = ranges
+
+    def convolve(self, name: str, conv: FoldedConv, x: Tensor) -> Tensor:
+        """Causal convolution of (1, frames, 1, channels): zeros stand before the first frame.
+
+        Padding is explicit because TensorFlow's "SAME" puts zeros on both sides and, at stride 2,
+        not even where torch puts them.
+        """
+        del name
+        if conv.left_padding:
+            x = tf.pad(x, [[0, 0], [conv.left_padding, 0], [0, 0], [0, 0]])
+        return self.product(conv, x, stride=conv.stride)
+
+    def product(self, conv: FoldedConv, x: Tensor, *, stride: int = 1, dilation: int = 1) -> Tensor:
+        """The convolution itself, without padding."""
+        weights = self.weight(kernel(conv))
+        return tf.nn.conv2d(x, weights, [stride, 1], "VALID", dilations=[dilation, 1]) + conv.bias
+
+    def note(self, name: str, x: Tensor) -> Tensor:
+        """Marks the range of a layer, where there is one."""
+        if self._ranges is None:
+            return x
+        low, high = self._ranges[name]
+        return tf.quantization.fake_quant_with_min_max_args(x, low, high, num_bits=8)
+
+    def weight(self, values: Any) -> Tensor:
+        """Weights with the output channel last; one symmetric int8 scale per channel."""
+        if self._ranges is None:
+            return tf.constant(values)
+        largest = np.maximum(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0), 1e-8)
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            tf.constant(values), -largest, largest, num_bits=8, narrow_range=True
+        )
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """PCM (1, samples) to (1, frames, mels); the sums of `fedspeech.audio.frontend.LogMel`.
+
+        Everything before the logarithm is in units of 2^-20 of its power: half precision would
+        round the floor of 1e-6 by 5 %.
+        """
+        network = self.network
+        spec = network.frontend
+        window = network.window * np.float32(2**_UNIT_BITS)
+        frames = tf.signal.frame(waveform, spec.window_samples, spec.hop_samples) * window
+        spectrum = tf.signal.rfft(frames, fft_length=[spec.window_samples])
+        power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        covered = tf.gather(power, network.mel_bins, axis=2) * network.mel_weights
+        energies = tf.reduce_sum(covered, axis=3) + spec.floor * 4.0**_UNIT_BITS
+        return tf.math.log(energies) - _UNIT_BITS * math.log(4.0)
+
+    def trunk(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
+        """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""
+        network = self.network
+        standardised = (log_mel - network.feature_mean) / network.feature_std
+        return run_trunk(
+            network.trunk,
+            self.note("input", standardised[:, :, tf.newaxis]),
+            convolve=convolve or self.convolve,
+            relu=tf.nn.relu,
+            note=self.note,
+        )
+
+    def score(self, windows: Tensor) -> Tensor:
+        """Scores activated windows (1, w, 1, f) with a merged adapter: (1, c).
+
+        In float in every file: it is a hundredth of the weights, and rounding the mean and the
+        logits to eight bits alone would make up a quarter of a full-integer file's error.
+        """
+        adapter, parameters = self.network.adapter, self.network.parameters
+        features = tf.reduce_mean(windows, axis=[1, 2])
+        match adapter:
+            case HeadAdapter():
+                pass
+            case BottleneckAdapter():
+                hidden = tf.nn.relu(features @ parameters["down_weight"].T)
+                features += hidden @ parameters["up_weight"].T
+            case _:
+                raise ValueError(f"no graph is known for the adapter {adapter.name!r}")
+        return features @ parameters["head_weight"].T + parameters["head_bias"]
+
+    def clip_specs(self) -> tuple[Any, Any]:
+        """Specs of one clip as PCM, and as log-mel."""
+        spec = self.network.frontend
+        return (
+            tf.TensorSpec((1, spec.clip_samples), tf.float32, name="waveform"),
+            tf.TensorSpec((1, spec.frames_per_clip, spec.num_mels), tf.float32, name="log_mel"),
+        )
+
+
+def trace(function: Any, *specs: Any) -> Any:
+    """Traces one signature."""
+    return tf.function(function, autograph=False).get_concrete_function(*specs)

@@ -1,0 +1,277 @@
+"""Phones that train through the exported file, as they would in the field, instead of in torch.
+
+    train = OnDeviceTraining(Path("model_personal.tflite").read_bytes(), base_sha256)
+    run_round(state, job, arrays, train, ledger, round_number)
+
+`OnDeviceTraining` is a training function of `fedspeech.round`: it gives the deltas of
+`training.cohort.train_cohort` within 1e-5, and what follows (clipping to the user's norm, noise,
+masks) is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.errors import ExportRefused
+from fedspeech.models.adapters import Adapter
+from fedspeech.privacy import textbook
+from fedspeech.privacy.events import Gaussian
+from fedspeech.seeds import Keystream, NoiseEntropy
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from fedspeech.vectors import Delta, FloatVector
+from tflite_export.interpreter import TfliteModel
+from tflite_export.weights import hash_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleLevel:
+    """DP-SGD on the phone: what hides a single clip from whoever sees the phone's own delta.
+
+    It is apart from what hides the phone: the user-level clip and noise of the plan follow as ever,
+    and neither epsilon is part of the other.
+
+    Attributes:
+      clip_norm: of one clip's gradient.
+      noise_multiplier: stddev of the noise of a step over `clip_norm`.
+
+    Raises:
+      ValueError: if either is not positive and finite.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        """Checks both."""
+        for name in ("clip_norm", "noise_multiplier"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, got {name}={value}")
+
+    def epsilon(self, training: LocalTraining, rounds: int, delta: float) -> float:
+        """Epsilon of one clip on a phone that takes part in so many rounds.
+
+        Unit: one clip. Relation: zero-out (its gradients become zero). A clip is in one batch per
+        local epoch, each a Gaussian mechanism; nothing is claimed for which batch that is.
+        Composed exactly (Balle and Wang 2018, arXiv:1805.06530, Theorem 8). Computed for real
+        numbers: that a phone's floats are finite is not accounted for.
+        """
+        price = textbook.analytic(
+            Gaussian(noise_multiplier=self.noise_multiplier), rounds * training.local_epochs
+        )
+        assert price is not None
+        return price(delta)
+
+
+class PersonalModel:
+    """The personal file: one phone's model that infers, learns, saves and restores.
+
+    Attributes:
+      batch_clips: clips of one step; a smaller batch is padded.
+      size: adapter parameters.
+    """
+
+    def __init__(self, model: TfliteModel) -> None:
+        """Takes a loaded file.
+
+        Raises:
+          ExportRefused: if it is not a personal file.
+        """
+        if "train_dp" not in model.signatures:
+            raise ExportRefused(
+                f"a personal file has the signature train_dp, this one has "
+                f"{', '.join(sorted(model.signatures))}"
+            )
+        self._model = model
+        inputs = model.signatures["train_dp"].inputs
+        self.batch_clips = inputs["labels"].shape[0]
+        self.size = inputs["noise"].shape[0]
+        self._embedding_shape = inputs["embeddings"].shape[1:]
+
+    def infer(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores clips (n, samples) by the adapter it holds: (n, c)."""
+        return self._model.run_each("infer", waveforms)
+
+    def infer_with(
+        self, waveforms: NDArray[np.float32], adapter: FloatVector
+    ) -> NDArray[np.float32]:
+        """Scores clips by an adapter (d,) that it does not keep."""
+        rows = [
+            self._model.run("infer_with", waveform=waveforms[row : row + 1], adapter=adapter)
+            for row in range(len(waveforms))
+        ]
+        return np.concatenate([row["logits"] for row in rows])
+
+    def embed(self, waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the phone caches of clips (n, samples): (n, *embedding_shape)."""
+        return self._model.run_each("embed", waveforms)
+
+    def save(self) -> FloatVector:
+        """The adapter it holds, shape (d,)."""
+        adapter: FloatVector = self._model.run("save")["adapter"]
+        return adapter
+
+    def restore(self, adapter: FloatVector, base: NDArray[np.int32]) -> None:
+        """Takes over an adapter and forgets what training had in memory.
+
+        Args:
+          adapter: shape (d,), float32.
+          base: the hash of its base, `weights.hash_words`.
+
+        Raises:
+          ExportRefused: if it is of another size or base, or not finite; nothing changes then.
+        """
+        if adapter.shape != (self.size,):
+            raise ExportRefused(
+                f"restore: the file takes an adapter of {self.size} values, got {adapter.shape}"
+            )
+        if not self._model.run("restore", adapter=adapter, base=base)["restored"][0]:
+            raise ExportRefused(
+                "restore: the file refused the adapter: it belongs to another base, or a value is "
+                "not finite"
+            )
+
+    def train(self, clips: LocalDataset, training: LocalTraining) -> float:
+        """Takes one step on at most `batch_clips` clips; returns the loss before it."""
+        return float(self._model.run("train", **self._step(clips, training))["loss"])
+
+    def train_dp(
+        self,
+        clips: LocalDataset,
+        training: LocalTraining,
+        *,
+        clip_norm: float,
+        noise: FloatVector,
+        expected_clips: float,
+    ) -> float:
+        """Takes one step of DP-SGD with this noise, shape (d,), in units of a summed gradient."""
+        private = {
+            "clip_norm": _one(clip_norm),
+            "noise": noise,
+            "expected_clips": _one(expected_clips),
+        }
+        return float(self._model.run("train_dp", **self._step(clips, training), **private)["loss"])
+
+    def _step(self, clips: LocalDataset, training: LocalTraining) -> dict[str, NDArray[np.generic]]:
+        """Pads a batch and names the settings."""
+        if len(clips) > self.batch_clips:
+            raise ValueError(
+                f"the file takes batches of at most {self.batch_clips} clips, got {len(clips)}"
+            )
+        embeddings = np.zeros((self.batch_clips, *self._embedding_shape), dtype=np.float32)
+        labels = np.zeros(self.batch_clips, dtype=np.int32)
+        present = np.zeros(self.batch_clips, dtype=np.float32)
+        embeddings[: len(clips)], labels[: len(clips)] = clips.embeddings, clips.labels
+        present[: len(clips)] = 1
+        return {
+            "embeddings": embeddings,
+            "labels": labels,
+            "present": present,
+            "learning_rate": _one(training.learning_rate),
+            "momentum": _one(training.momentum),
+            "proximal_mu": _one(training.proximal_mu),
+        }
+
+
+class OnDeviceTraining:
+    """Local training of a round, phone after phone, in the exported file."""
+
+    def __init__(
+        self,
+        content: bytes,
+        base_sha256: str,
+        *,
+        example_level: ExampleLevel | None = None,
+        entropy: NoiseEntropy | None = None,
+    ) -> None:
+        """Loads the file.
+
+        Args:
+          content: bytes of a personal file.
+          base_sha256: of the base behind the embeddings.
+          example_level: trains by DP-SGD; None trains plainly.
+          entropy: where the noise of DP-SGD comes from.
+
+        Raises:
+          ExportRefused: if it is not a personal file.
+          ValueError: if there is a noise to make and nothing to make it of.
+        """
+        if example_level is not None and entropy is None:
+            raise ValueError("example-level noise needs an entropy: NoiseEntropy.os()")
+        self._model = PersonalModel(TfliteModel(content))
+        self._base = hash_words(base_sha256)
+        self._example_level, self._entropy = example_level, entropy
+        self._calls = 0
+
+    def __call__(
+        self,
+        adapter: Adapter,
+        parameters: Mapping[str, NDArray[np.float32]],
+        datasets: Sequence[LocalDataset],
+        training: LocalTraining,
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Delta]:
+        """Trains each phone from the global adapter; see `fedspeech.round.TrainingFunction`.
+
+        Raises:
+          ExportRefused: if the file cannot train as the job says: Adam, a batch that is too large,
+            an adapter of another base.
+        """
+        if training.optimizer != "sgd":
+            raise ExportRefused(
+                f"the exported file trains by sgd, the job says {training.optimizer}"
+            )
+        batch = min(training.batch_size, training.max_examples)
+        if batch > self._model.batch_clips:
+            raise ExportRefused(
+                f"the exported file takes batches of at most {self._model.batch_clips} clips, the "
+                f"job says {batch}"
+            )
+        start = adapter.spec.flatten(parameters)
+        deltas = []
+        for dataset, rng in zip(datasets, rngs, strict=True):
+            self._model.restore(start, self._base)
+            schedule = training.schedule(len(dataset), rng)
+            for positions in schedule.batches:
+                clips = dataset.take(schedule.examples[positions[positions >= 0]])
+                if len(clips):
+                    self._train(clips, training, batch)
+            deltas.append(Delta(self._model.save() - start))
+        return deltas
+
+    def _train(self, clips: LocalDataset, training: LocalTraining, batch: int) -> None:
+        """One step, plain or private; the divisor of a private one is the full batch."""
+        private = self._example_level
+        if private is None or self._entropy is None:
+            self._model.train(clips, training)
+            return
+        self._calls += 1
+        stddev = private.noise_multiplier * private.clip_norm
+        noise = stddev * _normal(
+            self._entropy.keystream("example noise", self._calls), self._model.size
+        )
+        self._model.train_dp(
+            clips,
+            training,
+            clip_norm=private.clip_norm,
+            noise=noise.astype(np.float32),
+            expected_clips=batch,
+        )
+
+
+def _normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:
+    """Standard normal values by Box and Muller (1958), shape (num_values,)."""
+    radius = np.sqrt(-2 * np.log(1 - keystream.uniform(num_values)))
+    values: NDArray[np.float64] = radius * np.cos(2 * np.pi * keystream.uniform(num_values))
+    return values
+
+
+def _one(value: float) -> NDArray[np.float32]:
+    """A number in the shape in which signatures take it."""
+    return np.array([value], dtype=np.float32)

@@ -1,0 +1,300 @@
+"""The graph that keeps learning on the phone: the adapter in variables, its gradients by hand.
+
+TensorFlow's own gradients would need operators that phones lack, so the formulas of
+`fedspeech.models.adapters` stand here once more, on one phone's clips. Training starts from cached
+embeddings: the trunk is frozen, and no convolution is ever differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedspeech.models.adapters import Adapter, AffineAdapter, BottleneckAdapter, HeadAdapter
+from tflite_export.layers import Layers, Tensor, trace
+from tflite_export.weights import Network, hash_words
+
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
+
+class PersonalGraph(Layers):
+    """What personalises on the phone.
+
+    Signatures, with d adapter parameters, c labels, n clips per step, e the embedding's shape:
+
+    * `infer`: waveform (1, samples) to logits (1, c), by the adapter in the variables.
+    * `infer_with`: the same by an adapter (d,) that is handed in; nothing is remembered.
+    * `embed`: waveform to embedding (1, *e), what the phone caches; no parameter touches it.
+    * `train`: one step of SGD with momentum on n cached clips; gives the loss before the step.
+    * `train_dp`: the same with every clip's gradient clipped and noise, made by the caller, added.
+    * `save`: gives the adapter (d,).
+    * `restore`: takes an adapter (d,) and the hash of the base it belongs to, and starts anew.
+    """
+
+    def __init__(self, network: Network, base_sha256: str, batch_clips: int) -> None:
+        """Makes the variables.
+
+        Args:
+          network: not merged.
+          base_sha256: hex; an adapter of another base is not restored.
+          batch_clips: clips of one step; a smaller batch is padded.
+        """
+        super().__init__(network)
+        self._spec, self._batch_clips = network.adapter.spec, batch_clips
+        self._base = hash_words(base_sha256)
+        start = self._spec.flatten(network.parameters)
+        self._adapter = tf.Variable(start, name="adapter")
+        self._start = tf.Variable(start, name="start")
+        self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
+
+    def signatures(self) -> dict[str, Any]:
+        """Traces the signatures, by name."""
+        waveform, _ = self.clip_specs()
+
+        def vector(name: str, *shape: int, dtype: Any = tf.float32) -> Any:
+            return tf.TensorSpec(shape, dtype, name=name)
+
+        size, clips = self._spec.size, self._batch_clips
+        adapter = vector("adapter", size)
+        step = (
+            vector("embeddings", clips, *self.network.adapter.embedding_shape),
+            vector("labels", clips, dtype=tf.int32),
+            vector("present", clips),
+            vector("learning_rate", 1),
+            vector("momentum", 1),
+            vector("proximal_mu", 1),
+        )
+        private = (vector("clip_norm", 1), vector("noise", size), vector("expected_clips", 1))
+        return {
+            "infer": trace(self._infer, waveform),
+            "infer_with": trace(self._infer_with, waveform, adapter),
+            "embed": trace(self._embed, waveform),
+            "train": trace(self._train, *step),
+            "train_dp": trace(self._train_dp, *step, *private),
+            "save": trace(self._save),
+            "restore": trace(self._restore, adapter, vector("base", 8, dtype=tf.int32)),
+        }
+
+    def _infer(self, waveform: Tensor) -> dict[str, Tensor]:
+        return self._infer_with(waveform, self._adapter.read_value())
+
+    def _infer_with(self, waveform: Tensor, adapter: Tensor) -> dict[str, Tensor]:
+        embedding = self._embed(waveform)["embedding"]
+        return {"logits": forward(self.network.adapter, self._named(adapter), embedding).logits}
+
+    def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
+        windows = self.trunk(self.log_mel(waveform))[:, :, 0]
+        if isinstance(self.network.adapter, AffineAdapter):
+            return {"embedding": windows}
+        return {"embedding": tf.reduce_mean(tf.nn.relu(windows), axis=1)}
+
+    def _train(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        present: Tensor,
+        learning_rate: Tensor,
+        momentum: Tensor,
+        proximal_mu: Tensor,
+    ) -> dict[str, Tensor]:
+        """One step on the mean loss of the clips that are present."""
+        clips = self._clips(embeddings, labels, present)
+        weights = present / tf.maximum(tf.reduce_sum(present), 1.0)
+        gradient = self._flat(clips.gradients(weights))
+        self._step(gradient, learning_rate, momentum, proximal_mu)
+        return {"loss": tf.reduce_sum(clips.losses * weights)}
+
+    def _train_dp(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        present: Tensor,
+        learning_rate: Tensor,
+        momentum: Tensor,
+        proximal_mu: Tensor,
+        clip_norm: Tensor,
+        noise: Tensor,
+        expected_clips: Tensor,
+    ) -> dict[str, Tensor]:
+        """One step of DP-SGD (Abadi et al. 2016, arXiv:1607.00133, Algorithm 1).
+
+        `noise` is added to the sum of clipped gradients; the divisor does not depend on the data.
+        """
+        clips = self._clips(embeddings, labels, present)
+        # A gradient of norm 0 stays as it is: the reciprocal is kept finite, then capped at 1.
+        reciprocal = tf.math.rsqrt(tf.maximum(clips.squared_norms(), 1e-30))
+        factors = present * tf.minimum(clip_norm * reciprocal, 1.0)
+        gradient = (self._flat(clips.gradients(factors)) + noise) / expected_clips
+        self._step(gradient, learning_rate, momentum, proximal_mu)
+        count = tf.maximum(tf.reduce_sum(present), 1.0)
+        return {"loss": tf.reduce_sum(clips.losses * present) / count}
+
+    def _save(self) -> dict[str, Tensor]:
+        return {"adapter": self._adapter.read_value()}
+
+    def _restore(self, adapter: Tensor, base: Tensor) -> dict[str, Tensor]:
+        """Takes over a finite adapter of this base; of any other nothing changes."""
+        own = tf.reduce_all(tf.equal(base, self._base))
+        finite = tf.reduce_all(tf.abs(adapter) <= LARGEST_FLOAT)
+        accepted = tf.logical_and(own, finite)
+
+        def choose(new: Tensor, variable: Any) -> None:
+            variable.assign(tf.where(accepted, new, variable.read_value()))
+
+        choose(adapter, self._adapter)
+        choose(adapter, self._start)
+        choose(tf.zeros_like(adapter), self._velocity)
+        return {"restored": tf.cast(accepted, tf.int32)[tf.newaxis]}
+
+    def _clips(self, embeddings: Tensor, labels: Tensor, present: Tensor) -> Clips:
+        """The clips of one step under the present adapter; padding is made zero."""
+        shape = (-1, *(1 for _ in self.network.adapter.embedding_shape))
+        embeddings = tf.where(tf.reshape(present, shape) > 0, embeddings, 0.0)
+        parameters = self._named(self._adapter.read_value())
+        return Clips.of(self.network.adapter, parameters, embeddings, labels)
+
+    def _step(
+        self, gradient: Tensor, learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor
+    ) -> None:
+        """SGD with heavy-ball momentum, as `torch.optim.SGD`, and FedProx's pull to the start."""
+        adapter = self._adapter.read_value()
+        gradient += proximal_mu * (adapter - self._start.read_value())
+        velocity = momentum * self._velocity.read_value() + gradient
+        self._velocity.assign(velocity)
+        self._adapter.assign(adapter - learning_rate * velocity)
+
+    def _named(self, flat: Tensor) -> dict[str, Tensor]:
+        return {name: tf.reshape(flat[place], shape) for name, shape, place in self._spec.slices()}
+
+    def _flat(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        return tf.concat([tf.reshape(gradients[name], [-1]) for name, _ in self._spec.shapes], 0)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Scores of n clips and what their gradients are made of.
+
+    Attributes:
+      logits: shape (n, c).
+      features: input of the last layer, shape (n, f).
+      inner: what else the adapter's gradients need, by name.
+    """
+
+    logits: Tensor
+    features: Tensor
+    inner: Mapping[str, Tensor]
+
+
+def forward(adapter: Adapter, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:
+    """Scores embeddings (n, *e); the formulas of `fedspeech.models.adapters`."""
+    inner = {}
+    match adapter:
+        case HeadAdapter():
+            features = x
+        case AffineAdapter():
+            active = tf.cast(x * parameters["scale"] + parameters["shift"] > 0, tf.float32)
+            inner["by_shift"] = tf.reduce_mean(active, axis=1)
+            inner["by_scale"] = tf.reduce_mean(active * x, axis=1)
+            features = (
+                inner["by_scale"] * parameters["scale"] + inner["by_shift"] * parameters["shift"]
+            )
+        case BottleneckAdapter():
+            inner["hidden"] = tf.nn.relu(_times_transposed(x, parameters["down_weight"]))
+            features = x + _times_transposed(inner["hidden"], parameters["up_weight"])
+        case _:
+            raise ValueError(f"no training graph is known for the adapter {adapter.name!r}")
+    logits = _times_transposed(features, parameters["head_weight"]) + parameters["head_bias"]
+    return Forward(logits, features, inner)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of one step: their losses, and gradients that are linear in each clip's weight.
+
+    Attributes:
+      adapter: which formulas.
+      parameters: its values.
+      x: embeddings, shape (n, *e).
+      scored: what `forward` computed.
+      error: softmax minus one-hot, shape (n, c).
+      losses: cross-entropy in nats, shape (n,).
+    """
+
+    adapter: Adapter
+    parameters: Mapping[str, Tensor]
+    x: Tensor
+    scored: Forward
+    error: Tensor
+    losses: Tensor
+
+    @classmethod
+    def of(
+        cls, adapter: Adapter, parameters: Mapping[str, Tensor], x: Tensor, labels: Tensor
+    ) -> Clips:
+        """Scores the clips."""
+        scored = forward(adapter, parameters, x)
+        answer = tf.one_hot(labels, scored.logits.shape[1])
+        losses = -tf.reduce_sum(answer * tf.nn.log_softmax(scored.logits), axis=1)
+        return cls(adapter, parameters, x, scored, tf.nn.softmax(scored.logits) - answer, losses)
+
+    def gradients(self, weights: Tensor) -> dict[str, Tensor]:
+        """Sums the clips' gradients, each times its weight (n,): name to gradient."""
+        error = self.error * weights[:, tf.newaxis]
+        own = {
+            "head_weight": _transposed_times(error, self.scored.features),
+            "head_bias": tf.reduce_sum(error, axis=0),
+        }
+        inner = self.scored.inner
+        match self.adapter:
+            case AffineAdapter():
+                upstream = error @ self.parameters["head_weight"]
+                own["scale"] = tf.reduce_sum(inner["by_scale"] * upstream, axis=0)
+                own["shift"] = tf.reduce_sum(inner["by_shift"] * upstream, axis=0)
+            case BottleneckAdapter():
+                upstream, into_hidden = self._into_bottleneck(error)
+                own["down_weight"] = _transposed_times(into_hidden, self.x)
+                own["up_weight"] = _transposed_times(upstream, inner["hidden"])
+        return own
+
+    def squared_norms(self) -> Tensor:
+        """Squared L2 norm of each clip's whole gradient, shape (n,), from outer products' factors.
+
+        |a b^T|^2 = |a|^2 |b|^2, so no clip's gradient is ever laid out (Goodfellow 2015,
+        arXiv:1510.01799).
+        """
+        inner = self.scored.inner
+        total = _square(self.error) * (_square(self.scored.features) + 1.0)
+        match self.adapter:
+            case AffineAdapter():
+                upstream = self.error @ self.parameters["head_weight"]
+                total += _square(inner["by_scale"] * upstream)
+                total += _square(inner["by_shift"] * upstream)
+            case BottleneckAdapter():
+                upstream, into_hidden = self._into_bottleneck(self.error)
+                total += _square(into_hidden) * _square(self.x)
+                total += _square(upstream) * _square(inner["hidden"])
+        return total
+
+    def _into_bottleneck(self, error: Tensor) -> tuple[Tensor, Tensor]:
+        """The error by features (n, f), and by the hidden layer before its activation (n, r)."""
+        upstream = error @ self.parameters["head_weight"]
+        active = tf.cast(self.scored.inner["hidden"] > 0, tf.float32)
+        return upstream, (upstream @ self.parameters["up_weight"]) * active
+
+
+def _square(x: Tensor) -> Tensor:
+    return tf.reduce_sum(x * x, axis=1)
+
+
+def _times_transposed(x: Tensor, weights: Tensor) -> Tensor:
+    """Multiplies x (n, i) by weights (o, i): (n, o)."""
+    return tf.matmul(x, weights, transpose_b=True)
+
+
+def _transposed_times(error: Tensor, x: Tensor) -> Tensor:
+    """Sums outer products over clips: error (n, o), x (n, i), result (o, i)."""
+    return tf.matmul(error, x, transpose_a=True)

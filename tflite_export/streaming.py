@@ -1,0 +1,99 @@
+"""The graph that listens: one hop in, a score out, the past in variables.
+
+The trunk is causal, so a convolution needs of the past only its own last inputs. A stride becomes a
+dilation: what the whole clip computes at every fourth frame is computed at every frame, from inputs
+one, two or four frames apart. So every hop gets a score, there is no phase to keep, and after a
+clip's worth of hops the score is the whole clip's, rounding aside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from fedspeech.models.kws import FoldedConv
+from tflite_export.layers import Layers, Ranges, Tensor, trace
+from tflite_export.weights import Network, convolution_steps
+
+
+class StreamingGraph(Layers):
+    """What listens on the phone.
+
+    Signatures: `hop` takes the next samples (1, hop), full scale 1, and gives logits (1, c) of the
+    second that ends with them; `frame` takes one frame of log-mel (1, mels) instead; `reset`
+    forgets what was heard. A file is used with `hop` or with `frame`, never with both in turn.
+    `log_mel` answers a whole clip and touches no memory: what the stream is held against.
+    """
+
+    def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
+        """Makes the variables: last inputs of every convolution, last outputs, last samples."""
+        super().__init__(network, ranges)
+        spec = network.frontend
+        self._step = 1
+        self._past: dict[str, Any] = {}
+        self._dilation: dict[str, int] = {}
+        for name, conv, step in convolution_steps(network.trunk):
+            self._dilation[name] = step
+            if conv.left_padding:
+                frames = conv.left_padding * step
+                self._past[name] = self._variable(f"past_{name}", frames, conv.weight.shape[1])
+            self._step = step
+        windows = -(-spec.frames_per_clip // self._step)
+        outputs = network.trunk.output.weight.shape[0]
+        self._windows = self._variable("windows", (windows - 1) * self._step, outputs)
+        self._samples = tf.Variable(
+            tf.zeros((1, spec.window_samples - spec.hop_samples)), name="samples"
+        )
+
+    @staticmethod
+    def _variable(name: str, frames: int, channels: int) -> Any:
+        return tf.Variable(tf.zeros((1, frames, 1, channels)), name=name)
+
+    def signatures(self) -> dict[str, Any]:
+        """Traces the signatures, by name."""
+        spec = self.network.frontend
+        return {
+            "hop": trace(self._hop, tf.TensorSpec((1, spec.hop_samples), tf.float32, "samples")),
+            "frame": trace(self._frame, tf.TensorSpec((1, spec.num_mels), tf.float32, "log_mel")),
+            "reset": trace(self._reset),
+            "log_mel": trace(self._clip, self.clip_specs()[1]),
+        }
+
+    def convolve(self, name: str, conv: FoldedConv, x: Tensor) -> Tensor:
+        """One output of a causal convolution, from its last inputs and this one."""
+        if name in self._past:
+            x = self._with_past(self._past[name], x)
+        return self.product(conv, x, dilation=self._dilation[name])
+
+    def _with_past(self, past: Any, x: Tensor) -> Tensor:
+        """Puts the past before the present and remembers both, less the oldest.
+
+        What is remembered was quantised before, so marking nothing new leaves its int8 values.
+        """
+        joined = tf.concat([past.read_value(), x], axis=1)
+        past.assign(joined[:, 1:])
+        return joined
+
+    def _hop(self, samples: Tensor) -> dict[str, Tensor]:
+        """The last samples and these make one window of the front end."""
+        heard = tf.concat([self._samples.read_value(), samples], axis=1)
+        self._samples.assign(heard[:, samples.shape[1] :])
+        return self._frame(self.log_mel(heard)[:, 0])
+
+    def _frame(self, log_mel: Tensor) -> dict[str, Tensor]:
+        """One frame through the trunk; the score is over every fourth of the last windows."""
+        output = self.note("output", tf.nn.relu(self.trunk(log_mel[:, tf.newaxis])))
+        windows = self._with_past(self._windows, output)
+        return {"logits": self.score(windows[:, :: self._step])}
+
+    def _clip(self, log_mel: Tensor) -> dict[str, Tensor]:
+        """A whole clip at once, as `graph.KeywordGraph`."""
+        windows = self.trunk(log_mel, super().convolve)
+        return {"logits": self.score(self.note("output", tf.nn.relu(windows)))}
+
+    def _reset(self) -> dict[str, Tensor]:
+        """Silence before the beginning, as zero padding is to a clip."""
+        for variable in (*self._past.values(), self._windows, self._samples):
+            variable.assign(tf.zeros(variable.shape))
+        return {"done": tf.constant(1.0)}

@@ -1,0 +1,347 @@
+"""Is a file what it says? Every check that its kind must pass, or a refusal that names the figure.
+
+    verify(Path("model_int8.tflite"), evidence).checks
+
+Needs no TensorFlow. What a file claims to be stands in its card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.errors import ExportRefused
+from fedspeech.models.adapters import Adapter
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining, train_adapter
+from tflite_export.adapter_file import read_adapter
+from tflite_export.c_array import from_c_array
+from tflite_export.card import require_identity
+from tflite_export.checks import Check, at_most
+from tflite_export.evidence import Evidence, log_mel
+from tflite_export.flatbuffer import float_weights, read_card, require_builtins
+from tflite_export.interpreter import TfliteModel
+from tflite_export.on_device import OnDeviceTraining, PersonalModel
+from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
+from tflite_export.weights import Parameters, hash_words, network
+
+INTEGER_KINDS = ("int8", "streaming-int8", "cc")
+LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
+INT8_BYTES_PER_PARAMETER, INT8_FURTHER_BYTES = 1.3, 20_000
+STREAM_LIMIT = 1e-5
+DEVICE_STEPS = 200
+DEVICE_LIMIT = 1e-5
+PRIVATE_LIMIT = 1e-6
+_TRAINING_CLIPS = 32
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found out about a file that passed.
+
+    Attributes:
+      file: its name.
+      kind: which of the family it is.
+      sha256: of the file, hex.
+      size_bytes: of the file.
+      checks: what was measured.
+      operators: builtin operator to count; empty for what is no model.
+    """
+
+    file: str
+    kind: str
+    sha256: str
+    size_bytes: int
+    checks: tuple[Check, ...]
+    operators: Mapping[str, int]
+
+    def figure(self, name: str) -> float | None:
+        """The figure of the first check whose name ends so, or None."""
+        return next((check.figure for check in self.checks if check.name.endswith(name)), None)
+
+
+def verify(file: Path, evidence: Evidence) -> Verification:
+    """Checks a file that exists, whoever made it.
+
+    Raises:
+      ExportRefused: if it cannot be read, carries no card or that of another model, needs an
+        operator that is not a builtin, or fails a check of its kind; names the check and figure.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ExportRefused(f"cannot read the exported file {file}: {error}") from error
+    return verify_content(content, file.name, evidence)
+
+
+def verify_content(content: bytes, name: str, evidence: Evidence) -> Verification:
+    """Checks the bytes of a file; `name` tells by its ending how to read them."""
+    kind, model_bytes, operators = "adapter", content, {}
+    if name.endswith(".safetensors"):
+        checks = list(_adapter(content, evidence))
+    else:
+        if name.endswith(".cc"):
+            model_bytes = from_c_array(content.decode("utf-8", errors="replace"))
+        model = TfliteModel(model_bytes)
+        card = read_card(model_bytes)
+        require_identity(card, evidence.trained)
+        kind = str(card.get("file"))
+        operators = require_builtins(model_bytes)
+        try:
+            checks = list(_of_kind(kind, model, evidence))
+        except ValueError as error:  # a signature that is missing or takes other shapes
+            raise ExportRefused(f"{kind}: {error}") from error
+    return Verification(
+        file=name,
+        kind=kind,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        checks=tuple(checks),
+        operators=operators,
+    )
+
+
+def _of_kind(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """The checks of one kind of model file."""
+    if kind in INTEGER_KINDS:
+        head = network(evidence.trained).merged().parameters.values()
+        yield at_most(
+            "weights that compute in float", float_weights(model.content),
+            sum(value.size for value in head if value.ndim == 2), "the adapter's",
+        )  # fmt: skip
+    match kind:
+        case "float":
+            for signature, inputs in (("waveform", evidence.probes), ("log_mel", evidence.log_mel)):
+                yield from _logits(model, signature, inputs, evidence, evidence.logits)
+        case "fp16" | "dynamic" | "int8" | "cc":
+            yield from _answers(kind, model, evidence)
+        case "streaming":
+            yield from _streaming(model, evidence)
+            yield _as_whole_clip(model, evidence)
+            yield _reset(model, evidence)
+        case "streaming-int8":
+            spec = evidence.trained.base.frontend
+            found = stream_clips(model, spec, evidence.held_out.waveforms)
+            yield from require_answers(
+                "hop", evidence.held_out_stream_logits, found, evidence.held_out,
+                least_agreement=LEAST_AGREEMENT[kind],
+            )  # fmt: skip
+            yield _as_whole_clip(model, evidence)
+            yield _reset(model, evidence)
+        case "personal":
+            yield from _personal(model, evidence)
+        case _:
+            raise ExportRefused(f"card: no file of the family is called {kind!r}")
+    if kind in ("int8", "cc"):
+        parameters = evidence.trained.num_parameters
+        limit = INT8_BYTES_PER_PARAMETER * parameters + INT8_FURTHER_BYTES
+        yield at_most(
+            "bytes", len(model.content), limit,
+            f"{parameters:,} parameters at {INT8_BYTES_PER_PARAMETER} bytes and "
+            f"{INT8_FURTHER_BYTES // 1000} KB",
+        )  # fmt: skip
+
+
+def _logits(
+    model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence, expected: FloatArray
+) -> tuple[Check, ...]:
+    """Every logit of a signature against torch's."""
+    found = model.run_each(signature, inputs)
+    return require_logits(signature, expected, found, speech=len(evidence.speech))
+
+
+def _answers(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Answers of a file with fewer bits, from PCM and from log-mel."""
+    held_out = evidence.held_out
+    features = log_mel(evidence.trained.base.frontend, held_out.waveforms)
+    for signature, inputs in (("waveform", held_out.waveforms), ("log_mel", features)):
+        if kind == "cc" and signature == "waveform":
+            continue  # firmware brings its own front end
+        found = model.run_each(signature, inputs)
+        yield from require_answers(
+            signature, evidence.held_out_logits, found, held_out,
+            least_agreement=LEAST_AGREEMENT[kind],
+        )  # fmt: skip
+
+
+def _streaming(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Hop by hop from PCM against torch."""
+    hops = stream_clips(model, evidence.trained.base.frontend, evidence.probes)
+    yield from require_logits("hop", evidence.stream_logits, hops, speech=len(evidence.speech))
+
+
+def _as_whole_clip(model: TfliteModel, evidence: Evidence) -> Check:
+    """Frame by frame against the whole clip at once, in the same file."""
+    frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in evidence.log_mel])
+    whole = model.run_each("log_mel", evidence.log_mel)
+    return at_most(
+        "frame by frame, largest difference from the whole clip", np.abs(frames - whole).max(),
+        STREAM_LIMIT, f"{len(frames)} inputs",
+    )  # fmt: skip
+
+
+def _reset(model: TfliteModel, evidence: Evidence) -> Check:
+    """Bits of a clip heard after another one and a reset, against those heard first."""
+    spec = evidence.trained.base.frontend
+    first, other = (evidence.speech[row : row + 1] for row in (0, 1))
+    before = stream_clips(model, spec, first)
+    stream_clips(model, spec, other)
+    after = stream_clips(model, spec, first)
+    return at_most("reset, outputs changed", float((before != after).sum()), 0, "one clip")
+
+
+def stream_clips(model: TfliteModel, spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
+    """Streams each clip from a reset, hop by hop, as PCM; returns the last logits, (n, c).
+
+    A clip's first samples are not fed: they stand for the silence that a stream begins with.
+    """
+    hop, overlap = spec.hop_samples, spec.window_samples - spec.hop_samples
+    hops = (waveforms.shape[1] - overlap) // hop
+    steps = waveforms[:, overlap : overlap + hops * hop].reshape(len(waveforms), hops, hop)
+    return np.stack([_last_logits(model, "hop", "samples", clip) for clip in steps])
+
+
+def _personal(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Inference, embeddings, training against torch, and what save, restore and swap leave."""
+    trained, personal = evidence.trained, PersonalModel(model)
+    adapter, base = trained.adapter, hash_words(trained.base.sha256)
+    start = adapter.spec.flatten(trained.parameters)
+    yield from _logits(model, "infer", evidence.probes, evidence, evidence.logits)
+    handed_in = personal.infer_with(evidence.probes, start)
+    yield from require_logits("infer_with", evidence.logits, handed_in, speech=len(evidence.speech))
+    step = max(1, len(evidence.held_out.labels) // _TRAINING_CLIPS)
+    few = evidence.held_out.waveforms[::step][:_TRAINING_CLIPS]
+    labels = evidence.held_out.labels[::step][:_TRAINING_CLIPS]
+    embeddings = personal.embed(few)
+    expected = adapter.embed(trained.base.trunk_output(few)).numpy()
+    yield at_most(
+        "embed, largest difference", np.abs(embeddings - expected).max(), MAX_LOGIT_DIFFERENCE,
+        f"{len(few)} clips",
+    )  # fmt: skip
+
+    clips = LocalDataset(embeddings, labels)
+    steps_per_epoch = -(-len(clips) // personal.batch_clips)
+    training = LocalTraining(
+        batch_size=personal.batch_clips,
+        max_examples=max(len(clips), personal.batch_clips),
+        local_epochs=-(-DEVICE_STEPS // steps_per_epoch),
+        max_steps=DEVICE_STEPS,
+    )
+    train = OnDeviceTraining(model.content, trained.base.sha256)
+    (found,) = train(adapter, trained.parameters, [clips], training, [stream(0, "verify")])
+    by_torch = train_adapter(adapter, trained.parameters, clips, training, stream(0, "verify"))
+    yield at_most(
+        f"{DEVICE_STEPS} training steps, largest difference from torch",
+        np.abs(found.vector - by_torch.vector).max(), DEVICE_LIMIT, f"{len(clips)} clips",
+    )  # fmt: skip
+
+    yield _private_step(personal, evidence, clips)
+    moved = personal.save()
+    fresh = PersonalModel(TfliteModel(model.content))
+    fresh.restore(moved, base)
+    same = np.array_equal(fresh.save(), moved) and np.array_equal(
+        fresh.infer(few), personal.infer(few)
+    )
+    yield at_most("restore in a fresh interpreter, outputs changed", not same, 0, "one adapter")
+    swapped = np.array_equal(personal.infer_with(few, moved), personal.infer(few))
+    yield at_most("infer_with the saved adapter, outputs changed", not swapped, 0, "one adapter")
+    after = personal.embed(few)
+    yield at_most(
+        "embed after training, values changed", float((after != embeddings).sum()), 0,
+        f"{len(few)} clips",
+    )  # fmt: skip
+    yield _foreign(personal, moved, base)
+
+
+def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDataset) -> Check:
+    """One step of DP-SGD against a loop over clips with torch's own gradients."""
+    trained = evidence.trained
+    start = trained.adapter.spec.flatten(trained.parameters)
+    batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
+    training = LocalTraining()
+    rng = stream(0, "verify noise")
+    gradients = clip_gradients(trained.adapter, trained.parameters, batch)
+    norms = np.linalg.norm(gradients, axis=1)
+    clip_norm = float(np.median(norms))  # half of the clips are clipped
+    noise = (clip_norm * rng.standard_normal(len(start))).astype(np.float32)
+    factors = np.minimum(1, clip_norm / np.maximum(norms, 1e-12))
+    total = factors @ gradients + noise
+    expected = start - training.learning_rate * total / len(batch)
+    personal.restore(start, hash_words(trained.base.sha256))
+    personal.train_dp(batch, training, clip_norm=clip_norm, noise=noise, expected_clips=len(batch))
+    return at_most(
+        "train_dp, largest difference from torch",
+        np.abs(personal.save() - expected).max(), PRIVATE_LIMIT, f"one step on {len(batch)} clips",
+    )  # fmt: skip
+
+
+def clip_gradients(
+    adapter: Adapter, parameters: Parameters, clips: LocalDataset
+) -> NDArray[np.float64]:
+    """Each clip's own gradient by torch, one clip at a time: shape (n, d)."""
+    rows = []
+    for row in range(len(clips)):
+        local = {
+            name: torch.tensor(value[np.newaxis]).requires_grad_()
+            for name, value in parameters.items()
+        }
+        clip = torch.from_numpy(clips.embeddings[np.newaxis, row : row + 1])
+        logits = adapter.logits(local, clip)
+        label = torch.from_numpy(clips.labels[row : row + 1])
+        loss = torch.nn.functional.cross_entropy(logits[0], label)
+        own = torch.autograd.grad(loss, list(local.values()))
+        named = {name: value[0].numpy() for name, value in zip(local, own, strict=True)}
+        rows.append(adapter.spec.flatten(named).astype(np.float64))
+    return np.stack(rows)
+
+
+def _foreign(personal: PersonalModel, adapter: FloatArray, base: NDArray[np.int32]) -> Check:
+    """Adapters that must not be taken over: of another base, of another size, not finite."""
+    broken = adapter.copy()
+    broken[0] = np.nan
+    taken = 0
+    for vector, belongs in ((adapter, base ^ 1), (adapter[:-1], base), (broken, base)):
+        try:
+            personal.restore(vector, belongs)
+            taken += 1
+        except ExportRefused:
+            continue
+    changed = not np.array_equal(personal.save(), adapter)
+    return at_most(
+        "foreign adapters taken over", taken + changed, 0,
+        "another base, another size, a value that is not finite",
+    )  # fmt: skip
+
+
+def _adapter(content: bytes, evidence: Evidence) -> Iterator[Check]:
+    """The adapter alone: card, base and every value."""
+    found, trained = read_adapter(content), evidence.trained
+    require_identity(found.card, trained)
+    if not np.array_equal(found.base, hash_words(trained.base.sha256)):
+        raise ExportRefused("adapter: its base is not the one that its card names")
+    expected = trained.adapter.spec.flatten(trained.parameters)
+    different = (
+        (found.adapter != expected).sum() if found.adapter.shape == expected.shape else np.inf
+    )
+    yield at_most("adapter values that differ", float(different), 0, f"{len(expected)} values")
+
+
+def _last_logits(
+    model: TfliteModel, signature: str, entry: str, steps: Sequence[FloatArray] | FloatArray
+) -> FloatArray:
+    """Resets, runs one signature step by step, returns the last logits, shape (c,)."""
+    model.run("reset")
+    logits = np.empty(0, dtype=np.float32)
+    for step in steps:
+        logits = model.run(signature, **{entry: step[np.newaxis]})["logits"][0]
+    return logits
