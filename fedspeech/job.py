@@ -39,6 +39,7 @@ from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import FloatVector
 
+_PLACES = ("arrays", "enrolment", "eye", "memory")  # where a job's parts are, not what they are
 SOURCE_PACKAGES = ("fedspeech", "clients", "server")
 
 
@@ -327,7 +328,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self)
-        for place in ("arrays", "enrolment", "eye", "memory"):
+        for place in _PLACES:
             del settings[place]
         return settings
 
@@ -415,7 +416,7 @@ class Job:
 
     @classmethod
     def load(cls, path: Path) -> Job:
-        """Reads a job and checks every part of it.
+        """Reads a job and checks every part of it; places that are relative begin at its folder.
 
         Raises:
           ScenarioError: if there is none or it does not fit this version.
@@ -430,6 +431,11 @@ class Job:
                     "adapter": AdapterShape(**values["adapter"]),
                     "server": ServerRule(**values["server"]),
                     "faults": Faults(**values["faults"]),
+                    **{
+                        place: str(path.parent / values[place])
+                        for place in _PLACES
+                        if values[place]
+                    },
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:

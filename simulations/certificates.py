@@ -1,7 +1,7 @@
 """Certificates and keys of a deployment, made on the spot: an authority, a server, nodes.
 
-For a deployment on one machine and for tests. Several machines want an authority of their own, and
-nodes that make their keys themselves: see docs/deployment.md.
+Whoever makes them holds every node's private key for a moment. Where that is too much, nodes make
+their keys themselves and send the public halves: see docs/deployment.md.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALID_DAYS = 30
-
 
 class Authority:
     """A certificate authority whose key never leaves this object.
 
     Args:
-      folder: where certificates and keys are written, for this user alone.
+      folder: where certificates and keys are written, for this user alone; made here.
+      valid_days: of every certificate.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, valid_days: int = 30) -> None:
         """Makes the authority and writes `ca.pem`."""
         folder.mkdir(mode=0o700, parents=True)
-        self._folder = folder
+        self._folder, self._valid = folder, datetime.timedelta(days=valid_days)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedspeech deployment")])
-        builder = self._builder(self._name, self._key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        signing = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+             "key_agreement", "encipher_only", "decipher_only"), False,
+        )  # fmt: skip
+        builder = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(
+                x509.KeyUsage(key_cert_sign=True, crl_sign=True, **signing), critical=True
+            )
         )
         self._write("ca.pem", self._signed(builder))
 
@@ -77,7 +84,9 @@ class Authority:
     def _builder(
         self, name: x509.Name, public: ec.EllipticCurvePublicKey
     ) -> x509.CertificateBuilder:
+        """What all certificates have; key identifiers too, which strict readers ask for."""
         now = datetime.datetime.now(datetime.UTC)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -85,7 +94,9 @@ class Authority:
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
+            .not_valid_after(now + self._valid)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(authority, critical=False)
         )
 
     def _signed(self, builder: x509.CertificateBuilder) -> bytes:

@@ -42,7 +42,7 @@ data_app = typer.Typer(
     no_args_is_help=True, help="List known corpora, or check a folder of speech."
 )
 secagg_app = typer.Typer(no_args_is_help=True, help="Secure aggregation: what masks cost.")
-deploy_app = typer.Typer(no_args_is_help=True, help="Run a scenario as a deployment over TLS.")
+deploy_app = typer.Typer(no_args_is_help=True, help="Deploy over TLS: run locally, make keys.")
 app.add_typer(scenarios_app, name="scenarios")
 app.add_typer(data_app, name="data")
 app.add_typer(secagg_app, name="secagg")
@@ -538,6 +538,28 @@ def deploy_local(
     from simulations.runner import simulate as run
 
     run(resolved, out=out, workers=workers, cache=cache, engine="deployment")
+
+
+@deploy_app.command("keys")
+def deploy_keys(
+    folder: Annotated[Path, typer.Argument(help="A new folder, for this user alone.")],
+    address: Annotated[str, typer.Option("--address", help="IP address of the SuperLink.")],
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes.")],
+    valid_days: Annotated[int, typer.Option("--valid-days", min=1, help="Of certificates.")] = 365,
+) -> None:
+    """Make certificates and keys for a deployment on several machines."""
+    from simulations.certificates import Authority
+
+    try:
+        authority = Authority(folder, valid_days)
+        authority.server(address)
+    except FileExistsError:
+        raise ScenarioError(f"keys go into a new folder, and {folder} is there") from None
+    except ValueError as error:
+        raise ScenarioError(f"--address: {error}") from None
+    for number in range(nodes):
+        authority.node(f"node-{number}")
+    typer.echo(f"{folder}: ca.pem, server.pem, server.key, node-0 to node-{nodes - 1} with .pub")
 
 
 @secagg_app.command("bench")

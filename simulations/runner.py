@@ -169,7 +169,13 @@ def _why(error: BaseException) -> str:
 
 
 def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path | None) -> None:
-    """Writes a scenario's job to `out/job.json`, for Flower's own engines."""
+    """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
+
+    Raises:
+      FedspeechError: if another job, or a run of one, is there.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
     out.mkdir(parents=True, exist_ok=True)
     with RunProgress() as progress:
         with progress.stage("prepare"):
@@ -180,8 +186,15 @@ def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path |
                 workers=workers or os.cpu_count() or 1,
                 progress=progress.advance,
             )
+        # Everything beside the job and named from there, so that the folder can be carried around.
+        arrays, enrolment = out / "arrays", out / "enrolment.key"
+        shutil.copytree(world.job.arrays, arrays)
+        shutil.copyfile(world.job.enrolment, enrolment)
+        enrolment.chmod(0o600)
         path = (out / "job.json").resolve()
-        world.job.save(path)
+        dataclasses.replace(
+            world.job, arrays=arrays.name, enrolment=enrolment.name, memory="phones"
+        ).save(path)
         progress.say(
             f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"
             f"  flwr run . --stream --federation-config num-supernodes={world.job.num_shards} "

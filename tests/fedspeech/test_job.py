@@ -22,6 +22,19 @@ def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
     np.testing.assert_array_equal(mapped.phone(7).embeddings, arrays.phone(7).embeddings)
 
 
+def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
+    (tmp_path / "here").mkdir()
+    path, job, arrays = make_job(tmp_path / "here")
+    relative = dataclasses.replace(job, arrays="arrays", enrolment="enrolment.key", memory="phones")
+    relative.save(path)
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    read = Job.load(moved / "job.json")
+    assert read.load_arrays().sha256() == arrays.sha256()
+    assert read.memory == str(moved / "phones")
+    assert read.eye == ""
+    assert read.fingerprint == job.fingerprint
+
+
 @pytest.mark.parametrize(
     "name", ["embeddings", "labels", "offsets", "background_labels", "validation_embeddings",
              "initial"],

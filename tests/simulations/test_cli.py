@@ -7,7 +7,7 @@ import pytest
 
 COMMANDS = (
     [], ["budget"], ["simulate"], ["prepare"], ["pretrain"], ["export"], ["report"], ["compare"],
-    ["doctor"],
+    ["doctor"], ["resume"], ["deploy"], ["deploy", "local"],
     ["data"], ["data", "list"], ["data", "check"], ["scenarios"], ["scenarios", "list"],
     ["scenarios", "show"],
 )  # fmt: skip

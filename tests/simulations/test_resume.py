@@ -5,6 +5,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -170,4 +172,29 @@ def test_a_worker_that_is_killed_stops_the_run_with_the_reason_and_resume_takes_
     assert (results.summary.status, results.summary.rounds) == ("partial", 2)
     assert "the round it was in stays charged" in results.summary.stopped
     resume(tmp_path / "run", workers=2, cache=cache())
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["flower", "deployment"])
+def test_a_run_killed_behind_flower_is_taken_to_its_end_by_any_engine(tmp_path, engine):
+    """Killed with SIGKILL after its first round; what Flower had finished meanwhile is kept."""
+    run(tmp_path / "whole", "privacy.rounds=3", "privacy.quota=3")
+    code = (
+        "import sys; from tiny_world import tiny_scenario; from pathlib import Path\n"
+        "from simulations.runner import simulate\n"
+        "simulate(tiny_scenario('privacy.rounds=3', 'privacy.quota=3'), out=Path(sys.argv[1]),\n"
+        "         workers=1, cache=Path(sys.argv[2]), engine=sys.argv[3])"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "run", cache(), engine], stdout=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    for line in child.stdout:
+        if line.startswith("round "):
+            break
+    child.kill()
+    child.wait()
+    other = "inprocess" if engine == "flower" else None
+    resume(tmp_path / "run", workers=1, cache=cache(), engine=other)
     assert left(tmp_path / "run") == left(tmp_path / "whole")
