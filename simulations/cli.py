@@ -454,6 +454,48 @@ def export(
 
 
 @app.command()
+def listen(
+    file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
+    wav: Annotated[Path | None, typer.Option("--wav", help="A recording to listen to.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--evaluate", help="Recordings to count errors on.")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--synthetic-hours", help="Count errors on so many synthesised hours."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Smoothed probability to detect at.")
+    ] = 0.8,
+    smoothing: Annotated[
+        int, typer.Option("--smoothing", min=1, help="Hops of 20 ms to average over.")
+    ] = 10,
+    cooldown: Annotated[
+        int, typer.Option("--cooldown", min=0, help="Hops without detection after one.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of synthesised sound.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Stream sound through an exported file: print detections, or false accepts per hour."""
+    if sum(option is not None for option in (wav, folder, hours)) != 1:
+        raise ScenarioError("listen takes one of --wav, --evaluate and --synthetic-hours")
+    from fedspeech.evaluation.listening import ListeningRules
+    from simulations import listening
+
+    rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown)
+    if wav:
+        listening.listen_to(file, wav, threshold, rules)
+        return
+    listening.evaluate(
+        file, folder=folder, hours=hours, threshold=threshold, rules=rules, seed=seed, out=out,
+        as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     publish: Annotated[

@@ -139,7 +139,7 @@ class PersonalModel:
 
     def train(self, clips: LocalDataset, training: LocalTraining) -> float:
         """Takes one step on at most `batch_clips` clips; returns the loss before it."""
-        return float(self._model.run("train", **self._step(clips, training))["loss"])
+        return float(self._model.run("train", **self._step(clips, training))["loss"][0])
 
     def train_dp(
         self,
@@ -156,7 +156,8 @@ class PersonalModel:
             "noise": noise,
             "expected_clips": _one(expected_clips),
         }
-        return float(self._model.run("train_dp", **self._step(clips, training), **private)["loss"])
+        found = self._model.run("train_dp", **self._step(clips, training), **private)
+        return float(found["loss"][0])
 
     def _step(self, clips: LocalDataset, training: LocalTraining) -> dict[str, NDArray[np.generic]]:
         """Pads a batch and names the settings."""

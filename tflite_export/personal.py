@@ -106,7 +106,7 @@ class PersonalGraph(Layers):
         weights = present / tf.maximum(tf.reduce_sum(present), 1.0)
         gradient = self._flat(clips.gradients(weights))
         self._step(gradient, learning_rate, momentum, proximal_mu)
-        return {"loss": tf.reduce_sum(clips.losses * weights)}
+        return {"loss": tf.reduce_sum(clips.losses * weights)[tf.newaxis]}
 
     def _train_dp(
         self,
@@ -131,7 +131,7 @@ class PersonalGraph(Layers):
         gradient = (self._flat(clips.gradients(factors)) + noise) / expected_clips
         self._step(gradient, learning_rate, momentum, proximal_mu)
         count = tf.maximum(tf.reduce_sum(present), 1.0)
-        return {"loss": tf.reduce_sum(clips.losses * present) / count}
+        return {"loss": (tf.reduce_sum(clips.losses * present) / count)[tf.newaxis]}
 
     def _save(self) -> dict[str, Tensor]:
         return {"adapter": self._adapter.read_value()}

@@ -96,4 +96,4 @@ class StreamingGraph(Layers):
         """Silence before the beginning, as zero padding is to a clip."""
         for variable in (*self._past.values(), self._windows, self._samples):
             variable.assign(tf.zeros(variable.shape))
-        return {"done": tf.constant(1.0)}
+        return {"done": tf.constant([1.0])}

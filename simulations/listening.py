@@ -1,0 +1,290 @@
+"""`fedspeech listen FILE`: what an exported file hears, and how often it is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from fedspeech.corpora.corpus import SILENCE
+from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.noise import holds_noise, read_noise
+from fedspeech.errors import CorpusError, FedspeechError, ScenarioError
+from fedspeech.evaluation.listening import (
+    Keyword,
+    ListeningCounts,
+    ListeningRules,
+    OperatingPoint,
+    detected_hops,
+    scored,
+)
+from fedspeech.seeds import stream
+from simulations.det_picture import det_svg
+from simulations.exporting import model_bytes, run_of
+from simulations.hours import keyword_free, with_keywords
+from simulations.results import write_text
+from simulations.scenario import read_scenario
+
+if TYPE_CHECKING:  # LiteRT, which help does without
+    from tflite_export.listening import Listener
+
+FloatArray = NDArray[np.float32]
+
+KEYWORDS_PER_HOUR = 600
+TARGET_RATES = (10.0, 1.0, 0.5)
+GAP_SECONDS = 1.5
+GAP_LEVEL = 1e-3
+PICTURE_FILE = "det.svg"
+
+
+def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) -> None:
+    """Streams one recording and prints every detection with its time.
+
+    Raises:
+      FedspeechError: if the file cannot listen or the recording cannot be read.
+    """
+    listener = _listener(file)
+    sound = _read(wav, listener.spec.rate_hz)
+    logits = listener.feed(sound)
+    if not len(logits):
+        raise CorpusError(f"{wav} is shorter than one hop of {listener.spec.hop_ms:g} ms")
+    words, scores = scored(logits, rules)
+    seconds_per_hop = listener.spec.hop_ms / 1000
+    hops = detected_hops(scores, threshold, rules.cooldown_hops)
+    console = Console()
+    for hop in hops:
+        console.print(
+            f"{(hop + 1) * seconds_per_hop:9.2f} s  {listener.labels[words[hop]]:12s} "
+            f"{scores[hop]:.3f}",
+            highlight=False,
+        )
+    console.print(
+        f"{len(hops)} detections in {len(logits) * seconds_per_hop:.2f} s at threshold "
+        f"{threshold:g} ({_in_words(rules, listener.spec.hop_ms)})",
+        highlight=False,
+    )
+
+
+def evaluate(
+    file: Path,
+    *,
+    folder: Path | None,
+    hours: float | None,
+    threshold: float,
+    rules: ListeningRules,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Counts false accepts per hour and false rejects, and draws one against the other.
+
+    Args:
+      file: a streaming file.
+      folder: recordings: a corpus, noise, or long recordings in which no keyword is said.
+      hours: of synthesised sound instead.
+      threshold: at which both rates are stated first.
+      rules: how scores become detections.
+      seed: of synthesised sound.
+      out: the picture; default det.svg beside the file.
+      as_json: prints one JSON object.
+
+    Raises:
+      FedspeechError: if the file cannot listen or there is nothing to listen to.
+    """
+    listener = _listener(file)
+    targets = listener.labels[:-2]
+    if folder is not None:
+        counts, source = _in_folder(listener, folder, rules), folder.name
+    elif hours and hours > 0:
+        lexicon = _lexicon(file)
+        counts = sum(
+            (
+                _without_keywords(listener, scene, rules)
+                for scene in keyword_free(hours * 3600, targets, seed)
+            ),
+            _nothing(),
+        )
+        keywords = max(1, round(KEYWORDS_PER_HOUR * hours))
+        try:
+            for sound, spoken in with_keywords(keywords, targets, seed, lexicon):
+                marks = [(word.word, word.start, word.stop) for word in spoken]
+                counts += _keywords(listener, sound, marks, rules)
+        except ValueError as error:
+            raise ScenarioError(f"keywords: {error}") from error
+        source = f"{counts.hours:.2f} synthesised hours"
+    else:
+        raise ScenarioError("evaluation takes --evaluate DIR or --synthetic-hours H above 0")
+    picture = out or file.with_name(PICTURE_FILE)
+    points = [counts.at(threshold)]
+    points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]
+    if counts.hours and counts.keywords:
+        write_text(picture, det_svg(counts.curve(), points[0], f"{file.name}, {source}"))
+    if as_json:
+        found = {
+            "file": file.name,
+            "source": source,
+            "rules": dataclasses.asdict(rules),
+            "points": [_point(point) for point in points],
+            "curve": [_point(point) for point in counts.curve()],
+        }
+        Console().out(json.dumps(found, indent=1), highlight=False)
+        return
+    _show(counts, points, source, rules, listener.spec.hop_ms, picture)
+
+
+def _show(
+    counts: ListeningCounts,
+    points: list[OperatingPoint],
+    source: str,
+    rules: ListeningRules,
+    hop_ms: float,
+    picture: Path,
+) -> None:
+    """Prints the rates at the threshold and at a few rates of false accepts."""
+    console = Console()
+    console.print(
+        f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, {source}; "
+        f"{_in_words(rules, hop_ms)}; intervals are of 95 %",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for index, point in enumerate(points):
+        said = [f"threshold {point.threshold:.4f}"]
+        rate, share = point.false_accepts_interval, point.frr_interval
+        if rate is not None:
+            said.append(
+                f"{point.false_accepts_per_hour:.2f} false accepts per hour ({rate[0]:.2f} to "
+                f"{rate[1]:.2f})"
+            )
+        if share is not None:
+            said.append(f"FRR {point.frr:.1%} ({share[0]:.1%} to {share[1]:.1%})")
+        lead = "" if index == 0 else f"at most {TARGET_RATES[index - 1]:g} per hour: "
+        console.print(lead + ", ".join(said), highlight=False, soft_wrap=True)
+    for rate_limit in TARGET_RATES[len(points) - 1 :]:
+        if counts.hours:
+            console.print(f"at most {rate_limit:g} per hour: no threshold", highlight=False)
+    if counts.hours < 1 - 1e-6:
+        console.print("less than an hour without keywords: too little to state a rate by")
+    if picture.is_file() and counts.hours and counts.keywords:
+        console.print(f"DET curve: {picture}", highlight=False)
+
+
+def _point(point: OperatingPoint) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(point),
+        "false_accepts_per_hour": point.false_accepts_per_hour,
+        "false_accepts_interval": point.false_accepts_interval,
+        "frr": point.frr,
+        "frr_interval": point.frr_interval,
+    }
+
+
+def _in_words(rules: ListeningRules, hop_ms: float) -> str:
+    return (
+        f"smoothing {rules.smoothing_hops * hop_ms:g} ms, cooldown "
+        f"{rules.cooldown_hops * hop_ms:g} ms"
+    )
+
+
+def _listener(file: Path) -> Listener:
+    from tflite_export.interpreter import TfliteModel
+    from tflite_export.listening import Listener
+
+    return Listener(TfliteModel(model_bytes(file)))
+
+
+def _nothing() -> ListeningCounts:
+    empty = np.zeros((0, 3), dtype=np.float32)
+    return ListeningCounts.of_keywords(empty, (), ListeningRules())
+
+
+def _without_keywords(
+    listener: Listener, sound: FloatArray, rules: ListeningRules
+) -> ListeningCounts:
+    return ListeningCounts.without_keywords(listener.feed(sound), rules, listener.spec.hop_ms)
+
+
+def _keywords(
+    listener: Listener,
+    sound: FloatArray,
+    spoken: list[tuple[str, int, int]],
+    rules: ListeningRules,
+) -> ListeningCounts:
+    """Counts a stream of its own, with words of which are said between which samples."""
+    listener.reset()
+    hop = listener.spec.hop_samples
+    keywords = [
+        Keyword(listener.labels.index(word), start // hop, stop // hop)
+        for word, start, stop in spoken
+    ]
+    return ListeningCounts.of_keywords(listener.feed(sound), keywords, rules)
+
+
+def _in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
+    """Counts recordings: noise and long files without keywords, or a corpus of single words."""
+    if not folder.is_dir():
+        raise CorpusError(f"no such folder: {folder}")
+    if holds_noise(folder):
+        counts = _nothing()
+        for noise in read_noise(folder, listener.spec).noises:
+            counts += _without_keywords(listener, noise.samples, rules)
+        return counts
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+    if files:
+        counts = _nothing()
+        for path in files:
+            listener.reset()
+            counts += _without_keywords(listener, _read(path, listener.spec.rate_hz), rules)
+        return counts
+    return _in_corpus(listener, folder, rules)
+
+
+def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
+    """Counts clips of single words, each between gaps of faint noise."""
+    corpus = open_corpus(folder, listener.spec)
+    gap_samples = int(GAP_SECONDS * listener.spec.rate_hz)
+    counts = _nothing()
+    for start in range(0, len(corpus.utterances), 64):
+        clips = corpus.utterances[start : start + 64]
+        for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):
+            rng = stream(0, "gap", clip.utterance_id)
+            gap = GAP_LEVEL * rng.standard_normal((2, gap_samples)).astype(np.float32)
+            whole = np.concatenate([gap[0], sound, gap[1]])
+            if clip.word in listener.labels[:-2]:
+                said = [(clip.word, gap_samples, gap_samples + len(sound))]
+                counts += _keywords(listener, whole, said, rules)
+            else:
+                listener.reset()
+                heard = sound if clip.word == SILENCE else whole
+                counts += _without_keywords(listener, heard, rules)
+    return counts
+
+
+def _read(path: Path, rate_hz: int) -> FloatArray:
+    """A recording at the model's rate.
+
+    Raises:
+      CorpusError: if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+        return decode(data, rate_hz=rate_hz, max_seconds=MAX_NOISE_SECONDS, flat=True).samples
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+    except UnusableError as error:
+        raise CorpusError(f"{path} cannot be listened to: {error}") from error
+
+
+def _lexicon(file: Path) -> Mapping[str, str]:
+    """Pronunciations that the run of a file added, if it lies in a run folder."""
+    try:
+        return read_scenario(str(run_of(file) / "scenario.toml")).lexicon
+    except FedspeechError:
+        return {}

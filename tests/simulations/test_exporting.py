@@ -1,0 +1,191 @@
+"""What commands do with the files of a small run: make, verify, time, rehearse, listen."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_world import cache, tiny_scenario
+
+from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
+from fedspeech.evaluation.listening import ListeningRules
+from simulations import benchmarking, exporting, listening, rehearsing
+from simulations.exporting import FinishedRun, held_out_clips, run_of
+from simulations.results import read
+from simulations.runner import simulate
+
+FORMATS = ("float", "streaming", "personal", "adapter")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run with everything that a run exports by itself."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return simulate(tiny_scenario(), out=folder, workers=1, cache=cache())
+
+
+@pytest.fixture(autouse=True)
+def one_cache(monkeypatch):
+    monkeypatch.setenv("FEDSPEECH_CACHE", str(cache()))
+
+
+@pytest.mark.export
+def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
+    summary = read(run).summary
+    assert tuple(found.kind for found in summary.export_family) == FORMATS
+    assert summary.export.argmax_agreement == 1.0
+    assert summary.export_refused is None
+    for found in summary.export_family:
+        assert (run / "export" / found.file).stat().st_size == found.size_bytes
+    assert "model_personal.tflite" in (run / "report.html").read_text()
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["float", "streaming", "personal"])
+def test_every_file_verifies_from_the_folder_alone(run, capsys, kind):
+    exporting.verify_file(run / "export" / f"model_{kind}.tflite", None)
+    said = capsys.readouterr().out
+    assert f"({kind}): passed" in said
+    assert "builtin operators only" in said
+
+
+@pytest.mark.export
+def test_a_file_that_was_changed_does_not_verify(run, tmp_path):
+    file = tmp_path / "model_float.tflite"
+    content = bytearray((run / "export" / "model_float.tflite").read_bytes())
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FedspeechError, match="lies in no run folder"):
+        exporting.verify_file(file, None)
+    with pytest.raises(ExportRefused, match="LiteRT cannot read"):
+        exporting.verify_file(file, run)
+
+
+@pytest.mark.export
+def test_a_later_export_goes_into_summary_and_report(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    exporting.export_run(copy, None, formats=["float", "fp16", "adapter"])
+    summary = read(copy).summary
+    kinds = {found.kind: found for found in summary.export_family}
+    assert list(kinds) == ["float", "fp16", "adapter"]
+    assert kinds["fp16"].accuracy_drop is not None
+    assert not (copy / "export" / "model_streaming.tflite").exists(), "of the earlier export"
+    assert "model_fp16.tflite" in (copy / "report.html").read_text()
+    assert "model_fp16.tflite" in capsys.readouterr().out
+
+
+@pytest.mark.export
+def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run, capsys):
+    phone = FinishedRun.open(run).voices.partition.unseen[0].phone_id
+    exporting.export_run(run, None, adapter=phone, formats=["float", "adapter"])
+    file = run / "export" / phone / "model_float.tflite"
+    card = exporting.card_of(file)
+    assert card["phone"] == phone
+    assert card["notices"][0].startswith("PERSONAL")
+    assert card["metrics"][0]["segment"] == "phone"
+    assert card["adapter"] != exporting.card_of(run / "export" / "model_float.tflite")["adapter"]
+    exporting.verify_file(file, None)
+    summary = read(run).summary
+    assert tuple(found.kind for found in summary.export_family) == FORMATS, "the run's own stays"
+    with pytest.raises(ScenarioError, match="--adapter is global or one of the 3 unseen phones"):
+        exporting.export_run(run, None, adapter="nobody")
+
+
+@pytest.mark.export
+def test_benchmark_prints_a_table_and_json(run, capsys):
+    benchmarking.benchmark_file(run / "export" / "model_streaming.tflite", None, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    (timing,) = found["timings"]
+    assert timing["what"] == "hop"
+    assert 0 < timing["p50_ms"] <= timing["p95_ms"]
+    assert timing["real_time_factor"] == pytest.approx(timing["p95_ms"] / 20)
+    assert found["size_bytes"] == (run / "export" / "model_streaming.tflite").stat().st_size
+    benchmarking.benchmark_file(run / "export" / "model_personal.tflite", None, as_json=False)
+    assert "training step on" in capsys.readouterr().out
+    with pytest.raises(ExportRefused):
+        benchmarking.benchmark_file(run / "export" / "adapter.safetensors", None, as_json=False)
+
+
+@pytest.mark.export
+def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys):
+    rehearsing.rehearse_round(run / "export" / "model_personal.tflite", None, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["largest_delta_difference"] <= 1e-5
+    assert found["phones"] >= 6
+    assert found["integers_changed"] < 0.05
+    assert 0 < found["example_epsilon"] < 100
+    assert found["mean_norm_private"] > found["mean_norm"], "noise was added"
+    with pytest.raises(ExportRefused, match="signature train_dp"):
+        rehearsing.rehearse_round(run / "export" / "model_float.tflite", None, as_json=True)
+
+
+@pytest.mark.export
+def test_listening_prints_detections_with_times(run, tmp_path, capsys):
+    phone = FinishedRun.open(run).voices
+    clips = [clip for one in phone.partition.unseen for clip in one.utterances][:6]
+    gap = np.zeros((len(clips), 16_000), np.float32)
+    sound = np.concatenate([gap, phone.corpus.waveforms(clips)], axis=1).reshape(-1)
+    soundfile.write(tmp_path / "words.wav", sound, 16_000)
+    file = run / "export" / "model_streaming.tflite"
+    listening.listen_to(file, tmp_path / "words.wav", 0.5, ListeningRules())
+    lines = capsys.readouterr().out.splitlines()
+    assert "detections in 12.00 s" in lines[-1]
+    times = [float(line.split()[0]) for line in lines[:-1]]
+    assert times
+    assert times == sorted(times)
+    assert 1.0 < times[0] <= 12.0
+    with pytest.raises(ExportRefused, match="signature hop"):
+        listening.listen_to(
+            run / "export" / "model_float.tflite", tmp_path / "words.wav", 0.5, ListeningRules()
+        )
+
+
+@pytest.mark.export
+def test_errors_are_counted_on_synthesised_sound_and_on_folders(run, tmp_path, capsys):
+    file = run / "export" / "model_streaming.tflite"
+
+    def evaluate(**options):
+        values = {"folder": None, "hours": None, "threshold": 0.5, "seed": 0, "as_json": True}
+        values |= {"out": tmp_path / "det.svg", "rules": ListeningRules()} | options
+        listening.evaluate(file, **values)
+        return json.loads(capsys.readouterr().out)
+
+    found = evaluate(hours=0.01)
+    point = found["points"][0]
+    assert point["hours"] == pytest.approx(0.01, abs=0.004)
+    assert point["keywords"] == 6
+    low, high = point["false_accepts_interval"]
+    assert low <= point["false_accepts_per_hour"] <= high
+    assert (tmp_path / "det.svg").read_text().startswith("<svg")
+
+    noise = tmp_path / "quiet"
+    noise.mkdir()
+    soundfile.write(noise / "room.wav", 1e-3 * np.random.default_rng(0).random(32_000), 16_000)
+    point = evaluate(folder=noise)["points"][0]
+    assert point["hours"] == pytest.approx(2 / 3600)
+    assert point["keywords"] == 0
+    with pytest.raises(ScenarioError, match="above 0"):
+        evaluate(hours=0.0)
+
+
+@pytest.mark.export
+def test_what_cannot_be_listened_to_is_named(run, tmp_path):
+    file = run / "export" / "model_streaming.tflite"
+    (tmp_path / "torn.wav").write_bytes(b"RIFF")
+    with pytest.raises(FedspeechError, match=r"torn\.wav cannot be listened to"):
+        listening.listen_to(file, tmp_path / "torn.wav", 0.5, ListeningRules())
+    with pytest.raises(FedspeechError, match=r"cannot read .*absent\.wav"):
+        listening.listen_to(file, tmp_path / "absent.wav", 0.5, ListeningRules())
+
+
+@pytest.mark.export
+def test_held_out_clips_are_of_every_unseen_phone_alike(run):
+    voices = FinishedRun.open(run).voices
+    few = held_out_clips(voices, 6)
+    names = {phone.phone_id for phone in voices.partition.unseen}
+    assert set(few.users) == names
+    assert len(few.labels) == 6
+    whole = held_out_clips(voices)
+    assert len(whole.labels) == sum(len(phone.utterances) for phone in voices.partition.unseen)
+    assert run_of(run / "export" / "card.json") == run.resolve()

@@ -1,0 +1,68 @@
+"""Streams sound through an exported file: one row of logits per hop.
+
+listener = Listener(TfliteModel.open(Path("model_streaming.tflite")))
+for logits in listener.feed(samples): ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.errors import ExportRefused
+from tflite_export.flatbuffer import read_card
+from tflite_export.interpreter import TfliteModel
+
+
+class Listener:
+    """A streaming file and the samples that do not yet fill a hop.
+
+    Attributes:
+      labels: meaning of the logits.
+      spec: the front end, from the card.
+      card: JSON values.
+    """
+
+    def __init__(self, model: TfliteModel) -> None:
+        """Starts in silence.
+
+        Raises:
+          ExportRefused: if the file has no signature `hop` or no card.
+        """
+        if "hop" not in model.signatures:
+            raise ExportRefused(
+                "listening takes a streaming file, with the signature hop; this one has "
+                f"{', '.join(sorted(model.signatures))}"
+            )
+        self._model = model
+        self.card: dict[str, Any] = read_card(model.content)
+        self.labels: tuple[str, ...] = tuple(self.card["labels"])
+        self.spec = FrontendSpec(**self.card["frontend"])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was heard."""
+        self._model.run("reset")
+        self._waiting = np.empty(0, dtype=np.float32)
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Hears samples of any number; what fills no hop waits for more.
+
+        Args:
+          samples: shape (n,), float32, full scale 1, at the front end's rate.
+
+        Returns:
+          Logits of the hops that were filled, shape (hops, c).
+        """
+        hop = self.spec.hop_samples
+        heard = np.concatenate([self._waiting, samples])
+        hops = len(heard) // hop
+        self._waiting = heard[hops * hop :]
+        rows = np.empty((hops, len(self.labels)), dtype=np.float32)
+        for index in range(hops):
+            samples = heard[np.newaxis, index * hop : (index + 1) * hop]
+            rows[index] = self._model.run("hop", samples=samples)["logits"][0]
+        return rows
