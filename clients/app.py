@@ -185,10 +185,11 @@ def _read_state(context: Context, fleet: Fleet) -> FleetState:
         if kept is not None:
             context.state.update(recorddict_from_proto(RecordDictProto.FromString(kept)))
     if "fleet" not in context.state:
-        return FleetState.fresh(fleet.num_phones)
+        return FleetState()
     config: dict[str, Any] = dict(context.state.config_records["fleet"])
     arrays = context.state.array_records["phones"]
     return FleetState(
+        senders=arrays["senders"].numpy(),
         inputs_sent=arrays["inputs_sent"].numpy(),
         joined=arrays["joined"].numpy(),
         rid=config["rid"],
@@ -209,7 +210,9 @@ def _keep_state(context: Context, fleet: Fleet, state: FleetState) -> None:
                     "masked": history.masked,
                 }
             ),
-            "phones": _arrays(inputs_sent=state.inputs_sent, joined=state.joined),
+            "phones": _arrays(
+                senders=state.senders, inputs_sent=state.inputs_sent, joined=state.joined
+            ),
         }
     )
     if fleet.job.memory:

@@ -38,28 +38,41 @@ from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta
 
+_NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class FleetState:
     """What a shard must remember between messages; Flower keeps it in the node's context.
 
     Attributes:
-      inputs_sent: inputs sent by each phone of the shard in this window of its quota, shape
-        (phones,), int64.
+      senders: phones of the shard that have sent an input in this window of their quota, sorted;
+        a population of millions costs nothing until it is called.
+      inputs_sent: how many each of them has sent, same shape, int64.
       rid: of the round for which phones last joined; 16 bytes, or empty.
       joined: phones that joined it, sorted.
       history: the last round and session joined, and whether its vectors have left.
     """
 
-    inputs_sent: NDArray[np.int64]
+    senders: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
+    inputs_sent: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
     rid: bytes = b""
-    joined: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    joined: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
     history: History = field(default_factory=History)
 
-    @classmethod
-    def fresh(cls, num_phones: int) -> FleetState:
-        """State of phones that have never sent anything."""
-        return cls(inputs_sent=np.zeros(num_phones, dtype=np.int64))
+    def sent_by(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many inputs each of some phones has sent, same shape."""
+        if not len(self.senders):
+            return np.zeros(len(phones), dtype=np.int64)
+        place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
+        return np.where(self.senders[place] == phones, self.inputs_sent[place], 0)
+
+    def counting(self, phones: NDArray[np.int64]) -> FleetState:
+        """The state after each of some different phones has sent one more input."""
+        senders = np.union1d(self.senders, phones)
+        return replace(
+            self, senders=senders, inputs_sent=self.sent_by(senders) + np.isin(senders, phones)
+        )
 
 
 class Fleet:
@@ -111,16 +124,14 @@ class Fleet:
                 f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
             )
         history = state.history.entering(key.round, session)
-        inputs_sent = state.inputs_sent
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
-            inputs_sent = np.zeros_like(inputs_sent)  # a new window of the quota
+            state = replace(state, senders=_NOBODY, inputs_sent=_NOBODY)  # a new window
         # A session that restarts is of the same round: its coins have been tossed.
         own = state.joined if key.rid == state.rid else self.own(draw_cohort(self.job, key))
-        sent = inputs_sent[own - self.phones.start]
-        own = own[np.array([plan.admits(int(count)) for count in sent], dtype=bool)]
+        own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]
         # Who vanished after advertising is gone when the session restarts.
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
-        return replace(state, inputs_sent=inputs_sent, rid=key.rid, joined=own, history=history)
+        return replace(state, rid=key.rid, joined=own, history=history)
 
     def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
@@ -207,9 +218,7 @@ class Fleet:
 
     def sent(self, state: FleetState, phones: NDArray[np.int64]) -> FleetState:
         """The state after some phones have sent their vectors: counted, and not sent again."""
-        inputs_sent = state.inputs_sent.copy()
-        inputs_sent[phones - self.phones.start] += 1
-        return replace(state, inputs_sent=inputs_sent, history=replace(state.history, masked=True))
+        return replace(state.counting(phones), history=replace(state.history, masked=True))
 
     def _show_simulator(
         self, round_number: int, deltas: Sequence[Delta], encoded: Sequence[NDArray[np.uint32]]

@@ -37,6 +37,7 @@ from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
 from fedspeech.seeds import NoiseEntropy, canonical
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
+from fedspeech.training.recipes import Recipes
 from fedspeech.vectors import FloatVector
 
 _PLACES = ("arrays", "enrolment", "eye", "memory")  # where a job's parts are, not what they are
@@ -158,6 +159,8 @@ class JobArrays:
       background: unknown and silence clips that ship to every phone.
       validation: public validation speakers; the only clips that the server sees.
       initial: the adapter before the first round, shape (d,), float32.
+      recipes: where phones are drawn from voices: the clips are then those of voice p, and phones
+        as many as the plan says; None: one phone per voice.
     """
 
     embeddings: NDArray[np.float32]
@@ -166,19 +169,19 @@ class JobArrays:
     background: LocalDataset
     validation: LocalDataset
     initial: FloatVector
+    recipes: Recipes | None = None
 
     def __repr__(self) -> str:
         """Shows shapes only."""
-        return f"JobArrays(phones={self.num_phones}, embeddings={self.embeddings.shape})"
-
-    @property
-    def num_phones(self) -> int:
-        """Size of the population."""
-        return len(self.offsets) - 1
+        return f"JobArrays(voices={len(self.offsets) - 1}, embeddings={self.embeddings.shape})"
 
     def phone(self, index: int) -> LocalDataset:
         """Returns what one phone trains on: its own clips, then the background set."""
-        own = slice(self.offsets[index], self.offsets[index + 1])
+        own: slice | NDArray[np.int64]
+        if self.recipes is None:
+            own = slice(self.offsets[index], self.offsets[index + 1])
+        else:
+            own = self.recipes.clips(index, self.offsets)
         return LocalDataset(np.array(self.embeddings[own]), np.array(self.labels[own])).joined(
             self.background
         )
@@ -263,6 +266,7 @@ class Job:
       base_sha256: of the base file behind the embeddings.
       arrays: folder of the arrays.
       arrays_sha256: their digest.
+      recipes: how phones are drawn from the voices in the arrays; None: one phone each.
       faults: what nodes do wrong, by a schedule from the seed.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
       enrolment: file with the secret behind the phones' simulated identities; read only where sums
@@ -289,6 +293,7 @@ class Job:
     base_sha256: str
     arrays: str
     arrays_sha256: str
+    recipes: Recipes | None = None
     faults: Faults = Faults()
     deadline_s: float = 0.0
     enrolment: str = ""
@@ -317,6 +322,8 @@ class Job:
         if self.repeats:
             return self.repeats
         settings = self._settings()
+        if self.recipes is None:
+            del settings["recipes"]
         del settings["faults"], settings["deadline_s"]
         del settings["repeats"]
         for name in ("secure_aggregation", "server", "dropout_tolerance"):
@@ -408,7 +415,7 @@ class Job:
         if len(labels) and not 0 <= labels.min() <= labels.max() < self.adapter.num_labels:
             # Found here, where it stops everybody, not on the phone whose label it is.
             raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
-        return arrays
+        return dataclasses.replace(arrays, recipes=self.recipes)
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
@@ -431,6 +438,7 @@ class Job:
                     "adapter": AdapterShape(**values["adapter"]),
                     "server": ServerRule(**values["server"]),
                     "faults": Faults(**values["faults"]),
+                    "recipes": Recipes(**values["recipes"]) if values.get("recipes") else None,
                     **{
                         place: str(path.parent / values[place])
                         for place in _PLACES

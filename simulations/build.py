@@ -42,6 +42,7 @@ from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
+from fedspeech.training.recipes import Recipes
 from fedspeech.training.trunk_cache import trunk_outputs
 from simulations.scenario import EmbeddedCorpus, FolderCorpus, PrivacySettings, Scenario
 
@@ -49,6 +50,7 @@ HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
 BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
 PARITY_CLIPS = 250
+SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones are drawn from voices
 Progress = Callable[[int, int], None]
 
 
@@ -131,6 +133,11 @@ class World:
     skipped: tuple[Skipped, ...]
     heard_accents: tuple[str, ...]
 
+    @property
+    def drawn_from(self) -> int | None:
+        """Distinct voices from which the phones are drawn; None: each has a voice of its own."""
+        return len(self.partition.federated) if self.job.recipes else None
+
 
 def build_world(
     scenario: Scenario, *, cache: Path, eye: Path | None, workers: int, progress: Progress
@@ -173,8 +180,12 @@ def _build(
         num_labels=labels,
     )
     adapter = shape.build()
+    population, recipes = len(partition.federated), None
+    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
+        population = scenario.corpus.federated_phones
+        recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
     # Before anything is synthesised: a number that does not fit costs no wait.
-    plan = _plan(scenario, len(partition.federated), adapter.spec.size, partition.unit)
+    plan = _plan(scenario, population, adapter.spec.size, partition.unit)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
     background_clips, negative_clips = _public_negatives(voices.public, scenario.seed)
@@ -210,6 +221,7 @@ def _build(
         base_sha256=base.sha256,
         arrays=str(folder),
         arrays_sha256=digest,
+        recipes=recipes,
         faults=Faults(**scenario.simulation.faults.model_dump()),
         deadline_s=scenario.simulation.deadline_s,
         enrolment=str(enrolment),
@@ -246,6 +258,8 @@ def open_voices(scenario: Scenario) -> Voices:
             vocabulary = Vocabulary(scenario.vocabulary)
             corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
             partition = by_group(corpus, seed=scenario.seed)
+            if scenario.corpus.voices:
+                partition = dataclasses.replace(partition, unit="phone")
             public_corpus, public = corpus, partition.public
         case FolderCorpus():
             corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
@@ -268,6 +282,7 @@ def embedded_spec(
     share = settings.unheard_accents
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
     words, held_out = vocabulary.targets, _held_out(vocabulary)
+    more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
     return dataclasses.replace(
         public,
@@ -275,15 +290,15 @@ def embedded_spec(
             *public.groups,
             SpeakerGroup(
                 name="federated",
-                num_speakers=settings.federated_phones,
+                num_speakers=settings.voices or settings.federated_phones,
                 accents=accents,
                 words=words,
-                takes_per_word=settings.clips_per_phone / len(words),
+                takes_per_word=more * settings.clips_per_phone / len(words),
                 unknown_words=public.groups[0].unknown_words,
-                num_unknown=settings.unknown_per_phone,
-                num_silence=settings.silence_per_phone,
+                num_unknown=more * settings.unknown_per_phone,
+                num_silence=more * settings.silence_per_phone,
                 skew=settings.quantity_skew,
-                min_clips=4,
+                min_clips=4 * more,
             ),
             SpeakerGroup(
                 name="unseen",

@@ -519,6 +519,7 @@ class Summary(Guarantee):
       rounds: completed rounds.
       rounds_planned: rounds asked for.
       phones: population: every phone that may be asked.
+      voices: distinct voices from which the phones were drawn; None: each has a voice of its own.
       participation: probability q of a phone's presence in a round.
       best_round: the round whose adapter was evaluated and exported; 0 is the base's own.
       best_chosen_by: "last completed round" or "public validation speakers".
@@ -560,6 +561,7 @@ class Summary(Guarantee):
     rounds: Count
     rounds_planned: Count
     phones: Count
+    voices: Count | None = None
     participation: Share | None = None
     best_round: Count | None = None
     best_chosen_by: str = "last completed round"

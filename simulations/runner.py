@@ -39,7 +39,7 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
-from simulations.report.words import collapse, price
+from simulations.report.words import collapse, drawn, price
 from simulations.results import (
     Engine,
     Environment,
@@ -277,6 +277,8 @@ class Run:
         say(f"{self._world.corpus_name}: {self._plan.population:,} phones federate, "
             f"{len(self._world.unseen)} unseen; adapter {self._world.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
+        if self._world.drawn_from:
+            say(drawn(self._plan.population, self._world.drawn_from))
         for group in group_skipped(self._world.skipped):
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         planned = self._plan.guarantee(self._plan.rounds)
@@ -428,6 +430,7 @@ class Run:
             rounds=self._state.completed,
             rounds_planned=plan.rounds,
             phones=plan.population,
+            voices=self._world.drawn_from,
             participation=plan.participation_probability,
             best_round=self._state.completed,
             adapter=self._world.adapter.name,

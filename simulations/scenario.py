@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ScenarioError
@@ -21,6 +21,8 @@ from fedspeech.errors import ScenarioError
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+MOST_SPOKEN = 100_000  # phones whose every clip is synthesised before the first round
 
 
 class Section(BaseModel):
@@ -34,6 +36,9 @@ class EmbeddedCorpus(Section):
 
     Attributes:
       federated_phones: population that trains.
+      voices: so many distinct voices, each of which speaks twice the clips of one phone; a phone is
+        one of them with a random half of its clips (`fedspeech.training.recipes`), and the unit of
+        privacy is the phone. Without it each phone has a voice of its own.
       unseen_phones: phones that never train; personalisation is judged on them.
       validation_speakers: public speakers that the server may decide on.
       clips_per_phone: mean number of training clips of target words per federated phone.
@@ -46,6 +51,7 @@ class EmbeddedCorpus(Section):
 
     kind: Literal["embedded"] = "embedded"
     federated_phones: Count = 3000
+    voices: Count | None = None
     unseen_phones: Count = 60
     validation_speakers: Count = 24
     clips_per_phone: Count = 10
@@ -54,6 +60,20 @@ class EmbeddedCorpus(Section):
     quantity_skew: Annotated[float, Field(ge=0)] = 0.4
     takes_per_word: Annotated[int, Field(ge=2)] = 8
     unheard_accents: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+    @model_validator(mode="after")
+    def _can_be_spoken(self) -> Self:
+        if self.voices is None and self.federated_phones > MOST_SPOKEN:
+            raise ValueError(
+                f"above {MOST_SPOKEN:,} federated_phones set voices, the number of voices from "
+                f"which they are drawn, got federated_phones={self.federated_phones}"
+            )
+        if self.voices is not None and self.voices > self.federated_phones:
+            raise ValueError(
+                f"voices must be at most federated_phones={self.federated_phones}, "
+                f"got voices={self.voices}"
+            )
+        return self
 
 
 class FolderCorpus(Section):

@@ -28,6 +28,7 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 _ZERO_NONCE = bytes(12)
+_KEPT_IDENTITIES = 1 << 14  # more than a roster has; of a population that never ends, no more
 _SHA256 = hashes.SHA256()
 _PROBE = X25519PrivateKey.generate()  # of no phone: to try public keys on
 
@@ -193,6 +194,8 @@ class Enrolment:
         if phone not in self._identities:
             if not 0 <= phone < self._phones:
                 raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
+            if len(self._identities) == _KEPT_IDENTITIES:
+                del self._identities[next(iter(self._identities))]  # it can be derived again
             self._identities[phone] = Identity(
                 hkdf(bytes(self._root), canonical("identity", phone))
             )

@@ -137,6 +137,8 @@ def _facts(results: Results) -> Iterator[tuple[str, str]]:
     summary, environment = results.summary, results.environment
     if summary and summary.seed is not None:
         yield "Seed", str(summary.seed)
+    if summary and summary.voices:
+        yield "Population", words.drawn(summary.phones, summary.voices)
     if summary and summary.participation is not None:
         expected = summary.participation * summary.phones
         yield (

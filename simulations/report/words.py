@@ -265,6 +265,14 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:,.1f} MB"
 
 
+def drawn(phones: int, voices: int) -> str:
+    """What it means that a population is drawn from fewer voices."""
+    return (
+        f"{phones:,} phones drawn from {voices:,} voices, a random half of a voice's clips on "
+        "each: the promise is to a phone, and a voice is on many"
+    )
+
+
 def duration(seconds: float) -> str:
     """Writes seconds, with minutes where there are any."""
     if seconds < 10:

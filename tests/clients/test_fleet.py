@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_job import make_job
 
 from clients.app import _nothing_told as nothing_told
@@ -18,7 +20,7 @@ def joined(tmp_path):
     _, job, arrays = make_job(tmp_path, num_shards=1, eye=str(tmp_path / "eye"))
     fleet = Fleet(job, 0)
     key = job.round_key(0)
-    roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
+    roster, state = fleet.join(RosterRequest(key=key), FleetState())
     request = UpdateRequest(
         key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
     )
@@ -56,7 +58,7 @@ def test_a_server_with_another_plan_is_refused(joined):
     job, fleet, _, _ = joined
     other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, noise_multiplier=0.9))
     with pytest.raises(ProtocolAbort, match="not this phone's"):
-        fleet.join(RosterRequest(key=other.round_key(0)), FleetState.fresh(60))
+        fleet.join(RosterRequest(key=other.round_key(0)), FleetState())
 
 
 def test_a_roster_that_adds_or_leaves_out_phones_of_the_shard_is_refused(joined):
@@ -71,7 +73,7 @@ def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
     _, job, arrays = make_job(tmp_path, num_shards=3)
     fleet = Fleet(job, 1)
     key = job.round_key(0)
-    roster, state = fleet.join(RosterRequest(key=key), FleetState.fresh(fleet.num_phones))
+    roster, state = fleet.join(RosterRequest(key=key), FleetState())
     alone = UpdateRequest(
         key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
     )
@@ -82,17 +84,24 @@ def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
 def test_the_count_of_sent_inputs_grows_for_survivors_only(joined):
     _, fleet, request, state = joined
     update, state = fleet.update(request, state)
-    expected = np.zeros(60, np.int64)
-    expected[update.survivors] = 1
-    np.testing.assert_array_equal(state.inputs_sent, expected)
+    np.testing.assert_array_equal(state.senders, update.survivors)
+    np.testing.assert_array_equal(state.inputs_sent, np.ones_like(update.survivors))
+
+
+@given(rounds=st.lists(st.sets(st.integers(40, 50)), max_size=6))
+def test_counts_are_kept_of_those_who_sent_and_of_nobody_else(rounds):
+    state, everybody = FleetState(), np.arange(40, 51)
+    for phones in rounds:
+        state = state.counting(np.array(sorted(phones), dtype=np.int64))
+    expected = [sum(phone in phones for phones in rounds) for phone in everybody]
+    np.testing.assert_array_equal(state.sent_by(everybody), expected)
+    assert len(state.senders) == len(set().union(*rounds))
 
 
 def test_a_phone_beyond_its_quota_does_not_join(tmp_path):
     _, job, _ = make_job(tmp_path, num_shards=1, participation_probability=1.0, quota=2)
     fleet = Fleet(job, 0)
-    tired = dataclasses.replace(
-        FleetState.fresh(60), inputs_sent=np.repeat([1, 2], 30).astype(np.int64)
-    )
+    tired = FleetState(senders=np.arange(10, 60), inputs_sent=np.repeat([1, 2], [20, 30]))
     roster, _ = fleet.join(RosterRequest(key=job.round_key(0)), tired)
     np.testing.assert_array_equal(roster.phones, np.arange(30))
 
@@ -102,7 +111,7 @@ def test_a_quota_counts_anew_in_the_next_window(tmp_path):
         tmp_path, num_shards=1, participation="limited", participation_probability=1.0, quota=2,
         quota_window=2, rounds=4,
     )  # fmt: skip
-    fleet, state, joined = Fleet(job, 0), FleetState.fresh(60), []
+    fleet, state, joined = Fleet(job, 0), FleetState(), []
     for number in range(4):
         key = job.round_key(number)
         roster, state = fleet.join(RosterRequest(key=key), state)
@@ -127,18 +136,17 @@ def test_a_cohort_that_the_server_draws_is_one_cohort_under_real_noise_too(tmp_p
     _, job, _ = make_job(tmp_path, noise="os", **changes)
     key = job.round_key(0)
     joined = [
-        Fleet(job, shard).join(RosterRequest(key=key), FleetState.fresh(20))[0].phones
-        for shard in range(3)
+        Fleet(job, shard).join(RosterRequest(key=key), FleetState())[0].phones for shard in range(3)
     ]
     assert 20 < len(np.concatenate(joined)) <= (30 if "participation" in changes else 32)
-    again = Fleet(job, 0).join(RosterRequest(key=job.round_key(0)), FleetState.fresh(20))[0].phones
+    again = Fleet(job, 0).join(RosterRequest(key=job.round_key(0)), FleetState())[0].phones
     assert not np.array_equal(again, joined[0])  # another id, another draw: 1 in 10^4 by chance
 
 
 def test_coins_are_tossed_once_a_round_however_often_its_session_starts(tmp_path):
     _, job, _ = make_job(tmp_path, num_shards=1, noise="os", secure_aggregation="masked")
     fleet, key = Fleet(job, 0), job.round_key(0)
-    state = fleet.enter(key, 0, FleetState.fresh(60))
+    state = fleet.enter(key, 0, FleetState())
     assert np.array_equal(fleet.enter(key, 1, state).joined, state.joined)
 
 

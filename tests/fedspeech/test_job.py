@@ -10,6 +10,7 @@ from tiny_job import PHONES, make_arrays, make_job, with_plan
 from fedspeech import job as job_module
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, JobArrays, check_key, rotation_seed, sorted_union
+from fedspeech.training.recipes import Recipes
 
 
 def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
@@ -33,6 +34,18 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
     assert read.memory == str(moved / "phones")
     assert read.eye == ""
     assert read.fingerprint == job.fingerprint
+
+
+def test_phones_that_are_recipes_survive_a_round_trip(tmp_path):
+    path, plain, arrays = make_job(tmp_path)
+    job = dataclasses.replace(plain, recipes=Recipes(seed=1, share=0.5))
+    job.save(path)
+    read = Job.load(path)
+    assert read == job
+    assert read.run_id != plain.run_id
+    far = read.load_arrays().phone(10**9)  # beyond the voices, and of no cost before it is called
+    own = far.embeddings[: len(far) - len(arrays.background)]
+    assert {row.tobytes() for row in own} <= {row.tobytes() for row in arrays.embeddings}
 
 
 @pytest.mark.parametrize(
@@ -170,4 +183,4 @@ def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_pa
         patch.setattr("os.getpid", lambda: 1)  # another process that was as fast
         arrays.save(tmp_path / "a")
     assert JobArrays.load(tmp_path / "a").sha256() == arrays.sha256()
-    assert repr(arrays).startswith("JobArrays(phones=60, embeddings=(")
+    assert repr(arrays).startswith("JobArrays(voices=60, embeddings=(")

@@ -135,3 +135,17 @@ def test_a_file_that_is_no_base_is_refused(tmp_path):
             tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(), eye=None,
             workers=1, progress=lambda done, total: None,
         )  # fmt: skip
+
+
+def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
+    changes = ("corpus.federated_phones=1000000", "corpus.voices=12", "privacy.quota=1",
+               "privacy.rounds=1", "privacy.participation_probability=0.0001")  # fmt: skip
+    world = build_world(
+        tiny_scenario(*changes), cache=cache(), eye=None, workers=1, progress=lambda *_: None
+    )
+    arrays, plan = world.job.load_arrays(), world.job.plan
+    assert (plan.population, plan.unit, len(arrays.offsets) - 1) == (1_000_000, "phone", 12)
+    spoken = np.diff(arrays.offsets)
+    held = [len(arrays.phone(phone)) - len(arrays.background) for phone in (0, 999_999)]
+    assert set(held) <= set(spoken // 2) | set(-(-spoken // 2))
+    assert len(world.partition.federated) == 12

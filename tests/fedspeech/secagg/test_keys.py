@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedspeech.errors import ScenarioError
+from fedspeech.secagg import keys
 from fedspeech.secagg.keys import (
     Enrolment,
     Identity,
@@ -350,6 +351,14 @@ def test_nobody_outside_the_population_has_an_identity(phone):
     for ask in (enrolment.identity, enrolment.public):
         with pytest.raises(UnknownPhone, match=f"phone {phone} was never enrolled: there are 5"):
             ask(phone)
+
+
+def test_identities_that_were_let_go_come_back_the_same(monkeypatch):
+    monkeypatch.setattr(keys, "_KEPT_IDENTITIES", 2)
+    enrolment = keys.Enrolment(bytes(32), b"population", 10**6)
+    first = [enrolment.public(phone) for phone in range(5)]
+    assert len(enrolment._identities) == 2
+    assert [enrolment.public(phone) for phone in range(5)] == first
 
 
 def test_printing_shows_no_secret():
