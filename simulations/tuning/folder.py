@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fedspeech.errors import FedspeechError
-from simulations.results import write_text
+from fedspeech.files import hold
+from simulations.results import check_place, write_text
 from simulations.scenario import FolderCorpus, Scenario
 
 
@@ -21,11 +22,15 @@ def flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def open_folder(folder: Path, settings: dict[str, str]) -> None:
-    """Makes the folder, or checks that it is of the same tuning.
+def open_folder(folder: Path, settings: dict[str, str]) -> BinaryIO:
+    """Makes the folder, or checks that it is of the same tuning, and keeps other processes out.
+
+    Returns:
+      What holds it until it is closed.
 
     Raises:
-      FedspeechError: if it holds something else, naming what differs.
+      FedspeechError: if it holds something else, naming what differs; if it is in use, cannot be
+        written to, or the disk is full.
     """
     path = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
@@ -36,9 +41,10 @@ def open_folder(folder: Path, settings: dict[str, str]) -> None:
                 f"a tuning needs a new or empty folder, or its own to go on, and {folder} holds "
                 "other files"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        check_place(folder, "a tuning's folder")
+        held = _hold(folder)
         write_text(path, json.dumps(settings, indent=1) + "\n")
-        return
+        return held
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -54,6 +60,14 @@ def open_folder(folder: Path, settings: dict[str, str]) -> None:
             f"{folder} holds another tuning; go on with the same settings or choose another --out:"
             "\n  " + "\n  ".join(differing)
         )
+    return _hold(folder)
+
+
+def _hold(folder: Path) -> BinaryIO:
+    held = hold(folder / "tune.lock")
+    if held is None:
+        raise FedspeechError(f"the tuning in {folder} is still going on in another process")
+    return held
 
 
 def portable(scenario: Scenario) -> Scenario:

@@ -9,6 +9,7 @@ from their numbers and never from who was faster, so neither workers nor kills c
 from __future__ import annotations
 
 import concurrent.futures
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ class Search:
         self._plan, self._progress, self._charge = plan, progress, charge
         self._workers = 1 if charge else workers
         self._pool: WorkerPool | None = None
+        self._scratch = store.resolve().parent / "trials"
         self._prices: dict[tuple[float, float], Guarantee] = {}
         self._study = optuna.create_study(
             study_name=STUDY,
@@ -143,7 +145,9 @@ class Search:
         self._study.set_user_attr("runs", runs)
 
     def __enter__(self) -> Search:
-        """Returns itself."""
+        """Clears what killed trials left."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -152,6 +156,7 @@ class Search:
             if kind is not None:
                 self._pool.kill()
             self._pool.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def price(self, setting: Setting) -> Guarantee:
         """The guarantee of all planned rounds under a setting.
@@ -225,10 +230,10 @@ class Search:
         grounds = {ground.seed: ground for ground in self.grounds}
         if self._workers == 1 or len(tasks) == 1:
             for task in tasks:
-                yield task, _run_task(grounds[task[1]], task, self._charge)
+                yield task, _run_task(grounds[task[1]], task, self._charge, self._scratch)
             return
         if self._pool is None:
-            self._pool = WorkerPool(self._workers, _prepare, grounds)
+            self._pool = WorkerPool(self._workers, _prepare, grounds, self._scratch)
         futures = {self._pool.submit(_run_in_worker, task): task for task in tasks}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
@@ -308,18 +313,19 @@ def _range(values: Axis) -> FloatDistribution:
 
 
 # What a worker process works on; a module variable because a process pool has no other place.
-_GROUNDS: dict[int, Ground] = {}
+_GROUNDS: dict[int, tuple[Ground, Path]] = {}
 
 
-def _prepare(grounds: dict[int, Ground]) -> None:
-    _GROUNDS.update(grounds)
+def _prepare(grounds: dict[int, Ground], scratch: Path) -> None:
+    _GROUNDS.update({seed: (ground, scratch) for seed, ground in grounds.items()})
 
 
 def _run_in_worker(task: Task) -> Outcome:
-    return _run_task(_GROUNDS[task[1]], task, None)
+    ground, scratch = _GROUNDS[task[1]]
+    return _run_task(ground, task, None, scratch)
 
 
-def _run_task(ground: Ground, task: Task, charge: Path | None) -> Outcome:
+def _run_task(ground: Ground, task: Task, charge: Path | None, scratch: Path) -> Outcome:
     """Runs one setting under one seed."""
     _, _, setting, peers = task
     job = setting.job(ground.job)
@@ -328,4 +334,5 @@ def _run_task(ground: Ground, task: Task, charge: Path | None) -> Outcome:
         ground.panel,
         Hopeless(base=ground.base, rounds=job.plan.rounds, eye=ground.panel.eye, peers=peers),
         charge,
+        scratch,
     )

@@ -110,7 +110,9 @@ def marks(rounds: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(share * rounds) for share in MARKS}))
 
 
-def run_trial(job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None) -> Outcome:
+def run_trial(
+    job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None, scratch: Path | None = None
+) -> Outcome:
     """Runs a job's rounds and judges them.
 
     Args:
@@ -119,8 +121,9 @@ def run_trial(job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None) -
       hopeless: asked at every mark but the last.
       ledger: charged for each round before phones are asked for it; None: nobody's privacy is at
         stake, and an account that prices nothing stands in for it.
+      scratch: an existing folder for what a trial leaves if it is killed; None: the system's.
     """
-    with tempfile.TemporaryDirectory(prefix="fedspeech-trial-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=scratch) as folder:
         path = Path(folder) / "job.json"
         job.save(path)
         file, priced = ledger, job.plan

@@ -10,6 +10,7 @@ import datetime
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +97,11 @@ def tune(
     settings = _settings(scenario, request, space, seeds, population)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or Path("runs") / f"tune-{scenario.name}-{stamp}"
-    open_folder(folder, settings)
+    new = not folder.exists()
+    held = open_folder(folder, settings)
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
-    with RunProgress() as progress:
+    with held, RunProgress() as progress:
         progress.say(f"tuning {scenario.name} ({request.mode}); {_rights(population)}")
         try:
             with progress.stage("prepare"):
@@ -114,9 +116,14 @@ def tune(
                     for seed in seeds
                 }
                 tuning = _Tuning(scenario, request, space, worlds, population, folder)
+        except BaseException:
+            if new:  # nothing was tried: what is left would only be in the next one's way
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
             tuning.search(workers, progress)
-        except KeyboardInterrupt:
-            progress.say(f"interrupted; what is finished is kept: --out {folder} goes on")
+        except (KeyboardInterrupt, SystemExit):
+            progress.say(f"stopped; what is finished is kept: the same with --out {folder} goes on")
             raise
         found = tuning.finish(settings, progress)
         for paragraph in found.words:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
-from fedspeech.errors import BudgetExhausted, FedspeechError
+from fedspeech.errors import BudgetExhausted, FedspeechError, ScenarioError
 from fedspeech.privacy.ledger import Ledger
 from simulations.progress import RunProgress
 from simulations.scenario import read_scenario
+from simulations.tuning.folder import open_folder
 from simulations.tuning.results import Tuning
 from simulations.tuning.search import Search
 from simulations.tuning.space import Space
@@ -153,6 +154,20 @@ def test_a_folder_is_gone_on_with_under_the_same_settings_only(tmp_path, capsys)
         small(tmp_path, clip_norm=(0.05, 0.2))
     with pytest.raises(FedspeechError, match=r"scenario\.privacy\.rounds was 2, is 1"):
         small(tmp_path, scenario=tiny_scenario("privacy.rounds=1"))
+
+
+def test_a_setting_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(ScenarioError, match="stddev"):
+        small(tmp_path, noise_multiplier=(1e-4, 1.0))
+    assert not (tmp_path / "tune").exists()
+
+
+def test_a_folder_in_use_is_left_to_who_uses_it(tmp_path):
+    held = open_folder(tmp_path / "tune", {"mode": "grid"})
+    with pytest.raises(FedspeechError, match="still going on in another process"):
+        open_folder(tmp_path / "tune", {"mode": "grid"})
+    held.close()
+    open_folder(tmp_path / "tune", {"mode": "grid"}).close()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
