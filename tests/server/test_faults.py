@@ -76,9 +76,8 @@ def test_all_faults_together(tmp_path, asked, way):
     right_or_not_opened(tmp_path, job, arrays, seen, rows, list(asked))
 
 
-@pytest.mark.parametrize(
-    "kind", [k if k == "late" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_fault_abandons_its_round_and_the_run_goes_on(tmp_path, asked, kind):
     faults = Faults(**{kind: 0.12})
     job, arrays, seen, rows = run(tmp_path, faults)

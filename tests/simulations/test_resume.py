@@ -72,6 +72,7 @@ def test_an_interrupted_rehearsal_ends_as_if_nothing_had_been(tmp_path, monkeypa
         go_on(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_on_other_code_an_interrupted_round_has_failed_and_says_so(tmp_path, monkeypatch, capsys):
     stop_in_round(monkeypatch, 0)
     with pytest.raises(KeyboardInterrupt):
@@ -99,6 +100,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         go_on(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_scenario_that_was_edited_is_refused(tmp_path, monkeypatch):
     stop_in_round(monkeypatch, 0)
     with pytest.raises(KeyboardInterrupt):
