@@ -121,7 +121,7 @@ class SuperLink:
                 cwd=self.app, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )  # fmt: skip
         self._started.append(process)
         return process
@@ -308,5 +308,4 @@ def _kill(process: int) -> None:
 
 def _end_with_parent() -> None:
     """Has Linux end this process when the one that started it is gone, however that came about."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -58,10 +58,18 @@ def stop_in_round(monkeypatch, number, error=KeyboardInterrupt):
     monkeypatch.setattr(runner.Run, "_on_round", on_round)
 
 
-def test_an_interrupted_rehearsal_ends_as_if_nothing_had_been(tmp_path, monkeypatch, capsys):
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), pytest.param(FULL, marks=pytest.mark.slow)],
+    ids=["ctrl-c", "full"],
+)
+def test_an_interrupted_rehearsal_ends_as_if_nothing_had_been(tmp_path, monkeypatch, capsys, error):
     run(tmp_path / "whole")
-    stop_in_round(monkeypatch, 1)
-    with pytest.raises(KeyboardInterrupt):
+    stop_in_round(monkeypatch, 1, error)
+    with pytest.raises(type(error)):
         run(tmp_path / "run")
     assert read(tmp_path / "run").summary.status == "partial"
     go_on(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,22 @@ def test_a_place_that_is_taken_is_refused_and_left_alone(tmp_path, kind):
     with pytest.raises(FedspeechError, match=r"a run needs a (new or empty )?folder"):
         simulate(read_scenario("quick"), out=out, workers=1, cache=cache())
     assert ((out / "thesis.txt") if kind == "full" else out).read_text() == "dear"
+
+
+def test_a_cache_that_is_no_folder_or_full_is_said_before_anything_is_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FedspeechError, match="the cache must be writable"):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "file")
+    assert not (tmp_path / "run").exists()
+    usage = shutil.disk_usage(tmp_path)
+
+    def full(path):
+        free = 10 if Path(path).name == "cache" else usage.free
+        return usage._replace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", full)
+    with pytest.raises(FedspeechError, match=r"the cache needs 200 MB of free disk, got 0 MB"):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "cache")
 
 
 def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
