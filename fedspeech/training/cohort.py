@@ -139,10 +139,11 @@ class _Sgd:
         rate = active * self._training.learning_rate
         for name, gradient in gradients.items():
             velocity = gradient
-            if name in self._velocity:
-                velocity = self._velocity[name]
-                torch.add(gradient, velocity, alpha=self._training.momentum, out=velocity)
-            self._velocity[name] = velocity
+            if self._training.momentum:  # else nothing is remembered
+                if name in self._velocity:
+                    velocity = self._velocity[name]
+                    torch.add(gradient, velocity, alpha=self._training.momentum, out=velocity)
+                self._velocity[name] = velocity
             local[name].addcmul_(velocity, _per_phone(rate, velocity), value=-1)
 
 
