@@ -44,8 +44,8 @@ def _choice_words(found: Tuning, choice: Recommended) -> Iterator[str]:
         rest = (
             f"The best seen is {setting_of(best)}: {words.percent(best.accuracy.mean)} at epsilon "
             f"{words.epsilon(best.guarantee.epsilon_release)} against readers of the published "
-            f"models. The recommended one is the most private within {limit} of it: "
-            f"{_difference(chosen.against_best)}."
+            "models, on the same terms. The recommended one is the most private within "
+            f"{limit} of it: {_difference(chosen.against_best)}."
         )
     yield rest + _edge_of_range(found, chosen)
     others = len(choice.unresolved)
