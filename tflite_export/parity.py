@@ -64,15 +64,17 @@ def require_answers(
 ) -> tuple[Check, ...]:
     """Compares answers on people never trained on: agreement, accuracy over users, worst user.
 
-    A user with few clips cannot show a drop of one point, so the worst user's limit is what a true
-    drop of one point would cost one of so many users by chance, in one family of users of twenty.
+    Clips are a sample of what people say. Where one is counted, the limit is on what is true of
+    all, and a file is refused where so many lost answers would come by chance less than once in
+    twenty times: from n clips, more than the 95th percentile of Bin(n, 1 - least_agreement); from a
+    user's n, more than a true drop of one point would cost one of so many users.
 
     Args:
       name: of the file or signature.
       expected: torch's logits, shape (n, c).
       found: the file's.
       held_out: whose clips they are.
-      least_agreement: share of clips that must get torch's answer.
+      least_agreement: share of all clips that must get torch's answer.
 
     Raises:
       ExportRefused: if agreement or accuracy is lost; names the check and the figure.
@@ -87,8 +89,14 @@ def require_answers(
     allowed = stats.binom.ppf(1 - MAX_CHANCE / len(users), clips, MAX_ACCURACY_DROP)
     worst = int(np.argmax((lost - allowed) / clips))
     over = f"{len(answers)} clips of {len(users)} held-out users of {held_out.source}"
+    by_chance = stats.binom.ppf(1 - MAX_CHANCE, len(answers), 1 - least_agreement)
     return (
-        at_least(f"{name} agreement", (answers == others).mean(), least_agreement, over),
+        at_least(
+            f"{name} agreement",
+            (answers == others).mean(),
+            1 - float(by_chance) / len(answers),
+            f"{over} ({least_agreement:.1%} of all, less what chance takes once in twenty)",
+        ),
         at_most(f"{name} accuracy drop", (lost / clips).mean(), MAX_ACCURACY_DROP, over),
         at_most(
             f"{name} worst user's accuracy drop",

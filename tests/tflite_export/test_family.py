@@ -87,7 +87,7 @@ def test_the_folder_holds_files_card_and_figures_that_agree(exported, calibratio
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ["float", "int8", "adapter", "cc"])
 def test_verify_finds_what_was_published_good(exported, evidence, kind):
     before = exported.verified[FORMATS.index(kind)]
     assert verify(exported.folder / FILES[kind], evidence) == before
@@ -162,7 +162,7 @@ def noise_in_place_of(calibration):
 @pytest.mark.export
 def test_calibration_on_noise_is_refused_by_agreement(evidence, card, calibration, tmp_path):
     wrong = noise_in_place_of(calibration)
-    with pytest.raises(ExportRefused, match=r"waveform agreement: at least 0\.99 allowed .* got 0"):
+    with pytest.raises(ExportRefused, match=r"waveform agreement: at least 0\.98.* got 0\.[0-8]"):
         export_family(evidence, card, ["int8"], folder=tmp_path / "x", calibration=wrong)
     assert not (tmp_path / "x").exists()
 
