@@ -164,12 +164,12 @@ def _resolve(
     """Reads the scenario with the changes that options stand for."""
     extra = list(changes or [])
     if corpus is not None:
-        if _read(scenario, ()).corpus.kind != "folder":
+        if not hasattr(_read(scenario, ()).corpus, "path"):
             raise ScenarioError(
                 f"--corpus needs a scenario for recordings, such as real-commands, and {scenario} "
                 "makes its own speech"
             )
-        extra += ['corpus.kind="folder"', f"corpus.path={json.dumps(str(corpus))}"]
+        extra.append(f"corpus.path={json.dumps(str(corpus))}")
     if base is not None:
         extra.append(f"base.source={json.dumps(str(base))}")
     if seed is not None:

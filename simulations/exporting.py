@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fedspeech.corpora.corpus import Corpus
+from fedspeech.corpora.corpus import Alphabet, Corpus, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
@@ -51,6 +51,8 @@ show it. Files with fewer bits are judged on every held-out clip: `fedspeech exp
 
 RUN_HELD_OUT_CLIPS = 64
 
+NO_SENTENCES = "a base for sentences has no exported form yet"
+
 
 def export_files(
     folder: RunFolder, world: World, summary: Summary, spent: Guarantee
@@ -69,6 +71,8 @@ def export_files(
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
     """
+    if isinstance(world.base.vocabulary, Alphabet):
+        return {"export": None, "export_family": (), "export_refused": NO_SENTENCES}
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
@@ -129,6 +133,8 @@ class FinishedRun:
             base = Base.load(folder.base)
         except (OSError, ValueError) as error:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
+        if isinstance(base.vocabulary, Alphabet):
+            raise ExportRefused(f"export refused: {NO_SENTENCES}")
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
         voices = without_teachers(open_voices(scenario), base)

@@ -1,0 +1,186 @@
+"""How recognised sentences are judged: word errors, names, with and without a phone's own list.
+
+Transcripts are compared here and forgotten: what is handed on is counts, and examples only where
+the speech is synthetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedspeech.corpora.corpus import Alphabet
+from fedspeech.evaluation.asr import AsrCounts, rate_interval
+from fedspeech.evaluation.segments import cut
+from fedspeech.models.adapters.adapter import present_windows
+from fedspeech.models.adapters.scoring import score_clips
+from fedspeech.models.decoding import BeamDecoder, BeamSettings, greedy
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.objectives import ctc
+from fedspeech.vectors import FloatVector
+from simulations.build import World
+from simulations.results import Example, How, Interval, Rate, Rates, Search
+from simulations.scenario import Scenario, SentenceCorpus
+
+
+class Sentences:
+    """Transcripts of clips, one sentence each."""
+
+    def __init__(self, world: World, scenario: Scenario) -> None:
+        """Keeps whose sentences, and how phones search."""
+        assert isinstance(world.vocabulary, Alphabet)
+        assert world.prior is not None
+        self._world, self._scenario = world, scenario
+        self._alphabet, self._prior = world.vocabulary, world.prior
+        settings = scenario.decoding
+        self._beam = BeamSettings(
+            width=settings.width,
+            prior_weight=settings.prior_weight,
+            word_bonus=settings.word_bonus,
+            list_bonus=settings.list_bonus,
+        )
+
+    def validation(self, vector: FloatVector, clips: LocalDataset) -> dict[str, float]:
+        """Share of sentences without an error, and CTC loss per character, on public speakers."""
+        logits, windows = self._logits(vector, clips)
+        heard = greedy(logits, windows, self._alphabet)
+        losses = ctc(
+            torch.from_numpy(logits),
+            torch.from_numpy(windows),
+            torch.from_numpy(clips.labels),
+        )
+        right = [a == b for a, b in zip(heard, self._said(clips), strict=True)]
+        return {
+            "validation_accuracy": float(np.mean(right)),
+            "validation_loss": float(losses.mean()),
+        }
+
+    def correct(self, vectors: Sequence[FloatVector]) -> list[NDArray[np.bool_]]:
+        """Per unseen phone, whether its adapter gets each judged sentence right as a whole."""
+        return [
+            np.array(heard, dtype=object) == np.array(self._said(phone.judged), dtype=object)
+            for heard, phone in zip(self._heard(vectors), self._world.unseen, strict=True)
+        ]
+
+    def figures(self, vectors: Mapping[str, Sequence[FloatVector]]) -> dict[str, Any]:
+        """Error rates of every model, over all and by segment; names; examples.
+
+        Args:
+          vectors: model to the adapter of each unseen phone.
+
+        Returns:
+          Fields of `Summary`.
+        """
+        phones = self._world.unseen
+        heard = {model: self._heard(found) for model, found in vectors.items()}
+        counts = {
+            model: [
+                AsrCounts.of(self._said(phone.judged), texts, phone.contacts)
+                for texts, phone in zip(found, phones, strict=True)
+            ]
+            for model, found in heard.items()
+        }
+        return {
+            "wer": self._rates(counts, "word_errors", "words"),
+            "cer": self._rates(counts, "character_errors", "characters"),
+            "wer_segments": self._segments(counts),
+            "searches": self._searches(vectors["personalised"]),
+            "examples": self._examples(heard),
+        }
+
+    def _rates(self, counts: Mapping[str, Sequence[AsrCounts]], errors: str, totals: str) -> Rates:
+        """One rate of every model, with its interval over phones."""
+        rates = {}
+        for model, found in counts.items():
+            above = [getattr(phone, errors) for phone in found]
+            below = [getattr(phone, totals) for phone in found]
+            rng = stream(self._scenario.seed, "bootstrap", errors, model)
+            low, high = rate_interval(above, below, rng)
+            rates[model] = Rate(
+                value=sum(above) / sum(below),
+                counted=sum(below),
+                interval=Interval(low=low, high=high),
+            )
+        return Rates(**rates)
+
+    def _segments(self, counts: Mapping[str, Sequence[AsrCounts]]) -> dict[str, dict[str, Rates]]:
+        """Word error rates by accent, device and whatever else is known of the phones."""
+        phones = [unseen.phone for unseen in self._world.unseen]
+        minimum = self._scenario.evaluation.min_segment_phones
+        results: dict[str, dict[str, Rates]] = {}
+        for segment in sorted({name for phone in phones for name in phone.segments}):
+            for cell in cut([phone.segments.get(segment) for phone in phones], minimum):
+                if not cell.withheld:
+                    members = {
+                        model: [found[i] for i in cell.members] for model, found in counts.items()
+                    }
+                    rates = self._rates(members, "word_errors", "words")
+                    results.setdefault(segment, {})[cell.value] = rates
+        return results
+
+    def _searches(self, vectors: Sequence[FloatVector]) -> tuple[Search, ...]:
+        """The same sentences of the personalised phones, answered in three ways."""
+        most = self._scenario.decoding.judged_sentences
+        total: dict[How, AsrCounts] = {
+            "greedy": AsrCounts(), "prior": AsrCounts(), "prior and list": AsrCounts()
+        }  # fmt: skip
+        for vector, phone in zip(vectors, self._world.unseen, strict=True):
+            clips = phone.judged.take(np.arange(min(most, len(phone.judged))))
+            logits, windows = self._logits(vector, clips)
+            found: dict[How, list[str]] = {"greedy": greedy(logits, windows, self._alphabet)}
+            lists: dict[How, tuple[str, ...]] = {"prior": (), "prior and list": phone.contacts}
+            for how, names in lists.items():
+                search = BeamDecoder(self._alphabet, self._prior, names, self._beam)
+                found[how] = [
+                    search(rows[:count]) for rows, count in zip(logits, windows, strict=True)
+                ]
+            for how, texts in found.items():
+                total[how] += AsrCounts.of(self._said(clips), texts, phone.contacts)
+        return tuple(
+            Search(
+                how=how,
+                wer=counts.wer or 0.0,
+                sentence_accuracy=counts.sentence_accuracy or 0.0,
+                entity_recall=counts.entity_recall,
+                false_insertion_rate=counts.false_insertion_rate or 0.0,
+                sentences=counts.sentences,
+                names=counts.names,
+            )
+            for how, counts in total.items()
+        )
+
+    def _examples(self, heard: Mapping[str, Sequence[Sequence[str]]]) -> tuple[Example, ...]:
+        """A few sentences of different phones; none of them if a person said them."""
+        if not isinstance(self._scenario.corpus, SentenceCorpus):
+            return ()
+        phones = self._world.unseen[: self._scenario.decoding.examples]
+        return tuple(
+            Example(
+                said=self._said(phone.judged)[0],
+                **{model: found[place][0] for model, found in heard.items()},
+            )
+            for place, phone in enumerate(phones)
+        )
+
+    def _heard(self, vectors: Sequence[FloatVector]) -> list[list[str]]:
+        """Greedy transcripts of each unseen phone's judged sentences, by its own adapter."""
+        return [
+            greedy(*self._logits(vector, phone.judged), self._alphabet)
+            for vector, phone in zip(vectors, self._world.unseen, strict=True)
+        ]
+
+    def _said(self, clips: LocalDataset) -> list[str]:
+        """The transcripts behind the labels."""
+        return [self._alphabet.decode(row) for row in clips.labels]
+
+    def _logits(
+        self, vector: FloatVector, clips: LocalDataset
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores sentences with one adapter: (n, w, c), and the windows of each that count."""
+        logits = score_clips(self._world.adapter, vector[np.newaxis], clips.embeddings)[0]
+        return logits, present_windows(torch.from_numpy(clips.embeddings)).numpy()
