@@ -305,11 +305,12 @@ def pretrain(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
     cache: CacheOption = None,
+    task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
-    """Make a base for any vocabulary, from the synthesiser or from public speakers of a corpus."""
+    """Make a base for words or sentences, from the synthesiser or a corpus's public speakers."""
     from simulations.pretraining import make_base
 
-    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache)
+    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task)
 
 
 @app.command()

@@ -53,6 +53,8 @@ class Judge:
         self._hearing: Words | Sentences = (
             Words(world, scenario) if scenario.task == "words" else Sentences(world, scenario)
         )
+        # Sentences are searched for, which takes longer than the rounds if all are.
+        self._each_round = None if scenario.task == "words" else scenario.decoding.judged_each_round
         arrays = world.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 
@@ -65,15 +67,17 @@ class Judge:
         """The server's eye: accuracy and loss in nats on public validation speakers."""
         if not len(self._validation):
             return {}
-        return self._hearing.validation(vector, self._validation)
+        clips = self._validation
+        if self._each_round is not None:
+            speakers = len(self._world.partition.validation)
+            count = min(len(clips), self._each_round * speakers)
+            clips = clips.take(np.linspace(0, len(clips) - 1, count).astype(np.int64))
+        return self._hearing.validation(vector, clips)
 
     def unseen_accuracy(self, vector: FloatVector) -> float:
         """The simulator's eye: mean over unseen phones of one adapter's accuracy."""
-        return float(personalization.phone_accuracies(self.correct(vector)).mean())
-
-    def correct(self, vector: FloatVector) -> Correct:
-        """Per unseen phone, whether each judged clip is answered rightly by one adapter."""
-        return self._hearing.correct([vector] * len(self._world.unseen))
+        found = self._hearing.correct([vector] * len(self._world.unseen), self._each_round)
+        return float(personalization.phone_accuracies(found).mean())
 
     def personalisation(self, federated: FloatVector) -> dict[str, Any]:
         """Adapts every unseen phone to its own and to another phone's clips, and judges all.

@@ -1,12 +1,14 @@
 """How recognised sentences are judged: word errors, names, with and without a phone's own list.
 
+Every model's transcripts are searched for by beam with the public word prior. CTC hedges where it
+is unsure, so the likeliest labels window by window say little of what an adapter has learned.
 Transcripts are compared here and forgotten: what is handed on is counts, and examples only where
 the speech is synthetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,11 +50,9 @@ class Sentences:
     def validation(self, vector: FloatVector, clips: LocalDataset) -> dict[str, float]:
         """Share of sentences without an error, and CTC loss per character, on public speakers."""
         logits, windows = self._logits(vector, clips)
-        heard = greedy(logits, windows, self._alphabet)
+        heard = self._searched(logits, windows, ())
         losses = ctc(
-            torch.from_numpy(logits),
-            torch.from_numpy(windows),
-            torch.from_numpy(clips.labels),
+            torch.from_numpy(logits), torch.from_numpy(windows), torch.from_numpy(clips.labels)
         )
         right = [a == b for a, b in zip(heard, self._said(clips), strict=True)]
         return {
@@ -60,11 +60,13 @@ class Sentences:
             "validation_loss": float(losses.mean()),
         }
 
-    def correct(self, vectors: Sequence[FloatVector]) -> list[NDArray[np.bool_]]:
-        """Per unseen phone, whether its adapter gets each judged sentence right as a whole."""
+    def correct(
+        self, vectors: Sequence[FloatVector], most: int | None = None
+    ) -> list[NDArray[np.bool_]]:
+        """Per unseen phone, which of its first `most` judged sentences are right as a whole."""
         return [
-            np.array(heard, dtype=object) == np.array(self._said(phone.judged), dtype=object)
-            for heard, phone in zip(self._heard(vectors), self._world.unseen, strict=True)
+            np.array([a == b for a, b in zip(heard, self._said(phone.judged), strict=False)])
+            for heard, phone in zip(self._heard(vectors, most), self._world.unseen, strict=True)
         ]
 
     def figures(self, vectors: Mapping[str, Sequence[FloatVector]]) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Sentences:
             "wer": self._rates(counts, "word_errors", "words"),
             "cer": self._rates(counts, "character_errors", "characters"),
             "wer_segments": self._segments(counts),
-            "searches": self._searches(vectors["personalised"]),
+            "searches": self._searches(vectors["personalised"], counts["personalised"]),
             "examples": self._examples(heard),
         }
 
@@ -123,24 +125,20 @@ class Sentences:
                     results.setdefault(segment, {})[cell.value] = rates
         return results
 
-    def _searches(self, vectors: Sequence[FloatVector]) -> tuple[Search, ...]:
+    def _searches(
+        self, vectors: Sequence[FloatVector], found: Sequence[AsrCounts]
+    ) -> tuple[Search, ...]:
         """The same sentences of the personalised phones, answered in three ways."""
-        most = self._scenario.decoding.judged_sentences
-        total: dict[How, AsrCounts] = {
-            "greedy": AsrCounts(), "prior": AsrCounts(), "prior and list": AsrCounts()
-        }  # fmt: skip
+        plain, listed = AsrCounts(), AsrCounts()
         for vector, phone in zip(vectors, self._world.unseen, strict=True):
-            clips = phone.judged.take(np.arange(min(most, len(phone.judged))))
-            logits, windows = self._logits(vector, clips)
-            found: dict[How, list[str]] = {"greedy": greedy(logits, windows, self._alphabet)}
-            lists: dict[How, tuple[str, ...]] = {"prior": (), "prior and list": phone.contacts}
-            for how, names in lists.items():
-                search = BeamDecoder(self._alphabet, self._prior, names, self._beam)
-                found[how] = [
-                    search(rows[:count]) for rows, count in zip(logits, windows, strict=True)
-                ]
-            for how, texts in found.items():
-                total[how] += AsrCounts.of(self._said(clips), texts, phone.contacts)
+            logits, windows = self._logits(vector, phone.judged)
+            said, names = self._said(phone.judged), phone.contacts
+            plain += AsrCounts.of(said, greedy(logits, windows, self._alphabet), names)
+            if names:
+                listed += AsrCounts.of(said, self._searched(logits, windows, names), names)
+        ways: dict[How, AsrCounts] = {
+            "greedy": plain, "prior": sum(found, AsrCounts()), "prior and list": listed
+        }  # fmt: skip
         return tuple(
             Search(
                 how=how,
@@ -151,7 +149,8 @@ class Sentences:
                 sentences=counts.sentences,
                 names=counts.names,
             )
-            for how, counts in total.items()
+            for how, counts in ways.items()
+            if counts.sentences
         )
 
     def _examples(self, heard: Mapping[str, Sequence[Sequence[str]]]) -> tuple[Example, ...]:
@@ -167,12 +166,25 @@ class Sentences:
             for place, phone in enumerate(phones)
         )
 
-    def _heard(self, vectors: Sequence[FloatVector]) -> list[list[str]]:
-        """Greedy transcripts of each unseen phone's judged sentences, by its own adapter."""
-        return [
-            greedy(*self._logits(vector, phone.judged), self._alphabet)
-            for vector, phone in zip(vectors, self._world.unseen, strict=True)
-        ]
+    def _heard(self, vectors: Sequence[FloatVector], most: int | None = None) -> list[list[str]]:
+        """Transcripts of each unseen phone's judged sentences by its adapter and the prior."""
+        heard = []
+        for vector, phone in zip(vectors, self._world.unseen, strict=True):
+            logits, windows = self._logits(
+                vector, phone.judged.take(np.arange(len(phone.judged))[:most])
+            )
+            heard.append(self._searched(logits, windows, ()))
+        return heard
+
+    def _searched(
+        self,
+        logits: NDArray[np.float32],
+        windows: NDArray[np.int64],
+        own_list: Collection[str],
+    ) -> list[str]:
+        """Transcripts by beam search."""
+        search = BeamDecoder(self._alphabet, self._prior, own_list, self._beam)
+        return [search(rows[:count]) for rows, count in zip(logits, windows, strict=True)]
 
     def _said(self, clips: LocalDataset) -> list[str]:
         """The transcripts behind the labels."""

@@ -36,10 +36,12 @@ class Words:
             "validation_loss": float(losses.mean()),
         }
 
-    def correct(self, vectors: Sequence[FloatVector]) -> list[NDArray[np.bool_]]:
-        """Per unseen phone, whether each judged clip is answered rightly by its adapter."""
+    def correct(
+        self, vectors: Sequence[FloatVector], most: int | None = None
+    ) -> list[NDArray[np.bool_]]:
+        """Per unseen phone, whether each of its first `most` judged clips is answered rightly."""
         return [
-            answers(self._logits(vector, phone.judged)) == phone.judged.labels
+            answers(self._logits(vector, phone.judged))[:most] == phone.judged.labels[:most]
             for vector, phone in zip(vectors, self._world.unseen, strict=True)
         ]
 

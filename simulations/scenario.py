@@ -265,22 +265,23 @@ class PersonalisationSettings(Section):
 
 
 class DecodingSettings(Section):
-    """How a phone searches for transcripts with its own list; not read where words are spotted.
+    """How a phone searches for transcripts; not read where words are spotted.
 
     Attributes:
       width: prefixes kept.
       prior_weight: of the word prior, which is made of public sentences.
       word_bonus: added for every word.
-      list_bonus: per character of a name in the phone's own list.
-      judged_sentences: of each unseen phone, searched so; all of them are answered greedily.
+      list_bonus: per character of a name in the phone's own list, where that is used.
+      judged_each_round: sentences of each unseen phone, and of each public validation speaker,
+        judged after every round.
       examples: transcripts shown in the report; of synthetic speech only, whatever is asked for.
     """
 
-    width: Count = 16
-    prior_weight: Annotated[float, Field(ge=0)] = 0.4
-    word_bonus: Annotated[float, Field(ge=0)] = 0.5
-    list_bonus: Annotated[float, Field(ge=0)] = 0.8
-    judged_sentences: Count = 12
+    width: Count = 24
+    prior_weight: Annotated[float, Field(ge=0)] = 0.9
+    word_bonus: Annotated[float, Field(ge=0)] = 1.0
+    list_bonus: Annotated[float, Field(ge=0)] = 1.75
+    judged_each_round: Count = 3
     examples: Annotated[int, Field(ge=0)] = 8
 
 

@@ -133,8 +133,7 @@ def real_sentences(
             seed=scenario.seed,
         )
     else:
-        longest = LONGEST_FRAMES * base.frontend.hop_samples + base.frontend.window_samples
-        base = replace(base, frontend=replace(base.frontend, clip_samples=longest))
+        base = long_sentences(base)
         corpus = open_transcribed(folder, base.frontend)
     partition = by_speaker(
         corpus,
@@ -147,12 +146,23 @@ def real_sentences(
     return corpus, partition
 
 
+def long_sentences(base: Base) -> Base:
+    """The same base for clips of up to `LONGEST_FRAMES`; its bytes, and so its name, are others."""
+    longest = LONGEST_FRAMES * base.frontend.hop_samples + base.frontend.window_samples
+    return replace(base, frontend=replace(base.frontend, clip_samples=longest))
+
+
+def tuning(base: Base) -> SentenceSettings:
+    """How a base goes on learning from public speakers."""
+    return SentenceSettings(
+        frontend=base.frontend, trunk=base.trunk.spec, epochs=30, learning_rate=1.5e-3
+    )
+
+
 def tuned_base(base: Base, corpus: Corpus, public: Sequence[Phone], cache: Path) -> Base:
     """Goes on teaching a base with the public speakers of a corpus, or finds it in the cache."""
     clips = [clip for phone in public for clip in phone.utterances]
-    settings = SentenceSettings(
-        frontend=base.frontend, trunk=base.trunk.spec, epochs=30, learning_rate=1.5e-3
-    )
+    settings = tuning(base)
     prints = [corpus.fingerprint(clip) for clip in clips]
     recipe = canonical("tuned", VERSION, torch.__version__, base.sha256, repr(settings), *prints)
     path = cache / "bases" / f"{hashlib.sha256(recipe).hexdigest()}.safetensors"
@@ -168,7 +178,8 @@ def word_prior(scenario: Scenario, public: Sequence[Phone]) -> WordPrior:
     if isinstance(scenario.corpus, SentenceCorpus):
         grammar, rng = public_grammar(), stream(scenario.seed, "prior")
         names = grammar.draw_contacts(rng)
-        return WordPrior.of(grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
+        drawn = (grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
+        return WordPrior.of(drawn, names)
     return WordPrior.of(clip.word for phone in public for clip in phone.utterances)
 
 

@@ -18,7 +18,7 @@ SENTENCE_TRUNK = TrunkSpec(
     stem_channels=64,
     channels=(64, 96, 96, 96, 96),
     strides=(2, 2, 1, 1, 1),
-    features=64,
+    features=96,
 )
 """The layout of bases for sentences, over cepstra: 135 frames in sight, 100 a second."""
 

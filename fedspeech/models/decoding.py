@@ -10,10 +10,12 @@ it is in no message and in no adapter, and nothing here prints it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ START = ""
 """What stands before the first word of a sentence."""
 
 _NEVER = -math.inf
-_UNLIKELY = -9.0  # labels below this log-probability are not followed up in a window
+_UNLIKELY = -7.5  # labels below this log-probability are not followed up in a window
 
 
 def greedy(
@@ -62,29 +64,49 @@ class WordPrior:
     Attributes:
       words: how often each word was seen.
       pairs: how often each pair of neighbours was seen.
+      names: how often one of the public names followed each word; "" for anywhere.
     """
 
     words: Mapping[str, int] = field(repr=False)
     pairs: Mapping[tuple[str, str], int] = field(repr=False)
+    names: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, sentences: Iterable[str]) -> WordPrior:
-        """Counts words and neighbours."""
+    def of(cls, sentences: Iterable[str], names: Collection[str] = ()) -> WordPrior:
+        """Counts words and neighbours.
+
+        Args:
+          sentences: public ones.
+          names: words among theirs in whose place any other name may stand.
+        """
         words: Counter[str] = Counter()
         pairs: Counter[tuple[str, str]] = Counter()
+        after: Counter[str] = Counter()
         for sentence in sentences:
-            said = sentence.split()
-            words.update((START, *said))
-            pairs.update(zip((START, *said), said, strict=False))
-        return cls(words, pairs)
+            said = (START, *sentence.split())
+            words.update(said)
+            pairs.update(itertools.pairwise(said))
+            following = [before for before, word in itertools.pairwise(said) if word in names]
+            after.update((*following, *[START] * len(following)))
+        return cls(words, pairs, after)
+
+    @cached_property
+    def _total(self) -> int:
+        """Words seen and, once more, different ones."""
+        return sum(self.words.values()) + len(self.words)
 
     def log_probability(self, previous: str, word: str) -> float:
         """Natural logarithm of P(word | previous)."""
-        total = sum(self.words.values()) + len(self.words)
         if word not in self.words:
-            return math.log(len(self.words) / total) - math.log(28) * (len(word) + 1)
-        seen = self.pairs.get((previous, word), 0) + 2 * self.words[word] / total
+            return math.log(len(self.words) / self._total) - math.log(28) * (len(word) + 1)
+        seen = self.pairs.get((previous, word), 0) + 2 * self.words[word] / self._total
         return math.log(seen / (self.words.get(previous, 0) + 2))
+
+    def log_probability_of_name(self, previous: str) -> float:
+        """The same of any name at all, where public speakers say one of theirs."""
+        seen = self.names.get(previous, 0) if previous else 0
+        share = (1 + self.names.get(START, 0)) / self._total
+        return math.log((seen + 2 * share) / (self.words.get(previous, 0) + 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +123,10 @@ class BeamSettings:
       ValueError: if the width is not positive or a weight is negative.
     """
 
-    width: int = 16
-    prior_weight: float = 0.4
-    word_bonus: float = 0.5
-    list_bonus: float = 0.8
+    width: int = 24
+    prior_weight: float = 0.9
+    word_bonus: float = 1.0
+    list_bonus: float = 1.75
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -222,8 +244,9 @@ class BeamDecoder:
             settings = self._settings
             log = self._prior.log_probability(previous, word)
             if word in self._own:
-                # A name of the list is as likely as a word seen once, and the list speaks for it.
-                log = max(log, -math.log(1 + sum(self._prior.words.values())))
+                # One of the list, where public speakers say names; and the list speaks for it.
+                named = self._prior.log_probability_of_name(previous) - math.log(len(self._own))
+                log = max(log, named)
                 log += settings.list_bonus * len(word) / max(settings.prior_weight, 1e-9)
             self._completed[key] = settings.prior_weight * log + settings.word_bonus
         return self._completed[key]

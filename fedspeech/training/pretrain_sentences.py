@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
 from fedspeech.corpora.formants import SYNTHESISER_VERSION
 from fedspeech.corpora.grammar import Grammar
+from fedspeech.corpora.lexicon import sentence_pronunciation
 from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, heard
+from fedspeech.corpora.phones import SYMBOLS
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.corpora.voices import ACCENTS
 from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_TRUNK, SentenceTrunk, window_logits
@@ -53,6 +55,8 @@ class SentenceSettings:
       batch_clips: sentences per step; those of similar length share a step.
       learning_rate: peak of the one-cycle schedule.
       weight_decay: AdamW's.
+      phone_loss: weight of answering the dictionary's phones too, where they are known, by a second
+        head that is thrown away: features that tell sounds apart serve more accents.
 
     Raises:
       ValueError: if a number is out of its range.
@@ -65,6 +69,7 @@ class SentenceSettings:
     batch_clips: int = 24
     learning_rate: float = 3e-3
     weight_decay: float = 0.02
+    phone_loss: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -72,10 +77,10 @@ class SentenceSettings:
             raise ValueError(
                 f"expected epochs >= 1 and batch_clips >= 2, got {self.epochs}, {self.batch_clips}"
             )
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.phone_loss < 0:
             raise ValueError(
-                "learning_rate must be positive, weight_decay not negative, got "
-                f"{self.learning_rate}, {self.weight_decay}"
+                "learning_rate must be positive, weight_decay and phone_loss not negative, got "
+                f"{self.learning_rate}, {self.weight_decay}, {self.phone_loss}"
             )
 
 
@@ -85,6 +90,7 @@ def pretrain_sentences(
     *,
     seed: int,
     settings: SentenceSettings | None = None,
+    lexicon: Mapping[str, str] | None = None,
     start: Base | None = None,
     validation_utterances: Sequence[Utterance] = (),
     forbidden_speakers: Collection[str] = (),
@@ -98,6 +104,8 @@ def pretrain_sentences(
       utterances: of public speakers.
       seed: of initial weights, order and variation.
       settings: how; None takes the defaults.
+      lexicon: words beside the built-in ones to ARPAbet strings, if every word that is said has a
+        pronunciation; None: phones are not known.
       start: a base to go on from, trunk, head and constants; None starts afresh.
       validation_utterances: of other public speakers.
       forbidden_speakers: everybody who is, or may become, a phone.
@@ -117,7 +125,7 @@ def pretrain_sentences(
         phones=set(forbidden_speakers),
     )
     alphabet = Alphabet()
-    labels = alphabet.rows([utterance.word for utterance in utterances])
+    labels = torch.from_numpy(alphabet.rows([utterance.word for utterance in utterances]))
     with reproducible(seed):
         features, frames = _features(corpus, utterances, settings.frontend, progress)
         mean, std = _constants(features, frames, start)
@@ -129,7 +137,12 @@ def pretrain_sentences(
             head.bias.data = torch.from_numpy(start.head_bias.copy())
         there = torch.arange(features.shape[1]) < frames[:, None]
         standard = (features - mean) / std * there[:, :, None]
-        _train(trunk, head, standard, frames, torch.from_numpy(labels), seed, settings, progress)
+        heads = [(head, labels, 1.0)]
+        if lexicon is not None and settings.phone_loss:
+            phones = _phone_rows([utterance.word for utterance in utterances], lexicon)
+            phone_head = nn.Linear(settings.trunk.features, len(SYMBOLS) + 1)
+            heads.append((phone_head, phones, settings.phone_loss))
+        _train(trunk, heads, standard, frames, seed, settings, progress)
         taught = speakers_of(utterances) | set(start.speakers if start else ())
         base = Base(
             trunk=trunk,
@@ -232,6 +245,7 @@ def synthetic_sentence_base(
         [clip for clip in corpus.utterances if clip.speaker_id in taught],
         seed=seed,
         settings=settings,
+        lexicon=NAMES,
         validation_utterances=[clip for clip in held_back if clip.speaker_id in plain],
         provenance=provenance,
         progress=progress,
@@ -265,6 +279,18 @@ def _constants(features: Tensor, frames: Tensor, start: Base | None) -> tuple[Te
     return recorded.mean(dim=0), recorded.std(dim=0)
 
 
+def _phone_rows(transcripts: Sequence[str], lexicon: Mapping[str, str]) -> Tensor:
+    """Numbers of the dictionary's phones from 1, shape (n, most phones), -1 after the last."""
+    rows = [
+        [SYMBOLS.index(phone.rstrip("012")) + 1 for word in words for phone in word]
+        for words in (sentence_pronunciation(text, lexicon) for text in transcripts)
+    ]
+    labels = torch.full((len(rows), max(map(len, rows))), -1)
+    for row, numbers in zip(labels, rows, strict=True):
+        row[: len(numbers)] = torch.tensor(numbers)
+    return labels
+
+
 def _features(
     corpus: Corpus,
     utterances: Sequence[Utterance],
@@ -287,17 +313,16 @@ def _features(
 
 def _train(
     trunk: SentenceTrunk,
-    head: nn.Linear,
+    heads: Sequence[tuple[nn.Linear, Tensor, float]],
     features: Tensor,
     frames: Tensor,
-    labels: Tensor,
     seed: int,
     settings: SentenceSettings,
     progress: Progress | None,
 ) -> None:
-    """Runs the optimiser on standardised features."""
+    """Runs the optimiser on standardised features; a head stands beside its labels and weight."""
     trunk.train().requires_grad_(True)
-    parameters = [*trunk.parameters(), *head.parameters()]
+    parameters = [*trunk.parameters(), *(p for head, _, _ in heads for p in head.parameters())]
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -321,10 +346,14 @@ def _train(
             varied = nn.functional.pad(varied, (0, 0, 0, max(0, padded - varied.shape[1])))
             varied = varied[:, :padded]
             output = trunk(nn.functional.pad(varied, (0, 0, 0, flush)))
-            logits = window_logits(output, head.weight, head.bias)
             windows = -(-lasting // stride) + FLUSH_WINDOWS
+            losses = [
+                weight
+                * ctc(window_logits(output, head.weight, head.bias), windows, labels[batch]).mean()
+                for head, labels, weight in heads
+            ]
             optimizer.zero_grad()
-            torch.autograd.backward(ctc(logits, windows, labels[batch]).mean())
+            torch.autograd.backward(losses)
             nn.utils.clip_grad_norm_(parameters, 5.0)
             optimizer.step()
             schedule.step()
