@@ -44,8 +44,8 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
-from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.models.decoding import WordPrior
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
