@@ -98,7 +98,8 @@ class WordPrior:
     def log_probability(self, previous: str, word: str) -> float:
         """Natural logarithm of P(word | previous)."""
         if word not in self.words:
-            return math.log(len(self.words) / self._total) - math.log(28) * (len(word) + 1)
+            new = math.log(max(1, len(self.words)) / max(1, self._total))
+            return new - math.log(28) * (len(word) + 1)
         seen = self.pairs.get((previous, word), 0) + 2 * self.words[word] / self._total
         return math.log(seen / (self.words.get(previous, 0) + 2))
 
