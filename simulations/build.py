@@ -287,7 +287,7 @@ def open_voices(scenario: Scenario, frontend: FrontendSpec | None = None) -> Voi
             return Voices(words, corpus, corpus, partition.public, partition)
         case FolderCorpus():
             corpus, partition, words = _recorded(scenario, scenario.corpus)
-            public_corpus = SyntheticCorpus(public_spec(scenario, words))
+            public_corpus: Corpus = SyntheticCorpus(public_spec(scenario, words))
             synthetic = by_group(public_corpus, seed=scenario.seed)
             public = synthetic.public
             if scenario.corpus.noise:

@@ -90,15 +90,13 @@ def _base() -> str:
 
 
 def _clip() -> str:
-    from fedspeech.corpora.corpus import Vocabulary
     from fedspeech.corpora.synthetic import SyntheticCorpus
     from fedspeech.models.base import Base, default_base_path
     from simulations.build import public_spec
     from simulations.scenario import Scenario
 
     base = Base.load(default_base_path())
-    vocabulary = base.vocabulary
-    assert isinstance(vocabulary, Vocabulary)
+    vocabulary = base.words
     corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
     clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
     answer = int(base.logits(base.trunk_output(corpus.waveforms([clip]))).argmax())

@@ -163,7 +163,7 @@ class FinishedRun:
         settings = self.scenario.personalisation
         most = max(*settings.takes, settings.headline_takes)
         takes = split_takes(
-            phone, self.voices.vocabulary.targets, most, seed=self.scenario.seed, reserve=most
+            phone, self.base.words.targets, most, seed=self.scenario.seed, reserve=most
         )
         return dataclasses.replace(phone, utterances=takes.judged)
 
@@ -344,7 +344,8 @@ def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
     """
     from tflite_export.evidence import HeldOut
 
-    phones = voices.partition.unseen
+    words, phones = voices.vocabulary, voices.partition.unseen
+    assert isinstance(words, Vocabulary)
     each = None if most is None else max(1, most // len(phones))
     clips = [
         (phone.phone_id, clip)
@@ -354,7 +355,7 @@ def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
     return HeldOut(
         source=voices.corpus.name,
         waveforms=voices.corpus.waveforms([clip for _, clip in clips]),
-        labels=np.array([voices.vocabulary.label(clip.word) for _, clip in clips], dtype=np.int64),
+        labels=np.array([words.label(clip.word) for _, clip in clips], dtype=np.int64),
         users=np.array([user for user, _ in clips]),
     )
 
@@ -377,7 +378,7 @@ def calibration(base: Base, voices: Voices, scenario: Scenario) -> Calibration:
         pretraining = Scenario(name="pretrain", seed=int(base.provenance["seed"]))
         corpus = JoinedCorpus(
             open_corpus(Path(scenario.corpus.path)),
-            SyntheticCorpus(public_spec(pretraining, base.vocabulary)),
+            SyntheticCorpus(public_spec(pretraining, base.words)),
         )
     return Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
 

@@ -133,10 +133,9 @@ class Judge:
         index = names.index(phone_id)
         takes = self._scenario.personalisation.headline_takes
         own = self._adapt(federated, takes, control=False)[index].adapter(federated)
-        judged = self._world.unseen[index].judged
         vectors = {"base": self._base, "federated": federated, "personalised": own}
         return own, {
-            model: float((answers(self._logits(vector, judged)) == judged.labels).mean())
+            model: float(self._hearing.correct([vector] * len(names))[index].mean())
             for model, vector in vectors.items()
         }
 

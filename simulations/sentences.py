@@ -133,8 +133,7 @@ def real_sentences(
             seed=scenario.seed,
         )
     else:
-        base = long_sentences(base)
-        corpus = open_transcribed(folder, base.frontend)
+        corpus = open_transcribed(folder, frontend)
     partition = by_speaker(
         corpus,
         seed=scenario.seed,

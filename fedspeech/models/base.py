@@ -111,6 +111,17 @@ class Base:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
+    def words(self) -> Vocabulary:
+        """The vocabulary of a base that spots words.
+
+        Raises:
+          ValueError: if it recognises sentences.
+        """
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise ValueError("this base recognises sentences, and words were asked for")
+        return self.vocabulary
+
+    @property
     def num_windows(self) -> int:
         """Windows of the trunk for a clip of the front end's length."""
         flush = 0 if isinstance(self.vocabulary, Vocabulary) else FLUSH_WINDOWS

@@ -239,12 +239,11 @@ def synthetic_base(
 
 def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
     """Returns the share of clips that the base's own head labels correctly."""
-    assert isinstance(base.vocabulary, Vocabulary)
     correct = 0
     for start in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[start : start + BLOCK_CLIPS]
         logits = base.logits(base.trunk_output(corpus.waveforms(block)))
-        labels = torch.tensor([base.vocabulary.label(utterance.word) for utterance in block])
+        labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
 
