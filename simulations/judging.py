@@ -8,7 +8,7 @@ is, or every word of its sentence; what else there is to say of words or of sent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fedspeech.evaluation import personalization
 from fedspeech.evaluation.segments import cut
 from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalised, personalize
 from fedspeech.vectors import FloatVector
@@ -117,7 +118,17 @@ class Judge:
             ),
             **self._segments(correct),
             **self._hearing.figures(vectors),
+            **self._weakly_labelled(federated),
         }
+
+    def _weakly_labelled(self, federated: FloatVector) -> dict[str, Any]:
+        """Sentences again, from what each phone wrote and its user corrected, no transcript."""
+        if not isinstance(self._hearing, Sentences) or not self._world.unseen[0].contacts:
+            return {}
+        headline = self._scenario.personalisation.headline_takes
+        own = self._hearing.weakly_labelled(federated, headline)
+        adapted = self._adapted(federated, own, headline)
+        return self._hearing.weak_figures([phone.adapter(federated) for phone in adapted])
 
     def personal(
         self, federated: FloatVector, phone_id: str
@@ -141,10 +152,15 @@ class Judge:
 
     def _adapt(self, federated: FloatVector, takes: int, *, control: bool) -> list[Personalised]:
         """Personalises every unseen phone with so many clips per word."""
-        settings, world = self._scenario.personalisation, self._world
-        phones = world.unseen
+        phones = self._world.unseen
         givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
-        own = [phones[giver].own[takes] for giver in givers]
+        return self._adapted(federated, [phones[giver].own[takes] for giver in givers], takes)
+
+    def _adapted(
+        self, federated: FloatVector, own: Sequence[LocalDataset], takes: int
+    ) -> list[Personalised]:
+        """Personalises every unseen phone with some clips of its own, or of another phone."""
+        settings, world = self._scenario.personalisation, self._world
         public = world.background.take(
             np.arange(min(settings.background_clips, len(world.background)))
         )
@@ -164,7 +180,7 @@ class Judge:
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
                 stream(self._scenario.seed, "personalise", takes, phone.phone.phone_id)
-                for phone in phones
+                for phone in world.unseen
             ],
         )
 

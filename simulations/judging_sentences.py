@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import Alphabet
+from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet
 from fedspeech.evaluation.asr import AsrCounts, rate_interval
 from fedspeech.evaluation.segments import cut
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.decoding import BeamDecoder, BeamSettings, greedy
 from fedspeech.seeds import stream
+from fedspeech.training.corrections import corrected
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
 from fedspeech.vectors import FloatVector
@@ -95,20 +96,52 @@ class Sentences:
             "examples": self._examples(heard),
         }
 
+    def weakly_labelled(self, vector: FloatVector, takes: int) -> list[LocalDataset]:
+        """Each unseen phone's own sentences with labels that it can have by itself.
+
+        The phone writes with its own list; where a name is wrong its user says which was meant,
+        and `corrected` puts it in its place. Other mistakes stay in the label.
+        """
+        relabelled = []
+        for phone in self._world.unseen:
+            clips = phone.own[takes]
+            logits, windows = self._logits(vector, clips)
+            labels = []
+            for said, heard in zip(
+                self._said(clips), self._searched(logits, windows, phone.contacts), strict=True
+            ):
+                names = [name for name in said.split() if name in phone.contacts]
+                missing = [name for name in names if name not in heard.split()]
+                meant = corrected(heard, f"no i said {missing[0]}") if missing else None
+                labels.append((meant or heard)[:MAX_CHARACTERS])
+            relabelled.append(LocalDataset(clips.embeddings, self._alphabet.rows(labels)))
+        return relabelled
+
+    def weak_figures(self, vectors: Sequence[FloatVector]) -> dict[str, Any]:
+        """Word error rate of phones that adapted so; a field of `Summary`."""
+        counts = [
+            AsrCounts.of(self._said(phone.judged), texts, phone.contacts)
+            for texts, phone in zip(self._heard(vectors), self._world.unseen, strict=True)
+        ]
+        return {"wer_from_corrections": self._rate(counts, "corrections", "word_errors", "words")}
+
     def _rates(self, counts: Mapping[str, Sequence[AsrCounts]], errors: str, totals: str) -> Rates:
         """One rate of every model, with its interval over phones."""
-        rates = {}
-        for model, found in counts.items():
-            above = [getattr(phone, errors) for phone in found]
-            below = [getattr(phone, totals) for phone in found]
-            rng = stream(self._scenario.seed, "bootstrap", errors, model)
-            low, high = rate_interval(above, below, rng)
-            rates[model] = Rate(
-                value=sum(above) / sum(below),
-                counted=sum(below),
-                interval=Interval(low=low, high=high),
-            )
-        return Rates(**rates)
+        return Rates(
+            **{model: self._rate(found, model, errors, totals) for model, found in counts.items()}
+        )
+
+    def _rate(self, counts: Sequence[AsrCounts], model: str, errors: str, totals: str) -> Rate:
+        """Errors over totals, summed over phones, with the interval over phones."""
+        above = [getattr(phone, errors) for phone in counts]
+        below = [getattr(phone, totals) for phone in counts]
+        rng = stream(self._scenario.seed, "bootstrap", errors, model)
+        low, high = rate_interval(above, below, rng)
+        return Rate(
+            value=sum(above) / sum(below),
+            counted=sum(below),
+            interval=Interval(low=low, high=high),
+        )
 
     def _segments(self, counts: Mapping[str, Sequence[AsrCounts]]) -> dict[str, dict[str, Rates]]:
         """Word error rates by accent, device and whatever else is known of the phones."""

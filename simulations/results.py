@@ -559,6 +559,7 @@ EYES: Mapping[str, Eye] = {
     "wer": "simulator",
     "cer": "simulator",
     "wer_segments": "simulator",
+    "wer_from_corrections": "simulator",
     "searches": "simulator",
     "examples": "simulator",
     "epsilon_release": "public",
@@ -613,6 +614,8 @@ class Summary(Guarantee):
       wer: word error rates of sentences; None where words are spotted, like what follows.
       cer: character error rates.
       wer_segments: segment to value to word error rates; cells as in `segments`.
+      wer_from_corrections: personalised on what phones wrote themselves, names corrected by their
+        users, instead of transcripts.
       searches: the same sentences searched with and without prior and own list.
       examples: sentences of synthetic speech; none of real speech.
       bytes_up: per phone and round.
@@ -659,6 +662,7 @@ class Summary(Guarantee):
     wer: Rates | None = None
     cer: Rates | None = None
     wer_segments: dict[str, dict[str, Rates]] = {}
+    wer_from_corrections: Rate | None = None
     searches: tuple[Search, ...] = ()
     examples: tuple[Example, ...] = ()
     bytes_up: Count = 0

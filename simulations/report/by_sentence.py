@@ -55,6 +55,11 @@ def _verdict(summary: Summary) -> Iterator[str]:
         f"{words.percent(wer.personalised.value)} after personalising, and "
         f"{words.percent(wer.control.value)} after personalising on another phone’s sentences."
     )
+    if weak := summary.wer_from_corrections:
+        yield (
+            "Without transcripts, from what the phones wrote themselves and their users corrected "
+            f"(“no, I said …”), personalising left {words.percent(weak.value)} of the words wrong."
+        )
     by_how = {search.how: search for search in summary.searches}
     if {"prior", "prior and list"} <= set(by_how):
         before, after = by_how["prior"], by_how["prior and list"]
