@@ -49,10 +49,10 @@ class AdapterShape:
     """Which adapter, after which trunk.
 
     Attributes:
-      name: "head", "affine" or "bottleneck".
+      name: as `make_adapter` knows it.
       num_windows: windows of the trunk's output.
       num_features: features of the trunk's output.
-      num_labels: outputs, unknown and silence included.
+      num_labels: outputs: unknown and silence, or the blank, included.
     """
 
     name: str
@@ -154,7 +154,7 @@ class JobArrays:
 
     Attributes:
       embeddings: clips of all phones, one phone after the other, (n, *embedding_shape), float32.
-      labels: shape (n,), int64.
+      labels: shape (n,), or (n, characters) of sentences, int64; see `LocalDataset`.
       offsets: phone p owns clips offsets[p] to offsets[p + 1]; shape (phones + 1,), int64.
       background: unknown and silence clips that ship to every phone.
       validation: public validation speakers; the only clips that the server sees.
@@ -412,7 +412,8 @@ class Job:
                 f"{self.arrays_sha256[:12]}..., got {found[:12]}..."
             )
         labels = np.concatenate([arrays.labels, arrays.background.labels])
-        if len(labels) and not 0 <= labels.min() <= labels.max() < self.adapter.num_labels:
+        lowest = 0 if labels.ndim == 1 else -1  # after the last character of a sentence
+        if labels.size and not lowest <= labels.min() <= labels.max() < self.adapter.num_labels:
             # Found here, where it stops everybody, not on the phone whose label it is.
             raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
         return dataclasses.replace(arrays, recipes=self.recipes)

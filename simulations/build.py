@@ -6,14 +6,23 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Utterance, Vocabulary
+from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
+from fedspeech.corpora.corpus import (
+    SILENCE,
+    UNKNOWN,
+    Alphabet,
+    Corpus,
+    Skipped,
+    Utterance,
+    Vocabulary,
+)
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
@@ -29,12 +38,13 @@ from fedspeech.corpora.partition import (
     with_quantity_skew,
 )
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
-from fedspeech.corpora.takes import Takes, split_takes
+from fedspeech.corpora.takes import Takes, split_sentences, split_takes
 from fedspeech.corpora.voices import ACCENTS
 from fedspeech.errors import ScenarioError
 from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.models.decoding import WordPrior
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
@@ -44,9 +54,25 @@ from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.recipes import Recipes
 from fedspeech.training.trunk_cache import trunk_outputs
-from simulations.scenario import EmbeddedCorpus, FolderCorpus, PrivacySettings, Scenario
+from simulations.scenario import (
+    EmbeddedCorpus,
+    FolderCorpus,
+    JoinedSentences,
+    PrivacySettings,
+    Scenario,
+    SentenceCorpus,
+    TranscribedCorpus,
+)
+from simulations.sentences import (
+    HEARD_ACCENT,
+    public_sentences,
+    real_sentences,
+    sentence_base,
+    sentence_spec,
+    tuned_base,
+    word_prior,
+)
 
-HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
 BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
 PARITY_CLIPS = 250
@@ -67,13 +93,15 @@ class UnseenPhone:
 
     Attributes:
       phone: who it is.
-      own: own takes per word to what the phone adapts on.
+      own: own takes per word, or own sentences, to what the phone adapts on.
       judged: what it is judged by, the same whatever it adapted on.
+      contacts: names in its own list, which nobody is told.
     """
 
     phone: Phone
     own: Mapping[int, LocalDataset]
     judged: LocalDataset
+    contacts: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +109,14 @@ class Voices:
     """Who speaks in a scenario, before anything is computed of what they say.
 
     Attributes:
-      vocabulary: of the model.
+      vocabulary: of the model: target words, or an alphabet.
       corpus: of the phones.
       public_corpus: of the public speakers and rooms.
       public: public phones, rooms included.
       partition: who is where.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Alphabet
     corpus: Corpus
     public_corpus: Corpus
     public: tuple[Phone, ...]
@@ -100,7 +128,7 @@ class World:
     """Everything that a scenario stands for, before the first round.
 
     Attributes:
-      vocabulary: of the model.
+      vocabulary: of the model: target words, or an alphabet.
       base: the frozen part.
       adapter: what is trained.
       corpus_name: for reports.
@@ -115,9 +143,10 @@ class World:
       speech: clips for parity, shape (n, clip_samples).
       skipped: recordings and speakers left out, with the reason.
       heard_accents: accents among the base's speakers; empty if unknown.
+      prior: what public sentences tell of the next word; None where words are spotted.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Alphabet
     base: Base
     adapter: Adapter
     corpus_name: str
@@ -132,6 +161,7 @@ class World:
     speech: NDArray[np.float32]
     skipped: tuple[Skipped, ...]
     heard_accents: tuple[str, ...]
+    prior: WordPrior | None = None
 
     @property
     def drawn_from(self) -> int | None:
@@ -166,18 +196,22 @@ def _build(
     scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
 ) -> World:
     """Does what `build_world` says."""
-    voices = open_voices(scenario)
-    vocabulary, corpus, public_corpus = voices.vocabulary, voices.corpus, voices.public_corpus
-    base = _base(scenario, vocabulary, cache)
+    if scenario.task == "words":
+        voices = open_voices(scenario)
+        base = _base(scenario, voices.vocabulary, cache)
+    else:
+        base = sentence_base(scenario, cache)
+        voices = open_voices(scenario, base.frontend)
+        if scenario.base.source == "tuned":
+            base = tuned_base(base, voices.corpus, voices.partition.public, cache)
     voices = without_teachers(voices, base)
+    vocabulary, corpus, public_corpus = voices.vocabulary, voices.corpus, voices.public_corpus
     partition = voices.partition
-    labels = len(vocabulary.labels)
-    windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
     shape = AdapterShape(
         name=scenario.adapter,
-        num_windows=windows,
+        num_windows=base.num_windows,
         num_features=base.trunk.spec.features,
-        num_labels=labels,
+        num_labels=len(vocabulary.labels),
     )
     adapter = shape.build()
     population, recipes = len(partition.federated), None
@@ -188,9 +222,8 @@ def _build(
     plan = _plan(scenario, population, adapter.spec.size, partition.unit)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
-    background_clips, negative_clips = _public_negatives(voices.public, scenario.seed)
-    background = embed(public_corpus, background_clips)
-    held_back = embed(public_corpus, negative_clips)
+    halves = _public_negatives if scenario.task == "words" else public_sentences
+    background, held_back = (embed(public_corpus, c) for c in halves(voices.public, scenario.seed))
     validation_clips = [clip for phone in partition.validation for clip in phone.utterances]
     validation = embed(public_corpus, validation_clips)
     federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
@@ -236,18 +269,23 @@ def _build(
         voices=voices,
         partition=partition,
         job=job,
-        unseen=_unseen(scenario, corpus, partition.unseen, vocabulary, embed),
+        unseen=_unseen(scenario, corpus, partition.unseen, embed),
         background=background,
         held_back=held_back,
         strangers=_strangers(scenario, vocabulary, validation),
         speech=parity_speech(public_corpus, partition.validation),
         skipped=(*corpus.skipped, *partition.skipped),
-        heard_accents=(HEARD_ACCENT,) if isinstance(scenario.corpus, EmbeddedCorpus) else (),
+        heard_accents=(HEARD_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
+        prior=word_prior(scenario, voices.public) if scenario.task == "sentences" else None,
     )
 
 
-def open_voices(scenario: Scenario) -> Voices:
+def open_voices(scenario: Scenario, frontend: FrontendSpec | None = None) -> Voices:
     """Opens or draws the corpora of a scenario and says who is a phone.
+
+    Args:
+      scenario: whose.
+      frontend: of the base, which sentences are cut for; not read where words are spotted.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
@@ -255,15 +293,15 @@ def open_voices(scenario: Scenario) -> Voices:
     """
     match scenario.corpus:
         case EmbeddedCorpus():
-            vocabulary = Vocabulary(scenario.vocabulary)
-            corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, vocabulary))
+            words = Vocabulary(scenario.vocabulary)
+            corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, words))
             partition = by_group(corpus, seed=scenario.seed)
             if scenario.corpus.voices:
                 partition = dataclasses.replace(partition, unit="phone")
-            public_corpus, public = corpus, partition.public
+            return Voices(words, corpus, corpus, partition.public, partition)
         case FolderCorpus():
-            corpus, partition, vocabulary = _recorded(scenario, scenario.corpus)
-            public_corpus = SyntheticCorpus(public_spec(scenario, vocabulary))
+            corpus, partition, words = _recorded(scenario, scenario.corpus)
+            public_corpus: Corpus = SyntheticCorpus(public_spec(scenario, words))
             synthetic = by_group(public_corpus, seed=scenario.seed)
             public = synthetic.public
             if scenario.corpus.noise:
@@ -271,7 +309,14 @@ def open_voices(scenario: Scenario) -> Voices:
                 public_corpus = JoinedCorpus(public_corpus, noise)
                 public = (*public, *_rooms(noise))
             partition = dataclasses.replace(partition, validation=synthetic.validation)
-    return Voices(vocabulary, corpus, public_corpus, public, partition)
+            return Voices(words, corpus, public_corpus, public, partition)
+        case SentenceCorpus():
+            spec = sentence_spec(scenario, scenario.corpus, frontend or SPHINX_MFCC)
+            corpus = SyntheticCorpus(spec)
+            partition = by_group(corpus, seed=scenario.seed)
+        case JoinedSentences() | TranscribedCorpus():
+            corpus, partition = real_sentences(scenario, scenario.corpus, frontend or SPHINX_MFCC)
+    return Voices(Alphabet(), corpus, corpus, partition.public, partition)
 
 
 def embedded_spec(
@@ -409,8 +454,9 @@ def without_teachers(voices: Voices, base: Base) -> Voices:
     return dataclasses.replace(voices, partition=partition)
 
 
-def _base(scenario: Scenario, vocabulary: Vocabulary, cache: Path) -> Base:
-    """The frozen base that the scenario names, for its vocabulary."""
+def _base(scenario: Scenario, vocabulary: Vocabulary | Alphabet, cache: Path) -> Base:
+    """The frozen base that the scenario names, for its words."""
+    assert isinstance(vocabulary, Vocabulary)
     match scenario.base.source:
         case "synthetic":
             return synthetic_base(
@@ -425,9 +471,9 @@ def _base(scenario: Scenario, vocabulary: Vocabulary, cache: Path) -> Base:
     except (OSError, ValueError) as error:
         raise ScenarioError(f"base.source: {error}") from error
     if base.vocabulary != vocabulary:
+        known = ", ".join(getattr(base.vocabulary, "targets", ("none, only sentences",)))
         raise ScenarioError(
-            f"the base {scenario.base.source} knows the words "
-            f"{', '.join(base.vocabulary.targets)}, the scenario wants "
+            f"the base {scenario.base.source} knows the words {known}, the scenario wants "
             f'{", ".join(vocabulary.targets)}; set base.source = "synthetic" to make one'
         )
     return base
@@ -440,20 +486,20 @@ class _Embedder:
         self,
         base: Base,
         adapter: Adapter,
-        vocabulary: Vocabulary,
+        vocabulary: Vocabulary | Alphabet,
         cache: Path,
         workers: int,
         progress: Progress,
     ) -> None:
-        self._base, self._adapter, self._vocabulary = base, adapter, vocabulary
+        self.vocabulary = vocabulary
+        self._base, self._adapter = base, adapter
         self._cache, self._workers, self._progress = cache, workers, progress
 
     def __call__(self, corpus: Corpus, clips: Sequence[Utterance]) -> LocalDataset:
-        """Returns one embedding and label per clip, in order."""
+        """Returns one embedding and label, or row of characters, per clip, in order."""
+        labels = self._labels([clip.word for clip in clips])
         if not clips:
-            return LocalDataset(
-                np.zeros((0, *self._adapter.embedding_shape), np.float32), np.zeros(0, np.int64)
-            )
+            return LocalDataset(np.zeros((0, *self._adapter.embedding_shape), np.float32), labels)
         outputs = trunk_outputs(
             self._base, corpus, clips, self._cache, workers=self._workers, progress=self._progress
         )
@@ -461,8 +507,13 @@ class _Embedder:
             self._adapter.embed(torch.from_numpy(np.array(outputs[start : start + 4096]))).numpy()
             for start in range(0, len(outputs), 4096)
         ]
-        labels = np.array([self._vocabulary.label(clip.word) for clip in clips], dtype=np.int64)
         return LocalDataset(np.concatenate(blocks), labels)
+
+    def _labels(self, said: Sequence[str]) -> NDArray[np.int64]:
+        """What the model is to answer."""
+        if isinstance(self.vocabulary, Alphabet):
+            return self.vocabulary.rows(said)
+        return np.array([self.vocabulary.label(word) for word in said], dtype=np.int64)
 
 
 def _rooms(noise: Corpus) -> tuple[Phone, ...]:
@@ -500,10 +551,10 @@ def _first(clips: LocalDataset, count: int) -> LocalDataset:
 
 
 def _strangers(
-    scenario: Scenario, vocabulary: Vocabulary, validation: LocalDataset
+    scenario: Scenario, vocabulary: Vocabulary | Alphabet, validation: LocalDataset
 ) -> LocalDataset:
     """Unknown and silence clips of validation speakers, for recordings that have none."""
-    if isinstance(scenario.corpus, EmbeddedCorpus):
+    if isinstance(scenario.corpus, EmbeddedCorpus) or isinstance(vocabulary, Alphabet):
         return _first(validation, 0)
     return validation.take(np.flatnonzero(validation.labels >= len(vocabulary.targets)))
 
@@ -512,7 +563,6 @@ def _unseen(
     scenario: Scenario,
     corpus: Corpus,
     phones: Sequence[Phone],
-    vocabulary: Vocabulary,
     embed: _Embedder,
 ) -> tuple[UnseenPhone, ...]:
     """Splits each unseen phone's clips into nested own takes and what it is judged by."""
@@ -525,25 +575,31 @@ def _unseen(
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
 
     unseen = []
+
+    def split(phone: Phone, count: int) -> Takes:
+        match embed.vocabulary:
+            case Vocabulary(targets=words):
+                return split_takes(phone, words, count, seed=scenario.seed, reserve=takes[-1])
+            case Alphabet():
+                return split_sentences(phone, count, seed=scenario.seed, reserve=takes[-1])
+
     for phone in phones:
-        splits: dict[int, Takes] = {
-            count: split_takes(
-                phone, vocabulary.targets, count, seed=scenario.seed, reserve=takes[-1]
-            )
-            for count in takes
-        }
+        splits = {count: split(phone, count) for count in takes}
         unseen.append(
             UnseenPhone(
                 phone=phone,
                 own={count: select(split.own) for count, split in splits.items()},
                 judged=select(splits[takes[-1]].judged),
+                contacts=corpus.contacts(phone.speaker_id)
+                if isinstance(corpus, SyntheticCorpus)
+                else (),
             )
         )
     return tuple(unseen)
 
 
 def parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:
-    """Public speech on which the exported file is compared with the trained model."""
+    """Public speech, or features, on which the exported file is compared with the trained model."""
     clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
     return corpus.waveforms([clips[index % len(clips)] for index in range(PARITY_CLIPS)])
 

@@ -164,12 +164,12 @@ def _resolve(
     """Reads the scenario with the changes that options stand for."""
     extra = list(changes or [])
     if corpus is not None:
-        if _read(scenario, ()).corpus.kind != "folder":
+        if not hasattr(_read(scenario, ()).corpus, "path"):
             raise ScenarioError(
                 f"--corpus needs a scenario for recordings, such as real-commands, and {scenario} "
                 "makes its own speech"
             )
-        extra += ['corpus.kind="folder"', f"corpus.path={json.dumps(str(corpus))}"]
+        extra.append(f"corpus.path={json.dumps(str(corpus))}")
     if base is not None:
         extra.append(f"base.source={json.dumps(str(base))}")
     if seed is not None:
@@ -305,11 +305,12 @@ def pretrain(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
     cache: CacheOption = None,
+    task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
-    """Make a base for any vocabulary, from the synthesiser or from public speakers of a corpus."""
+    """Make a base for words or sentences, from the synthesiser or a corpus's public speakers."""
     from simulations.pretraining import make_base
 
-    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache)
+    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task)
 
 
 @app.command()

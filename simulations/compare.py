@@ -124,6 +124,11 @@ def _accuracies(a: Summary, b: Summary) -> Iterator[Difference]:
             percent(second.worst_decile),
             points(second.worst_decile - first.worst_decile),
         )
+    for model in MODELS if a.wer and b.wer else ():
+        before, after = (getattr(run.wer, model).value for run in (a, b))
+        yield Difference(
+            f"{model}, word error rate", percent(before), percent(after), points(after - before)
+        )
     if a.share_worse and b.share_worse:
         first_share, second_share = a.share_worse.share, b.share_worse.share
         yield Difference(

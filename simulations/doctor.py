@@ -82,25 +82,25 @@ def _library(name: str) -> str:
 
 
 def _base() -> str:
-    from fedspeech.models.base import Base, default_base_path
+    from fedspeech.models.base import Base, default_base_path, sentence_base_path
 
-    base = Base.load(default_base_path())
-    return f"{base.sha256[:12]}, words {' '.join(base.vocabulary.targets)}"
+    words, sentences = (Base.load(path) for path in (default_base_path(), sentence_base_path()))
+    said = " ".join(words.vocabulary.labels[:-2])
+    return f"{words.sha256[:12]}, words {said}; {sentences.sha256[:12]}, sentences"
 
 
 def _clip() -> str:
-    from fedspeech.corpora.corpus import Vocabulary
     from fedspeech.corpora.synthetic import SyntheticCorpus
     from fedspeech.models.base import Base, default_base_path
     from simulations.build import public_spec
     from simulations.scenario import Scenario
 
     base = Base.load(default_base_path())
-    vocabulary = Vocabulary(base.vocabulary.targets)
+    vocabulary = base.words
     corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
-    clip = next(clip for clip in corpus.utterances if clip.word in base.vocabulary.targets)
+    clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
     answer = int(base.logits(base.trunk_output(corpus.waveforms([clip]))).argmax())
-    return f"said {clip.word!r}, heard {base.vocabulary.labels[answer]!r}"
+    return f"said {clip.word!r}, heard {vocabulary.labels[answer]!r}"
 
 
 def _round() -> str:

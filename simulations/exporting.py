@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fedspeech.corpora.corpus import Corpus
+from fedspeech.corpora.corpus import Alphabet, Corpus, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
@@ -51,6 +51,8 @@ show it. Files with fewer bits are judged on every held-out clip: `fedspeech exp
 
 RUN_HELD_OUT_CLIPS = 64
 
+NO_SENTENCES = "a base for sentences has no exported form yet"
+
 
 def export_files(
     folder: RunFolder, world: World, summary: Summary, spent: Guarantee
@@ -69,6 +71,8 @@ def export_files(
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
     """
+    if isinstance(world.base.vocabulary, Alphabet):
+        return {"export": None, "export_family": (), "export_refused": NO_SENTENCES}
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
@@ -129,6 +133,8 @@ class FinishedRun:
             base = Base.load(folder.base)
         except (OSError, ValueError) as error:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
+        if isinstance(base.vocabulary, Alphabet):
+            raise ExportRefused(f"export refused: {NO_SENTENCES}")
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
         voices = without_teachers(open_voices(scenario), base)
@@ -157,7 +163,7 @@ class FinishedRun:
         settings = self.scenario.personalisation
         most = max(*settings.takes, settings.headline_takes)
         takes = split_takes(
-            phone, self.voices.vocabulary.targets, most, seed=self.scenario.seed, reserve=most
+            phone, self.base.words.targets, most, seed=self.scenario.seed, reserve=most
         )
         return dataclasses.replace(phone, utterances=takes.judged)
 
@@ -338,7 +344,8 @@ def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
     """
     from tflite_export.evidence import HeldOut
 
-    phones = voices.partition.unseen
+    words, phones = voices.vocabulary, voices.partition.unseen
+    assert isinstance(words, Vocabulary)
     each = None if most is None else max(1, most // len(phones))
     clips = [
         (phone.phone_id, clip)
@@ -348,7 +355,7 @@ def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
     return HeldOut(
         source=voices.corpus.name,
         waveforms=voices.corpus.waveforms([clip for _, clip in clips]),
-        labels=np.array([voices.vocabulary.label(clip.word) for _, clip in clips], dtype=np.int64),
+        labels=np.array([words.label(clip.word) for _, clip in clips], dtype=np.int64),
         users=np.array([user for user, _ in clips]),
     )
 
@@ -371,7 +378,7 @@ def calibration(base: Base, voices: Voices, scenario: Scenario) -> Calibration:
         pretraining = Scenario(name="pretrain", seed=int(base.provenance["seed"]))
         corpus = JoinedCorpus(
             open_corpus(Path(scenario.corpus.path)),
-            SyntheticCorpus(public_spec(pretraining, base.vocabulary)),
+            SyntheticCorpus(public_spec(pretraining, base.words)),
         )
     return Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
 

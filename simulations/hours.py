@@ -87,7 +87,7 @@ def _sentences(rng: np.random.Generator, words: Sequence[str]) -> FloatArray:
             words=tuple(pronunciation(str(word), {}) for word in said),
             seed=int(rng.integers(2**62)),
         )
-        sound = sentences([take])[0][: SCENE_SAMPLES - place]
+        sound = sentences([take], SCENE_SAMPLES)[0][: SCENE_SAMPLES - place]
         scene[place : place + len(sound)] = sound
         place += len(sound) + int(rng.integers(RATE_HZ // 5, 2 * RATE_HZ))
     return scene
@@ -104,7 +104,7 @@ def _keywords(
     spoken = []
     for index, word in enumerate(chosen):
         take = Take(voice=voice, words=(phones[word],), seed=int(rng.integers(2**62)))
-        sound = sentences([take])[0]
+        sound = sentences([take], SCENE_SAMPLES)[0]
         # Two seconds at the end of a part: the next word must not fall into the cooldown.
         room = max(1, part - len(sound) - 2 * RATE_HZ)
         start = _LEAD_SAMPLES + index * part + int(rng.integers(room))

@@ -1,7 +1,9 @@
 """What came of it, by both eyes: the server's on public speakers, the simulator's on every phone.
 
 Phones never trained on are judged as base, federated, personalised and control on the same clips,
-over all and by segment, beside what chance would have done.
+over all and by segment, beside what chance would have done. A clip is answered rightly if its word
+is, or every word of its sentence; what else there is to say of words or of sentences stands in
+`judging_words` and `judging_sentences`.
 """
 
 from __future__ import annotations
@@ -14,22 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.evaluation import personalization
-from fedspeech.evaluation.kws import KwsCounts, answers
 from fedspeech.evaluation.segments import cut
-from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalised, personalize
 from fedspeech.vectors import FloatVector
 from simulations.build import World
+from simulations.judging_sentences import Sentences
+from simulations.judging_words import Words
 from simulations.results import (
     Accuracies,
     Accuracy,
-    Confusion,
-    DetCurve,
-    FalseAccepts,
-    FrrAtFar,
     Interval,
     PhoneAccuracies,
     SegmentResult,
@@ -40,7 +38,6 @@ from simulations.scenario import Scenario
 
 Correct = list[NDArray[np.bool_]]
 MODELS = ("base", "federated", "personalised", "control")
-DET_POINTS = 200
 
 
 class Judge:
@@ -54,6 +51,11 @@ class Judge:
     def __init__(self, world: World, scenario: Scenario) -> None:
         """Keeps the base's own adapter to compare with."""
         self._world, self._scenario = world, scenario
+        self._hearing: Words | Sentences = (
+            Words(world, scenario) if scenario.task == "words" else Sentences(world, scenario)
+        )
+        # Sentences are searched for, which takes longer than the rounds if all are.
+        self._each_round = None if scenario.task == "words" else scenario.decoding.judged_each_round
         arrays = world.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 
@@ -63,25 +65,20 @@ class Judge:
         return len(self._validation)
 
     def validation(self, vector: FloatVector) -> dict[str, float]:
-        """The server's eye: accuracy and cross-entropy in nats on public validation speakers."""
+        """The server's eye: accuracy and loss in nats on public validation speakers."""
         if not len(self._validation):
             return {}
-        logits = self._logits(vector, self._validation).astype(np.float64)
-        labels = self._validation.labels
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-        return {
-            "validation_accuracy": float((answers(logits) == labels).mean()),
-            "validation_loss": float(losses.mean()),
-        }
+        clips = self._validation
+        if self._each_round is not None:
+            speakers = len(self._world.partition.validation)
+            count = min(len(clips), self._each_round * speakers)
+            clips = clips.take(np.linspace(0, len(clips) - 1, count).astype(np.int64))
+        return self._hearing.validation(vector, clips)
 
     def unseen_accuracy(self, vector: FloatVector) -> float:
         """The simulator's eye: mean over unseen phones of one adapter's accuracy."""
-        return float(personalization.phone_accuracies(self.correct(vector)).mean())
-
-    def correct(self, vector: FloatVector) -> Correct:
-        """Per unseen phone, whether each judged clip is answered rightly by one adapter."""
-        return self._correct([vector] * len(self._world.unseen))
+        found = self._hearing.correct([vector] * len(self._world.unseen), self._each_round)
+        return float(personalization.phone_accuracies(found).mean())
 
     def personalisation(self, federated: FloatVector) -> dict[str, Any]:
         """Adapts every unseen phone to its own and to another phone's clips, and judges all.
@@ -100,9 +97,10 @@ class Judge:
             "personalised": [phone.adapter(federated) for phone in own[headline]],
             "control": [phone.adapter(federated) for phone in control[headline]],
         }
-        correct = {model: self._correct(vectors[model]) for model in MODELS}
-        unguarded = self._correct([p.adapter(federated, guarded=False) for p in own[headline]])
-        detection = {model: self._counts(vectors[model]) for model in MODELS}
+        correct = {model: self._hearing.correct(vectors[model]) for model in MODELS}
+        unguarded = self._hearing.correct(
+            [p.adapter(federated, guarded=False) for p in own[headline]]
+        )
         return {
             "accuracy": self._accuracies(correct),
             "share_worse": _share_worse(correct["federated"], correct["personalised"]),
@@ -119,8 +117,18 @@ class Judge:
                 clips=tuple(len(phone.judged) for phone in self._world.unseen),
             ),
             **self._segments(correct),
-            **self._detection(detection),
+            **self._hearing.figures(vectors),
+            **self._weakly_labelled(federated),
         }
+
+    def _weakly_labelled(self, federated: FloatVector) -> dict[str, Any]:
+        """Sentences again, from what each phone wrote and its user corrected, no transcript."""
+        if not isinstance(self._hearing, Sentences) or not self._world.unseen[0].contacts:
+            return {}
+        headline = self._scenario.personalisation.headline_takes
+        own = self._hearing.weakly_labelled(federated, headline)
+        adapted = self._adapted(federated, own, headline)
+        return self._hearing.weak_figures([phone.adapter(federated) for phone in adapted])
 
     def personal(
         self, federated: FloatVector, phone_id: str
@@ -136,19 +144,23 @@ class Judge:
         index = names.index(phone_id)
         takes = self._scenario.personalisation.headline_takes
         own = self._adapt(federated, takes, control=False)[index].adapter(federated)
-        judged = self._world.unseen[index].judged
         vectors = {"base": self._base, "federated": federated, "personalised": own}
         return own, {
-            model: float((answers(self._logits(vector, judged)) == judged.labels).mean())
+            model: float(self._hearing.correct([vector] * len(names))[index].mean())
             for model, vector in vectors.items()
         }
 
     def _adapt(self, federated: FloatVector, takes: int, *, control: bool) -> list[Personalised]:
         """Personalises every unseen phone with so many clips per word."""
-        settings, world = self._scenario.personalisation, self._world
-        phones = world.unseen
+        phones = self._world.unseen
         givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
-        own = [phones[giver].own[takes] for giver in givers]
+        return self._adapted(federated, [phones[giver].own[takes] for giver in givers], takes)
+
+    def _adapted(
+        self, federated: FloatVector, own: Sequence[LocalDataset], takes: int
+    ) -> list[Personalised]:
+        """Personalises every unseen phone with some clips of its own, or of another phone."""
+        settings, world = self._scenario.personalisation, self._world
         public = world.background.take(
             np.arange(min(settings.background_clips, len(world.background)))
         )
@@ -168,33 +180,9 @@ class Judge:
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
                 stream(self._scenario.seed, "personalise", takes, phone.phone.phone_id)
-                for phone in phones
+                for phone in world.unseen
             ],
         )
-
-    def _logits(self, vector: FloatVector, clips: LocalDataset) -> NDArray[np.float32]:
-        """Scores clips with one adapter: shape (n, c)."""
-        logits: NDArray[np.float32] = score_clips(
-            self._world.adapter, vector[np.newaxis], clips.embeddings
-        )[0]
-        return logits
-
-    def _correct(self, vectors: Sequence[FloatVector]) -> Correct:
-        """Per unseen phone, whether each judged clip is answered rightly by its adapter."""
-        return [
-            answers(self._logits(vector, phone.judged)) == phone.judged.labels
-            for vector, phone in zip(vectors, self._world.unseen, strict=True)
-        ]
-
-    def _counts(self, vectors: Sequence[FloatVector]) -> KwsCounts:
-        """Detections over all unseen phones, each heard by its own adapter."""
-        total = None
-        for vector, phone in zip(vectors, self._world.unseen, strict=True):
-            clips = phone.judged.joined(self._world.strangers)
-            counts = KwsCounts.of(self._logits(vector, clips), clips.labels)
-            total = counts if total is None else total + counts
-        assert total is not None
-        return total
 
     def _accuracies(self, correct: Mapping[str, Correct]) -> Accuracies:
         return Accuracies(**{model: self._accuracy(correct[model], model) for model in MODELS})
@@ -226,7 +214,7 @@ class Judge:
                 "control": [phone.adapter(federated) for phone in control[count]],
             }
             found = {
-                name: self._accuracy(self._correct(vectors), name)
+                name: self._accuracy(self._hearing.correct(vectors), name)
                 for name, vectors in judged.items()
             }
             rows.append(Take(clips_per_word=count, **found))
@@ -257,39 +245,6 @@ class Judge:
                     heard_by_base=heard,
                 )
         return {"segments": results, "segments_withheld": withheld}
-
-    def _detection(self, counts: Mapping[str, KwsCounts]) -> dict[str, Any]:
-        """False rejects against false accepts, and the confusion of the personalised phones."""
-        far = self._scenario.evaluation.false_accept_rate
-        curves = {}
-        for model, found in counts.items():
-            rates, rejects = found.curve()
-            if len(rates):
-                chosen = np.unique(np.linspace(0, len(rates) - 1, DET_POINTS).astype(int))
-                curves[model] = DetCurve(
-                    far=tuple(map(float, rates[chosen])), frr=tuple(map(float, rejects[chosen]))
-                )
-        before, after = counts["federated"], counts["personalised"]
-        accepts = None
-        if before.false_accepts is not None and after.false_accepts is not None:
-            accepts = FalseAccepts(
-                federated=before.false_accepts,
-                personalised=after.false_accepts,
-                limit=self._scenario.personalisation.max_false_accept_rise,
-                clips=after.num_negatives,
-            )
-        return {
-            "frr_at_far": FrrAtFar(
-                far=far, **{model: found.frr_at_far(far) for model, found in counts.items()}
-            ),
-            "det": curves,
-            "false_accepts": accepts,
-            "confusion": Confusion(
-                model="personalised",
-                labels=self._world.vocabulary.labels,
-                counts=tuple(tuple(map(int, row)) for row in after.confusion),
-            ),
-        }
 
 
 def _share_worse(before: Correct, after: Correct) -> ShareWorse:

@@ -51,6 +51,7 @@ PACKAGES = (
 
 Eye = Literal["public", "server", "simulator"]
 Engine = Literal["inprocess", "flower", "deployment"]
+How = Literal["greedy", "prior", "prior and list"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -410,6 +411,69 @@ class Utility(Record):
     collapsed: bool
 
 
+class Rate(Record):
+    """Errors over what was said, summed over phones, then divided; above 1 if much is inserted.
+
+    Attributes:
+      value: the rate.
+      counted: words or characters said.
+      interval: of the rate.
+    """
+
+    value: Positive
+    counted: Count
+    interval: Interval | None = None
+
+
+class Rates(Record):
+    """One error rate of the four models, on the same sentences of the same phones.
+
+    Attributes:
+      base: the shared model before anything federated.
+      federated: with the best federated adapter.
+      personalised: then adapted on the phone.
+      control: the same procedure with another phone's sentences.
+    """
+
+    base: Rate
+    federated: Rate
+    personalised: Rate
+    control: Rate
+
+
+class Search(Record):
+    """One way of finding transcripts, on personalised phones.
+
+    Attributes:
+      how: "greedy", "prior" (beam with a public word prior) or "prior and list" (and the phone's
+        own names, which it tells nobody).
+      wer: word error rate.
+      sentence_accuracy: share of sentences without an error.
+      entity_recall: share of own names said that were written; None if none was said.
+      false_insertion_rate: own names written though not said, per sentence.
+      sentences: judged.
+      names: own names said in them.
+    """
+
+    how: How
+    wer: Positive
+    sentence_accuracy: Share
+    entity_recall: Share | None
+    false_insertion_rate: Positive
+    sentences: Count
+    names: Count
+
+
+class Example(Record):
+    """A sentence that nobody said, for it was synthesised, and what each model made of it."""
+
+    said: str
+    base: str
+    federated: str
+    personalised: str
+    control: str
+
+
 class ExportedFile(Record):
     """The file for the phone, and how closely it computes what the trained model does.
 
@@ -492,6 +556,12 @@ EYES: Mapping[str, Eye] = {
     "confusion": "simulator",
     "phone_accuracies": "simulator",
     "utility": "server",
+    "wer": "simulator",
+    "cer": "simulator",
+    "wer_segments": "simulator",
+    "wer_from_corrections": "simulator",
+    "searches": "simulator",
+    "examples": "simulator",
     "epsilon_release": "public",
     "epsilon_server": "public",
     "bytes_up": "public",
@@ -525,8 +595,10 @@ class Summary(Guarantee):
       best_chosen_by: "last completed round" or "public validation speakers".
       adapter: its kind: "head", "affine" or "bottleneck".
       parameters: number of trained parameters.
-      clips_per_word: own clips per target word behind `accuracy.personalised`.
-      accuracy: the headline, on phones never trained on.
+      clips_per_word: own clips per target word, or own sentences, behind
+        `accuracy.personalised`.
+      accuracy: the headline, on phones never trained on; of sentences the share that is right as a
+        whole.
       share_worse: personalised against federated, guard included.
       share_worse_without_guard: the same without the guard.
       share_worse_control: control against federated.
@@ -540,6 +612,13 @@ class Summary(Guarantee):
       confusion: one matrix.
       phone_accuracies: the distribution over phones.
       utility: by the server's own eye; None if there was no round or nobody to validate on.
+      wer: word error rates of sentences; None where words are spotted, like what follows.
+      cer: character error rates.
+      wer_segments: segment to value to word error rates; cells as in `segments`.
+      wer_from_corrections: personalised on what phones wrote themselves, names corrected by their
+        users, instead of transcripts.
+      searches: the same sentences searched with and without prior and own list.
+      examples: sentences of synthetic speech; none of real speech.
       bytes_up: per phone and round.
       bytes_down: per phone and round.
       bytes_once: the base, sent once to a phone.
@@ -582,6 +661,12 @@ class Summary(Guarantee):
     confusion: Confusion | None = None
     phone_accuracies: PhoneAccuracies | None = None
     utility: Utility | None = None
+    wer: Rates | None = None
+    cer: Rates | None = None
+    wer_segments: dict[str, dict[str, Rates]] = {}
+    wer_from_corrections: Rate | None = None
+    searches: tuple[Search, ...] = ()
+    examples: tuple[Example, ...] = ()
     bytes_up: Count = 0
     bytes_down: Count = 0
     bytes_once: Count = 0

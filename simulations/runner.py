@@ -518,11 +518,23 @@ def closing_words(summary: Summary, report: Path) -> str:
     lines = []
     if (found := summary.accuracy) and found.federated and found.personalised and found.control:
         lines.append(
-            f"accuracy on {found.base.phones} phones never trained on: "
+            f"{'accuracy' if summary.wer is None else 'sentences right'} on "
+            f"{found.base.phones} phones never trained on: "
             f"base {found.base.mean:.1%}, federated {found.federated.mean:.1%}, "
             f"personalised {found.personalised.mean:.1%} "
             f"(control, another phone's clips: {found.control.mean:.1%})"
         )
+    if wer := summary.wer:
+        lines.append(
+            f"word error rate: base {wer.base.value:.1%}, federated {wer.federated.value:.1%}, "
+            f"personalised {wer.personalised.value:.1%} (control {wer.control.value:.1%})"
+        )
+    lines += [
+        f"names written, {search.how}: {search.entity_recall:.1%} of {search.names}, "
+        f"{search.false_insertion_rate:.3f} wrongly per sentence; word error rate {search.wer:.1%}"
+        for search in summary.searches
+        if search.entity_recall is not None
+    ]
     if collapsed := collapse(summary):
         lines.append(collapsed)
     lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")

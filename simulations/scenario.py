@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -98,12 +98,75 @@ class FolderCorpus(Section):
     noise: str | None = None
 
 
+class SentenceCorpus(Section):
+    """The synthesiser's sentences: digits, codes, commands, names of each phone's own contacts.
+
+    Attributes:
+      federated_phones: population that trains.
+      unseen_phones: phones that never train; personalisation is judged on them.
+      validation_speakers: public speakers that the server may decide on.
+      sentences_per_phone: training sentences of a federated phone.
+      sentences_per_unseen_phone: sentences of an unseen phone, own takes included.
+      contacts: names in a phone's own list; half of all names were never said to the base.
+      unheard_accents: share of federated and unseen phones whose accent the base never heard.
+    """
+
+    kind: Literal["sentences"] = "sentences"
+    federated_phones: Count = 3000
+    unseen_phones: Count = 60
+    validation_speakers: Count = 24
+    sentences_per_phone: Count = 4
+    sentences_per_unseen_phone: Annotated[int, Field(ge=3)] = 24
+    contacts: Annotated[int, Field(ge=2, le=60)] = 12
+    unheard_accents: Annotated[float, Field(ge=0, le=1)] = 0.8
+
+
+class JoinedSentences(Section):
+    """Sentences joined from the word clips of one real speaker each, in one room each.
+
+    Attributes:
+      path: a folder of recorded words, as for `FolderCorpus`.
+      public_speakers: drawn by the seed; the base goes on learning from them.
+      validation_speakers: likewise; the server may decide on them.
+      federated_speakers: likewise; the rest are unseen.
+      words_per_sentence: fewest and most words.
+      sentences_per_speaker: as many as a speaker's clips allow, at most this.
+    """
+
+    kind: Literal["joined"] = "joined"
+    path: str
+    public_speakers: Count = 40
+    validation_speakers: Count = 10
+    federated_speakers: Count = 100
+    words_per_sentence: tuple[Count, Count] = (2, 4)
+    sentences_per_speaker: Count = 12
+
+
+class TranscribedCorpus(Section):
+    """Real sentences with transcripts: sound, or features of the base's own front end.
+
+    Attributes:
+      path: a folder with a manifest that has a column `transcript`.
+      public_speakers: drawn by the seed; the base goes on learning from them.
+      validation_speakers: likewise; the server may decide on them.
+      federated_speakers: likewise; the rest are unseen.
+    """
+
+    kind: Literal["transcribed"] = "transcribed"
+    path: str
+    public_speakers: Count = 24
+    validation_speakers: Count = 6
+    federated_speakers: Count = 28
+
+
 class BaseSettings(Section):
     """Where the frozen base comes from.
 
     Attributes:
-      source: "shipped" (in the package, ten default words), "synthetic" (made by the synthesiser
-        for this vocabulary, cached) or the path of a file made by `fedspeech pretrain`.
+      source: "shipped" (in the package: ten default words, or sentences), "synthetic" (made by the
+        synthesiser for this vocabulary, cached), "tuned" (for real sentences: the shipped base,
+        taught by the corpus's public speakers, cached) or the path of a file made by `fedspeech
+        pretrain`.
       sha256: the digest that a file must have; empty for any.
     """
 
@@ -205,11 +268,11 @@ class PersonalisationSettings(Section):
     """How an unseen phone adapts, and when the guard says no.
 
     Attributes:
-      takes: own clips per target word to try; all are judged on the same other clips.
+      takes: own clips per target word, or own sentences, to try; all are judged on the same others.
       headline_takes: the number behind the headline.
       learning_rate: of SGD with momentum 0.9, all clips in one batch.
       epochs: passes over them.
-      background_clips: public unknown and silence clips on the phone.
+      background_clips: public unknown and silence clips, or public sentences, on the phone.
       max_false_accept_rise: how much the guard lets false accepts rise on held-back clips.
     """
 
@@ -219,6 +282,27 @@ class PersonalisationSettings(Section):
     epochs: Count = 20
     background_clips: Count = 24
     max_false_accept_rise: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
+class DecodingSettings(Section):
+    """How a phone searches for transcripts; not read where words are spotted.
+
+    Attributes:
+      width: prefixes kept.
+      prior_weight: of the word prior, which is made of public sentences.
+      word_bonus: added for every word.
+      list_bonus: per character of a name in the phone's own list, where that is used.
+      judged_each_round: sentences of each unseen phone, and of each public validation speaker,
+        judged after every round.
+      examples: transcripts shown in the report; of synthetic speech only, whatever is asked for.
+    """
+
+    width: Count = 24
+    prior_weight: Annotated[float, Field(ge=0)] = 0.9
+    word_bonus: Annotated[float, Field(ge=0)] = 1.0
+    list_bonus: Annotated[float, Field(ge=0)] = 1.75
+    judged_each_round: Count = 3
+    examples: Annotated[int, Field(ge=0)] = 8
 
 
 class EvaluationSettings(Section):
@@ -262,6 +346,12 @@ class Simulation(Section):
     faults: FaultSettings = FaultSettings()
 
 
+AnyCorpus = EmbeddedCorpus | FolderCorpus | SentenceCorpus | JoinedSentences | TranscribedCorpus
+_CORPORA: dict[str, type[Section]] = {
+    corpus.model_fields["kind"].default: corpus for corpus in get_args(AnyCorpus)
+}
+
+
 class Scenario(Section):
     """One simulation, whole."""
 
@@ -275,15 +365,30 @@ class Scenario(Section):
     )  # fmt: skip
     # Words that the built-in lexicon lacks, as ARPAbet strings: {"fedspeech": "F EH D S P IY CH"}.
     lexicon: dict[str, str] = {}
-    adapter: Literal["head", "affine", "bottleneck"] = "head"
-    corpus: Annotated[EmbeddedCorpus | FolderCorpus, Field(discriminator="kind")] = EmbeddedCorpus()
+    # After the trunk: the first three for words, the others for sentences.
+    adapter: Literal["head", "affine", "bottleneck", "frame_affine", "frame_bottleneck"] = "head"
+    corpus: Annotated[AnyCorpus, Field(discriminator="kind")] = EmbeddedCorpus()
     base: BaseSettings = BaseSettings()
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
     privacy: PrivacySettings = PrivacySettings()
     personalisation: PersonalisationSettings = PersonalisationSettings()
+    decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     simulation: Simulation = Simulation()
+
+    @property
+    def task(self) -> Literal["words", "sentences"]:
+        """What is recognised, which the corpus decides."""
+        return "words" if isinstance(self.corpus, EmbeddedCorpus | FolderCorpus) else "sentences"
+
+    @model_validator(mode="after")
+    def _adapter_fits(self) -> Self:
+        frames = self.adapter.startswith("frame_")
+        if frames != (self.task == "sentences"):
+            other = "frame_affine or frame_bottleneck" if not frames else "head or affine"
+            raise ValueError(f"adapter {self.adapter} does not recognise {self.task}; take {other}")
+        return self
 
     def to_toml(self) -> str:
         """The whole scenario, defaults included, as it would be read back."""
@@ -364,8 +469,7 @@ def _explain(name: str, error: ValidationError) -> str:
     """Turns pydantic's findings into one line each: path, rule, value, nearest key."""
     lines = []
     for finding in error.errors():
-        kinds = {"embedded", "folder"}
-        path = [str(part) for part in finding["loc"] if part not in kinds]
+        path = [str(part) for part in finding["loc"] if part not in _CORPORA]
         where = ".".join(path)
         if finding["type"] == "extra_forbidden":
             near = difflib.get_close_matches(path[-1], _keys_beside(path, finding["loc"]), 1)
@@ -381,7 +485,7 @@ def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[st
     model: type[BaseModel] = Scenario
     for part in path[:-1]:
         if part == "corpus":
-            model = FolderCorpus if "folder" in location else EmbeddedCorpus
+            model = next((kind for name, kind in _CORPORA.items() if name in location), model)
         else:
             annotation = model.model_fields[part].annotation
             assert isinstance(annotation, type)

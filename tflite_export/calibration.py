@@ -113,7 +113,7 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
         )
     return SyntheticCorpus(
         default_spec(
-            base.vocabulary.targets,
+            base.words.targets,
             seed=int(provenance["seed"]),
             num_public=len(base.speakers),
             num_validation=0,

@@ -93,6 +93,64 @@ def augment(
     return torch.log(torch.where(kept, energy, 0.0) + floor)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CepstralVariation:
+    """How far the cepstra of a sentence are varied, where no energies are left to vary.
+
+    Attributes:
+      stretch: largest relative change of tempo, either way.
+      response: standard deviation of an offset kept over the sentence (a microphone, a room), in
+        standard deviations of the feature.
+      noise: of independent noise in every frame, likewise; a sentence draws how much up to this.
+      masks: stretches of frames that are blanked.
+      mask_frames: the longest of them.
+    """
+
+    stretch: float = 0.15
+    response: float = 0.2
+    noise: float = 0.15
+    masks: int = 1
+    mask_frames: int = 8
+
+
+def vary_cepstra(
+    features: Tensor, frames: Tensor, spec: CepstralVariation, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Varies every sentence of a batch on its own.
+
+    Args:
+      features: standardised, shape (n, frames, m), zeros after the end of each sentence.
+      frames: of each sentence, shape (n,).
+      spec: how far.
+      generator: where the draws come from.
+
+    Returns:
+      Features, shape (n, longer frames, m), zeros after the ends, and the new numbers of frames.
+    """
+    num_clips, num_frames, num_features = features.shape
+    tempo = 1 + spec.stretch * (2 * torch.rand(num_clips, 1, generator=generator) - 1)
+    longest = int(num_frames / (1 - spec.stretch)) + 1
+    places = torch.arange(longest)
+    source = places * tempo
+    low = source.floor().long().clamp(max=num_frames - 1)
+    share = (source - low).clamp(0, 1)[:, :, None]
+    high = (low + 1).clamp(max=num_frames - 1)
+    rows = torch.arange(num_clips)[:, None]
+    varied = features[rows, low] * (1 - share) + features[rows, high] * share
+    stretched = (frames / tempo[:, 0]).floor().long().clamp(min=1, max=longest)
+
+    offset = spec.response * torch.randn(num_clips, 1, num_features, generator=generator)
+    level = spec.noise * torch.rand(num_clips, 1, 1, generator=generator)
+    varied = varied + offset + level * torch.randn(varied.shape, generator=generator)
+    kept = places < stretched[:, None]
+    for _ in range(spec.masks):
+        width, start = (torch.rand(num_clips, 1, generator=generator) for _ in range(2))
+        width = torch.floor(width * (spec.mask_frames + 1))
+        start = torch.floor(start * (stretched[:, None] - width).clamp(min=1))
+        kept = kept & ~((places >= start) & (places < start + width))
+    return varied * kept[:, :, None], stretched
+
+
 def _interpolate(positions: Tensor, size: int) -> Tensor:
     """Weights (n, m, size) that read a row of `size` values at fractional positions (n, m)."""
     distance = (positions[:, :, None] - torch.arange(size)).abs()

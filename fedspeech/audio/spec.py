@@ -1,13 +1,42 @@
-"""The only home of sample rate, window, hop and mel bands."""
+"""The only home of sample rate, window, hop, mel bands and cepstra."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cepstra:
+    """What turns log-mel into cepstra, in the units of Sphinx's front end.
+
+    Attributes:
+      num: coefficients kept, the mean over the bands among them.
+      preemphasis: a in y[t] = x[t] - a x[t - 1], applied within each frame.
+      fft_samples: frames are padded with zeros to this length.
+
+    Raises:
+      ValueError: if a value is outside its range.
+    """
+
+    num: int = 13
+    preemphasis: float = 0.97
+    fft_samples: int = 512
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.num < 1 or self.fft_samples < 2 or not 0 <= self.preemphasis < 1:
+            raise ValueError(
+                "expected num >= 1, fft_samples >= 2 and preemphasis in [0, 1), got "
+                f"{self.num}, {self.fft_samples}, {self.preemphasis}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrontendSpec:
-    """A log-mel front end: framed without padding, so that frame t needs no sample after its own.
+    """A log-mel or cepstral front end, framed so that frame t needs no sample after its own.
 
     Attributes:
       rate_hz: sample rate of the waveform.
@@ -17,7 +46,8 @@ class FrontendSpec:
       low_hz: lower edge of the first filter.
       high_hz: upper edge of the last filter.
       floor: added to the filter energies before the logarithm, in squared full scale.
-      clip_samples: length of one keyword clip.
+      clip_samples: length of one keyword clip, or the longest sentence.
+      cepstra: None for log-mel.
 
     Raises:
       ValueError: if the numbers cannot describe a front end.
@@ -31,6 +61,7 @@ class FrontendSpec:
     high_hz: float = 7_600.0
     floor: float = 1e-6
     clip_samples: int = 16_000
+    cepstra: Cepstra | None = None
 
     def __post_init__(self) -> None:
         """Checks that the numbers fit together."""
@@ -48,6 +79,23 @@ class FrontendSpec:
             raise ValueError(
                 f"num_mels and floor must be positive, got {self.num_mels}, {self.floor}"
             )
+        if self.cepstra and not (
+            self.window_samples <= self.cepstra.fft_samples and self.cepstra.num <= self.num_mels
+        ):
+            raise ValueError(
+                "cepstra need an FFT as long as the window and a band per coefficient, got "
+                f"fft_samples={self.cepstra.fft_samples}, num={self.cepstra.num}"
+            )
+
+    @property
+    def num_features(self) -> int:
+        """Values per frame: cepstra if there are any, else mel bands."""
+        return self.cepstra.num if self.cepstra else self.num_mels
+
+    @property
+    def fft_samples(self) -> int:
+        """Length of the FFT."""
+        return self.cepstra.fft_samples if self.cepstra else self.window_samples
 
     @property
     def hop_ms(self) -> float:
@@ -64,3 +112,32 @@ class FrontendSpec:
         if num_samples < self.window_samples:
             return 0
         return 1 + (num_samples - self.window_samples) // self.hop_samples
+
+    def recorded_frames(self, clips: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Counts the frames of each clip that begin before its last value that is not zero.
+
+        Args:
+          clips: waveforms, shape (n, samples), or features, shape (n, frames, m).
+
+        Returns:
+          Shape (n,), at most the frames that there are.
+        """
+        there = clips != 0 if clips.ndim == 2 else (clips != 0).any(axis=2)
+        places = np.arange(1, clips.shape[1] + 1, dtype=np.int64)
+        lasting: NDArray[np.int64] = (there * places).max(axis=1, initial=0)
+        if clips.ndim == 2:
+            begun = -(-lasting // self.hop_samples)
+            lasting = np.minimum(begun, self.num_frames(clips.shape[1]))
+        return lasting
+
+
+SPHINX_MFCC = FrontendSpec(
+    window_samples=410,
+    hop_samples=160,
+    low_hz=130.0,
+    high_hz=6_800.0,
+    floor=1e-10,
+    clip_samples=51_200,
+    cepstra=Cepstra(),
+)
+"""13 cepstra, 100 frames a second, as CMU's Sphinx computes them: what AN4 is distributed as."""

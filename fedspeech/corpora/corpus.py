@@ -2,6 +2,7 @@
 
 A word is what was said; a label is what the model answers. `Vocabulary` maps one to the other:
 target words first, then `_unknown_` (any other word), then `_silence_` (rooms, noise, gaps).
+`Alphabet` does the same for sentences, character by character.
 """
 
 from __future__ import annotations
@@ -50,6 +51,59 @@ class Vocabulary:
         return self.targets.index(word) if word in self.targets else len(self.targets)
 
 
+BLANK = "_"
+MAX_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The characters of transcripts, after the blank that CTC answers between them.
+
+    Attributes:
+      characters: distinct, lower case; the space parts words.
+
+    Raises:
+      ValueError: if one repeats, is the blank, or is no single lower-case character.
+    """
+
+    characters: tuple[str, ...] = (" ", "'", *"abcdefghijklmnopqrstuvwxyz")
+
+    def __post_init__(self) -> None:
+        """Checks the characters."""
+        if len(set(self.characters)) != len(self.characters) or not self.characters:
+            raise ValueError(f"expected distinct characters, got {self.characters}")
+        for character in self.characters:
+            if len(character) != 1 or character != character.lower() or character == BLANK:
+                raise ValueError(f"an alphabet has single lower-case characters, got {character!r}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The blank, then the characters: the order of the model's outputs."""
+        return (BLANK, *self.characters)
+
+    def rows(self, transcripts: Sequence[str]) -> NDArray[np.int64]:
+        """Returns output indices, shape (n, MAX_CHARACTERS), -1 after the last of each.
+
+        Raises:
+          ValueError: if one is too long or leaves the alphabet; no transcript is shown.
+        """
+        numbers = {character: number for number, character in enumerate(self.labels)}
+        rows = np.full((len(transcripts), MAX_CHARACTERS), -1, dtype=np.int64)
+        for row, transcript in zip(rows, transcripts, strict=True):
+            strange = sorted(set(transcript) - set(self.characters))
+            if strange or len(transcript) > MAX_CHARACTERS:
+                raise ValueError(
+                    f"a transcript has at most {MAX_CHARACTERS} characters of the alphabet, got "
+                    f"{len(transcript)}, {len(strange)} kinds of them outside it"
+                )
+            row[: len(transcript)] = [numbers[character] for character in transcript]
+        return rows
+
+    def decode(self, indices: NDArray[np.int64]) -> str:
+        """Returns the transcript of character indices; what is not positive is left out."""
+        return "".join(self.labels[index] for index in indices if index > 0)
+
+
 @dataclass(frozen=True)
 class Speaker:
     """A person recorded, with what is known of them.
@@ -65,17 +119,17 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording of one word, or of silence.
+    """One recording of one word, of a sentence, or of silence. Printing it does not show the words.
 
     Attributes:
-      utterance_id: unique within the corpus.
+      utterance_id: unique within the corpus; of a sentence it says nothing of what was said.
       speaker_id: who spoke; for silence, on whose device it was recorded.
-      word: lower-case word, or `SILENCE`.
+      word: lower-case word, the words of a sentence separated by spaces, or `SILENCE`.
     """
 
     utterance_id: str
     speaker_id: str
-    word: str
+    word: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -124,5 +178,9 @@ class Corpus(Protocol):
         ...
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
-        """Returns clips, shape (n, clip_samples), full scale 1; bits do not depend on batching."""
+        """Returns clips, shape (n, clip_samples), full scale 1; bits do not depend on batching.
+
+        A sentence begins with its clip and is followed by zeros. A corpus without sound gives the
+        features of its front end instead, shape (n, frames, features), likewise followed by zeros.
+        """
         ...

@@ -45,6 +45,7 @@ _HIGHER_BANDWIDTHS = (220.0, 300.0, 400.0, 500.0)
 _USUAL_PEAK = 7.0  # of speech before scaling
 _LOUDNESS = 0.377  # brings the median clip to `SPEECH_RMS`
 _LONGEST_SHARE = 0.94  # of a clip that a word may fill
+_MARGIN = 4_300  # samples of silence around a sentence
 
 
 def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
@@ -75,24 +76,28 @@ def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
     return clips
 
 
-def sentences(takes: Sequence[Take]) -> list[FloatArray]:
+def sentences(takes: Sequence[Take], num_samples: int) -> list[FloatArray]:
     """Synthesises utterances of any number of words, each as long as it takes.
+
+    An utterance that is longer than `num_samples` is spoken faster.
 
     Args:
       takes: n of them.
+      num_samples: the longest sound.
 
     Returns:
-      n arrays of shape (samples,), float32, with 32 to 300 ms of silence at either end.
+      n arrays of shape (at most num_samples,), float32, with 32 to 300 ms of silence at either end.
     """
     spoken = []
+    longest = num_samples - _MARGIN
     for start in range(0, len(takes), _BLOCK_CLIPS):
-        for sound, place in _speak(takes[start : start + _BLOCK_CLIPS], None):
-            lead, trail = int(4_300 * place), int(4_300 * (1 - place))
+        for sound, place in _speak(takes[start : start + _BLOCK_CLIPS], longest):
+            lead, trail = int(_MARGIN * place), int(_MARGIN * (1 - place))
             spoken.append(np.pad(sound, (lead, trail)))
     return spoken
 
 
-def _speak(takes: Sequence[Take], longest: int | None) -> list[tuple[FloatArray, float]]:
+def _speak(takes: Sequence[Take], longest: int) -> list[tuple[FloatArray, float]]:
     """Synthesises one block; returns each clip's sound and where (0 to 1) it wants to stand."""
     score = lay_out(takes, longest)
     frames = _Frames.of(score)

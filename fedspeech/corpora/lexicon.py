@@ -208,6 +208,91 @@ PRONUNCIATIONS: Mapping[str, str] = MappingProxyType(
         "oliver": "AA1 L AH0 V ER0",
         "peter": "P IY1 T ER0",
         "sophie": "S OW1 F IY0",
+        # Sentences: spelled letters, numbers, dates, corrections.
+        "b": "B IY1",
+        "c": "S IY1",
+        "d": "D IY1",
+        "e": "IY1",
+        "f": "EH1 F",
+        "g": "JH IY1",
+        "h": "EY1 CH",
+        "i": "AY1",
+        "j": "JH EY1",
+        "k": "K EY1",
+        "l": "EH1 L",
+        "m": "EH1 M",
+        "n": "EH1 N",
+        "o": "OW1",
+        "p": "P IY1",
+        "q": "K Y UW1",
+        "r": "AA1 R",
+        "s": "EH1 S",
+        "t": "T IY1",
+        "u": "Y UW1",
+        "v": "V IY1",
+        "w": "D AH1 B AH0 L Y UW0",
+        "x": "EH1 K S",
+        "y": "W AY1",
+        "z": "Z IY1",
+        "oh": "OW1",
+        "thirteen": "TH ER1 T IY1 N",
+        "fourteen": "F AO1 R T IY1 N",
+        "sixteen": "S IH1 K S T IY1 N",
+        "seventeen": "S EH1 V AH0 N T IY1 N",
+        "eighteen": "EY1 T IY1 N",
+        "nineteen": "N AY1 N T IY1 N",
+        "sixty": "S IH1 K S T IY0",
+        "eighty": "EY1 T IY0",
+        "ninety": "N AY1 N T IY0",
+        "hundred": "HH AH1 N D R AH0 D",
+        "thousand": "TH AW1 Z AH0 N D",
+        "half": "HH AE1 F",
+        "first": "F ER1 S T",
+        "second": "S EH1 K AH0 N D",
+        "third": "TH ER1 D",
+        "fifth": "F IH1 F TH",
+        "ninth": "N AY1 N TH",
+        "twelfth": "T W EH1 L F TH",
+        "fifteenth": "F IH0 F T IY1 N TH",
+        "thirtieth": "TH ER1 T IY0 AH0 TH",
+        "january": "JH AE1 N Y UW0 EH2 R IY0",
+        "february": "F EH1 B R UW0 EH2 R IY0",
+        "march": "M AA1 R CH",
+        "april": "EY1 P R AH0 L",
+        "may": "M EY1",
+        "june": "JH UW1 N",
+        "july": "JH UH0 L AY1",
+        "august": "AO1 G AH0 S T",
+        "september": "S EH0 P T EH1 M B ER0",
+        "october": "AA0 K T OW1 B ER0",
+        "november": "N OW0 V EH1 M B ER0",
+        "december": "D IH0 S EH1 M B ER0",
+        "enter": "EH1 N T ER0",
+        "erase": "IH0 R EY1 S",
+        "rubout": "R AH1 B AW2 T",
+        "repeat": "R IH0 P IY1 T",
+        "help": "HH EH1 L P",
+        "said": "S EH1 D",
+        "not": "N AA1 T",
+        "meant": "M EH1 N T",
+        "room": "R UW1 M",
+        "drive": "D R AY1 V",
+        "far": "F AA1 R",
+        "is": "IH1 Z",
+        "remind": "R IY0 M AY1 N D",
+        "text": "T EH1 K S T",
+        "next": "N EH1 K S T",
+        "pause": "P AO1 Z",
+        "what": "W AH1 T",
+        "time": "T AY1 M",
+        "it": "IH1 T",
+        "from": "F R AH1 M",
+        "noon": "N UW1 N",
+        "wake": "W EY1 K",
+        "with": "W IH1 DH",
+        "meet": "M IY1 T",
+        "met": "M EH1 T",
+        "back": "B AE1 K",
     }
 )
 """Word to ARPAbet, in the style of the CMU pronouncing dictionary (one common variant each)."""
@@ -239,6 +324,23 @@ def parse_phones(word: str, phones: str) -> tuple[str, ...]:
     if not any(symbol[-1].isdigit() for symbol in symbols):
         raise ValueError(f"the pronunciation of {word!r} needs a vowel, got {phones!r}")
     return tuple(symbols)
+
+
+def sentence_pronunciation(sentence: str, extra: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Returns the phones of each word of a sentence.
+
+    An "a" beside another single letter is the letter, as in "n a g"; else it is the article.
+
+    Raises:
+      ValueError: if a word is unknown; see `pronunciation`.
+    """
+    words = sentence.split()
+    spelled = [len(word) == 1 and word not in "ai" for word in words]
+    beside = [any(spelled[max(0, place - 1) : place + 2]) for place in range(len(words))]
+    return tuple(
+        ("EY1",) if word == "a" and near else pronunciation(word, extra)
+        for word, near in zip(words, beside, strict=True)
+    )
 
 
 def pronunciation(word: str, extra: Mapping[str, str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Skipped, Speaker, Utterance
+from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import Folder
 from fedspeech.corpora.recorded import Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
@@ -180,12 +180,15 @@ def _refuse(path: Path, problems: Sequence[str]) -> None:
 class ManifestCorpus(RecordedCorpus):
     """A corpus described by `manifest.csv` or `metadata.csv`."""
 
-    def __init__(self, folder: Path, spec: FrontendSpec | None = None) -> None:
+    def __init__(
+        self, folder: Path, spec: FrontendSpec | None = None, *, sentences: bool = False
+    ) -> None:
         """Reads the manifest, then checks every recording.
 
         Args:
           folder: the folder with the manifest; files are relative to it.
           spec: sample rate and length of clips; `FrontendSpec()` if None.
+          sentences: keep clips of any number of words, each from its beginning.
 
         Raises:
           CorpusError: if the manifest must be corrected (the lines are named), or if not one
@@ -194,16 +197,20 @@ class ManifestCorpus(RecordedCorpus):
         table = read_table(folder, needed=NEEDED, example=EXAMPLE)
         path = folder / table.name
         _refuse(path, _problems(table))
-        segments, self.unused_columns = _segments(table)
+        segments, self.unused_columns = segments_by_speaker(table)
         entries, skipped = [], []
         for row in table.rows:
             source = _source(row)
             words = (row.cells.get("word") or row.cells["transcript"]).lower().split()
-            if len(words) > 1:
+            reason = ""
+            if sentences:
+                reason = unusable_transcript(" ".join(words))
+            elif len(words) > 1:
                 reason = f"more than one word: {len(words)} words, a clip holds one"
+            if reason:
                 skipped.append(Skipped(str(source), reason))
                 continue
-            utterance = Utterance(_clip_id(row), row.cells["speaker"], words[0])
+            utterance = Utterance(_clip_id(row), row.cells["speaker"], " ".join(words))
             entries.append(Entry(utterance, source))
         super().__init__(
             layout=f"manifest ({table.name})",
@@ -212,7 +219,16 @@ class ManifestCorpus(RecordedCorpus):
             entries=entries,
             skipped=skipped,
             spec=spec or FrontendSpec(),
+            sentences=sentences,
         )
+
+
+def unusable_transcript(said: str) -> str:
+    """Why a transcript cannot be learned; empty if it can. Never shows it."""
+    if not 1 <= len(said) <= MAX_CHARACTERS:
+        return f"transcript length not in 1 to {MAX_CHARACTERS} characters: {len(said)}"
+    strange = set(said) - set(Alphabet().characters)
+    return f"characters outside the alphabet: {len(strange)} kinds of them" if strange else ""
 
 
 def _source(row: Row) -> File:
@@ -243,12 +259,14 @@ def _problems(table: Table) -> list[str]:
     return problems
 
 
-def _segments(table: Table) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+def segments_by_speaker(
+    table: Table, about_the_clip: Sequence[str] = ()
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
     """Splits further columns into segments by speaker and columns that change within one."""
     segments: dict[str, dict[str, str]] = {row.cells["speaker"]: {} for row in table.rows}
     unused = []
     for column in table.columns:
-        if column in _ABOUT_THE_CLIP or not column:
+        if column in (*_ABOUT_THE_CLIP, *about_the_clip) or not column:
             continue
         values: dict[str, set[str]] = {}
         for row in table.rows:

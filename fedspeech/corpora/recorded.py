@@ -94,6 +94,7 @@ class RecordedCorpus:
         entries: Iterable[Entry],
         skipped: Sequence[Skipped] = (),
         spec: FrontendSpec,
+        sentences: bool = False,
     ) -> None:
         """Reads and checks every recording once.
 
@@ -104,6 +105,8 @@ class RecordedCorpus:
           entries: in the order that the corpus will have; utterance ids are unique.
           skipped: what the layout left out before any file was opened.
           spec: sample rate and length of clips.
+          sentences: whether a clip begins with its recording and a longer recording is left out,
+            since its transcript would not fit what is kept.
 
         Raises:
           CorpusError: if not one recording is usable.
@@ -111,6 +114,7 @@ class RecordedCorpus:
         self.layout = layout
         self._folder = folder
         self._spec = spec
+        self._sentences = sentences
         self._skipped = list(skipped)
         self._entries: dict[str, Entry] = {}
         self._digests: dict[str, str] = {}
@@ -142,6 +146,11 @@ class RecordedCorpus:
                     recording = decode(
                         data, rate_hz=self._spec.rate_hz, flat=entry.utterance.word == SILENCE
                     )
+                    missing = self._spec.clip_samples - len(recording.samples)
+                    if self._sentences and missing < 0:
+                        raise UnusableError(
+                            "too long for a sentence", f"{-missing} samples more than a clip"
+                        )
                 except UnusableError as problem:
                     self._skipped.append(Skipped(str(entry.source), str(problem)))
                     continue
@@ -168,7 +177,7 @@ class RecordedCorpus:
     @property
     def licence(self) -> str:
         """What the folder's licence file is called or begins with."""
-        return _licence(self._folder.root)
+        return licence_of(self._folder.root)
 
     @property
     def speakers(self) -> Mapping[str, Speaker]:
@@ -189,7 +198,8 @@ class RecordedCorpus:
         """Hex SHA-256 of the file's bytes, the clip format and the rules of reading."""
         spec = self._spec
         digest = self._digests[utterance.utterance_id]
-        recipe = canonical(_READING, digest, spec.rate_hz, spec.clip_samples)
+        kind = "sentence" * self._sentences
+        recipe = canonical(_READING + kind, digest, spec.rate_hz, spec.clip_samples)
         return hashlib.sha256(recipe).hexdigest()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
@@ -214,10 +224,13 @@ class RecordedCorpus:
         if hashlib.sha256(data).hexdigest() != self._digests[entry.utterance.utterance_id]:
             raise CorpusError(f"{entry.source} has changed since the corpus was opened")
         recording = decode(data, rate_hz=self._spec.rate_hz, flat=True)
+        if self._sentences:
+            missing = self._spec.clip_samples - len(recording.samples)
+            return np.pad(recording.samples, (0, missing))
         return fit(recording.samples, self._spec.clip_samples)
 
 
-def _licence(root: Path) -> str:
+def licence_of(root: Path) -> str:
     """Reads `LICENSE.CC-BY-4.0.txt` as CC-BY-4.0, and of a plain LICENSE the first line."""
     for path in sorted(root.glob("LICEN[CS]E*")):
         name = path.name.removesuffix(".txt").removesuffix(".md")[len("LICENSE") :].strip(".-_ ")

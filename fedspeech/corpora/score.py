@@ -67,7 +67,7 @@ class Score:
     normals: Table
 
 
-def lay_out(takes: Sequence[Take], longest: int | None) -> Score:
+def lay_out(takes: Sequence[Take], longest: int) -> Score:
     """Lays out segments and lets each take vary them."""
     seeds = np.array([take.seed for take in takes], dtype=np.uint64)
     draws = uniforms(mix(seeds ^ np.uint64(0xA5)), TAKE_DRAWS)
@@ -90,12 +90,11 @@ def lay_out(takes: Sequence[Take], longest: int | None) -> Score:
     stretch = 1 + tempo * (1 / np.maximum(rate[clip], 0.4) - 1)
     stretch *= 1 + 0.13 * variation * np.clip(wobble[:, 3], -2.5, 2.5)
     samples = np.rint(segments[:, COLUMN["ms"]] * stretch * (RATE_HZ / 1000)).astype(np.int64)
-    if longest is not None:
-        # Rests of silence frames stand on either side.
-        limit = longest - 2 * REST_FRAMES * HOP
-        total = np.add.reduceat(samples, np.cumsum(counts) - counts)
-        shrink = np.minimum(1.0, limit / total)
-        samples = np.floor(samples * shrink[clip]).astype(np.int64)
+    # Rests of silence frames stand on either side.
+    limit = longest - 2 * REST_FRAMES * HOP
+    total = np.add.reduceat(samples, np.cumsum(counts) - counts)
+    shrink = np.minimum(1.0, limit / total)
+    samples = np.floor(samples * shrink[clip]).astype(np.int64)
 
     # A final release may be swallowed; effort, breath and hiss differ from take to take.
     swallowed = np.where(draws[:, 3] < 0.3, 0.1, 0.4 + 0.6 * draws[:, 4])[clip]

@@ -21,8 +21,14 @@ from numpy.typing import NDArray
 from fedspeech.audio.devices import DEVICE_KINDS, Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
-from fedspeech.corpora.formants import SYNTHESISER_VERSION, word_clips
-from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS, pronunciation
+from fedspeech.corpora.formants import SYNTHESISER_VERSION, sentences, word_clips
+from fedspeech.corpora.grammar import Grammar
+from fedspeech.corpora.lexicon import (
+    HELD_OUT_WORDS,
+    UNKNOWN_WORDS,
+    pronunciation,
+    sentence_pronunciation,
+)
 from fedspeech.corpora.phones import word_segments
 from fedspeech.corpora.score import Take
 from fedspeech.corpora.voices import ACCENTS, Spread, Voice, draw_voice
@@ -41,6 +47,8 @@ class SpeakerGroup:
       num_speakers: how many.
       accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
       words: target words, spoken in turn.
+      grammar: what sentences are drawn from; None for a group that says single words.
+      num_sentences: sentences per speaker.
       takes_per_word: clips of target words per speaker, divided by the number of words.
       unknown_words: other words, of which each speaker says `num_unknown` in turn.
       num_unknown: clips of other words per speaker.
@@ -65,12 +73,16 @@ class SpeakerGroup:
     skew: float = 0.0
     min_clips: int = 1
     devices: tuple[str, ...] = tuple(DEVICE_KINDS)
+    grammar: Grammar | None = None
+    num_sentences: int = 0
 
     def __post_init__(self) -> None:
         """Checks numbers and names."""
         if not self.name or "-" in self.name or "/" in self.name:
             raise ValueError(f"a group's name must be free of '-' and '/', got {self.name!r}")
-        for name in ("num_speakers", "num_unknown", "num_silence", "min_clips"):
+        for name in (
+            *("num_speakers", "num_unknown", "num_silence", "min_clips", "num_sentences"),
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {name}={getattr(self, name)}")
         if not (self.takes_per_word >= 0 and self.skew >= 0):
@@ -89,6 +101,13 @@ class SpeakerGroup:
             raise ValueError(f"devices must be among {tuple(DEVICE_KINDS)}, got {self.devices}")
         if self.num_unknown and not self.unknown_words:
             raise ValueError(f"num_unknown={self.num_unknown} needs unknown_words, got none")
+        if (self.grammar is None) != (self.num_sentences == 0):
+            raise ValueError(
+                "a grammar and num_sentences belong together, got "
+                f"num_sentences={self.num_sentences}, grammar={self.grammar is not None}"
+            )
+        if self.grammar and (self.words or self.unknown_words or self.num_silence):
+            raise ValueError(f"group {self.name!r} must say either words or sentences")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +139,16 @@ class SyntheticSpec:
         names = [group.name for group in self.groups]
         if len(set(names)) != len(names):
             raise ValueError(f"groups must have different names, got {names}")
+        if len({group.grammar is None for group in self.groups}) > 1:
+            raise ValueError("either every group says sentences or none does")
         if self.frontend.rate_hz != 16_000:
             raise ValueError(
                 f"the synthesiser speaks at 16000 Hz, got rate_hz={self.frontend.rate_hz}"
             )
         extra = dict(self.lexicon)
         for group in self.groups:
-            for word in (*group.words, *group.unknown_words):
+            named = (*group.grammar.people, *group.grammar.places) if group.grammar else ()
+            for word in (*group.words, *group.unknown_words, *named):
                 pronunciation(word, extra)
             leaked = set(self.held_out_words) & {*group.words, *group.unknown_words}
             if leaked and group.name not in ("validation", "unseen"):
@@ -205,12 +227,14 @@ class _Person:
       device: what they are recorded with.
       digest: SHA-256 of both and of the synthesiser's version.
       words: what they say, in order; repetitions are further takes.
+      contacts: names in their own list; empty for who says single words.
     """
 
     voice: Voice
     device: Device
     digest: bytes
-    words: tuple[str, ...]
+    words: tuple[str, ...] = field(repr=False)
+    contacts: tuple[str, ...] = field(default=(), repr=False)
 
 
 class SyntheticCorpus:
@@ -239,9 +263,13 @@ class SyntheticCorpus:
             for group in spec.groups
             for index in range(group.num_speakers)
         }
+        self._lexicon = dict(spec.lexicon)
         words = {word for group in spec.groups for word in (*group.words, *group.unknown_words)}
-        self._phones = {word: pronunciation(word, dict(spec.lexicon)) for word in words}
+        self._phones: dict[str, tuple[tuple[str, ...], ...]] = {
+            word: (pronunciation(word, self._lexicon),) for word in words
+        }
         self._phones[SILENCE] = ()
+        self._sentences = any(group.grammar for group in spec.groups)
 
     @cached_property
     def speakers(self) -> Mapping[str, Speaker]:
@@ -268,11 +296,21 @@ class SyntheticCorpus:
             members[speaker_id.split("-")[0]].append(speaker_id)
         return {name: tuple(ids) for name, ids in members.items()}
 
+    def contacts(self, speaker_id: str) -> tuple[str, ...]:
+        """Names in a speaker's own list: what the phone knows and nobody else is told."""
+        return self._people[speaker_id].contacts
+
     @cached_property
     def utterances(self) -> tuple[Utterance, ...]:
-        """Every utterance, by speaker; ids are "speaker/word/take"."""
+        """Every utterance, by speaker; ids are "speaker/word/take", of sentences "speaker/take"."""
         listed = []
         for speaker_id, person in self._people.items():
+            if self._sentences:
+                listed += [
+                    Utterance(f"{speaker_id}/{take}", speaker_id, sentence)
+                    for take, sentence in enumerate(person.words)
+                ]
+                continue
             takes: dict[str, int] = {}
             for word in person.words:
                 take = takes[word] = takes.get(word, -1) + 1
@@ -303,7 +341,14 @@ class SyntheticCorpus:
             takes, devices = zip(*(self.recipe(utterances[row]) for row in rows), strict=True)
             # Not the takes' own seeds, so that noise and speech are drawn independently.
             seeds = [take.seed ^ 0x6E6F697365 for take in takes]
-            clips[rows] = apply_devices(word_clips(takes, num_samples), devices, seeds)
+            if not self._sentences:
+                clips[rows] = apply_devices(word_clips(takes, num_samples), devices, seeds)
+                continue
+            spoken = sentences(takes, num_samples)
+            padded = np.stack([np.pad(s, (0, num_samples - len(s))) for s in spoken])
+            clips[rows] = apply_devices(padded, devices, seeds)
+            for row, sentence in zip(rows, spoken, strict=True):
+                clips[row, len(sentence) :] = 0  # nothing was recorded
         return clips
 
     def recipe(self, utterance: Utterance) -> tuple[Take, Device]:
@@ -314,18 +359,26 @@ class SyntheticCorpus:
         """
         seed = int.from_bytes(self._digest(utterance)[:8], "big")
         person = self._people[utterance.speaker_id]
-        phones = self._phones[utterance.word]
-        take = Take(voice=person.voice, words=(phones,) if phones else (), seed=seed)
+        take = Take(voice=person.voice, words=self._spoken(utterance), seed=seed)
         return take, person.device
+
+    def _spoken(self, utterance: Utterance) -> tuple[tuple[str, ...], ...]:
+        """Dictionary phones of each word that is said."""
+        if self._sentences:
+            return sentence_pronunciation(utterance.word, self._lexicon)
+        return self._phones[utterance.word]
 
     def _digest(self, utterance: Utterance) -> bytes:
         """SHA-256 of what determines the waveform; also where its seed comes from."""
         person = self._people.get(utterance.speaker_id)
-        phones = self._phones.get(utterance.word)
-        if person is None or phones is None:
+        if person is None or utterance.word not in (
+            person.words if self._sentences else self._phones
+        ):
             raise ValueError(f"no such utterance in this corpus: {utterance.utterance_id!r}")
         take = utterance.utterance_id.rsplit("/", 1)[1]
-        spoken = _segments_digest(person.voice.accent, phones) if phones else b""
+        spoken = b"".join(
+            _segments_digest(person.voice.accent, phones) for phones in self._spoken(utterance)
+        )
         clip_samples = self.spec.frontend.clip_samples
         return hashlib.sha256(
             canonical(person.digest, utterance.word, spoken, take, clip_samples)
@@ -346,7 +399,12 @@ def _draw_person(spec: SyntheticSpec, group: SpeakerGroup, index: int) -> _Perso
     voice = draw_voice(rng, accent, spec.spread)
     device = draw_device(rng, group.devices[rng.integers(len(group.devices))])
     recipe = f"{SYNTHESISER_VERSION} {voice} {device}"
-    return _Person(voice, device, hashlib.sha256(recipe.encode()).digest(), _script(group, rng))
+    digest = hashlib.sha256(recipe.encode()).digest()
+    if group.grammar is None:
+        return _Person(voice, device, digest, _script(group, rng))
+    contacts = group.grammar.draw_contacts(rng)
+    said = [group.grammar.draw_sentence(rng, contacts) for _ in range(group.num_sentences)]
+    return _Person(voice, device, digest, tuple(said), contacts)
 
 
 def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:

@@ -70,3 +70,32 @@ def split_takes(
         own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
         judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
     )
+
+
+def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) -> Takes:
+    """Splits a phone's sentences into those it adapts on and those that it is judged by.
+
+    The seed draws one order: the first `sentences` are own, those up to `reserve` are laid aside,
+    the others are judged; so own sentences are nested and judged by the same others.
+
+    Args:
+      phone: whose sentences.
+      sentences: how many are own.
+      seed: draws the order, by phone.
+      reserve: sentences that are not judged, at least `sentences`.
+
+    Raises:
+      ValueError: if the numbers break these rules or nothing would be left to judge by.
+    """
+    names = sorted(clip.utterance_id for clip in phone.utterances)
+    if not 0 <= sentences <= reserve < len(names):
+        raise ValueError(
+            f"expected 0 <= sentences <= reserve < {len(names)} of the phone, got "
+            f"sentences={sentences}, reserve={reserve}"
+        )
+    stream(seed, "takes", phone.phone_id).shuffle(names)
+    own, aside = set(names[:sentences]), set(names[:reserve])
+    return Takes(
+        own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
+        judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
+    )

@@ -1,4 +1,4 @@
-"""The base: everything of a keyword model that federated learning leaves alone, as one file.
+"""The base: everything of a model that federated learning leaves alone, as one file.
 
 A base is a frozen trunk, the constants that standardise its input, the head that pre-training
 ended with (where adapters start) and a record of how it was made. Its name is the SHA-256 of its
@@ -6,16 +6,18 @@ bytes: adapters, caches and exported files refer to it by that hash.
 
     base = Base.load(default_base_path())
     outputs = base.trunk_output(waveforms)      # (n, 16000) -> (n, 13, 64)
+
+Its vocabulary says what it is for: target words, or an alphabet for sentences. A base for sentences
+answers every window of its trunk, and what was never recorded is zeros in each of its stages.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,9 @@ from safetensors import numpy as safetensors_numpy
 from torch import Tensor
 
 from fedspeech.audio.frontend import LogMel
-from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.audio.spec import Cepstra, FrontendSpec
+from fedspeech.corpora.corpus import Alphabet, Vocabulary
+from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk, window_logits
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 
 FORMAT = 1
@@ -40,15 +43,15 @@ Provenance = Mapping[str, str | int | float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """A pre-trained keyword model; making one freezes its trunk.
+    """A pre-trained model; making one freezes its trunk.
 
-    Shapes: c labels, f features of the trunk, m mel bands.
+    Shapes: c labels, f features of the trunk, m features of the front end.
 
     Attributes:
       trunk: put into `eval` mode and without gradients.
-      frontend: what turns waveforms into log-mel.
-      feature_mean: shape (m,), subtracted from the log-mel; from public speakers only.
-      feature_std: shape (m,), what the log-mel is then divided by; positive.
+      frontend: what turns waveforms into features.
+      feature_mean: shape (m,), subtracted from the features; from public speakers only.
+      feature_std: shape (m,), what the features are then divided by; positive.
       vocabulary: labels of the head.
       head_weight: shape (c, f).
       head_bias: shape (c,).
@@ -63,7 +66,7 @@ class Base:
     frontend: FrontendSpec
     feature_mean: NDArray[np.float32]
     feature_std: NDArray[np.float32]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | Alphabet
     head_weight: NDArray[np.float32]
     head_bias: NDArray[np.float32]
     provenance: Provenance
@@ -72,10 +75,10 @@ class Base:
     def __post_init__(self) -> None:
         """Checks the parts against each other and freezes the trunk."""
         spec, labels = self.trunk.spec, len(self.vocabulary.labels)
-        if spec.num_mels != self.frontend.num_mels:
+        if spec.num_mels != self.frontend.num_features:
             raise ValueError(
-                f"the trunk takes {spec.num_mels} mel bands, the front end gives "
-                f"{self.frontend.num_mels}"
+                f"the trunk takes {spec.num_mels} features, the front end gives "
+                f"{self.frontend.num_features}"
             )
         expected = {
             "feature_mean": (spec.num_mels,),
@@ -107,34 +110,72 @@ class Base:
         """Hex SHA-256 of the file that `save` writes."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
-    def features(self, waveforms: NDArray[np.float32]) -> Tensor:
-        """Returns standardised log-mel, shape (n, frames, m), of waveforms (n, samples)."""
-        with torch.inference_mode():
-            features: Tensor = self._log_mel(torch.from_numpy(np.ascontiguousarray(waveforms)))
-            return (features - self._mean) / self._std
+    @property
+    def words(self) -> Vocabulary:
+        """The vocabulary of a base that spots words.
 
-    def trunk_output(self, waveforms: NDArray[np.float32]) -> Tensor:
+        Raises:
+          ValueError: if it recognises sentences.
+        """
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise ValueError("this base recognises sentences, and words were asked for")
+        return self.vocabulary
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of the trunk for a clip of the front end's length."""
+        flush = 0 if isinstance(self.vocabulary, Vocabulary) else FLUSH_WINDOWS
+        return self.trunk.spec.num_windows(self.frontend.frames_per_clip) + flush
+
+    def features(self, clips: NDArray[np.float32]) -> Tensor:
+        """Returns standardised features, shape (n, frames, m), of waveforms (n, samples).
+
+        A base for sentences also takes features that are not standardised yet, shape
+        (n, frames, m), and gives zeros for what was never recorded and for the flush behind it.
+        """
+        with torch.inference_mode():
+            given = torch.from_numpy(np.ascontiguousarray(clips))
+            features: Tensor = self._log_mel(given) if given.ndim == 2 else given
+            features = (features - self._mean) / self._std
+            if isinstance(self.vocabulary, Vocabulary):
+                return features
+            frames = torch.from_numpy(self.frontend.recorded_frames(clips))
+            there = torch.arange(features.shape[1]) < frames[:, None]
+            flush = FLUSH_WINDOWS * self.trunk.spec.stride
+            return torch.nn.functional.pad(features * there[:, :, None], (0, 0, 0, flush))
+
+    def trunk_output(self, clips: NDArray[np.float32]) -> Tensor:
         """Returns the trunk's last layer before its activation, shape (n, w, f).
 
         Args:
-          waveforms: shape (n, samples), float32, full scale 1.
+          clips: waveforms (n, samples), float32, full scale 1; or see `features`. Windows of a
+            sentence that were never recorded are zeros.
         """
         with torch.inference_mode():
-            output: Tensor = self.trunk(self.features(waveforms))
-            return output
+            output: Tensor = self.trunk(self.features(clips))
+            if isinstance(self.vocabulary, Vocabulary):
+                return output
+            frames = torch.from_numpy(self.frontend.recorded_frames(clips))
+            windows = torch.where(
+                frames > 0, -(-frames // self.trunk.spec.stride) + FLUSH_WINDOWS, 0
+            )
+            there = torch.arange(output.shape[1]) < windows[:, None]
+            return output * there[:, :, None]
 
     def logits(self, trunk_output: Tensor) -> Tensor:
-        """Scores trunk outputs (n, w, f) with the base's own head; shape (n, c)."""
+        """Scores trunk outputs (n, w, f) with the base's own head; (n, c), or (n, w, c)."""
         weight, bias = torch.from_numpy(self.head_weight), torch.from_numpy(self.head_bias)
-        return pooled_logits(trunk_output, weight, bias)
+        score = pooled_logits if isinstance(self.vocabulary, Vocabulary) else window_logits
+        return score(trunk_output, weight, bias)
 
     def to_bytes(self) -> bytes:
         """Returns the safetensors file: the same base gives the same bytes."""
         metadata = {
             "format": FORMAT,
-            "frontend": dataclasses.asdict(self.frontend),
-            "trunk": dataclasses.asdict(self.trunk.spec),
-            "targets": self.vocabulary.targets,
+            # What a base for words never has is left out: its bytes are its name.
+            "frontend": {k: v for k, v in asdict(self.frontend).items() if v is not None},
+            "trunk": asdict(self.trunk.spec),
+            **asdict(self.vocabulary),
             "provenance": dict(self.provenance),
             "speakers": self.speakers,
         }
@@ -158,14 +199,20 @@ class Base:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in metadata["trunk"].items()
             }
-            trunk = KwsTrunk(TrunkSpec(**layout))
+            words = "targets" in metadata
+            trunk = (KwsTrunk if words else SentenceTrunk)(TrunkSpec(**layout))
             _fill(trunk, tensors)
+            frontend = dict(metadata["frontend"])
+            if "cepstra" in frontend:
+                frontend["cepstra"] = Cepstra(**frontend["cepstra"])
             return cls(
                 trunk=trunk,
-                frontend=FrontendSpec(**metadata["frontend"]),
+                frontend=FrontendSpec(**frontend),
                 feature_mean=tensors["feature_mean"],
                 feature_std=tensors["feature_std"],
-                vocabulary=Vocabulary(tuple(metadata["targets"])),
+                vocabulary=Vocabulary(tuple(metadata["targets"]))
+                if words
+                else Alphabet(tuple(metadata["characters"])),
                 head_weight=tensors["head_weight"],
                 head_bias=tensors["head_bias"],
                 provenance=metadata["provenance"],
@@ -224,6 +271,11 @@ class Base:
 def default_base_path() -> Path:
     """Where the base that ships with the package lies: ten default words, synthetic speakers."""
     return Path(__file__).with_name("default_base.safetensors")
+
+
+def sentence_base_path() -> Path:
+    """Where the base for sentences that ships with the package lies: synthetic speakers."""
+    return Path(__file__).with_name("sentence_base.safetensors")
 
 
 def _stored(trunk: KwsTrunk) -> dict[str, Tensor]:

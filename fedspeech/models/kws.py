@@ -20,15 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-MAX_PARAMETERS = 150_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkSpec:
     """Layout of the trunk: a stem, residual blocks of two convolutions, a pointwise output layer.
 
     Attributes:
-      num_mels: input channels.
+      num_mels: input channels: mel bands, or cepstra.
       stem_channels: outputs of the first convolution.
       channels: outputs of each block.
       strides: frames between outputs of each block, in frames of its input.
@@ -176,8 +174,10 @@ class KwsTrunk(nn.Module):
     clip's 13 outputs, that is over 1,000 ms.
 
     Raises:
-      ValueError: if the spec asks for more than 150,000 parameters.
+      ValueError: if the spec asks for more than `MAX_PARAMETERS` parameters.
     """
+
+    MAX_PARAMETERS = 150_000
 
     def __init__(self, spec: TrunkSpec) -> None:
         """Makes the layers; the initial values come from torch's generator."""
@@ -190,9 +190,10 @@ class KwsTrunk(nn.Module):
             for inputs, outputs, stride in zip(widths, spec.channels, spec.strides, strict=False)
         )
         self.output = CausalConv(spec.channels[-1], spec.features, 1)
-        if self.num_parameters > MAX_PARAMETERS:
+        if self.num_parameters > self.MAX_PARAMETERS:
             raise ValueError(
-                f"a trunk may have at most {MAX_PARAMETERS} parameters, got {self.num_parameters}"
+                f"a trunk may have at most {self.MAX_PARAMETERS} parameters, "
+                f"got {self.num_parameters}"
             )
 
     @property

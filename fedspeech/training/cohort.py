@@ -20,6 +20,7 @@ from torch import Tensor
 from fedspeech.models.adapters.adapter import Adapter, Batch
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
 from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON, LocalTraining
+from fedspeech.training.objectives import objective_of
 from fedspeech.vectors import Delta, FloatVector
 
 BLOCK_PHONES = 64
@@ -80,9 +81,10 @@ def _train_block(
 ) -> FloatVector:
     """Trains one block; returns deltas of shape (BLOCK_PHONES, d)."""
     local = {name: value.clone() for name, value in start.items()}
+    error = objective_of(adapter).error
     update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
     for batch, active in _batches(block, training):
-        gradients = adapter.gradients(local, batch)
+        gradients = adapter.gradients(local, batch, error)
         if training.proximal_mu:
             for name, gradient in gradients.items():
                 gradient.add_(local[name] - start[name], alpha=training.proximal_mu)
@@ -112,14 +114,14 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
         return
     first_row = torch.arange(num_phones).view(-1, 1, 1) * training.max_examples
     rows = positions.clamp(min=0) + first_row
-    flat_embeddings, flat_labels = embeddings.flatten(0, 1), labels.flatten()
+    flat_embeddings, flat_labels = embeddings.flatten(0, 1), labels.flatten(0, 1)
     for step in range(num_steps):
         chosen = rows[:, step].flatten()
         batch = Batch(
             flat_embeddings.index_select(0, chosen).view(
                 num_phones, batch_size, *embeddings.shape[2:]
             ),
-            flat_labels.index_select(0, chosen).view(num_phones, batch_size),
+            flat_labels.index_select(0, chosen).view(num_phones, batch_size, *labels.shape[2:]),
             weights[:, step].contiguous(),
         )
         yield batch, active[:, step]

@@ -14,11 +14,13 @@ class LocalDataset:
     """The clips of one phone, as cached embeddings. Printing it shows its shape only.
 
     Attributes:
-      embeddings: shape (n, *embedding_shape), float32; n may be 0.
-      labels: shape (n,), int64, from 0.
+      embeddings: shape (n, *embedding_shape), float32; n may be 0. Windows of a sentence that were
+        never recorded are zeros.
+      labels: one per clip, shape (n,), int64, from 0; or the characters of each sentence, shape
+        (n, characters), from 1, with -1 after the last.
 
     Raises:
-      ValueError: if lengths or types do not fit, or a label is negative.
+      ValueError: if lengths or types do not fit, or a label is below its range.
     """
 
     embeddings: NDArray[np.float32]
@@ -31,13 +33,15 @@ class LocalDataset:
                 "expected float32 embeddings and int64 labels, got "
                 f"{self.embeddings.dtype} and {self.labels.dtype}"
             )
-        if self.labels.ndim != 1 or self.embeddings.shape[:1] != self.labels.shape:
+        if self.labels.ndim not in (1, 2) or len(self.embeddings) != len(self.labels):
             raise ValueError(
                 "expected one label per embedding, got shapes "
                 f"{self.embeddings.shape} and {self.labels.shape}"
             )
-        if len(self.labels) and self.labels.min() < 0:
+        if self.labels.size and self.labels.ndim == 1 and self.labels.min() < 0:
             raise ValueError(f"labels must not be negative, got {self.labels.min()}")
+        if self.labels.ndim == 2 and not _ends_once(self.labels):
+            raise ValueError("characters must be positive, with -1 after the last of a sentence")
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -57,6 +61,12 @@ class LocalDataset:
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.labels, other.labels]),
         )
+
+
+def _ends_once(labels: NDArray[np.int64]) -> bool:
+    """Whether each row is characters from 1, then nothing but -1."""
+    ended = labels == -1
+    return bool(((labels > 0) | ended).all() and (ended[:, :-1] <= ended[:, 1:]).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +125,7 @@ class Block:
 
     Attributes:
       embeddings: shape (num_phones, max_examples, *embedding_shape), float32.
-      labels: shape (num_phones, max_examples), int64.
+      labels: shape (num_phones, max_examples), or with characters as a third axis; int64.
       batches: shape (num_phones, steps, batch_size), int64; -1 where there is no clip.
     """
 
@@ -146,7 +156,9 @@ def pad_block(
     num_steps = max((len(schedule.batches) for schedule in schedules), default=0)
     batch_size = schedules[0].batches.shape[1] if schedules else 1
     embeddings = np.zeros((num_phones, max_examples, *embedding_shape), dtype=np.float32)
-    labels = np.zeros((num_phones, max_examples), dtype=np.int64)
+    per_clip = datasets[0].labels.shape[1:] if datasets else ()
+    nothing = -1 if per_clip else 0
+    labels = np.full((num_phones, max_examples, *per_clip), nothing, dtype=np.int64)
     batches = np.full((num_phones, num_steps, batch_size), -1, dtype=np.int64)
     for phone, (dataset, schedule) in enumerate(zip(datasets, schedules, strict=True)):
         if dataset.embeddings.shape[1:] != embedding_shape:

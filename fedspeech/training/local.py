@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.training.dataset import LocalDataset, Schedule, batch_schedule
-from fedspeech.training.objectives import cross_entropy, proximal
+from fedspeech.training.objectives import objective_of, proximal
 from fedspeech.vectors import Delta
 
 ADAM_BETAS = (0.9, 0.999)
@@ -106,11 +106,12 @@ def train_adapter(
     local = {name: value.clone().requires_grad_() for name, value in start.items()}
     schedule = training.schedule(len(dataset), rng)
     optimizer = _optimizer(list(local.values()), training)
+    objective = objective_of(adapter)
     for batch in schedule.batches:
         clips = schedule.examples[batch[batch >= 0]]
         embeddings = torch.from_numpy(dataset.embeddings[clips][np.newaxis])
         labels = torch.from_numpy(dataset.labels[clips])
-        loss = cross_entropy(adapter.logits(local, embeddings)[0], labels)
+        loss = objective.loss(adapter.logits(local, embeddings)[0], embeddings[0], labels)
         loss = loss + training.proximal_mu * proximal(local, start)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

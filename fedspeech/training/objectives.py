@@ -1,12 +1,124 @@
-"""What local training minimises."""
+"""What local training minimises: the one place where words and sentences train differently.
+
+An objective says the same thing twice. `loss` is for the loop to read, differentiated by torch;
+`error` is its derivative by the logits for many phones at once, from which an adapter derives the
+gradient of its parameters by hand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from fedspeech.models.adapters.adapter import Adapter, Batch, present_windows
+
+BLANK = 0
+NUM_NEGATIVE_LABELS = 2
+"""Unknown and silence, the last two labels of a vocabulary."""
+
+
+class Objective(Protocol):
+    """A loss over the clips of a phone, averaged over them."""
+
+    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Computes the loss of one phone's batch, a scalar in nats.
+
+        Args:
+          logits: shape (n, c) or (n, w, c).
+          embeddings: what they were computed from, shape (n, *embedding_shape).
+          labels: shape (n,) or (n, characters).
+        """
+        ...
+
+    def error(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Differentiates the weighted loss of every phone by the logits.
+
+        Args:
+          logits: shape (p, c, n) or (p, c, n * w); may be overwritten.
+          batch: labels and weights.
+
+        Returns:
+          Same shape as the logits.
+        """
+        ...
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """What a guard counts on clips that were held back, shape (n,): less is better."""
+        ...
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """Share of clips without a target word that are taken for one."""
+        ...
+
+
+class CrossEntropy:
+    """One label per clip."""
+
+    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy over clips; see `Objective.loss`."""
+        del embeddings
+        return cross_entropy(logits, labels)
+
+    def error(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Softmax minus one-hot, weighted; see `Objective.error`."""
+        weights = batch.weights.unsqueeze(1)
+        error = torch.softmax(logits, dim=1).mul_(weights)
+        return error.scatter_add_(1, batch.labels.unsqueeze(1), -weights)
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """1 for a clip that is answered wrongly, else 0."""
+        del embeddings
+        return (logits.argmax(dim=1) != labels).double()
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """Share of clips whose answer is a target word."""
+        targets = logits.shape[1] - NUM_NEGATIVE_LABELS
+        return float((logits.argmax(dim=1) < targets).double().mean())
+
+
+class Ctc:
+    """One sentence per clip (Graves et al. 2006), each divided by its number of characters.
+
+    A sentence that cannot be answered in its windows has no loss and pulls at nothing.
+    """
+
+    def loss(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Mean over sentences; see `Objective.loss`."""
+        return ctc(logits, present_windows(embeddings), labels).mean()
+
+    def error(self, logits: Tensor, batch: Batch) -> Tensor:
+        """All sentences of all phones in one call of the kernel; see `Objective.error`."""
+        num_phones, num_labels, num_rows = logits.shape
+        num_clips = batch.labels.shape[1]
+        with torch.enable_grad():
+            by_clip = (
+                logits.detach()
+                .transpose(1, 2)
+                .reshape(num_phones * num_clips, num_rows // num_clips, num_labels)
+            )
+            losses = ctc(
+                by_clip.requires_grad_(), batch.windows.flatten(), batch.labels.flatten(0, 1)
+            )
+            (error,) = torch.autograd.grad(losses, by_clip, batch.weights.flatten())
+        return error.reshape(num_phones, num_rows, num_labels).transpose(1, 2)
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each sentence: it moves before a transcript does."""
+        return ctc(logits, present_windows(embeddings), labels).double()
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """0: every sentence is meant for the phone that hears it."""
+        del logits
+        return 0.0
+
+
+def objective_of(adapter: Adapter) -> Objective:
+    """CTC for an adapter that answers every window, cross-entropy for one that answers clips."""
+    return Ctc() if adapter.answers == "windows" else CrossEntropy()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -20,6 +132,33 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
       A scalar.
     """
     return functional.cross_entropy(logits, labels)
+
+
+def ctc(logits: Tensor, windows: Tensor, labels: Tensor) -> Tensor:
+    """Computes the CTC loss of every sentence per character, in nats.
+
+    In double precision: over 80 windows torch's kernel loses four digits in float32, and Adam makes
+    steps of the difference.
+
+    Args:
+      logits: shape (n, w, c); label 0 is the blank.
+      windows: shape (n,): how many windows of each sentence count.
+      labels: shape (n, characters), int64, -1 after the last character.
+
+    Returns:
+      Shape (n,).
+    """
+    lengths = (labels >= 0).sum(dim=1)
+    losses = functional.ctc_loss(
+        torch.log_softmax(logits, dim=2, dtype=torch.float64).transpose(0, 1),
+        labels.clamp(min=0),
+        windows,
+        lengths,
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return losses / lengths.clamp(min=1)
 
 
 def proximal(local: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> Tensor:

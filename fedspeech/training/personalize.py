@@ -23,6 +23,9 @@ Three things stand against it.
 The largest factor that nothing speaks against is kept; 0, the global adapter, is always allowed.
 The delta that is shrunk is the one trained on all clips.
 
+Of sentences all of this holds but the words: nothing is shrunk for words that are missing, what is
+counted on held-back sentences is their loss, and there are no false accepts.
+
 What the guard cannot see: that the clips are somebody else's. It judges by the clips it is given,
 which is why the control (another phone's clips, guard included) is reported beside it.
 """
@@ -33,6 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedspeech.models.adapters.adapter import Adapter
@@ -40,10 +44,8 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
+from fedspeech.training.objectives import NUM_NEGATIVE_LABELS, Objective, objective_of
 from fedspeech.vectors import Delta, FloatVector
-
-NUM_NEGATIVE_LABELS = 2
-"""Unknown and silence, the last two labels of a vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ def personalize(
         )
     folds = [_deal(clips, guard.folds) if guard else [] for clips in own]
     num_targets = len(parameters["head_bias"]) - NUM_NEGATIVE_LABELS
+    objective = objective_of(adapter)
     datasets, streams = [], []
     for clips, parts, rng in zip(own, folds, rngs, strict=True):
         rest = [_without(clips, part) for part in parts]
@@ -161,17 +164,22 @@ def personalize(
         held_out = [(next(deltas), clips.take(part)) for part in parts]
         factor = 1.0
         if guard is not None:
-            covered = np.unique(clips.labels[clips.labels < num_targets]).size / num_targets
+            covered = 1.0
+            if clips.labels.ndim == 1:
+                covered = np.unique(clips.labels[clips.labels < num_targets]).size / num_targets
             ceiling = 1.0 if held_out else guard.unchecked
             factors = [covered**3 * factor for factor in guard.shrinkages if factor <= ceiling]
             limit = guard.max_false_accept_rise
-            factor = _shrinkage(adapter, start, delta, held_out, held_back, factors, limit)
+            factor = _shrinkage(
+                adapter, objective, start, delta, held_out, held_back, factors, limit
+            )
         results.append(Personalised(delta, factor))
     return results
 
 
 def _shrinkage(
     adapter: Adapter,
+    objective: Objective,
     start: FloatVector,
     delta: Delta,
     held_out: Sequence[tuple[Delta, LocalDataset]],
@@ -180,15 +188,19 @@ def _shrinkage(
     max_false_accept_rise: float,
 ) -> float:
     """The guard's choice for one phone; see the module."""
-    correct = np.zeros(len(factors), dtype=np.int64)
+    mistakes = np.zeros(len(factors))
     for fold_delta, clips in held_out:
-        logits = score_clips(adapter, _shrunk(start, fold_delta, factors), clips.embeddings)
-        correct += (logits.argmax(axis=2) == clips.labels).sum(axis=1)
+        scored = score_clips(adapter, _shrunk(start, fold_delta, factors), clips.embeddings)
+        embeddings, labels = torch.from_numpy(clips.embeddings), torch.from_numpy(clips.labels)
+        mistakes += [
+            float(objective.mistakes(logits, embeddings, labels).sum())
+            for logits in torch.from_numpy(scored)
+        ]
     accepts = np.zeros(len(factors))
     if len(held_back):
-        logits = score_clips(adapter, _shrunk(start, delta, factors), held_back.embeddings)
-        accepts = (logits.argmax(axis=2) < logits.shape[2] - NUM_NEGATIVE_LABELS).mean(axis=1)
-    allowed = correct >= correct[0]
+        scored = score_clips(adapter, _shrunk(start, delta, factors), held_back.embeddings)
+        accepts[:] = [objective.false_accepts(logits) for logits in torch.from_numpy(scored)]
+    allowed = mistakes <= mistakes[0]
     allowed &= accepts <= accepts[0] + max_false_accept_rise
     allowed &= [np.isfinite(vector).all() for vector in _shrunk(start, delta, factors)]
     return factors[int(np.flatnonzero(allowed)[-1])]
@@ -201,7 +213,10 @@ def _shrunk(start: FloatVector, delta: Delta, factors: Sequence[float]) -> NDArr
 
 
 def _deal(clips: LocalDataset, folds: int) -> list[NDArray[np.int64]]:
-    """Deals the clips of words with more than one clip into parts, word by word; none is empty."""
+    """Deals clips into parts, none empty: sentences in turn, words by those with more than one."""
+    if clips.labels.ndim == 2:
+        order = np.arange(len(clips) if len(clips) > 1 else 0)
+        return [order[fold::folds] for fold in range(min(folds, len(order)))]
     order = np.argsort(clips.labels, kind="stable")
     order = order[np.bincount(clips.labels)[clips.labels[order]] > 1]
     return [order[fold::folds] for fold in range(min(folds, len(order)))]

@@ -118,8 +118,8 @@ def pretrain(
     """
     settings = PretrainSettings() if settings is None else settings
     check_apart(
-        training=_speakers(utterances),
-        validation=_speakers(validation_utterances),
+        training=speakers_of(utterances),
+        validation=speakers_of(validation_utterances),
         phones=set(forbidden_speakers),
     )
     labels = np.array([vocabulary.label(utterance.word) for utterance in utterances])
@@ -127,7 +127,7 @@ def pretrain(
     if absent:
         raise ValueError(f"no clip to learn {[vocabulary.labels[label] for label in absent]} from")
 
-    with _reproducible(seed):
+    with reproducible(seed):
         log_mel = _log_mel(corpus, utterances, settings.frontend, progress)
         mean = log_mel.mean(dim=(0, 1))
         std = log_mel.std(dim=(0, 1))
@@ -141,19 +141,19 @@ def pretrain(
             head_weight=head.weight.detach().numpy(),
             head_bias=head.bias.detach().numpy(),
             provenance={},
-            speakers=tuple(sorted(_speakers(utterances))),
+            speakers=tuple(sorted(speakers_of(utterances))),
         )
         figures: dict[str, str | int | float] = {
             "seed": seed,
             "corpus": corpus.name,
             "licence": corpus.licence,
             "training_clips": len(utterances),
-            "training_speakers": len(_speakers(utterances)),
+            "training_speakers": len(speakers_of(utterances)),
             "epochs": settings.epochs,
         }
         if validation_utterances:
             figures["validation_clips"] = len(validation_utterances)
-            figures["validation_speakers"] = len(_speakers(validation_utterances))
+            figures["validation_speakers"] = len(speakers_of(validation_utterances))
             figures["validation_accuracy"] = round(
                 base_accuracy(base, corpus, validation_utterances), 4
             )
@@ -243,7 +243,7 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
     for start in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[start : start + BLOCK_CLIPS]
         logits = base.logits(base.trunk_output(corpus.waveforms(block)))
-        labels = torch.tensor([base.vocabulary.label(utterance.word) for utterance in block])
+        labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
 
@@ -343,13 +343,13 @@ def _log_mel(
     return torch.cat(blocks)
 
 
-def _speakers(utterances: Sequence[Utterance]) -> set[str]:
+def speakers_of(utterances: Sequence[Utterance]) -> set[str]:
     """Who speaks in them."""
     return {utterance.speaker_id for utterance in utterances}
 
 
 @contextlib.contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
+def reproducible(seed: int) -> Iterator[None]:
     """One thread and a seeded torch generator (initial weights); then both as they were."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

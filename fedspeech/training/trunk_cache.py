@@ -110,8 +110,7 @@ def trunk_outputs(
         raise ValueError(
             f"expected at least one utterance and one worker, got {len(utterances)}, {workers}"
         )
-    windows = base.trunk.spec.num_windows(base.frontend.frames_per_clip)
-    shape = (len(utterances), windows, base.trunk.spec.features)
+    shape = (len(utterances), base.num_windows, base.trunk.spec.features)
     store = _Store(cache_dir / "trunk" / _key(base, corpus, utterances), shape)
     values = store.open()
     finished = store.finished(values)
@@ -183,7 +182,7 @@ def _write(
     start = chunk * CHUNK_CLIPS
     for first in range(0, len(waveforms), BLOCK_CLIPS):
         block = waveforms[first : first + BLOCK_CLIPS]
-        padded = np.zeros((BLOCK_CLIPS, waveforms.shape[1]), dtype=np.float32)
+        padded = np.zeros((BLOCK_CLIPS, *waveforms.shape[1:]), dtype=np.float32)
         padded[: len(block)] = block
         outputs = base.trunk_output(padded).numpy()
         values[start + first : start + first + len(block)] = outputs[: len(block)]

@@ -126,6 +126,7 @@ def takes(summary: Summary) -> list[Figure]:
     if len(summary.takes) < 2:
         return []
     clips = [take.clips_per_word for take in summary.takes]
+    per_word = "own clips per target word" if summary.wer is None else "own sentences"
     traces = [
         *_band(clips, [take.personalised for take in summary.takes], "personalised"),
         _curve(clips, [take.personalised for take in summary.takes], "own clips", "personalised"),
@@ -142,14 +143,14 @@ def takes(summary: Summary) -> list[Figure]:
     return [
         Figure(
             key="takes",
-            title="Own clips per word",
+            title=per_word.capitalize(),
             eyes=("simulator",),
             says=(
-                "Accuracy on a phone’s other clips after it adapted with so many of its own per "
-                "target word. The band is the interval of the mean over phones. "
+                f"Accuracy on a phone’s other clips after it adapted with so many {per_word}. "
+                "The band is the interval of the mean over phones. "
                 "Control: another phone’s clips, as many."
             ),
-            header=("clips per word", "own clips", "worst decile", "no guard", "control", "phones"),
+            header=(per_word, "own clips", "worst decile", "no guard", "control", "phones"),
             table=tuple(
                 (
                     str(take.clips_per_word),
@@ -162,7 +163,7 @@ def takes(summary: Summary) -> list[Figure]:
                 for take in summary.takes
             ),
             traces=[trace for trace in traces if trace],
-            layout=axes("own clips per target word", "% correct", x={"dtick": 1}),
+            layout=axes(per_word, "% correct", x={"dtick": 1}),
             height=340,
         )
     ]

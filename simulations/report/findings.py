@@ -45,7 +45,8 @@ def _verdict(summary: Summary) -> Iterator[str]:
     own = found.personalised.mean - found.federated.mean
     other = found.control.mean - found.federated.mean
     clips = summary.clips_per_word
-    given = f" with {clips} own clip{'' if clips == 1 else 's'} per word" if clips else ""
+    what = "per word" if summary.wer is None else "of a sentence each"
+    given = f" with {clips} own clip{'' if clips == 1 else 's'} {what}" if clips else ""
     yield (
         f"Personalising on the phone{given} moved it by another {words.points(own)} points, to "
         f"{words.percent(found.personalised.mean)}. The same procedure with another phone’s clips "

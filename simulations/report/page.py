@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from simulations.report import by_phone, by_round, by_segment, words
+from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
 from simulations.report.published import LEFT_OUT
@@ -46,6 +47,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "command": summary.command if summary else "",
         "scenario": results.scenario,
         "versions": tuple(results.environment.versions.items()) if results.environment else (),
+        "sentences": sentences(summary),
         **figures,
         **(promise_context(guarantee, "charged") if guarantee else {}),
         **findings(summary),

@@ -99,6 +99,11 @@ GLOSSARY = (
     ("FRR", "False reject rate: share of clips with a target word that were not recognised as it."),
     ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
     (
+        "WER, CER",
+        "Word and character error rate of sentences: substitutions, deletions and insertions over "
+        "what was said.",
+    ),
+    (
         "by chance",
         "Share of phones that would look worse by the luck of few clips had nothing changed.",
     ),

@@ -12,9 +12,9 @@ def spoken_words(monkeypatch, scenes):
     """Phones of every word that the scenes say."""
     said = []
 
-    def listen(takes):
+    def listen(takes, num_samples):
         said.extend(word for take in takes for word in take.words)
-        return formants.sentences(takes)
+        return formants.sentences(takes, num_samples)
 
     monkeypatch.setattr(hours, "sentences", listen)
     list(scenes)

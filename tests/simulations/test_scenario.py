@@ -33,7 +33,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ("privacy.clip_norm=nan", "privacy.clip_norm"),
         ("privacy.rounds=many", "privacy.rounds: .*integer, got 'many'"),
         ("privacy.participation_probability=1.5", "less than or equal to 1, got 1.5"),
-        ("adapter=lora", "adapter: .*'head', 'affine' or 'bottleneck', got 'lora'"),
+        ("adapter=lora", "adapter: .*'head', 'affine', .*'frame_bottleneck', got 'lora'"),
         ("seed", "--set takes section.key=value, got 'seed'"),
         ("seed.x=1", "'seed' is a value, not a section"),
         ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),

@@ -3,22 +3,32 @@
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
+from fedspeech.models.adapters.frames import FrameAffineAdapter, FrameBottleneckAdapter
 from fedspeech.models.adapters.head import HeadAdapter
 
-__all__ = ["Adapter", "AffineAdapter", "BottleneckAdapter", "HeadAdapter", "make_adapter"]
+__all__ = [
+    "Adapter",
+    "AffineAdapter",
+    "BottleneckAdapter",
+    "FrameAffineAdapter",
+    "FrameBottleneckAdapter",
+    "HeadAdapter",
+    "make_adapter",
+]
 
 
 def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int) -> Adapter:
     """Builds the adapter of a scenario or an adapter file.
 
     Args:
-      name: "head", "affine" or "bottleneck".
+      name: "head", "affine" or "bottleneck" for words, "frame_affine" or "frame_bottleneck" for
+        sentences.
       num_windows: windows of the trunk per clip.
       num_features: features of the trunk.
-      num_labels: outputs: target words, unknown, silence.
+      num_labels: outputs: target words, unknown, silence; or blank and characters.
 
     Raises:
-      ValueError: if the name is none of the three or a size is not positive.
+      ValueError: if the name is none of these or a size is not positive.
     """
     if min(num_windows, num_features, num_labels) < 1:
         raise ValueError(
@@ -32,4 +42,11 @@ def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int
             return AffineAdapter(num_windows, num_features, num_labels)
         case "bottleneck":
             return BottleneckAdapter(num_features, num_labels)
-    raise ValueError(f"an adapter is head, affine or bottleneck, got {name!r}")
+        case "frame_affine":
+            return FrameAffineAdapter(num_windows, num_features, num_labels)
+        case "frame_bottleneck":
+            return FrameBottleneckAdapter(num_windows, num_features, num_labels)
+    raise ValueError(
+        "an adapter is head, affine or bottleneck, or for sentences frame_affine or "
+        f"frame_bottleneck, got {name!r}"
+    )

@@ -6,10 +6,10 @@ the same code as batched matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Batch:
 
     Attributes:
       embeddings: shape (p, n, *embedding_shape), contiguous.
-      labels: shape (p, n), int64.
+      labels: shape (p, n), or (p, n, characters) with -1 after the last character; int64.
       weights: shape (p, n): 1 / (clips of the phone in this batch), 0 for padding.
     """
 
@@ -46,9 +46,38 @@ class Batch:
         return self.embeddings.transpose(1, 2).contiguous()
 
     @cached_property
+    def windows(self) -> Tensor:
+        """Windows that were recorded, shape (p, n)."""
+        return present_windows(self.embeddings)
+
+    @cached_property
+    def as_clips(self) -> Batch:
+        """The same windows, each taken for a clip: embeddings (p, n * w, f)."""
+        return Batch(self.embeddings.flatten(1, 2), self.labels, self.weights)
+
+    @cached_property
     def scratch(self) -> Tensor:
         """Room of the embeddings' shape; asking for fresh memory in every step costs more."""
         return torch.empty_like(self.embeddings)
+
+    @cached_property
+    def second_scratch(self) -> Tensor:
+        """As much room again."""
+        return torch.empty_like(self.embeddings)
+
+
+Error = Callable[[Tensor, Batch], Tensor]
+"""Derivative of an objective by the logits (p, c, m), m clips or windows; same shape."""
+
+
+def present_windows(embeddings: Tensor) -> Tensor:
+    """Counts the windows up to the last that is not all zeros, (..., w, f) to (...).
+
+    What was never recorded is zeros, in samples, in features and in the trunk's windows.
+    """
+    there = (embeddings != 0).any(dim=-1)
+    places = torch.arange(1, there.shape[-1] + 1)
+    return (there * places).amax(dim=-1)
 
 
 class Adapter(Protocol):
@@ -59,7 +88,12 @@ class Adapter(Protocol):
 
     @property
     def name(self) -> str:
-        """What scenarios and adapter files call it: "head", "affine" or "bottleneck"."""
+        """What scenarios and adapter files call it, such as "head" or "frame_affine"."""
+        ...
+
+    @property
+    def answers(self) -> Literal["clips", "windows"]:
+        """What has a logit per label: a clip, or every window of it."""
         ...
 
     @property
@@ -102,12 +136,14 @@ class Adapter(Protocol):
           embeddings: shape (p, n, *embedding_shape).
 
         Returns:
-          Shape (p, n, c).
+          Shape (p, n, c), or (p, n, w, c).
         """
         ...
 
-    def gradients(self, parameters: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Differentiates the weighted cross-entropy of every phone, by hand.
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the weighted objective of every phone, by hand.
 
         The same numbers as autograd through `logits`, several times faster, and simple enough to
         be repeated inside an exported training signature.
@@ -115,6 +151,7 @@ class Adapter(Protocol):
         Args:
           parameters: name to tensor of shape (p, *shape).
           batch: clips, labels and weights of every phone.
+          error: the objective's derivative by the logits.
 
         Returns:
           Name to gradient of shape (p, *shape).

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Batch
+from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.models.adapters.head import (
     copied_head,
-    head_error,
     head_gradients,
     head_logits,
+    head_scores,
     head_shapes,
     pooled,
 )
@@ -44,6 +45,11 @@ class AffineAdapter:
     def name(self) -> str:
         """The name in scenarios and adapter files."""
         return "affine"
+
+    @property
+    def answers(self) -> Literal["clips"]:
+        """One answer per clip."""
+        return "clips"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -80,8 +86,10 @@ class AffineAdapter:
         scale, shift = (parameters[name][:, None, None, :] for name in ("scale", "shift"))
         return head_logits(parameters, pooled(embeddings * scale + shift))
 
-    def gradients(self, parameters: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Differentiates the cross-entropy; see `Adapter.gradients`.
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the objective; see `Adapter.gradients`.
 
         With m = [scale * x + shift > 0], the pooled feature is linear in both parameters:
         w h = scale * sum_w(m x) + shift * sum_w(m), so two sums over the windows give its value and
@@ -93,10 +101,10 @@ class AffineAdapter:
         by_shift = active.sum(dim=2).div_(self.num_windows)
         by_scale = active.mul_(x).sum(dim=2).div_(self.num_windows)
         features = torch.addcmul(by_scale * scale[:, 0], by_shift, shift[:, 0])
-        error = head_error(parameters, features.transpose(1, 2).contiguous(), batch)
-        upstream = torch.bmm(error.transpose(1, 2), parameters["head_weight"])
+        by_logit = error(head_scores(parameters, features.transpose(1, 2).contiguous()), batch)
+        upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"])
         return {
             "scale": by_scale.mul_(upstream).sum(dim=1),
             "shift": by_shift.mul_(upstream).sum(dim=1),
-            **head_gradients(error, features),
+            **head_gradients(by_logit, features),
         }

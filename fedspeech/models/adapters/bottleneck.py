@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Batch
+from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.models.adapters.head import (
     copied_head,
-    head_error,
     head_gradients,
     head_logits,
+    head_scores,
     head_shapes,
     pooled,
 )
@@ -44,6 +45,11 @@ class BottleneckAdapter:
     def name(self) -> str:
         """The name in scenarios and adapter files."""
         return "bottleneck"
+
+    @property
+    def answers(self) -> Literal["clips"]:
+        """One answer per clip."""
+        return "clips"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -84,16 +90,18 @@ class BottleneckAdapter:
         hidden = torch.relu(torch.bmm(embeddings, down.transpose(1, 2)))
         return head_logits(parameters, torch.baddbmm(embeddings, hidden, up.transpose(1, 2)))
 
-    def gradients(self, parameters: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Differentiates the cross-entropy; see `Adapter.gradients`."""
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the objective; see `Adapter.gradients`."""
         down, up = parameters["down_weight"], parameters["up_weight"]
         hidden = torch.bmm(down, batch.by_feature).relu_()
         features = torch.baddbmm(batch.embeddings, hidden.transpose(1, 2), up.transpose(1, 2))
-        error = head_error(parameters, features.transpose(1, 2).contiguous(), batch)
-        upstream = torch.bmm(parameters["head_weight"].transpose(1, 2), error)
+        by_logit = error(head_scores(parameters, features.transpose(1, 2).contiguous()), batch)
+        upstream = torch.bmm(parameters["head_weight"].transpose(1, 2), by_logit)
         into_hidden = torch.bmm(up.transpose(1, 2), upstream).mul_(hidden > 0)
         return {
             "down_weight": torch.bmm(into_hidden, batch.embeddings),
             "up_weight": torch.bmm(upstream, hidden.transpose(1, 2)),
-            **head_gradients(error, features),
+            **head_gradients(by_logit, features),
         }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Batch
+from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.vectors import ParameterSpec
 
 
@@ -30,6 +31,11 @@ class HeadAdapter:
     def name(self) -> str:
         """The name in scenarios and adapter files."""
         return "head"
+
+    @property
+    def answers(self) -> Literal["clips"]:
+        """One answer per clip."""
+        return "clips"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -55,10 +61,13 @@ class HeadAdapter:
         """Scores embeddings (p, n, f) as logits (p, n, c)."""
         return head_logits(parameters, embeddings)
 
-    def gradients(self, parameters: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Differentiates the cross-entropy; see `Adapter.gradients`."""
-        error = head_error(parameters, batch.by_feature, batch)
-        return head_gradients(error, batch.embeddings)
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the objective; see `Adapter.gradients`."""
+        return head_gradients(
+            error(head_scores(parameters, batch.by_feature), batch), batch.embeddings
+        )
 
 
 def pooled(trunk_output: Tensor) -> Tensor:
@@ -77,29 +86,17 @@ def head_logits(parameters: Mapping[str, Tensor], features: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2))
 
 
-def head_error(parameters: Mapping[str, Tensor], by_feature: Tensor, batch: Batch) -> Tensor:
-    """Differentiates the weighted cross-entropy by the logits: weight * (softmax - one-hot).
+def head_scores(parameters: Mapping[str, Tensor], by_feature: Tensor) -> Tensor:
+    """Applies the last linear layer with labels before clips: (p, f, m) to (p, c, m).
 
-    Labels stand before clips here, because the softmax and both products of the last layer are
-    then several times faster.
-
-    Args:
-      parameters: at least the head's, each (p, *shape).
-      by_feature: input of the last layer, shape (p, f, n).
-      batch: labels and weights.
-
-    Returns:
-      Shape (p, c, n).
+    In this layout the softmax and both products of the last layer are several times faster.
     """
     weight, bias = parameters["head_weight"], parameters["head_bias"]
-    logits = torch.baddbmm(bias.unsqueeze(2), weight, by_feature)
-    weights = batch.weights.unsqueeze(1)
-    error = torch.softmax(logits, dim=1).mul_(weights)
-    return error.scatter_add_(1, batch.labels.unsqueeze(1), -weights)
+    return torch.baddbmm(bias.unsqueeze(2), weight, by_feature)
 
 
 def head_gradients(error: Tensor, features: Tensor) -> dict[str, Tensor]:
-    """Differentiates by the last layer: error (p, c, n), its input (p, n, f)."""
+    """Differentiates by the last layer: error (p, c, m), its input (p, m, f)."""
     return {"head_weight": torch.bmm(error, features), "head_bias": error.sum(dim=2)}
 
 

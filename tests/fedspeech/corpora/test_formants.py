@@ -131,10 +131,16 @@ def test_clips_without_words_are_far_below_speech():
 
 
 def test_sentences_are_as_long_as_their_words():
-    one, three = sentences([say("call"), say("call", "anna", "please")])
+    one, three = sentences([say("call"), say("call", "anna", "please")], 48_000)
     assert 1.4 * len(one) < len(three) < 3 * len(one)
     assert np.isfinite(three).all()
-    assert np.array_equal(one, sentences([say("call")])[0])
+    assert np.array_equal(one, sentences([say("call")], 48_000)[0])
+
+
+def test_a_sentence_that_is_too_long_is_spoken_faster():
+    (whole,) = sentences([say("call", "anna", "please")], 48_000)
+    (hurried,) = sentences([say("call", "anna", "please")], 16_000)
+    assert len(hurried) <= 16_000 < len(whole)
 
 
 def test_a_linear_classifier_knows_the_words_and_stumbles_over_unheard_accents():

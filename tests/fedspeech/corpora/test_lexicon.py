@@ -1,7 +1,10 @@
 """Pronunciations."""
 
+import numpy as np
 import pytest
 
+from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet
+from fedspeech.corpora.grammar import Grammar
 from fedspeech.corpora.lexicon import (
     COMMAND_WORDS,
     DEFAULT_TARGETS,
@@ -10,14 +13,50 @@ from fedspeech.corpora.lexicon import (
     UNKNOWN_WORDS,
     parse_phones,
     pronunciation,
+    sentence_pronunciation,
 )
+from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, heard
+from fedspeech.training.pretrain_sentences import public_grammar
 
 
 def test_every_word_is_arpabet_and_no_two_sound_the_same_by_accident():
     spoken = {}
-    for word in PRONUNCIATIONS:
-        spoken.setdefault(pronunciation(word, {}), []).append(word)
-    assert [words for words in spoken.values() if len(words) > 1] == []
+    for word in (*PRONUNCIATIONS, *NAMES):
+        spoken.setdefault(pronunciation(word, NAMES), []).append(word)
+    same = [words for words in spoken.values() if len(words) > 1]
+    assert same == [["o", "oh"]]  # the letter and the digit, as people say them
+
+
+def test_a_letter_among_letters_is_no_article():
+    assert sentence_pronunciation("rubout n a g", {})[2] == ("EY1",)
+    assert sentence_pronunciation("set a timer", {})[1] == ("AH0",)
+    assert sentence_pronunciation("a", {}) == (("AH0",),)
+
+
+def test_the_grammar_says_nothing_that_has_no_pronunciation():
+    grammar = Grammar(people=tuple(PEOPLE), places=tuple(PLACES), contacts=8)
+    rng = np.random.default_rng(1)
+    sentences = {grammar.draw_sentence(rng, grammar.draw_contacts(rng)) for _ in range(2_000)}
+    for sentence in sentences:
+        assert len(sentence_pronunciation(sentence, NAMES)) == len(sentence.split())
+        assert len(Alphabet().rows([sentence])[0]) == MAX_CHARACTERS
+    assert len(sentences) > 1_000
+
+
+def test_a_public_speaker_says_half_of_the_names_and_a_phone_only_its_own():
+    rng = np.random.default_rng(2)
+    public = public_grammar()
+    said = {
+        w
+        for _ in range(3_000)
+        for w in public.draw_sentence(rng, public.draw_contacts(rng)).split()
+    }
+    assert said & set(NAMES) == {*heard(PEOPLE), *heard(PLACES)}
+    phone = Grammar(people=tuple(PEOPLE), places=tuple(PLACES), contacts=8)
+    contacts = phone.draw_contacts(rng)
+    said = {w for _ in range(500) for w in phone.draw_sentence(rng, contacts).split()}
+    assert said & set(NAMES) == set(contacts)
+    assert len(contacts) == 8
 
 
 def test_the_words_of_the_published_corpora_are_there():

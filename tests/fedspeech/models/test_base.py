@@ -128,7 +128,7 @@ def old_metadata(data: bytes) -> str:
         ({"head_bias": np.full(4, np.nan, np.float32)}, "head_bias has one that is not"),
         ({"feature_std": np.zeros(40, np.float32)}, "feature_std must be positive"),
         ({"vocabulary": Vocabulary(("yes", "no", "up"))}, "head_weight must be"),
-        ({"frontend": FrontendSpec(num_mels=20)}, "mel bands"),
+        ({"frontend": FrontendSpec(num_mels=20)}, "features, the front end"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(base, change, message):

@@ -6,10 +6,11 @@ import torch
 
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Batch
-from fedspeech.training.objectives import cross_entropy
+from fedspeech.training.objectives import CrossEntropy, cross_entropy
 
 NAMES = ("head", "affine", "bottleneck")
 WINDOWS, FEATURES, LABELS = 5, 7, 4
+ERROR = CrossEntropy().error
 
 
 def random_batch(adapter, rng, num_phones=3, num_clips=6):
@@ -66,7 +67,7 @@ def test_gradients_by_hand_equal_autograd(adapter):
         log_likelihood = torch.log_softmax(adapter.logits(leaves, batch.embeddings), dim=2)
         chosen = log_likelihood.gather(2, batch.labels.unsqueeze(2)).squeeze(2)
         torch.autograd.backward(-(chosen * batch.weights).sum())
-        gradients = adapter.gradients(parameters, batch)
+        gradients = adapter.gradients(parameters, batch, ERROR)
         assert set(gradients) == {name for name, _ in adapter.spec.shapes}
         for name, gradient in gradients.items():
             np.testing.assert_allclose(gradient, leaves[name].grad, atol=2e-6, err_msg=name)
@@ -78,8 +79,8 @@ def test_padding_does_not_change_a_gradient(adapter):
     other = batch.embeddings.clone()
     other[batch.weights == 0] = 7.0
     padded = Batch(other, batch.labels, batch.weights)
-    gradients = adapter.gradients(parameters, batch)
-    for name, gradient in adapter.gradients(parameters, padded).items():
+    gradients = adapter.gradients(parameters, batch, ERROR)
+    for name, gradient in adapter.gradients(parameters, padded, ERROR).items():
         np.testing.assert_allclose(gradient, gradients[name], atol=1e-6, err_msg=name)
 
 
@@ -100,7 +101,7 @@ def test_sizes_are_what_the_design_says():
 
 
 def test_unknown_names_and_shapes_are_refused(adapter):
-    with pytest.raises(ValueError, match="head, affine or bottleneck, got 'lora'"):
+    with pytest.raises(ValueError, match="frame_affine or frame_bottleneck, got 'lora'"):
         make_adapter("lora", 1, 2, 3)
     with pytest.raises(ValueError, match="must be positive"):
         make_adapter("head", 1, 0, 3)

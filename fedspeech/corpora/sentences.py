@@ -1,0 +1,162 @@
+"""Sentences joined from one speaker's own recorded words, with gaps from the recordings themselves.
+
+    corpus = JoinedWords(open_corpus(folder), spec, words=(2, 4), most=12, seed=1)
+
+Each clip of a speaker is used once at most. A word keeps some of the pause that was recorded around
+it, all words of a sentence are brought to one loudness, and a speaker's sentences are recorded once
+more on one simulated device in one room, so that the joints are heard as little as may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.audio.devices import Device, apply_devices, draw_device
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Speaker, Utterance
+from fedspeech.corpora.device_corpus import nominal
+from fedspeech.seeds import canonical, stream
+
+_FRAME = 160
+_FADE = 160
+_PAUSE = (480, 2_400)  # samples kept before or after a word: 30 to 150 ms
+
+
+class JoinedWords:
+    """A `Corpus` of sentences over a corpus of recorded words."""
+
+    def __init__(
+        self,
+        words: Corpus,
+        spec: FrontendSpec,
+        *,
+        length: tuple[int, int],
+        most: int,
+        seed: int,
+    ) -> None:
+        """Draws the sentences; nothing is read yet.
+
+        Args:
+          words: where clips come from.
+          spec: front end of the base; its clip is the longest sentence.
+          length: fewest and most words of a sentence.
+          most: sentences per speaker.
+          seed: draws which clips stand together, pauses and devices.
+
+        Raises:
+          ValueError: if the lengths are not 1 <= fewest <= most.
+        """
+        if not 1 <= length[0] <= length[1]:
+            raise ValueError(f"words per sentence must be 1 <= fewest <= most, got {length}")
+        self._words, self._spec, self._seed = words, spec, seed
+        self._parts: dict[str, tuple[Utterance, ...]] = {}
+        self._utterances: list[Utterance] = []
+        clips: dict[str, list[Utterance]] = {name: [] for name in words.speakers}
+        for clip in words.utterances:
+            if clip.word not in (SILENCE, UNKNOWN):
+                clips[clip.speaker_id].append(clip)
+        for speaker_id, own in clips.items():
+            rng = stream(seed, "joined sentences", speaker_id)
+            order = [own[index] for index in rng.permutation(len(own))]
+            for number in range(most):
+                count = int(rng.integers(length[0], length[1] + 1))
+                if len(order) < count:
+                    break
+                parts, order = tuple(order[:count]), order[count:]
+                name = f"{speaker_id}/{number}"
+                self._parts[name] = parts
+                said = " ".join(part.word for part in parts)
+                self._utterances.append(Utterance(name, speaker_id, said))
+        self._speakers = {
+            clip.speaker_id: words.speakers[clip.speaker_id] for clip in self._utterances
+        }
+
+    @property
+    def name(self) -> str:
+        """The name of the words' corpus, and what was done to it."""
+        return f"{self._words.name} joined to sentences"
+
+    @property
+    def licence(self) -> str:
+        """The words' licence."""
+        return self._words.licence
+
+    @property
+    def speakers(self) -> Mapping[str, Speaker]:
+        """Speakers with at least one sentence, by id."""
+        return self._speakers
+
+    @property
+    def utterances(self) -> Sequence[Utterance]:
+        """Every sentence, by speaker."""
+        return self._utterances
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """What the words' corpus left out."""
+        return self._words.skipped
+
+    def fingerprint(self, utterance: Utterance) -> str:
+        """Hex SHA-256 of the clips' fingerprints in their order, the device and the clip length."""
+        parts = [self._words.fingerprint(part) for part in self._parts[utterance.utterance_id]]
+        recipe = canonical(
+            "joined sentence 1",
+            utterance.utterance_id,
+            self._seed,
+            repr(self._device(utterance.speaker_id)),
+            self._spec.clip_samples,
+            *parts,
+        )
+        return hashlib.sha256(recipe).hexdigest()
+
+    def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
+        """Joins and records sentences, shape (n, clip_samples), zeros after the end of each."""
+        num_samples = self._spec.clip_samples
+        dry = np.zeros((len(utterances), num_samples), dtype=np.float32)
+        lengths = []
+        for row, utterance in zip(dry, utterances, strict=True):
+            joined = self._join(utterance)[:num_samples]
+            row[: len(joined)] = joined
+            lengths.append(len(joined))
+        seeds = [
+            int.from_bytes(bytes.fromhex(self.fingerprint(utterance))[:8], "big")
+            for utterance in utterances
+        ]
+        devices = [self._device(utterance.speaker_id) for utterance in utterances]
+        clips = apply_devices(dry, devices, seeds)
+        for row, count in zip(clips, lengths, strict=True):
+            row[count:] = 0  # nothing was recorded
+        return clips
+
+    def _device(self, speaker_id: str) -> Device:
+        """The one device that records all sentences of a speaker."""
+        return draw_device(stream(self._seed, "joined device", speaker_id))
+
+    def _join(self, utterance: Utterance) -> NDArray[np.float32]:
+        """One sentence before its room: words with what was recorded around them, faded over."""
+        rng = stream(self._seed, "joined pauses", utterance.utterance_id)
+        parts = self._words.waveforms(self._parts[utterance.utterance_id])
+        pieces = [_trimmed(nominal(clip), rng.integers(*_PAUSE, 2)) for clip in parts]
+        sentence = pieces[0]
+        ramp = np.linspace(0, 1, _FADE, dtype=np.float32)
+        for piece in pieces[1:]:
+            overlap = sentence[-_FADE:] * (1 - ramp) + piece[:_FADE] * ramp
+            sentence = np.concatenate([sentence[:-_FADE], overlap, piece[_FADE:]])
+        return sentence
+
+
+def _trimmed(clip: NDArray[np.float32], around: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A word with at most so many samples before and after it; zeros at the clip's ends go too."""
+    frames = len(clip) // _FRAME
+    power = (
+        np.square(clip[: frames * _FRAME], dtype=np.float64).reshape(frames, _FRAME).mean(axis=1)
+    )
+    loud = np.flatnonzero(power > power.max() / 1_000)  # 30 dB below the loudest frame
+    recorded = np.flatnonzero(clip)
+    start = max(int(loud[0]) * _FRAME - int(around[0]), int(recorded[0]))
+    stop = min(int(loud[-1] + 1) * _FRAME + int(around[1]), int(recorded[-1]) + 1)
+    return clip[start:stop]

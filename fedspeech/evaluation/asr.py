@@ -1,0 +1,143 @@
+"""How well sentences are recognised: errors of words and characters, names, whole sentences.
+
+    counts = sum((AsrCounts.of(said, heard, names) for ...), AsrCounts())
+    counts.wer, counts.entity_recall
+
+Counts are added over sentences and phones and divided once. They hold no text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
+
+import jiwer
+import numpy as np
+
+from fedspeech.evaluation.personalization import RESAMPLES
+
+
+@dataclass(frozen=True)
+class AsrCounts:
+    """What was said and what of it was heard.
+
+    Attributes:
+      sentences: how many.
+      right: sentences without an error.
+      words: said.
+      word_errors: substitutions, deletions and insertions of words.
+      characters: said, spaces included.
+      character_errors: likewise of characters.
+      names: of the phone's own list, said.
+      names_heard: of those, written where they were said or elsewhere in the sentence.
+      names_inserted: of the list, written though not said.
+    """
+
+    sentences: int = 0
+    right: int = 0
+    words: int = 0
+    word_errors: int = 0
+    characters: int = 0
+    character_errors: int = 0
+    names: int = 0
+    names_heard: int = 0
+    names_inserted: int = 0
+
+    @classmethod
+    def of(
+        cls, said: Sequence[str], heard: Sequence[str], own_list: Collection[str] = ()
+    ) -> AsrCounts:
+        """Counts sentences of one phone.
+
+        Args:
+          said: transcripts, lower case, none of them empty.
+          heard: what was recognised, as many.
+          own_list: names of the phone, single words.
+
+        Raises:
+          ValueError: if there are not as many heard as said, or nothing was said in one.
+        """
+        if len(said) != len(heard) or not all(said):
+            raise ValueError(
+                "expected one recognised text per sentence and no empty sentence, got "
+                f"{len(heard)} for {len(said)}, {sum(not text for text in said)} of them empty"
+            )
+        if not said:
+            return cls()
+        words = jiwer.process_words(list(said), list(heard))
+        letters = jiwer.process_characters(list(said), list(heard))
+        names = names_heard = names_inserted = 0
+        for reference, found in zip(said, heard, strict=True):
+            wanted = Counter(word for word in reference.split() if word in own_list)
+            written = Counter(word for word in found.split() if word in own_list)
+            names += wanted.total()
+            names_heard += (wanted & written).total()
+            names_inserted += (written - wanted).total()
+        return cls(
+            sentences=len(said),
+            right=sum(a == b for a, b in zip(said, heard, strict=True)),
+            words=words.hits + words.substitutions + words.deletions,
+            word_errors=words.substitutions + words.deletions + words.insertions,
+            characters=letters.hits + letters.substitutions + letters.deletions,
+            character_errors=letters.substitutions + letters.deletions + letters.insertions,
+            names=names,
+            names_heard=names_heard,
+            names_inserted=names_inserted,
+        )
+
+    def __add__(self, other: AsrCounts) -> AsrCounts:
+        """Merges the counts of two sets of sentences."""
+        return AsrCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def wer(self) -> float | None:
+        """Word error rate; above 1 where more is inserted than was said."""
+        return self.word_errors / self.words if self.words else None
+
+    @property
+    def cer(self) -> float | None:
+        """Character error rate."""
+        return self.character_errors / self.characters if self.characters else None
+
+    @property
+    def sentence_accuracy(self) -> float | None:
+        """Share of sentences without an error."""
+        return self.right / self.sentences if self.sentences else None
+
+    @property
+    def entity_recall(self) -> float | None:
+        """Share of the names said that were written."""
+        return self.names_heard / self.names if self.names else None
+
+    @property
+    def false_insertion_rate(self) -> float | None:
+        """Names of the list written though not said, per sentence."""
+        return self.names_inserted / self.sentences if self.sentences else None
+
+
+def rate_interval(
+    errors: Sequence[int], totals: Sequence[int], rng: np.random.Generator, level: float = 0.95
+) -> tuple[float, float]:
+    """Returns the percentile bootstrap interval of a rate summed over phones.
+
+    Phones are drawn with replacement, whole; errors and totals are then summed and divided.
+
+    Args:
+      errors: per phone.
+      totals: per phone; not all 0.
+      rng: a named stream.
+      level: coverage aimed at, in (0, 1).
+
+    Raises:
+      ValueError: if the totals are all 0 or there is not one per phone.
+    """
+    if len(errors) != len(totals) or not sum(totals):
+        raise ValueError(
+            f"expected a total per phone and something counted, got {len(errors)} and {len(totals)}"
+        )
+    drawn = rng.integers(0, len(errors), (RESAMPLES, len(errors)))
+    above, below = (np.asarray(values)[drawn].sum(axis=1) for values in (errors, totals))
+    tail = (1 - level) / 2
+    low, high = np.quantile(above / np.maximum(below, 1), [tail, 1 - tail])
+    return float(low), float(high)

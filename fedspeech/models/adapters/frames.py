@@ -1,0 +1,153 @@
+"""Adapters of sentences: the same few parameters, but every window of a clip has an answer.
+
+Nothing is pooled. Windows that were never recorded are zeros and stand in no loss; the objective
+gives them an error of zero, so they pull at no parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspeech.models.adapters.adapter import Batch, Error
+from fedspeech.models.adapters.affine import AffineAdapter
+from fedspeech.models.adapters.bottleneck import BottleneckAdapter
+from fedspeech.models.adapters.head import head_gradients, head_logits
+from fedspeech.vectors import ParameterSpec
+
+
+@dataclass(frozen=True)
+class FrameAffineAdapter:
+    """logits_w = W relu(scale * x_w + shift) + b for every window w.
+
+    Attributes:
+      num_windows: w, windows of the trunk per clip.
+      num_features: f, features of the trunk.
+      num_labels: c, blank and characters.
+    """
+
+    num_windows: int
+    num_features: int
+    num_labels: int
+
+    @property
+    def name(self) -> str:
+        """The name in scenarios and adapter files."""
+        return "frame_affine"
+
+    @property
+    def answers(self) -> Literal["windows"]:
+        """One answer per window."""
+        return "windows"
+
+    @property
+    def spec(self) -> ParameterSpec:
+        """The parameters of the affine adapter of words."""
+        return AffineAdapter(1, self.num_features, self.num_labels).spec
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """(w, f)."""
+        return (self.num_windows, self.num_features)
+
+    def initial(
+        self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Scale 1, shift 0 and the base's head; see `Adapter.initial`."""
+        return AffineAdapter(1, self.num_features, self.num_labels).initial(head_weight, head_bias)
+
+    def embed(self, trunk_output: Tensor) -> Tensor:
+        """Keeps the trunk output (n, w, f): the affine acts before the activation."""
+        return trunk_output
+
+    def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""
+        scale, shift = (parameters[name][:, None, None, :] for name in ("scale", "shift"))
+        features = torch.relu(embeddings * scale + shift)
+        return head_logits(parameters, features.flatten(1, 2)).view(*features.shape[:3], -1)
+
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the objective; see `Adapter.gradients`."""
+        x = batch.embeddings.flatten(1, 2)
+        room, more_room = batch.scratch.view(x.shape), batch.second_scratch.view(x.shape)
+        scale, shift = (parameters[name][:, None, :] for name in ("scale", "shift"))
+        features = torch.addcmul(shift, x, scale, out=room).relu_()
+        by_logit = error(head_logits(parameters, features).transpose(1, 2), batch)
+        head = head_gradients(by_logit, features)
+        upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
+        upstream.mul_(features.sign_())
+        shifted = upstream.sum(dim=1)
+        return {"scale": upstream.mul_(x).sum(dim=1), "shift": shifted, **head}
+
+
+@dataclass(frozen=True)
+class FrameBottleneckAdapter:
+    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every window w.
+
+    Attributes:
+      num_windows: w, windows of the trunk per clip.
+      num_features: f, features of the trunk.
+      num_labels: c, blank and characters.
+    """
+
+    num_windows: int
+    num_features: int
+    num_labels: int
+
+    @property
+    def name(self) -> str:
+        """The name in scenarios and adapter files."""
+        return "frame_bottleneck"
+
+    @property
+    def answers(self) -> Literal["windows"]:
+        """One answer per window."""
+        return "windows"
+
+    @property
+    def spec(self) -> ParameterSpec:
+        """The parameters of the bottleneck of words."""
+        return self._of_words.spec
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """(w, f)."""
+        return (self.num_windows, self.num_features)
+
+    @property
+    def _of_words(self) -> BottleneckAdapter:
+        """The same arithmetic, with a window for a clip."""
+        return BottleneckAdapter(self.num_features, self.num_labels)
+
+    def initial(
+        self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
+        """As for words; see `Adapter.initial`."""
+        return self._of_words.initial(head_weight, head_bias)
+
+    def embed(self, trunk_output: Tensor) -> Tensor:
+        """Applies the trunk's last activation to (n, w, f)."""
+        return torch.relu(trunk_output)
+
+    def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""
+        scored = self._of_words.logits(parameters, embeddings.flatten(1, 2))
+        return scored.view(*embeddings.shape[:3], -1)
+
+    def gradients(
+        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+    ) -> dict[str, Tensor]:
+        """Differentiates the objective; see `Adapter.gradients`."""
+        return self._of_words.gradients(
+            parameters,
+            batch.as_clips,
+            lambda logits, _: error(logits, batch),
+        )

@@ -1,0 +1,46 @@
+"""A small model of sentences: the trunk of `kws.py`, larger, with an answer every 40 ms.
+
+Connectionist temporal classification (CTC) lets the network answer a character late, so it is
+causal and still hears some of what follows: its look-ahead is 0 ms, and after the last frame of a
+recording it runs on over `FLUSH_WINDOWS` windows of nothing, 240 ms, to say what it still owes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fedspeech.models.kws import KwsTrunk, TrunkSpec
+
+FLUSH_WINDOWS = 6
+
+SENTENCE_TRUNK = TrunkSpec(
+    num_mels=13,
+    stem_channels=64,
+    channels=(64, 96, 96, 96, 96),
+    strides=(2, 2, 1, 1, 1),
+    features=96,
+)
+"""The layout of bases for sentences, over cepstra: 135 frames in sight, 100 a second."""
+
+
+class SentenceTrunk(KwsTrunk):
+    """Standardised features to the last layer before its activation, for sentences.
+
+    With the default layout: 415,488 parameters, an output every 40 ms, look-ahead 0 ms.
+    """
+
+    MAX_PARAMETERS = 1_500_000
+
+
+def window_logits(trunk_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The base's own head: relu, linear, for every window.
+
+    Args:
+      trunk_output: shape (n, w, f).
+      weight: shape (c, f).
+      bias: shape (c,).
+
+    Returns:
+      Shape (n, w, c).
+    """
+    return trunk_output.relu() @ weight.T + bias

@@ -1,0 +1,101 @@
+"""Transcripts from logits: greedy, and a beam against every path there is."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fedspeech.corpora.corpus import Alphabet
+from fedspeech.models.decoding import START, BeamDecoder, BeamSettings, WordPrior, greedy
+
+SMALL = Alphabet((" ", "a", "b"))
+PLAIN = BeamSettings(width=1_000, prior_weight=0.0, word_bonus=0.0, list_bonus=0.0)
+SAID = ("call ann", "call bob", "call ann please", "stop", "call ann")
+PRIOR = WordPrior.of(SAID, ("ann", "bob"))
+
+
+def logits_of(text, alphabet, *, sure=8.0, instead=None):
+    """Windows that say a text, each character followed by a blank; `instead` gives rivals."""
+    rows = []
+    for place, character in enumerate(text):
+        row = np.zeros(len(alphabet.labels), np.float32)
+        row[alphabet.labels.index(character)] = sure
+        for rival, strength in (instead or {}).get(place, {}).items():
+            row[alphabet.labels.index(rival)] = strength
+        blank = np.zeros(len(alphabet.labels), np.float32)
+        blank[0] = 8.0
+        rows += [row, blank]
+    return np.stack(rows)
+
+
+def test_greedy_merges_repetitions_drops_blanks_and_stops_at_the_last_window():
+    labels = [2, 2, 0, 2, 1, 1, 3, 3, 2]
+    logits = np.eye(4, dtype=np.float32)[labels][None]
+    assert greedy(logits, [9], SMALL) == ["aa ba"]
+    assert greedy(logits, [7], SMALL) == ["aa b"]
+    assert greedy(logits, [0], SMALL) == [""]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_wide_beam_finds_the_likeliest_text_over_all_paths(seed):
+    logits = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    mass = {}
+    for path in itertools.product(range(4), repeat=4):
+        merged = [label for label, _ in itertools.groupby(path)]
+        text = SMALL.decode(np.array(merged))
+        if "  " in text or text.startswith(" "):
+            continue  # the search writes no empty word
+        weight = math.prod(shares[window, label] for window, label in enumerate(path))
+        mass[text] = mass.get(text, 0.0) + weight
+    # What differs in a last space only is the same transcript; the search ranks them apart.
+    assert (
+        BeamDecoder(SMALL, WordPrior({}, {}), (), PLAIN)(logits)
+        == max(mass, key=mass.__getitem__).rstrip()
+    )
+
+
+def test_the_prior_is_a_distribution_over_words_and_prefers_what_was_said():
+    for before in ("call", "ann", START):
+        known = sum(math.exp(PRIOR.log_probability(before, word)) for word in PRIOR.words)
+        assert 0.4 < known < 1  # the rest is for words that nobody has said yet
+    assert PRIOR.log_probability("call", "ann") > PRIOR.log_probability("call", "bob")
+    assert PRIOR.log_probability(START, "call") > PRIOR.log_probability(START, "ann")
+    assert PRIOR.log_probability("call", "zed") < PRIOR.log_probability("call", "please")
+    assert PRIOR.log_probability_of_name("call") > PRIOR.log_probability_of_name("ann")
+
+
+def test_the_prior_mends_a_doubtful_character():
+    alphabet = Alphabet()
+    heard = logits_of("call amn", alphabet, instead={6: {"n": 7.5}})
+    assert greedy(heard[None], [len(heard)], alphabet) == ["call amn"]
+    assert BeamDecoder(alphabet, PRIOR)(heard) == "call ann"
+
+
+def test_an_own_list_brings_back_a_name_and_leaves_clear_words_alone():
+    alphabet = Alphabet()
+    heard = logits_of("call aroon", alphabet, sure=6.0, instead={7: {"u": 5.0}, 8: {"_": 5.5}})
+    without, own = BeamDecoder(alphabet, PRIOR), BeamDecoder(alphabet, PRIOR, ("arun", "vera"))
+    assert without(heard) != "call arun"
+    assert own(heard) == "call arun"
+    clear = logits_of("call bob please", alphabet)
+    assert own(clear) == without(clear) == "call bob please"
+
+
+def test_nothing_recorded_is_nothing_said():
+    assert BeamDecoder(SMALL, PRIOR)(np.zeros((0, 4), np.float32)) == ""
+
+
+def test_neither_prior_nor_decoder_shows_a_word():
+    decoder = BeamDecoder(Alphabet(), PRIOR, ("arun",))
+    for shown in (repr(PRIOR), repr(decoder), str(vars(decoder)["_prior"])):
+        assert "ann" not in shown
+        assert "arun" not in shown
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="width must be positive"):
+        BeamSettings(width=0)
+    with pytest.raises(ValueError, match="no weight negative"):
+        BeamSettings(list_bonus=-1.0)
