@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from simulations.exporting import FinishedRun, card_of, model_bytes, run_of
+from simulations.finished import FinishedRun, card_of, model_bytes, run_of
 
 
 def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:

@@ -27,7 +27,7 @@ from fedspeech.evaluation.listening import (
 )
 from fedspeech.seeds import stream
 from simulations.det_picture import det_svg
-from simulations.exporting import model_bytes, run_of
+from simulations.finished import model_bytes, run_of
 from simulations.hours import keyword_free, with_keywords
 from simulations.results import write_text
 from simulations.scenario import read_scenario

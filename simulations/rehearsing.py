@@ -24,7 +24,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, TrainingFunction, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
-from simulations.exporting import FinishedRun, model_bytes, run_of
+from simulations.finished import FinishedRun, model_bytes, run_of
 
 EXAMPLE_CLIP_NORM = 1.0
 EXAMPLE_NOISE_MULTIPLIER = 1.0

@@ -1,11 +1,12 @@
-"""From the best adapter to a file that runs on a phone.
+"""From the best adapter to the files that a phone runs, listens with and trains.
 
-The torch network is rebuilt as a plain TensorFlow module with the trained weights, converted with
-builtin operators only, run by LiteRT and compared with torch before it is published.
-`docs/export.md` says what the files hold.
+The torch network is rebuilt as plain TensorFlow modules with the trained weights, converted with
+builtin operators only, run by LiteRT and held against torch before it is published.
+`docs/export.md` says what the files are, `docs/mobile.md` how an app uses them.
 
-TensorFlow takes seconds to import: only `graph.py` and `convert.py` import it, and `export.py`
-imports those inside the function that converts.
+TensorFlow takes seconds to import: `layers.py`, the three graphs (`graph.py`, `streaming.py`,
+`personal.py`) and `convert.py` do, and `family.py` imports those where it converts. Verifying,
+timing, listening and training on the device need LiteRT alone.
 """
 
 import os

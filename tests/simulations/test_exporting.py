@@ -11,7 +11,7 @@ from tiny_world import cache, tiny_scenario
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.listening import ListeningRules
 from simulations import benchmarking, exporting, listening, rehearsing
-from simulations.exporting import FinishedRun, held_out_clips, run_of
+from simulations.finished import FinishedRun, card_of, held_out_clips, run_of
 from simulations.results import read
 from simulations.runner import simulate
 
@@ -80,11 +80,11 @@ def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run
     phone = FinishedRun.open(run).voices.partition.unseen[0].phone_id
     exporting.export_run(run, None, adapter=phone, formats=["float", "adapter"])
     file = run / "export" / phone / "model_float.tflite"
-    card = exporting.card_of(file)
+    card = card_of(file)
     assert card["phone"] == phone
     assert card["notices"][0].startswith("PERSONAL")
     assert card["metrics"][0]["segment"] == "phone"
-    assert card["adapter"] != exporting.card_of(run / "export" / "model_float.tflite")["adapter"]
+    assert card["adapter"] != card_of(run / "export" / "model_float.tflite")["adapter"]
     exporting.verify_file(file, None)
     summary = read(run).summary
     assert tuple(found.kind for found in summary.export_family) == FORMATS, "the run's own stays"
