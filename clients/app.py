@@ -187,14 +187,15 @@ def _read_state(context: Context, fleet: Fleet) -> FleetState:
     if "fleet" not in context.state:
         return FleetState()
     config: dict[str, Any] = dict(context.state.config_records["fleet"])
-    arrays = context.state.array_records["phones"]
-    return FleetState(
-        senders=arrays["senders"].numpy(),
-        inputs_sent=arrays["inputs_sent"].numpy(),
-        joined=arrays["joined"].numpy(),
-        rid=config["rid"],
-        history=History(round=config["round"], session=config["session"], masked=config["masked"]),
-    )
+    arrays = {name: array.numpy() for name, array in context.state.array_records["phones"].items()}
+    try:
+        history = {name: config[name] for name in ("round", "session", "masked")}
+        return FleetState(rid=config["rid"], history=History(**history), **arrays)
+    except (KeyError, TypeError):
+        raise ProtocolAbort(
+            "what these phones remember was written by another version of fedspeech: they take no "
+            "part in this run any more"
+        ) from None
 
 
 def _keep_state(context: Context, fleet: Fleet, state: FleetState) -> None:

@@ -91,6 +91,7 @@ def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
             f"{folder.path} cannot go on: its scenario now makes another job than it began with "
             f"({found[:12]} then, {job.fingerprint[:12]} now); recordings or code have changed"
         )
+    job.save(folder.job)  # the same job; its arrays and identities may stand in another cache now
     now = environment(engine)
     changed = _changed(before, now)
     replay = job.noise == "rehearsal" and not changed

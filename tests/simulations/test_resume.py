@@ -81,6 +81,18 @@ def test_an_interrupted_rehearsal_ends_as_if_nothing_had_been(tmp_path, monkeypa
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_with_another_cache_whose_identities_are_others(tmp_path, monkeypatch):
+    run(tmp_path / "whole")
+    stop_in_round(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run")
+    shutil.copytree(cache(), tmp_path / "cache")
+    (tmp_path / "cache" / "enrolment.key").unlink()
+    resume(tmp_path / "run", workers=1, cache=tmp_path / "cache")
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_on_other_code_an_interrupted_round_has_failed_and_says_so(tmp_path, monkeypatch, capsys):
     stop_in_round(monkeypatch, 0)
     with pytest.raises(KeyboardInterrupt):
