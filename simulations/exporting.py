@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -51,8 +53,6 @@ show it. Files with fewer bits are judged on every held-out clip: `fedspeech exp
 
 RUN_HELD_OUT_CLIPS = 64
 
-NO_SENTENCES = "a base for sentences has no exported form yet"
-
 
 def export_files(
     folder: RunFolder, world: World, summary: Summary, spent: Guarantee
@@ -71,12 +71,13 @@ def export_files(
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
     """
+    trained = _trained(folder, world.base)
     if isinstance(world.base.vocabulary, Alphabet):
-        return {"export": None, "export_family": (), "export_refused": NO_SENTENCES}
+        card = _card(trained, summary, spent, world.licences)
+        return _export_sentences(trained, card, world.speech, folder.export)
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
-    trained = _trained(folder, world.base)
     held_out = held_out_clips(world.voices, RUN_HELD_OUT_CLIPS)
     card = _card(trained, summary, spent, world.licences)
     try:
@@ -133,11 +134,9 @@ class FinishedRun:
             base = Base.load(folder.base)
         except (OSError, ValueError) as error:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
-        if isinstance(base.vocabulary, Alphabet):
-            raise ExportRefused(f"export refused: {NO_SENTENCES}")
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_teachers(open_voices(scenario), base)
+        voices = without_teachers(open_voices(scenario, base.frontend), base)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
     def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:
@@ -227,8 +226,13 @@ def export_run(
     from tflite_export.family import FORMATS, export_family
     from tflite_export.verification import INTEGER_KINDS
 
-    formats = formats or FORMATS
     finished = FinishedRun.open(run, corpus)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        if formats or adapter != "global":
+            raise ScenarioError("sentences are exported as one family, of the global adapter")
+        _export_run_of_sentences(finished, out)
+        return
+    formats = formats or FORMATS
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
@@ -269,6 +273,8 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     from tflite_export.verification import verify
 
     finished = FinishedRun.open(run or run_of(file), corpus)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        raise ScenarioError("files for sentences are checked when they are made: parity.json")
     phone = card_of(file).get("phone")
     trained, _ = finished.trained(phone or "global")
     found = verify(file, finished.evidence(trained, phone))
@@ -435,6 +441,66 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
             sha256=whole.sha256,
         ),
     }
+
+
+def _export_sentences(
+    trained: Trained, card: Card, speech: NDArray[np.float32], folder: Path
+) -> dict[str, Any]:
+    """Exports files for sentences; returns fields of the summary."""
+    from tflite_export.sentences import FILES, MAX_LOGIT_DIFFERENCE, export_sentences
+
+    try:
+        exported = export_sentences(trained, card, speech, folder)
+    except ExportRefused as error:
+        return {"export": None, "export_family": (), "export_refused": str(error)}
+    family = [
+        FamilyFile(
+            kind=kind,
+            file=FILES[kind],
+            size_bytes=(folder / FILES[kind]).stat().st_size,
+            agreement=exported.figure(kind, "same label of a window"),
+        )
+        for kind in exported.verified
+    ]
+    family += [
+        FamilyFile(kind=kind, file=FILES[kind], refused=why)
+        for kind, why in exported.refused.items()
+    ]
+    refused = "; ".join(f"{FILES[kind]}: {why}" for kind, why in exported.refused.items())
+    whole = None
+    if "float" in exported.verified:
+        content = (folder / FILES["float"]).read_bytes()
+        whole = ExportedFile(
+            file=f"export/{FILES['float']}",
+            size_bytes=len(content),
+            parity_max_abs=exported.figure("float", "largest logit difference") or 0.0,
+            parity_limit=MAX_LOGIT_DIFFERENCE,
+            argmax_agreement=exported.figure("float", "same label of a window") or 0.0,
+            inputs=len(speech) // 2,
+            speech_inputs=len(speech) // 2,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+    return {"export": whole, "export_family": tuple(family), "export_refused": refused or None}
+
+
+def _export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
+    """Exports a run's adapter of sentences again, into its own folder or another."""
+    trained, card = finished.trained()
+    voices = finished.voices
+    speech = parity_speech(voices.public_corpus, voices.partition.validation)
+    found = _export_sentences(trained, card, speech, out or finished.folder.export)
+    if out is None:
+        finished.folder.write_summary(finished.summary.model_copy(update=found))
+        write_report(finished.folder.path)
+    console = Console()
+    for file in found["export_family"]:
+        answer = (
+            "" if file.agreement is None else f", same label in {file.agreement:.2%} of windows"
+        )
+        size = "" if file.size_bytes is None else f": {file.size_bytes / 1000:.1f} KB"
+        console.print(f"{file.file}{size}{answer}", highlight=False)
+    if found["export_refused"]:
+        raise ExportRefused(f"not published: {found['export_refused']}")
 
 
 def _family_file(found: Any) -> FamilyFile:
