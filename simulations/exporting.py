@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fedspeech.corpora.corpus import Alphabet
-from fedspeech.errors import ExportRefused
+from fedspeech.errors import ExportRefused, ScenarioError
 from fedspeech.privacy.guarantee import Guarantee
 from simulations.build import World
+from simulations.exporting_sentences import export_run_of_sentences, export_sentence_files
 from simulations.finished import (
-    NO_SENTENCES,
     FinishedRun,
     batch_clips,
     calibration,
@@ -54,14 +54,14 @@ def export_files(
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
     """
+    trained = trained_model(folder, world.base)
+    card = model_card(trained, summary, spent, world.licences)
     if isinstance(world.base.vocabulary, Alphabet):
-        return {"export": None, "export_family": (), "export_refused": NO_SENTENCES}
+        return export_sentence_files(trained, card, world.speech, folder.export)
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
-    trained = trained_model(folder, world.base)
     held_out = held_out_clips(world.voices, RUN_HELD_OUT_CLIPS)
-    card = model_card(trained, summary, spent, world.licences)
     try:
         exported = export_family(
             Evidence(trained, world.speech, held_out),
@@ -103,8 +103,13 @@ def export_run(
     from tflite_export.family import FORMATS, export_family
     from tflite_export.verification import INTEGER_KINDS
 
-    formats = formats or FORMATS
     finished = FinishedRun.open(run, corpus)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        if formats or adapter != "global":
+            raise ScenarioError("sentences are exported as one family, of the global adapter")
+        export_run_of_sentences(finished, out)
+        return
+    formats = formats or FORMATS
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
@@ -145,6 +150,8 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     from tflite_export.verification import verify
 
     finished = FinishedRun.open(run or run_of(file), corpus)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        raise ScenarioError("files for sentences are checked when they are made: parity.json")
     phone = card_of(file).get("phone")
     trained, _ = finished.trained(phone or "global")
     found = verify(file, finished.evidence(trained, phone))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedspeech.corpora.corpus import Alphabet, Corpus, Vocabulary
+from fedspeech.corpora.corpus import Corpus, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
@@ -39,8 +39,6 @@ if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and r
     from tflite_export.card import Card
     from tflite_export.evidence import Evidence, HeldOut
     from tflite_export.weights import Trained
-
-NO_SENTENCES = "a base for sentences has no exported form yet"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,11 +82,9 @@ class FinishedRun:
             base = Base.load(folder.base)
         except (OSError, ValueError) as error:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
-        if isinstance(base.vocabulary, Alphabet):
-            raise ExportRefused(f"export refused: {NO_SENTENCES}")
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_teachers(open_voices(scenario), base)
+        voices = without_teachers(open_voices(scenario, base.frontend), base)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
     def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:

@@ -167,6 +167,12 @@ def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple
     Returns:
       Layer to (lowest, highest), zero included.
     """
+    features = (log_mel(network.frontend, waveforms) - network.feature_mean) / network.feature_std
+    return observe_features(network, torch.from_numpy(features))
+
+
+def observe_features(network: Network, features: Tensor) -> dict[str, tuple[float, float]]:
+    """The same from standardised features, shape (n, frames, m)."""
     seen: dict[str, tuple[float, float]] = {}
 
     def note(name: str, x: Tensor) -> Tensor:
@@ -183,9 +189,8 @@ def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple
             stride=conv.stride,
         )
 
-    features = (log_mel(network.frontend, waveforms) - network.feature_mean) / network.feature_std
     with torch.inference_mode():
-        x = note("input", torch.from_numpy(features).transpose(1, 2))
+        x = note("input", features.transpose(1, 2))
         windows = run_trunk(network.trunk, x, convolve=convolve, relu=torch.relu, note=note)
         note("output", torch.relu(windows))
     return seen

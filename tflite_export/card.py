@@ -32,6 +32,10 @@ PERSONAL_NOTICE = (
     "phone's user. The stated epsilons do not cover that. It belongs on that phone and nowhere "
     "else."
 )
+WINDOWS_NOTICE = (
+    "The output is one logit per label for every window of 40 ms: the CTC blank, then characters. "
+    "Transcripts are searched for outside the file."
+)
 OUTPUT_NOTICE = (
     "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
     "to one."
@@ -160,7 +164,8 @@ class Card:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
         personal = (PERSONAL_NOTICE,) if self.phone else ()
-        return (*personal, OUTPUT_NOTICE, LATER_TRAINING_NOTICE, *noise)
+        output = WINDOWS_NOTICE if self.frontend.cepstra else OUTPUT_NOTICE
+        return (*personal, output, LATER_TRAINING_NOTICE, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
@@ -182,7 +187,8 @@ class Card:
         privacy, frontend = self.privacy, self.frontend
         models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
         lines = [
-            f"# Keyword model{f' ({self.file})' if self.file else ''}",
+            f"# {'Sentence' if frontend.cepstra else 'Keyword'} model"
+            f"{f' ({self.file})' if self.file else ''}",
             "",
             *(f"> {notice}" + "\n" for notice in self.notices),
             f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
@@ -207,8 +213,10 @@ class Card:
             "",
             "## Input",
             "",
-            f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
-            f"or its {frontend.frames_per_clip} frames of log-mel.",
+            f"Frames of {frontend.num_features} cepstra, one every {frontend.hop_ms:g} ms."
+            if frontend.cepstra
+            else f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full "
+            f"scale 1, or its {frontend.frames_per_clip} frames of log-mel.",
             "",
             *_table(("front end", ""), dataclasses.asdict(frontend).items()),
             "",
