@@ -67,7 +67,7 @@ def _play(grid: Grid, job: Job, folder: Path, how: str) -> None:
         checkpoint = Checkpoint(state=state, next_round=over, opened=ledger.opened)
         save_checkpoint(folder / round_checkpoint(record.round), checkpoint)
         with (folder / ROUNDS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row_of(record)) + "\n")
+            file.write(json.dumps(row_of(record, job)) + "\n")
         save_checkpoint(folder / LAST, checkpoint)
 
     for record in resumed.lost:
@@ -80,11 +80,12 @@ def round_checkpoint(round_number: int) -> str:
     return f"checkpoints/round-{round_number:05d}.safetensors"
 
 
-def row_of(record: RoundRecord) -> dict[str, object]:
-    """One line of rounds.jsonl: the record, rounds counted from 1, without the sum."""
+def row_of(record: RoundRecord, job: Job) -> dict[str, object]:
+    """One line of rounds.jsonl: the record without the sum, rounds counted from 1, the noise."""
     row = {field.name: getattr(record, field.name) for field in fields(record)}
     del row["total"]
-    return {**row, "round": record.round + 1, "guarantee": asdict(record.guarantee)}
+    told = {"round": record.round + 1, "guarantee": asdict(record.guarantee)}
+    return {**row, **told, "noise_notice": job.entropy().notice}
 
 
 def _start(job: Job, folder: Path, how: str) -> Resumed:

@@ -292,6 +292,7 @@ def rounds_left(folder: Path, known: int) -> Iterator[tuple[RoundRecord, ServerS
     for line in lines:
         row = json.loads(line)
         number = row.pop("round") - 1
+        del row["noise_notice"]
         if number >= known:
             checkpoint = folder / round_checkpoint(number)
             state = load_checkpoint(checkpoint).state

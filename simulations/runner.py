@@ -405,6 +405,8 @@ class Run:
     def _save_adapter(self) -> None:
         """Writes the last completed round's adapter with its configuration and model card."""
         adapter = self._world.adapter
+        notice = self._job.entropy().notice
+        words = [self._ledger.guarantee().words(), *([notice.capitalize() + "."] if notice else [])]
         save_adapter(
             self._folder.adapter,
             adapter,
@@ -412,7 +414,7 @@ class Run:
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.vocabulary,
             rounds=self._state.completed,
-            card="## Privacy\n\n" + self._ledger.guarantee().words(),
+            card="\n\n".join(["## Privacy", *words]),
         )
 
     def _summary(self, status: Literal["complete", "partial"]) -> Summary:

@@ -94,6 +94,7 @@ def test_a_rehearsal_killed_before_any_step_ends_with_the_bits_of_one_that_was_n
     assert in_child(serve, whole) == 0
     expected, vectors = left(whole), set(asked(whole))
     assert len(charged(whole)) == 3
+    assert all("a rehearsal, not a release" in row["noise_notice"] for row in expected[2])
     step = 0
     while True:
         killed = copies(path, tmp_path / f"killed-{step}")

@@ -158,6 +158,14 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
     assert [row.status for row in results.rows] == ["completed"] * 2
     assert (folder / "report.html").exists()
     assert not list((folder / "eye").glob("*.npz"))
+    for name in (
+        "ledger.jsonl",
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "adapter/README.md",
+    ):
+        assert "rehearsal, not a release" in (folder / name).read_text(), name
 
 
 def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):
