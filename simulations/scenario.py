@@ -475,6 +475,8 @@ def _explain(name: str, error: ValidationError) -> str:
             near = difflib.get_close_matches(path[-1], _keys_beside(path, finding["loc"]), 1)
             hint = f"; did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
             lines.append(f"unknown key {where}{hint}")
+        elif not where:  # parts that do not fit each other
+            lines.append(finding["msg"].removeprefix("Value error, "))
         else:
             lines.append(f"{where}: {finding['msg']}, got {finding.get('input')!r:.60}")
     return f"{name} is not a valid scenario:\n  " + "\n  ".join(lines)

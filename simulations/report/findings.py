@@ -36,8 +36,9 @@ def _verdict(summary: Summary) -> Iterator[str]:
     if not (found and found.federated):
         return
     federated = found.federated.mean - found.base.mean
+    what = "accuracy" if summary.wer is None else "the share of sentences that are right"
     yield (
-        f"Training together moved accuracy on phones never trained on by {words.points(federated)} "
+        f"Training together moved {what} on phones never trained on by {words.points(federated)} "
         f"points, from {words.percent(found.base.mean)} to {words.percent(found.federated.mean)}."
     )
     if not (found.personalised and found.control):
@@ -45,8 +46,8 @@ def _verdict(summary: Summary) -> Iterator[str]:
     own = found.personalised.mean - found.federated.mean
     other = found.control.mean - found.federated.mean
     clips = summary.clips_per_word
-    what = "per word" if summary.wer is None else "of a sentence each"
-    given = f" with {clips} own clip{'' if clips == 1 else 's'} {what}" if clips else ""
+    per = "per word" if summary.wer is None else "of a sentence each"
+    given = f" with {clips} own clip{'' if clips == 1 else 's'} {per}" if clips else ""
     yield (
         f"Personalising on the phone{given} moved it by another {words.points(own)} points, to "
         f"{words.percent(found.personalised.mean)}. The same procedure with another phone’s clips "

@@ -161,6 +161,7 @@ def test_an_error_over_a_transcript_does_not_show_it(transcript):
     assert not secrets_in(str(caught.value).encode())
 
 
+@pytest.mark.slow
 def test_a_job_holds_no_words(recordings):
     world = runner.build_world(
         scenario(recordings), cache=cache(), eye=None, workers=1, progress=lambda *_: None

@@ -70,3 +70,12 @@ def test_set_takes_toml_values_and_bare_words():
 def test_a_scenario_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Scenario(name="x").seed = 2
+
+
+def test_an_adapter_of_words_does_not_recognise_sentences():
+    with pytest.raises(ScenarioError, match="adapter head does not recognise sentences; take fr"):
+        read_scenario("asr-quick", ["adapter=head"])
+    with pytest.raises(ScenarioError, match="adapter frame_affine does not recognise words"):
+        read_scenario("quick", ["adapter=frame_affine"])
+    assert read_scenario("asr-an4").task == "sentences"
+    assert read_scenario("real-commands").task == "words"

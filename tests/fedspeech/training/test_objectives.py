@@ -114,7 +114,7 @@ trainings = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.sampled_from(NAMES), trainings, st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_a_cohort_of_sentences_equals_the_one_phone_loop(name, training, counts):
     adapter, parameters = build(name)
