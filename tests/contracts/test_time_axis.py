@@ -57,7 +57,7 @@ def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, 
         np.testing.assert_array_equal(record.total, total)
     found = round_time(job, records[1])
     assert found.called_h == 26.0
-    assert found.joined == records[1].cohort < found.called
+    assert found.joined == records[1].cohort < 0.6 * found.called  # four in ten are there
     assert 0 < found.late <= found.joined - records[1].survivors
     assert found.enough_s < found.finished_s == CHECK_IN_S + axis.deadline_s
 
