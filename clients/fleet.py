@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,8 +130,11 @@ class Fleet:
         # A session that restarts is of the same round: its coins have been tossed.
         own = state.joined if key.rid == state.rid else self.own(draw_cohort(self.job, key))
         own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]
+        called = len(own)
         # Who vanished after advertising is gone when the session restarts.
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
+        if self.job.time is not None and self.job.eye and session == 0:
+            self._show_times(key.round, called, own)
         return replace(state, rid=key.rid, joined=own, history=history)
 
     def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
@@ -220,6 +224,25 @@ class Fleet:
         """The state after some phones have sent their vectors: counted, and not sent again."""
         return replace(state.counting(phones), history=replace(state.history, masked=True))
 
+    def _show_times(self, round_number: int, called: int, joined: NDArray[np.int64]) -> None:
+        """Leaves for the simulator how many were called, how long those there take, who sends."""
+        time, work = self.job.time, self.job.work
+        assert time is not None
+        seconds = [time.seconds(work, round_number, phone) for phone in joined.tolist()]
+        last = [self.job.last_stage(round_number, phone) for phone in joined.tolist()]
+        self._leave(
+            "times",
+            round_number,
+            called=np.array(called),
+            seconds=np.array(seconds),
+            sends=np.array(last, dtype=np.int64) >= Stage.MASK,
+        )
+
+    def _leave(self, what: str, round_number: int, **arrays: Any) -> None:
+        folder = Path(self.job.eye)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / f"{what}-{round_number:05d}-shard-{self.shard:03d}.npz", **arrays)
+
     def _show_simulator(
         self, round_number: int, deltas: Sequence[Delta], encoded: Sequence[NDArray[np.uint32]]
     ) -> None:
@@ -229,7 +252,4 @@ class Fleet:
         for vector in encoded:
             exact += from_ring(vector, plan.bits)
         norms = np.array([np.linalg.norm(delta.vector.astype(np.float64)) for delta in deltas])
-        folder = Path(self.job.eye)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / f"round-{round_number:05d}-shard-{self.shard:03d}.npz",
-                 exact_sum=exact, delta_norms=norms)  # fmt: skip
+        self._leave("round", round_number, exact_sum=exact, delta_norms=norms)

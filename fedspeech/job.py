@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
+from fedspeech.device.time_axis import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
@@ -267,6 +268,7 @@ class Job:
       arrays: folder of the arrays.
       arrays_sha256: their digest.
       recipes: how phones are drawn from the voices in the arrays; None: one phone each.
+      time: when rounds happen in virtual time; None: nobody is ever away or late.
       faults: what nodes do wrong, by a schedule from the seed.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
       enrolment: file with the secret behind the phones' simulated identities; read only where sums
@@ -280,7 +282,8 @@ class Job:
         same noise give away their difference: for public or synthetic speech only.
 
     Raises:
-      ValueError: if `repeats` is given with `os` noise, which is never drawn twice.
+      ValueError: if `repeats` is given with `os` noise, which is never drawn twice, or if more
+        phones are away or late than the plan assumes.
     """
 
     seed: int
@@ -294,6 +297,7 @@ class Job:
     arrays: str
     arrays_sha256: str
     recipes: Recipes | None = None
+    time: TimeAxis | None = None
     faults: Faults = Faults()
     deadline_s: float = 0.0
     enrolment: str = ""
@@ -305,6 +309,40 @@ class Job:
         """Checks what depends on two values."""
         if self.repeats and self.noise == "os":
             raise ValueError(f'repeats must be "" where noise is "os", got {self.repeats!r}')
+        if self.time is not None:
+            self._check_time(self.time)
+
+    def _check_time(self, time: TimeAxis) -> None:
+        """Checks that the plan's floors hold at every hour of the run and at the deadline."""
+        least, late = time.least_available(self.plan.rounds), time.share_late(self.work)
+        if self.plan.availability > least:
+            raise ValueError(
+                f"at the worst hour {least:.1%} of the phones are there, the plan counts on "
+                f"availability={self.plan.availability}"
+            )
+        if late > self.plan.dropout_rate:
+            raise ValueError(
+                f"time.deadline_s={time.deadline_s:g} drops {late:.2%} of the phones, the plan "
+                f"assumes dropout_rate={self.plan.dropout_rate}: raise either"
+            )
+
+    @functools.cached_property
+    def work(self) -> PhoneWork:
+        """What a phone does in a round, at the expected cohort and with as many clips as it may."""
+        plan, training = self.plan, self.training
+        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
+        return PhoneWork(
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
+            round_trips=2 if plan.secure_aggregation == "ideal" else int(Stage.UNMASK),
+            # At most: forward and both halves of backward, each a product and a sum for each
+            # parameter and window.
+            flops=6.0
+            * plan.dimension
+            * self.adapter.num_windows
+            * training.max_examples
+            * training.local_epochs,
+        )
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -326,8 +364,10 @@ class Job:
             del settings["recipes"]
         del settings["faults"], settings["deadline_s"]
         del settings["repeats"]
-        for name in ("secure_aggregation", "server", "dropout_tolerance"):
-            del settings["plan"][name]
+        if self.time is None:  # else the way of the sums takes time, and decides who is late
+            del settings["time"]
+            for name in ("secure_aggregation", "server", "dropout_tolerance"):
+                del settings["plan"][name]
         for field in dataclasses.fields(self.plan):
             if settings["plan"].get(field.name, field.default) == field.default:
                 settings["plan"].pop(field.name, None)
@@ -389,8 +429,21 @@ class Job:
         return shared_primitives() if self.noise == "rehearsal" else Primitives()
 
     def last_stage(self, round_number: int, phone: int) -> Stage:
-        """The simulator's schedule: the last stage that a phone answers before it vanishes."""
-        return last_stage(self.plan.dropout_rate, self.seed, round_number, phone)
+        """The simulator's schedule: the last stage that a phone answers before it vanishes.
+
+        On a time axis who is away answers nothing and who is late no longer sends its vector; the
+        rest of the plan's drop-outs vanish at random, so that as many drop out as the plan assumes.
+        """
+        rate, time = self.plan.dropout_rate, self.time
+        if time is None:
+            return last_stage(rate, self.seed, round_number, phone)
+        if not time.available(round_number, phone):
+            return Stage.NONE
+        late = time.share_late(self.work)
+        stage = last_stage((rate - late) / (1 - late), self.seed, round_number, phone)
+        if time.seconds(self.work, round_number, phone) > time.deadline_s:
+            return min(stage, Stage.SHARE)
+        return stage
 
     def shard_phones(self, shard: int) -> range:
         """Phones of one shard: a contiguous part of the population."""
@@ -439,6 +492,7 @@ class Job:
                     "adapter": AdapterShape(**values["adapter"]),
                     "server": ServerRule(**values["server"]),
                     "faults": Faults(**values["faults"]),
+                    "time": TimeAxis(**values["time"]) if values.get("time") else None,
                     "recipes": Recipes(**values["recipes"]) if values.get("recipes") else None,
                     **{
                         place: str(path.parent / values[place])

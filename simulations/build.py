@@ -40,6 +40,7 @@ from fedspeech.corpora.partition import (
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.corpora.takes import Takes, split_sentences, split_takes
 from fedspeech.corpora.voices import ACCENTS
+from fedspeech.device.time_axis import TimeAxis
 from fedspeech.errors import ScenarioError
 from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
@@ -219,7 +220,9 @@ def _build(
         population = scenario.corpus.federated_phones
         recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
     # Before anything is synthesised: a number that does not fit costs no wait.
-    plan = _plan(scenario, population, adapter.spec.size, partition.unit)
+    time = _time(scenario)
+    available = 1.0 if time is None else time.least_available(scenario.privacy.rounds)
+    plan = _plan(scenario, population, adapter.spec.size, partition.unit, available)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
     halves = _public_negatives if scenario.task == "words" else public_sentences
@@ -255,6 +258,7 @@ def _build(
         arrays=str(folder),
         arrays_sha256=digest,
         recipes=recipes,
+        time=time,
         faults=Faults(**scenario.simulation.faults.model_dump()),
         deadline_s=scenario.simulation.deadline_s,
         enrolment=str(enrolment),
@@ -604,14 +608,23 @@ def parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32
     return corpus.waveforms([clips[index % len(clips)] for index in range(PARITY_CLIPS)])
 
 
-def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> PrivacyPlan:
+def _time(scenario: Scenario) -> TimeAxis | None:
+    """When rounds happen, if they happen in time."""
+    if scenario.time is None:
+        return None
+    return TimeAxis(seed=scenario.seed, **scenario.time.model_dump())
+
+
+def _plan(
+    scenario: Scenario, population: int, dimension: int, unit: str, availability: float
+) -> PrivacyPlan:
     """The privacy plan of a scenario for the population that there is."""
     settings = scenario.privacy
     noisy = settings.mechanism != "none"
     probability = settings.participation_probability
     if settings.participation != "poisson":
         probability = max(1, round(population * probability)) / population
-    expected = population * probability
+    expected = population * probability * availability
     min_cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
     min_survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
     same = (
@@ -629,6 +642,7 @@ def _plan(scenario: Scenario, population: int, dimension: int, unit: str) -> Pri
             quota=min(settings.quota, settings.rounds),
             min_cohort=min_cohort,
             min_survivors=min(min_cohort, min_survivors),
+            availability=availability,
             delta=settings.delta or 1 / (10 * population),
             epsilon_budget=settings.epsilon_budget if noisy else math.inf,
             unit="phone" if unit == "phone" else "user",

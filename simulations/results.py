@@ -144,6 +144,30 @@ class ServerRound(Record):
     validation_loss: Finite | None = None
 
 
+class RoundTime(Record):
+    """A round in virtual time. Seconds count from the call; a phone's, from the roster.
+
+    Attributes:
+      called_h: hours from the midnight before the first round to the call.
+      called: phones whose coin said yes.
+      joined: of these, phones that were there.
+      late: of these, phones that missed the deadline.
+      phone_s_median: seconds until a phone that joined had sent its last message.
+      phone_s_90: seconds within which nine in ten had.
+      enough_s: when as many answers had come as the floor on survivors needs; None: never.
+      finished_s: when the round was over: at the deadline, or before it if nobody was missing.
+    """
+
+    called_h: Positive
+    called: Count
+    joined: Count
+    late: Count
+    phone_s_median: Positive | None = None
+    phone_s_90: Positive | None = None
+    enough_s: Positive | None = None
+    finished_s: Positive
+
+
 class SimulatorRound(Record):
     """What only a simulator can know of a round.
 
@@ -152,12 +176,14 @@ class SimulatorRound(Record):
       share_clipped: phones whose delta was longer than the clip norm.
       true_wraps: coordinates of the sum that really left the ring.
       unseen_accuracy: after the round, on phones never trained on.
+      time: the round in virtual time; None without a time axis.
     """
 
     mean_training_loss: Finite | None = None
     share_clipped: Share | None = None
     true_wraps: Count | None = None
     unseen_accuracy: Share | None = None
+    time: RoundTime | None = None
 
 
 class RoundRow(Guarantee):
@@ -474,6 +500,29 @@ class Example(Record):
     control: str
 
 
+class RunTime(Record):
+    """A run in virtual time, over its rounds.
+
+    Attributes:
+      days: from the first call to the end of the last round.
+      finish_s: median seconds from call to end of a round.
+      enough_s: median seconds from call until the floor on survivors was reached; None: never.
+      phone_s: median over rounds of the median phone's seconds; None if nobody joined.
+      share_away: of the phones whose coin said yes.
+      share_late: of those who joined.
+      over_selection: mean number of phones that joined over the floor on survivors; 1 is none to
+        spare.
+    """
+
+    days: Positive
+    finish_s: Positive
+    enough_s: Positive | None = None
+    phone_s: Positive | None = None
+    share_away: Share
+    share_late: Share
+    over_selection: Positive
+
+
 class ExportedFile(Record):
     """The file for the phone, and how closely it computes what the trained model does.
 
@@ -567,6 +616,7 @@ EYES: Mapping[str, Eye] = {
     "bytes_up": "public",
     "bytes_down": "public",
     "bytes_once": "public",
+    "time": "simulator",
     "seconds": "simulator",
     "best_round": "server",
     "rounds": "server",
@@ -622,6 +672,7 @@ class Summary(Guarantee):
       bytes_up: per phone and round.
       bytes_down: per phone and round.
       bytes_once: the base, sent once to a phone.
+      time: in virtual time; None without a time axis.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
       export: the exported float file; None if none was made.
@@ -670,6 +721,7 @@ class Summary(Guarantee):
     bytes_up: Count = 0
     bytes_down: Count = 0
     bytes_once: Count = 0
+    time: RunTime | None = None
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}
     export: ExportedFile | None = None

@@ -31,6 +31,7 @@ from server.resuming import Resumed
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 from simulations.build import World, build_world, default_cache
+from simulations.clock import round_time, run_time
 from simulations.data import group_skipped
 from simulations.deploy import Deployment
 from simulations.exporting import export_files
@@ -357,6 +358,7 @@ class Run:
             simulator=SimulatorRound(
                 unseen_accuracy=self._judge.unseen_accuracy(state.adapter),
                 **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
+                time=round_time(self._job, record),
             ),
             seconds=record.seconds,
             bytes_up=bytes_up,
@@ -441,6 +443,7 @@ class Run:
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
             utility=self._utility(),
+            time=run_time(self._rows, plan),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,

@@ -352,6 +352,20 @@ _CORPORA: dict[str, type[Section]] = {
 }
 
 
+class TimeSettings(Section):
+    """Virtual time; `fedspeech.device.time_axis` says who is there, how fast, and by which sources.
+
+    Attributes:
+      first_round_h: hour of the day at which the first round is called.
+      every_h: hours from one call to the next: 24 is a round a night.
+      deadline_s: seconds from the roster after which a phone's answer is too late.
+    """
+
+    first_round_h: Annotated[float, Field(ge=0, lt=24)] = 2.0
+    every_h: Annotated[float, Field(gt=0)] = 24.0
+    deadline_s: Annotated[float, Field(gt=0)] = 20.0
+
+
 class Scenario(Section):
     """One simulation, whole."""
 
@@ -376,6 +390,8 @@ class Scenario(Section):
     decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     simulation: Simulation = Simulation()
+    # Without it rounds take no virtual time, and nobody is away or late.
+    time: TimeSettings | None = None
 
     @property
     def task(self) -> Literal["words", "sentences"]:
@@ -490,7 +506,6 @@ def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[st
             model = next((kind for name, kind in _CORPORA.items() if name in location), model)
         else:
             annotation = model.model_fields[part].annotation
-            assert isinstance(annotation, type)
-            assert issubclass(annotation, BaseModel)
-            model = annotation
+            kinds = get_args(annotation) or (annotation,)  # a section may be left out
+            model = next(kind for kind in kinds if kind is not None and issubclass(kind, BaseModel))
     return model.model_fields

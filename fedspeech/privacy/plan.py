@@ -97,7 +97,8 @@ class PrivacyPlan:
       population: eligible phones.
       participation: "poisson" (each phone's own coin), "fixed_size" (a random cohort of always the
         same size) or "limited" (phones take turns; nobody counts on chance).
-      participation_probability: of a phone in a round; times population, the expected cohort.
+      participation_probability: of a phone in a round; times population and availability, the
+        expected cohort.
       rounds: planned.
       quota: rounds a phone takes part in at most; the phone counts what it sent.
       quota_window: rounds after which a phone counts anew, for "limited"; None: never.
@@ -106,6 +107,10 @@ class PrivacyPlan:
       min_survivors: floor on those who answer; sizes the noise.
       colluders: corrupt phones of the population that may join a round, all of them.
       dropout_rate: share of a roster that never answers, each for itself and whatever its data.
+      availability: smallest share of the population that is there when a round begins, for
+        "poisson"; phones are there, and drop out, each for itself and whatever their data, some
+        more often than others, and everybody may know which. Divisor and floors are sized by it;
+        nothing is amplified by it: the coin alone is.
       delta: at most 1 / (10 population).
       epsilon_budget: limit on epsilon_release; infinite for "none".
       unit: what is protected as a whole.
@@ -142,6 +147,7 @@ class PrivacyPlan:
     secure_aggregation: Literal["masked", "ideal"] = "ideal"
     server: Server = "lying"
     dropout_tolerance: float = 0.1
+    availability: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the rules; rebuilds what was read back as plain data."""
@@ -165,15 +171,16 @@ class PrivacyPlan:
     @property
     def expected_cohort(self) -> float:
         """The fixed, public divisor of every sum, whoever replied."""
-        return self.population * self.participation_probability
+        return self.population * self.participation_probability * self.availability
 
     @property
     def max_cohort(self) -> int:
-        """Most phones in a sum: six standard deviations above the mean, or the cap."""
+        """Most phones in a sum, all being there: six deviations above the mean, or the cap."""
         if self.participation != "poisson":
             return round(self.expected_cohort)
-        spread = math.sqrt(self.expected_cohort * (1 - self.participation_probability))
-        most = math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread)
+        everybody = self.population * self.participation_probability
+        spread = math.sqrt(everybody * (1 - self.participation_probability))
+        most = math.ceil(everybody + MAX_COHORT_STDDEVS * spread)
         return min(self.population, most, self.cohort_cap or most)
 
     @property
@@ -368,6 +375,11 @@ class PrivacyPlan:
             how = "the server draws who takes part at random and tells no reader"
         elif self.participation == "limited":
             how = "each phone counts the rounds that it joined"
+        if self.availability < 1:
+            how += (
+                f"; at least {self.availability:.1%} of the population is there whenever a round "
+                "begins, whatever its data"
+            )
         masked = self.secure_aggregation == "masked"
         return f"{noise}, and {how}." + (_TRUST_IN_PROTOCOL[self.server] if masked else "")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,10 +55,20 @@ def _floor_mass(plan: PrivacyPlan) -> float:
     colluder who silences one phone's shares knows that it is there: it is a member of the cohort,
     against whom the release promises nothing.) In a cohort of fixed size the phone that stands in
     the place of another decides as much.
+
+    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
+    floors, so the smallest share counts for all rounds; the phone itself may always be there.
+    Phones that are there more or less often make a sum of unequal coins, whose probability of
+    exactly floor - 1 has no simple bound. Its probability of at most so many does not exceed the
+    binomial's of the same mean, for floors up to the mean (Hoeffding 1956, Theorem 5): so there the
+    whole tail counts.
     """
     if plan.participation == "fixed_size":
         return 0.0
-    answering = functools.partial(share_answering, plan.dropout_rate)
+
+    def answering(stage: Stage) -> float:
+        return plan.availability * share_answering(plan.dropout_rate, stage)
+
     floors = [
         (plan.min_cohort, answering(Stage.ADVERTISE)),
         (plan.min_survivors, answering(Stage.MASK)),
@@ -69,6 +78,12 @@ def _floor_mass(plan: PrivacyPlan) -> float:
         floors.append((plan.min_survivors, answering(Stage.SHARE)))
         unopened = _unopened_mass(plan)
     candidates, probability = _coming(plan)
+    if plan.availability < 1:
+        others = candidates - 1 - min(plan.colluders, candidates - 1)
+        tails = sum(
+            bad_events.shortfall(others, probability * share, floor) for floor, share in floors
+        )
+        return min(1.0, probability * tails + unopened)
     floor_mass = bad_events.floor_mass(
         population=candidates,
         probability=probability,
@@ -96,7 +111,7 @@ def _unopened_mass(plan: PrivacyPlan) -> float:
         graph = terms.parameters(low)
         votes = bad_events.shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
         shares = bad_events.shortfall(graph.neighbours, unmasking, graph.threshold)
-        smaller = bad_events.shortfall(candidates, probability * reached, high)
+        smaller = bad_events.shortfall(candidates, probability * plan.availability * reached, high)
         mass += min(1.0, votes + high * shares) * smaller
     return mass
 

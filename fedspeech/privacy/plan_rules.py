@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import NO_SKELLAM_COIN
 from fedspeech.privacy.releases import MECHANISMS, PARTICIPATIONS
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.protocol import Stage
 
 if TYPE_CHECKING:
     from fedspeech.privacy.plan import PrivacyPlan
@@ -92,6 +94,21 @@ def _check_participation(plan: PrivacyPlan) -> None:
     """Checks that the way phones come fits the noise, the quota and the cap."""
     if plan.mechanism == "skellam" and plan.participation == "poisson":
         raise ValueError(NO_SKELLAM_COIN)
+    _require(
+        0 < plan.availability <= 1 and (plan.availability == 1 or plan.participation == "poisson"),
+        "availability must be in (0, 1], and 1 unless participation is poisson: who draws a cohort "
+        "cannot draw who is away",
+        availability=plan.availability,
+        participation=plan.participation,
+    )
+    for floor, stage in (("min_cohort", Stage.ADVERTISE), ("min_survivors", Stage.MASK)):
+        standing = plan.expected_cohort * share_answering(plan.dropout_rate, stage)
+        _require(  # or more phones than the fewest could bring a round nearer to its floor
+            plan.availability == 1 or getattr(plan, floor) <= standing - plan.colluders - 1,
+            f"{floor} must be below the honest phones that are expected to stand there",
+            **{floor: getattr(plan, floor)},
+            expected=float(f"{standing:.6g}"),
+        )
     whole = abs(plan.expected_cohort - round(plan.expected_cohort)) < 1e-6
     _require(
         plan.participation == "poisson" or (whole and plan.expected_cohort > 0.5),

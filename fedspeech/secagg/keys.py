@@ -28,7 +28,7 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 _ZERO_NONCE = bytes(12)
-_KEPT_IDENTITIES = 1 << 14  # more than a roster has; of a population that never ends, no more
+_KEPT_PUBLICS = 1 << 14  # more than a roster has, and no more of a population that never ends
 _SHA256 = hashes.SHA256()
 _PROBE = X25519PrivateKey.generate()  # of no phone: to try public keys on
 
@@ -150,7 +150,7 @@ class Enrolment:
         """Enrols phones 0 to `phones` - 1."""
         self._root = Secret(hkdf(secret, canonical("fedspeech enrolment", purpose)))
         self._phones = phones
-        self._identities: dict[int, Identity] = {}
+        self._publics: dict[int, bytes] = {}
 
     @classmethod
     def open(cls, path: Path, purpose: bytes, phones: int) -> Enrolment:
@@ -191,15 +191,9 @@ class Enrolment:
         Raises:
           UnknownPhone: if nobody of that number was enrolled.
         """
-        if phone not in self._identities:
-            if not 0 <= phone < self._phones:
-                raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
-            if len(self._identities) == _KEPT_IDENTITIES:
-                del self._identities[next(iter(self._identities))]  # it can be derived again
-            self._identities[phone] = Identity(
-                hkdf(bytes(self._root), canonical("identity", phone))
-            )
-        return self._identities[phone]
+        if not 0 <= phone < self._phones:
+            raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
+        return Identity(hkdf(bytes(self._root), canonical("identity", phone)))
 
     def public(self, phone: int) -> bytes:
         """Returns a phone's public identity key, 32 bytes.
@@ -207,7 +201,11 @@ class Enrolment:
         Raises:
           UnknownPhone: if nobody of that number was enrolled.
         """
-        return self.identity(phone).public
+        if phone not in self._publics:
+            if len(self._publics) == _KEPT_PUBLICS:
+                del self._publics[next(iter(self._publics))]  # it can be derived again
+            self._publics[phone] = self.identity(phone).public
+        return self._publics[phone]
 
     def __repr__(self) -> str:
         """Shows how many were enrolled, never the secret."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import by_phone, by_round, by_segment, words
+from simulations.report import by_phone, by_round, by_segment, by_time, words
 from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
@@ -27,6 +27,7 @@ def render(results: Results, *, for_publication: bool) -> str:
     guarantee = _guarantee(results)
     figures = {
         "by_round": by_round.progress(results),
+        "by_time": by_time.virtual_time(results),
         "operator": [] if for_publication else by_round.operator(results),
         "by_segment": by_segment.segments(summary) if summary else [],
         "by_phone": by_phone.distribution(summary) if summary else [],
@@ -43,6 +44,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "left_out": LEFT_OUT if for_publication else (),
         "incidents": () if for_publication else _incidents(results),
         "rounds_note": _rounds_note(results),
+        "time_note": by_time.note(results),
         "facts": list(_facts(results)),
         "command": summary.command if summary else "",
         "scenario": results.scenario,

@@ -71,6 +71,7 @@ def _summary(summary: Summary) -> Summary:
             "stopped": None,
             "phone_accuracies": None,
             "utility": None,
+            "time": None,
             "seconds": {},
             "cpu_seconds": {},
         }

@@ -297,3 +297,26 @@ def test_a_killed_run_can_be_reported_and_says_what_it_cannot_do(tmp_path):
     assert "run has none" in done["compare"].stderr
     assert "its run was killed before it could end" in done["export"].stderr
     assert len(read(tmp_path / "run").rows) >= 3
+
+
+@pytest.mark.slow
+def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(
+    tmp_path, capsys, no_export
+):
+    settings = (
+        *TINY, "corpus.federated_phones=4000", "corpus.voices=12", "time.every_h=12",
+        "privacy.participation_probability=0.1", "privacy.quota=2",
+    )  # fmt: skip
+    run = simulate(read_scenario("quick", settings), out=tmp_path / "run", workers=1, cache=cache())
+    found = read(run)
+    times = [row.simulator.time for row in found.rows]
+    assert [one.called_h for one in times] == [2.0, 14.0]
+    for row, there in zip(found.rows, (0.395, 0.105), strict=True):
+        assert row.status == "completed"
+        joined = row.simulator.time.joined / row.simulator.time.called
+        assert 0.2 * there < joined < 1.8 * there  # of 400: five deviations at least
+    assert found.summary.voices == 12
+    assert found.summary.time.days == pytest.approx(0.5, abs=0.02)
+    assert not (run / "eye").exists()
+    assert "4,000 phones drawn from 12 voices" in capsys.readouterr().out
+    assert "Time to finish a round" in (run / "report.html").read_text()

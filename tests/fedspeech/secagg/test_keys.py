@@ -354,10 +354,10 @@ def test_nobody_outside_the_population_has_an_identity(phone):
 
 
 def test_identities_that_were_let_go_come_back_the_same(monkeypatch):
-    monkeypatch.setattr(keys, "_KEPT_IDENTITIES", 2)
+    monkeypatch.setattr(keys, "_KEPT_PUBLICS", 2)
     enrolment = keys.Enrolment(bytes(32), b"population", 10**6)
     first = [enrolment.public(phone) for phone in range(5)]
-    assert len(enrolment._identities) == 2
+    assert len(enrolment._publics) == 2
     assert [enrolment.public(phone) for phone in range(5)] == first
 
 

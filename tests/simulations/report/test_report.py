@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from simulations.report import write_report
-from simulations.results import ExportedFile, FalseAccepts
+from simulations.results import ExportedFile, FalseAccepts, RoundTime, RunTime
 
 
 class Page(HTMLParser):
@@ -267,3 +267,24 @@ def test_summary_without_optional_parts_still_reads(example, tmp_path):
         "What it brought"
         in Page(write_report(example.write(tmp_path / "run", found_summary=bare)).read_text()).prose
     )
+
+
+def test_a_run_on_a_time_axis_shows_what_it_takes_of_a_phone_and_how_long(example, tmp_path):
+    row = example.rows()[0]
+    time = RoundTime(called_h=2.0, called=2991, joined=1177, late=12, phone_s_median=2.09,
+                     phone_s_90=2.52, enough_s=902.2, finished_s=920.0)  # fmt: skip
+    of_run = RunTime(days=11.0, finish_s=920.0, enough_s=902.2, phone_s=2.1, share_away=0.606,
+                     share_late=0.01, over_selection=1.48)  # fmt: skip
+    simulator = row.simulator.model_copy(update={"time": time})
+    rows = [row.model_copy(update={"simulator": simulator})]
+    run = example.write(
+        tmp_path / "run", found_rows=rows, found_summary=example.summary(time=of_run)
+    )
+    html = write_report(run).read_text()
+    for shown in ("Time to finish a round", "Accuracy as days pass", "15 min 20 s a round",
+                  "60.6 % were away", "1.48 phones", "8.2 kB", "2,991"):  # fmt: skip
+        assert shown in html, shown
+    public = write_report(run, publish=True).read_text()
+    assert "Time to finish a round" not in public
+    assert "2,991" not in public
+    assert "Time to finish a round" not in write_report(example.write(tmp_path / "b")).read_text()

@@ -1,0 +1,1 @@
+"""Phones as devices: when they are there, how fast they are."""

@@ -1,0 +1,103 @@
+"""Rounds in virtual time: the same integers everywhere, and no more drop-outs than were priced."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_job import make_job, with_plan
+
+from fedspeech.device.time_axis import CHECK_IN_S, TimeAxis
+from fedspeech.errors import ScenarioError
+from fedspeech.job import Job
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, run_round
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.protocol import Stage
+from fedspeech.training.cohort import train_cohort
+from fedspeech.training.recipes import Recipes
+from server.rounds import run_rounds
+from simulations.clock import round_time
+from simulations.grid import InProcessGrid
+
+AXIS = TimeAxis(seed=5, first_round_h=2.0, every_h=24.0, deadline_s=2.4)
+
+
+def in_time(folder, axis=AXIS, **plan):
+    """A job of 2,000 phones on a time axis."""
+    path, job, _ = make_job(folder)
+    settings = {
+        "population": 2000, "participation_probability": 0.1, "availability": 0.39, "rounds": 2,
+        "min_cohort": 40, "min_survivors": 30, "dropout_rate": 0.3, "delta": 1 / 20_000,
+    }  # fmt: skip
+    job = dataclasses.replace(
+        with_plan(job, **settings | plan),
+        recipes=Recipes(seed=5, share=0.5),
+        time=axis,
+        eye=str(folder / "eye"),
+    )
+    job.save(path)
+    return path, job, job.load_arrays()
+
+
+@pytest.mark.parametrize("sums", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
+def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, sums):
+    axis = AXIS if sums == "ideal" else dataclasses.replace(AXIS, deadline_s=4.0)
+    path, job, arrays = in_time(tmp_path, axis, secure_aggregation=sums, dropout_tolerance=0.4)
+    reference = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
+    state, totals = ServerState.initial(job, arrays), []
+    for number in range(2):
+        state, total = run_round(state, job, arrays, train_cohort, reference, number)
+        totals.append(total)
+    ledger, records = Ledger.open(tmp_path / "l.jsonl", job.plan, job.run_id, job.noise), []
+    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
+        run_rounds(
+            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
+        )
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+    found = round_time(job, records[1])
+    assert found.called_h == 26.0
+    assert found.joined == records[1].cohort < 0.6 * found.called  # four in ten are there
+    assert 0 < found.late <= found.joined - records[1].survivors
+    assert found.enough_s < found.finished_s == CHECK_IN_S + axis.deadline_s
+
+
+def test_drop_outs_are_those_that_the_plan_prices(tmp_path):
+    """Of those there: five standard deviations of 1,500 phones, a false alarm in 10^6 a stage."""
+    _, job, _ = in_time(tmp_path)
+    late = AXIS.share_late(job.work)
+    assert 0.02 < late < 0.3
+    there = [phone for phone in range(4_500) if AXIS.available(0, phone)][:1500]
+    stages = np.array([job.last_stage(0, phone) for phone in there])
+    for stage in (Stage.ADVERTISE, Stage.SHARE, Stage.MASK, Stage.AGREE, Stage.UNMASK):
+        least = share_answering(job.plan.dropout_rate, stage)
+        slack = 5 * np.sqrt(least * (1 - least) / len(there))
+        assert (stages >= stage).mean() > least - slack
+    assert (stages >= Stage.MASK).mean() < share_answering(0.3, Stage.MASK) + slack
+
+
+@pytest.mark.parametrize(
+    ("axis", "plan", "words"),
+    [
+        (AXIS, {"availability": 0.4}, r"39\.4% of the phones are there, .*availability=0\.4"),
+        (AXIS, {"dropout_rate": 0.01}, r"deadline_s=2\.4 drops .* assumes dropout_rate=0\.01"),
+        (dataclasses.replace(AXIS, every_h=1.0), {"rounds": 15}, r"10\.0% of the phones"),
+    ],
+)
+def test_a_trace_that_takes_more_phones_than_the_plan_assumes_is_refused(
+    tmp_path, axis, plan, words
+):
+    with pytest.raises(ValueError, match=words):
+        in_time(tmp_path, axis, **plan)
+
+
+def test_a_job_in_time_survives_a_round_trip_and_draws_noise_of_its_own(tmp_path):
+    path, job, _ = in_time(tmp_path)
+    assert Job.load(path) == job
+    assert dataclasses.replace(job, time=None).run_id != job.run_id
+    slow = dataclasses.replace(job, time=dataclasses.replace(AXIS, deadline_s=4.0))
+    masked = with_plan(slow, secure_aggregation="masked", dropout_tolerance=0.4)
+    assert masked.run_id != slow.run_id  # other phones are late: the sums would differ by them
+    path.write_text(path.read_text().replace('"every_h": 24.0', '"every_h": 0.1'))
+    with pytest.raises(ScenarioError, match="no usable job"):
+        Job.load(path)
