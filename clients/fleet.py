@@ -114,8 +114,10 @@ class Fleet:
         inputs_sent = state.inputs_sent
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
             inputs_sent = np.zeros_like(inputs_sent)  # a new window of the quota
-        # A session that restarts is of the same round: its coins have been tossed.
-        own = state.joined if key.rid == state.rid else self.own(draw_cohort(self.job, key))
+        # A round has one toss, whatever session or id the server gives it: tossing again until a
+        # phone comes would force its presence.
+        tossed = key.round == state.history.round
+        own = state.joined if tossed else self.own(draw_cohort(self.job, key))
         sent = inputs_sent[own - self.phones.start]
         own = own[np.array([plan.admits(int(count)) for count in sent], dtype=bool)]
         # Who vanished after advertising is gone when the session restarts.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import OptimizerState
-from fedspeech.errors import CohortTooSmall
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, JobArrays, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.models.adapters.adapter import Adapter
@@ -110,7 +110,7 @@ def run_round(
     Raises:
       BudgetExhausted: before anything is trained, if the round would exceed the budget.
       CohortTooSmall: if the cohort or its survivors are below the plan's floors.
-      ProtocolAbort: if a masked sum cannot be opened.
+      ProtocolAbort: if a masked sum cannot be opened, or a sum is too long.
     """
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
     cohort = [
@@ -243,6 +243,10 @@ def open_sum(
 
     Returns:
       The state after the round, and its signal to noise; None without noise.
+
+    Raises:
+      ProtocolAbort: if the sum is longer than honest phones can make it. The noise is in it by
+        then, so that readers, to whom a round without a step shows, learn what was paid for.
     """
     plan = job.plan
     decoded = plan.decode(
@@ -252,6 +256,11 @@ def open_sum(
         noise=job.entropy().keystream("server noise", key.rid, key.attempt),
     )
     clip_norm = state.clip_norm
+    if decoded.too_long:
+        raise ProtocolAbort(
+            "the sum is longer than honest phones can make it (bound "
+            f"{plan.norm_bound:.4g} clip norms): it is not used"
+        )
     if plan.adaptive_clipping is not None and decoded.share_within is not None:
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
     power = plan.noise_norm(survivors, state.clip_norm) ** 2
