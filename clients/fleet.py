@@ -30,12 +30,10 @@ from fedspeech.messages import (
     UpdateRequest,
 )
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import draw_cohort, privatize_phone
+from fedspeech.round import draw_cohort, privatize_phone, training_function
 from fedspeech.secagg import ideal
 from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
-from fedspeech.seeds import stream
-from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta
 
 
@@ -84,6 +82,7 @@ class Fleet:
         self._arrays = job.load_arrays()
         self._adapter = job.adapter.build()
         self._entropy = job.entropy()
+        self._train = training_function(job)
 
     @property
     def num_phones(self) -> int:
@@ -192,12 +191,12 @@ class Fleet:
             raise ProtocolAbort(
                 f"round {key.round}: the plan does not clip to clip_norm={request.clip_norm}"
             )
-        deltas = train_cohort(
+        deltas = self._train(
             self._adapter,
             self._adapter.spec.unflatten(request.adapter),
             [self._arrays.phone(int(phone)) for phone in phones],
             self.job.training,
-            [stream(self.job.seed, "batches", key.round, int(phone)) for phone in phones],
+            [self.job.training_rng(key, int(phone)) for phone in phones],
         )
         encoded = [
             privatize_phone(plan, delta, key, int(phone), self._entropy, request.clip_norm)

@@ -34,8 +34,9 @@ from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
-from fedspeech.seeds import NoiseEntropy, canonical
+from fedspeech.seeds import NoiseEntropy, canonical, stream
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import FloatVector
 
@@ -257,6 +258,7 @@ class Job:
       num_shards: Flower nodes among which the phones are split.
       plan: what protects a phone.
       training: what a phone does in a round.
+      example_privacy: how training hides single clips of a phone; None: it does not.
       adapter: what is trained.
       server: what the server does with the decoded mean.
       base_sha256: of the base file behind the embeddings.
@@ -294,6 +296,7 @@ class Job:
     eye: str = ""
     memory: str = ""
     repeats: str = ""
+    example_privacy: ExamplePrivacy | None = None
 
     def __post_init__(self) -> None:
         """Checks what depends on two values."""
@@ -329,6 +332,8 @@ class Job:
         settings = dataclasses.asdict(self)
         for place in ("arrays", "enrolment", "eye", "memory"):
             del settings[place]
+        if self.example_privacy is None:
+            del settings["example_privacy"]
         return settings
 
     def entropy(self) -> NoiseEntropy:
@@ -346,6 +351,18 @@ class Job:
             rid=rid,
             context=self.context(round_number, attempt, rid),
         )
+
+    def training_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
+        """Draws what local training on a phone draws: batches; and what protects its clips, if any.
+
+        Args:
+          key: of the round.
+          phone: index in the population.
+        """
+        if self.example_privacy is None:
+            return stream(self.seed, "batches", key.round, phone)
+        secret = self.entropy().keystream("example privacy", key.rid, key.attempt, phone)
+        return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(secret.bytes(32), "big")))
 
     def context(self, round_number: int, attempt: int, rid: bytes) -> bytes:
         """What both sides must have computed alike: job, source code and round."""
@@ -422,6 +439,7 @@ class Job:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            clips = values.get("example_privacy")
             return cls(
                 **{
                     **values,
@@ -430,6 +448,7 @@ class Job:
                     "adapter": AdapterShape(**values["adapter"]),
                     "server": ServerRule(**values["server"]),
                     "faults": Faults(**values["faults"]),
+                    "example_privacy": clips and ExamplePrivacy(**clips),
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ side by side. Given the same training function, the integers of the sum are the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +30,10 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
-from fedspeech.seeds import Keystream, NoiseEntropy, canonical, stream
+from fedspeech.seeds import Keystream, NoiseEntropy, canonical
+from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import train_private
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
@@ -44,6 +47,13 @@ TrainingFunction = Callable[
     ],
     Sequence[Delta],
 ]
+
+
+def training_function(job: Job) -> TrainingFunction:
+    """How phones of a job train: plainly, or so that single clips are hidden."""
+    if job.example_privacy is None:
+        return train_cohort
+    return functools.partial(train_private, privacy=job.example_privacy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +110,7 @@ def run_round(
       state: before the round.
       job: the run.
       arrays: what the phones hold.
-      train: local training, `training.cohort.train_cohort` or a loop over `training.local`.
+      train: local training, `training_function(job)` or another that does the same.
       ledger: charged before the sum is opened.
       round_number: from 0.
 
@@ -128,7 +138,7 @@ def run_round(
         adapter.spec.unflatten(state.adapter),
         [arrays.phone(phone) for phone in cohort],
         job.training,
-        [stream(job.seed, "batches", round_number, phone) for phone in cohort],
+        [job.training_rng(key, phone) for phone in cohort],
     )
     encoded = {
         phone: privatize_phone(plan, delta, key, phone, entropy, state.clip_norm)

@@ -118,6 +118,34 @@ class Guarantee(Record):
         return Guarantee(**{name: getattr(self, name) for name in Guarantee.model_fields})
 
 
+class ExampleLevel(Record):
+    """What one clip is promised against whoever sees what its phone sends; apart from `Guarantee`.
+
+    Attributes:
+      epsilon: of one clip, at all rounds that its phone may join; added to no other.
+      delta: likewise.
+      unit: of privacy.
+      relation: neighbouring relation.
+      accountant: what priced it.
+      participations: rounds that are paid for.
+      steps: of all of them together.
+      noise_multiplier: of a step.
+      clip_norm: of one clip's gradient.
+      words: all of that in a paragraph.
+    """
+
+    epsilon: Epsilon
+    delta: Share
+    unit: str
+    relation: str
+    accountant: str
+    participations: Count
+    steps: Count
+    noise_multiplier: Positive
+    clip_norm: Positive
+    words: str
+
+
 class ServerRound(Record):
     """What the server sees of a round. All but the validation figures is the operator's own.
 
@@ -494,6 +522,7 @@ EYES: Mapping[str, Eye] = {
     "utility": "server",
     "epsilon_release": "public",
     "epsilon_server": "public",
+    "example_level": "public",
     "bytes_up": "public",
     "bytes_down": "public",
     "bytes_once": "public",
@@ -544,6 +573,7 @@ class Summary(Guarantee):
       bytes_once: the base, sent once to a phone.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
+      example_level: what one clip is promised; None where training promises it nothing.
       export: the exported float file; None if none was made.
       export_family: every exported file, the float one included.
       export_refused: why there is none, if it was refused.
@@ -585,6 +615,7 @@ class Summary(Guarantee):
     bytes_once: Count = 0
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}
+    example_level: ExampleLevel | None = None
     export: ExportedFile | None = None
     export_family: tuple[FamilyFile, ...] = ()
     export_refused: str | None = None

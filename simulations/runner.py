@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import math
 import os
 import shutil
@@ -43,6 +44,7 @@ from simulations.report.words import collapse, price
 from simulations.results import (
     Engine,
     Environment,
+    ExampleLevel,
     Guarantee,
     RoundRow,
     RunFolder,
@@ -268,6 +270,8 @@ class Run:
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         planned = self._plan.guarantee(self._plan.rounds)
         say(planned.words())
+        if self._example_level:
+            say(self._example_level.words)
         if notice := self._job.entropy().notice:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         for words in self._ledger.notices:
@@ -390,6 +394,7 @@ class Run:
     def _save_adapter(self) -> None:
         """Writes the last completed round's adapter with its configuration and model card."""
         adapter = self._world.adapter
+        clips = [self._example_level.words] if self._example_level else []
         save_adapter(
             self._folder.adapter,
             adapter,
@@ -397,7 +402,7 @@ class Run:
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.vocabulary,
             rounds=self._state.completed,
-            card="## Privacy\n\n" + self._ledger.guarantee().words(),
+            card="\n\n".join(["## Privacy", self._ledger.guarantee().words(), *clips]),
         )
 
     def _summary(self, status: Literal["complete", "partial"]) -> Summary:
@@ -423,10 +428,22 @@ class Run:
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
             utility=self._utility(),
+            example_level=self._example_level,
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
         )
+
+    @functools.cached_property
+    def _example_level(self) -> ExampleLevel | None:
+        """What single clips are promised, at all rounds that a phone may join."""
+        job = self._job
+        if job.example_privacy is None:
+            return None
+        found = job.example_privacy.guarantee(job.training, job.plan.participations)
+        if found is None:
+            return None
+        return ExampleLevel(**dataclasses.asdict(found), words=found.words())
 
     def _utility(self) -> Utility | None:
         """What the server may know of its own success."""
@@ -510,6 +527,8 @@ def closing_words(summary: Summary, report: Path) -> str:
     if collapsed := collapse(summary):
         lines.append(collapsed)
     lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")
+    if summary.example_level:
+        lines.append(summary.example_level.words)
     if summary.noise_notice:
         lines.append(summary.noise_notice)
     if summary.export:

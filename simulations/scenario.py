@@ -10,7 +10,8 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -91,6 +92,22 @@ class BaseSettings(Section):
     sha256: str = ""
 
 
+class ExamplePrivacySettings(Section):
+    """DP-SGD on the phone: hides single clips in what a phone sends; `training.dp_sgd` says how.
+
+    It is priced apart from the phone's own epsilons and never added to them.
+
+    Attributes:
+      noise_multiplier: stddev of a step's noise over `clip_norm`; 0 clips and promises nothing.
+      clip_norm: L2 bound on one clip's gradient.
+      delta: of one clip, for the whole run.
+    """
+
+    noise_multiplier: Annotated[float, Field(ge=0)]
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+
+
 class TrainingSettings(Section):
     """Adapter training on the phone."""
 
@@ -102,6 +119,7 @@ class TrainingSettings(Section):
     max_examples: Count = 64
     proximal_mu: Annotated[float, Field(ge=0)] = 0.0
     background_clips: Annotated[int, Field(ge=0)] = 12
+    example_privacy: ExamplePrivacySettings | None = None
 
 
 class ServerSettings(Section):
@@ -364,7 +382,10 @@ def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[st
             model = FolderCorpus if "folder" in location else EmbeddedCorpus
         else:
             annotation = model.model_fields[part].annotation
-            assert isinstance(annotation, type)
-            assert issubclass(annotation, BaseModel)
-            model = annotation
+            kinds = [
+                kind for kind in (get_args(annotation) or (annotation,)) if kind is not NoneType
+            ]
+            assert isinstance(kinds[0], type)
+            assert issubclass(kinds[0], BaseModel)
+            model = kinds[0]
     return model.model_fields
