@@ -31,12 +31,10 @@ from fedspeech.messages import (
     UpdateRequest,
 )
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import draw_cohort, privatize_phone
+from fedspeech.round import draw_cohort, privatize_phone, training_function
 from fedspeech.secagg import ideal
 from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
-from fedspeech.seeds import stream
-from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta
 
 _NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -98,6 +96,7 @@ class Fleet:
         self._arrays = job.load_arrays()
         self._adapter = job.adapter.build()
         self._entropy = job.entropy()
+        self._train = training_function(job)
 
     @property
     def num_phones(self) -> int:
@@ -127,8 +126,10 @@ class Fleet:
         history = state.history.entering(key.round, session)
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
             state = replace(state, senders=_NOBODY, inputs_sent=_NOBODY)  # a new window
-        # A session that restarts is of the same round: its coins have been tossed.
-        own = state.joined if key.rid == state.rid else self.own(draw_cohort(self.job, key))
+        # A round has one toss, whatever session or id the server gives it: tossing again until a
+        # phone comes would force its presence.
+        tossed = key.round == state.history.round
+        own = state.joined if tossed else self.own(draw_cohort(self.job, key))
         own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]
         called = len(own)
         # Who vanished after advertising is gone when the session restarts.
@@ -205,12 +206,12 @@ class Fleet:
             raise ProtocolAbort(
                 f"round {key.round}: the plan does not clip to clip_norm={request.clip_norm}"
             )
-        deltas = train_cohort(
+        deltas = self._train(
             self._adapter,
             self._adapter.spec.unflatten(request.adapter),
             [self._arrays.phone(int(phone)) for phone in phones],
             self.job.training,
-            [stream(self.job.seed, "batches", key.round, int(phone)) for phone in phones],
+            [self.job.training_rng(key, int(phone)) for phone in phones],
         )
         encoded = [
             privatize_phone(plan, delta, key, int(phone), self._entropy, request.clip_norm)

@@ -35,8 +35,9 @@ from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
-from fedspeech.seeds import NoiseEntropy, canonical
+from fedspeech.seeds import NoiseEntropy, canonical, stream
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.recipes import Recipes
 from fedspeech.vectors import FloatVector
@@ -262,6 +263,7 @@ class Job:
       num_shards: Flower nodes among which the phones are split.
       plan: what protects a phone.
       training: what a phone does in a round.
+      example_privacy: how training hides single clips of a phone; None: it does not.
       adapter: what is trained.
       server: what the server does with the decoded mean.
       base_sha256: of the base file behind the embeddings.
@@ -304,6 +306,7 @@ class Job:
     eye: str = ""
     memory: str = ""
     repeats: str = ""
+    example_privacy: ExamplePrivacy | None = None
 
     def __post_init__(self) -> None:
         """Checks what depends on two values."""
@@ -377,6 +380,8 @@ class Job:
         settings = dataclasses.asdict(self)
         for place in _PLACES:
             del settings[place]
+        if self.example_privacy is None:
+            del settings["example_privacy"]
         return settings
 
     def entropy(self) -> NoiseEntropy:
@@ -394,6 +399,18 @@ class Job:
             rid=rid,
             context=self.context(round_number, attempt, rid),
         )
+
+    def training_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
+        """Draws what local training on a phone draws: batches; and what protects its clips, if any.
+
+        Args:
+          key: of the round.
+          phone: index in the population.
+        """
+        if self.example_privacy is None:
+            return stream(self.seed, "batches", key.round, phone)
+        secret = self.entropy().keystream("example privacy", key.rid, key.attempt, phone)
+        return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(secret.bytes(32), "big")))
 
     def context(self, round_number: int, attempt: int, rid: bytes) -> bytes:
         """What both sides must have computed alike: job, source code and round."""
@@ -484,6 +501,7 @@ class Job:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            clips = values.get("example_privacy")
             return cls(
                 **{
                     **values,
@@ -499,6 +517,7 @@ class Job:
                         for place in _PLACES
                         if values[place]
                     },
+                    "example_privacy": clips and ExamplePrivacy(**clips),
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ side by side. Given the same training function, the integers of the sum are the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import OptimizerState
-from fedspeech.errors import CohortTooSmall
+from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, JobArrays, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.models.adapters.adapter import Adapter
@@ -29,8 +30,10 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
-from fedspeech.seeds import Keystream, NoiseEntropy, canonical, stream
+from fedspeech.seeds import Keystream, NoiseEntropy, canonical
+from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import train_private
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
@@ -44,6 +47,13 @@ TrainingFunction = Callable[
     ],
     Sequence[Delta],
 ]
+
+
+def training_function(job: Job) -> TrainingFunction:
+    """How phones of a job train: plainly, or so that single clips are hidden."""
+    if job.example_privacy is None:
+        return train_cohort
+    return functools.partial(train_private, privacy=job.example_privacy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +110,7 @@ def run_round(
       state: before the round.
       job: the run.
       arrays: what the phones hold.
-      train: local training, `training.cohort.train_cohort` or a loop over `training.local`.
+      train: local training, `training_function(job)` or another that does the same.
       ledger: charged before the sum is opened.
       round_number: from 0.
 
@@ -110,7 +120,7 @@ def run_round(
     Raises:
       BudgetExhausted: before anything is trained, if the round would exceed the budget.
       CohortTooSmall: if the cohort or its survivors are below the plan's floors.
-      ProtocolAbort: if a masked sum cannot be opened.
+      ProtocolAbort: if a masked sum cannot be opened, or a sum is too long.
     """
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
     cohort = [
@@ -128,7 +138,7 @@ def run_round(
         adapter.spec.unflatten(state.adapter),
         [arrays.phone(phone) for phone in cohort],
         job.training,
-        [stream(job.seed, "batches", round_number, phone) for phone in cohort],
+        [job.training_rng(key, phone) for phone in cohort],
     )
     encoded = {
         phone: privatize_phone(plan, delta, key, phone, entropy, state.clip_norm)
@@ -243,6 +253,10 @@ def open_sum(
 
     Returns:
       The state after the round, and its signal to noise; None without noise.
+
+    Raises:
+      ProtocolAbort: if the sum is longer than honest phones can make it. The noise is in it by
+        then, so that readers, to whom a round without a step shows, learn what was paid for.
     """
     plan = job.plan
     decoded = plan.decode(
@@ -252,6 +266,11 @@ def open_sum(
         noise=job.entropy().keystream("server noise", key.rid, key.attempt),
     )
     clip_norm = state.clip_norm
+    if decoded.too_long:
+        raise ProtocolAbort(
+            "the sum is longer than honest phones can make it (bound "
+            f"{plan.norm_bound:.4g} clip norms): it is not used"
+        )
     if plan.adaptive_clipping is not None and decoded.share_within is not None:
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
     power = plan.noise_norm(survivors, state.clip_norm) ** 2

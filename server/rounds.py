@@ -16,7 +16,7 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedspeech.errors import BudgetExhausted
+from fedspeech.errors import BudgetExhausted, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
@@ -139,13 +139,11 @@ def _run_round(
         total = gathering.collect()
     except Abandoned as error:
         return abandoned(str(error))
-    if plan.norm_warning(total):
-        return abandoned(
-            "the sum is longer than honest phones can make it (bound "
-            f"{plan.norm_bound:.4g} clip norms): it is not used"
-        )
     assert seen.survivors is not None
-    advanced, latest = open_sum(state, job, key, total, seen.survivors)
+    try:
+        advanced, latest = open_sum(state, job, key, total, seen.survivors)
+    except ProtocolAbort as error:
+        return abandoned(str(error))
     ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",

@@ -51,6 +51,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.recipes import Recipes
@@ -252,6 +253,7 @@ def _build(
         num_shards=scenario.simulation.shards,
         plan=plan,
         training=_training(scenario),
+        example_privacy=_example_privacy(scenario),
         adapter=shape,
         server=_server(scenario),
         base_sha256=base.sha256,
@@ -668,8 +670,14 @@ def _adaptive_clipping(settings: PrivacySettings) -> AdaptiveClipping | None:
 def _training(scenario: Scenario) -> LocalTraining:
     """What a phone does in a round."""
     settings = scenario.training.model_dump()
-    del settings["background_clips"]
+    del settings["background_clips"], settings["example_privacy"]
     return LocalTraining(**settings)
+
+
+def _example_privacy(scenario: Scenario) -> ExamplePrivacy | None:
+    """How training hides single clips, if it does."""
+    settings = scenario.training.example_privacy
+    return None if settings is None else ExamplePrivacy(**settings.model_dump())
 
 
 def _server(scenario: Scenario) -> ServerRule:

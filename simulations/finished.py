@@ -286,6 +286,7 @@ def model_card(
         trained,
         privacy=spent,
         noise_notice=summary.noise_notice,
+        example_level=summary.example_level.words if summary.example_level else None,
         metrics=tuple(metrics),
         metrics_eye="simulator",
         data_licences=dict(licences),

@@ -119,6 +119,34 @@ class Guarantee(Record):
         return Guarantee(**{name: getattr(self, name) for name in Guarantee.model_fields})
 
 
+class ExampleLevel(Record):
+    """What one clip is promised against whoever sees what its phone sends; apart from `Guarantee`.
+
+    Attributes:
+      epsilon: of one clip, at all rounds that its phone may join; added to no other.
+      delta: likewise.
+      unit: of privacy.
+      relation: neighbouring relation.
+      accountant: what priced it.
+      participations: rounds that are paid for.
+      steps: of all of them together.
+      noise_multiplier: of a step.
+      clip_norm: of one clip's gradient.
+      words: all of that in a paragraph.
+    """
+
+    epsilon: Epsilon
+    delta: Share
+    unit: str
+    relation: str
+    accountant: str
+    participations: Count
+    steps: Count
+    noise_multiplier: Positive
+    clip_norm: Positive
+    words: str
+
+
 class ServerRound(Record):
     """What the server sees of a round. All but the validation figures is the operator's own.
 
@@ -613,6 +641,7 @@ EYES: Mapping[str, Eye] = {
     "examples": "simulator",
     "epsilon_release": "public",
     "epsilon_server": "public",
+    "example_level": "public",
     "bytes_up": "public",
     "bytes_down": "public",
     "bytes_once": "public",
@@ -675,6 +704,7 @@ class Summary(Guarantee):
       time: in virtual time; None without a time axis.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
+      example_level: what one clip is promised; None where training promises it nothing.
       export: the exported float file; None if none was made.
       export_family: every exported file, the float one included.
       export_refused: why there is none, if it was refused.
@@ -724,6 +754,7 @@ class Summary(Guarantee):
     time: RunTime | None = None
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}
+    example_level: ExampleLevel | None = None
     export: ExportedFile | None = None
     export_family: tuple[FamilyFile, ...] = ()
     export_refused: str | None = None

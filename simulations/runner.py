@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import math
 import os
 import shutil
@@ -44,6 +45,7 @@ from simulations.report.words import collapse, drawn, price
 from simulations.results import (
     Engine,
     Environment,
+    ExampleLevel,
     Guarantee,
     RoundRow,
     RunFolder,
@@ -284,6 +286,8 @@ class Run:
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         planned = self._plan.guarantee(self._plan.rounds)
         say(planned.words())
+        if self._example_level:
+            say(self._example_level.words)
         if notice := self._job.entropy().notice:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         for words in self._ledger.notices:
@@ -409,6 +413,7 @@ class Run:
         adapter = self._world.adapter
         notice = self._job.entropy().notice
         words = [self._ledger.guarantee().words(), *([notice.capitalize() + "."] if notice else [])]
+        words += [self._example_level.words] if self._example_level else []
         save_adapter(
             self._folder.adapter,
             adapter,
@@ -444,10 +449,22 @@ class Run:
             bytes_once=len(self._world.base.to_bytes()),
             utility=self._utility(),
             time=run_time(self._rows, plan),
+            example_level=self._example_level,
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
         )
+
+    @functools.cached_property
+    def _example_level(self) -> ExampleLevel | None:
+        """What single clips are promised, at all rounds that a phone may join."""
+        job = self._job
+        if job.example_privacy is None:
+            return None
+        found = job.example_privacy.guarantee(job.training, job.plan.participations)
+        if found is None:
+            return None
+        return ExampleLevel(**dataclasses.asdict(found), words=found.words())
 
     def _utility(self) -> Utility | None:
         """What the server may know of its own success."""
@@ -543,6 +560,8 @@ def closing_words(summary: Summary, report: Path) -> str:
     if collapsed := collapse(summary):
         lines.append(collapsed)
     lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")
+    if summary.example_level:
+        lines.append(summary.example_level.words)
     if summary.noise_notice:
         lines.append(summary.noise_notice)
     if summary.export:

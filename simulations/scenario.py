@@ -174,6 +174,22 @@ class BaseSettings(Section):
     sha256: str = ""
 
 
+class ExamplePrivacySettings(Section):
+    """DP-SGD on the phone: hides single clips in what a phone sends; `training.dp_sgd` says how.
+
+    It is priced apart from the phone's own epsilons and never added to them.
+
+    Attributes:
+      noise_multiplier: stddev of a step's noise over `clip_norm`; 0 clips and promises nothing.
+      clip_norm: L2 bound on one clip's gradient.
+      delta: of one clip, for the whole run.
+    """
+
+    noise_multiplier: Annotated[float, Field(ge=0)]
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+
+
 class TrainingSettings(Section):
     """Adapter training on the phone."""
 
@@ -185,6 +201,7 @@ class TrainingSettings(Section):
     max_examples: Count = 64
     proximal_mu: Annotated[float, Field(ge=0)] = 0.0
     background_clips: Annotated[int, Field(ge=0)] = 12
+    example_privacy: ExamplePrivacySettings | None = None
 
 
 class ServerSettings(Section):

@@ -84,6 +84,7 @@ class Card:
       adapter: name, number of parameters, their shapes and a hash of their values.
       privacy: both epsilons with everything they mean nothing without.
       noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
+      example_level: what one clip of a phone was promised, in words; apart from `privacy`.
       metrics: accuracies by segment.
       metrics_eye: who can know the metrics: the "simulator", or anybody ("public").
       data_licences: corpus to licence.
@@ -110,6 +111,7 @@ class Card:
     phone: str | None = None
     file: str | None = None
     calibration: Mapping[str, Any] | None = None
+    example_level: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the epsilons."""
@@ -128,6 +130,7 @@ class Card:
         metrics_eye: Literal["simulator", "public"],
         data_licences: Mapping[str, str],
         phone: str | None = None,
+        example_level: str | None = None,
     ) -> Card:
         """Describes a trained model.
 
@@ -148,6 +151,7 @@ class Card:
             data_licences=dict(data_licences),
             versions=_versions(),
             phone=phone,
+            example_level=example_level,
         )
 
     def inside(self, file: str, calibration: Mapping[str, Any] | None = None) -> Card:
@@ -197,6 +201,7 @@ class Card:
             "",
             privacy.words(),
             "",
+            *((self.example_level, "") if self.example_level else ()),
             *_table(("", ""), dataclasses.asdict(privacy).items()),
             "",
             "## Accuracy by segment",

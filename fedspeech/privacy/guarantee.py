@@ -72,7 +72,8 @@ class Guarantee:
             f"{_rounded_up(self.epsilon_release)} at "
             f"delta = {self.delta:.2e} over {self.rounds} rounds. {self._protects()} This reader "
             "sees every published model, and no cohort size, survivor count, identity, timing or "
-            "reason of an abort, and is neither the server nor a member of a cohort."
+            "reason of an abort, is neither the server nor a member of a cohort, and is told "
+            "nothing by either."
         )
         if math.isinf(self.epsilon_server):
             why = "no finite bound can be stated"

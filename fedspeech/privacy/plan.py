@@ -74,10 +74,12 @@ class Decoded:
     Attributes:
       mean: delta over the fixed expected cohort, shape (d,), float64.
       share_within: noisy share of deltas within the clip norm; None without adaptive clipping.
+      too_long: whether the sum, noise included, is longer than `PrivacyPlan.norm_bound`.
     """
 
     mean: NDArray[np.float64]
     share_within: float | None
+    too_long: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,7 +374,10 @@ class PrivacyPlan:
                 noise = f"against the server nobody; against readers {noise}"
         how = "each phone tosses its own coin in secret"
         if self.drawn_by_server:
-            how = "the server draws who takes part at random and tells no reader"
+            how = (
+                "the server draws who takes part at random, and no reader learns it, neither from "
+                "the server nor from a phone, which can tell from the round's id"
+            )
         elif self.participation == "limited":
             how = "each phone counts the rounds that it joined"
         if self.availability < 1:
@@ -474,6 +479,10 @@ class PrivacyPlan:
     ) -> Decoded:
         """Turns the ring's sum into the mean delta, dividing by the fixed expected cohort.
 
+        Noise that the server adds enters the ring like any other, before anything is read from the
+        sum. Added to an unwrapped sum it would hide nothing where the sum stands at the ring's
+        edge: one phone more, and a coordinate jumps by the whole ring.
+
         Args:
           total: sum mod 2^bits, shape (vector_length,).
           rotation_seed: of the round.
@@ -483,21 +492,23 @@ class PrivacyPlan:
         Raises:
           ValueError: if the sum has another shape or leaves the ring, or noise is missing.
         """
-        integers = self._centred(total)
-        padded = self.padded_dimension
         if self.central:
             if noise is None:
                 raise ValueError('mechanism "central" adds noise to the sum: none was given')
-            integers[:padded] += RoundedGaussian.of(self.server_stddev).draw(noise, padded)
-            if self.adaptive_clipping is not None:
-                integers[padded:] += RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1)
+            total = self._with_server_noise(total, noise)
+        integers = self._centred(total)
+        padded = self.padded_dimension
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         vector = integers[:padded].astype(np.float64) / scale
         summed = encoding.unrotate(vector, rotation_seed, self.dimension)
         share = None
         if self.adaptive_clipping is not None:
             share = 0.5 + float(integers[padded]) / (self.bit_scale * self.expected_cohort)
-        return Decoded(mean=summed / self.expected_cohort, share_within=share)
+        return Decoded(
+            mean=summed / self.expected_cohort,
+            share_within=share,
+            too_long=self.norm_warning(total),
+        )
 
     def noise_norm(self, survivors: int, clip_norm: float | None = None) -> float:
         """Expected L2 norm of the noise in a decoded mean of so many survivors."""
@@ -513,11 +524,12 @@ class PrivacyPlan:
     def norm_bound(self) -> float:
         """What the L2 norm of an honest cohort's sum stays under, in clip norms.
 
-        (max_cohort sensitivity + stddev sqrt(max_cohort) (sqrt(d) + 6)) over the scaled clip norm.
-        A weak test: many attackers within their clip norm pass it.
+        (max_cohort sensitivity + stddev (sqrt(d) + 6)) over the scaled clip norm, stddev that of
+        the sum's noise. A weak test: many attackers within their clip norm pass it.
         """
         count = self.max_cohort
-        noise = self.stddev * math.sqrt(count) * (math.sqrt(self.padded_dimension) + 6)
+        stddev = math.hypot(self.stddev * math.sqrt(count), self.server_stddev)
+        noise = stddev * (math.sqrt(self.padded_dimension) + 6)
         return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
 
     def norm_warning(self, total: NDArray[np.uint32]) -> bool:
@@ -558,6 +570,13 @@ class PrivacyPlan:
             raise ValueError(f"the plan does not clip to clip_norm={clip_norm}")
         return clip_norm
 
+    def _with_server_noise(self, total: NDArray[np.uint32], noise: Keystream) -> NDArray[np.uint32]:
+        """Adds the server's noise, mod 2^bits: as if each integer had been noised before."""
+        drawn = [RoundedGaussian.of(self.server_stddev).draw(noise, self.padded_dimension)]
+        if self.adaptive_clipping is not None:
+            drawn.append(RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1))
+        return encoding.to_ring(self._centred(total) + np.concatenate(drawn), self.bits)
+
     def _centred(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Checks a sum and unwraps it around zero."""
         if total.shape != (self.vector_length,) or total.dtype != np.uint32:
@@ -575,13 +594,14 @@ class PrivacyPlan:
     def _scale_for(self, bits: int) -> float:
         """Largest scale that the ring and the sampler allow, integers per unit of delta."""
         noise, d = self.vector_noise_multiplier, self.padded_dimension
+        honest = 1 if self.mechanism == "local" else self.honest
         norm = scaled_norm(
             bits,
             dimension=d,
-            noise_multiplier=0.0 if self.central else noise,
+            noise_multiplier=noise,
             max_cohort=self.max_cohort,
-            honest=1 if self.mechanism == "local" else self.honest,
+            honest=self.max_cohort if self.central else honest,  # one noise, however many came
         )
-        if self.central:  # the noise never enters the ring, but its sampler has a table
+        if self.central:  # and one table, of all of it
             norm = min(norm, finest_norm(d, noise, 1))
         return norm / self.clip_norm

@@ -57,7 +57,7 @@ def train_cohort(
         for name, value in parameters.items()
     }
     deltas: list[Delta] = []
-    with _one_thread():
+    with one_thread(), torch.no_grad():
         for first in range(0, len(datasets), BLOCK_PHONES):
             members = [datasets[i] for i in range(first, min(first + BLOCK_PHONES, len(datasets)))]
             schedules = [
@@ -180,12 +180,11 @@ def _per_phone(values: Tensor, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Runs torch on one thread: the split among threads would show in the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         torch.set_num_threads(before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,7 +105,7 @@ def train_adapter(
     start = {name: torch.tensor(value[np.newaxis]) for name, value in parameters.items()}
     local = {name: value.clone().requires_grad_() for name, value in start.items()}
     schedule = training.schedule(len(dataset), rng)
-    optimizer = _optimizer(list(local.values()), training)
+    optimizer = make_optimizer(list(local.values()), training)
     objective = objective_of(adapter)
     for batch in schedule.batches:
         clips = schedule.examples[batch[batch >= 0]]
@@ -120,7 +120,9 @@ def train_adapter(
     return Delta(adapter.spec.flatten(changed))
 
 
-def _optimizer(tensors: list[torch.Tensor], training: LocalTraining) -> torch.optim.Optimizer:
+def make_optimizer(
+    tensors: Sequence[torch.Tensor], training: LocalTraining
+) -> torch.optim.Optimizer:
     """Torch's own optimiser with the phone's settings."""
     if training.optimizer == "adam":
         return torch.optim.Adam(

@@ -41,6 +41,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "lede": _lede(results),
         "notices": list(_notices(results)),
         "guarantee": guarantee,
+        "example_level": summary.example_level.words if summary and summary.example_level else "",
         "left_out": LEFT_OUT if for_publication else (),
         "incidents": () if for_publication else _incidents(results),
         "rounds_note": _rounds_note(results),

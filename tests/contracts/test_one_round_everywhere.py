@@ -1,15 +1,17 @@
 """The reference round and the Flower app agree bit for bit on the integers of every sum."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from tiny_job import PHONES, make_job
 
+from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
-from fedspeech.training.cohort import train_cohort
+from fedspeech.round import ServerState, run_round, training_function
+from fedspeech.training.dp_sgd import ExamplePrivacy
 from server.rounds import run_rounds
 from simulations.grid import InProcessGrid
 
@@ -28,8 +30,9 @@ def run_in_grid(path, job, arrays, ledger_path, workers=1):
 def run_reference(job, arrays, ledger_path):
     ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
     state, totals = ServerState.initial(job, arrays), []
+    train = training_function(job)
     for number in range(job.plan.rounds):
-        state, total = run_round(state, job, arrays, train_cohort, ledger, number)
+        state, total = run_round(state, job, arrays, train, ledger, number)
         totals.append(total)
     return totals, state
 
@@ -83,6 +86,27 @@ def test_every_mechanism_gives_the_same_bits_in_the_round_and_in_the_grid(
     assert len(set(moved)) == (3 if "adaptive_clipping" in changes else 1)
     reference, grid = (tmp_path / f"{name}.jsonl" for name in ("reference", "grid"))
     assert reference.read_bytes() == grid.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_training_that_hides_clips_gives_the_same_bits_in_the_round_and_in_the_grid(
+    tmp_path, workers
+):
+    """Of 60 phones some have no clip; order, shards and workers move no coin and no noise."""
+    path, job, arrays = make_job(tmp_path, rounds=2, secure_aggregation="masked")
+    plain = job.run_id
+    privacy = ExamplePrivacy(noise_multiplier=0.7, clip_norm=0.5, delta=1e-4)
+    job = dataclasses.replace(job, example_privacy=privacy)
+    job.save(path)
+    assert Job.load(path) == job
+    assert job.run_id != plain
+    totals, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, grid_state = run_in_grid(path, job, arrays, tmp_path / "grid.jsonl", workers)
+    assert [record.reason for record in records] == [""] * 2
+    for record, total in zip(records, totals, strict=True):
+        np.testing.assert_array_equal(record.total, total)
+    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
 
 
 def test_the_sum_does_not_depend_on_the_number_of_shards_beyond_the_noise_key(tmp_path):

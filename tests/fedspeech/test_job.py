@@ -10,7 +10,10 @@ from tiny_job import PHONES, make_arrays, make_job, with_plan
 from fedspeech import job as job_module
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, JobArrays, check_key, rotation_seed, sorted_union
+from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.recipes import Recipes
+
+CLIPS = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)
 
 
 def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
@@ -114,10 +117,28 @@ def test_every_setting_changes_the_fingerprint_and_places_on_disk_do_not(tmp_pat
         dataclasses.replace(job, server=dataclasses.replace(job.server, learning_rate=0.4)),
         with_plan(job, noise_multiplier=0.9),
         with_plan(job, min_survivors=9),
+        dataclasses.replace(job, example_privacy=CLIPS),
+        dataclasses.replace(job, example_privacy=dataclasses.replace(CLIPS, delta=1e-6)),
     ]
     assert len({other.fingerprint for other in [job, *others]}) == len(others) + 1
     moved = dataclasses.replace(job, arrays="/elsewhere", eye="/eye")
     assert moved.fingerprint == job.fingerprint
+
+
+def test_clips_are_hidden_by_secrets_of_phone_round_and_attempt(tmp_path):
+    _, plain, _ = make_job(tmp_path)
+    assert "example_privacy" not in plain._settings()  # not used, it changes no run
+    job = dataclasses.replace(plain, example_privacy=CLIPS)
+    drawn = {
+        job.training_rng(job.round_key(number, attempt), phone).bytes(16)
+        for number in range(3) for attempt in range(2) for phone in range(4)
+    }  # fmt: skip
+    assert len(drawn) == 24
+    again = dataclasses.replace(job, num_shards=job.num_shards)
+    assert again.training_rng(job.round_key(2, 1), 3).bytes(16) in drawn
+    secret = dataclasses.replace(job, noise="os")
+    key = secret.round_key(0)
+    assert secret.training_rng(key, 0).bytes(16) != secret.training_rng(key, 0).bytes(16)
 
 
 def test_shards_partition_the_population_evenly(tmp_path):

@@ -127,6 +127,44 @@ def test_a_reader_beats_half_the_noise_of_the_server(monkeypatch):
     assert reader_attack(CENTRAL) > claimed
 
 
+EDGE = dataclasses.replace(
+    CENTRAL, dimension=64, population=200, min_cohort=150, min_survivors=150, delta=5e-4
+)
+
+
+def edge_attack(plan, trials=300):
+    """Others whose sum stands one step inside the ring's edge; the phone pushes it over, or not."""
+    others = np.zeros(64, dtype=np.int64)
+    others[7] = plan.modulus // 2 - 1
+    direction = encoding.unrotate((others > 0).astype(float), b"public", 64)
+    scores = []
+    for name, content in (("said", direction), ("silent", np.zeros(64))):
+        found = []
+        for trial in range(trials):
+            own = send(plan, content, name, trial)
+            total = ideal.add([encoding.to_ring(others, plan.bits), own], plan.bits)
+            noise = ENTROPY.keystream("edge", name, trial)
+            found.append(plan.decode(total, rotation_seed=b"public", noise=noise).mean @ direction)
+        scores.append(np.array(found))
+    return audited_epsilon(*scores, [0.0], plan.delta)
+
+
+def test_the_noise_of_the_server_hides_a_phone_at_the_edge_of_the_ring():
+    assert edge_attack(EDGE) < EDGE.guarantee(1).epsilon_release
+
+
+def test_noise_that_comes_after_the_sum_is_unwrapped_hides_nothing_there(monkeypatch):
+    noise = mechanisms.RoundedGaussian.of(EDGE.server_stddev)
+    centred = PrivacyPlan._centred
+    monkeypatch.setattr(PrivacyPlan, "_with_server_noise", lambda plan, total, stream: total)
+    monkeypatch.setattr(
+        PrivacyPlan,
+        "_centred",
+        lambda plan, total: centred(plan, total) + noise.draw(ENTROPY.keystream("late"), 64),
+    )
+    assert edge_attack(EDGE) > EDGE.guarantee(1).epsilon_release
+
+
 class Silent:
     def draw(self, keystream, num_values):
         return np.zeros(num_values, dtype=np.int64)

@@ -1,0 +1,283 @@
+"""Example-level DP-SGD on the phone, through Opacus: what hides one clip in what its phone sends.
+
+Beside the plan's protection of a whole phone and apart from it: the delta that comes out is
+clipped, encoded, noised and masked like any other, and neither epsilon is part of the other. The
+adversary here is whoever sees what the phone sends, the server included, as if nothing followed.
+
+One step (Abadi et al. 2016, arXiv:1607.00133, Algorithm 1) keeps each of the phone's clips with
+probability q, clips each gradient, adds Gaussian noise to their sum and divides by the expected
+batch. Neighbours differ in one clip of one phone, added or removed. So nothing but the sum may
+depend on how many clips there are: q = batch_size / max_examples, the divisor batch_size and the
+number of steps are public. `max_examples` only sets these numbers: no clip is left out beyond it,
+since which one stays would depend on the others.
+
+The public background clips are drawn, clipped and noised like the phone's own. Taken in full they
+would need no noise, but a step would move by them whether or not the phone's clips were drawn.
+
+Coins and noise are read from a ChaCha20 keystream whose key comes from `NoiseEntropy`. Opacus would
+draw noise from torch's Mersenne Twister, which is no cryptographic generator and takes 32 bits of
+its seed: few enough to try them all. Four draws make one value, against attacks on the bits of one
+(Holohan and Braghin 2021, arXiv:2107.10138); for the rest, floats are taken for the reals they
+stand for.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.seeds import Keystream
+from fedspeech.training.cohort import one_thread
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining, make_optimizer
+from fedspeech.vectors import Delta
+
+ORDERS = [1 + tenth / 10 for tenth in range(1, 110)] + list(range(12, 513))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplePrivacy:
+    """How much each step hides a clip.
+
+    Attributes:
+      noise_multiplier: stddev of the noise on a sum of gradients over `clip_norm`; 0 hides nothing.
+      clip_norm: L2 bound on one clip's gradient.
+      delta: of the whole run, for one clip.
+
+    Raises:
+      ValueError: if a value is out of range.
+    """
+
+    noise_multiplier: float
+    clip_norm: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
+            raise ValueError(
+                f"noise_multiplier must be finite and not negative, got {self.noise_multiplier}"
+            )
+        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
+            raise ValueError(f"clip_norm must be positive and finite, got {self.clip_norm}")
+        if not 0 < self.delta < 1:
+            raise ValueError(f"delta must be in (0, 1), got {self.delta}")
+
+    def guarantee(self, training: LocalTraining, participations: int) -> ExampleGuarantee | None:
+        """Prices all rounds of a phone; None where there is nothing to promise.
+
+        Args:
+          training: what a phone does in a round.
+          participations: rounds in which a phone takes part at most.
+        """
+        steps = participations * num_steps(training)
+        if self.noise_multiplier == 0 or steps == 0:
+            return None
+        from opacus.accountants import RDPAccountant  # here because it takes seconds
+
+        accountant = RDPAccountant()
+        accountant.history = [(self.noise_multiplier, sampling_rate(training), steps)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "optimal order is the largest": a bound all the same
+            epsilon = float(accountant.get_epsilon(self.delta, alphas=ORDERS))
+        if not math.isfinite(epsilon):
+            return None
+        return ExampleGuarantee(
+            epsilon=max(0.0, epsilon),
+            delta=self.delta,
+            participations=participations,
+            steps=steps,
+            noise_multiplier=self.noise_multiplier,
+            clip_norm=self.clip_norm,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleGuarantee:
+    """What one clip is promised, and everything that must stand next to it.
+
+    Attributes:
+      epsilon: of all rounds that a phone may join.
+      delta: likewise.
+      participations: rounds that are paid for.
+      steps: of all of them together.
+      noise_multiplier: of a step.
+      clip_norm: of a gradient.
+      unit: of privacy.
+      relation: neighbouring relation.
+      accountant: how it was computed.
+    """
+
+    epsilon: float
+    delta: float
+    participations: int
+    steps: int
+    noise_multiplier: float
+    clip_norm: float
+    unit: str = "clip"
+    relation: str = "add/remove"
+    accountant: str = "Renyi divergences of the Poisson-sampled Gaussian (Opacus)"
+
+    def words(self) -> str:
+        """Returns the paragraph that stands apart from the phone's own epsilons."""
+        rounded_up = math.ceil(round(self.epsilon * 1000, 6)) / 1000
+        return (
+            f"Example-level, apart from the figures above and never added to them: epsilon = "
+            f"{rounded_up:.3f} at delta = {self.delta:.2e} against whoever sees what a phone "
+            "sends, the server included. Unit: one clip, not one person, whose clips share the "
+            f"voice. It protects whether one clip of a phone was there ({self.relation}), over "
+            f"{self.participations} rounds with {self.steps} steps in all, the most that a phone "
+            f"takes part in. Gradients of single clips are clipped to {self.clip_norm:g}, with "
+            f"noise of {self.noise_multiplier:g} times that on each step. Accountant: "
+            f"{self.accountant}. Who must be honest: the phone alone, which tells nobody its coins "
+            "and noise. Of this run alone: another adds its own."
+        )
+
+
+def sampling_rate(training: LocalTraining) -> float:
+    """Probability q of a clip being in a step, the same on every phone."""
+    return min(1.0, training.batch_size / training.max_examples)
+
+
+def num_steps(training: LocalTraining) -> int:
+    """Steps of one round, the same on every phone."""
+    steps = training.local_epochs * math.ceil(training.max_examples / training.batch_size)
+    return steps if training.max_steps is None else min(steps, training.max_steps)
+
+
+def train_private(
+    adapter: Adapter,
+    parameters: Mapping[str, NDArray[np.float32]],
+    datasets: Sequence[LocalDataset],
+    training: LocalTraining,
+    rngs: Sequence[np.random.Generator],
+    *,
+    privacy: ExamplePrivacy,
+) -> list[Delta]:
+    """Trains the adapter on each phone's clips, one phone after the other.
+
+    A phone's bits depend on its clips and its generator, not on who else is trained.
+
+    Args:
+      adapter: what is trained.
+      parameters: the global adapter, named as in `adapter.spec`.
+      datasets: one per phone.
+      training: how.
+      rngs: one per phone, seeded from `NoiseEntropy` for this phone and attempt alone; each gives
+        the key of one keystream.
+      privacy: of one clip.
+
+    Returns:
+      One delta per phone, in the order of `datasets`.
+
+    Raises:
+      ValueError: if there is not one generator per phone.
+    """
+    if len(datasets) != len(rngs):
+        raise ValueError(f"expected a stream per phone, got {len(rngs)} for {len(datasets)}")
+    with one_thread(), warnings.catch_warnings():
+        # Clips need no gradient of their own, which torch remarks on.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
+        return [
+            _train_phone(adapter, parameters, dataset, training, rng, privacy)
+            for dataset, rng in zip(datasets, rngs, strict=True)
+        ]
+
+
+def _train_phone(
+    adapter: Adapter,
+    parameters: Mapping[str, NDArray[np.float32]],
+    dataset: LocalDataset,
+    training: LocalTraining,
+    rng: np.random.Generator,
+    privacy: ExamplePrivacy,
+) -> Delta:
+    """Takes the public number of steps, whatever clips there are."""
+    from opacus.grad_sample import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    rate, secret = sampling_rate(training), Keystream(rng.bytes(32))
+    module = GradSampleModule(_Scorer(adapter, parameters))
+    local = list(module.parameters())
+    start = [parameter.detach().clone() for parameter in local]
+    expected_batch = min(training.batch_size, training.max_examples)
+    optimizer = DPOptimizer(
+        make_optimizer(local, training),
+        noise_multiplier=0.0,  # ours comes from a keystream, below
+        max_grad_norm=privacy.clip_norm,
+        expected_batch_size=expected_batch,
+    )
+    stddev = privacy.noise_multiplier * privacy.clip_norm / expected_batch
+
+    def protect(_: object) -> None:
+        """Adds the noise, then FedProx's pull towards the global adapter, which sees no clip."""
+        for parameter, before in zip(local, start, strict=True):
+            assert parameter.grad is not None
+            noise = torch.from_numpy(stddev * normal(secret, parameter.numel()))
+            parameter.grad.copy_(parameter.grad + noise.view_as(parameter))
+            parameter.grad.add_(parameter.detach() - before, alpha=training.proximal_mu)
+
+    optimizer.attach_step_hook(protect)
+    embeddings, labels = _padded(dataset, training.max_examples)
+    for _ in range(num_steps(training)):
+        drawn = np.zeros(len(labels), dtype=np.float32)
+        drawn[: len(dataset)] = secret.uniform(len(dataset)) < rate
+        optimizer.zero_grad()
+        losses = functional.cross_entropy(module(embeddings), labels, reduction="none")
+        torch.autograd.backward((losses * torch.from_numpy(drawn)).mean())
+        _silence_non_finite(optimizer.grad_samples)
+        optimizer.step()
+    changed = {
+        name: (after.detach() - before).numpy()
+        for (name, _), after, before in zip(adapter.spec.shapes, local, start, strict=True)
+    }
+    return Delta(adapter.spec.flatten(changed))
+
+
+class _Scorer(nn.Module):
+    """An adapter as a module, as Opacus wants it."""
+
+    def __init__(self, adapter: Adapter, parameters: Mapping[str, NDArray[np.float32]]) -> None:
+        super().__init__()
+        self._adapter = adapter
+        for name, _ in adapter.spec.shapes:
+            self.register_parameter(name, nn.Parameter(torch.tensor(parameters[name])))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Scores clips (n, *embedding_shape) as logits (n, c)."""
+        own = {name: value.unsqueeze(0) for name, value in self.named_parameters()}
+        return self._adapter.logits(own, embeddings.unsqueeze(0)).squeeze(0)
+
+
+def normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:
+    """Returns standard normal values (num_values,), each made of four by Box and Muller (1958)."""
+    radius = np.sqrt(-2 * np.log1p(-keystream.uniform(4 * num_values)))
+    values = radius * np.cos(2 * np.pi * keystream.uniform(4 * num_values))
+    summed: NDArray[np.float64] = values.reshape(4, num_values).sum(axis=0) / 2
+    return summed
+
+
+def _padded(dataset: LocalDataset, multiple: int) -> tuple[Tensor, Tensor]:
+    """Clips and labels, with zeros up to whole blocks: time tells no more than their number."""
+    rows = multiple * max(1, math.ceil(len(dataset) / multiple))
+    embeddings = torch.zeros(rows, *dataset.embeddings.shape[1:])
+    labels = torch.zeros(rows, dtype=torch.int64)
+    embeddings[: len(dataset)] = torch.tensor(dataset.embeddings)
+    labels[: len(dataset)] = torch.tensor(dataset.labels)
+    return embeddings, labels
+
+
+def _silence_non_finite(samples: Sequence[Tensor]) -> None:
+    """Makes gradients of clips zero that are not numbers: one such clip would spoil all others."""
+    finite = torch.stack([sample.flatten(1).isfinite().all(dim=1) for sample in samples]).all(dim=0)
+    for sample in samples:
+        sample[~finite] = 0.0
