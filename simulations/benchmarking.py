@@ -48,7 +48,9 @@ def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
     )
     table = Table(box=None, pad_edge=False)
     for name in ("call", "p50", "p95", "real time", "torch", "p50", "p95", "faster"):
-        table.add_column(name, justify="left" if name in ("call", "torch") else "right")
+        table.add_column(
+            name, justify="left" if name in ("call", "torch") else "right", no_wrap=name == "call"
+        )
     for timing in found.timings:
         share = timing.real_time_factor
         table.add_row(

@@ -126,7 +126,7 @@ def export_run(
     )
     show(exported, Console())
     if personal is None and out is None:
-        found = _found(exported, len(evidence.speech))
+        found = _with_earlier(finished.summary, _found(exported, len(evidence.speech)), target)
         finished.folder.write_summary(finished.summary.model_copy(update=found))
         write_report(run)
     if exported.refused:
@@ -221,6 +221,21 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
             speech_inputs=speech_inputs,
             sha256=whole.sha256,
         ),
+    }
+
+
+def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Adds what an earlier export published and this one left in place."""
+    made = {entry.kind for entry in found["export_family"]}
+    kept = tuple(
+        entry
+        for entry in before.export_family
+        if entry.kind not in made and entry.size_bytes and (folder / entry.file).is_file()
+    )
+    whole = before.export if any(entry.kind == "float" for entry in kept) else None
+    return found | {
+        "export_family": (*kept, *found["export_family"]),
+        "export": found["export"] or whole,
     }
 
 

@@ -168,7 +168,7 @@ def _training(model: TfliteModel, trained: Trained) -> Timing:
         torch.autograd.backward(loss)
         optimizer.step()
 
-    what = f"training step on {clips} cached embeddings"
+    what = f"train, {clips} clips"
     return _timing(what, lambda: model.run("train", **inputs), "the same step", step, 0.0)
 
 

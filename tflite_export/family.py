@@ -10,6 +10,7 @@ written. One that fails is not written, and no other stands in its way.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -83,7 +84,8 @@ def export_family(
     """Converts, checks and publishes.
 
     Where there is a model, the card and the figures beside it are there too, and speak of it: they
-    are written first, and a file of an earlier export that is not made again is taken away.
+    are written first. Files of an earlier export that are not made again stay if they are of this
+    model and as they were published, and are taken away if not.
 
     Args:
       evidence: the trained model and what its files are compared on.
@@ -122,7 +124,8 @@ def export_family(
     if not contents:
         raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
     cpu_seconds = {name: round(value, 3) for name, value in seconds.items()}
-    _publish(folder, card, calibration, contents, verified, refused, cpu_seconds)
+    kept = _kept(folder, card, formats)
+    _publish(folder, card, calibration, contents, verified, kept, refused, cpu_seconds)
     return Exported(
         folder=folder, verified=tuple(verified), refused=refused, cpu_seconds=cpu_seconds
     )
@@ -211,27 +214,31 @@ def _publish(
     calibration: Calibration | None,
     contents: Mapping[str, bytes],
     verified: Sequence[Verification],
+    kept: Sequence[dict[str, Any]],
     refused: Mapping[str, str],
     cpu_seconds: Mapping[str, float],
 ) -> None:
     """Writes card, figures and list of calibration clips, then the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES.values():
-        if name not in contents:
-            (folder / name).unlink(missing_ok=True)
+    entries = [*kept, *(dataclasses.asdict(entry) for entry in verified)]
+    entries.sort(key=lambda entry: FORMATS.index(entry["kind"]))
+    named = {entry["file"] for entry in entries}
+    for name in set(FILES.values()) - named:
+        (folder / name).unlink(missing_ok=True)
     files = {
-        entry.file: {"kind": entry.kind, "sha256": entry.sha256, "size_bytes": entry.size_bytes}
-        for entry in verified
+        entry["file"]: {key: entry[key] for key in ("kind", "sha256", "size_bytes")}
+        for entry in entries
     }
-    used = any(entry.kind in INTEGER_KINDS for entry in verified)
-    if calibration is not None and used:
+    if not any(entry["kind"] in INTEGER_KINDS for entry in entries):
+        (folder / CALIBRATION_FILE).unlink(missing_ok=True)
+    if calibration is not None and any(entry.kind in INTEGER_KINDS for entry in verified):
         listed = {**calibration.to_json(), "list": [list(clip) for clip in calibration.clips]}
         _write(folder / CALIBRATION_FILE, _json(listed))
-    text = card.to_markdown() + "\n" + _files_table(verified)
+    text = card.to_markdown() + "\n" + _files_table(entries)
     _write(folder / CARD_TEXT_FILE, text.encode())
     _write(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
     figures = {
-        "files": [dataclasses.asdict(entry) for entry in verified],
+        "files": entries,
         "refused": dict(refused),
         "cpu_seconds": dict(cpu_seconds),
     }
@@ -240,10 +247,36 @@ def _publish(
         _write(folder / name, content)
 
 
-def _files_table(verified: Sequence[Verification]) -> str:
+def _kept(folder: Path, card: Card, formats: Sequence[str]) -> list[dict[str, Any]]:
+    """Figures of files of this model that an earlier export left and this one does not make."""
+    try:
+        before = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        figures = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(card.to_json()))
+        now["files"] = before["files"]
+        if before != now:
+            return []
+        return [
+            entry
+            for entry in figures["files"]
+            if entry["kind"] not in formats
+            and FILES.get(entry["kind"]) == entry["file"]
+            and _sha256(folder / entry["file"]) == entry["sha256"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # there was none, or it is not of this family
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _files_table(entries: Sequence[Mapping[str, Any]]) -> str:
     """The family as a Markdown table."""
     lines = ["## Files", "", "| file | bytes | SHA-256 |", "| --- | --- | --- |"]
-    lines += [f"| {entry.file} | {entry.size_bytes:,} | {entry.sha256} |" for entry in verified]
+    lines += [
+        f"| {entry['file']} | {entry['size_bytes']:,} | {entry['sha256']} |" for entry in entries
+    ]
     return "\n".join(lines) + "\n"
 
 

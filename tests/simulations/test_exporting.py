@@ -65,12 +65,15 @@ def test_a_file_that_was_changed_does_not_verify(run, tmp_path):
 def test_a_later_export_goes_into_summary_and_report(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    exporting.export_run(copy, None, formats=["float", "fp16", "adapter"])
+    (copy / "export" / "model_personal.tflite").write_bytes(b"not what was published")
+    exporting.export_run(copy, None, formats=["fp16", "adapter"])
     summary = read(copy).summary
     kinds = {found.kind: found for found in summary.export_family}
-    assert list(kinds) == ["float", "fp16", "adapter"]
+    assert set(kinds) == {"float", "fp16", "streaming", "adapter"}
     assert kinds["fp16"].accuracy_drop is not None
-    assert not (copy / "export" / "model_streaming.tflite").exists(), "of the earlier export"
+    assert summary.export == read(run).summary.export
+    assert (copy / "export" / "model_streaming.tflite").exists(), "of the same model"
+    assert not (copy / "export" / "model_personal.tflite").exists(), "changed since"
     assert "model_fp16.tflite" in (copy / "report.html").read_text()
     assert "model_fp16.tflite" in capsys.readouterr().out
 
@@ -102,7 +105,7 @@ def test_benchmark_prints_a_table_and_json(run, capsys):
     assert timing["real_time_factor"] == pytest.approx(timing["p95_ms"] / 20)
     assert found["size_bytes"] == (run / "export" / "model_streaming.tflite").stat().st_size
     benchmarking.benchmark_file(run / "export" / "model_personal.tflite", None, as_json=False)
-    assert "training step on" in capsys.readouterr().out
+    assert "train, 16 clips" in capsys.readouterr().out
     with pytest.raises(ExportRefused):
         benchmarking.benchmark_file(run / "export" / "adapter.safetensors", None, as_json=False)
 

@@ -142,12 +142,24 @@ def test_the_other_adapters_pass_too(shipped, evidence, make_moved, make_card, t
 
 
 @pytest.mark.export
-def test_a_file_of_an_earlier_export_does_not_outlive_its_card(exported, evidence, card, tmp_path):
+def test_a_file_of_an_earlier_export_stays_beside_its_own_card_only(
+    exported, evidence, card, shipped, make_card, tmp_path
+):
+    def files():
+        listed = json.loads((tmp_path / "card.json").read_text())["files"]
+        figures = json.loads((tmp_path / "parity.json").read_text())["files"]
+        there = {path.name for path in tmp_path.iterdir()} & set(FILES.values())
+        assert there == set(listed) == {entry["file"] for entry in figures}
+        return there
+
     for path in exported.folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / FILES["fp16"]).write_bytes(b"torn")
     export_family(evidence, card, ["adapter"], folder=tmp_path)
-    assert not (tmp_path / FILES["int8"]).exists()
-    assert list(json.loads((tmp_path / "card.json").read_text())["files"]) == [FILES["adapter"]]
+    assert files() == set(FILES.values()) - {FILES["fp16"]}
+    export_family(evidence, make_card(shipped, epsilon_release=3.0), ["adapter"], folder=tmp_path)
+    assert files() == {FILES["adapter"]}
+    assert not (tmp_path / "calibration.json").exists(), "of files that are gone"
 
 
 # Negative controls.
