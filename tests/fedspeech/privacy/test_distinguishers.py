@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from fedspeech.privacy import encoding, mechanisms
+from fedspeech.job import rotation_seed
+from fedspeech.messages import RoundKey
+from fedspeech.privacy import encoding, mechanisms, views
+from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.round import privatize_phone
 from fedspeech.secagg import ideal
 from fedspeech.seeds import NoiseEntropy
+from fedspeech.vectors import Delta
 
 ENTROPY = NoiseEntropy.rehearsal(11, "distinguishers")
 RISK = 1e-4
@@ -58,12 +63,18 @@ ALONE = PrivacyPlan(
 )  # fmt: skip
 
 
-def server_attack(plan, trials=4000):
-    """Scores: the contribution along the direction that the phone may or may not have sent."""
-    vector = np.array([plan.clip_norm, 0, 0, 0])
-    direction = encoding.rotate(vector / plan.clip_norm, b"public")
+def server_attack(plan, trials=4000, length=1.0):
+    """Scores: the contribution along the direction that the phone may or may not have sent.
+
+    Args:
+      plan: with four coordinates.
+      trials: of either input.
+      length: norm of what may have been said, in clip norms.
+    """
+    direction = encoding.rotate(np.array([1.0, 0, 0, 0]), b"public")
     scores = []
-    for name, content in (("said", vector), ("silent", np.zeros(4))):
+    for name, content in (("said", length * plan.clip_norm), ("silent", 0.0)):
+        content = np.array([content, 0, 0, 0])
         sent = [send(plan, content, name, trial) for trial in range(trials)]
         integers = encoding.from_ring(np.stack(sent), plan.bits)
         scores.append(integers @ direction / plan.scale)
@@ -177,6 +188,64 @@ def test_the_server_beats_a_mechanism_with_too_little_noise(factor, monkeypatch)
     assert server_attack(ALONE) > ALONE.guarantee(1).epsilon_server
 
 
+def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=None):
+    """The right pieces in the wrong order: what is clipped has its noise already."""
+    drawn = plan.law.of(plan.stddev).draw(noise, plan.padded_dimension)
+    noisy = encoding.rotate(vector, rotation_seed) * plan.scale + drawn
+    noisy *= min(1, plan.clip_norm * plan.scale / np.linalg.norm(noisy))
+    return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)
+
+
+def test_a_long_vector_is_hidden_like_any_other_unless_it_is_clipped_after_the_noise(monkeypatch):
+    claimed = ALONE.guarantee(1).epsilon_server
+    assert server_attack(ALONE, trials=1000, length=100.0) < claimed
+    monkeypatch.setattr(PrivacyPlan, "privatize", clip_after_noise)
+    assert server_attack(ALONE, trials=1000, length=100.0) > claimed
+
+
+def other_phone_attack(names, trials=500):
+    """A colluder knows its own noise, and that of the phone if both draw from one key.
+
+    Args:
+      names: of a draw to those that its keys are made of.
+      trials: of either input.
+    """
+    key = RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32))
+    scores = []
+    for said in (1.0, 0.0):
+        found = []
+        for trial in range(trials):
+            turn = dataclasses.replace(key, rid=(2 * trial + int(said)).to_bytes(16, "big"))
+            both = [
+                privatize_phone(
+                    ALONE, Delta(np.array([content, 0, 0, 0], dtype=np.float32)),
+                    turn, phone, Keyed(names), 1.0,
+                )
+                for phone, content in ((0, said), (1, 0.0))
+            ]  # fmt: skip
+            own, other = (encoding.from_ring(sent, ALONE.bits) for sent in both)
+            direction = encoding.rotate(np.array([1.0, 0, 0, 0]), rotation_seed(turn))
+            found.append((own - other) @ direction / ALONE.scale)
+        scores.append(np.array(found))
+    return audited_epsilon(*scores, np.linspace(-4, 5, 10), ALONE.delta)
+
+
+class Keyed:
+    """An entropy whose keys are made of some of the names."""
+
+    def __init__(self, kept):
+        self._kept = kept
+
+    def keystream(self, *names):
+        return ENTROPY.keystream(*self._kept(*names))
+
+
+def test_noise_of_another_phone_tells_nothing_unless_both_share_a_seed():
+    claimed = ALONE.guarantee(1).epsilon_server
+    assert other_phone_attack(lambda *names: names) < claimed
+    assert other_phone_attack(lambda use, rid, attempt, phone: (use, rid, attempt)) > claimed
+
+
 def test_the_server_beats_noise_that_is_sized_for_those_expected(monkeypatch):
     """Four honest were expected, one stayed: its share alone is half of what was accounted."""
     claimed = ALONE.guarantee(1).epsilon_server
@@ -232,3 +301,52 @@ def test_with_many_shares_the_coin_hides():
         COIN, population=2000, min_cohort=600, min_survivors=600, delta=5e-5, dimension=4
     )
     assert crowd.guarantee(1).epsilon_release < 0.2
+
+
+# --- Readers who see that a round was abandoned ---------------------------------------------------
+
+FLOORED = PrivacyPlan(
+    dimension=4, clip_norm=1.0, noise_multiplier=20.0, population=40,
+    participation_probability=0.5, rounds=30, quota=30, min_cohort=15, min_survivors=15,
+    delta=1e-3, epsilon_budget=100.0,
+)  # fmt: skip
+
+
+def abandoned_attack(plan, trials=2000):
+    """Share of runs in which the phone's coin alone opened a round; all other coins are known.
+
+    Such a round is abandoned for certain where the phone never comes: an event of probability zero
+    there, so no epsilon covers it and delta has to.
+    """
+    coins = PoissonParticipation(population=plan.population, probability=0.5)
+    betrayed = 0
+    for trial in range(trials):
+        for number in range(plan.rounds):
+            cohort = coins.cohort(ENTROPY.keystream("cohort", trial, number))
+            if len(cohort) == plan.min_cohort and cohort[0] == 0:
+                betrayed += 1
+                break
+    return betrayed, float(beta.ppf(RISK, betrayed, trials - betrayed + 1)) if betrayed else 0.0
+
+
+def test_a_reader_of_abandoned_rounds_beats_the_uncorrected_epsilon_and_no_other_is_printed():
+    betrayed, at_least = abandoned_attack(FLOORED, trials=300)
+    without = dataclasses.replace(FLOORED.cost, floor_mass=0.0)
+    uncorrected = views.release([(without, 30)], FLOORED.delta)
+    assert uncorrected.relation == "add/remove"
+    assert math.isfinite(uncorrected.epsilon)
+    assert at_least > FLOORED.delta  # whatever the epsilon
+    assert betrayed / 300 < 30 * FLOORED.cost.floor_mass  # what was counted, and did not fit
+    found = FLOORED.guarantee(30)
+    assert (found.relation_release, found.amplified) == ("zero-out", False)
+    assert found.epsilon_release >= uncorrected.epsilon
+
+
+def test_a_floor_far_below_the_cohort_betrays_nobody():
+    """Where presence is promised, what abandoned rounds tell is a tenth of delta at most."""
+    crowd = dataclasses.replace(
+        FLOORED, population=2000, min_cohort=700, min_survivors=700, delta=5e-5
+    )
+    found = crowd.guarantee(30)
+    assert found.relation_release == "add/remove"
+    assert 30 * crowd.cost.floor_mass * math.exp(found.epsilon_release) <= crowd.delta / 10

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedspeech.privacy import encoding
+from fedspeech.secagg import ideal
 from fedspeech.seeds import Keystream
 
 FLOATS = st.floats(-1e4, 1e4)
@@ -131,3 +132,33 @@ def test_ring_wraps_at_its_edges():
     np.testing.assert_array_equal(
         encoding.from_ring(encoding.to_ring(edges, 16), 16), [-(2**15), 2**15 - 1, 5]
     )
+
+
+@given(
+    st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=3),
+    st.integers(-2, 2),
+    st.integers(0, 2**32),
+)
+def test_the_norm_is_checked_to_the_last_integer(values, slack, number):
+    """Squared norms of up to 2^61.6, where floats are 512 apart and would wave through one more."""
+    exact = sum(value**2 for value in values)
+    rounded = encoding.conditional_round(
+        np.array(values, dtype=np.float64), exact + slack, keystream(number)
+    )
+    within = slack >= 0 or exact == 0
+    assert [int(value) for value in rounded] == (values if within else [0] * len(values))
+
+
+@given(
+    bits=st.sampled_from([16, 24, 32]),
+    rows=st.lists(
+        st.lists(st.integers(-(2**40), 2**40), min_size=3, max_size=3), min_size=1, max_size=9
+    ),
+)
+def test_sums_wrap_as_integers_do(bits, rows):
+    """However far single vectors or their sum stand beyond the edge."""
+    sent = [encoding.to_ring(np.array(row, dtype=np.int64), bits) for row in rows]
+    total = encoding.from_ring(ideal.partial_sum(sent, bits), bits)
+    half = 2 ** (bits - 1)
+    exact = [(sum(column) + half) % 2**bits - half for column in zip(*rows, strict=True)]
+    assert [int(value) for value in total] == exact

@@ -184,6 +184,46 @@ def test_no_vector_says_more_than_the_sensitivity(vector):
     assert sum(int(v) ** 2 for v in sent) <= NONE.norm_bound_squared
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    dimension=st.integers(1, 300),
+    clip_norm=st.floats(1e-9, 1e9),
+    cohort=st.integers(20, 100_000),
+    noise=st.floats(0.3, 50),
+    mechanism=st.sampled_from(["none", "central"]),
+    lengths=st.lists(st.sampled_from([0.0, 1e-30, 0.5, 1.0, 1.0 + 1e-7, 3.0, 1e20]), min_size=3,
+                     max_size=3),
+    seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_at_any_size_no_phone_exceeds_the_sensitivity_and_sums_are_exact(
+    dimension, clip_norm, cohort, noise, mechanism, lengths, seed
+):
+    """Dimension, clip norm, bits and cohort together: bounds in exact integers, sums without wrap.
+
+    "central" has the same integers as "distributed" before its noise, and leaves room for it.
+    """
+    noisy = mechanism == "central"
+    plan = PrivacyPlan(
+        mechanism=mechanism, dimension=dimension, clip_norm=clip_norm, population=10 * cohort,
+        noise_multiplier=noise if noisy else 0.0, participation_probability=0.1, rounds=1, quota=1,
+        min_cohort=1, min_survivors=1, delta=1e-9, epsilon_budget=1e9 if noisy else math.inf,
+    )  # fmt: skip
+    reach = plan.clip_norm * plan.scale
+    assert (reach + math.sqrt(plan.padded_dimension)) ** 2 < 2**62
+    assert reach <= plan.sensitivity <= 1.01 * reach
+    assert plan.server_stddev == noise * plan.sensitivity * noisy
+    sent = []
+    for phone, length in enumerate(lengths):
+        vector = unit(1.0, seed + phone, dimension).astype(np.float64) * length * clip_norm
+        sent.append(encoding.from_ring(send(plan, vector, phone), plan.bits))
+        assert sum(int(value) ** 2 for value in sent[-1]) <= plan.norm_bound_squared
+    exact = [sum(map(int, column)) for column in zip(*sent, strict=True)]
+    if max(map(abs, exact)) < plan.modulus // 2:
+        ring = [encoding.to_ring(vector, plan.bits) for vector in sent]
+        total = encoding.from_ring(ideal.partial_sum(ring, plan.bits), plan.bits)
+        assert [int(value) for value in total] == exact
+
+
 def test_what_is_sent_is_uint32_of_the_padded_size_below_the_modulus():
     sent = send(PLAN, unit(0.1))
     assert (sent.dtype, sent.shape, PLAN.padded_dimension) == (np.uint32, (1024,), 1024)
