@@ -175,7 +175,7 @@ def test_a_round_has_one_toss_however_often_the_server_names_it(tmp_path):
     _, job, _ = make_job(tmp_path, num_shards=1, noise="os")
     fleet = Fleet(job, 0)
     first, state = fleet.join(
-        RosterRequest(key=job.round_key(0)), FleetState.fresh(fleet.num_phones)
+        RosterRequest(key=job.round_key(0)), FleetState()
     )
     again, state = fleet.join(RosterRequest(key=job.round_key(0, attempt=1)), state)
     np.testing.assert_array_equal(first.phones, again.phones)
