@@ -69,6 +69,9 @@ class SuperLink:
         federation: str = "",
     ) -> None:
         """Makes its folder; starts nothing."""
+        deadline = time.monotonic() + 2 * watchdog.GRACE_S
+        while folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)  # the watchdog of a killed run is clearing up
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         self.folder = folder.resolve()
