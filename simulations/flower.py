@@ -1,7 +1,8 @@
 """Flower's own engines, started, followed and ended: the same app behind a SuperLink.
 
 Nothing of it outlives the run: a SuperLink of its own with folder, port and environment of its own,
-and a token in that environment by which every process that it started is found again, Ray's too.
+a token in that environment by which every process that it started is found again, Ray's too, and a
+watchdog that ends them if this process is killed.
 
 The server's side of the app then runs in a process of Flower's and leaves a row and a checkpoint
 per round beside the job; `SuperLink.run` hands them on as they come.
@@ -9,12 +10,9 @@ per round beside the job; `SuperLink.run` hands them on as they come.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -35,10 +33,11 @@ from fedspeech.round import ServerState
 from server.app import FAILED, ROUNDS, round_checkpoint
 from server.rounds import OnRound, RoundRecord
 from server.state import load_checkpoint
+from simulations import watchdog
 
 TOKEN = "FEDSPEECH_ENGINE_TOKEN"
 START_WAIT_S = 90.0
-END_WAIT_S = 30.0
+END_WAIT_S = 10.0
 ASK_EVERY_S = 4.0  # a call of Flower's command line takes a second of CPU
 QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -70,21 +69,27 @@ class SuperLink:
         federation: str = "",
     ) -> None:
         """Makes its folder; starts nothing."""
+        deadline = time.monotonic() + 2 * watchdog.GRACE_S
+        while folder.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)  # the watchdog of a killed run is clearing up
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         self.folder = folder.resolve()
         self.app = self.folder / "app"
+        self.mark = f"{TOKEN}={uuid4().hex}"
         self.address = f"127.0.0.1:{free_port()}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             **QUIET,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self.folder / "home"),
-            TOKEN: uuid4().hex,
         }
+        name, value = self.mark.split("=")
+        self.environment[name] = value
         self._federation = federation
         self._options, self._connection = list(options), dict(connection or {"insecure": True})
         self._started: list[subprocess.Popen[bytes]] = []
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> SuperLink:
         """Starts it and waits until it answers."""
@@ -93,6 +98,10 @@ class SuperLink:
         (self.folder / "home" / "config.toml").write_text(
             tomli_w.dumps({"superlink": {"default": "own", "own": settings}})
         )
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-I", watchdog.__file__, self.mark, str(self.folder)],
+            stdin=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
         host, port = self.address.split(":")
         arguments = [*self._options, "--host", host, "--port", port]
         try:
@@ -121,7 +130,6 @@ class SuperLink:
                 cwd=self.app, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )  # fmt: skip
         self._started.append(process)
         return process
@@ -188,26 +196,19 @@ class SuperLink:
         """Ends every process, then removes the folder."""
         for process in reversed(self._started):
             if process.poll() is None:
-                process.terminate()
+                process.terminate()  # who it started is ended by it, in order
         deadline = time.monotonic() + END_WAIT_S
-        while alive := [p for p in self._started if p.poll() is None] + self._strays():
-            if time.monotonic() > deadline:
-                for left in alive:
-                    _kill(left if isinstance(left, int) else left.pid)
+        while time.monotonic() < deadline and (
+            [p for p in self._started if p.poll() is None] or watchdog.marked(self.mark)
+        ):
             time.sleep(0.1)
+        watchdog.end_all(self.mark, grace_s=0)
+        for process in self._started:
+            process.kill()
+            process.wait()
+        if self._watchdog is not None:
+            self._watchdog.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _strays(self) -> list[int]:
-        """Numbers of processes that carry the token of this SuperLink."""
-        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):  # elsewhere Flower's own chain has to do
-            try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-            except OSError:  # ended meanwhile, or another user's
-                continue
-        return found
 
 
 def app_folder(folder: Path) -> None:
@@ -299,14 +300,3 @@ def rounds_left(folder: Path, known: int) -> Iterator[tuple[RoundRecord, ServerS
             guarantee = Guarantee(**row.pop("guarantee"))
             yield RoundRecord(round=number, guarantee=guarantee, **row), state
             checkpoint.unlink()
-
-
-def _kill(process: int) -> None:
-    """Ends a process that does not end by itself."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
-
-
-def _end_with_parent() -> None:
-    """Has Linux end this process when the one that started it is gone, however that came about."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -17,8 +17,9 @@ from server.rounds import run_rounds
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 from simulations.certificates import Authority
 from simulations.deploy import Deployment
-from simulations.flower import TOKEN, SuperLink
+from simulations.flower import SuperLink
 from simulations.grid import InProcessGrid
+from simulations.watchdog import marked
 
 SHARDS = 2
 FEDERATION = f"num-supernodes={SHARDS} client-resources-num-cpus=1"
@@ -75,7 +76,7 @@ def follow(link, path, job, arrays):
 
 def nothing_is_left_of(link):
     assert not link.folder.exists()
-    assert not link._strays()
+    assert not marked(link.mark)
     assert all(process.poll() is not None for process in link._started)
 
 
@@ -130,18 +131,15 @@ def test_nothing_of_an_engine_outlives_a_process_that_was_killed(tmp_path):
     code = (
         "import time\nfrom simulations.flower import SuperLink\n"
         f"from pathlib import Path\nwith SuperLink(Path({str(tmp_path / 'flower')!r})) as link:\n"
-        "    print(link.environment['FEDSPEECH_ENGINE_TOKEN'], flush=True)\n    time.sleep(600)"
+        "    print(link.mark, flush=True)\n    time.sleep(600)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    token = child.stdout.readline().strip()
-    link = SuperLink(tmp_path / "other")
-    link.environment[TOKEN] = token
-    assert link._strays()
+    mark = child.stdout.readline().strip()
+    assert marked(mark)
     child.kill()
     child.wait()
     deadline = time.monotonic() + 40
-    while link._strays() and time.monotonic() < deadline:
+    while (marked(mark) or (tmp_path / "flower").exists()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    left = link._strays()
-    link.close()
-    assert not left
+    assert not marked(mark)
+    assert not (tmp_path / "flower").exists()
