@@ -174,9 +174,7 @@ def test_a_round_has_one_toss_however_often_the_server_names_it(tmp_path):
     """Tossing until a phone comes would force its presence. (60 coins agree once in 2^60.)"""
     _, job, _ = make_job(tmp_path, num_shards=1, noise="os")
     fleet = Fleet(job, 0)
-    first, state = fleet.join(
-        RosterRequest(key=job.round_key(0)), FleetState.fresh(fleet.num_phones)
-    )
+    first, state = fleet.join(RosterRequest(key=job.round_key(0)), FleetState())
     again, state = fleet.join(RosterRequest(key=job.round_key(0, attempt=1)), state)
     np.testing.assert_array_equal(first.phones, again.phones)
     later, _ = fleet.join(RosterRequest(key=job.round_key(1)), state)
