@@ -225,7 +225,11 @@ class PrivacyPlan:
         """Width of the ring: the smallest where rounding adds at most 1 % to the sensitivity."""
         for bits in RING_BITS:
             norm = self.clip_norm * self._scale_for(bits)
-            if norm > 0 and math.sqrt(self._rounded_bound(norm)) <= MAX_ROUNDING_COST * norm:
+            if norm <= 0:
+                continue
+            rounded = math.sqrt(self._rounded_bound(norm))
+            # Shorter than before rounding: too coarse a grid to send anything but zeros.
+            if norm <= rounded <= MAX_ROUNDING_COST * norm:
                 return bits
         raise ValueError(
             f"no ring of up to {RING_BITS[-1]} bits holds a sum of max_cohort={self.max_cohort} "

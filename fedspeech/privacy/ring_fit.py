@@ -59,7 +59,7 @@ def fit(
         if norm <= 0:
             continue
         sensitivity = math.sqrt(encoding.rounded_norm_bound(norm, dimension))
-        if bits is None and sensitivity > MAX_ROUNDING_COST * norm:
+        if bits is None and not norm <= sensitivity <= MAX_ROUNDING_COST * norm:
             continue
         return RingFit(
             bits=width,
