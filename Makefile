@@ -42,6 +42,7 @@ types: install ## Strict types on the library
 bench: install ## Ratios against baselines of the same run
 	$(BIN)/python -m benchmarks.local_training
 	$(BIN)/python -m benchmarks.synthesis
+	$(BIN)/python -m benchmarks.scale
 
 clean: ## Remove what the targets made, runs excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
