@@ -202,6 +202,8 @@ class RoundCost:
       server_relation: of `server`.
       probability: of taking part; 1 where nobody counts on chance.
       quota: rounds that a phone takes part in at most; the phone counts.
+      planned: rounds that may begin. One that is abandoned before anything is sent is not charged,
+        and readers see it all the same, so floors count in all of them.
       floor_mass: probability, in one round, that one phone's presence lifts it over a floor.
       cap_mass: probability, in one round, that a cap on the cohort is reached.
       tail_mass: bound, in one round, on the distance of the samplers from their ideals.
@@ -216,6 +218,7 @@ class RoundCost:
     server_relation: Relation
     probability: float
     quota: int
+    planned: int
     floor_mass: float
     cap_mass: float = 0.0
     tail_mass: float

@@ -185,7 +185,8 @@ def price(
         amplified=release.amplified,
         accountant=_NAMES[release.claim],
         rounds=sum(rounds for _, rounds in spent),
-        quota=sum(cost.quota for cost, _ in spent),
+        quota=sum(cost.quota for cost, rounds in spent if rounds)
+        or max(cost.quota for cost, _ in spent),
         trust=trust,
         bad_event_mass=release.bad_event_mass,
         mechanism=mechanism,

@@ -434,12 +434,14 @@ class Ledger:
 
     def _price(self, extra: int) -> Guarantee:
         """Composes every run's rounds, with `extra` more of this one."""
-        counts = {**self._charges, self._own: self._charges.get(self._own, 0) + extra}
-        counts = {opened: rounds for opened, rounds in counts.items() if rounds}
-        spent = [(self._costs[opened], rounds) for opened, rounds in counts.items()]
+        # A run that was charged for nothing may have abandoned rounds, which readers see.
+        begun = {**dict.fromkeys(self._costs, 0), **self._charges}
+        begun[self._own] = begun.get(self._own, 0) + extra
+        spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]
+        counts = [opened for opened, rounds in begun.items() if rounds]
         trust = dict.fromkeys(self._trust[opened] for opened in (*counts, self._own))
         return guarantee.price(
-            spent or [(self._plan.cost, 0)],
+            spent,
             delta=self._plan.delta,
             unit=self._plan.unit,
             trust=" And, for other plans on this population: ".join(trust),

@@ -313,6 +313,7 @@ class PrivacyPlan:
             probability=1.0 if limited else self.participation_probability,
             cohort_cap=self.cohort_cap,
             quota=self.participations,
+            planned=self.rounds,
             **plan_masses.masses(self),
         )
 

@@ -334,6 +334,7 @@ class Terms:
             probability=self.participation_probability,
             cohort_cap=self.cohort_cap,
             quota=self.participations,
+            planned=self.rounds,
             floor_mass=self.floor_mass,
             cap_mass=self.cap_mass,
             tail_mass=self.tail_mass,

@@ -29,7 +29,7 @@ from fedspeech.privacy.events import NonPrivate, Relation, RoundCost
 from fedspeech.privacy.textbook import EpsilonAt, Part
 
 Spent = Sequence[tuple[RoundCost, int]]
-"""The cost of a round, and how many such rounds there were, failed ones included."""
+"""The cost of a round, and how many such rounds were charged, failed ones included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,7 @@ def release(spent: Spent, delta: float) -> View:
     Raises:
       ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
     """
+    begun = spent
     relevant = [(cost, rounds) for cost, rounds in spent if rounds] or spent
     relation = _common(cost.release_relation for cost, _ in relevant)
     spent = [(cost, rounds) for cost, rounds in relevant if rounds]
@@ -108,8 +109,9 @@ def release(spent: Spent, delta: float) -> View:
             # A quota that runs out parts both worlds from the argument under "replace".
             ends = 2 if relation == "replace" else 1
             mass += ends * quota_mass(rounds, cost.probability, cost.quota)
-        if relation != "zero-out":
-            mass += _paid(cost, rounds) * cost.floor_mass
+    if relation != "zero-out":
+        for cost, rounds in begun:
+            mass += _paid(cost, max(rounds, cost.planned)) * cost.floor_mass
     prices = _accountants(parts)
     epsilons = _charged(prices, mass, delta)
     if epsilons:

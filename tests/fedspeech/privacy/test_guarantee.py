@@ -126,7 +126,8 @@ def test_half_a_plan_twice_is_the_plan():
     cost = PLAN.cost
     twice = price([(cost, 9), (cost, 9)], **arguments)
     once = price([(cost, 18)], **arguments)
-    assert twice.epsilon_release == pytest.approx(once.epsilon_release, rel=1e-4)
+    # Two runs of the plan may abandon twice as many rounds.
+    assert twice.epsilon_release == pytest.approx(once.epsilon_release, rel=1e-3)
     assert twice.epsilon_server == pytest.approx(once.epsilon_server, rel=1e-9)
 
 

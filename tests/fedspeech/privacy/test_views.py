@@ -79,3 +79,18 @@ def test_loss_distributions_of_several_runs_compose():
     assert found.amplified  # the coins of the one
     alone = [views.release([(each, n)], DELTA).epsilon for each, n in ((coins, 20), (turns, 4))]
     assert max(alone) < found.epsilon < sum(alone)
+
+
+def test_rounds_that_were_abandoned_before_a_charge_count_at_their_floors():
+    """Readers see that no model came, which may be one phone's doing: in delta from the start."""
+    near = cost(min_cohort=222, min_survivors=222)
+    assert 0 < 40 * near.floor_mass < DELTA / 10
+    for rounds in (0, 1, 40):
+        assert views.release([(near, rounds)], DELTA).bad_event_mass >= 40 * near.floor_mass
+    risky = dataclasses.replace(near, floor_mass=DELTA / 40)
+    found = views.release([(risky, 0)], DELTA)
+    assert found.relation == "zero-out"
+    # Another run's abandoned rounds count too, charged or not.
+    alone, beside = [(near, 40)], [(near, 40), (risky, 0)]
+    assert views.release(alone, DELTA).relation == "add/remove"
+    assert views.release(beside, DELTA).relation == "zero-out"
