@@ -421,6 +421,8 @@ class Scenario(Section):
         if frames != (self.task == "sentences"):
             other = "frame_affine or frame_bottleneck" if not frames else "head or affine"
             raise ValueError(f"adapter {self.adapter} does not recognise {self.task}; take {other}")
+        if self.training.example_privacy and self.task == "sentences":
+            raise ValueError("training.example_privacy clips gradients of words, not of sentences")
         return self
 
     def to_toml(self) -> str:

@@ -77,5 +77,7 @@ def test_an_adapter_of_words_does_not_recognise_sentences():
         read_scenario("asr-quick", ["adapter=head"])
     with pytest.raises(ScenarioError, match="adapter frame_affine does not recognise words"):
         read_scenario("quick", ["adapter=frame_affine"])
+    with pytest.raises(ScenarioError, match="example_privacy clips gradients of words, not of"):
+        read_scenario("asr-quick", ["training.example_privacy={noise_multiplier=1.0}"])
     assert read_scenario("asr-an4").task == "sentences"
     assert read_scenario("real-commands").task == "words"
