@@ -74,7 +74,8 @@ def reference(folder, job, arrays):
     return totals
 
 
-@pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.06])
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.06])
 def test_on_a_sparse_graph_too_the_grid_adds_up_what_the_ideal_party_does(tmp_path, dropout_rate):
     """160 of 200 phones: a ring of neighbours, nonces, and sessions that restart for them."""
     found = {}
@@ -375,6 +376,7 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
             assert not node._context.state["session secrets"]
 
 
+@pytest.mark.slow
 def test_shards_without_phones_in_a_round_are_no_failures(tmp_path):
     """A dozen phones in eight shards: in most rounds some shard has nobody."""
     path, job, arrays = make_job(

@@ -67,6 +67,7 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
     )
 
 
+@pytest.mark.slow
 def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path, no_export):
     expected, _ = adapter_of_simulate(tmp_path / "run", tiny_scenario())
     ground = _ground(tiny_scenario().seed, tiny_world(), "synthetic")

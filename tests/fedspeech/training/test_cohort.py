@@ -51,7 +51,7 @@ trainings = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.sampled_from(NAMES), trainings, st.lists(st.integers(0, 15), min_size=1, max_size=6))
 def test_a_cohort_equals_the_one_phone_loop(name, training, counts):
     adapter, parameters = build(name)

@@ -89,6 +89,7 @@ def rows(path, kind):
     return [row for row in map(json.loads, path.read_text().splitlines()) if row["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tmp_path):
     plan, ledger = tiny_world().job.plan, tmp_path / "population.jsonl"
     # Enough for two trials of two rounds by composition, and for half of a third.
