@@ -150,8 +150,10 @@ def run_of(file: Path) -> Path:
     """The run folder in which a file lies.
 
     Raises:
-      FedspeechError: if it lies in none.
+      FedspeechError: if it lies in none, or there is no such file.
     """
+    if not file.is_file():
+        raise FedspeechError(f"there is no file {file}")
     for folder in file.resolve().parents:
         if (folder / "job.json").is_file():
             return folder
