@@ -119,10 +119,10 @@ def test_cepstra_that_do_not_fit_are_refused():
 def test_a_synthetic_base_is_made_once_and_learns(tmp_path):
     from fedspeech.training.pretrain_sentences import SentenceSettings
 
-    settings = SentenceSettings(epochs=2)
+    settings = SentenceSettings(epochs=2, batch_clips=8)
     made = [
         synthetic_sentence_base(
-            seed=1, cache_dir=tmp_path, num_speakers=12, sentences_per_speaker=8, settings=settings
+            seed=1, cache_dir=tmp_path, num_speakers=5, sentences_per_speaker=6, settings=settings
         )
         for _ in range(2)
     ]
@@ -130,6 +130,6 @@ def test_a_synthetic_base_is_made_once_and_learns(tmp_path):
     assert made[0].provenance["task"] == "asr"
     other = dataclasses.replace(settings, epochs=1)
     again = synthetic_sentence_base(
-        seed=1, cache_dir=tmp_path, num_speakers=12, sentences_per_speaker=8, settings=other
+        seed=1, cache_dir=tmp_path, num_speakers=5, sentences_per_speaker=6, settings=other
     )
     assert again.sha256 != made[0].sha256
