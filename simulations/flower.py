@@ -11,6 +11,7 @@ per round beside the job; `SuperLink.run` hands them on as they come.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -37,6 +38,7 @@ from simulations import watchdog
 
 TOKEN = "FEDSPEECH_ENGINE_TOKEN"
 START_WAIT_S = 90.0
+FAILED_WAIT_S = 20.0  # for an engine whose app has said why it failed
 END_WAIT_S = 10.0
 ASK_EVERY_S = 4.0  # a call of Flower's command line takes a second of CPU
 QUIET = {
@@ -169,13 +171,18 @@ class SuperLink:
         Raises:
           FedspeechError: if the run failed, with the reason.
         """
-        job.with_name(FAILED).unlink(missing_ok=True)
+        failed, failed_at = job.with_name(FAILED), math.inf
+        failed.unlink(missing_ok=True)
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
         more = ["--federation-config", self._federation] if self._federation else []
         number = self.flwr("run", str(self.app), "own", "-c", config, *more)["run-id"]
         asked, status = time.monotonic(), ""
         while not status.startswith("finished"):
             time.sleep(0.1)
+            if failed.exists():  # and Flower's engine may then wait for ever
+                failed_at = min(failed_at, time.monotonic())
+                if time.monotonic() - failed_at > FAILED_WAIT_S:
+                    break
             if time.monotonic() - asked > ASK_EVERY_S:
                 (found,) = self.flwr("ls", "own", "--run-id", number)["runs"]
                 status, asked = found["status"], time.monotonic()
@@ -183,9 +190,8 @@ class SuperLink:
                 on_round(record, state)
                 known, asked = record.round + 1, time.monotonic()
         if status != "finished:completed":
-            failed = job.with_name(FAILED)
             why = failed.read_text() if failed.exists() else self._last_words(found)
-            raise FedspeechError(f"Flower's engine stopped ({status}): {why}")
+            raise FedspeechError(f"Flower's engine stopped ({status or 'failed'}): {why}")
 
     def _last_words(self, run: Mapping[str, Any]) -> str:
         """What is known of a run that failed without a word of the app's."""
