@@ -25,7 +25,8 @@ test: install ## Default tests: offline, at most 2 minutes
 	$(PYTEST)
 
 test-all: install ## Every marker but soak
-	$(PYTEST) -m "not soak"
+	$(PYTEST) -m "not soak and not flower"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "flower and not soak"
 
 soak: install ## Long counts, by hand
 	$(PYTEST) -m soak
