@@ -12,7 +12,7 @@ import os
 import traceback
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from types import TracebackType
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedspeech.errors import FedspeechError
-from fedspeech.training.workers import WorkerPool
+from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
 SERVER_NODE_ID = 1
 CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -192,6 +192,7 @@ class InProcessGrid(Grid):
         """Hands each message to its node; with workers, returns before they are done.
 
         Raises:
+          FedspeechError: if a node's worker process died.
           ValueError: for a node that is not in this grid.
         """
         ids = []
@@ -203,7 +204,7 @@ class InProcessGrid(Grid):
             message.metadata.__dict__["_message_id"] = message_id
             if self._pools:
                 pool = self._pools[self._node_ids.index(node_id) % len(self._pools)]
-                self._replies[message_id] = pool.submit(_handle_in_worker, message)
+                self._replies[message_id] = _submit(pool, message)
             else:
                 self._replies[message_id] = self._nodes[node_id].handle(message)
             ids.append(message_id)
@@ -236,13 +237,19 @@ class InProcessGrid(Grid):
         return self.pull_messages(ids)
 
 
+def _submit(pool: WorkerPool, message: Message) -> Future[Message]:
+    """Hands a message to its node's worker, which may have died since it was last heard."""
+    with _deaths_said():
+        return pool.submit(_handle_in_worker, message)
+
+
 def _result(reply: Future[Message] | Message) -> Message:
-    """Unwraps a reply and says it plainly when its worker is gone."""
+    """Unwraps a reply, unless its worker died over it."""
     if isinstance(reply, Message):
         return reply
-    try:
+    with _deaths_said():
         return reply.result()
-    except BrokenProcessPool as error:
-        raise FedspeechError(
-            "a worker process died (killed, or out of memory); the round it was in stays charged"
-        ) from error
+
+
+def _deaths_said() -> AbstractContextManager[None]:
+    return worker_deaths_said("the round it was in stays charged")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.models.base import Base
 from fedspeech.seeds import canonical
-from fedspeech.training.workers import WorkerPool
+from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
 CODE_VERSION = 1
 """Raised by whoever changes what the front end or the trunk computes."""
@@ -145,7 +145,10 @@ def _compute(
             for chunk in missing:
                 yield chunk, _write(base, corpus, _members(utterances, chunk), values, chunk)
         return
-    with WorkerPool(workers, _start_worker, base.to_bytes(), corpus, store) as pool:
+    with (
+        worker_deaths_said("what was finished before is kept, and the same command goes on"),
+        WorkerPool(workers, _start_worker, base.to_bytes(), corpus, store) as pool,
+    ):
         futures = [
             pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)
             for chunk in missing

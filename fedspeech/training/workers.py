@@ -9,8 +9,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import ParamSpec, TypeVar
+
+from fedspeech.errors import FedspeechError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +63,24 @@ class WorkerPool(ProcessPoolExecutor):
         if kind is not None:
             self.kill()
         return super().__exit__(kind, error, trace)
+
+
+@contextlib.contextmanager
+def worker_deaths_said(consequence: str) -> Iterator[None]:
+    """Says it plainly when a worker turns out to be dead, on handing it work or on waiting for it.
+
+    Args:
+      consequence: what its death means to whoever counted on it.
+
+    Raises:
+      FedspeechError: instead of the pool's own exception.
+    """
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise FedspeechError(
+            f"a worker process died (killed, or out of memory); {consequence}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from fedspeech.errors import FedspeechError
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.training.workers import WorkerPool
+from fedspeech.training.workers import WorkerPool, worker_deaths_said
 from simulations.progress import RunProgress
 from simulations.tuning.evidence import Matrix
 from simulations.tuning.panel import Panel
@@ -234,9 +234,10 @@ class Search:
             return
         if self._pool is None:
             self._pool = WorkerPool(self._workers, _prepare, grounds, self._scratch)
-        futures = {self._pool.submit(_run_in_worker, task): task for task in tasks}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
+        with worker_deaths_said("finished trials are kept, and the same command goes on"):
+            futures = {self._pool.submit(_run_in_worker, task): task for task in tasks}
+            for future in concurrent.futures.as_completed(futures):
+                yield futures[future], future.result()
 
     def _enter(self, setting: Setting) -> int:
         """The number of a setting's trial; a new one is written whole, in one transaction."""

@@ -51,11 +51,11 @@ def test_an_unknown_node_is_refused():
 
 @pytest.mark.slow
 def test_a_dead_worker_is_said_and_not_waited_for():
-    with (
-        InProcessGrid(APP, num_nodes=2, workers=2) as grid,
-        pytest.raises(FedspeechError, match="worker process died"),
-    ):
-        ask(grid, "query.die")
+    """It dies over its message; the next time it is dead before it is handed one."""
+    with InProcessGrid(APP, num_nodes=2, workers=2) as grid:
+        for _ in range(2):
+            with pytest.raises(FedspeechError, match="worker process died.* stays charged"):
+                ask(grid, "query.die")
 
 
 @pytest.mark.parametrize(("nodes", "workers"), [(0, 1), (2, 0)])

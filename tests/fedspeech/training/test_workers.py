@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from fedspeech.errors import FedspeechError
+from fedspeech.training.workers import WorkerPool, worker_deaths_said
+
 ROOT = Path(__file__).parents[3]
 posix = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signals")
 
@@ -79,3 +82,12 @@ def test_workers_go_when_their_parent_is_killed(busy):
     parent, worker = busy
     parent.kill()
     assert gone_within(worker, 5)
+
+
+def test_the_death_of_a_worker_is_said_with_what_it_means():
+    with (
+        pytest.raises(FedspeechError, match="a worker process died .*; nothing is lost"),
+        worker_deaths_said("nothing is lost"),
+        WorkerPool(1, print) as pool,
+    ):
+        pool.submit(os._exit, 9).result()
