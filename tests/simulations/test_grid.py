@@ -54,7 +54,7 @@ def test_a_dead_worker_is_said_and_not_waited_for():
     """It dies over its message; the next time it is dead before it is handed one."""
     with InProcessGrid(APP, num_nodes=2, workers=2) as grid:
         for _ in range(2):
-            with pytest.raises(FedspeechError, match="worker process died.* stays charged"):
+            with pytest.raises(FedspeechError, match=r"worker process died.* stays charged"):
                 ask(grid, "query.die")
 
 

@@ -86,7 +86,7 @@ def test_workers_go_when_their_parent_is_killed(busy):
 
 def test_the_death_of_a_worker_is_said_with_what_it_means():
     with (
-        pytest.raises(FedspeechError, match="a worker process died .*; nothing is lost"),
+        pytest.raises(FedspeechError, match=r"a worker process died .*; nothing is lost"),
         worker_deaths_said("nothing is lost"),
         WorkerPool(1, print) as pool,
     ):
