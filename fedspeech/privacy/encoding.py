@@ -46,23 +46,12 @@ def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
       Shape (d,), a new array.
     """
-    size = vector.shape[0]
-    inner = 1 << (size.bit_length() - 1) // 2  # index = outer * inner + inner
-    scaled = vector * (1 / math.sqrt(size))
-    columns = _butterflies(scaled.reshape(-1, inner).T.copy())
-    return _butterflies(columns.T.copy()).reshape(-1)
-
-
-def _butterflies(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Transforms along the first axis: sums and differences of whole rows, so memory runs on."""
-    count, width = rows.shape
-    current, spare, half = rows, np.empty_like(rows), 1
-    while half < count:
-        pairs, sums = current.reshape(-1, 2, half * width), spare.reshape(-1, 2, half * width)
-        np.add(pairs[:, 0], pairs[:, 1], out=sums[:, 0])
-        np.subtract(pairs[:, 0], pairs[:, 1], out=sums[:, 1])
+    current = vector * (1 / math.sqrt(vector.shape[0]))
+    spare, half = np.empty_like(current), current.shape[0] // 2
+    for _ in range(half.bit_length()):  # constant geometry (Pease 1968): whole halves are written
+        np.add(current[0::2], current[1::2], out=spare[:half])
+        np.subtract(current[0::2], current[1::2], out=spare[half:])
         current, spare = spare, current
-        half *= 2
     return current
 
 
@@ -79,8 +68,9 @@ def rotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
       Shape (padded(d),).
     """
     wide = np.zeros(padded(vector.shape[0]))
-    wide[: vector.shape[0]] = vector
-    return hadamard(wide * rotation_signs(seed, wide.shape[0]))
+    signs = rotation_signs(seed, wide.shape[0])
+    np.multiply(vector, signs[: len(vector)], out=wide[: len(vector)])
+    return hadamard(wide)
 
 
 def unrotate(rotated: NDArray[np.float64], seed: bytes, dimension: int) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from fedspeech.seeds import Keystream
 _FRACTION_BITS = 320
 _WORD = 2**64
 _GUIDE_BITS = 16
+_UNSURE = np.iinfo(np.int64).min
 
 
 class CumulativeTable:
@@ -58,15 +59,15 @@ class CumulativeTable:
         self._low = [threshold % _WORD for threshold in thresholds]
         self._guide = self._make_guide()
 
-    def _make_guide(self) -> NDArray[np.int32]:
-        """For the leading bits of a word, how many thresholds it reaches; -1 where others decide.
+    def _make_guide(self) -> NDArray[np.int64]:
+        """For the leading bits of a word, the sample, or `_UNSURE` where other bits decide.
 
         Chen and Asau 1974 (the guide table method): most samples need one look instead of a search.
         """
         edges = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
         below = np.searchsorted(self._high, edges, side="left")
         above = np.append(below[1:], len(self._high))
-        return np.where(below == above, below, -1).astype(np.int32)
+        return np.where(below == above, below + self.first, _UNSURE)
 
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64.
@@ -75,26 +76,25 @@ class CumulativeTable:
         decide only where the upper ones tie, so they are read only then (once in 2^50 samples).
         """
         words = keystream.uint64(num_values)
-        index = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64)).astype(
-            np.int64
+        samples: NDArray[np.int64] = self._guide.take(
+            (words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64)
         )
-        unsure = np.flatnonzero(index < 0)
+        unsure = np.flatnonzero(samples == _UNSURE)
         if unsure.size:
             searched = words[unsure]
-            found = np.searchsorted(self._high, searched, side="left")
-            index[unsure] = found
-            tied = self._high.take(found, mode="clip") == searched
-            for position in unsure[tied]:
+            reached = np.searchsorted(self._high, searched, side="left")
+            for tie in np.flatnonzero(self._high.take(reached, mode="clip") == searched):
                 low = int(keystream.uint64(1)[0])
-                place, word = int(index[position]), words[position]
+                place, word = int(reached[tie]), searched[tie]
                 while (
                     place < self._high.size
                     and self._high[place] == word
                     and self._low[place] <= low
                 ):
                     place += 1
-                index[position] = place
-        return index + self.first
+                reached[tie] = place
+            samples[unsure] = reached + self.first
+        return samples
 
 
 class IntegerLaw:
