@@ -211,7 +211,7 @@ class Fleet:
             self._adapter.spec.unflatten(request.adapter),
             [self._arrays.phone(int(phone)) for phone in phones],
             self.job.training,
-            [self.job.training_rng(key, int(phone)) for phone in phones],
+            self.job.training_rngs(key, phones.tolist()),
         )
         encoded = [
             privatize_phone(plan, delta, key, int(phone), self._entropy, request.clip_norm)

@@ -35,7 +35,7 @@ from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
-from fedspeech.seeds import NoiseEntropy, canonical, stream
+from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
@@ -184,9 +184,7 @@ class JobArrays:
             own = slice(self.offsets[index], self.offsets[index + 1])
         else:
             own = self.recipes.clips(index, self.offsets)
-        return LocalDataset(np.array(self.embeddings[own]), np.array(self.labels[own])).joined(
-            self.background
-        )
+        return LocalDataset(self.embeddings[own], self.labels[own]).joined(self.background)
 
     def save(self, folder: Path) -> None:
         """Writes one .npy file per array into a new folder, visible only when complete."""
@@ -214,8 +212,8 @@ class JobArrays:
             except (OSError, ValueError) as error:
                 raise ScenarioError(f"job array {folder / name}.npy: {error}") from error
         return cls(
-            embeddings=arrays["embeddings"],
-            labels=arrays["labels"],
+            embeddings=np.asarray(arrays["embeddings"]),  # mapped all the same
+            labels=np.asarray(arrays["labels"]),
             offsets=np.array(arrays["offsets"]),
             background=LocalDataset(
                 np.array(arrays["background_embeddings"]), np.array(arrays["background_labels"])
@@ -400,6 +398,15 @@ class Job:
             context=self.context(round_number, attempt, rid),
         )
 
+    def training_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
+        """Streams of local training, each opened when asked for.
+
+        Args:
+          key: of the round.
+          phones: indices in the population.
+        """
+        return Streams(functools.partial(self.training_rng, key), phones)
+
     def training_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
         """Draws what local training on a phone draws: batches; and what protects its clips, if any.
 
@@ -570,6 +577,7 @@ def model_sha256(adapter: FloatVector, clip_norm: float) -> bytes:
     return hashlib.sha256(canonical(adapter.tobytes(), struct.pack("<d", clip_norm))).digest()
 
 
+@functools.lru_cache(maxsize=8)
 def rotation_seed(key: RoundKey) -> bytes:
     """Public seed of the round's random rotation, 32 bytes."""
     return hashlib.sha256(canonical("rotation", key.rid, key.round, key.attempt)).digest()

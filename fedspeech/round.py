@@ -138,7 +138,7 @@ def run_round(
         adapter.spec.unflatten(state.adapter),
         [arrays.phone(phone) for phone in cohort],
         job.training,
-        [job.training_rng(key, phone) for phone in cohort],
+        job.training_rngs(key, cohort),
     )
     encoded = {
         phone: privatize_phone(plan, delta, key, phone, entropy, state.clip_norm)

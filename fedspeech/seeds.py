@@ -13,14 +13,14 @@ Two kinds, never mixed:
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 Name = str | int | bytes
@@ -67,6 +67,35 @@ def stream(seed: int, *names: Name) -> np.random.Generator:
     """
     digest = hashlib.sha256(canonical("fedspeech stream", seed, *names)).digest()
     return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(digest, "big")))
+
+
+class Streams(Sequence[np.random.Generator]):
+    """Generators that are opened when they are asked for: whoever draws nothing costs nothing."""
+
+    def __init__(self, opened: Callable[[int], np.random.Generator], numbers: Sequence[int]):
+        """Opens none.
+
+        Args:
+          opened: opens the stream of a number, always the same one.
+          numbers: one per place.
+        """
+        self._opened, self._numbers = opened, numbers
+
+    @overload
+    def __getitem__(self, place: int) -> np.random.Generator: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Streams: ...
+
+    def __getitem__(self, place: int | slice) -> np.random.Generator | Streams:
+        """Opens the stream at a place, from its beginning."""
+        if isinstance(place, slice):
+            return Streams(self._opened, self._numbers[place])
+        return self._opened(int(self._numbers[place]))
+
+    def __len__(self) -> int:
+        """Number of streams."""
+        return len(self._numbers)
 
 
 class Keystream:
@@ -118,7 +147,7 @@ class NoiseEntropy:
     """
 
     source: Literal["os", "rehearsal"]
-    _root: bytes = field(default=b"", repr=False)
+    _key: bytes = field(default=b"", repr=False)
 
     @classmethod
     def os(cls) -> NoiseEntropy:
@@ -128,7 +157,8 @@ class NoiseEntropy:
     @classmethod
     def rehearsal(cls, seed: int, run_id: str) -> NoiseEntropy:
         """Keys from a seed: repeatable, and worth nothing against who knows the seed."""
-        return cls(source="rehearsal", _root=canonical("fedspeech rehearsal", seed, run_id))
+        root = canonical("fedspeech rehearsal", seed, run_id)
+        return cls(source="rehearsal", _key=hmac.digest(bytes(32), root, "sha256"))
 
     @property
     def notice(self) -> str | None:
@@ -160,5 +190,5 @@ class NoiseEntropy:
         """
         if self.source == "os":
             return Keystream(os.urandom(32))
-        hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=canonical(*names))
-        return Keystream(hkdf.derive(self._root))
+        # HKDF's extract step is done once, in `rehearsal`; 32 bytes are one block of its expand.
+        return Keystream(hmac.digest(self._key, canonical(*names) + b"\x01", "sha256"))

@@ -236,9 +236,9 @@ class OnDeviceTraining:
             )
         start = adapter.spec.flatten(parameters)
         deltas = []
-        for dataset, rng in zip(datasets, rngs, strict=True):
+        for phone, dataset in enumerate(datasets):
             self._model.restore(start, self._base)
-            schedule = training.schedule(len(dataset), rng)
+            schedule = training.schedule(len(dataset), rngs, phone)
             for positions in schedule.batches:
                 clips = dataset.take(schedule.examples[positions[positions >= 0]])
                 if len(clips):

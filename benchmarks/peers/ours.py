@@ -8,6 +8,7 @@ ring's sum (`ideal`), ledger on disk, decoding, server step. One process, one th
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
-from fedspeech.seeds import stream
+from fedspeech.seeds import Streams, stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -49,12 +50,12 @@ def main() -> None:
 def local(folder: Path, phones: int):
     """Local training of all phones, side by side."""
     clips, labels = task.read(folder)
-    datasets = [LocalDataset(c, y) for c, y in zip(clips, labels, strict=True)]
+    datasets = [LocalDataset(c.copy(), y.copy()) for c, y in zip(clips, labels, strict=True)]
     adapter = SHAPE.build()
     parameters = adapter.spec.unflatten(np.zeros(adapter.spec.size, np.float32))
 
     def play(number: int) -> int:
-        rngs = [stream(1, "batches", number, phone) for phone in range(phones)]
+        rngs = Streams(functools.partial(stream, 1, "batches", number), range(phones))
         return len(train_cohort(adapter, parameters, datasets, TRAINING, rngs))
 
     return play

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Adapter, Batch
+from fedspeech.models.adapters.adapter import Adapter, Batch, Error
+from fedspeech.training import dual
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
 from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON, LocalTraining
 from fedspeech.training.objectives import objective_of
@@ -42,7 +43,8 @@ def train_cohort(
       parameters: the global adapter, named as in `adapter.spec`.
       datasets: one per phone; read block by block, so a lazy sequence need not fit in memory.
       training: how.
-      rngs: one per phone, `stream(seed, "batches", round, phone)`.
+      rngs: one per phone, `stream(seed, "batches", round, phone)`; asked for only where a phone
+        draws something, so a lazy sequence need not open the others.
 
     Returns:
       One delta per phone, in the order of `datasets`.
@@ -56,21 +58,18 @@ def train_cohort(
         name: torch.tensor(value).expand(BLOCK_PHONES, *value.shape)
         for name, value in parameters.items()
     }
+    shape = (BLOCK_PHONES, training.max_examples, *adapter.embedding_shape)
+    room = np.empty(shape, dtype=np.float32)
     deltas: list[Delta] = []
     with one_thread(), torch.no_grad():
         for first in range(0, len(datasets), BLOCK_PHONES):
-            members = [datasets[i] for i in range(first, min(first + BLOCK_PHONES, len(datasets)))]
+            places = range(first, min(first + BLOCK_PHONES, len(datasets)))
+            members = [datasets[place] for place in places]
             schedules = [
-                training.schedule(len(dataset), rng)
-                for dataset, rng in zip(members, rngs[first:], strict=False)
+                training.schedule(len(dataset), rngs, place)
+                for place, dataset in zip(places, members, strict=True)
             ]
-            block = pad_block(
-                members,
-                schedules,
-                num_phones=BLOCK_PHONES,
-                max_examples=training.max_examples,
-                embedding_shape=adapter.embedding_shape,
-            )
+            block = pad_block(members, schedules, room)
             rows = _train_block(adapter, start, block, training)
             deltas += [Delta(row) for row in rows[: len(members)]]
     return deltas
@@ -80,19 +79,31 @@ def _train_block(
     adapter: Adapter, start: Mapping[str, Tensor], block: Block, training: LocalTraining
 ) -> FloatVector:
     """Trains one block; returns deltas of shape (BLOCK_PHONES, d)."""
+    steps, error = _batches(block, training), objective_of(adapter).error
+    if dual.pays(adapter, training):
+        changed = dual.train_head(start, steps, error, training)
+    else:
+        changed = _train_parameters(adapter, start, steps, error, training)
+    return torch.cat([changed[name].flatten(1) for name, _ in adapter.spec.shapes], dim=1).numpy()
+
+
+def _train_parameters(
+    adapter: Adapter,
+    start: Mapping[str, Tensor],
+    steps: Iterator[tuple[Batch, Tensor]],
+    error: Error,
+    training: LocalTraining,
+) -> dict[str, Tensor]:
+    """Trains the parameters themselves; returns what each has changed by, (p, *shape)."""
     local = {name: value.clone() for name, value in start.items()}
-    error = objective_of(adapter).error
     update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
-    for batch, active in _batches(block, training):
+    for batch, active in steps:
         gradients = adapter.gradients(local, batch, error)
         if training.proximal_mu:
             for name, gradient in gradients.items():
                 gradient.add_(local[name] - start[name], alpha=training.proximal_mu)
         update(local, gradients, active)
-    rows = torch.empty(BLOCK_PHONES, adapter.spec.size)
-    for name, _, place in adapter.spec.slices():
-        torch.sub(local[name].flatten(1), start[name].flatten(1), out=rows[:, place])
-    return rows.numpy()
+    return {name: value.sub_(start[name]) for name, value in local.items()}
 
 
 def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Tensor]]:
@@ -108,7 +119,7 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
     weights = present / counts.clamp(min=1)
     active = (counts[:, :, 0] > 0).to(torch.float32)
     num_phones, num_steps, batch_size = positions.shape
-    if training.batch_size >= training.max_examples:
+    if training.takes_all_at_once:
         whole = Batch(embeddings, labels, weights[:, :1].sum(dim=1))
         yield from ((whole, active[:, step]) for step in range(num_steps))
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,8 @@ class LocalDataset:
 
     def joined(self, other: LocalDataset) -> LocalDataset:
         """Returns these clips followed by the other's, for instance the public negatives."""
+        if not len(other):
+            return self
         return LocalDataset(
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.labels, other.labels]),
@@ -89,7 +92,7 @@ def batch_schedule(
     batch_size: int,
     local_epochs: int,
     max_steps: int | None,
-    rng: np.random.Generator,
+    rng: Callable[[], np.random.Generator],
 ) -> Schedule:
     """Draws the schedule of one phone in one round.
 
@@ -103,20 +106,32 @@ def batch_schedule(
       batch_size: clips per step.
       local_epochs: passes over the clips.
       max_steps: cap on the steps, or None.
-      rng: the stream of this round and phone.
+      rng: opens the stream of this round and phone; called only if something is drawn.
     """
-    examples = np.arange(num_examples)
-    if num_examples > max_examples:
-        examples = rng.choice(num_examples, max_examples, replace=False)
     size = min(batch_size, max_examples)
+    if num_examples <= size:
+        return _in_order(num_examples, size, local_epochs, max_steps)
+    generator, examples = rng(), np.arange(num_examples)
+    if num_examples > max_examples:
+        examples = generator.choice(num_examples, max_examples, replace=False)
+    if len(examples) <= size:
+        return Schedule(examples, _in_order(len(examples), size, local_epochs, max_steps).batches)
     steps_per_epoch = -(-len(examples) // size)
     padded = np.full((local_epochs, steps_per_epoch * size), -1, dtype=np.int64)
-    if len(examples) <= size:
-        padded[:, : len(examples)] = np.arange(len(examples))
-    else:
-        for epoch in padded:
-            epoch[: len(examples)] = rng.permutation(len(examples))
+    for epoch in padded:
+        epoch[: len(examples)] = generator.permutation(len(examples))
     return Schedule(examples, padded.reshape(-1, size)[:max_steps])
+
+
+@functools.lru_cache(maxsize=1024)
+def _in_order(num_examples: int, size: int, local_epochs: int, max_steps: int | None) -> Schedule:
+    """The schedule of a phone whose clips fit into one batch, read-only: many phones share it."""
+    examples = np.arange(num_examples)
+    batches = np.full((local_epochs if num_examples else 0, size), -1, dtype=np.int64)[:max_steps]
+    batches[:, :num_examples] = examples
+    for array in (examples, batches):
+        array.setflags(write=False)
+    return Schedule(examples, batches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,29 +156,33 @@ class Block:
 def pad_block(
     datasets: Sequence[LocalDataset],
     schedules: Sequence[Schedule],
-    *,
-    num_phones: int,
-    max_examples: int,
-    embedding_shape: tuple[int, ...],
+    embeddings: NDArray[np.float32],
 ) -> Block:
-    """Copies the scheduled clips of at most `num_phones` phones into one padded block.
+    """Copies the scheduled clips of some phones into one padded block.
+
+    Args:
+      datasets: one per phone.
+      schedules: one per phone.
+      embeddings: room for the block's, shape (num_phones, max_examples, *embedding_shape). It is
+        overwritten: for block after block, fresh memory costs more than what is copied into it.
 
     Raises:
       ValueError: if there are more phones than places or an embedding has another shape.
     """
+    num_phones, max_examples = embeddings.shape[:2]
     if len(datasets) > num_phones:
         raise ValueError(f"a block holds {num_phones} phones, got {len(datasets)}")
     num_steps = max((len(schedule.batches) for schedule in schedules), default=0)
     batch_size = schedules[0].batches.shape[1] if schedules else 1
-    embeddings = np.zeros((num_phones, max_examples, *embedding_shape), dtype=np.float32)
+    embeddings[len(datasets) :] = 0
     per_clip = datasets[0].labels.shape[1:] if datasets else ()
     nothing = -1 if per_clip else 0
     labels = np.full((num_phones, max_examples, *per_clip), nothing, dtype=np.int64)
     batches = np.full((num_phones, num_steps, batch_size), -1, dtype=np.int64)
     for phone, (dataset, schedule) in enumerate(zip(datasets, schedules, strict=True)):
-        if dataset.embeddings.shape[1:] != embedding_shape:
+        if dataset.embeddings.shape[1:] != embeddings.shape[2:]:
             raise ValueError(
-                f"expected embeddings of shape {embedding_shape}, "
+                f"expected embeddings of shape {embeddings.shape[2:]}, "
                 f"got {dataset.embeddings.shape[1:]}"
             )
         count = len(schedule.examples)
@@ -173,5 +192,6 @@ def pad_block(
         else:
             embeddings[phone, :count] = dataset.embeddings[schedule.examples]
             labels[phone, :count] = dataset.labels[schedule.examples]
+        embeddings[phone, count:] = 0
         batches[phone, : len(schedule.batches)] = schedule.batches
     return Block(embeddings, labels, batches)

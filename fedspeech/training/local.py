@@ -68,15 +68,28 @@ class LocalTraining:
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1 or None, got {self.max_steps}")
 
-    def schedule(self, num_examples: int, rng: np.random.Generator) -> Schedule:
-        """Draws which clips this phone trains on in this round, and in which batches."""
+    @property
+    def takes_all_at_once(self) -> bool:
+        """Whether one batch holds all that any phone may train on, so every step sees the same."""
+        return self.batch_size >= self.max_examples
+
+    def schedule(
+        self, num_examples: int, rngs: Sequence[np.random.Generator], phone: int
+    ) -> Schedule:
+        """Draws which clips a phone trains on in this round, and in which batches.
+
+        Args:
+          num_examples: clips on the phone.
+          rngs: streams of this round; the phone's is asked for only if something is drawn.
+          phone: its place among them.
+        """
         return batch_schedule(
             num_examples,
             max_examples=self.max_examples,
             batch_size=self.batch_size,
             local_epochs=self.local_epochs,
             max_steps=self.max_steps,
-            rng=rng,
+            rng=lambda: rngs[phone],
         )
 
 
@@ -104,7 +117,7 @@ def train_adapter(
     """
     start = {name: torch.tensor(value[np.newaxis]) for name, value in parameters.items()}
     local = {name: value.clone().requires_grad_() for name, value in start.items()}
-    schedule = training.schedule(len(dataset), rng)
+    schedule = training.schedule(len(dataset), [rng], 0)
     optimizer = make_optimizer(list(local.values()), training)
     objective = objective_of(adapter)
     for batch in schedule.batches:

@@ -4,10 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspeech.seeds import REHEARSAL_NOTICE, Keystream, NoiseEntropy, canonical, stream
+from fedspeech.seeds import (
+    REHEARSAL_NOTICE,
+    Keystream,
+    NoiseEntropy,
+    Streams,
+    canonical,
+    stream,
+)
 
 NAMES = st.lists(
     st.one_of(st.text(max_size=6), st.integers(-(2**70), 2**70), st.binary(max_size=6)), max_size=4
@@ -101,3 +110,27 @@ def test_a_rehearsal_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
     assert NoiseEntropy.rehearsal(1, "r").notice == REHEARSAL_NOTICE
     assert "rehearsal" in repr(NoiseEntropy.rehearsal(1, "secret-run"))
     assert "secret-run" not in repr(NoiseEntropy.rehearsal(1, "secret-run"))
+
+
+def test_the_keys_of_a_rehearsal_are_hkdf_of_seed_run_and_names():
+    """RFC 5869 as the cryptography library computes it, extract and expand in one."""
+    hkdf = HKDF(hashes.SHA256(), length=32, salt=None, info=canonical("noise", b"rid", 3))
+    key = hkdf.derive(canonical("fedspeech rehearsal", 7, "run"))
+    drawn = NoiseEntropy.rehearsal(7, "run").keystream("noise", b"rid", 3)
+    assert drawn.bytes(64) == Keystream(key).bytes(64)
+
+
+def test_streams_are_opened_where_they_are_asked_for_and_nowhere_else():
+    opened = []
+
+    def open_one(number):
+        opened.append(number)
+        return stream(1, "batches", number)
+
+    streams = Streams(open_one, [5, 8, 9])
+    assert (len(streams), len(streams[1:]), opened) == (3, 2, [])
+    assert streams[1:][0].bytes(8) == stream(1, "batches", 8).bytes(8)
+    assert [rng.bytes(8) for rng in streams] == [
+        stream(1, "batches", n).bytes(8) for n in (5, 8, 9)
+    ]
+    assert opened == [8, 5, 8, 9]

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ def test_each_epoch_visits_each_drawn_clip_once(count, limit, batch_size, epochs
         batch_size=batch_size,
         local_epochs=epochs,
         max_steps=None,
-        rng=stream(seed, "batches"),
+        rng=lambda: stream(seed, "batches"),
     )
     drawn = min(count, limit)
     assert len(set(schedule.examples.tolist())) == len(schedule.examples) == drawn
@@ -41,14 +43,19 @@ def test_each_epoch_visits_each_drawn_clip_once(count, limit, batch_size, epochs
 
 def test_the_cap_on_steps_cuts_the_same_schedule():
     settings = {"max_examples": 30, "batch_size": 4, "local_epochs": 2}
-    whole = batch_schedule(25, max_steps=None, rng=stream(1, "batches"), **settings)
-    capped = batch_schedule(25, max_steps=3, rng=stream(1, "batches"), **settings)
+    whole = batch_schedule(25, max_steps=None, rng=lambda: stream(1, "batches"), **settings)
+    capped = batch_schedule(25, max_steps=3, rng=lambda: stream(1, "batches"), **settings)
     assert np.array_equal(capped.batches, whole.batches[:3])
 
 
 def test_epochs_are_shuffled_apart():
     schedule = batch_schedule(
-        32, max_examples=32, batch_size=8, local_epochs=2, max_steps=None, rng=stream(1, "batches")
+        32,
+        max_examples=32,
+        batch_size=8,
+        local_epochs=2,
+        max_steps=None,
+        rng=lambda: stream(1, "batches"),
     )
     first, second = schedule.batches.reshape(2, -1)
     assert not np.array_equal(first, second)
@@ -59,30 +66,29 @@ def test_a_block_holds_the_scheduled_clips_and_zeros():
     members = [dataset(5), dataset(0), dataset(9)]
     settings = {"max_examples": 6, "batch_size": 4, "local_epochs": 1, "max_steps": None}
     schedules = [
-        batch_schedule(len(member), rng=stream(1, "batches", phone), **settings)
+        batch_schedule(len(member), rng=functools.partial(stream, 1, "batches", phone), **settings)
         for phone, member in enumerate(members)
     ]
-    block = pad_block(members, schedules, num_phones=4, max_examples=6, embedding_shape=(3,))
+    room = np.full((4, 6, 3), np.nan, dtype=np.float32)
+    block = pad_block(members, schedules, room)
     assert block.embeddings.shape == (4, 6, 3)
     assert block.batches.shape == (4, 2, 4)
     assert np.array_equal(block.embeddings[0, :5], members[0].embeddings)
     assert np.array_equal(block.embeddings[2], members[2].embeddings[schedules[2].examples])
     assert np.array_equal(block.labels[2], members[2].labels[schedules[2].examples])
     assert not block.embeddings[0, 5:].any()
-    assert not block.embeddings[1].any()
+    assert not block.embeddings[[1, 3]].any()
     assert (block.batches[[1, 3]] == -1).all()
     assert repr(block) == "Block(shape=(4, 6, 3))"
 
 
 def test_a_block_refuses_another_shape_and_too_many_phones():
     settings = {"max_examples": 6, "batch_size": 4, "local_epochs": 1, "max_steps": None}
-    schedule = batch_schedule(5, rng=stream(1, "batches"), **settings)
+    schedule = batch_schedule(5, rng=lambda: stream(1, "batches"), **settings)
     with pytest.raises(ValueError, match=r"expected embeddings of shape \(2,\), got \(3,\)"):
-        pad_block([dataset(5)], [schedule], num_phones=1, max_examples=6, embedding_shape=(2,))
+        pad_block([dataset(5)], [schedule], np.empty((1, 6, 2), np.float32))
     with pytest.raises(ValueError, match="a block holds 1 phones, got 2"):
-        pad_block(
-            [dataset(5)] * 2, [schedule] * 2, num_phones=1, max_examples=6, embedding_shape=(3,)
-        )
+        pad_block([dataset(5)] * 2, [schedule] * 2, np.empty((1, 6, 3), np.float32))
 
 
 def test_a_dataset_shows_its_shape_only_and_checks_itself():
