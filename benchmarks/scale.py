@@ -1,10 +1,11 @@
 """What a population costs, and what a cohort costs: CPU seconds a round and peak memory.
 
-    python -m benchmarks.scale [--json] [--rounds 5]
+    python -m benchmarks.scale [--json] [--rounds 5] [--masked]
 
-The whole round over messages, one process: coins, training, clipping, noise, the simulated sum,
-the server's step. An adapter of 4,096 parameters, 15 clips per phone. Both populations run in one
-process, so that their ratio tells more than either figure.
+The whole round over messages, one process: coins, training, clipping, noise, the sum, the server's
+step. An adapter of 4,096 parameters, 15 clips per phone. Sums are ideal; with `--masked`, the whole
+protocol is played, both sides of it. Rows of a block run in one process, so that their ratio tells
+more than either figure.
 """
 
 from __future__ import annotations
@@ -42,18 +43,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--masked", action="store_true", help="play the whole protocol")
     arguments = parser.parse_args()
     rows = []
+    sums = "masked" if arguments.masked else "ideal"
     for populations, cohort, rounds in (
         ((10_000, 1_000_000), 1_000, arguments.rounds),
-        ((1_000_000,), 10_000, 2),
+        ((1_000_000,), 10_000, 1 if arguments.masked else 2),
     ):
         with multiprocessing.get_context("spawn").Pool(1) as process:  # a peak of its own
-            rows += process.apply(measure, (populations, cohort, rounds))
+            rows += process.apply(measure, (populations, cohort, rounds, sums))
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"ideal sums, d = {DIMENSION:,}, {LABELS} labels, one process; medians over rounds")
+    print(f"{sums} sums, d = {DIMENSION:,}, {LABELS} labels, one process; medians over rounds")
     print("population   cohort   CPU s/round   phones/CPU s   peak MB   against the smaller")
     for row in rows:
         print(
@@ -62,12 +65,14 @@ def main() -> None:
         )
 
 
-def measure(populations: tuple[int, ...], cohort: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    populations: tuple[int, ...], cohort: int, rounds: int, sums: str
+) -> list[dict[str, Any]]:
     """Runs each population's rounds; returns a row for each."""
     rows: list[dict[str, Any]] = []
     for population in populations:
         with tempfile.TemporaryDirectory() as folder:
-            seconds = statistics.median(_rounds(Path(folder), population, cohort, rounds))
+            seconds = statistics.median(_rounds(Path(folder), population, cohort, rounds, sums))
         rows.append(
             {
                 "population": population,
@@ -80,9 +85,9 @@ def measure(populations: tuple[int, ...], cohort: int, rounds: int) -> list[dict
     return rows
 
 
-def _rounds(folder: Path, population: int, cohort: int, rounds: int) -> list[float]:
+def _rounds(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> list[float]:
     """CPU seconds of each round after a first one, which warms up."""
-    job = _job(folder, population, cohort, rounds + 1)
+    job = _job(folder, population, cohort, rounds + 1, sums)
     path = folder / "job.json"
     job.save(path)
     seconds: list[float] = []
@@ -98,7 +103,7 @@ def _rounds(folder: Path, population: int, cohort: int, rounds: int) -> list[flo
     return [after - before for before, after in pairwise(seconds)]
 
 
-def _job(folder: Path, population: int, cohort: int, rounds: int) -> Job:
+def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> Job:
     """A run whose phones are drawn from voices of random clips."""
     rng = stream(0, "scale")
     count = VOICES * CLIPS
@@ -125,6 +130,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int) -> Job:
         dropout_rate=0.04,
         delta=1 / (10 * population),
         epsilon_budget=1e6,
+        secure_aggregation=sums,
     )
     return Job(
         seed=1,

@@ -81,6 +81,8 @@ class SuperLink:
         self.mark = f"{TOKEN}={uuid4().hex}"
         self.address = f"127.0.0.1:{free_port()}"
         self.environment = {
+            # Else Ray looks for whatever cluster was last started here, which may be long dead.
+            "RAY_ADDRESS": "local",
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             **QUIET,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",

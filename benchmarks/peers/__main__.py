@@ -85,7 +85,10 @@ def measured(
         "pfl": [str(pfl), str(HERE / "with_pfl.py"), *sizes, kind],
         "fedspeech": [sys.executable, "-m", "benchmarks.peers.ours", *sizes, kind],
     }[contender]
-    quiet = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "FLWR_TELEMETRY_ENABLED": "0"}
+    quiet = {
+        "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_ADDRESS": "local",
+    }  # fmt: skip
     done = subprocess.run(
         command, cwd=HERE.parents[1], env={**os.environ, **quiet, task.TOKEN: uuid4().hex},
         capture_output=True, text=True, check=False,

@@ -90,6 +90,16 @@ def test_flowers_simulation_engine(tmp_path, expected):
     nothing_is_left_of(link)
 
 
+@pytest.mark.parametrize(("named", "expected"), [(None, "local"), ("10.0.0.5:6379", None)])
+def test_ray_is_ones_own_unless_a_cluster_is_named(tmp_path, monkeypatch, named, expected):
+    """Ray itself would look for the cluster last started on this machine, dead or alive."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if named:
+        monkeypatch.setenv("RAY_ADDRESS", named)
+    link = SuperLink(tmp_path / "flower")
+    assert link.environment["RAY_ADDRESS"] == (expected or named)
+
+
 @pytest.mark.flower
 def test_a_run_that_fails_behind_flower_says_why(tmp_path):
     path, _, _ = job_of(tmp_path / "job")
