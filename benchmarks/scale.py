@@ -27,6 +27,7 @@ from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
+from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -117,6 +118,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         initial=np.zeros(DIMENSION, np.float32),
     )
     arrays.save(folder / "arrays")
+    Enrolment.create(folder / "enrolment.key")
     plan = PrivacyPlan(
         dimension=DIMENSION,
         clip_norm=0.1,
@@ -146,6 +148,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
         recipes=Recipes(seed=1, share=0.5),
+        enrolment=str(folder / "enrolment.key"),
         memory=str(folder / "memory"),
     )
 
