@@ -28,7 +28,7 @@ from fedspeech.seeds import Keystream
 _FRACTION_BITS = 320
 _WORD = 2**64
 _GUIDE_BITS = 16
-_UNSURE = np.iinfo(np.int64).min
+_UNSURE = np.iinfo(np.int32).min
 
 
 class CumulativeTable:
@@ -59,7 +59,7 @@ class CumulativeTable:
         self._low = [threshold % _WORD for threshold in thresholds]
         self._guide = self._make_guide()
 
-    def _make_guide(self) -> NDArray[np.int64]:
+    def _make_guide(self) -> NDArray[np.int32]:
         """For the leading bits of a word, the sample, or `_UNSURE` where other bits decide.
 
         Chen and Asau 1974 (the guide table method): most samples need one look instead of a search.
@@ -67,7 +67,7 @@ class CumulativeTable:
         edges = np.arange(1 << _GUIDE_BITS, dtype=np.uint64) << np.uint64(64 - _GUIDE_BITS)
         below = np.searchsorted(self._high, edges, side="left")
         above = np.append(below[1:], len(self._high))
-        return np.where(below == above, below + self.first, _UNSURE)
+        return np.where(below == above, below + self.first, _UNSURE).astype(np.int32)
 
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64.
@@ -76,10 +76,9 @@ class CumulativeTable:
         decide only where the upper ones tie, so they are read only then (once in 2^50 samples).
         """
         words = keystream.uint64(num_values)
-        samples: NDArray[np.int64] = self._guide.take(
-            (words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64)
-        )
-        unsure = np.flatnonzero(samples == _UNSURE)
+        guided = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64))
+        samples = guided.astype(np.int64)
+        unsure = np.flatnonzero(guided == _UNSURE)
         if unsure.size:
             searched = words[unsure]
             reached = np.searchsorted(self._high, searched, side="left")
