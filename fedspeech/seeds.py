@@ -129,7 +129,9 @@ class Keystream:
 
     def uniform(self, num_values: int) -> NDArray[np.float64]:
         """Returns uniforms in [0, 1) with 53 random bits each, shape (num_values,)."""
-        return (self.uint64(num_values) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        values = (self.uint64(num_values) >> np.uint64(11)).astype(np.float64)
+        values *= 2.0**-53
+        return values
 
     def __repr__(self) -> str:
         """Shows the position only."""

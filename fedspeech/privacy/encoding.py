@@ -46,7 +46,11 @@ def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
       Shape (d,), a new array.
     """
-    current = vector * (1 / math.sqrt(vector.shape[0]))
+    return _butterflies(vector * (1 / math.sqrt(vector.shape[0])))
+
+
+def _butterflies(current: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums and differences of pairs, log2 d times; the input is used up."""
     spare, half = np.empty_like(current), current.shape[0] // 2
     for _ in range(half.bit_length()):  # constant geometry (Pease 1968): whole halves are written
         np.add(current[0::2], current[1::2], out=spare[:half])
@@ -90,7 +94,9 @@ def stochastic_round(values: NDArray[np.float64], keystream: Keystream) -> NDArr
     """
     floor = np.floor(values)
     up = keystream.uniform(values.shape[0]) < values - floor
-    return floor.astype(np.int64) + up
+    integers = floor.astype(np.int64)
+    integers += up
+    return integers
 
 
 def rounded_norm_bound(norm: float, dimension: int) -> int:

@@ -463,10 +463,10 @@ class PrivacyPlan:
         clip_norm = self._checked(clip_norm)
         clip = L2Clip(clip_norm=clip_norm)
         rotated = encoding.rotate(clip(vector), rotation_seed)
-        scale = self.scale * (self.clip_norm / clip_norm)
-        integers = encoding.conditional_round(rotated * scale, self.norm_bound_squared, rounding)
+        rotated *= self.scale * (self.clip_norm / clip_norm)
+        integers = encoding.conditional_round(rotated, self.norm_bound_squared, rounding)
         if self.on_phones:
-            integers = integers + self.law.of(self.stddev).draw(noise, len(integers))
+            integers += self.law.of(self.stddev).draw(noise, len(integers))
         if self.adaptive_clipping is not None:
             bit = np.array([clip.within(vector) * (self.bit_scale // 2)], dtype=np.int64)
             if self.on_phones:
