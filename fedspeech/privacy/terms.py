@@ -22,7 +22,7 @@ from fedspeech.privacy.events import (
     SkellamSum,
 )
 from fedspeech.privacy.plan import MAX_COHORT_STDDEVS
-from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV, is_integer, require
 from fedspeech.privacy.releases import PARTICIPATIONS, Mechanism, Participation, round_cost
 from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
 from fedspeech.secagg.dropouts import share_answering
@@ -92,11 +92,11 @@ class Terms:
 
     def _check_values(self) -> None:
         """Checks one value at a time."""
-        _require(self.mechanism in NOISY, f"mechanism must be one of {NOISY}",
-                 mechanism=self.mechanism)  # fmt: skip
-        _require(self.participation in PARTICIPATIONS,
-                 f"participation must be one of {PARTICIPATIONS}",
-                 participation=self.participation)  # fmt: skip
+        require(self.mechanism in NOISY, f"mechanism must be one of {NOISY}",
+                mechanism=self.mechanism)  # fmt: skip
+        require(self.participation in PARTICIPATIONS,
+                f"participation must be one of {PARTICIPATIONS}",
+                participation=self.participation)  # fmt: skip
         for name, most in (
             ("population", MAX_POPULATION),
             ("rounds", MAX_ROUNDS),
@@ -106,31 +106,31 @@ class Terms:
             ("max_participations", MAX_ROUNDS),
         ):
             value = getattr(self, name)
-            _require(
+            require(
                 (value is None and name not in ("population", "rounds"))
-                or (_is_integer(value) and 1 <= value <= most),
+                or (is_integer(value) and 1 <= value <= most),
                 f"{name} must be an integer from 1 to {most:,}",
                 **{name: value},
             )
-        _require(_is_integer(self.colluders)
+        require(is_integer(self.colluders)
                  and 0 <= self.colluders <= min(MAX_COLLUDERS, self.population - 1),
                  f"colluders must be an integer from 0 to {MAX_COLLUDERS:,} and below population",
                  colluders=self.colluders, population=self.population)  # fmt: skip
-        _require(0 <= self.dropout_rate < 1, "dropout_rate must be in [0, 1)",
-                 dropout_rate=self.dropout_rate)  # fmt: skip
-        _require(math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0,
-                 "noise_multiplier must be finite and not negative",
-                 noise_multiplier=self.noise_multiplier)  # fmt: skip
-        _require(self.noise_multiplier == 0 or 1e-3 <= self.noise_multiplier <= 1e9,
-                 "noise_multiplier must be 0 or between 0.001 and 1e9",
-                 noise_multiplier=self.noise_multiplier)  # fmt: skip
-        _require(math.isfinite(self.clip_norm) and self.clip_norm > 0,
-                 "clip_norm must be positive and finite", clip_norm=self.clip_norm)  # fmt: skip
-        _require(self.bits is None or self.bits in RING_BITS,
-                 f"bits must be one of {RING_BITS}", bits=self.bits)  # fmt: skip
+        require(0 <= self.dropout_rate < 1, "dropout_rate must be in [0, 1)",
+                dropout_rate=self.dropout_rate)  # fmt: skip
+        require(math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0,
+                "noise_multiplier must be finite and not negative",
+                noise_multiplier=self.noise_multiplier)  # fmt: skip
+        require(self.noise_multiplier == 0 or 1e-3 <= self.noise_multiplier <= 1e9,
+                "noise_multiplier must be 0 or between 0.001 and 1e9",
+                noise_multiplier=self.noise_multiplier)  # fmt: skip
+        require(math.isfinite(self.clip_norm) and self.clip_norm > 0,
+                "clip_norm must be positive and finite", clip_norm=self.clip_norm)  # fmt: skip
+        require(self.bits is None or self.bits in RING_BITS,
+                f"bits must be one of {RING_BITS}", bits=self.bits)  # fmt: skip
         if self.delta is not None:
-            _require(0 < self.delta < 1, "delta must be in (0, 1)", delta=self.delta)
-            _require(
+            require(0 < self.delta < 1, "delta must be in (0, 1)", delta=self.delta)
+            require(
                 self.delta * self.population < 1,
                 "delta must be below 1 / population: at that size it allows the publication of one "
                 "phone's whole contribution",
@@ -146,16 +146,16 @@ class Terms:
                 f"cohort={self.cohort}, probability={self.probability}"
             )
         if self.probability is not None:
-            _require(0 < self.probability <= 1, "probability must be in (0, 1]",
+            require(0 < self.probability <= 1, "probability must be in (0, 1]",
                      probability=self.probability)  # fmt: skip
-            _require(self.participation != "limited",
+            require(self.participation != "limited",
                      "limited participation counts on no probability: give cohort",
                      probability=self.probability)  # fmt: skip
         if self.cohort is not None:
-            _require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
+            require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
                      cohort=self.cohort, population=self.population)  # fmt: skip
         if self.participation != "poisson":
-            _require(
+            require(
                 abs(self.expected_cohort - round(self.expected_cohort)) < 1e-6
                 and self.expected_cohort > 0.5,
                 f"{self.participation} participation needs a whole number of phones per round",
@@ -178,14 +178,14 @@ class Terms:
         """Checks the floor, and what stands on it."""
         if self.floor is None:
             return
-        _require(self.floor <= self.expected_cohort + 1e-9,
-                 "min_survivors must be at most the expected cohort",
-                 min_survivors=self.floor, cohort=self.expected_cohort)  # fmt: skip
-        _require(self.colluders < self.floor or not self.on_phones,
-                 "colluders must be fewer than min_survivors, or no honest noise is certain",
-                 colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
+        require(self.floor <= self.expected_cohort + 1e-9,
+                "min_survivors must be at most the expected cohort",
+                min_survivors=self.floor, cohort=self.expected_cohort)  # fmt: skip
+        require(self.colluders < self.floor or not self.on_phones,
+                "colluders must be fewer than min_survivors, or no honest noise is certain",
+                colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
         if self.mechanism in ("distributed", "local") and self.noise_multiplier > 0:
-            _require(
+            require(
                 self.ring.stddev >= MIN_STDDEV,
                 f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units (raise "
                 "bits or noise_multiplier, or lower min_survivors)",
@@ -388,14 +388,3 @@ class Terms:
                 (floor, share_answering(self.dropout_rate, Stage.MASK)),
             ],
         )
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(holds: bool, rule: str, **values: object) -> None:
-    """Raises a ValueError that names the rule and the values."""
-    if not holds:
-        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise ValueError(f"{rule}, got {shown}")
