@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from auditing import ENTROPY, Keyed, Silent, audited_epsilon, send, turn
 
+from fedspeech.errors import ProtocolAbort
 from fedspeech.job import ServerRule, rotation_seed
 from fedspeech.privacy import encoding, mechanisms
 from fedspeech.privacy.plan import PrivacyPlan
@@ -130,6 +131,44 @@ def test_one_round_tells_nothing_of_another_unless_the_server_noises_both_from_o
     claimed = CENTRAL.guarantee(1).epsilon_release
     assert repeated_attack(Served()) < claimed
     assert repeated_attack(Served(lambda use, rid, attempt: (use, attempt)), 300) > claimed
+
+
+def abandoning_attack(job, trials=400):
+    """Others stand half a clip norm inside the longest sum that is used; the phone adds one more.
+
+    Readers see that a round brought no model. The noise has to be in the sum by then.
+    """
+    plan, scores = job.plan, []
+    for world, said in (("said", 0.5), ("silent", -0.5)):
+        found = []
+        for trial in range(trials):
+            key = turn(world, trial)
+            exact = np.array([plan.norm_bound + said, 0, 0, 0]) * plan.clip_norm * plan.scale
+            integers = encoding.rotate(exact, rotation_seed(key)).round().astype(np.int64)
+            try:
+                job.open(key, encoding.to_ring(integers, plan.bits))
+                found.append(0.0)
+            except ProtocolAbort:
+                found.append(1.0)
+        scores.append(np.array(found))
+    return audited_epsilon(*scores, [0.5], plan.delta), scores
+
+
+def test_that_a_round_is_abandoned_as_too_long_tells_no_more_than_its_noisy_sum():
+    found, scores = abandoning_attack(Served())
+    assert found < CENTRAL.guarantee(1).epsilon_release
+    assert all(0.2 < flags.mean() < 0.8 for flags in scores)  # both happen in both worlds
+
+
+def test_a_round_that_is_abandoned_by_its_exact_sum_betrays_the_phone(monkeypatch):
+    decode = PrivacyPlan.decode
+
+    def decode_after_the_check(plan, total, **of_the_round):
+        too_long = plan.norm_warning(total)
+        return dataclasses.replace(decode(plan, total, **of_the_round), too_long=too_long)
+
+    monkeypatch.setattr(PrivacyPlan, "decode", decode_after_the_check)
+    assert abandoning_attack(Served())[0] > CENTRAL.guarantee(1).epsilon_release
 
 
 EDGE = dataclasses.replace(
