@@ -26,7 +26,12 @@ def quota_mass(rounds: int, probability: float, quota: int) -> float:
 
 
 def floor_mass(
-    *, population: int, probability: float, colluders: int, floors: Sequence[tuple[int, float]]
+    *,
+    population: int,
+    probability: float,
+    colluders: int,
+    floors: Sequence[tuple[int, float]],
+    availability: float = 1.0,
 ) -> float:
     """Returns the probability that one phone's presence lifts one round over a floor.
 
@@ -36,14 +41,28 @@ def floor_mass(
     that the phone comes. Where everybody who stands at one floor stands at the other, and nobody
     may keep silent, only the higher one counts.
 
+    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
+    floors, so the smallest share counts for all rounds; the phone itself may always be there.
+    Phones that are there more or less often make a sum of unequal coins, whose probability of
+    exactly floor - 1 has no simple bound. Its probability of at most so many does not exceed the
+    binomial's of the same mean, for floors up to the mean (Hoeffding 1956, Theorem 5): so there the
+    whole tail counts.
+
     Args:
       population: phones, this one included.
       probability: of taking part.
       colluders: corrupt phones that may join.
       floors: number of phones and the share of those who take part that stand there, each phone
         for itself.
+      availability: smallest share of the population that is there, each phone for itself.
     """
     honest_others = population - 1 - colluders
+    if availability < 1:
+        tails = sum(
+            shortfall(honest_others, probability * (availability * share), floor)
+            for floor, share in floors
+        )
+        return min(1.0, probability * tails)
     if colluders == 0:
         highest: dict[float, int] = {}
         for floor, share in floors:
@@ -67,10 +86,7 @@ def shortfall(trials: int, probability: float, needed: int) -> float:
         return 0.0
     if trials < needed:
         return 1.0
-    if probability in (0.0, 1.0):
-        return 1.0 - probability
-    counts = np.arange(needed)
-    return min(1.0, float(np.exp(_log_binomial_pmf(counts, trials, probability)).sum()))
+    return float(scipy.special.betaincc(needed, trials - needed + 1, probability))
 
 
 def _log_binomial_pmf(

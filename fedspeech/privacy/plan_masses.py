@@ -55,40 +55,25 @@ def _floor_mass(plan: PrivacyPlan) -> float:
     colluder who silences one phone's shares knows that it is there: it is a member of the cohort,
     against whom the release promises nothing.) In a cohort of fixed size the phone that stands in
     the place of another decides as much.
-
-    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
-    floors, so the smallest share counts for all rounds; the phone itself may always be there.
-    Phones that are there more or less often make a sum of unequal coins, whose probability of
-    exactly floor - 1 has no simple bound. Its probability of at most so many does not exceed the
-    binomial's of the same mean, for floors up to the mean (Hoeffding 1956, Theorem 5): so there the
-    whole tail counts.
     """
     if plan.participation == "fixed_size":
         return 0.0
 
-    def answering(stage: Stage) -> float:
-        return plan.availability * share_answering(plan.dropout_rate, stage)
-
     floors = [
-        (plan.min_cohort, answering(Stage.ADVERTISE)),
-        (plan.min_survivors, answering(Stage.MASK)),
+        (plan.min_cohort, share_answering(plan.dropout_rate, Stage.ADVERTISE)),
+        (plan.min_survivors, share_answering(plan.dropout_rate, Stage.MASK)),
     ]
     unopened = 0.0
     if plan.secure_aggregation == "masked":
-        floors.append((plan.min_survivors, answering(Stage.SHARE)))
+        floors.append((plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)))
         unopened = _unopened_mass(plan)
     candidates, probability = _coming(plan)
-    if plan.availability < 1:
-        others = candidates - 1 - min(plan.colluders, candidates - 1)
-        tails = sum(
-            bad_events.shortfall(others, probability * share, floor) for floor, share in floors
-        )
-        return min(1.0, probability * tails + unopened)
     floor_mass = bad_events.floor_mass(
         population=candidates,
         probability=probability,
         colluders=min(plan.colluders, candidates - 1),
         floors=floors,
+        availability=plan.availability,
     )
     return min(1.0, floor_mass + unopened)
 
