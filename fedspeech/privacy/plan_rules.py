@@ -94,20 +94,14 @@ def _check_participation(plan: PrivacyPlan) -> None:
     """Checks that the way phones come fits the noise, the quota and the cap."""
     if plan.mechanism == "skellam" and plan.participation == "poisson":
         raise ValueError(NO_SKELLAM_COIN)
-    require(
-        0 < plan.availability <= 1 and (plan.availability == 1 or plan.participation == "poisson"),
-        "availability must be in (0, 1], and 1 unless participation is poisson: who draws a cohort "
-        "cannot draw who is away",
-        availability=plan.availability,
-        participation=plan.participation,
-    )
-    for floor, stage in (("min_cohort", Stage.ADVERTISE), ("min_survivors", Stage.MASK)):
-        standing = plan.expected_cohort * share_answering(plan.dropout_rate, stage)
-        require(  # or more phones than the fewest could bring a round nearer to its floor
-            plan.availability == 1 or getattr(plan, floor) <= standing - plan.colluders - 1,
-            f"{floor} must be below the honest phones that are expected to stand there",
-            **{floor: getattr(plan, floor)},
-            expected=float(f"{standing:.6g}"),
+    check_availability(plan.availability, plan.participation)
+    for name, stage in (("min_cohort", Stage.ADVERTISE), ("min_survivors", Stage.MASK)):
+        check_floor(
+            name,
+            getattr(plan, name),
+            standing=plan.expected_cohort * share_answering(plan.dropout_rate, stage),
+            colluders=plan.colluders,
+            availability=plan.availability,
         )
     whole = abs(plan.expected_cohort - round(plan.expected_cohort)) < 1e-6
     require(
@@ -242,6 +236,44 @@ def _check_protocol(plan: PrivacyPlan) -> None:
         plan.terms(bytes(16), 0).parameters(plan.min_cohort)
     except ValueError as error:
         raise ValueError(f"min_cohort is too small for a masked sum: {error}") from None
+
+
+def check_availability(availability: float, participation: str) -> None:
+    """Checks that a share of phones may be away.
+
+    Raises:
+      ValueError: if the share is out of range, or somebody draws whom it cannot reach.
+    """
+    require(
+        0 < availability <= 1 and (availability == 1 or participation == "poisson"),
+        "availability must be in (0, 1], and 1 unless participation is poisson: who draws a cohort "
+        "cannot draw who is away",
+        availability=availability,
+        participation=participation,
+    )
+
+
+def check_floor(
+    name: str, floor: int, *, standing: float, colluders: int, availability: float
+) -> None:
+    """Checks that more phones than the fewest bring a round no nearer to its floor.
+
+    Args:
+      name: of the floor.
+      floor: phones.
+      standing: phones that are expected there, of the fewest that are there when a round begins.
+      colluders: among them.
+      availability: smallest share of the population that is there; 1: nobody is ever away.
+
+    Raises:
+      ValueError: if the floor is not below the honest phones that are expected.
+    """
+    require(
+        availability == 1 or floor <= standing - colluders - 1,
+        f"{name} must be below the honest phones that are expected to stand there",
+        **{name: floor},
+        expected=float(f"{standing:.6g}"),
+    )
 
 
 def is_integer(value: object) -> bool:

@@ -22,7 +22,14 @@ from fedspeech.privacy.events import (
     SkellamSum,
 )
 from fedspeech.privacy.plan import MAX_COHORT_STDDEVS
-from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV, is_integer, require
+from fedspeech.privacy.plan_rules import (
+    MAX_FLOOR,
+    MIN_STDDEV,
+    check_availability,
+    check_floor,
+    is_integer,
+    require,
+)
 from fedspeech.privacy.releases import PARTICIPATIONS, Mechanism, Participation, round_cost
 from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
 from fedspeech.secagg.dropouts import share_answering
@@ -48,7 +55,8 @@ class Terms:
         "limited": anyhow, each phone at most `max_participations` times, and nobody counts on
         chance.
       population: eligible phones.
-      cohort: expected phones per round, whole but for "poisson". This or `probability`.
+      cohort: expected phones per round, of the fewest that are there, whole but for "poisson". This
+        or `probability`.
       probability: of one phone taking part in one round.
       rounds: planned.
       noise_multiplier: stddev over the clip norm: of the sum with the fewest honest survivors; for
@@ -62,6 +70,8 @@ class Terms:
       colluders: corrupt phones that may join a round, all of them.
       dropout_rate: share of a roster that never answers, each for itself and whatever its data.
       max_participations: rounds that a phone takes part in at most; the phone counts.
+      availability: smallest share of the population that is there when a round begins, for
+        "poisson", as in `PrivacyPlan`: it moves floors and amplifies nothing.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -83,6 +93,7 @@ class Terms:
     colluders: int = 0
     dropout_rate: float = 0.0
     max_participations: int | None = None
+    availability: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks each value, then what depends on several."""
@@ -151,9 +162,13 @@ class Terms:
             require(self.participation != "limited",
                      "limited participation counts on no probability: give cohort",
                      probability=self.probability)  # fmt: skip
+        check_availability(self.availability, self.participation)
         if self.cohort is not None:
             require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
-                     cohort=self.cohort, population=self.population)  # fmt: skip
+                    cohort=self.cohort, population=self.population)  # fmt: skip
+            require(self.cohort <= self.population * self.availability,
+                    "cohort must be at most the phones that are there", cohort=self.cohort,
+                    population=self.population, availability=self.availability)  # fmt: skip
         if self.participation != "poisson":
             require(
                 abs(self.expected_cohort - round(self.expected_cohort)) < 1e-6
@@ -184,6 +199,13 @@ class Terms:
         require(self.colluders < self.floor or not self.on_phones,
                 "colluders must be fewer than min_survivors, or no honest noise is certain",
                 colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
+        check_floor(
+            "min_survivors",
+            self.floor,
+            standing=self.expected_cohort * share_answering(self.dropout_rate, Stage.MASK),
+            colluders=self.colluders,
+            availability=self.availability,
+        )
         if self.mechanism in ("distributed", "local") and self.noise_multiplier > 0:
             require(
                 self.ring.stddev >= MIN_STDDEV,
@@ -202,9 +224,14 @@ class Terms:
 
     @property
     def expected_cohort(self) -> float:
-        """Phones per round, on average."""
+        """Phones per round, on average, of the fewest that are there."""
+        return self.invited * self.availability if self.cohort is None else float(self.cohort)
+
+    @property
+    def invited(self) -> float:
+        """Phones per round whose turn it is or whose coin says yes, on average, there or not."""
         if self.cohort is not None:
-            return float(self.cohort)
+            return self.cohort / self.availability
         assert self.probability is not None
         return self.population * self.probability
 
@@ -215,7 +242,7 @@ class Terms:
             return 1.0
         if self.probability is not None:
             return self.probability
-        return min(1.0, self.expected_cohort / self.population)
+        return min(1.0, self.invited / self.population)
 
     @property
     def target_delta(self) -> float:
@@ -233,8 +260,8 @@ class Terms:
         """Phones that a sum may hold, for the ring: six standard deviations above the mean."""
         if self.participation != "poisson":
             return round(self.expected_cohort)
-        spread = math.sqrt(self.expected_cohort * (1 - self.participation_probability))
-        most = math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread)
+        spread = math.sqrt(self.invited * (1 - self.participation_probability))
+        most = math.ceil(self.invited + MAX_COHORT_STDDEVS * spread)
         return min(self.population, most, self.cohort_cap or most)
 
     @functools.cached_property
@@ -361,6 +388,8 @@ class Terms:
         """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
         expected = self.expected_cohort * (1 - self.dropout_rate)
         high = max(math.floor(MAX_FLOOR * expected), 1)
+        if self.availability < 1:  # the whole tail counts, which has a bound below the mean only
+            high = min(high, math.floor(expected) - self.colluders - 1)
         if self.participation == "fixed_size":
             return high
         mass = _DEFAULT_MASS * self.target_delta / self.rounds
@@ -387,4 +416,5 @@ class Terms:
                 (floor, share_answering(self.dropout_rate, Stage.ADVERTISE)),
                 (floor, share_answering(self.dropout_rate, Stage.MASK)),
             ],
+            availability=self.availability,
         )
