@@ -42,11 +42,10 @@ def floor_mass(
     may keep silent, only the higher one counts.
 
     Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
-    floors, so the smallest share counts for all rounds; the phone itself may always be there.
-    Phones that are there more or less often make a sum of unequal coins, whose probability of
-    exactly floor - 1 has no simple bound. Its probability of at most so many does not exceed the
-    binomial's of the same mean, for floors up to the mean (Hoeffding 1956, Theorem 5): so there the
-    whole tail counts.
+    floors, so the smallest share counts for all rounds. Phones that are there more or less often
+    make a sum of unequal coins, whose probability of exactly floor - 1 has no simple bound: the
+    whole tail counts. The phone itself and colluders may always be there, and answer, which leaves
+    so much less of the share to the others.
 
     Args:
       population: phones, this one included.
@@ -58,10 +57,11 @@ def floor_mass(
     """
     honest_others = population - 1 - colluders
     if availability < 1:
-        tails = sum(
-            shortfall(honest_others, probability * (availability * share), floor)
-            for floor, share in floors
-        )
+        tails = 0.0
+        for floor, share in floors:
+            others = max(0.0, population * availability * share - 1 - colluders)
+            rate = probability * others / max(1, honest_others)
+            tails += shortfall(honest_others, rate, floor, alike=False)
         return min(1.0, probability * tails)
     if colluders == 0:
         highest: dict[float, int] = {}
@@ -80,11 +80,19 @@ def floor_mass(
     return min(1.0, probability * mass)
 
 
-def shortfall(trials: int, probability: float, needed: int) -> float:
-    """Returns P[Bin(trials, probability) < needed]: so many votes or shares do not come."""
+def shortfall(trials: int, probability: float, needed: int, *, alike: bool = True) -> float:
+    """Returns P[Bin(trials, probability) < needed]: so many phones, votes or shares do not come.
+
+    Args:
+      trials: phones, each for itself.
+      probability: of one, or on average.
+      needed: of them.
+      alike: whether it is the same for all. If not, this is a bound: up to the mean the binomial's
+        of the same mean (Hoeffding 1956, Theorem 5), beyond it 1.
+    """
     if needed <= 0:
         return 0.0
-    if trials < needed:
+    if trials < needed or not (alike or needed <= trials * probability):
         return 1.0
     return float(scipy.special.betaincc(needed, trials - needed + 1, probability))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,14 +91,15 @@ def _unopened_mass(plan: PrivacyPlan) -> float:
     signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
     unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
     candidates, probability = _coming(plan)
+    coming = probability * plan.availability * reached
+    shortfall = functools.partial(bad_events.shortfall, alike=plan.availability == 1)
     edges = np.unique(np.linspace(plan.min_cohort, plan.max_cohort + 1, 17).astype(int))
     terms, mass = plan.terms(bytes(16), 0), 0.0
     for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
         graph = terms.parameters(low)
-        votes = bad_events.shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
-        shares = bad_events.shortfall(graph.neighbours, unmasking, graph.threshold)
-        smaller = bad_events.shortfall(candidates, probability * plan.availability * reached, high)
-        mass += min(1.0, votes + high * shares) * smaller
+        votes = shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
+        shares = shortfall(graph.neighbours, unmasking, graph.threshold)
+        mass += min(1.0, votes + high * shares) * shortfall(candidates, coming, high)
     return mass
 
 
