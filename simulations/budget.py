@@ -12,10 +12,10 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import FedspeechError
+from fedspeech.privacy.guarantee import rounded_up
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,13 +122,6 @@ def _in_options(message: str) -> str:
         option = "--" + _OPTIONS.get(field, field).replace("_", "-")
         message = message.replace(field, option)
     return message
-
-
-def rounded_up(epsilon: float, digits: int = 3) -> str:
-    """Writes an epsilon with so many decimals, never smaller than it is."""
-    if math.isinf(epsilon):
-        return "infinite"
-    return str(Decimal(epsilon).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_CEILING))
 
 
 # JSON.

@@ -37,7 +37,7 @@ from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.privacy import guarantee
 from fedspeech.privacy.chain import Chain, Row, fragment_fields
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
-from fedspeech.privacy.guarantee import Guarantee, sum_words
+from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
@@ -426,7 +426,8 @@ class Ledger:
                 more = f"one more round (number {round_number} from 0)"
             raise BudgetExhausted(
                 f"{more} would bring epsilon_release from "
-                f"{self._price(extra=0).epsilon_release:.4f} to {price.epsilon_release:.4f} "
+                f"{rounded_up(self._price(extra=0).epsilon_release, 4)} to "
+                f"{rounded_up(price.epsilon_release, 4)} "
                 f"({price.relation_release}), above epsilon_budget="
                 f"{self._plan.epsilon_budget}; nothing was sent"
             )

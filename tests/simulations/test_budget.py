@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from fedspeech.privacy.guarantee import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
 
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
@@ -192,13 +193,12 @@ def test_explain_puts_three_accountants_side_by_side(budget):
 
 
 def test_printed_epsilons_are_never_below_the_figures():
-    from simulations.budget import rounded_up
-
     for value in (0.0, 1.0, 1.0000000001, 0.1 + 0.2, 1e-9, 2.9999, 123.4560001, 5.0005):
         assert float(rounded_up(value)) >= value
         assert float(rounded_up(value)) - value < 0.00100001
     assert rounded_up(1.0000000001) == "1.001"
     assert rounded_up(2.0) == "2.000"
+    assert rounded_up(1.1) == "1.100"
     assert rounded_up(math.inf) == "infinite"
 
 
