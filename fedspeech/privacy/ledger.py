@@ -211,12 +211,12 @@ class Ledger:
           LedgerDamaged: if there is no file, no run in it, or a complete line does not check.
         """
         try:
-            data = Path(path).read_bytes()
+            copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
-        openings = [
-            row for row in Chain(Path(path)).read(io.BytesIO(data)) if row["kind"] == "opened"
-        ]
+        chain = Chain(Path(path))
+        rows = list(chain.read(copy))
+        openings = [row for row in rows if row["kind"] == "opened"]
         if not openings:
             raise LedgerDamaged(f"{path} holds no run")
         last = openings[-1]
@@ -226,7 +226,8 @@ class Ledger:
         plan = PrivacyPlan(**_floats(last["plan"]))
         ledger = cls(Path(path), plan, last["run_id"], source)
         ledger._own = last["sequence"]
-        ledger._catch_up(io.BytesIO(data))
+        ledger._chain = chain
+        ledger._take(rows, copy)
         return ledger
 
     @property
@@ -465,7 +466,11 @@ class Ledger:
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Reads what is new, and repairs a torn end on the safe side."""
-        for row in self._chain.read(file):
+        self._take(self._chain.read(file), file)
+
+    def _take(self, rows: Iterable[Row], file: BinaryIO) -> None:
+        """Counts all rows that were not read before, and what is torn behind them."""
+        for row in rows:
             self._count(row)
         fragment = self._chain.torn
         if fragment is None:
