@@ -387,9 +387,10 @@ class Terms:
     def _default_floor(self) -> int:
         """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
         expected = self.expected_cohort * (1 - self.dropout_rate)
-        high = max(math.floor(MAX_FLOOR * expected), 1)
+        high = math.floor(MAX_FLOOR * expected)
         if self.availability < 1:  # the whole tail counts, which has a bound below the mean only
             high = min(high, math.floor(expected) - self.colluders - 1)
+        high = max(high, 1)
         if self.participation == "fixed_size":
             return high
         mass = _DEFAULT_MASS * self.target_delta / self.rounds

@@ -62,6 +62,7 @@ def terms(**changes):
         ({"availability": math.nan}, r"availability must be in \(0, 1\]"),
         ({"availability": 0.5, "participation": "fixed_size"}, "1 unless participation is poisson"),
         ({"availability": 0.5, "cohort": 1501}, "cohort must be at most the phones"),
+        ({"availability": 0.005}, "min_survivors must be below the honest phones .* expected=1.5"),
         ({"availability": 0.5, "min_survivors": 150}, "min_survivors must be below the honest"),
         ({"bits": 16, "mechanism": "central"}, "bits belongs to noise on phones"),
         ({"noise_multiplier": 0.01}, "noise of one phone must have stddev >= 2"),
