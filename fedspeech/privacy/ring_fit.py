@@ -91,8 +91,13 @@ def _scaled_norm(
     A sum rarely wraps: 6.5 sqrt(Var) <= 2^(bits-1) with Var = scale^2 (n^2 C^2 / d + z^2 C^2 n /
     honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy. 0 if no scale does.
 
-    A table of one draw grows with the scale: it stops where its stddev, z norm / sqrt(drawn), is
-    1024, but not before rounding costs under 1e-4, from 35 sqrt(d) on.
+    Args:
+      bits: width of the ring.
+      dimension: padded coordinates d.
+      noise_multiplier: z, stddev of the sum's noise over the clip norm with `honest` shares.
+      max_cohort: phones that may be in a sum.
+      honest: shares that the noise is sized for.
+      drawn: shares that one draw of the sampler is one of.
     """
     n, d, z = max_cohort, dimension, noise_multiplier
     room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
@@ -101,5 +106,18 @@ def _scaled_norm(
     norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
     norm = min(norm, 2.0**30.5 - math.sqrt(d))
     if z > 0:
-        norm = min(norm, max(35 * math.sqrt(d), 1024 * math.sqrt(drawn) / z))
+        norm = min(norm, finest_norm(d, z, drawn))
     return float(norm)
+
+
+def finest_norm(dimension: int, noise_multiplier: float, drawn: int) -> float:
+    """Scaled clip norm beyond which only the sampler's table grows.
+
+    The stddev of a draw is then 1024, or rounding costs under 1e-4, as it does from 35 sqrt(d) on.
+
+    Args:
+      dimension: padded coordinates d.
+      noise_multiplier: z, positive.
+      drawn: shares that one draw is one of.
+    """
+    return max(35 * math.sqrt(dimension), 1024 * math.sqrt(drawn) / noise_multiplier)

@@ -31,7 +31,13 @@ from fedspeech.privacy.plan_rules import (
     require,
 )
 from fedspeech.privacy.releases import PARTICIPATIONS, Mechanism, Participation, round_cost
-from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
+from fedspeech.privacy.ring_fit import (
+    MAX_ROUNDING_COST,
+    RING_BITS,
+    RingFit,
+    finest_norm,
+    fit,
+)
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
 
@@ -311,8 +317,13 @@ class Terms:
     @property
     def tail_mass(self) -> float:
         """Distance, in one round, of all samplers from their ideals."""
-        if not self.on_phones or self.noise_multiplier == 0:
+        if self.noise_multiplier == 0:
             return 0.0
+        if self.mechanism == "central":
+            dimension = encoding.padded(self.coordinates)
+            norm = MAX_ROUNDING_COST * finest_norm(dimension, self.noise_multiplier, 1)
+            widest = self.noise_multiplier * norm  # whatever the ring
+            return dimension * mechanisms.RoundedGaussian.total_variation_bound(widest)
         law = mechanisms.Skellam if self.mechanism == "skellam" else mechanisms.DiscreteGaussian
         error = law.total_variation_bound(self.ring.stddev)
         return self.population * self.coordinates * error

@@ -6,6 +6,7 @@ import pytest
 
 from fedspeech.privacy import bad_events
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.pricing import price
 from fedspeech.privacy.terms import Terms
 
 BASE = {
@@ -95,6 +96,24 @@ def test_a_plan_that_runs_is_a_case_of_these():
         assert found.tail_mass == pytest.approx(plan.cost.tail_mass, rel=1e-9)
         assert found.quota_mass == pytest.approx(bad_events.quota_mass(40, 0.1, 18), rel=1e-9)
         assert found.target_delta == pytest.approx(plan.delta)
+
+
+def test_the_sampler_of_the_server_counts_as_it_does_in_a_run():
+    """Never less: beyond an epsilon of 50 it is most of delta, and a run has no bound any more."""
+    for z, rounds in ((2.0, 40), (0.5, 20)):
+        plan = PrivacyPlan(
+            mechanism="central", dimension=600, clip_norm=0.1, noise_multiplier=z,
+            population=3000, participation_probability=1.0, rounds=rounds, quota=rounds,
+            min_cohort=1000, min_survivors=1000, delta=1 / 30_000, epsilon_budget=1e3,
+        )  # fmt: skip
+        found = terms(
+            mechanism="central", probability=1.0, noise_multiplier=z, rounds=rounds,
+            min_survivors=1000,
+        )  # fmt: skip
+        assert plan.cost.tail_mass <= found.tail_mass <= 2 * plan.cost.tail_mass
+        run, priced = plan.guarantee(rounds).epsilon_release, price(found).release.epsilon
+        assert math.isinf(run) == math.isinf(priced) == (z == 0.5)
+        assert z == 0.5 or priced == pytest.approx(run, rel=1e-9)
 
 
 def test_the_clip_norm_drops_out():
