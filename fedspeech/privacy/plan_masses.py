@@ -83,10 +83,13 @@ def _unopened_mass(plan: PrivacyPlan) -> float:
     """Probability that a masked round above its floors fails for want of answers at its end.
 
     Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
-    Both are rare in themselves, so all of that counts and not only what one phone decides. Smaller
-    rosters fail more often and come less often: the sizes are taken in steps, each at its lower
-    edge.
+    Both are rare in themselves, so all of that counts and not only what one phone decides. All
+    colluders may have joined and keep silent; some of them, at random, are a phone's neighbours.
+    Smaller rosters fail more often and come less often: the sizes are taken in steps, each at its
+    lower edge.
     """
+    from scipy.stats import hypergeom  # here because it takes most of a second
+
     reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
     signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
     unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
@@ -98,7 +101,12 @@ def _unopened_mass(plan: PrivacyPlan) -> float:
     for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
         graph = terms.parameters(low)
         votes = shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
-        shares = shortfall(graph.neighbours, unmasking, graph.threshold)
+        silent = np.arange(min(plan.colluders, graph.neighbours) + 1)
+        chances = hypergeom.pmf(silent, low - 1, min(plan.colluders, low - 1), graph.neighbours)
+        shares = sum(
+            chance * shortfall(graph.neighbours - count, unmasking, graph.threshold)
+            for count, chance in zip(silent.tolist(), chances.tolist(), strict=True)
+        )
         mass += min(1.0, votes + high * shares) * shortfall(candidates, coming, high)
     return mass
 
