@@ -12,10 +12,10 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import FedspeechError
+from fedspeech.privacy.guarantee import rounded_up
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,19 +116,12 @@ def _in_options(message: str) -> str:
     """Names options as they are typed."""
     fields = (
         "noise_multiplier", "clip_norm", "cohort_cap", "min_survivors", "max_participations",
-        "dropout_rate",
+        "dropout_rate", "availability",
     )  # fmt: skip
     for field in fields:
         option = "--" + _OPTIONS.get(field, field).replace("_", "-")
         message = message.replace(field, option)
     return message
-
-
-def rounded_up(epsilon: float, digits: int = 3) -> str:
-    """Writes an epsilon with so many decimals, never smaller than it is."""
-    if math.isinf(epsilon):
-        return "infinite"
-    return str(Decimal(epsilon).quantize(Decimal(1).scaleb(-digits), rounding=ROUND_CEILING))
 
 
 # JSON.
@@ -217,6 +210,8 @@ def _plan(terms: Terms) -> dict[str, Any]:
         "dropout_rate": terms.dropout_rate,
         "max_participations": terms.participations,
     }
+    if terms.availability < 1:
+        plan["availability"] = terms.availability
     if terms.participation != "limited":
         plan["probability"] = terms.participation_probability
     if terms.floor is not None:
@@ -281,17 +276,22 @@ def _assumed(terms: Terms) -> list[str]:
         said.append(f"no phone in more than {terms.participations:,} rounds (--max-participations)")
     if terms.dropout_rate == 0:
         said.append("nobody drops out (--dropout-rate)")
+    if terms.availability == 1 and terms.participation == "poisson":
+        said.append("everybody is there whenever a round begins (--availability)")
     if terms.colluders == 0:
         said.append("nobody colludes (--colluders)")
     return said
 
 
 def _headline(terms: Terms) -> str:
+    there = ""
+    if terms.availability < 1:
+        there = f", where the fewest ({terms.availability:.4g} of them) are there"
     noise = "of one phone" if terms.mechanism == "local" else "of the sum"
     return (
         f"{terms.mechanism} noise {terms.noise_multiplier:.8g} ({noise}, over the clip norm), "
         f"{terms.participation} participation, {terms.expected_cohort:,.12g} of "
-        f"{terms.population:,} phones in each of {terms.rounds:,} rounds"
+        f"{terms.population:,} phones in each of {terms.rounds:,} rounds{there}"
     )
 
 

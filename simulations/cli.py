@@ -358,6 +358,10 @@ def budget(
     dropout_rate: Annotated[
         float, typer.Option("--dropout-rate", help="Share of a roster that never answers.")
     ] = 0.0,
+    availability: Annotated[
+        float,
+        typer.Option("--availability", help="Share there when the fewest are; poisson only."),
+    ] = 1.0,
     max_participations: Annotated[
         int | None, typer.Option("--max-participations", help="Rounds a phone joins at most.")
     ] = None,
@@ -391,6 +395,7 @@ def budget(
         "delta": delta, "dimension": dimension, "clip_norm": clip, "bits": bits,
         "cohort_cap": cohort_cap, "min_survivors": min_survivors, "colluders": colluders,
         "dropout_rate": dropout_rate, "max_participations": max_participations,
+        "availability": availability,
     }  # fmt: skip
     run(fields, solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from simulations.build import default_cache
+from simulations.report.words import epsilon
 
 MINIMUM_FREE_BYTES = 3_000_000_000
 LIBRARIES = (
@@ -137,5 +138,5 @@ def _round() -> str:
     mean = plan.decode(opened.total, rotation_seed=bytes(32)).mean
     return (
         f"{len(opened.survivors)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
-        f"epsilon {plan.guarantee(1).epsilon_release:.2f}"
+        f"epsilon {epsilon(plan.guarantee(1).epsilon_release)}"
     )

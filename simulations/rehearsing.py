@@ -25,6 +25,7 @@ from fedspeech.round import ServerState, TrainingFunction, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
 from simulations.finished import FinishedRun, model_bytes, run_of
+from simulations.report.words import epsilon
 
 EXAMPLE_CLIP_NORM = 1.0
 EXAMPLE_NOISE_MULTIPLIER = 1.0
@@ -138,8 +139,8 @@ def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
         f"{found.largest_delta_difference:.1e} of torch's; "
         f"{found.integers_changed:.2%} of the sum's integers differ, each by what rounding tips\n"
         f"with train_dp (clip norm {found.example_clip_norm:g}, noise multiplier "
-        f"{found.example_noise_multiplier:g}): epsilon {found.example_epsilon:.2f} for one clip "
-        f"(zero-out, delta {found.example_delta:.1e}, one round, analytic Gaussian), against "
+        f"{found.example_noise_multiplier:g}): epsilon {epsilon(found.example_epsilon)} for one "
+        f"clip (zero-out, delta {found.example_delta:.1e}, one round, analytic Gaussian), against "
         "whoever sees the phone's own delta; mean norm of deltas "
         f"{found.mean_norm_private:.3f}, plain {found.mean_norm:.3f}\n"
         f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "

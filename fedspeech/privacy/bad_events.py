@@ -26,7 +26,12 @@ def quota_mass(rounds: int, probability: float, quota: int) -> float:
 
 
 def floor_mass(
-    *, population: int, probability: float, colluders: int, floors: Sequence[tuple[int, float]]
+    *,
+    population: int,
+    probability: float,
+    colluders: int,
+    floors: Sequence[tuple[int, float]],
+    availability: float = 1.0,
 ) -> float:
     """Returns the probability that one phone's presence lifts one round over a floor.
 
@@ -36,14 +41,28 @@ def floor_mass(
     that the phone comes. Where everybody who stands at one floor stands at the other, and nobody
     may keep silent, only the higher one counts.
 
+    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
+    floors, so the smallest share counts for all rounds. Phones that are there more or less often
+    make a sum of unequal coins, whose probability of exactly floor - 1 has no simple bound: the
+    whole tail counts. The phone itself and colluders may always be there, and answer, which leaves
+    so much less of the share to the others.
+
     Args:
       population: phones, this one included.
       probability: of taking part.
       colluders: corrupt phones that may join.
       floors: number of phones and the share of those who take part that stand there, each phone
         for itself.
+      availability: smallest share of the population that is there, each phone for itself.
     """
     honest_others = population - 1 - colluders
+    if availability < 1:
+        tails = 0.0
+        for floor, share in floors:
+            others = max(0.0, population * availability * share - 1 - colluders)
+            rate = probability * others / max(1, honest_others)
+            tails += shortfall(honest_others, rate, floor, alike=False)
+        return min(1.0, probability * tails)
     if colluders == 0:
         highest: dict[float, int] = {}
         for floor, share in floors:
@@ -61,16 +80,21 @@ def floor_mass(
     return min(1.0, probability * mass)
 
 
-def shortfall(trials: int, probability: float, needed: int) -> float:
-    """Returns P[Bin(trials, probability) < needed]: so many votes or shares do not come."""
+def shortfall(trials: int, probability: float, needed: int, *, alike: bool = True) -> float:
+    """Returns P[Bin(trials, probability) < needed]: so many phones, votes or shares do not come.
+
+    Args:
+      trials: phones, each for itself.
+      probability: of one, or on average.
+      needed: of them.
+      alike: whether it is the same for all. If not, this is a bound: up to the mean the binomial's
+        of the same mean (Hoeffding 1956, Theorem 5), beyond it 1.
+    """
     if needed <= 0:
         return 0.0
-    if trials < needed:
+    if trials < needed or not (alike or needed <= trials * probability):
         return 1.0
-    if probability in (0.0, 1.0):
-        return 1.0 - probability
-    counts = np.arange(needed)
-    return min(1.0, float(np.exp(_log_binomial_pmf(counts, trials, probability)).sum()))
+    return float(scipy.special.betaincc(needed, trials - needed + 1, probability))
 
 
 def _log_binomial_pmf(

@@ -42,18 +42,16 @@ class L2Clip:
     def __call__(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """Clips one vector, shape (d,). Every phone weighs the same, however many examples."""
         wide = vector.astype(np.float64)
-        if not np.isfinite(wide).all():
+        norm = _norm(wide)
+        if norm is None:
             return np.zeros_like(wide)
-        # Not BLAS: a sum whose order depends on threads would make bits depend on workers.
-        norm = math.sqrt(float(np.add.reduce(wide * wide)))
         return wide if norm <= self.clip_norm else wide * (self.clip_norm / norm)
 
     def within(self, vector: NDArray[np.floating]) -> int:
         """Says 1 if a vector's norm is within the bound, -1 if not, 0 if it has no norm."""
-        wide = vector.astype(np.float64)
-        if not np.isfinite(wide).all():
+        norm = _norm(vector.astype(np.float64))
+        if norm is None:
             return 0
-        norm = math.sqrt(float(np.add.reduce(wide * wide)))
         return 1 if norm <= self.clip_norm else -1
 
     def sensitivity(self, relation: Relation) -> float:
@@ -64,3 +62,11 @@ class L2Clip:
             "replace" (its vector or another one).
         """
         return 2 * self.clip_norm if relation == "replace" else self.clip_norm
+
+
+def _norm(vector: NDArray[np.float64]) -> float | None:
+    """L2 norm; None if a coordinate is not finite."""
+    if not np.isfinite(vector).all():
+        return None
+    # Not BLAS: a sum whose order depends on threads would make bits depend on workers.
+    return math.sqrt(float(np.add.reduce(vector * vector)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
 from fedspeech.privacy import views
@@ -69,7 +70,7 @@ class Guarantee:
             )
         release = (
             "Readers of the published models: epsilon_release = "
-            f"{_rounded_up(self.epsilon_release)} at "
+            f"{rounded_up(self.epsilon_release)} at "
             f"delta = {self.delta:.2e} over {self.rounds} rounds. {self._protects()} This reader "
             "sees every published model, and no cohort size, survivor count, identity, timing or "
             "reason of an abort, is neither the server nor a member of a cohort, and is told "
@@ -82,7 +83,7 @@ class Guarantee:
             server = f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
         else:
             server = (
-                f"The server: epsilon_server = {_rounded_up(self.epsilon_server)} at "
+                f"The server: epsilon_server = {rounded_up(self.epsilon_server)} at "
                 f"delta = {self.delta:.2e}, "
                 f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
                 "that its quota allows. It protects what was said, not that somebody took part "
@@ -207,6 +208,12 @@ def _sentence(reason: str) -> str:
     return f"{reason}." if reason else ""
 
 
-def _rounded_up(epsilon: float) -> str:
-    """Writes an epsilon with three decimals, never smaller than it is."""
-    return f"{math.ceil(round(epsilon * 1000, 6)) / 1000:.3f}"
+def rounded_up(value: float, digits: int = 3) -> str:
+    """Writes an epsilon, or noise, with so many decimals: read back, it is never below `value`.
+
+    Exact in the decimals by which Python writes a float, so that 1.1 is no "1.101".
+    """
+    if math.isinf(value):
+        return "infinite"
+    shortest = Decimal(repr(float(value)))
+    return str(shortest.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_CEILING))

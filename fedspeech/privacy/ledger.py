@@ -37,7 +37,7 @@ from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.privacy import guarantee
 from fedspeech.privacy.chain import Chain, Row, fragment_fields
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
-from fedspeech.privacy.guarantee import Guarantee, sum_words
+from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
@@ -211,12 +211,12 @@ class Ledger:
           LedgerDamaged: if there is no file, no run in it, or a complete line does not check.
         """
         try:
-            data = Path(path).read_bytes()
+            copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
-        openings = [
-            row for row in Chain(Path(path)).read(io.BytesIO(data)) if row["kind"] == "opened"
-        ]
+        chain = Chain(Path(path))
+        rows = list(chain.read(copy))
+        openings = [row for row in rows if row["kind"] == "opened"]
         if not openings:
             raise LedgerDamaged(f"{path} holds no run")
         last = openings[-1]
@@ -226,7 +226,8 @@ class Ledger:
         plan = PrivacyPlan(**_floats(last["plan"]))
         ledger = cls(Path(path), plan, last["run_id"], source)
         ledger._own = last["sequence"]
-        ledger._catch_up(io.BytesIO(data))
+        ledger._chain = chain
+        ledger._take(rows, copy)
         return ledger
 
     @property
@@ -426,7 +427,8 @@ class Ledger:
                 more = f"one more round (number {round_number} from 0)"
             raise BudgetExhausted(
                 f"{more} would bring epsilon_release from "
-                f"{self._price(extra=0).epsilon_release:.4f} to {price.epsilon_release:.4f} "
+                f"{rounded_up(self._price(extra=0).epsilon_release, 4)} to "
+                f"{rounded_up(price.epsilon_release, 4)} "
                 f"({price.relation_release}), above epsilon_budget="
                 f"{self._plan.epsilon_budget}; nothing was sent"
             )
@@ -464,7 +466,11 @@ class Ledger:
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Reads what is new, and repairs a torn end on the safe side."""
-        for row in self._chain.read(file):
+        self._take(self._chain.read(file), file)
+
+    def _take(self, rows: Iterable[Row], file: BinaryIO) -> None:
+        """Counts all rows that were not read before, and what is torn behind them."""
+        for row in rows:
             self._count(row)
         fragment = self._chain.torn
         if fragment is None:

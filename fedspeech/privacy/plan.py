@@ -45,7 +45,7 @@ from fedspeech.privacy.mechanisms import (
 )
 from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
 from fedspeech.privacy.releases import Mechanism, Participation, round_cost
-from fedspeech.privacy.ring_fit import MAX_ROUNDING_COST, RING_BITS, finest_norm, scaled_norm
+from fedspeech.privacy.ring_fit import RingFit, fit
 from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.graph import Server
 from fedspeech.secagg.protocol import SessionTerms
@@ -221,35 +221,36 @@ class PrivacyPlan:
         return Skellam if self.mechanism == "skellam" else DiscreteGaussian
 
     @functools.cached_property
-    def bits(self) -> int:
-        """Width of the ring: the smallest where rounding adds at most 1 % to the sensitivity."""
-        for bits in RING_BITS:
-            norm = self.clip_norm * self._scale_for(bits)
-            if norm <= 0:
-                continue
-            rounded = math.sqrt(self._rounded_bound(norm))
-            # Shorter than before rounding: too coarse a grid to send anything but zeros.
-            if norm <= rounded <= MAX_ROUNDING_COST * norm:
-                return bits
-        raise ValueError(
-            f"no ring of up to {RING_BITS[-1]} bits holds a sum of max_cohort={self.max_cohort} "
-            f"vectors of dimension={self.padded_dimension}"
+    def ring(self) -> RingFit:
+        """The smallest ring where rounding adds at most 1 % to the sensitivity, and its scale."""
+        return fit(
+            bits=None,
+            dimension=self.padded_dimension,
+            noise_multiplier=self.vector_noise_multiplier,
+            max_cohort=self.max_cohort,
+            honest=1 if self.mechanism == "local" else self.honest,
+            added_once=self.central,
         )
+
+    @property
+    def bits(self) -> int:
+        """Width of the ring."""
+        return self.ring.bits
 
     @property
     def modulus(self) -> int:
         """Size of the ring, 2^bits."""
         return 1 << self.bits
 
-    @functools.cached_property
+    @property
     def scale(self) -> float:
         """Integers per unit of delta at `clip_norm`, whatever the cohort that came."""
-        return self._scale_for(self.bits)
+        return self.ring.norm / self.clip_norm
 
     @functools.cached_property
     def norm_bound_squared(self) -> int:
         """Largest squared L2 norm of one phone's integers, after rounding."""
-        return self._rounded_bound(self.clip_norm * self.scale)
+        return encoding.rounded_norm_bound(self.clip_norm * self.scale, self.padded_dimension)
 
     @property
     def sensitivity(self) -> float:
@@ -592,21 +593,3 @@ class PrivacyPlan:
         if int(total.max()) >= self.modulus:
             raise ValueError(f"a sum must be below the modulus {self.modulus}, got {total.max()}")
         return encoding.from_ring(total, self.bits)
-
-    def _rounded_bound(self, norm: float) -> int:
-        return encoding.rounded_norm_bound(norm, self.padded_dimension)
-
-    def _scale_for(self, bits: int) -> float:
-        """Largest scale that the ring and the sampler allow, integers per unit of delta."""
-        noise, d = self.vector_noise_multiplier, self.padded_dimension
-        honest = 1 if self.mechanism == "local" else self.honest
-        norm = scaled_norm(
-            bits,
-            dimension=d,
-            noise_multiplier=noise,
-            max_cohort=self.max_cohort,
-            honest=self.max_cohort if self.central else honest,  # one noise, however many came
-        )
-        if self.central:  # and one table, of all of it
-            norm = min(norm, finest_norm(d, noise, 1))
-        return norm / self.clip_norm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,40 +56,25 @@ def _floor_mass(plan: PrivacyPlan) -> float:
     colluder who silences one phone's shares knows that it is there: it is a member of the cohort,
     against whom the release promises nothing.) In a cohort of fixed size the phone that stands in
     the place of another decides as much.
-
-    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
-    floors, so the smallest share counts for all rounds; the phone itself may always be there.
-    Phones that are there more or less often make a sum of unequal coins, whose probability of
-    exactly floor - 1 has no simple bound. Its probability of at most so many does not exceed the
-    binomial's of the same mean, for floors up to the mean (Hoeffding 1956, Theorem 5): so there the
-    whole tail counts.
     """
     if plan.participation == "fixed_size":
         return 0.0
 
-    def answering(stage: Stage) -> float:
-        return plan.availability * share_answering(plan.dropout_rate, stage)
-
     floors = [
-        (plan.min_cohort, answering(Stage.ADVERTISE)),
-        (plan.min_survivors, answering(Stage.MASK)),
+        (plan.min_cohort, share_answering(plan.dropout_rate, Stage.ADVERTISE)),
+        (plan.min_survivors, share_answering(plan.dropout_rate, Stage.MASK)),
     ]
     unopened = 0.0
     if plan.secure_aggregation == "masked":
-        floors.append((plan.min_survivors, answering(Stage.SHARE)))
+        floors.append((plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)))
         unopened = _unopened_mass(plan)
     candidates, probability = _coming(plan)
-    if plan.availability < 1:
-        others = candidates - 1 - min(plan.colluders, candidates - 1)
-        tails = sum(
-            bad_events.shortfall(others, probability * share, floor) for floor, share in floors
-        )
-        return min(1.0, probability * tails + unopened)
     floor_mass = bad_events.floor_mass(
         population=candidates,
         probability=probability,
         colluders=min(plan.colluders, candidates - 1),
         floors=floors,
+        availability=plan.availability,
     )
     return min(1.0, floor_mass + unopened)
 
@@ -97,22 +83,31 @@ def _unopened_mass(plan: PrivacyPlan) -> float:
     """Probability that a masked round above its floors fails for want of answers at its end.
 
     Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
-    Both are rare in themselves, so all of that counts and not only what one phone decides. Smaller
-    rosters fail more often and come less often: the sizes are taken in steps, each at its lower
-    edge.
+    Both are rare in themselves, so all of that counts and not only what one phone decides. All
+    colluders may have joined and keep silent; some of them, at random, are a phone's neighbours.
+    Smaller rosters fail more often and come less often: the sizes are taken in steps, each at its
+    lower edge.
     """
+    from scipy.stats import hypergeom  # here because it takes most of a second
+
     reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
     signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
     unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
     candidates, probability = _coming(plan)
+    coming = probability * plan.availability * reached
+    shortfall = functools.partial(bad_events.shortfall, alike=plan.availability == 1)
     edges = np.unique(np.linspace(plan.min_cohort, plan.max_cohort + 1, 17).astype(int))
     terms, mass = plan.terms(bytes(16), 0), 0.0
     for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
         graph = terms.parameters(low)
-        votes = bad_events.shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
-        shares = bad_events.shortfall(graph.neighbours, unmasking, graph.threshold)
-        smaller = bad_events.shortfall(candidates, probability * plan.availability * reached, high)
-        mass += min(1.0, votes + high * shares) * smaller
+        votes = shortfall(low - 1 - plan.colluders, signing, terms.quorum(low))
+        silent = np.arange(min(plan.colluders, graph.neighbours) + 1)
+        chances = hypergeom.pmf(silent, low - 1, min(plan.colluders, low - 1), graph.neighbours)
+        shares = sum(
+            chance * shortfall(graph.neighbours - count, unmasking, graph.threshold)
+            for count, chance in zip(silent.tolist(), chances.tolist(), strict=True)
+        )
+        mass += min(1.0, votes + high * shares) * shortfall(candidates, coming, high)
     return mass
 
 

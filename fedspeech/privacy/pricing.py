@@ -142,7 +142,7 @@ def trust(terms: Terms) -> dict[str, str]:
         f"{terms.colluders:,} phones collude)"
     )
     secret = {
-        "poisson": "; each phone tosses its own coin in secret",
+        "poisson": "; each phone tosses its own coin in secret" + _who_is_there(terms),
         "fixed_size": "; whoever draws the cohorts draws uniformly and tells nobody",
         "limited": "",
     }[terms.participation]
@@ -161,6 +161,15 @@ def trust(terms: Terms) -> dict[str, str]:
     return {"release": shares + secret, "server": shares + counts}
 
 
+def _who_is_there(terms: Terms) -> str:
+    if terms.availability == 1:
+        return ""
+    return (
+        f"; at least {terms.availability:.1%} of the population is there whenever a round begins, "
+        "whatever its data"
+    )
+
+
 def _about_participation(terms: Terms) -> list[str]:
     q, n = terms.participation_probability, terms.expected_cohort
     said = {
@@ -173,6 +182,13 @@ def _about_participation(terms: Terms) -> list[str]:
         "or does not.",
     }[terms.participation]
     lines = [said]
+    if terms.availability < 1:
+        lines.append(
+            f"At least {terms.availability:.1%} of the population is there whenever a round "
+            "begins, each phone for itself and whatever its data; some more often than others, and "
+            "everybody may know which. Cohort and floor count the fewest. Being away buys nothing: "
+            "a phone joins with at most the probability of its coin, and only the coin amplifies."
+        )
     if terms.participation != "limited" and terms.participations < terms.rounds:
         given = "" if terms.max_participations is not None else " (chosen here)"
         lines.append(

@@ -34,7 +34,13 @@ class RingFit:
 
 
 def fit(
-    *, bits: int | None, dimension: int, noise_multiplier: float, max_cohort: int, honest: int
+    *,
+    bits: int | None,
+    dimension: int,
+    noise_multiplier: float,
+    max_cohort: int,
+    honest: int,
+    added_once: bool = False,
 ) -> RingFit:
     """Fits the scale to a ring, or finds the smallest ring where rounding costs at most 1 %.
 
@@ -44,28 +50,32 @@ def fit(
       noise_multiplier: stddev of the sum's noise over the clip norm with `honest` shares.
       max_cohort: phones that may be in a sum.
       honest: shares that the noise is sized for.
+      added_once: whether the sum gets all of its noise in one draw, however many came; `honest`
+        then counts for nothing, and phones have no noise.
 
     Raises:
       ValueError: if no ring is wide enough.
     """
     for width in RING_BITS if bits is None else (bits,):
-        norm = scaled_norm(
+        norm = _scaled_norm(
             width,
             dimension=dimension,
             noise_multiplier=noise_multiplier,
             max_cohort=max_cohort,
-            honest=honest,
+            honest=max_cohort if added_once else honest,
+            drawn=1 if added_once else honest,
         )
         if norm <= 0:
             continue
         sensitivity = math.sqrt(encoding.rounded_norm_bound(norm, dimension))
+        # Shorter than before rounding: too coarse a grid to send anything but zeros.
         if bits is None and not norm <= sensitivity <= MAX_ROUNDING_COST * norm:
             continue
         return RingFit(
             bits=width,
             norm=norm,
             sensitivity=sensitivity,
-            stddev=noise_multiplier * norm / math.sqrt(honest),
+            stddev=0.0 if added_once else noise_multiplier * norm / math.sqrt(honest),
         )
     raise ValueError(
         f"no ring of {'up to ' if bits is None else ''}{bits or RING_BITS[-1]} bits holds a sum of "
@@ -73,8 +83,8 @@ def fit(
     )
 
 
-def scaled_norm(
-    bits: int, *, dimension: int, noise_multiplier: float, max_cohort: int, honest: int
+def _scaled_norm(
+    bits: int, *, dimension: int, noise_multiplier: float, max_cohort: int, honest: int, drawn: int
 ) -> float:
     """Clip norm times the largest scale that the ring, int64 and the sampler's table allow.
 
@@ -87,6 +97,7 @@ def scaled_norm(
       noise_multiplier: z, stddev of the sum's noise over the clip norm with `honest` shares.
       max_cohort: phones that may be in a sum.
       honest: shares that the noise is sized for.
+      drawn: shares that one draw of the sampler is one of.
     """
     n, d, z = max_cohort, dimension, noise_multiplier
     room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
@@ -95,18 +106,18 @@ def scaled_norm(
     norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
     norm = min(norm, 2.0**30.5 - math.sqrt(d))
     if z > 0:
-        norm = min(norm, finest_norm(d, z, honest))
+        norm = min(norm, finest_norm(d, z, drawn))
     return float(norm)
 
 
-def finest_norm(dimension: int, noise_multiplier: float, honest: int) -> float:
+def finest_norm(dimension: int, noise_multiplier: float, drawn: int) -> float:
     """Scaled clip norm beyond which only the sampler's table grows.
 
-    Rounding costs under 1e-4 from 35 sqrt(d) on.
+    The stddev of a draw is then 1024, or rounding costs under 1e-4, as it does from 35 sqrt(d) on.
 
     Args:
       dimension: padded coordinates d.
       noise_multiplier: z, positive.
-      honest: shares that the noise is sized for.
+      drawn: shares that one draw is one of.
     """
-    return max(35 * math.sqrt(dimension), 1024 * math.sqrt(honest) / noise_multiplier)
+    return max(35 * math.sqrt(dimension), 1024 * math.sqrt(drawn) / noise_multiplier)

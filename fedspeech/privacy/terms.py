@@ -22,9 +22,22 @@ from fedspeech.privacy.events import (
     SkellamSum,
 )
 from fedspeech.privacy.plan import MAX_COHORT_STDDEVS
-from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
+from fedspeech.privacy.plan_rules import (
+    MAX_FLOOR,
+    MIN_STDDEV,
+    check_availability,
+    check_floor,
+    is_integer,
+    require,
+)
 from fedspeech.privacy.releases import PARTICIPATIONS, Mechanism, Participation, round_cost
-from fedspeech.privacy.ring_fit import RING_BITS, RingFit, fit
+from fedspeech.privacy.ring_fit import (
+    MAX_ROUNDING_COST,
+    RING_BITS,
+    RingFit,
+    finest_norm,
+    fit,
+)
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
 
@@ -48,7 +61,8 @@ class Terms:
         "limited": anyhow, each phone at most `max_participations` times, and nobody counts on
         chance.
       population: eligible phones.
-      cohort: expected phones per round, whole but for "poisson". This or `probability`.
+      cohort: expected phones per round, of the fewest that are there, whole but for "poisson". This
+        or `probability`.
       probability: of one phone taking part in one round.
       rounds: planned.
       noise_multiplier: stddev over the clip norm: of the sum with the fewest honest survivors; for
@@ -62,6 +76,8 @@ class Terms:
       colluders: corrupt phones that may join a round, all of them.
       dropout_rate: share of a roster that never answers, each for itself and whatever its data.
       max_participations: rounds that a phone takes part in at most; the phone counts.
+      availability: smallest share of the population that is there when a round begins, for
+        "poisson", as in `PrivacyPlan`: it moves floors and amplifies nothing.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -83,6 +99,7 @@ class Terms:
     colluders: int = 0
     dropout_rate: float = 0.0
     max_participations: int | None = None
+    availability: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks each value, then what depends on several."""
@@ -92,11 +109,11 @@ class Terms:
 
     def _check_values(self) -> None:
         """Checks one value at a time."""
-        _require(self.mechanism in NOISY, f"mechanism must be one of {NOISY}",
-                 mechanism=self.mechanism)  # fmt: skip
-        _require(self.participation in PARTICIPATIONS,
-                 f"participation must be one of {PARTICIPATIONS}",
-                 participation=self.participation)  # fmt: skip
+        require(self.mechanism in NOISY, f"mechanism must be one of {NOISY}",
+                mechanism=self.mechanism)  # fmt: skip
+        require(self.participation in PARTICIPATIONS,
+                f"participation must be one of {PARTICIPATIONS}",
+                participation=self.participation)  # fmt: skip
         for name, most in (
             ("population", MAX_POPULATION),
             ("rounds", MAX_ROUNDS),
@@ -106,31 +123,31 @@ class Terms:
             ("max_participations", MAX_ROUNDS),
         ):
             value = getattr(self, name)
-            _require(
+            require(
                 (value is None and name not in ("population", "rounds"))
-                or (_is_integer(value) and 1 <= value <= most),
+                or (is_integer(value) and 1 <= value <= most),
                 f"{name} must be an integer from 1 to {most:,}",
                 **{name: value},
             )
-        _require(_is_integer(self.colluders)
+        require(is_integer(self.colluders)
                  and 0 <= self.colluders <= min(MAX_COLLUDERS, self.population - 1),
                  f"colluders must be an integer from 0 to {MAX_COLLUDERS:,} and below population",
                  colluders=self.colluders, population=self.population)  # fmt: skip
-        _require(0 <= self.dropout_rate < 1, "dropout_rate must be in [0, 1)",
-                 dropout_rate=self.dropout_rate)  # fmt: skip
-        _require(math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0,
-                 "noise_multiplier must be finite and not negative",
-                 noise_multiplier=self.noise_multiplier)  # fmt: skip
-        _require(self.noise_multiplier == 0 or 1e-3 <= self.noise_multiplier <= 1e9,
-                 "noise_multiplier must be 0 or between 0.001 and 1e9",
-                 noise_multiplier=self.noise_multiplier)  # fmt: skip
-        _require(math.isfinite(self.clip_norm) and self.clip_norm > 0,
-                 "clip_norm must be positive and finite", clip_norm=self.clip_norm)  # fmt: skip
-        _require(self.bits is None or self.bits in RING_BITS,
-                 f"bits must be one of {RING_BITS}", bits=self.bits)  # fmt: skip
+        require(0 <= self.dropout_rate < 1, "dropout_rate must be in [0, 1)",
+                dropout_rate=self.dropout_rate)  # fmt: skip
+        require(math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0,
+                "noise_multiplier must be finite and not negative",
+                noise_multiplier=self.noise_multiplier)  # fmt: skip
+        require(self.noise_multiplier == 0 or 1e-3 <= self.noise_multiplier <= 1e9,
+                "noise_multiplier must be 0 or between 0.001 and 1e9",
+                noise_multiplier=self.noise_multiplier)  # fmt: skip
+        require(math.isfinite(self.clip_norm) and self.clip_norm > 0,
+                "clip_norm must be positive and finite", clip_norm=self.clip_norm)  # fmt: skip
+        require(self.bits is None or self.bits in RING_BITS,
+                f"bits must be one of {RING_BITS}", bits=self.bits)  # fmt: skip
         if self.delta is not None:
-            _require(0 < self.delta < 1, "delta must be in (0, 1)", delta=self.delta)
-            _require(
+            require(0 < self.delta < 1, "delta must be in (0, 1)", delta=self.delta)
+            require(
                 self.delta * self.population < 1,
                 "delta must be below 1 / population: at that size it allows the publication of one "
                 "phone's whole contribution",
@@ -146,16 +163,20 @@ class Terms:
                 f"cohort={self.cohort}, probability={self.probability}"
             )
         if self.probability is not None:
-            _require(0 < self.probability <= 1, "probability must be in (0, 1]",
+            require(0 < self.probability <= 1, "probability must be in (0, 1]",
                      probability=self.probability)  # fmt: skip
-            _require(self.participation != "limited",
+            require(self.participation != "limited",
                      "limited participation counts on no probability: give cohort",
                      probability=self.probability)  # fmt: skip
+        check_availability(self.availability, self.participation)
         if self.cohort is not None:
-            _require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
-                     cohort=self.cohort, population=self.population)  # fmt: skip
+            require(0 < self.cohort <= self.population, "cohort must be in (0, population]",
+                    cohort=self.cohort, population=self.population)  # fmt: skip
+            require(self.cohort <= self.population * self.availability,
+                    "cohort must be at most the phones that are there", cohort=self.cohort,
+                    population=self.population, availability=self.availability)  # fmt: skip
         if self.participation != "poisson":
-            _require(
+            require(
                 abs(self.expected_cohort - round(self.expected_cohort)) < 1e-6
                 and self.expected_cohort > 0.5,
                 f"{self.participation} participation needs a whole number of phones per round",
@@ -178,14 +199,21 @@ class Terms:
         """Checks the floor, and what stands on it."""
         if self.floor is None:
             return
-        _require(self.floor <= self.expected_cohort + 1e-9,
-                 "min_survivors must be at most the expected cohort",
-                 min_survivors=self.floor, cohort=self.expected_cohort)  # fmt: skip
-        _require(self.colluders < self.floor or not self.on_phones,
-                 "colluders must be fewer than min_survivors, or no honest noise is certain",
-                 colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
+        require(self.floor <= self.expected_cohort + 1e-9,
+                "min_survivors must be at most the expected cohort",
+                min_survivors=self.floor, cohort=self.expected_cohort)  # fmt: skip
+        require(self.colluders < self.floor or not self.on_phones,
+                "colluders must be fewer than min_survivors, or no honest noise is certain",
+                colluders=self.colluders, min_survivors=self.floor)  # fmt: skip
+        check_floor(
+            "min_survivors",
+            self.floor,
+            standing=self.expected_cohort * share_answering(self.dropout_rate, Stage.MASK),
+            colluders=self.colluders,
+            availability=self.availability,
+        )
         if self.mechanism in ("distributed", "local") and self.noise_multiplier > 0:
-            _require(
+            require(
                 self.ring.stddev >= MIN_STDDEV,
                 f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units (raise "
                 "bits or noise_multiplier, or lower min_survivors)",
@@ -202,9 +230,14 @@ class Terms:
 
     @property
     def expected_cohort(self) -> float:
-        """Phones per round, on average."""
+        """Phones per round, on average, of the fewest that are there."""
+        return self.invited * self.availability if self.cohort is None else float(self.cohort)
+
+    @property
+    def invited(self) -> float:
+        """Phones per round whose turn it is or whose coin says yes, on average, there or not."""
         if self.cohort is not None:
-            return float(self.cohort)
+            return self.cohort / self.availability
         assert self.probability is not None
         return self.population * self.probability
 
@@ -215,7 +248,7 @@ class Terms:
             return 1.0
         if self.probability is not None:
             return self.probability
-        return min(1.0, self.expected_cohort / self.population)
+        return min(1.0, self.invited / self.population)
 
     @property
     def target_delta(self) -> float:
@@ -233,8 +266,8 @@ class Terms:
         """Phones that a sum may hold, for the ring: six standard deviations above the mean."""
         if self.participation != "poisson":
             return round(self.expected_cohort)
-        spread = math.sqrt(self.expected_cohort * (1 - self.participation_probability))
-        most = math.ceil(self.expected_cohort + MAX_COHORT_STDDEVS * spread)
+        spread = math.sqrt(self.invited * (1 - self.participation_probability))
+        most = math.ceil(self.invited + MAX_COHORT_STDDEVS * spread)
         return min(self.population, most, self.cohort_cap or most)
 
     @functools.cached_property
@@ -284,8 +317,13 @@ class Terms:
     @property
     def tail_mass(self) -> float:
         """Distance, in one round, of all samplers from their ideals."""
-        if not self.on_phones or self.noise_multiplier == 0:
+        if self.noise_multiplier == 0:
             return 0.0
+        if self.mechanism == "central":
+            dimension = encoding.padded(self.coordinates)
+            norm = MAX_ROUNDING_COST * finest_norm(dimension, self.noise_multiplier, 1)
+            widest = self.noise_multiplier * norm  # whatever the ring
+            return dimension * mechanisms.RoundedGaussian.total_variation_bound(widest)
         law = mechanisms.Skellam if self.mechanism == "skellam" else mechanisms.DiscreteGaussian
         error = law.total_variation_bound(self.ring.stddev)
         return self.population * self.coordinates * error
@@ -360,7 +398,10 @@ class Terms:
     def _default_floor(self) -> int:
         """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
         expected = self.expected_cohort * (1 - self.dropout_rate)
-        high = max(math.floor(MAX_FLOOR * expected), 1)
+        high = math.floor(MAX_FLOOR * expected)
+        if self.availability < 1:  # the whole tail counts, which has a bound below the mean only
+            high = min(high, math.floor(expected) - self.colluders - 1)
+        high = max(high, 1)
         if self.participation == "fixed_size":
             return high
         mass = _DEFAULT_MASS * self.target_delta / self.rounds
@@ -387,15 +428,5 @@ class Terms:
                 (floor, share_answering(self.dropout_rate, Stage.ADVERTISE)),
                 (floor, share_answering(self.dropout_rate, Stage.MASK)),
             ],
+            availability=self.availability,
         )
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(holds: bool, rule: str, **values: object) -> None:
-    """Raises a ValueError that names the rule and the values."""
-    if not holds:
-        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise ValueError(f"{rule}, got {shown}")

@@ -129,7 +129,7 @@ class ExampleGuarantee:
 
     def words(self) -> str:
         """Returns the paragraph that stands apart from the phone's own epsilons."""
-        rounded_up = math.ceil(round(self.epsilon * 1000, 6)) / 1000
+        rounded_up = math.ceil(self.epsilon * 1000) / 1000
         return (
             f"Example-level, apart from the figures above and never added to them: epsilon = "
             f"{rounded_up:.3f} at delta = {self.delta:.2e} against whoever sees what a phone "

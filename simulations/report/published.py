@@ -24,7 +24,7 @@ LEFT_OUT = (
     "signal to noise",
     "why a round was abandoned or the run stopped",
     "training loss and clipping on the phones that trained",
-    "every measurement of time",
+    "every measurement of time, and bytes of single rounds",
     "accuracy phone by phone",
     "the seed and the command, from which rehearsed noise could be recomputed",
     "paths of the machine",
@@ -52,6 +52,8 @@ def _row(row: RoundRow) -> RoundRow:
             "attempt": 1,
             "reason": None,
             "seconds": None,
+            "bytes_up": 0,  # of a masked round they follow from its cohort
+            "bytes_down": 0,
             "server": ServerRound(
                 clip_norm=row.server.clip_norm,
                 validation_accuracy=row.server.validation_accuracy,

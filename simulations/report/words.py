@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
+from fedspeech.privacy.guarantee import rounded_up
 from simulations.results import Eye, Guarantee, Summary
 
 BOTH_SIDES = (
@@ -236,8 +238,7 @@ def epsilon(value: float) -> str:
     """Writes an epsilon, rounded up so that print never promises more than was proven."""
     if math.isinf(value):
         return "∞"
-    digits = 2 if value < 10 else 1
-    return f"{math.ceil(round(value * 10**digits, 6)) / 10**digits:,.{digits}f}"
+    return f"{Decimal(rounded_up(value, 2 if value < 10 else 1)):,}"
 
 
 def delta(value: float) -> str:

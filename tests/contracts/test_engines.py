@@ -8,17 +8,15 @@ import time
 import numpy as np
 import pytest
 from tiny_job import make_job
+from whole_runs import run_in_grid, run_reference
 
 from fedspeech.errors import FedspeechError
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
-from fedspeech.training.cohort import train_cohort
-from server.rounds import run_rounds
+from fedspeech.round import ServerState
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 from simulations.certificates import Authority
 from simulations.deploy import Deployment
 from simulations.flower import SuperLink
-from simulations.grid import InProcessGrid
 from simulations.watchdog import marked
 
 SHARDS = 2
@@ -41,10 +39,7 @@ def job_of(folder, **settings):
 def expected(tmp_path, request):
     """Ledger and parameters of the reference round."""
     _, job, arrays = job_of(tmp_path / "reference", secure_aggregation=request.param)
-    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
-    state = ServerState.initial(job, arrays)
-    for number in range(job.plan.rounds):
-        state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
+    _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
     return (tmp_path / "reference.jsonl").read_bytes(), state.optimizer.parameters
 
 
@@ -53,9 +48,7 @@ def expected(tmp_path, request):
 )
 def test_in_process_with_any_number_of_workers(tmp_path, expected, workers):
     path, job, arrays = job_of(tmp_path / "job", num_shards=SHARDS)
-    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise)
-    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, workers) as grid:
-        state = run_rounds(grid, job, ledger, ServerState.initial(job, arrays), lambda *_: None)
+    _, state = run_in_grid(path, job, arrays, path.with_name("ledger.jsonl"), workers)
     assert path.with_name("ledger.jsonl").read_bytes() == expected[0]
     np.testing.assert_array_equal(state.optimizer.parameters, expected[1])
 

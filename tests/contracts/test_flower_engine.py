@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_job import make_job
+from whole_runs import run_reference
 
-from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
-from fedspeech.training.cohort import train_cohort
 from server.state import load_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -99,10 +97,7 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
     statuses = [json.loads(line)["status"] for line in rows.read_text().splitlines()]
     assert statuses == ["completed"] * 3, run.stdout[-3000:]
 
-    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
-    state = ServerState.initial(job, arrays)
-    for number in range(job.plan.rounds):
-        state, _ = run_round(state, job, arrays, train_cohort, ledger, number)
+    _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
     flower = load_checkpoint(job_folder / "checkpoints" / "last.safetensors").state
     np.testing.assert_array_equal(flower.optimizer.parameters, state.optimizer.parameters)
     assert (job_folder / "ledger.jsonl").read_bytes() == (tmp_path / "reference.jsonl").read_bytes()

@@ -15,18 +15,16 @@ from flwr.common.serde import (
 from flwr.proto.message_pb2 import Context as ContextProto
 from flwr.proto.message_pb2 import Message as MessageProto
 from tiny_job import make_job
+from whole_runs import run_in_grid, run_reference, run_through
 
 import clients.app
 from clients.masked import MaskedFleet
 from fedspeech import messages
 from fedspeech.messages import SessionAnswer, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
 from fedspeech.secagg import client as secagg_client
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.primitives import shared_primitives
-from fedspeech.training.cohort import train_cohort
-from server.rounds import run_rounds
 from simulations.grid import InProcessGrid
 
 STAGES = {
@@ -55,23 +53,14 @@ def job_of(folder, **plan):
 
 def run(folder, job_path, job, arrays, grid=InProcessGrid):
     """All rounds through a grid: records, last state, ledger rows."""
-    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    records = []
-    with grid("clients.app:app", job.num_shards, {"job": str(job_path)}) as opened:
-        state = run_rounds(
-            opened, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
-    rows = [json.loads(row) for row in (folder / "ledger.jsonl").read_text().splitlines()]
+    ledger = folder / "ledger.jsonl"
+    records, state = run_in_grid(job_path, job, arrays, ledger, make_grid=grid)
+    rows = [json.loads(row) for row in ledger.read_text().splitlines()]
     return records, state, rows
 
 
 def reference(folder, job, arrays):
-    ledger = Ledger.open(folder / "reference.jsonl", job.plan, job.run_id, job.noise)
-    state, totals = ServerState.initial(job, arrays), []
-    for number in range(job.plan.rounds):
-        state, total = run_round(state, job, arrays, train_cohort, ledger, number)
-        totals.append(total)
-    return totals
+    return run_reference(job, arrays, folder / "reference.jsonl")[0]
 
 
 @pytest.mark.slow
@@ -320,11 +309,8 @@ class RepeatingGrid(InProcessGrid):
 def test_a_repeated_request_is_refused_at_every_stage_and_never_recomputed(tmp_path):
     path, job, arrays = job_of(tmp_path)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    records = []
     with RepeatingGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
-        run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
+        records, _ = run_through(grid, job, arrays, ledger)
     assert set(grid.again) == set(STAGES)
     for kind, replies in grid.again.items():
         for reply in replies:
@@ -371,7 +357,7 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
     path, job, arrays = job_of(tmp_path)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
-        run_rounds(grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: None)
+        run_through(grid, job, arrays, ledger)
         for node in grid._nodes.values():
             assert not node._context.state["session secrets"]
 

@@ -6,35 +6,11 @@ import json
 import numpy as np
 import pytest
 from tiny_job import PHONES, make_job
+from whole_runs import run_in_grid, run_reference
 
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
-from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round, training_function
 from fedspeech.training.dp_sgd import ExamplePrivacy
-from server.rounds import run_rounds
-from simulations.grid import InProcessGrid
-
-
-def run_in_grid(path, job, arrays, ledger_path, workers=1):
-    """All rounds through messages; returns records and the last state."""
-    records = []
-    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
-    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, workers) as grid:
-        state = run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
-    return records, state
-
-
-def run_reference(job, arrays, ledger_path):
-    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
-    state, totals = ServerState.initial(job, arrays), []
-    train = training_function(job)
-    for number in range(job.plan.rounds):
-        state, total = run_round(state, job, arrays, train, ledger, number)
-        totals.append(total)
-    return totals, state
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_job import make_job, with_plan
+from whole_runs import run_in_grid, run_reference
 
 from clients.memory import Memory
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
-from fedspeech.training.cohort import train_cohort
+from fedspeech.round import ServerState
 from fedspeech.training.recipes import Recipes
 from server.rounds import run_rounds
 from simulations.grid import InProcessGrid
@@ -37,16 +37,8 @@ def million_phones(folder, cohort, rounds, **plan):
 
 def test_a_million_phones_give_the_same_integers_here_and_over_messages(tmp_path):
     path, job, arrays = million_phones(tmp_path, cohort=40, rounds=2, dropout_rate=0.06)
-    reference = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
-    state, totals = ServerState.initial(job, arrays), []
-    for number in range(2):
-        state, total = run_round(state, job, arrays, train_cohort, reference, number)
-        totals.append(total)
-    ledger, records = Ledger.open(tmp_path / "l.jsonl", job.plan, job.run_id, job.noise), []
-    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
-        run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
+    totals, _ = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, _ = run_in_grid(path, job, arrays, tmp_path / "l.jsonl")
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
     kept = sum(len(Memory(tmp_path / "memory", shard).read()) for shard in range(job.num_shards))

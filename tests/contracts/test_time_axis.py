@@ -5,19 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from tiny_job import make_job, with_plan
+from whole_runs import run_in_grid, run_reference
 
 from fedspeech.device.time_axis import CHECK_IN_S, TimeAxis
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
-from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
-from fedspeech.training.cohort import train_cohort
 from fedspeech.training.recipes import Recipes
-from server.rounds import run_rounds
 from simulations.clock import round_time
-from simulations.grid import InProcessGrid
 
 AXIS = TimeAxis(seed=5, first_round_h=2.0, every_h=24.0, deadline_s=2.4)
 
@@ -43,16 +39,8 @@ def in_time(folder, axis=AXIS, **plan):
 def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, sums):
     axis = AXIS if sums == "ideal" else dataclasses.replace(AXIS, deadline_s=4.0)
     path, job, arrays = in_time(tmp_path, axis, secure_aggregation=sums, dropout_tolerance=0.4)
-    reference = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
-    state, totals = ServerState.initial(job, arrays), []
-    for number in range(2):
-        state, total = run_round(state, job, arrays, train_cohort, reference, number)
-        totals.append(total)
-    ledger, records = Ledger.open(tmp_path / "l.jsonl", job.plan, job.run_id, job.noise), []
-    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
-        run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
+    totals, _ = run_reference(job, arrays, tmp_path / "reference.jsonl")
+    records, _ = run_in_grid(path, job, arrays, tmp_path / "l.jsonl")
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
     found = round_time(job, records[1])

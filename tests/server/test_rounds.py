@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message
 from tiny_job import make_job
+from whole_runs import run_through
 
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import Counts, ProtectedUpdate, Roster, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState
-from server.rounds import run_rounds
 from simulations.grid import InProcessGrid
 
 ANSWERS = {"query.counts": Counts, "query.roster": Roster, "train": ProtectedUpdate}
@@ -48,11 +47,8 @@ def run(folder, tamper, **plan):
     """All rounds of a tiny job behind a lying grid: records, last state, ledger, kinds asked."""
     path, job, arrays = make_job(folder, num_shards=3, **{"rounds": 1, "quota": 1, **plan})
     ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    records = []
     with LyingGrid(path, job, tamper) as grid:
-        state = run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
+        records, state = run_through(grid, job, arrays, ledger)
     return records, state, ledger, grid.asked
 
 
@@ -213,12 +209,9 @@ def test_a_round_with_a_silent_shard_is_abandoned_though_the_others_are_above_th
     """
     path, job, arrays = make_job(tmp_path, min_cohort=15, min_survivors=8)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    records = []
     with LosesReplies("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         grid.lost = lost
-        state = run_rounds(
-            grid, job, ledger, ServerState.initial(job, arrays), lambda r, s: records.append(r)
-        )
+        records, state = run_through(grid, job, arrays, ledger)
     assert [record.status for record in records] == ["completed", "abandoned", "completed"]
     assert records[1].reason == "shard 0: silence"
     assert records[1].total is None

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from fedspeech.privacy.guarantee import rounded_up
+from fedspeech.privacy.plan import PrivacyPlan
+
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
 PHONES = ["--mechanism", "distributed", "--participation", "poisson"]
 
@@ -98,6 +101,52 @@ def test_a_billion_phones_are_priced_at_once(budget):
         assert "delta 1e-10" in out
 
 
+@pytest.mark.parametrize("mechanism", ["distributed", "central", "local"])
+@pytest.mark.parametrize(
+    "how_many", [("--probability", 0.1), ("--cohort", 480.0)], ids=["probability", "cohort"]
+)
+def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechanism, how_many):
+    plan = PrivacyPlan(
+        mechanism=mechanism, dimension=772, clip_norm=0.1, noise_multiplier=3.0, population=12_000,
+        participation_probability=0.1, rounds=40, quota=18, min_cohort=310, min_survivors=310,
+        colluders=5, dropout_rate=0.06, availability=0.4, delta=1 / 120_000, epsilon_budget=1e3,
+    )  # fmt: skip
+    run = plan.guarantee(plan.rounds)
+    found = document(
+        "--mechanism", mechanism, "--participation", "poisson", "--population", plan.population,
+        *how_many, "--rounds", 40, "--noise", 3, "--dimension", 772, "--min-survivors", 310,
+        "--max-participations", 18, "--colluders", 5, "--dropout-rate", 0.06,
+        "--availability", 0.4,
+    )  # fmt: skip
+    for name in ("release", "server"):
+        claimed = found[f"epsilon_{name}"][found["claim"][name]]
+        expected = getattr(run, f"epsilon_{name}")
+        assert (claimed == "Infinity") == math.isinf(expected)
+        if math.isfinite(expected):
+            assert claimed == pytest.approx(expected, rel=1e-9)
+    assert found["relation"] == {"release": run.relation_release, "server": run.relation_server}
+    assert found["plan"]["availability"] == 0.4
+    assert found["plan"]["cohort"] == pytest.approx(plan.expected_cohort)
+    assert found["plan"]["probability"] == pytest.approx(0.1)
+
+
+def test_phones_that_are_away_bring_floors_nearer_and_that_is_said(budget, document):
+    plan = ["--population", 12_000, "--probability", 0.1, "--rounds", 40, "--noise", 3]
+    there, away = (document(*PHONES, *plan, "--availability", share) for share in (1.0, 0.4))
+    assert away["plan"]["min_survivors"] < 0.4 * there["plan"]["min_survivors"]
+    assert away["epsilon_release"]["rdp"] > there["epsilon_release"]["rdp"]
+    assert "availability" not in there["plan"]
+    _, out, _ = budget(*PHONES, *plan, "--availability", 0.4, "--explain")
+    said = " ".join(out.split())
+    assert "480 of 12,000 phones in each of 40 rounds, where the fewest (0.4 of them)" in said
+    assert "At least 40.0% of the population is there whenever a round begins, each phone" in said
+    assert "only the coin amplifies" in said
+    assert "at least 40.0% of the population is there whenever a round begins, whatever" in said
+    assert "everybody is there" not in said
+    _, out, _ = budget(*PHONES, *plan)
+    assert "everybody is there whenever a round begins (--availability)" in " ".join(out.split())
+
+
 def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget):
     """Each of these would raise epsilon if it did not hold."""
     plan = ["--population", 3000, "--cohort", 300, "--rounds", 40, "--noise", 3]
@@ -111,7 +160,7 @@ def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget)
         assert words in said
     assert said.count("by accountant: rdp") == 2
     given = ["--dimension", 600, "--min-survivors", 150, "--max-participations", 20,
-             "--dropout-rate", 0.1, "--colluders", 2]  # fmt: skip
+             "--dropout-rate", 0.1, "--colluders", 2, "--availability", 0.9]  # fmt: skip
     _, out, _ = budget(*PHONES, *plan, *given)
     assert "Assumed, and to be kept: an ideal secure sum." in " ".join(out.split())
     _, out, _ = budget(*CENTRAL, *plan)
@@ -144,13 +193,12 @@ def test_explain_puts_three_accountants_side_by_side(budget):
 
 
 def test_printed_epsilons_are_never_below_the_figures():
-    from simulations.budget import rounded_up
-
     for value in (0.0, 1.0, 1.0000000001, 0.1 + 0.2, 1e-9, 2.9999, 123.4560001, 5.0005):
         assert float(rounded_up(value)) >= value
         assert float(rounded_up(value)) - value < 0.00100001
     assert rounded_up(1.0000000001) == "1.001"
     assert rounded_up(2.0) == "2.000"
+    assert rounded_up(1.1) == "1.100"
     assert rounded_up(math.inf) == "infinite"
 
 

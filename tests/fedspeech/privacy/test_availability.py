@@ -50,6 +50,17 @@ def test_the_mass_of_a_floor_covers_phones_that_are_there_more_or_less_often(spr
         assert 0 < decided < HALF.cost.floor_mass
 
 
+def test_the_mass_of_a_floor_covers_a_phone_and_colluders_that_are_always_there():
+    """Then the others are there less often than everybody is: 38 of 78 where 40 of 80 are."""
+    plan = PrivacyPlan(
+        dimension=64, clip_norm=0.1, noise_multiplier=5.0, population=80,
+        participation_probability=1.0, rounds=1, quota=1, min_cohort=2, min_survivors=2,
+        colluders=1, availability=0.5, delta=1 / 800, epsilon_budget=100.0,
+    )  # fmt: skip
+    decided = binom.pmf([0, 1], 78, 38 / 78).max()  # a colluder joins, or keeps away
+    assert 0 < decided < plan.cost.floor_mass
+
+
 def test_more_phones_than_the_fewest_are_further_from_every_floor():
     masses = [
         dataclasses.replace(HALF, availability=share).cost.floor_mass

@@ -3,8 +3,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from fedspeech.privacy.bad_events import floor_mass, quota_mass
+from fedspeech.privacy.bad_events import floor_mass, quota_mass, shortfall
 
 
 def binomial(n: int, p: Fraction, k: int) -> Fraction:
@@ -81,3 +82,21 @@ def test_dropouts_make_the_floor_on_survivors_count():
 def test_certain_participation_meets_a_floor_only_if_everybody_is_needed():
     assert floors(probability=1.0) == 0.0
     assert floors(probability=1.0, min_cohort=3000, min_survivors=3000) == 1.0
+
+
+def test_a_shortfall_is_the_exact_tail():
+    exact = sum(binomial(40, Fraction(1, 10), k) for k in range(3))
+    assert shortfall(40, 0.1, 3) == pytest.approx(float(exact), rel=1e-12)
+    assert [shortfall(40, 0.1, needed) for needed in (0, 41)] == [0.0, 1.0]
+    assert [shortfall(40, coin, 3) for coin in (0.0, 1.0)] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.5, 1.0])
+def test_a_shortfall_of_phones_that_differ_is_never_above_its_bound(spread):
+    """Half of 200 phones come likelier than half the time, half less likely: the exact law."""
+    counts = np.arange(101)
+    law = np.convolve(*(binom.pmf(counts, 100, (1 + sign * spread) / 2) for sign in (1, -1)))
+    for needed in range(1, 201):
+        assert law[:needed].sum() <= shortfall(200, 0.5, needed, alike=False) + 1e-12
+    beyond = 115  # where a binomial is no bound: phones that differ spread less
+    assert law[:beyond].sum() > shortfall(200, 0.5, beyond)

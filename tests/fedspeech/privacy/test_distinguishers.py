@@ -1,8 +1,7 @@
 """Adversaries that try to beat the claim, with everything the accounting grants them.
 
-A lower bound on epsilon is ln((p - delta) / q) for an event of probability p on one input and q on
-its neighbour, with Clopper-Pearson limits. A sound claim is beaten with a probability under 1e-4;
-a broken mechanism is beaten for certain.
+A sound claim is beaten with a probability under 1e-4 (`auditing`); a broken mechanism is beaten for
+certain. Where the server adds the noise: `test_central_distinguishers`.
 """
 
 import dataclasses
@@ -12,47 +11,16 @@ import dp_accounting
 import dp_accounting.rdp
 import numpy as np
 import pytest
+from auditing import ENTROPY, RISK, Keyed, Silent, audited_epsilon, send, turn
 from scipy.stats import beta
 
 from fedspeech.job import rotation_seed
-from fedspeech.messages import RoundKey
 from fedspeech.privacy import encoding, mechanisms, views
 from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import privatize_phone
 from fedspeech.secagg import ideal
-from fedspeech.seeds import NoiseEntropy
 from fedspeech.vectors import Delta
-
-ENTROPY = NoiseEntropy.rehearsal(11, "distinguishers")
-RISK = 1e-4
-
-
-def audited_epsilon(scores_p, scores_q, thresholds, delta):
-    """Best lower bound over events `score > t` and `score < t`, either input in either role."""
-    tests = 4 * len(thresholds)
-    n, risk = len(scores_p), RISK / (2 * tests)
-    best = -math.inf
-    for t in thresholds:
-        for side in (1, -1):
-            for one, other in ((scores_p, scores_q), (scores_q, scores_p)):
-                hits = int((side * one > side * t).sum())
-                misses = int((side * other > side * t).sum())
-                low = beta.ppf(risk, hits, n - hits + 1) if hits else 0.0
-                high = beta.ppf(1 - risk, misses + 1, n - misses) if misses < n else 1.0
-                if low > delta:
-                    best = max(best, math.log((low - delta) / high))
-    return best
-
-
-def send(plan, vector, *name):
-    return plan.privatize(
-        vector,
-        rotation_seed=b"public",
-        rounding=ENTROPY.keystream("round", *name),
-        noise=ENTROPY.keystream("noise", *name),
-    )
-
 
 # --- The server: everybody else colludes, so it sees this phone's integers alone -----------------
 
@@ -61,6 +29,24 @@ ALONE = PrivacyPlan(
     participation_probability=1.0, rounds=1, quota=1, min_cohort=6, min_survivors=2, colluders=1,
     delta=0.0125, epsilon_budget=10.0,
 )  # fmt: skip
+
+
+ON_PHONES = {
+    "distributed": ALONE,
+    "skellam": dataclasses.replace(ALONE, mechanism="skellam", participation="fixed_size"),
+    # In the open: each phone's own noise is all there is, whatever the others do.
+    "local": dataclasses.replace(ALONE, mechanism="local"),
+}
+ALL = pytest.mark.parametrize("mechanism", ON_PHONES)
+ALL_BUT_LOCAL_QUICKLY = pytest.mark.parametrize(
+    "mechanism", ["distributed", "skellam", pytest.param("local", marks=pytest.mark.slow)]
+)
+
+
+def worlds(plan, length):
+    """What the phone says in either world, in clip norms: the worst that the claim covers."""
+    replaced = plan.cost.server_relation == "replace"
+    return (("said", length), ("instead", -length if replaced else 0.0))
 
 
 def server_attack(plan, trials=4000, length=1.0):
@@ -73,8 +59,8 @@ def server_attack(plan, trials=4000, length=1.0):
     """
     direction = encoding.rotate(np.array([1.0, 0, 0, 0]), b"public")
     scores = []
-    for name, content in (("said", length * plan.clip_norm), ("silent", 0.0)):
-        content = np.array([content, 0, 0, 0])
+    for name, content in worlds(plan, length):
+        content = np.array([content * plan.clip_norm, 0, 0, 0])
         sent = [send(plan, content, name, trial) for trial in range(trials)]
         integers = encoding.from_ring(np.stack(sent), plan.bits)
         scores.append(integers @ direction / plan.scale)
@@ -82,110 +68,26 @@ def server_attack(plan, trials=4000, length=1.0):
     return audited_epsilon(*scores, thresholds, plan.delta)
 
 
-def test_the_server_never_beats_its_epsilon():
-    found = server_attack(ALONE)
-    assert 0.2 < found < ALONE.guarantee(1).epsilon_server
-
-
-OTHERS = {
-    "skellam": dataclasses.replace(ALONE, mechanism="skellam", participation="fixed_size"),
-    # In the open: each phone's own noise is all there is, whatever the others do.
-    "local": dataclasses.replace(ALONE, mechanism="local"),
-}
-
-
-@pytest.mark.parametrize("mechanism", [pytest.param("local", marks=pytest.mark.slow), "skellam"])
-def test_the_server_never_beats_the_epsilon_of_other_noise_on_phones(mechanism):
-    plan = OTHERS[mechanism]
+@ALL_BUT_LOCAL_QUICKLY
+def test_the_server_never_beats_its_epsilon(mechanism):
+    plan = ON_PHONES[mechanism]
     assert 0.2 < server_attack(plan) < plan.guarantee(1).epsilon_server
 
 
-@pytest.mark.parametrize("mechanism", [pytest.param("local", marks=pytest.mark.slow), "skellam"])
-def test_the_server_beats_other_noise_where_it_is_missing(mechanism, monkeypatch):
+@ALL
+def test_the_server_beats_noise_that_is_off(mechanism, monkeypatch):
+    plan = ON_PHONES[mechanism]
     monkeypatch.setattr(mechanisms.IntegerLaw, "of", lambda stddev: Silent())
-    plan = OTHERS[mechanism]
-    assert server_attack(plan) > plan.guarantee(1).epsilon_server
+    assert server_attack(plan, trials=300) > plan.guarantee(1).epsilon_server
 
 
-def reader_attack(plan, trials=4000, factor=1.0):
-    """Scores of the decoded sum where the server adds the noise and one phone's vector is known."""
-    vector = np.array([plan.clip_norm, 0, 0, 0])
-    scores = []
-    for name, content in (("said", vector), ("silent", np.zeros(4))):
-        found = []
-        for trial in range(trials):
-            sent = send(plan, content, name, trial)
-            noise = ENTROPY.keystream("server", name, trial)
-            found.append(plan.decode(sent, rotation_seed=b"public", noise=noise).mean[0])
-        scores.append(np.array(found) * plan.expected_cohort * factor)
-    return audited_epsilon(*scores, np.linspace(-4, 5, 10) * plan.noise_multiplier / 2, plan.delta)
-
-
-CENTRAL = dataclasses.replace(ALONE, mechanism="central", participation="limited")
-
-
-def test_a_reader_never_beats_noise_that_the_server_adds():
-    claimed = CENTRAL.guarantee(1)
-    assert claimed.relation_release == "add/remove"
-    assert 0.2 < reader_attack(CENTRAL) < claimed.epsilon_release
-
-
-@pytest.mark.slow
-def test_a_reader_beats_half_the_noise_of_the_server(monkeypatch):
-    claimed = CENTRAL.guarantee(1).epsilon_release
-    half = mechanisms.RoundedGaussian(CENTRAL.server_stddev / 2)
-    monkeypatch.setattr(mechanisms.RoundedGaussian, "of", lambda stddev: half)
-    assert reader_attack(CENTRAL) > claimed
-
-
-EDGE = dataclasses.replace(
-    CENTRAL, dimension=64, population=200, min_cohort=150, min_survivors=150, delta=5e-4
-)
-
-
-def edge_attack(plan, trials=300):
-    """Others whose sum stands one step inside the ring's edge; the phone pushes it over, or not."""
-    others = np.zeros(64, dtype=np.int64)
-    others[7] = plan.modulus // 2 - 1
-    direction = encoding.unrotate((others > 0).astype(float), b"public", 64)
-    scores = []
-    for name, content in (("said", direction), ("silent", np.zeros(64))):
-        found = []
-        for trial in range(trials):
-            own = send(plan, content, name, trial)
-            total = ideal.add([encoding.to_ring(others, plan.bits), own], plan.bits)
-            noise = ENTROPY.keystream("edge", name, trial)
-            found.append(plan.decode(total, rotation_seed=b"public", noise=noise).mean @ direction)
-        scores.append(np.array(found))
-    return audited_epsilon(*scores, [0.0], plan.delta)
-
-
-def test_the_noise_of_the_server_hides_a_phone_at_the_edge_of_the_ring():
-    assert edge_attack(EDGE) < EDGE.guarantee(1).epsilon_release
-
-
-def test_noise_that_comes_after_the_sum_is_unwrapped_hides_nothing_there(monkeypatch):
-    noise = mechanisms.RoundedGaussian.of(EDGE.server_stddev)
-    centred = PrivacyPlan._centred
-    monkeypatch.setattr(PrivacyPlan, "_with_server_noise", lambda plan, total, stream: total)
-    monkeypatch.setattr(
-        PrivacyPlan,
-        "_centred",
-        lambda plan, total: centred(plan, total) + noise.draw(ENTROPY.keystream("late"), 64),
-    )
-    assert edge_attack(EDGE) > EDGE.guarantee(1).epsilon_release
-
-
-class Silent:
-    def draw(self, keystream, num_values):
-        return np.zeros(num_values, dtype=np.int64)
-
-
-@pytest.mark.parametrize("factor", [0.0, 0.5], ids=["noise off", "half the noise"])
-def test_the_server_beats_a_mechanism_with_too_little_noise(factor, monkeypatch):
-    broken = mechanisms.DiscreteGaussian(factor * ALONE.stddev) if factor else Silent()
-    monkeypatch.setattr(mechanisms.DiscreteGaussian, "of", lambda stddev: broken)
-    assert server_attack(ALONE) > ALONE.guarantee(1).epsilon_server
+@ALL_BUT_LOCAL_QUICKLY
+def test_the_server_beats_half_the_noise(mechanism, monkeypatch):
+    plan = ON_PHONES[mechanism]
+    half = plan.law(plan.stddev / 2)
+    monkeypatch.setattr(mechanisms.IntegerLaw, "of", lambda stddev: half)
+    trials = 8000 if mechanism == "local" else 4000
+    assert server_attack(plan, trials) > plan.guarantee(1).epsilon_server
 
 
 def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=None):
@@ -196,54 +98,64 @@ def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=
     return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)
 
 
-def test_a_long_vector_is_hidden_like_any_other_unless_it_is_clipped_after_the_noise(monkeypatch):
-    claimed = ALONE.guarantee(1).epsilon_server
-    assert server_attack(ALONE, trials=1000, length=100.0) < claimed
+@ALL_BUT_LOCAL_QUICKLY
+def test_a_long_vector_is_hidden_like_any_other_unless_it_is_clipped_after_the_noise(
+    mechanism, monkeypatch
+):
+    plan = ON_PHONES[mechanism]
+    claimed = plan.guarantee(1).epsilon_server
+    assert server_attack(plan, trials=1000, length=100.0) < claimed
     monkeypatch.setattr(PrivacyPlan, "privatize", clip_after_noise)
-    assert server_attack(ALONE, trials=1000, length=100.0) > claimed
+    assert server_attack(plan, trials=300, length=100.0) > claimed
 
 
-def other_phone_attack(names, trials=500):
-    """A colluder knows its own noise, and that of the phone if both draw from one key.
+def twin_attack(plan, kept, twin, trials=500):
+    """Somebody knows the noise of the twin, and that of the phone if both draw from one key.
 
     Args:
-      names: of a draw to those that its keys are made of.
+      plan: with four coordinates.
+      kept: of the names of a draw, those that its key is made of.
+      twin: "phone", a colluder in the same round, or "round", another one of the same phone.
       trials: of either input.
     """
-    key = RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32))
     scores = []
-    for said in (1.0, 0.0):
+    for world, said in worlds(plan, 1.0):
         found = []
         for trial in range(trials):
-            turn = dataclasses.replace(key, rid=(2 * trial + int(said)).to_bytes(16, "big"))
-            both = [
-                privatize_phone(
-                    ALONE, Delta(np.array([content, 0, 0, 0], dtype=np.float32)),
-                    turn, phone, Keyed(names), 1.0,
+            key = turn(world, trial)
+            other = (key, 1) if twin == "phone" else (turn(world, trial, "again"), 0)
+            own, known = (
+                encoding.from_ring(
+                    privatize_phone(
+                        plan, Delta(np.array([content, 0, 0, 0], dtype=np.float32)),
+                        of, phone, Keyed(kept), plan.clip_norm,
+                    ),
+                    plan.bits,
                 )
-                for phone, content in ((0, said), (1, 0.0))
-            ]  # fmt: skip
-            own, other = (encoding.from_ring(sent, ALONE.bits) for sent in both)
-            direction = encoding.rotate(np.array([1.0, 0, 0, 0]), rotation_seed(turn))
-            found.append((own - other) @ direction / ALONE.scale)
+                for content, (of, phone) in ((said, (key, 0)), (0.0, other))
+            )  # fmt: skip
+            direction = encoding.rotate(np.array([1.0, 0, 0, 0]), rotation_seed(key))
+            found.append((own - known) @ direction / plan.scale)
         scores.append(np.array(found))
-    return audited_epsilon(*scores, np.linspace(-4, 5, 10), ALONE.delta)
+    return audited_epsilon(*scores, np.linspace(-4, 5, 10), plan.delta)
 
 
-class Keyed:
-    """An entropy whose keys are made of some of the names."""
+@ALL_BUT_LOCAL_QUICKLY
+def test_noise_of_another_phone_tells_nothing_unless_both_share_a_seed(mechanism):
+    plan = ON_PHONES[mechanism]
+    claimed = plan.guarantee(1).epsilon_server
+    assert twin_attack(plan, lambda *names: names, "phone") < claimed
+    shared = twin_attack(plan, lambda use, rid, attempt, phone: (use, rid, attempt), "phone", 300)
+    assert shared > claimed
 
-    def __init__(self, kept):
-        self._kept = kept
 
-    def keystream(self, *names):
-        return ENTROPY.keystream(*self._kept(*names))
-
-
-def test_noise_of_another_phone_tells_nothing_unless_both_share_a_seed():
-    claimed = ALONE.guarantee(1).epsilon_server
-    assert other_phone_attack(lambda *names: names) < claimed
-    assert other_phone_attack(lambda use, rid, attempt, phone: (use, rid, attempt)) > claimed
+@pytest.mark.slow
+@ALL
+def test_noise_of_another_round_tells_nothing_unless_both_share_a_seed(mechanism):
+    plan = ON_PHONES[mechanism]
+    claimed = plan.guarantee(1).epsilon_server
+    assert twin_attack(plan, lambda *names: names, "round") < claimed
+    assert twin_attack(plan, lambda use, rid, attempt, phone: (use, phone), "round", 300) > claimed
 
 
 def test_the_server_beats_noise_that_is_sized_for_those_expected(monkeypatch):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom, hypergeom
 
 from fedspeech.privacy import bad_events, guarantee, plan_masses
 from fedspeech.privacy.plan import PrivacyPlan
@@ -24,7 +25,8 @@ def change(**fields):
 
 
 def test_masks_cost_no_epsilon_that_two_digits_show():
-    masked, ideal = PLAN.guarantee(40), change(secure_aggregation="ideal").guarantee(40)
+    masked = change(dropout_tolerance=0.15).guarantee(40)
+    ideal = change(secure_aggregation="ideal").guarantee(40)
     assert masked.relation_release == ideal.relation_release == "add/remove"
     assert ideal.epsilon_release <= masked.epsilon_release <= ideal.epsilon_release + 0.005
     assert ideal.epsilon_server <= masked.epsilon_server <= ideal.epsilon_server + 1e-4
@@ -90,6 +92,22 @@ def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_t
     failed = (opened & ((signing < quorum) | (unmasking - 1 < quorum))).mean()
     bound = plan_masses._unopened_mass(plan)
     assert 0 < failed <= bound + 5 * math.sqrt(failed / rounds)
+
+
+def test_colluders_may_keep_silent_at_the_end_and_leave_a_phone_with_too_few_answers():
+    """The chance of one given phone on rosters of 300: 15 of 299 others say nothing, the rest may.
+
+    Four in ten rosters have 300 phones or fewer.
+    """
+    graph = PLAN.terms(bytes(16), 0).parameters(300)
+    answering = share_answering(0.04, Stage.UNMASK) / share_answering(0.04, Stage.ADVERTISE)
+    silent = np.arange(16)
+    lacking = hypergeom.pmf(silent, 299, 15, graph.neighbours) @ binom.cdf(
+        graph.threshold - 1, graph.neighbours - silent, answering
+    )
+    natural = binom.cdf(graph.threshold - 1, graph.neighbours, answering)
+    assert lacking > 1000 * natural
+    assert PLAN.cost.floor_mass > 0.4 * lacking
 
 
 def test_terms_are_the_plans_own():

@@ -6,6 +6,7 @@ import pytest
 
 from fedspeech.privacy import bad_events
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.pricing import price
 from fedspeech.privacy.terms import Terms
 
 BASE = {
@@ -58,6 +59,12 @@ def terms(**changes):
         ({"mechanism": "skellam"}, "poisson participation is refused with skellam noise"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "fixed_size"}, "cohort_cap belongs"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "limited"}, "cohort_cap belongs"),
+        ({"availability": 0.0}, r"availability must be in \(0, 1\]"),
+        ({"availability": math.nan}, r"availability must be in \(0, 1\]"),
+        ({"availability": 0.5, "participation": "fixed_size"}, "1 unless participation is poisson"),
+        ({"availability": 0.5, "cohort": 1501}, "cohort must be at most the phones"),
+        ({"availability": 0.005}, "min_survivors must be below the honest phones .* expected=1.5"),
+        ({"availability": 0.5, "min_survivors": 150}, "min_survivors must be below the honest"),
         ({"bits": 16, "mechanism": "central"}, "bits belongs to noise on phones"),
         ({"noise_multiplier": 0.01}, "noise of one phone must have stddev >= 2"),
     ],
@@ -89,6 +96,24 @@ def test_a_plan_that_runs_is_a_case_of_these():
         assert found.tail_mass == pytest.approx(plan.cost.tail_mass, rel=1e-9)
         assert found.quota_mass == pytest.approx(bad_events.quota_mass(40, 0.1, 18), rel=1e-9)
         assert found.target_delta == pytest.approx(plan.delta)
+
+
+def test_the_sampler_of_the_server_counts_as_it_does_in_a_run():
+    """Never less: beyond an epsilon of 50 it is most of delta, and a run has no bound any more."""
+    for z, rounds in ((2.0, 40), (0.5, 20)):
+        plan = PrivacyPlan(
+            mechanism="central", dimension=600, clip_norm=0.1, noise_multiplier=z,
+            population=3000, participation_probability=1.0, rounds=rounds, quota=rounds,
+            min_cohort=1000, min_survivors=1000, delta=1 / 30_000, epsilon_budget=1e3,
+        )  # fmt: skip
+        found = terms(
+            mechanism="central", probability=1.0, noise_multiplier=z, rounds=rounds,
+            min_survivors=1000,
+        )  # fmt: skip
+        assert plan.cost.tail_mass <= found.tail_mass <= 2 * plan.cost.tail_mass
+        run, priced = plan.guarantee(rounds).epsilon_release, price(found).release.epsilon
+        assert math.isinf(run) == math.isinf(priced) == (z == 0.5)
+        assert z == 0.5 or priced == pytest.approx(run, rel=1e-9)
 
 
 def test_the_clip_norm_drops_out():
