@@ -65,8 +65,7 @@ class L2Clip:
 
 
 def _norm(vector: NDArray[np.float64]) -> float | None:
-    """L2 norm; None if a coordinate is not finite."""
-    if not np.isfinite(vector).all():
-        return None
+    """L2 norm; None if a coordinate is not finite: then the sum of squares is not, either."""
     # Not BLAS: a sum whose order depends on threads would make bits depend on workers.
-    return math.sqrt(float(np.add.reduce(vector * vector)))
+    squares = float(np.add.reduce(vector * vector))
+    return math.sqrt(squares) if math.isfinite(squares) else None
