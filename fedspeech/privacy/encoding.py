@@ -46,11 +46,7 @@ def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
       Shape (d,), a new array.
     """
-    return _butterflies(vector * (1 / math.sqrt(vector.shape[0])))
-
-
-def _butterflies(current: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums and differences of pairs, log2 d times; the input is used up."""
+    current = vector * (1 / math.sqrt(vector.shape[0]))
     spare, half = np.empty_like(current), current.shape[0] // 2
     for _ in range(half.bit_length()):  # constant geometry (Pease 1968): whole halves are written
         np.add(current[0::2], current[1::2], out=spare[:half])
