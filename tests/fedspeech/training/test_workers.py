@@ -28,6 +28,7 @@ def nap():
     time.sleep(600)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     with WorkerPool(1, prepare, "ready") as pool:
         future = pool.submit(nap)
         assert signal.SIGINT not in signal.pthread_sigmask(0, ())
