@@ -22,7 +22,8 @@ from typing import Any
 
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Heavy, default_rule
-from simulations.results import Summary, read
+from simulations.results import Summary
+from simulations.run_folder import read
 from simulations.runner import simulate
 from simulations.scenario import read_scenario
 

@@ -32,6 +32,16 @@ def write_whole(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by a complete one, on disk when the call returns.
+
+    Args:
+      path: the file; a reader sees the old one or the new one, never a part.
+      text: what shall stand in it, UTF-8.
+    """
+    write_whole(path, text.encode())
+
+
 def hold(path: Path, *, shared: bool = False, wait_s: float = 0.0) -> BinaryIO | None:
     """Takes hold of a lock file until what is returned is closed, or the process ends.
 

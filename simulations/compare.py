@@ -19,7 +19,8 @@ from rich.text import Text
 from fedspeech.errors import FedspeechError
 from simulations.report.figures import MODELS
 from simulations.report.words import delta, epsilon, percent, points
-from simulations.results import Accuracy, Results, Summary, read
+from simulations.results import Accuracy, Summary
+from simulations.run_folder import Results, read
 
 
 @dataclass(frozen=True)

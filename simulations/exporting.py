@@ -25,7 +25,8 @@ from simulations.finished import (
     trained_model,
 )
 from simulations.report import write_report
-from simulations.results import ExportedFile, FamilyFile, RunFolder, Summary
+from simulations.results import ExportedFile, FamilyFile, Summary
+from simulations.run_folder import RunFolder
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
     from tflite_export.family import Exported

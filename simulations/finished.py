@@ -31,7 +31,8 @@ from simulations.build import (
     without_teachers,
 )
 from simulations.judging import Judge
-from simulations.results import RunFolder, Summary, read
+from simulations.results import Summary
+from simulations.run_folder import RunFolder, read
 from simulations.scenario import FolderCorpus, Scenario, read_scenario
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without

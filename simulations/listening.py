@@ -25,11 +25,11 @@ from fedspeech.evaluation.listening import (
     detected_hops,
     scored,
 )
+from fedspeech.files import write_text
 from fedspeech.seeds import stream
 from simulations.det_picture import det_svg
 from simulations.finished import model_bytes, run_of
 from simulations.hours import keyword_free, with_keywords
-from simulations.results import write_text
 from simulations.scenario import read_scenario
 
 if TYPE_CHECKING:  # LiteRT, which help does without

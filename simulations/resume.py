@@ -18,14 +18,8 @@ from fedspeech.job import Job
 from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
 from simulations.progress import RunProgress
-from simulations.results import (
-    Engine,
-    Environment,
-    RunFolder,
-    check_place,
-    read_environment,
-    read_summary,
-)
+from simulations.results import Engine, Environment
+from simulations.run_folder import RunFolder, check_place, read_environment, read_summary
 from simulations.runner import Prepared, Run, environment, prepared
 from simulations.scenario import read_scenario
 

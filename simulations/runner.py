@@ -35,6 +35,7 @@ from simulations.build import World, build_world, default_cache
 from simulations.clock import round_time, run_time
 from simulations.data import group_skipped
 from simulations.deploy import Deployment
+from simulations.environment import capture_environment
 from simulations.exporting import export_files
 from simulations.flower import SuperLink, rounds_left
 from simulations.grid import InProcessGrid
@@ -48,14 +49,12 @@ from simulations.results import (
     ExampleLevel,
     Guarantee,
     RoundRow,
-    RunFolder,
     ServerRound,
     SimulatorRound,
     Summary,
     Utility,
-    capture_environment,
-    check_place,
 )
+from simulations.run_folder import RunFolder, check_place
 from simulations.scenario import Scenario
 
 CLIENT_APP = "clients.app:app"

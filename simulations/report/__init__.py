@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedspeech.files import write_text
 from simulations.report.page import render
 from simulations.report.published import published
-from simulations.results import RunFolder, read, write_text
+from simulations.run_folder import RunFolder, read
 
 
 def write_report(run_folder: Path, publish: bool = False) -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from simulations.report import words
 from simulations.report.figures import Figure, axes, hundredfold, line, number, percent, rule, whole
-from simulations.results import Results, RoundRow
+from simulations.results import RoundRow
+from simulations.run_folder import Results
 
 
 def progress(results: Results) -> list[Figure]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from simulations.report import words
 from simulations.report.figures import Figure, axes, hundredfold, line, number, percent, whole
-from simulations.results import Results, RoundRow, RoundTime
+from simulations.results import RoundRow, RoundTime
+from simulations.run_folder import Results
 
 ASSUMED = (
     "Virtual seconds: by published network speeds and stated assumptions about phones "

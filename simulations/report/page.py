@@ -11,7 +11,8 @@ from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
 from simulations.report.published import LEFT_OUT
-from simulations.results import Guarantee, Results
+from simulations.results import Guarantee
+from simulations.run_folder import Results
 
 MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import tomli_w
 
-from simulations.results import Results, RoundRow, ServerRound, SimulatorRound, Summary
+from simulations.results import RoundRow, ServerRound, SimulatorRound, Summary
+from simulations.run_folder import Results
 
 LEFT_OUT = (
     "cohort sizes, survivors and ring warnings",

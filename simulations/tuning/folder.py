@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fedspeech.errors import FedspeechError
-from fedspeech.files import hold
-from simulations.results import check_place, write_text
+from fedspeech.files import hold, write_text
+from simulations.run_folder import check_place
 from simulations.scenario import FolderCorpus, Scenario
 
 

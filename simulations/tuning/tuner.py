@@ -19,11 +19,12 @@ from typing import Any, Literal
 import torch
 
 from fedspeech.errors import BudgetExhausted, ScenarioError
+from fedspeech.files import write_text
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.build import World, build_world, default_cache
 from simulations.progress import RunProgress
-from simulations.results import Guarantee, write_text
+from simulations.results import Guarantee
 from simulations.scenario import FolderCorpus, Scenario
 from simulations.tuning import modes, recommending
 from simulations.tuning.folder import flat, open_folder, portable

@@ -3,14 +3,7 @@
 import pytest
 
 from benchmarks.real_speech import figures, table
-from simulations.results import (
-    Accuracies,
-    Accuracy,
-    FalseAccepts,
-    ShareWorse,
-    Summary,
-    Take,
-)
+from simulations.results import Accuracies, Accuracy, FalseAccepts, ShareWorse, Summary, Take
 
 
 def accuracy(mean: float, worst: float = 0.25) -> Accuracy:

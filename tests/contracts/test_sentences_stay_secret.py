@@ -21,7 +21,7 @@ from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import BeamDecoder, WordPrior
 from fedspeech.training import cohort
 from simulations import judging_sentences, runner
-from simulations.results import read
+from simulations.run_folder import read
 from simulations.scenario import read_scenario
 
 SECRETS = ("xylophonist", "quetzalcoatl", "zugzwang", "kerfuffle")

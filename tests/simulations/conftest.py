@@ -19,7 +19,6 @@ from simulations.results import (
     Interval,
     PhoneAccuracies,
     RoundRow,
-    RunFolder,
     SegmentResult,
     ServerRound,
     ShareWorse,
@@ -28,6 +27,7 @@ from simulations.results import (
     Take,
     Utility,
 )
+from simulations.run_folder import RunFolder
 
 ROUNDS = 40
 PHONES = 60

@@ -12,7 +12,7 @@ from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.listening import ListeningRules
 from simulations import benchmarking, exporting, listening, rehearsing
 from simulations.finished import FinishedRun, card_of, held_out_clips, run_of
-from simulations.results import read
+from simulations.run_folder import read
 from simulations.runner import simulate
 
 FORMATS = ("float", "streaming", "personal", "adapter")

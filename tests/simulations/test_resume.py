@@ -16,8 +16,8 @@ from tiny_world import cache, tiny_scenario
 from fedspeech.errors import FedspeechError
 from simulations import runner
 from simulations.grid import InProcessGrid
-from simulations.results import RunFolder, read, read_environment
 from simulations.resume import resume
+from simulations.run_folder import RunFolder, read, read_environment
 from simulations.runner import simulate
 
 

@@ -14,7 +14,7 @@ from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.errors import FedspeechError, ScenarioError
 from simulations import runner
-from simulations.results import RunFolder, read
+from simulations.run_folder import RunFolder, read
 from simulations.runner import _why, simulate
 from simulations.scenario import read_scenario
 

@@ -7,7 +7,8 @@ import pytest
 
 from simulations.report import write_report
 from simulations.report.published import LEFT_OUT, published
-from simulations.results import Utility, read
+from simulations.results import Utility
+from simulations.run_folder import read
 
 SECRETS = {
     "cohort": 271_828,
