@@ -317,7 +317,7 @@ class DecodingSettings(Section):
     width: Count = 24
     prior_weight: Annotated[float, Field(ge=0)] = 0.9
     word_bonus: Annotated[float, Field(ge=0)] = 1.0
-    list_bonus: Annotated[float, Field(ge=0)] = 1.75
+    list_bonus: Annotated[float, Field(ge=0)] = 2.0
     judged_each_round: Count = 3
     examples: Annotated[int, Field(ge=0)] = 8
 

@@ -14,7 +14,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
 from fedspeech.corpora.grammar import Grammar
 from fedspeech.corpora.layouts import open_corpus
-from fedspeech.corpora.names import NAMES, PEOPLE, PLACES
+from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, by_kind
 from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker
 from fedspeech.corpora.sentences import JoinedWords
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec
@@ -178,7 +178,7 @@ def word_prior(scenario: Scenario, public: Sequence[Phone]) -> WordPrior:
         grammar, rng = public_grammar(), stream(scenario.seed, "prior")
         names = grammar.draw_contacts(rng)
         drawn = (grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
-        return WordPrior.of(drawn, names)
+        return WordPrior.of(drawn, by_kind(names))
     return WordPrior.of(clip.word for phone in public for clip in phone.utterances)
 
 

@@ -6,7 +6,7 @@ phones, as it is with contacts in life. Which half is a matter of the alphabet: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 
@@ -114,3 +114,11 @@ NAMES: Mapping[str, str] = MappingProxyType({**PEOPLE, **PLACES})
 def heard(names: Mapping[str, str]) -> tuple[str, ...]:
     """The names that public speakers say: the first of two, the third, ..."""
     return tuple(names)[::2]
+
+
+def by_kind(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Splits names as a phone holds them: places in its map, everybody else in its contacts."""
+    return {
+        "people": tuple(name for name in names if name not in PLACES),
+        "places": tuple(name for name in names if name in PLACES),
+    }

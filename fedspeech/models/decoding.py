@@ -10,12 +10,13 @@ it is in no message and in no adapter, and nothing here prints it.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,9 @@ FloatArray = NDArray[np.float32]
 START = ""
 """What stands before the first word of a sentence."""
 
+_NEW = "?"  # stands for every word that the prior has not seen
 _NEVER = -math.inf
+_LOG_CHARACTERS = math.log(28)
 _UNLIKELY = -7.5  # labels below this log-probability are not followed up in a window
 
 
@@ -64,30 +67,35 @@ class WordPrior:
     Attributes:
       words: how often each word was seen.
       pairs: how often each pair of neighbours was seen.
-      names: how often one of the public names followed each word; "" for anywhere.
+      names: how often a public name of each kind followed each word; "" for anywhere.
     """
 
     words: Mapping[str, int] = field(repr=False)
     pairs: Mapping[tuple[str, str], int] = field(repr=False)
-    names: Mapping[str, int] = field(default_factory=dict, repr=False)
+    names: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, sentences: Iterable[str], names: Collection[str] = ()) -> WordPrior:
+    def of(
+        cls, sentences: Iterable[str], names: Mapping[str, Collection[str]] | None = None
+    ) -> WordPrior:
         """Counts words and neighbours.
 
         Args:
           sentences: public ones.
-          names: words among theirs in whose place any other name may stand.
+          names: by kind, words among theirs in whose place any other name of the kind may stand:
+            people are called, places are driven to.
         """
+        kind_of = {name: kind for kind, known in (names or {}).items() for name in known}
         words: Counter[str] = Counter()
         pairs: Counter[tuple[str, str]] = Counter()
-        after: Counter[str] = Counter()
+        after: Counter[tuple[str, str]] = Counter()
         for sentence in sentences:
             said = (START, *sentence.split())
             words.update(said)
             pairs.update(itertools.pairwise(said))
-            following = [before for before, word in itertools.pairwise(said) if word in names]
-            after.update((*following, *[START] * len(following)))
+            for before, word in itertools.pairwise(said):
+                if word in kind_of:
+                    after.update(((kind_of[word], before), (kind_of[word], START)))
         return cls(words, pairs, after)
 
     @cached_property
@@ -95,18 +103,26 @@ class WordPrior:
         """Words seen and, once more, different ones."""
         return sum(self.words.values()) + len(self.words)
 
+    @cached_property
+    def _log_new(self) -> float:
+        """Natural logarithm of the share of words that were not seen."""
+        return math.log(max(1, len(self.words)) / max(1, self._total))
+
     def log_probability(self, previous: str, word: str) -> float:
         """Natural logarithm of P(word | previous)."""
         if word not in self.words:
-            new = math.log(max(1, len(self.words)) / max(1, self._total))
-            return new - math.log(28) * (len(word) + 1)
+            return self.log_probability_of_new(len(word))
         seen = self.pairs.get((previous, word), 0) + 2 * self.words[word] / self._total
         return math.log(seen / (self.words.get(previous, 0) + 2))
 
-    def log_probability_of_name(self, previous: str) -> float:
-        """The same of any name at all, where public speakers say one of theirs."""
-        seen = self.names.get(previous, 0) if previous else 0
-        share = (1 + self.names.get(START, 0)) / self._total
+    def log_probability_of_new(self, characters: int) -> float:
+        """The same of one spelling of a word that was not seen."""
+        return self._log_new - _LOG_CHARACTERS * (characters + 1)
+
+    def log_probability_of_name(self, previous: str, kind: str) -> float:
+        """The same of any name of a kind, where public speakers say one of theirs."""
+        seen = self.names.get((kind, previous), 0) if previous else 0
+        share = (1 + self.names.get((kind, START), 0)) / self._total
         return math.log((seen + 2 * share) / (self.words.get(previous, 0) + 2))
 
 
@@ -127,7 +143,7 @@ class BeamSettings:
     width: int = 24
     prior_weight: float = 0.9
     word_bonus: float = 1.0
-    list_bonus: float = 1.75
+    list_bonus: float = 2.0
 
     def __post_init__(self) -> None:
         """Checks the values."""
@@ -135,34 +151,32 @@ class BeamSettings:
             raise ValueError(f"width must be positive and no weight negative, got {self}")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Prefix:
-    """A transcript begun: log-probabilities of ending in a blank or not, and what the prior says.
+    """A transcript begun.
 
     Attributes:
-      blank: of all paths that end in a blank.
+      blank: log-probability of all paths that end in a blank.
       label: of all others.
-      bias: prior and own list, over the words that are complete.
-      partial: the same of the word that is not.
+      worth: what prior and list say of the text.
     """
 
-    blank: float = _NEVER
-    label: float = _NEVER
-    bias: float = 0.0
-    partial: float = 0.0
-
-    def score(self) -> float:
-        """What prefixes are ranked by."""
-        return _add(self.blank, self.label) + self.bias + self.partial
+    blank: float
+    label: float
+    worth: float
 
 
 class BeamDecoder:
     """Prefix beam search (Hannun et al. 2014, arXiv:1408.2873, Algorithm 1) with word scores.
 
+    A word that is not complete counts as the best word that it may become (Ortmanns et al. 1996:
+    look-ahead), so a prefix is not kept for a word that the prior will refuse at its end, nor
+    dropped before it.
+
     Args:
       alphabet: meaning of the labels; it must have a space.
       prior: of public sentences.
-      own_list: names to listen for; empty for none.
+      own_list: names to listen for, by kind, as the prior knows kinds; empty for none.
       settings: widths and weights.
     """
 
@@ -170,16 +184,22 @@ class BeamDecoder:
         self,
         alphabet: Alphabet,
         prior: WordPrior,
-        own_list: Collection[str] = (),
+        own_list: Mapping[str, Collection[str]] | None = None,
         settings: BeamSettings | None = None,
     ) -> None:
         """Prepares the beginnings of known words."""
         self._alphabet, self._prior = alphabet, prior
         self._settings = BeamSettings() if settings is None else settings
-        self._own = frozenset(own_list)
-        self._own_begun = {name[:end] for name in own_list for end in range(1, len(name) + 1)}
-        self._begun = {word[:end] for word in prior.words for end in range(1, len(word) + 1)}
+        self._own = {
+            name: (kind, -math.log(len(names)))
+            for kind, names in (own_list or {}).items()
+            for name in names
+        }
+        self._own_begun = _beginnings(self._own)
+        known = (word for word in prior.words if word != START and word not in self._own)
+        self._begun = _beginnings(known)
         self._completed: dict[tuple[str, str], float] = {}
+        self._promised: dict[tuple[str, str], float] = {}
 
     def __call__(self, logits: FloatArray) -> str:
         """Transcribes one sentence.
@@ -189,16 +209,21 @@ class BeamDecoder:
         """
         shifted = logits - logits.max(axis=1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        beam: dict[str, _Prefix] = {"": _Prefix(blank=0.0)}
+        worth = self._worth()
+        beam: dict[str, _Prefix] = {"": _Prefix(0.0, _NEVER, worth(""))}
         for window in logs:
             labels = np.flatnonzero(window[1:] > _UNLIKELY) + 1
             likely = [(self._alphabet.labels[i], float(window[i])) for i in labels]
-            beam = self._step(beam, float(window[0]), likely)
+            beam = self._step(beam, float(window[0]), likely, worth)
         best = max(beam, key=lambda text: self._ended(text, beam[text]))
         return " ".join(best.split())
 
     def _step(
-        self, beam: dict[str, _Prefix], blank: float, likely: list[tuple[str, float]]
+        self,
+        beam: dict[str, _Prefix],
+        blank: float,
+        likely: list[tuple[str, float]],
+        worth: Callable[[str], float],
     ) -> dict[str, _Prefix]:
         """One window: every prefix stays, or grows by one character."""
         found: dict[str, _Prefix] = {}
@@ -206,7 +231,7 @@ class BeamDecoder:
             total = _add(prefix.blank, prefix.label)
             stay = found.get(text)
             if stay is None:
-                stay = found[text] = _Prefix(bias=prefix.bias, partial=prefix.partial)
+                stay = found[text] = _Prefix(_NEVER, _NEVER, prefix.worth)
             stay.blank = _add(stay.blank, total + blank)
             last = text[-1:]
             for character, log in likely:
@@ -220,46 +245,84 @@ class BeamDecoder:
                 grown = text + character
                 longer = found.get(grown)
                 if longer is None:
-                    longer = found[grown] = self._grow(grown, character, prefix)
-                longer.label = _add(longer.label, gained)
-        ranked = sorted(found, key=lambda text: found[text].score(), reverse=True)
-        return {text: found[text] for text in ranked[: self._settings.width]}
+                    found[grown] = _Prefix(_NEVER, gained, worth(grown))
+                else:
+                    longer.label = _add(longer.label, gained)
+        scores = [
+            (_add(prefix.blank, prefix.label) + prefix.worth, text)
+            for text, prefix in found.items()
+        ]
+        return {text: found[text] for _, text in heapq.nlargest(self._settings.width, scores)}
 
-    def _grow(self, text: str, character: str, prefix: _Prefix) -> _Prefix:
-        """What prior and list say of a prefix that has just grown."""
-        if character == " ":
-            return _Prefix(bias=prefix.bias + self._word(text[:-1]))
-        return _Prefix(bias=prefix.bias, partial=self._partial(text.rpartition(" ")[2]))
+    def _worth(self) -> Callable[[str], float]:
+        """What prior and list say of a prefix; it is asked for the same ones in many windows."""
+        complete = cache(lambda text: self._complete(text.split()))
+
+        @cache
+        def worth(text: str) -> float:
+            said, _, partial = text.rpartition(" ")
+            return complete(said) + self._promise(said.rpartition(" ")[2], partial)
+
+        return worth
 
     def _ended(self, text: str, prefix: _Prefix) -> float:
         """Score of a prefix as the whole sentence."""
-        last = 0.0 if text[-1:] in ("", " ") else self._word(text)
-        return _add(prefix.blank, prefix.label) + prefix.bias + last
+        return _add(prefix.blank, prefix.label) + self._complete(text.split())
 
-    def _word(self, text: str) -> float:
-        """Score of the last word of a text, now that it is complete."""
-        *before, word = text.split(" ")
-        previous = before[-1] if before else START
-        key = (previous, word)
+    def _complete(self, words: Sequence[str]) -> float:
+        """Score of complete words that begin a sentence."""
+        return sum(map(self._scored, (START, *words), words))
+
+    def _scored(self, previous: str, word: str) -> float:
+        """Score of a complete word after another."""
+        if word not in self._own and word not in self._prior.words:
+            return self._spelled(len(word))
+        key = (previous if previous in self._prior.words else _NEW, word)
         if key not in self._completed:
             settings = self._settings
             log = self._prior.log_probability(previous, word)
+            bonus = settings.word_bonus
             if word in self._own:
-                # One of the list, where public speakers say names; and the list speaks for it.
-                named = self._prior.log_probability_of_name(previous) - math.log(len(self._own))
-                log = max(log, named)
-                log += settings.list_bonus * len(word) / max(settings.prior_weight, 1e-9)
-            self._completed[key] = settings.prior_weight * log + settings.word_bonus
+                # One of the list, where public speakers say names of its kind: of these one is as
+                # likely as another. And the list speaks for it.
+                kind, share = self._own[word]
+                log = max(log, self._prior.log_probability_of_name(previous, kind) + share)
+                bonus += settings.list_bonus * len(word)
+            self._completed[key] = settings.prior_weight * log + bonus
         return self._completed[key]
 
-    def _partial(self, partial: str) -> float:
-        """Score of a word that is not complete: what it will at least cost, or what it may win."""
-        settings = self._settings
-        if partial in self._own_begun:
-            return settings.list_bonus * len(partial)
-        if partial in self._begun:
-            return 0.0
-        return -settings.prior_weight * math.log(28) * len(partial)
+    def _spelled(self, characters: int) -> float:
+        """Score of a word that nobody knows, complete or not."""
+        log = self._prior.log_probability_of_new(characters)
+        return self._settings.prior_weight * log + self._settings.word_bonus
+
+    def _promise(self, previous: str, partial: str) -> float:
+        """Score of a word that is not complete: the best that it may become.
+
+        Of a name's bonus only what its characters have earned.
+        """
+        known, own = self._begun.get(partial), self._own_begun.get(partial)
+        if not known and not own:
+            return self._spelled(len(partial))
+        key = (previous if previous in self._prior.words else _NEW, partial)
+        if key not in self._promised:
+            scores = [self._scored(previous, word) for word in known or ()]
+            scores += [
+                self._scored(previous, name)
+                - self._settings.list_bonus * (len(name) - len(partial))
+                for name in own or ()
+            ]
+            self._promised[key] = max(self._spelled(len(partial)), *scores)
+        return self._promised[key]
+
+
+def _beginnings(words: Iterable[str]) -> dict[str, list[str]]:
+    """The words that begin with each beginning, "" and the whole word among them."""
+    begun: dict[str, list[str]] = {}
+    for word in words:
+        for end in range(len(word) + 1):
+            begun.setdefault(word[:end], []).append(word)
+    return begun
 
 
 def _add(a: float, b: float) -> float:

@@ -147,7 +147,7 @@ def test_what_holds_words_does_not_show_them(recordings):
     people = SyntheticCorpus(spec)
     held = (
         Utterance("id", "speaker", secret), corpus, *corpus.utterances[:5], prior, people,
-        BeamDecoder(Alphabet(), prior, (secret,)), *people.utterances,
+        BeamDecoder(Alphabet(), prior, {"people": (secret,)}), *people.utterances,
         people._people["unseen-000000"], *people.speakers.values(),
     )  # fmt: skip
     assert [repr(value) for value in held if secrets_in(repr(value).encode())] == []

@@ -11,8 +11,8 @@ from fedspeech.models.decoding import START, BeamDecoder, BeamSettings, WordPrio
 
 SMALL = Alphabet((" ", "a", "b"))
 PLAIN = BeamSettings(width=1_000, prior_weight=0.0, word_bonus=0.0, list_bonus=0.0)
-SAID = ("call ann", "call bob", "call ann please", "stop", "call ann")
-PRIOR = WordPrior.of(SAID, ("ann", "bob"))
+SAID = ("call ann", "call bob", "call ann please", "stop", "call ann", "drive to the mill")
+PRIOR = WordPrior.of(SAID, {"people": ("ann", "bob"), "places": ("mill",)})
 
 
 def logits_of(text, alphabet, *, sure=8.0, instead=None):
@@ -38,7 +38,13 @@ def test_greedy_merges_repetitions_drops_blanks_and_stops_at_the_last_window():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_wide_beam_finds_the_likeliest_text_over_all_paths(seed):
+@pytest.mark.parametrize(
+    "settings",
+    [PLAIN, BeamSettings(width=1_000, prior_weight=0.8, word_bonus=0.5, list_bonus=1.5)],
+)
+def test_a_wide_beam_finds_the_best_text_over_all_paths(seed, settings):
+    prior = WordPrior.of(["a b", "aa", "a bb"], {"people": ("b", "bb")})
+    own = {"people": ("ba", "b"), "places": ("ab",)}
     logits = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     mass = {}
@@ -49,11 +55,20 @@ def test_a_wide_beam_finds_the_likeliest_text_over_all_paths(seed):
             continue  # the search writes no empty word
         weight = math.prod(shares[window, label] for window, label in enumerate(path))
         mass[text] = mass.get(text, 0.0) + weight
+
+    def score(text):
+        total = math.log(mass[text])
+        for before, word in itertools.pairwise((START, *text.split())):
+            log = prior.log_probability(before, word)
+            for kind, names in own.items():
+                if word in names:
+                    named = prior.log_probability_of_name(before, kind) - math.log(len(names))
+                    log = max(log, named) + settings.list_bonus / 0.8 * len(word)
+            total += settings.prior_weight * log + settings.word_bonus
+        return total
+
     # What differs in a last space only is the same transcript; the search ranks them apart.
-    assert (
-        BeamDecoder(SMALL, WordPrior({}, {}), (), PLAIN)(logits)
-        == max(mass, key=mass.__getitem__).rstrip()
-    )
+    assert BeamDecoder(SMALL, prior, own, settings)(logits) == max(mass, key=score).rstrip()
 
 
 def test_the_prior_is_a_distribution_over_words_and_prefers_what_was_said():
@@ -63,7 +78,10 @@ def test_the_prior_is_a_distribution_over_words_and_prefers_what_was_said():
     assert PRIOR.log_probability("call", "ann") > PRIOR.log_probability("call", "bob")
     assert PRIOR.log_probability(START, "call") > PRIOR.log_probability(START, "ann")
     assert PRIOR.log_probability("call", "zed") < PRIOR.log_probability("call", "please")
-    assert PRIOR.log_probability_of_name("call") > PRIOR.log_probability_of_name("ann")
+    name = PRIOR.log_probability_of_name
+    assert name("call", "people") > name("ann", "people")
+    assert name("call", "people") > name("call", "places")
+    assert name("the", "places") > name("the", "people")
 
 
 def test_the_prior_mends_a_doubtful_character():
@@ -76,11 +94,41 @@ def test_the_prior_mends_a_doubtful_character():
 def test_an_own_list_brings_back_a_name_and_leaves_clear_words_alone():
     alphabet = Alphabet()
     heard = logits_of("call aroon", alphabet, sure=6.0, instead={7: {"u": 5.0}, 8: {"_": 5.5}})
-    without, own = BeamDecoder(alphabet, PRIOR), BeamDecoder(alphabet, PRIOR, ("arun", "vera"))
+    without, own = (
+        BeamDecoder(alphabet, PRIOR),
+        BeamDecoder(alphabet, PRIOR, {"people": ("arun", "vera")}),
+    )
     assert without(heard) != "call arun"
     assert own(heard) == "call arun"
     clear = logits_of("call bob please", alphabet)
     assert own(clear) == without(clear) == "call bob please"
+
+
+def test_a_name_is_looked_for_where_names_of_its_kind_are_said():
+    alphabet = Alphabet()
+    own = BeamDecoder(alphabet, PRIOR, {"people": ("milo",), "places": ("mile",)})
+    doubt = {"instead": {-1: {}}}
+    for said, meant in (("call mila", "call milo"), ("drive to the mila", "drive to the mile")):
+        last = len(said) - 1
+        doubt["instead"] = {last: {"o": 7.0, "e": 7.0}}
+        assert own(logits_of(said, alphabet, **doubt)) == meant
+
+
+def test_a_prefix_promises_at_least_what_its_words_are_worth():
+    own = BeamDecoder(Alphabet(), PRIOR, {"people": ("anna", "bo")})
+    for before, word in itertools.product((START, "call", "zed"), ("ann", "anna", "bo", "bobby")):
+        bonus = BeamSettings().list_bonus if word in ("anna", "bo") else 0.0
+        for end in range(len(word) + 1):
+            earned = own._scored(before, word) - bonus * (len(word) - end)
+            assert own._promise(before, word[:end]) >= earned
+
+
+def test_a_narrow_beam_keeps_a_name_whose_first_characters_hardly_sound():
+    alphabet = Alphabet()
+    rivals = {5: dict.fromkeys("bcdfgh", 9.0)}
+    heard = logits_of("call vera", alphabet, sure=8.0, instead=rivals)
+    narrow = BeamSettings(width=6)
+    assert BeamDecoder(alphabet, PRIOR, {"people": ("vera",)}, narrow)(heard) == "call vera"
 
 
 def test_nothing_recorded_is_nothing_said():
@@ -88,7 +136,7 @@ def test_nothing_recorded_is_nothing_said():
 
 
 def test_neither_prior_nor_decoder_shows_a_word():
-    decoder = BeamDecoder(Alphabet(), PRIOR, ("arun",))
+    decoder = BeamDecoder(Alphabet(), PRIOR, {"people": ("arun",)})
     for shown in (repr(PRIOR), repr(decoder), str(vars(decoder)["_prior"])):
         assert "ann" not in shown
         assert "arun" not in shown
