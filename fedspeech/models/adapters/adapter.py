@@ -51,11 +51,6 @@ class Batch:
         return present_windows(self.embeddings)
 
     @cached_property
-    def as_clips(self) -> Batch:
-        """The same windows, each taken for a clip: embeddings (p, n * w, f)."""
-        return Batch(self.embeddings.flatten(1, 2), self.labels, self.weights)
-
-    @cached_property
     def scratch(self) -> Tensor:
         """Room of the embeddings' shape; asking for fresh memory in every step costs more."""
         return torch.empty_like(self.embeddings)

@@ -6,6 +6,7 @@ gives them an error of zero, so they pull at no parameter.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Batch, Error
+from fedspeech.models.adapters.adapter import Adapter, Batch, Error
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
 from fedspeech.models.adapters.head import head_gradients, head_logits
@@ -23,8 +24,8 @@ from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
-class FrameAffineAdapter:
-    """logits_w = W relu(scale * x_w + shift) + b for every window w.
+class _FrameAdapter(ABC):
+    """What adapters of sentences share: the parameters of one of words, and an answer per window.
 
     Attributes:
       num_windows: w, windows of the trunk per clip.
@@ -37,9 +38,14 @@ class FrameAffineAdapter:
     num_labels: int
 
     @property
+    @abstractmethod
+    def _of_words(self) -> Adapter:
+        """The same arithmetic, with a window for a clip."""
+
+    @property
     def name(self) -> str:
         """The name in scenarios and adapter files."""
-        return "frame_affine"
+        return f"frame_{self._of_words.name}"
 
     @property
     def answers(self) -> Literal["windows"]:
@@ -48,8 +54,8 @@ class FrameAffineAdapter:
 
     @property
     def spec(self) -> ParameterSpec:
-        """The parameters of the affine adapter of words."""
-        return AffineAdapter(1, self.num_features, self.num_labels).spec
+        """The parameters of the adapter of words."""
+        return self._of_words.spec
 
     @property
     def embedding_shape(self) -> tuple[int, ...]:
@@ -59,8 +65,16 @@ class FrameAffineAdapter:
     def initial(
         self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
-        """Scale 1, shift 0 and the base's head; see `Adapter.initial`."""
-        return AffineAdapter(1, self.num_features, self.num_labels).initial(head_weight, head_bias)
+        """As for words; see `Adapter.initial`."""
+        return self._of_words.initial(head_weight, head_bias)
+
+
+class FrameAffineAdapter(_FrameAdapter):
+    """logits_w = W relu(scale * x_w + shift) + b for every window w."""
+
+    @property
+    def _of_words(self) -> AffineAdapter:
+        return AffineAdapter(1, self.num_features, self.num_labels)
 
     def embed(self, trunk_output: Tensor) -> Tensor:
         """Keeps the trunk output (n, w, f): the affine acts before the activation."""
@@ -88,50 +102,12 @@ class FrameAffineAdapter:
         return {"scale": upstream.mul_(x).sum(dim=1), "shift": shifted, **head}
 
 
-@dataclass(frozen=True)
-class FrameBottleneckAdapter:
-    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every window w.
-
-    Attributes:
-      num_windows: w, windows of the trunk per clip.
-      num_features: f, features of the trunk.
-      num_labels: c, blank and characters.
-    """
-
-    num_windows: int
-    num_features: int
-    num_labels: int
-
-    @property
-    def name(self) -> str:
-        """The name in scenarios and adapter files."""
-        return "frame_bottleneck"
-
-    @property
-    def answers(self) -> Literal["windows"]:
-        """One answer per window."""
-        return "windows"
-
-    @property
-    def spec(self) -> ParameterSpec:
-        """The parameters of the bottleneck of words."""
-        return self._of_words.spec
-
-    @property
-    def embedding_shape(self) -> tuple[int, ...]:
-        """(w, f)."""
-        return (self.num_windows, self.num_features)
+class FrameBottleneckAdapter(_FrameAdapter):
+    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every window w."""
 
     @property
     def _of_words(self) -> BottleneckAdapter:
-        """The same arithmetic, with a window for a clip."""
         return BottleneckAdapter(self.num_features, self.num_labels)
-
-    def initial(
-        self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
-    ) -> dict[str, NDArray[np.float32]]:
-        """As for words; see `Adapter.initial`."""
-        return self._of_words.initial(head_weight, head_bias)
 
     def embed(self, trunk_output: Tensor) -> Tensor:
         """Applies the trunk's last activation to (n, w, f)."""
@@ -145,9 +121,20 @@ class FrameBottleneckAdapter:
     def gradients(
         self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
     ) -> dict[str, Tensor]:
-        """Differentiates the objective; see `Adapter.gradients`."""
-        return self._of_words.gradients(
-            parameters,
-            batch.as_clips,
-            lambda logits, _: error(logits, batch),
-        )
+        """Differentiates the objective; see `Adapter.gradients`.
+
+        Windows stay before features throughout: the kernel of CTC wants its logits so.
+        """
+        x = batch.embeddings.flatten(1, 2)
+        room, more_room = batch.scratch.view(x.shape), batch.second_scratch.view(x.shape)
+        down, up = parameters["down_weight"], parameters["up_weight"]
+        hidden = torch.bmm(x, down.transpose(1, 2)).relu_()
+        features = torch.baddbmm(x, hidden, up.transpose(1, 2), out=room)
+        by_logit = error(head_logits(parameters, features).transpose(1, 2), batch)
+        upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
+        into_hidden = torch.bmm(upstream, up).mul_(hidden > 0)
+        return {
+            "down_weight": torch.bmm(into_hidden.transpose(1, 2), x),
+            "up_weight": torch.bmm(upstream.transpose(1, 2), hidden),
+            **head_gradients(by_logit, features),
+        }
