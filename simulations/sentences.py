@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,8 @@ from fedspeech.corpora.voices import ACCENTS
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import WordPrior
-from fedspeech.seeds import canonical, stream
+from fedspeech.seeds import stream
+from fedspeech.training.pretrain import cached_base
 from fedspeech.training.pretrain_sentences import (
     VERSION,
     SentenceSettings,
@@ -163,13 +162,19 @@ def tuned_base(base: Base, corpus: Corpus, public: Sequence[Phone], cache: Path)
     clips = [clip for phone in public for clip in phone.utterances]
     settings = tuning(base)
     prints = [corpus.fingerprint(clip) for clip in clips]
-    recipe = canonical("tuned", VERSION, torch.__version__, base.sha256, repr(settings), *prints)
-    path = cache / "bases" / f"{hashlib.sha256(recipe).hexdigest()}.safetensors"
-    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made again
-        return Base.load(path)
-    tuned = pretrain_sentences(corpus, clips, seed=BASE_SEED, settings=settings, start=base)
-    tuned.save(path)
-    return tuned
+    recipe: list[str | int] = [
+        "tuned",
+        VERSION,
+        torch.__version__,
+        base.sha256,
+        repr(settings),
+        *prints,
+    ]
+    return cached_base(
+        cache,
+        recipe,
+        lambda: pretrain_sentences(corpus, clips, seed=BASE_SEED, settings=settings, start=base),
+    )
 
 
 def word_prior(scenario: Scenario, public: Sequence[Phone]) -> WordPrior:

@@ -72,15 +72,13 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        if self.epochs < 1 or self.batch_clips < 2:
-            raise ValueError(
-                f"expected epochs >= 1 and batch_clips >= 2, got {self.epochs}, {self.batch_clips}"
-            )
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.word_loss < 0:
-            raise ValueError(
-                "learning_rate must be positive, weight_decay and word_loss not negative, got "
-                f"{self.learning_rate}, {self.weight_decay}, {self.word_loss}"
-            )
+        check_optimiser(
+            self.epochs,
+            self.batch_clips,
+            self.learning_rate,
+            weight_decay=self.weight_decay,
+            word_loss=self.word_loss,
+        )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
@@ -143,14 +141,7 @@ def pretrain(
             provenance={},
             speakers=tuple(sorted(speakers_of(utterances))),
         )
-        figures: dict[str, str | int | float] = {
-            "seed": seed,
-            "corpus": corpus.name,
-            "licence": corpus.licence,
-            "training_clips": len(utterances),
-            "training_speakers": len(speakers_of(utterances)),
-            "epochs": settings.epochs,
-        }
+        figures = record(corpus, utterances, seed, settings.epochs)
         if validation_utterances:
             figures["validation_clips"] = len(validation_utterances)
             figures["validation_speakers"] = len(speakers_of(validation_utterances))
@@ -207,34 +198,26 @@ def synthetic_base(
     accents = {**dict(validation.accents), "plain": others}
     validation = dataclasses.replace(validation, accents=tuple(accents.items()))
     spec = dataclasses.replace(usual, groups=(public, validation))
-    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
-    record = repr(sorted((provenance or {}).items()))
-    name = hashlib.sha256(canonical(*recipe, record)).hexdigest()
-    path = cache_dir / "bases" / f"{name}.safetensors"
-    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made again
-        return Base.load(path)
 
-    corpus = SyntheticCorpus(spec)
-    heard = set(corpus.groups["public"])
-    plain = {who for who, it in corpus.speakers.items() if it.segments["accent"] == "plain"}
-    training = [clip for clip in corpus.utterances if clip.speaker_id in heard]
-    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in heard]
-    base = pretrain(
-        corpus,
-        training,
-        vocabulary,
-        seed=seed,
-        settings=settings,
-        validation_utterances=[clip for clip in held_back if clip.speaker_id in plain],
-        provenance=provenance,
-        progress=progress,
-    )
-    unheard = [clip for clip in held_back if clip.speaker_id not in plain]
-    accuracy = round(base_accuracy(base, corpus, unheard), 4)
-    figures = {**base.provenance, "validation_accuracy_other_accents": accuracy}
-    base = dataclasses.replace(base, provenance=figures)
-    base.save(path)
-    return base
+    def make() -> Base:
+        corpus = SyntheticCorpus(spec)
+        training, heard, unheard = by_accent(corpus)
+        base = pretrain(
+            corpus,
+            training,
+            vocabulary,
+            seed=seed,
+            settings=settings,
+            validation_utterances=heard,
+            provenance=provenance,
+            progress=progress,
+        )
+        accuracy = round(base_accuracy(base, corpus, unheard), 4)
+        figures = {**base.provenance, "validation_accuracy_other_accents": accuracy}
+        return dataclasses.replace(base, provenance=figures)
+
+    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
+    return cached_base(cache_dir, (*recipe, repr(sorted((provenance or {}).items()))), make)
 
 
 def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
@@ -246,6 +229,62 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
         labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
+
+
+def cached_base(cache_dir: Path, recipe: Sequence[str | int], make: Callable[[], Base]) -> Base:
+    """Finds a base in the cache by everything that its bytes depend on, or makes and keeps it."""
+    path = cache_dir / "bases" / f"{hashlib.sha256(canonical(*recipe)).hexdigest()}.safetensors"
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made again
+        return Base.load(path)
+    base = make()
+    base.save(path)
+    return base
+
+
+def by_accent(
+    corpus: SyntheticCorpus,
+) -> tuple[list[Utterance], list[Utterance], list[Utterance]]:
+    """Clips of who teaches, of others with the plain accent that is taught, of the rest."""
+    teachers = set(corpus.groups["public"])
+    plain = {who for who, it in corpus.speakers.items() if it.segments["accent"] == "plain"}
+    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in teachers]
+    return (
+        [clip for clip in corpus.utterances if clip.speaker_id in teachers],
+        [clip for clip in held_back if clip.speaker_id in plain],
+        [clip for clip in held_back if clip.speaker_id not in plain],
+    )
+
+
+def record(
+    corpus: Corpus, utterances: Sequence[Utterance], seed: int, epochs: int
+) -> dict[str, str | int | float]:
+    """What every base's provenance says of its training."""
+    return {
+        "seed": seed,
+        "corpus": corpus.name,
+        "licence": corpus.licence,
+        "training_clips": len(utterances),
+        "training_speakers": len(speakers_of(utterances)),
+        "epochs": epochs,
+    }
+
+
+def check_optimiser(
+    epochs: int, batch_clips: int, learning_rate: float, **not_negative: float
+) -> None:
+    """Checks ranges of settings that every pretraining has.
+
+    Raises:
+      ValueError: naming the setting and its value.
+    """
+    if epochs < 1 or batch_clips < 2:
+        raise ValueError(f"expected epochs >= 1 and batch_clips >= 2, got {epochs}, {batch_clips}")
+    if learning_rate <= 0 or min(not_negative.values()) < 0:
+        values = ", ".join(map(str, (learning_rate, *not_negative.values())))
+        raise ValueError(
+            f"learning_rate must be positive, {' and '.join(not_negative)} not negative, "
+            f"got {values}"
+        )
 
 
 def check_apart(**groups: Collection[str]) -> None:

@@ -6,9 +6,7 @@ base = pretrain_sentences(corpus, sentences, seed=1, start=base)     # public sp
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +30,18 @@ from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_TRUNK, SentenceTrunk, w
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.decoding import greedy
 from fedspeech.models.kws import TrunkSpec
-from fedspeech.seeds import canonical, stream
+from fedspeech.seeds import stream
 from fedspeech.training.objectives import ctc
-from fedspeech.training.pretrain import Progress, check_apart, reproducible, speakers_of
+from fedspeech.training.pretrain import (
+    Progress,
+    by_accent,
+    cached_base,
+    check_apart,
+    check_optimiser,
+    record,
+    reproducible,
+    speakers_of,
+)
 
 VERSION = 1
 """Raised by whoever changes what the same settings lead to; cached bases are then made again."""
@@ -73,15 +80,13 @@ class SentenceSettings:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        if self.epochs < 1 or self.batch_clips < 2:
-            raise ValueError(
-                f"expected epochs >= 1 and batch_clips >= 2, got {self.epochs}, {self.batch_clips}"
-            )
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.phone_loss < 0:
-            raise ValueError(
-                "learning_rate must be positive, weight_decay and phone_loss not negative, got "
-                f"{self.learning_rate}, {self.weight_decay}, {self.phone_loss}"
-            )
+        check_optimiser(
+            self.epochs,
+            self.batch_clips,
+            self.learning_rate,
+            weight_decay=self.weight_decay,
+            phone_loss=self.phone_loss,
+        )
 
 
 def pretrain_sentences(
@@ -155,15 +160,7 @@ def pretrain_sentences(
             provenance={},
             speakers=tuple(sorted(taught)),
         )
-        figures: dict[str, str | int | float] = {
-            "task": "asr",
-            "seed": seed,
-            "corpus": corpus.name,
-            "licence": corpus.licence,
-            "training_clips": len(utterances),
-            "training_speakers": len(speakers_of(utterances)),
-            "epochs": settings.epochs,
-        }
+        figures = {"task": "asr", **record(corpus, utterances, seed, settings.epochs)}
         if start is not None:
             figures["started_from"] = start.sha256
         if validation_utterances:
@@ -229,33 +226,27 @@ def synthetic_sentence_base(
         lexicon=tuple(NAMES.items()),
         frontend=settings.frontend,
     )
-    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
-    record = repr(sorted((provenance or {}).items()))
-    name = hashlib.sha256(canonical("sentences", *recipe, record)).hexdigest()
-    path = cache_dir / "bases" / f"{name}.safetensors"
-    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is made again
-        return Base.load(path)
 
-    corpus = SyntheticCorpus(spec)
-    taught = set(corpus.groups["public"])
-    plain = {who for who, it in corpus.speakers.items() if it.segments["accent"] == "plain"}
-    held_back = [clip for clip in corpus.utterances if clip.speaker_id not in taught]
-    base = pretrain_sentences(
-        corpus,
-        [clip for clip in corpus.utterances if clip.speaker_id in taught],
-        seed=seed,
-        settings=settings,
-        lexicon=NAMES,
-        validation_utterances=[clip for clip in held_back if clip.speaker_id in plain],
-        provenance=provenance,
-        progress=progress,
-    )
-    unheard = [clip for clip in held_back if clip.speaker_id not in plain]
-    share = round(sentences_right(base, corpus, unheard), 4)
-    figures = {**base.provenance, "validation_sentences_right_other_accents": share}
-    base = dataclasses.replace(base, provenance=figures)
-    base.save(path)
-    return base
+    def make() -> Base:
+        corpus = SyntheticCorpus(spec)
+        training, plain, others = by_accent(corpus)
+        base = pretrain_sentences(
+            corpus,
+            training,
+            seed=seed,
+            settings=settings,
+            lexicon=NAMES,
+            validation_utterances=plain,
+            provenance=provenance,
+            progress=progress,
+        )
+        share = round(sentences_right(base, corpus, others), 4)
+        figures = {**base.provenance, "validation_sentences_right_other_accents": share}
+        return dataclasses.replace(base, provenance=figures)
+
+    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
+    told = repr(sorted((provenance or {}).items()))
+    return cached_base(cache_dir, ("sentences", *recipe, told), make)
 
 
 def sentences_right(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
