@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from simulations.results import ExportedFile, FamilyFile
 
 if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without
     from tflite_export.card import Card
+    from tflite_export.verification import Verification
     from tflite_export.weights import Trained
 
 
@@ -25,7 +26,8 @@ def export_sentence_files(
     trained: Trained, card: Card, speech: NDArray[np.float32], folder: Path
 ) -> dict[str, Any]:
     """Exports files for sentences; returns fields of the summary."""
-    from tflite_export.sentences import FILES, MAX_LOGIT_DIFFERENCE, export_sentences
+    from tflite_export.sentence_verification import MAX_LOGIT_DIFFERENCE
+    from tflite_export.sentences import FILES, export_sentences, judged_half
 
     try:
         exported = export_sentences(trained, card, speech, folder)
@@ -34,39 +36,44 @@ def export_sentence_files(
     family = [
         FamilyFile(
             kind=kind,
-            file=FILES[kind],
-            size_bytes=(folder / FILES[kind]).stat().st_size,
-            agreement=exported.figure(kind, "same label of a window"),
+            file=found.file,
+            size_bytes=found.size_bytes,
+            agreement=_worst(found, "same label of a window", min),
         )
-        for kind in exported.verified
+        for kind, found in exported.verified.items()
     ]
     family += [
         FamilyFile(kind=kind, file=FILES[kind], refused=why)
         for kind, why in exported.refused.items()
     ]
     refused = "; ".join(f"{FILES[kind]}: {why}" for kind, why in exported.refused.items())
-    whole = None
-    if "float" in exported.verified:
-        content = (folder / FILES["float"]).read_bytes()
-        whole = ExportedFile(
-            file=f"export/{FILES['float']}",
-            size_bytes=len(content),
-            parity_max_abs=exported.figure("float", "largest logit difference") or 0.0,
+    whole, judged = exported.verified.get("float"), len(judged_half(speech))
+    return {
+        "export": whole
+        and ExportedFile(
+            file=f"export/{whole.file}",
+            size_bytes=whole.size_bytes,
+            parity_max_abs=_worst(whole, "largest difference", max),
             parity_limit=MAX_LOGIT_DIFFERENCE,
-            argmax_agreement=exported.figure("float", "same label of a window") or 0.0,
-            inputs=len(speech) // 2,
-            speech_inputs=len(speech) // 2,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
-    return {"export": whole, "export_family": tuple(family), "export_refused": refused or None}
+            argmax_agreement=_worst(whole, "same label of a window", min),
+            inputs=judged,
+            speech_inputs=judged,
+            sha256=whole.sha256,
+        ),
+        "export_family": tuple(family),
+        "export_refused": refused or None,
+    }
+
+
+def _worst(found: Verification, name: str, worst: Callable[[Iterable[float]], float]) -> float:
+    """The worst of a file's figures of one name, one for every way in."""
+    return worst(check.figure for check in found.checks if check.name.endswith(name))
 
 
 def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
     """Exports a run's adapter of sentences again, into its own folder or another."""
     trained, card = finished.trained()
-    voices = finished.voices
-    speech = parity_speech(voices.public_corpus, voices.partition.validation)
-    found = export_sentence_files(trained, card, speech, out or finished.folder.export)
+    found = export_sentence_files(trained, card, _speech(finished), out or finished.folder.export)
     if out is None:
         finished.folder.write_summary(finished.summary.model_copy(update=found))
         write_report(finished.folder.path)
@@ -79,3 +86,21 @@ def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
         console.print(f"{file.file}{size}{answer}", highlight=False)
     if found["export_refused"]:
         raise ExportRefused(f"not published: {found['export_refused']}")
+
+
+def verify_sentence_file(file: Path, finished: FinishedRun) -> Verification:
+    """Checks a file for sentences against its run.
+
+    Raises:
+      ExportRefused: naming the check that failed and its figure.
+    """
+    from tflite_export.sentence_verification import verify_sentences
+    from tflite_export.sentences import judged_half
+
+    trained, _ = finished.trained()
+    return verify_sentences(file, trained, judged_half(_speech(finished)))
+
+
+def _speech(finished: FinishedRun) -> NDArray[np.float32]:
+    """Public sentences of a run."""
+    return parity_speech(finished.voices.public_corpus, finished.voices.partition.validation)

@@ -79,13 +79,21 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         """
         network = self.network
         spec = network.frontend
-        window = network.window * np.float32(2**_UNIT_BITS)
-        frames = tf.signal.frame(waveform, spec.window_samples, spec.hop_samples) * window
-        spectrum = tf.signal.rfft(frames, fft_length=[spec.window_samples])
+        frames = tf.signal.frame(waveform, spec.window_samples, spec.hop_samples)
+        if spec.cepstra:
+            before = tf.concat([frames[..., :1], frames[..., :-1]], axis=2)
+            frames -= spec.cepstra.preemphasis * before
+        frames *= network.window * np.float32(2**_UNIT_BITS)
+        spectrum = tf.signal.rfft(frames, fft_length=[spec.fft_samples])
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
         covered = tf.gather(power, network.mel_bins, axis=2) * network.mel_weights
         energies = tf.reduce_sum(covered, axis=3) + spec.floor * 4.0**_UNIT_BITS
         return tf.math.log(energies) - _UNIT_BITS * math.log(4.0)
+
+    def cepstra(self, waveform: Tensor) -> Tensor:
+        """PCM (1, samples) to (1, frames, cepstra); a sum, for products lose bits in int8 files."""
+        bands = self.log_mel(waveform) + self.network.offset
+        return tf.reduce_sum(bands[..., tf.newaxis] * self.network.cosines, axis=2)
 
     def trunk(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
         """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""

@@ -8,7 +8,7 @@ Needs no TensorFlow. What a file claims to be stands in its card.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from tflite_export.flatbuffer import float_weights, read_card, require_builtins
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
-from tflite_export.weights import Parameters, hash_words, network
+from tflite_export.weights import Parameters, Trained, hash_words, network
 
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
@@ -77,37 +77,76 @@ def verify(file: Path, evidence: Evidence) -> Verification:
       ExportRefused: if it cannot be read, carries no card or that of another model, needs an
         operator that is not a builtin, or fails a check of its kind; names the check and figure.
     """
+    return verify_content(read_file(file), file.name, evidence)
+
+
+def read_file(file: Path) -> bytes:
+    """Reads an exported file.
+
+    Raises:
+      ExportRefused: if it cannot be read.
+    """
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise ExportRefused(f"cannot read the exported file {file}: {error}") from error
-    return verify_content(content, file.name, evidence)
 
 
 def verify_content(content: bytes, name: str, evidence: Evidence) -> Verification:
     """Checks the bytes of a file; `name` tells by its ending how to read them."""
-    kind, model_bytes, operators = "adapter", content, {}
     if name.endswith(".safetensors"):
-        checks = list(_adapter(content, evidence))
-    else:
-        if name.endswith(".cc"):
-            model_bytes = from_c_array(content.decode("utf-8", errors="replace"))
-        model = TfliteModel(model_bytes)
-        card = read_card(model_bytes)
-        require_identity(card, evidence.trained)
-        kind = str(card.get("file"))
-        operators = require_builtins(model_bytes)
-        try:
-            checks = list(_of_kind(kind, model, evidence))
-        except ValueError as error:  # a signature that is missing or takes other shapes
-            raise ExportRefused(f"{kind}: {error}") from error
+        return verification(content, name, "adapter", _adapter(content, evidence))
+    return verify_model(
+        content, name, evidence.trained, lambda kind, model: _of_kind(kind, model, evidence)
+    )
+
+
+def verify_model(
+    content: bytes,
+    name: str,
+    trained: Trained,
+    checks: Callable[[str, TfliteModel], Iterable[Check]],
+) -> Verification:
+    """Checks a model: its card, its operators, and what else its kind must pass.
+
+    Args:
+      content: of the file.
+      name: of the file.
+      trained: of whom the card must speak.
+      checks: called with the kind that the card names, and the model.
+
+    Raises:
+      ExportRefused: see `verify`.
+    """
+    model_bytes = content
+    if name.endswith(".cc"):
+        model_bytes = from_c_array(content.decode("utf-8", errors="replace"))
+    model = TfliteModel(model_bytes)
+    card = read_card(model_bytes)
+    require_identity(card, trained)
+    kind = str(card.get("file"))
+    operators = require_builtins(model_bytes)
+    try:
+        return verification(content, name, kind, checks(kind, model), operators)
+    except ValueError as error:  # a signature that is missing or takes other shapes
+        raise ExportRefused(f"{kind}: {error}") from error
+
+
+def verification(
+    content: bytes,
+    name: str,
+    kind: str,
+    checks: Iterable[Check],
+    operators: Mapping[str, int] | None = None,
+) -> Verification:
+    """Runs the checks and says of which bytes they are."""
     return Verification(
         file=name,
         kind=kind,
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
         checks=tuple(checks),
-        operators=operators,
+        operators=operators or {},
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.models.adapters import Adapter, AffineAdapter, HeadAdapter
+from fedspeech.models.adapters import Adapter, AffineAdapter, FrameAffineAdapter, HeadAdapter
 from fedspeech.models.base import Base
 from fedspeech.models.kws import FoldedConv, FoldedTrunk
 
@@ -48,8 +48,10 @@ class Network:
       window: shape (window,), divided by its sum.
       mel_bins: bins of the spectrum under each filter, shape (mels, widest), int32.
       mel_weights: their weights, shape (mels, widest); 0 where a filter is narrower.
-      feature_mean: shape (mels,).
-      feature_std: shape (mels,).
+      offset: added to log energies before the cosines, shape (mels,); None for log-mel.
+      cosines: what turns them into cepstra, shape (mels, cepstra); None for log-mel.
+      feature_mean: shape (m,), mels or cepstra.
+      feature_std: shape (m,).
       trunk: convolutions with BatchNorm folded in.
       adapter: which formula follows the trunk.
       parameters: the adapter's, by name.
@@ -59,6 +61,8 @@ class Network:
     window: NDArray[np.float32]
     mel_bins: NDArray[np.int32]
     mel_weights: NDArray[np.float32]
+    offset: NDArray[np.float32] | None
+    cosines: NDArray[np.float32] | None
     feature_mean: NDArray[np.float32]
     feature_std: NDArray[np.float32]
     trunk: FoldedTrunk
@@ -70,7 +74,7 @@ class Network:
 
         What is left of the affine is a head; other adapters stay as they are.
         """
-        if not isinstance(self.adapter, AffineAdapter):
+        if not isinstance(self.adapter, AffineAdapter | FrameAffineAdapter):
             return self
         scale, shift = self.parameters["scale"], self.parameters["shift"]
         last = self.trunk.output
@@ -110,6 +114,8 @@ def network(trained: Trained) -> Network:
         window=frontend.window.numpy(),
         mel_bins=bins,
         mel_weights=weights,
+        offset=frontend.offset.numpy() if base.frontend.cepstra else None,
+        cosines=frontend.cosines.numpy() if base.frontend.cepstra else None,
         feature_mean=base.feature_mean,
         feature_std=base.feature_std,
         trunk=base.trunk.folded(),

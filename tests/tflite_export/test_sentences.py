@@ -2,10 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.corpora.names import NAMES
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
@@ -13,10 +16,11 @@ from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.training.pretrain_sentences import public_grammar
-from tflite_export import sentences
+from tflite_export import layers
 from tflite_export.interpreter import TfliteModel
-from tflite_export.sentences import FILES, export_sentences
-from tflite_export.weights import Trained
+from tflite_export.sentence_verification import verify_sentences
+from tflite_export.sentences import FILES, export_sentences, judged_half
+from tflite_export.weights import Network, Trained
 
 pytestmark = pytest.mark.export
 
@@ -53,25 +57,27 @@ def test_every_file_does_what_the_model_did(name, speech, make_card, tmp_path):
     exported = export_sentences(trained, make_card(trained), speech, tmp_path)
     assert not exported.refused
     assert set(exported.verified) == set(FILES)
-    assert exported.figure("float", "largest logit difference") < 1e-3
-    assert exported.figure("float", "same transcripts") == 1
-    assert exported.figure("personal", "20 training steps") < 1e-5
+    for way in ("window", "hop"):
+        assert exported.verified["float"].figure(f"{way}, largest difference") < 1e-3
+        assert exported.verified["float"].figure(f"{way}, same transcripts") == 1
+    assert exported.verified["personal"].figure("20 training steps, largest difference") < 1e-5
+    assert exported.verified["personal"].figure("train_dp, largest difference") < 1e-6
     sizes = {kind: (tmp_path / file).stat().st_size for kind, file in FILES.items()}
     assert sizes["int8"] < sizes["float"] / 2.5
     assert json.loads((tmp_path / "card.json").read_text())["labels"][0] == "_"
     model = TfliteModel((tmp_path / "model_float.tflite").read_bytes())
-    assert set(model.signatures) == {"window", "reset"}
+    assert set(model.signatures) == {"hop", "window", "reset"}
 
 
 def test_a_file_that_says_something_else_is_refused_and_an_earlier_one_goes(
     speech, make_card, tmp_path, monkeypatch
 ):
     trained = make_trained("frame_affine")
-    monkeypatch.setattr(sentences, "_merged", lambda arrays: arrays)  # forgets the affine
+    monkeypatch.setattr(Network, "merged", lambda arrays: arrays)  # forgets the affine
     (tmp_path / FILES["float"]).write_bytes(b"of an earlier export")
     exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
     assert "float" in exported.refused
-    assert re.match("same transcripts|same label|largest logit", exported.refused["float"])
+    assert re.match("window, (same|largest)", exported.refused["float"])
     assert not (tmp_path / FILES["float"]).exists()
     assert (tmp_path / FILES["personal"]).exists()  # does not need what was broken
 
@@ -82,3 +88,36 @@ def test_a_card_of_another_model_is_refused_and_nothing_is_written(speech, make_
     with pytest.raises(ExportRefused, match="card: expected adapter"):
         export_sentences(trained, card, speech[:8], tmp_path / "export")
     assert not (tmp_path / "export").exists()
+
+
+def test_a_file_is_verified_again_and_refused_for_another_model(speech, make_card, tmp_path):
+    trained = make_trained("frame_affine")
+    exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
+    for kind, file in FILES.items():
+        found = verify_sentences(tmp_path / file, trained, judged_half(speech[:8]))
+        assert found.kind == kind
+        assert found == exported.verified[kind]
+    moved = dict(trained.parameters) | {"head_bias": trained.parameters["head_bias"] + 1}
+    with pytest.raises(ExportRefused, match="card: expected adapter"):
+        verify_sentences(tmp_path / FILES["float"], replace(trained, parameters=moved), speech[:2])
+    (tmp_path / "torn.tflite").write_bytes((tmp_path / FILES["int8"]).read_bytes()[:5_000])
+    with pytest.raises(ExportRefused, match="cannot read"):
+        verify_sentences(tmp_path / "torn.tflite", trained, speech[:2])
+
+
+def test_a_front_end_that_hears_something_else_is_refused(speech, make_card, tmp_path, monkeypatch):
+    trained = make_trained("frame_affine")
+    right = layers.Layers.log_mel
+    monkeypatch.setattr(layers.Layers, "log_mel", lambda self, pcm: right(self, 1.05 * pcm))
+    exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
+    assert exported.refused["float"].startswith("hop, ")
+    assert exported.refused["personal"].startswith("embed_hop, ")
+
+
+def test_recorded_features_are_verified_without_sound(speech, make_card, tmp_path):
+    trained = make_trained("frame_affine")
+    with torch.inference_mode():
+        features = LogMel(SPHINX_MFCC)(torch.from_numpy(speech[:8])).numpy()
+    exported = export_sentences(trained, make_card(trained), features, tmp_path)
+    assert exported.verified["float"].figure("window, same transcripts") == 1
+    assert exported.verified["float"].figure("hop, same transcripts") is None

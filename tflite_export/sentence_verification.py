@@ -1,0 +1,261 @@
+"""Is a file for sentences what it says? Logits and transcripts against the trained model's.
+
+    verify_sentences(Path("model_int8.tflite"), trained, sentences).checks
+
+Needs no TensorFlow. Sentences are streamed as a phone streams them, 40 ms at a time: as frames of
+cepstra, and as samples where there is sound. A stream begins in silence, so from sound the first
+samples of each are silent, for torch as for the file.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedspeech.corpora.corpus import Alphabet
+from fedspeech.errors import ExportRefused
+from fedspeech.models.adapters.adapter import Batch, present_windows
+from fedspeech.models.decoding import greedy
+from tflite_export.checks import Check, at_least, at_most
+from tflite_export.evidence import as_streamed
+from tflite_export.interpreter import TfliteModel
+from tflite_export.verification import (
+    DEVICE_LIMIT,
+    PRIVATE_LIMIT,
+    Verification,
+    read_file,
+    verify_model,
+)
+from tflite_export.weights import Parameters, Trained, hash_words
+
+FloatArray = NDArray[np.float32]
+
+MAX_LOGIT_DIFFERENCE = 1e-3
+LEAST_SAME_TRANSCRIPTS = {"float": 1.0, "int8": 0.9, "personal": 1.0}
+LEAST_SAME_LABELS = {"float": 1.0, "int8": 0.98, "personal": 1.0}
+STEPS = 20
+_RATE, _MOMENTUM = np.array([0.05], np.float32), np.array([0.9], np.float32)
+
+
+def verify_sentences(file: Path, trained: Trained, sentences: FloatArray) -> Verification:
+    """Checks a file that exists, whoever made it.
+
+    Args:
+      file: `model_float.tflite`, `model_int8.tflite` or `model_personal.tflite`.
+      trained: the model that it must equal.
+      sentences: public, waveforms (n, samples) or their features, that calibrated nothing.
+
+    Raises:
+      ExportRefused: see `verification.verify`.
+    """
+    return verify_sentence_content(read_file(file), file.name, trained, sentences)
+
+
+def verify_sentence_content(
+    content: bytes, name: str, trained: Trained, sentences: FloatArray
+) -> Verification:
+    """Checks the bytes of a file."""
+    return verify_model(
+        content, name, trained, lambda kind, model: _of_kind(kind, model, trained, sentences)
+    )
+
+
+def _of_kind(
+    kind: str, model: TfliteModel, trained: Trained, sentences: FloatArray
+) -> Iterator[Check]:
+    """The checks of one kind of file."""
+    if kind not in LEAST_SAME_LABELS:
+        raise ExportRefused(f"card: no file for sentences is called {kind!r}")
+    personal = kind == "personal"
+    yield from _same(kind, model, "embed" if personal else "window", trained, sentences)
+    if sentences.ndim == 2:
+        streamed = as_streamed(trained, sentences)
+        yield from _same(kind, model, "embed_hop" if personal else "hop", trained, streamed)
+    if personal:
+        output = trained.base.trunk_output(sentences[:1])
+        windows = output[:, : int(present_windows(output)[0])]
+        yield _training(model, trained, windows)
+        yield from _restoring(model, trained)
+        yield _private_step(model, trained, windows)
+
+
+def _same(
+    kind: str, model: TfliteModel, signature: str, trained: Trained, sentences: FloatArray
+) -> Iterator[Check]:
+    """What one signature answers, sentence by sentence, against the trained model."""
+    alphabet = trained.base.vocabulary
+    assert isinstance(alphabet, Alphabet)
+    embeddings = trained.base.trunk_output(sentences)
+    windows = present_windows(embeddings).numpy()
+    expected = _torch_logits(trained, embeddings)
+    found = np.zeros_like(expected)
+    over = f"{len(sentences)} sentences"
+    entry = "samples" if signature.endswith("hop") else "frames"
+    cut = _samples if entry == "samples" else _frames
+    steps = cut(trained, sentences, expected.shape[1])
+    present = _present(trained, sentences, expected.shape[1])
+    for row, count in enumerate(windows):
+        found[row, :count] = _stream(model, signature, entry, steps[row], present[row], count)
+    again = _stream(model, signature, entry, steps[0], present[0], windows[0])
+    pairs = zip(greedy(expected, windows, alphabet), greedy(found, windows, alphabet), strict=True)
+    there = np.arange(expected.shape[1]) < windows[:, None]
+    agree = float((expected.argmax(2) == found.argmax(2))[there].mean())
+    same = float(np.mean([one == other for one, other in pairs]))
+    yield at_least(f"{signature}, same transcripts", same, LEAST_SAME_TRANSCRIPTS[kind], over)
+    yield at_least(f"{signature}, same label of a window", agree, LEAST_SAME_LABELS[kind], over)
+    if kind != "int8":
+        largest = np.abs(expected - found)[there].max(initial=0)
+        yield at_most(f"{signature}, largest difference", largest, MAX_LOGIT_DIFFERENCE, over)
+    changed = np.abs(again - found[0, : windows[0]]).max(initial=0)
+    yield at_most(f"{signature}, difference after reset", changed, 0, "one sentence")
+
+
+def _stream(
+    model: TfliteModel,
+    signature: str,
+    entry: str,
+    steps: FloatArray,
+    present: FloatArray,
+    windows: int,
+) -> FloatArray:
+    """Logits of one sentence (w, c), a window at a time."""
+    model.run("reset")
+    answers = [
+        model.run(signature, **{entry: steps[None, place], "present": present[None, place]})
+        for place in range(windows)
+    ]
+    if not signature.startswith("embed"):
+        return np.stack([answer["logits"][0] for answer in answers])
+    room = model.signatures["score"].inputs["windows"].shape
+    padded = _padded(np.stack([answer["window"][0] for answer in answers]), room)
+    logits: FloatArray = model.run("score", windows=padded)["logits"][:windows]
+    return logits
+
+
+def _frames(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray:
+    """Frames by window (n, w, stride, m), not standardised."""
+    base, stride = trained.base, trained.base.trunk.spec.stride
+    raw = base.features(sentences).numpy() * base.feature_std + base.feature_mean
+    padded = _padded(raw, (len(raw), windows * stride, raw.shape[2]))
+    return padded.reshape(len(raw), windows, stride, -1)
+
+
+def _samples(trained: Trained, waveforms: FloatArray, windows: int) -> FloatArray:
+    """Samples by window (n, w, stride hops), less the first, which a stream has in its memory."""
+    spec = trained.base.frontend
+    step = trained.base.trunk.spec.stride * spec.hop_samples
+    streamed = waveforms[:, spec.window_samples - spec.hop_samples :]
+    padded = _padded(streamed, (len(streamed), windows * step))
+    return padded.reshape(len(streamed), windows, step)
+
+
+def _present(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray:
+    """Which frames of each window were recorded, (n, w, stride), 1 or 0."""
+    base = trained.base
+    stride = base.trunk.spec.stride
+    frames = base.frontend.recorded_frames(sentences)
+    there = np.arange(windows * stride) < frames[:, None]
+    return there.astype(np.float32).reshape(len(sentences), windows, stride)
+
+
+def _padded(values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Zeros of a shape with the values before them."""
+    room = np.zeros(shape, dtype=np.float32)
+    room[tuple(slice(size) for size in values.shape)] = values
+    return room
+
+
+def _training(model: TfliteModel, trained: Trained, windows: torch.Tensor) -> Check:
+    """Steps on the phone against the same steps by the library's own gradients."""
+    local: dict[str, FloatArray] = dict(trained.parameters)
+    velocity = {name: np.zeros_like(value) for name, value in local.items()}
+    for error in _errors(trained, windows, STEPS):
+        model.run("train", **_step_inputs(model, windows, error), learning_rate=_RATE,
+                  momentum=_MOMENTUM)  # fmt: skip
+        for name, gradient in _gradients(trained, local, windows, error).items():
+            velocity[name] = _MOMENTUM[0] * velocity[name] + gradient
+            local[name] = local[name] - _RATE[0] * velocity[name]
+    difference = np.abs(model.run("save")["adapter"] - trained.adapter.spec.flatten(local)).max()
+    over = f"{windows.shape[1]} windows"
+    return at_most(f"{STEPS} training steps, largest difference", difference, DEVICE_LIMIT, over)
+
+
+def _restoring(model: TfliteModel, trained: Trained) -> Iterator[Check]:
+    """An adapter of this base is taken back, one of another base is not."""
+    start = trained.adapter.spec.flatten(trained.parameters)
+    other = model.run("restore", adapter=start, base=np.zeros(8, np.int32))["restored"][0]
+    own = model.run("restore", adapter=start, base=hash_words(trained.base.sha256))["restored"][0]
+    back = np.abs(model.run("save")["adapter"] - start).max()
+    yield at_most("adapters of another base restored", other, 0, "one adapter")
+    yield at_least("adapters of this base restored", own, 1, "one adapter")
+    yield at_most("difference after restore", back, 0, "one adapter")
+
+
+def _private_step(model: TfliteModel, trained: Trained, windows: torch.Tensor) -> Check:
+    """One step of DP-SGD over three sentences, clipped one by one, against the library's own."""
+    spec = trained.adapter.spec
+    errors = _errors(trained, windows, 3)
+    own = [spec.flatten(_gradients(trained, trained.parameters, windows, e)) for e in errors]
+    norms = np.linalg.norm(own, axis=1)
+    clip_norm = np.array([np.median(norms)], np.float32)  # one is clipped, one is not
+    noise = np.random.default_rng(1).standard_normal(spec.size).astype(np.float32) * clip_norm
+    total = sum(min(1.0, clip_norm[0] / norm) * row for norm, row in zip(norms, own, strict=True))
+    expected = spec.flatten(trained.parameters) - _RATE * (total + noise) / len(errors)
+    for error in errors:
+        model.run("clip", **_step_inputs(model, windows, error), clip_norm=clip_norm)
+    model.run("train_dp", noise=noise, expected_sentences=np.array([3], np.float32),
+              learning_rate=_RATE, momentum=0 * _MOMENTUM)  # fmt: skip
+    difference = np.abs(model.run("save")["adapter"] - expected).max()
+    return at_most("train_dp, largest difference", difference, PRIVATE_LIMIT, "three sentences")
+
+
+def _errors(trained: Trained, windows: torch.Tensor, count: int) -> list[FloatArray]:
+    """Derivatives of made-up losses by the logits, (w, c), each larger than the one before."""
+    labels = dict(trained.adapter.spec.shapes)["head_bias"][0]
+    shape = (count, windows.shape[1], labels)
+    drawn = 0.01 * np.random.default_rng(0).standard_normal(shape)
+    return [(row * (1 + place / count)).astype(np.float32) for place, row in enumerate(drawn)]
+
+
+def _step_inputs(
+    model: TfliteModel, windows: torch.Tensor, error: FloatArray
+) -> dict[str, FloatArray]:
+    """Windows and error, padded to the room that the file has for them."""
+    room = model.signatures["train"].inputs
+    return {
+        "windows": _padded(windows[0].numpy(), room["windows"].shape),
+        "error": _padded(error, room["error"].shape),
+    }
+
+
+def _gradients(
+    trained: Trained, parameters: Parameters, windows: torch.Tensor, error: FloatArray
+) -> dict[str, FloatArray]:
+    """The library's own gradients by the parameters, for a given derivative by the logits."""
+    adapter = trained.adapter
+    batch = Batch(adapter.embed(windows)[None], torch.zeros(1, 1, 1), torch.ones(1, 1))
+    local = {name: torch.from_numpy(value)[None] for name, value in parameters.items()}
+    by_logit = torch.from_numpy(error.T[None].copy())
+    with torch.inference_mode():
+        gradients = adapter.gradients(local, batch, functools.partial(_given, by_logit))
+    return {name: gradient[0].numpy() for name, gradient in gradients.items()}
+
+
+def _given(by_logit: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """An error that does not depend on the logits."""
+    del logits, batch
+    return by_logit
+
+
+def _torch_logits(trained: Trained, embeddings: torch.Tensor) -> FloatArray:
+    """What training and evaluation compute, (n, w, c)."""
+    adapter = trained.adapter
+    tensors = {name: torch.tensor(value)[None] for name, value in trained.parameters.items()}
+    with torch.inference_mode():
+        logits: FloatArray = adapter.logits(tensors, adapter.embed(embeddings)[None])[0].numpy()
+    return logits
