@@ -22,10 +22,12 @@ def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
 
     Raises:
       ExportRefused: if the file cannot be read or timed.
+      ScenarioError: if it is for sentences.
     """
     from tflite_export.benchmark import measure
 
     finished = FinishedRun.open(run or run_of(file))
+    finished.require_words("--benchmark")
     trained, _ = finished.trained(card_of(file).get("phone") or "global")
     found = measure(model_bytes(file), trained, finished.evidence(trained).speech[0])
     console = Console()

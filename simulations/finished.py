@@ -88,6 +88,15 @@ class FinishedRun:
         voices = without_teachers(open_voices(scenario, base.frontend), base)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
+    def require_words(self, option: str) -> None:
+        """Refuses a run of sentences.
+
+        Raises:
+          ScenarioError: naming the option that knows words only.
+        """
+        if not isinstance(self.base.vocabulary, Vocabulary):
+            raise ScenarioError(f"{option} takes files that spot words; this run is of sentences")
+
     def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:
         """Everything that files of this run are compared on.
 

@@ -122,9 +122,10 @@ def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
 
     Raises:
       ExportRefused: if the file cannot train as the run did.
-      ScenarioError: if the phones' arrays are not in the cache any more.
+      ScenarioError: if the phones' arrays are not in the cache any more, or it is of sentences.
     """
     finished = FinishedRun.open(run or run_of(file))
+    finished.require_words("--rehearse")
     try:
         adapter, parameters = load_adapter(finished.folder.adapter, finished.base.sha256)
     except ValueError as error:

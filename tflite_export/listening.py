@@ -37,6 +37,8 @@ class Listener:
                 "listening takes a streaming file, with the signature hop; this one has "
                 f"{', '.join(sorted(model.signatures))}"
             )
+        if "present" in model.signatures["hop"].inputs:
+            raise ExportRefused("listening is for words; this file writes sentences")
         self._model = model
         self.card: dict[str, Any] = read_card(model.content)
         self.labels: tuple[str, ...] = tuple(self.card["labels"])

@@ -10,6 +10,7 @@ from tiny_world import cache, tiny_scenario
 
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.listening import ListeningRules
+from fedspeech.models.base import Base, sentence_base_path
 from simulations import benchmarking, exporting, listening, rehearsing
 from simulations.finished import FinishedRun, card_of, held_out_clips, run_of
 from simulations.run_folder import read
@@ -39,6 +40,13 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
     for found in summary.export_family:
         assert (run / "export" / found.file).stat().st_size == found.size_bytes
     assert "model_personal.tflite" in (run / "report.html").read_text()
+
+
+def test_what_spots_words_refuses_a_run_of_sentences():
+    base = Base.load(sentence_base_path())
+    run = FinishedRun(folder=None, scenario=None, summary=None, base=base, voices=None, job=None)
+    with pytest.raises(ScenarioError, match="--benchmark takes files that spot words"):
+        run.require_words("--benchmark")
 
 
 @pytest.mark.export

@@ -18,6 +18,7 @@ from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.training.pretrain_sentences import public_grammar
 from tflite_export import layers
 from tflite_export.interpreter import TfliteModel
+from tflite_export.listening import Listener
 from tflite_export.sentence_verification import verify_sentences
 from tflite_export.sentences import FILES, export_sentences, judged_half
 from tflite_export.weights import Network, Trained
@@ -67,6 +68,8 @@ def test_every_file_does_what_the_model_did(name, speech, make_card, tmp_path):
     assert json.loads((tmp_path / "card.json").read_text())["labels"][0] == "_"
     model = TfliteModel((tmp_path / "model_float.tflite").read_bytes())
     assert set(model.signatures) == {"hop", "window", "reset"}
+    with pytest.raises(ExportRefused, match="this file writes sentences"):
+        Listener(model)
 
 
 def test_a_file_that_says_something_else_is_refused_and_an_earlier_one_goes(
