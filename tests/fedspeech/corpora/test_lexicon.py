@@ -15,7 +15,7 @@ from fedspeech.corpora.lexicon import (
     pronunciation,
     sentence_pronunciation,
 )
-from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, heard
+from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, by_kind, heard
 from fedspeech.training.pretrain_sentences import public_grammar
 
 
@@ -96,3 +96,10 @@ def test_own_pronunciations_win_over_built_in_ones():
 def test_what_is_not_arpabet_is_refused(phones, rule):
     with pytest.raises(ValueError, match=rule):
         parse_phones("word", phones)
+
+
+def test_every_name_of_a_list_has_one_kind():
+    names = (*list(PEOPLE)[:3], *list(PLACES)[:2], "somebody")
+    kinds = by_kind(names)
+    assert kinds["places"] == tuple(PLACES)[:2]
+    assert kinds["people"] == (*tuple(PEOPLE)[:3], "somebody")  # who is no place is called
