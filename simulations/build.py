@@ -279,7 +279,12 @@ def _build(
         background=background,
         held_back=held_back,
         strangers=_strangers(scenario, vocabulary, validation),
-        speech=parity_speech(public_corpus, partition.validation),
+        speech=parity_speech(
+            # A sentence that calibrates must judge nothing.
+            public_corpus,
+            partition.validation,
+            repeat=scenario.task == "words",
+        ),
         skipped=(*corpus.skipped, *partition.skipped),
         heard_accents=(HEARD_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
         prior=word_prior(scenario, voices.public) if scenario.task == "sentences" else None,
@@ -604,10 +609,19 @@ def _unseen(
     return tuple(unseen)
 
 
-def parity_speech(corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:
-    """Public speech, or features, on which the exported file is compared with the trained model."""
+def parity_speech(
+    corpus: Corpus, phones: Sequence[Phone], *, repeat: bool = True
+) -> NDArray[np.float32]:
+    """Public speech, or features, on which the exported file is compared with the trained model.
+
+    Args:
+      corpus: of the phones.
+      phones: public ones.
+      repeat: clips stand there again until there are `PARITY_CLIPS`; False: each of them once.
+    """
     clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
-    return corpus.waveforms([clips[index % len(clips)] for index in range(PARITY_CLIPS)])
+    count = PARITY_CLIPS if repeat else min(len(clips), PARITY_CLIPS)
+    return corpus.waveforms([clips[index % len(clips)] for index in range(count)])
 
 
 def _time(scenario: Scenario) -> TimeAxis | None:

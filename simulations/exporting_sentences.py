@@ -102,5 +102,6 @@ def verify_sentence_file(file: Path, finished: FinishedRun) -> Verification:
 
 
 def _speech(finished: FinishedRun) -> NDArray[np.float32]:
-    """Public sentences of a run."""
-    return parity_speech(finished.voices.public_corpus, finished.voices.partition.validation)
+    """Public sentences of a run, each of them once: those that calibrate judge nothing."""
+    voices = finished.voices
+    return parity_speech(voices.public_corpus, voices.partition.validation, repeat=False)

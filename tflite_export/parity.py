@@ -54,6 +54,14 @@ def require_logits(
     )
 
 
+def least_of_sample(least: float, count: int) -> float:
+    """The least share that a sample of so many shows if `least` is true of all, less one in twenty.
+
+    1 - q / count, q the 95th percentile of Bin(count, 1 - least).
+    """
+    return 1 - float(stats.binom.ppf(1 - MAX_CHANCE, count, 1 - least)) / count
+
+
 def require_answers(
     name: str,
     expected: FloatArray,
@@ -89,12 +97,11 @@ def require_answers(
     allowed = stats.binom.ppf(1 - MAX_CHANCE / len(users), clips, MAX_ACCURACY_DROP)
     worst = int(np.argmax((lost - allowed) / clips))
     over = f"{len(answers)} clips of {len(users)} held-out users of {held_out.source}"
-    by_chance = stats.binom.ppf(1 - MAX_CHANCE, len(answers), 1 - least_agreement)
     return (
         at_least(
             f"{name} agreement",
             (answers == others).mean(),
-            1 - float(by_chance) / len(answers),
+            least_of_sample(least_agreement, len(answers)),
             f"{over} ({least_agreement:.1%} of all, less what chance takes once in twenty)",
         ),
         at_most(f"{name} accuracy drop", (lost / clips).mean(), MAX_ACCURACY_DROP, over),

@@ -55,14 +55,18 @@ def export_sentences(
     Args:
       trained: the model.
       card: `Card.of` the same model.
-      waveforms: public sentences, (n, samples), or their features; see `judged_half`.
+      waveforms: public sentences, none twice, (n, samples), or their features; see `judged_half`.
       folder: where the files go; made if it is missing.
 
     Raises:
-      ExportRefused: if the card speaks of another model, or not one file passed; nothing is written
-        then.
+      ExportRefused: if the card speaks of another model, there are fewer than two sentences, or not
+        one file passed; nothing is written then.
     """
     require_identity(card.to_json(), trained)
+    if len(waveforms) < 2:
+        raise ExportRefused(
+            f"one sentence calibrates and another judges: at least 2 needed, got {len(waveforms)}"
+        )
     arrays = network(trained)
     merged = arrays.merged()
     ranges = observe_features(merged, trained.base.features(waveforms[::2]))

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from fedspeech.errors import ExportRefused
 from tflite_export.evidence import HeldOut
-from tflite_export.parity import require_answers, require_logits
+from tflite_export.parity import least_of_sample, require_answers, require_logits
 
 LOGITS = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 0.6]], dtype=np.float32)
 
@@ -99,3 +100,12 @@ def test_one_user_who_pays_for_all_is_refused():
         ExportRefused, match=r"worst user's accuracy drop: at most 0\.08 .* 50 clips"
     ):
         require_answers("int8", logits, flipped(logits, range(5)), held_out, least_agreement=0.99)
+
+
+def test_a_sample_may_show_less_than_what_is_true_of_all_once_in_twenty():
+    for count in (20, 96, 1_587):
+        least = least_of_sample(0.9, count)
+        lost = round((1 - least) * count)
+        assert stats.binom.cdf(lost, count, 0.1) >= 0.95
+        assert stats.binom.cdf(lost - 1, count, 0.1) < 0.95
+    assert least_of_sample(1.0, 96) == 1.0

@@ -91,6 +91,8 @@ def test_a_card_of_another_model_is_refused_and_nothing_is_written(speech, make_
     with pytest.raises(ExportRefused, match="card: expected adapter"):
         export_sentences(trained, card, speech[:8], tmp_path / "export")
     assert not (tmp_path / "export").exists()
+    with pytest.raises(ExportRefused, match="at least 2 needed, got 1"):
+        export_sentences(trained, make_card(trained), speech[:1], tmp_path / "export")
 
 
 def test_a_file_is_verified_again_and_refused_for_another_model(speech, make_card, tmp_path):
