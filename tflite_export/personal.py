@@ -138,9 +138,7 @@ class PersonalGraph(Layers):
 
     def _restore(self, adapter: Tensor, base: Tensor) -> dict[str, Tensor]:
         """Takes over a finite adapter of this base; of any other nothing changes."""
-        own = tf.reduce_all(tf.equal(base, self._base))
-        finite = tf.reduce_all(tf.abs(adapter) <= LARGEST_FLOAT)
-        accepted = tf.logical_and(own, finite)
+        accepted = acceptable(adapter, base, self._base)
 
         def choose(new: Tensor, variable: Any) -> None:
             variable.assign(tf.where(accepted, new, variable.read_value()))
@@ -187,6 +185,13 @@ class Forward:
     logits: Tensor
     features: Tensor
     inner: Mapping[str, Tensor]
+
+
+def acceptable(adapter: Tensor, base: Tensor, own_base: Any) -> Tensor:
+    """Whether an adapter (d,) is finite and of this base, both bases as `hash_words`."""
+    own = tf.reduce_all(tf.equal(base, own_base))
+    finite = tf.reduce_all(tf.abs(adapter) <= LARGEST_FLOAT)
+    return tf.logical_and(own, finite)
 
 
 def forward(adapter: Adapter, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:

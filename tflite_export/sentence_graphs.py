@@ -17,7 +17,7 @@ import tensorflow as tf
 from fedspeech.models.adapters import FrameAffineAdapter, FrameBottleneckAdapter
 from fedspeech.models.kws import FoldedConv
 from tflite_export.layers import Layers, Ranges, Tensor, trace
-from tflite_export.personal import LARGEST_FLOAT
+from tflite_export.personal import acceptable
 from tflite_export.weights import Network, convolution_steps, hash_words
 
 TRAINING_WINDOWS = 256
@@ -230,9 +230,7 @@ class PersonalSentenceGraph(SentenceGraph):
 
     def _restore(self, adapter: Tensor, base: Tensor) -> dict[str, Tensor]:
         """Takes over a finite adapter of this base; of any other nothing changes."""
-        own = tf.reduce_all(tf.equal(base, self._base))
-        finite = tf.reduce_all(tf.abs(adapter) <= LARGEST_FLOAT)
-        accepted = tf.logical_and(own, finite)
+        accepted = acceptable(adapter, base, self._base)
         self._adapter.assign(tf.where(accepted, adapter, self._adapter.read_value()))
         rest = tf.where(accepted, tf.zeros_like(adapter), self._velocity.read_value())
         self._velocity.assign(rest)
