@@ -1,5 +1,6 @@
 """However a run ends, what it leaves can be read, and nothing goes on running."""
 
+import functools
 import os
 import re
 import shutil
@@ -23,13 +24,17 @@ ROUNDS = "privacy.rounds=200"  # more than are over before the signal comes
 
 
 def start(folder, *changes, workers=1, store=None):
-    """Starts a tiny run in a session of its own, as a terminal would."""
+    """Starts a tiny run in a session of its own that hears Ctrl-C, as a terminal would.
+
+    What a shell has put into the background does not hear it, these tests included.
+    """
     settings = [part for change in (*TINY, *changes) for part in ("--set", change)]
     return subprocess.Popen(
         [*COMMAND, "simulate", "-s", "quick", "--out", "run", "--workers", str(workers),
          "--cache", str(store or cache()), *settings],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
 
