@@ -2,7 +2,7 @@
 
     greedy(logits, windows, alphabet)
     prior = WordPrior.of(public_sentences)
-    BeamDecoder(alphabet, prior, own_list=("arun", "vera"))(logits[0])
+    BeamDecoder(alphabet, prior, {"people": ("arun", "vera")})(logits[0])
 
 The prior is public. A phone's own list (contacts, favourite places) is read here and nowhere else:
 it is in no message and in no adapter, and nothing here prints it.
