@@ -80,10 +80,12 @@ def _train_block(
 ) -> FloatVector:
     """Trains one block; returns deltas of shape (BLOCK_PHONES, d)."""
     steps, error = _batches(block, training), objective_of(adapter).error
+    update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
     if dual.pays(adapter, training):
-        changed = dual.train_head(start, steps, error, training)
+        clips = torch.from_numpy(block.embeddings)
+        changed = dual.train_head(start, clips, steps, error, update, training.proximal_mu)
     else:
-        changed = _train_parameters(adapter, start, steps, error, training)
+        changed = _train_parameters(adapter, start, steps, error, update, training.proximal_mu)
     return torch.cat([changed[name].flatten(1) for name, _ in adapter.spec.shapes], dim=1).numpy()
 
 
@@ -92,16 +94,16 @@ def _train_parameters(
     start: Mapping[str, Tensor],
     steps: Iterator[tuple[Batch, Tensor]],
     error: Error,
-    training: LocalTraining,
+    update: dual.Update,
+    proximal_mu: float,
 ) -> dict[str, Tensor]:
     """Trains the parameters themselves; returns what each has changed by, (p, *shape)."""
     local = {name: value.clone() for name, value in start.items()}
-    update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
     for batch, active in steps:
         gradients = adapter.gradients(local, batch, error)
-        if training.proximal_mu:
+        if proximal_mu:
             for name, gradient in gradients.items():
-                gradient.add_(local[name] - start[name], alpha=training.proximal_mu)
+                gradient.add_(local[name] - start[name], alpha=proximal_mu)
         update(local, gradients, active)
     return {name: value.sub_(start[name]) for name, value in local.items()}
 

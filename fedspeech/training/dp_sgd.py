@@ -79,7 +79,7 @@ class ExamplePrivacy:
           training: what a phone does in a round.
           participations: rounds in which a phone takes part at most.
         """
-        steps = participations * num_steps(training)
+        steps = participations * training.num_steps
         if self.noise_multiplier == 0 or steps == 0:
             return None
         from opacus.accountants import RDPAccountant  # here because it takes seconds
@@ -146,12 +146,6 @@ class ExampleGuarantee:
 def sampling_rate(training: LocalTraining) -> float:
     """Probability q of a clip being in a step, the same on every phone."""
     return min(1.0, training.batch_size / training.max_examples)
-
-
-def num_steps(training: LocalTraining) -> int:
-    """Steps of one round, the same on every phone."""
-    steps = training.local_epochs * math.ceil(training.max_examples / training.batch_size)
-    return steps if training.max_steps is None else min(steps, training.max_steps)
 
 
 def train_private(
@@ -228,7 +222,7 @@ def _train_phone(
 
     optimizer.attach_step_hook(protect)
     embeddings, labels = _padded(dataset, training.max_examples)
-    for _ in range(num_steps(training)):
+    for _ in range(training.num_steps):  # the same on every phone
         drawn = np.zeros(len(labels), dtype=np.float32)
         drawn[: len(dataset)] = secret.uniform(len(dataset)) < rate
         optimizer.zero_grad()

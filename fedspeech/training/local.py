@@ -69,6 +69,12 @@ class LocalTraining:
             raise ValueError(f"max_steps must be at least 1 or None, got {self.max_steps}")
 
     @property
+    def num_steps(self) -> int:
+        """Most steps of one round: of a phone with `max_examples` clips."""
+        steps = self.local_epochs * math.ceil(self.max_examples / self.batch_size)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    @property
     def takes_all_at_once(self) -> bool:
         """Whether one batch holds all that any phone may train on, so every step sees the same."""
         return self.batch_size >= self.max_examples

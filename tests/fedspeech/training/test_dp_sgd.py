@@ -15,7 +15,7 @@ from fedspeech.models.adapters import make_adapter
 from fedspeech.seeds import Keystream, stream
 from fedspeech.training import dp_sgd
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.dp_sgd import ExamplePrivacy, num_steps, sampling_rate, train_private
+from fedspeech.training.dp_sgd import ExamplePrivacy, sampling_rate, train_private
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.objectives import cross_entropy
 
@@ -185,8 +185,8 @@ def test_training_broken_on_purpose_is_noticed(check, broken, monkeypatch):
 @pytest.mark.parametrize("count", [0, 3, 16, 21])
 def test_rate_scale_and_steps_do_not_depend_on_how_many_clips_there_are(count, monkeypatch):
     training = LocalTraining(batch_size=4, max_examples=16, local_epochs=3, momentum=0.0)
-    assert (sampling_rate(training), num_steps(training)) == (0.25, 12)
-    assert num_steps(dataclasses.replace(training, max_steps=5)) == 5
+    assert (sampling_rate(training), training.num_steps) == (0.25, 12)
+    assert dataclasses.replace(training, max_steps=5).num_steps == 5
     seen = []
     step = opacus.optimizers.DPOptimizer.step
 
