@@ -26,7 +26,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.formants import SYNTHESISER_VERSION
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, default_spec
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 from fedspeech.seeds import canonical, stream
@@ -216,8 +216,7 @@ def synthetic_base(
         figures = {**base.provenance, "validation_accuracy_other_accents": accuracy}
         return dataclasses.replace(base, provenance=figures)
 
-    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
-    return cached_base(cache_dir, (*recipe, repr(sorted((provenance or {}).items()))), make)
+    return cached_base(cache_dir, (VERSION, *synthetic_recipe(spec, settings, provenance)), make)
 
 
 def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
@@ -229,6 +228,14 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
         labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
+
+
+def synthetic_recipe(
+    spec: SyntheticSpec, settings: object, provenance: Provenance | None
+) -> tuple[str | int, ...]:
+    """What the bytes of a base depend on that the synthesiser taught, our own version excepted."""
+    told = repr(sorted((provenance or {}).items()))
+    return (SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings), told)
 
 
 def cached_base(cache_dir: Path, recipe: Sequence[str | int], make: Callable[[], Base]) -> Base:

@@ -19,7 +19,6 @@ from fedspeech.audio.augment import CepstralVariation, vary_cepstra
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
-from fedspeech.corpora.formants import SYNTHESISER_VERSION
 from fedspeech.corpora.grammar import Grammar
 from fedspeech.corpora.lexicon import sentence_pronunciation
 from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, heard
@@ -41,6 +40,7 @@ from fedspeech.training.pretrain import (
     record,
     reproducible,
     speakers_of,
+    synthetic_recipe,
 )
 
 VERSION = 1
@@ -244,9 +244,8 @@ def synthetic_sentence_base(
         figures = {**base.provenance, "validation_sentences_right_other_accents": share}
         return dataclasses.replace(base, provenance=figures)
 
-    recipe = (VERSION, SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings))
-    told = repr(sorted((provenance or {}).items()))
-    return cached_base(cache_dir, ("sentences", *recipe, told), make)
+    recipe = ("sentences", VERSION, *synthetic_recipe(spec, settings, provenance))
+    return cached_base(cache_dir, recipe, make)
 
 
 def sentences_right(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
