@@ -7,15 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from strangers import strangers
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC
-from fedspeech.corpora.names import NAMES
-from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, sentence_base_path
-from fedspeech.training.pretrain_sentences import public_grammar
 from tflite_export import layers
 from tflite_export.interpreter import TfliteModel
 from tflite_export.listening import Listener
@@ -29,13 +27,7 @@ pytestmark = pytest.mark.export
 @pytest.fixture(scope="module")
 def speech():
     """Forty sentences of people who taught nobody."""
-    group = SpeakerGroup(
-        name="unseen", num_speakers=10, words=(), takes_per_word=0, grammar=public_grammar(),
-        num_sentences=4,
-    )  # fmt: skip
-    corpus = SyntheticCorpus(
-        SyntheticSpec(seed=7, groups=(group,), lexicon=tuple(NAMES.items()), frontend=SPHINX_MFCC)
-    )
+    corpus = strangers(seed=7, num_speakers=10)
     return corpus.waveforms(corpus.utterances)
 
 

@@ -6,16 +6,15 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from strangers import strangers
 
 from fedspeech.audio.frontend import LogMel, cepstral_matrix, mel_matrix
 from fedspeech.audio.spec import SPHINX_MFCC, Cepstra, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet
-from fedspeech.corpora.names import NAMES
-from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import greedy
-from fedspeech.training.pretrain_sentences import public_grammar, synthetic_sentence_base
+from fedspeech.training.pretrain_sentences import synthetic_sentence_base
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +25,7 @@ def base():
 @pytest.fixture(scope="module")
 def people():
     """Six speakers with the accent that the base has heard, none of whom taught it."""
-    group = SpeakerGroup(
-        name="unseen", num_speakers=6, words=(), takes_per_word=0, grammar=public_grammar(),
-        num_sentences=4,
-    )  # fmt: skip
-    return SyntheticCorpus(
-        SyntheticSpec(seed=77, groups=(group,), lexicon=tuple(NAMES.items()), frontend=SPHINX_MFCC)
-    )
+    return strangers(seed=77, num_speakers=6)
 
 
 def test_the_shipped_base_is_small_and_named_by_its_bytes(base):

@@ -184,6 +184,14 @@ def test_no_vector_says_more_than_the_sensitivity(vector):
     assert sum(int(v) ** 2 for v in sent) <= NONE.norm_bound_squared
 
 
+def one_round(**fields):
+    """A plan of one round with a tenth of the phones, whose floors refuse nothing."""
+    return PrivacyPlan(
+        participation_probability=0.1, rounds=1, quota=1, min_cohort=1, min_survivors=1,
+        delta=1e-9, **fields,
+    )  # fmt: skip
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     dimension=st.integers(1, 300),
@@ -203,22 +211,11 @@ def test_at_any_size_no_phone_exceeds_the_sensitivity_and_sums_are_exact(
     "central" has the same integers as "distributed" before its noise, and leaves room for it.
     """
     noisy = mechanism == "central"
-    fields = {
-        "mechanism": mechanism,
-        "dimension": dimension,
-        "clip_norm": clip_norm,
-        "population": 10 * cohort,
-        "noise_multiplier": noise if noisy else 0.0,
-        "participation_probability": 0.1,
-        "rounds": 1,
-        "quota": 1,
-        "min_cohort": 1,
-        "min_survivors": 1,
-        "delta": 1e-9,
-        "epsilon_budget": 1e9 if noisy else math.inf,
-    }
     try:
-        plan = PrivacyPlan(**fields)
+        plan = one_round(
+            mechanism=mechanism, dimension=dimension, clip_norm=clip_norm, population=10 * cohort,
+            noise_multiplier=noise if noisy else 0.0, epsilon_budget=1e9 if noisy else math.inf,
+        )  # fmt: skip
     except ValueError as refusal:  # few coordinates: rounding costs too much at any width
         if "no ring of up to 32 bits" not in str(refusal):
             raise
@@ -241,21 +238,10 @@ def test_at_any_size_no_phone_exceeds_the_sensitivity_and_sums_are_exact(
 
 def test_a_grid_on_which_only_zeros_are_short_enough_is_not_taken():
     """23,467 phones, one coordinate, 16 bits: a fifth of an integer at the clip norm."""
-    alone = {
-        "mechanism": "none",
-        "dimension": 1,
-        "clip_norm": 1.0,
-        "noise_multiplier": 0.0,
-        "population": 234_670,
-        "participation_probability": 0.1,
-        "rounds": 1,
-        "quota": 1,
-        "min_cohort": 1,
-        "min_survivors": 1,
-        "delta": 1e-9,
-        "epsilon_budget": math.inf,
-    }
-    plan = PrivacyPlan(**alone)
+    plan = one_round(
+        mechanism="none", dimension=1, clip_norm=1.0, population=234_670, noise_multiplier=0.0,
+        epsilon_budget=math.inf,
+    )  # fmt: skip
     assert plan.bits > 16
     assert plan.sensitivity >= plan.clip_norm * plan.scale
 
