@@ -29,7 +29,7 @@ from simulations.finished import (
     trained_model,
 )
 from simulations.report import write_report
-from simulations.results import ExportedFile, FamilyFile, Summary
+from simulations.results import ExportedFile, FamilyFile, Summary, exported_fields
 from simulations.run_folder import RunFolder
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
@@ -202,21 +202,12 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
     from tflite_export.family import FILES
     from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
-    family = [_family_file(found) for found in exported.verified]
-    family += [
-        FamilyFile(kind=kind, file=FILES[kind], refused=why)
-        for kind, why in exported.refused.items()
-    ]
-    by_kind = {found.kind: found for found in exported.verified}
-    whole = by_kind.get("float")
-    refused = "; ".join(f"{FILES[kind]}: {why}" for kind, why in exported.refused.items())
-    return {
-        "export_refused": refused or None,
-        "export_family": tuple(family),
-        "export": None
+    whole = next((found for found in exported.verified if found.kind == "float"), None)
+    file = (
+        None
         if whole is None
         else ExportedFile(
-            file=str(Path("export") / whole.file),
+            file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
             parity_max_abs=max(
                 check.figure for check in whole.checks if check.name.endswith("largest difference")
@@ -226,8 +217,10 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
             inputs=2 * speech_inputs,
             speech_inputs=speech_inputs,
             sha256=whole.sha256,
-        ),
-    }
+        )
+    )
+    family = [_family_file(found) for found in exported.verified]
+    return exported_fields(file, family, exported.refused, FILES)
 
 
 def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[str, Any]:

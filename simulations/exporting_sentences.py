@@ -14,7 +14,7 @@ from fedspeech.errors import ExportRefused
 from simulations.build import parity_speech
 from simulations.finished import FinishedRun
 from simulations.report import write_report
-from simulations.results import ExportedFile, FamilyFile
+from simulations.results import ExportedFile, FamilyFile, exported_fields
 
 if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without
     from tflite_export.card import Card
@@ -42,15 +42,11 @@ def export_sentence_files(
         )
         for kind, found in exported.verified.items()
     ]
-    family += [
-        FamilyFile(kind=kind, file=FILES[kind], refused=why)
-        for kind, why in exported.refused.items()
-    ]
-    refused = "; ".join(f"{FILES[kind]}: {why}" for kind, why in exported.refused.items())
     whole, judged = exported.verified.get("float"), len(judged_half(speech))
-    return {
-        "export": whole
-        and ExportedFile(
+    file = (
+        None
+        if whole is None
+        else ExportedFile(
             file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
             parity_max_abs=_worst(whole, "largest difference", max),
@@ -59,10 +55,9 @@ def export_sentence_files(
             inputs=judged,
             speech_inputs=judged,
             sha256=whole.sha256,
-        ),
-        "export_family": tuple(family),
-        "export_refused": refused or None,
-    }
+        )
+    )
+    return exported_fields(file, family, exported.refused, FILES)
 
 
 def _worst(found: Verification, name: str, worst: Callable[[Iterable[float]], float]) -> float:

@@ -11,8 +11,8 @@ they are written: `simulations.run_folder`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -560,6 +560,31 @@ class FamilyFile(Record):
     agreement: Share | None = None
     accuracy_drop: float | None = None
     refused: str | None = None
+
+
+def exported_fields(
+    whole: ExportedFile | None,
+    published: Sequence[FamilyFile],
+    refused: Mapping[str, str],
+    files: Mapping[str, str],
+) -> dict[str, Any]:
+    """The summary's `export`, `export_family` and `export_refused`.
+
+    Args:
+      whole: the float file.
+      published: every file that passed.
+      refused: why, by kind, of those that did not.
+      files: names by kind.
+    """
+    said = "; ".join(f"{files[kind]}: {why}" for kind, why in refused.items())
+    missing = [
+        FamilyFile(kind=kind, file=files[kind], refused=why) for kind, why in refused.items()
+    ]
+    return {
+        "export": whole,
+        "export_family": (*published, *missing),
+        "export_refused": said or None,
+    }
 
 
 class Environment(Record):
