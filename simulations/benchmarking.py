@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from simulations.finished import FinishedRun, card_of, model_bytes, run_of
+from simulations.finished import FinishedRun, card_of, run_of
+from tflite_export.files import read_model
 
 
 def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
@@ -29,7 +30,7 @@ def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
     finished = FinishedRun.open(run or run_of(file))
     finished.require_words("--benchmark")
     trained, _ = finished.trained(card_of(file).get("phone") or "global")
-    found = measure(model_bytes(file), trained, finished.evidence(trained).speech[0])
+    found = measure(read_model(file), trained, finished.evidence(trained).speech[0])
     console = Console()
     if as_json:
         rows = [

@@ -16,7 +16,7 @@ from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.corpora.takes import split_takes
-from fedspeech.errors import ExportRefused, FedspeechError, LedgerDamaged, ScenarioError
+from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
@@ -180,30 +180,14 @@ def card_of(file: Path) -> dict[str, Any]:
       ExportRefused: if there is no such file or it carries no card.
     """
     from tflite_export.adapter_file import read_adapter
+    from tflite_export.files import model_bytes, read_file
     from tflite_export.flatbuffer import read_card
     from tflite_export.interpreter import TfliteModel
 
-    content = model_bytes(file)
+    content = read_file(file)
     if file.suffix == ".safetensors":
         return read_adapter(content).card
-    return read_card(TfliteModel(content).content)
-
-
-def model_bytes(file: Path) -> bytes:
-    """The bytes of a file, or of the model in a C array.
-
-    Raises:
-      ExportRefused: if there is no such file, or no array in it.
-    """
-    from tflite_export.c_array import from_c_array
-
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ExportRefused(f"cannot read the exported file {file}: {error}") from error
-    if file.suffix == ".cc":
-        content = from_c_array(content.decode("utf-8", errors="replace"))
-    return content
+    return read_card(TfliteModel(model_bytes(content, file.name)).content)
 
 
 def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:

@@ -28,9 +28,10 @@ from fedspeech.evaluation.listening import (
 from fedspeech.files import write_text
 from fedspeech.seeds import stream
 from simulations.det_picture import det_svg
-from simulations.finished import model_bytes, run_of
+from simulations.finished import run_of
 from simulations.hours import keyword_free, with_keywords
 from simulations.scenario import read_scenario
+from tflite_export.files import read_model
 
 if TYPE_CHECKING:  # LiteRT, which help does without
     from tflite_export.listening import Listener
@@ -197,7 +198,7 @@ def _listener(file: Path) -> Listener:
     from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
 
-    return Listener(TfliteModel(model_bytes(file)))
+    return Listener(TfliteModel(read_model(file)))
 
 
 def _nothing() -> ListeningCounts:

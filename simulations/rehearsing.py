@@ -24,8 +24,9 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, TrainingFunction, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
-from simulations.finished import FinishedRun, model_bytes, run_of
+from simulations.finished import FinishedRun, run_of
 from simulations.report.words import epsilon
+from tflite_export.files import read_model
 
 EXAMPLE_CLIP_NORM = 1.0
 EXAMPLE_NOISE_MULTIPLIER = 1.0
@@ -130,7 +131,7 @@ def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
         adapter, parameters = load_adapter(finished.folder.adapter, finished.base.sha256)
     except ValueError as error:
         raise ScenarioError(str(error)) from error
-    found = rehearse(model_bytes(file), finished.job, adapter.spec.flatten(parameters))
+    found = rehearse(read_model(file), finished.job, adapter.spec.flatten(parameters))
     console = Console()
     if as_json:
         console.out(json.dumps(dataclasses.asdict(found), indent=1), highlight=False)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
+from fedspeech.files import write_whole
 from tflite_export.adapter_file import write_adapter
 from tflite_export.c_array import to_c_array
 from tflite_export.calibration import Calibration, observe
@@ -233,18 +233,18 @@ def _publish(
         (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     if calibration is not None and any(entry.kind in INTEGER_KINDS for entry in verified):
         listed = {**calibration.to_json(), "list": [list(clip) for clip in calibration.clips]}
-        _write(folder / CALIBRATION_FILE, _json(listed))
+        write_whole(folder / CALIBRATION_FILE, _json(listed))
     text = card.to_markdown() + "\n" + _files_table(entries)
-    _write(folder / CARD_TEXT_FILE, text.encode())
-    _write(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
+    write_whole(folder / CARD_TEXT_FILE, text.encode())
+    write_whole(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
     figures = {
         "files": entries,
         "refused": dict(refused),
         "cpu_seconds": dict(cpu_seconds),
     }
-    _write(folder / PARITY_FILE, _json(figures))
+    write_whole(folder / PARITY_FILE, _json(figures))
     for name, content in contents.items():
-        _write(folder / name, content)
+        write_whole(folder / name, content)
 
 
 def _kept(folder: Path, card: Card, formats: Sequence[str]) -> list[dict[str, Any]]:
@@ -306,13 +306,3 @@ def _outputs(model: TfliteModel, evidence: Evidence) -> list[NDArray[np.float32]
 def _json(value: Any) -> bytes:
     """Renders JSON for people and programs."""
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file, all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

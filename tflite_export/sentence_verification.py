@@ -23,13 +23,13 @@ from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.models.decoding import greedy
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import as_streamed
+from tflite_export.files import read_file
 from tflite_export.interpreter import TfliteModel
 from tflite_export.parity import least_of_sample
 from tflite_export.verification import (
     DEVICE_LIMIT,
     PRIVATE_LIMIT,
     Verification,
-    read_file,
     verify_model,
 )
 from tflite_export.weights import Parameters, Trained, hash_words

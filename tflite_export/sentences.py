@@ -6,7 +6,6 @@ exported = export_sentences(trained, card, waveforms, folder)
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
+from fedspeech.files import write_whole
 from tflite_export.calibration import observe_features
 from tflite_export.card import Card, require_identity
 from tflite_export.convert import convert
@@ -102,21 +102,14 @@ def export_sentences(
         },
         "refused": refused,
     }
-    _write(folder / "card.json", json.dumps(card.to_json(), indent=2, sort_keys=True).encode())
-    _write(folder / "card.md", card.to_markdown().encode())
-    _write(folder / "parity.json", json.dumps(figures, indent=2).encode())
+    write_whole(folder / "card.json", json.dumps(card.to_json(), indent=2, sort_keys=True).encode())
+    write_whole(folder / "card.md", card.to_markdown().encode())
+    write_whole(folder / "parity.json", json.dumps(figures, indent=2).encode())
     for kind, content in contents.items():
-        _write(folder / FILES[kind], content)
+        write_whole(folder / FILES[kind], content)
     return ExportedSentences(verified, refused)
 
 
 def judged_half(waveforms: FloatArray) -> FloatArray:
     """The public sentences that files are held against; the others calibrate the integer file."""
     return waveforms[1::2]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file, all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, path)

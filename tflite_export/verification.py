@@ -23,10 +23,10 @@ from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.adapter_file import read_adapter
-from tflite_export.c_array import from_c_array
 from tflite_export.card import require_identity
 from tflite_export.checks import Check, at_most
 from tflite_export.evidence import Evidence, log_mel
+from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import float_weights, read_card, require_builtins
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel
@@ -80,18 +80,6 @@ def verify(file: Path, evidence: Evidence) -> Verification:
     return verify_content(read_file(file), file.name, evidence)
 
 
-def read_file(file: Path) -> bytes:
-    """Reads an exported file.
-
-    Raises:
-      ExportRefused: if it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ExportRefused(f"cannot read the exported file {file}: {error}") from error
-
-
 def verify_content(content: bytes, name: str, evidence: Evidence) -> Verification:
     """Checks the bytes of a file; `name` tells by its ending how to read them."""
     if name.endswith(".safetensors"):
@@ -118,14 +106,12 @@ def verify_model(
     Raises:
       ExportRefused: see `verify`.
     """
-    model_bytes = content
-    if name.endswith(".cc"):
-        model_bytes = from_c_array(content.decode("utf-8", errors="replace"))
-    model = TfliteModel(model_bytes)
-    card = read_card(model_bytes)
+    plain = model_bytes(content, name)
+    model = TfliteModel(plain)
+    card = read_card(plain)
     require_identity(card, trained)
     kind = str(card.get("file"))
-    operators = require_builtins(model_bytes)
+    operators = require_builtins(plain)
     try:
         return verification(content, name, kind, checks(kind, model), operators)
     except ValueError as error:  # a signature that is missing or takes other shapes
