@@ -230,35 +230,35 @@ def test_a_coarse_grid_never_lowers_the_answer():
 GRID = list(
     itertools.product((0.001, 0.01, 0.05, 0.2), (0.7, 1.0, 2.0, 5.0), (10, 200, 1000), (1e-5, 1e-7))
 )
-AGREED = {"rdp": 0, "loss distribution": 0}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("q", "z", "rounds", "delta"), GRID)
-def test_two_libraries_agree(q, z, rounds, delta):
-    """dp-accounting against Opacus.
-
-    RDP to 0.5 % between .3 and 18, where both have the orders that matter; PLD against PRV (which
-    states .01 more than it finds) to .005 and 0.1 %.
-    """
+def agreeing(q, z, rounds, delta):
+    """Checks one setting; returns the accountants that both libraries had a figure of."""
     event = poisson(q, z)
     checks = accountant.opacus_checks(probability=q, noise_multiplier=z, rounds=rounds, delta=delta)
     renyi, loss = textbook.rdp([(event, rounds)])(delta), textbook.pld([(event, rounds)])(delta)
     assert loss <= renyi
     assert loss <= accountant.epsilon(rounds * accountant.rdp(event), delta) * (1 + 1e-6)
+    agreed = []
     if 0.3 < renyi < 18:
         assert renyi == pytest.approx(checks["opacus_rdp"], rel=5e-3)
-        AGREED["rdp"] += 1
+        agreed.append("rdp")
     if "prv" in checks:
         assert checks["prv"] - 0.01 == pytest.approx(loss, abs=5e-3 + 1e-3 * loss)
-        AGREED["loss distribution"] += 1
+        agreed.append("loss distribution")
+    return agreed
 
 
 @pytest.mark.slow
-def test_they_agreed_in_sixty_settings():
-    """Runs after the grid."""
-    assert AGREED["rdp"] >= 60
-    assert AGREED["loss distribution"] >= 80
+def test_two_libraries_agree_in_sixty_settings():
+    """dp-accounting against Opacus, one test since it counts: its parts may run anywhere.
+
+    RDP to 0.5 % between .3 and 18, where both have the orders that matter; PLD against PRV (which
+    states .01 more than it finds) to .005 and 0.1 %.
+    """
+    agreed = [name for setting in GRID for name in agreeing(*setting)]
+    assert agreed.count("rdp") >= 60
+    assert agreed.count("loss distribution") >= 80
 
 
 @pytest.mark.slow
