@@ -5,4 +5,12 @@ noise, mask, sum, decode, server optimiser, evaluation, export. `fedspeech.round
 page.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# MKL, which multiplies matrices for torch, lets the last bits of a product depend on the alignment
+# of its operands unless it is told otherwise before its first call: on some processors a phone's
+# bits then depend on its place in a block. (Intel oneMKL developer guide, "conditional numerical
+# reproducibility".) A setting of the user's own is kept.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
