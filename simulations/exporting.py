@@ -131,8 +131,8 @@ def export_run(
     )
     show(exported, Console())
     if personal is None and out is None:
-        found = _with_earlier(finished.summary, _found(exported, len(evidence.speech)), target)
-        finished.folder.write_summary(finished.summary.model_copy(update=found))
+        found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)
+        finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(run)
     if exported.refused:
         raise ExportRefused(

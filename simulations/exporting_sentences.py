@@ -70,7 +70,7 @@ def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
     trained, card = finished.trained()
     found = export_sentence_files(trained, card, _speech(finished), out or finished.folder.export)
     if out is None:
-        finished.folder.write_summary(finished.summary.model_copy(update=found))
+        finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(finished.folder.path)
     console = Console()
     for file in found["export_family"]:

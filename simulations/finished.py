@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.corpora.takes import split_takes
-from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
+from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.ledger import Ledger
 from simulations.build import (
     Voices,
     build_world,
@@ -34,6 +36,7 @@ from simulations.judging import Judge
 from simulations.results import Summary
 from simulations.run_folder import RunFolder, read
 from simulations.scenario import FolderCorpus, Scenario, read_scenario
+from simulations.spent import account, with_account
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
@@ -88,6 +91,20 @@ class FinishedRun:
         voices = without_teachers(open_voices(scenario, base.frontend), base)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """What the run's population has spent by now, this run and others.
+
+        Raises:
+          LedgerDamaged: if the ledger is gone, does not check, or does not hold the run.
+        """
+        return account(self.folder, self.job)
+
+    @functools.cached_property
+    def accounted(self) -> Summary:
+        """The summary with what the ledger says today; a later run may have spent more."""
+        return with_account(self.summary, self.ledger)
+
     def require_words(self, option: str) -> None:
         """Refuses a run of sentences.
 
@@ -134,11 +151,11 @@ class FinishedRun:
           FedspeechError: if there is no such phone, or the folder's adapter cannot be used.
         """
         trained = trained_model(self.folder, self.base)
-        spent = self.job.plan.guarantee(_rounds_charged(self.folder.ledger))
+        summary, spent = self.accounted, self.ledger.guarantee()
         voices = self.voices
         licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
         if adapter == "global":
-            return trained, model_card(trained, self.summary, spent, licences)
+            return trained, model_card(trained, summary, spent, licences)
         names = sorted(phone.phone_id for phone in voices.partition.unseen)
         if adapter not in names:
             raise ScenarioError(
@@ -153,7 +170,7 @@ class FinishedRun:
             spec.flatten(trained.parameters), adapter
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
-        return trained, model_card(trained, self.summary, spent, licences, adapter, accuracies)
+        return trained, model_card(trained, summary, spent, licences, adapter, accuracies)
 
 
 def run_of(file: Path) -> Path:
@@ -300,18 +317,3 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
     if count >= len(items):
         return list(items)
     return [items[index * len(items) // count] for index in range(count)]
-
-
-def _rounds_charged(ledger: Path) -> int:
-    """Rounds that a run's own ledger has charged, recovered ones included; opens nothing.
-
-    Raises:
-      LedgerDamaged: if a line cannot be read.
-    """
-    charged = 0
-    for number, line in enumerate(ledger.read_bytes().splitlines(), start=1):
-        try:
-            charged += json.loads(line)["kind"] in ("charge", "recovered")
-        except (ValueError, KeyError, TypeError) as error:
-            raise LedgerDamaged(f"{ledger}, line {number} is damaged: {error}") from error
-    return charged

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -56,6 +55,7 @@ from simulations.results import (
 )
 from simulations.run_folder import RunFolder, check_place
 from simulations.scenario import Scenario
+from simulations.spent import guarantee_of
 
 CLIENT_APP = "clients.app:app"
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
@@ -410,7 +410,7 @@ class Run:
     def _save_adapter(self) -> None:
         """Writes the last completed round's adapter with its configuration and model card."""
         adapter = self._world.adapter
-        notice = self._job.entropy().notice
+        notice = self._ledger.noise_notice
         words = [self._ledger.guarantee().words(), *([notice.capitalize() + "."] if notice else [])]
         words += [self._example_level.words] if self._example_level else []
         save_adapter(
@@ -484,33 +484,8 @@ class Run:
 
     def _guarantee(self, spent: Spent) -> Guarantee:
         """What has been spent, in the words of results."""
-        notice = self._job.entropy().notice
-        return guarantee_of(spent, self._plan, notice, runs=self._ledger.runs_charged)
-
-
-def guarantee_of(
-    spent: Spent, plan: PrivacyPlan, noise_notice: str | None, *, runs: int = 1
-) -> Guarantee:
-    """What a plan's rounds cost, as result files have it."""
-    return Guarantee(
-        epsilon_release=spent.epsilon_release,
-        epsilon_server=spent.epsilon_server,
-        delta=spent.delta,
-        unit=spent.unit,
-        relation_release=spent.relation_release,
-        relation_server=spent.relation_server,
-        mode=plan.mechanism,
-        secure_sum="plain" if plan.mechanism == "local" else plan.secure_aggregation,
-        secure_sum_server=plan.server if plan.secure_aggregation == "masked" else None,
-        trust=spent.trust,
-        accountant=spent.accountant,
-        noise_notice=noise_notice,
-        rounds_charged=spent.rounds,
-        runs_charged=runs,
-        no_sampling_because=spent.reason,
-        quota=plan.participations,
-        budget_release=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
-    )
+        ledger, budget = self._ledger, self._plan.epsilon_budget
+        return guarantee_of(spent, ledger.noise_notice, budget, runs=ledger.runs_charged)
 
 
 def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:

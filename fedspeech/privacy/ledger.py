@@ -31,7 +31,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.privacy import guarantee
@@ -39,6 +39,7 @@ from fedspeech.privacy.chain import Chain, Row, fragment_fields
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.releases import Mechanism
 from fedspeech.seeds import REHEARSAL_NOTICE
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
@@ -202,13 +203,16 @@ class Ledger:
         return ledger
 
     @classmethod
-    def inspect(cls, path: Path) -> Ledger:
-        """Reads a ledger and leaves it as it is, a torn end included.
+    def inspect(cls, path: Path, run_id: str | None = None) -> Ledger:
+        """Reads a ledger and leaves it as it is, a torn end included; not for charging.
 
-        Prices at the delta of the last plan; not for charging.
+        Args:
+          path: the file.
+          run_id: the run that asks: the account is stated at the delta of its plan. None: the last.
 
         Raises:
-          LedgerDamaged: if there is no file, no run in it, or a complete line does not check.
+          LedgerDamaged: if there is no file, the run is not in it, or a complete line does not
+            check.
         """
         try:
             copy = io.BytesIO(Path(path).read_bytes())
@@ -216,9 +220,11 @@ class Ledger:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
         chain = Chain(Path(path))
         rows = list(chain.read(copy))
-        openings = [row for row in rows if row["kind"] == "opened"]
+        openings = [
+            row for row in rows if row["kind"] == "opened" and run_id in (None, row["run_id"])
+        ]
         if not openings:
-            raise LedgerDamaged(f"{path} holds no run")
+            raise LedgerDamaged(f"{path} holds no run" + (f" {run_id[:8]}" if run_id else ""))
         last = openings[-1]
         source: Literal["os", "rehearsal"] = "os"
         if last["noise"] == REHEARSAL_NOTICE:
@@ -279,6 +285,15 @@ class Ledger:
     def runs_charged(self) -> int:
         """Runs that were charged for a round, this one included whether or not it was."""
         return len({*(opened for opened, rounds in self._charges.items() if rounds), self._own})
+
+    @property
+    def noise_notice(self) -> str | None:
+        """That noise of a run which was charged, or of this one, can be drawn again; else None."""
+        rehearsed = self._noise_source == "rehearsal" or any(
+            row["noise"] == REHEARSAL_NOTICE and self._charges.get(opened)
+            for opened, row in self._opened.items()
+        )
+        return REHEARSAL_NOTICE if rehearsed else None
 
     @property
     def rounds_charged(self) -> int:
@@ -447,16 +462,18 @@ class Ledger:
             delta=self._plan.delta,
             unit=self._plan.unit,
             trust=" And, for other plans on this population: ".join(trust),
-            mechanism=self._plan.mechanism,
-            secure_aggregation=self._weakest("secure_aggregation", "ideal", counts),
-            server=self._weakest("server", "curious", counts),
+            mechanism=cast(
+                "Mechanism", self._weakest("mechanism", ("none", "central", "local"), counts)
+            ),
+            secure_aggregation=self._weakest("secure_aggregation", ("ideal",), counts),
+            server=self._weakest("server", ("curious",), counts),
         )
 
-    def _weakest(self, name: str, weak: str, counts: Iterable[int]) -> str:
-        """The weaker of two settings, if any run that was charged had it."""
+    def _weakest(self, name: str, weak: tuple[str, ...], counts: Iterable[int]) -> str:
+        """The first of the weak settings that a run had which was charged, else this plan's own."""
         found = {self._opened[opened]["plan"][name] for opened in counts if opened >= 0}
         own: str = getattr(self._plan, name)
-        return weak if weak in found else own
+        return next((setting for setting in weak if setting in {*found, own}), own)
 
     def _append(self, file: BinaryIO, row: Row) -> Row:
         """Writes a row and counts it."""

@@ -6,12 +6,15 @@ write_report(Path("runs/quick"), publish=True)     # report-public.html, for eve
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from fedspeech.files import write_text
+from fedspeech.job import Job
 from simulations.report.page import render
 from simulations.report.published import published
 from simulations.run_folder import RunFolder, read
+from simulations.spent import account, with_account
 
 
 def write_report(run_folder: Path, publish: bool = False) -> Path:
@@ -21,14 +24,21 @@ def write_report(run_folder: Path, publish: bool = False) -> Path:
       run_folder: where the run left its files.
       publish: leave out the operator's part (`published.LEFT_OUT`) and write `report-public.html`.
 
+    What a shared ledger holds by now, later runs included, stands in the report.
+
     Returns:
       The page, readable without a network.
 
     Raises:
       FedspeechError: if the folder is no run folder or a file in it is damaged.
+      LedgerDamaged: if the shared ledger is gone, does not check, or does not hold the run.
     """
     results = read(run_folder)
     folder = RunFolder(run_folder)
+    if folder.shares_ledger and results.summary:
+        ledger = account(folder, Job.load(folder.job))
+        summary = with_account(results.summary, ledger)
+        results = dataclasses.replace(results, summary=summary)
     target = folder.published_report if publish else folder.report
     shown = published(results) if publish else results
     write_text(target, render(shown, for_publication=publish))

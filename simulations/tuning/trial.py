@@ -26,7 +26,7 @@ from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.grid import InProcessGrid
 from simulations.results import Count, Eye, Guarantee, Record, Share
-from simulations.runner import guarantee_of
+from simulations.spent import guarantee_of
 from simulations.tuning.panel import Panel
 
 CLIENT_APP = "clients.app:app"
@@ -141,7 +141,10 @@ def run_trial(
             watch.stopped = "hopeless"
         spent = None
         if ledger:
-            spent = guarantee_of(account.guarantee(), job.plan, None, runs=account.runs_charged)
+            spent = guarantee_of(
+                account.guarantee(), account.noise_notice, job.plan.epsilon_budget,
+                runs=account.runs_charged,
+            )  # fmt: skip
     return watch.outcome().model_copy(update={"spent": spent})
 
 

@@ -1,0 +1,67 @@
+"""What a run's population has spent, as result files have it: always the ledger's own account.
+
+Nothing here prices a round. A ledger that several runs share prices each round under the plan that
+it was charged for, which no single plan can.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fedspeech.job import Job
+from fedspeech.privacy.guarantee import Guarantee as Spent
+from fedspeech.privacy.ledger import Ledger
+from simulations.results import Guarantee, Summary
+from simulations.run_folder import RunFolder
+
+
+def account(folder: RunFolder, job: Job) -> Ledger:
+    """The ledger of a finished or interrupted run, read as it stands now.
+
+    Raises:
+      LedgerDamaged: if it is gone, does not check, or does not hold the run.
+    """
+    return Ledger.inspect(folder.ledger, job.run_id)
+
+
+def with_account(summary: Summary, ledger: Ledger) -> Summary:
+    """A summary with what its population has spent by now, later runs included."""
+    found = guarantee_of(
+        ledger.guarantee(), ledger.noise_notice, summary.budget_release, runs=ledger.runs_charged
+    )
+    return summary.model_copy(update=dict(found))
+
+
+def guarantee_of(
+    spent: Spent, noise_notice: str | None, budget: float | None, *, runs: int = 1
+) -> Guarantee:
+    """An account as result files have it.
+
+    Args:
+      spent: of a ledger, or of a plan that nobody has run yet.
+      noise_notice: that noise can be drawn again from a seed; None where it cannot.
+      budget: where epsilon_release must stop; None or infinite: nowhere.
+      runs: that were charged.
+    """
+    sums: Any = "plain" if spent.mechanism == "local" else spent.secure_aggregation
+    server: Any = spent.server if spent.secure_aggregation == "masked" else None
+    return Guarantee(
+        epsilon_release=spent.epsilon_release,
+        epsilon_server=spent.epsilon_server,
+        delta=spent.delta,
+        unit=spent.unit,
+        relation_release=spent.relation_release,
+        relation_server=spent.relation_server,
+        mode=spent.mechanism,
+        secure_sum=sums,
+        secure_sum_server=server,
+        trust=spent.trust,
+        accountant=spent.accountant,
+        noise_notice=noise_notice,
+        rounds_charged=spent.rounds,
+        runs_charged=runs,
+        no_sampling_because=spent.reason,
+        quota=spent.quota,
+        budget_release=budget if budget is not None and math.isfinite(budget) else None,
+    )

@@ -1,0 +1,86 @@
+"""What is said of a finished run's price is what the ledger says, under whatever plans it spent."""
+
+import json
+
+import pytest
+from tiny_world import cache, tiny_scenario
+
+from fedspeech.errors import LedgerDamaged
+from fedspeech.privacy.ledger import Ledger
+from simulations import runner
+from simulations.finished import FinishedRun
+from simulations.report import write_report
+from simulations.report.words import epsilon
+from simulations.run_folder import read
+from simulations.runner import simulate
+
+FIGURES = ("epsilon_release", "epsilon_server", "relation_release", "relation_server", "trust")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A run with little noise, then one with much, on one ledger; the folders of both."""
+    place = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch:
+        refused = {"export": None, "export_refused": "left out"}
+        patch.setattr(runner, "export_files", lambda *_, **__: refused)
+        folders = [
+            simulate(
+                tiny_scenario(f"privacy.noise_multiplier={noise}", f"seed={seed}",
+                              f"privacy.secure_aggregation={sums}"),
+                out=place / f"noise-{noise}", workers=1, cache=cache(),
+                ledger=place / "population.jsonl",
+            )
+            for noise, seed, sums in ((0.5, 1, "ideal"), (4.0, 2, "masked"))
+        ]  # fmt: skip
+    return place / "population.jsonl", folders
+
+
+def test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says(shared):
+    path, folders = shared
+    spent = Ledger.inspect(path).guarantee()
+    assert spent.rounds == 4
+    for folder in folders:
+        run = FinishedRun.open(folder)
+        _, card = run.trained()
+        for name in FIGURES:
+            assert getattr(card.privacy, name) == getattr(spent, name)
+            assert getattr(run.accounted, name) == getattr(spent, name)
+        assert card.privacy.rounds == run.accounted.rounds_charged == spent.rounds
+        assert run.accounted.runs_charged == 2
+
+
+def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
+    path, (first, second) = shared
+    spent = Ledger.inspect(path).guarantee()
+    alone = read(first).summary
+    assert alone.epsilon_server < spent.epsilon_server, "nothing would be shown otherwise"
+    for folder in (first, second):
+        for publish in (False, True):
+            page = write_report(folder, publish).read_text()
+            assert epsilon(spent.epsilon_server) in page
+            assert "of this run alone" not in page
+
+
+def test_one_simulated_sum_is_said_of_every_run_on_the_ledger(shared):
+    _, folders = shared
+    assert [FinishedRun.open(folder).accounted.secure_sum for folder in folders] == ["ideal"] * 2
+    assert read(folders[1]).summary.secure_sum == "ideal"
+
+
+def test_a_run_whose_ledger_is_gone_or_another_gets_no_card(shared, tmp_path):
+    _, (first, _) = shared
+    run = FinishedRun.open(first)
+    elsewhere = tmp_path / "run"
+    elsewhere.mkdir()
+    for name in ("summary.json", "scenario.toml", "job.json", "metrics.jsonl", "base.safetensors"):
+        if (first / name).exists():
+            (elsewhere / name).write_bytes((first / name).read_bytes())
+    moved = FinishedRun.open(elsewhere)
+    with pytest.raises(LedgerDamaged, match="no ledger at"):
+        moved.accounted  # noqa: B018
+    rows = [json.loads(line) for line in run.folder.ledger.read_text().splitlines()]
+    other = Ledger.open(moved.folder.ledger, run.job.plan, "another run", "rehearsal")
+    assert other.opened != rows[-1]["sequence"]
+    with pytest.raises(LedgerDamaged, match="holds no run"):
+        moved.accounted  # noqa: B018
