@@ -18,6 +18,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 from clients.fleet import Fleet, FleetState
 from clients.masked import MaskedFleet, SessionState
 from clients.memory import Memory
+from clients.permissions import require_permission
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
@@ -26,6 +27,7 @@ from fedspeech.messages import (
     CountsRequest,
     MaskedRequest,
     MaskRequest,
+    MessageT,
     RosterNotice,
     RosterRequest,
     SessionAnswer,
@@ -45,15 +47,14 @@ _LOG = logging.getLogger(__name__)
 @app.query("counts")
 def counts(message: Message, context: Context) -> Message:
     """Says which shard this is."""
-    from_record(message.content, CountsRequest)
-    return Message(to_record(_fleet(context).counts()), reply_to=message)
+    _, fleet = _permitted(message, context, CountsRequest)
+    return Message(to_record(fleet.counts()), reply_to=message)
 
 
 @app.query("roster")
 def roster(message: Message, context: Context) -> Message:
     """Says which phones join the round; where sums are simulated."""
-    request = from_record(message.content, RosterRequest)
-    fleet = _fleet(context)
+    request, fleet = _permitted(message, context, RosterRequest)
     with _nothing_told():
         reply, state = fleet.join(request, _read_state(context, fleet))
         _keep_state(context, fleet, state)
@@ -63,8 +64,7 @@ def roster(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Trains the phones that joined and sends their sum; where sums are simulated."""
-    request = from_record(message.content, UpdateRequest)
-    fleet = _fleet(context)
+    request, fleet = _permitted(message, context, UpdateRequest)
     with _nothing_told():
         reply, state = fleet.update(request, _read_state(context, fleet))
         _keep_state(context, fleet, state)
@@ -74,42 +74,53 @@ def train(message: Message, context: Context) -> Message:
 @app.query("advertise")
 def advertise(message: Message, context: Context) -> Message:
     """Opens a masked session: the phones that join make keys."""
-    return _in_session(message, context, from_record(message.content, AdvertiseRequest))
+    return _in_session(message, context, AdvertiseRequest)
 
 
 @app.query("accept")
 def accept(message: Message, context: Context) -> Message:
     """Shows phones the roster; they reveal their nonces."""
-    return _in_session(message, context, from_record(message.content, RosterNotice))
+    return _in_session(message, context, RosterNotice)
 
 
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
     """Has phones share their secrets among their neighbours."""
-    return _in_session(message, context, from_record(message.content, ShareRequest))
+    return _in_session(message, context, ShareRequest)
 
 
 @app.train("masked")
 def masked(message: Message, context: Context) -> Message:
     """Trains the phones and sends their masked vectors."""
-    return _in_session(message, context, from_record(message.content, MaskRequest))
+    return _in_session(message, context, MaskRequest)
 
 
 @app.query("agree")
 def agree(message: Message, context: Context) -> Message:
     """Has phones sign who shared and who survived."""
-    return _in_session(message, context, from_record(message.content, AgreeRequest))
+    return _in_session(message, context, AgreeRequest)
 
 
 @app.query("unmask")
 def unmask(message: Message, context: Context) -> Message:
     """Asks phones for the shares that open the sum."""
-    return _in_session(message, context, from_record(message.content, UnmaskRequest))
+    return _in_session(message, context, UnmaskRequest)
 
 
-def _in_session(message: Message, context: Context, request: MaskedRequest) -> Message:
+def _permitted(message: Message, context: Context, kind: type[MessageT]) -> tuple[MessageT, Fleet]:
+    """Reads a request of one kind, for phones that answer it under their own plan.
+
+    Raises:
+      ProtocolAbort: if it is another kind, or they do not answer it.
+    """
+    request, fleet = from_record(message.content, kind), _fleet(context)
+    require_permission(request, fleet.job.plan)
+    return request, fleet
+
+
+def _in_session(message: Message, context: Context, kind: type[MaskedRequest]) -> Message:
     """Answers one stage of a masked session."""
-    fleet = _fleet(context)
+    request, fleet = _permitted(message, context, kind)
     with _nothing_told():
         before, session = _read_state(context, fleet), _read_session(context)
         state = before
