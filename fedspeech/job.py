@@ -581,15 +581,3 @@ def model_sha256(adapter: FloatVector, clip_norm: float) -> bytes:
 def rotation_seed(key: RoundKey) -> bytes:
     """Public seed of the round's random rotation, 32 bytes."""
     return hashlib.sha256(canonical("rotation", key.rid, key.round, key.attempt)).digest()
-
-
-def sorted_union(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Joins disjoint index lists into one sorted list.
-
-    Raises:
-      ProtocolAbort: if an index stands in two of them.
-    """
-    joined = np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
-    if (np.diff(joined) == 0).any():
-        raise ProtocolAbort("a phone was named by two shards")
-    return joined

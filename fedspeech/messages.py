@@ -11,6 +11,11 @@ What leaves a phone is one of three kinds, and nothing else has a way out:
 Every field is checked on both sides: integers in range, integer arrays of the agreed type and
 shape, 32-byte digests. There is no field for audio, text, embeddings, losses, norms or example
 counts, no free-form dictionary, and no floating-point number from a phone.
+
+`from_record` is the one place that reads what came from outside. Arrays travel as their bytes,
+little-endian, beside the name of their type and their shape, and are read only if the bytes are
+exactly as many as that shape needs: no claim of a sender makes the reader allocate. Whatever a
+record holds, the reader raises `ProtocolAbort` and nothing else.
 """
 
 from __future__ import annotations
@@ -29,8 +34,14 @@ from fedspeech.secagg.protocol import HASH_BYTES, MAX_SESSIONS, SEALED_BYTES
 from fedspeech.secagg.refusals import KINDS
 from fedspeech.secagg.shamir import LIMBS
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 MAX_PHONES = 1 << 31
+MAX_REASON = 300  # characters of what the other side says, that reach a log, a row or a report
+
+_BYTES = "little-endian bytes"  # Flower's field for how an array was serialized
+_DTYPES = {
+    kind: np.dtype(kind).newbyteorder("<") for kind in ("uint8", "uint32", "int64", "float32")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -533,18 +544,47 @@ def to_record(message: Message) -> RecordDict:
         if isinstance(value, RoundKey):
             config.update({part.name: getattr(value, part.name) for part in fields(value)})
         elif isinstance(value, np.ndarray):
-            arrays[field.name] = Array(value)
+            arrays[field.name] = to_array(value)
         else:
             config[field.name] = value
     return RecordDict({"message": ConfigRecord(config), "vectors": ArrayRecord(arrays)})
 
 
+def to_array(value: NDArray[Any]) -> Array:
+    """Puts an array of one of the protocol's types into Flower's form."""
+    data = value.astype(_DTYPES[value.dtype.name], order="C", copy=False).tobytes()
+    return Array(dtype=value.dtype.name, shape=value.shape, stype=_BYTES, data=data)
+
+
 def from_record(record: RecordDict, expected: type[MessageT]) -> MessageT:
     """Reads a message and checks that it is of the expected kind, with exactly its fields.
 
+    Args:
+      record: as it came; nothing in it is trusted.
+      expected: which message it must be.
+
     Raises:
-      ProtocolAbort: naming what is missing, left over or of the wrong type.
+      ProtocolAbort: naming what is missing, left over, too large or of the wrong type; also for
+        whatever else reading the record raises.
     """
+    try:
+        return _read(record, expected)
+    except ProtocolAbort as error:
+        raise ProtocolAbort(printable(str(error))) from None
+    except Exception as error:  # no record that a stranger can build may end more than his part
+        raise ProtocolAbort(
+            printable(f"a {expected.kind} that cannot be read: {type(error).__name__}: {error}")
+        ) from None
+
+
+def printable(words: str) -> str:
+    """What the other side says, cut and without control characters, fit for a log or a row."""
+    cut = words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}..."
+    return "".join(letter if letter.isprintable() else " " for letter in cut)
+
+
+def _read(record: RecordDict, expected: type[MessageT]) -> MessageT:
+    """Reads a message; a record that is not one may raise anything."""
     if set(record) != {"message", "vectors"} or set(record.config_records) != {"message"}:
         raise ProtocolAbort(f"a message has the records message and vectors, got {sorted(record)}")
     values: dict[str, Any] = dict(record.config_records["message"])
@@ -552,14 +592,37 @@ def from_record(record: RecordDict, expected: type[MessageT]) -> MessageT:
         raise ProtocolAbort(f"the other side does not speak protocol version {PROTOCOL_VERSION}")
     if (kind := values.pop("kind", None)) != expected.kind:
         raise ProtocolAbort(f"expected a {expected.kind}, got {kind!r:.40}")
-    for name, array in record.array_records["vectors"].items():
-        values[name] = array.numpy()
     names = {field.name for field in fields(expected)}
-    if "key" in names:
-        parts = [field.name for field in fields(RoundKey)]
-        if not set(parts) <= set(values):
-            raise ProtocolAbort(f"a {kind} must carry {parts}, got {sorted(values)}")
+    arrays = record.array_records["vectors"]
+    parts = {field.name for field in fields(RoundKey)} if "key" in names else set()
+    wanted, got = (names - {"key"}) | parts, {*values, *arrays}
+    if wanted != got or set(values) & set(arrays):
+        raise ProtocolAbort(f"a {kind} must carry exactly {sorted(wanted)}, got {sorted(got)}")
+    values |= {name: from_array(name, array) for name, array in arrays.items()}
+    if parts:
         values["key"] = RoundKey(**{part: values.pop(part) for part in parts})
-    if set(values) != names:
-        raise ProtocolAbort(f"a {kind} must carry exactly {sorted(names)}, got {sorted(values)}")
     return expected(**values)
+
+
+def from_array(name: str, array: Array) -> NDArray[Any]:
+    """Inverts `to_array`; allocates no more than the bytes that came.
+
+    Raises:
+      ProtocolAbort: for a type that the protocol does not have, or a shape that is not that of the
+        bytes.
+    """
+    dtype = _DTYPES.get(array.dtype)
+    if dtype is None or array.stype != _BYTES:
+        raise ProtocolAbort(
+            f"{name} must be {_BYTES} of one of {sorted(_DTYPES)}, got {array.stype!r:.40} of "
+            f"{array.dtype!r:.40}"
+        )
+    sides = array.shape
+    if len(sides) > 3 or not all(0 <= side < MAX_PHONES for side in sides):
+        raise ProtocolAbort(f"{name} must have at most 3 sides below {MAX_PHONES}, got {sides}")
+    size = math.prod(sides) * dtype.itemsize
+    if size != len(array.data):
+        raise ProtocolAbort(
+            f"{name} of shape {sides} must have {size} bytes, got {len(array.data)}"
+        )
+    return np.frombuffer(array.data, dtype).astype(array.dtype).reshape(sides)

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fedspeech.job import Job
+from fedspeech.messages import from_array, to_array
 from fedspeech.seeds import stream
 
 APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -130,11 +131,11 @@ def _changed(reply: Message, fault: str) -> Message:
     if fault == "wrong_round":
         _config(reply)["round"] = int(str(_config(reply)["round"])) + 1
     elif fault in ("wrong_shapes", "nan"):
-        arrays = {name: array.numpy() for name, array in record.array_records["vectors"].items()}
+        arrays = {n: from_array(n, array) for n, array in record.array_records["vectors"].items()}
         record["vectors"] = ArrayRecord(
             {
-                name: Array(
-                    np.ones((*array.shape, 1), array.dtype)
+                name: to_array(
+                    array[..., np.newaxis]
                     if fault == "wrong_shapes"
                     else np.full(array.shape, np.nan, np.float32)
                 )

@@ -8,7 +8,7 @@ nothing that depends on speech leaves a phone; `collect` asks for what the charg
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.job import Job, model_sha256, sorted_union
+from fedspeech.job import Job, model_sha256
 from fedspeech.messages import (
     Advertisements,
     AdvertiseRequest,
@@ -43,10 +43,11 @@ from fedspeech.messages import (
 from fedspeech.round import ServerState
 from fedspeech.secagg import ideal
 from fedspeech.secagg.keys import KEY_BYTES
-from fedspeech.secagg.masks import unpack
-from fedspeech.secagg.protocol import MAX_SESSIONS, table
+from fedspeech.secagg.masks import packed_bytes, unpack
+from fedspeech.secagg.protocol import MAX_SESSIONS, SEALED_BYTES, table
 from fedspeech.secagg.refusals import KINDS
 from fedspeech.secagg.server import NoncesMissing, Server
+from fedspeech.secagg.shamir import LIMBS
 from server.shards import NobodyAnswers, Shards
 
 AnswerT = TypeVar("AnswerT", bound=MaskedAnswer)
@@ -95,8 +96,10 @@ class IdealGathering(_Gathering):
           Abandoned: if a shard failed, or fewer joined than the floor.
         """
         request = RosterRequest(key=self._key)
-        rosters, failed = self._shards.ask("query.roster", request, Roster, self._key)
-        self._roster = sorted_union([answer.phones for answer in rosters])
+        rosters, failed = self._shards.ask(
+            "query.roster", request, Roster, self._key, lambda roster: None
+        )
+        self._roster = np.concatenate([answer.phones for answer in rosters])
         self.seen.cohort = len(self._roster)
         floor = self._job.plan.min_cohort
         if failed or len(self._roster) < floor:
@@ -108,7 +111,6 @@ class IdealGathering(_Gathering):
 
         Raises:
           Abandoned: if a shard failed, or fewer survived than the floor.
-          ProtocolAbort: if a phone answers that was not asked.
         """
         plan = self._job.plan
         request = UpdateRequest(
@@ -117,17 +119,27 @@ class IdealGathering(_Gathering):
             clip_norm=self._state.clip_norm,
             roster=self._roster,
         )
-        updates, failed = self._shards.ask("train", request, ProtectedUpdate, self._key)
-        survivors = sorted_union([update.survivors for update in updates])
-        if not np.isin(survivors, self._roster).all():
-            raise ProtocolAbort(
-                f"round {self._key.round}: a phone outside the roster sent an update"
-            )
-        self.seen.survivors = len(survivors)
-        if failed or len(survivors) < plan.min_survivors:
-            short = f"{len(survivors)} phones survived, the plan's floor is {plan.min_survivors}"
+        updates, failed = self._shards.ask(
+            "train", request, ProtectedUpdate, self._key, self._check_update
+        )
+        survivors = sum(len(update.survivors) for update in updates)
+        self.seen.survivors = survivors
+        if failed or survivors < plan.min_survivors:
+            short = f"{survivors} phones survived, the plan's floor is {plan.min_survivors}"
             raise Abandoned(failed or short)
         return ideal.add([update.total for update in updates], plan.bits)
+
+    def _check_update(self, update: ProtectedUpdate) -> None:
+        """Checks that a shard's sum is one of this round's phones, in this plan's ring."""
+        plan = self._job.plan
+        if not np.isin(update.survivors, self._roster).all():
+            raise ProtocolAbort("a phone outside the roster sent an update")
+        if len(update.total) != plan.vector_length:
+            raise ProtocolAbort(
+                f"a sum must have {plan.vector_length} coordinates, got {len(update.total)}"
+            )
+        if (update.total >= plan.modulus).any():
+            raise ProtocolAbort(f"a sum must be below {plan.modulus} in every coordinate")
 
 
 class MaskedGathering(_Gathering):
@@ -186,7 +198,7 @@ class MaskedGathering(_Gathering):
 
     def _advertise(self) -> None:
         request = AdvertiseRequest(key=self._key, session=self._session)
-        answers = self._ask("query.advertise", request, Advertisements)
+        answers = self._ask("query.advertise", request, Advertisements, {})
         columns = ("phones", "seal_keys", "mask_keys", "commitments", "signatures")
         self.seen.cohort = sum(len(answer.phones) for answer in answers)
         self._server.close_roster(*(_joined(answers, name) for name in columns))
@@ -204,14 +216,17 @@ class MaskedGathering(_Gathering):
             commitments=roster.commitments,
             signatures=roster.signatures,
         )
-        answers = self._ask("query.accept", request, Nonces)
+        width = 0 if self._server.context.parameters.complete else KEY_BYTES
+        answers = self._ask("query.accept", request, Nonces, {"nonces": (width,)})
         return self._server.close_nonces(_joined(answers, "phones"), _joined(answers, "nonces"))
 
     def _share(self, nonces: tuple[bytes, ...]) -> None:
         request = ShareRequest(
             key=self._key, session=self._session, nonces=table(nonces, KEY_BYTES)
         )
-        answers = self._ask("query.share", request, SealedBatch)
+        answers = self._ask(
+            "query.share", request, SealedBatch, {"sealed": (self._k, SEALED_BYTES)}
+        )
         columns = ("phones", "sealed", "commitments", "signatures")
         self._server.close_shares(*(_joined(answers, name) for name in columns))
 
@@ -234,17 +249,14 @@ class MaskedGathering(_Gathering):
                     sealed=server.sealed_for(own),
                 )
             )
-        bits = self._job.plan.bits
-        for answer in self._ask("train.masked", requests, MaskedVectors):
-            try:
-                words = unpack(answer.packed, bits)
-            except ValueError as error:
-                raise ProtocolAbort(f"mask: {error}") from None
-            for phone, row, signature in zip(
+        plan = self._job.plan
+        row = (packed_bytes(plan.vector_length, plan.bits),)
+        for answer in self._ask("train.masked", requests, MaskedVectors, {"packed": row}):
+            words = unpack(answer.packed, plan.bits)
+            for phone, vector, signature in zip(
                 answer.phones.tolist(), words, answer.signatures, strict=True
             ):
-                server.add_masked(phone, row, signature.tobytes())
-
+                server.add_masked(phone, vector, signature.tobytes())
         self.seen.survivors = len(server.close_masked())
 
     def _unmask(self) -> NDArray[np.uint32]:
@@ -255,7 +267,7 @@ class MaskedGathering(_Gathering):
             survivors=server.survivors.ids,
             signatures=server.masked_signatures(),
         )
-        agreed = self._ask("query.agree", agree, Agreements)
+        agreed = self._ask("query.agree", agree, Agreements, {})
         quorum = server.close_agreement(_joined(agreed, "phones"), _joined(agreed, "signatures"))
         unmask = UnmaskRequest(
             key=self._key,
@@ -263,15 +275,32 @@ class MaskedGathering(_Gathering):
             signers=quorum.members.ids,
             signatures=quorum.signatures,
         )
-        answers = self._ask("query.unmask", unmask, UnmaskShares)
+        answers = self._ask("query.unmask", unmask, UnmaskShares, {"shares": (self._k, LIMBS)})
         return server.open(_joined(answers, "phones"), _joined(answers, "shares"))
 
     # Behind the stages.
 
+    @property
+    def _k(self) -> int:
+        """Neighbours of each phone."""
+        return self._server.context.parameters.neighbours
+
     def _ask(
-        self, kind: str, request: Message | Sequence[Message], answer_type: type[AnswerT]
+        self,
+        kind: str,
+        request: Message | Sequence[Message],
+        answer_type: type[AnswerT],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> list[AnswerT]:
-        answers, failed = self._shards.ask(kind, request, answer_type, self._key)
+        """Asks all shards; `shapes`: of one phone's rows, where a message leaves them open."""
+
+        def check(answer: AnswerT) -> None:
+            for name, shape in shapes.items():
+                found = getattr(answer, name).shape[1:]
+                if len(answer.phones) and found != shape:
+                    raise ProtocolAbort(f"{name} of a phone must have shape {shape}, got {found}")
+
+        answers, failed = self._shards.ask(kind, request, answer_type, self._key, check)
         for answer in answers:
             for kind_of_refusal, count in zip(KINDS, answer.refused.tolist(), strict=True):
                 if count:
@@ -296,8 +325,4 @@ class MaskedGathering(_Gathering):
 def _joined(answers: Sequence[SessionAnswer], name: str) -> NDArray[Any]:
     """Joins one field of the answers of all shards that have phones left."""
     parts = [getattr(answer, name) for answer in answers if len(answer.phones)]
-    try:
-        return np.concatenate(parts or [getattr(answers[0], name)])
-    except ValueError:
-        shapes = [part.shape for part in parts]
-        raise ProtocolAbort(f"{name} of the shards do not fit together: {shapes}") from None
+    return np.concatenate(parts or [getattr(answers[0], name)])

@@ -1,8 +1,16 @@
-"""The shards of phones behind a Flower Grid: found once, asked in one message each."""
+"""The shards of phones behind a Flower Grid: found once, asked in one message each.
+
+Nothing that a node sends ends more than its own part. `Shards` reads every answer in one place: one
+that cannot be read, is of another round or session, has another shape than the plan's, or speaks in
+a simulated sum for phones of another shard counts as that shard's failure, named with the request
+that it was to answer. In a masked session rows in the name of another shard's phones are left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from typing import TypeVar
 
 from flwr.app import Message
@@ -15,6 +23,7 @@ from fedspeech.messages import (
     Counts,
     CountsRequest,
     MaskedAnswer,
+    MessageT,
     ProtectedUpdate,
     Roster,
     RoundKey,
@@ -23,6 +32,7 @@ from fedspeech.messages import (
 )
 
 AnswerT = TypeVar("AnswerT", bound=Roster | ProtectedUpdate | MaskedAnswer)
+_LOG = logging.getLogger(__name__)
 
 
 class NobodyAnswers(ProtocolAbort):
@@ -39,26 +49,30 @@ class Shards:
       job: the run.
 
     Raises:
-      ProtocolAbort: if the nodes do not host the job's population.
+      ProtocolAbort: if the nodes do not host the job's population, each shard by one node.
     """
 
     def __init__(self, grid: Grid, job: Job) -> None:
-        """Asks every node which shard it hosts."""
-        self._grid, self._deadline_s = grid, job.deadline_s or None
-        answers = {}
+        """Asks every node which shard it hosts; a node that hosts none of this job is left out."""
+        self._grid, self._job = grid, job
         nodes = list(grid.get_node_ids())
-        for reply in self._send(nodes, "query.counts", [CountsRequest()] * len(nodes), "counts"):
-            if reply.has_error():
-                raise ProtocolAbort(f"a node cannot host its phones: {reply.error.reason}")
-            answer = messages.from_record(reply.content, Counts)
-            answers[answer.shard] = (reply.metadata.src_node_id, answer)
-        hosted = sum(answer.num_phones for _, answer in answers.values())
-        if sorted(answers) != list(range(job.num_shards)) or hosted != job.plan.population:
+        hosts: dict[int, list[int]] = {shard: [] for shard in range(job.num_shards)}
+        failures = []
+        requests = [CountsRequest()] * len(nodes)
+        for place, reply in self._replies(nodes, "query.counts", requests, "counts"):
+            try:
+                hosts[self._shard_of(_read(reply, Counts))].append(nodes[place])
+            except ProtocolAbort as error:
+                failures.append(f"node {nodes[place]} cannot host its phones: {error}")
+        if not all(len(found) == 1 for found in hosts.values()):
+            counted = {shard: len(found) for shard, found in hosts.items()}
             raise ProtocolAbort(
-                f"the plan is for {job.plan.population} phones in {job.num_shards} shards, but the "
-                f"nodes host {hosted} phones in shards {sorted(answers)}"
+                f"the plan is for {job.plan.population} phones in {job.num_shards} shards, each on "
+                f"one node; nodes for each shard: {counted}" + "".join(f"; {f}" for f in failures)
             )
-        self._nodes: list[int] = [answers[shard][0] for shard in sorted(answers)]
+        for failure in failures:
+            _LOG.warning("left out: %s", failure)
+        self._nodes: list[int] = [hosts[shard][0] for shard in sorted(hosts)]
 
     def ask(
         self,
@@ -66,6 +80,7 @@ class Shards:
         request: messages.Message | Sequence[messages.Message],
         answer_type: type[AnswerT],
         key: RoundKey,
+        check: Callable[[AnswerT], None],
     ) -> tuple[list[AnswerT], str]:
         """Sends a request to every shard, or one each.
 
@@ -74,56 +89,113 @@ class Shards:
         at once, whoever is left may stand just at the floor, and whether the round takes place
         would tell of single phones.
 
+        Args:
+          kind: Flower's type of the message.
+          request: to all, or one for each shard in order.
+          answer_type: that each must answer with.
+          key: of the round.
+          check: raises ProtocolAbort for an answer that does not fit this request.
+
         Returns:
           The answers in shard order, and what went wrong, in words, or "".
 
         Raises:
-          NobodyAnswers: if no shard answers.
+          NobodyAnswers: if no shard gives an answer that holds.
         """
-        by_node: dict[int, AnswerT] = {}
-        failures: list[str] = []
-        heard: set[int] = set()
         nodes = self._nodes
+        answers: dict[int, AnswerT] = {}
+        failures = dict.fromkeys(range(len(nodes)), "silence")
         requests = list(request) if isinstance(request, Sequence) else [request] * len(nodes)
-        for reply in self._send(nodes, kind, requests, str(key.round)):
-            node = reply.metadata.src_node_id
-            heard.add(node)
+        for shard, reply in self._replies(nodes, kind, requests, str(key.round)):
             try:
-                if reply.has_error():
-                    raise ProtocolAbort(reply.error.reason)
-                answer = messages.from_record(reply.content, answer_type)
-                _check_answers(answer, requests[0], key)
-                if node in by_node:
+                if failures.pop(shard, "") != "silence":
                     raise ProtocolAbort("a second answer to one request")
-                by_node[node] = answer
+                answer = _read(reply, answer_type)
+                _check_session(answer, requests[shard], key)
+                check(answer)
+                answers[shard] = self._hosted(answer, shard, kind)
             except ProtocolAbort as error:
-                failures.append(f"shard {nodes.index(node)}: {error}")
-        failures += [f"shard {i}: silence" for i, node in enumerate(nodes) if node not in heard]
-        if not by_node:
-            raise NobodyAnswers(
-                f"round {key.round}: no shard answered {kind}: " + "; ".join(failures)
-            )
-        return [by_node[node] for node in nodes if node in by_node], "; ".join(failures)
+                failures[shard] = str(error)
+        words = "; ".join(f"shard {shard}: {failures[shard]}" for shard in sorted(failures))
+        if not answers:
+            raise NobodyAnswers(f"round {key.round}: no shard answered {kind}: {words}")
+        found = [answers[shard] for shard in sorted(answers)]
+        return found, f"{kind}: {words}" if failures else ""
 
-    def _send(
+    def _replies(
         self, nodes: Sequence[int], kind: str, requests: Sequence[messages.Message], group: str
-    ) -> list[Message]:
+    ) -> Iterator[tuple[int, Message]]:
+        """Sends one request to each node; yields whose request was answered, by place, and how.
+
+        What a reply says of its own origin is not read: Flower itself answers for nodes that are
+        gone. An answer to an earlier request comes after its deadline: it was counted as silence.
+        """
         sent = [
             Message(messages.to_record(request), node, kind, group_id=group)
             for node, request in zip(nodes, requests, strict=True)
         ]
-        heard = list(self._grid.send_and_receive(sent, timeout=self._deadline_s))
-        asked = {message.metadata.message_id for message in sent}
-        # An answer to an earlier request comes after its deadline: it was counted as silence.
-        return [reply for reply in heard if reply.metadata.reply_to_message_id in asked]
+        heard = self._grid.send_and_receive(sent, timeout=self._job.deadline_s or None)
+        asked = {message.metadata.message_id: place for place, message in enumerate(sent)}
+        for reply in heard:
+            place = asked.get(reply.metadata.reply_to_message_id)
+            if place is not None:
+                yield place, reply
+
+    def _shard_of(self, answer: Counts) -> int:
+        """The shard that a node says it hosts, if the job has it."""
+        job, shard = self._job, answer.shard
+        if answer.num_shards != job.num_shards or answer.num_phones != len(job.shard_phones(shard)):
+            raise ProtocolAbort(
+                f"it says that it hosts {answer.num_phones} phones as shard {shard} of "
+                f"{answer.num_shards}: another job's"
+            )
+        return shard
+
+    def _hosted(self, answer: AnswerT, shard: int, kind: str) -> AnswerT:
+        """What an answer says for phones of its shard.
+
+        Raises:
+          ProtocolAbort: if it speaks for others and cannot be taken apart, or counts more phones
+            than its shard hosts.
+        """
+        hosted = self._job.shard_phones(shard)
+        phones = answer.survivors if isinstance(answer, ProtectedUpdate) else answer.phones
+        own = (phones >= hosted.start) & (phones < hosted.stop)
+        if isinstance(answer, SessionAnswer) and (answer.refused > len(hosted)).any():
+            raise ProtocolAbort(f"it counts more refusals than its {len(hosted)} phones")
+        if own.all():
+            return answer
+        words = f"it answers for phone {phones[~own][0]}, which it does not host"
+        if isinstance(answer, Roster | ProtectedUpdate):
+            raise ProtocolAbort(words)
+        _LOG.warning("round %d: %s: shard %d: %s; left out", answer.key.round, kind, shard, words)
+        rows = {
+            field.name: getattr(answer, field.name)[own]
+            for field in fields(answer)
+            if field.name not in ("key", "session", "refused")
+        }
+        return replace(answer, **rows)
 
 
-def _check_answers(
+def _read(reply: Message, expected: type[MessageT]) -> MessageT:
+    """Reads what a node answered.
+
+    Raises:
+      ProtocolAbort: if it is not what was expected, or the node says why there is no answer.
+    """
+    if not reply.has_content():
+        raise ProtocolAbort(messages.printable(str(reply.error.reason)))
+    return messages.from_record(reply.content, expected)
+
+
+def _check_session(
     answer: Roster | ProtectedUpdate | SessionAnswer, request: messages.Message, key: RoundKey
 ) -> None:
     """Checks that an answer is to this round, and to this session of it."""
-    if answer.key != key:
+    if answer.key.round != key.round:
         raise ProtocolAbort(f"an answer to round {answer.key.round}, not {key.round}")
+    if answer.key != key:
+        raise ProtocolAbort(f"an answer to round {key.round} of another job or attempt")
     if (
         isinstance(answer, SessionAnswer)
         and isinstance(request, SessionMessage)

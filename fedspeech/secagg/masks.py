@@ -43,6 +43,11 @@ def cut(words: Words, bits: int) -> Words:
     return words
 
 
+def packed_bytes(dimension: int, bits: int) -> int:
+    """How long a row of `pack` is: for each word the bytes that hold `bits`."""
+    return dimension * -(-bits // 8)
+
+
 def pack(words: Words, bits: int) -> NDArray[np.uint8]:
     """Writes the words of vectors as bytes, without those that the ring does not use.
 
@@ -53,7 +58,7 @@ def pack(words: Words, bits: int) -> NDArray[np.uint8]:
     Returns:
       Shape (m, d * width), uint8, width the bytes that hold `bits`; little-endian.
     """
-    width = -(-bits // 8)
+    width = packed_bytes(1, bits)
     flat = words.astype(words.dtype.newbyteorder("<")).view(np.uint8)
     table = flat.reshape(*words.shape, words.itemsize)[..., :width]
     return np.ascontiguousarray(table).reshape(words.shape[0], words.shape[1] * width)
@@ -65,7 +70,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> Words:
     Raises:
       ValueError: if a row is no whole number of words.
     """
-    kind, width = word_type(bits), -(-bits // 8)
+    kind, width = word_type(bits), packed_bytes(1, bits)
     count, num_bytes = packed.shape
     if num_bytes % width:
         raise ValueError(f"a row must have a multiple of {width} bytes, got {num_bytes}")

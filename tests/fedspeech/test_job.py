@@ -9,7 +9,7 @@ from tiny_job import PHONES, make_arrays, make_job, with_plan
 
 from fedspeech import job as job_module
 from fedspeech.errors import ProtocolAbort, ScenarioError
-from fedspeech.job import Job, JobArrays, check_key, rotation_seed, sorted_union
+from fedspeech.job import Job, JobArrays, check_key, rotation_seed
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.recipes import Recipes
 
@@ -187,14 +187,6 @@ def test_rounds_rotate_by_their_own_seed_and_attempts_have_their_own_rid(tmp_pat
     assert len({key.rid for key in keys}) == len({rotation_seed(key) for key in keys}) == 3
     fresh = dataclasses.replace(job, noise="os")
     assert fresh.round_key(0).rid != fresh.round_key(0).rid
-
-
-def test_a_phone_named_by_two_shards_aborts():
-    np.testing.assert_array_equal(
-        sorted_union([np.array([5, 9]), np.array([], np.int64), np.array([2])]), [2, 5, 9]
-    )
-    with pytest.raises(ProtocolAbort, match="named by two shards"):
-        sorted_union([np.array([1, 2]), np.array([2])])
 
 
 def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_path):
