@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # Before anything imports them: one thread per worker, quiet libraries, no telemetry.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 
 app = typer.Typer(

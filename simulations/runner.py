@@ -379,12 +379,18 @@ class Run:
             self._found |= self._judge.personalisation(self._state.adapter)
 
     def export(self) -> None:
-        """Exports the adapter; a refusal is a result too, and is said."""
-        self._save_adapter()
+        """Exports the adapter; a refusal is a result too, and is said.
+
+        Summary and report are on disk before: the interpreter that checks the files is native code,
+        and whatever ends this process there takes nothing of the rounds with it.
+        """
+        before, self.stopped = self.stopped, "the export had begun and had not ended"
+        self._write_results("partial")
         with self._progress.stage("export"):
             self._found |= export_files(
                 self._folder, self._world, self._summary("partial"), self._ledger.guarantee()
             )
+        self.stopped = before
 
     def finish(self) -> None:
         """Writes summary and report, whatever happened before; the smallest and dearest first."""
@@ -392,14 +398,18 @@ class Run:
         self._ledger.refresh()
         with self._progress.stage("report"):
             shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
-            self._folder.write_summary(self._summary(status))
-            self._save_adapter()
-            report = write_report(self._folder.path)
+            report = self._write_results(status)
         summary = self._summary(status)
         self._folder.write_summary(summary)
         if status == "complete":
             shutil.rmtree(self._folder.memory, ignore_errors=True)
         self._progress.say(closing_words(summary, report))
+
+    def _write_results(self, status: Literal["complete", "partial"]) -> Path:
+        """Writes summary, adapter and report."""
+        self._folder.write_summary(self._summary(status))
+        self._save_adapter()
+        return write_report(self._folder.path)
 
     @property
     def _whole(self) -> bool:

@@ -1,6 +1,8 @@
 """The map of the house: a folder imports only what stands above it, each library in few files."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,13 @@ SIBLINGS = {
     "simulations": {"fedspeech", "clients", "server", "tflite_export", "simulations"},
 }
 
+# What runs in the process that holds TensorFlow, and in no other.
+CONVERSION = ("convert", "graph", "layers", "personal", "sentence_graphs", "streaming")
+
 FENCES = {
     "flwr": ("fedspeech/messages.py", "clients/app.py", "server/", "simulations/grid.py",
              "simulations/flower.py"),
-    "tensorflow": ("tflite_export/",),
+    "tensorflow": tuple(f"tflite_export/{name}.py" for name in CONVERSION),
     "ai_edge_litert": ("tflite_export/",),
     "jiwer": ("fedspeech/evaluation/asr.py",),
     "opacus": ("fedspeech/privacy/accountant.py", "fedspeech/training/dp_sgd.py"),
@@ -70,3 +75,53 @@ def test_a_file_imports_only_what_it_may(file):
                 continue
             assert own in ORDER, f"{place} has no place in the order"
             assert ORDER.index(rest[0]) <= ORDER.index(own), f"{place} must not import {name}"
+
+
+def packages_behind(file, seen):
+    """Full names of what a file of ours imports, and what that imports, and so on."""
+    for name in imports(file):
+        yield name
+        module = (ROOT / Path(*name.split("."))).with_suffix(".py")
+        inside = module if module.exists() else module.with_suffix("") / "__init__.py"
+        if inside.exists() and inside not in seen:
+            seen.add(inside)
+            yield from packages_behind(inside, seen)
+
+
+def test_what_converts_holds_no_torch_and_is_imported_by_nobody_else():
+    homes = {ROOT / "tflite_export" / f"{name}.py" for name in CONVERSION}
+    fenced = {f"tflite_export.{name}" for name in CONVERSION} | {"tensorflow"}
+    behind = set(packages_behind(ROOT / "tflite_export" / "convert.py", set()))
+    assert fenced - {"tflite_export.convert"} <= behind
+    assert not {name for name in behind if name.split(".")[0] in ("torch", "triton")}
+    child = ROOT / "tests" / "support" / "broken_graphs.py"  # runs in place of convert.py
+    for file in {*FILES, *(ROOT / "tests").rglob("*.py")} - homes - {child}:
+        assert not fenced & set(imports(file)), file
+
+
+def test_a_process_that_imports_everything_else_never_holds_tensorflow():
+    names = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in FILES
+        if file.stem not in ("__init__", "__main__")
+    ]
+    others = [name for name in names if name.removeprefix("tflite_export.") not in CONVERSION]
+    assert "simulations.cli" in others
+    code = (
+        "import importlib, sys\n"
+        f"for name in {others}: importlib.import_module(name)\n"
+        "print(sorted({'torch', 'tensorflow', 'ai_edge_litert'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == "['ai_edge_litert', 'torch']\n", found.stderr
+
+
+@pytest.mark.export
+def test_the_process_that_converts_never_holds_torch():
+    code = "import sys, tflite_export.convert; print({'torch', 'triton'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == "set()\n", found.stderr

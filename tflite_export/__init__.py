@@ -4,9 +4,9 @@ The torch network is rebuilt as plain TensorFlow modules with the trained weight
 builtin operators only, run by LiteRT and held against torch before it is published.
 `docs/export.md` says what the files are, `docs/mobile.md` how an app uses them.
 
-TensorFlow takes seconds to import: `layers.py`, the three graphs (`graph.py`, `streaming.py`,
-`personal.py`) and `convert.py` do, and `family.py` imports those where it converts. Verifying,
-timing, listening and training on the device need LiteRT alone.
+TensorFlow has a process of its own: only `convert.py` runs there, with what it imports (`layers.py`
+and the graphs), and `converter.py` speaks with it. Weights travel as arrays in a file
+(`blueprint.py`). Verifying, timing, listening and training on the device need LiteRT alone.
 """
 
 import os

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.errors import ExportRefused
+from tflite_export.arrays import hash_words
 from tflite_export.card import Card
 from tflite_export.flatbuffer import CARD_ENTRY
-from tflite_export.weights import Trained, hash_words
+from tflite_export.weights import Trained
 
 
 @dataclass(frozen=True, eq=False)

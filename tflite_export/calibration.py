@@ -24,10 +24,10 @@ from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
-from fedspeech.models.kws import FoldedConv
+from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
+from tflite_export.arrays import Network, run_trunk
 from tflite_export.evidence import log_mel
-from tflite_export.weights import Network, run_trunk
 
 CALIBRATION_CLIPS = 400
 COMMITTED_FILE = Path(__file__).with_name("calibration_clips.json")

@@ -1,20 +1,72 @@
-"""From a graph to the bytes of a .tflite file."""
+"""The process that holds TensorFlow, and no torch: blueprints in, .tflite files out.
+
+`tflite_export.converter.Converter` starts it as `python -m tflite_export.convert` and nobody else
+imports it: TensorFlow crashes a process that later loads triton, which comes with torch.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
+import sys
 import tempfile
-from typing import Any, Literal
+import time
+from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from fedspeech.errors import ExportRefused
+from tflite_export.blueprint import Blueprint, Precision
+from tflite_export.graph import FirmwareGraph, KeywordGraph
 from tflite_export.layers import Layers
+from tflite_export.personal import PersonalGraph
+from tflite_export.sentence_graphs import PersonalSentenceGraph, SentenceGraph
+from tflite_export.streaming import StreamingGraph
 
-Precision = Literal["float", "fp16", "dynamic", "int8"]
+
+def main() -> None:
+    """Answers one line of JSON on standard output for every line on standard input.
+
+    A line names the blueprint's file and the file to write. The answer says the CPU seconds that
+    it took, and why the graph was refused, or null. Whatever TensorFlow prints goes to standard
+    error. The process ends with its input, that is at the latest with its parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        asked, started, refused = json.loads(line), time.process_time(), None
+        try:
+            blueprint = Blueprint.load(Path(asked["blueprint"]))
+            Path(asked["file"]).write_bytes(convert(graph_of(blueprint), blueprint.precision))
+        except ExportRefused as error:
+            refused = str(error)
+        answer = {"refused": refused, "cpu_seconds": time.process_time() - started}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
-def convert(graph: Layers, precision: Precision = "float") -> bytes:
+def graph_of(blueprint: Blueprint) -> Layers:
+    """Builds the graph that a blueprint names."""
+    network, ranges = blueprint.network, blueprint.ranges
+    match blueprint.graph:
+        case "keyword":
+            return KeywordGraph(network, ranges)
+        case "firmware":
+            return FirmwareGraph(network, ranges)
+        case "streaming":
+            return StreamingGraph(network, ranges)
+        case "personal":
+            return PersonalGraph(network, blueprint.base_sha256, blueprint.batch_clips)
+        case "sentence":
+            return SentenceGraph(network, ranges)
+        case "personal-sentence":
+            return PersonalSentenceGraph(network, blueprint.base_sha256)
+
+
+def convert(graph: Layers, precision: Precision) -> bytes:
     """Converts with TFLite's builtin operators and nothing else.
 
     All signatures share one set of weights in the file. They travel through a SavedModel in a
@@ -57,3 +109,7 @@ def _reason(error: Exception) -> str:
     """The operations the converter has no builtin for, else how its report begins."""
     needed = re.search(r"TF Select ops: (.+)", str(error))
     return f"no builtin operator for {needed[1]}" if needed else str(error)[:500]
+
+
+if __name__ == "__main__":
+    main()

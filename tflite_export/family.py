@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from fedspeech.errors import ExportRefused
 from fedspeech.files import write_whole
 from tflite_export.adapter_file import write_adapter
+from tflite_export.blueprint import Blueprint, GraphName
 from tflite_export.c_array import to_c_array
 from tflite_export.calibration import Calibration, observe
 from tflite_export.card import Card, require_identity
+from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence
 from tflite_export.flatbuffer import embed_card
 from tflite_export.interpreter import TfliteModel
@@ -106,21 +108,23 @@ def export_family(
         )
     if calibration is None and (needing := [kind for kind in formats if kind in INTEGER_KINDS]):
         raise ExportRefused(f"calibration: {', '.join(needing)} cannot be made without one")
-    maker = Maker(evidence, card, calibration, batch_clips)
     contents, verified, refused = {}, [], {}
     seconds = {"convert": 0.0, "verify": 0.0}
-    for kind in formats:
-        started = time.process_time()
-        try:
-            content = maker.make(kind)
-            made = time.process_time()
-            seconds["convert"] += made - started
-            verified.append(verify_content(content, FILES[kind], evidence))
-            seconds["verify"] += time.process_time() - made
-        except ExportRefused as error:
-            refused[kind] = str(error)
-            continue
-        contents[FILES[kind]] = content
+    with Converter() as converter:
+        maker = Maker(evidence, card, calibration, batch_clips, converter)
+        for kind in formats:
+            started = time.process_time()
+            try:
+                content = maker.make(kind)
+                made = time.process_time()
+                seconds["convert"] += made - started
+                verified.append(verify_content(content, FILES[kind], evidence))
+                seconds["verify"] += time.process_time() - made
+            except ExportRefused as error:
+                refused[kind] = str(error)
+                continue
+            contents[FILES[kind]] = content
+    seconds["convert"] += converter.cpu_seconds
     if not contents:
         raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
     cpu_seconds = {name: round(value, 3) for name, value in seconds.items()}
@@ -135,9 +139,15 @@ class Maker:
     """Makes the bytes of single files, card included."""
 
     def __init__(
-        self, evidence: Evidence, card: Card, calibration: Calibration | None, batch_clips: int
+        self,
+        evidence: Evidence,
+        card: Card,
+        calibration: Calibration | None,
+        batch_clips: int,
+        converter: Converter,
     ) -> None:
         """Gathers the arrays."""
+        self._converter = converter
         self._evidence, self._card, self._batch_clips = evidence, card, batch_clips
         self._network = network(evidence.trained)
         self._merged = self._network.merged()
@@ -148,11 +158,12 @@ class Maker:
         """Makes one file; its outputs are the same bits with and without the card.
 
         Raises:
-          ExportRefused: if an operation has no builtin counterpart or the card changes an output.
+          ExportRefused: if an operation has no builtin counterpart, the process that converts dies,
+            or the card changes an output.
         """
         if kind == "adapter":
             return write_adapter(self._evidence.trained, self._card.inside(kind))
-        plain = self._convert(kind)
+        plain = self._converter.convert(self.blueprint(kind))
         used = self._calibration if kind in INTEGER_KINDS else None
         card = self._card.inside(kind, used.to_json() if used else None)
         # The text would be a tenth of firmware that nobody reads it in.
@@ -163,28 +174,31 @@ class Maker:
             return content
         return to_c_array(content, C_NAME, self._firmware_notes(content)).encode()
 
-    def _convert(self, kind: str) -> bytes:
+    def blueprint(self, kind: str) -> Blueprint:
         """Chooses graph and precision."""
-        # Here, because TensorFlow takes seconds to import and verifying does without it.
-        from tflite_export.convert import convert
-        from tflite_export.graph import FirmwareGraph, KeywordGraph
-        from tflite_export.personal import PersonalGraph
-        from tflite_export.streaming import StreamingGraph
-
+        merged = self._merged
         match kind:
             case "float" | "fp16" | "dynamic":
-                return convert(KeywordGraph(self._merged), kind)
+                return Blueprint(graph="keyword", network=merged, precision=kind)
             case "int8":
-                return convert(KeywordGraph(self._merged, self._seen()), "int8")
+                return self._integer("keyword")
             case "streaming":
-                return convert(StreamingGraph(self._merged))
+                return Blueprint(graph="streaming", network=merged)
             case "streaming-int8":
-                return convert(StreamingGraph(self._merged, self._seen()), "int8")
+                return self._integer("streaming")
             case "cc":
-                return convert(FirmwareGraph(self._merged, self._seen()), "int8")
+                return self._integer("firmware")
             case _:
-                sha256 = self._evidence.trained.base.sha256
-                return convert(PersonalGraph(self._network, sha256, self._batch_clips))
+                return Blueprint(
+                    graph="personal",
+                    network=self._network,
+                    base_sha256=self._evidence.trained.base.sha256,
+                    batch_clips=self._batch_clips,
+                )
+
+    def _integer(self, graph: GraphName) -> Blueprint:
+        """The full-integer form of a graph."""
+        return Blueprint(graph=graph, network=self._merged, precision="int8", ranges=self._seen())
 
     def _seen(self) -> Mapping[str, tuple[float, float]]:
         """Ranges of the layers on the calibration clips."""

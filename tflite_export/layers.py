@@ -9,18 +9,16 @@ the front end, whose powers span ten decades.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from fedspeech.models.adapters import BottleneckAdapter, HeadAdapter
-from fedspeech.models.kws import FoldedConv
-from tflite_export.weights import Network, kernel, run_trunk
+from fedspeech.models.folded import FoldedConv
+from tflite_export.arrays import Network, kernel, run_trunk
+from tflite_export.blueprint import Ranges
 
 Tensor = Any  # TensorFlow ships no types
-Ranges = Mapping[str, tuple[float, float]]
 
 _UNIT_BITS = 10  # of amplitude; twice as many of power
 
@@ -115,10 +113,10 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         """
         adapter, parameters = self.network.adapter, self.network.parameters
         features = tf.reduce_mean(windows, axis=[1, 2])
-        match adapter:
-            case HeadAdapter():
+        match adapter.name:
+            case "head":
                 pass
-            case BottleneckAdapter():
+            case "bottleneck":
                 hidden = tf.nn.relu(features @ parameters["down_weight"].T)
                 features += hidden @ parameters["up_weight"].T
             case _:

@@ -25,8 +25,8 @@ from fedspeech.seeds import Keystream, NoiseEntropy
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
+from tflite_export.arrays import hash_words
 from tflite_export.interpreter import TfliteModel
-from tflite_export.weights import hash_words
 
 
 @dataclass(frozen=True, kw_only=True)

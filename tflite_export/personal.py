@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedspeech.models.adapters import Adapter, AffineAdapter, BottleneckAdapter, HeadAdapter
+from tflite_export.arrays import AdapterShape, Network, hash_words
 from tflite_export.layers import Layers, Tensor, trace
-from tflite_export.weights import Network, hash_words
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -88,7 +87,7 @@ class PersonalGraph(Layers):
 
     def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
         windows = self.trunk(self.log_mel(waveform))[:, :, 0]
-        if isinstance(self.network.adapter, AffineAdapter):
+        if self.network.adapter.name == "affine":
             return {"embedding": windows}
         return {"embedding": tf.reduce_mean(tf.nn.relu(windows), axis=1)}
 
@@ -194,20 +193,20 @@ def acceptable(adapter: Tensor, base: Tensor, own_base: Any) -> Tensor:
     return tf.logical_and(own, finite)
 
 
-def forward(adapter: Adapter, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:
+def forward(adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:
     """Scores embeddings (n, *e); the formulas of `fedspeech.models.adapters`."""
     inner = {}
-    match adapter:
-        case HeadAdapter():
+    match adapter.name:
+        case "head":
             features = x
-        case AffineAdapter():
+        case "affine":
             active = tf.cast(x * parameters["scale"] + parameters["shift"] > 0, tf.float32)
             inner["by_shift"] = tf.reduce_mean(active, axis=1)
             inner["by_scale"] = tf.reduce_mean(active * x, axis=1)
             features = (
                 inner["by_scale"] * parameters["scale"] + inner["by_shift"] * parameters["shift"]
             )
-        case BottleneckAdapter():
+        case "bottleneck":
             inner["hidden"] = tf.nn.relu(_times_transposed(x, parameters["down_weight"]))
             features = x + _times_transposed(inner["hidden"], parameters["up_weight"])
         case _:
@@ -229,7 +228,7 @@ class Clips:
       losses: cross-entropy in nats, shape (n,).
     """
 
-    adapter: Adapter
+    adapter: AdapterShape
     parameters: Mapping[str, Tensor]
     x: Tensor
     scored: Forward
@@ -238,7 +237,7 @@ class Clips:
 
     @classmethod
     def of(
-        cls, adapter: Adapter, parameters: Mapping[str, Tensor], x: Tensor, labels: Tensor
+        cls, adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor, labels: Tensor
     ) -> Clips:
         """Scores the clips."""
         scored = forward(adapter, parameters, x)
@@ -254,12 +253,12 @@ class Clips:
             "head_bias": tf.reduce_sum(error, axis=0),
         }
         inner = self.scored.inner
-        match self.adapter:
-            case AffineAdapter():
+        match self.adapter.name:
+            case "affine":
                 upstream = error @ self.parameters["head_weight"]
                 own["scale"] = tf.reduce_sum(inner["by_scale"] * upstream, axis=0)
                 own["shift"] = tf.reduce_sum(inner["by_shift"] * upstream, axis=0)
-            case BottleneckAdapter():
+            case "bottleneck":
                 upstream, into_hidden = self._into_bottleneck(error)
                 own["down_weight"] = _transposed_times(into_hidden, self.x)
                 own["up_weight"] = _transposed_times(upstream, inner["hidden"])
@@ -273,12 +272,12 @@ class Clips:
         """
         inner = self.scored.inner
         total = _square(self.error) * (_square(self.scored.features) + 1.0)
-        match self.adapter:
-            case AffineAdapter():
+        match self.adapter.name:
+            case "affine":
                 upstream = self.error @ self.parameters["head_weight"]
                 total += _square(inner["by_scale"] * upstream)
                 total += _square(inner["by_shift"] * upstream)
-            case BottleneckAdapter():
+            case "bottleneck":
                 upstream, into_hidden = self._into_bottleneck(self.error)
                 total += _square(into_hidden) * _square(self.x)
                 total += _square(upstream) * _square(inner["hidden"])

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedspeech.models.adapters import FrameAffineAdapter, FrameBottleneckAdapter
-from fedspeech.models.kws import FoldedConv
-from tflite_export.layers import Layers, Ranges, Tensor, trace
+from fedspeech.models.folded import FoldedConv
+from tflite_export.arrays import AdapterShape, Network, convolution_steps, hash_words
+from tflite_export.blueprint import Ranges
+from tflite_export.layers import Layers, Tensor, trace
 from tflite_export.personal import acceptable
-from tflite_export.weights import Network, convolution_steps, hash_words
 
 TRAINING_WINDOWS = 256
 """Windows of one step: all of a sentence of ten seconds."""
@@ -96,7 +96,7 @@ class SentenceGraph(Layers):
     def _scored(self, windows: Tensor) -> Tensor:
         """Scores activated windows (1, f) with a merged adapter: (1, c)."""
         parameters = self.network.parameters
-        if isinstance(self.network.adapter, FrameBottleneckAdapter):
+        if self.network.adapter.name == "frame_bottleneck":
             hidden = tf.nn.relu(windows @ parameters["down_weight"].T)
             windows += hidden @ parameters["up_weight"].T
         return windows @ parameters["head_weight"].T + parameters["head_bias"]
@@ -204,8 +204,8 @@ class PersonalSentenceGraph(SentenceGraph):
             "head_weight": tf.matmul(error, features, transpose_a=True),
             "head_bias": tf.reduce_sum(error, axis=0),
         }
-        match self.network.adapter:
-            case FrameAffineAdapter():
+        match self.network.adapter.name:
+            case "frame_affine":
                 upstream *= tf.cast(features > 0, tf.float32)
                 gradients["scale"] = tf.reduce_sum(upstream * windows, axis=0)
                 gradients["shift"] = tf.reduce_sum(upstream, axis=0)
@@ -243,10 +243,10 @@ class PersonalSentenceGraph(SentenceGraph):
 
 
 def _features(
-    adapter: Any, parameters: Mapping[str, Tensor], windows: Tensor
+    adapter: AdapterShape, parameters: Mapping[str, Tensor], windows: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Input of the last layer, and what the gradients need beside it."""
-    if isinstance(adapter, FrameAffineAdapter):
+    if adapter.name == "frame_affine":
         return tf.nn.relu(windows * parameters["scale"] + parameters["shift"]), {}
     activated = tf.nn.relu(windows)
     hidden = tf.nn.relu(tf.matmul(activated, parameters["down_weight"], transpose_b=True))

@@ -21,6 +21,7 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.models.decoding import greedy
+from tflite_export.arrays import Parameters, hash_words
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import as_streamed
 from tflite_export.files import read_file
@@ -32,7 +33,7 @@ from tflite_export.verification import (
     Verification,
     verify_model,
 )
-from tflite_export.weights import Parameters, Trained, hash_words
+from tflite_export.weights import Trained
 
 FloatArray = NDArray[np.float32]
 

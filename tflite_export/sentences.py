@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.files import write_whole
+from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import observe_features
 from tflite_export.card import Card, require_identity
-from tflite_export.convert import convert
+from tflite_export.converter import Converter
 from tflite_export.flatbuffer import embed_card
-from tflite_export.layers import Layers
-from tflite_export.sentence_graphs import PersonalSentenceGraph, SentenceGraph
 from tflite_export.sentence_verification import verify_sentence_content
 from tflite_export.verification import Verification
 from tflite_export.weights import Trained, network
@@ -70,26 +69,29 @@ def export_sentences(
     arrays = network(trained)
     merged = arrays.merged()
     ranges = observe_features(merged, trained.base.features(waveforms[::2]))
-    graphs: dict[str, Layers] = {
-        "float": SentenceGraph(merged),
-        "int8": SentenceGraph(merged, ranges),
-        "personal": PersonalSentenceGraph(arrays, trained.base.sha256),
+    blueprints = {
+        "float": Blueprint(graph="sentence", network=merged),
+        "int8": Blueprint(graph="sentence", network=merged, precision="int8", ranges=ranges),
+        "personal": Blueprint(
+            graph="personal-sentence", network=arrays, base_sha256=trained.base.sha256
+        ),
     }
     contents: dict[str, bytes] = {}
     verified: dict[str, Verification] = {}
     refused: dict[str, str] = {}
-    for kind, graph in graphs.items():
-        inside = card.inside(kind)
-        try:
-            plain = convert(graph, "int8" if kind == "int8" else "float")
-            content = embed_card(plain, inside.to_json(), inside.to_markdown())
-            verified[kind] = verify_sentence_content(
-                content, FILES[kind], trained, judged_half(waveforms)
-            )
-        except ExportRefused as error:
-            refused[kind] = str(error)
-            continue
-        contents[kind] = content
+    with Converter() as converter:
+        for kind, blueprint in blueprints.items():
+            inside = card.inside(kind)
+            try:
+                plain = converter.convert(blueprint)
+                content = embed_card(plain, inside.to_json(), inside.to_markdown())
+                verified[kind] = verify_sentence_content(
+                    content, FILES[kind], trained, judged_half(waveforms)
+                )
+            except ExportRefused as error:
+                refused[kind] = str(error)
+                continue
+            contents[kind] = content
     if not contents:
         raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from fedspeech.models.kws import FoldedConv
-from tflite_export.layers import Layers, Ranges, Tensor, trace
-from tflite_export.weights import Network, convolution_steps
+from fedspeech.models.folded import FoldedConv
+from tflite_export.arrays import Network, convolution_steps
+from tflite_export.blueprint import Ranges
+from tflite_export.layers import Layers, Tensor, trace
 
 
 class StreamingGraph(Layers):

@@ -23,6 +23,7 @@ from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.adapter_file import read_adapter
+from tflite_export.arrays import Parameters, hash_words
 from tflite_export.card import require_identity
 from tflite_export.checks import Check, at_most
 from tflite_export.evidence import Evidence, log_mel
@@ -31,7 +32,7 @@ from tflite_export.flatbuffer import float_weights, read_card, require_builtins
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
-from tflite_export.weights import Parameters, Trained, hash_words, network
+from tflite_export.weights import Trained, network
 
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}

@@ -15,10 +15,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedTrunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,44 +75,6 @@ class TrunkSpec:
     def num_windows(self, num_frames: int) -> int:
         """Outputs for `num_frames` input frames: one at frames 0, stride, 2 stride, ..."""
         return -(-num_frames // self.stride)
-
-
-@dataclass(frozen=True, eq=False)
-class FoldedConv:
-    """One causal convolution along time with its BatchNorm folded in, as plain arrays.
-
-    Attributes:
-      weight: shape (outputs, inputs, taps), float32; the last tap meets the current frame.
-      bias: shape (outputs,), float32.
-      stride: input frames between outputs; the first output stands at input frame 0.
-    """
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    stride: int
-
-    @property
-    def left_padding(self) -> int:
-        """Zero frames before the first, taps - 1; there are none after the last."""
-        return int(self.weight.shape[2]) - 1
-
-
-@dataclass(frozen=True, eq=False)
-class FoldedBlock:
-    """relu(second(relu(first(x))) + shortcut(x)); without a shortcut x itself is added."""
-
-    first: FoldedConv
-    second: FoldedConv
-    shortcut: FoldedConv | None
-
-
-@dataclass(frozen=True, eq=False)
-class FoldedTrunk:
-    """output(blocks(relu(stem(x)))), and no activation after `output`."""
-
-    stem: FoldedConv
-    blocks: tuple[FoldedBlock, ...]
-    output: FoldedConv
 
 
 class CausalConv(nn.Module):

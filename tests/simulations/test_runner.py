@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from killed import in_child
 from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.errors import FedspeechError, ScenarioError
 from simulations import runner
+from simulations.resume import resume
 from simulations.run_folder import RunFolder, read
 from simulations.runner import _why, simulate
 from simulations.scenario import read_scenario
@@ -171,6 +173,25 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
         "adapter/README.md",
     ):
         assert "rehearsal, not a release" in (folder / name).read_text(), name
+
+
+def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
+    tmp_path, monkeypatch, no_export
+):
+    def run(export_files):
+        monkeypatch.setattr(runner, "export_files", export_files)
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+
+    crash = in_child(run, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    assert crash == -signal.SIGKILL
+    summary = read(tmp_path / "run").summary
+    assert summary.status == "partial"
+    assert summary.stopped == "the export had begun and had not ended"
+    assert summary.accuracy.personalised
+    assert summary.stopped in (tmp_path / "run" / "report.html").read_text()
+    resume(tmp_path / "run", workers=1, cache=cache())
+    summary = read(tmp_path / "run").summary
+    assert (summary.status, summary.stopped) == ("complete", None)
 
 
 def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):

@@ -4,7 +4,7 @@ from safetensors import numpy as safetensors_numpy
 
 from fedspeech.errors import ExportRefused
 from tflite_export.adapter_file import read_adapter, write_adapter
-from tflite_export.weights import hash_words
+from tflite_export.arrays import hash_words
 
 
 @pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tflite_export.blueprint import Blueprint
+from tflite_export.converter import Converter
 from tflite_export.interpreter import TfliteModel
 from tflite_export.weights import network
 
@@ -44,24 +46,25 @@ def documented():
 @pytest.fixture(scope="module")
 def signatures(shipped):
     """(file, signature) to its inputs and outputs, as the files have them."""
-    from tflite_export.convert import convert
-    from tflite_export.graph import KeywordGraph
-    from tflite_export.personal import PersonalGraph
-    from tflite_export.streaming import StreamingGraph
-
     arrays = network(shipped)
-    graphs = {
-        "model_float": KeywordGraph(arrays.merged()),
-        "model_streaming": StreamingGraph(arrays.merged()),
-        "model_personal": PersonalGraph(arrays, shipped.base.sha256, 16),
+    merged = arrays.merged()
+    personal = Blueprint(
+        graph="personal", network=arrays, base_sha256=shipped.base.sha256, batch_clips=16
+    )
+    blueprints = {
+        "model_float": Blueprint(graph="keyword", network=merged),
+        "model_streaming": Blueprint(graph="streaming", network=merged),
+        "model_personal": personal,
     }
+    with Converter() as converter:
+        contents = {file: converter.convert(drawn) for file, drawn in blueprints.items()}
     return {
         (file, name): tuple(
             {key: (slot.dtype.name, slot.shape) for key, slot in side.items()}
             for side in (signature.inputs, signature.outputs)
         )
-        for file, graph in graphs.items()
-        for name, signature in TfliteModel(convert(graph)).signatures.items()
+        for file, content in contents.items()
+        for name, signature in TfliteModel(content).signatures.items()
     }
 
 

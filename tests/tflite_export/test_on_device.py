@@ -13,10 +13,13 @@ from fedspeech.seeds import NoiseEntropy, stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
+from tflite_export.arrays import hash_words
+from tflite_export.blueprint import Blueprint
+from tflite_export.converter import Converter
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import ExampleLevel, OnDeviceTraining, PersonalModel
 from tflite_export.verification import clip_gradients
-from tflite_export.weights import hash_words, network
+from tflite_export.weights import network
 
 BATCH = 8
 TRAINING = LocalTraining(batch_size=BATCH, local_epochs=3, max_examples=20, learning_rate=0.1)
@@ -29,12 +32,15 @@ def personal_file(make_trained):
 
     def make(kind):
         if kind not in made:
-            from tflite_export.convert import convert
-            from tflite_export.personal import PersonalGraph
-
             trained = make_trained(kind)
-            graph = PersonalGraph(network(trained), trained.base.sha256, BATCH)
-            made[kind] = trained, convert(graph)
+            blueprint = Blueprint(
+                graph="personal",
+                network=network(trained),
+                base_sha256=trained.base.sha256,
+                batch_clips=BATCH,
+            )
+            with Converter() as converter:
+                made[kind] = trained, converter.convert(blueprint)
         return made[kind]
 
     return make

@@ -14,12 +14,13 @@ from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, sentence_base_path
-from tflite_export import layers
+from tflite_export import sentences
+from tflite_export.arrays import Network
 from tflite_export.interpreter import TfliteModel
 from tflite_export.listening import Listener
 from tflite_export.sentence_verification import verify_sentences
 from tflite_export.sentences import FILES, export_sentences, judged_half
-from tflite_export.weights import Network, Trained
+from tflite_export.weights import Trained, network
 
 pytestmark = pytest.mark.export
 
@@ -104,8 +105,12 @@ def test_a_file_is_verified_again_and_refused_for_another_model(speech, make_car
 
 def test_a_front_end_that_hears_something_else_is_refused(speech, make_card, tmp_path, monkeypatch):
     trained = make_trained("frame_affine")
-    right = layers.Layers.log_mel
-    monkeypatch.setattr(layers.Layers, "log_mel", lambda self, pcm: right(self, 1.05 * pcm))
+
+    def louder(trained):
+        arrays = network(trained)
+        return replace(arrays, window=np.float32(1.05) * arrays.window)
+
+    monkeypatch.setattr(sentences, "network", louder)
     exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
     assert exported.refused["float"].startswith("hop, ")
     assert exported.refused["personal"].startswith("embed_hop, ")

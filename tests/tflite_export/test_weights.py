@@ -6,19 +6,12 @@ import torch
 
 from fedspeech.audio.frontend import mel_matrix
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.models.adapters import HeadAdapter
-from fedspeech.models.kws import FoldedConv
+from fedspeech.models.adapters import HeadAdapter, make_adapter
+from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
+from tflite_export.arrays import convolution_steps, hash_words, kernel, run_trunk
 from tflite_export.evidence import reference_logits
-from tflite_export.weights import (
-    Trained,
-    convolution_steps,
-    hash_words,
-    kernel,
-    network,
-    run_trunk,
-    sparse_filters,
-)
+from tflite_export.weights import Trained, network, sparse_filters
 
 
 def test_the_kernel_keeps_taps_in_order_and_moves_channels_last():
@@ -61,9 +54,11 @@ def test_merging_leaves_the_function_as_it_was(make_trained, clips, kind):
         merged.trunk, features.transpose(1, 2), convolve=by_torch, relu=torch.relu,
         note=lambda name, x: x,
     )  # fmt: skip
-    embeddings = merged.adapter.embed(output.transpose(1, 2))
+    adapter = make_adapter(merged.adapter.name, 13, 24, 6)
+    assert adapter.spec == merged.adapter.spec
+    embeddings = adapter.embed(output.transpose(1, 2))
     parameters = {name: torch.tensor(value)[None] for name, value in merged.parameters.items()}
-    found = merged.adapter.logits(parameters, embeddings[None])[0].numpy()
+    found = adapter.logits(parameters, embeddings[None])[0].numpy()
     np.testing.assert_allclose(found, reference_logits(trained, clips[:8]), atol=5e-5)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedspeech.models.kws import FoldedConv, FoldedTrunk, KwsTrunk, TrunkSpec, pooled_logits
+from fedspeech.models.folded import FoldedConv, FoldedTrunk
+from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""Everything a graph is made of, as plain arrays: neither torch nor TensorFlow is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.models.folded import FoldedConv, FoldedTrunk
+from fedspeech.vectors import ParameterSpec
+
+Parameters = Mapping[str, NDArray[np.float32]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """What a graph must know of an adapter beside its values.
+
+    Attributes:
+      name: which formula follows the trunk, such as "head" or "frame_affine".
+      spec: names and shapes of its parameters.
+      embedding_shape: shape of what is cached per clip.
+    """
+
+    name: str
+    spec: ParameterSpec
+    embedding_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Everything the exported graph computes with.
+
+    Attributes:
+      frontend: numbers of the front end.
+      window: shape (window,), divided by its sum.
+      mel_bins: bins of the spectrum under each filter, shape (mels, widest), int32.
+      mel_weights: their weights, shape (mels, widest); 0 where a filter is narrower.
+      offset: added to log energies before the cosines, shape (mels,); None for log-mel.
+      cosines: what turns them into cepstra, shape (mels, cepstra); None for log-mel.
+      feature_mean: shape (m,), mels or cepstra.
+      feature_std: shape (m,).
+      trunk: convolutions with BatchNorm folded in.
+      adapter: which formula follows the trunk.
+      parameters: the adapter's, by name.
+    """
+
+    frontend: FrontendSpec
+    window: NDArray[np.float32]
+    mel_bins: NDArray[np.int32]
+    mel_weights: NDArray[np.float32]
+    offset: NDArray[np.float32] | None
+    cosines: NDArray[np.float32] | None
+    feature_mean: NDArray[np.float32]
+    feature_std: NDArray[np.float32]
+    trunk: FoldedTrunk
+    adapter: AdapterShape
+    parameters: Parameters
+
+    def merged(self) -> Network:
+        """The same function with an affine adapter folded into the last convolution.
+
+        What is left of the affine is a head; other adapters stay as they are.
+        """
+        if self.adapter.name not in ("affine", "frame_affine"):
+            return self
+        scale, shift = self.parameters["scale"], self.parameters["shift"]
+        last = self.trunk.output
+        output = FoldedConv(
+            last.weight * scale[:, None, None], last.bias * scale + shift, last.stride
+        )
+        head = {name: self.parameters[name] for name in ("head_weight", "head_bias")}
+        spec = ParameterSpec(tuple((name, value.shape) for name, value in head.items()))
+        return replace(
+            self,
+            trunk=FoldedTrunk(self.trunk.stem, self.trunk.blocks, output),
+            adapter=AdapterShape("head", spec, (len(scale),)),
+            parameters=head,
+        )
+
+
+def kernel(conv: FoldedConv) -> NDArray[np.float32]:
+    """Turns torch's (outputs, inputs, taps) into TensorFlow's (taps, 1, inputs, outputs)."""
+    return np.ascontiguousarray(conv.weight.transpose(2, 1, 0)[:, None])
+
+
+def run_trunk(
+    trunk: FoldedTrunk,
+    x: T,
+    *,
+    convolve: Callable[[str, FoldedConv, T], T],
+    relu: Callable[[T], T],
+    note: Callable[[str, T], T],
+) -> T:
+    """Runs the trunk in whatever library brings the convolution: one home of its order of layers.
+
+    Args:
+      trunk: its arrays.
+      x: standardised log-mel.
+      convolve: applies one causal convolution, given its name.
+      relu: the activation.
+      note: called with name and value after every layer; what it returns goes on.
+
+    Returns:
+      The last layer before its activation, not noted.
+    """
+    x = note("stem", relu(convolve("stem", trunk.stem, x)))
+    for index, block in enumerate(trunk.blocks):
+        name = f"block{index}"
+        passed = x
+        if block.shortcut is not None:
+            shortcut = f"{name}.shortcut"
+            passed = note(shortcut, convolve(shortcut, block.shortcut, x))
+        y = note(f"{name}.first", relu(convolve(f"{name}.first", block.first, x)))
+        y = note(f"{name}.second", convolve(f"{name}.second", block.second, y))
+        x = note(name, relu(y + passed))  # type: ignore[operator]  # arrays of either library
+    return convolve("output", trunk.output, x)
+
+
+def convolution_steps(trunk: FoldedTrunk) -> Iterator[tuple[str, FoldedConv, int]]:
+    """Yields name, convolution and the frames of the clip between two of its input frames."""
+    yield "stem", trunk.stem, 1
+    step = trunk.stem.stride
+    for index, block in enumerate(trunk.blocks):
+        if block.shortcut is not None:
+            yield f"block{index}.shortcut", block.shortcut, step
+        yield f"block{index}.first", block.first, step
+        step *= block.first.stride
+        yield f"block{index}.second", block.second, step
+    yield "output", trunk.output, step
+
+
+def hash_words(sha256: str) -> NDArray[np.int32]:
+    """A hex SHA-256 as eight big-endian 32-bit integers, the form in which graphs compare it."""
+    return np.frombuffer(bytes.fromhex(sha256), dtype=">i4").astype(np.int32)
