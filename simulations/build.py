@@ -23,6 +23,7 @@ from fedspeech.corpora.corpus import (
     Utterance,
     Vocabulary,
 )
+from fedspeech.corpora.identity import Persons
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
@@ -452,15 +453,19 @@ def _frequent_words(utterances: Sequence[Utterance], most: int) -> tuple[str, ..
 
 def without_teachers(voices: Voices, base: Base) -> Voices:
     """Makes public whoever the base learned from: a teacher of the base is never a phone."""
-    taught, partition = set(base.speakers), voices.partition
-    moved = [p for p in (*partition.federated, *partition.unseen) if p.speaker_id in taught]
+    partition = voices.partition
+    phones = (*partition.federated, *partition.unseen)
+    # The base and the corpus may write one person in two ways.
+    person = Persons([*base.speakers, *(phone.speaker_id for phone in phones)]).of
+    taught = {person[name] for name in base.speakers}
+    moved = [phone for phone in phones if person[phone.speaker_id] in taught]
     if not moved:
         return voices
     partition = dataclasses.replace(
         partition,
         public=(*partition.public, *moved),
-        federated=tuple(p for p in partition.federated if p.speaker_id not in taught),
-        unseen=tuple(p for p in partition.unseen if p.speaker_id not in taught),
+        federated=tuple(phone for phone in partition.federated if phone not in moved),
+        unseen=tuple(phone for phone in partition.unseen if phone not in moved),
     )
     return dataclasses.replace(voices, partition=partition)
 

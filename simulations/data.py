@@ -7,8 +7,9 @@ render_check(check, Console())
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -19,12 +20,13 @@ from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus
 from fedspeech.corpora.noise import NoiseCorpus, holds_noise
-from fedspeech.corpora.partition import Heavy, by_speaker, default_rule
+from fedspeech.corpora.partition import by_speaker, default_rule
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000
+_SHOWN = 5  # names of one kind
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,9 @@ class FolderCheck:
       clips_per_speaker: (least, most or None, number of speakers) of each bracket.
       rates_hz: sample rate to recordings.
       downmixed, padded, cut: recordings that were stereo, shorter, longer than a clip.
+      cancelled: stereo recordings whose channels cancel each other, so that one was taken.
+      merged: ways to write one speaker's name, of those with several.
+      alike: different speakers whose names differ by punctuation alone.
       segments: segment to number of its values.
       unused_columns: columns that change within a speaker.
       skipped: recordings and speakers left out, by reason, most frequent first.
@@ -136,10 +141,13 @@ class FolderCheck:
     clips_per_speaker: tuple[tuple[int, int | None, int], ...]
     rates_hz: tuple[tuple[int, int], ...]
     downmixed: int
+    cancelled: int
     padded: int
     cut: int
     segments: tuple[tuple[str, int], ...]
     unused_columns: tuple[str, ...]
+    merged: tuple[tuple[str, ...], ...]
+    alike: tuple[tuple[str, ...], ...]
     skipped: tuple[SkippedGroup, ...]
     lexicon_lacks: tuple[str, ...]
     rule: str
@@ -168,11 +176,7 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
     rule, federated, unseen, obstacle = "", 0, 0, _obstacle(len(counts), len(words))
     if obstacle is None:
         chosen = default_rule(corpus)
-        rule = (
-            f"speakers with {chosen.min_clips} clips or more are unseen"
-            if isinstance(chosen, Heavy)
-            else "60 % of the speakers federate, drawn by the seed"
-        )
+        rule = str(chosen)
         try:
             partition = by_speaker(corpus, seed=0, unseen=chosen)
         except CorpusError as problem:
@@ -195,6 +199,9 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         ),
         rates_hz=tuple(sorted(corpus.tally.rates_hz.items())),
         downmixed=corpus.tally.downmixed,
+        cancelled=corpus.tally.cancelled,
+        merged=tuple(corpus.persons.merged.values()),
+        alike=corpus.persons.alike,
         padded=corpus.tally.padded,
         cut=corpus.tally.cut,
         segments=_segments(corpus),
@@ -259,6 +266,11 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             f"  {check.downmixed:,} mixed down to mono, {check.padded:,} padded to a clip, "
             f"{check.cut:,} cut to a clip"
         )
+    if check.cancelled:
+        yield (
+            f"  {_count(check.cancelled, 'recording')} with channels that cancel each other: of "
+            "these the loudest channel is taken"
+        )
     if any(rate < 16_000 for rate, _ in check.rates_hz):
         yield "  those below 16 kHz are resampled; above half their rate there is nothing to hear"
     if check.words:
@@ -273,6 +285,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             for least, most, number in check.clips_per_speaker
             if number
         )
+    yield from people(check.merged, check.alike)
     if check.segments:
         values = ", ".join(f"{name} ({_count(found, 'value')})" for name, found in check.segments)
         yield f"segments: {values}"
@@ -293,6 +306,24 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"  fedspeech simulate --scenario real-commands --corpus {check.folder}"
     else:
         yield f"real-commands cannot run on it: {check.obstacle}"
+
+
+def people(merged: Collection[Sequence[str]], alike: Collection[Sequence[str]]) -> Iterable[str]:
+    """Yields who was taken for one person and who, though it looks alike, was not."""
+    for names in islice(merged, _SHOWN):
+        yield f"  one speaker, written in several ways: {_quoted(names)}"
+    for names in islice(alike, _SHOWN):
+        yield (
+            f"  taken for different people: {_quoted(names)}; if they are one, the unit of privacy "
+            "is wrong and people are judged on themselves: write them alike"
+        )
+    if hidden := max(len(merged) - _SHOWN, 0) + max(len(alike) - _SHOWN, 0):
+        yield f"  and {hidden} more speakers with names of this kind"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Writes names so that characters without width can be seen."""
+    return ", ".join(ascii(name) if not name.isprintable() else repr(name) for name in names)
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fedspeech.corpora.recorded import RecordedCorpus
+from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.evaluation.collapse import noise_drowned
 from fedspeech.job import source_sha256
@@ -32,7 +34,7 @@ from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 from simulations.build import World, build_world, default_cache
 from simulations.clock import round_time, run_time
-from simulations.data import group_skipped
+from simulations.data import group_skipped, people
 from simulations.deploy import Deployment
 from simulations.environment import capture_environment
 from simulations.exporting import export_files
@@ -283,6 +285,10 @@ class Run:
             say(drawn(self._plan.population, self._world.drawn_from))
         for group in group_skipped(self._world.skipped):
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
+        corpus = self._world.voices.corpus
+        if isinstance(corpus, RecordedCorpus | FeatureCorpus):
+            for words in people(corpus.persons.merged.values(), corpus.persons.alike):
+                say(words.strip())
         planned = self._plan.guarantee(self._plan.rounds)
         say(planned.words())
         if self._example_level:

@@ -10,22 +10,30 @@ other sample rates, is counted (`Recording.channels`, `Recording.rate_hz`).
 
 | file | answer |
 |---|---|
-| not there, outside the folder, larger than `MAX_FILE_BYTES` | unusable |
-| not wav, flac, ogg or mp3, whatever its name says | unusable |
-| shorter than its header promises | unusable |
+| not there, named outside the folder, larger than `MAX_FILE_BYTES` | unusable |
+| a link that its owner placed in the folder | read, wherever it leads |
+| not wav (RIFF, RF64, W64), flac, ogg or mp3, whatever its name says | unusable |
+| shorter than its header promises, or longer | unusable |
+| an mp3 without a tag that states its length | unusable |
+| a wav whose header states no length (0, or the largest number) | read to its end |
 | no samples, under `MIN_SECONDS`, over the limit of the caller | unusable |
 | NaN or infinity; a peak over `MAX_PEAK`; every sample the same | unusable |
-| 2 to 8 channels; more | mean of the channels; unusable |
+| 2 to 8 channels | their mean; where they cancel each other, the loudest of them |
+| more channels | unusable |
 | another rate, 8 to 192 kHz | resampled (soxr, HQ); 8 kHz has nothing above 4 kHz |
 """
 
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import tarfile
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -42,8 +50,10 @@ MAX_RATE_HZ = 192_000
 MAX_CHANNELS = 8
 MAX_PEAK = 4.0  # decoded mp3 and float wav overshoot 1 a little; integers stored as float do by far
 
-_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3")
 _UNKNOWN_LENGTH = 0x7FFF0000  # what wav writers into a pipe declare, or more
+_UNEXPLAINED_SHARE = 0.05  # of bytes after the sound that no header explains: tags of old players
+_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
 class UnusableError(Exception):
@@ -68,12 +78,14 @@ class Recording:
       rate_hz: sample rate of the file.
       channels: channels of the file.
       seconds: length of the file.
+      cancelled: whether its channels cancel each other, so that only the loudest was taken.
     """
 
     samples: NDArray[np.float32] = field(repr=False)
     rate_hz: int
     channels: int
     seconds: float
+    cancelled: bool = False
 
 
 class Folder:
@@ -82,7 +94,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         """Remembers the folder; nothing is opened yet."""
         self.root = root.resolve()
-        self._members: dict[str, dict[str, tuple[int, int]]] = {}
+        self._tars: dict[str, tuple[Path, dict[str, tuple[int, int]]]] = {}
 
     def read(self, file: str, shard: str | None = None) -> bytes:
         """Returns the bytes of a file, or of member `file` of the tar `shard`, read in place.
@@ -99,14 +111,17 @@ class Folder:
             path = self._inside(file)
             offset, size = 0, path.stat().st_size
         else:
-            if shard not in self._members:
-                self._members[shard] = _index(self._inside(shard), shard)
-            place = self._members[shard].get(posixpath.normpath(file))
+            if shard not in self._tars:
+                path = self._inside(shard)
+                self._tars[shard] = path, _index(path, shard)
+            path, members = self._tars[shard]
+            names = (posixpath.normpath(name) for name in _spellings(file))
+            place = next((members[name] for name in names if name in members), None)
             if place is None:
                 raise UnusableError(
                     "no such member", f"{file} is not in {shard}, or is cut off there"
                 )
-            path, (offset, size) = self.root / shard, place
+            offset, size = place
         if size > MAX_FILE_BYTES:
             raise UnusableError(
                 "file too large", f"{size / 2**20:.0f} MB, at most {MAX_FILE_BYTES / 2**20:.0f} MB"
@@ -119,18 +134,41 @@ class Folder:
             raise UnusableError("cannot be opened", error.strerror or str(error)) from error
 
     def _inside(self, file: str) -> Path:
-        """Resolves links and `..` and refuses what is not a file of this folder."""
+        """Finds a file by its name as written, or as other systems write it.
+
+        A name must not lead outside the folder. A link that lies in it may: who placed it there
+        owns the folder.
+        """
+        if any("\ud800" <= character <= "\udfff" for character in file):
+            raise UnusableError("not a file name", "its bytes are no UTF-8: rename the file")
         try:
-            path = (self.root / file).resolve()
-            if not path.is_relative_to(self.root):
-                raise UnusableError("outside the folder", f"{file} leads to another place")
-            if not path.is_file():
-                raise UnusableError("no such file", f"nothing is at {self.root / file}")
+            for name in _spellings(file):
+                path = Path(os.path.normpath(self.root / name))
+                if not path.is_relative_to(self.root):
+                    raise UnusableError(
+                        "outside the folder",
+                        f"{file} leads to another place; name recordings relative to {self.root}, "
+                        "and link those that lie elsewhere into it",
+                    )
+                if path.is_file():
+                    return path
         except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, a loop of links
             raise UnusableError(
                 "no such file", f"{type(error).__name__} for {file[:80]!r}"
             ) from error
-        return path
+        raise UnusableError("no such file", f"nothing is at {self.root / file}")
+
+
+def _spellings(file: str) -> Iterator[str]:
+    """A name as written, with the separators of Windows, and with accents as other systems store.
+
+    macOS stores accents apart from their letters, and a manifest is often written elsewhere.
+    """
+    for name in dict.fromkeys((file, file.replace("\\", "/"))):
+        yield name
+        for form in ("NFC", "NFD"):
+            if (normalized := unicodedata.normalize(form, name)) != name:
+                yield normalized
 
 
 def _index(path: Path, shard: str) -> dict[str, tuple[int, int]]:
@@ -164,23 +202,14 @@ def decode(
     Raises:
       UnusableError: by the table of this module.
     """
+    data = _with_length(data)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            if sound.format not in _FORMATS:
-                raise UnusableError("not wav, flac, ogg or mp3", f"the format is {sound.format}")
-            file_rate_hz, frames = int(sound.samplerate), int(sound.frames)
-            if not MIN_RATE_HZ <= file_rate_hz <= MAX_RATE_HZ:
-                raise UnusableError(
-                    f"sample rate not in {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz", f"{file_rate_hz} Hz"
-                )
-            if sound.channels > MAX_CHANNELS:
-                raise UnusableError(
-                    "too many channels", f"{sound.channels}, at most {MAX_CHANNELS}"
-                )
-            seconds = frames / file_rate_hz
-            _check_length(data, seconds, max_seconds)
-            samples = sound.read(dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
+            _check_format(sound, data)
+            frames, file_rate_hz = int(sound.frames), int(sound.samplerate)
+            _check_length(data, frames / file_rate_hz, max_seconds)
+            samples = sound.read(frames, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, ValueError) as error:  # ValueError: a codec that cannot seek
         problem = str(error).split(": ", 1)[-1].strip()
         raise UnusableError("not a readable sound file", problem or "empty") from error
     if len(samples) != frames:
@@ -191,21 +220,69 @@ def decode(
     peak = float(np.abs(samples).max())
     if peak > MAX_PEAK:
         raise UnusableError("not at full scale 1", f"the peak is {peak:g}, at most {MAX_PEAK:g}")
-    mono = samples.mean(axis=1, dtype=np.float32)
+    mono, cancelled = _mono(samples)
     if np.ptp(mono) == 0 and not flat:
         raise UnusableError("no sound", f"every sample is {mono[0]:g}")
     if file_rate_hz != rate_hz:
         mono = soxr.resample(mono, file_rate_hz, rate_hz, quality="HQ").astype(np.float32)
-    return Recording(samples=mono, rate_hz=file_rate_hz, channels=samples.shape[1], seconds=seconds)
+    return Recording(
+        samples=mono,
+        rate_hz=file_rate_hz,
+        channels=samples.shape[1],
+        seconds=frames / file_rate_hz,
+        cancelled=cancelled,
+    )
+
+
+def _check_format(sound: soundfile.SoundFile, data: bytes) -> None:
+    """Refuses formats, rates and numbers of channels that are not read."""
+    if sound.format not in _FORMATS:
+        raise UnusableError("not wav, flac, ogg or mp3", f"the format is {sound.format}")
+    if sound.format == "MP3" and not any(tag in data for tag in _MP3_LENGTH_TAGS):
+        raise UnusableError(
+            "an mp3 that does not state its length",
+            "it has no Xing, Info or VBRI tag, and reading would stop at an estimate; convert it "
+            "to wav or flac",
+        )
+    if not MIN_RATE_HZ <= sound.samplerate <= MAX_RATE_HZ:
+        raise UnusableError(
+            f"sample rate not in {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz", f"{sound.samplerate} Hz"
+        )
+    if sound.channels > MAX_CHANNELS:
+        raise UnusableError("too many channels", f"{sound.channels}, at most {MAX_CHANNELS}")
+
+
+def _mono(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+    """Mixes channels (n, c) down to (n,), and says whether they cancelled each other.
+
+    The mean of c channels has 1/c of their mean energy if they are independent, all of it if they
+    are equal. Where it has less than half of 1/c, as with one channel wired the wrong way round,
+    the mean is what they do not share, and the loudest channel is taken instead.
+    """
+    mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+    moving = samples - samples.mean(axis=0, dtype=np.float64)  # a constant offset is no sound
+    energy = np.square(moving).sum(axis=0)
+    kept = np.square(moving.mean(axis=1)).sum()
+    channels = samples.shape[1]
+    if kept >= 0.5 * energy.mean() / channels:
+        return mono, False
+    return np.ascontiguousarray(samples[:, int(energy.argmax())]), True
 
 
 def _check_length(data: bytes, seconds: float, max_seconds: float) -> None:
-    """Refuses what is empty, too short, too long, or shorter than a wav header promises."""
-    promised, held = _wav_data_bytes(data)
-    if held < promised < _UNKNOWN_LENGTH:
-        raise UnusableError(
-            "cut short", f"the header promises {promised} bytes of sound, found {held}"
-        )
+    """Refuses what is empty, too short, too long, or of another length than its header says."""
+    if sound := _wav_sound(data):
+        _, declared, held = sound
+        if held < declared < _UNKNOWN_LENGTH:
+            raise UnusableError(
+                "cut short", f"the header promises {declared} bytes of sound, found {held}"
+            )
+        if _unexplained(data, sound) > _UNEXPLAINED_SHARE * declared:
+            raise UnusableError(
+                "longer than its header says",
+                f"the header promises {declared} bytes of sound, found {held}: which of both is "
+                "right cannot be known; write the file anew with a program that plays all of it",
+            )
     if seconds == 0:
         raise UnusableError("no samples", "the recording is empty")
     if seconds < MIN_SECONDS:
@@ -214,21 +291,61 @@ def _check_length(data: bytes, seconds: float, max_seconds: float) -> None:
         raise UnusableError("too long", f"{seconds:.1f} s, at most {max_seconds:g} s")
 
 
-def _wav_data_bytes(data: bytes) -> tuple[int, int]:
-    """Returns the bytes that a wav's data chunk declares and holds; (0, 0) for other files.
+def _with_length(data: bytes) -> bytes:
+    """Writes its length into a RIFF wav that states 0 though sound follows.
 
-    libsndfile reads a truncated wav as if it were merely shorter, so nobody else notices.
+    A recorder that lost power, or wrote into a pipe, leaves that. libsndfile reads such a file as
+    empty; the largest number, which others leave, it reads to the end.
     """
-    if data[:4] not in (b"RIFF", b"RIFX"):
-        return 0, 0
-    order = "big" if data[:4] == b"RIFX" else "little"
-    start = 12
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start + 4 : start + 8], order)  # type: ignore[arg-type]
-        if data[start : start + 4] == b"data":
-            return size, len(data) - start - 8
-        start += 8 + size + size % 2
-    return 0, 0
+    sound = _wav_sound(data)
+    if not sound or data[:4] not in (b"RIFF", b"RIFX") or sound[1] or not _unexplained(data, sound):
+        return data
+    start, _, held = sound
+    order: Literal["big", "little"] = "big" if data[:4] == b"RIFX" else "little"
+    return data[: start - 4] + held.to_bytes(4, order) + data[start:]
+
+
+def _wav_sound(data: bytes) -> tuple[int, int, int] | None:
+    """Start of a wav's sound, the bytes that its header declares and those that are there.
+
+    libsndfile reads a truncated wav as if it were merely shorter, so nobody else notices. None for
+    other files.
+    """
+    declared_64 = None
+    for name, start, declared in _wav_chunks(data):
+        if name == b"ds64":  # of RF64: the lengths that do not fit into 32 bits (EBU Tech 3306)
+            declared_64 = int.from_bytes(data[start + 8 : start + 16], "little")
+        if name == b"data":
+            if declared_64 is not None and declared == 0xFFFFFFFF:
+                declared = declared_64
+            return start, declared, len(data) - start
+    return None
+
+
+def _wav_chunks(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and declared length of the chunks of a RIFF, RIFX, RF64 or W64 file."""
+    order: Literal["big", "little"] = "big" if data[:4] == b"RIFX" else "little"
+    wide = data[:4] == b"riff"  # W64: names of 16 bytes, lengths of 8 that count the header too
+    if not wide and data[:4] not in (b"RIFF", b"RIFX", b"RF64"):
+        return
+    head, unit = (24, 8) if wide else (8, 2)
+    start = start or (40 if wide else 12)
+    while start + head <= len(data):
+        size = int.from_bytes(data[start + (16 if wide else 4) : start + head], order)
+        size = max(size - head, 0) if wide else size
+        yield data[start : start + 4], start + head, size
+        start += head + -(-size // unit) * unit
+
+
+def _unexplained(data: bytes, sound: tuple[int, int, int]) -> int:
+    """Bytes after a wav's sound that are no chunks either."""
+    start, declared, _ = sound
+    end = start + declared + declared % 2
+    for name, first, size in _wav_chunks(data, end):
+        if not name.isascii() or not name.decode().isprintable() or first + size > len(data):
+            break
+        end = first + size + size % 2
+    return max(len(data) - end, 0)
 
 
 def fit(samples: NDArray[np.float32], clip_samples: int) -> NDArray[np.float32]:

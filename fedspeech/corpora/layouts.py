@@ -6,9 +6,10 @@ from pathlib import Path
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora import speech_commands
-from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table
+from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table, read_columns
 from fedspeech.corpora.noise import holds_noise
 from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
+from fedspeech.corpora.transcribed import FEATURE_COLUMNS
 from fedspeech.errors import CorpusError
 
 
@@ -35,7 +36,12 @@ def open_corpus(
             f"{folder} names neither speakers nor words: as noise it can be a corpus's "
             "`_silence_`, but nobody speaks in it"
         )
-    if find_table(folder) is not None:
+    if (table := find_table(folder)) is not None:
+        if set(FEATURE_COLUMNS) <= set(read_columns(table)):
+            raise CorpusError(
+                f"{folder} holds features and no sound; a scenario for sentences on features reads "
+                f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
+            )
         return ManifestCorpus(folder, spec)
     if speech_commands.has_layout(folder):
         return SpeechCommandsCorpus(folder, spec)

@@ -6,12 +6,16 @@
 
 Columns: `file` (relative path), or `member` and `shard` (member of an uncompressed tar);
 `speaker`; `word` or `transcript`; optionally `clip_id`. Any further column that never changes
-within a speaker is a segment of its speakers.
+within a speaker is a segment of its speakers. How a speaker is written is `identity`'s matter.
+
+A row is one line. A row that cannot be used is left out and named; a table of which more than
+`MAX_UNUSABLE_SHARE` cannot be used is refused, since then the table is wrong and not its rows.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +23,22 @@ from pathlib import Path
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import Folder
+from fedspeech.corpora.identity import Persons, plain
 from fedspeech.corpora.recorded import Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
 
 TABLE_NAMES = ("manifest.csv", "metadata.csv")  # the first one present is read
 EXAMPLE = ("file,speaker,word,accent", "anna/yes_1.wav,anna,yes,Scottish")
 NEEDED = (("file", "member"), ("speaker",), ("word", "transcript"))
+MAX_UNUSABLE_SHARE = 0.2
 
 # Columns about the clip, not about its speaker.
 _ABOUT_THE_CLIP = frozenset(
     ("clip_id", "file", "member", "shard", "speaker", "word", "transcript", "take", "seconds",
      "sample_rate")
 )  # fmt: skip
+# Kept as they are written: names of files, and of people, whom `Persons` compares.
+_AS_WRITTEN = frozenset(("file", "member", "shard", "speaker"))
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,16 @@ class Table:
     Attributes:
       name: file name, for messages.
       columns: names of the columns, lower case.
-      rows: the lines that are not empty.
+      rows: the lines that can be used, each speaker under the first way to write the name.
+      skipped: the lines that cannot, and why.
+      persons: who is behind the names of speakers.
     """
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...]
+    persons: Persons
 
 
 def find_table(folder: Path) -> Path | None:
@@ -68,10 +80,8 @@ def read_columns(path: Path) -> tuple[str, ...]:
     Raises:
       CorpusError: if it cannot be opened or is not UTF-8.
     """
-    first = _text(path).partition("\n")[0]
-    return tuple(
-        name.strip().lower() for name in next(csv.reader([first], delimiter=_delimiter(first)), ())
-    )
+    first = next(iter(_lines(path)), "")
+    return _cells(first, _delimiter(first))
 
 
 def _delimiter(header: str) -> str:
@@ -96,31 +106,86 @@ def read_table(
     path = find_table(folder)
     if path is None:
         raise CorpusError(f"no {' or '.join(TABLE_NAMES)} in {folder}")
-    lines = _text(path).splitlines(keepends=True)
+    lines = _lines(path)
     if not any(line.strip() for line in lines):
         raise CorpusError(f"{path} is empty; {_explain(needed, example)}")
-    reader = csv.reader(lines, delimiter=_delimiter(lines[0]))
+    delimiter = _delimiter(lines[0])
     try:
-        columns = tuple(name.strip().lower() for name in next(reader))
-        _check_header(path, columns, needed, example)
-        numbered = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+        columns = tuple(name.lower() for name in _cells(lines[0], delimiter))
     except csv.Error as error:
-        raise CorpusError(f"{path}, line {reader.line_num}: {error}") from error
-    if not numbered:
+        raise CorpusError(f"{path}, line 1: {error}") from error
+    _check_header(path, columns, needed, example)
+    rows, problems = [], []
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip(f"{delimiter} "):
+            continue
+        try:
+            rows.append(_row(number, line, delimiter, columns))
+        except csv.Error as error:
+            problems.append(Skipped(f"line {number}", f"not a row: {error}"))
+    if not rows and not problems:
         raise CorpusError(f"{path} has a header and no recordings; {_explain(needed, example)}")
-    _refuse(
-        path,
-        [
-            f"line {line}: expected {len(columns)} values, got {len(cells)}"
-            for line, cells in numbered
-            if len(cells) != len(columns)
-        ],
+    persons = Persons(row.cells["speaker"] for row in rows if row.cells.get("speaker"))
+    usable, incomplete = _complete(rows, needed)
+    problems = sorted((*problems, *incomplete), key=lambda skip: int(skip.where.split()[1]))
+    _refuse(path, problems, len(rows) + len(problems) - len(incomplete))
+    return Table(
+        path.name, columns, tuple(_of(persons, row) for row in usable), tuple(problems), persons
     )
-    rows = (
-        Row(line, dict(zip(columns, map(str.strip, cells), strict=True)))
-        for line, cells in numbered
+
+
+def _row(number: int, line: str, delimiter: str, columns: Sequence[str]) -> Row:
+    """Reads one line; raises `csv.Error` for one that does not fit the header."""
+    cells = _cells(line, delimiter)
+    if len(cells) != len(columns):
+        raise csv.Error(f"expected {len(columns)} values, got {len(cells)}")
+    named = dict(zip(columns, cells, strict=True))
+    return Row(
+        number,
+        {
+            name: cell if name in _AS_WRITTEN and plain(cell) else plain(cell)
+            for name, cell in named.items()
+        },
     )
-    return Table(path.name, columns, tuple(rows))
+
+
+def _cells(line: str, delimiter: str) -> tuple[str, ...]:
+    """Splits one line. A quote that the line does not close is an error, not a longer row."""
+    return tuple(
+        cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, strict=True), ())
+    )
+
+
+def _complete(
+    rows: Sequence[Row], needed: Sequence[tuple[str, ...]]
+) -> tuple[list[Row], list[Skipped]]:
+    """Splits rows into those that can be used and those that lack a cell or repeat a clip."""
+    usable, problems = [], []
+    seen: dict[str, int] = {}
+    for row in rows:
+        empty = [names for names in needed if not any(row.cells.get(name) for name in names)]
+        clip_id = _clip_id(row)
+        if empty:
+            reason = f"a cell is empty: {', '.join(map(_either, empty))}"
+        elif clip_id in seen:
+            reason = f"named twice: {clip_id!r} stands in an earlier line, {seen[clip_id]}"
+        else:
+            seen[clip_id] = row.line
+            usable.append(row)
+            continue
+        problems.append(Skipped(f"line {row.line}", reason))
+    return usable, problems
+
+
+def _of(persons: Persons, row: Row) -> Row:
+    """A row under its speaker's first name."""
+    name = row.cells.get("speaker")
+    return row if name is None else Row(row.line, {**row.cells, "speaker": persons.of[name]})
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a manifest; each of the three ways to end one counts."""
+    return re.split("\r\n|\r|\n", _text(path))
 
 
 def _text(path: Path) -> str:
@@ -170,11 +235,16 @@ def _either(names: tuple[str, ...]) -> str:
     return names[0] + "".join(f" (or {name})" for name in names[1:])
 
 
-def _refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raises a `CorpusError` that shows the first five problems, if there is any."""
-    if problems:
-        more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CorpusError(f"{path} must be corrected:\n  " + "\n  ".join(problems[:5]) + more)
+def _refuse(path: Path, problems: Sequence[Skipped], rows: int) -> None:
+    """Raises a `CorpusError` that shows the first five problems, if too many rows have one."""
+    if len(problems) <= MAX_UNUSABLE_SHARE * rows:
+        return
+    shown = "".join(f"\n  {skip.where}: {skip.reason}" for skip in problems[:5])
+    more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+    raise CorpusError(
+        f"{path} must be corrected: {len(problems)} of {rows} rows cannot be used, and more than "
+        f"{MAX_UNUSABLE_SHARE:.0%} are taken for a wrong table:{shown}{more}"
+    )
 
 
 class ManifestCorpus(RecordedCorpus):
@@ -195,10 +265,8 @@ class ManifestCorpus(RecordedCorpus):
             recording is usable.
         """
         table = read_table(folder, needed=NEEDED, example=EXAMPLE)
-        path = folder / table.name
-        _refuse(path, _problems(table))
         segments, self.unused_columns = segments_by_speaker(table)
-        entries, skipped = [], []
+        entries, skipped = [], list(table.skipped)
         for row in table.rows:
             source = _source(row)
             words = (row.cells.get("word") or row.cells["transcript"]).lower().split()
@@ -216,6 +284,7 @@ class ManifestCorpus(RecordedCorpus):
             layout=f"manifest ({table.name})",
             folder=Folder(folder),
             speakers={name: Speaker(name, values) for name, values in segments.items()},
+            persons=table.persons,
             entries=entries,
             skipped=skipped,
             spec=spec or FrontendSpec(),
@@ -240,23 +309,6 @@ def _source(row: Row) -> File:
 def _clip_id(row: Row) -> str:
     """Returns the line's clip id, which without such a column is the name of the file."""
     return row.cells.get("clip_id") or str(_source(row))
-
-
-def _problems(table: Table) -> list[str]:
-    """Lists empty cells that are needed and clip ids that repeat, each with its line."""
-    problems = []
-    seen: dict[str, int] = {}
-    for row in table.rows:
-        problems += [
-            f"line {row.line}: {_either(names)} is empty"
-            for names in NEEDED
-            if not any(row.cells.get(name) for name in names)
-        ]
-        clip_id = _clip_id(row)
-        if clip_id in seen:
-            problems.append(f"line {row.line}: {clip_id!r} stands in line {seen[clip_id]} already")
-        seen.setdefault(clip_id, row.line)
-    return problems
 
 
 def segments_by_speaker(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, Folder, UnusableError, decode
+from fedspeech.corpora.identity import Persons
 from fedspeech.corpora.manifest import find_table, read_columns, read_table
 from fedspeech.corpora.recorded import Cut, Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
@@ -148,6 +149,7 @@ class NoiseCorpus(RecordedCorpus):
             layout="noise",
             folder=Folder(folder),
             speakers=noise_speakers(noise.noises),
+            persons=Persons(()),
             entries=silences(noise.noises, spec),
             skipped=noise.skipped,
             spec=spec,

@@ -98,6 +98,10 @@ class Heavy:
 
     min_clips: int = 30
 
+    def __str__(self) -> str:
+        """The rule in words."""
+        return f"speakers with {self.min_clips} clips or more are unseen"
+
 
 @dataclass(frozen=True)
 class AllBut:
@@ -105,12 +109,20 @@ class AllBut:
 
     federated: int
 
+    def __str__(self) -> str:
+        """The rule in words."""
+        return f"{self.federated} speakers federate, drawn by the seed, and the rest are unseen"
+
 
 @dataclass(frozen=True)
 class Named:
     """The speakers named are unseen, for instance those of an official test list."""
 
     speakers: Collection[str]
+
+    def __str__(self) -> str:
+        """The rule in words."""
+        return f"{len(self.speakers)} speakers are named as unseen"
 
 
 Rule = Heavy | AllBut | Named
@@ -224,7 +236,8 @@ def _refuse_empty(
         raise CorpusError(
             f"nobody is left in the group {' and '.join(empty)}: {len(enough)} speakers with "
             f"enough clips{spread}; {len(groups['public'])} public, {len(groups['validation'])} "
-            f"for validation, and the rule for unseen speakers is {rule}"
+            f"for validation; {rule}. Fewer public or validation speakers, or another number of "
+            "federated ones, leave somebody in every group"
         )
 
 

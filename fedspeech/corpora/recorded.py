@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import Folder, UnusableError, decode, fit
+from fedspeech.corpora.identity import Persons
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
-_READING = "reading 1"  # raise it when `decode` or `fit` change what they return
+_READING = "reading 2"  # raise it when `decode` or `fit` change what they return
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class File:
     shard: str | None = None
 
     def __str__(self) -> str:
-        """The name by which it is reported."""
-        return self.file if self.shard is None else f"{self.shard}:{self.file}"
+        """The name by which it is reported; bytes that are no UTF-8 as escapes."""
+        name = self.file if self.shard is None else f"{self.shard}:{self.file}"
+        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,7 @@ class Tally:
       seconds: length of all usable recordings together.
       rates_hz: sample rate to number of recordings.
       downmixed: recordings with more than one channel.
+      cancelled: those of them whose channels cancel each other, so that the loudest was taken.
       padded: recordings shorter than a clip.
       cut: recordings longer than a clip.
     """
@@ -78,6 +81,7 @@ class Tally:
     seconds: float
     rates_hz: Mapping[int, int]
     downmixed: int
+    cancelled: int
     padded: int
     cut: int
 
@@ -91,6 +95,7 @@ class RecordedCorpus:
         layout: str,
         folder: Folder,
         speakers: Mapping[str, Speaker],
+        persons: Persons,
         entries: Iterable[Entry],
         skipped: Sequence[Skipped] = (),
         spec: FrontendSpec,
@@ -102,6 +107,7 @@ class RecordedCorpus:
           layout: what the arrangement of files is called.
           folder: where the files are.
           speakers: every speaker that an entry names.
+          persons: how their names are written.
           entries: in the order that the corpus will have; utterance ids are unique.
           skipped: what the layout left out before any file was opened.
           spec: sample rate and length of clips.
@@ -111,7 +117,7 @@ class RecordedCorpus:
         Raises:
           CorpusError: if not one recording is usable.
         """
-        self.layout = layout
+        self.layout, self.persons = layout, persons
         self._folder = folder
         self._spec = spec
         self._sentences = sentences
@@ -133,7 +139,7 @@ class RecordedCorpus:
         """Decodes every entry, keeps what is usable and counts the rest."""
         first: dict[str, File] = {}
         rates: Counter[int] = Counter()
-        seconds, downmixed, padded, cut = 0.0, 0, 0, 0
+        seconds, downmixed, cancelled, padded, cut = 0.0, 0, 0, 0, 0
         for entry in entries:
             if isinstance(entry.source, File):
                 try:
@@ -158,6 +164,7 @@ class RecordedCorpus:
                 rates[recording.rate_hz] += 1
                 seconds += recording.seconds
                 downmixed += recording.channels > 1
+                cancelled += recording.cancelled
                 padded += len(recording.samples) < self._spec.clip_samples
                 cut += len(recording.samples) > self._spec.clip_samples
             else:
@@ -166,7 +173,12 @@ class RecordedCorpus:
             self._entries[entry.utterance.utterance_id] = entry
             self._digests[entry.utterance.utterance_id] = digest
         self.tally = Tally(
-            seconds=seconds, rates_hz=rates, downmixed=downmixed, padded=padded, cut=cut
+            seconds=seconds,
+            rates_hz=rates,
+            downmixed=downmixed,
+            cancelled=cancelled,
+            padded=padded,
+            cut=cut,
         )
 
     @property

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Skipped, Speaker, Utterance
 from fedspeech.corpora.files import AUDIO_SUFFIXES, Folder
+from fedspeech.corpora.identity import Persons, plain
 from fedspeech.corpora.noise import NOISE_FOLDER, noise_speakers, read_noise, silences
 from fedspeech.corpora.recorded import Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
@@ -47,10 +49,18 @@ class SpeechCommandsCorpus(RecordedCorpus):
         """
         spec = spec or FrontendSpec()
         skipped: list[Skipped] = []
-        entries = list(_entries(folder, skipped))
-        speakers = {
-            entry.utterance.speaker_id: Speaker(entry.utterance.speaker_id) for entry in entries
-        }
+        listed = list(_entries(folder, skipped))
+        persons = Persons(entry.utterance.speaker_id for entry in listed)
+        entries = [
+            replace(
+                entry,
+                utterance=replace(
+                    entry.utterance, speaker_id=persons.of[entry.utterance.speaker_id]
+                ),
+            )
+            for entry in listed
+        ]
+        speakers = {name: Speaker(name) for name in persons.of.values()}
         if (folder / NOISE_FOLDER).is_dir():
             noise = read_noise(folder, spec)
             skipped += [
@@ -58,11 +68,14 @@ class SpeechCommandsCorpus(RecordedCorpus):
             ]
             entries += silences(noise.noises, spec)
             speakers |= noise_speakers(noise.noises)
-        self.official = _official(folder)
+        self.official = {
+            persons.of.get(name, name): part for name, part in _official(folder).items()
+        }
         super().__init__(
             layout="Speech Commands",
             folder=Folder(folder),
             speakers=speakers,
+            persons=persons,
             entries=entries,
             skipped=skipped,
             spec=spec,
@@ -82,7 +95,7 @@ def _entries(folder: Path, skipped: list[Skipped]) -> Iterator[Entry]:
             if match is None:
                 skipped.append(Skipped(file, "not named <speaker>_nohash_<k>.wav: " + path.name))
                 continue
-            utterance = Utterance(file, match["speaker"], word_folder.name.strip().lower())
+            utterance = Utterance(file, match["speaker"], plain(word_folder.name).lower())
             yield Entry(utterance, File(file))
 
 

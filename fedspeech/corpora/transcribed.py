@@ -32,7 +32,7 @@ from fedspeech.corpora.recorded import licence_of
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
-_FEATURE_COLUMNS = ("first_frame", "frames", "clip_id")
+FEATURE_COLUMNS = ("first_frame", "frames", "clip_id")
 
 
 def open_transcribed(folder: Path, spec: FrontendSpec) -> Corpus:
@@ -46,7 +46,7 @@ def open_transcribed(folder: Path, spec: FrontendSpec) -> Corpus:
       CorpusError: if there is no manifest, it must be corrected, or nothing in it is usable.
     """
     path = find_table(folder) if folder.is_dir() else None
-    if path is not None and set(_FEATURE_COLUMNS) <= set(read_columns(path)):
+    if path is not None and set(FEATURE_COLUMNS) <= set(read_columns(path)):
         return FeatureCorpus(folder, spec)
     return ManifestCorpus(folder, spec, sentences=True)
 
@@ -55,6 +55,7 @@ class FeatureCorpus:
     """Sentences as features; see `fedspeech.corpora.corpus.Corpus`.
 
     Attributes:
+      persons: how the names of speakers are written.
       skipped: what was left out; reasons show no transcript.
     """
 
@@ -70,10 +71,10 @@ class FeatureCorpus:
         """
         table = read_table(
             folder,
-            needed=(("speaker",), ("transcript",), *((name,) for name in _FEATURE_COLUMNS)),
+            needed=(("speaker",), ("transcript",), *((name,) for name in FEATURE_COLUMNS)),
             example=("clip_id,first_frame,frames,speaker,transcript", "a1,0,250,anna,call me"),
         )
-        self._folder, self._spec = folder, spec
+        self._folder, self._spec, self.persons = folder, spec, table.persons
         self._frames = _read_array(folder, spec)
         self._places: dict[str, slice] = {}
         self._utterances: list[Utterance] = []
@@ -82,11 +83,12 @@ class FeatureCorpus:
             clip_id = row.cells["clip_id"]
             said = " ".join(row.cells["transcript"].lower().split())
             place = _place(row.cells)
-            if reason := unusable_transcript(said) or self._unusable(place, clip_id):
+            if reason := unusable_transcript(said) or self._unusable(place):
                 self._skipped.append(Skipped(f"line {row.line}", reason))
                 continue
             self._places[clip_id] = place
             self._utterances.append(Utterance(clip_id, row.cells["speaker"], said))
+        self._skipped += table.skipped
         if not self._utterances:
             first = self._skipped[0]  # a manifest without rows was refused before
             raise CorpusError(
@@ -95,11 +97,9 @@ class FeatureCorpus:
             )
         self._speakers = _speakers(table, {clip.speaker_id for clip in self._utterances})
 
-    def _unusable(self, place: slice, clip_id: str) -> str:
+    def _unusable(self, place: slice) -> str:
         """Why these rows are no sentence; empty if they are one."""
         count = place.stop - place.start
-        if clip_id in self._places:
-            return "the clip id stands in an earlier line"
         if place.start < 0 or count < 1 or place.stop > len(self._frames):
             return f"no such frames: the array has {len(self._frames)}"
         if count > self._spec.frames_per_clip:

@@ -98,6 +98,19 @@ def test_names_with_brackets_are_printed_as_they_are(tmp_path):
     assert "[red]no 1" in printed(render_check, check_folder(tmp_path))
 
 
+def test_ways_to_write_one_speaker_and_channels_that_cancel_are_said(tmp_path):
+    plan = {"Zoë": ["yes", "no"], "zo\u200bë": ["yes"], "ann-1": ["yes", "no"], "ann_1": ["yes"]}
+    record(tmp_path, plan, ["stereo.wav,ben,yes,b"])
+    left = np.random.default_rng(1).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), 16_000)
+    check = check_folder(tmp_path)
+    assert check.speakers == 4
+    text = printed(render_check, check)
+    assert "one speaker, written in several ways: 'Zoë', 'zo\\u200b\\xeb'" in text
+    assert "taken for different people: 'ann-1', 'ann_1'; if they are one" in text
+    assert "1 recording with channels that cancel each other" in text
+
+
 def test_skips_are_grouped_by_rule_most_frequent_first():
     skips = [Skipped(str(n), f"rule {n % 3 % 2}: detail {n}") for n in range(9)]
     groups = group_skipped(skips)
@@ -121,5 +134,5 @@ def test_the_real_corpora_can_all_run():
     check = check_folder(folder / "dspspeech20_english_a")
     assert (check.speakers, check.federated, check.unseen) == (20, 12, 8)
     assert check.obstacle is None
-    with pytest.raises(CorpusError, match=r"lacks the column file \(or member\)"):
+    with pytest.raises(CorpusError, match=r"features and no sound; .* --scenario asr-an4 --corpus"):
         check_folder(folder / "an4_mfcc")

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,6 +44,26 @@ def test_stereo_becomes_the_mean_and_says_so(sound, tone):
     assert recording.channels == 2
 
 
+def test_channels_that_cancel_each_other_are_not_averaged_into_noise(sound, tone):
+    noise = np.random.default_rng(0).normal(0, 0.001, (16_000, 2)).astype(np.float32)
+    opposite = np.stack([0.9 * tone(), -tone()], axis=1) + noise
+    recording = read(sound(opposite, subtype="FLOAT"))
+    assert recording.cancelled
+    np.testing.assert_array_equal(recording.samples, opposite[:, 1])
+
+
+@pytest.mark.parametrize("channels", [2, 6, 8])
+def test_independent_channels_and_one_among_silent_ones_are_averaged(sound, tone, channels):
+    independent = np.random.default_rng(0).normal(0, 0.1, (16_000, channels)).astype(np.float32)
+    one = np.zeros((16_000, channels), dtype=np.float32)
+    one[:, 1] = tone()
+    offset = one + np.linspace(-0.3, 0.3, channels, dtype=np.float32)
+    for samples in (independent, one, offset):
+        recording = read(sound(samples, subtype="FLOAT"))
+        assert not recording.cancelled
+        np.testing.assert_allclose(recording.samples, samples.mean(axis=1), atol=1e-6)
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
 def test_other_rates_are_resampled(sound, tone, rate_hz):
     recording = read(sound(tone(rate_hz=rate_hz), rate_hz=rate_hz, subtype="FLOAT"))
@@ -76,11 +98,48 @@ def test_other_truncated_files_are_refused(sound, tone, form, share):
         read(data[: int(share * len(data))])
 
 
-def test_a_wav_written_into_a_pipe_has_no_length_and_is_read(sound, tone):
-    data = bytearray(sound(tone()))
+def with_data_length(data, length):
+    changed = bytearray(data)
     at = data.index(b"data")
-    data[4:8] = data[at + 4 : at + 8] = b"\xff\xff\xff\xff"
-    assert len(read(bytes(data)).samples) == 16_000
+    changed[at + 4 : at + 8] = length.to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+def test_a_wav_written_into_a_pipe_has_no_length_and_is_read(sound, tone, length):
+    data = with_data_length(sound(tone()), length)
+    assert len(read(data).samples) == 16_000
+    assert len(read(data[:4] + length.to_bytes(4, "little") + data[8:]).samples) == 16_000
+
+
+def test_a_wav_that_holds_more_than_it_promises_is_refused_instead_of_halved(sound, tone):
+    refused(with_data_length(sound(tone()), 16_000), "longer than its header says")
+
+
+@pytest.mark.parametrize("tail", [b"LIST\xd0\x07\0\0" + b"x" * 2_000, b"TAG" + b"\0" * 125])
+def test_chunks_and_short_tags_after_the_sound_are_no_sound(sound, tone, tail):
+    assert len(read(sound(tone()) + tail).samples) == 16_000
+    refused(sound(tone()[:0]) + b"LIST\xd0\x07\0\0" + b"x" * 2_000, "no samples")
+
+
+@pytest.mark.parametrize("form", ["RF64", "W64"])
+def test_wavs_with_long_headers_are_read_and_refused_where_cut(sound, tone, form):
+    data = sound(tone(), format=form)
+    np.testing.assert_allclose(read(data).samples, tone(), atol=1e-4)
+    refused(data[: len(data) // 2], "cut short")
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16", "IMA_ADPCM", "ULAW"])
+def test_telephone_codecs_are_read_though_some_cannot_seek(sound, tone, subtype):
+    samples = read(sound(tone(rate_hz=8_000), rate_hz=8_000, subtype=subtype)).samples
+    assert len(samples) == pytest.approx(16_000, abs=1_100)  # whole blocks
+
+
+def test_an_mp3_without_a_length_is_refused_instead_of_read_to_an_estimate(sound, tone):
+    speech = np.concatenate([tone(), 0.01 * tone(), tone(hertz=900)])
+    data = sound(speech, format="MP3", subtype=None)
+    assert len(read(data).samples) == len(speech)
+    refused(data.replace(b"Xing", bytes(4)), "an mp3 that does not state its length")
 
 
 @pytest.mark.parametrize("data", [b"", b"this is text\n" * 99, b"RIFF", b"RIFF\0\0\0\0WAVEfmt "])
@@ -150,8 +209,9 @@ def test_members_of_a_tar_are_read_in_place(studio):
 
 def test_what_cannot_be_read_is_refused_with_its_rule(studio, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "private.wav"
-    outside.write_bytes(b"private")
+    outside.write_bytes(b"elsewhere")
     (studio.root / "link.wav").symlink_to(outside)
+    (studio.root / "dangling.wav").symlink_to(outside.with_name("gone.wav"))
     (studio.root / "loop.wav").symlink_to(studio.root / "loop.wav")
     (studio.root / "folder.wav").mkdir()
     studio.clip("a.wav")
@@ -162,7 +222,10 @@ def test_what_cannot_be_read_is_refused_with_its_rule(studio, tmp_path_factory):
         ("folder.wav", None): "no such file",
         ("../outside.wav", None): "outside the folder",
         (str(outside), None): "outside the folder",
-        ("link.wav", None): "outside the folder",
+        ("sub/../../outside.wav", None): "outside the folder",
+        ("..\\outside.wav", None): "outside the folder",
+        ("dangling.wav", None): "no such file",
+        ("\udcff.wav", None): "not a file name",
         ("none.wav", "a.tar"): "no such member",
         ("../x.wav", "a.tar"): "no such member",
         ("x.wav", "none.tar"): "no such file",
@@ -175,9 +238,35 @@ def test_what_cannot_be_read_is_refused_with_its_rule(studio, tmp_path_factory):
         with pytest.raises(UnusableError) as caught:
             folder.read(*place)
         assert caught.value.rule == rule, place
+    assert folder.read("link.wav") == b"elsewhere"  # who placed the link owns the folder
     for name in ("loop.wav", "a\0.wav", "x" * 9_999, ""):
         with pytest.raises(UnusableError, match=r"^(no such file|not a file name): "):
             folder.read(name)
+
+
+def test_a_tar_that_is_a_link_is_read(studio, tmp_path_factory):
+    studio.tar("a.tar", {"x.wav": b"first"})
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a.tar"
+    (studio.root / "a.tar").rename(elsewhere)
+    (studio.root / "a.tar").symlink_to(elsewhere)
+    assert Folder(studio.root).read("x.wav", "a.tar") == b"first"
+
+
+@pytest.mark.parametrize(
+    ("stored", "written"),
+    [
+        ("ann/x.wav", "ann\\x.wav"),
+        (unicodedata.normalize("NFD", "zoë/x.wav"), "zoë/x.wav"),
+        ("zoë/x.wav", unicodedata.normalize("NFD", "zoë/x.wav")),
+        ("back\\slash.wav", "back\\slash.wav"),  # a name of its own on Linux
+    ],
+)
+def test_names_are_found_as_other_systems_write_them(studio, stored, written):
+    studio.clip(stored, b"plain")
+    studio.tar("a.tar", {stored: b"packed"})
+    folder = Folder(studio.root)
+    assert folder.read(written) == b"plain"
+    assert folder.read(written, "a.tar") == b"packed"
 
 
 def test_a_truncated_tar_still_gives_its_whole_members(studio):

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -178,14 +180,62 @@ def test_lines_to_be_corrected_are_named(studio):
     broken(
         studio,
         "clip_id,file,speaker,word\n1,a.wav,anna,yes\n1,b.wav,anna,no\n3,c.wav,,no\n4,,ben,\n",
-        "line 3: '1' stands in line 2 already", "line 4: speaker is empty",
-        "line 5: file (or member) is empty", "line 5: word (or transcript) is empty",
+        "3 of 4 rows cannot be used",
+        "line 3: named twice: '1' stands in an earlier line, 2", "line 4: a cell is empty: speaker",
+        "line 5: a cell is empty: file (or member), word (or transcript)",
     )  # fmt: skip
-    broken(studio, "file,speaker,word\na.wav,anna\n", "line 2: expected 3 values, got 2")
-    broken(studio, "file,speaker,word\na.wav,anna,yes\na.wav,ben,yes\n", "line 3: 'a.wav' stands")
+    broken(studio, "file,speaker,word\na.wav,anna\n", "line 2: not a row: expected 3 values, got 2")
+    broken(
+        studio, "file,speaker,word\na.wav,anna,yes\na.wav,ben,yes\n", "line 3: named twice: 'a.wav'"
+    )
     many = "".join(f"{take}.wav,,yes\n" for take in range(9))
     broken(studio, "file,speaker,word\n" + many, "line 6: ", "and 4 more")
     broken(studio, "file,speaker,word\na.wav,an\0na,yes\n" + 'b.wav,"anna,yes\n', "line ")
+
+
+def test_a_few_rows_that_cannot_be_used_are_left_out_and_named(studio):
+    good = [f"{take}.wav,anna,yes" for take in range(27)]
+    for take in range(27):
+        studio.clip(f"{take}.wav")
+    bad = ['x.wav,anna,"yes', "y.wav,,no", "0.wav,ben,yes"]
+    studio.manifest("file,speaker,word", bad[0], *good[:9], *bad[1:], *good[9:])
+    corpus = ManifestCorpus(studio.root)
+    assert len(corpus.utterances) == 27
+    assert list(corpus.speakers) == ["anna"]
+    assert [(skip.where, skip.reason.partition(": ")[0]) for skip in corpus.skipped] == [
+        ("line 2", "not a row"),
+        ("line 12", "a cell is empty"),
+        ("line 13", "named twice"),
+    ]
+
+
+def test_an_open_quote_does_not_swallow_the_rows_after_it(studio):
+    for take in range(30):
+        studio.clip(f"{take}.wav")
+    rows = [f"{take}.wav,anna,yes" for take in range(30)]
+    rows[4], rows[20] = '4.wav,"anna,yes', '20.wav,anna,yes"'
+    studio.manifest("file,speaker,word", *rows)
+    corpus = ManifestCorpus(studio.root)
+    assert len(corpus.utterances) + len(corpus.skipped) == 30
+    assert corpus.skipped[0].where == "line 6"
+
+
+def test_lines_may_end_as_on_an_old_mac(studio):
+    studio.clip("a.wav")
+    (studio.root / "manifest.csv").write_bytes(b"file,speaker,word\ra.wav,anna,yes\r")
+    assert list(ManifestCorpus(studio.root).speakers) == ["anna"]
+
+
+def test_one_person_under_several_spellings_is_one_speaker_and_said(studio):
+    written = ["Zoë", unicodedata.normalize("NFD", "Zoë"), "zoë", "Zo\u200bë", "Zoë\u00a0"]
+    for take in range(5):
+        studio.clip(f"{take}.wav")
+    rows = [f"{take}.wav,{name},Yes,north" for take, name in enumerate(written)]
+    studio.manifest("file,speaker,word,accent", *rows)
+    corpus = ManifestCorpus(studio.root)
+    assert {clip.speaker_id for clip in corpus.utterances} == {"Zoë"}
+    assert corpus.speakers["Zoë"].segments == {"accent": "north"}
+    assert corpus.persons.merged["Zoë"] == tuple(written[:4])  # a cell has no spaces at its ends
 
 
 def test_a_file_that_changes_after_opening_is_refused(studio):
