@@ -367,7 +367,7 @@ class Job:
         del settings["repeats"]
         if self.time is None:  # else the way of the sums takes time, and decides who is late
             del settings["time"]
-            for name in ("secure_aggregation", "server", "dropout_tolerance"):
+            for name in ("secure_aggregation", "server"):
                 del settings["plan"][name]
         for field in dataclasses.fields(self.plan):
             if settings["plan"].get(field.name, field.default) == field.default:

@@ -650,7 +650,7 @@ def _plan(
     min_survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
     same = (
         "mechanism", "clip_norm", "participation", "rounds", "quota_window", "cohort_cap",
-        "colluders", "dropout_rate", "server", "dropout_tolerance",
+        "colluders", "dropout_rate", "server",
     )  # fmt: skip
     local = settings.mechanism == "local"  # vectors that need no mask
     try:

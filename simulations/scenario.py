@@ -250,11 +250,11 @@ class PrivacySettings(Section):
       secure_aggregation: "masked" (the protocol, in which phones hide what they send from the
         server) or "ideal" (a plain sum that stands for it: the same bits, faster, for sweeps).
       server: whom the masked protocol is made to withstand: "lying" or "curious".
-      dropout_tolerance: share of a roster that may vanish while a masked sum still opens.
       colluders: phones that may work with the adversary.
       dropout_rate: share of phones that would take part and vanish before they send, each for
         itself, a third each before the roster, after it and after the shares; two thirds as many
-        again vanish later. The model behind the floors, and what the simulator plays.
+        again vanish later. The model behind the floors and behind what the graph of a masked sum
+        is made to lose, and what the simulator plays.
       delta: default 1 / (10 x population).
       epsilon_budget: limit on epsilon_release; the round that would exceed it is refused. Not read
         where mechanism is "none".
@@ -263,7 +263,6 @@ class PrivacySettings(Section):
     mechanism: Literal["distributed", "skellam", "central", "local", "none"] = "distributed"
     secure_aggregation: Literal["masked", "ideal"] = "masked"
     server: Literal["lying", "curious"] = "lying"
-    dropout_tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] = 0.1
     noise_multiplier: Annotated[float, Field(ge=0)] = 3.0
     adaptive_clipping: AdaptiveClippingSettings | None = None

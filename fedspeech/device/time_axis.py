@@ -11,7 +11,7 @@ Lateness follows from device, network and work, and the work is the same for all
 `max_examples` clips, so that nobody's seconds tell of its data. Drop-outs must stay within the
 plan's `dropout_rate`: a deadline that drops more is refused. Some devices are late more often than
 others, and everybody may know which; the plan's floors then count whole tails, which unequal phones
-do not exceed (`fedspeech.privacy.plan_masses`).
+do not exceed (`fedspeech.privacy.failure_probabilities`).
 
 Not played: phones waiting for each other between the stages of a masked session, and leaving the
 charger half-way; the plan's random drop-outs stand for both.

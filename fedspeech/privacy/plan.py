@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.privacy import encoding, guarantee, plan_masses, plan_rules
+from fedspeech.privacy import encoding, failure_probabilities, guarantee, plan_rules
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping, vector_noise_multiplier
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import (
@@ -47,7 +47,8 @@ from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
 from fedspeech.privacy.releases import Mechanism, Participation, round_cost
 from fedspeech.privacy.ring_fit import RingFit, fit
 from fedspeech.secagg.costs import bytes_per_phone
-from fedspeech.secagg.graph import Server
+from fedspeech.secagg.dropouts import share_gone, tolerated_share
+from fedspeech.secagg.graph import COMPLETE_UP_TO, CORRECTNESS_BITS, SECURITY_BITS, Server
 from fedspeech.secagg.protocol import SessionTerms
 from fedspeech.seeds import Keystream
 
@@ -60,9 +61,9 @@ _TRUST_IN_PROTOCOL: dict[Server, str] = {
         "not in its hands, and phones keep their keys to themselves."
     ),
     "curious": (
-        " For the figure against the server: it keeps the rules of the protocol and does not "
-        "choose who drops out, the directory of phones' identities is not in its hands, and phones "
-        "keep their keys to themselves."
+        " For the figure against the server: it and the phones that collude keep the rules of the "
+        "protocol and do not choose who drops out, the directory of phones' identities is not in "
+        "its hands, and phones keep their keys to themselves."
     ),
 }
 
@@ -120,8 +121,8 @@ class PrivacyPlan:
       secure_aggregation: "masked": the protocol of `fedspeech.secagg`; "ideal": a plain modular sum
         that stands for it.
       server: whom the protocol withstands: a "lying" server, which breaks any rule and chooses who
-        drops out once it has seen the graph, or a "curious" one, which keeps the rules and looks.
-      dropout_tolerance: share of a roster that may vanish while a masked sum still opens.
+        drops out once it has seen the graph, or a "curious" one, which keeps the rules and looks,
+        as phones that collude with it do.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -148,7 +149,6 @@ class PrivacyPlan:
     adaptive_clipping: AdaptiveClipping | None = None
     secure_aggregation: Literal["masked", "ideal"] = "ideal"
     server: Server = "lying"
-    dropout_tolerance: float = 0.1
     availability: float = 1.0
 
     def __post_init__(self) -> None:
@@ -315,7 +315,7 @@ class PrivacyPlan:
             cohort_cap=self.cohort_cap,
             quota=self.participations,
             planned=self.rounds,
-            **plan_masses.masses(self),
+            **failure_probabilities.masses(self),
         )
 
     def _event(
@@ -358,6 +358,19 @@ class PrivacyPlan:
             dropped_share=self.dropout_tolerance,
             server=self.server,
         )
+
+    @functools.cached_property
+    def dropout_tolerance(self) -> float:
+        """Share of a roster that the graph of a masked session is made to lose.
+
+        Derived from the drop-outs that the plan expects, so that it is hardly ever exceeded on any
+        roster that needs a graph. A sum under a lying server is then seldom abandoned. Under a
+        curious server a ring that loses more may fall to pieces whose sums have less noise than
+        the plan: the chance of that is one of the failures that `SECURITY_BITS` bounds.
+        """
+        bits = CORRECTNESS_BITS if self.server == "lying" else SECURITY_BITS["curious"]
+        smallest = max(self.min_cohort, COMPLETE_UP_TO + 1)
+        return tolerated_share(share_gone(self.dropout_rate), smallest, bits + 1)
 
     @property
     def fingerprint(self) -> str:

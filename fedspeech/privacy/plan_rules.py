@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import NO_SKELLAM_COIN
 from fedspeech.privacy.releases import MECHANISMS, PARTICIPATIONS
-from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
 if TYPE_CHECKING:
@@ -58,12 +58,9 @@ def _check_values(plan: PrivacyPlan) -> None:
         "participation_probability must be in (0, 1]",
         participation_probability=plan.participation_probability,
     )
-    for name in ("dropout_rate", "dropout_tolerance"):
-        require(
-            0 <= getattr(plan, name) < 1,
-            f"{name} must be in [0, 1)",
-            **{name: getattr(plan, name)},
-        )
+    require(
+        0 <= plan.dropout_rate < 1, "dropout_rate must be in [0, 1)", dropout_rate=plan.dropout_rate
+    )
     require(
         plan.min_survivors <= plan.min_cohort <= plan.population,
         "expected min_survivors <= min_cohort <= population",
@@ -224,18 +221,21 @@ def _check_protocol(plan: PrivacyPlan) -> None:
         "min_survivors must be at least 2 for a masked sum: a sum of one hides nothing",
         min_survivors=plan.min_survivors,
     )
-    left = plan.min_cohort - int(plan.dropout_tolerance * plan.min_cohort)
+    gone = share_gone(plan.dropout_rate)
     require(
-        2 * left > plan.min_cohort + plan.colluders,
-        "after drop-outs, more than half of min_cohort and colluders must be left",
+        2 * (1 - gone) * plan.min_cohort > plan.min_cohort + plan.colluders,
+        "of the smallest cohort, more than half and colluders must be there at the end "
+        f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a roster): lower dropout_rate or "
+        "colluders, or raise min_cohort",
         min_cohort=plan.min_cohort,
-        dropout_tolerance=plan.dropout_tolerance,
+        dropout_rate=plan.dropout_rate,
         colluders=plan.colluders,
     )
-    try:
-        plan.terms(bytes(16), 0).parameters(plan.min_cohort)
-    except ValueError as error:
-        raise ValueError(f"min_cohort is too small for a masked sum: {error}") from None
+    for cohort in (plan.min_cohort, plan.max_cohort):
+        try:
+            plan.terms(bytes(16), 0).parameters(cohort)
+        except ValueError as error:
+            raise ValueError(f"no masked sum of {cohort} phones: {error}") from None
 
 
 def check_availability(availability: float, participation: str) -> None:

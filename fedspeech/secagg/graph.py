@@ -119,13 +119,19 @@ def graph_parameters(
         ring = _smallest_ring(n, colluders, dropped, server, -security - 1, -correctness_bits)
         if ring is not None:
             return ring
-    threshold = (n + colluders) // 2 + 1
-    if n - 1 - dropped < threshold:
+    complete = complete_parameters(n, colluders)
+    if n - 1 - dropped < complete.threshold:
         raise ValueError(
             "in a complete graph num_phones - dropped - 1 must be at least "
             f"(num_phones + colluders)//2 + 1, {got}"
         )
-    return GraphParameters(num_phones=n, neighbours=n - 1, threshold=threshold)
+    return complete
+
+
+def complete_parameters(num_phones: int, colluders: int) -> GraphParameters:
+    """The graph in which nothing is left to chance: all others, and more than (n + c)/2 of them."""
+    threshold = (num_phones + colluders) // 2 + 1
+    return GraphParameters(num_phones=num_phones, neighbours=num_phones - 1, threshold=threshold)
 
 
 def _smallest_ring(

@@ -35,6 +35,7 @@ from fedspeech.secagg.graph import (
     GraphParameters,
     Server,
     complete_graph,
+    complete_parameters,
     graph_parameters,
     ring_graph,
 )
@@ -116,15 +117,19 @@ class SessionTerms:
     def parameters(self, num_phones: int) -> GraphParameters:
         """Neighbours and threshold for a roster of this size.
 
+        Where more phones may vanish than a quorum can spare, no ring is made: everybody is
+        everybody's neighbour, and nothing can fall to pieces.
+
         Raises:
-          ValueError: if so few phones cannot outvote colluders and drop-outs.
+          ValueError: if so few phones cannot outvote colluders.
         """
-        found = graph_parameters(
-            num_phones,
-            colluders=self.colluders,
-            dropped=int(self.dropped_share * num_phones),
-            server=self.server,
-        )
+        dropped, spare = int(self.dropped_share * num_phones), self.spare(num_phones)
+        if 0 <= spare < dropped:
+            found = complete_parameters(num_phones, self.colluders)
+        else:
+            found = graph_parameters(
+                num_phones, colluders=self.colluders, dropped=dropped, server=self.server
+            )
         if found.neighbours > MAX_SHARES:
             raise ValueError(
                 f"a secret has at most {MAX_SHARES} shares, and {num_phones} phones with "
@@ -139,6 +144,10 @@ class SessionTerms:
         only the c corrupt phones sign twice.
         """
         return (num_phones + self.colluders) // 2 + 1
+
+    def spare(self, num_phones: int) -> int:
+        """Phones that may vanish while a quorum and one more are left; may be negative."""
+        return num_phones - self.quorum(num_phones) - 1
 
     def encode(self) -> bytes:
         """The terms as bytes, fixed layout."""

@@ -38,7 +38,7 @@ def in_time(folder, axis=AXIS, **plan):
 @pytest.mark.parametrize("sums", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
 def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, sums):
     axis = AXIS if sums == "ideal" else dataclasses.replace(AXIS, deadline_s=4.0)
-    path, job, arrays = in_time(tmp_path, axis, secure_aggregation=sums, dropout_tolerance=0.4)
+    path, job, arrays = in_time(tmp_path, axis, secure_aggregation=sums)
     totals, _ = run_reference(job, arrays, tmp_path / "reference.jsonl")
     records, _ = run_in_grid(path, job, arrays, tmp_path / "l.jsonl")
     for record, total in zip(records, totals, strict=True):
@@ -84,7 +84,7 @@ def test_a_job_in_time_survives_a_round_trip_and_draws_noise_of_its_own(tmp_path
     assert Job.load(path) == job
     assert dataclasses.replace(job, time=None).run_id != job.run_id
     slow = dataclasses.replace(job, time=dataclasses.replace(AXIS, deadline_s=4.0))
-    masked = with_plan(slow, secure_aggregation="masked", dropout_tolerance=0.4)
+    masked = with_plan(slow, secure_aggregation="masked")
     assert masked.run_id != slow.run_id  # other phones are late: the sums would differ by them
     path.write_text(path.read_text().replace('"every_h": 24.0', '"every_h": 0.1'))
     with pytest.raises(ScenarioError, match="no usable job"):

@@ -411,9 +411,7 @@ def test_looking_changes_nothing_and_counts_a_torn_line(path):
 
 
 def test_one_simulated_sum_makes_the_whole_account_simulated(path):
-    masked = dataclasses.replace(
-        PLAN, secure_aggregation="masked", min_cohort=PLAN.min_cohort, dropout_tolerance=0.05
-    )
+    masked = dataclasses.replace(PLAN, secure_aggregation="masked")
     opened(path).charge(0, 0, rid(0))
     ledger = opened(path, plan=masked, run_id="second")
     assert masked.guarantee(1).secure_aggregation == "masked"

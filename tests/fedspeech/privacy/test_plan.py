@@ -388,8 +388,8 @@ def test_events_say_what_is_released():
         ({"secure_aggregation": "plain"}, "secure_aggregation must be"),
         ({"server": "honest"}, "server must be"),
         (
-            {"dropout_tolerance": 0.6, "secure_aggregation": "masked"},
-            "after drop-outs, more than half",
+            {"dropout_rate": 0.4, "secure_aggregation": "masked"},
+            "more than half and colluders must be there at the end",
         ),
         ({"mechanism": "none"}, "noise_multiplier must be 0"),
         ({"mechanism": "none", "noise_multiplier": 0.0}, "epsilon_budget must be infinite"),

@@ -1,0 +1,430 @@
+"""Every event of a round that may depend on a phone: one table, each with its probability.
+
+The accountant's argument holds outside a few events: one phone decides whether a round opens, a cap
+is reached, a sampler misses its ideal, a masking graph falls to pieces. `EVENTS` lists all that can
+happen in a round of the real protocol, as `server`, `clients` and `fedspeech.secagg` run it: each
+with a floor or a probability that the price includes, or with the reason why it has none. The exits
+that an event explains are named, and a test finds every exit of that code in the table.
+
+    probabilities(plan)["the roster is below min_cohort"]
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fedspeech.privacy import bad_events
+from fedspeech.privacy.mechanisms import RoundedGaussian
+from fedspeech.secagg.dropouts import share_answering
+from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS
+from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
+
+if TYPE_CHECKING:
+    from fedspeech.privacy.plan import PrivacyPlan
+
+Floor = tuple[int, float]
+"""Phones that must stand there, and the share of those who come that do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundEvent:
+    """Something that may happen in a round.
+
+    Attributes:
+      name: in words.
+      counted: the field of `RoundCost` that its probability is part of; "" if it has none.
+      floor: of the round, which one phone may lift it over; None where the plan has no such floor.
+      probability: of the event in one round.
+      reason: why it has no probability of its own; "" if it has one.
+      exits: where the code takes this way: "module function exception", or "module function except
+        exception" where one is handled and the round goes on in another way.
+    """
+
+    name: str
+    counted: Literal["", "floor_mass", "cap_mass", "tail_mass", "graph_mass", "quota"] = ""
+    floor: Callable[[PrivacyPlan], Floor | None] | None = None
+    probability: Callable[[PrivacyPlan], float] | None = None
+    reason: str = ""
+    exits: tuple[str, ...] = ()
+
+
+def masses(plan: PrivacyPlan) -> dict[str, float]:
+    """Returns the probabilities of a round's events, summed as `RoundCost` names them."""
+    found = {
+        name: sum(
+            event.probability(plan)
+            for event in EVENTS
+            if event.counted == name and event.probability is not None
+        )
+        for name in ("floor_mass", "cap_mass", "tail_mass", "graph_mass")
+    }
+    floors = [event.floor(plan) for event in EVENTS if event.floor is not None]
+    found["floor_mass"] += _lifted(plan, [floor for floor in floors if floor is not None])
+    return {name: min(1.0, probability) for name, probability in found.items()}
+
+
+def probabilities(plan: PrivacyPlan) -> dict[str, float]:
+    """Returns the probability in one round of each event that has one and can happen under a plan.
+
+    A quota that runs out is one event of the whole run.
+    """
+    found = {}
+    for event in EVENTS:
+        if event.floor is not None and (floor := event.floor(plan)) is not None:
+            found[event.name] = _lifted(plan, [floor])
+        elif event.probability is not None:
+            found[event.name] = event.probability(plan)
+    return {name: probability for name, probability in found.items() if probability > 0}
+
+
+# Floors. Each is where a number of phones is compared with a number of the plan.
+
+
+def _on_roster(plan: PrivacyPlan) -> Floor:
+    return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ADVERTISE)
+
+
+def _on_next_roster(plan: PrivacyPlan) -> Floor | None:
+    """A session restarts without those whose nonces stayed away; no graph, no nonces."""
+    if not _draws_graphs(plan):
+        return None
+    return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ACCEPT)
+
+
+def _sharing(plan: PrivacyPlan) -> Floor | None:
+    if plan.secure_aggregation != "masked":
+        return None
+    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)
+
+
+def _sending(plan: PrivacyPlan) -> Floor:
+    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.MASK)
+
+
+def _lifted(plan: PrivacyPlan, floors: list[Floor]) -> float:
+    """Probability that one phone's presence lifts the round over one of some floors.
+
+    In a cohort of fixed size the phone that stands in the place of another decides as much.
+    """
+    if plan.participation == "fixed_size":
+        return 0.0
+    candidates, probability = _coming(plan)
+    return bad_events.floor_mass(
+        population=candidates,
+        probability=probability,
+        colluders=min(plan.colluders, candidates - 1),
+        floors=floors,
+        availability=plan.availability,
+    )
+
+
+# Probabilities.
+
+
+def _unopened(plan: PrivacyPlan) -> float:
+    """Probability that a masked round above its floors fails for want of answers at its end.
+
+    Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
+    Both are rare in themselves, so all of that counts and not only what one phone decides. All
+    colluders may have joined and keep silent; some of them, at random, are a phone's neighbours.
+    Smaller rosters fail more often and come less often: sizes are taken in steps, each as likely as
+    any roster below its upper edge. Of an odd and an even roster the one fails more often, so the
+    two smallest of a step count; a roster that was formed after a restart is counted with all of
+    the phones that vanished before it as if they were yet to vanish.
+    """
+    if plan.secure_aggregation != "masked" or plan.participation == "fixed_size":
+        return 0.0
+    candidates, probability = _coming(plan)
+    coming = probability * plan.availability
+    coming *= share_answering(plan.dropout_rate, _last_roster(plan))
+    edges = np.unique(np.linspace(plan.min_cohort, plan.max_cohort + 1, 17).astype(int))
+    mass = 0.0
+    for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
+        fails = max(_fails(plan, size, high) for size in {low, min(low + 1, high - 1)})
+        alike = plan.availability == 1
+        mass += min(1.0, fails) * bad_events.shortfall(candidates, coming, high, alike=alike)
+    return mass
+
+
+def _fails(plan: PrivacyPlan, size: int, most: int) -> float:
+    """Probability that a roster of this size gets no quorum, or one of `most` phones no shares."""
+    from scipy.stats import hypergeom  # here because it takes most of a second
+
+    reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
+    signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
+    unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
+    shortfall = functools.partial(bad_events.shortfall, alike=plan.availability == 1)
+    terms = plan.terms(bytes(16), 0)
+    graph = terms.parameters(size)
+    votes = shortfall(size - 1 - plan.colluders, signing, terms.quorum(size))
+    silent = np.arange(min(plan.colluders, graph.neighbours) + 1)
+    colluders = min(plan.colluders, size - 1)
+    chances = hypergeom.pmf(silent, size - 1, colluders, graph.neighbours)
+    shares = sum(
+        chance * shortfall(graph.neighbours - count, unmasking, graph.threshold)
+        for count, chance in zip(silent.tolist(), chances.tolist(), strict=True)
+    )
+    return float(votes + most * shares)
+
+
+def _capped(plan: PrivacyPlan) -> float:
+    """Probability that the cap is reached, where noise on phones depends on who comes."""
+    if plan.cohort_cap is None or not plan.on_phones:
+        return 0.0
+    probability = plan.participation_probability
+    return bad_events.quota_mass(plan.population, probability, plan.cohort_cap - 1)
+
+
+def _quota(plan: PrivacyPlan) -> float:
+    """Probability, over the whole run, that a phone would come more often than it may."""
+    if plan.participation == "limited":
+        return 0.0
+    probability = plan.participation_probability
+    return bad_events.quota_mass(plan.rounds, probability, plan.participations)
+
+
+def _sampled_otherwise(plan: PrivacyPlan) -> float:
+    """Distance of all samplers from their ideals."""
+    if plan.mechanism == "none":
+        return 0.0
+    if plan.central:
+        draws, vector, bit = 1, plan.server_stddev, plan.server_bit_stddev
+        bound = RoundedGaussian.total_variation_bound
+    else:
+        draws, vector, bit = plan.population, plan.stddev, plan.bit_stddev
+        bound = plan.law.total_variation_bound
+    of_bit = bound(bit) if plan.adaptive_clipping is not None else 0.0
+    return draws * (plan.padded_dimension * bound(vector) + of_bit)
+
+
+def _unprotected(plan: PrivacyPlan) -> float:
+    """Probability that a graph of a round does not protect: each start of it draws one."""
+    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0
+
+
+def _in_pieces(plan: PrivacyPlan) -> float:
+    """Probability that more phones vanish than a ring is made for, which may leave it in pieces.
+
+    The ring that loses no more is in pieces with a probability that `_unprotected` includes. Under
+    a lying server nothing opens where a ring is in pieces: the phone at the end of a piece lacks a
+    threshold of shares (`fedspeech.secagg.graph`), whoever vanished and why.
+    """
+    if plan.server == "lying" or not _draws_graphs(plan):
+        return 0.0
+    return float(MAX_SESSIONS * 2.0 ** -(SECURITY_BITS[plan.server] + 1))
+
+
+def _draws_graphs(plan: PrivacyPlan) -> bool:
+    """Whether a roster may be so long that its graph is drawn."""
+    return plan.secure_aggregation == "masked" and plan.max_cohort > COMPLETE_UP_TO
+
+
+def _last_roster(plan: PrivacyPlan) -> Stage:
+    """What a phone has answered that stands on the roster of the session that goes on."""
+    return Stage.ACCEPT if _draws_graphs(plan) else Stage.ADVERTISE
+
+
+def _coming(plan: PrivacyPlan) -> tuple[int, float]:
+    """Phones that may stand on a roster, and the chance of each; where phones take turns, one."""
+    if plan.participation == "limited":
+        return round(plan.expected_cohort), 1.0
+    return plan.population, plan.participation_probability
+
+
+# The table.
+
+_RULES = "only who breaks the rules of the protocol is refused so: no honest phone or node is"
+_NODES = (
+    "a node fails, is silent or is late as a whole, and then nothing of the round opens; it does "
+    "so whatever its phones hold (work is the same for all, a delta that is not finite is sent as "
+    "zeros) and whichever of them came"
+)
+_OUTSIDE = "before the first round or after the last: no phone has said anything that depends on it"
+_CARRIED = "carries another exit on, under another name"
+
+EVENTS: tuple[RoundEvent, ...] = (
+    RoundEvent(
+        name="a phone's quota runs out",
+        counted="quota",
+        probability=_quota,
+    ),
+    RoundEvent(
+        name="the cap on the cohort is reached",
+        counted="cap_mass",
+        probability=_capped,
+    ),
+    RoundEvent(
+        name="the roster is below min_cohort",
+        counted="floor_mass",
+        floor=_on_roster,
+        exits=(
+            "server.gathering IdealGathering.join Abandoned",
+            "clients.fleet Fleet.update CohortTooSmall",
+            "fedspeech.secagg.server Server.close_roster CohortTooSmall",
+            "fedspeech.secagg.client Phone.accept CohortBelowFloor",
+        ),
+    ),
+    RoundEvent(
+        name="the roster of a session that restarts is below min_cohort",
+        counted="floor_mass",
+        floor=_on_next_roster,
+        exits=(
+            "server.gathering MaskedGathering.join except NoncesMissing",
+            "fedspeech.secagg.server Server.close_nonces NoncesMissing",
+        ),
+    ),
+    RoundEvent(
+        name="fewer than min_survivors share",
+        counted="floor_mass",
+        floor=_sharing,
+        exits=(
+            "fedspeech.secagg.server Server._floor ProtocolAbort",
+            "fedspeech.secagg.client Phone._check_sharers CohortBelowFloor",
+        ),
+    ),
+    RoundEvent(
+        name="fewer than min_survivors send",
+        counted="floor_mass",
+        floor=_sending,
+        exits=(
+            "server.gathering IdealGathering.collect Abandoned",
+            "fedspeech.secagg.client Phone.agree CohortBelowFloor",
+        ),
+    ),
+    RoundEvent(
+        name="a masked round above its floors lacks signatures or shares",
+        counted="floor_mass",
+        probability=_unopened,
+        exits=(
+            "fedspeech.secagg.client Phone.mask NeighboursBelowThreshold",
+            "fedspeech.secagg.client Phone.unmask NoQuorum",
+            "fedspeech.secagg.server Server._secrets ProtocolAbort",
+        ),
+    ),
+    RoundEvent(
+        name="samplers miss their ideals",
+        counted="tail_mass",
+        probability=_sampled_otherwise,
+    ),
+    RoundEvent(
+        name="a masking graph does not protect",
+        counted="graph_mass",
+        probability=_unprotected,
+    ),
+    RoundEvent(
+        name="more phones vanish than a ring is made for",
+        counted="graph_mass",
+        probability=_in_pieces,
+    ),
+    RoundEvent(
+        name="nonces stay away in every session of a round",
+        reason="phones that vanish do so before the second roster; after that only colluders keep "
+        "nonces back, members of the cohort, who may do so whoever else came",
+        exits=("server.gathering MaskedGathering.join Abandoned",),
+    ),
+    RoundEvent(
+        name="there is no graph for a roster",
+        reason="there is one for the smallest roster and for the largest that is expected, or the "
+        "plan is refused; more phones never need a denser one than fits",
+        exits=("fedspeech.secagg.server Server.bind ProtocolAbort",),
+    ),
+    RoundEvent(
+        name="the sum is longer than honest phones can make it",
+        reason="read from the sum with its noise, which the price of the release includes",
+        exits=("server.rounds _run_round except ProtocolAbort",),
+    ),
+    RoundEvent(
+        name="the budget is spent",
+        reason="counts the rounds that were charged, and the floors decide which are",
+        exits=("server.rounds _run_round except BudgetExhausted",),
+    ),
+    RoundEvent(
+        name="a node fails, or answers what does not parse",
+        reason=_NODES,
+        exits=(
+            "server.gathering MaskedGathering._ask Abandoned",
+            "server.gathering MaskedGathering._mask ProtocolAbort",
+            "server.gathering _joined ProtocolAbort",
+            "server.shards Shards.ask ProtocolAbort",
+            "server.shards Shards.ask NobodyAnswers",
+            "server.shards Shards.ask except ProtocolAbort",
+            "server.shards _check_answers ProtocolAbort",
+            "clients.app _nothing_told ProtocolAbort",
+        ),
+    ),
+    RoundEvent(
+        name="an exit is passed on",
+        reason=_CARRIED,
+        exits=(
+            "server.gathering MaskedGathering._or_abandoned again",
+            "server.gathering MaskedGathering._or_abandoned Abandoned",
+            "server.rounds _run_round except Abandoned",
+            "clients.app _nothing_told again",
+            "clients.masked _each except Refusal",
+            "fedspeech.secagg.client Phone._step again",
+            "fedspeech.secagg.client Phone.restore again",
+        ),
+    ),
+    RoundEvent(
+        name="a message is not by the rules",
+        reason=_RULES,
+        exits=(
+            "server.gathering IdealGathering.collect ProtocolAbort",
+            "clients.app _fleet ProtocolAbort",
+            "clients.app _read_state ProtocolAbort",
+            "clients.fleet Fleet.enter ProtocolAbort",
+            "clients.fleet Fleet.update ProtocolAbort",
+            "clients.fleet Fleet.vectors ProtocolAbort",
+            "clients.masked MaskedFleet.mask ProtocolAbort",
+            "clients.masked MaskedFleet._phones ProtocolAbort",
+            "fedspeech.secagg.exchange History.entering Replayed",
+            "fedspeech.secagg.client Phone.accept Malformed",
+            "fedspeech.secagg.client Phone.accept RosterNotMine",
+            "fedspeech.secagg.client Phone.accept BadSignature",
+            "fedspeech.secagg.client Phone.share Malformed",
+            "fedspeech.secagg.client Phone.mask Malformed",
+            "fedspeech.secagg.client Phone._check_sharers SharersInconsistent",
+            "fedspeech.secagg.client Phone._open_shares CiphertextMissing",
+            "fedspeech.secagg.client Phone._open_shares Malformed",
+            "fedspeech.secagg.client Phone.agree SurvivorsInconsistent",
+            "fedspeech.secagg.client Phone.unmask Malformed",
+            "fedspeech.secagg.client Phone.unmask BadSignature",
+            "fedspeech.secagg.client Phone.restore StaleState",
+            "fedspeech.secagg.client Phone.restore Malformed",
+            "fedspeech.secagg.client Phone._step Replayed",
+            "fedspeech.secagg.client Phone._step SecondAnswer",
+            "fedspeech.secagg.client Phone._step OutOfOrder",
+            "fedspeech.secagg.client Phone._check_signed BadSignature",
+            "fedspeech.secagg.client _graph NonceMismatch",
+            "fedspeech.secagg.server Server.close_shares ProtocolAbort",
+            "fedspeech.secagg.server Server.open ProtocolAbort",
+            "fedspeech.secagg.server Server._seed self._lied",
+            "fedspeech.secagg.server Server._edges self._lied",
+            "fedspeech.secagg.server Server._edges ProtocolAbort",
+            "fedspeech.secagg.server Server._at ProtocolAbort",
+            "fedspeech.secagg.server Server._place ProtocolAbort",
+            "fedspeech.secagg.server Server._holds except FedspeechError",
+        ),
+    ),
+    RoundEvent(
+        name="a run does not begin, or ends",
+        reason=_OUTSIDE,
+        exits=(
+            "server.app main again",
+            "server.app _run FedspeechError",
+            "server.app _start FedspeechError",
+            "server.resuming resume FedspeechError",
+            "server.shards Shards.__init__ ProtocolAbort",
+            "server.state load_checkpoint FedspeechError",
+            "clients.fleet Fleet.__init__ ProtocolAbort",
+            "clients.memory go_back FedspeechError",
+            "clients.memory alone FedspeechError",
+            "clients.memory _in_use ProtocolAbort",
+        ),
+    ),
+)
