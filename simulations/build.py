@@ -147,6 +147,8 @@ class World:
       skipped: recordings and speakers left out, with the reason.
       heard_accents: accents among the base's speakers; empty if unknown.
       prior: what public sentences tell of the next word; None where words are spotted.
+      validates: whether the public validation speakers are of the phones' own corpus.
+      non_words: what the clips without a target word are on which false accepts are judged.
     """
 
     vocabulary: Vocabulary | Alphabet
@@ -165,6 +167,8 @@ class World:
     skipped: tuple[Skipped, ...]
     heard_accents: tuple[str, ...]
     prior: WordPrior | None = None
+    validates: bool = True
+    non_words: str = ""
 
     @property
     def drawn_from(self) -> int | None:
@@ -289,6 +293,8 @@ def _build(
         skipped=(*corpus.skipped, *partition.skipped),
         heard_accents=(HEARD_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
         prior=word_prior(scenario, voices.public) if scenario.task == "sentences" else None,
+        validates=not isinstance(scenario.corpus, FolderCorpus),
+        non_words="synthetic other words and silence" if scenario.task == "words" else "",
     )
 
 
@@ -334,17 +340,23 @@ def open_voices(scenario: Scenario, frontend: FrontendSpec | None = None) -> Voi
 def embedded_spec(
     scenario: Scenario, settings: EmbeddedCorpus, vocabulary: Vocabulary
 ) -> SyntheticSpec:
-    """Speakers of the embedded corpus: a public of one accent, phones of all accents."""
+    """Speakers of the embedded corpus: a public of one accent, phones of all accents.
+
+    Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
+    would always be the base.
+    """
     unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
     share = settings.unheard_accents
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
+    teachers, validation = public.groups
     return dataclasses.replace(
         public,
         groups=(
-            *public.groups,
+            teachers,
+            dataclasses.replace(validation, accents=accents),
             SpeakerGroup(
                 name="federated",
                 num_speakers=settings.voices or settings.federated_phones,

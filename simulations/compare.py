@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fedspeech.errors import FedspeechError
 from simulations.report.figures import MODELS
+from simulations.report.headline import right
 from simulations.report.words import delta, epsilon, percent, points
 from simulations.results import Accuracy, Summary
 from simulations.run_folder import Results, read
@@ -97,7 +98,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     return Comparison(
         first=first.name,
         second=second.name if second.name != first.name else f"{second.name} (second)",
-        figures=(*_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
+        figures=(*_headlines(a, b), *_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
         settings=tuple(_settings(first.settings(), second.settings())),
         warnings=tuple(_warnings(first, second, a, b)),
     )
@@ -117,18 +118,13 @@ def _accuracies(a: Summary, b: Summary) -> Iterator[Difference]:
         if first is None or second is None:
             continue
         yield Difference(
-            f"{model}, % correct", _mean(first), _mean(second), _mean_change(first, second)
+            f"{model}, {right(a)}", _mean(first), _mean(second), _mean_change(first, second)
         )
         yield Difference(
             f"{model}, worst decile",
             percent(first.worst_decile),
             percent(second.worst_decile),
             points(second.worst_decile - first.worst_decile),
-        )
-    for model in MODELS if a.wer and b.wer else ():
-        before, after = (getattr(run.wer, model).value for run in (a, b))
-        yield Difference(
-            f"{model}, word error rate", percent(before), percent(after), points(after - before)
         )
     if a.share_worse and b.share_worse:
         first_share, second_share = a.share_worse.share, b.share_worse.share
@@ -138,11 +134,28 @@ def _accuracies(a: Summary, b: Summary) -> Iterator[Difference]:
             f"{percent(second_share)} (chance {percent(b.share_worse.expected_by_chance)})",
             points(second_share - first_share),
         )
-    if a.frr_at_far and b.frr_at_far and a.frr_at_far.far == b.frr_at_far.far:
-        before, after = a.frr_at_far.personalised, b.frr_at_far.personalised
-        if before is not None and after is not None:
-            name = f"personalised, FRR at {percent(a.frr_at_far.far)} FAR"
-            yield Difference(name, percent(before), percent(after), points(after - before))
+
+
+def _headlines(a: Summary, b: Summary) -> Iterator[Difference]:
+    """The error of all models where both runs count the same, and what passes for a keyword."""
+    if a.headline and b.headline and a.headline.measure == b.headline.measure:
+        for model in MODELS:
+            before, after = getattr(a.headline, model), getattr(b.headline, model)
+            yield Difference(
+                f"{model}, {a.headline.measure}",
+                percent(before),
+                percent(after),
+                points(after - before),
+            )
+    for model in MODELS:
+        first, second = (run.operating_points.get(model) for run in (a, b))
+        if first and second:
+            yield Difference(
+                f"{model}, false accepts at its threshold",
+                percent(first.false_accepts),
+                percent(second.false_accepts),
+                points(second.false_accepts - first.false_accepts),
+            )
 
 
 def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:

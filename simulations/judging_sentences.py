@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet
 from fedspeech.corpora.names import by_kind
-from fedspeech.evaluation.asr import AsrCounts, rate_interval
+from fedspeech.evaluation.asr import AsrCounts, rate_interval, word_errors
 from fedspeech.evaluation.segments import cut
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.adapters.scoring import score_clips
@@ -28,12 +28,18 @@ from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
 from fedspeech.vectors import FloatVector
 from simulations.build import World
-from simulations.results import Example, How, Interval, Rate, Rates, Search
+from simulations.results import Example, Headline, How, Interval, Rate, Rates, Search
 from simulations.scenario import Scenario, SentenceCorpus
 
 
 class Sentences:
-    """Transcripts of clips, one sentence each."""
+    """Transcripts of clips, one sentence each.
+
+    Attributes:
+      measure: the error by which stages are compared, in words.
+    """
+
+    measure = "word error rate"
 
     def __init__(self, world: World, scenario: Scenario) -> None:
         """Keeps whose sentences, and how phones search."""
@@ -66,12 +72,17 @@ class Sentences:
             "validation_loss": float(losses.mean()),
         }
 
-    def correct(
+    def validation_error(self, vector: FloatVector, clips: LocalDataset) -> float | None:
+        """Word error rate on public sentences."""
+        heard = self._searched(*self._logits(vector, clips), ())
+        return AsrCounts.of(self._said(clips), heard).wer
+
+    def mistakes(
         self, vectors: Sequence[FloatVector], most: int | None = None
-    ) -> list[NDArray[np.bool_]]:
-        """Per unseen phone, which of its first `most` judged sentences are right as a whole."""
+    ) -> list[NDArray[np.int64]]:
+        """Per unseen phone, the word errors of each of its first `most` judged sentences."""
         return [
-            np.array([a == b for a, b in zip(heard, self._said(phone.judged), strict=False)])
+            word_errors(self._said(phone.judged)[:most], heard)
             for heard, phone in zip(self._heard(vectors, most), self._world.unseen, strict=True)
         ]
 
@@ -93,8 +104,14 @@ class Sentences:
             ]
             for model, found in heard.items()
         }
+        rates = self._rates(counts, "word_errors", "words")
         return {
-            "wer": self._rates(counts, "word_errors", "words"),
+            "headline": Headline(
+                measure=self.measure,
+                **{model: getattr(rates, model).value for model in vectors},
+                counted=rates.base.counted,
+            ),
+            "wer": rates,
             "cer": self._rates(counts, "character_errors", "characters"),
             "wer_segments": self._segments(counts),
             "searches": self._searches(vectors["personalised"], counts["personalised"]),

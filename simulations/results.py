@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fedspeech.evaluation.personalization import AccuracyOverPhones
+
 SCHEMA_VERSION = 1
 
 Eye = Literal["public", "server", "simulator"]
@@ -245,6 +247,16 @@ class Accuracy(Record):
     phones: Annotated[int, Field(ge=1)]
     interval: Interval | None = None
 
+    @classmethod
+    def of(cls, found: AccuracyOverPhones) -> Accuracy:
+        """As results have it."""
+        return cls(
+            mean=found.mean,
+            worst_decile=found.worst_decile,
+            phones=found.phones,
+            interval=Interval(low=found.low, high=found.high),
+        )
+
 
 class Accuracies(Record):
     """The four figures that only mean something side by side, on the same phones and clips.
@@ -263,17 +275,66 @@ class Accuracies(Record):
 
 
 class ShareWorse(Record):
-    """Phones that answer fewer of their clips than before, beside what chance alone would give.
+    """Phones that make more mistakes than before, beside what chance alone would give.
+
+    A mistake is a clip that is answered wrongly, or a wrong word of a sentence.
 
     Attributes:
       share: observed.
       expected_by_chance: if before and after were equally good on every phone.
       phones: how many.
+      changed: phones with at least one clip that changed; if there is none, `share` says nothing.
     """
 
     share: Share
     expected_by_chance: Share
     phones: Annotated[int, Field(ge=1)]
+    changed: Count
+
+
+class StageChoice(Record):
+    """Which stage ships, chosen on public speakers who are neither phones nor judged.
+
+    Attributes:
+      measure: the error that was counted, in words.
+      base: error of the base.
+      federated: error of the adapter of the last completed round.
+      clips: on how many clips.
+      speakers: of how many speakers.
+      chosen: the stage with the smaller error; the base unless the federated one is smaller.
+    """
+
+    measure: str
+    base: Positive
+    federated: Positive
+    clips: Count
+    speakers: Count
+    chosen: Literal["base", "federated"]
+
+
+class Headline(Record):
+    """The one error by which stages are compared, for words and for sentences; less is better.
+
+    Attributes:
+      measure: what is counted, in words: false rejects at a stated rate of false accepts, or the
+        word error rate.
+      base: of the shared model before anything federated.
+      federated: of the adapter of the last completed round.
+      personalised: of phones that adapted with their own clips.
+      control: of phones that adapted with another phone's clips.
+      counted: clips of target words, or words said.
+      non_words: clips without a target word behind the false accepts; 0 for sentences.
+      non_words_are: what these clips are, in words.
+    """
+
+    measure: str
+    base: Positive
+    federated: Positive
+    personalised: Positive
+    control: Positive
+    counted: Count
+    non_words: Count = 0
+    non_words_are: str = ""
 
 
 class SegmentResult(Record):
@@ -344,25 +405,18 @@ class DetCurve(Record):
         return self
 
 
-class FalseAccepts(Record):
-    """What personalising does to clips that hold no target word, without any threshold.
+class OperatingPoint(Record):
+    """One stage with a threshold that was set on guard negatives, judged on others.
 
     Attributes:
-      federated: share of unknown and silence clips taken for a target word before.
-      personalised: the same after.
-      limit: how much the share may rise, as stated in the scenario.
-      clips: unknown and silence clips judged.
+      threshold: least probability of a target word that counts as detected.
+      target_words_found: share of clips of target words in which that very word is detected.
+      false_accepts: share of evaluation clips without a target word in which one is detected.
     """
 
-    federated: Share
-    personalised: Share
-    limit: Share
-    clips: Count
-
-    @property
-    def change(self) -> float:
-        """Personalised minus federated."""
-        return self.personalised - self.federated
+    threshold: Share
+    target_words_found: Share
+    false_accepts: Share
 
 
 class Confusion(Record):
@@ -612,15 +666,19 @@ class Environment(Record):
 
 
 EYES: Mapping[str, Eye] = {
+    "headline": "simulator",
+    "stage_choice": "public",
     "accuracy": "simulator",
     "share_worse": "simulator",
+    "share_worse_federated": "simulator",
     "share_worse_without_guard": "simulator",
     "share_worse_control": "simulator",
     "segments": "simulator",
     "takes": "simulator",
     "frr_at_far": "simulator",
     "det": "simulator",
-    "false_accepts": "simulator",
+    "operating_points": "simulator",
+    "target_accuracy": "simulator",
     "confusion": "simulator",
     "phone_accuracies": "simulator",
     "utility": "server",
@@ -661,24 +719,30 @@ class Summary(Guarantee):
       phones: population: every phone that may be asked.
       voices: distinct voices from which the phones were drawn; None: each has a voice of its own.
       participation: probability q of a phone's presence in a round.
-      best_round: the round whose adapter was evaluated and exported; 0 is the base's own.
+      best_round: the round whose adapter phones personalise from and that is exported; 0 is the
+        base's own.
       best_chosen_by: "last completed round" or "public validation speakers".
+      stage_choice: how it was chosen; None where nobody could choose.
+      headline: the one error of all four models, side by side.
       adapter: its kind: "head", "affine" or "bottleneck".
       parameters: number of trained parameters.
       clips_per_word: own clips per target word, or own sentences, behind
         `accuracy.personalised`.
-      accuracy: the headline, on phones never trained on; of sentences the share that is right as a
-        whole.
-      share_worse: personalised against federated, guard included.
-      share_worse_without_guard: the same without the guard.
-      share_worse_control: control against federated.
+      accuracy: share of all judged clips that are answered rightly, clips without a target word
+        counted, on phones never trained on; of sentences the share that is right as a whole.
+      target_accuracy: share of clips of target words for which their word is the likeliest target
+        word: unknown and silence are not among the answers, so false accepts do not count.
+      share_worse: personalised against the stage that phones started from, guard included.
+      share_worse_federated: federated against base.
+      share_worse_without_guard: as `share_worse`, without the guard.
+      share_worse_control: control against the stage that phones started from.
       segments: segment to value to figures; small cells are merged.
       segments_withheld: segment to phones left out because even merged they were too few.
       minimum_segment_phones: under which a cell was merged.
       takes: by own clips per word, ascending.
       frr_at_far: at one stated false accept rate.
       det: model ("base", "federated", ...) to curve.
-      false_accepts: what personalising does to them.
+      operating_points: model to what it does at its threshold; empty for sentences.
       confusion: one matrix.
       phone_accuracies: the distribution over phones.
       utility: by the server's own eye; None if there was no round or nobody to validate on.
@@ -716,11 +780,15 @@ class Summary(Guarantee):
     participation: Share | None = None
     best_round: Count | None = None
     best_chosen_by: str = "last completed round"
+    stage_choice: StageChoice | None = None
+    headline: Headline | None = None
     adapter: str = ""
     parameters: Count | None = None
     clips_per_word: Count | None = None
     accuracy: Accuracies | None = None
+    target_accuracy: Accuracies | None = None
     share_worse: ShareWorse | None = None
+    share_worse_federated: ShareWorse | None = None
     share_worse_without_guard: ShareWorse | None = None
     share_worse_control: ShareWorse | None = None
     segments: dict[str, dict[str, SegmentResult]] = {}
@@ -729,7 +797,7 @@ class Summary(Guarantee):
     takes: tuple[Take, ...] = ()
     frr_at_far: FrrAtFar | None = None
     det: dict[str, DetCurve] = {}
-    false_accepts: FalseAccepts | None = None
+    operating_points: dict[str, OperatingPoint] = {}
     confusion: Confusion | None = None
     phone_accuracies: PhoneAccuracies | None = None
     utility: Utility | None = None

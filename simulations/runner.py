@@ -43,6 +43,8 @@ from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
+from simulations.report.headline import headline_lines
+from simulations.report.setbacks import setbacks
 from simulations.report.words import collapse, drawn, price
 from simulations.results import (
     Engine,
@@ -52,6 +54,7 @@ from simulations.results import (
     RoundRow,
     ServerRound,
     SimulatorRound,
+    StageChoice,
     Summary,
     Utility,
 )
@@ -228,6 +231,7 @@ class Run:
         self._judge = Judge(self._world, self._scenario)
         self._rows: list[RoundRow] = []
         self._found: dict[str, Any] = {}
+        self._choice: StageChoice | None = None
         self._lost: tuple[RoundRecord, ...] = ()
         self._replay = True  # of a round that nobody has begun
         if resumed is None:
@@ -382,7 +386,8 @@ class Run:
     def personalise(self) -> None:
         """Adapts every unseen phone and judges it."""
         with self._progress.stage("personalise"):
-            self._found |= self._judge.personalisation(self._state.adapter)
+            self._choice = self._judge.choose(self._state.adapter)
+            self._found |= self._judge.personalisation(self._state.adapter, self._choice)
 
     def export(self) -> None:
         """Exports the adapter; a refusal is a result too, and is said.
@@ -424,7 +429,7 @@ class Run:
         return "accuracy" in self._found and (self.stopped is None or budget)
 
     def _save_adapter(self) -> None:
-        """Writes the last completed round's adapter with its configuration and model card."""
+        """Writes the adapter that ships with its configuration and model card."""
         adapter = self._world.adapter
         notice = self._ledger.noise_notice
         words = [self._ledger.guarantee().words(), *([notice.capitalize() + "."] if notice else [])]
@@ -432,10 +437,10 @@ class Run:
         save_adapter(
             self._folder.adapter,
             adapter,
-            adapter.spec.unflatten(self._state.adapter),
+            adapter.spec.unflatten(self._judge.shipped(self._state.adapter, self._choice)),
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.vocabulary,
-            rounds=self._state.completed,
+            rounds=self._best_round,
             card="\n\n".join(["## Privacy", *words]),
         )
 
@@ -456,7 +461,9 @@ class Run:
             phones=plan.population,
             voices=self._world.drawn_from,
             participation=plan.participation_probability,
-            best_round=self._state.completed,
+            best_round=self._best_round,
+            best_chosen_by="public validation speakers" if self._choice else "last completed round",
+            stage_choice=self._choice,
             adapter=self._world.adapter.name,
             parameters=plan.dimension,
             bytes_up=bytes_up,
@@ -469,6 +476,12 @@ class Run:
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
         )
+
+    @property
+    def _best_round(self) -> int:
+        """The round whose adapter ships; 0: none was better than the base."""
+        base = self._choice is not None and self._choice.chosen == "base"
+        return 0 if base else self._state.completed
 
     @functools.cached_property
     def _example_level(self) -> ExampleLevel | None:
@@ -527,20 +540,7 @@ def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRe
 
 def closing_words(summary: Summary, report: Path) -> str:
     """The last lines of a run: what came of it, at which price, and where to look."""
-    lines = []
-    if (found := summary.accuracy) and found.federated and found.personalised and found.control:
-        lines.append(
-            f"{'accuracy' if summary.wer is None else 'sentences right'} on "
-            f"{found.base.phones} phones never trained on: "
-            f"base {found.base.mean:.1%}, federated {found.federated.mean:.1%}, "
-            f"personalised {found.personalised.mean:.1%} "
-            f"(control, another phone's clips: {found.control.mean:.1%})"
-        )
-    if wer := summary.wer:
-        lines.append(
-            f"word error rate: base {wer.base.value:.1%}, federated {wer.federated.value:.1%}, "
-            f"personalised {wer.personalised.value:.1%} (control {wer.control.value:.1%})"
-        )
+    lines = [*setbacks(summary), *headline_lines(summary)]
     lines += [
         f"names written, {search.how}: {search.entity_recall:.1%} of {search.names}, "
         f"{search.false_insertion_rate:.3f} wrongly per sentence; word error rate {search.wer:.1%}"

@@ -44,7 +44,11 @@ LONGEST_FRAMES = 640
 def sentence_spec(
     scenario: Scenario, settings: SentenceCorpus, frontend: FrontendSpec
 ) -> SyntheticSpec:
-    """Public speakers of one accent who know half the names; phones of all accents and names."""
+    """Public speakers of one accent who know half the names; phones of all accents and names.
+
+    Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
+    would always be the base.
+    """
     unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
     share = settings.unheard_accents
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
@@ -72,7 +76,7 @@ def sentence_spec(
         frontend=frontend,
         groups=(
             public,
-            replace(public, name="validation", num_speakers=settings.validation_speakers),
+            replace(phones, name="validation", num_speakers=settings.validation_speakers),
             replace(
                 phones,
                 name="federated",

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass
 
 import jiwer
 import numpy as np
+from numpy.typing import NDArray
 
 from fedspeech.evaluation.personalization import RESAMPLES
 
@@ -114,6 +115,24 @@ class AsrCounts:
     def false_insertion_rate(self) -> float | None:
         """Names of the list written though not said, per sentence."""
         return self.names_inserted / self.sentences if self.sentences else None
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> NDArray[np.int64]:
+    """Counts substituted, deleted and inserted words of each sentence, shape (sentences,)."""
+    if not said:
+        return np.zeros(0, dtype=np.int64)
+    aligned = jiwer.process_words(list(said), list(heard)).alignments
+    return np.array(
+        [
+            sum(
+                max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)
+                for part in parts
+                if part.type != "equal"
+            )
+            for parts in aligned
+        ],
+        dtype=np.int64,
+    )
 
 
 def rate_interval(

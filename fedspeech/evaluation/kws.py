@@ -119,8 +119,19 @@ class KwsCounts:
             raise ValueError(f"far must be in [0, 1], got {far}")
         if not self.num_positives or not self.num_negatives:
             return None
-        first = int(np.argmax(self.accepted <= far * self.num_negatives))
-        return 1.0 - float(self.detected[first]) / self.num_positives
+        return self.at(self.first_within(far))[0]
+
+    def first_within(self, far: float) -> int:
+        """Index in `THRESHOLDS` of the lowest threshold whose FAR is at most `far`."""
+        return int(np.argmax(self.accepted <= far * self.num_negatives))
+
+    def at(self, index: int) -> tuple[float, float]:
+        """FRR and FAR at one of `THRESHOLDS`; there must be clips of both kinds.
+
+        With an index that `first_within` found on other clips, nothing is chosen on these.
+        """
+        frr = 1.0 - float(self.detected[index]) / self.num_positives
+        return frr, float(self.accepted[index]) / self.num_negatives
 
     def curve(self) -> tuple[FloatArray, FloatArray]:
         """Returns FAR, ascending and distinct, and the lowest FRR at each; both empty if unknown.

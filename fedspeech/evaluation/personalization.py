@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.floating]
 
 RESAMPLES = 2_000
@@ -58,7 +59,7 @@ class GainOverPhones:
 
 @dataclass(frozen=True)
 class ShareWorse:
-    """Phones that answer fewer clips correctly than before, beside what chance would give.
+    """Phones that make more mistakes than before, beside what chance would give.
 
     Attributes:
       share: observed.
@@ -66,12 +67,14 @@ class ShareWorse:
       p_value: probability, under that chance, of so few phones made worse, or fewer. Small: the
         change is better than a coin.
       phones: how many.
+      changed: phones with at least one changed clip; where there is none, `share` says nothing.
     """
 
     share: float
     expected_by_chance: float
     p_value: float
     phones: int
+    changed: int
 
 
 def phone_accuracies(correct: Sequence[BoolArray]) -> FloatArray:
@@ -146,42 +149,49 @@ def gain_over_phones(
     return GainOverPhones(mean=float(gains.mean()), phones=len(gains), low=low, high=high)
 
 
-def share_worse(before: Sequence[BoolArray], after: Sequence[BoolArray]) -> ShareWorse:
-    """Counts phones with fewer correct clips than before, and what chance would give.
+def share_worse(before: Sequence[IntArray], after: Sequence[IntArray]) -> ShareWorse:
+    """Counts phones with more mistakes than before, and what chance would give.
 
-    Of a phone's clips, b changed: right before and wrong now, or the other way round. Were the two
-    models equally good on it, each of the b would have gone either way with probability 1/2 (the
-    sign-flip null of McNemar's exact test, conditional on b), so the phone would be worse with
-    probability P[Bin(b, 1/2) > b / 2] = (1 - P[Bin(b, 1/2) = b / 2]) / 2. The expected share is the
-    mean of these; their exact Poisson-binomial distribution gives the p-value. Clips are taken to
-    flip independently within a phone.
+    On a phone's clips the number of mistakes changed by d_1, d_2, ... (0 or 1 for a word, more for
+    a sentence). Were the two models equally good on it, each change would have gone either way with
+    probability 1/2 (the sign-flip null of McNemar's exact test, conditional on the sizes |d_i|), so
+    the phone would be worse with probability P[sum of +-d_i > 0] = (1 - P[sum = 0]) / 2. The
+    expected share is the mean of these; their exact Poisson-binomial distribution gives the
+    p-value. Clips are taken to flip independently within a phone.
 
     Args:
-      before: per phone, correct or not per clip, shape (clips,).
+      before: per phone, mistakes in each clip, shape (clips,).
       after: the same clips.
     """
     _check_paired(before, after)
-    pairs = list(zip(before, after, strict=True))
-    worse = sum(int(new.sum()) < int(old.sum()) for old, new in pairs)
-    chances = [_chance_of_worse(int((old != new).sum())) for old, new in pairs]
+    changes = [new.astype(np.int64) - old for old, new in zip(before, after, strict=True)]
+    worse = sum(int(change.sum() > 0) for change in changes)
+    chances = [_chance_of_worse(np.abs(change)) for change in changes]
     distribution = np.ones(1)
     for chance in chances:
         distribution = np.convolve(distribution, [1 - chance, chance])
     return ShareWorse(
-        share=worse / len(pairs),
+        share=worse / len(changes),
         expected_by_chance=float(np.mean(chances)),
         p_value=min(1.0, float(distribution[: worse + 1].sum())),
-        phones=len(pairs),
+        phones=len(changes),
+        changed=sum(bool(change.any()) for change in changes),
     )
 
 
-def _chance_of_worse(changed: int) -> float:
-    """P[Bin(changed, 1/2) > changed / 2]."""
-    ties = math.comb(changed, changed // 2) / 2**changed if changed % 2 == 0 else 0.0
-    return (1 - ties) / 2
+def _chance_of_worse(sizes: IntArray) -> float:
+    """P[sum of +-sizes > 0], every sign a fair coin."""
+    reach = int(sizes.sum())
+    sums = np.zeros(2 * reach + 1)  # P[sum = index - reach]
+    sums[reach] = 1.0
+    for size in sizes[sizes > 0]:
+        sums = (np.roll(sums, size) + np.roll(sums, -size)) / 2
+    return float(1 - sums[reach]) / 2
 
 
-def _check_paired(before: Sequence[BoolArray], after: Sequence[BoolArray]) -> None:
+def _check_paired(
+    before: Sequence[NDArray[np.generic]], after: Sequence[NDArray[np.generic]]
+) -> None:
     """Refuses two models judged on different phones or clips."""
     shapes = [clips.shape for clips in before], [clips.shape for clips in after]
     if shapes[0] != shapes[1] or not shapes[0]:

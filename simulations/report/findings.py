@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import words
+from simulations.report import setbacks, words
 from simulations.report.figures import MODELS
+from simulations.report.headline import error_rows, headline_lines, right
 from simulations.results import Accuracies, Accuracy, Confusion, Summary
 
 
 def findings(summary: Summary | None) -> dict[str, Any]:
     """Everything that stands in the summary, or nothing of it."""
     return {
-        "headline": list(_headline(summary.accuracy)) if summary and summary.accuracy else [],
+        "headline": list(_headline(summary.accuracy, setbacks.start(summary)))
+        if summary and summary.accuracy
+        else [],
         "scale_low": _scale_low(summary.accuracy) if summary and summary.accuracy else 0,
         "verdict": list(_verdict(summary)) if summary else [],
         "headline_note": _headline_note(summary) if summary else "",
         "segments_note": _segments_note(summary) if summary else "",
         "worse_rows": list(_worse_rows(summary)) if summary else [],
         "confusion": _confusion(summary.confusion) if summary and summary.confusion else None,
-        "false_accepts": _false_accepts(summary) if summary else "",
+        "error_name": summary.headline.measure if summary and summary.headline else "",
+        "accuracy_name": right(summary) if summary else "",
+        "errors_by_model": list(error_rows(summary)) if summary else [],
+        "operating_points": list(_operating_points(summary)) if summary else [],
         "traffic": list(_traffic(summary)) if summary else [],
         "exported": _exported(summary) if summary else None,
         "export_family": list(_family(summary)) if summary else [],
@@ -32,44 +38,29 @@ def findings(summary: Summary | None) -> dict[str, Any]:
 
 def _verdict(summary: Summary) -> Iterator[str]:
     """The headline in sentences."""
-    found = summary.accuracy
-    if not (found and found.federated):
+    if not (summary.accuracy and summary.accuracy.control):
         return
-    federated = found.federated.mean - found.base.mean
-    what = "accuracy" if summary.wer is None else "the share of sentences that are right"
-    yield (
-        f"Training together moved {what} on phones never trained on by {words.points(federated)} "
-        f"points, from {words.percent(found.base.mean)} to {words.percent(found.federated.mean)}."
-    )
-    if not (found.personalised and found.control):
-        return
-    own = found.personalised.mean - found.federated.mean
-    other = found.control.mean - found.federated.mean
+    yield from headline_lines(summary)
     clips = summary.clips_per_word
-    per = "per word" if summary.wer is None else "of a sentence each"
-    given = f" with {clips} own clip{'' if clips == 1 else 's'} {per}" if clips else ""
-    yield (
-        f"Personalising on the phone{given} moved it by another {words.points(own)} points, to "
-        f"{words.percent(found.personalised.mean)}. The same procedure with another phone’s clips "
-        f"moved it by {words.points(other)}: that is the control."
-    )
-    if summary.share_worse:
-        worse = summary.share_worse
+    per = "of each word" if summary.wer is None else "of a sentence each"
+    if clips:
         yield (
-            f"{words.percent(worse.share)} of phones answered fewer of their clips correctly after "
-            f"personalising; had nothing changed, luck alone would make it "
-            f"{words.percent(worse.expected_by_chance)}."
+            f"Phones personalised from the {setbacks.start(summary)} adapter with {clips} own "
+            f"clip{'' if clips == 1 else 's'} {per}; the control did the same with another phone’s."
         )
+    if summary.share_worse:
+        said = setbacks.worse(summary.share_worse)
+        yield f"After personalising {said}."
 
 
-def _headline(found: Accuracies) -> Iterator[dict[str, Any]]:
-    """Rows of the headline, placed on a common scale."""
+def _headline(found: Accuracies, start: str) -> Iterator[dict[str, Any]]:
+    """Rows of the accuracies, placed on a common scale; `start`: what phones personalised from."""
     low = _scale_low(found)
 
     def place(share: float) -> float:
         return round(100 * (100 * share - low) / (100 - low), 2)
 
-    before = {"federated": "base", "personalised": "federated", "control": "federated"}
+    before = {"federated": "base", "personalised": start, "control": start}
     for model, accuracy in _models(found).items():
         reference = getattr(found, before[model]) if model in before else None
         interval = accuracy.interval
@@ -135,13 +126,18 @@ def _segments_note(summary: Summary) -> str:
 def _worse_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
     """Shares of phones made worse, beside chance."""
     for name, worse in (
+        ("federated, against the base", summary.share_worse_federated),
         ("personalised, with guard", summary.share_worse),
         ("personalised, without guard", summary.share_worse_without_guard),
         ("control, with guard", summary.share_worse_control),
     ):
         if worse:
             shares = (words.percent(worse.share), words.percent(worse.expected_by_chance))
-            yield (name, *shares, str(worse.phones))
+            yield (
+                name,
+                *(shares if worse.changed else ("no clip changed", "–")),
+                str(worse.phones),
+            )
 
 
 def _confusion(found: Confusion) -> dict[str, Any]:
@@ -166,18 +162,16 @@ def _whole_percent(share: float) -> str:
     return "<1" if share < 1 else f"{share:.0f}"
 
 
-def _false_accepts(summary: Summary) -> str:
-    """What personalising does to false accepts, against the stated limit."""
-    found = summary.false_accepts
-    if found is None:
-        return ""
-    kept = "within" if found.change <= found.limit + 1e-12 else "BEYOND"
-    return (
-        f"Of {found.clips:,} clips without a target word, {words.percent(found.federated)} were "
-        f"taken for one before personalising and {words.percent(found.personalised)} after: "
-        f"{words.points(found.change)} points, {kept} the stated limit of "
-        f"{words.points(found.limit)}."
-    )
+def _operating_points(summary: Summary) -> Iterator[tuple[str, ...]]:
+    """One row a model: its threshold, what it finds and what it accepts wrongly."""
+    for model in MODELS:
+        if point := summary.operating_points.get(model):
+            yield (
+                model,
+                words.percent(point.target_words_found),
+                words.percent(point.false_accepts),
+                f"{point.threshold:.4f}",
+            )
 
 
 def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
 from simulations.report.published import LEFT_OUT
+from simulations.report.setbacks import setbacks
 from simulations.results import Guarantee
 from simulations.run_folder import Results
 
@@ -103,6 +104,9 @@ def _notices(results: Results) -> Iterator[dict[str, str]]:
         }
     elif summary.stopped:
         yield {"title": "Stopped early.", "text": f"{sentence(summary.stopped)}"}
+    for setback in setbacks(summary) if summary else ():
+        title, _, text = setback.partition(": ")
+        yield {"title": f"{title}.", "text": capital(text) if text else ""}
     if summary and (collapsed := words.collapse(summary)):
         title, _, text = collapsed.partition(": ")
         yield {"title": f"{title}.", "text": capital(text)}

@@ -3,7 +3,14 @@
 import pytest
 
 from benchmarks.real_speech import figures, table
-from simulations.results import Accuracies, Accuracy, FalseAccepts, ShareWorse, Summary, Take
+from simulations.results import (
+    Accuracies,
+    Accuracy,
+    Headline,
+    OperatingPoint,
+    ShareWorse,
+    Summary,
+)
 
 
 def accuracy(mean: float, worst: float = 0.25) -> Accuracy:
@@ -11,7 +18,16 @@ def accuracy(mean: float, worst: float = 0.25) -> Accuracy:
 
 
 def worse(share: float) -> ShareWorse:
-    return ShareWorse(share=share, expected_by_chance=0.5, phones=8)
+    return ShareWorse(share=share, expected_by_chance=0.5, phones=8, changed=8)
+
+
+def accuracies(federated: float) -> Accuracies:
+    return Accuracies(
+        base=accuracy(0.5),
+        federated=accuracy(federated),
+        personalised=accuracy(0.875, 0.375),
+        control=accuracy(0.5625),
+    )
 
 
 def summary(seed: int, federated: float) -> Summary:
@@ -24,19 +40,30 @@ def summary(seed: int, federated: float) -> Summary:
         rounds_planned=4,
         phones=12,
         clips_per_word=2,
-        accuracy=Accuracies(
-            base=accuracy(0.5),
-            federated=accuracy(federated),
-            personalised=accuracy(0.875, 0.375),
-            control=accuracy(0.5625),
+        accuracy=accuracies(federated),
+        target_accuracy=accuracies(0.875),
+        headline=Headline(
+            measure="false rejects at 5 % false accepts",
+            base=0.5,
+            federated=1 - federated,
+            personalised=0.125,
+            control=0.5,
+            counted=40,
+            non_words=16,
+            non_words_are="other words",
         ),
+        operating_points={
+            name: OperatingPoint(threshold=0.9, target_words_found=0.75, false_accepts=accepts)
+            for name, accepts in (
+                ("base", 0.0625),
+                ("federated", 0.25),
+                ("personalised", 0.125),
+                ("control", 0.25),
+            )
+        },
         share_worse=worse(0.125),
+        share_worse_federated=worse(0.25),
         share_worse_without_guard=worse(0.375),
-        takes=(
-            Take(clips_per_word=1, personalised=accuracy(0.1), without_guard=accuracy(0.1)),
-            Take(clips_per_word=2, personalised=accuracy(0.875), without_guard=accuracy(0.9375)),
-        ),
-        false_accepts=FalseAccepts(federated=0.25, personalised=0.125, limit=0.02, clips=8),
         epsilon_release=2458.0,
         epsilon_server=37.5,
         delta=1 / 120,
@@ -64,19 +91,18 @@ def cells(text: str, label: str) -> list[str]:
 
 def test_each_figure_is_the_mean_over_seeds_with_its_extremes(rows):
     text = table([rows])
-    assert cells(text, "federated") == ["68.8 % (62.5 to 75.0)"]
-    assert cells(text, "**federated over base**") == ["+18.8 (+12.5 to +25.0)"]
-    assert cells(text, "**personalised over federated**") == ["+18.8 (+12.5 to +25.0)"]
-    assert cells(text, "**control over federated**") == ["-12.5 (-18.8 to -6.2)"]
+    measure = "false rejects at 5 % false accepts"
+    assert cells(text, f"**{measure}, base**") == ["50.0 % (50.0 to 50.0)"]
+    assert cells(text, f"**{measure}, federated**") == ["31.2 % (25.0 to 37.5)"]
+    assert cells(text, "accuracy with non-words counted, federated") == ["68.8 % (62.5 to 75.0)"]
+    assert cells(text, "accuracy among target words, federated") == ["87.5 % (87.5 to 87.5)"]
+    assert cells(text, "false accepts at its threshold, federated") == ["25.0 % (25.0 to 25.0)"]
     assert cells(text, "phones made worse by personalising") == ["12 % (12 to 12)"]
     assert cells(text, "the same, expected by chance") == ["50 % (50 to 50)"]
-    assert cells(text, "phones made worse without the guard") == ["38 % (38 to 38)"]
-    assert cells(text, "worst tenth, personalised") == ["37.5 % (37.5 to 37.5)"]
-    assert cells(text, "rise of false accepts (limit 2)") == ["-12.5 (-12.5 to -12.5)"]
-
-
-def test_figures_without_guard_are_those_of_the_headline_takes(rows):
-    assert cells(table([rows]), "personalised without the guard") == ["93.8 % (93.8 to 93.8)"]
+    assert cells(text, "phones made worse by training together") == ["25 % (25 to 25)"]
+    assert cells(text, "stage that ships, by public validation speakers") == [
+        "federated, federated"
+    ]
 
 
 def test_no_epsilon_stands_without_relation_delta_and_unit(rows):
@@ -91,7 +117,7 @@ def test_speakers_that_no_seed_changes_are_said_to_be_the_same(rows):
     fixed = [row | {"same_unseen": True} for row in rows]
     text = table([rows, fixed])
     assert "the same 8 speakers at every seed" in text
-    assert len(cells(text, "base")) == 2
+    assert len(cells(text, "non-words")) == 2
 
 
 def test_a_run_that_stopped_early_is_not_put_in_a_table():

@@ -12,7 +12,8 @@ from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from simulations import build
-from simulations.build import build_world
+from simulations.build import build_world, open_voices
+from simulations.scenario import read_scenario
 
 
 def groups(partition):
@@ -149,3 +150,14 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
     held = [len(arrays.phone(phone)) - len(arrays.background) for phone in (0, 999_999)]
     assert set(held) <= set(spoken // 2) | set(-(-spoken // 2))
     assert len(world.partition.federated) == 12
+
+
+@pytest.mark.parametrize("scenario", ["default", "asr-default"])
+def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
+    voices = open_voices(read_scenario(scenario, ["corpus.validation_speakers=40"]))
+
+    def accents(phones):
+        return {phone.segments["accent"] for phone in phones}
+
+    assert accents(voices.partition.validation) == accents(voices.partition.unseen)
+    assert len(accents(voices.partition.public)) == 1

@@ -42,7 +42,9 @@ def test_difference_of_means_carries_an_interval(pair, example):
     accuracy = example.summary().accuracy
     better = accuracy.federated.model_copy(update={"mean": accuracy.federated.mean + 0.031})
     found = compare(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
-    line = next(line for line in found.figures if line.name == "federated, % correct")
+    line = next(
+        line for line in found.figures if line.name == "federated, accuracy with non-words counted"
+    )
     interval = accuracy.federated.interval
     half = math.sqrt(2) * 100 * (interval.high - interval.low) / 2
     assert line.change == f"+3.1 ± {half:.1f}"

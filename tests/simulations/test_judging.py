@@ -1,5 +1,7 @@
 """All figures are of the same clips, and the control never hears the phone it is judged on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_world import tiny_scenario, tiny_world
@@ -71,6 +73,50 @@ def test_small_segments_are_merged_or_withheld(judge):
     found = judge.personalisation(world.job.load_arrays().initial)
     assert not found["segments"]  # three phones, and five are wanted in a cell
     assert set(found["segments_withheld"].values()) == {3}
+
+
+def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
+    base = tiny_world().job.load_arrays().initial
+    assert judge.choose(base.copy()).chosen == "base"  # as good as the base is no gain
+    ruined = -base
+    choice = judge.choose(ruined)
+    assert choice.chosen == "base"
+    assert choice.federated > choice.base
+    assert judge.shipped(ruined, choice).tobytes() == base.tobytes()
+    found = judge.personalisation(ruined, choice)
+    assert found["headline"].federated > found["headline"].base
+    # Phones start from the base: what they make of it is worse than what they began with only where
+    # their own clips mislead them, never as bad as the ruined adapter.
+    assert found["headline"].personalised < found["headline"].federated
+    assert found["takes"][0].personalised.mean == found["accuracy"].base.mean
+
+
+def test_a_better_adapter_ships(judge):
+    base = tiny_world().job.load_arrays().initial
+    better = Judge(tiny_world(), tiny_scenario())
+    better._base = -base
+    assert better.choose(base).chosen == "federated"
+    assert better.shipped(base, better.choose(base)) is base
+
+
+def test_nobody_chooses_by_speakers_of_another_corpus():
+    world = dataclasses.replace(tiny_world(), validates=False)
+    judge = Judge(world, tiny_scenario())
+    base = world.job.load_arrays().initial
+    assert judge.choose(-base) is None
+    assert judge.shipped(-base, None).tobytes() == (-base).tobytes()
+
+
+def test_thresholds_are_set_on_guard_negatives_and_judged_on_others(judge):
+    world = tiny_world()
+    found = judge.personalisation(world.job.load_arrays().initial)
+    assert set(found["operating_points"]) == {"base", "federated", "personalised", "control"}
+    # With other guard negatives the threshold is another; the clips that judge do not move it.
+    louder = dataclasses.replace(world, held_back=world.held_back.take(np.arange(3)))
+    other = Judge(louder, tiny_scenario()).personalisation(world.job.load_arrays().initial)
+    points, others = found["operating_points"]["base"], other["operating_points"]["base"]
+    assert points.threshold != others.threshold
+    assert found["headline"].base == other["headline"].base
 
 
 def test_the_servers_figures_come_from_public_validation_alone(judge):

@@ -19,6 +19,10 @@ def phones(accuracies, clips=20):
     return [np.arange(clips) < round(accuracy * clips) for accuracy in accuracies]
 
 
+def mistakes(correct):
+    return [(~clips).astype(np.int64) for clips in correct]
+
+
 def test_each_phone_counts_once_whatever_its_clips():
     correct = [np.ones(2, bool), np.zeros(98, bool)]
     assert accuracy_over_phones(correct, stream(1, "bootstrap")).mean == 0.5
@@ -53,9 +57,10 @@ def test_a_gain_is_paired():
 def test_chance_is_that_of_a_fair_coin_per_changed_clip():
     before = [np.array([1, 1, 0, 0], bool), np.ones(4, bool), np.array([1, 0, 0, 0], bool)]
     after = [np.array([1, 0, 1, 1], bool), np.ones(4, bool), np.array([0, 1, 0, 0], bool)]
-    found = share_worse(before, after)  # 3, 0 and 2 changed clips
+    found = share_worse(mistakes(before), mistakes(after))  # 3, 0 and 2 changed clips
     assert found.share == 0
     assert found.expected_by_chance == pytest.approx((1 / 2 + 0 + 1 / 4) / 3)
+    assert found.changed == 2
     assert found.p_value == pytest.approx(1 / 2 * 1 * 3 / 4)
 
 
@@ -64,7 +69,7 @@ def test_expected_share_and_p_value_agree_with_coins_thrown():
     rng = np.random.default_rng(3)
     before = [rng.random(12) < 0.7 for _ in range(30)]
     after = [np.where(rng.random(12) < 0.3, ~clips, clips) for clips in before]
-    found = share_worse(before, after)
+    found = share_worse(mistakes(before), mistakes(after))
     changed = np.array([(a != b).sum() for a, b in zip(before, after, strict=True)])
     lost = rng.binomial(changed, 0.5, (20_000, 30))
     worse = (2 * lost > changed).sum(axis=1)
@@ -73,9 +78,27 @@ def test_expected_share_and_p_value_agree_with_coins_thrown():
     assert found.p_value == pytest.approx(observed, abs=6 * np.sqrt(0.25 / 20_000))
 
 
+def test_mistakes_of_several_words_are_weighed_by_their_number():
+    # Changes of +3, -1 and -1: worse by one. Four of the eight sums of
+    # signs are positive: +3+1+1, +3+1-1 (twice), +3-1-1; none is 0.
+    before, after = np.array([0, 2, 1]), np.array([3, 1, 0])
+    found = share_worse([before], [after])
+    assert (found.share, found.changed, found.expected_by_chance) == (1, 1, 0.5)
+    # +2, -1 and -1 sum to 0, and so do two of the eight signs.
+    found = share_worse([np.array([0, 1, 1])], [np.array([2, 0, 0])])
+    assert (found.share, found.expected_by_chance) == (0, pytest.approx(3 / 8))
+
+
+def test_phones_on_which_nothing_was_ever_right_are_not_called_unharmed():
+    # No sentence is right before or after, and every phone writes more wrong words than before.
+    before, after = [np.array([2, 3]), np.array([1, 4])], [np.array([3, 3]), np.array([2, 5])]
+    assert share_worse(before, after).share == 1
+    assert share_worse(before, before).changed == 0
+
+
 def test_one_phone_gives_mcnemars_binomial_tail():
     before, after = np.ones(11, bool), np.arange(11) >= 7
-    found = share_worse([before], [after])
+    found = share_worse(mistakes([before]), mistakes([after]))
     assert found.share == 1
     assert found.expected_by_chance == pytest.approx(stats.binom.sf(3, 7, 0.5))
     assert found.p_value == 1
@@ -83,7 +106,7 @@ def test_one_phone_gives_mcnemars_binomial_tail():
 
 def test_phones_are_compared_on_the_same_clips():
     with pytest.raises(ValueError, match="same clips of the same phones"):
-        share_worse(phones([0.5, 0.5]), phones([0.5]))
+        share_worse(mistakes(phones([0.5, 0.5])), mistakes(phones([0.5])))
     with pytest.raises(ValueError, match="same clips of the same phones"):
         gain_over_phones(phones([0.5]), phones([0.5], clips=7), stream(1, "bootstrap"))
     with pytest.raises(ValueError, match="at least one judged clip"):
@@ -95,4 +118,4 @@ def test_phones_are_compared_on_the_same_clips():
 def test_rows_can_be_written_as_json():
     one = accuracy_over_phones(phones([0.5, 0.7]), stream(1, "bootstrap"))
     assert json.loads(json.dumps(dataclasses.asdict(one)))["phones"] == 2
-    json.dumps(dataclasses.asdict(share_worse(phones([0.5]), phones([0.6]))))
+    json.dumps(dataclasses.asdict(share_worse(mistakes(phones([0.5])), mistakes(phones([0.6])))))

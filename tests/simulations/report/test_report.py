@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from simulations.report import write_report
-from simulations.results import ExportedFile, FalseAccepts, RoundTime, RunTime
+from simulations.results import ExportedFile, RoundTime, RunTime
 
 
 class Page(HTMLParser):
@@ -133,8 +133,8 @@ def test_headline_stands_beside_its_control(page, example):
             f"{100 * accuracy.interval.low:.1f} – {100 * accuracy.interval.high:.1f} %" in headline
         )
     gain = 100 * (found.personalised.mean - found.federated.mean)
-    assert f"another {gain:+.1f} points" in headline
-    assert "luck alone would make it 21.0 %" in headline
+    assert f"{gain:+.1f} on federated" in headline
+    assert "by luck alone 21.0 %" in headline
 
 
 def test_every_figure_names_its_eye_and_has_words_for_who_cannot_see_it(page):
@@ -205,11 +205,22 @@ def test_refused_export_says_why(example, tmp_path):
     assert "Refused. parity 3e-2" in Page(write_report(run).read_text()).prose
 
 
-def test_false_accepts_beyond_the_limit_are_called_so(example, tmp_path, page):
-    assert "within the stated limit" in page.prose
-    beyond = FalseAccepts(federated=0.05, personalised=0.09, limit=0.02, clips=700)
-    run = example.write(tmp_path / "b", found_summary=example.summary(false_accepts=beyond))
-    assert "+4.0 points, BEYOND the stated limit" in Page(write_report(run).read_text()).prose
+def test_false_accepts_stand_beside_what_is_found_at_every_stage(page):
+    assert "false rejects at 5 % false accepts" in page.prose
+    for shown in ("83.0 % / 5.0 %", "92.0 % / 4.7 %", "accuracy among target words",
+                  "accuracy with non-words counted"):  # fmt: skip
+        assert shown in page.prose, shown
+
+
+def test_what_became_worse_stands_before_the_promise_and_the_figures(example, tmp_path, page):
+    assert "made it worse" not in page.prose
+    good = example.summary()
+    headline = good.headline.model_copy(update={"federated": 0.5})
+    run = example.write(
+        tmp_path / "b", found_summary=good.model_copy(update={"headline": headline})
+    )
+    prose = Page(write_report(run).read_text()).prose
+    assert prose.index("Training together made it worse") < prose.index("What is promised")
 
 
 def test_run_without_summary_still_reads(example, tmp_path):
@@ -225,7 +236,7 @@ def test_run_stopped_by_its_budget_says_so(example, tmp_path):
     partial = example.summary(
         status="partial", stopped="budget reached before round 31", rounds=30, accuracy=None,
         share_worse=None, segments={}, takes=(), det={}, confusion=None, phone_accuracies=None,
-        export=None, false_accepts=None, seconds={},
+        export=None, headline=None, operating_points={}, seconds={},
     )  # fmt: skip
     page = Page(write_report(example.write(tmp_path / "run", found_summary=partial)).read_text())
     assert "after 30 of 40 rounds: budget reached before round 31" in page.prose
@@ -260,7 +271,7 @@ def test_summary_without_optional_parts_still_reads(example, tmp_path):
             file="m", size_bytes=1, parity_max_abs=0, parity_limit=1e-4, argmax_agreement=1,
             inputs=1, speech_inputs=1,
         ),
-        false_accepts=None, frr_at_far=None, seconds={}, cpu_seconds={}, quota=None,
+        headline=None, operating_points={}, frr_at_far=None, seconds={}, cpu_seconds={}, quota=None,
         budget_release=None, best_round=None, clips_per_word=None, parameters=None,
     )  # fmt: skip
     assert (
