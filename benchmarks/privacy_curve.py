@@ -69,7 +69,9 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         job.save(path)
-        ledger = Ledger.open(Path(folder) / "ledger.jsonl", job.plan, job.run_id, job.noise)
+        ledger = Ledger.open(
+            Path(folder) / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True
+        )
         with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
             last = run_rounds(grid, job, ledger, initial, lambda record, state: None)
     spent = ledger.guarantee()

@@ -98,7 +98,7 @@ def _rounds(folder: Path, population: int, cohort: int, rounds: int, sums: str) 
             raise RuntimeError(record.reason)
         seconds.append(time.process_time())
 
-    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True)
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
         run_rounds(grid, job, ledger, ServerState.initial(job, job.load_arrays()), on_round)
     return [after - before for before, after in pairwise(seconds)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from server.rounds import RoundRecord
@@ -65,6 +65,11 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
         ledger = Ledger.resume(ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened)
     except ValueError as error:
         raise FedspeechError(f"this run cannot go on: {error}") from error
+    if len(ledger.charges) < checkpoint.state.completed:
+        raise LedgerDamaged(
+            f"{ledger_path.name} holds {len(ledger.charges)} charges of this run, whose checkpoint "
+            f"has {checkpoint.state.completed} completed rounds: rows were cut off"
+        )
     first = checkpoint.next_round
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
     if replay:

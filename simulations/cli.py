@@ -401,12 +401,18 @@ def budget(
 @app.command()
 def ledger(
     file: Annotated[Path, typer.Argument(help="A population's ledger, or a run folder.")],
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head", help="A row that must be in it, NUMBER:SHA256 as an earlier call printed it."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a ledger and print what its population has spent, run by run."""
     from simulations.statement import statement
 
-    statement(file, as_json=as_json)
+    statement(file, head=head, as_json=as_json)
 
 
 @app.command()

@@ -98,7 +98,7 @@ class FinishedRun:
         Raises:
           LedgerDamaged: if the ledger is gone, does not check, or does not hold the run.
         """
-        return account(self.folder, self.job)
+        return account(self.folder, self.job, self.summary)
 
     @functools.cached_property
     def accounted(self) -> Summary:

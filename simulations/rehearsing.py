@@ -101,7 +101,8 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     sums = []
     for train in kept:
         with tempfile.TemporaryDirectory() as scratch:
-            ledger = Ledger.open(Path(scratch) / "ledger.jsonl", job.plan, job.run_id, job.noise)
+            path = Path(scratch) / "ledger.jsonl"
+            ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
             sums.append(run_round(state, job, arrays, train, ledger, 0)[1])
     by_torch, by_file, by_private = (np.stack(train.vectors) for train in kept)
     return Rehearsal(

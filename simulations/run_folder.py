@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, write_text
+from fedspeech.privacy import heads
 from simulations.results import Environment, Record, RoundRow, Summary
 
 MINIMUM_FREE_BYTES = 200_000_000
@@ -86,6 +87,7 @@ class RunFolder:
             )
         check_place(path, "a run folder", minimum_free_bytes)
         folder = cls(path)
+        heads.forget(folder.ledger)  # of a run that stood here and was removed
         for subfolder in (folder.checkpoints, folder.adapter, folder.export):
             subfolder.mkdir()
         return folder

@@ -11,6 +11,7 @@ import datetime
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -293,8 +294,8 @@ class Run:
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
             for words in people(corpus.persons.merged.values(), corpus.persons.alike):
                 say(words.strip())
-        planned = self._plan.guarantee(self._plan.rounds)
-        say(planned.words())
+        for line in self._prices():
+            say(line)
         if self._example_level:
             say(self._example_level.words)
         if notice := self._job.entropy().notice:
@@ -316,6 +317,21 @@ class Run:
                     self._behind(Deployment(place, self._folder.job.resolve()))
         if self._rows and self._rows[-1].status == "refused":
             self.stopped = f"budget reached before round {self._rows[-1].round}"
+
+    def _prices(self) -> Iterator[str]:
+        """What the population has spent before, if it has, and what all rounds will cost."""
+        ledger, left = self._ledger, self._plan.rounds - len(self._ledger.charges)
+        planned = self._plan.guarantee(self._plan.rounds)
+        if ledger.rounds_charged == len(ledger.charges):  # of this run alone
+            yield planned.words()
+            return
+        before, after = ledger.guarantee(), ledger.guarantee(more_rounds=max(0, left))
+        yield f"The population has spent, on its ledger so far: {self._priced(before, 'charged')}."
+        yield f"This run's plan alone, all rounds: {self._priced(planned, 'planned')}."
+        yield "Together, when all rounds of this run are charged too:\n" + after.words()
+
+    def _priced(self, spent: Spent, rounds: Literal["charged", "planned"]) -> str:
+        return price(guarantee_of(spent, None, None), rounds)
 
     def _in_this_process(self) -> None:
         """Runs the rounds with server and phones in this process and its workers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fedspeech.errors import LedgerDamaged
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
@@ -16,13 +17,21 @@ from simulations.results import Guarantee, Summary
 from simulations.run_folder import RunFolder
 
 
-def account(folder: RunFolder, job: Job) -> Ledger:
+def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:
     """The ledger of a finished or interrupted run, read as it stands now.
 
     Raises:
-      LedgerDamaged: if it is gone, does not check, or does not hold the run.
+      LedgerDamaged: if it is gone, does not check, does not hold the run, or holds less than the
+        run's own summary knows of.
     """
-    return Ledger.inspect(folder.ledger, job.run_id)
+    ledger = Ledger.inspect(folder.ledger, job.run_id)
+    if ledger.rounds_charged < summary.rounds_charged:
+        raise LedgerDamaged(
+            f"{ledger.path.name} holds {ledger.rounds_charged} rounds, and when the run in "
+            f"{folder.path.name} ended it held {summary.rounds_charged}: rows were cut off, or it "
+            "is another file; nothing is stated of what was spent until somebody has looked"
+        )
+    return ledger
 
 
 def with_account(summary: Summary, ledger: Ledger) -> Summary:

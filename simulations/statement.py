@@ -9,24 +9,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fedspeech.errors import ScenarioError
+from fedspeech.privacy import heads
+from fedspeech.privacy.heads import Head
 from fedspeech.privacy.ledger import Ledger
 from simulations.report.words import epsilon
 
 
-def statement(path: Path, *, as_json: bool) -> None:
+def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
     """Checks every row of a ledger and writes its account to stdout; changes nothing.
 
     Args:
       path: the file, or a run folder that holds one.
+      head: a row that must be in it, as an earlier statement printed it.
       as_json: print one JSON object instead of text.
 
     Raises:
-      LedgerDamaged: if there is none, or a row does not check.
+      LedgerDamaged: if there is none, a row does not check, or a head is not in it.
+      ScenarioError: if `head` is none.
     """
     file = path / "ledger.jsonl" if path.is_dir() else path
-    account = Ledger.inspect(file)
+    try:
+        named = Head.parse(head) if head else None
+    except ValueError as error:
+        raise ScenarioError(f"--head: {error}") from error
+    kept = heads.kept(file)
+    account = Ledger.inspect(file, head=named)
     if as_json:
-        json.dump(_facts(account), sys.stdout, indent=2)
+        json.dump(_facts(account) | _checked(account, kept, named), sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
     from rich.console import Console
@@ -46,7 +56,8 @@ def statement(path: Path, *, as_json: bool) -> None:
             str(run.charged), str(run.completed),
         )  # fmt: skip
     found = account.guarantee()
-    console.print(f"{file}: every row checks")
+    for line in _checked_words(file, account, kept, named):
+        console.print(line)
     console.print(table)
     for notice in account.notices:
         console.print(f"as it stands, {notice}")
@@ -58,6 +69,40 @@ def statement(path: Path, *, as_json: bool) -> None:
         f"{found.delta:.1e}, {found.rounds} rounds of {account.runs_charged} runs"
     )
     console.print(found.words())
+
+
+def _checked_words(file: Path, account: Ledger, kept: Head | None, named: Head | None) -> list[str]:
+    """What was checked, and what that does and does not show."""
+    last = account.head
+    assert last is not None  # a ledger without a run was refused
+    rows = f"{last.sequence + 1} rows"
+    outside = [head.sequence + 1 for head in (kept, named) if head]
+    if not outside:
+        shown = (
+            f"{file}: its {rows} follow one another, so none was edited, inserted or removed "
+            "between two others. NOT CHECKED, since no head of it is kept for this user on this "
+            "machine: whether rows were cut off its end, or the whole file was written anew"
+        )
+    elif max(outside) > last.sequence:
+        shown = (
+            f"{file}: its {rows} are those that were written: they follow one another, and the "
+            "last is the head that was kept outside"
+        )
+    else:
+        shown = (
+            f"{file}: its {rows} follow one another, up to row {max(outside)} as kept outside. "
+            f"NOT CHECKED: whether rows were cut off after its {rows}"
+        )
+    return [
+        f"{shown}. Whoever can change both this file and what is kept outside it is not noticed",
+        f"head, to be kept elsewhere and compared with --head: {last}",
+    ]
+
+
+def _checked(account: Ledger, kept: Head | None, named: Head | None) -> dict[str, str | None]:
+    """The same as data: the last row, and the heads that it was compared with."""
+    found = {"head": account.head, "kept_head": kept, "named_head": named}
+    return {name: str(head) if head else None for name, head in found.items()}
 
 
 def _facts(account: Ledger) -> dict[str, Any]:

@@ -99,7 +99,9 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
             assert record.status == "completed", record.reason
             marks.append((time.perf_counter(), time.process_time(), record.survivors))
 
-        ledger = Ledger.open(Path(place) / "ledger.jsonl", job.plan, job.run_id, job.noise)
+        ledger = Ledger.open(
+            Path(place) / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True
+        )
         state = ServerState.initial(job, arrays)
         with InProcessGrid("clients.app:app", SHARDS, {"job": str(path)}) as grid:
             run_rounds(grid, job, ledger, state, on_round)

@@ -1,8 +1,10 @@
-"""An append-only file of JSON rows in which every edit shows; knows nothing of what they mean.
+"""An append-only file of JSON rows that name one another; knows nothing of what they mean.
 
 Each line carries its own SHA-256 and that of the line before. A kill can tear only the last line,
 which then lacks its newline: the next row must be one of kind `recovered` that names the fragment's
-hash. A complete line that does not check was edited.
+hash. A complete line that does not check was edited. No key is in the checksums: whoever cuts rows
+off the end or writes the whole file anew leaves a chain that checks, and only a head kept outside
+(`fedspeech.privacy.heads`) tells.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from typing import Any, BinaryIO
 
 from fedspeech.errors import LedgerDamaged
 from fedspeech.files import sync_folder
+from fedspeech.privacy import heads
+from fedspeech.privacy.heads import Head
 
 Row = dict[str, Any]
 
@@ -36,7 +40,7 @@ class Chain:
         self._path = path
         self._position = 0  # bytes read and checked
         self._previous = _START
-        self._sequence = 0
+        self._checksums: list[str] = []  # of the rows that were read or written
         self.torn: bytes | None = None
 
     @contextlib.contextmanager
@@ -49,11 +53,46 @@ class Chain:
             finally:
                 _unlock(file)
 
-    def read(self, file: BinaryIO) -> Iterator[Row]:
-        """Yields rows that were not read before; leaves a torn end in `torn`.
+    @property
+    def _sequence(self) -> int:
+        """Number of the next row."""
+        return len(self._checksums)
+
+    @property
+    def head(self) -> Head | None:
+        """The last row that was read or written; None if there is none."""
+        return Head(self._sequence - 1, self._previous) if self._checksums else None
+
+    def require(self, head: Head, whose: str) -> None:
+        """Refuses a file that does not go on from a head that was kept outside.
+
+        Args:
+          head: a row that stood in it.
+          whose: where the head was kept, in words.
 
         Raises:
-          LedgerDamaged: if a complete line does not check, or the file has shrunk.
+          LedgerDamaged: if the row is not there, or is another.
+        """
+        if head.sequence >= self._sequence:
+            self._refuse(
+                f"rows were cut off its end, for row {head.sequence + 1} was there ({whose})"
+            )
+        if self._checksums[head.sequence] != head.sha256:
+            self._refuse(
+                f"it was written anew, or is another file, for row {head.sequence + 1} was another "
+                f"({whose})"
+            )
+
+    def read(self, file: BinaryIO, kept: Head | None = None) -> Iterator[Row]:
+        """Yields rows that were not read before; leaves a torn end in `torn`.
+
+        Args:
+          file: opened.
+          kept: the head that this user kept outside; None: they kept none.
+
+        Raises:
+          LedgerDamaged: if a complete line does not check, the file has shrunk, or it does not go
+            on from the head.
         """
         self.torn = None
         size = file.seek(0, os.SEEK_END)
@@ -85,6 +124,9 @@ class Chain:
             yield row
         if pending.endswith(b"\n"):
             self._refuse("a complete line does not check: it was edited, inserted or removed")
+        if kept is not None:
+            where = heads.words(self._path)
+            self.require(kept, f"kept in {where}; remove that to accept the file as it is")
         self.torn = pending or None
 
     def append(self, file: BinaryIO, row: Row) -> Row:
@@ -130,7 +172,7 @@ class Chain:
     def _advance(self, row: Row, num_bytes: int) -> None:
         self._position += num_bytes
         self._previous = row["sha256"]
-        self._sequence += 1
+        self._checksums.append(self._previous)
 
     def _refuse(self, what: str) -> None:
         raise LedgerDamaged(

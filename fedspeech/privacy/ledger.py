@@ -1,7 +1,8 @@
 """The one account of what a population has spent: append-only, on disk before anything is revealed.
 
 One file per population, shared by every run on it, whatever it is for: training, tuning,
-evaluation, analytics. `fedspeech.privacy.chain` makes every edit show. Rows:
+evaluation, analytics. `fedspeech.privacy.chain` makes edits show, and `fedspeech.privacy.heads`
+rows that were cut off the end. Rows:
 
 | kind | meaning |
 |---|---|
@@ -17,8 +18,7 @@ there, and pays once. Under noise from the operating system nothing is replayed.
 A kill can tear only the last line, which then lacks its newline: the next opening appends a
 `recovered` row that names the fragment's hash, and charges a round for it, since it may have been a
 charge. A complete line that does not check was edited: `LedgerDamaged`, and nothing is released
-until somebody has looked. (A chain cannot show that whole rows were cut off its end; the run
-folders, which repeat each charge, can.)
+until somebody has looked. So does a file that no longer holds the last row that this user wrote.
 
 Rounds are priced per opening, also where two have the same plan: phones count their inputs anew in
 every run, so two runs of one plan can bring a phone to its quota twice.
@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
-from fedspeech.privacy import guarantee
+from fedspeech.privacy import guarantee, heads
 from fedspeech.privacy.chain import Chain, Row, fragment_fields
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
+from fedspeech.privacy.heads import Head
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.releases import Mechanism
 from fedspeech.seeds import REHEARSAL_NOTICE
@@ -90,10 +91,17 @@ class Ledger:
     """What a population has spent, and whether it can afford another round. Use `Ledger.open`."""
 
     def __init__(
-        self, path: Path, plan: PrivacyPlan, run_id: str, noise_source: Literal["os", "rehearsal"]
+        self,
+        path: Path,
+        plan: PrivacyPlan,
+        run_id: str,
+        noise_source: Literal["os", "rehearsal"],
+        *,
+        keeps_head: bool = True,
     ) -> None:
         """Prepares an account; `open` is the way in."""
         self.path = path
+        self._keeps_head = keeps_head
         self.notices: list[str] = []
         self._plan = plan
         self._run_id = run_id
@@ -118,6 +126,8 @@ class Ledger:
         run_id: str,
         noise_source: Literal["os", "rehearsal"],
         purpose: Purpose = "training",
+        *,
+        scratch: bool = False,
     ) -> Ledger:
         """Opens the population's ledger, or starts it, and records this run's plan.
 
@@ -127,15 +137,16 @@ class Ledger:
           run_id: unique among the rehearsals on this population.
           noise_source: `NoiseEntropy.source`.
           purpose: what the run is for.
+          scratch: an account that is thrown away, whose head nobody keeps.
 
         Raises:
-          LedgerDamaged: if a complete line does not check.
+          LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
           ScenarioError: if the population of an earlier plan had another size or unit.
           ValueError: if the noise source is unknown.
         """
         if noise_source not in ("os", "rehearsal"):
             raise ValueError(f'noise_source must be "os" or "rehearsal", got {noise_source!r}')
-        ledger = cls(Path(path).resolve(), plan, run_id, noise_source)
+        ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
             opened = ledger._append(
@@ -203,34 +214,38 @@ class Ledger:
         return ledger
 
     @classmethod
-    def inspect(cls, path: Path, run_id: str | None = None) -> Ledger:
+    def inspect(cls, path: Path, run_id: str | None = None, head: Head | None = None) -> Ledger:
         """Reads a ledger and leaves it as it is, a torn end included; not for charging.
 
         Args:
           path: the file.
           run_id: the run that asks: the account is stated at the delta of its plan. None: the last.
+          head: a row that must be in it, from whoever kept it; beside what this user kept.
 
         Raises:
-          LedgerDamaged: if there is no file, the run is not in it, or a complete line does not
-            check.
+          LedgerDamaged: if there is no file, the run is not in it, a complete line does not check,
+            or the file does not go on from a head.
         """
+        kept = heads.kept(Path(path))  # before the file: another process may append in between
         try:
             copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
         chain = Chain(Path(path))
-        rows = list(chain.read(copy))
+        rows = list(chain.read(copy, kept))
+        if head is not None:
+            chain.require(head, "as named")
         openings = [
-            row for row in rows if row["kind"] == "opened" and run_id in (None, row["run_id"])
+            row for row in rows if row["kind"] == "opened" and run_id in (None, row.get("run_id"))
         ]
         if not openings:
             raise LedgerDamaged(f"{path} holds no run" + (f" {run_id[:8]}" if run_id else ""))
         last = openings[-1]
+        plan = _plan_of(last, Path(path).name)
         source: Literal["os", "rehearsal"] = "os"
         if last["noise"] == REHEARSAL_NOTICE:
             source = "rehearsal"
-        plan = PrivacyPlan(**_floats(last["plan"]))
-        ledger = cls(Path(path), plan, last["run_id"], source)
+        ledger = cls(Path(path), plan, last["run_id"], source, keeps_head=False)
         ledger._own = last["sequence"]
         ledger._chain = chain
         ledger._take(rows, copy)
@@ -244,7 +259,7 @@ class Ledger:
                 opened=opened,
                 run_id=row["run_id"],
                 purpose=row["purpose"],
-                plan=PrivacyPlan(**_floats(row["plan"])),
+                plan=_plan_of(row, self.path.name),
                 charged=self._charges.get(opened, 0),
                 completed=sum(
                     outcome["completed"]
@@ -264,6 +279,11 @@ class Ledger:
         """
         with self._chain.locked() as file:
             self._catch_up(file)
+
+    @property
+    def head(self) -> Head | None:
+        """The last row, to be kept outside; None before any was read."""
+        return self._chain.head
 
     @property
     def opened(self) -> int:
@@ -300,9 +320,13 @@ class Ledger:
         """Rounds charged to this population, of all runs, failed and recovered ones included."""
         return sum(self._charges.values())
 
-    def guarantee(self) -> Guarantee:
-        """Returns what the population has spent, as far as this process has read."""
-        return self._price(extra=0)
+    def guarantee(self, more_rounds: int = 0) -> Guarantee:
+        """Returns what the population has spent, as far as this process has read.
+
+        Args:
+          more_rounds: rounds of this run to price as if they were charged too.
+        """
+        return self._price(extra=more_rounds)
 
     def require_budget(self, round: int, rounds: int = 1) -> None:  # noqa: A002
         """Refuses rounds that the budget would not cover, before anybody is asked to join them.
@@ -479,11 +503,22 @@ class Ledger:
         """Writes a row and counts it."""
         written = self._chain.append(file, row)
         self._count(written)
+        if self._keeps_head and (
+            why := heads.keep(self.path, Head(written["sequence"], written["sha256"]))
+        ):
+            self._say_once(
+                f"how far {self.path.name} has got could not be kept outside it, so rows cut off "
+                f"its end would not show: {why}"
+            )
         return written
+
+    def _say_once(self, notice: str) -> None:
+        if notice not in self.notices:
+            self.notices.append(notice)
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Reads what is new, and repairs a torn end on the safe side."""
-        self._take(self._chain.read(file), file)
+        self._take(self._chain.read(file, heads.kept(self.path)), file)
 
     def _take(self, rows: Iterable[Row], file: BinaryIO) -> None:
         """Counts all rows that were not read before, and what is torn behind them."""
@@ -500,7 +535,23 @@ class Ledger:
         self._append(file, {"kind": "recovered", **fragment_fields(fragment), "reason": notice})
 
     def _count(self, row: Row) -> None:
-        """Adds one checked row to the account."""
+        """Adds one checked row to the account, or refuses what no ledger says."""
+        try:
+            self._add(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LedgerDamaged(
+                f"{self.path.name}, row {row['sequence'] + 1}: no row of a ledger "
+                f"({type(error).__name__}: {error}); nothing is released on this population until "
+                "somebody has looked"
+            ) from error
+
+    def _add(self, row: Row) -> None:
+        """Adds one row to the account.
+
+        Raises:
+          KeyError, TypeError, ValueError: if it lacks a field, names a row that is not there, or is
+            of an unknown kind.
+        """
         match row["kind"]:
             case "opened":
                 self._check_population(row["plan"])
@@ -509,13 +560,18 @@ class Ledger:
                 self._costs[self._latest] = cost_from_record(row["cost"])
                 self._trust[self._latest] = row["trust"]
             case "charge":
+                self._opened[row["opened"]]
                 self._charges[row["opened"]] = self._charges.get(row["opened"], 0) + 1
                 self._rids.add(row["rid"])
                 self._charge_rows[row["sequence"]] = row
             case "outcome":
+                self._charge_rows[row["charge"]]
                 self._outcomes[row["charge"]] = row
-            case "recovered" if self._costs:  # before the first plan nothing can have been charged
-                self._charges[self._latest] = self._charges.get(self._latest, 0) + 1
+            case "recovered":
+                if self._costs:  # before the first plan nothing can have been charged
+                    self._charges[self._latest] = self._charges.get(self._latest, 0) + 1
+            case unknown:
+                raise ValueError(f"unknown kind {unknown!r}")
 
     def _check_population(self, plan: Row) -> None:
         """Refuses a plan for another population than this ledger's."""
@@ -533,6 +589,21 @@ def _jsonable(fields: Row) -> Row:
         name: "infinite" if isinstance(value, float) and value == float("inf") else value
         for name, value in fields.items()
     }
+
+
+def _plan_of(row: Row, name: str) -> PrivacyPlan:
+    """The plan of a row that opened a run.
+
+    Raises:
+      LedgerDamaged: if this version of fedspeech knows no such plan.
+    """
+    try:
+        return PrivacyPlan(**_floats(row["plan"]))
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise LedgerDamaged(
+            f"{name}, row {row['sequence'] + 1}: its plan is none that this version of fedspeech "
+            f"knows: {error}"
+        ) from error
 
 
 def _floats(fields: Mapping[str, Any]) -> Row:

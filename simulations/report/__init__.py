@@ -36,7 +36,7 @@ def write_report(run_folder: Path, publish: bool = False) -> Path:
     results = read(run_folder)
     folder = RunFolder(run_folder)
     if folder.shares_ledger and results.summary:
-        ledger = account(folder, Job.load(folder.job))
+        ledger = account(folder, Job.load(folder.job), results.summary)
         summary = with_account(results.summary, ledger)
         results = dataclasses.replace(results, summary=summary)
     target = folder.published_report if publish else folder.report

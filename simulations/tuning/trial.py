@@ -129,7 +129,7 @@ def run_trial(
         file, priced = ledger, job.plan
         if file is None:
             file, priced = Path(folder) / "ledger.jsonl", _without_promise(job.plan)
-        account = Ledger.open(file, priced, job.run_id, job.noise, "tuning")
+        account = Ledger.open(file, priced, job.run_id, job.noise, "tuning", scratch=ledger is None)
         watch = _Watch(job, panel, hopeless)
         try:
             account.require_budget(0, job.plan.rounds)

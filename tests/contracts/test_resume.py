@@ -179,7 +179,7 @@ def test_a_quota_survives_the_end_of_every_process(tmp_path):
         tmp_path / "job", rounds=4, quota=2, participation_probability=1.0, min_cohort=20,
         dropout_rate=0.0,
     )  # fmt: skip
-    in_child(serve, path, kill_at=30)
+    in_child(serve, path, kill_at=45)
     assert 1 <= last(path).next_round < 4
     assert in_child(serve, path, "replay") == 0
     assert [row["cohort"] for row in left(path)[2]] == [40, 40, 0, 0]

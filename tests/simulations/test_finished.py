@@ -1,6 +1,7 @@
 """What is said of a finished run's price is what the ledger says, under whatever plans it spent."""
 
 import json
+import shutil
 
 import pytest
 from tiny_world import cache, tiny_scenario
@@ -10,7 +11,7 @@ from fedspeech.privacy.ledger import Ledger
 from simulations import runner
 from simulations.finished import FinishedRun
 from simulations.report import write_report
-from simulations.report.words import epsilon
+from simulations.report.words import epsilon, price
 from simulations.run_folder import read
 from simulations.runner import simulate
 
@@ -20,10 +21,11 @@ FIGURES = ("epsilon_release", "epsilon_server", "relation_release", "relation_se
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A run with little noise, then one with much, on one ledger; the folders of both."""
-    place = tmp_path_factory.mktemp("shared")
+    place, said = tmp_path_factory.mktemp("shared"), []
     with pytest.MonkeyPatch.context() as patch:
         refused = {"export": None, "export_refused": "left out"}
         patch.setattr(runner, "export_files", lambda *_, **__: refused)
+        patch.setattr(runner.RunProgress, "say", lambda _, words: said.append(words))
         folders = [
             simulate(
                 tiny_scenario(f"privacy.noise_multiplier={noise}", f"seed={seed}",
@@ -33,11 +35,11 @@ def shared(tmp_path_factory):
             )
             for noise, seed, sums in ((0.5, 1, "ideal"), (4.0, 2, "masked"))
         ]  # fmt: skip
-    return place / "population.jsonl", folders
+    return place / "population.jsonl", folders, said
 
 
 def test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says(shared):
-    path, folders = shared
+    path, folders, _ = shared
     spent = Ledger.inspect(path).guarantee()
     assert spent.rounds == 4
     for folder in folders:
@@ -51,7 +53,7 @@ def test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says(shared)
 
 
 def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
-    path, (first, second) = shared
+    path, (first, second), _ = shared
     spent = Ledger.inspect(path).guarantee()
     alone = read(first).summary
     assert alone.epsilon_server < spent.epsilon_server, "nothing would be shown otherwise"
@@ -63,13 +65,40 @@ def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
 
 
 def test_one_simulated_sum_is_said_of_every_run_on_the_ledger(shared):
-    _, folders = shared
+    _, folders, _ = shared
     assert [FinishedRun.open(folder).accounted.secure_sum for folder in folders] == ["ideal"] * 2
     assert read(folders[1]).summary.secure_sum == "ideal"
 
 
+def test_the_first_words_on_a_shared_ledger_are_what_it_has_spent(shared):
+    path, (first, _), said = shared
+    before, together = read(first).summary, Ledger.inspect(path).guarantee()
+    (spent,) = [words for words in said if words.startswith("The population has spent")]
+    assert price(before, "charged") in spent
+    (alone,) = [words for words in said if words.startswith("This run's plan alone")]
+    assert "2 rounds planned" in alone
+    (both,) = [words for words in said if words.startswith("Together")]
+    assert together.words() in both
+    after = said[said.index(spent) :]
+    assert not any(words.startswith("Readers of the published") for words in after)
+
+
+def test_a_run_folder_knows_that_its_ledger_was_cut(shared, tmp_path):
+    path, (_, second), _ = shared
+    whole = path.read_bytes()
+    copy = tmp_path / "run"
+    shutil.copytree(second, copy, symlinks=True)
+    (copy / "ledger.jsonl").unlink()
+    lines = whole.splitlines(keepends=True)
+    (copy / "ledger.jsonl").write_bytes(b"".join(lines[:-3]))  # no head is kept of this place
+    Ledger.inspect(copy / "ledger.jsonl")
+    run = FinishedRun.open(copy)
+    with pytest.raises(LedgerDamaged, match=r"holds 3 rounds, and when .* ended it held 4"):
+        run.accounted  # noqa: B018
+
+
 def test_a_run_whose_ledger_is_gone_or_another_gets_no_card(shared, tmp_path):
-    _, (first, _) = shared
+    _, (first, _), _ = shared
     run = FinishedRun.open(first)
     elsewhere = tmp_path / "run"
     elsewhere.mkdir()

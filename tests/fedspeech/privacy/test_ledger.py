@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import math
 import multiprocessing
@@ -7,7 +8,10 @@ import os
 import pytest
 
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
+from fedspeech.privacy import heads
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.events import cost_to_record
+from fedspeech.privacy.heads import Head
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
@@ -37,14 +41,23 @@ def path(tmp_path):
     return tmp_path / "ledger.jsonl"
 
 
+def torn(path, content):
+    """Leaves the file as a kill in the middle of a row would: its head was not kept yet."""
+    path.write_bytes(content)
+    heads.forget(path)
+    for line in content.splitlines(keepends=True):
+        if line.startswith(b'{"') and line.endswith(b"}\n"):
+            row = json.loads(line)
+            heads.keep(path, Head(row["sequence"], row["sha256"]))
+
+
 def spend_all(ledger, start=0):
-    count = start
-    while True:
+    for count in range(start, start + 60):  # more than the budget covers, or it is not enforced
         try:
             ledger.charge(count, 0, rid(count))
         except BudgetExhausted:
             return count
-        count += 1
+    raise AssertionError("a budget was spent and every further round was charged")
 
 
 def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsilon(path):
@@ -78,9 +91,13 @@ def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
     ledger = opened(path)
-    assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
+    state = heads.place(path)
+    kept = [state.stat().st_ino, state.parent.stat().st_ino]
+    assert synced == [path.stat().st_ino, path.parent.stat().st_ino, *kept]
+    del synced[:]
     ledger.charge(0, 0, rid(0))
-    assert synced[2:] == [path.stat().st_ino]
+    kept = [state.stat().st_ino, state.parent.stat().st_ino]
+    assert synced == [path.stat().st_ino, *kept]
 
 
 def test_real_noise_carries_no_rehearsal_notice(path):
@@ -193,7 +210,7 @@ def test_a_torn_line_is_told_and_counted_at_every_place_where_a_kill_can_tear(pa
     ledger.charge(1, 0, rid(1))
     whole = path.read_bytes()
     for length in range(before + 1, len(whole) - 1, 97):
-        path.write_bytes(whole[:length])
+        torn(path, whole[:length])
         again = opened(path)
         assert "torn by a kill" in again.notices[0]
         assert again.rounds_charged == 2  # one known, one that may have been
@@ -218,12 +235,12 @@ def test_a_line_torn_during_recovery_is_recovered_too(path):
     ledger = opened(path)
     ledger.charge(0, 0, rid(0))
     path.write_bytes(path.read_bytes() + b'{"kind": "cha')
-    torn = path.stat().st_size
+    size = path.stat().st_size
     opened(path)
     recovered = path.read_bytes()
-    end = recovered.index(b"\n", torn + 1)  # of the recovered row
-    for length in (torn + 2, torn + 30, end - 1, end):
-        path.write_bytes(recovered[:length])
+    end = recovered.index(b"\n", size + 1)  # of the recovered row
+    for length in (size + 2, size + 30, end - 1, end):
+        torn(path, recovered[:length])
         assert opened(path).rounds_charged == 2
         again = opened(path)
         assert (again.rounds_charged, again.notices) == (2, [])
@@ -231,7 +248,7 @@ def test_a_line_torn_during_recovery_is_recovered_too(path):
 
 def test_a_torn_first_line_charges_nothing_and_starts_over(path):
     opened(path)
-    path.write_bytes(path.read_bytes()[:40])
+    torn(path, path.read_bytes()[:40])
     assert opened(path).rounds_charged == 0
 
 
@@ -394,7 +411,7 @@ def test_what_is_charged_outlives_runs_whatever_they_were_for(path):
 def test_looking_changes_nothing_and_counts_a_torn_line(path):
     opened(path).charge(0, 0, rid(0))
     whole = path.read_bytes()
-    path.write_bytes(whole[:-7])
+    torn(path, whole[:-7])
     account = Ledger.inspect(path)
     assert path.read_bytes() == whole[:-7]
     assert account.rounds_charged == 1  # the torn row may have been the charge
@@ -405,7 +422,7 @@ def test_looking_changes_nothing_and_counts_a_torn_line(path):
     path.unlink()
     with pytest.raises(LedgerDamaged, match="no ledger at"):
         Ledger.inspect(path)
-    path.write_bytes(b"")
+    torn(path, b"")
     with pytest.raises(LedgerDamaged, match="holds no run"):
         Ledger.inspect(path)
 
@@ -432,3 +449,152 @@ def test_a_run_without_noise_and_one_that_adapts_its_clip_norm_read_back(path):
     for number, plan in enumerate(plans):
         opened(path, plan=plan, run_id=f"run {number}").charge(0, 0, rid(number))
     assert [run.plan for run in Ledger.inspect(path).runs] == plans
+
+
+def rewritten(path, change):
+    """Rewrites every row, its checksum and what names it, as whoever has the code can."""
+    previous, lines = "0" * 64, []
+    for number, row in enumerate(change(rows(path))):
+        body = {**row, "sequence": number, "previous": previous}
+        del body["sha256"]
+        previous = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        lines.append(json.dumps({**body, "sha256": previous}, sort_keys=True) + "\n")
+    path.write_text("".join(lines))
+
+
+def two_runs(path):
+    for number in range(2):
+        ledger = opened(path, run_id=f"run {number}")
+        for count in range(3):
+            ledger.outcome(ledger.charge(count, 0, rid(10 * number + count)), True)
+    return ledger
+
+
+def every_reading(path, ledger):
+    """What reads a ledger, as functions that must refuse."""
+    return (
+        lambda: Ledger.inspect(path),
+        lambda: opened(path, run_id="a third"),
+        lambda: Ledger.resume(path, PLAN, "run 0", "rehearsal", 0),
+        lambda: ledger.charge(9, 0, rid(99)),
+        lambda: ledger.require_budget(9),
+        ledger.refresh,
+    )
+
+
+@pytest.mark.parametrize("left", range(14))
+def test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read(path, left):
+    ledger = two_runs(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 14
+    path.write_bytes(b"".join(lines[:left]))
+    for read in every_reading(path, ledger):
+        with pytest.raises(LedgerDamaged, match="cut"):
+            read()
+    assert path.read_bytes() == b"".join(lines[:left]), "nothing was added"
+
+
+def test_a_ledger_that_is_gone_is_not_begun_anew(path):
+    ledger = two_runs(path)
+    path.unlink()
+    for read in every_reading(path, ledger):
+        with pytest.raises(LedgerDamaged):
+            read()
+
+
+def cheaper(written):
+    """The rows at the price of ten times the noise."""
+    cost = cost_to_record(dataclasses.replace(PLAN, noise_multiplier=30.0).cost)
+    return [{**row, "cost": cost} if row["kind"] == "opened" else row for row in written]
+
+
+def shorter(written):
+    """The first run without its rounds, and rows enough for the place of the head."""
+    more = {**written[0], "run_id": "one that did nothing"}
+    return [more] * 7 + written[7:]
+
+
+@pytest.mark.parametrize("change", [cheaper, shorter])
+def test_a_ledger_that_was_written_anew_is_refused_wherever_it_is_read(path, change):
+    ledger = two_runs(path)
+    rewritten(path, change)
+    for read in every_reading(path, ledger):
+        with pytest.raises(LedgerDamaged):
+            read()
+    heads.forget(path)
+    assert Ledger.inspect(path).runs, "a chain like any other: only the head outside tells"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"kind": "refund", "opened": 0},
+        {"kind": "charge", "opened": 5, "rid": "00"},
+        {"kind": "charge", "opened": 0},
+        {"kind": "outcome", "charge": 0, "completed": True},
+        {"kind": "opened", "plan": []},
+        {"kind": ["charge"]},
+    ],
+)
+def test_a_row_that_no_ledger_has_is_damage_though_the_chain_checks(path, row):
+    opened(path)
+    rewritten(path, lambda written: [*written, {**row, "sha256": ""}])
+    for read in (lambda: Ledger.inspect(path), lambda: opened(path, run_id="next")):
+        with pytest.raises(LedgerDamaged, match=r"row 2: (no row of a ledger|its plan is none)"):
+            read()
+
+
+def test_a_head_that_somebody_kept_tells_where_no_other_is_kept(path):
+    ledger = two_runs(path)
+    head = Head.parse(str(ledger.head))
+    assert head == ledger.head
+    first = opened(path, run_id="another user's").head
+    heads.forget(path)
+    Ledger.inspect(path, head=head)  # it went on
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-3]))
+    with pytest.raises(LedgerDamaged, match="cut off its end"):
+        Ledger.inspect(path, head=head)
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(LedgerDamaged, match="written anew"):
+        Ledger.inspect(path, head=Head(head.sequence, first.sha256))
+    for wrong in ("", "1", "x:" + "0" * 64, "1:" + "g" * 64, "-1:" + "0" * 64):
+        with pytest.raises(ValueError, match="NUMBER:SHA256"):
+            Head.parse(wrong)
+
+
+def test_rows_of_somebody_else_are_no_damage(path):
+    ledger = two_runs(path)
+    kept = heads.kept(path)
+    other = opened(path, run_id="another user's")
+    heads.keep(path, kept)  # theirs is kept in their own folder
+    ledger.charge(9, 0, rid(99))
+    assert heads.kept(path) == ledger.head
+    other.refresh()
+    assert other.head == ledger.head
+
+
+def test_a_head_that_cannot_be_kept_is_said_and_ends_no_run(path, monkeypatch):
+    (path.parent / "file").write_text("")
+    monkeypatch.setenv("FEDSPEECH_STATE", str(path.parent / "file"))
+    ledger = opened(path)
+    ledger.charge(0, 0, rid(0))
+    (notice,) = ledger.notices
+    assert "rows cut off its end would not show" in notice
+    for name in ("FEDSPEECH_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("none")))
+    (notice,) = opened(path, run_id="homeless").notices
+    assert "no home folder" in notice
+
+
+def test_a_head_that_cannot_be_read_is_damage_not_absence(path):
+    two_runs(path)
+    heads.place(path).write_text("{")
+    with pytest.raises(LedgerDamaged, match="cannot be read"):
+        Ledger.inspect(path)
+
+
+def test_a_scratch_ledger_leaves_nothing_behind(path):
+    Ledger.open(path, PLAN, "a run", "rehearsal", scratch=True).charge(0, 0, rid(0))
+    assert heads.kept(path) is None
