@@ -7,18 +7,16 @@ import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
-from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 
-from clients.fleet import Fleet, FleetState
-from clients.masked import MaskedFleet, SessionState
+from clients.fleet import Fleet
+from clients.masked import MaskedFleet
 from clients.memory import Memory
-from clients.permissions import require_permission
+from clients.permissions import Permission, RoundRequest, require_permission, require_turn
+from clients.state import FleetState, SessionState
+from fedspeech import messages
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
@@ -27,7 +25,6 @@ from fedspeech.messages import (
     CountsRequest,
     MaskedRequest,
     MaskRequest,
-    MessageT,
     RosterNotice,
     RosterRequest,
     SessionAnswer,
@@ -37,112 +34,150 @@ from fedspeech.messages import (
     from_record,
     to_record,
 )
-from fedspeech.secagg.exchange import History
-from fedspeech.secagg.protocol import Members, Roster, Stage, rows, table
 
 app = ClientApp()
 _LOG = logging.getLogger(__name__)
+Request = CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
 
 
 @app.query("counts")
 def counts(message: Message, context: Context) -> Message:
     """Says which shard this is."""
-    _, fleet = _permitted(message, context, CountsRequest)
-    return Message(to_record(fleet.counts()), reply_to=message)
+    return _answer(message, context, CountsRequest)
 
 
 @app.query("roster")
 def roster(message: Message, context: Context) -> Message:
     """Says which phones join the round; where sums are simulated."""
-    request, fleet = _permitted(message, context, RosterRequest)
-    with _nothing_told():
-        reply, state = fleet.join(request, _read_state(context, fleet))
-        _keep_state(context, fleet, state)
-    return Message(to_record(reply), reply_to=message)
+    return _answer(message, context, RosterRequest)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Trains the phones that joined and sends their sum; where sums are simulated."""
-    request, fleet = _permitted(message, context, UpdateRequest)
-    with _nothing_told():
-        reply, state = fleet.update(request, _read_state(context, fleet))
-        _keep_state(context, fleet, state)
-    return Message(to_record(reply), reply_to=message)
+    return _answer(message, context, UpdateRequest)
 
 
 @app.query("advertise")
 def advertise(message: Message, context: Context) -> Message:
     """Opens a masked session: the phones that join make keys."""
-    return _in_session(message, context, AdvertiseRequest)
+    return _answer(message, context, AdvertiseRequest)
 
 
 @app.query("accept")
 def accept(message: Message, context: Context) -> Message:
     """Shows phones the roster; they reveal their nonces."""
-    return _in_session(message, context, RosterNotice)
+    return _answer(message, context, RosterNotice)
 
 
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
     """Has phones share their secrets among their neighbours."""
-    return _in_session(message, context, ShareRequest)
+    return _answer(message, context, ShareRequest)
 
 
 @app.train("masked")
 def masked(message: Message, context: Context) -> Message:
     """Trains the phones and sends their masked vectors."""
-    return _in_session(message, context, MaskRequest)
+    return _answer(message, context, MaskRequest)
 
 
 @app.query("agree")
 def agree(message: Message, context: Context) -> Message:
     """Has phones sign who shared and who survived."""
-    return _in_session(message, context, AgreeRequest)
+    return _answer(message, context, AgreeRequest)
 
 
 @app.query("unmask")
 def unmask(message: Message, context: Context) -> Message:
     """Asks phones for the shares that open the sum."""
-    return _in_session(message, context, UnmaskRequest)
+    return _answer(message, context, UnmaskRequest)
 
 
-def _permitted(message: Message, context: Context, kind: type[MessageT]) -> tuple[MessageT, Fleet]:
-    """Reads a request of one kind, for phones that answer it under their own plan.
+def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
+    """Answers one request, if the phones' plan and memory permit it.
 
     Raises:
-      ProtocolAbort: if it is another kind, or they do not answer it.
+      ProtocolAbort: if they do not.
     """
-    request, fleet = from_record(message.content, kind), _fleet(context)
-    require_permission(request, fleet.job.plan)
-    return request, fleet
-
-
-def _in_session(message: Message, context: Context, kind: type[MaskedRequest]) -> Message:
-    """Answers one stage of a masked session."""
-    request, fleet = _permitted(message, context, kind)
     with _nothing_told():
-        before, session = _read_state(context, fleet), _read_session(context)
-        state = before
-        phones = _open_masked(fleet)
-        reply: SessionAnswer
-        match request:
-            case AdvertiseRequest():
-                reply, (state, session) = phones.advertise(request, state)
-            case RosterNotice():
-                reply, (state, session) = phones.accept(request, state, session)
-            case ShareRequest():
-                reply, (state, session) = phones.share(request, state, session)
-            case MaskRequest():
-                reply, (state, session) = phones.mask(request, state, session)
-            case AgreeRequest():
-                reply, (state, session) = phones.agree(request, state, session)
-            case UnmaskRequest():
-                reply, (state, session) = phones.unmask(request, state, session)
-        if state is not before:
-            _keep_state(context, fleet, state)
-    _keep_session(context, session)
-    return Message(to_record(reply), reply_to=message)
+        request, fleet = from_record(message.content, kind), _fleet(context)
+        permission = require_permission(request, fleet.job.plan)
+        if isinstance(request, CountsRequest):
+            return Message(to_record(fleet.counts()), reply_to=message)
+        with _memory(context, fleet).held() as memory:
+            reply = _remembered(fleet, request, permission, memory, context)
+        return Message(to_record(reply), reply_to=message)
+
+
+def _remembered(
+    fleet: Fleet, request: RoundRequest, permission: Permission, memory: Memory, context: Context
+) -> messages.Message:
+    """Computes an answer that the memory permits, and has it remembered before it is returned.
+
+    From then on the stage is answered, whether or not the answer arrives: no other one is given.
+    """
+    job, kept = fleet.job, memory.read()
+    state = FleetState() if kept is None else FleetState.from_bytes(kept, job.fingerprint)
+    require_turn(request, permission, job, state)
+    reply, state, session = _computed(fleet, request, state, context)
+    state = state.answered(permission.stage, session)
+    memory.write(state.history.round, state.to_bytes(job.fingerprint))
+    context.state["session"] = ConfigRecord({"bytes": session})
+    return reply
+
+
+def _computed(
+    fleet: Fleet, request: RoundRequest, state: FleetState, context: Context
+) -> tuple[messages.Message, FleetState, bytes]:
+    """What the phones answer, what they must remember, and the session's new secrets."""
+    match request:
+        case RosterRequest():
+            return (*fleet.join(request, state), b"")
+        case UpdateRequest():
+            return (*fleet.update(request, state), b"")
+    phones = _open_masked(fleet)
+    reply: SessionAnswer
+    if isinstance(request, AdvertiseRequest):
+        reply, (state, session) = phones.advertise(request, state)
+        return reply, state, session.to_bytes()
+    session = _read_session(context, state)
+    match request:
+        case RosterNotice():
+            reply, (state, session) = phones.accept(request, state, session)
+        case ShareRequest():
+            reply, (state, session) = phones.share(request, state, session)
+        case MaskRequest():
+            reply, (state, session) = phones.mask(request, state, session)
+        case AgreeRequest():
+            reply, (state, session) = phones.agree(request, state, session)
+        case UnmaskRequest():
+            reply, (state, session) = phones.unmask(request, state, session)
+    return reply, state, session.to_bytes()
+
+
+def _read_session(context: Context, state: FleetState) -> SessionState:
+    """The session that the phones are in, if that is what Flower has kept.
+
+    Raises:
+      ProtocolAbort: if it is another one.
+    """
+    records = context.state.config_records
+    kept = records["session"]["bytes"] if "session" in records else b""
+    return SessionState.from_bytes(kept if isinstance(kept, bytes) else b"", state.session_sha256)
+
+
+def _memory(context: Context, fleet: Fleet) -> Memory:
+    """What the phones remember: by their job, or with the process that plays them.
+
+    Raises:
+      ProtocolAbort: if there is no place for it: such phones could be asked twice.
+    """
+    if fleet.job.memory:
+        return Memory(Path(fleet.job.memory), fleet.shard)
+    if folder := context.node_config.get("memory"):
+        return Memory(Path(str(folder)), fleet.shard, lasting=False)
+    raise ProtocolAbort("phones without a memory answer nothing: the job must name a folder for it")
 
 
 @contextlib.contextmanager
@@ -183,105 +218,3 @@ def _open_fleet(job: Job, shard: int) -> Fleet:
 @functools.lru_cache(maxsize=64)
 def _open_masked(fleet: Fleet) -> MaskedFleet:
     return MaskedFleet(fleet)
-
-
-# What a node remembers, as records of its context. Flower keeps them before it sends a reply; what
-# phones must not forget even if the node ends goes to their memory as well.
-
-
-def _read_state(context: Context, fleet: Fleet) -> FleetState:
-    """What this node remembers of earlier rounds."""
-    if "fleet" not in context.state and fleet.job.memory:
-        kept = Memory(Path(fleet.job.memory), fleet.shard).read()
-        if kept is not None:
-            context.state.update(recorddict_from_proto(RecordDictProto.FromString(kept)))
-    if "fleet" not in context.state:
-        return FleetState()
-    config: dict[str, Any] = dict(context.state.config_records["fleet"])
-    arrays = {name: array.numpy() for name, array in context.state.array_records["phones"].items()}
-    try:
-        history = {name: config[name] for name in ("round", "session", "masked")}
-        return FleetState(rid=config["rid"], history=History(**history), **arrays)
-    except (KeyError, TypeError):
-        raise ProtocolAbort(
-            "what these phones remember was written by another version of fedspeech: they take no "
-            "part in this run any more"
-        ) from None
-
-
-def _keep_state(context: Context, fleet: Fleet, state: FleetState) -> None:
-    """Hands the state to Flower, and to the phones' memory."""
-    history = state.history
-    kept = RecordDict(
-        {
-            "fleet": ConfigRecord(
-                {
-                    "rid": state.rid,
-                    "round": history.round,
-                    "session": history.session,
-                    "masked": history.masked,
-                }
-            ),
-            "phones": _arrays(
-                senders=state.senders, inputs_sent=state.inputs_sent, joined=state.joined
-            ),
-        }
-    )
-    if fleet.job.memory:
-        content = recorddict_to_proto(kept).SerializeToString()
-        Memory(Path(fleet.job.memory), fleet.shard).write(history.round, content)
-    context.state.update(kept)
-
-
-def _read_session(context: Context) -> SessionState:
-    """What this node's phones keep within a masked session."""
-    if "session" not in context.state:
-        return SessionState(session=0, stage=Stage.NONE)
-    config: dict[str, Any] = dict(context.state.config_records["session"])
-    lists = {n: a.numpy() for n, a in context.state.array_records["session lists"].items()}
-    secrets: dict[str, Any] = dict(context.state.config_records["session secrets"])
-    roster = None
-    if "members" in lists:
-        columns = {n: lists[n] for n in _ROSTER_COLUMNS}
-        roster = Roster(members=Members(lists["members"]), **columns)
-    return SessionState(
-        session=config["session"],
-        stage=Stage(config["stage"]),
-        model_sha256=config["model_sha256"],
-        roster=roster,
-        nonces=tuple(rows(lists["nonces"])) if "nonces" in lists else (),
-        sharers=Members(lists["sharers"]) if "sharers" in lists else None,
-        survivors=Members(lists["survivors"]) if "survivors" in lists else None,
-        secrets={int(number): secret for number, secret in secrets.items()},
-    )
-
-
-def _keep_session(context: Context, session: SessionState) -> None:
-    """Hands the session to Flower; secrets of older stages are overwritten."""
-    context.state["session"] = ConfigRecord(
-        {
-            "session": session.session,
-            "stage": int(session.stage),
-            "model_sha256": session.model_sha256,
-        }
-    )
-    lists: dict[str, np.ndarray[Any, Any]] = {}
-    if session.roster is not None:
-        lists["members"] = session.roster.members.ids
-        lists |= {name: getattr(session.roster, name) for name in _ROSTER_COLUMNS}
-    if session.nonces:
-        lists["nonces"] = table(session.nonces, len(session.nonces[0]))
-    for name, members in (("sharers", session.sharers), ("survivors", session.survivors)):
-        if members is not None:
-            lists[name] = members.ids
-    context.state["session lists"] = _arrays(**lists)
-    context.state["session secrets"] = ConfigRecord(
-        {str(number): secret for number, secret in session.secrets.items()}
-    )
-
-
-_ROSTER_COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
-
-
-def _arrays(**arrays: np.ndarray[Any, Any]) -> ArrayRecord:
-    return ArrayRecord({n: Array(np.ascontiguousarray(a)) for n, a in arrays.items()})

@@ -1,9 +1,10 @@
 """The shard of phones that one Flower node hosts: who joins, what they learn, what they add up to.
 
 Each phone follows its own copy of the plan. It tosses its own coin, keeps count of the inputs it
-has sent and refuses beyond its quota, refuses a cohort below its floor and a round that it does not
-recognise, and answers each round once: a repeated request is refused, never recomputed, since fresh
-noise over the same delta would let the noise be averaged away.
+has sent and refuses beyond its quota, refuses a cohort below its floor and a round that is not
+later than its last one. Which request is answered at all, and when, is said by
+`clients.permissions`: each stage once, since fresh noise over the same delta would let the noise be
+averaged away.
 
 `Fleet.join` and `Fleet.update` are the whole exchange where secure aggregation is simulated;
 `clients.masked` puts the stages of the protocol between them.
@@ -12,15 +13,16 @@ noise over the same delta would let the noise be averaged away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.state import FleetState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.job import Job, check_key
+from fedspeech.job import Job
 from fedspeech.messages import (
     Counts,
     MaskRequest,
@@ -33,45 +35,8 @@ from fedspeech.messages import (
 from fedspeech.privacy.encoding import from_ring
 from fedspeech.round import draw_cohort, privatize_phone, training_function
 from fedspeech.secagg import ideal
-from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
 from fedspeech.vectors import Delta
-
-_NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class FleetState:
-    """What a shard must remember between messages; Flower keeps it in the node's context.
-
-    Attributes:
-      senders: phones of the shard that have sent an input in this window of their quota, sorted;
-        a population of millions costs nothing until it is called.
-      inputs_sent: how many each of them has sent, same shape, int64.
-      rid: of the round for which phones last joined; 16 bytes, or empty.
-      joined: phones that joined it, sorted.
-      history: the last round and session joined, and whether its vectors have left.
-    """
-
-    senders: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
-    inputs_sent: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
-    rid: bytes = b""
-    joined: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
-    history: History = field(default_factory=History)
-
-    def sent_by(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many inputs each of some phones has sent, same shape."""
-        if not len(self.senders):
-            return np.zeros(len(phones), dtype=np.int64)
-        place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
-        return np.where(self.senders[place] == phones, self.inputs_sent[place], 0)
-
-    def counting(self, phones: NDArray[np.int64]) -> FleetState:
-        """The state after each of some different phones has sent one more input."""
-        senders = np.union1d(self.senders, phones)
-        return replace(
-            self, senders=senders, inputs_sent=self.sent_by(senders) + np.isin(senders, phones)
-        )
 
 
 class Fleet:
@@ -114,18 +79,16 @@ class Fleet:
           The state to keep: `joined` holds the phones that join and have quota left.
 
         Raises:
-          ProtocolAbort: for a round that is not the phones' own, not of their plan, or not later
-            than the last one.
+          ProtocolAbort: for a round that is not of the phones' plan, or not later than the last.
         """
         plan = self.job.plan
-        check_key(self.job, key)
         if key.round >= plan.rounds:
             raise ProtocolAbort(
                 f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
             )
         history = state.history.entering(key.round, session)
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
-            state = replace(state, senders=_NOBODY, inputs_sent=_NOBODY)  # a new window
+            state = FleetState(key=state.key, joined=state.joined, history=state.history)  # anew
         # A round has one toss, whatever session or id the server gives it: tossing again until a
         # phone comes would force its presence.
         tossed = key.round == state.history.round
@@ -136,7 +99,7 @@ class Fleet:
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
         if self.job.time is not None and self.job.eye and session == 0:
             self._show_times(key.round, called, own)
-        return replace(state, rid=key.rid, joined=own, history=history)
+        return replace(state, key=key, joined=own, history=history)
 
     def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
@@ -152,16 +115,10 @@ class Fleet:
           The protected sum of the shard's survivors, and the state to keep.
 
         Raises:
-          ProtocolAbort: for a round that was not joined or was answered before, or a roster that
-            does not list this shard's phones as they joined.
+          ProtocolAbort: for a roster that does not list this shard's phones as they joined.
           CohortTooSmall: if the roster is below the phones' floor.
         """
         key, plan = request.key, self.job.plan
-        check_key(self.job, key)
-        if key.rid != state.rid:
-            raise ProtocolAbort(f"round {key.round}: no phone of shard {self.shard} joined it")
-        if state.history.masked:
-            raise ProtocolAbort(f"round {key.round} was answered: no second answer is computed")
         roster = request.roster
         if not np.array_equal(self.own(roster), state.joined):
             raise ProtocolAbort(
@@ -177,7 +134,7 @@ class Fleet:
         nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may have no survivor
         total = ideal.partial_sum([nothing, *encoded], plan.bits)
         update = ProtectedUpdate(key=key, survivors=survivors, total=total)
-        return update, self.sent(state, survivors)
+        return update, state.counting(survivors)
 
     # What both ways of summing share.
 
@@ -220,10 +177,6 @@ class Fleet:
         if self.job.eye:
             self._show_simulator(key.round, deltas, encoded)
         return encoded
-
-    def sent(self, state: FleetState, phones: NDArray[np.int64]) -> FleetState:
-        """The state after some phones have sent their vectors: counted, and not sent again."""
-        return replace(state.counting(phones), history=replace(state.history, masked=True))
 
     def _show_times(self, round_number: int, called: int, joined: NDArray[np.int64]) -> None:
         """Leaves for the simulator how many were called, how long those there take, who sends."""

@@ -4,21 +4,25 @@ A node may be a fresh process at each stage, so what its phones must remember tr
 `SessionState`: secrets of this one session, and the public lists that the phones have seen. A phone
 that refuses leaves the session, its secrets are not kept, and the answer counts it by the name of
 its refusal.
+
+Every stage but the first is asked for once, in order and in the session that the phones are in:
+`clients.permissions.require_turn` holds that before these methods are called.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.fleet import Fleet, FleetState
+from clients.fleet import Fleet
+from clients.state import FleetState, SessionState
 from fedspeech.errors import ProtocolAbort
-from fedspeech.job import check_key, model_sha256
+from fedspeech.job import model_sha256
 from fedspeech.messages import (
     Advertisements,
     AdvertiseRequest,
@@ -50,36 +54,6 @@ from fedspeech.secagg.protocol import (
 from fedspeech.secagg.refusals import KINDS, Refusal
 from fedspeech.secagg.shamir import LIMBS
 
-
-@dataclass(frozen=True, eq=False)
-class SessionState:
-    """What a shard must remember within a session. Printing it shows the stage only.
-
-    Attributes:
-      session: number within the round.
-      stage: the latest that its phones have answered; older secrets are refused.
-      model_sha256: of the model that the session is for, 32 bytes; empty before the roster.
-      roster: accepted; None before.
-      nonces: of all phones, in the roster's order.
-      sharers: list that phones masked under.
-      survivors: list that phones agreed to.
-      secrets: what each phone that is still there keeps, by number.
-    """
-
-    session: int
-    stage: Stage = Stage.ADVERTISE
-    model_sha256: bytes = b""
-    roster: Roster | None = None
-    nonces: tuple[bytes, ...] = ()
-    sharers: Members | None = None
-    survivors: Members | None = None
-    secrets: Mapping[int, bytes] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        """Shows session and stage only."""
-        return f"SessionState(session={self.session}, stage={self.stage.word})"
-
-
 AnswerT = TypeVar("AnswerT")
 Answered = tuple[list[int], list[AnswerT], NDArray[np.int64]]
 States = tuple[FleetState, SessionState]
@@ -110,7 +84,6 @@ class MaskedFleet:
           ProtocolAbort: for what `Fleet.enter` refuses.
         """
         state = self._fleet.enter(request.key, request.session, state)
-        session = SessionState(session=request.session)
         self._primitives.forget()
         phones = {number: self._phone(request, number) for number in state.joined.tolist()}
         there, told, refused = _each(phones, lambda phone: phone.advertise())
@@ -121,13 +94,13 @@ class MaskedFleet:
             commitments=table([one.commitment for one in told], HASH_BYTES),
             signatures=table([one.signature for one in told], SIGNATURE_BYTES),
         )
-        return answer, (state, _kept(session, phones, there))
+        return answer, (state, _kept(SessionState(), phones, there))
 
     def accept(
         self, request: RosterNotice, state: FleetState, session: SessionState
     ) -> tuple[Nonces, States]:
         """Stage advertise, second half: the phones take the roster and reveal their nonces."""
-        phones = self._phones(request, session, Stage.ADVERTISE, Stage.ACCEPT)
+        phones = self._phones(request, state, session, Stage.ACCEPT)
 
         @functools.cache
         def roster() -> Roster:  # read once, and refused by each phone if it cannot be
@@ -142,7 +115,6 @@ class MaskedFleet:
         purpose = self._fleet.job.purpose(request.key, request.model_sha256)
         there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
-        session = replace(session, stage=Stage.ACCEPT)
         if there or not phones:
             session = replace(session, roster=roster(), model_sha256=request.model_sha256)
         answer = Nonces(**_head(request, there, refused), nonces=table(nonces, width))
@@ -152,7 +124,7 @@ class MaskedFleet:
         self, request: ShareRequest, state: FleetState, session: SessionState
     ) -> tuple[SealedBatch, States]:
         """Stage share: the phones split their secrets among their neighbours."""
-        phones = self._phones(request, session, Stage.ACCEPT, Stage.SHARE)
+        phones = self._phones(request, state, session, Stage.SHARE)
         nonces = tuple(rows(request.nonces))
         there, told, refused = _each(phones, lambda phone: phone.share(nonces))
         sealed = [one.sealed for one in told]
@@ -162,7 +134,7 @@ class MaskedFleet:
             commitments=table([one.commitment for one in told], HASH_BYTES),
             signatures=table([one.signature for one in told], SIGNATURE_BYTES),
         )
-        session = replace(session, stage=Stage.SHARE, nonces=nonces)
+        session = replace(session, nonces=nonces)
         return answer, (state, _kept(session, phones, there))
 
     def mask(
@@ -173,7 +145,7 @@ class MaskedFleet:
         Raises:
           ProtocolAbort: if this is another model, or phones may not clip to its norm.
         """
-        phones = self._phones(request, session, Stage.SHARE, Stage.MASK)
+        phones = self._phones(request, state, session, Stage.MASK)
         model = model_sha256(request.adapter, request.clip_norm)
         if phones and model != session.model_sha256:
             raise ProtocolAbort(f"round {request.key.round}: not the model of this session")
@@ -201,14 +173,14 @@ class MaskedFleet:
             packed=pack(masked, bits),
             signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )
-        session = replace(session, stage=Stage.MASK, sharers=sharers)
-        return answer, (self._fleet.sent(state, numbers), _kept(session, phones, there))
+        session = replace(session, sharers=sharers)
+        return answer, (state.counting(numbers), _kept(session, phones, there))
 
     def agree(
         self, request: AgreeRequest, state: FleetState, session: SessionState
     ) -> tuple[Agreements, States]:
         """Stage agree: the phones sign the one pair of lists that they will unmask for."""
-        phones = self._phones(request, session, Stage.MASK, Stage.AGREE)
+        phones = self._phones(request, state, session, Stage.AGREE)
         survivors = Members(request.survivors)
 
         def agreed(phone: Phone) -> bytes:
@@ -218,14 +190,14 @@ class MaskedFleet:
         answer = Agreements(
             **_head(request, there, refused), signatures=table(told, SIGNATURE_BYTES)
         )
-        session = replace(session, stage=Stage.AGREE, survivors=survivors)
+        session = replace(session, survivors=survivors)
         return answer, (state, _kept(session, phones, there))
 
     def unmask(
         self, request: UnmaskRequest, state: FleetState, session: SessionState
     ) -> tuple[UnmaskShares, States]:
         """Stage unmask: the phones give one share of each neighbour, and keep nothing."""
-        phones = self._phones(request, session, Stage.AGREE, Stage.UNMASK)
+        phones = self._phones(request, state, session, Stage.UNMASK)
         quorum = Quorum(Members(request.signers), request.signatures)
         there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
         self._primitives.forget()
@@ -233,7 +205,7 @@ class MaskedFleet:
             **_head(request, there, refused),
             shares=np.array(told) if told else np.zeros((0, 0, LIMBS), np.uint32),
         )
-        return answer, (state, replace(session, stage=Stage.UNMASK, secrets={}))
+        return answer, (state, replace(session, secrets={}))
 
     # Behind the stages.
 
@@ -248,21 +220,10 @@ class MaskedFleet:
         )
 
     def _phones(
-        self, message: SessionMessage, session: SessionState, after: Stage, now: Stage
+        self, message: SessionMessage, state: FleetState, session: SessionState, now: Stage
     ) -> dict[int, Phone]:
-        """The phones that are still there and do not vanish before this stage.
-
-        Raises:
-          ProtocolAbort: if the message is not for this session or not for its next stage.
-        """
+        """The phones that are still there and do not vanish before this stage."""
         key = message.key
-        check_key(self._fleet.job, key)
-        if message.session != session.session or session.stage != after:
-            raise ProtocolAbort(
-                f"round {key.round}: shard {self._fleet.shard} is in session {session.session} at "
-                f"stage {session.stage.word}, and was asked for stage "
-                f"{now.word} of session {message.session}: no second answer is computed"
-            )
         numbers = np.array(sorted(session.secrets), dtype=np.int64)
         purpose = b""
         if session.roster is not None:
@@ -271,7 +232,7 @@ class MaskedFleet:
         for number in self._fleet.answering(key, numbers, now).tolist():
             phones[number] = self._phone(message, number).restore(
                 session.secrets[number],
-                stage=session.stage,
+                stage=state.history.stage,
                 roster=session.roster,
                 purpose=purpose,
                 nonces=session.nonces,

@@ -1,18 +1,22 @@
-"""What the phones of a shard must not forget, in a folder, beside what Flower keeps for the node.
+"""What the phones of a shard must not forget: a folder on their own disk, the only authority.
 
-Flower's context ends with its node. A phone that came back without it would toss its coin for a
-round twice, answer twice, and start its quota anew. So the shard writes down each round that it
-enters and each input that it sends, before its answer leaves, in one file per round; of older ones
-the last is kept.
+Flower's context ends with its node, is stored after an answer has left, and is another one in every
+run. A phone that believed it would toss its coin for a round twice, answer twice, and start its
+quota anew. So whoever answers for a shard takes hold of its memory first, reads there what the
+phones have done, and writes down what they do now before the answer leaves: two processes, two
+threads and two runs on one folder are one after the other. The memory holds no secret.
 
-Going back is a simulator's privilege: where noise is a rehearsal, `go_back` lets phones forget the
-rounds that a killed run did not finish, and a replay then gives the same integers. Phones whose
-noise comes from the operating system would send a second sample of one delta: for them it raises.
+One file per round; of older ones the last is kept. Going back is a simulator's privilege: where
+noise is a rehearsal, `go_back` lets phones forget the rounds that a killed run did not finish, and
+a replay then gives the same integers. Phones whose noise comes from the operating system would send
+a second sample of one delta: for them it raises.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -29,20 +33,35 @@ class Memory:
     Args:
       folder: of all shards of this node; made if it is not there.
       shard: which one.
+      lasting: whether the phones outlive this process; else what is written need not be on disk.
 
     Raises:
       ProtocolAbort: while a resumed run sets this folder back.
     """
 
-    def __init__(self, folder: Path, shard: int) -> None:
+    def __init__(self, folder: Path, shard: int, *, lasting: bool = True) -> None:
         """Reads nothing yet."""
         folder.mkdir(parents=True, exist_ok=True)
-        _in_use(folder)
-        self._folder, self._shard = folder, shard
+        if lasting:
+            _in_use(folder)
+        self._folder, self._name, self._lasting = folder, f"shard-{shard:05d}", lasting
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Memory]:
+        """Keeps everybody else from answering for these phones.
+
+        Raises:
+          ProtocolAbort: if somebody still does after a minute.
+        """
+        lock = hold(self._folder / f"{self._name}.lock", wait_s=_WAIT_S)
+        if lock is None:
+            raise ProtocolAbort("these phones are busy with another message")
+        with lock:
+            yield self
 
     def read(self) -> bytes | None:
-        """Returns what was last written, or None."""
-        files = _files(self._folder, f"shard-{self._shard:05d}")
+        """Returns what was last written, or None; only while the memory is held."""
+        files = _files(self._folder, self._name)
         return files[-1].read_bytes() if files else None
 
     def write(self, round_number: int, content: bytes) -> None:
@@ -52,9 +71,12 @@ class Memory:
           round_number: last one entered, from 0.
           content: to be read back as it is.
         """
-        name = f"shard-{self._shard:05d}"
-        write_whole(self._folder / f"{name}-round-{round_number:05d}", content)
-        for old in _files(self._folder, name)[:-_KEPT]:
+        path = self._folder / f"{self._name}-round-{round_number:05d}"
+        if self._lasting:
+            write_whole(path, content)
+        else:
+            path.write_bytes(content)
+        for old in _files(self._folder, self._name)[:-_KEPT]:
             old.unlink()
 
 
@@ -78,7 +100,7 @@ def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -
         return
     with alone(folder):
         for file in _files(folder, "shard-*"):
-            if int(file.name.rpartition("-")[2]) >= first_round:
+            if _round_of(file) >= first_round:
                 file.unlink()
 
 
@@ -97,7 +119,11 @@ def alone(folder: Path) -> BinaryIO:
 
 def _files(folder: Path, shard: str) -> list[Path]:
     """Files of a shard, of older rounds first."""
-    return sorted(folder.glob(f"{shard}-round-[0-9]*"))
+    return sorted(folder.glob(f"{shard}-round-[0-9]*"), key=_round_of)
+
+
+def _round_of(file: Path) -> int:
+    return int(file.name.rpartition("-")[2])
 
 
 @functools.lru_cache(maxsize=4)

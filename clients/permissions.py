@@ -1,9 +1,9 @@
 """What a phone answers: one row per request, and nothing that has no row.
 
 The server of a round is not trusted, so what it asks decides nothing. Each phone looks up in its
-own plan how sums are taken and by which mechanism noise is added, and in its own state which stage
-of the round it has answered last. A phone whose plan masks sends no vector but a masked one;
-simulated sums are a choice of the phone's own plan.
+own plan how sums are taken and by which mechanism noise is added, and in its own memory which round
+it is in and which stage of it was answered last. A phone whose plan masks sends no vector but a
+masked one; simulated sums are a choice of the phone's own plan.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from clients.state import FleetState
 from fedspeech.errors import ProtocolAbort
+from fedspeech.job import Job, check_key
 from fedspeech.messages import (
     AdvertiseRequest,
     AgreeRequest,
     CountsRequest,
+    MaskedRequest,
     MaskRequest,
     RosterNotice,
     RosterRequest,
+    SessionMessage,
     ShareRequest,
     UnmaskRequest,
     UpdateRequest,
 )
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.secagg.protocol import Stage
 
 _MASKED, _SIMULATED = frozenset({"masked"}), frozenset({"ideal"})
 # Named one by one: a mechanism that is added to the library is refused until it has its place here.
 _NOISE_IN_SUMS = frozenset({"distributed", "skellam", "central", "none"})
 _EVERY_MECHANISM = _NOISE_IN_SUMS | {"local"}
+RoundRequest = RosterRequest | UpdateRequest | MaskedRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,50 +45,99 @@ class Permission:
     Attributes:
       sums: values of the plan's `secure_aggregation`.
       mechanisms: values of the plan's `mechanism`.
+      stage: that the request asks for; NONE: it belongs to no round, and is always answered alike.
+      after: the stage of the same session that must have been answered last; None: the request
+        opens a session, and `History.entering` says whether it may.
     """
 
     sums: frozenset[str]
     mechanisms: frozenset[str]
+    stage: Stage
+    after: Stage | None = None
 
 
-_IN_SIMULATED_SUMS = Permission(sums=_SIMULATED, mechanisms=_EVERY_MECHANISM)
-_IN_MASKED_SUMS = Permission(sums=_MASKED, mechanisms=_NOISE_IN_SUMS)
+def _simulated(stage: Stage, after: Stage | None = None) -> Permission:
+    return Permission(sums=_SIMULATED, mechanisms=_EVERY_MECHANISM, stage=stage, after=after)
+
+
+def _masked(stage: Stage, after: Stage | None = None) -> Permission:
+    return Permission(sums=_MASKED, mechanisms=_NOISE_IN_SUMS, stage=stage, after=after)
+
 
 PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
     {
-        CountsRequest: Permission(sums=_MASKED | _SIMULATED, mechanisms=_EVERY_MECHANISM),
-        RosterRequest: _IN_SIMULATED_SUMS,
-        UpdateRequest: _IN_SIMULATED_SUMS,
-        AdvertiseRequest: _IN_MASKED_SUMS,
-        RosterNotice: _IN_MASKED_SUMS,
-        ShareRequest: _IN_MASKED_SUMS,
-        MaskRequest: _IN_MASKED_SUMS,
-        AgreeRequest: _IN_MASKED_SUMS,
-        UnmaskRequest: _IN_MASKED_SUMS,
+        CountsRequest: Permission(
+            sums=_MASKED | _SIMULATED, mechanisms=_EVERY_MECHANISM, stage=Stage.NONE
+        ),
+        RosterRequest: _simulated(Stage.ADVERTISE),
+        UpdateRequest: _simulated(Stage.MASK, after=Stage.ADVERTISE),
+        AdvertiseRequest: _masked(Stage.ADVERTISE),
+        RosterNotice: _masked(Stage.ACCEPT, after=Stage.ADVERTISE),
+        ShareRequest: _masked(Stage.SHARE, after=Stage.ACCEPT),
+        MaskRequest: _masked(Stage.MASK, after=Stage.SHARE),
+        AgreeRequest: _masked(Stage.AGREE, after=Stage.MASK),
+        UnmaskRequest: _masked(Stage.UNMASK, after=Stage.AGREE),
     }
 )
 
 
-def require_permission(request: object, plan: PrivacyPlan) -> None:
-    """Refuses a request that phones of a plan do not answer.
+def require_permission(request: object, plan: PrivacyPlan) -> Permission:
+    """Refuses a type of request that phones of a plan never answer.
 
     Args:
       request: any message from a server.
       plan: the phones' own.
 
+    Returns:
+      The request's row.
+
     Raises:
       ProtocolAbort: naming the request and what the plan says.
     """
+    never = f"a phone never answers {type(request).__name__}"
     permission = PERMISSIONS.get(type(request))
     if permission is None:
-        raise ProtocolAbort(f"a phone never answers {type(request).__name__}")
+        raise ProtocolAbort(never)
     if plan.secure_aggregation not in permission.sums:
         raise ProtocolAbort(
-            f"a phone never answers {type(request).__name__} under its plan, which says "
-            f"secure_aggregation={plan.secure_aggregation!r}"
+            f"{never} under a plan with secure_aggregation={plan.secure_aggregation!r}"
         )
     if plan.mechanism not in permission.mechanisms:
+        raise ProtocolAbort(f"{never} under a plan with mechanism={plan.mechanism!r}")
+    return permission
+
+
+def require_turn(
+    request: RoundRequest, permission: Permission, job: Job, state: FleetState
+) -> None:
+    """Refuses a request that is not for these phones' round, session and next stage.
+
+    Args:
+      request: that the plan permits.
+      permission: its row.
+      job: the phones' own.
+      state: from their memory.
+
+    Raises:
+      ProtocolAbort: naming where the phones are, and where the server thinks they are.
+    """
+    key, session = request.key, session_of(request)
+    check_key(job, key)
+    if permission.after is None:
+        return
+    history, wanted = state.history, permission.stage.word
+    if key != state.key or session != history.session:
         raise ProtocolAbort(
-            f"a phone never answers {type(request).__name__} under its plan, which says "
-            f"mechanism={plan.mechanism!r}"
+            f"stage {wanted} of round {key.round} attempt {key.attempt} session {session}: not "
+            f"the session that these phones are in, which is of round {history.round}"
         )
+    if history.stage != permission.after:
+        raise ProtocolAbort(
+            f"round {key.round}: these phones are in session {session} at stage "
+            f"{history.stage.word}, and were asked for stage {wanted}: no second answer is computed"
+        )
+
+
+def session_of(request: RoundRequest) -> int:
+    """Which start of its round a request belongs to; simulated sums start with each attempt."""
+    return request.session if isinstance(request, SessionMessage) else request.key.attempt

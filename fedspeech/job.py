@@ -275,8 +275,9 @@ class Job:
         are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
-      memory: folder in which shards keep what their phones must not forget when a node ends: rounds
-        entered, inputs sent; "" leaves that to Flower, which forgets it with the node.
+      memory: folder in which shards keep what their phones must not forget: rounds entered, stages
+        answered, inputs sent; "" only where the phones live no longer than the process that plays
+        them, which then names a folder of its own. Phones without a memory answer nothing.
       repeats: run id of another job whose rehearsed coins and noise this one draws again, so that
         the two differ in their settings and not in their luck; "" for its own. Two sums with the
         same noise give away their difference: for public or synthetic speech only.

@@ -2,13 +2,15 @@
 
 A `ServerApp` cannot tell it from Flower's own grids: the same messages, the same `Context` per
 node, exceptions of a `ClientApp` as `Message(Error(...))`. With more than one worker, nodes live in
-worker processes, each node always in the same one, since its context stays there.
+worker processes, each node always in the same one, since its context stays there. What a node
+remembers for itself goes to the folder `memory` of its config, which ends with the grid.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import tempfile
 import traceback
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -93,7 +95,8 @@ class InProcessGrid(Grid):
 
     Args:
       app: a ClientApp, or its `module:attribute` path (needed with more than one worker).
-      num_nodes: nodes; node i has partition-id i and num-partitions num_nodes in its config.
+      num_nodes: nodes; node i has partition-id i, num-partitions num_nodes and a folder memory in
+        its config.
       run_config: what `flwr run -c` would give.
       workers: processes; 1 means this one.
 
@@ -122,8 +125,15 @@ class InProcessGrid(Grid):
         self._pools: list[WorkerPool] = []
         self._node_ids = [SERVER_NODE_ID + 1 + index for index in range(num_nodes)]
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER_NODE_ID, 1
+        self._memory = tempfile.TemporaryDirectory(
+            prefix="fedspeech-nodes-", ignore_cleanup_errors=True
+        )
         configs: dict[int, UserConfig] = {
-            node_id: {"partition-id": index, "num-partitions": num_nodes}
+            node_id: {
+                "partition-id": index,
+                "num-partitions": num_nodes,
+                "memory": self._memory.name,
+            }
             for index, node_id in enumerate(self._node_ids)
         }
         run_config = dict(run_config or {})
@@ -161,6 +171,7 @@ class InProcessGrid(Grid):
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._pools, self._nodes, self._replies = [], {}, {}
+        self._memory.cleanup()
         if InProcessGrid._open is self:
             InProcessGrid._open = None
 

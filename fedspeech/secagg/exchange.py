@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedspeech.secagg.protocol import MAX_SESSIONS, Bytes, Members
+from fedspeech.secagg.protocol import MAX_SESSIONS, Bytes, Members, Stage
 from fedspeech.secagg.refusals import Replayed
 
 
@@ -15,17 +15,18 @@ class History:
     Attributes:
       round: last one entered; -1 before the first.
       session: last one of that round.
-      masked: whether a masked vector of that round has left the phone.
+      stage: latest that was answered in that session; from MASK on, a vector of the round has left
+        the phone.
     """
 
     round: int = -1
     session: int = 0
-    masked: bool = False
+    stage: Stage = Stage.NONE
 
     def entering(self, round_number: int, session: int) -> History:
-        """Returns the history with one more session.
+        """Returns the history with one more session, in which nothing is answered yet.
 
-        Only later rounds, or later sessions of a round that no masked vector was sent in: two
+        Only later rounds, or later sessions of a round that no vector was sent in: two
         vectors of one round would be two samples of one delta.
 
         Raises:
@@ -40,8 +41,8 @@ class History:
             )
         if round_number < 0:
             raise Replayed(f"rounds are numbered from 0, got {round_number}")
-        if round_number == self.round and self.masked:
-            raise Replayed(f"round {round_number} already has a masked vector of this phone")
+        if round_number == self.round and self.stage >= Stage.MASK:
+            raise Replayed(f"round {round_number} already has a vector of this phone")
         return History(round=round_number, session=session)
 
 

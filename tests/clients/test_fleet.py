@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from tiny_job import make_job
 
 from clients.app import _nothing_told as nothing_told
-from clients.fleet import Fleet, FleetState
+from clients.fleet import Fleet
+from clients.permissions import require_permission, require_turn
+from clients.state import FleetState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.messages import RosterRequest, UpdateRequest
+from fedspeech.secagg.protocol import Stage
+
+
+def turn(fleet, request, state):
+    """Whether it is the turn of a request, as the app asks before it has it answered."""
+    require_turn(request, require_permission(request, fleet.job.plan), fleet.job, state)
 
 
 @pytest.fixture
@@ -24,14 +32,15 @@ def joined(tmp_path):
     request = UpdateRequest(
         key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
     )
-    return job, fleet, request, state
+    return job, fleet, request, state.answered(Stage.ADVERTISE, b"")
 
 
 def test_a_repeated_request_is_refused_and_never_recomputed(joined):
     _, fleet, request, state = joined
+    turn(fleet, request, state)
     _, state = fleet.update(request, state)
     with pytest.raises(ProtocolAbort, match="no second answer"):
-        fleet.update(request, state)
+        turn(fleet, request, state.answered(Stage.MASK, b""))
 
 
 def test_a_replayed_roster_request_is_refused(joined):
@@ -50,15 +59,15 @@ def test_a_round_beyond_the_plan_is_refused(joined):
 
 def test_an_update_for_a_round_that_nobody_joined_is_refused(joined):
     job, fleet, request, state = joined
-    with pytest.raises(ProtocolAbort, match="no phone of shard 0 joined"):
-        fleet.update(dataclasses.replace(request, key=job.round_key(1)), state)
+    with pytest.raises(ProtocolAbort, match="not the session that these phones are in"):
+        turn(fleet, dataclasses.replace(request, key=job.round_key(1)), state)
 
 
 def test_a_server_with_another_plan_is_refused(joined):
     job, fleet, _, _ = joined
     other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, noise_multiplier=0.9))
     with pytest.raises(ProtocolAbort, match="not this phone's"):
-        fleet.join(RosterRequest(key=other.round_key(0)), FleetState())
+        turn(fleet, RosterRequest(key=other.round_key(0)), FleetState())
 
 
 def test_a_roster_that_adds_or_leaves_out_phones_of_the_shard_is_refused(joined):

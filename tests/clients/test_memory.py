@@ -1,51 +1,73 @@
 """What phones must not forget outlives every process, and goes back in a rehearsal only."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
-from tiny_job import make_job
 
-import clients.app
-from clients.fleet import Fleet, FleetState
 from clients.memory import Memory, alone, go_back
+from clients.state import FleetState, SessionState
 from fedspeech.errors import FedspeechError, ProtocolAbort
+from fedspeech.messages import RoundKey
 from fedspeech.secagg.exchange import History
+from fedspeech.secagg.protocol import Members, Roster, Stage
+
+JOB = "ab" * 32
+STATE = FleetState(
+    senders=np.array([21, 25]), inputs_sent=np.array([3, 1]), joined=np.array([22, 30]),
+    key=RoundKey(round=7, attempt=2, rid=bytes(range(16)), context=bytes(range(32))),
+    history=History(round=7, session=2, stage=Stage.SHARE), session_sha256=bytes(range(1, 33)),
+)  # fmt: skip
 
 
-def context():
-    return Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
-
-
-@pytest.fixture
-def fleet(tmp_path):
-    _, job, _ = make_job(tmp_path)
-    return Fleet(dataclasses.replace(job, memory=str(tmp_path / "phones")), 1)
-
-
-def test_every_field_of_a_shards_state_outlives_its_node(fleet):
-    state = FleetState(
-        senders=np.array([21, 25]), inputs_sent=np.array([3, 1]), rid=bytes(range(16)),
-        joined=np.array([22, 30]), history=History(round=7, session=2, masked=True),
-    )  # fmt: skip
-    fresh = FleetState()
+def test_every_field_of_a_shards_state_outlives_its_node():
+    fresh, read = FleetState(), FleetState.from_bytes(STATE.to_bytes(JOB), JOB)
     for field in dataclasses.fields(FleetState):  # a new field must be kept, and set here
-        assert repr(getattr(state, field.name)) != repr(getattr(fresh, field.name)), field.name
-    clients.app._keep_state(context(), fleet, state)
-    read = clients.app._read_state(context(), fleet)
-    for field in dataclasses.fields(FleetState):
-        np.testing.assert_equal(getattr(read, field.name), getattr(state, field.name))
+        assert repr(getattr(STATE, field.name)) != repr(getattr(fresh, field.name)), field.name
+        np.testing.assert_equal(getattr(read, field.name), getattr(STATE, field.name))
 
 
-def test_memory_of_another_version_is_refused_by_name(fleet, tmp_path):
-    kept = context()
-    clients.app._keep_state(kept, fleet, FleetState())
-    del kept.state.array_records["phones"]["senders"]
-    kept.state["fleet"]["another"] = 1
-    del kept.state["fleet"]["rid"]
-    with pytest.raises(ProtocolAbort, match="written by another version of fedspeech"):
-        clients.app._read_state(kept, fleet)
+@pytest.mark.parametrize(
+    "damage", [lambda kept: b"", lambda kept: kept[:-1], lambda kept: b"fleet"]
+)
+def test_memory_that_is_damaged_or_of_another_version_is_refused_and_never_taken_for_none(damage):
+    with pytest.raises(ProtocolAbort, match="damaged, or was written by another version"):
+        FleetState.from_bytes(damage(STATE.to_bytes(JOB)), JOB)
+
+
+def test_memory_of_another_job_is_refused_by_name():
+    with pytest.raises(ProtocolAbort, match="belongs to job abababababab, not to cdcdcdcdcdcd"):
+        FleetState.from_bytes(STATE.to_bytes(JOB), "cd" * 32)
+
+
+def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
+    roster = Roster(
+        members=Members(np.array([3, 8])),
+        **{
+            name: np.arange(2 * width, dtype=np.uint8).reshape(2, width) + start
+            for name, width, start in (
+                ("seal_keys", 32, 0), ("mask_keys", 32, 100), ("commitments", 32, 0),
+                ("signatures", 64, 0),
+            )
+        },
+    )  # fmt: skip
+    session = SessionState(
+        model_sha256=bytes(range(32)), roster=roster, nonces=(bytes(32), bytes(range(32))),
+        sharers=Members(np.array([3, 8])), survivors=Members(np.array([8])),
+        secrets={8: b"of eight", 3: b"", 5: b"of five"},
+    )  # fmt: skip
+    kept = session.to_bytes()
+    read = SessionState.from_bytes(kept, hashlib.sha256(kept).digest())
+    assert read.roster.digest == roster.digest
+    assert (read.model_sha256, read.nonces) == (session.model_sha256, session.nonces)
+    assert (read.sharers.digest, read.survivors.digest) == (
+        session.sharers.digest, session.survivors.digest,
+    )  # fmt: skip
+    assert read.secrets == session.secrets
+    older = dataclasses.replace(session, survivors=None).to_bytes()
+    with pytest.raises(ProtocolAbort, match="not the one that its phones answered last"):
+        SessionState.from_bytes(older, hashlib.sha256(kept).digest())
 
 
 def test_the_last_two_rounds_are_kept_and_a_rehearsal_goes_back_to_the_one_before(tmp_path):
@@ -69,3 +91,23 @@ def test_nobody_hosts_phones_while_they_are_set_back(tmp_path):
     with alone(tmp_path / "phones"), pytest.raises(ProtocolAbort, match="being set back"):
         Memory(tmp_path / "phones", 0)
     Memory(tmp_path / "phones", 0)
+
+
+def test_rounds_are_told_apart_by_number_and_not_by_name(tmp_path):
+    memory = Memory(tmp_path / "phones", 0)
+    for number in (99_999, 100_000):
+        memory.write(number, b"%d" % number)
+    assert memory.read() == b"100000"
+
+
+def test_one_message_is_answered_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("clients.memory._WAIT_S", 0.1)
+    with (
+        Memory(tmp_path / "phones", 3).held(),
+        Memory(tmp_path / "phones", 4).held(),
+        pytest.raises(ProtocolAbort, match="busy with another message"),
+        Memory(tmp_path / "phones", 3).held(),
+    ):
+        pass
+    with Memory(tmp_path / "phones", 3).held():
+        pass

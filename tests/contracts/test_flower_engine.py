@@ -1,5 +1,6 @@
 """The same app under Flower's own simulation engine gives the same ledger and adapter."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -79,6 +80,8 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
     path, job, arrays = make_job(
         job_folder, num_shards=2, secure_aggregation="masked", dropout_rate=0.1
     )
+    job = dataclasses.replace(job, memory=str(job_folder / "phones"))
+    job.save(path)
     env = environment(tmp_path / "home")
     command = [
         FLWR, "run", ".", "--stream",

@@ -1,22 +1,40 @@
 """A server that lies, against the phones' real app: what phones answer, when, and how often."""
 
 import contextlib
+import copy
+import dataclasses
+import os
+import threading
 
 import numpy as np
 import pytest
-from lying_server import ROUTES, LyingGrid, Refused, update_request
+from killed import in_child
+from lying_server import EVERY_TYPE, ROUTES, LyingGrid, Refused, first_model, made_up
 from tiny_job import make_job
 from whole_runs import run_through
 
+import clients.memory
 from clients.fleet import Fleet
+from clients.memory import Memory
 from clients.permissions import PERMISSIONS, require_permission
+from clients.state import FleetState
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
-from fedspeech.messages import RosterRequest
+from fedspeech.messages import (
+    AdvertiseRequest,
+    AgreeRequest,
+    MaskRequest,
+    RosterNotice,
+    RosterRequest,
+    ShareRequest,
+    UnmaskRequest,
+    UpdateRequest,
+)
 from fedspeech.privacy.ledger import Ledger
 
 MASKED = {"secure_aggregation": "masked", "rounds": 2, "quota": 2}
 CENTRAL = {"mechanism": "central", "noise_multiplier": 1.0}
+IN_SESSION = (RosterNotice, ShareRequest, MaskRequest, AgreeRequest, UnmaskRequest)
 
 
 def run(folder, lie, **settings):
@@ -26,7 +44,26 @@ def run(folder, lie, **settings):
     with LyingGrid(path, lie) as grid:
         records, _ = run_through(grid, job, arrays, ledger)
         lie(grid, None)
+    assert [record.status for record in records] == ["completed"] * job.plan.rounds
     return records, job
+
+
+def lasting(folder, **settings):
+    """A job whose phones have a memory on disk; returns its path and itself."""
+    path, job, _ = make_job(folder, **{"num_shards": 1, **settings})
+    job = dataclasses.replace(job, memory=str(folder / "phones"))
+    job.save(path)
+    return path, job
+
+
+def simulated_sum(grid, key, context=None):
+    """Asks one shard for everything that a simulated sum takes."""
+    joined = grid.ask(RosterRequest(key=key), context=context).phones
+    request = UpdateRequest(key=key, roster=joined, **first_model(grid.job))
+    return grid.ask(request, context=context)
+
+
+# What a plan permits.
 
 
 @pytest.mark.parametrize("changes", [{}, CENTRAL], ids=["noise of phones", "noise of the server"])
@@ -54,12 +91,12 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
                 everybody = np.union1d(joined, np.arange(grid.job.plan.population))
                 for roster in (joined, everybody):
                     tried.append(type(request))
+                    asked = UpdateRequest(key=key, roster=roster, **first_model(grid.job))
                     with pytest.raises(Refused, match="a phone never answers UpdateRequest"):
-                        grid.ask(update_request(grid.job, key, roster), shard)
+                        grid.ask(asked, shard)
 
     records, _ = run(tmp_path, lie, **changes)
     assert len(set(tried)) == 8  # counts, the six stages, and the end
-    assert [record.status for record in records] == ["completed"] * 2
     assert len(own) == sum(record.survivors for record in records)  # asked by honest rounds alone
 
 
@@ -75,3 +112,317 @@ def test_a_message_that_has_no_permission_is_refused(tmp_path, secure_aggregatio
         with pytest.raises(ProtocolAbort, match="a phone never answers"):
             require_permission(request, job.plan)
     assert set(PERMISSIONS) == set(ROUTES)
+
+
+EVERY_PLAN = [
+    {"secure_aggregation": way, "mechanism": mechanism, **more}
+    for way in ("masked", "ideal")
+    for mechanism, more in (
+        ("distributed", {}),
+        ("skellam", {"participation": "fixed_size"}),
+        ("skellam", {"participation": "limited"}),
+        ("central", {"cohort_cap": 40}),
+        ("none", {"noise_multiplier": 0.0, "epsilon_budget": float("inf")}),
+        ("local", {}),
+    )
+    if (way, mechanism) != ("masked", "local")  # a plan that cannot be made
+]
+
+
+def permitted(plan, request):
+    """What phones of a plan answer while the honest server is about to send a request.
+
+    Written without the table: requests of the kind of sum that the plan has, in their order, a
+    further start of the round until its vectors are out, and how many phones there are.
+    """
+    allowed = {messages.CountsRequest, type(request)}
+    if plan.secure_aggregation == "masked":
+        opening, out = AdvertiseRequest, (AgreeRequest, UnmaskRequest)
+    else:
+        opening, out = RosterRequest, ()
+    begun = isinstance(request, (UpdateRequest, *IN_SESSION))
+    return allowed | ({opening} if begun and not isinstance(request, out) else set())
+
+
+@pytest.mark.adversarial
+@pytest.mark.parametrize("plan", EVERY_PLAN, ids=lambda plan: "-".join(map(str, plan.values())))
+def test_every_message_in_every_stage_under_every_plan(tmp_path, plan):
+    """Each to every route of the app, and to routes that it does not have."""
+    sent, stages = [], []
+    routes = [route for route, _ in ROUTES.values()] + [
+        "query.histogram",
+        "train.plain",
+        "evaluate",
+    ]
+
+    def lie(grid, request):
+        if request is None or isinstance(request, messages.CountsRequest):
+            return
+        stages.append(type(request))
+        allowed = permitted(grid.job.plan, request)
+        for kind in EVERY_TYPE:
+            asked = made_up(kind, grid.job, request.key)
+            if kind is type(request):
+                asked = request
+            elif kind is AdvertiseRequest:
+                asked = dataclasses.replace(asked, session=1)
+            elif kind is RosterRequest:
+                asked = RosterRequest(key=grid.job.round_key(request.key.round, attempt=1))
+            for route in routes:
+                sent.append(kind)
+                right = kind in ROUTES and ROUTES[kind][0] == route
+                with grid.forked():
+                    if right and kind in allowed:
+                        assert isinstance(grid.ask(asked, route=route), ROUTES[kind][1])
+                        continue
+                    before = grid.remembered
+                    with pytest.raises(Refused):
+                        grid.ask(asked, route=route)
+                    assert grid.remembered == before
+
+    run(tmp_path, lie, num_shards=1, rounds=1, quota=1, **plan)
+    assert len(set(sent)) == len(EVERY_TYPE) == 18
+    assert len(stages) == (6 if plan["secure_aggregation"] == "masked" else 2)
+
+
+# What the memory permits.
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"secure_aggregation": "masked"}], ids=["ideal", "masked"]
+)
+def test_runs_side_by_side_on_one_memory_answer_a_round_once_and_keep_the_quota(tmp_path, settings):
+    path, job = lasting(tmp_path, participation_probability=1.0, quota=2, rounds=3, **settings)
+    opening = AdvertiseRequest if settings else RosterRequest
+    answered = []
+    with LyingGrid(path) as grid:
+        runs = [grid.context_of_another_run(run_id=number) for number in range(4)]
+        for number in range(job.plan.rounds):
+            for context in runs:
+                key = job.round_key(number)
+                if not settings:
+                    with contextlib.suppress(Refused):
+                        answered += simulated_sum(grid, key, context).survivors.tolist()
+                    continue
+                with contextlib.suppress(Refused):
+                    request = made_up(opening, job, key)
+                    answered += grid.ask(request, context=context).phones.tolist()
+    times = 2 if not settings else 3  # keys cost no quota
+    assert answered == list(range(60)) * times
+
+
+def test_runs_side_by_side_may_not_go_on_with_each_others_rounds(tmp_path):
+    """Run B enters round 1 while run A is in round 0: the later state wins, and A is over."""
+    path, job = lasting(tmp_path)
+    with LyingGrid(path) as grid:
+        a, b = (grid.context_of_another_run(run_id=number) for number in (1, 2))
+        joined = grid.ask(RosterRequest(key=job.round_key(0)), context=a).phones
+        late = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
+        assert len(simulated_sum(grid, job.round_key(1), b).survivors)
+        with pytest.raises(Refused, match="not the session that these phones are in"):
+            grid.ask(late, context=a)
+        with pytest.raises(Refused, match="a replayed request"):
+            simulated_sum(grid, job.round_key(0), b)
+
+
+@pytest.mark.parametrize("memory", ["lasting", "of the process"])
+def test_no_older_copied_or_foreign_context_gets_a_second_answer(tmp_path, memory):
+    """At every stage of a session: the honest request again, under each context there was."""
+    folder = str(tmp_path / "phones") if memory == "lasting" else ""
+    older, tried = [], []
+
+    def lie(grid, request):
+        if isinstance(request, IN_SESSION):
+            current = copy.deepcopy(grid.contexts[0])
+            for context in (*older, grid.context_of_another_run()):
+                tried.append(type(request))
+                with pytest.raises(Refused, match="not the one that its phones answered last"):
+                    grid.ask(request, context=context)
+            with grid.forked():
+                grid.ask(request, context=current)  # a true copy is the phones themselves, once
+                for context in (current, copy.deepcopy(grid.contexts[0])):
+                    with pytest.raises(Refused, match="no second answer"):
+                        grid.ask(request, context=context)
+        older.append(copy.deepcopy(grid.contexts[0]))
+
+    path, job, arrays = make_job(tmp_path, **MASKED, num_shards=1)
+    job = dataclasses.replace(job, memory=folder)
+    job.save(path)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    with LyingGrid(path, lie) as grid:
+        records, _ = run_through(grid, job, arrays, ledger)
+    assert [record.status for record in records] == ["completed"] * 2
+    assert set(tried) == set(IN_SESSION)
+
+
+@pytest.mark.parametrize("secure_aggregation", ["masked", "ideal"])
+def test_a_session_goes_on_as_the_round_that_was_entered_and_as_no_other(
+    tmp_path, secure_aggregation
+):
+    """At every stage: another round, attempt, id or session, each with the context that fits it."""
+    tried = []
+
+    def other_keys(job, key):
+        yield job.round_key(key.round + 1)
+        yield job.round_key(99)
+        yield job.round_key(key.round, attempt=7)
+        rid = os.urandom(16)
+        fits = job.context(key.round, key.attempt, rid)
+        yield dataclasses.replace(key, rid=rid, context=fits)
+        yield dataclasses.replace(key, context=os.urandom(32))
+        other = dataclasses.replace(job, seed=job.seed + 1)  # another job of the same phones
+        yield dataclasses.replace(key, context=other.context(key.round, key.attempt, key.rid))
+
+    def lie(grid, request):
+        if not isinstance(request, (UpdateRequest, *IN_SESSION)):
+            return
+        changed = [
+            dataclasses.replace(request, key=key) for key in other_keys(grid.job, request.key)
+        ]
+        if isinstance(request, IN_SESSION):
+            changed += [dataclasses.replace(request, session=session) for session in (1, 7)]
+        for asked in changed:
+            tried.append(type(request))
+            before = grid.remembered
+            with pytest.raises(Refused, match=r"not the session that|is not this phone's"):
+                grid.ask(asked)
+            assert grid.remembered == before
+
+    run(tmp_path, lie, secure_aggregation=secure_aggregation, num_shards=1)
+    assert set(tried) == (set(IN_SESSION) if secure_aggregation == "masked" else {UpdateRequest})
+
+
+def test_rounds_before_the_first_and_beyond_the_plan_are_not_entered(tmp_path):
+    path, job = lasting(tmp_path)
+    with LyingGrid(path) as grid:
+        for number, words in ((job.plan.rounds, "beyond the plan"), (99, "beyond the plan")):
+            with pytest.raises(Refused, match=words):
+                grid.ask(RosterRequest(key=job.round_key(number)))
+        request = RosterRequest(key=job.round_key(0))
+        object.__setattr__(request.key, "round", -1)
+        with pytest.raises(Refused, match=r"round must be an integer in \[0"):
+            grid.ask(request)
+        assert not grid.remembered
+
+
+def test_nothing_is_answered_that_could_not_be_remembered(tmp_path, monkeypatch):
+    """A disk that is full at the moment of every write: no reply, at no stage."""
+    tried = []
+
+    def lie(grid, request):
+        if request is None or isinstance(request, messages.CountsRequest):
+            return
+
+        def full(self, *_):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(clients.memory.Memory, "write", full)
+            with pytest.raises(Refused, match="OSError in this shard; its text stays here"):
+                grid.ask(request)
+        tried.append(type(request))
+
+    run(tmp_path, lie, num_shards=1)
+    assert len(set(tried)) == 6
+
+
+def test_a_stage_is_on_disk_when_its_answer_exists(tmp_path, monkeypatch):
+    """Whatever Flower does with answer and context afterwards, and in whichever order."""
+    path, job = lasting(tmp_path, **MASKED)
+    seen, real = [], clients.app.to_record
+
+    def to_record(message):
+        if not isinstance(message, messages.Counts):
+            kept = Memory(tmp_path / "phones", 0).read()
+            state = FleetState.from_bytes(kept, job.fingerprint)
+            seen.append((type(message), state.history.stage, state.key))
+        return real(message)
+
+    monkeypatch.setattr(clients.app, "to_record", to_record)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    with LyingGrid(path) as grid:
+        run_through(grid, job, job.load_arrays(), ledger)
+    stages = [stage for _, stage, _ in seen]
+    assert stages == [1, 2, 3, 4, 5, 6] * 2
+    assert [key for _, _, key in seen] == [job.round_key(0)] * 6 + [job.round_key(1)] * 6
+
+
+def test_phones_without_a_memory_answer_nothing_but_how_many_they_are(tmp_path):
+    path, job, _ = make_job(tmp_path, num_shards=1)
+    with LyingGrid(path) as grid:
+        context = grid.context_of_another_run()
+        del context.node_config["memory"]
+        assert grid.ask(messages.CountsRequest(), context=context).num_phones == 60
+        with pytest.raises(Refused, match="without a memory answer nothing"):
+            grid.ask(RosterRequest(key=job.round_key(0)), context=context)
+
+
+def test_phones_of_another_job_do_not_share_a_memory(tmp_path):
+    path, job = lasting(tmp_path)
+    with LyingGrid(path) as grid:
+        grid.ask(RosterRequest(key=job.round_key(0)))
+    other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, rounds=2))
+    other.save(path)
+    with LyingGrid(path) as grid, pytest.raises(Refused, match="belongs to job"):
+        grid.ask(RosterRequest(key=other.round_key(1)))
+
+
+# At the same time.
+
+
+def at_once(asks):
+    """Runs functions in threads of their own that begin together; returns how many answered."""
+    barrier, answered, refused = threading.Barrier(len(asks)), [], []
+
+    def work(ask):
+        barrier.wait()
+        try:
+            answered.append(ask())
+        except Refused as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(ask,)) for ask in asks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answered) + len(refused) == len(asks)
+    return answered
+
+
+def test_threads_that_ask_at_once_get_one_answer_at_every_stage(tmp_path):
+    tried = []
+
+    def lie(grid, request):
+        if request is None or isinstance(request, messages.CountsRequest):
+            return
+        with grid.forked():
+            contexts = [copy.deepcopy(grid.contexts[0]) for _ in range(4)]
+            asks = [lambda one=one: grid.ask(request, context=one) for one in contexts]
+            assert len(at_once(asks)) == 1
+        tried.append(type(request))
+
+    run(tmp_path, lie, num_shards=1, rounds=1, quota=1)
+    assert len(tried) == 6
+
+
+def test_processes_that_ask_at_once_get_one_answer(tmp_path):
+    """Two nodes on one memory, each in a process of its own, as Flower starts one a message."""
+    path, job = lasting(tmp_path)
+    left = tmp_path / "answered"
+    left.mkdir()
+    with LyingGrid(path) as grid:
+        joined = grid.ask(RosterRequest(key=job.round_key(0))).phones
+        request = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
+
+        def both():
+            other = os.fork()
+            with contextlib.suppress(Refused):
+                total = grid.ask(request, context=grid.context_of_another_run()).total
+                (left / str(os.getpid())).write_bytes(total.tobytes())
+            if other == 0:
+                os._exit(0)
+            os.waitpid(other, 0)
+
+        assert in_child(both) == 0
+    assert len(list(left.iterdir())) == 1

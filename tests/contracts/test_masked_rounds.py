@@ -1,5 +1,6 @@
 """Rounds whose sums are masked: the integers of ideal ones, and phones that keep their rules."""
 
+import hashlib
 import json
 import multiprocessing
 
@@ -19,6 +20,7 @@ from whole_runs import run_in_grid, run_reference, run_through
 
 import clients.app
 from clients.masked import MaskedFleet
+from clients.state import SessionState
 from fedspeech import messages
 from fedspeech.messages import SessionAnswer, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
@@ -359,7 +361,10 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         run_through(grid, job, arrays, ledger)
         for node in grid._nodes.values():
-            assert not node._context.state["session secrets"]
+            kept = node._context.state["session"]["bytes"]
+            session = SessionState.from_bytes(kept, hashlib.sha256(kept).digest())
+            assert session.survivors is not None
+            assert not session.secrets
 
 
 @pytest.mark.slow

@@ -1,13 +1,18 @@
 """A server that lies, between two honest stages: real Flower messages to the phones' real app."""
 
+import contextlib
 import copy
+import dataclasses
+from pathlib import Path
 
-from flwr.app import Message
+import numpy as np
+from flwr.app import Context, Message, RecordDict
 
 from fedspeech import messages
 from fedspeech.job import Job
-from fedspeech.messages import from_record, to_record
+from fedspeech.messages import MaskedAnswer, MaskedRequest, from_record, to_record
 from fedspeech.round import ServerState
+from fedspeech.secagg.refusals import KINDS
 from simulations.grid import InProcessGrid
 
 # Of every request: where the app takes it, and what answers it.
@@ -23,6 +28,11 @@ ROUTES = {
     messages.UnmaskRequest: ("query.unmask", messages.UnmaskShares),
 }
 REQUESTS = {route: request for request, (route, _) in ROUTES.items()}
+EVERY_TYPE = (
+    messages.CountsRequest, messages.RosterRequest, messages.UpdateRequest,
+    *MaskedRequest.__args__, messages.Counts, messages.Roster, messages.ProtectedUpdate,
+    *MaskedAnswer.__args__,
+)  # fmt: skip
 
 
 class Refused(Exception):
@@ -34,8 +44,8 @@ class LyingGrid(InProcessGrid):
 
     Args:
       path: of the job.
-      lie: called as `lie(grid, request)` before every honest request, and once at the end with
-        None.
+      lie: called as `lie(grid, request)` before every honest request, with the first shard's, and
+        by a test at the end with None.
     """
 
     def __init__(self, path, lie=lambda grid, request: None):
@@ -55,6 +65,16 @@ class LyingGrid(InProcessGrid):
         """What Flower keeps for the node of each shard."""
         return [node._context for node in self._nodes.values()]
 
+    def context_of_another_run(self, shard=0, run_id=2):
+        """What Flower hands to a node at the beginning of a further run."""
+        return Context(
+            run_id=run_id,
+            node_id=self._node_ids[shard],
+            node_config=dict(self.contexts[shard].node_config),
+            state=RecordDict(),
+            run_config=dict(self.contexts[shard].run_config),
+        )
+
     def ask(self, request, shard=0, *, route=None, context=None):
         """Sends any message of the protocol to one shard; returns its answer or raises Refused.
 
@@ -64,26 +84,56 @@ class LyingGrid(InProcessGrid):
           route: where to; None: where the app takes this type.
           context: that Flower hands to the node; None: the node's own.
         """
-        default, answer = ROUTES.get(type(request), ("query.counts", None))
-        node = self._nodes[self._node_ids[shard]]
-        if context is not None:
-            node = copy.copy(node)
-            node._context = context
+        default, answer = ROUTES.get(type(request), ("query.counts", messages.Counts))
+        node = copy.copy(self._nodes[self._node_ids[shard]])
+        node._context = context or node._context
         sent = Message(to_record(request), self._node_ids[shard], route or default)
         sent.metadata.__dict__["_message_id"] = "lie"
         reply = node.handle(sent)
         if reply.has_error():
             raise Refused(reply.error.reason)
-        return from_record(reply.content, answer or messages.Counts)
+        return from_record(reply.content, answer)
+
+    @property
+    def remembered(self):
+        """The files of the phones' memories, with their content."""
+        folder = Path(self.job.memory or self._memory.name)
+        return {file: file.read_bytes() for file in folder.glob("shard-*-round-*")}
+
+    @contextlib.contextmanager
+    def forked(self):
+        """Undoes whatever phones and their contexts do meanwhile: for tests, not for servers."""
+        files, states = self.remembered, [copy.deepcopy(one.state) for one in self.contexts]
+        yield
+        for file in self.remembered:
+            file.unlink()
+        for file, content in files.items():
+            file.write_bytes(content)
+        for context, state in zip(self.contexts, states, strict=True):
+            context.state = state
 
 
-def sent_model(job):
+def first_model(job):
     """Adapter and clip norm as an honest server sends them in the first round."""
     state = ServerState.initial(job, job.load_arrays())
-    return state.adapter, state.clip_norm
+    return {"adapter": state.adapter, "clip_norm": state.clip_norm}
 
 
-def update_request(job, key, roster):
-    """Asks for a simulated sum."""
-    adapter, clip_norm = sent_model(job)
-    return messages.UpdateRequest(key=key, adapter=adapter, clip_norm=clip_norm, roster=roster)
+def made_up(kind, job, key, session=0):
+    """A message of any type that is well formed, for a round and session, and means nothing."""
+    phones = np.arange(job.plan.population)
+    count = len(phones)
+
+    def bytes_of(*shape):
+        return np.zeros((count, *shape), np.uint8)
+
+    values = {
+        "key": key, "session": session, "shard": 0, "num_shards": 1, "num_phones": count,
+        "phones": phones, "roster": phones, "survivors": phones, "sharers": phones,
+        "signers": phones, "model_sha256": bytes(32), "seal_keys": bytes_of(32),
+        "mask_keys": bytes_of(32), "commitments": bytes_of(32), "signatures": bytes_of(64),
+        "nonces": bytes_of(32), "sealed": bytes_of(3, 88), "packed": bytes_of(9),
+        "shares": np.zeros((count, 3, 9), np.uint32), "refused": np.zeros(len(KINDS), np.int64),
+        "total": np.zeros(job.plan.vector_length, np.uint32), **first_model(job),
+    }  # fmt: skip
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})

@@ -468,13 +468,13 @@ def test_a_missing_roster_is_refused():
         (History(round=2, session=1), (2, 3)),
         (History(round=2, session=3), (3, 0)),
         (History(round=2, session=3), (9, 5)),
-        (History(round=2, session=3, masked=True), (3, 0)),
+        (History(round=2, session=3, stage=Stage.MASK), (3, 0)),
         (History(round=0, session=0), (0, 1)),
     ],
 )
 def test_a_later_session_is_entered(history, entered):
     found = history.entering(*entered)
-    assert found == History(round=entered[0], session=entered[1], masked=False)
+    assert found == History(round=entered[0], session=entered[1], stage=Stage.NONE)
 
 
 @pytest.mark.parametrize(
@@ -490,9 +490,9 @@ def test_a_later_session_is_entered(history, entered):
         (History(round=2, session=3), (0, 0)),
         (History(round=2, session=3), (-1, 0)),
         (History(round=2, session=3), (2, MAX_SESSIONS)),
-        (History(round=2, session=0, masked=True), (2, 1)),
-        (History(round=2, session=0, masked=True), (2, 7)),
-        (History(round=2, session=0, masked=True), (2, 0)),
+        (History(round=2, session=0, stage=Stage.MASK), (2, 1)),
+        (History(round=2, session=0, stage=Stage.UNMASK), (2, 7)),
+        (History(round=2, session=0, stage=Stage.AGREE), (2, 0)),
     ],
 )
 def test_an_earlier_session_or_one_after_a_masked_vector_is_refused(history, refused):

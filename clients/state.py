@@ -1,0 +1,224 @@
+"""What the phones of a shard remember, and how it is kept: for ever, and within one session.
+
+`FleetState` stands in the phones' memory and decides: rounds entered, inputs sent, the stage of the
+round that was answered last. `SessionState` holds the secrets of one masked session and travels in
+the context that Flower keeps for the node. That context is not believed: it may be older than what
+the phones have done, a copy, or of another run, so the memory holds the digest of the one that
+counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fedspeech.errors import ProtocolAbort
+from fedspeech.messages import RoundKey
+from fedspeech.secagg.exchange import History
+from fedspeech.secagg.protocol import Members, Roster, Stage, rows, table
+
+_NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+_ROSTER_COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class FleetState:
+    """What a shard must remember from message to message, whatever becomes of its node.
+
+    Attributes:
+      senders: phones of the shard that have sent an input in this window of their quota, sorted;
+        a population of millions costs nothing until it is called.
+      inputs_sent: how many each of them has sent, same shape, int64.
+      key: of the round that phones entered last; None before the first.
+      joined: phones that joined it, sorted.
+      history: number, session and answered stage of that round.
+      session_sha256: digest of the session that belongs to that stage, 32 bytes; empty where none
+        does.
+    """
+
+    senders: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
+    inputs_sent: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
+    key: RoundKey | None = None
+    joined: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
+    history: History = field(default_factory=History)
+    session_sha256: bytes = b""
+
+    def sent_by(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many inputs each of some phones has sent, same shape."""
+        if not len(self.senders):
+            return np.zeros(len(phones), dtype=np.int64)
+        place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
+        return np.where(self.senders[place] == phones, self.inputs_sent[place], 0)
+
+    def counting(self, phones: NDArray[np.int64]) -> FleetState:
+        """The state after each of some different phones has sent one more input."""
+        senders = np.union1d(self.senders, phones)
+        return replace(
+            self, senders=senders, inputs_sent=self.sent_by(senders) + np.isin(senders, phones)
+        )
+
+    def answered(self, stage: Stage, session: bytes) -> FleetState:
+        """The state after a stage was answered, bound to the session that goes with it.
+
+        Args:
+          stage: of the round that phones are in.
+          session: `SessionState.to_bytes`; empty where there is none.
+        """
+        return replace(
+            self,
+            history=replace(self.history, stage=stage),
+            session_sha256=hashlib.sha256(session).digest() if session else b"",
+        )
+
+    def to_bytes(self, job: str) -> bytes:
+        """Returns what the memory keeps.
+
+        Args:
+          job: fingerprint of the job that the phones belong to.
+        """
+        assert self.key is not None, "nothing is kept before a round was entered"
+        history = self.history
+        return bytes(
+            save(
+                {
+                    "job": _bytes(bytes.fromhex(job)),
+                    "round": np.array(
+                        [history.round, history.session, history.stage, self.key.attempt]
+                    ),
+                    "rid": _bytes(self.key.rid),
+                    "context": _bytes(self.key.context),
+                    "senders": self.senders,
+                    "inputs_sent": self.inputs_sent,
+                    "joined": self.joined,
+                    "session_sha256": _bytes(self.session_sha256),
+                }
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, kept: bytes, job: str) -> FleetState:
+        """Reads what `to_bytes` gave.
+
+        Raises:
+          ProtocolAbort: if it was written for another job, by another version, or is damaged.
+        """
+        try:
+            arrays: Arrays = load(kept)
+            owner = arrays["job"].tobytes().hex()
+            number, session, stage, attempt = (int(value) for value in arrays["round"])
+            state = cls(
+                senders=arrays["senders"],
+                inputs_sent=arrays["inputs_sent"],
+                key=RoundKey(
+                    round=number,
+                    attempt=attempt,
+                    rid=arrays["rid"].tobytes(),
+                    context=arrays["context"].tobytes(),
+                ),
+                joined=arrays["joined"],
+                history=History(round=number, session=session, stage=Stage(stage)),
+                session_sha256=arrays["session_sha256"].tobytes(),
+            )
+        except (SafetensorError, KeyError, ValueError):
+            raise ProtocolAbort(
+                "what these phones remember is damaged, or was written by another version of "
+                "fedspeech: they take no part in this run any more"
+            ) from None
+        if owner != job:
+            raise ProtocolAbort(
+                f"what these phones remember belongs to job {owner[:12]}, not to {job[:12]}: each "
+                "job has a memory folder of its own"
+            )
+        return state
+
+
+@dataclass(frozen=True, eq=False)
+class SessionState:
+    """Secrets and public lists of one masked session. Printing it shows nothing of them.
+
+    Attributes:
+      model_sha256: of the model that the session is for, 32 bytes; empty before the roster.
+      roster: accepted; None before.
+      nonces: of all phones, in the roster's order.
+      sharers: list that phones masked under.
+      survivors: list that phones agreed to.
+      secrets: what each phone that is still there keeps, by number.
+    """
+
+    model_sha256: bytes = b""
+    roster: Roster | None = None
+    nonces: tuple[bytes, ...] = ()
+    sharers: Members | None = None
+    survivors: Members | None = None
+    secrets: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Shows how many phones are in it."""
+        return f"SessionState({len(self.secrets)} phones)"
+
+    def to_bytes(self) -> bytes:
+        """Returns the session as Flower keeps it for the node; secret."""
+        secrets = [bytes(secret) for secret in self.secrets.values()]
+        arrays: Arrays = {
+            "model_sha256": _bytes(self.model_sha256),
+            "phones": np.array(list(self.secrets), dtype=np.int64),
+            "lengths": np.array([len(secret) for secret in secrets], dtype=np.int64),
+            "secrets": _bytes(b"".join(secrets)),
+        }
+        if self.roster is not None:
+            arrays["members"] = self.roster.members.ids
+            arrays |= {name: getattr(self.roster, name) for name in _ROSTER_COLUMNS}
+        if self.nonces:
+            arrays["nonces"] = table(self.nonces, len(self.nonces[0]))
+        for name, members in (("sharers", self.sharers), ("survivors", self.survivors)):
+            if members is not None:
+                arrays[name] = members.ids
+        return bytes(save({n: np.ascontiguousarray(array) for n, array in arrays.items()}))
+
+    @classmethod
+    def from_bytes(cls, kept: bytes, sha256: bytes) -> SessionState:
+        """Reads what `to_bytes` gave.
+
+        Args:
+          kept: from a context that may be anybody's.
+          sha256: from the phones' memory.
+
+        Raises:
+          ProtocolAbort: if it is not the session that the phones are in.
+        """
+        if hashlib.sha256(kept).digest() != sha256:
+            raise ProtocolAbort(
+                "the context of this node is not the one that its phones answered last: they have "
+                "left the session"
+            )
+        arrays: Arrays = load(kept)
+        roster = None
+        if "members" in arrays:
+            columns = {name: arrays[name] for name in _ROSTER_COLUMNS}
+            roster = Roster(members=Members(arrays["members"]), **columns)
+        secrets, ends = arrays["secrets"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
+        return cls(
+            model_sha256=arrays["model_sha256"].tobytes(),
+            roster=roster,
+            nonces=tuple(rows(arrays["nonces"])) if "nonces" in arrays else (),
+            sharers=Members(arrays["sharers"]) if "sharers" in arrays else None,
+            survivors=Members(arrays["survivors"]) if "survivors" in arrays else None,
+            secrets={
+                phone: secrets[start:end]
+                for phone, start, end in zip(
+                    arrays["phones"].tolist(), [0, *ends], ends, strict=False
+                )
+            },
+        )
+
+
+def _bytes(value: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(value, dtype=np.uint8)
