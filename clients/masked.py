@@ -201,9 +201,11 @@ class MaskedFleet:
         quorum = Quorum(Members(request.signers), request.signatures)
         there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
         self._primitives.forget()
+        shares = [given for _, given in told]
         answer = UnmaskShares(
             **_head(request, there, refused),
-            shares=np.array(told) if told else np.zeros((0, 0, LIMBS), np.uint32),
+            shares=np.array(shares) if shares else np.zeros((0, 0, LIMBS), np.uint32),
+            signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )
         return answer, (state, replace(session, secrets={}))
 

@@ -440,15 +440,19 @@ class UnmaskShares(SessionAnswer):
 
     Attributes:
       shares: shape (m, k, 9), uint32.
+      signatures: over them and both lists, shape (m, 64).
     """
 
     kind: ClassVar[str] = "unmask-shares"
     shares: NDArray[np.uint32]
+    signatures: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
         """Checks types and lengths."""
         super().__post_init__()
-        _check_table("shares", self.shares, np.uint32, (len(self.phones), None, LIMBS))
+        count = len(self.phones)
+        _check_table("shares", self.shares, np.uint32, (count, None, LIMBS))
+        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
 
 
 MaskedAnswer = Advertisements | Nonces | SealedBatch | MaskedVectors | Agreements | UnmaskShares

@@ -276,7 +276,8 @@ class MaskedGathering(_Gathering):
             signatures=quorum.signatures,
         )
         answers = self._ask("query.unmask", unmask, UnmaskShares, {"shares": (self._k, LIMBS)})
-        return server.open(_joined(answers, "phones"), _joined(answers, "shares"))
+        columns = ("phones", "shares", "signatures")
+        return server.open(*(_joined(answers, name) for name in columns))
 
     # Behind the stages.
 

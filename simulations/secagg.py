@@ -159,7 +159,8 @@ def measure(
     parameters = opened.context.parameters
     gone = sum(stage < Stage.UNMASK for stage in last.values())
     signing = len(opened.survivors) - sum(stage == Stage.MASK for stage in last.values())
-    counts = operations(opened, signing)
+    unmasking = signing - sum(stage == Stage.AGREE for stage in last.values())
+    counts = operations(opened, signing, unmasking)
     alone = primitives_alone(counts, parameters, dimension, bits)
     return Cost(
         phones=phones,

@@ -53,6 +53,7 @@ from fedspeech.secagg.protocol import (
     seed_statement,
     share_info,
     table,
+    unmasked_statement,
 )
 from fedspeech.secagg.refusals import (
     BadSignature,
@@ -392,15 +393,15 @@ class Phone:
 
     # Stage unmask.
 
-    def unmask(self, quorum: Quorum) -> NDArray[np.uint32]:
+    def unmask(self, quorum: Quorum) -> tuple[bytes, NDArray[np.uint32]]:
         """Gives, once, one share of each neighbour: of the seed if it survived, else of the key.
 
         Args:
           quorum: signatures of survivors over the pair of lists that this phone signed.
 
         Returns:
-          One row per neighbour in the order of the graph, shape (k, 9); zeros for neighbours that
-          never shared.
+          A signature over the shares and both lists; and the shares, one row per neighbour in the
+          order of the graph, shape (k, 9), zeros for neighbours that never shared.
 
         Raises:
           NoQuorum: if not more than half of the roster and the colluders signed.
@@ -423,9 +424,13 @@ class Phone:
             statement = agreed_statement(context.digest, sharers.digest, survivors.digest)
             if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
                 raise BadSignature("a survivor did not sign the lists that this phone signed")
-            answer = np.frombuffer(bytes(self._held), np.uint32).reshape(-1, shamir.LIMBS).copy()
+            shares = np.frombuffer(bytes(self._held), np.uint32).reshape(-1, shamir.LIMBS).copy()
             self.erase()
-            return answer
+            statement = unmasked_statement(
+                context.digest, id_bytes(self.number), sharers.digest, survivors.digest,
+                shares.tobytes(),
+            )  # fmt: skip
+            return self._identity.sign(statement), shares
 
     # Between stages.
 

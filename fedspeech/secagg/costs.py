@@ -47,16 +47,17 @@ def bytes_per_phone(
             n * ID_BYTES + k * (SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES),
         ),
         "agree": (SIGNATURE_BYTES, n * ID_BYTES + k * SIGNATURE_BYTES),
-        "unmask": (k * LIMBS * 4, n * (ID_BYTES + SIGNATURE_BYTES)),
+        "unmask": (k * LIMBS * 4 + SIGNATURE_BYTES, n * (ID_BYTES + SIGNATURE_BYTES)),
     }
 
 
-def operations(opened: Opened, signing: int) -> dict[str, int]:
+def operations(opened: Opened, signing: int, unmasking: int) -> dict[str, int]:
     """Counts what a session must compute if nothing is computed twice.
 
     Args:
       opened: a session without restarts.
       signing: survivors that signed both lists.
+      unmasking: those of them that gave shares.
     """
     roster, graph = opened.context.roster.members.ids, opened.graph
     shared, alive = np.isin(roster, opened.sharers.ids), np.isin(roster, opened.survivors.ids)
@@ -76,8 +77,8 @@ def operations(opened: Opened, signing: int) -> dict[str, int]:
         "derivations": int(shared.sum()) * k + masking,
         "seals": sharers * k,
         "unseals": opening,
-        "signatures": n + sharers + survivors + signing,
-        "verifications": n + sharers + survivors + signing,
+        "signatures": n + sharers + survivors + signing + unmasking,
+        "verifications": n + sharers + survivors + signing + unmasking,
         "splits": sharers,
         "joins": survivors + int(gone.sum()),
         "keystreams": masking + 2 * survivors + cut,

@@ -11,7 +11,7 @@ hardened against a server that lies. Five stages; each phone answers each of the
    of survivors, whose vectors arrived, and the signatures of those that are its neighbours.
 4. *agree*: a signature over both lists. It gets a quorum of such signatures.
 5. *unmask*: for each neighbour one share: of the seed if it survived, of the mask key if it dropped
-   out, never both. The sum is open.
+   out, never both; signed as given for both lists. The sum is open.
 
 Everything signed or hashed here has fields of fixed length in a fixed order, behind a label of its
 own, so that no two statements share an encoding.
@@ -366,6 +366,14 @@ def masked_statement(context: bytes, phone: bytes, sharers: bytes) -> bytes:
 def agreed_statement(context: bytes, sharers: bytes, survivors: bytes) -> bytes:
     """What a phone signs before it unmasks: the one pair of lists that it will answer for."""
     return b"fedspeech secagg surv" + context + sharers + survivors
+
+
+def unmasked_statement(
+    context: bytes, phone: bytes, sharers: bytes, survivors: bytes, shares: bytes
+) -> bytes:
+    """What a phone signs with the shares that it gives: nobody else can give others in its name."""
+    given = hashlib.sha256(shares).digest()
+    return b"fedspeech secagg open" + context + phone + sharers + survivors + given
 
 
 def share_info(context: bytes, source: bytes, destination: bytes) -> bytes:

@@ -39,6 +39,7 @@ from fedspeech.secagg.protocol import (
     masked_statement,
     rows,
     seed_statement,
+    unmasked_statement,
 )
 from fedspeech.secagg.ring import RingVector
 
@@ -158,8 +159,9 @@ class Server:
           All of them in the roster's order.
 
         Raises:
-          NoncesMissing: if one is missing or does not fit its commitment. A nonce is never skipped
-            or replaced: that would be a choice among graphs.
+          NoncesMissing: if none came for a phone that fits its commitment. A nonce is never skipped
+            or replaced: that would be a choice among graphs. One in the name of a phone that
+            committed to another is not that phone's, and is not looked at.
         """
         self._at(Stage.ADVERTISE)
         if self.context.parameters.complete:
@@ -167,14 +169,13 @@ class Server:
         else:
             check_bytes("nonces", nonces, len(ids), KEY_BYTES)
             told: dict[int, bytes] = {}
-            for phone, nonce in zip(ids.tolist(), rows(nonces), strict=True):
-                told.setdefault(phone, nonce)
             commitments = rows(self.roster.commitments)
+            for phone, nonce in zip(ids.tolist(), rows(nonces), strict=True):
+                place = self.roster.members.place(phone)
+                if place is not None and commitment_to(nonce) == commitments[place]:
+                    told[phone] = nonce
             numbers = self.roster.members.ids.tolist()
-            fits = [
-                phone in told and commitment_to(told[phone]) == commitment
-                for phone, commitment in zip(numbers, commitments, strict=True)
-            ]
+            fits = [phone in told for phone in numbers]
             if not all(fits):
                 raise NoncesMissing(self.roster.members.ids[fits], len(numbers))
             nonces_in_order = tuple(told[phone] for phone in numbers)
@@ -332,12 +333,13 @@ class Server:
 
     # Stage unmask.
 
-    def open(self, ids: Indices, shares: NDArray[np.uint32]) -> RingVector:
+    def open(self, ids: Indices, shares: NDArray[np.uint32], signatures: Bytes) -> RingVector:
         """Takes all masks off the sum.
 
         Args:
           ids: phones that unmasked, shape (m,), int64.
           shares: theirs, shape (m, k, 9), uint32.
+          signatures: over them, shape (m, 64); the first row of a phone that it signed counts.
 
         Returns:
           The sum of the survivors' vectors, mod 2^bits, shape (dimension,), uint32.
@@ -347,16 +349,22 @@ class Server:
             to: then some phone lied and there is no sum.
         """
         self._at(Stage.AGREE)
-        self._floor("unmask", len(ids), self.context.parameters.threshold)
         n, k = len(self.roster), self.context.parameters.neighbours
         if shares.dtype != np.uint32 or shares.shape != (len(ids), k, shamir.LIMBS):
             raise ProtocolAbort(f"unmask: expected shares of shape ({len(ids)}, {k}, "
                                 f"{shamir.LIMBS}), got {shares.shape}")  # fmt: skip
+        check_bytes("signatures", signatures, len(ids), SIGNATURE_BYTES)
         answered, by_place = np.zeros(n, dtype=bool), np.zeros((n, k, shamir.LIMBS), np.uint32)
-        for at, phone in enumerate(ids.tolist()):
-            if self.survivors.place(phone) is not None:
-                place = self._place(phone)
+        for at, (phone, signature) in enumerate(zip(ids.tolist(), rows(signatures), strict=True)):
+            if self.survivors.place(phone) is None or answered[place := self._place(phone)]:
+                continue
+            statement = unmasked_statement(
+                self.context.digest, id_bytes(phone), self.sharers.digest, self.survivors.digest,
+                shares[at].tobytes(),
+            )  # fmt: skip
+            if self._holds(phone, statement, signature):
                 answered[place], by_place[place] = True, shares[at]
+        self._floor("unmask", int(answered.sum()), self.context.parameters.threshold)
         alive = np.isin(self.roster.members.ids, self.survivors.ids)
         shared = np.isin(self.roster.members.ids, self.sharers.ids)
         needed = alive | (shared & ~alive & alive[self.graph.neighbours].any(axis=1))

@@ -192,7 +192,8 @@ def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector
         np.array(there, dtype=np.int64), table(signatures, SIGNATURE_BYTES)
     )
     there = [number for number in there if last_stage(number) >= Stage.UNMASK]
-    shares = [phones[number].unmask(quorum) for number in there]
+    told = [phones[number].unmask(quorum) for number in there]
     k = server.context.parameters.neighbours
-    stacked = np.array(shares, dtype=np.uint32).reshape(len(there), k, LIMBS)
-    return server.open(np.array(there, dtype=np.int64), stacked)
+    shares = np.array([given for _, given in told], np.uint32).reshape(len(there), k, LIMBS)
+    signed = table([signature for signature, _ in told], SIGNATURE_BYTES)
+    return server.open(np.array(there, dtype=np.int64), shares, signed)

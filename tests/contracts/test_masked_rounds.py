@@ -1,5 +1,6 @@
 """Rounds whose sums are masked: the integers of ideal ones, and phones that keep their rules."""
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -165,6 +166,34 @@ def test_bits_that_flip_on_the_way_give_the_right_sum_or_none(tmp_path, kind):
             np.testing.assert_array_equal(record.total, _honest(tmp_path, job, arrays))
         else:
             assert record.survivors == record.cohort - 1
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "query.unmask" else slow(kind) for kind in STAGES]
+)
+def test_what_a_shard_says_for_a_phone_of_another_is_left_out(tmp_path, kind):
+    """It arrives first, before that phone's own answer, and changes nothing."""
+
+    def change(k, shard, answer):
+        if (k, shard) != (kind, 2):
+            return [answer]
+        rows = {
+            field.name: getattr(answer, field.name)
+            for field in dataclasses.fields(answer)
+            if field.name not in ("key", "session", "refused")
+        }
+        more = {name: np.concatenate([column[:1], column]) for name, column in rows.items()}
+        more["phones"][0] = 0
+        return [dataclasses.replace(answer, **more)]
+
+    class LastFirst(tampering(change)):
+        def send_and_receive(self, messages, *, timeout=None):
+            return super().send_and_receive(messages, timeout=timeout)[::-1]
+
+    path, job, arrays = job_of(tmp_path)
+    (record,), _, _ = run(tmp_path, path, job, arrays, LastFirst)
+    assert (record.status, record.survivors) == ("completed", record.cohort), record.reason
+    np.testing.assert_array_equal(record.total, _honest(tmp_path, job, arrays))
 
 
 def _honest(folder, job, arrays):

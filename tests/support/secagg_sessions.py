@@ -90,9 +90,9 @@ def recorded(vectors, *, phone=FixedPhone, **arguments):
             return signature
 
         def unmask(self, quorum):
-            shares = super().unmask(quorum)
-            told("unmask", self.number, shares)
-            return shares
+            signature, shares = super().unmask(quorum)
+            told("unmask", self.number, signature, shares)
+            return signature, shares
 
     class RecordedServer(Server):
         def close_shares(self, *columns):
@@ -114,8 +114,8 @@ def recorded(vectors, *, phone=FixedPhone, **arguments):
             told("quorum", None, quorum.members.ids, quorum.signatures)
             return quorum
 
-        def open(self, ids, shares):
-            total = super().open(ids, shares)
+        def open(self, *columns):
+            total = super().open(*columns)
             told("total", None, total)
             return total
 
@@ -187,8 +187,8 @@ class Watched:
                     watched.arrived.append(phone)
                 return added
 
-            def open(self, ids, shares):
-                total = super().open(ids, shares)
+            def open(self, *columns):
+                total = super().open(*columns)
                 watched.opened.append(total)
                 return total
 
@@ -199,9 +199,9 @@ class Watched:
                 return said
 
             def unmask(self, quorum):
-                shares = super().unmask(quorum)
+                given = super().unmask(quorum)
                 watched.unmasked.append(self.number)
-                return shares
+                return given
 
         with (
             mock.patch.object(session, "Server", WatchedServer),

@@ -126,7 +126,7 @@ class Session:
         self.server.survivors = survivors
         self.server.stage = Stage.MASK  # nobody holds a lying server to its own order
         quorum = self.server.close_agreement(np.array(asked), table(told, 64))
-        answers = {number: self.phones[number].unmask(quorum) for number in asked}
+        answers = {number: self.phones[number].unmask(quorum)[1] for number in asked}
         self.answers = {number: answers[number] for number in set(asked) - self.corrupt}
 
     def secret(self, owner, kind):

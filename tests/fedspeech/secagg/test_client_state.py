@@ -318,7 +318,7 @@ def everything(phone):
 
 def shares_given():
     """Of each neighbour the one share that the last answer holds."""
-    answer = ask(going_on(5), "unmask").tobytes()
+    answer = ask(going_on(5), "unmask")[1].tobytes()
     return {name for name, share in SHARES.items() if share in answer}
 
 

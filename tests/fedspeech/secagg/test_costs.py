@@ -60,7 +60,8 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
         primitives=SharedPrimitives(),
         last_stage=lambda phone: last.get(phone, Stage.UNMASK),
     )  # fmt: skip
-    counts = operations(opened, signing=len(opened.survivors) - 1)
+    survivors = len(opened.survivors)
+    counts = operations(opened, signing=survivors - 1, unmasking=survivors - 2)
     assert opened.context.parameters.complete == (phones == 12)
     for kind, count in calls.items():
         assert counts[kind] == count, kind

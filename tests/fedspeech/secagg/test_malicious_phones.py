@@ -25,10 +25,12 @@ from fedspeech.secagg.protocol import (
     agreed_statement,
     bind,
     commitment_to,
+    id_bytes,
     masked_statement,
     seed_statement,
     share_info,
     table,
+    unmasked_statement,
 )
 from fedspeech.secagg.refusals import CiphertextMissing, Malformed, Refusal
 from fedspeech.secagg.server import NoncesMissing, Server
@@ -131,7 +133,11 @@ class Cohort:
         signed = [number for number, _ in told]
         told = self.hear("unmask", dict.fromkeys(signed), lambda phone: phone.unmask(quorum))
         ids = np.array([number for number, _ in told], dtype=np.int64)
-        return server.open(ids, np.array([shares for _, shares in told]))
+        return server.open(
+            ids,
+            np.array([shares for _, (_, shares) in told]),
+            table([signature for _, (signature, _) in told], 64),
+        )
 
     def ends(self):
         """The sum, or None and the text of the abort."""
@@ -181,8 +187,8 @@ def twice(cohort, phone, said):
     return [(phone.number, said), (phone.number, said)]
 
 
-def in_anothers_name(cohort, phone, said):
-    return [(5, said), (phone.number, said)]
+def in_anothers_name(cohort, phone, said, other=5):
+    return [(other, said), (phone.number, said)]
 
 
 def in_strangers_names(cohort, phone, said):
@@ -201,9 +207,10 @@ def test_a_message_counts_once_and_for_phones_of_the_session_alone(stage, lie):
     check({(LIAR, stage): lie}, without=[])
 
 
-@pytest.mark.parametrize("stage", ["advertise", "share", "mask", "agree"])
-def test_a_message_in_another_phones_name_is_not_its_own(stage):
-    check({(LIAR, stage): in_anothers_name}, without=[])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("other", [1, 5])  # who speaks before the liar, and who after it
+def test_a_message_in_another_phones_name_is_not_its_own(stage, other):
+    check({(LIAR, stage): lambda c, p, said: in_anothers_name(c, p, said, other)}, without=[])
 
 
 @pytest.mark.parametrize(
@@ -303,8 +310,8 @@ def test_a_key_of_low_order_costs_its_own_phone_alone(fields):
     assert not check({(LIAR, "advertise"): readvertised(**fields)}, without=[LIAR]).refusals
 
 
-@pytest.mark.parametrize("nonce", [None, bytes(32)])
-def test_a_nonce_that_is_missing_or_another_one_restarts_the_session_without_its_phone(nonce):
+def before_nonces():
+    """A server that waits for 140 nonces on a sparse graph, and those nonces by phone."""
     terms = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
     shared = SharedPrimitives()
     server = Server(terms, PHONES, shared)
@@ -318,13 +325,26 @@ def test_a_nonce_that_is_missing_or_another_one_restarts_the_session_without_its
         table([one.signature for one in told], 64),
     )
     server.bind(PURPOSE)
-    nonces = {phone.number: phone.accept(roster, PURPOSE) for phone in phones}
+    return server, {phone.number: phone.accept(roster, PURPOSE) for phone in phones}
+
+
+@pytest.mark.parametrize("nonce", [None, bytes(32)])
+def test_a_nonce_that_is_missing_or_another_one_restarts_the_session_without_its_phone(nonce):
+    server, nonces = before_nonces()
     del nonces[LIAR]
     if nonce is not None:
         nonces[LIAR] = nonce
     with pytest.raises(NoncesMissing, match="advertise: 1 of 140 nonces") as caught:
         server.close_nonces(np.array(list(nonces)), table(list(nonces.values()), 32))
     assert caught.value.present.tolist() == [n for n in range(140) if n != LIAR]
+
+
+def test_a_nonce_in_anothers_name_is_not_its_own():
+    """Whether it comes first or last: only the nonce that a phone committed to is its own."""
+    server, nonces = before_nonces()
+    ids = np.array([5, *nonces, 7])
+    told = table([bytes(32), *nonces.values(), bytes(32)], 32)
+    assert server.close_nonces(ids, told) == tuple(nonces.values())
 
 
 # Shares.
@@ -574,7 +594,17 @@ def test_a_signature_over_other_lists_is_no_vote(lie):
 
 
 def gives(make):
-    return lambda cohort, phone, shares: [(phone.number, make(shares))]
+    """A lie that gives other shares, and signs them."""
+
+    def lie(cohort, phone, said):
+        shares = make(said[1])
+        statement = unmasked_statement(
+            phone.context.digest, id_bytes(phone.number), cohort.sharers.digest,
+            cohort.survivors.digest, shares.tobytes(),
+        )  # fmt: skip
+        return [(phone.number, (PHONES.identity(phone.number).sign(statement), shares))]
+
+    return lie
 
 
 def rolled(shares):
@@ -603,8 +633,8 @@ def test_false_shares_of_a_vanished_phones_mask_key_open_nothing():
 
 
 def test_shares_of_phones_that_did_not_survive_are_not_looked_at():
-    def of_the_vanished(cohort, phone, shares):
-        return [(LIAR, np.ones_like(shares)), (phone.number, shares)]
+    def of_the_vanished(cohort, phone, said):
+        return [(LIAR, (said[0], np.ones_like(said[1]))), (phone.number, said)]
 
     check({(LIAR, "mask"): silence, (0, "unmask"): of_the_vanished}, without=[LIAR])
 
@@ -681,7 +711,9 @@ STEPS = {
     "close_agreement": lambda server: server.close_agreement(
         np.zeros(0, np.int64), np.zeros((0, 64), np.uint8)
     ),
-    "open": lambda server: server.open(np.zeros(0, np.int64), np.zeros((0, 7, 9), np.uint32)),
+    "open": lambda server: server.open(
+        np.zeros(0, np.int64), np.zeros((0, 7, 9), np.uint32), np.zeros((0, 64), np.uint8)
+    ),
 }  # fmt: skip
 
 

@@ -145,9 +145,9 @@ class Session:
         self.quorum = self.server.close_agreement(self.ids, table(told, 64))
 
     def unmasked(self):
-        self.total = self.server.open(
-            self.ids, np.array([phone.unmask(self.quorum) for phone in self.phones])
-        )
+        told = [phone.unmask(self.quorum) for phone in self.phones]
+        shares, signatures = np.array([given for _, given in told]), [one for one, _ in told]
+        self.total = self.server.open(self.ids, shares, table(signatures, 64))
 
 
 def secrets_of(phone):
@@ -787,7 +787,7 @@ def test_the_other_kind_of_share_is_never_given():
     session.to(5)
     of_mask_keys = [row.tobytes() for row in held[:, shamir.LIMBS :]]
     assert not any(share in phone.save() for share in of_mask_keys)  # all survived: forgotten
-    given = phone.unmask(session.quorum)
+    _, given = phone.unmask(session.quorum)
     np.testing.assert_array_equal(given, held[:, : shamir.LIMBS])  # seeds of survivors
     assert not any(secrets_of(phone))
     dropped = members(*range(7))

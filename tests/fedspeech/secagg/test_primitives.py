@@ -144,7 +144,8 @@ def test_shared_primitives_compute_each_thing_once(calls):
     masked = edges - 1  # all but the one between the two phones that are gone
     assert len(calls.exchanges) == edges + masked
     assert len(calls.derivations) == 2 * edges + masked  # one to seal in either direction
-    assert len(calls.checks) == n + n + (n - 2) + (n - 3)  # adverts, seeds, masked, agreed
+    # Advertisements, seeds, masked vectors, lists, shares.
+    assert len(calls.checks) == n + n + (n - 2) + (n - 3) + (n - 3)
     on, off = calls.masks
     assert len(on) == (n - 2) + masked  # own, edges
     assert len(off) == (n - 2) + 2 * (n - 2)  # own, edges from those who are gone
@@ -156,7 +157,7 @@ def test_without_sharing_each_phone_computes_its_own(calls):
     edges = n * (n - 1) // 2
     assert calls.exchanges.total() == 2 * 3 * edges  # to seal, to open and to mask, at both ends
     assert calls.derivations.total() == 2 * 3 * edges
-    assert calls.checks.total() == n * (n + n + 2 * (n - 1)) + 4 * n
+    assert calls.checks.total() == n * (n + n + 2 * (n - 1)) + 5 * n
     assert calls.masks[0].total() == n + 2 * edges
 
 

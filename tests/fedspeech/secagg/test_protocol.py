@@ -399,9 +399,9 @@ class Weighed(FixedPhone):
         return signature
 
     def unmask(self, quorum):
-        shares = super().unmask(quorum)
-        self._weigh("unmask", [shares], [quorum.members.ids, quorum.signatures])
-        return shares
+        given = super().unmask(quorum)
+        self._weigh("unmask", given, [quorum.members.ids, quorum.signatures])
+        return given
 
 
 def size(*parts):
