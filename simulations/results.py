@@ -474,8 +474,10 @@ class Utility(Record):
       federated: after the last completed one.
       clips: judged each time.
       signal_to_noise: of the sum of all decoded means; None without noise.
-      collapsed: noise drowned what phones taught: more noise than signal in that sum, and an
-        accuracy below the base's by more than three standard errors.
+      by_noise: median accuracy of models that noise of this size alone makes of the base; None
+        where the model is not worse than its base.
+      collapsed: worse than its base by more than three standard errors, at least half of which
+        noise alone costs in nearly every draw (`fedspeech.evaluation.collapse`).
     """
 
     base: Share
@@ -483,6 +485,7 @@ class Utility(Record):
     clips: Count
     signal_to_noise: Positive | None
     collapsed: bool
+    by_noise: Share | None = None
 
 
 class Rate(Record):

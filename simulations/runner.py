@@ -22,13 +22,14 @@ import torch
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
-from fedspeech.evaluation.collapse import noise_drowned
+from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
+from fedspeech.seeds import stream
 from server.app import ROUNDS, keep_rows
 from server.resuming import Resumed
 from server.rounds import RoundRecord, run_rounds
@@ -519,13 +520,24 @@ class Run:
         last, clips = completed[-1], self._judge.validation_clips
         federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
         assert federated is not None
+        by_noise: list[float] = []
+        if ratio is not None and fell(base, federated, clips):
+            by_noise = self._by_noise(ratio)
         return Utility(
             base=base,
             federated=federated,
             clips=clips,
             signal_to_noise=ratio,
-            collapsed=ratio is not None and noise_drowned(ratio, base, federated, clips),
+            collapsed=bool(by_noise) and noise_did_it(base, federated, by_noise),
+            by_noise=float(np.median(by_noise)) if by_noise else None,
         )
+
+    def _by_noise(self, ratio: float) -> list[float]:
+        """Accuracy on public validation speakers of bases that noise alone has moved."""
+        initial = self._world.job.load_arrays().initial
+        rng = stream(self._scenario.seed, "noise alone")
+        models = moved_by_noise(initial, self._state.adapter, ratio, rng)
+        return [self._judge.validation(model)["validation_accuracy"] for model in models]
 
     def _guarantee(self, spent: Spent) -> Guarantee:
         """What has been spent, in the words of results."""

@@ -97,7 +97,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("noise", "collapsed"), [(1.0, False), (50.0, True)])
+@pytest.mark.parametrize(("noise", "collapsed"), [(1.0, False), (8.0, False), (20.0, True)])
 def test_collapse_is_said_when_noise_drowns_quick_and_only_then(
     tmp_path, capsys, no_export, noise, collapsed
 ):

@@ -67,6 +67,7 @@ def run(example, tmp_path):
             clips=672,
             signal_to_noise=SECRETS["accumulated_signal_to_noise"],
             collapsed=True,
+            by_noise=0.4,
         ),
         seconds={"rounds": SECRETS["seconds"]},
         cpu_seconds={"rounds": SECRETS["seconds"]},

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulations.report import words
+from simulations.results import Utility
 
 
 @given(st.floats(min_value=1e-3, max_value=1e4))
@@ -103,3 +104,18 @@ def test_terms_of_the_summary_are_explained():
     terms = " ".join(term for term, _ in words.GLOSSARY)
     for needed in ("ε", "δ", "FRR", "FAR", "control", "guard", "worst decile", "cohort"):
         assert needed in terms
+
+
+def test_collapse_says_what_was_tested_and_is_not_said_where_phones_gained(example):
+    fallen = Utility(
+        base=0.97, federated=0.6, clips=224, signal_to_noise=0.1, collapsed=True, by_noise=0.55
+    )
+    gained = example.summary(utility=fallen)
+    assert gained.headline.federated < gained.headline.base
+    assert words.collapse(gained) == ""
+    lost = gained.headline.model_copy(update={"federated": 0.5})
+    text = words.collapse(gained.model_copy(update={"headline": lost}))
+    for part in ("97.0 %", "60.0 %", "55.0 %", "three standard errors", "20 draws"):
+        assert part in text
+    calm = fallen.model_copy(update={"collapsed": False})
+    assert words.collapse(example.summary(utility=calm, headline=lost)) == ""
