@@ -1,8 +1,9 @@
 """The adapter alone, in one file: for one base on the phone that serves many adapters.
 
-A safetensors file of two arrays: `adapter`, flat in the order of the adapter's spec, and `base`,
-the hash of the base that it belongs to as eight 32-bit integers: the two inputs of the signature
-`restore`, which refuses an adapter of another base. The card is its metadata.
+A safetensors file of three arrays: `adapter`, flat in the order of the adapter's spec, `base`, the
+hash of the base that it belongs to as eight 32-bit integers, and `checksum`, of the adapter: the
+inputs of the signature `restore`, which refuses an adapter of another base and one whose bits have
+changed. The card is its metadata.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.errors import ExportRefused
-from tflite_export.arrays import hash_words
+from tflite_export.arrays import checksum, hash_words
 from tflite_export.card import Card
 from tflite_export.flatbuffer import CARD_ENTRY
 from tflite_export.weights import Trained
@@ -40,9 +41,11 @@ class AdapterFile:
 
 def write_adapter(trained: Trained, card: Card) -> bytes:
     """Returns the bytes of the file."""
+    adapter = trained.adapter.spec.flatten(trained.parameters)
     arrays = {
-        "adapter": trained.adapter.spec.flatten(trained.parameters),
+        "adapter": adapter,
         "base": hash_words(trained.base.sha256),
+        "checksum": checksum(adapter),
     }
     text = json.dumps(card.to_json(), sort_keys=True, allow_nan=False)
     return bytes(safetensors_numpy.save(arrays, metadata={CARD_ENTRY: text}))
@@ -52,13 +55,15 @@ def read_adapter(content: bytes) -> AdapterFile:
     """Reads the bytes of a file.
 
     Raises:
-      ExportRefused: if they are no adapter file, or its two arrays are of other shape or type.
+      ExportRefused: if they are no adapter file, an array is of other shape or type, or the
+        checksum is not the adapter's.
     """
     try:
         arrays = safetensors_numpy.load(content)
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         found = AdapterFile(arrays["adapter"], arrays["base"], json.loads(metadata[CARD_ENTRY]))
+        claimed = arrays["checksum"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ExportRefused(f"adapter: not an exported adapter: {error}") from error
     if found.adapter.ndim != 1 or found.adapter.dtype != np.float32:
@@ -71,4 +76,6 @@ def read_adapter(content: bytes) -> AdapterFile:
             f"adapter: expected the base's hash as eight int32, got {found.base.dtype} "
             f"{found.base.shape}"
         )
+    if not np.array_equal(claimed, checksum(found.adapter)):
+        raise ExportRefused("adapter: the checksum is of other values: the file was changed")
     return found

@@ -16,6 +16,11 @@ from fedspeech.vectors import ParameterSpec
 Parameters = Mapping[str, NDArray[np.float32]]
 T = TypeVar("T")
 
+ADAPTER_LIMIT = 1e4
+"""Largest size of an adapter's value that a file trains from; trained ones stay below 10."""
+
+CHECKSUM_PRIME = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class AdapterShape:
@@ -138,3 +143,17 @@ def convolution_steps(trunk: FoldedTrunk) -> Iterator[tuple[str, FoldedConv, int
 def hash_words(sha256: str) -> NDArray[np.int32]:
     """A hex SHA-256 as eight big-endian 32-bit integers, the form in which graphs compare it."""
     return np.frombuffer(bytes.fromhex(sha256), dtype=">i4").astype(np.int32)
+
+
+def checksum(adapter: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Tells a flipped bit or two values that changed places: shape (1,), int32.
+
+    The sum of the values' bits, as signed 32-bit integers, times their places from 1, modulo the
+    prime 2^31 - 1. It tells accidents; whoever means to change an adapter computes it anew.
+
+    Args:
+      adapter: shape (d,).
+    """
+    bits = np.ascontiguousarray(adapter, dtype="<f4").view("<i4").astype(np.int64)
+    parts = bits * np.arange(1, len(bits) + 1, dtype=np.int64) % CHECKSUM_PRIME
+    return np.array([parts.sum() % CHECKSUM_PRIME], dtype=np.int32)

@@ -119,6 +119,10 @@ class TfliteModel:
         outputs: dict[str, NDArray[Any]] = self._runners[signature](**inputs)
         return outputs
 
+    def call(self, signature: str) -> dict[str, NDArray[Any]]:
+        """Runs a signature that needs nothing: its one input, `call`, may hold anything."""
+        return self.run(signature, call=np.zeros(1, dtype=np.float32))
+
     def run_each(self, signature: str, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Runs a signature of one input and one output once per row, as a phone would.
 

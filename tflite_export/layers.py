@@ -20,6 +20,9 @@ from tflite_export.blueprint import Ranges
 
 Tensor = Any  # TensorFlow ships no types
 
+CALL = tf.TensorSpec((1,), tf.float32, name="call")
+"""Input of a signature that needs none: the Android runtime refuses a call without inputs."""
+
 _UNIT_BITS = 10  # of amplitude; twice as many of power
 
 
@@ -130,6 +133,11 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             tf.TensorSpec((1, spec.clip_samples), tf.float32, name="waveform"),
             tf.TensorSpec((1, spec.frames_per_clip, spec.num_mels), tf.float32, name="log_mel"),
         )
+
+
+def vector(name: str, *shape: int, dtype: Any = tf.float32) -> Any:
+    """The spec of one input."""
+    return tf.TensorSpec(shape, dtype, name=name)
 
 
 def trace(function: Any, *specs: Any) -> Any:

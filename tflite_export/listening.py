@@ -47,7 +47,7 @@ class Listener:
 
     def reset(self) -> None:
         """Forgets what was heard."""
-        self._model.run("reset")
+        self._model.call("reset")
         self._waiting = np.empty(0, dtype=np.float32)
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from fedspeech.seeds import Keystream, NoiseEntropy
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
-from tflite_export.arrays import hash_words
+from tflite_export.arrays import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.interpreter import TfliteModel
 
 
@@ -114,7 +115,7 @@ class PersonalModel:
 
     def save(self) -> FloatVector:
         """The adapter it holds, shape (d,)."""
-        adapter: FloatVector = self._model.run("save")["adapter"]
+        adapter: FloatVector = self._model.call("save")["adapter"]
         return adapter
 
     def restore(self, adapter: FloatVector, base: NDArray[np.int32]) -> None:
@@ -131,15 +132,20 @@ class PersonalModel:
             raise ExportRefused(
                 f"restore: the file takes an adapter of {self.size} values, got {adapter.shape}"
             )
-        if not self._model.run("restore", adapter=adapter, base=base)["restored"][0]:
+        inputs = {"adapter": adapter, "base": base, "checksum": checksum(adapter)}
+        if not self._model.run("restore", **inputs)["restored"][0]:
             raise ExportRefused(
                 "restore: the file refused the adapter: it belongs to another base, or a value is "
-                "not finite"
+                f"not finite or above {ADAPTER_LIMIT:g} in size"
             )
 
     def train(self, clips: LocalDataset, training: LocalTraining) -> float:
-        """Takes one step on at most `batch_clips` clips; returns the loss before it."""
-        return float(self._model.run("train", **self._step(clips, training))["loss"][0])
+        """Takes one step on at most `batch_clips` clips; returns the loss before it.
+
+        Raises:
+          ExportRefused: as `train_dp`.
+        """
+        return _loss(self._model.run("train", **self._step(clips, training)), len(clips))
 
     def train_dp(
         self,
@@ -150,14 +156,18 @@ class PersonalModel:
         noise: FloatVector,
         expected_clips: float,
     ) -> float:
-        """Takes one step of DP-SGD with this noise, shape (d,), in units of a summed gradient."""
+        """Takes one step of DP-SGD with this noise, shape (d,), in units of a summed gradient.
+
+        Raises:
+          ExportRefused: if the file took no step, or a clip did not count.
+        """
         private = {
             "clip_norm": _one(clip_norm),
             "noise": noise,
             "expected_clips": _one(expected_clips),
         }
         found = self._model.run("train_dp", **self._step(clips, training), **private)
-        return float(found["loss"][0])
+        return _loss(found, len(clips))
 
     def _step(self, clips: LocalDataset, training: LocalTraining) -> dict[str, NDArray[np.generic]]:
         """Pads a batch and names the settings."""
@@ -264,6 +274,25 @@ class OnDeviceTraining:
             noise=noise.astype(np.float32),
             expected_clips=batch,
         )
+
+
+def _loss(found: Mapping[str, NDArray[Any]], clips: int) -> float:
+    """The loss of a step that the file took on so many clips.
+
+    Raises:
+      ExportRefused: if it took none, or a clip did not count.
+    """
+    if not found["stepped"][0]:
+        raise ExportRefused(
+            "train: the file takes no step with these settings: learning_rate, momentum, "
+            "proximal_mu, clip_norm, noise or expected_clips is out of its range (docs/mobile.md)"
+        )
+    if found["counted"][0] != clips:
+        raise ExportRefused(
+            f"train: {found['counted'][0]} of {clips} clips counted: a label must be one of the "
+            "model's, an embedding finite and as `embed` gives it"
+        )
+    return float(found["loss"][0])
 
 
 def _normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:

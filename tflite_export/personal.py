@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_export.arrays import AdapterShape, Network, hash_words
-from tflite_export.layers import Layers, Tensor, trace
+from fedspeech.errors import ExportRefused
+from tflite_export import guards
+from tflite_export.arrays import ADAPTER_LIMIT, AdapterShape, Network, hash_words
+from tflite_export.layers import CALL, Layers, Tensor, trace, vector
 
-LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
 
 
 class PersonalGraph(Layers):
@@ -30,8 +32,13 @@ class PersonalGraph(Layers):
     * `embed`: waveform to embedding (1, *e), what the phone caches; no parameter touches it.
     * `train`: one step of SGD with momentum on n cached clips; gives the loss before the step.
     * `train_dp`: the same with every clip's gradient clipped and noise, made by the caller, added.
-    * `save`: gives the adapter (d,).
-    * `restore`: takes an adapter (d,) and the hash of the base it belongs to, and starts anew.
+    * `save`: gives the adapter (d,) and its checksum.
+    * `restore`: takes both and the hash of the base it belongs to, and starts anew.
+
+    A clip counts if `present` is above 0, its label is one of the model's and its embedding holds
+    nothing above `guards.EMBEDDING_LIMIT`; `counted` says how many did. A setting, a noise or a
+    size outside its range takes no step, and `stepped` is 0 then. No clip decides about a step, so
+    what `train_dp` gives away does not depend on it.
     """
 
     def __init__(self, network: Network, base_sha256: str, batch_clips: int) -> None:
@@ -41,11 +48,14 @@ class PersonalGraph(Layers):
           network: not merged.
           base_sha256: hex; an adapter of another base is not restored.
           batch_clips: clips of one step; a smaller batch is padded.
+
+        Raises:
+          ExportRefused: if the adapter has a value that the file would not restore.
         """
         super().__init__(network)
         self._spec, self._batch_clips = network.adapter.spec, batch_clips
         self._base = hash_words(base_sha256)
-        start = self._spec.flatten(network.parameters)
+        start = starting_adapter(network)
         self._adapter = tf.Variable(start, name="adapter")
         self._start = tf.Variable(start, name="start")
         self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
@@ -53,29 +63,26 @@ class PersonalGraph(Layers):
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
         waveform, _ = self.clip_specs()
-
-        def vector(name: str, *shape: int, dtype: Any = tf.float32) -> Any:
-            return tf.TensorSpec(shape, dtype, name=name)
-
         size, clips = self._spec.size, self._batch_clips
-        adapter = vector("adapter", size)
+        adapter, ints = vector("adapter", size), tf.int32
         step = (
             vector("embeddings", clips, *self.network.adapter.embedding_shape),
-            vector("labels", clips, dtype=tf.int32),
+            vector("labels", clips, dtype=ints),
             vector("present", clips),
             vector("learning_rate", 1),
             vector("momentum", 1),
             vector("proximal_mu", 1),
         )
         private = (vector("clip_norm", 1), vector("noise", size), vector("expected_clips", 1))
+        kept = (vector("base", 8, dtype=ints), vector("checksum", 1, dtype=ints))
         return {
             "infer": trace(self._infer, waveform),
             "infer_with": trace(self._infer_with, waveform, adapter),
             "embed": trace(self._embed, waveform),
             "train": trace(self._train, *step),
             "train_dp": trace(self._train_dp, *step, *private),
-            "save": trace(self._save),
-            "restore": trace(self._restore, adapter, vector("base", 8, dtype=tf.int32)),
+            "save": trace(self._save, CALL),
+            "restore": trace(self._restore, adapter, *kept),
         }
 
     def _infer(self, waveform: Tensor) -> dict[str, Tensor]:
@@ -100,12 +107,13 @@ class PersonalGraph(Layers):
         momentum: Tensor,
         proximal_mu: Tensor,
     ) -> dict[str, Tensor]:
-        """One step on the mean loss of the clips that are present."""
-        clips = self._clips(embeddings, labels, present)
-        weights = present / tf.maximum(tf.reduce_sum(present), 1.0)
+        """One step on the mean loss of the clips that count."""
+        clips, counted, whole = self._clips(embeddings, labels, present)
+        weights = counted / tf.maximum(tf.reduce_sum(counted), 1.0)
+        accepted = guards.all_hold(whole, optimizer_holds(learning_rate, momentum, proximal_mu))
         gradient = self._flat(clips.gradients(weights))
-        self._step(gradient, learning_rate, momentum, proximal_mu)
-        return {"loss": tf.reduce_sum(clips.losses * weights)[tf.newaxis]}
+        self._step(accepted, gradient, learning_rate, momentum, proximal_mu)
+        return _found(clips, counted, accepted)
 
     def _train_dp(
         self,
@@ -123,46 +131,68 @@ class PersonalGraph(Layers):
 
         `noise` is added to the sum of clipped gradients; the divisor does not depend on the data.
         """
-        clips = self._clips(embeddings, labels, present)
+        clips, counted, whole = self._clips(embeddings, labels, present)
         # A gradient of norm 0 stays as it is: the reciprocal is kept finite, then capped at 1.
         reciprocal = tf.math.rsqrt(tf.maximum(clips.squared_norms(), 1e-30))
-        factors = present * tf.minimum(clip_norm * reciprocal, 1.0)
+        factors = counted * tf.minimum(clip_norm * reciprocal, 1.0)
         gradient = (self._flat(clips.gradients(factors)) + noise) / expected_clips
-        self._step(gradient, learning_rate, momentum, proximal_mu)
-        count = tf.maximum(tf.reduce_sum(present), 1.0)
-        return {"loss": (tf.reduce_sum(clips.losses * present) / count)[tf.newaxis]}
+        accepted = guards.all_hold(
+            whole,
+            optimizer_holds(learning_rate, momentum, proximal_mu),
+            privacy_holds(clip_norm, noise, expected_clips, self._spec.size),
+        )
+        self._step(accepted, gradient, learning_rate, momentum, proximal_mu)
+        return _found(clips, counted, accepted)
 
-    def _save(self) -> dict[str, Tensor]:
-        return {"adapter": self._adapter.read_value()}
+    def _save(self, call: Tensor) -> dict[str, Tensor]:
+        return saved(self._adapter, self._spec.size)
 
-    def _restore(self, adapter: Tensor, base: Tensor) -> dict[str, Tensor]:
-        """Takes over a finite adapter of this base; of any other nothing changes."""
-        accepted = acceptable(adapter, base, self._base)
+    def _restore(self, adapter: Tensor, base: Tensor, checksum: Tensor) -> dict[str, Tensor]:
+        """Takes over a whole adapter of this base; of any other nothing changes."""
+        accepted = guards.acceptable(adapter, base, checksum, self._base, self._spec.size)
+        replace(accepted, self._adapter, adapter)
+        replace(accepted, self._start, adapter)
+        replace(accepted, self._velocity, tf.zeros_like(adapter))
+        return {"restored": guards.said(accepted)}
 
-        def choose(new: Tensor, variable: Any) -> None:
-            variable.assign(tf.where(accepted, new, variable.read_value()))
+    def _clips(
+        self, embeddings: Tensor, labels: Tensor, present: Tensor
+    ) -> tuple[Clips, Tensor, Tensor]:
+        """The clips of one step, which of them count (n,), and whether the batch is whole.
 
-        choose(adapter, self._adapter)
-        choose(adapter, self._start)
-        choose(tf.zeros_like(adapter), self._velocity)
-        return {"restored": tf.cast(accepted, tf.int32)[tf.newaxis]}
-
-    def _clips(self, embeddings: Tensor, labels: Tensor, present: Tensor) -> Clips:
-        """The clips of one step under the present adapter; padding is made zero."""
-        shape = (-1, *(1 for _ in self.network.adapter.embedding_shape))
-        embeddings = tf.where(tf.reshape(present, shape) > 0, embeddings, 0.0)
+        What does not count is made zero: a NaN times a weight of 0 would still be NaN.
+        """
+        places = list(range(1, 1 + len(self.network.adapter.embedding_shape)))
+        usable = tf.reduce_all(tf.abs(embeddings) <= guards.EMBEDDING_LIMIT, axis=places)
+        known = tf.logical_and(labels >= 0, labels < self._num_labels)
+        counts = tf.logical_and(tf.logical_and(usable, known), present > 0)
+        shape = (-1, *(1 for _ in places))
+        kept = tf.where(tf.reshape(counts, shape), embeddings, 0.0)
         parameters = self._named(self._adapter.read_value())
-        return Clips.of(self.network.adapter, parameters, embeddings, labels)
+        clips = Clips.of(self.network.adapter, parameters, kept, labels)
+        # Counted before they meet each other: one row would stand for every clip of the batch.
+        whole = guards.all_hold(
+            guards.counts_to(usable, self._batch_clips),
+            guards.holds(labels, *_INTEGERS, self._batch_clips),
+            guards.holds(present, 0, 1, self._batch_clips),
+        )
+        return clips, tf.cast(counts, tf.float32), whole
+
+    @property
+    def _num_labels(self) -> int:
+        return dict(self._spec.shapes)["head_bias"][0]
 
     def _step(
-        self, gradient: Tensor, learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor
+        self,
+        accepted: Tensor,
+        gradient: Tensor,
+        learning_rate: Tensor,
+        momentum: Tensor,
+        proximal_mu: Tensor,
     ) -> None:
         """SGD with heavy-ball momentum, as `torch.optim.SGD`, and FedProx's pull to the start."""
-        adapter = self._adapter.read_value()
-        gradient += proximal_mu * (adapter - self._start.read_value())
-        velocity = momentum * self._velocity.read_value() + gradient
-        self._velocity.assign(velocity)
-        self._adapter.assign(adapter - learning_rate * velocity)
+        gradient += proximal_mu * (self._adapter.read_value() - self._start.read_value())
+        descend(accepted, gradient, self._adapter, self._velocity, learning_rate, momentum)
 
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
         return {name: tf.reshape(flat[place], shape) for name, shape, place in self._spec.slices()}
@@ -186,11 +216,74 @@ class Forward:
     inner: Mapping[str, Tensor]
 
 
-def acceptable(adapter: Tensor, base: Tensor, own_base: Any) -> Tensor:
-    """Whether an adapter (d,) is finite and of this base, both bases as `hash_words`."""
-    own = tf.reduce_all(tf.equal(base, own_base))
-    finite = tf.reduce_all(tf.abs(adapter) <= LARGEST_FLOAT)
-    return tf.logical_and(own, finite)
+def starting_adapter(network: Network) -> Any:
+    """The adapter that a personal file begins with, shape (d,).
+
+    Raises:
+      ExportRefused: if it has a value that the file would not restore.
+    """
+    start = network.adapter.spec.flatten(network.parameters)
+    largest = np.abs(start).max()
+    if not largest <= ADAPTER_LIMIT:
+        raise ExportRefused(
+            f"adapter: every value must be at most {ADAPTER_LIMIT:g} in size, got {largest:g}"
+        )
+    return start
+
+
+def optimizer_holds(learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor) -> Tensor:
+    """Whether the settings of SGD are single numbers in their ranges."""
+    return guards.all_hold(
+        guards.holds(learning_rate, 0, guards.SETTING_LIMIT, 1),
+        guards.holds(momentum, 0, 1, 1),
+        guards.holds(proximal_mu, 0, guards.SETTING_LIMIT, 1),
+    )
+
+
+def privacy_holds(clip_norm: Tensor, noise: Tensor, expected: Tensor, size: int) -> Tensor:
+    """Whether the settings of DP-SGD are in their ranges, and there is noise for every value."""
+    return guards.all_hold(
+        guards.holds(clip_norm, guards.SMALLEST_CLIP_NORM, guards.SETTING_LIMIT, 1),
+        guards.holds(noise, -guards.VALUE_LIMIT, guards.VALUE_LIMIT, size),
+        guards.holds(expected, 1, guards.SETTING_LIMIT, 1),
+    )
+
+
+def replace(accepted: Tensor, variable: Any, value: Tensor) -> None:
+    """Sets a variable if the call is accepted; else it keeps its value, bit by bit."""
+    variable.assign(tf.where(accepted, value, variable.read_value()))
+
+
+def descend(
+    accepted: Tensor,
+    gradient: Tensor,
+    adapter: Any,
+    velocity: Any,
+    learning_rate: Tensor,
+    momentum: Tensor,
+) -> None:
+    """One step of SGD with heavy-ball momentum on two variables, within the limits."""
+    faster = guards.limited(momentum * velocity.read_value() + gradient, guards.VALUE_LIMIT)
+    moved = guards.limited(adapter.read_value() - learning_rate * faster, ADAPTER_LIMIT)
+    replace(accepted, velocity, faster)
+    replace(accepted, adapter, moved)
+
+
+def saved(adapter: Any, size: int) -> dict[str, Tensor]:
+    """Outputs of `save`: an adapter variable (size,) and its checksum (1,)."""
+    value = adapter.read_value()
+    return {"adapter": value, "checksum": guards.checksum(value, size)}
+
+
+def _found(clips: Clips, counted: Tensor, accepted: Tensor) -> dict[str, Tensor]:
+    """Outputs of a training step: mean loss before it, clips that counted, whether it was taken."""
+    number = tf.reduce_sum(counted)
+    loss = tf.reduce_sum(clips.losses * counted) / tf.maximum(number, 1.0)
+    return {
+        "loss": loss[tf.newaxis],
+        "counted": tf.cast(number, tf.int32)[tf.newaxis],
+        "stepped": guards.said(accepted),
+    }
 
 
 def forward(adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:

@@ -15,10 +15,18 @@ import numpy as np
 import tensorflow as tf
 
 from fedspeech.models.folded import FoldedConv
+from tflite_export import guards
 from tflite_export.arrays import AdapterShape, Network, convolution_steps, hash_words
 from tflite_export.blueprint import Ranges
-from tflite_export.layers import Layers, Tensor, trace
-from tflite_export.personal import acceptable
+from tflite_export.layers import CALL, Layers, Tensor, trace, vector
+from tflite_export.personal import (
+    descend,
+    optimizer_holds,
+    privacy_holds,
+    replace,
+    saved,
+    starting_adapter,
+)
 
 TRAINING_WINDOWS = 256
 """Windows of one step: all of a sentence of ten seconds."""
@@ -54,7 +62,7 @@ class SentenceGraph(Layers):
         return {
             "hop": trace(self._hop, samples, present),
             "window": trace(self._window, frames, present),
-            "reset": trace(self._reset),
+            "reset": trace(self._reset, CALL),
         }
 
     def _inputs(self) -> tuple[Any, Any, Any]:
@@ -101,11 +109,11 @@ class SentenceGraph(Layers):
             windows += hidden @ parameters["up_weight"].T
         return windows @ parameters["head_weight"].T + parameters["head_bias"]
 
-    def _reset(self) -> dict[str, Tensor]:
+    def _reset(self, call: Tensor) -> dict[str, Tensor]:
         """Nothing before the beginning."""
         for variable in (*self._past.values(), self._samples):
             variable.assign(tf.zeros(variable.shape))
-        return {"done": tf.constant(1.0)}
+        return {"done": tf.constant([1.0])}
 
 
 class PersonalSentenceGraph(SentenceGraph):
@@ -122,15 +130,25 @@ class PersonalSentenceGraph(SentenceGraph):
       of the sentences before.
     * `train_dp`: one step of DP-SGD from what `clip` has added up, noise (d,), which the caller
       makes, and the number of sentences that is expected, which depends on no sentence.
-    * `save`: gives the adapter (d,); `restore`: takes one, and the hash of the base it belongs to.
+    * `save`: gives the adapter (d,) and its checksum; `restore`: takes both, and the hash of the
+      base it belongs to.
     * `reset`: as in `SentenceGraph`.
+
+    A sentence whose windows or derivative hold anything above `guards.EMBEDDING_LIMIT` is not
+    counted: `train` takes no step, `clip` adds nothing. A setting, a noise or a size outside its
+    range takes no step either.
     """
 
     def __init__(self, arrays: Network, base_sha256: str) -> None:
-        """Makes the variables."""
+        """Makes the variables.
+
+        Raises:
+          ExportRefused: if the adapter has a value that the file would not restore.
+        """
         super().__init__(arrays)
         self._base = hash_words(base_sha256)
-        start = arrays.adapter.spec.flatten(arrays.parameters)
+        start = starting_adapter(arrays)
+        self._size = arrays.adapter.spec.size
         self._adapter = tf.Variable(start, name="adapter")
         self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
         self._clipped = tf.Variable(np.zeros_like(start), name="clipped")
@@ -139,27 +157,22 @@ class PersonalSentenceGraph(SentenceGraph):
         """Traces the signatures, by name."""
         adapter = self.network.adapter
         labels = dict(adapter.spec.shapes)["head_bias"][0]
-
-        def spec(name: str, *shape: int, dtype: Any = tf.float32) -> Any:
-            return tf.TensorSpec(shape, dtype, name=name)
-
         samples, frames, present = self._inputs()
-        windows = spec("windows", TRAINING_WINDOWS, adapter.embedding_shape[1])
-        error = spec("error", TRAINING_WINDOWS, labels)
-        rates = (spec("learning_rate", 1), spec("momentum", 1))
-        size = adapter.spec.size
+        windows = vector("windows", TRAINING_WINDOWS, adapter.embedding_shape[1])
+        error = vector("error", TRAINING_WINDOWS, labels)
+        rates = (vector("learning_rate", 1), vector("momentum", 1))
+        private = (vector("noise", self._size), vector("expected_sentences", 1))
+        kept = (vector("base", 8, dtype=tf.int32), vector("checksum", 1, dtype=tf.int32))
         return {
             "embed_hop": trace(self._embed_hop, samples, present),
             "embed": trace(self._embed, frames, present),
             "score": trace(self._score, windows),
             "train": trace(self._train, windows, error, *rates),
-            "clip": trace(self._clip, windows, error, spec("clip_norm", 1)),
-            "train_dp": trace(
-                self._train_dp, spec("noise", size), spec("expected_sentences", 1), *rates
-            ),
-            "save": trace(self._save),
-            "restore": trace(self._restore, spec("adapter", size), spec("base", 8, dtype=tf.int32)),
-            "reset": trace(self._reset),
+            "clip": trace(self._clip, windows, error, vector("clip_norm", 1)),
+            "train_dp": trace(self._train_dp, *private, *rates),
+            "save": trace(self._save, CALL),
+            "restore": trace(self._restore, vector("adapter", self._size), *kept),
+            "reset": trace(self._reset, CALL),
         }
 
     def _embed_hop(self, samples: Tensor, present: Tensor) -> dict[str, Tensor]:
@@ -177,23 +190,43 @@ class PersonalSentenceGraph(SentenceGraph):
     def _train(
         self, windows: Tensor, error: Tensor, learning_rate: Tensor, momentum: Tensor
     ) -> dict[str, Tensor]:
-        return self._step(self._gradient(windows, error), learning_rate, momentum)
+        accepted = guards.all_hold(
+            self._sentence(windows, error), optimizer_holds(learning_rate, momentum, tf.zeros(1))
+        )
+        return self._step(accepted, self._gradient(windows, error), learning_rate, momentum)
 
     def _clip(self, windows: Tensor, error: Tensor, clip_norm: Tensor) -> dict[str, Tensor]:
         """The clipped sum of DP-SGD (Abadi et al. 2016, arXiv:1607.00133), sentence by sentence."""
+        accepted = guards.all_hold(
+            self._sentence(windows, error),
+            guards.holds(clip_norm, guards.SMALLEST_CLIP_NORM, guards.SETTING_LIMIT, 1),
+        )
         gradient = self._gradient(windows, error)
         # A gradient of norm 0 stays as it is: the reciprocal is kept finite, then capped at 1.
         reciprocal = tf.math.rsqrt(tf.maximum(tf.reduce_sum(gradient * gradient), 1e-30))
-        factor = tf.minimum(clip_norm * reciprocal, 1.0)
-        self._clipped.assign(self._clipped.read_value() + factor * gradient)
-        return {"factor": factor}
+        factor = tf.where(accepted, tf.minimum(clip_norm * reciprocal, 1.0), 0.0)
+        replace(accepted, self._clipped, self._clipped.read_value() + factor * gradient)
+        return {"factor": factor, "counted": guards.said(accepted)}
 
     def _train_dp(
         self, noise: Tensor, expected_sentences: Tensor, learning_rate: Tensor, momentum: Tensor
     ) -> dict[str, Tensor]:
+        accepted = guards.all_hold(
+            optimizer_holds(learning_rate, momentum, tf.zeros(1)),
+            privacy_holds(tf.ones(1), noise, expected_sentences, self._size),
+        )
         gradient = (self._clipped.read_value() + noise) / expected_sentences
-        self._clipped.assign(tf.zeros_like(noise))
-        return self._step(gradient, learning_rate, momentum)
+        replace(accepted, self._clipped, tf.zeros_like(noise))
+        return self._step(accepted, gradient, learning_rate, momentum)
+
+    def _sentence(self, windows: Tensor, error: Tensor) -> Tensor:
+        """Whether windows and derivative of a sentence are whole and within the limits."""
+        limit, features = guards.EMBEDDING_LIMIT, self.network.adapter.embedding_shape[1]
+        labels = dict(self.network.adapter.spec.shapes)["head_bias"][0]
+        return guards.all_hold(
+            guards.holds(windows, -limit, limit, TRAINING_WINDOWS * features),
+            guards.holds(error, -limit, limit, TRAINING_WINDOWS * labels),
+        )
 
     def _gradient(self, windows: Tensor, error: Tensor) -> Tensor:
         """All of it, (d,); the formulas of `fedspeech.models.adapters.frames`."""
@@ -218,24 +251,24 @@ class PersonalSentenceGraph(SentenceGraph):
         names = [name for name, _ in self.network.adapter.spec.shapes]
         return tf.concat([tf.reshape(gradients[name], [-1]) for name in names], 0)
 
-    def _step(self, gradient: Tensor, learning_rate: Tensor, momentum: Tensor) -> dict[str, Tensor]:
+    def _step(
+        self, accepted: Tensor, gradient: Tensor, learning_rate: Tensor, momentum: Tensor
+    ) -> dict[str, Tensor]:
         """SGD with heavy-ball momentum, as `torch.optim.SGD`."""
-        velocity = momentum * self._velocity.read_value() + gradient
-        self._velocity.assign(velocity)
-        self._adapter.assign(self._adapter.read_value() - learning_rate * velocity)
-        return {"norm": tf.sqrt(tf.reduce_sum(gradient * gradient))[tf.newaxis]}
+        descend(accepted, gradient, self._adapter, self._velocity, learning_rate, momentum)
+        norm = tf.sqrt(tf.reduce_sum(gradient * gradient))
+        return {"norm": norm[tf.newaxis], "stepped": guards.said(accepted)}
 
-    def _save(self) -> dict[str, Tensor]:
-        return {"adapter": self._adapter.read_value()}
+    def _save(self, call: Tensor) -> dict[str, Tensor]:
+        return saved(self._adapter, self._size)
 
-    def _restore(self, adapter: Tensor, base: Tensor) -> dict[str, Tensor]:
-        """Takes over a finite adapter of this base; of any other nothing changes."""
-        accepted = acceptable(adapter, base, self._base)
-        self._adapter.assign(tf.where(accepted, adapter, self._adapter.read_value()))
-        rest = tf.where(accepted, tf.zeros_like(adapter), self._velocity.read_value())
-        self._velocity.assign(rest)
-        self._clipped.assign(tf.where(accepted, rest, self._clipped.read_value()))
-        return {"restored": tf.cast(accepted, tf.int32)[tf.newaxis]}
+    def _restore(self, adapter: Tensor, base: Tensor, checksum: Tensor) -> dict[str, Tensor]:
+        """Takes over a whole adapter of this base; of any other nothing changes."""
+        accepted = guards.acceptable(adapter, base, checksum, self._base, self._size)
+        replace(accepted, self._adapter, adapter)
+        replace(accepted, self._velocity, tf.zeros_like(adapter))
+        replace(accepted, self._clipped, tf.zeros_like(adapter))
+        return {"restored": guards.said(accepted)}
 
     def _named(self, flat: Tensor) -> dict[str, Tensor]:
         slices = self.network.adapter.spec.slices()

@@ -21,7 +21,7 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.models.decoding import greedy
-from tflite_export.arrays import Parameters, hash_words
+from tflite_export.arrays import Parameters, checksum, hash_words
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import as_streamed
 from tflite_export.files import read_file
@@ -129,7 +129,7 @@ def _stream(
     windows: int,
 ) -> FloatArray:
     """Logits of one sentence (w, c), a window at a time."""
-    model.run("reset")
+    model.call("reset")
     answers = [
         model.run(signature, **{entry: steps[None, place], "present": present[None, place]})
         for place in range(windows)
@@ -185,7 +185,7 @@ def _training(model: TfliteModel, trained: Trained, windows: torch.Tensor) -> Ch
         for name, gradient in _gradients(trained, local, windows, error).items():
             velocity[name] = _MOMENTUM[0] * velocity[name] + gradient
             local[name] = local[name] - _RATE[0] * velocity[name]
-    difference = np.abs(model.run("save")["adapter"] - trained.adapter.spec.flatten(local)).max()
+    difference = np.abs(model.call("save")["adapter"] - trained.adapter.spec.flatten(local)).max()
     over = f"{windows.shape[1]} windows"
     return at_most(f"{STEPS} training steps, largest difference", difference, DEVICE_LIMIT, over)
 
@@ -193,9 +193,11 @@ def _training(model: TfliteModel, trained: Trained, windows: torch.Tensor) -> Ch
 def _restoring(model: TfliteModel, trained: Trained) -> Iterator[Check]:
     """An adapter of this base is taken back, one of another base is not."""
     start = trained.adapter.spec.flatten(trained.parameters)
-    other = model.run("restore", adapter=start, base=np.zeros(8, np.int32))["restored"][0]
-    own = model.run("restore", adapter=start, base=hash_words(trained.base.sha256))["restored"][0]
-    back = np.abs(model.run("save")["adapter"] - start).max()
+    base = hash_words(trained.base.sha256)
+    whole = {"adapter": start, "checksum": checksum(start)}
+    other = model.run("restore", base=np.zeros(8, np.int32), **whole)["restored"][0]
+    own = model.run("restore", base=base, **whole)["restored"][0]
+    back = np.abs(model.call("save")["adapter"] - start).max()
     yield at_most("adapters of another base restored", other, 0, "one adapter")
     yield at_least("adapters of this base restored", own, 1, "one adapter")
     yield at_most("difference after restore", back, 0, "one adapter")
@@ -215,7 +217,7 @@ def _private_step(model: TfliteModel, trained: Trained, windows: torch.Tensor) -
         model.run("clip", **_step_inputs(model, windows, error), clip_norm=clip_norm)
     model.run("train_dp", noise=noise, expected_sentences=np.array([3], np.float32),
               learning_rate=_RATE, momentum=0 * _MOMENTUM)  # fmt: skip
-    difference = np.abs(model.run("save")["adapter"] - expected).max()
+    difference = np.abs(model.call("save")["adapter"] - expected).max()
     return at_most("train_dp, largest difference", difference, PRIVATE_LIMIT, "three sentences")
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from fedspeech.models.folded import FoldedConv
 from tflite_export.arrays import Network, convolution_steps
 from tflite_export.blueprint import Ranges
-from tflite_export.layers import Layers, Tensor, trace
+from tflite_export.layers import CALL, Layers, Tensor, trace
 
 
 class StreamingGraph(Layers):
@@ -57,7 +57,7 @@ class StreamingGraph(Layers):
         return {
             "hop": trace(self._hop, tf.TensorSpec((1, spec.hop_samples), tf.float32, "samples")),
             "frame": trace(self._frame, tf.TensorSpec((1, spec.num_mels), tf.float32, "log_mel")),
-            "reset": trace(self._reset),
+            "reset": trace(self._reset, CALL),
             "log_mel": trace(self._clip, self.clip_specs()[1]),
         }
 
@@ -93,7 +93,7 @@ class StreamingGraph(Layers):
         windows = self.trunk(log_mel, super().convolve)
         return {"logits": self.score(self.note("output", tf.nn.relu(windows)))}
 
-    def _reset(self) -> dict[str, Tensor]:
+    def _reset(self, call: Tensor) -> dict[str, Tensor]:
         """Silence before the beginning, as zero padding is to a clip."""
         for variable in (*self._past.values(), self._windows, self._samples):
             variable.assign(tf.zeros(variable.shape))

@@ -32,6 +32,7 @@ from tflite_export.flatbuffer import float_weights, read_card, require_builtins
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
+from tflite_export.runtimes import require_callable
 from tflite_export.weights import Trained, network
 
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
@@ -113,6 +114,7 @@ def verify_model(
     require_identity(card, trained)
     kind = str(card.get("file"))
     operators = require_builtins(plain)
+    require_callable(model.signatures)
     try:
         return verification(content, name, kind, checks(kind, model), operators)
     except ValueError as error:  # a signature that is missing or takes other shapes
@@ -366,7 +368,7 @@ def _last_logits(
     model: TfliteModel, signature: str, entry: str, steps: Sequence[FloatArray] | FloatArray
 ) -> FloatArray:
     """Resets, runs one signature step by step, returns the last logits, shape (c,)."""
-    model.run("reset")
+    model.call("reset")
     logits = np.empty(0, dtype=np.float32)
     for step in steps:
         logits = model.run(signature, **{entry: step[np.newaxis]})["logits"][0]

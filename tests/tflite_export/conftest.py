@@ -17,10 +17,12 @@ from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.kws import KwsTrunk, TrunkSpec
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
+from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import Calibration, synthetic_public
 from tflite_export.card import Card, SegmentAccuracy
+from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
-from tflite_export.weights import Trained
+from tflite_export.weights import Trained, network
 
 TARGETS = ("yes", "no", "up", "down")
 
@@ -99,6 +101,27 @@ def moved_adapter(base, kind):
 def make_trained(base):
     """Kind of adapter -> a trained model on the small base."""
     return lambda kind: moved_adapter(base, kind)
+
+
+@pytest.fixture(scope="session")
+def personal_file(make_trained):
+    """Kind of adapter -> the trained model and the bytes of its personal file, 8 clips a step."""
+    made = {}
+
+    def make(kind):
+        if kind not in made:
+            trained = make_trained(kind)
+            blueprint = Blueprint(
+                graph="personal",
+                network=network(trained),
+                base_sha256=trained.base.sha256,
+                batch_clips=8,
+            )
+            with Converter() as converter:
+                made[kind] = trained, converter.convert(blueprint)
+        return made[kind]
+
+    return make
 
 
 @pytest.fixture(scope="session")

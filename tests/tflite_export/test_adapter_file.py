@@ -4,7 +4,7 @@ from safetensors import numpy as safetensors_numpy
 
 from fedspeech.errors import ExportRefused
 from tflite_export.adapter_file import read_adapter, write_adapter
-from tflite_export.arrays import hash_words
+from tflite_export.arrays import checksum, hash_words
 
 
 @pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
@@ -28,7 +28,8 @@ def test_a_torn_file_is_refused(make_trained, make_card, cut):
 
 def test_arrays_of_other_types_or_without_a_card_are_refused():
     metadata = {"fedspeech_card.json": "{}"}
-    whole = {"adapter": np.zeros(3, np.float32), "base": np.zeros(8, np.int32)}
+    zeros = np.zeros(3, np.float32)
+    whole = {"adapter": zeros, "base": np.zeros(8, np.int32), "checksum": checksum(zeros)}
     read_adapter(safetensors_numpy.save(whole, metadata=metadata))
     for change, rule in (
         ({"adapter": np.zeros((3, 1), np.float32)}, "flat float32"),
@@ -40,3 +41,16 @@ def test_arrays_of_other_types_or_without_a_card_are_refused():
             read_adapter(safetensors_numpy.save(whole | change, metadata=metadata))
     with pytest.raises(ExportRefused, match="not an exported adapter"):
         read_adapter(safetensors_numpy.save(whole))
+
+
+def test_a_file_with_one_flipped_bit_in_its_values_is_refused(make_trained, make_card):
+    trained = make_trained("affine")
+    content = bytearray(write_adapter(trained, make_card(trained).inside("adapter")))
+    values = trained.adapter.spec.flatten(trained.parameters).tobytes()
+    start = content.index(values)
+    for bit in range(0, 8 * len(values), 37):
+        content[start + bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ExportRefused, match="the file was changed"):
+            read_adapter(bytes(content))
+        content[start + bit // 8] ^= 1 << bit % 8
+    read_adapter(bytes(content))

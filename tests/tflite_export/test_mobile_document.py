@@ -1,16 +1,24 @@
 """docs/mobile.md against the files: names, shapes, types, and what its snippets call."""
 
+import importlib.util
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tflite_export.adapter_file import write_adapter
+from tflite_export.arrays import checksum
 from tflite_export.blueprint import Blueprint
 from tflite_export.converter import Converter
 from tflite_export.interpreter import TfliteModel
+from tflite_export.runtimes import require_callable
 from tflite_export.weights import network
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "mobile.md").read_text()
+PHONES = Path(__file__).parents[1] / "support" / "phones"
 LETTERS = {"c": 12, "d": 780, "e": 64, "n": 16}
 SLOT = re.compile(r"`(\w+)` (float32|int32) \(([^)]*)\)")
 
@@ -44,8 +52,8 @@ def documented():
 
 
 @pytest.fixture(scope="module")
-def signatures(shipped):
-    """(file, signature) to its inputs and outputs, as the files have them."""
+def models(shipped):
+    """File to the model in it."""
     arrays = network(shipped)
     merged = arrays.merged()
     personal = Blueprint(
@@ -57,15 +65,26 @@ def signatures(shipped):
         "model_personal": personal,
     }
     with Converter() as converter:
-        contents = {file: converter.convert(drawn) for file, drawn in blueprints.items()}
+        return {file: TfliteModel(converter.convert(drawn)) for file, drawn in blueprints.items()}
+
+
+@pytest.fixture(scope="module")
+def signatures(models):
+    """(file, signature) to its inputs and outputs, as the files have them."""
     return {
         (file, name): tuple(
             {key: (slot.dtype.name, slot.shape) for key, slot in side.items()}
             for side in (signature.inputs, signature.outputs)
         )
-        for file, content in contents.items()
-        for name, signature in TfliteModel(content).signatures.items()
+        for file, model in models.items()
+        for name, signature in model.signatures.items()
     }
+
+
+@pytest.mark.export
+def test_every_signature_can_be_called_through_every_runtime(models):
+    for model in models.values():
+        require_callable(model.signatures)
 
 
 @pytest.mark.export
@@ -87,7 +106,8 @@ def snippets():
 def test_every_language_loads_runs_swaps_and_trains():
     assert [language for language, _ in snippets()] == ["kotlin", "swift", "c"]
     for _, code in snippets():
-        assert {"train", "restore"} <= set(re.findall(r'"(\w+)"', code))
+        called = {"train", "train_dp", "save", "restore", "reset"}
+        assert called <= set(re.findall(r'"(\w+)"', code))
     for language, first in (("kotlin", "infer"), ("swift", "hop"), ("c", "hop")):
         assert f'"{first}"' in dict(snippets())[language]
 
@@ -101,3 +121,58 @@ def test_snippets_use_names_of_the_table_only(language, code):
     assert quoted <= names, language
     # All inputs of a training step are there wherever one is taken.
     assert set(table["model_personal", "train"][0]) <= quoted
+
+
+def kotlin_compiler():
+    """The jars of the compiler in the package kotlin-jupyter-kernel, and of its library."""
+    found = importlib.util.find_spec("run_kotlin_kernel")
+    if found is None or shutil.which("java") is None:
+        pytest.skip("needs java and the package kotlin-jupyter-kernel")
+    jars = [str(jar) for jar in Path(found.origin).parent.glob("jars/*.jar")]
+    return ":".join(jars), next(jar for jar in jars if "kotlin-stdlib" in jar)
+
+
+@pytest.mark.export
+def test_the_kotlin_compiles_and_every_function_passes_the_checks_of_the_runtime(
+    signatures, shipped, make_card, tmp_path
+):
+    compiler, library = kotlin_compiler()
+    (code,) = [code for language, code in snippets() if language == "kotlin"]
+    page = tmp_path / "page.kt"
+    page.write_text(f"import java.nio.*\nimport java.security.SecureRandom\n{code}")
+    built = tmp_path / "built"
+    subprocess.run(
+        ["java", "-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib",
+         "-no-reflect", "-cp", library, "-d", built, page, PHONES / "android.kt"],
+        check=True,
+    )  # fmt: skip
+    lines = [
+        "\t".join([name, kind, slot, spec[0], ",".join(map(str, spec[1]))])
+        for (file, name), sides in signatures.items()
+        if file != "model_float"
+        for kind, side in zip(("input", "output"), sides, strict=True)
+        for slot, spec in side.items()
+    ]
+    (tmp_path / "signatures.txt").write_text("\n".join(lines))
+    content = write_adapter(shipped, make_card(shipped).inside("adapter"))
+    (tmp_path / "adapter.safetensors").write_bytes(content)
+    ran = subprocess.run(
+        ["java", "-cp", f"{built}:{library}", "AndroidKt", "signatures.txt", "adapter.safetensors"],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    values, claimed = (np.array(line.split(), np.int32) for line in ran.stdout.splitlines())
+    adapter = shipped.adapter.spec.flatten(shipped.parameters)
+    np.testing.assert_array_equal(values.view(np.float32), adapter)
+    np.testing.assert_array_equal(claimed, checksum(adapter))
+
+
+def test_the_c_compiles(tmp_path):
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    (code,) = [code for language, code in snippets() if language == "c"]
+    (tmp_path / "page.c").write_text(code)
+    subprocess.run(
+        ["cc", "-std=c11", "-Wall", "-Werror", "-Wno-error=implicit-function-declaration",
+         "-fsyntax-only", "-I", PHONES, tmp_path / "page.c"],
+        check=True,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters import HeadAdapter, make_adapter
 from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
-from tflite_export.arrays import convolution_steps, hash_words, kernel, run_trunk
+from tflite_export.arrays import checksum, convolution_steps, hash_words, kernel, run_trunk
 from tflite_export.evidence import reference_logits
 from tflite_export.weights import Trained, network, sparse_filters
 
@@ -102,3 +102,17 @@ def test_a_hash_becomes_eight_words_that_tell_hashes_apart():
     words = hash_words("00000001" + "ffffffff" + "0" * 48)
     assert words.dtype == np.int32
     assert words.tolist() == [1, -1, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_checksum_tells_flipped_bits_and_values_that_changed_places():
+    adapter = stream(0, "checksum").standard_normal(300).astype(np.float32)
+    before = checksum(adapter)
+    assert (before.shape, before.dtype) == ((1,), np.int32)
+    for bit in range(32):
+        changed = adapter.copy()
+        changed.view(np.uint32)[7 * bit] ^= np.uint32(1 << bit)
+        assert checksum(changed) != before
+    exchanged = adapter.copy()
+    exchanged[[3, 200]] = adapter[[200, 3]]
+    assert checksum(exchanged) != before
+    assert checksum(adapter[:-1]) != before
