@@ -25,7 +25,7 @@ SIBLINGS = {
 }
 
 # What runs in the process that holds TensorFlow, and in no other.
-CONVERSION = ("convert", "graph", "layers", "personal", "sentence_graphs", "streaming")
+CONVERSION = ("convert", "graph", "guards", "layers", "personal", "sentence_graphs", "streaming")
 
 FENCES = {
     "flwr": ("fedspeech/messages.py", "clients/app.py", "server/", "simulations/grid.py",
