@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from sources import copy_sources, sources
 from tiny_world import TINY
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -30,34 +31,27 @@ def test_constraints_pin_every_direct_dependency():
         re.split("==", line)[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
-    for requirement in PYPROJECT["project"]["dependencies"]:
+    project = PYPROJECT["project"]
+    for requirement in project["dependencies"] + project["optional-dependencies"]["dev"]:
         name = re.split(r"[\[=<>;~! ]", requirement)[0].lower()
         if name != "tensorflow":  # the other name of tensorflow-cpu, elsewhere
             assert name in pinned, name
 
 
-def test_every_package_folder_is_named_in_pyproject():
-    named = set(PYPROJECT["tool"]["setuptools"]["packages"])
-    tops = ("fedspeech", "clients", "server", "simulations", "tflite_export")
-    found = {
-        ".".join(file.parent.relative_to(ROOT).parts)
-        for top in tops
-        for file in (ROOT / top).rglob("__init__.py")
-    }
-    assert named == found
+def test_tests_meet_triton_where_torch_brings_it():
+    (triton,) = (
+        requirement
+        for requirement in PYPROJECT["project"]["optional-dependencies"]["dev"]
+        if requirement.startswith("triton")
+    )
+    assert triton.endswith("sys_platform == 'linux' and platform_machine == 'x86_64'")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel of a copy of the tracked files, so that no build folder is left or believed."""
     folder = tmp_path_factory.mktemp("wheel")
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        if not name.startswith(("tests/", "docs/")) and (ROOT / name).is_file():
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / "source" / name)
+    copy_sources(folder / "source", but=("tests", "docs"))
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
     subprocess.run([*command, folder / "source"], check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
@@ -68,10 +62,11 @@ def wheel(tmp_path_factory):
 def test_a_wheel_holds_the_packages_and_their_data_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == {"fedspeech", "clients", "server", "simulations", "tflite_export"}
-    assert "fedspeech/models/default_base.safetensors" in names
-    assert "simulations/scenarios/default.toml" in names
-    assert "fedspeech/py.typed" in names
+    assert tops == set(PACKAGES)
+    ours = {str(name) for name in sources() if name.parts[0] in PACKAGES}
+    assert ours <= set(names), ours - set(names)
+    assert "fedspeech/py.typed" in ours
+    assert "simulations/scenarios/default.toml" in ours
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sources import copy_sources
 from tiny_job import make_job
 from whole_runs import run_reference
 
 from server.state import load_checkpoint
 
-ROOT = Path(__file__).parents[2]
 FLWR = Path(sys.executable).with_name("flwr")
 
 
@@ -45,13 +44,7 @@ def environment(home):
 def checkout(tmp_path):
     """The tracked files alone, as a clean clone has them."""
     folder = tmp_path / "checkout"
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    copy_sources(folder)
     return folder
 
 
