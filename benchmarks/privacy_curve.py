@@ -22,7 +22,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import run_rounds
-from simulations.build import World, build_world, default_cache
+from simulations.build import World, build_world, cache_folder
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.scenario import Scenario, read_scenario
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--noise", type=float, nargs="+", default=[0, 1, 2, 3, 4, 6, 8, 12])
-    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()

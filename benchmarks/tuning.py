@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from simulations.build import default_cache
+from simulations.build import cache_folder
 from simulations.scenario import read_scenario
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Axis, log_spaced
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("what", choices=("cost", "answers"))
     parser.add_argument("--scenario", default="quick")
     parser.add_argument("--runs", type=int, default=3, help="single runs whose mean is taken")
-    parser.add_argument("--cache", type=Path, default=default_cache())
+    parser.add_argument("--cache", type=Path, default=cache_folder())
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

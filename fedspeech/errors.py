@@ -35,3 +35,7 @@ class ScenarioError(FedspeechError):
 
 class ExportRefused(FedspeechError):
     """An exported file does not do what the trained model did; it is not published."""
+
+
+class NoRoundRan(FedspeechError):
+    """A run is over, its folder is in order, and not one round was completed."""

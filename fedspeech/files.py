@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +42,20 @@ def write_text(path: Path, text: str) -> None:
       text: what shall stand in it, UTF-8.
     """
     write_whole(path, text.encode())
+
+
+def remove_made(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Removes what a program made itself: files by name, then folders that hold nothing else.
+
+    Args:
+      files: those that are there are removed.
+      folders: inner ones first; one in which somebody else put something stays.
+    """
+    for file in files:
+        file.unlink(missing_ok=True)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def hold(path: Path, *, shared: bool = False, wait_s: float = 0.0) -> BinaryIO | None:

@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from simulations.console import Console
 from simulations.finished import FinishedRun, card_of, run_of
 from tflite_export.files import read_model
 

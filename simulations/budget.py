@@ -18,12 +18,12 @@ from fedspeech.errors import FedspeechError
 from fedspeech.privacy.guarantee import rounded_up
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from fedspeech.privacy.pricing import Price
     from fedspeech.privacy.terms import Terms
     from fedspeech.privacy.views import View
+    from simulations.console import Console
 
 # Options of the command by the field of `Terms` that they fill.
 _OPTIONS = {"noise_multiplier": "noise", "clip_norm": "clip"}
@@ -63,9 +63,9 @@ def budget(
             output = json.dumps(_document(found, explain), indent=2, allow_nan=False)
             print(output)  # noqa: T201
         else:
-            from rich.console import Console
+            from simulations.console import Console
 
-            _print(found, Console(), solve, explain, time.monotonic() - started)
+            _print(found, Console(markup=True), solve, explain, time.monotonic() - started)
     except ValueError as error:
         raise BudgetRefused(_in_options(str(error))) from None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import torch
 from numpy.typing import NDArray
 
@@ -83,11 +84,25 @@ SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones ar
 Progress = Callable[[int, int], None]
 
 
-def default_cache() -> Path:
-    """Where features are kept between runs: $FEDSPEECH_CACHE, or the user's cache folder."""
-    given = os.environ.get("FEDSPEECH_CACHE")
-    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(given) if given else root / "fedspeech"
+def cache_folder(given: Path | None = None) -> Path:
+    """Where features are kept between runs, as an absolute path: nodes start in other folders.
+
+    Args:
+      given: by the user; None: $FEDSPEECH_CACHE, or the user's cache folder.
+
+    Raises:
+      ScenarioError: if neither is given and this user has no home folder.
+    """
+    named = given or os.environ.get("FEDSPEECH_CACHE")
+    if named:
+        return Path(named).absolute()
+    try:
+        folder = platformdirs.user_cache_path("fedspeech").expanduser()
+        if folder.is_absolute():
+            return folder
+    except RuntimeError:  # nor does the list of users know one
+        pass
+    raise ScenarioError("there is no home folder to keep features in: name one with --cache")
 
 
 @dataclass(frozen=True, eq=False)

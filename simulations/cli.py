@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
+import click
 import typer
 
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
+from simulations.console import print_any_text
 
 if TYPE_CHECKING:
     from simulations.scenario import Scenario
@@ -47,14 +51,39 @@ app.add_typer(secagg_app, name="secagg")
 app.add_typer(deploy_app, name="deploy")
 
 
-def main() -> None:
-    """Entry point: a refusal is a clear message on stderr and exit status 1.
+EXIT_NO_ROUND = 3
+EXIT_OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
+DEBUG = "FEDSPEECH_DEBUG"
 
-    Ctrl-C is 130 and SIGTERM 143; both leave a run folder in order.
+
+def main() -> None:
+    """Entry point: whatever goes wrong is a sentence on stderr that says what may be done.
+
+    The exit status is 1 for a refusal, 2 for options that cannot be read, 3 where a run is over and
+    no round was completed, 70 for an error of fedspeech itself. Ctrl-C is 130 and SIGTERM 143;
+    both leave a run folder in order.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    print_any_text()
     with _clear_errors():
-        app(prog_name="fedspeech")
+        command = typer.main.get_command(app)
+        _refuse_infinities(command)
+        command(prog_name="fedspeech")
+
+
+def _refuse_infinities(command: click.Command) -> None:
+    """Makes every option of a command that takes a number refuse NaN and infinity."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.types.FloatParamType) and parameter.callback is None:
+            parameter.callback = _finite
+    for below in getattr(command, "commands", {}).values():
+        _refuse_infinities(below)
+
+
+def _finite(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise click.BadParameter(f"expected a finite number, got {value}")
+    return value
 
 
 def _terminated(number: int, _: object) -> NoReturn:
@@ -64,17 +93,33 @@ def _terminated(number: int, _: object) -> NoReturn:
 
 @contextlib.contextmanager
 def _clear_errors() -> Iterator[None]:
+    """Turns every error into one sentence, and an unforeseen one into what we need to mend it."""
     try:
         yield
+    except NoRoundRan as error:
+        _end(str(error), EXIT_NO_ROUND)
     except FedspeechError as error:
-        print(f"fedspeech: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
+        _end(str(error), 1)
+    except MemoryError:
+        _end("the memory of this machine does not suffice; try fewer --workers or phones", 1)
     except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"fedspeech: {error.strerror or error}{where}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
+        _end(f"{error.strerror or error}{where}", 1)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _end(
+            f"an error of fedspeech itself, not of yours: {type(error).__name__}: {error} "
+            f"({Path(place.filename).name}, line {place.lineno}). {DEBUG}=1 in the environment "
+            "prints where it comes from: please report that",
+            EXIT_OUR_FAULT,
+        )
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(f"fedspeech: {message}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(status) from None
 
 
 ScenarioOption = Annotated[
@@ -524,9 +569,8 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Show how two runs differ: settings, accuracy, epsilons."""
-    from rich.console import Console
-
     from simulations.compare import compare as compare_runs
+    from simulations.console import Console
 
     Console().print(compare_runs(first, second))
 
@@ -542,8 +586,7 @@ def doctor() -> None:
 @data_app.command("list")
 def data_list() -> None:
     """List the corpora that fedspeech reads, with licence, size and layout."""
-    from rich.console import Console
-
+    from simulations.console import Console
     from simulations.data import render_list
 
     render_list(Console())
@@ -554,8 +597,7 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="A folder of recordings.")],
 ) -> None:
     """Read every recording in a folder and say what it is good for and what was left out."""
-    from rich.console import Console
-
+    from simulations.console import Console
     from simulations.data import check_folder, render_check
 
     render_check(check_folder(folder), Console())
@@ -636,8 +678,7 @@ def secagg_bench(
     """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbours."""
     if server not in ("lying", "curious"):
         raise ScenarioError(f"--server must be lying or curious, got {server}")
-    from rich.console import Console
-
+    from simulations.console import Console
     from simulations.secagg import measure, show
 
     try:
@@ -661,9 +702,9 @@ def secagg_bench(
 @scenarios_app.command("list")
 def scenarios_list() -> None:
     """List the scenarios that ship with the package."""
-    from rich.console import Console
     from rich.table import Table
 
+    from simulations.console import Console
     from simulations.scenario import read_scenario, scenario_names
 
     table = Table(box=None, pad_edge=False)

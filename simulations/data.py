@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
-
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped
 from fedspeech.corpora.layouts import open_corpus
@@ -23,6 +21,7 @@ from fedspeech.corpora.noise import NoiseCorpus, holds_noise
 from fedspeech.corpora.partition import by_speaker, default_rule
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError
+from simulations.console import Console
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000

@@ -9,9 +9,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from rich.console import Console
+from rich.text import Text
 
-from simulations.build import default_cache
+from simulations.build import cache_folder
+from simulations.console import Console
 from simulations.report.words import epsilon
 
 MINIMUM_FREE_BYTES = 3_000_000_000
@@ -41,12 +42,10 @@ def examine(console: Console | None = None) -> bool:
     healthy = True
     for name, check in checks:
         try:
-            console.print(
-                f"[green]ok[/green]    {name}: {check()}", highlight=False, soft_wrap=True
-            )
+            console.print(Text.assemble(("ok    ", "green"), f"{name}: {check()}"), soft_wrap=True)
         except Exception as error:  # a doctor reports whatever is wrong and goes on
             healthy = False
-            console.print(f"[red]wrong[/red] {name}: {error}", highlight=False)
+            console.print(Text.assemble(("wrong ", "red"), f"{name}: {error}"), soft_wrap=True)
     return healthy
 
 
@@ -65,7 +64,7 @@ def _machine() -> str:
 
 
 def _disk() -> str:
-    cache = default_cache()
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=cache):
         pass

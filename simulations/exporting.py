@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused, ScenarioError
 from fedspeech.privacy.guarantee import Guarantee
 from simulations.build import World
+from simulations.console import Console
 from simulations.exporting_sentences import (
     export_run_of_sentences,
     export_sentence_files,

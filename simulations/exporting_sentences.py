@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from fedspeech.errors import ExportRefused
 from simulations.build import parity_speech
+from simulations.console import Console
 from simulations.finished import FinishedRun
 from simulations.report import write_report
 from simulations.results import ExportedFile, FamilyFile, exported_fields

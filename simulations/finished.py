@@ -26,7 +26,7 @@ from fedspeech.privacy.ledger import Ledger
 from simulations.build import (
     Voices,
     build_world,
-    default_cache,
+    cache_folder,
     open_voices,
     parity_speech,
     public_spec,
@@ -163,7 +163,7 @@ class FinishedRun:
                 f"{', '.join(names[:3])}; got {adapter!r}"
             )
         world = build_world(
-            self.scenario, cache=default_cache(), eye=None, workers=1, progress=lambda *_: None
+            self.scenario, cache=cache_folder(), eye=None, workers=1, progress=lambda *_: None
         )
         spec = trained.adapter.spec
         own, accuracies = Judge(world, self.scenario).personal(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from fedspeech.corpora.corpus import SILENCE
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
@@ -27,6 +26,7 @@ from fedspeech.evaluation.listening import (
 )
 from fedspeech.files import write_text
 from fedspeech.seeds import stream
+from simulations.console import Console
 from simulations.det_picture import det_svg
 from simulations.finished import run_of
 from simulations.hours import keyword_free, with_keywords

@@ -16,7 +16,7 @@ from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.seeds import stream
 from fedspeech.training.pretrain import pretrain, synthetic_base
 from fedspeech.training.pretrain_sentences import pretrain_sentences, synthetic_sentence_base
-from simulations.build import default_cache, public_spec
+from simulations.build import cache_folder, public_spec
 from simulations.progress import RunProgress
 from simulations.scenario import Scenario
 from simulations.sentences import long_sentences, tuning
@@ -62,7 +62,7 @@ def make_base(
     if task == "asr":
         if words:
             raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
-        return _make_sentence_base(out, corpus, speakers, seed, cache or default_cache())
+        return _make_sentence_base(out, corpus, speakers, seed, cache_folder(cache))
     targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
     command = f"fedspeech pretrain --seed {seed}" + (
         f" --words '{' '.join(targets)}'" * bool(words)
@@ -74,7 +74,7 @@ def make_base(
                     base = synthetic_base(
                         Vocabulary(targets or Scenario(name="pretrain").vocabulary),
                         seed=seed,
-                        cache_dir=cache or default_cache(),
+                        cache_dir=cache_folder(cache),
                         provenance={"command": command},
                         progress=lambda _, done, total: progress.advance(done, total),
                     )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
@@ -24,6 +23,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, TrainingFunction, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
+from simulations.console import Console
 from simulations.finished import FinishedRun, run_of
 from simulations.report.words import epsilon
 from tflite_export.files import read_model

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from fedspeech.errors import FedspeechError
-from fedspeech.files import hold, write_text
+from fedspeech.files import hold, remove_made, write_text
 from fedspeech.privacy import heads
 from simulations.results import Environment, Record, RoundRow, Summary
 
@@ -66,6 +66,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Names the places in `path`; touches nothing."""
         self.path = path
+        self._made = False
 
     @classmethod
     def create(cls, path: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> RunFolder:
@@ -80,17 +81,28 @@ class RunFolder:
         """
         if path.exists() and not path.is_dir():
             raise FedspeechError(f"a run needs a folder, and {path} is a file")
-        if path.exists() and any(path.iterdir()):
-            raise FedspeechError(
-                f"a run needs a new or empty folder, and {path} holds files; "
-                "choose another with --out or remove it"
-            )
+        made = not path.exists()
+        if not made and any(path.iterdir()):
+            raise FedspeechError(_occupied(path))
         check_place(path, "a run folder", minimum_free_bytes)
         folder = cls(path)
+        folder._made = made
         heads.forget(folder.ledger)  # of a run that stood here and was removed
         for subfolder in (folder.checkpoints, folder.adapter, folder.export):
             subfolder.mkdir()
         return folder
+
+    def give_up(self) -> None:
+        """Removes, by name, what a run made here that never began; whatever else is here stays.
+
+        The folder itself goes if this run made it and nothing else is in it.
+        """
+        files = (
+            self.scenario, self.environment, self.job, self.base, self.lock, self.checkpoint,
+            self.ledger,  # of a shared ledger this is the link alone
+        )  # fmt: skip
+        folders = (self.checkpoints, self.adapter, self.export)
+        remove_made(files, (*folders, self.path) if self._made else folders)
 
     def hold(self) -> BinaryIO:
         """Makes this process the only one that runs or resumes here, until the file is closed.
@@ -98,10 +110,15 @@ class RunFolder:
         Raises:
           FedspeechError: if another process does.
         """
-        held = hold(self.path / "run.lock")
+        held = hold(self.lock)
         if held is None:
             raise FedspeechError(f"the run in {self.path} is still going on in another process")
         return held
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs or resumes here."""
+        return self.path / "run.lock"
 
     @property
     def scenario(self) -> Path:
@@ -222,6 +239,23 @@ class RunFolder:
         rows = tuple(row for row in _read_rows(self.metrics)[0] if row.round <= rounds)
         write_text(self.metrics, "".join(row.model_dump_json() + "\n" for row in rows))
         return rows
+
+
+def _occupied(path: Path) -> str:
+    """Why no new run may begin in a folder that holds something, and what may be done instead."""
+    folder = RunFolder(path)
+    if not folder.scenario.is_file():
+        return (
+            f"a run needs a new or empty folder, and {path} holds files; choose another with --out"
+        )
+    summary = read_summary(path)
+    if summary is not None and summary.status == "complete":
+        return f"{path} holds a complete run; choose another folder with --out"
+    return (
+        f"{path} holds a run that did not end: `fedspeech resume {path}` goes on with it. Choose "
+        "another folder with --out for a new run, and keep this one: its ledger is the only record "
+        "of what its phones have spent"
+    )
 
 
 def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> None:

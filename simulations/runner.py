@@ -21,7 +21,7 @@ import torch
 
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
@@ -34,7 +34,7 @@ from server.app import ROUNDS, keep_rows
 from server.resuming import Resumed
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
-from simulations.build import World, build_world, default_cache
+from simulations.build import World, build_world, cache_folder
 from simulations.clock import round_time, run_time
 from simulations.data import group_skipped, people
 from simulations.deploy import Deployment
@@ -91,6 +91,7 @@ def simulate(
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
     """
+    scenario = scenario.with_absolute_paths()
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
@@ -103,10 +104,10 @@ def simulate(
             progress.say(f"scenario {scenario.name}: {scenario.description}")
             run = Run(prepared(scenario, folder, progress, workers, cache), engine)
         except BaseException:
-            # Nothing was sent and nothing charged: what is left would only be in the next run's
-            # way. What was synthesised stays in the cache.
-            shutil.rmtree(path, ignore_errors=True)
-            progress.say(f"stopped before the first round; nothing was sent, {path} is not kept")
+            # Nothing was sent and nothing charged: what this run left would only be in the next
+            # one's way. What was synthesised stays in the cache.
+            folder.give_up()
+            progress.say("stopped before the first round; nothing was sent and nothing is kept")
             raise
         run.to_the_end()
     return folder.path
@@ -147,7 +148,7 @@ def prepared(
     """Builds the world of a run; sends and charges nothing."""
     torch.set_num_threads(1)
     workers = workers or os.cpu_count() or 1
-    cache = cache or default_cache()
+    cache = cache_folder(cache)
     check_place(cache, "the cache")
     with progress.stage("prepare"):
         world = build_world(
@@ -190,7 +191,7 @@ def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path |
         with progress.stage("prepare"):
             world = build_world(
                 scenario,
-                cache=cache or default_cache(),
+                cache=cache_folder(cache),
                 eye=None,
                 workers=workers or os.cpu_count() or 1,
                 progress=progress.advance,
@@ -270,16 +271,23 @@ class Run:
         save_checkpoint(self._folder.checkpoint, checkpoint)
 
     def to_the_end(self) -> None:
-        """Goes through the stages; whatever stops them, summary and report are written."""
+        """Goes through the stages; whatever stops them, summary and report are written.
+
+        Raises:
+          NoRoundRan: after that, if no round was completed.
+        """
         try:
             self.rounds()
-            self.personalise()
-            self.export()
+            if self._state.completed:  # else the adapter is the base's own
+                self.personalise()
+                self.export()
         except BaseException as error:
             self.stopped = _why(error)
             raise
         finally:
             self.finish()
+        if not self._state.completed:
+            raise NoRoundRan(_no_round(self._summary("partial")))
 
     def rounds(self) -> None:
         """Runs the federated rounds."""
@@ -566,9 +574,16 @@ def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRe
     }
 
 
+def _no_round(summary: Summary) -> str:
+    """Says that nothing was learned, and why."""
+    why = summary.stopped or "every round was abandoned"
+    return f"no round ran to its end: {why}. Nothing was learned, and no file was exported"
+
+
 def closing_words(summary: Summary, report: Path) -> str:
     """The last lines of a run: what came of it, at which price, and where to look."""
-    lines = [*setbacks(summary), *headline_lines(summary)]
+    nothing = [] if summary.rounds else [_no_round(summary)]
+    lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
     lines += [
         f"names written, {search.how}: {search.entity_recall:.1%} of {search.names}, "
         f"{search.false_insertion_rate:.3f} wrongly per sentence; word error rate {search.wer:.1%}"
@@ -588,5 +603,7 @@ def closing_words(summary: Summary, report: Path) -> str:
         lines.append(f"export refused: {summary.export_refused}")
     if summary.stopped:
         lines.append(f"stopped: {summary.stopped}")
+    if summary.status == "partial":
+        lines.append(f"to go on: fedspeech resume {report.parent}")
     lines.append(f"report: {report}")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ MOST_SPOKEN = 100_000  # phones whose every clip is synthesised before the first
 class Section(BaseModel):
     """Frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class EmbeddedCorpus(Section):
@@ -159,6 +159,9 @@ class TranscribedCorpus(Section):
     federated_speakers: Count = 28
 
 
+MADE_BASES = ("shipped", "synthetic", "tuned")  # every other source of a base is a file
+
+
 class BaseSettings(Section):
     """Where the frozen base comes from.
 
@@ -277,7 +280,7 @@ class PrivacySettings(Section):
     colluders: Annotated[int, Field(ge=0)] = 0
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.04
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    epsilon_budget: Annotated[float, Field(gt=0)] = 1.0
+    epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0  # inf: no limit
 
 
 class PersonalisationSettings(Section):
@@ -424,6 +427,19 @@ class Scenario(Section):
             raise ValueError("training.example_privacy clips gradients of words, not of sentences")
         return self
 
+    def with_absolute_paths(self) -> Scenario:
+        """The same scenario, whose paths hold wherever it is run from."""
+        paths = {
+            name: str(Path(named).absolute())
+            for name in ("path", "noise")
+            if (named := getattr(self.corpus, name, None))
+        }
+        changes: dict[str, Section] = {"corpus": self.corpus.model_copy(update=paths)}
+        if self.base.source not in MADE_BASES:
+            source = str(Path(self.base.source).absolute())
+            changes["base"] = self.base.model_copy(update={"source": source})
+        return self.model_copy(update=changes)
+
     def to_toml(self) -> str:
         """The whole scenario, defaults included, as it would be read back."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -450,7 +466,7 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         if not path.is_file():
             raise ScenarioError(f"there is no scenario file {name_or_file}")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
         except UnicodeDecodeError as error:
             raise ScenarioError(f"{name_or_file} must be UTF-8 text: {error}") from error
     elif name_or_file in scenario_names():

@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
 from rich.table import Table
 
 from fedspeech.secagg import shamir
@@ -26,6 +25,7 @@ from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.secagg.session import Opened, sum_vectors
+from simulations.console import Console
 
 VANISH_AFTER = (Stage.SHARE, Stage.MASK, Stage.AGREE)
 

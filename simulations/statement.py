@@ -39,8 +39,9 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         json.dump(_facts(account) | _checked(account, kept, named), sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from simulations.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=None, pad_edge=False)

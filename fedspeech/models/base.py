@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,6 +31,7 @@ from torch import Tensor
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import Cepstra, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Vocabulary
+from fedspeech.files import write_whole
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk, window_logits
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 
@@ -224,9 +224,7 @@ class Base:
     def save(self, path: Path) -> None:
         """Writes the file, all of it or nothing."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_bytes(self.to_bytes())
-        os.replace(partial, path)
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path, sha256: str | None = None) -> Base:
@@ -304,8 +302,20 @@ def _fill(trunk: KwsTrunk, tensors: Mapping[str, NDArray[np.float32]]) -> None:
 def _metadata(data: bytes) -> dict[str, Any]:
     """The JSON object in the header of a safetensors file: 8 bytes of length, then the header."""
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+    try:
+        header = json.loads(data[8 : 8 + length].decode("utf-8"))
+        metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+    except UnicodeDecodeError:
+        raise ValueError("it is no safetensors file") from None
+    except (ValueError, KeyError, TypeError):
+        if data[:2] == b"PK":
+            raise ValueError(
+                "it is a zip archive, as torch.save writes; pickles are not read"
+            ) from None
+        raise ValueError(
+            "it is no safetensors file that `fedspeech pretrain` wrote: its header has no entry "
+            f"{_METADATA_KEY!r}"
+        ) from None
     if not isinstance(metadata, dict):
         raise ValueError("its metadata is no JSON object")
     return metadata

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fedspeech.errors import FedspeechError
-from fedspeech.files import hold, write_text
+from fedspeech.files import hold, remove_made, write_text
 from simulations.run_folder import check_place
-from simulations.scenario import FolderCorpus, Scenario
+
+SETTINGS, LOCK = "settings.json", "tune.lock"
 
 
 def flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -32,7 +33,7 @@ def open_folder(folder: Path, settings: dict[str, str]) -> BinaryIO:
       FedspeechError: if it holds something else, naming what differs; if it is in use, cannot be
         written to, or the disk is full.
     """
-    path = folder / "settings.json"
+    path = folder / SETTINGS
     if folder.exists() and not folder.is_dir():
         raise FedspeechError(f"a tuning needs a folder, and {folder} is a file")
     if not path.exists():
@@ -63,22 +64,13 @@ def open_folder(folder: Path, settings: dict[str, str]) -> BinaryIO:
     return _hold(folder)
 
 
+def give_up(folder: Path) -> None:
+    """Removes the files of a tuning that tried nothing, and its folder if nothing else is in it."""
+    remove_made((folder / SETTINGS, folder / LOCK), (folder,))
+
+
 def _hold(folder: Path) -> BinaryIO:
-    held = hold(folder / "tune.lock")
+    held = hold(folder / LOCK)
     if held is None:
         raise FedspeechError(f"the tuning in {folder} is still going on in another process")
     return held
-
-
-def portable(scenario: Scenario) -> Scenario:
-    """A scenario whose paths hold wherever it is run from."""
-    changes: dict[str, Any] = {}
-    if isinstance(scenario.corpus, FolderCorpus):
-        paths = {"path": str(Path(scenario.corpus.path).resolve())}
-        if scenario.corpus.noise:
-            paths["noise"] = str(Path(scenario.corpus.noise).resolve())
-        changes["corpus"] = scenario.corpus.model_copy(update=paths)
-    if scenario.base.source not in ("shipped", "synthetic"):
-        source = str(Path(scenario.base.source).resolve())
-        changes["base"] = scenario.base.model_copy(update={"source": source})
-    return scenario.model_copy(update=changes)

@@ -10,7 +10,6 @@ import datetime
 import json
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.build import World, build_world, default_cache
+from simulations.build import World, build_world, cache_folder
 from simulations.progress import RunProgress
 from simulations.results import Guarantee
 from simulations.scenario import FolderCorpus, Scenario
 from simulations.tuning import modes, recommending
-from simulations.tuning.folder import flat, open_folder, portable
+from simulations.tuning.folder import flat, give_up, open_folder
 from simulations.tuning.page import render
 from simulations.tuning.panel import Panel
 from simulations.tuning.results import Mode, Tuning
@@ -109,7 +108,7 @@ def tune(
                 worlds = {
                     seed: build_world(
                         scenario.model_copy(update={"seed": seed}),
-                        cache=cache or default_cache(),
+                        cache=cache_folder(cache),
                         eye=None,
                         workers=workers,
                         progress=progress.advance,
@@ -119,7 +118,7 @@ def tune(
                 tuning = _Tuning(scenario, request, space, worlds, population, folder)
         except BaseException:
             if new:  # nothing was tried: what is left would only be in the next one's way
-                shutil.rmtree(folder, ignore_errors=True)
+                give_up(folder)
             raise
         try:
             tuning.search(workers, progress)
@@ -243,11 +242,15 @@ class _Tuning:
             path.unlink(missing_ok=True)
             return
         chosen = setting_of(found.trial(found.recommended.number))
-        ready = portable(chosen.scenario(self._scenario)).model_copy(
-            update={
-                "name": f"{self._scenario.name}-tuned",
-                "description": f"{self._scenario.name} as `fedspeech tune` recommends it.",
-            }
+        ready = (
+            chosen.scenario(self._scenario)
+            .with_absolute_paths()
+            .model_copy(
+                update={
+                    "name": f"{self._scenario.name}-tuned",
+                    "description": f"{self._scenario.name} as `fedspeech tune` recommends it.",
+                }
+            )
         )
         comment = "".join(
             f"# {line}\n" for line in (f"Tuned by mode {found.mode}.", _rights(found.population))
@@ -392,6 +395,6 @@ def _settings(
         "local epochs": space.local_epochs,
         "ledger": str(request.charge.resolve()) if request.charge else None,
         "source code": source_sha256()[:16],
-        **dict(flat("scenario.", portable(scenario).model_dump(mode="json"))),
+        **dict(flat("scenario.", scenario.with_absolute_paths().model_dump(mode="json"))),
     }
     return {name: json.dumps(value) for name, value in known.items()}

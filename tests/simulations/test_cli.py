@@ -1,9 +1,13 @@
 """The command line: fast help, and for whatever a user does wrong one clear message."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from fedspeech.errors import ScenarioError
 
 COMMANDS = (
     [], ["budget"], ["simulate"], ["prepare"], ["pretrain"], ["export"], ["report"], ["compare"],
@@ -65,6 +69,10 @@ def test_help_and_a_refused_scenario_import_nothing_heavy():
         (["simulate", "-s", "quick", "--set", "privacy.round=3"], 1, "did you mean privacy.rounds"),
         (["simulate", "-s", "quick", "--set", "privacy.rounds=0"], 1, "privacy.rounds: "),
         (["simulate", "-s", "quick", "--corpus", "speech"], 1, "quick makes its own speech"),
+        (["simulate", "-s", "quick", "--set", "privacy.clip_norm=inf"], 1, "a finite number"),
+        (["listen", "x", "--synthetic-hours", "nan"], 2, "expected a finite number, got nan"),
+        (["tune", "--within", "nan"], 2, "expected a finite number, got nan"),
+        (["simulate", "-s", "[/b].toml"], 1, "there is no scenario file [/b].toml"),
         (["scenarios", "show", "latin.toml"], 1, "latin.toml must be UTF-8 text"),
         (["report", "nowhere"], 1, "no run folder at nowhere"),
         (["report", "empty"], 1, "empty is no run folder"),
@@ -94,3 +102,64 @@ def test_a_shown_scenario_can_be_run_from_its_own_text(fedspeech, tmp_path):
     (tmp_path / "mine.toml").write_text(shown)
     assert fedspeech("scenarios", "show", "mine.toml")[1] == shown
     assert "rounds = 5" in shown
+
+
+def test_a_scenario_that_an_editor_of_windows_saved_is_read(fedspeech, tmp_path):
+    _, shown, _ = fedspeech("scenarios", "show", "quick")
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + shown.encode())
+    assert fedspeech("scenarios", "show", "mine.toml")[1] == shown
+
+
+def test_an_error_of_our_own_is_a_sentence_with_its_place_and_a_status_of_its_own(
+    fedspeech, monkeypatch
+):
+    def broken():
+        return 1 / 0
+
+    monkeypatch.setattr("simulations.scenario.scenario_names", broken)
+    status, _, err = fedspeech("scenarios", "list")
+    assert status == 70
+    assert "ZeroDivisionError: division by zero (test_cli.py, line " in err
+    assert "FEDSPEECH_DEBUG=1" in err
+
+
+def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monkeypatch, tmp_path):
+    from simulations.build import cache_folder
+
+    monkeypatch.chdir(tmp_path)
+    assert cache_folder(Path("mine")) == tmp_path / "mine"
+    monkeypatch.setenv("FEDSPEECH_CACHE", "yours")
+    assert cache_folder() == tmp_path / "yours"
+    monkeypatch.delenv("FEDSPEECH_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where there is no home
+    with pytest.raises(ScenarioError, match=r"no home folder .*--cache"):
+        cache_folder()
+
+
+def test_paths_of_a_scenario_hold_in_every_folder(monkeypatch, tmp_path):
+    from simulations.scenario import read_scenario
+
+    monkeypatch.chdir(tmp_path)
+    changes = ["corpus.path=mine", "corpus.noise=rooms", "base.source=b.safetensors"]
+    moved = read_scenario("real-commands", changes).with_absolute_paths()
+    assert (moved.corpus.path, moved.corpus.noise) == (f"{tmp_path}/mine", f"{tmp_path}/rooms")
+    assert moved.base.source == f"{tmp_path}/b.safetensors"
+    assert read_scenario("quick").with_absolute_paths() == read_scenario("quick")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_text_that_standard_output_lacks_or_nobody_reads_costs_nothing(encoding):
+    code = (
+        "import sys; from simulations import console\n"
+        "console.print_any_text(); out = console.Console()\n"
+        "for number in range(20_000): out.print(f'{number} zoë [/b]')\n"
+        "print('went on', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -c "$1" | head -n 1', sys.executable, code],
+        capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    word = "zo\\xeb" if encoding == "ascii" else "zoë"
+    assert done.stdout.decode() == f"0 {word} [/b]\n"
+    assert done.stderr == b"went on\n"

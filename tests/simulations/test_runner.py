@@ -14,7 +14,7 @@ import pytest
 from killed import in_child
 from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
 from simulations import runner
 from simulations.resume import resume
 from simulations.run_folder import RunFolder, read
@@ -94,6 +94,57 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
         simulate(read_scenario("real-commands"), out=tmp_path / "run", workers=1, cache=cache())
     assert not (tmp_path / "run").exists()
     assert "nothing was sent" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_begin_removes_what_it_made_and_nothing_of_the_users(
+    tmp_path, monkeypatch
+):
+    notes = tmp_path / "run" / "checkpoints" / "notes.txt"
+
+    def interrupted(*_, **__):
+        notes.write_text("dear")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simulations.runner.build_world", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [notes]
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("simulations.runner.build_world", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        simulate(tiny_scenario(), out=tmp_path / "empty", workers=1, cache=cache())
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_shared_ledger_outlives_a_run_that_cannot_begin(tmp_path, monkeypatch):
+    (tmp_path / "population.jsonl").write_bytes(b"")
+    monkeypatch.setattr("simulations.runner.build_world", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        simulate(
+            tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache(),
+            ledger=tmp_path / "population.jsonl",
+        )  # fmt: skip
+    assert (tmp_path / "population.jsonl").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_which_no_round_ran_says_so_first_and_exports_nothing(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("simulations.runner.export_files", lambda *_: pytest.fail("exported"))
+    with pytest.raises(NoRoundRan, match="budget reached before round 1"):
+        simulate(
+            tiny_scenario("privacy.epsilon_budget=0.01"),
+            out=tmp_path / "run", workers=1, cache=cache(),
+        )  # fmt: skip
+    printed = capsys.readouterr().out
+    last = printed[printed.index("report: ") :].splitlines()[1:]
+    assert last[0].startswith("no round ran to its end: budget reached before round 1")
+    assert f"to go on: fedspeech resume {tmp_path / 'run'}" in last
+    summary = read(tmp_path / "run").summary
+    assert (summary.status, summary.rounds, summary.accuracy) == ("partial", 0, None)
+    with pytest.raises(FedspeechError, match=r"holds a run that did not end: `fedspeech resume"):
+        simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ and the model card says so.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.corpora.corpus import Alphabet, Vocabulary
+from fedspeech.files import write_whole
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
 
@@ -76,9 +76,9 @@ def save_adapter(
     }
     _checked(config, tensors)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / CARD_FILE, _card(config, adapter.spec.size, card).encode())
-    _replace(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    _replace(folder / WEIGHTS_FILE, safetensors_numpy.save(tensors))
+    write_whole(folder / CARD_FILE, _card(config, adapter.spec.size, card).encode())
+    write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(folder / WEIGHTS_FILE, safetensors_numpy.save(tensors))
 
 
 def load_adapter(folder: Path, base_sha256: str) -> tuple[Adapter, dict[str, NDArray[np.float32]]]:
@@ -134,13 +134,6 @@ def _vocabulary(config: Mapping[str, Any]) -> Vocabulary | Alphabet:
     if "characters" in config:
         return Alphabet(tuple(config["characters"]))
     return Vocabulary(tuple(config["targets"]))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file, all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def _card(config: Mapping[str, Any], num_parameters: int, sections: str) -> str:

@@ -134,3 +134,18 @@ def old_metadata(data: bytes) -> str:
 def test_parts_that_do_not_fit_together_are_refused(base, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(base, **change)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"PK\x03\x04 torch.save writes zip archives", "pickles are not read"),
+        (b"\xff" * 64, "no safetensors file"),
+        (b"", "no safetensors file"),
+        (safetensors_numpy.save({"weight": np.zeros(3, np.float32)}), "no entry 'fedspeech_base'"),
+    ],
+)
+def test_files_of_others_are_refused_in_words(tmp_path, data, words):
+    (tmp_path / "other").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"other: not a fedspeech base: .*{words}"):
+        Base.load(tmp_path / "other")

@@ -1,0 +1,39 @@
+"""What is printed for a person, whatever the text holds and whoever still reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any
+
+import rich.console
+
+
+class Console(rich.console.Console):
+    """A console that prints text as it is.
+
+    Names of folders and words of a corpus may hold brackets, which are no markup. Whoever read the
+    output may have gone (`fedspeech simulate | head`): then nothing more is shown, and the work
+    that was reported on goes on.
+    """
+
+    def __init__(self, *, markup: bool = False, **settings: Any) -> None:
+        """Prints to standard output unless `settings`, those of rich, say otherwise."""
+        super().__init__(markup=markup, highlight=False, **settings)
+
+    def on_broken_pipe(self) -> None:
+        """Sends what is still to come nowhere; rich's own answer is to end the process."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError, ValueError):  # a stream without a file of its own
+            os.dup2(nowhere, sys.stdout.fileno())  # else closing it raises the error again
+        os.close(nowhere)
+
+
+def print_any_text() -> None:
+    """Lets standard output and error show, as escapes, characters that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,59 @@
+"""Every place that removes or renames files, and what it may touch: never what others made."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
+REMOVING = {"rmtree", "unlink", "rmdir", "rename", "copytree", "copyfile", "removedirs"}
+
+# Module and function: what is touched. "Named" are files that the program itself names and makes.
+MAY_TOUCH = {
+    ("fedspeech/files.py", "write_whole"): "a partial file beside the one that is replaced",
+    (
+        "fedspeech/files.py",
+        "remove_made",
+    ): "named files; folders only where nothing is left in them",
+    ("fedspeech/job.py", "save"): "a new folder of arrays under the name of its content",
+    ("fedspeech/secagg/keys.py", "create"): "a partial file beside a new secret",
+    ("fedspeech/privacy/heads.py", "forget"): "the head of a ledger that is gone",
+    ("clients/memory.py", "write"): "named files of older rounds",
+    ("clients/memory.py", "go_back"): "named files of rounds that a rehearsal forgets",
+    ("simulations/watchdog.py", "main"): "the folder `flower` of a run",
+    ("simulations/flower.py", "__init__"): "the folder `flower` of a run",
+    ("simulations/flower.py", "close"): "the folder `flower` of a run",
+    ("simulations/flower.py", "run"): "a named file of a run behind Flower",
+    ("simulations/flower.py", "rounds_left"): "named checkpoints of a run behind Flower",
+    ("simulations/flower.py", "app_folder"): "writes into the folder `flower` of a run",
+    ("simulations/clock.py", "round_time"): "named files in the folder `eye` of a run",
+    ("simulations/runner.py", "prepare"): "copies into a folder that was new or empty",
+    ("simulations/runner.py", "finish"): "the folders `eye` and `phones` of a run",
+    ("simulations/runner.py", "_what_only_a_simulator_sees"): "named files in `eye` of a run",
+    ("simulations/resume.py", "_begun"): "the folder `eye` of a run",
+    ("simulations/tuning/search.py", "__enter__"): "the folder `trials` of a tuning",
+    ("simulations/tuning/search.py", "__exit__"): "the folder `trials` of a tuning",
+    ("simulations/tuning/tuner.py", "_write_scenario"): "`recommended.toml` of a tuning",
+    ("tflite_export/family.py", "_publish"): "named files of an export",
+    ("tflite_export/sentences.py", "export_sentences"): "named files of an export",
+}
+
+
+def removals():
+    """Yields module and function of every call that removes, renames or copies over."""
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            for function in ast.walk(tree):
+                if not isinstance(function, ast.FunctionDef):
+                    continue
+                for call in ast.walk(function):
+                    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                        on_os = isinstance(call.func.value, ast.Name) and call.func.value.id == "os"
+                        if call.func.attr in REMOVING or (
+                            on_os and call.func.attr in ("replace", "remove")
+                        ):
+                            yield file.relative_to(ROOT).as_posix(), function.name
+
+
+def test_nothing_is_removed_outside_the_places_that_are_known():
+    assert set(removals()) == set(MAY_TOUCH)
