@@ -8,8 +8,16 @@ import pytest
 from tiny_job import PHONES, make_job
 
 from fedspeech.errors import BudgetExhausted, CohortTooSmall
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, open_sum, run_round, smallest_seen
+from fedspeech.round import (
+    ServerState,
+    draw_cohort,
+    open_sum,
+    privatize_phone,
+    run_round,
+    smallest_seen,
+)
 from fedspeech.vectors import Delta
 
 
@@ -168,3 +176,49 @@ def test_without_noise_there_is_no_ratio(tmp_path):
     state = ServerState.initial(job, arrays)
     after, latest = open_sum(state, job, job.round_key(0), nothing, 20)
     assert (latest, after.signal_to_noise) == (None, None)
+
+
+def test_the_cap_on_a_cohort_holds_when_it_is_drawn(tmp_path):
+    _, job, _ = make_job(
+        tmp_path, mechanism="central", secure_aggregation="ideal", cohort_cap=32, noise="os",
+        participation_probability=0.5, rounds=3, quota=3,
+    )  # fmt: skip
+    uncapped = dataclasses.replace(job, plan=dataclasses.replace(job.plan, cohort_cap=None))
+    free = [len(draw_cohort(uncapped, uncapped.round_key(number))) for number in range(200)]
+    assert sum(size > 32 for size in free) > 20, "or the cap is never met"
+    for number in range(200):
+        assert len(draw_cohort(job, job.round_key(number))) <= 32
+
+
+class Recording:
+    """A source of keystreams that remembers what for each was opened and how much was read."""
+
+    def __init__(self, source):
+        self._source, self.opened = source, {}
+
+    def keystream(self, *names):
+        assert names not in self.opened, "one keystream, one use"
+        self.opened[names] = self._source.keystream(*names)
+        return self.opened[names]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own(tmp_path, adaptive):
+    clipping = AdaptiveClipping(
+        target_quantile=0.5, bit_noise=4.0, min_clip_norm=0.01, max_clip_norm=10.0
+    )
+    _, job, _ = make_job(tmp_path, adaptive_clipping=clipping if adaptive else None)
+    plan, key, entropy = job.plan, job.round_key(0), Recording(job.entropy())
+    delta = Delta(np.full(plan.dimension, 0.01, np.float32))
+    for phone in range(3):
+        privatize_phone(plan, delta, key, phone, entropy, plan.clip_norm)
+    purposes = {names[0] for names in entropy.opened}
+    assert purposes == {"rounding", "noise"}
+    assert len(entropy.opened) == 6
+    for names, stream in entropy.opened.items():
+        words = plan.padded_dimension + (adaptive and names[0] == "noise")
+        read = 8 * words
+        # Rounding starts over where the norm came out too long, as many times as it takes.
+        assert stream._num_read % read == 0 if names[0] == "rounding" else stream._num_read == read
+    first = [stream.bytes(16) for stream in entropy.opened.values()]
+    assert len(set(first)) == 6

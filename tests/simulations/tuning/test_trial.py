@@ -1,6 +1,25 @@
-"""When a trial is not worth its remaining rounds."""
+"""When a trial is not worth its remaining rounds, and who pays for those that it runs."""
 
-from simulations.tuning.trial import Hopeless, marks
+import numpy as np
+import pytest
+from tiny_job import make_job
+from tiny_world import tiny_scenario
+
+from fedspeech.privacy.ledger import Ledger
+from simulations.progress import RunProgress
+from simulations.tuning import search
+from simulations.tuning.search import Ground, Search
+from simulations.tuning.space import Space
+from simulations.tuning.trial import Hopeless, marks, run_trial
+
+
+class Judges:
+    """Two judges whom every adapter pleases alike."""
+
+    eye, clips = "server", 20
+
+    def accuracies(self, vector):
+        return np.array([0.5, 0.75])
 
 
 def test_a_trial_is_judged_at_quarters_and_at_its_end():
@@ -19,3 +38,45 @@ def test_hopeless_is_below_the_base_or_below_peers_at_half_time_and_not_before()
     assert among({4: 0.79})
     assert not among({4: 0.83})
     assert not Hopeless(base=0.7, rounds=8, peers=peers[:3])({4: 0.79})
+
+
+def charged_job(folder):
+    folder.mkdir()
+    return make_job(folder, rounds=2, secure_aggregation="ideal", noise="os")[1]
+
+
+def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_path):
+    job, path = charged_job(tmp_path / "job"), tmp_path / "population.jsonl"
+    hopeless = Hopeless(base=0.5, rounds=2, eye="server")
+    free = run_trial(job, Judges(), hopeless, None, tmp_path)
+    assert free.spent is None
+    assert not path.exists()
+    paid = run_trial(job, Judges(), hopeless, path, tmp_path)
+    account = Ledger.inspect(path)
+    (run,) = account.runs
+    assert (run.purpose, run.charged, run.completed) == ("tuning", 2, 2)
+    assert account.guarantee().epsilon_release > 0
+    assert paid.spent.rounds_charged == 2
+    assert paid.spent.epsilon_release == account.guarantee().epsilon_release
+    run_trial(job, Judges(), hopeless, path, tmp_path)
+    assert Ledger.inspect(path).rounds_charged == 4
+
+
+@pytest.mark.parametrize("charged", [True, False])
+def test_every_trial_of_a_charged_search_is_told_who_pays(tmp_path, monkeypatch, charged):
+    job, told = charged_job(tmp_path / "job"), []
+    path = tmp_path / "population.jsonl" if charged else None
+
+    def record(job, panel, hopeless, ledger, scratch):
+        told.append(ledger)
+        return run_trial(job, panel, hopeless, None, scratch).model_copy()
+
+    monkeypatch.setattr(search, "run_trial", record)
+    space = Space.around(tiny_scenario(), clip_norm=(0.1, 0.2), noise_multiplier=(1.0,))
+    with Search(
+        tmp_path / "study.db", [Ground(1, job, Judges(), 0.5)], job.plan, space,
+        directions=("maximize",), workers=4 if charged else 1, progress=RunProgress(),
+        charge=path,
+    ) as found:  # fmt: skip
+        found.evaluate(space.settings(space.clip_norm, (1.0,)))
+    assert told == [path, path]
