@@ -555,6 +555,16 @@ def check_key(job: Job, key: RoundKey) -> None:
         )
 
 
+def source_files() -> dict[str, bytes]:
+    """The Python files of the library and both sides of the app, by path from their parent."""
+    return {
+        f"{package}/{path.relative_to(root).as_posix()}": path.read_bytes()
+        for package in SOURCE_PACKAGES
+        for root in [Path(str(resources.files(package)))]
+        for path in sorted(root.rglob("*.py"))
+    }
+
+
 @functools.cache
 def source_sha256() -> str:
     """Digest of the Python files of the library and both sides of the app, hex.
@@ -562,14 +572,8 @@ def source_sha256() -> str:
     Flower's engines import the two sides from different places, and stale code would run silently.
     """
     digest = hashlib.sha256()
-    for package in SOURCE_PACKAGES:
-        files = [
-            (str(path.relative_to(root)), path.read_bytes())
-            for root in [Path(str(resources.files(package)))]
-            for path in root.rglob("*.py")
-        ]
-        for name, content in sorted(files):
-            digest.update(canonical(package, name, content))
+    for name, content in source_files().items():
+        digest.update(canonical(name, content))
     return digest.hexdigest()
 
 

@@ -1,13 +1,15 @@
 """A deployment on one machine: a SuperLink and SuperNodes over TLS, each node with its own key.
 
 What is deployed is what several machines would run: a node that is not registered is turned away,
-and so is a server whose certificate the authority did not sign.
+and so is a server whose certificate the authority did not sign, or whose bundle is other code than
+the nodes' own.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ class Deployment(SuperLink):
         job = json.dumps(str(self._job_path))
         config = f"partition-id={shard} num-partitions={self._shards} job={job}"
         return self.start(
-            f"supernode-{name}", "flower-supernode",
+            f"supernode-{name}", sys.executable, "-m", "clients.node",
             "--superlink", self.address,
             "--root-certificates", str(root_certificate or self.authority.certificate),
             "--auth-supernode-private-key", str(private_key),

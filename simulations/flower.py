@@ -41,6 +41,9 @@ START_WAIT_S = 90.0
 FAILED_WAIT_S = 20.0  # for an engine whose app has said why it failed
 END_WAIT_S = 10.0
 ASK_EVERY_S = 4.0  # a call of Flower's command line takes a second of CPU
+# A socket's path has at most so many bytes: what the system's address of one holds, less its end.
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+RAY_SOCKET = "ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store.9"
 QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -85,6 +88,7 @@ class SuperLink:
             "RAY_ADDRESS": "local",
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             **QUIET,
+            "RAY_TMPDIR": ray_folder(os.environ),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self.folder / "home"),
         }
@@ -110,7 +114,7 @@ class SuperLink:
         arguments = [*self._options, "--host", host, "--port", port]
         try:
             app_folder(self.app)
-            link = self.start("superlink", "flower-superlink", *arguments)
+            link = self.start("superlink", executable("flower-superlink"), *arguments)
             wait_until(lambda: answers(self.address), link, self.log("superlink"))
         except BaseException:
             self.close()
@@ -126,11 +130,11 @@ class SuperLink:
         """Ends it and everything that it started."""
         self.close()
 
-    def start(self, name: str, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a process that ends with this one; its output goes to `log(name)`."""
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
-                [executable(command), *arguments],
+                command,
                 cwd=self.app, env=self.environment, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
@@ -161,7 +165,9 @@ class SuperLink:
             raise FedspeechError(f"flwr {' '.join(arguments[:2])} failed: {why}")
         return said
 
-    def run(self, job: Path, on_round: OnRound, *, resume: str, known: int) -> None:
+    def run(
+        self, job: Path, on_round: OnRound, *, resume: str, known: int, app: Path | None = None
+    ) -> None:
         """Runs a job to its end and hands on every round as it is over.
 
         Args:
@@ -169,6 +175,7 @@ class SuperLink:
           on_round: told of every round but the first `known`.
           resume: how the server's side begins, as `server.app` says.
           known: rounds that the caller has rows of.
+          app: folder of the bundle that is sent to the nodes; None: of this process's own code.
 
         Raises:
           FedspeechError: if the run failed, with the reason.
@@ -177,7 +184,7 @@ class SuperLink:
         failed.unlink(missing_ok=True)
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
         more = ["--federation-config", self._federation] if self._federation else []
-        number = self.flwr("run", str(self.app), "own", "-c", config, *more)["run-id"]
+        number = self.flwr("run", str(app or self.app), "own", "-c", config, *more)["run-id"]
         asked, status = time.monotonic(), ""
         while not status.startswith("finished"):
             time.sleep(0.1)
@@ -255,6 +262,31 @@ def executable(name: str) -> str:
     if found is None:
         raise FedspeechError(f"{name} is missing: install flwr[simulation] beside fedspeech")
     return found
+
+
+def ray_folder(environment: Mapping[str, str]) -> str:
+    """Where Ray may make its folder: the first place where the paths of its sockets fit.
+
+    Args:
+      environment: in which Ray would look for RAY_TMPDIR, then TMPDIR, then take /tmp.
+
+    Raises:
+      FedspeechError: if RAY_TMPDIR is too long, or TMPDIR is and /tmp cannot be written to.
+    """
+    longest = SOCKET_BYTES - len(f"/{RAY_SOCKET}")
+    if own := environment.get("RAY_TMPDIR"):
+        places = {"RAY_TMPDIR": own}
+    else:
+        places = {"TMPDIR": environment.get("TMPDIR") or "/tmp", "the default": "/tmp"}
+    for place in places.values():
+        if len(os.fsencode(place)) <= longest and os.access(place, os.W_OK):
+            return place
+    name, place = next(iter(places.items()))
+    raise FedspeechError(
+        "the folder for the sockets of Flower's simulation engine must be writable, with a path of "
+        f"at most {longest} bytes: {name}={place} has {len(os.fsencode(place))}. "
+        "Set RAY_TMPDIR to another"
+    )
 
 
 def free_port() -> int:

@@ -28,8 +28,8 @@ SIBLINGS = {
 CONVERSION = ("convert", "graph", "guards", "layers", "personal", "sentence_graphs", "streaming")
 
 FENCES = {
-    "flwr": ("fedspeech/messages.py", "clients/app.py", "server/", "simulations/grid.py",
-             "simulations/flower.py"),
+    "flwr": ("fedspeech/messages.py", "clients/app.py", "clients/node.py", "server/",
+             "simulations/grid.py", "simulations/flower.py"),
     "tensorflow": tuple(f"tflite_export/{name}.py" for name in CONVERSION),
     "ai_edge_litert": ("tflite_export/",),
     "jiwer": ("fedspeech/evaluation/asr.py",),

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -16,7 +17,7 @@ from fedspeech.round import ServerState
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 from simulations.certificates import Authority
 from simulations.deploy import Deployment
-from simulations.flower import SuperLink
+from simulations.flower import SuperLink, app_folder, ray_folder
 from simulations.watchdog import marked
 
 SHARDS = 2
@@ -93,6 +94,42 @@ def test_ray_is_ones_own_unless_a_cluster_is_named(tmp_path, monkeypatch, named,
     assert link.environment["RAY_ADDRESS"] == (expected or named)
 
 
+LONG = "/".join(["", "tmp", *["a-folder-with-a-long-name"] * 4])
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "/tmp"),
+        ({"TMPDIR": "TMP"}, "TMP"),
+        ({"TMPDIR": LONG}, "/tmp"),
+        ({"TMPDIR": "/no/such/folder"}, "/tmp"),
+        ({"TMPDIR": LONG, "RAY_TMPDIR": "TMP"}, "TMP"),
+    ],
+)
+def test_rays_sockets_are_placed_where_their_paths_fit(environment, expected):
+    """A socket's path has at most 107 bytes; Ray says so late, and not whose fault it is."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        given = {name: value.replace("TMP", short) for name, value in environment.items()}
+        assert ray_folder(given) == expected.replace("TMP", short)
+
+
+@pytest.mark.parametrize("place", [LONG, "/no/such/folder"])
+def test_a_folder_that_was_asked_for_and_does_not_fit_is_named(place):
+    with pytest.raises(FedspeechError, match=rf"RAY_TMPDIR={place} has {len(place)}\. Set RAY_TM"):
+        ray_folder({"RAY_TMPDIR": place})
+
+
+@pytest.mark.flower
+def test_a_long_temporary_folder_does_not_end_flowers_engine(tmp_path, expected, monkeypatch):
+    path, job, arrays = job_of(tmp_path / "job")
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    with SuperLink(tmp_path / "flower", federation=FEDERATION) as link:
+        assert follow(link, path, job, arrays)[0] == expected[0]
+
+
 @pytest.mark.flower
 def test_a_run_that_fails_behind_flower_says_why(tmp_path):
     path, _, _ = job_of(tmp_path / "job")
@@ -126,6 +163,28 @@ def test_a_deployment_and_whom_it_turns_away(tmp_path, expected):
         assert deceived.poll() != 0
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
+    nothing_is_left_of(link)
+
+
+@pytest.mark.flower
+def test_a_server_that_ships_other_code_to_the_phones_runs_none_of_it(tmp_path):
+    """The attack: a bundle whose phones read the key of all identities, over TLS, registered."""
+    path, job, _ = job_of(tmp_path / "job")
+    bundle, read = tmp_path / "changed", tmp_path / "what-was-read"
+    app_folder(bundle)
+    phones = bundle / "clients" / "app.py"
+    theft = (
+        f"\nimport pathlib\npathlib.Path({str(read)!r}).write_bytes(\n"
+        f"    pathlib.Path({job.enrolment!r}).read_bytes()\n)\n"
+    )
+    phones.write_text(phones.read_text() + theft)
+    with Deployment(tmp_path / "flower", path) as link:
+        with pytest.raises(FedspeechError, match="not the code that is installed on this node"):
+            link.run(path, lambda *_: None, resume="", known=0, app=bundle)
+        apps = link.folder / "home" / "apps"
+        # Server and nodes share a folder here: what the server installed is its own bundle.
+        assert not read.exists(), list(apps.glob("*"))
+    assert '"charge"' not in path.with_name("ledger.jsonl").read_text()
     nothing_is_left_of(link)
 
 
