@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
+from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.corpora.corpus import (
     SILENCE,
     UNKNOWN,
@@ -24,18 +24,14 @@ from fedspeech.corpora.corpus import (
     Utterance,
     Vocabulary,
 )
-from fedspeech.corpora.identity import Persons
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.partition import (
-    AllBut,
     Partition,
     Phone,
     by_group,
-    by_speaker,
-    default_rule,
     with_devices,
     with_quantity_skew,
 )
@@ -58,6 +54,7 @@ from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.recipes import Recipes
 from fedspeech.training.trunk_cache import trunk_outputs
+from simulations.recordings import WordRoles, applied, moved, split_speakers, word_roles
 from simulations.scenario import (
     EmbeddedCorpus,
     FolderCorpus,
@@ -80,6 +77,7 @@ from simulations.sentences import (
 PUBLIC_SPEAKERS = 24
 BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
 PARITY_CLIPS = 250
+ENOUGH_REAL_NEGATIVES = 20  # clips; fewer set no threshold, and synthetic ones stay among them
 SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones are drawn from voices
 Progress = Callable[[int, int], None]
 
@@ -132,6 +130,7 @@ class Voices:
       public_corpus: of the public speakers and rooms.
       public: public phones, rooms included.
       partition: who is where.
+      roles: which words train and which judge; None where sentences are recognised.
     """
 
     vocabulary: Vocabulary | Alphabet
@@ -139,6 +138,13 @@ class Voices:
     public_corpus: Corpus
     public: tuple[Phone, ...]
     partition: Partition
+    roles: WordRoles | None = None
+
+    @property
+    def words(self) -> Vocabulary:
+        """The vocabulary of a model that spots words."""
+        assert isinstance(self.vocabulary, Vocabulary)
+        return self.vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,12 +224,18 @@ def _build(
     scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
 ) -> World:
     """Does what `build_world` says."""
-    if scenario.task == "words":
+    if scenario.task == "words" and scenario.base.source == "synthetic":
         voices = open_voices(scenario)
-        base = _base(scenario, voices.vocabulary, cache)
+        base = synthetic_base(
+            voices.words, seed=BASE_SEED, cache_dir=cache, lexicon=scenario.lexicon
+        )
+    elif scenario.task == "words":
+        base = _base(scenario)
+        voices = open_voices(scenario, base)
+        _check_words(scenario, voices.words, base)
     else:
         base = sentence_base(scenario, cache)
-        voices = open_voices(scenario, base.frontend)
+        voices = open_voices(scenario, base)
         if scenario.base.source == "tuned":
             base = tuned_base(base, voices.corpus, voices.partition.public, cache)
     voices = without_teachers(voices, base)
@@ -246,8 +258,14 @@ def _build(
     plan = _plan(scenario, population, adapter.spec.size, partition.unit, available)
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
-    halves = _public_negatives if scenario.task == "words" else public_sentences
-    background, held_back = (embed(public_corpus, c) for c in halves(voices.public, scenario.seed))
+    # What ships to phones is of public speakers and the same whoever federates: it has no part in
+    # any epsilon. The other words that a phone has said itself are its own clips like the rest.
+    halves = (
+        _public_negatives(voices, base, scenario.seed)
+        if scenario.task == "words"
+        else public_sentences(voices.public, scenario.seed)
+    )
+    background, held_back = (embed(public_corpus, clips) for clips in halves)
     validation_clips = [clip for phone in partition.validation for clip in phone.utterances]
     validation = embed(public_corpus, validation_clips)
     federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
@@ -295,10 +313,10 @@ def _build(
         voices=voices,
         partition=partition,
         job=job,
-        unseen=_unseen(scenario, corpus, partition.unseen, embed),
+        unseen=(unseen := _unseen(scenario, voices, embed)),
         background=background,
         held_back=held_back,
-        strangers=_strangers(scenario, vocabulary, validation),
+        strangers=_strangers(unseen, vocabulary, validation),
         speech=parity_speech(
             # A sentence that calibrates must judge nothing.
             public_corpus,
@@ -308,47 +326,42 @@ def _build(
         skipped=(*corpus.skipped, *partition.skipped),
         heard_accents=(HEARD_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
         prior=word_prior(scenario, voices.public) if scenario.task == "sentences" else None,
-        validates=not isinstance(scenario.corpus, FolderCorpus),
-        non_words="synthetic other words and silence" if scenario.task == "words" else "",
+        validates=bool(partition.validation)
+        and partition.validation[0].speaker_id in corpus.speakers,
+        non_words=_non_words(scenario, voices),
     )
 
 
-def open_voices(scenario: Scenario, frontend: FrontendSpec | None = None) -> Voices:
+def open_voices(scenario: Scenario, base: Base | None = None) -> Voices:
     """Opens or draws the corpora of a scenario and says who is a phone.
 
     Args:
       scenario: whose.
-      frontend: of the base, which sentences are cut for; not read where words are spotted.
+      base: which it will have; its teachers are never phones, and its words stand in its order.
+        None if it is made for the words that are found.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
       CorpusError: if the recordings cannot be used.
     """
+    frontend = SPHINX_MFCC if base is None else base.frontend
     match scenario.corpus:
         case EmbeddedCorpus():
-            words = Vocabulary(scenario.vocabulary)
+            words = Vocabulary(_in_order_of(base, scenario.vocabulary))
             corpus: Corpus = SyntheticCorpus(embedded_spec(scenario, scenario.corpus, words))
             partition = by_group(corpus, seed=scenario.seed)
             if scenario.corpus.voices:
                 partition = dataclasses.replace(partition, unit="phone")
-            return Voices(words, corpus, corpus, partition.public, partition)
+            roles = WordRoles(words.targets)
+            return Voices(words, corpus, corpus, partition.public, partition, roles)
         case FolderCorpus():
-            corpus, partition, words = _recorded(scenario, scenario.corpus)
-            public_corpus: Corpus = SyntheticCorpus(public_spec(scenario, words))
-            synthetic = by_group(public_corpus, seed=scenario.seed)
-            public = synthetic.public
-            if scenario.corpus.noise:
-                noise = NoiseCorpus(Path(scenario.corpus.noise))
-                public_corpus = JoinedCorpus(public_corpus, noise)
-                public = (*public, *_rooms(noise))
-            partition = dataclasses.replace(partition, validation=synthetic.validation)
-            return Voices(words, corpus, public_corpus, public, partition)
+            return _recorded(scenario, scenario.corpus, base)
         case SentenceCorpus():
-            spec = sentence_spec(scenario, scenario.corpus, frontend or SPHINX_MFCC)
+            spec = sentence_spec(scenario, scenario.corpus, frontend)
             corpus = SyntheticCorpus(spec)
             partition = by_group(corpus, seed=scenario.seed)
         case JoinedSentences() | TranscribedCorpus():
-            corpus, partition = real_sentences(scenario, scenario.corpus, frontend or SPHINX_MFCC)
+            corpus, partition = real_sentences(scenario, scenario.corpus, frontend)
     return Voices(Alphabet(), corpus, corpus, partition.public, partition)
 
 
@@ -436,90 +449,88 @@ def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(word for word in HELD_OUT_WORDS if word not in vocabulary.targets)
 
 
-def _recorded(scenario: Scenario, settings: FolderCorpus) -> tuple[Corpus, Partition, Vocabulary]:
-    """Real recordings: corpus, phones, and the words that the model will know."""
+def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> Voices:
+    """Real recordings: corpora, phones, and the words that the model will know."""
     if not settings.path:
         raise ScenarioError(
             "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
         )
     corpus: Corpus = open_corpus(Path(settings.path))
-    rule = (
-        AllBut(settings.federated_speakers) if settings.federated_speakers else default_rule(corpus)
-    )
-    partition = by_speaker(corpus, seed=scenario.seed, unseen=rule)
-    if settings.quantity_skew:
-        partition = with_quantity_skew(partition, seed=scenario.seed, spread=settings.quantity_skew)
+    seed = scenario.seed
+    partition = split_speakers(corpus, settings, seed, () if base is None else base.speakers)
+    vocabulary = scenario.vocabulary or (() if base is None else base.words.targets)
+    roles = word_roles(partition.unseen, _in_order_of(base, vocabulary), seed)
     said = {clip.word for clip in corpus.utterances} - {SILENCE, UNKNOWN}
-    unseen = [clip for phone in partition.unseen for clip in phone.utterances]
-    targets = scenario.vocabulary or _frequent_words(unseen, 12)
-    missing = sorted(set(targets) - said)
+    missing = sorted(set(roles.targets) - said)
     if missing:
         raise ScenarioError(
             f"the vocabulary asks for {', '.join(missing)}, which nobody says in {corpus.name}; "
             f"it has {', '.join(sorted(said)[:20])}"
         )
+    partition = applied(roles, partition)
+    if settings.quantity_skew:
+        partition = with_quantity_skew(partition, seed=seed, spread=settings.quantity_skew)
     if settings.devices_per_speaker > 1:
-        partition, corpus = with_devices(
-            partition, corpus, settings.devices_per_speaker, scenario.seed
+        partition, corpus = with_devices(partition, corpus, settings.devices_per_speaker, seed)
+    words = Vocabulary(roles.targets)
+    made = SyntheticCorpus(public_spec(scenario, words))
+    synthetic = by_group(made, seed=seed)
+    public_corpus: Corpus = JoinedCorpus(corpus, made)
+    public = (*synthetic.public, *_with_other_words(partition.public, roles))
+    if settings.noise:
+        noise = NoiseCorpus(Path(settings.noise))
+        public_corpus = JoinedCorpus(public_corpus, noise)
+        public = (*public, *_rooms(noise))
+    if not partition.validation:
+        partition = dataclasses.replace(partition, validation=synthetic.validation)
+    return Voices(words, corpus, public_corpus, public, partition, roles)
+
+
+def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:
+    """Public phones with their silence and their other words that may train."""
+    return tuple(
+        dataclasses.replace(
+            phone,
+            utterances=tuple(
+                clip
+                for clip in phone.utterances
+                if clip.word not in roles.targets and roles.trains(clip.word)
+            ),
         )
-    return corpus, partition, Vocabulary(tuple(targets))
+        for phone in phones
+    )
 
 
-def _frequent_words(utterances: Sequence[Utterance], most: int) -> tuple[str, ...]:
-    """The words said most often, in alphabetical order.
-
-    Counted on phones that never train: the vocabulary is published, and no epsilon of the run
-    covers a choice made on the speech of phones that federate.
-    """
-    counts: dict[str, int] = {}
-    for clip in utterances:
-        if clip.word not in (SILENCE, UNKNOWN):
-            counts[clip.word] = counts.get(clip.word, 0) + 1
-    return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
+def _in_order_of(base: Base | None, words: Sequence[str]) -> tuple[str, ...]:
+    """The same words in the order of the base, whose outputs they are; others as they stand."""
+    if base is not None and set(words) == set(base.words.targets):
+        return base.words.targets
+    return tuple(words)
 
 
 def without_teachers(voices: Voices, base: Base) -> Voices:
     """Makes public whoever the base learned from: a teacher of the base is never a phone."""
-    partition = voices.partition
-    phones = (*partition.federated, *partition.unseen)
-    # The base and the corpus may write one person in two ways.
-    person = Persons([*base.speakers, *(phone.speaker_id for phone in phones)]).of
-    taught = {person[name] for name in base.speakers}
-    moved = [phone for phone in phones if person[phone.speaker_id] in taught]
-    if not moved:
-        return voices
-    partition = dataclasses.replace(
-        partition,
-        public=(*partition.public, *moved),
-        federated=tuple(phone for phone in partition.federated if phone not in moved),
-        unseen=tuple(phone for phone in partition.unseen if phone not in moved),
-    )
-    return dataclasses.replace(voices, partition=partition)
+    return dataclasses.replace(voices, partition=moved(voices.partition, set(base.speakers)))
 
 
-def _base(scenario: Scenario, vocabulary: Vocabulary | Alphabet, cache: Path) -> Base:
-    """The frozen base that the scenario names, for its words."""
-    assert isinstance(vocabulary, Vocabulary)
-    match scenario.base.source:
-        case "synthetic":
-            return synthetic_base(
-                vocabulary, seed=BASE_SEED, cache_dir=cache, lexicon=scenario.lexicon
-            )
-        case "shipped":
-            path = default_base_path()
-        case source:
-            path = Path(source)
+def _base(scenario: Scenario) -> Base:
+    """The frozen base that the scenario names."""
+    source = scenario.base.source
+    path = default_base_path() if source == "shipped" else Path(source)
     try:
-        base = Base.load(path, scenario.base.sha256 or None)
+        return Base.load(path, scenario.base.sha256 or None)
     except (OSError, ValueError) as error:
         raise ScenarioError(f"base.source: {error}") from error
+
+
+def _check_words(scenario: Scenario, vocabulary: Vocabulary, base: Base) -> None:
+    """Refuses a base that knows other words than the scenario wants."""
     if base.vocabulary != vocabulary:
         known = ", ".join(getattr(base.vocabulary, "targets", ("none, only sentences",)))
         raise ScenarioError(
             f"the base {scenario.base.source} knows the words {known}, the scenario wants "
             f'{", ".join(vocabulary.targets)}; set base.source = "synthetic" to make one'
         )
-    return base
 
 
 class _Embedder:
@@ -571,22 +582,43 @@ def _rooms(noise: Corpus) -> tuple[Phone, ...]:
 
 
 def _public_negatives(
-    phones: Sequence[Phone], seed: int
+    voices: Voices, base: Base, seed: int
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Unknown and silence clips of public speakers: half for phones, half held back.
+    """Unknown and silence clips of public speakers: half for phones, half held back to guard.
 
-    The halves differ in speakers. Both kinds alternate, so that any beginning of a list is
-    balanced.
+    The halves differ in speakers, and speakers who taught the base only train: it rejects their
+    other words already. Kinds take turns, so that any beginning of a list is balanced: two in three
+    are recorded other words where there are some.
     """
-    halves = []
-    for part in (phones[::2], phones[1::2]):
-        silence = [clip for phone in part for clip in phone.utterances if clip.word == SILENCE]
-        unknown = [clip for phone in part for clip in phone.utterances if clip.word != SILENCE]
-        for kind, clips in (("silence", silence), ("unknown", unknown)):
-            order = stream(seed, "public negatives", kind).permutation(len(clips))
-            clips[:] = [clips[index] for index in order]
-        halves.append([clip for pair in zip(unknown, silence, strict=False) for clip in pair])
-    return halves[0], halves[1]
+    recorded = set(voices.corpus.speakers) if voices.corpus is not voices.public_corpus else set()
+    taught = set(base.speakers)
+    teachers = [phone for phone in voices.public if phone.speaker_id in taught & recorded]
+    others = [phone for phone in voices.public if phone.speaker_id not in taught & recorded]
+    parts = [*teachers, *others[::2]], others[1::2] or teachers[1::2]
+    training, guard = (_in_turn(part, recorded, seed) for part in parts)
+    return training, guard
+
+
+def _in_turn(phones: Sequence[Phone], recorded: Collection[str], seed: int) -> list[Utterance]:
+    """Other words and silence of some phones, each kind shuffled, kinds in turn."""
+    clips = [clip for phone in phones for clip in phone.utterances]
+    silence = [clip for clip in clips if clip.word == SILENCE]
+    unknown = [clip for clip in clips if clip.word != SILENCE]
+    for kind, group in (("silence", silence), ("unknown", unknown)):
+        order = stream(seed, "public negatives", kind).permutation(len(group))
+        group[:] = [group[index] for index in order]
+    real = [clip for clip in unknown if clip.speaker_id in recorded]
+    made = [clip for clip in unknown if clip.speaker_id not in recorded]
+    if len(real) < ENOUGH_REAL_NEGATIVES:
+        return [clip for pair in zip(unknown, silence, strict=False) for clip in pair]
+    groups = [iter(real), iter(silence), iter(made)]
+    kept: list[Utterance] = []
+    while True:
+        for turn in (0, 0, 1, 0, 0, 2):
+            clip = next(groups[turn], None)
+            if clip is None and turn == 0:
+                return kept
+            kept += [clip] if clip else []
 
 
 def _first(clips: LocalDataset, count: int) -> LocalDataset:
@@ -594,21 +626,46 @@ def _first(clips: LocalDataset, count: int) -> LocalDataset:
 
 
 def _strangers(
-    scenario: Scenario, vocabulary: Vocabulary | Alphabet, validation: LocalDataset
+    unseen: Sequence[UnseenPhone], vocabulary: Vocabulary | Alphabet, validation: LocalDataset
 ) -> LocalDataset:
-    """Unknown and silence clips of validation speakers, for recordings that have none."""
-    if isinstance(scenario.corpus, EmbeddedCorpus) or isinstance(vocabulary, Alphabet):
+    """Unknown and silence clips of validation speakers, for phones that have none of their own."""
+    if isinstance(vocabulary, Alphabet):
         return _first(validation, 0)
-    return validation.take(np.flatnonzero(validation.labels >= len(vocabulary.targets)))
+    targets = len(vocabulary.targets)
+    if any((phone.judged.labels >= targets).any() for phone in unseen):
+        return _first(validation, 0)
+    return validation.take(np.flatnonzero(validation.labels >= targets))
 
 
-def _unseen(
-    scenario: Scenario,
-    corpus: Corpus,
-    phones: Sequence[Phone],
-    embed: _Embedder,
-) -> tuple[UnseenPhone, ...]:
+def _non_words(scenario: Scenario, voices: Voices) -> str:
+    """What the clips are on which false accepts are judged."""
+    if voices.roles is None:
+        return ""
+    if isinstance(scenario.corpus, FolderCorpus):
+        return voices.roles.words
+    return "synthetic other words and silence"
+
+
+def own_takes(voices: Voices, phone: Phone, count: int, seed: int, reserve: int) -> Takes:
+    """Splits a phone's clips into what it adapts on and what it is judged by.
+
+    Args:
+      voices: whose words have which role.
+      phone: one that never trains.
+      count: own takes per target word and per other word that trains, or own sentences.
+      seed: of the run.
+      reserve: takes that are laid aside, so that fewer are judged by the same clips.
+    """
+    if voices.roles is None:
+        return split_sentences(phone, count, seed=seed, reserve=reserve)
+    takes = split_takes(phone, voices.roles.own, count, seed=seed, reserve=reserve)
+    judged = tuple(clip for clip in takes.judged if voices.roles.judges(clip.word))
+    return dataclasses.replace(takes, judged=judged)
+
+
+def _unseen(scenario: Scenario, voices: Voices, embed: _Embedder) -> tuple[UnseenPhone, ...]:
     """Splits each unseen phone's clips into nested own takes and what it is judged by."""
+    corpus, phones = voices.corpus, voices.partition.unseen
     clips = [clip for phone in phones for clip in phone.utterances]
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
@@ -618,16 +675,10 @@ def _unseen(
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
 
     unseen = []
-
-    def split(phone: Phone, count: int) -> Takes:
-        match embed.vocabulary:
-            case Vocabulary(targets=words):
-                return split_takes(phone, words, count, seed=scenario.seed, reserve=takes[-1])
-            case Alphabet():
-                return split_sentences(phone, count, seed=scenario.seed, reserve=takes[-1])
-
     for phone in phones:
-        splits = {count: split(phone, count) for count in takes}
+        splits = {
+            count: own_takes(voices, phone, count, scenario.seed, takes[-1]) for count in takes
+        }
         unseen.append(
             UnseenPhone(
                 phone=phone,

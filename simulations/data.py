@@ -18,10 +18,11 @@ from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus
 from fedspeech.corpora.noise import NoiseCorpus, holds_noise
-from fedspeech.corpora.partition import by_speaker, default_rule
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError
 from simulations.console import Console
+from simulations.recordings import applied, split_speakers, unseen_rule, word_roles
+from simulations.scenario import FolderCorpus
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000
@@ -102,6 +103,26 @@ class SkippedGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Split:
+    """How `real-commands` would divide a folder if the scenario says nothing of it.
+
+    Attributes:
+      rule: how it would choose the unseen speakers, in words.
+      public, validation, federated, unseen: how many speakers, or phones, that gives.
+      targets: the words that the model would know.
+      non_words: what the words are that judge false accepts, in words.
+    """
+
+    rule: str
+    public: int
+    validation: int
+    federated: int
+    unseen: int
+    targets: tuple[str, ...]
+    non_words: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FolderCheck:
     """What a folder of recordings is good for.
 
@@ -124,8 +145,7 @@ class FolderCheck:
       unused_columns: columns that change within a speaker.
       skipped: recordings and speakers left out, by reason, most frequent first.
       lexicon_lacks: words that the synthesiser cannot say without being told how.
-      rule: how `real-commands` would choose the unseen speakers, in words.
-      federated, unseen: how many phones that gives.
+      split: how `real-commands` would divide it; None if it cannot.
       obstacle: why `real-commands` cannot run on it, or None if it can.
     """
 
@@ -149,9 +169,7 @@ class FolderCheck:
     alike: tuple[tuple[str, ...], ...]
     skipped: tuple[SkippedGroup, ...]
     lexicon_lacks: tuple[str, ...]
-    rule: str
-    federated: int
-    unseen: int
+    split: Split | None
     obstacle: str | None
 
 
@@ -172,16 +190,25 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
     words = Counter(utterance.word for utterance in spoken)
     counts = Counter(utterance.speaker_id for utterance in spoken)
     skipped = list(corpus.skipped)
-    rule, federated, unseen, obstacle = "", 0, 0, _obstacle(len(counts), len(words))
+    split, obstacle = None, _obstacle(len(counts), len(words))
     if obstacle is None:
-        chosen = default_rule(corpus)
-        rule = str(chosen)
+        settings = FolderCorpus(path=str(folder))
         try:
-            partition = by_speaker(corpus, seed=0, unseen=chosen)
+            partition = split_speakers(corpus, settings, seed=0)
         except CorpusError as problem:
             obstacle = str(problem)
         else:
-            federated, unseen = len(partition.federated), len(partition.unseen)
+            roles = word_roles(partition.unseen, (), seed=0)
+            partition = applied(roles, partition)
+            split = Split(
+                rule=str(unseen_rule(corpus, settings)),
+                public=sum(phone.speaker_id in counts for phone in partition.public),
+                validation=len(partition.validation),
+                federated=len(partition.federated),
+                unseen=len(partition.unseen),
+                targets=roles.targets,
+                non_words=roles.words,
+            )
             skipped += partition.skipped
     return FolderCheck(
         folder=folder,
@@ -207,9 +234,7 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         unused_columns=corpus.unused_columns if isinstance(corpus, ManifestCorpus) else (),
         skipped=group_skipped(skipped),
         lexicon_lacks=tuple(sorted(set(words) - set(PRONUNCIATIONS))),
-        rule=rule,
-        federated=federated,
-        unseen=unseen,
+        split=split,
         obstacle=obstacle,
     )
 
@@ -295,12 +320,14 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"  {group.count} x {group.rule}"
         for skip in group.examples:
             yield f"      {skip.where}: {skip.reason.partition(': ')[2]}"
-    if check.obstacle is None:
+    if split := check.split:
         yield (
-            f"real-commands can run on it: {_count(check.federated, 'phone')} would federate, "
-            f"{check.unseen} would be unseen ({check.rule})"
+            f"real-commands can run on it: {_count(split.federated, 'phone')} would federate, "
+            f"{split.unseen} would be unseen ({split.rule}), {split.public} public, "
+            f"{split.validation} to choose by"
         )
-        if check.federated < _FEW_PHONES:
+        yield f"  target words: {', '.join(split.targets)}; judged by {split.non_words}"
+        if split.federated < _FEW_PHONES:
             yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
         yield f"  fedspeech simulate --scenario real-commands --corpus {check.folder}"
     else:

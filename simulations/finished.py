@@ -16,7 +16,6 @@ from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.corpora.takes import split_takes
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
@@ -28,6 +27,7 @@ from simulations.build import (
     build_world,
     cache_folder,
     open_voices,
+    own_takes,
     parity_speech,
     public_spec,
     without_teachers,
@@ -88,7 +88,7 @@ class FinishedRun:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_teachers(open_voices(scenario, base.frontend), base)
+        voices = without_teachers(open_voices(scenario, base), base)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
     @functools.cached_property
@@ -136,9 +136,7 @@ class FinishedRun:
         """A phone with the clips that it is judged by only."""
         settings = self.scenario.personalisation
         most = max(*settings.takes, settings.headline_takes)
-        takes = split_takes(
-            phone, self.base.words.targets, most, seed=self.scenario.seed, reserve=most
-        )
+        takes = own_takes(self.voices, phone, most, self.scenario.seed, most)
         return dataclasses.replace(phone, utterances=takes.judged)
 
     def trained(self, adapter: str = "global") -> tuple[Trained, Card]:

@@ -114,7 +114,7 @@ class Words:
         One threshold for all phones of a stage, set on what all their adapters answer: the guard
         negatives of one phone are too few to set one each.
         """
-        guard = self._world.held_back
+        guard = self._guard_words()
         if not len(guard) or not counts["base"].num_negatives:
             return {}
         points = {}
@@ -128,6 +128,11 @@ class Words:
                 false_accepts=far,
             )
         return points
+
+    def _guard_words(self) -> LocalDataset:
+        """Guard negatives in which somebody speaks: silence would lower every threshold."""
+        guard, unknown = self._world.held_back, len(self._world.vocabulary.labels) - 2
+        return guard.take(np.flatnonzero(guard.labels == unknown))
 
     def _target_accuracies(self, vectors: Mapping[str, Sequence[FloatVector]]) -> Accuracies:
         """Which target word, where one was said and nothing else may be answered."""

@@ -81,9 +81,14 @@ class FolderCorpus(Section):
 
     Attributes:
       path: the folder.
-      federated_speakers: this many speakers, drawn by the seed, federate; the rest are unseen.
-        Without it speakers with at least 30 clips are unseen if the corpus has both kinds, else
-        60 % of the speakers federate.
+      federated_speakers: this many speakers, drawn by the seed, federate; those who are neither
+        public nor validate are unseen. Without it speakers with at least 30 clips are unseen if the
+        corpus has both kinds, else 30 % of the speakers (40 % if nobody is spared for the public).
+      unseen_speakers: a file that names who is unseen, one a line, such as an official test list.
+      public_speakers: so many, drawn by the seed: their other words ship to every phone, and others
+        of them guard. Without it 15 % of the speakers who are not heavy; none of fewer
+        than 20.
+      validation_speakers: so many likewise; they choose which stage ships. Without it 10 %.
       devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
         phone, and is called so.
       quantity_skew: spread of the log share of its clips that a federated phone keeps; 0: all.
@@ -93,6 +98,9 @@ class FolderCorpus(Section):
     kind: Literal["folder"] = "folder"
     path: str
     federated_speakers: Count | None = None
+    unseen_speakers: str | None = None
+    public_speakers: Annotated[int, Field(ge=0)] | None = None
+    validation_speakers: Annotated[int, Field(ge=0)] | None = None
     devices_per_speaker: Count = 1
     quantity_skew: Annotated[float, Field(ge=0)] = 0.0
     noise: str | None = None
@@ -392,7 +400,8 @@ class Scenario(Section):
     description: str = ""
     seed: int = 1
     noise: Literal["rehearsal", "os"] = "rehearsal"
-    # Target words; empty with recordings: the twelve words said most often by unseen phones.
+    # Target words; empty with recordings: the base's words if a base file is named, else the words
+    # said most often by unseen phones, at most twelve and two thirds of them.
     vocabulary: tuple[str, ...] = (
         "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
     )  # fmt: skip

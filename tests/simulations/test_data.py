@@ -43,7 +43,8 @@ def test_a_check_says_what_a_folder_is_good_for(tmp_path):
     assert check.hours == pytest.approx(16 / 3600)
     assert check.segments == (("accent", 2),)
     assert check.obstacle is None
-    assert check.federated + check.unseen == 5
+    assert check.split.federated + check.split.unseen == 5
+    assert (check.split.public, check.split.validation) == (0, 0)  # of six nobody can be spared
     assert [(group.rule, group.count) for group in check.skipped] == [
         ("no such file", 2), ("not a readable sound file", 1), ("too few clips", 1),
     ]  # fmt: skip
@@ -132,7 +133,9 @@ def test_the_real_corpora_can_all_run():
     if not folder.is_dir():
         pytest.skip(f"no real recordings in {folder}; FEDSPEECH_TEST_DATA names another folder")
     check = check_folder(folder / "dspspeech20_english_a")
-    assert (check.speakers, check.federated, check.unseen) == (20, 12, 8)
+    split = check.split
+    assert (check.speakers, split.public, split.validation) == (20, 3, 2)
+    assert (split.federated, split.unseen) == (9, 6)
     assert check.obstacle is None
     with pytest.raises(CorpusError, match=r"features and no sound; .* --scenario asr-an4 --corpus"):
         check_folder(folder / "an4_mfcc")
