@@ -438,8 +438,12 @@ class Job:
         return hashlib.sha256(parts).digest()
 
     def terms(self, key: RoundKey, session: int) -> SessionTerms:
-        """What a masked session of a round stands on; computed by each side, sent by neither."""
-        return self.plan.terms(session_rid(key.rid, session), key.round)
+        """What a masked session of a round stands on; computed by each side, sent by neither.
+
+        Its id is derived from job, source code, round and attempt, which the key's context holds:
+        what phones sign under it is worth nothing anywhere else.
+        """
+        return self.plan.terms(session_rid(key.context, session), key.round)
 
     def enrol(self) -> Enrolment:
         """Opens the phones' simulated identities; once per process.

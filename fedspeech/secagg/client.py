@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -113,6 +114,7 @@ class Phone:
         self._held = Secret()
         self._mine = b""  # the public keys and the commitment of the own advertisement
         self._left = False
+        self._steps = threading.Lock()
 
     def __repr__(self) -> str:
         """Shows number and stage only."""
@@ -134,8 +136,9 @@ class Phone:
             seal_key = public_key(_private(self._seal_key))
             mask_key = public_key(_private(self._mask_key))
             commitment = commitment_to(bytes(self._nonce))
+            terms = self._terms
             statement = advertisement_statement(
-                self._terms.rid, self.number, seal_key, mask_key, commitment
+                terms.rid, terms.round, self.number, seal_key, mask_key, commitment
             )
             self._mine = seal_key + mask_key + commitment
             return Advertisement(
@@ -511,26 +514,35 @@ class Phone:
 
     @contextlib.contextmanager
     def _step(self, stage: Stage, after: Stage) -> Iterator[None]:
-        """Runs one step of a session: in order, once, and never again after a refusal."""
-        try:
-            if self._left:
-                raise Replayed(f"phone {self.number} has left this session")
-            if self.stage > stage:
-                raise SecondAnswer(
-                    f"phone {self.number} answered stage {after.word}: no second answer is computed"
-                )
-            if self.stage < stage:
-                raise OutOfOrder(
-                    f"phone {self.number} is at stage {self.stage.word} and was asked for "
-                    f"stage {after.word}"
-                )
-            yield
-        except BaseException as error:
-            self._left = True
-            self.erase()
-            if isinstance(error, Refusal):
-                error.args = (f"{after.word}: {error}",)
-            raise
+        """Runs one step of a session: in order, once, and never again after a refusal.
+
+        Threads wait for each other: two that asked at once would else get two masks, or one would
+        erase what the other computes with.
+        """
+        with self._steps:
+            try:
+                self._claim(stage, after)
+                yield
+            except BaseException as error:
+                self._left = True
+                self.erase()
+                if isinstance(error, Refusal):
+                    error.args = (f"{after.word}: {error}",)
+                raise
+
+    def _claim(self, stage: Stage, after: Stage) -> None:
+        """Moves on to a stage before anything is computed for it, if it is the next one."""
+        if self._left:
+            raise Replayed(f"phone {self.number} has left this session")
+        if self.stage > stage:
+            raise SecondAnswer(
+                f"phone {self.number} answered stage {after.word}: no second answer is computed"
+            )
+        if self.stage < stage:
+            raise OutOfOrder(
+                f"phone {self.number} is at stage {self.stage.word} and was asked for "
+                f"stage {after.word}"
+            )
         self.stage = after
 
     # What the phone knows of its place in the graph.

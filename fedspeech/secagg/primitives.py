@@ -2,8 +2,11 @@
 
 `Primitives` computes each thing where it is asked for, as a phone does. In a simulation both ends
 of an edge live in one process, and a signature is checked by every phone there: `SharedPrimitives`
-computes each such thing once. It is keyed by public inputs alone, gives the same bytes, and belongs
-to a simulator only, since it remembers what phones must forget.
+computes each such thing once. It belongs to a simulator of honest phones only. It remembers what
+phones must forget, and it finds a secret again by the two public keys of an edge: the bytes are
+those of `Primitives` as long as each phone names the public key of its own private key. A phone
+that names another one, an alias of it included, plants what the other end reads. So a simulated
+attack never shares what phones agree on.
 """
 
 from __future__ import annotations

@@ -304,7 +304,8 @@ class Context:
             roster.members.ids.tolist(), roster.seal_rows, roster.mask_rows,
             rows(roster.commitments), strict=True,
         )  # fmt: skip
-        return [advertisement_statement(self.terms.rid, *column) for column in columns]
+        rid, number = self.terms.rid, self.terms.round
+        return [advertisement_statement(rid, number, *column) for column in columns]
 
     @cached_property
     def digest(self) -> bytes:
@@ -347,10 +348,11 @@ def bind(terms: SessionTerms, purpose: bytes, roster: Roster) -> Context:
 
 
 def advertisement_statement(
-    rid: bytes, phone: int, seal_key: bytes, mask_key: bytes, commitment: bytes
+    rid: bytes, round_number: int, phone: int, seal_key: bytes, mask_key: bytes, commitment: bytes
 ) -> bytes:
-    """What a phone signs when it advertises."""
-    return b"fedspeech secagg adv" + rid + id_bytes(phone) + seal_key + mask_key + commitment
+    """What a phone signs when it advertises: for one session of one round and for no other."""
+    place = rid + round_number.to_bytes(8, "big") + id_bytes(phone)
+    return b"fedspeech secagg adv" + place + seal_key + mask_key + commitment
 
 
 def seed_statement(context: bytes, phone: bytes, commitment: bytes) -> bytes:
@@ -391,9 +393,14 @@ def commitment_to(secret: bytes) -> bytes:
     return hashlib.sha256(b"fedspeech secagg commit" + secret).digest()
 
 
-def session_rid(round_rid: bytes, session: int) -> bytes:
-    """Names one session of a round, 16 bytes; each start of a round has its own."""
-    data = b"fedspeech secagg session" + round_rid + session.to_bytes(8, "big")
+def session_rid(round_id: bytes, session: int) -> bytes:
+    """Names one session of a round, 16 bytes; each start of a round has its own.
+
+    Args:
+      round_id: bytes that name the round and all that it belongs to.
+      session: start of the round, from 0.
+    """
+    data = b"fedspeech secagg session" + round_id + session.to_bytes(8, "big")
     return hashlib.sha256(data).digest()[:RID_BYTES]
 
 

@@ -117,7 +117,7 @@ class Server:
             if is_weak(seal_key) or is_weak(mask_key):
                 continue
             statement = advertisement_statement(
-                self._terms.rid, phone, seal_key, mask_key, commitment
+                self._terms.rid, self._terms.round, phone, seal_key, mask_key, commitment
             )
             if self._holds(phone, statement, signature):
                 seen |= fresh

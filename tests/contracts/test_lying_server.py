@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from killed import in_child
 from lying_server import EVERY_TYPE, ROUTES, LyingGrid, Refused, first_model, made_up
+from secagg_sessions import CheckedOnce
 from tiny_job import make_job
 from whole_runs import run_through
 
@@ -20,17 +21,20 @@ from clients.permissions import PERMISSIONS, require_permission
 from clients.state import FleetState
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
+from fedspeech.job import Job, model_sha256
 from fedspeech.messages import (
     AdvertiseRequest,
     AgreeRequest,
     MaskRequest,
     RosterNotice,
     RosterRequest,
+    RoundKey,
     ShareRequest,
     UnmaskRequest,
     UpdateRequest,
 )
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.secagg.refusals import KINDS, BadSignature
 
 MASKED = {"secure_aggregation": "masked", "rounds": 2, "quota": 2}
 CENTRAL = {"mechanism": "central", "noise_multiplier": 1.0}
@@ -61,6 +65,13 @@ def simulated_sum(grid, key, context=None):
     joined = grid.ask(RosterRequest(key=key), context=context).phones
     request = UpdateRequest(key=key, roster=joined, **first_model(grid.job))
     return grid.ask(request, context=context)
+
+
+@pytest.fixture(autouse=True)
+def every_phone_computes_for_itself(monkeypatch):
+    """Under attack nothing that phones agree on may come from another phone of the process."""
+    primitives = CheckedOnce()
+    monkeypatch.setattr(Job, "primitives", lambda job: primitives)
 
 
 # What a plan permits.
@@ -292,6 +303,40 @@ def test_a_session_goes_on_as_the_round_that_was_entered_and_as_no_other(
     assert set(tried) == (set(IN_SESSION) if secure_aggregation == "masked" else {UpdateRequest})
 
 
+def test_advertisements_of_one_round_do_not_pad_the_roster_of_another(tmp_path):
+    """The server gives two rounds one id, and lists in the second who joined the first alone."""
+    path, job = lasting(tmp_path, **MASKED, noise="os")
+
+    def opening(number):
+        rid = bytes(16)
+        key = RoundKey(round=number, attempt=0, rid=rid, context=job.context(number, 0, rid))
+        return AdvertiseRequest(key=key, session=0)
+
+    def notice(*parts):
+        phones = np.concatenate([part.phones for part in parts])
+        order = np.argsort(phones)
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts])[order]
+            for name in ("seal_keys", "mask_keys", "commitments", "signatures")
+        }
+        return RosterNotice(
+            key=opening(1).key, session=0, model_sha256=model_sha256(**first_model(job)),
+            phones=phones[order], **columns,
+        )  # fmt: skip
+
+    with LyingGrid(path) as grid:
+        old, new = grid.ask(opening(0)), grid.ask(opening(1))
+        gone = ~np.isin(old.phones, new.phones)
+        assert gone.any()
+        columns = ("phones", "seal_keys", "mask_keys", "commitments", "signatures")
+        old = dataclasses.replace(old, **{name: getattr(old, name)[gone] for name in columns})
+        with grid.forked():
+            assert len(grid.ask(notice(new)).phones) == len(new.phones)
+        padded = grid.ask(notice(new, old))
+    assert len(padded.phones) == 0
+    assert padded.refused[KINDS.index(BadSignature)] == len(new.phones)
+
+
 def test_rounds_before_the_first_and_beyond_the_plan_are_not_entered(tmp_path):
     path, job = lasting(tmp_path)
     with LyingGrid(path) as grid:
@@ -355,6 +400,17 @@ def test_phones_without_a_memory_answer_nothing_but_how_many_they_are(tmp_path):
         assert grid.ask(messages.CountsRequest(), context=context).num_phones == 60
         with pytest.raises(Refused, match="without a memory answer nothing"):
             grid.ask(RosterRequest(key=job.round_key(0)), context=context)
+
+
+def test_a_memory_that_holds_nothing_is_damaged_and_not_new(tmp_path):
+    """A power cut may leave an empty file of a system that does not sync as it says."""
+    path, job = lasting(tmp_path)
+    with LyingGrid(path) as grid:
+        simulated_sum(grid, job.round_key(0))
+        for file in grid.remembered:
+            file.write_bytes(b"")
+        with pytest.raises(Refused, match="is damaged"):
+            grid.ask(RosterRequest(key=job.round_key(0)))
 
 
 def test_phones_of_another_job_do_not_share_a_memory(tmp_path):

@@ -10,12 +10,23 @@ import pytest
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import ideal, session
 from fedspeech.secagg.client import Phone
+from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.refusals import NeighboursBelowThreshold
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import Keystream
 
 PURPOSE = bytes(range(32))
+
+
+class CheckedOnce(SharedPrimitives):
+    """For attacks: signatures that held are not checked again, keys are each phone's own affair.
+
+    What phones agree on is shared by no two of them: a liar could plant it, and an attack would be
+    seen that is none, or not be seen.
+    """
+
+    agree = Primitives.agree
 
 
 def terms_of(**changes):

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import scipy.stats
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from secagg_sessions import CheckedOnce
 
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.graph import SECURITY_BITS, graph_parameters
 from fedspeech.secagg.keys import Enrolment, Secret, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut
-from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, Stage, mask_info, table
 from fedspeech.secagg.refusals import (
     BadSignature,
@@ -47,12 +47,12 @@ class Session:
     """A session of real phones that have shared; the attacks begin there."""
 
     def __init__(self, count, terms, *, corrupt=(), kind=Phone):
-        self.terms, self.corrupt, self.primitives = terms, set(corrupt), SharedPrimitives()
+        self.terms, self.corrupt, self.primitives = terms, set(corrupt), CheckedOnce()
         self.server = Server(terms, PHONES, self.primitives)
         self.phones = {
             number: kind(
                 number, PHONES.identity(number), PHONES, terms, self.primitives,
-                np.random.default_rng([count, number]).bytes,  # one graph for every run
+                np.random.default_rng([count, number, 1]).bytes,  # one graph for every run
             )
             for number in range(count)
         }  # fmt: skip
@@ -155,7 +155,6 @@ class Session:
         info = mask_info(
             self.context.digest, self.roster.id_rows[low], self.roster.id_rows[high]
         )  # fmt: skip
-        # computed anew: SharedPrimitives would tell what it heard from the phones themselves
         secret = exchange(private, self.roster.mask_rows[number])
         return hkdf(secret, info), number > gone  # as the other end put it on
 

@@ -1,7 +1,7 @@
 """Whatever phones tell an honest server, the sum of the survivors is right or there is none.
 
 Eight phones, all adjacent, two of which may be corrupt; what some of them say is replaced on its
-way to the server. Every phone computes for itself: nothing here is shared.
+way to the server. Every phone computes for itself: no key is shared.
 """
 
 import os
@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from secagg_sessions import CheckedOnce
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.keys import Enrolment, public_key, seal
 from fedspeech.secagg.masks import apply_mask, cut
-from fedspeech.secagg.primitives import Primitives, SharedPrimitives
+from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
     Members,
     SessionTerms,
@@ -236,7 +237,12 @@ def advertised(phone, said, *, number=None, signed=True, **fields):
     number, said = phone.number if number is None else number, replace(said, **fields)
     if signed:
         statement = advertisement_statement(
-            phone._terms.rid, number, said.seal_key, said.mask_key, said.commitment
+            phone._terms.rid,
+            phone._terms.round,
+            number,
+            said.seal_key,
+            said.mask_key,
+            said.commitment,
         )
         said = replace(said, signature=phone._identity.sign(statement))
     return number, said
@@ -313,7 +319,7 @@ def test_a_key_of_low_order_costs_its_own_phone_alone(fields):
 def before_nonces():
     """A server that waits for 140 nonces on a sparse graph, and those nonces by phone."""
     terms = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
-    shared = SharedPrimitives()
+    shared = CheckedOnce()
     server = Server(terms, PHONES, shared)
     phones = [Phone(n, PHONES.identity(n), PHONES, terms, shared) for n in range(140)]
     told = [phone.advertise() for phone in phones]

@@ -1,21 +1,24 @@
 """Whatever a server tells a phone against the rules, the phone names the rule, forgets and is gone.
 
 One session of eight phones, all adjacent, in the hands of its server; phone 0 is lied to. Ring
-graphs, where nonces matter, have 140. Every phone computes for itself: nothing here is shared.
+graphs, where nonces matter, have 140. Every phone computes for itself: no key is shared.
 """
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from secagg_sessions import CheckedOnce
 
 from fedspeech.secagg import protocol, shamir
 from fedspeech.secagg.client import Phone, masked_vector
 from fedspeech.secagg.exchange import History, Inbox, Quorum
 from fedspeech.secagg.keys import Enrolment, Identity, public_key, seal
-from fedspeech.secagg.primitives import Primitives, SharedPrimitives
+from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
     Members,
@@ -212,13 +215,15 @@ def only(roster, numbers):
     return Roster(members=Members(roster.members.ids[numbers]), **columns)
 
 
-def with_phone(roster, number, identity, rid, *, seal_key=None, mask_key=None):
+def with_phone(
+    roster, number, identity, rid, *, round_number=TERMS.round, seal_key=None, mask_key=None
+):
     """A roster with the advertisement of one more phone, or of this one anew."""
     keys = [
         given or public_key(X25519PrivateKey.generate()) for given in (seal_key, mask_key)
     ]  # fmt: skip
     commitment = os.urandom(32)
-    signature = identity.sign(advertisement_statement(rid, number, *keys, commitment))
+    signature = identity.sign(advertisement_statement(rid, round_number, number, *keys, commitment))
     others = roster.members.ids != number
     order = np.argsort(np.append(roster.members.ids[others], number))
     rows = (*keys, commitment, signature)
@@ -286,6 +291,12 @@ ROSTERS = {
         ),
     ),
     "an advertisement of an earlier session": (BadSignature, replayed_advertisement),
+    "an advertisement of another round under the same id": (
+        BadSignature,
+        lambda s: with_phone(
+            s.roster, 50, PHONES.identity(50), s.terms.rid, round_number=TERMS.round - 1
+        ),
+    ),
     "the roster of another session": (RosterNotMine, lambda s: Session().to(1).roster),
     "an all-zero key that nobody signed": (
         BadSignature,
@@ -372,7 +383,7 @@ def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, ki
 # What must be alike: contexts differ, so no signature holds and no ciphertext opens.
 
 OTHER_TERMS = [
-    {"round": 5}, {"dimension": 6}, {"bits": 16}, {"min_cohort": 8}, {"min_survivors": 4},
+    {"dimension": 6}, {"bits": 16}, {"min_cohort": 8}, {"min_survivors": 4},
     {"colluders": 1}, {"dropped_share": 0.0}, {"server": "curious"},
 ]  # fmt: skip
 
@@ -386,8 +397,9 @@ def test_a_phone_with_other_terms_believes_nobody_and_is_believed_by_nobody(own)
         refused(BadSignature, phone, phone.mask, forwarded(session, number))
 
 
-def test_a_phone_of_another_session_id_refuses_the_roster():
-    session = Session(own_terms={"rid": os.urandom(16)})
+@pytest.mark.parametrize("own", [{"rid": os.urandom(16)}, {"round": 5}], ids=["rid", "round"])
+def test_a_phone_of_another_session_refuses_the_roster(own):
+    session = Session(own_terms=own)
     told = [phone.advertise() for phone in session.phones]
     roster = Roster(
         members=Members(session.ids),
@@ -449,7 +461,7 @@ def test_a_group_of_one_model_is_too_small_to_be_summed_apart():
 @pytest.fixture(scope="module")
 def ring():
     """A session whose phones have revealed their nonces; each test lies to another phone."""
-    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2)
+    session = Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(2)
     assert not session.context.parameters.complete
     return session
 
@@ -471,7 +483,7 @@ NONCES = {
     "none": lambda nonces: (),
     "all made up": lambda nonces: tuple(os.urandom(32) for _ in nonces),
     "of another session": lambda nonces: (
-        Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(2).nonces
+        Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(2).nonces
     ),
 }
 
@@ -823,7 +835,7 @@ def test_only_the_next_answer_is_given(state):
 
 def test_a_phone_enters_each_session_once_and_no_earlier_one():
     history = History().entering(5, 0).entering(5, 1).entering(5, 4)
-    assert (history.round, history.session, history.masked) == (5, 4, False)
+    assert (history.round, history.session, history.stage) == (5, 4, Stage.NONE)
     for session in (0, 1, 3, 4):
         with pytest.raises(Replayed, match="not later"):
             history.entering(5, session)
@@ -846,11 +858,11 @@ def test_a_round_has_so_many_sessions_and_no_more(session):
 
 
 def test_no_session_of_a_round_is_entered_after_a_masked_vector_has_left():
-    history = replace(History().entering(5, 0), masked=True)
+    history = replace(History().entering(5, 0), stage=Stage.MASK)
     for session in range(MAX_SESSIONS):
         with pytest.raises(Replayed):
             history.entering(5, session)
-    assert not history.entering(6, 0).masked
+    assert history.entering(6, 0).stage == Stage.NONE
 
 
 # Stored state.
@@ -868,7 +880,7 @@ def restored(session, saved, counter, **lists):
 
 @pytest.mark.parametrize(("terms", "count"), [(TERMS, COUNT), (RING_TERMS, SPARSE)])
 def test_a_phone_that_is_stored_after_every_answer_goes_on(terms, count):
-    session = Session(terms, count, primitives=SharedPrimitives())
+    session = Session(terms, count, primitives=CheckedOnce())
     for answers in range(1, 6):
         session.to(answers)
         old = session.phones[0]
@@ -918,7 +930,7 @@ def test_a_state_beside_other_lists_is_refused(name):
 
 
 def test_a_phone_set_back_before_its_roster_takes_no_second_one():
-    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(1)
+    session = Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(1)
     saved, old = session.phones[0].save(), session.phones[0]
     old.accept(session.roster, MODEL)  # the nonce is out, and the graph can be known
     phone, restore = restored(session, saved, old.stage)
@@ -928,12 +940,47 @@ def test_a_phone_set_back_before_its_roster_takes_no_second_one():
 
 
 def test_a_state_beside_other_nonces_is_refused():
-    session = Session(RING_TERMS, SPARSE, primitives=SharedPrimitives()).to(4)
+    session = Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(4)
     saved, stage = session.phones[0].save(), session.phones[0].stage
     for nonces in ((os.urandom(32),), one_nonce(session.nonces, 60, os.urandom(32))):
         _, restore = restored(session, saved, stage, nonces=nonces)
         with pytest.raises((Malformed, NonceMismatch)):
             restore()
+
+
+# Requests that come at the same time.
+
+
+STEPS = {
+    "advertise": lambda s, phone: phone.advertise(),
+    "accept": lambda s, phone: phone.accept(s.roster, MODEL),
+    "share": lambda s, phone: phone.share(s.nonces),
+    "mask": lambda s, phone: phone.mask(s.server.inbox(phone.number)),
+    "agree": lambda s, phone: phone.agree(
+        s.survivors, s.server.neighbours_signatures(phone.number)
+    ),
+    "unmask": lambda s, phone: phone.unmask(s.quorum),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_of_threads_that_ask_at_once_one_gets_an_answer(stage):
+    """A phone that checks, then acts, drew two masks in more than half of such trials."""
+    session = Session().to(list(STEPS).index(stage))
+    for phone in session.phones:  # eight trials
+        barrier = threading.Barrier(3)
+
+        def asked(_, phone=phone, barrier=barrier):
+            barrier.wait()
+            try:
+                return STEPS[stage](session, phone)
+            except (SecondAnswer, Replayed) as refusal:
+                return refusal
+
+        with ThreadPoolExecutor(3) as threads:
+            told = list(threads.map(asked, range(3)))
+        assert sum(not isinstance(one, Exception) for one in told) == 1
+        assert_gone(phone)  # as whoever is asked twice
 
 
 # Arrays that the server changes after a phone has looked at them.

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from secagg_sessions import recorded, terms_of, vectors_of
+from secagg_sessions import CheckedOnce, recorded, terms_of, vectors_of
 
 from fedspeech.secagg import keys, primitives
 from fedspeech.secagg.keys import Enrolment, Identity, public_key
@@ -197,6 +197,21 @@ def test_a_key_of_low_order_is_refused_each_time(kind):
     for _ in range(2):
         with pytest.raises(WeakKey):
             shared.agree(PAIR[0], PUBLICS[0], [PUBLICS[1], bytes(32)], [b"a", b"b"])
+
+
+def test_who_names_a_key_that_is_not_its_own_plants_what_the_other_end_reads():
+    """Why attacks never share: here another phone's key, with the bit set that X25519 ignores."""
+    alias = flipped(PUBLICS[0], 248 + 7)
+    assert alias != PUBLICS[0]
+    liar = X25519PrivateKey.from_private_bytes(bytes([9]) * 32)
+    honest = Primitives().agree(PAIR[1], PUBLICS[1], [alias], [b"mask"])
+    assert honest == Primitives().agree(PAIR[1], PUBLICS[1], [PUBLICS[0]], [b"mask"])
+    for kind, planted in ((SharedPrimitives, True), (CheckedOnce, False)):
+        primitives = kind()
+        lie = primitives.agree(liar, alias, [PUBLICS[1]], [b"mask"])
+        read = primitives.agree(PAIR[1], PUBLICS[1], [alias], [b"mask"])
+        assert (read == lie) == planted
+        assert (read == honest) == (not planted)
 
 
 def flipped(data, bit):

@@ -290,7 +290,7 @@ HASHES = [bytes(32), bytes(31) + b"\1", b"\1" + bytes(31)]
 IDS = [bytes(8), bytes(7) + b"\1", b"\1" + bytes(7)]
 RIDS = [bytes(16), bytes(15) + b"\1"]
 LAYOUTS = {
-    "advertisement_statement": (RIDS, [0, 1, 256], HASHES, HASHES, HASHES),
+    "advertisement_statement": (RIDS, [0, 1, 256], [0, 1, 256], HASHES, HASHES, HASHES),
     "seed_statement": (HASHES, IDS, HASHES),
     "masked_statement": (HASHES, IDS, HASHES),
     "agreed_statement": (HASHES, HASHES, HASHES),
