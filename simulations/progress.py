@@ -111,6 +111,13 @@ class RunProgress:
             self.say(f"  {self._stage}: {done:,} of {total:,}")
             self._next_percent = 100 * done // total + 25
 
+    def file(self, name: str, done: int, total: int) -> None:
+        """Shows which file is made next, and how many are."""
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, note=name)
+        else:
+            self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
+
     def round(self, row: RoundRow, total: int) -> None:
         """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
         if row.status == "completed":

@@ -424,7 +424,11 @@ class Run:
         self._write_results("partial")
         with self._progress.stage("export"):
             self._found |= export_files(
-                self._folder, self._world, self._summary("partial"), self._ledger.guarantee()
+                self._folder,
+                self._world,
+                self._summary("partial"),
+                self._ledger.guarantee(),
+                self._progress,
             )
         self.stopped = before
 
