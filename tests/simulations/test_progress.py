@@ -28,3 +28,20 @@ def test_a_terminal_shows_the_file_beside_the_bar():
         progress._bars.refresh()
         assert "3/9" in out.getvalue()
         assert "model_float.tflite" in out.getvalue()
+
+
+def test_every_part_of_a_stage_is_counted_from_its_own_beginning():
+    out = io.StringIO()
+    with RunProgress(Console(file=out, width=80)) as progress, progress.stage("pretrain"):
+        for done in range(1, 9):
+            progress.advance(done, 8, "features")
+        for epoch in range(1, 5):
+            progress.advance(epoch, 4, "training")
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if "features" in line] == [
+        "  pretrain: features 1 of 8", "  pretrain: features 3 of 8", "  pretrain: features 5 of 8",
+        "  pretrain: features 7 of 8",
+    ]  # fmt: skip
+    assert [line for line in lines if "training" in line] == [
+        "  pretrain: training 1 of 4", "  pretrain: training 2 of 4", "  pretrain: training 3 of 4",
+    ]  # fmt: skip
