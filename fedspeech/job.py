@@ -355,7 +355,8 @@ class Job:
     def run_id(self) -> str:
         """What rehearsal noise is derived from beside the seed; the same job, the same noise.
 
-        How sums are taken does not count, nor what goes wrong on the way: the same bits come out.
+        How sums are taken does not count, nor which node hosts which phone, nor what goes wrong on
+        the way: the same bits come out.
         Nor does a setting of the plan that holds its default, so an option that is not used changes
         no run.
         """
@@ -364,7 +365,7 @@ class Job:
         settings = self._settings()
         if self.recipes is None:
             del settings["recipes"]
-        del settings["faults"], settings["deadline_s"]
+        del settings["faults"], settings["deadline_s"], settings["num_shards"]
         del settings["repeats"]
         if self.time is None:  # else the way of the sums takes time, and decides who is late
             del settings["time"]
@@ -508,6 +509,8 @@ class Job:
     def load(cls, path: Path) -> Job:
         """Reads a job and checks every part of it; places that are relative begin at its folder.
 
+        All places are absolute from here on, so that they hold wherever a process of Flower's runs.
+
         Raises:
           ScenarioError: if there is none or it does not fit this version.
         """
@@ -525,7 +528,7 @@ class Job:
                     "time": TimeAxis(**values["time"]) if values.get("time") else None,
                     "recipes": Recipes(**values["recipes"]) if values.get("recipes") else None,
                     **{
-                        place: str(path.parent / values[place])
+                        place: str(path.absolute().parent / values[place])
                         for place in _PLACES
                         if values[place]
                     },

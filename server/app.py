@@ -7,6 +7,7 @@ a run fails, `failed.txt` says why.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,9 +18,8 @@ from flwr.serverapp import Grid, ServerApp
 from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, write_whole
 from fedspeech.job import Job
-from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
-from server.resuming import Resumed, resume
+from server.resuming import Resumed, begin, resume
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 
@@ -38,11 +38,24 @@ def main(grid: Grid, context: Context) -> None:
     `resume="replay"` it replays the one that was not over: see `server.resuming`.
     """
     path = Path(str(context.run_config.get("job", "")))
+    if not path.is_absolute():
+        raise FedspeechError(
+            f"job must be an absolute path, got {str(path)!r}: this process has another current "
+            "folder than the command that began the run"
+        )
     try:
         _run(grid, path, str(context.run_config.get("resume", "")))
-    except FedspeechError as error:
-        path.with_name(FAILED).write_text(str(error))  # Flower itself keeps no reason
+    except Exception as error:  # whatever it is: Flower itself keeps no reason
+        with contextlib.suppress(OSError):  # the disk may be the reason
+            path.with_name(FAILED).write_text(_words(error))
         raise
+
+
+def _words(error: Exception) -> str:
+    """Why a run failed, for who asked for it."""
+    if isinstance(error, FedspeechError):
+        return str(error)
+    return f"an error of fedspeech itself: {type(error).__name__}: {error}"
 
 
 def _run(grid: Grid, path: Path, how: str) -> None:
@@ -108,7 +121,7 @@ def _start(job: Job, folder: Path, how: str) -> Resumed:
             "`fedspeech prepare` makes another"
         )
     last.parent.mkdir(exist_ok=True)
-    ledger = Ledger.open(folder / LEDGER, job.plan, job.run_id, job.noise)
+    ledger = begin(job, folder / LEDGER)
     state = ServerState.initial(job, job.load_arrays())
     checkpoint = Checkpoint(state=state, next_round=0, opened=ledger.opened)
     save_checkpoint(last, checkpoint)

@@ -1,4 +1,4 @@
-"""How a run goes on that was killed: which round comes next, and what was lost.
+"""How a run begins, or goes on that was killed: which round comes next, and what was lost.
 
 A round is over once its checkpoint is on disk. Of the round after the last checkpoint anything may
 be there: rosters, a charge, an opened sum, a row.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspeech.errors import FedspeechError, LedgerDamaged
+from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from server.rounds import RoundRecord
@@ -44,6 +44,33 @@ class Resumed:
     checkpoint: Checkpoint
     lost: tuple[RoundRecord, ...] = ()
     replay: bool = True
+
+
+def begin(job: Job, ledger_path: Path) -> Ledger:
+    """Opens the population's ledger for a run that begins.
+
+    Args:
+      job: of the run.
+      ledger_path: of the run; a link where runs share it.
+
+    Raises:
+      FedspeechError: if a link leads to a folder that is not here.
+      ScenarioError: if the same rehearsal was charged there before: its noise would be the same.
+      LedgerDamaged: if the ledger does not check.
+    """
+    if not (place := ledger_path.resolve()).parent.is_dir():
+        raise FedspeechError(
+            f"the ledger of this population is {place}, whose folder is not on this machine: "
+            "prepare the job where its server runs"
+        )
+    ledger = Ledger.open(place, job.plan, job.run_id, job.noise)
+    before = {run.run_id for run in ledger.runs if run.charged}
+    if job.noise == "rehearsal" and job.run_id in before:
+        raise ScenarioError(
+            "the ledger was charged for this very rehearsal before: the same scenario and "
+            f"seed draw the same noise; change seed={job.seed}"
+        )
+    return ledger
 
 
 def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) -> Resumed:

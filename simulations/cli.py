@@ -152,6 +152,14 @@ EngineOption = Annotated[
         "RAY_ADDRESS names a cluster that is there). The bits are the same.",
     ),
 ]
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="The population's privacy ledger, shared with its other runs; default: one for "
+        "this run alone.",
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -190,14 +198,7 @@ def simulate(
     seed: SeedOption = None,
     cache: CacheOption = None,
     engine: EngineOption = "inprocess",
-    ledger: Annotated[
-        Path | None,
-        typer.Option(
-            "--ledger",
-            help="The population's privacy ledger, shared with its other runs; default: one for "
-            "this run alone.",
-        ),
-    ] = None,
+    ledger: LedgerOption = None,
 ) -> None:
     """Run a scenario: federated rounds, personalisation, export, report."""
     if engine not in ("inprocess", "flower"):
@@ -347,12 +348,13 @@ def prepare(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
+    ledger: LedgerOption = None,
 ) -> None:
     """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
     resolved = _resolve(scenario, corpus, base, changes, seed)
     from simulations.runner import prepare as run
 
-    run(resolved, out=out, workers=workers, cache=cache)
+    run(resolved, out=out, workers=workers, cache=cache, ledger=ledger)
 
 
 @app.command()
@@ -634,6 +636,7 @@ def deploy_local(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
+    ledger: LedgerOption = None,
     rehearsal: Annotated[
         bool,
         typer.Option(
@@ -651,7 +654,7 @@ def deploy_local(
     resolved = _resolve(scenario, corpus, base, settings, seed)
     from simulations.runner import simulate as run
 
-    run(resolved, out=out, workers=workers, cache=cache, engine="deployment")
+    run(resolved, out=out, workers=workers, cache=cache, engine="deployment", ledger=ledger)
 
 
 @deploy_app.command("keys")

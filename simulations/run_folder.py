@@ -154,13 +154,7 @@ class RunFolder:
         Raises:
           FedspeechError: if its folder is missing, or it is no file.
         """
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise FedspeechError(f"--ledger needs a file, and {path} is none")
-        if not target.parent.is_dir():
-            raise FedspeechError(f"--ledger {path}: there is no folder {path.parent}")
-        check_place(target.parent, "the folder of the ledger")
-        self.ledger.symlink_to(target)
+        share_ledger(self.ledger, path)
 
     @property
     def shares_ledger(self) -> bool:
@@ -256,6 +250,25 @@ def _occupied(path: Path) -> str:
         "another folder with --out for a new run, and keep this one: its ledger is the only record "
         "of what its phones have spent"
     )
+
+
+def share_ledger(link: Path, ledger: Path) -> None:
+    """Makes whoever charges the ledger at `link` charge the population's own, which outlives it.
+
+    Args:
+      link: where the folder of one run or job has its ledger.
+      ledger: the population's; made when it is first charged, if it is not there.
+
+    Raises:
+      FedspeechError: if its folder is missing, or it is no file.
+    """
+    target = ledger.resolve()
+    if target.exists() and not target.is_file():
+        raise FedspeechError(f"--ledger needs a file, and {ledger} is none")
+    if not target.parent.is_dir():
+        raise FedspeechError(f"--ledger {ledger}: there is no folder {ledger.parent}")
+    check_place(target.parent, "the folder of the ledger")
+    link.symlink_to(target)
 
 
 def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
-from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
+from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
@@ -30,8 +30,8 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
-from server.app import ROUNDS, keep_rows
-from server.resuming import Resumed
+from server.app import LEDGER, ROUNDS, keep_rows
+from server.resuming import Resumed, begin
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 from simulations.build import World, build_world, cache_folder
@@ -60,7 +60,7 @@ from simulations.results import (
     Summary,
     Utility,
 )
-from simulations.run_folder import RunFolder, check_place
+from simulations.run_folder import RunFolder, check_place, share_ledger
 from simulations.scenario import Scenario
 from simulations.spent import guarantee_of
 
@@ -178,8 +178,22 @@ def _why(error: BaseException) -> str:
             return f"an error of fedspeech itself ({type(error).__name__})"
 
 
-def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path | None) -> None:
+def prepare(
+    scenario: Scenario,
+    *,
+    out: Path,
+    workers: int | None,
+    cache: Path | None,
+    ledger: Path | None = None,
+) -> None:
     """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
+
+    Args:
+      scenario: what to run.
+      out: a new or empty folder.
+      workers: processes; None: one per core.
+      cache: where features are kept; None: the user's cache.
+      ledger: of the population, that the server charges; None: one of this job alone.
 
     Raises:
       FedspeechError: if another job, or a run of one, is there.
@@ -187,6 +201,8 @@ def prepare(scenario: Scenario, *, out: Path, workers: int | None, cache: Path |
     if out.exists() and any(out.iterdir()):
         raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
     out.mkdir(parents=True, exist_ok=True)
+    if ledger is not None:
+        share_ledger(out / LEDGER, ledger)
     with RunProgress() as progress:
         with progress.stage("prepare"):
             world = build_world(
@@ -254,13 +270,7 @@ class Run:
         if folder.ledger.exists() and not folder.shares_ledger:
             self._ledger = Ledger.resume(folder.ledger, self._plan, job.run_id, job.noise, None)
         else:
-            self._ledger = Ledger.open(folder.ledger, self._plan, job.run_id, job.noise)
-            before = [run for run in self._ledger.runs if run.charged]
-            if job.noise == "rehearsal" and job.run_id in {run.run_id for run in before}:
-                raise ScenarioError(
-                    "the ledger was charged for this very rehearsal before: the same scenario and "
-                    f"seed draw the same noise; change seed={self._scenario.seed}"
-                )
+            self._ledger = begin(job, folder.ledger)
         self._keep()
 
     def _keep(self) -> None:

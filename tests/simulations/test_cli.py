@@ -45,6 +45,24 @@ def test_every_command_explains_itself(fedspeech, command):
     assert len(out.splitlines()) > 5
 
 
+@pytest.mark.parametrize(
+    ("command", "called"),
+    [
+        (["simulate"], "simulate"),
+        (["deploy", "local"], "simulate"),
+        (["prepare", "--out", "job"], "prepare"),
+    ],
+)
+def test_whatever_charges_a_population_takes_its_ledger(fedspeech, monkeypatch, command, called):
+    """Also where noise is real: there one population, one ledger is what counts."""
+    from simulations import runner
+
+    given = {}
+    monkeypatch.setattr(runner, called, lambda scenario, **named: given.update(named))
+    status, _, _ = fedspeech(*command, "--scenario", "quick", "--ledger", "population.jsonl")
+    assert (status, given["ledger"]) == (0, Path("population.jsonl"))
+
+
 def test_help_and_a_refused_scenario_import_nothing_heavy():
     code = (
         "import sys; from simulations import cli\n"
