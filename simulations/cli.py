@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import click
 import typer
 
-from fedspeech import __version__
 from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
 from simulations.console import print_any_text
 
@@ -67,9 +67,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     print_any_text()
     with _clear_errors():
-        command = typer.main.get_command(app)
-        _refuse_infinities(command)
-        command(prog_name="fedspeech")
+        _command()(prog_name="fedspeech")
+
+
+@functools.cache
+def _command() -> click.Command:
+    """Everything below `fedspeech`."""
+    command = typer.main.get_command(app)
+    _refuse_infinities(command)
+    return command
 
 
 def _refuse_infinities(command: click.Command) -> None:
@@ -166,25 +172,6 @@ CacheOption = Annotated[
         "--cache", help="Where synthesised features are kept; default ~/.cache/fedspeech."
     ),
 ]
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fedspeech {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def fedspeech(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
-        ),
-    ] = False,
-) -> None:
-    """Holds the options that belong to no command; `_print_version` has acted on them."""
-    del version
 
 
 @app.command()
@@ -370,12 +357,29 @@ def pretrain(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
     cache: CacheOption = None,
+    lexicon: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lexicon", help='Say a word that is not built in: --lexicon "lamp=L AE1 M P".'
+        ),
+    ] = None,
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
     """Make a base for words or sentences, from the synthesiser or a corpus's public speakers."""
     from simulations.pretraining import make_base
 
-    make_base(out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task)
+    make_base(
+        out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task,
+        lexicon=dict(_spelled(entry) for entry in lexicon or ()),
+    )  # fmt: skip
+
+
+def _spelled(entry: str) -> tuple[str, str]:
+    """Splits WORD=PHONEMES."""
+    word, _, phonemes = entry.partition("=")
+    if not word.strip() or not phonemes.strip():
+        raise typer.BadParameter(f"expected WORD=PHONEMES, got {entry!r}", param_hint="--lexicon")
+    return word.strip().lower(), phonemes.strip()
 
 
 @app.command()
@@ -745,7 +749,3 @@ def scenarios_show(
 ) -> None:
     """Print a scenario with every key and default: a file to start from."""
     typer.echo(_read(name, changes or ()).to_toml(), nl=False)
-
-
-if __name__ == "__main__":
-    main()

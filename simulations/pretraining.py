@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from fedspeech.corpora.corpus import SILENCE, Corpus, Vocabulary
@@ -33,6 +34,7 @@ def make_base(
     seed: int,
     cache: Path | None,
     task: str = "kws",
+    lexicon: Mapping[str, str] | None = None,
 ) -> Base:
     """Trains a base and writes it.
 
@@ -45,6 +47,7 @@ def make_base(
       speakers: with a corpus: a text file that names its public speakers, one a line.
       seed: of synthetic speakers, weights and order.
       cache: where synthetic bases are kept.
+      lexicon: words that are not built in to ARPAbet strings.
 
     Raises:
       ScenarioError: if the words or speakers cannot be used.
@@ -64,22 +67,23 @@ def make_base(
             raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
         return _make_sentence_base(out, corpus, speakers, seed, cache_folder(cache))
     targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
-    defaults = () if targets or corpus else tuple(Scenario(name="pretrain").vocabulary)
     command = f"fedspeech pretrain --seed {seed}" + (
         f" --words '{' '.join(targets)}'" * bool(words)
     )
+    command += "".join(
+        f" --lexicon '{word}={spelled}'" for word, spelled in (lexicon or {}).items()
+    )
     with RunProgress() as progress:
-        if defaults:
-            progress.say(f"words: {' '.join(defaults)}, since --words names no others")
         try:
             with progress.stage("pretrain"):
                 if corpus is None or speakers is None:
                     base = synthetic_base(
-                        Vocabulary(targets or defaults),
+                        Vocabulary(targets or Scenario(name="pretrain").vocabulary),
                         seed=seed,
                         cache_dir=cache_folder(cache),
+                        lexicon=lexicon,
                         provenance={"command": command},
-                        progress=lambda part, done, total: progress.advance(done, total, part),
+                        progress=lambda _, done, total: progress.advance(done, total),
                     )
                 else:
                     base = _from_speakers(
@@ -104,7 +108,7 @@ def _make_sentence_base(
                         seed=seed,
                         cache_dir=cache,
                         provenance={"command": command},
-                        progress=lambda part, done, total: progress.advance(done, total, part),
+                        progress=lambda _, done, total: progress.advance(done, total),
                     )
                 else:
                     start = long_sentences(Base.load(sentence_base_path()))
@@ -123,7 +127,7 @@ def _make_sentence_base(
                             "command": f"{command} --corpus {opened.name}"
                             f" --speakers {speakers.name}"
                         },
-                        progress=lambda part, done, total: progress.advance(done, total, part),
+                        progress=lambda _, done, total: progress.advance(done, total),
                     )
         except ValueError as error:
             raise ScenarioError(f"pretrain: {error}") from error
@@ -177,5 +181,5 @@ def _from_speakers(
         seed=seed,
         validation_utterances=[clip for clip in clips if clip.speaker_id in held_back],
         provenance={"command": f"{command} --corpus {corpus.name} --speakers {speakers.name}"},
-        progress=lambda part, done, total: progress.advance(done, total, part),
+        progress=lambda _, done, total: progress.advance(done, total),
     )

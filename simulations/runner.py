@@ -434,11 +434,7 @@ class Run:
         self._write_results("partial")
         with self._progress.stage("export"):
             self._found |= export_files(
-                self._folder,
-                self._world,
-                self._summary("partial"),
-                self._ledger.guarantee(),
-                self._progress,
+                self._folder, self._world, self._summary("partial"), self._ledger.guarantee()
             )
         self.stopped = before
 

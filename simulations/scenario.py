@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -450,8 +450,25 @@ class Scenario(Section):
         return self.model_copy(update=changes)
 
     def to_toml(self) -> str:
-        """The whole scenario, defaults included, as it would be read back."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """The whole scenario as it would be read back; keys without a value as comments."""
+        return "".join(_toml(self, ""))
+
+
+def _toml(section: Section, name: str) -> Iterator[str]:
+    """Yields the lines of a section, then those of the tables in it."""
+    tables: list[tuple[str, Section | Mapping[str, str]]] = []
+    for key, value in section:
+        if isinstance(value, Section | Mapping):
+            tables.append((f"{name}{key}", value))
+        elif value is None:
+            yield f"# {key} is not set\n"
+        else:
+            yield tomli_w.dumps(section.model_dump(mode="json", include={key}))
+    for path, table in tables:
+        yield f"\n[{path}]\n"
+        yield from (
+            _toml(table, f"{path}.") if isinstance(table, Section) else [tomli_w.dumps(table)]
+        )
 
 
 def scenario_names() -> list[str]:

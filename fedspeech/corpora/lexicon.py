@@ -356,8 +356,8 @@ def pronunciation(word: str, extra: Mapping[str, str]) -> tuple[str, ...]:
     phones = extra.get(word, PRONUNCIATIONS.get(word))
     if phones is None:
         raise ValueError(
-            f"no pronunciation for {word!r}: add one to the scenario's lexicon as an ARPAbet "
-            f'string, for instance {word} = "HH AH0 L OW1" for "hello" '
-            f"({len(PRONUNCIATIONS)} words are built in)"
+            f"no pronunciation for {word!r} ({len(PRONUNCIATIONS)} words are built in): say it in "
+            'ARPAbet, as "HH AH0 L OW1" says hello, in the [lexicon] of the scenario or with '
+            f"pretrain --lexicon '{word}=...'"
         )
     return parse_phones(word, phones)

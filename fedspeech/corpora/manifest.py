@@ -78,10 +78,10 @@ def read_columns(path: Path) -> tuple[str, ...]:
     """Returns the names in a manifest's first line, lower case; none of an empty file.
 
     Raises:
-      CorpusError: if it cannot be opened or is not UTF-8.
+      CorpusError: if it cannot be opened, is not UTF-8, or the line cannot be split.
     """
     first = next(iter(_lines(path)), "")
-    return _cells(first, _delimiter(first))
+    return _header(path, first)
 
 
 def _delimiter(header: str) -> str:
@@ -109,11 +109,7 @@ def read_table(
     lines = _lines(path)
     if not any(line.strip() for line in lines):
         raise CorpusError(f"{path} is empty; {_explain(needed, example)}")
-    delimiter = _delimiter(lines[0])
-    try:
-        columns = tuple(name.lower() for name in _cells(lines[0], delimiter))
-    except csv.Error as error:
-        raise CorpusError(f"{path}, line 1: {error}") from error
+    delimiter, columns = _delimiter(lines[0]), _header(path, lines[0])
     _check_header(path, columns, needed, example)
     rows, problems = [], []
     for number, line in enumerate(lines[1:], start=2):
@@ -132,6 +128,14 @@ def read_table(
     return Table(
         path.name, columns, tuple(_of(persons, row) for row in usable), tuple(problems), persons
     )
+
+
+def _header(path: Path, line: str) -> tuple[str, ...]:
+    """Names of the columns, lower case."""
+    try:
+        return tuple(name.lower() for name in _cells(line, _delimiter(line)))
+    except csv.Error as error:
+        raise CorpusError(f"{path}, line 1: {error}") from error
 
 
 def _row(number: int, line: str, delimiter: str, columns: Sequence[str]) -> Row:

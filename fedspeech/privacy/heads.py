@@ -77,7 +77,7 @@ def place(ledger: Path) -> Path | None:
     state = state_folder()
     if state is None:
         return None
-    name = hashlib.sha256(str(ledger.resolve()).encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:32]
     return state / "ledgers" / f"{name}.json"
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fedspeech.errors import ScenarioError
-from simulations.scenario import Scenario, read_scenario, scenario_names
+from simulations.scenario import Scenario, Section, read_scenario, scenario_names
 
 
 def test_every_shipped_scenario_reads_and_survives_a_round_trip(tmp_path):
@@ -81,3 +81,17 @@ def test_an_adapter_of_words_does_not_recognise_sentences():
         read_scenario("asr-quick", ["training.example_privacy={noise_multiplier=1.0}"])
     assert read_scenario("asr-an4").task == "sentences"
     assert read_scenario("real-commands").task == "words"
+
+
+def test_a_scenario_is_written_with_every_key_and_read_back_the_same(tmp_path):
+    changes = ['lexicon.lamp="L AE1 M P"', "privacy.adaptive_clipping.target_quantile=0.5"]
+    for name in scenario_names():
+        path = ["corpus.path=x"] if name in ("real-commands", "asr-an4", "asr-joined") else []
+        scenario = read_scenario(name, [*changes, *path])
+        text = scenario.to_toml()
+        (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+        assert read_scenario(str(tmp_path / "mine.toml")) == scenario
+        sections = [scenario, *(value for _, value in scenario if isinstance(value, Section))]
+        for section in sections:
+            assert all(key in text for key in type(section).model_fields)
+        assert "# cohort_cap is not set" in text or scenario.privacy.cohort_cap
