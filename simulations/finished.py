@@ -36,7 +36,7 @@ from simulations.judging import Judge
 from simulations.results import Summary
 from simulations.run_folder import RunFolder, read
 from simulations.scenario import FolderCorpus, Scenario, read_scenario
-from simulations.spent import account, with_account
+from simulations.spent import account, stated, with_account
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
@@ -149,7 +149,7 @@ class FinishedRun:
           FedspeechError: if there is no such phone, or the folder's adapter cannot be used.
         """
         trained = trained_model(self.folder, self.base)
-        summary, spent = self.accounted, self.ledger.guarantee()
+        summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
         voices = self.voices
         licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
         if adapter == "global":

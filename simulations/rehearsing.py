@@ -3,7 +3,8 @@
 The phones of the run train through the file's `train` signature instead of torch; what follows is
 the round of `fedspeech.round`: the user's clip and noise, sum, server step. The same round is run
 with torch beside it. Nothing of either is published or kept, and the run's own ledger is not
-touched: a round that is released costs what a round of the run costs.
+touched: a round that is released costs what a round of the run costs. So what is printed is how the
+file differs from torch, never what phones said: no size of a cohort, no norm of a delta.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ class Rehearsal:
     """One round, trained in the file and in torch.
 
     Attributes:
-      phones: that trained.
       clips_per_step: of the file.
       largest_delta_difference: of any coordinate of any phone's delta; file against torch.
       integers_changed: share of the opened sum's integers that differ.
@@ -45,19 +45,15 @@ class Rehearsal:
         phone's own epsilons.
       example_delta: at which delta.
       example_clip_norm, example_noise_multiplier: of `train_dp`.
-      mean_norm, mean_norm_private: mean norm of deltas, plain and with `train_dp`.
       clip_norm: of the user: what follows in both cases.
     """
 
-    phones: int
     largest_delta_difference: float
     integers_changed: float
     example_epsilon: float
     example_delta: float
     example_clip_norm: float
     example_noise_multiplier: float
-    mean_norm: float
-    mean_norm_private: float
     clip_norm: float
 
 
@@ -104,17 +100,14 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
             path = Path(scratch) / "ledger.jsonl"
             ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
             sums.append(run_round(state, job, arrays, train, ledger, 0)[1])
-    by_torch, by_file, by_private = (np.stack(train.vectors) for train in kept)
+    by_torch, by_file = (np.stack(train.vectors) for train in kept[:2])
     return Rehearsal(
-        phones=len(by_torch),
         largest_delta_difference=float(np.abs(by_torch - by_file).max()),
         integers_changed=float((sums[0] != sums[1]).mean()),
         example_epsilon=level.epsilon(job.training, 1, job.plan.delta),
         example_delta=job.plan.delta,
         example_clip_norm=level.clip_norm,
         example_noise_multiplier=level.noise_multiplier,
-        mean_norm=float(np.linalg.norm(by_file, axis=1).mean()),
-        mean_norm_private=float(np.linalg.norm(by_private, axis=1).mean()),
         clip_norm=job.plan.clip_norm,
     )
 
@@ -138,16 +131,16 @@ def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
         console.out(json.dumps(dataclasses.asdict(found), indent=1), highlight=False)
         return
     console.print(
-        f"one more round, {found.phones} phones, trained in {file.name}: deltas within "
+        f"one more round trained in {file.name}: deltas within "
         f"{found.largest_delta_difference:.1e} of torch's; "
         f"{found.integers_changed:.2%} of the sum's integers differ, each by what rounding tips\n"
         f"with train_dp (clip norm {found.example_clip_norm:g}, noise multiplier "
         f"{found.example_noise_multiplier:g}): epsilon {epsilon(found.example_epsilon)} for one "
         f"clip (zero-out, delta {found.example_delta:.1e}, one round, analytic Gaussian), against "
-        "whoever sees the phone's own delta; mean norm of deltas "
-        f"{found.mean_norm_private:.3f}, plain {found.mean_norm:.3f}\n"
+        "whoever sees the phone's own delta\n"
         f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "
-        "nothing was published, the run's ledger was not charged",
+        "nothing was published, the run's ledger was not charged. The differences above are exact "
+        "figures of phones' own deltas, which only a simulation sees and no epsilon covers",
         highlight=False,
         soft_wrap=True,
     )

@@ -62,7 +62,7 @@ from simulations.results import (
 )
 from simulations.run_folder import RunFolder, check_place, share_ledger
 from simulations.scenario import Scenario
-from simulations.spent import guarantee_of
+from simulations.spent import guarantee_of, stated
 
 CLIENT_APP = "clients.app:app"
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
@@ -434,7 +434,10 @@ class Run:
         self._write_results("partial")
         with self._progress.stage("export"):
             self._found |= export_files(
-                self._folder, self._world, self._summary("partial"), self._ledger.guarantee()
+                self._folder,
+                self._world,
+                self._summary("partial"),
+                stated(self._ledger, self._rows),
             )
         self.stopped = before
 
@@ -467,7 +470,10 @@ class Run:
         """Writes the adapter that ships with its configuration and model card."""
         adapter = self._world.adapter
         notice = self._ledger.noise_notice
-        words = [self._ledger.guarantee().words(), *([notice.capitalize() + "."] if notice else [])]
+        words = [
+            stated(self._ledger, self._rows).words(),
+            *([notice.capitalize() + "."] if notice else []),
+        ]
         words += [self._example_level.words] if self._example_level else []
         save_adapter(
             self._folder.adapter,

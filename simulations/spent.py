@@ -7,13 +7,14 @@ it was charged for, which no single plan can.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fedspeech.errors import LedgerDamaged
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
-from simulations.results import Guarantee, Summary
+from simulations.results import Guarantee, RoundRow, Summary
 from simulations.run_folder import RunFolder
 
 
@@ -34,11 +35,29 @@ def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:
     return ledger
 
 
-def with_account(summary: Summary, ledger: Ledger) -> Summary:
-    """A summary with what its population has spent by now, later runs included."""
+def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Spent:
+    """What a card or a published report states: every round that was begun, as if charged.
+
+    Readers see which rounds gave no model, and must not see why: a round that was abandoned before
+    its phones were asked for updates is not charged, one abandoned later is. So the price of both
+    is stated, which is never less than what was spent.
+    """
+    begun = sum(row.status != "refused" for row in rows)
+    return ledger.guarantee(more_rounds=max(0, begun - ledger.own_rounds_charged))
+
+
+def with_account(summary: Summary, ledger: Ledger, spent: Spent | None = None) -> Summary:
+    """A summary with what its population has spent by now, later runs included.
+
+    Args:
+      summary: of a run.
+      ledger: that the run charged.
+      spent: what to say instead of the ledger's whole account, as `stated` has it.
+    """
     found = guarantee_of(
-        ledger.guarantee(), ledger.noise_notice, summary.budget_release, runs=ledger.runs_charged
-    )
+        spent or ledger.guarantee(), ledger.noise_notice, summary.budget_release,
+        runs=ledger.runs_charged,
+    )  # fmt: skip
     return summary.model_copy(update=dict(found))
 
 

@@ -27,6 +27,10 @@ LATER_TRAINING_NOTICE = (
     "covered by the stated epsilons unless it is done with train_dp and its steps are accounted "
     "for. They hold for what is in this file."
 )
+JUDGED_NOTICE = (
+    "The accuracies are exact statistics of the phones that were judged, which never trained: no "
+    "epsilon covers them. If these were real people, a group of few may single somebody out."
+)
 PERSONAL_NOTICE = (
     "PERSONAL: this adapter was also trained, after the federated rounds, on the clips of one "
     "phone's user. The stated epsilons do not cover that. It belongs on that phone and nowhere "
@@ -169,7 +173,8 @@ class Card:
         noise = (self.noise_notice,) if self.noise_notice else ()
         personal = (PERSONAL_NOTICE,) if self.phone else ()
         output = WINDOWS_NOTICE if self.frontend.cepstra else OUTPUT_NOTICE
-        return (*personal, output, LATER_TRAINING_NOTICE, *noise)
+        judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_eye == "simulator" else ()
+        return (*personal, output, LATER_TRAINING_NOTICE, *judged, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""

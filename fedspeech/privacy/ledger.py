@@ -302,6 +302,11 @@ class Ledger:
         return charge.sequence in self._outcomes
 
     @property
+    def own_rounds_charged(self) -> int:
+        """Rounds charged to this run, failed and recovered ones included."""
+        return self._charges.get(self._own, 0)
+
+    @property
     def runs_charged(self) -> int:
         """Runs that were charged for a round, this one included whether or not it was."""
         return len({*(opened for opened, rounds in self._charges.items() if rounds), self._own})

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from fedspeech.errors import FedspeechError
 from fedspeech.files import write_text
 from fedspeech.job import Job
 from simulations.report.page import render
 from simulations.report.published import published
-from simulations.run_folder import RunFolder, read
-from simulations.spent import account, with_account
+from simulations.run_folder import Results, RunFolder, read
+from simulations.spent import account, stated, with_account
 
 
 def write_report(run_folder: Path, publish: bool = False) -> Path:
@@ -35,11 +36,31 @@ def write_report(run_folder: Path, publish: bool = False) -> Path:
     """
     results = read(run_folder)
     folder = RunFolder(run_folder)
-    if folder.shares_ledger and results.summary:
+    if publish:
+        results = published(_restated(folder, results))
+    elif folder.shares_ledger and results.summary:
         ledger = account(folder, Job.load(folder.job), results.summary)
         summary = with_account(results.summary, ledger)
         results = dataclasses.replace(results, summary=summary)
     target = folder.published_report if publish else folder.report
-    shown = published(results) if publish else results
-    write_text(target, render(shown, for_publication=publish))
+    write_text(target, render(results, for_publication=publish))
     return target
+
+
+def _restated(folder: RunFolder, results: Results) -> Results:
+    """The results with the price of every round that was begun, whether or not it was charged.
+
+    Raises:
+      FedspeechError: if the run's ledger is not there to ask.
+    """
+    abandoned = any(row.status == "abandoned" for row in results.rows)
+    if not (abandoned or folder.shares_ledger):
+        return results
+    if results.summary is None:
+        raise FedspeechError(
+            f"{folder.path} is not published: its run was killed, and which of its abandoned "
+            f"rounds were charged would show; `fedspeech resume {folder.path}` ends it first"
+        )
+    ledger = account(folder, Job.load(folder.job), results.summary)
+    spent = stated(ledger, results.rows)
+    return dataclasses.replace(results, summary=with_account(results.summary, ledger, spent))

@@ -19,6 +19,8 @@ def progress(results: Results) -> list[Figure]:
     found = [_accuracy_by_round(rows), _loss_by_round(rows)]
     if len({row.server.clip_norm for row in rows} - {None}) > 1:
         found.append(_clip_norm_by_round(rows))
+    if len({row.rounds_charged for row in rows}) < len(rows):
+        return [figure for figure in found if figure.traces]  # published: the whole run's price
     finite = [row for row in rows if math.isfinite(row.epsilon_release)]
     if finite:
         found.append(

@@ -44,6 +44,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "notices": list(_notices(results)),
         "guarantee": guarantee,
         "example_level": summary.example_level.words if summary and summary.example_level else "",
+        "held_out_note": words.HELD_OUT if _recorded(results) else "",
         "left_out": LEFT_OUT if for_publication else (),
         "incidents": () if for_publication else _incidents(results),
         "rounds_note": _rounds_note(results),
@@ -65,6 +66,11 @@ def _guarantee(results: Results) -> Guarantee | None:
     if results.summary:
         return results.summary.guarantee()
     return results.rows[-1].guarantee() if results.rows else None
+
+
+def _recorded(results: Results) -> bool:
+    """Whether those who were judged may be real people."""
+    return "corpus.path" in results.settings()
 
 
 def _lede(results: Results) -> str:

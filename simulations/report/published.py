@@ -3,7 +3,9 @@
 `epsilon_release` is promised against somebody who "sees no cohort size, survivor count, identity,
 timing or reason of an abort". A report that printed one of these would break the promise that it
 prints, so they are taken out of the data before any page is made; a template cannot leak what it
-never gets. Noise drawn from a seed is worth nothing to whoever knows the seed: it goes too.
+never gets. Which abandoned rounds were charged tells at which stage they failed, so every round
+that was begun is priced, and what was spent is said for the whole run and not round by round. Noise
+drawn from a seed is worth nothing to whoever knows the seed: it goes too.
 
 Accuracies stay: they come from public validation speakers and from phones outside the population.
 """
@@ -23,7 +25,8 @@ from simulations.run_folder import Results
 LEFT_OUT = (
     "cohort sizes, survivors and ring warnings",
     "signal to noise",
-    "why a round was abandoned or the run stopped",
+    "at which stage and why a round was abandoned, or why the run stopped: every round that was "
+    "begun is counted as charged, and no price is shown round by round",
     "training loss and clipping on the phones that trained",
     "every measurement of time, and bytes of single rounds",
     "accuracy phone by phone",
@@ -38,18 +41,21 @@ def published(results: Results) -> Results:
     Args:
       results: of a run.
     """
+    whole = results.summary or (results.rows[-1] if results.rows else None)
+    spent = dict(whole.guarantee()) if whole else {}
     return dataclasses.replace(
         results,
-        rows=tuple(_row(row) for row in results.rows),
+        rows=tuple(_row(row, spent) for row in results.rows),
         summary=_summary(results.summary) if results.summary else None,
         scenario=tomli_w.dumps(_settings(tomllib.loads(results.scenario))),
     )
 
 
-def _row(row: RoundRow) -> RoundRow:
-    """A row with what published models and public speakers show."""
+def _row(row: RoundRow, spent: dict[str, Any]) -> RoundRow:
+    """A row with what published models and public speakers show, at the price of the whole run."""
     return row.model_copy(
         update={
+            **spent,
             "attempt": 1,
             "reason": None,
             "seconds": None,

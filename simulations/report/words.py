@@ -40,6 +40,12 @@ SERVERS = {
 
 PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
 
+HELD_OUT = (
+    "These are exact figures of the recordings of people who never trained, and no epsilon covers "
+    "them: neither figure above is about these people. A group of few may single somebody out. Ask "
+    "them, or leave this out, before it goes to anybody else."
+)
+
 EYE_NAMES: dict[Eye, str] = {
     "public": "public",
     "server": "server’s eye",

@@ -12,7 +12,7 @@ from simulations import runner
 from simulations.finished import FinishedRun
 from simulations.report import write_report
 from simulations.report.words import epsilon, price
-from simulations.run_folder import read
+from simulations.run_folder import RunFolder, read
 from simulations.runner import simulate
 
 FIGURES = ("epsilon_release", "epsilon_server", "relation_release", "relation_server", "trust")
@@ -95,6 +95,33 @@ def test_a_run_folder_knows_that_its_ledger_was_cut(shared, tmp_path):
     run = FinishedRun.open(copy)
     with pytest.raises(LedgerDamaged, match=r"holds 3 rounds, and when .* ended it held 4"):
         run.accounted  # noqa: B018
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_at_which_stage_a_round_was_abandoned_does_not_show_in_what_is_published(
+    shared, tmp_path, publish
+):
+    """The same run twice: a third round abandoned before it was charged, and after."""
+    _, (first, _), _ = shared
+    last = read(first).rows[-1]
+    pages, prices = [], []
+    for charged in (False, True):
+        run = tmp_path / str(charged) / "run"
+        shutil.copytree(first, run, symlinks=True)
+        account = FinishedRun.open(first).job
+        (run / "ledger.jsonl").unlink()
+        ledger = Ledger.open(run / "ledger.jsonl", account.plan, account.run_id, "rehearsal")
+        for number in range(2 + charged):
+            ledger.charge(number, 0, bytes([number]) * 16)
+        reason = "too few share" if charged else "too few came"
+        row = last.model_copy(update={"round": 3, "status": "abandoned", "reason": reason,
+                                      "rounds_charged": 2 + charged})  # fmt: skip
+        RunFolder(run).append(row)
+        pages.append(write_report(run, publish).read_text())
+        prices.append(FinishedRun.open(run).trained()[1].privacy)
+    assert (pages[0] == pages[1]) is publish
+    assert prices[0] == prices[1], "cards are published too"
+    assert prices[0].rounds == 3
 
 
 def test_a_run_whose_ledger_is_gone_or_another_gets_no_card(shared, tmp_path):

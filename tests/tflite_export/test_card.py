@@ -7,6 +7,7 @@ import pytest
 
 from fedspeech.errors import ExportRefused
 from tflite_export.card import (
+    JUDGED_NOTICE,
     LATER_TRAINING_NOTICE,
     PERSONAL_NOTICE,
     SegmentAccuracy,
@@ -40,6 +41,15 @@ def test_both_forms_carry_the_guarantee_with_everything_it_needs(card):
     ):  # fmt: skip
         assert f"| {name} | {privacy[name]} |" in text
     assert card.privacy.words() in text
+
+
+def test_figures_of_people_who_were_judged_are_said_to_be_uncovered(trained, make_card, card):
+    assert card.metrics
+    assert (JUDGED_NOTICE in card.to_markdown()) == (card.metrics_eye == "simulator")
+    judged = dataclasses.replace(card, metrics_eye="simulator")
+    assert JUDGED_NOTICE in judged.to_json()["notices"]
+    for other in ({"metrics_eye": "public"}, {"metrics": ()}):
+        assert JUDGED_NOTICE not in dataclasses.replace(judged, **other).to_json()["notices"]
 
 
 def test_the_notice_of_repeatable_noise_is_there_exactly_when_it_applies(trained, make_card, card):

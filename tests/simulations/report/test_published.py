@@ -8,7 +8,7 @@ import pytest
 from simulations.report import write_report
 from simulations.report.published import LEFT_OUT, published
 from simulations.results import Utility
-from simulations.run_folder import read
+from simulations.run_folder import RunFolder, read
 
 SECRETS = {
     "cohort": 271_828,
@@ -27,7 +27,9 @@ SECRETS = {
 
 
 @pytest.fixture
-def run(example, tmp_path):
+def run(example, tmp_path, monkeypatch):
+    # It charged no ledger; that rounds are priced anew is tested where there is one.
+    monkeypatch.setattr("simulations.report._restated", lambda folder, results: results)
     rows = [
         row.model_copy(
             update={
@@ -129,6 +131,21 @@ def test_what_may_be_published_stays(run, example):
         row.server.validation_accuracy for row in everything.rows
     ]
     assert shown.settings() == {"name": "x", "corpus.path": "(a local path)", "nested.q": 0.1}
+
+
+def test_no_price_is_shown_round_by_round(run):
+    shown = published(read(run))
+    assert {row.rounds_charged for row in shown.rows} == {read(run).summary.rounds_charged}
+    assert "by the end of each round" not in write_report(run, publish=True).read_text()
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_figures_of_people_who_were_judged_are_named_as_uncovered_where_they_stand(run, publish):
+    page = " ".join(write_report(run, publish).read_text().split())
+    assert page.count("no epsilon covers them") >= 4, "headline, groups, phones, errors"
+    synthetic = RunFolder(run)
+    synthetic.write_scenario('name = "x"\n[corpus]\nkind = "embedded"\n')
+    assert "no epsilon covers them" not in write_report(run, publish).read_text()
 
 
 def test_run_without_summary_can_be_published(run):
