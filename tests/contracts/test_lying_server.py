@@ -33,6 +33,8 @@ from fedspeech.messages import (
     UnmaskRequest,
     UpdateRequest,
 )
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.encoding import from_ring
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.secagg.refusals import KINDS, BadSignature
 
@@ -77,7 +79,13 @@ def every_phone_computes_for_itself(monkeypatch):
 # What a plan permits.
 
 
-@pytest.mark.parametrize("changes", [{}, CENTRAL], ids=["noise of phones", "noise of the server"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="noise of phones"),
+        pytest.param(CENTRAL, id="noise of the server", marks=pytest.mark.adversarial),
+    ],
+)
 def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
     tmp_path, monkeypatch, changes
 ):
@@ -93,7 +101,7 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
     tried = []
 
     def lie(grid, request):
-        for number in range(grid.job.plan.rounds):
+        for number in range(2):
             key = grid.job.round_key(number)
             for shard in range(grid.job.num_shards):
                 joined = np.array(grid.job.shard_phones(shard))[:4]
@@ -106,7 +114,7 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
                     with pytest.raises(Refused, match="a phone never answers UpdateRequest"):
                         grid.ask(asked, shard)
 
-    records, _ = run(tmp_path, lie, **changes)
+    records, _ = run(tmp_path, lie, rounds=1, quota=1, num_shards=2, **changes)
     assert len(set(tried)) == 8  # counts, the six stages, and the end
     assert len(own) == sum(record.survivors for record in records)  # asked by honest rounds alone
 
@@ -335,6 +343,58 @@ def test_advertisements_of_one_round_do_not_pad_the_roster_of_another(tmp_path):
         padded = grid.ask(notice(new, old))
     assert len(padded.phones) == 0
     assert padded.refused[KINDS.index(BadSignature)] == len(new.phones)
+
+
+@pytest.mark.parametrize("mechanism", ["none", pytest.param("distributed", marks=pytest.mark.slow)])
+def test_no_model_makes_a_phone_stay_away_or_send_more_than_its_bound(tmp_path, mechanism):
+    """Values at the edge of the floats: who answers must not depend on what a phone has learned."""
+    models = (3e38, -1e20, 1e-45, [3e38, -3e38])
+    noise = {"noise_multiplier": 0.0, "epsilon_budget": float("inf")} if mechanism == "none" else {}
+    path, job = lasting(tmp_path, rounds=4, quota=4, mechanism=mechanism, **noise)
+    with LyingGrid(path) as grid:
+        for number, value in enumerate(models):
+            key = job.round_key(number)
+            joined = grid.ask(RosterRequest(key=key)).phones
+            adapter = np.resize(np.array(value, np.float32), job.plan.dimension)
+            request = UpdateRequest(
+                key=key, roster=joined, adapter=adapter, clip_norm=job.plan.clip_norm
+            )
+            answer = grid.ask(request)
+            np.testing.assert_array_equal(answer.survivors, joined)
+            if mechanism == "none":
+                length = np.linalg.norm(from_ring(answer.total, job.plan.bits).astype(float))
+                assert length <= len(joined) * job.plan.sensitivity
+
+
+ADAPTIVE = AdaptiveClipping(
+    target_quantile=0.3, bit_noise=0.5, min_clip_norm=0.01, max_clip_norm=4.0
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "clip_norms"),
+    [
+        ({}, [0.2001, 0.1999, 1e9, 5e-324]),
+        ({"adaptive_clipping": ADAPTIVE}, [0.0099, 4.0001, 1e9, 5e-324]),
+    ],
+    ids=["fixed", "adaptive"],
+)
+def test_phones_clip_to_no_norm_but_their_plans(tmp_path, settings, clip_norms):
+    path, job = lasting(tmp_path, **settings)
+    with LyingGrid(path) as grid:
+        joined = grid.ask(RosterRequest(key=job.round_key(0))).phones
+        request = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
+        before = grid.remembered
+        for clip_norm in clip_norms:
+            with pytest.raises(Refused, match="does not clip to"):
+                grid.ask(dataclasses.replace(request, clip_norm=clip_norm))
+        for clip_norm in (float("inf"), float("nan"), -0.2, 0.0):
+            sent = dataclasses.replace(request)
+            object.__setattr__(sent, "clip_norm", clip_norm)
+            with pytest.raises(Refused, match="must be a positive number"):
+                grid.ask(sent)
+        assert grid.remembered == before
+        assert len(grid.ask(request).survivors) == len(joined)
 
 
 def test_rounds_before_the_first_and_beyond_the_plan_are_not_entered(tmp_path):
