@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import click
 import typer
 
+from fedspeech import __version__
 from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
 from simulations.console import print_any_text
 
@@ -172,6 +173,25 @@ CacheOption = Annotated[
         "--cache", help="Where synthesised features are kept; default ~/.cache/fedspeech."
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedspeech {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fedspeech(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Holds the options that belong to no command; `_print_version` has acted on them."""
+    del version
 
 
 @app.command()
@@ -749,3 +769,7 @@ def scenarios_show(
 ) -> None:
     """Print a scenario with every key and default: a file to start from."""
     typer.echo(_read(name, changes or ()).to_toml(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

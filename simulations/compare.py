@@ -60,10 +60,12 @@ class Comparison:
     warnings: tuple[str, ...]
 
     def __rich__(self) -> Group:
-        """Warnings first, then two tables."""
+        """Warnings first, then which run is A and which B, then two tables."""
         parts: list[Text | Table] = [
             Text(f"warning: {warning}", style="bold yellow") for warning in self.warnings
         ]
+        # Names of runs differ at their ends, which a narrow window would cut off a column's head.
+        parts.append(Text(f"A: {self.first}\nB: {self.second}"))
         parts.append(self._table("figure", self.figures, with_change=True))
         if self.settings:
             parts.append(self._table("setting that differs", self.settings, with_change=False))
@@ -74,9 +76,9 @@ class Comparison:
     def _table(self, title: str, lines: tuple[Difference, ...], *, with_change: bool) -> Table:
         """A table; names and values are text, never markup."""
         table = Table(title_justify="left")
-        table.add_column(title)
-        for column in (self.first, self.second, *(("change",) if with_change else ())):
-            table.add_column(Text(column), justify="right")
+        table.add_column(title, overflow="fold")
+        for column in ("A", "B", *(("change",) if with_change else ())):
+            table.add_column(column, justify="right", overflow="fold")
         for line in lines:
             values = (line.first, line.second, *((line.change,) if with_change else ()))
             table.add_row(Text(line.name), *(Text(value) for value in values))
@@ -97,7 +99,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     a, b = _summary(first), _summary(second)
     return Comparison(
         first=first.name,
-        second=second.name if second.name != first.name else f"{second.name} (second)",
+        second=second.name,
         figures=(*_headlines(a, b), *_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
         settings=tuple(_settings(first.settings(), second.settings())),
         warnings=tuple(_warnings(first, second, a, b)),

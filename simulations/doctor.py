@@ -1,4 +1,7 @@
-"""Is this machine ready? Versions, cores, memory, disk, and one pass through every part."""
+"""Is this machine ready? Versions, cores, memory, disk, and one pass through every part.
+
+What is imported may be what is wrong, so every check imports for itself.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from simulations.build import cache_folder
 from simulations.console import Console
-from simulations.report.words import epsilon
 
 MINIMUM_FREE_BYTES = 3_000_000_000
 LIBRARIES = (
@@ -21,7 +22,6 @@ LIBRARIES = (
     "torch",
     "opacus",
     "dp_accounting",
-    "tensorflow",
     "ai_edge_litert",
     "soundfile",
 )
@@ -38,6 +38,7 @@ def examine(console: Console | None = None) -> bool:
         ("base in the package", _base),
         ("one clip, heard", _clip),
         ("one private round", _round),
+        ("one file, converted", _file),
     ]
     healthy = True
     for name, check in checks:
@@ -64,6 +65,8 @@ def _machine() -> str:
 
 
 def _disk() -> str:
+    from simulations.build import cache_folder
+
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=cache):
@@ -103,6 +106,37 @@ def _clip() -> str:
     return f"said {clip.word!r}, heard {vocabulary.labels[answer]!r}"
 
 
+def _file() -> str:
+    """TensorFlow is tried where it runs: in the process that converts, never in this one."""
+    import numpy as np
+
+    from fedspeech.models.adapters import make_adapter
+    from fedspeech.models.base import Base, default_base_path
+    from fedspeech.seeds import stream
+    from tflite_export.blueprint import Blueprint
+    from tflite_export.converter import Converter
+    from tflite_export.evidence import reference_logits
+    from tflite_export.interpreter import TfliteModel
+    from tflite_export.parity import MAX_LOGIT_DIFFERENCE
+    from tflite_export.weights import Trained, network
+
+    base = Base.load(default_base_path())
+    head = make_adapter("head", base.num_windows, *base.head_weight.shape[::-1])
+    parameters = head.initial(base.head_weight, base.head_bias)
+    trained = Trained(base=base, adapter=head, parameters=parameters)
+    with Converter() as converter:
+        content = converter.convert(Blueprint(graph="keyword", network=network(trained)))
+    clips = stream(0, "doctor").normal(0, 0.1, (4, base.frontend.clip_samples)).astype(np.float32)
+    found = TfliteModel(content).run_each("waveform", clips)
+    difference = float(np.abs(found - reference_logits(trained, clips)).max())
+    if difference > MAX_LOGIT_DIFFERENCE:
+        raise RuntimeError(
+            f"expected the logits of torch, at most {MAX_LOGIT_DIFFERENCE:g} apart, got "
+            f"{difference:.2g}"
+        )
+    return f"{len(content) / 1000:.0f} KB, {difference:.1g} from torch"
+
+
 def _round() -> str:
     import numpy as np
 
@@ -111,6 +145,7 @@ def _round() -> str:
     from fedspeech.secagg.primitives import SharedPrimitives
     from fedspeech.secagg.session import sum_vectors
     from fedspeech.seeds import NoiseEntropy
+    from simulations.report.words import epsilon
 
     plan = PrivacyPlan(
         dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,

@@ -28,6 +28,7 @@ from simulations.finished import (
     run_of,
     trained_model,
 )
+from simulations.progress import RunProgress
 from simulations.report import write_report
 from simulations.results import ExportedFile, FamilyFile, Summary, exported_fields
 from simulations.run_folder import RunFolder
@@ -43,7 +44,7 @@ RUN_HELD_OUT_CLIPS = 64
 
 
 def export_files(
-    folder: RunFolder, world: World, summary: Summary, spent: Guarantee
+    folder: RunFolder, world: World, summary: Summary, spent: Guarantee, progress: RunProgress
 ) -> dict[str, Any]:
     """Exports a run's adapter in the formats that phones want first.
 
@@ -52,6 +53,7 @@ def export_files(
       world: of the run.
       summary: what the card says of accuracy.
       spent: what the card says of privacy.
+      progress: what the user sees of it.
 
     Returns:
       The summary's fields `export`, `export_family` and `export_refused`.
@@ -62,7 +64,7 @@ def export_files(
     trained = trained_model(folder, world.base)
     card = model_card(trained, summary, spent, world.licences)
     if isinstance(world.base.vocabulary, Alphabet):
-        return export_sentence_files(trained, card, world.speech, folder.export)
+        return export_sentence_files(trained, card, world.speech, folder.export, progress)
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
@@ -74,6 +76,7 @@ def export_files(
             RUN_FORMATS,
             folder=folder.export,
             batch_clips=batch_clips(world.job),
+            progress=progress.file,
         )
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
@@ -118,17 +121,19 @@ def export_run(
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
-    evidence = finished.evidence(trained, personal)
-    exported = export_family(
-        evidence,
-        card,
-        formats,
-        folder=target,
-        calibration=calibration(finished.base, finished.voices, finished.scenario)
-        if set(formats) & set(INTEGER_KINDS)
-        else None,
-        batch_clips=batch_clips(finished.job),
-    )
+    with RunProgress() as progress, progress.stage("export", len(formats)):
+        evidence = finished.evidence(trained, personal)
+        exported = export_family(
+            evidence,
+            card,
+            formats,
+            folder=target,
+            calibration=calibration(finished.base, finished.voices, finished.scenario)
+            if set(formats) & set(INTEGER_KINDS)
+            else None,
+            batch_clips=batch_clips(finished.job),
+            progress=progress.file,
+        )
     show(exported, Console())
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)

@@ -13,6 +13,7 @@ from fedspeech.errors import ExportRefused
 from simulations.build import parity_speech
 from simulations.console import Console
 from simulations.finished import FinishedRun
+from simulations.progress import RunProgress
 from simulations.report import write_report
 from simulations.results import ExportedFile, FamilyFile, exported_fields
 
@@ -23,14 +24,18 @@ if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without
 
 
 def export_sentence_files(
-    trained: Trained, card: Card, speech: NDArray[np.float32], folder: Path
+    trained: Trained,
+    card: Card,
+    speech: NDArray[np.float32],
+    folder: Path,
+    progress: RunProgress,
 ) -> dict[str, Any]:
     """Exports files for sentences; returns fields of the summary."""
     from tflite_export.sentence_verification import MAX_LOGIT_DIFFERENCE
     from tflite_export.sentences import FILES, export_sentences, judged_half
 
     try:
-        exported = export_sentences(trained, card, speech, folder)
+        exported = export_sentences(trained, card, speech, folder, progress.file)
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
     family = [
@@ -68,7 +73,9 @@ def _worst(found: Verification, name: str, worst: Callable[[Iterable[float]], fl
 def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
     """Exports a run's adapter of sentences again, into its own folder or another."""
     trained, card = finished.trained()
-    found = export_sentence_files(trained, card, _speech(finished), out or finished.folder.export)
+    speech, target = _speech(finished), out or finished.folder.export
+    with RunProgress() as progress, progress.stage("export"):
+        found = export_sentence_files(trained, card, speech, target, progress)
     if out is None:
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(finished.folder.path)

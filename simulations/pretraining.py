@@ -67,6 +67,7 @@ def make_base(
             raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
         return _make_sentence_base(out, corpus, speakers, seed, cache_folder(cache))
     targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
+    defaults = () if targets or corpus else tuple(Scenario(name="pretrain").vocabulary)
     command = f"fedspeech pretrain --seed {seed}" + (
         f" --words '{' '.join(targets)}'" * bool(words)
     )
@@ -74,16 +75,18 @@ def make_base(
         f" --lexicon '{word}={spelled}'" for word, spelled in (lexicon or {}).items()
     )
     with RunProgress() as progress:
+        if defaults:
+            progress.say(f"words: {' '.join(defaults)}, since --words names no others")
         try:
             with progress.stage("pretrain"):
                 if corpus is None or speakers is None:
                     base = synthetic_base(
-                        Vocabulary(targets or Scenario(name="pretrain").vocabulary),
+                        Vocabulary(targets or defaults),
                         seed=seed,
                         cache_dir=cache_folder(cache),
                         lexicon=lexicon,
                         provenance={"command": command},
-                        progress=lambda _, done, total: progress.advance(done, total),
+                        progress=lambda part, done, total: progress.advance(done, total, part),
                     )
                 else:
                     base = _from_speakers(
@@ -108,7 +111,7 @@ def _make_sentence_base(
                         seed=seed,
                         cache_dir=cache,
                         provenance={"command": command},
-                        progress=lambda _, done, total: progress.advance(done, total),
+                        progress=lambda part, done, total: progress.advance(done, total, part),
                     )
                 else:
                     start = long_sentences(Base.load(sentence_base_path()))
@@ -127,7 +130,7 @@ def _make_sentence_base(
                             "command": f"{command} --corpus {opened.name}"
                             f" --speakers {speakers.name}"
                         },
-                        progress=lambda _, done, total: progress.advance(done, total),
+                        progress=lambda part, done, total: progress.advance(done, total, part),
                     )
         except ValueError as error:
             raise ScenarioError(f"pretrain: {error}") from error
@@ -181,5 +184,5 @@ def _from_speakers(
         seed=seed,
         validation_utterances=[clip for clip in clips if clip.speaker_id in held_back],
         provenance={"command": f"{command} --corpus {corpus.name} --speakers {speakers.name}"},
-        progress=lambda _, done, total: progress.advance(done, total),
+        progress=lambda part, done, total: progress.advance(done, total, part),
     )

@@ -61,6 +61,7 @@ class RunProgress:
             )
         self._task: TaskID | None = None
         self._stage = ""
+        self._part = ("", 0)
         self._next_percent = 0
 
     def __enter__(self) -> RunProgress:
@@ -87,7 +88,7 @@ class RunProgress:
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
         """Times a stage and shows it."""
         started, cpu_started = time.perf_counter(), _cpu_seconds()
-        self._stage, self._next_percent = name, 0
+        self._stage, self._part = name, ("", 0)
         if self._bars:
             self._task = self._bars.add_task(name, total=total, note="")
         else:
@@ -103,13 +104,22 @@ class RunProgress:
             else:
                 self.say(f"{name}: {self.seconds[name]:.1f} s")
 
-    def advance(self, done: int, total: int) -> None:
-        """Shows how far the stage is."""
+    def advance(self, done: int, total: int, part: str = "") -> None:
+        """Shows how far the stage is, or the part of it that bears a name."""
+        if self._part != (part, total):
+            self._part, self._next_percent = (part, total), 0
         if self._bars and self._task is not None:
-            self._bars.update(self._task, completed=done, total=total)
+            self._bars.update(self._task, completed=done, total=total, note=part)
         elif total and 100 * done >= self._next_percent * total and done < total:
-            self.say(f"  {self._stage}: {done:,} of {total:,}")
+            self.say(f"  {self._stage}: {part}{' ' * bool(part)}{done:,} of {total:,}")
             self._next_percent = 100 * done // total + 25
+
+    def file(self, name: str, done: int, total: int) -> None:
+        """Shows which file is made next, and how many are."""
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, note=name)
+        else:
+            self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
 
     def round(self, row: RoundRow, total: int) -> None:
         """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""

@@ -438,6 +438,7 @@ class Run:
                 self._world,
                 self._summary("partial"),
                 stated(self._ledger, self._rows),
+                self._progress,
             )
         self.stopped = before
 

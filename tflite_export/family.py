@@ -56,6 +56,9 @@ DEFAULT_BATCH_CLIPS = 16
 
 _UNCHANGED_PROBES = 32
 
+Progress = Callable[[str, int, int], None]
+"""Called before each file with its name, the files that are done and how many there will be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
@@ -82,6 +85,7 @@ def export_family(
     folder: Path,
     calibration: Calibration | None = None,
     batch_clips: int = DEFAULT_BATCH_CLIPS,
+    progress: Progress = lambda *_: None,
 ) -> Exported:
     """Converts, checks and publishes.
 
@@ -96,6 +100,7 @@ def export_family(
       folder: where the files go; made if it is missing.
       calibration: for the full-integer files.
       batch_clips: clips of one training step of the personal file.
+      progress: what is told before each file.
 
     Raises:
       ExportRefused: if the card speaks of another model, there is no format of a name, or no
@@ -112,7 +117,8 @@ def export_family(
     seconds = {"convert": 0.0, "verify": 0.0}
     with Converter() as converter:
         maker = Maker(evidence, card, calibration, batch_clips, converter)
-        for kind in formats:
+        for done, kind in enumerate(formats):
+            progress(FILES[kind], done, len(formats))
             started = time.process_time()
             try:
                 content = maker.make(kind)

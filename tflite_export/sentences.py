@@ -19,6 +19,7 @@ from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import observe_features
 from tflite_export.card import Card, require_identity
 from tflite_export.converter import Converter
+from tflite_export.family import Progress
 from tflite_export.flatbuffer import embed_card
 from tflite_export.sentence_verification import verify_sentence_content
 from tflite_export.verification import Verification
@@ -47,7 +48,11 @@ class ExportedSentences:
 
 
 def export_sentences(
-    trained: Trained, card: Card, waveforms: FloatArray, folder: Path
+    trained: Trained,
+    card: Card,
+    waveforms: FloatArray,
+    folder: Path,
+    progress: Progress = lambda *_: None,
 ) -> ExportedSentences:
     """Converts, checks and writes the three files; one that fails is not written.
 
@@ -56,6 +61,7 @@ def export_sentences(
       card: `Card.of` the same model.
       waveforms: public sentences, none twice, (n, samples), or their features; see `judged_half`.
       folder: where the files go; made if it is missing.
+      progress: what is told before each file.
 
     Raises:
       ExportRefused: if the card speaks of another model, there are fewer than two sentences, or not
@@ -80,7 +86,8 @@ def export_sentences(
     verified: dict[str, Verification] = {}
     refused: dict[str, str] = {}
     with Converter() as converter:
-        for kind, blueprint in blueprints.items():
+        for done, (kind, blueprint) in enumerate(blueprints.items()):
+            progress(FILES[kind], done, len(blueprints))
             inside = card.inside(kind)
             try:
                 plain = converter.convert(blueprint)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,14 @@ def test_text_that_standard_output_lacks_or_nobody_reads_costs_nothing(encoding)
     word = "zo\\xeb" if encoding == "ascii" else "zoë"
     assert done.stdout.decode() == f"0 {word} [/b]\n"
     assert done.stderr == b"went on\n"
+
+
+def test_the_version_is_that_of_the_package(fedspeech):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert fedspeech("--version") == (0, f"fedspeech {project['version']}\n", "")
+
+
+def test_the_command_line_runs_as_a_module_too():
+    command = [sys.executable, "-m", "simulations.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("fedspeech ")

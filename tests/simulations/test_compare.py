@@ -23,8 +23,8 @@ def pair(example, tmp_path):
     return write
 
 
-def printed(comparison) -> str:
-    console = Console(file=io.StringIO(), width=160, force_terminal=False)
+def printed(comparison, width=160) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
     console.print(comparison)
     return console.file.getvalue()
 
@@ -93,3 +93,16 @@ def test_run_without_summary_cannot_be_compared(pair):
     (second / "summary.json").unlink()
     with pytest.raises(FedspeechError, match=r"needs summary\.json, and second has none"):
         compare(first, second)
+
+
+def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(example, tmp_path):
+    names = ("quick-20261129-201455", "quick-20261129-201530")
+    longer = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.12345678901234567")
+    first = example.write(tmp_path / names[0])
+    second = example.write(
+        tmp_path / names[1], scenario=longer + 'base.source = "' + "x" * 90 + '"'
+    )
+    text = printed(compare(first, second), width=80)
+    assert f"A: {names[0]}\nB: {names[1]}\n" in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,11 +1,13 @@
 """The doctor passes a healthy machine, and names what is wrong without stopping."""
 
+import functools
 import io
 
 import pytest
 from rich.console import Console
 
 from simulations import doctor
+from tflite_export import converter
 
 
 @pytest.fixture
@@ -13,6 +15,7 @@ def examine(monkeypatch, tmp_path):
     """Runs the doctor over light checks; returns its verdict and what it printed."""
     monkeypatch.setenv("FEDSPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(doctor, "LIBRARIES", ("numpy",))
+    monkeypatch.setattr(doctor, "_file", lambda: "left out, since TensorFlow takes its time")
 
     def run():
         out = io.StringIO()
@@ -26,7 +29,7 @@ def test_a_healthy_machine_passes_every_check(examine):
     assert healthy, printed
     assert "wrong" not in printed
     for name in ("python", "cores and memory", "disk", "numpy", "base in the package",
-                 "one clip, heard", "one private round"):  # fmt: skip
+                 "one clip, heard", "one private round", "one file, converted"):  # fmt: skip
         assert f"ok    {name}: " in printed
 
 
@@ -46,3 +49,19 @@ def test_a_cache_that_cannot_be_written_is_wrong(examine, monkeypatch, tmp_path)
     healthy, printed = examine()
     assert not healthy
     assert "wrong disk" in printed
+
+
+def test_a_conversion_that_dies_is_wrong_and_the_doctor_lives(monkeypatch):
+    died = functools.partial(converter.Converter, "dying_converter")
+    monkeypatch.setattr(converter, "Converter", died)
+    monkeypatch.setattr(doctor, "LIBRARIES", ())
+    out = io.StringIO()
+    assert not doctor.examine(Console(file=out, width=200))
+    assert "wrong one file, converted: conversion: the process that converts died of SIGSEGV" in (
+        out.getvalue()
+    )
+
+
+@pytest.mark.export
+def test_a_conversion_is_tried_and_its_file_compared_with_torch():
+    assert "KB, " in doctor._file()

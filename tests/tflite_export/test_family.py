@@ -31,7 +31,13 @@ def card(shipped, make_card):
 @pytest.fixture(scope="module")
 def exported(evidence, card, calibration, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "export"
-    return export_family(evidence, card, FORMATS, folder=folder, calibration=calibration)
+    told = []
+    found = export_family(
+        evidence, card, FORMATS, folder=folder, calibration=calibration,
+        progress=lambda *before: told.append(before),
+    )  # fmt: skip
+    assert told == [(file, done, 9) for done, file in enumerate(FILES.values())]
+    return found
 
 
 @pytest.fixture
