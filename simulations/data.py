@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.audio.devices import SPEECH_RMS, speech_rms
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import SILENCE, Skipped
-from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.corpus import SILENCE, Skipped, Utterance
+from fedspeech.corpora.layouts import layout_of, open_corpus
 from fedspeech.corpora.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus
-from fedspeech.corpora.noise import NoiseCorpus, holds_noise
+from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError
 from simulations.console import Console
@@ -27,6 +31,10 @@ from simulations.scenario import FolderCorpus
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000
 _SHOWN = 5  # names of one kind
+LOWEST_LEVEL_DB = -25.0
+"""Of speech from nominal: below it false rejects rise steeply (docs/real-speech.md)."""
+
+_LEVEL_CLIPS = 500
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,9 @@ class FolderCheck:
       rates_hz: sample rate to recordings.
       downmixed, padded, cut: recordings that were stereo, shorter, longer than a clip.
       cancelled: stereo recordings whose channels cancel each other, so that one was taken.
+      level_db: root mean square of speech while it lasts, relative to nominal, of the median clip
+        and of the quietest tenth; None without words.
+      quiet: share of the clips that lie too low to be heard well.
       merged: ways to write one speaker's name, of those with several.
       alike: different speakers whose names differ by punctuation alone.
       segments: segment to number of its values.
@@ -165,6 +176,8 @@ class FolderCheck:
     cut: int
     segments: tuple[tuple[str, int], ...]
     unused_columns: tuple[str, ...]
+    level_db: tuple[float, float] | None
+    quiet: float
     merged: tuple[tuple[str, ...], ...]
     alike: tuple[tuple[str, ...], ...]
     skipped: tuple[SkippedGroup, ...]
@@ -185,11 +198,13 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         in it is usable.
     """
     corpus: RecordedCorpus
-    corpus = NoiseCorpus(folder, spec) if holds_noise(folder) else open_corpus(folder, spec)
+    noise = layout_of(folder) == "noise"
+    corpus = NoiseCorpus(folder, spec) if noise else open_corpus(folder, spec)
     spoken = [utterance for utterance in corpus.utterances if utterance.word != SILENCE]
     words = Counter(utterance.word for utterance in spoken)
     counts = Counter(utterance.speaker_id for utterance in spoken)
     skipped = list(corpus.skipped)
+    levels = _levels_db(corpus, spoken)
     split, obstacle = None, _obstacle(len(counts), len(words))
     if obstacle is None:
         settings = FolderCorpus(path=str(folder))
@@ -226,6 +241,8 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         rates_hz=tuple(sorted(corpus.tally.rates_hz.items())),
         downmixed=corpus.tally.downmixed,
         cancelled=corpus.tally.cancelled,
+        level_db=None if not len(levels) else (np.median(levels), np.quantile(levels, 0.1)),
+        quiet=float((levels < LOWEST_LEVEL_DB).mean()) if len(levels) else 0.0,
         merged=tuple(corpus.persons.merged.values()),
         alike=corpus.persons.alike,
         padded=corpus.tally.padded,
@@ -237,6 +254,13 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         split=split,
         obstacle=obstacle,
     )
+
+
+def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[np.float64]:
+    """Levels of speech relative to nominal, of at most `_LEVEL_CLIPS` clips."""
+    chosen = spoken[:: -(-len(spoken) // _LEVEL_CLIPS) or 1]
+    found = [speech_rms(corpus.waveforms([clip])[0]) for clip in chosen]
+    return 20 * np.log10(np.maximum(found, 1e-9) / SPEECH_RMS)
 
 
 def _obstacle(speakers: int, words: int) -> str | None:
@@ -289,6 +313,17 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield (
             f"  {check.downmixed:,} mixed down to mono, {check.padded:,} padded to a clip, "
             f"{check.cut:,} cut to a clip"
+        )
+    if check.level_db is not None:
+        median, low = (round(level) for level in check.level_db)
+        yield (
+            f"level of speech: {median:+d} dB from nominal in the median clip, {low:+d} dB in "
+            f"the quietest tenth (nominal: root mean square {SPEECH_RMS:g} of full scale)"
+        )
+    if check.quiet:
+        yield (
+            f"  {check.quiet:.0%} of the clips lie more than {-LOWEST_LEVEL_DB:g} dB below "
+            "nominal, where words are heard badly: record them louder, or raise their level first"
         )
     if check.cancelled:
         yield (

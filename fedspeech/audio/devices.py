@@ -33,6 +33,7 @@ SPEECH_RMS = 0.1
 
 _TAIL_SAMPLES = 4_000  # 250 ms: beyond it a room of 0.6 s has fallen by 25 dB
 _BANK_SAMPLES = 1 << 18
+_FRAME_SAMPLES = 320  # 20 ms
 _BLOCK_CLIPS = 16  # a whole number of SIMD lanes, so that every clip takes the same arithmetic path
 
 
@@ -201,6 +202,20 @@ def draw_device(rng: np.random.Generator, kind: str | None = None) -> Device:
         room_seed=int(rng.integers(2**62)),
         **figures,
     )
+
+
+def speech_rms(clip: NDArray[np.float32]) -> float:
+    """Root mean square of speech while it lasts, full scale 1; 0 for digital silence.
+
+    It lasts in the 20 ms frames within 20 dB of the loudest.
+
+    Args:
+      clip: shape (n,), at 16 kHz, at least a frame long.
+    """
+    frames = len(clip) // _FRAME_SAMPLES
+    power = np.square(clip[: frames * _FRAME_SAMPLES], dtype=np.float64)
+    power = power.reshape(frames, _FRAME_SAMPLES).mean(axis=1)
+    return float(np.sqrt(power[power >= power.max() / 100].mean()))
 
 
 def apply_devices(

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import SPEECH_RMS, Device, apply_devices
+from fedspeech.audio.devices import SPEECH_RMS, Device, apply_devices, speech_rms
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Speaker, Utterance
 from fedspeech.seeds import canonical
 
 _CHAIN = "device chain 1"  # raise it when the loudness rule below changes
-_FRAME_SAMPLES = 320  # 20 ms
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,5 @@ class DeviceCorpus:
 
 def nominal(clip: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scales speech, shape (n,), to nominal loudness; see `DeviceCorpus`."""
-    frames = len(clip) // _FRAME_SAMPLES
-    power = np.square(clip[: frames * _FRAME_SAMPLES], dtype=np.float64)
-    power = power.reshape(frames, _FRAME_SAMPLES).mean(axis=1)
-    active = power[power >= power.max() / 100]
-    level = float(np.sqrt(active.mean()))
+    level = speech_rms(clip)
     return clip * np.float32(SPEECH_RMS / level) if level > 0 else clip

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora import speech_commands
+from fedspeech.corpora.files import AUDIO_SUFFIXES
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table, read_columns
 from fedspeech.corpora.noise import holds_noise
 from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
 from fedspeech.corpora.transcribed import FEATURE_COLUMNS
 from fedspeech.errors import CorpusError
+
+Layout = Literal["noise", "features", "manifest", "Speech Commands", "recordings", "none"]
+
+
+def layout_of(folder: Path) -> Layout:
+    """Says how a folder is arranged: the one owner of that question.
+
+    A manifest decides, wherever the files lie that it names. Without one, word folders come before
+    sound files that lie in the folder itself: "recordings", of which nobody says what is said.
+
+    Raises:
+      CorpusError: if there is no such folder.
+    """
+    if not folder.exists():
+        raise CorpusError(f"no such folder: {folder}")
+    if not folder.is_dir():
+        raise CorpusError(
+            f"expected a folder of recordings, got the file {folder}: unpack it first"
+        )
+    if holds_noise(folder):
+        return "noise"
+    if (table := find_table(folder)) is not None:
+        return "features" if set(FEATURE_COLUMNS) <= set(read_columns(table)) else "manifest"
+    if speech_commands.has_layout(folder):
+        return "Speech Commands"
+    holds_sound = any(path.suffix.lower() in AUDIO_SUFFIXES for path in folder.iterdir())
+    return "recordings" if holds_sound else "none"
 
 
 def open_corpus(
@@ -25,27 +54,23 @@ def open_corpus(
     Raises:
       CorpusError: if the folder has neither layout, or nothing in it is usable.
     """
-    if not folder.exists():
-        raise CorpusError(f"no such folder: {folder}")
-    if not folder.is_dir():
-        raise CorpusError(
-            f"expected a folder of recordings, got the file {folder}: unpack it first"
-        )
-    if holds_noise(folder):
-        raise CorpusError(
-            f"{folder} names neither speakers nor words: as noise it can be a corpus's "
-            "`_silence_`, but nobody speaks in it"
-        )
-    if (table := find_table(folder)) is not None:
-        if set(FEATURE_COLUMNS) <= set(read_columns(table)):
+    match layout_of(folder):
+        case "manifest":
+            return ManifestCorpus(folder, spec)
+        case "Speech Commands":
+            return SpeechCommandsCorpus(folder, spec)
+        case "noise":
+            raise CorpusError(
+                f"{folder} names neither speakers nor words: as noise it can be a corpus's "
+                "`_silence_`, but nobody speaks in it"
+            )
+        case "features":
             raise CorpusError(
                 f"{folder} holds features and no sound; a scenario for sentences on features reads "
                 f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
             )
-        return ManifestCorpus(folder, spec)
-    if speech_commands.has_layout(folder):
-        return SpeechCommandsCorpus(folder, spec)
-    raise CorpusError(_neither(folder))
+        case _:
+            raise CorpusError(_neither(folder))
 
 
 def _neither(folder: Path) -> str:
@@ -60,9 +85,5 @@ def _neither(folder: Path) -> str:
         "    yes/anna_nohash_0.wav"
     )
     children = sorted(path for path in folder.iterdir() if path.is_dir())
-    fitting = [
-        str(path)
-        for path in children
-        if find_table(path) is not None or speech_commands.has_layout(path)
-    ]
+    fitting = [str(path) for path in children if layout_of(path) in ("manifest", "Speech Commands")]
     return f"{message}\nDid you mean {' or '.join(fitting[:5])}?" if fitting else message

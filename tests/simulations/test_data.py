@@ -139,3 +139,24 @@ def test_the_real_corpora_can_all_run():
     assert check.obstacle is None
     with pytest.raises(CorpusError, match=r"features and no sound; .* --scenario asr-an4 --corpus"):
         check_folder(folder / "an4_mfcc")
+
+
+@pytest.mark.parametrize(("loudness", "level_db", "warned"), [(0.1, 0, False), (0.001, -40, True)])
+def test_a_check_says_how_loud_speech_is_and_warns_where_it_is_too_quiet(
+    tmp_path, loudness, level_db, warned
+):
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,word"]
+    for speaker in ("ann", "bob"):
+        for word in ("yes", "no"):
+            sound = loudness * rng.standard_normal(16_000)
+            sound[8_000:] = 0  # silence beside speech does not make it quieter
+            file = f"{speaker}_{word}.wav"
+            soundfile.write(tmp_path / file, sound, 16_000, subtype="FLOAT")
+            lines.append(f"{file},{speaker},{word}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    check = check_folder(tmp_path)
+    assert check.level_db == pytest.approx((level_db, level_db), abs=0.5)
+    text = printed(render_check, check)
+    assert f"level of speech: {level_db:+d} dB from nominal" in text
+    assert ("100% of the clips lie more than 25 dB below nominal" in text) == warned
