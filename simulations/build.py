@@ -164,7 +164,7 @@ class World:
       background: public unknown and silence clips that ship to every phone.
       held_back: others, which a phone's guard counts false accepts on.
       strangers: yet others, on which false accepts are judged where the corpus has none of its own.
-      speech: clips for parity, shape (n, clip_samples).
+      speech: clips for parity after their left context, shape (n, heard_samples).
       skipped: recordings and speakers left out, with the reason.
       heard_accents: accents among the base's speakers; empty if unknown.
       prior: what public sentences tell of the next word; None where words are spotted.
@@ -319,6 +319,7 @@ def _build(
         strangers=_strangers(unseen, vocabulary, validation),
         speech=parity_speech(
             # A sentence that calibrates must judge nothing.
+            base,
             public_corpus,
             partition.validation,
             repeat=scenario.task == "words",
@@ -693,18 +694,19 @@ def _unseen(scenario: Scenario, voices: Voices, embed: _Embedder) -> tuple[Unsee
 
 
 def parity_speech(
-    corpus: Corpus, phones: Sequence[Phone], *, repeat: bool = True
+    base: Base, corpus: Corpus, phones: Sequence[Phone], *, repeat: bool = True
 ) -> NDArray[np.float32]:
     """Public speech, or features, on which the exported file is compared with the trained model.
 
     Args:
+      base: of the model, which says how much left context a clip has.
       corpus: of the phones.
       phones: public ones.
       repeat: clips stand there again until there are `PARITY_CLIPS`; False: each of them once.
     """
     clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
     count = PARITY_CLIPS if repeat else min(len(clips), PARITY_CLIPS)
-    return corpus.waveforms([clips[index % len(clips)] for index in range(count)])
+    return base.heard(corpus, [clips[index % len(clips)] for index in range(count)])
 
 
 def _time(scenario: Scenario) -> TimeAxis | None:

@@ -102,7 +102,7 @@ def _clip() -> str:
     vocabulary = base.words
     corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
     clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
-    answer = int(base.logits(base.trunk_output(corpus.waveforms([clip]))).argmax())
+    answer = int(base.logits(base.trunk_output(base.heard(corpus, [clip]))).argmax())
     return f"said {clip.word!r}, heard {vocabulary.labels[answer]!r}"
 
 

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused, ScenarioError
+from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
-from simulations.build import World
+from simulations.build import Voices, World
 from simulations.console import Console
 from simulations.exporting_sentences import (
     export_run_of_sentences,
@@ -28,6 +29,7 @@ from simulations.finished import (
     run_of,
     trained_model,
 )
+from simulations.listening import streaming_rates
 from simulations.progress import RunProgress
 from simulations.report import write_report
 from simulations.results import ExportedFile, FamilyFile, Summary, exported_fields
@@ -56,7 +58,7 @@ def export_files(
       progress: what the user sees of it.
 
     Returns:
-      The summary's fields `export`, `export_family` and `export_refused`.
+      The summary's fields `export`, `export_family`, `export_refused` and `listening`.
 
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
@@ -68,7 +70,7 @@ def export_files(
     from tflite_export.evidence import Evidence
     from tflite_export.family import export_family
 
-    held_out = held_out_clips(world.voices, RUN_HELD_OUT_CLIPS)
+    held_out = held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS)
     try:
         exported = export_family(
             Evidence(trained, world.speech, held_out),
@@ -80,7 +82,8 @@ def export_files(
         )
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
-    return _found(exported, len(world.speech))
+    found = _found(exported, len(world.speech))
+    return found | _listened(exported, world.base, world.voices, world.job.seed)
 
 
 def export_run(
@@ -137,6 +140,7 @@ def export_run(
     show(exported, Console())
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)
+        found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(run)
     if exported.refused:
@@ -226,6 +230,14 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
     )
     family = [_family_file(found) for found in exported.verified]
     return exported_fields(file, family, exported.refused, FILES)
+
+
+def _listened(exported: Exported, base: Base, voices: Voices, seed: int) -> dict[str, Any]:
+    """The summary's field `listening`, where a streaming file was made."""
+    for found in exported.verified:
+        if found.kind == "streaming":
+            return {"listening": streaming_rates(exported.folder / found.file, base, voices, seed)}
+    return {}
 
 
 def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -106,4 +106,6 @@ def verify_sentence_file(file: Path, finished: FinishedRun) -> Verification:
 def _speech(finished: FinishedRun) -> NDArray[np.float32]:
     """Public sentences of a run, each of them once: those that calibrate judge nothing."""
     voices = finished.voices
-    return parity_speech(voices.public_corpus, voices.partition.validation, repeat=False)
+    return parity_speech(
+        finished.base, voices.public_corpus, voices.partition.validation, repeat=False
+    )

@@ -123,14 +123,15 @@ class FinishedRun:
         """
         from tflite_export.evidence import Evidence
 
-        speech = parity_speech(self.voices.public_corpus, self.voices.partition.validation)
+        voices = self.voices
+        speech = parity_speech(self.base, voices.public_corpus, voices.partition.validation)
         phones = [
             self._judged(phone) if phone.phone_id == personal else phone
-            for phone in self.voices.partition.unseen
+            for phone in voices.partition.unseen
         ]
-        partition = dataclasses.replace(self.voices.partition, unseen=tuple(phones))
-        voices = dataclasses.replace(self.voices, partition=partition)
-        return Evidence(trained, speech, held_out_clips(voices))
+        partition = dataclasses.replace(voices.partition, unseen=tuple(phones))
+        voices = dataclasses.replace(voices, partition=partition)
+        return Evidence(trained, speech, held_out_clips(self.base, voices))
 
     def _judged(self, phone: Phone) -> Phone:
         """A phone with the clips that it is judged by only."""
@@ -205,10 +206,11 @@ def card_of(file: Path) -> dict[str, Any]:
     return read_card(TfliteModel(model_bytes(content, file.name)).content)
 
 
-def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
+def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldOut:
     """Clips of unseen phones, on whom nothing is trained, decided or calibrated.
 
     Args:
+      base: of the model, which says how much left context a clip has.
       voices: who speaks.
       most: keeps about so many, the same number of every phone; None keeps all.
     """
@@ -224,7 +226,7 @@ def held_out_clips(voices: Voices, most: int | None = None) -> HeldOut:
     ]
     return HeldOut(
         source=voices.corpus.name,
-        waveforms=voices.corpus.waveforms([clip for _, clip in clips]),
+        waveforms=base.heard(voices.corpus, [clip for _, clip in clips]),
         labels=np.array([words.label(clip.word) for _, clip in clips], dtype=np.int64),
         users=np.array([user for user, _ in clips]),
     )

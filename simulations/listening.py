@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import SILENCE
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
-from fedspeech.corpora.layouts import open_corpus
-from fedspeech.corpora.noise import holds_noise, read_noise
-from fedspeech.errors import CorpusError, FedspeechError, ScenarioError
+from fedspeech.corpora.layouts import layout_of, open_corpus
+from fedspeech.corpora.noise import read_noise
+from fedspeech.errors import CorpusError, ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.listening import (
+    DEFAULT_THRESHOLD,
     Keyword,
     ListeningCounts,
     ListeningRules,
@@ -25,11 +26,13 @@ from fedspeech.evaluation.listening import (
     scored,
 )
 from fedspeech.files import write_text
-from fedspeech.seeds import stream
+from fedspeech.models.base import Base
+from simulations.build import Voices
 from simulations.console import Console
 from simulations.det_picture import det_svg
 from simulations.finished import run_of
 from simulations.hours import keyword_free, with_keywords
+from simulations.results import Listening
 from simulations.scenario import read_scenario
 from tflite_export.files import read_model
 
@@ -39,9 +42,9 @@ if TYPE_CHECKING:  # LiteRT, which help does without
 FloatArray = NDArray[np.float32]
 
 KEYWORDS_PER_HOUR = 600
+RUN_KEYWORDS = 64
+RUN_SECONDS = 360.0
 TARGET_RATES = (10.0, 1.0, 0.5)
-GAP_SECONDS = 1.5
-GAP_LEVEL = 1e-3
 PICTURE_FILE = "det.svg"
 
 
@@ -132,12 +135,50 @@ def evaluate(
             "file": file.name,
             "source": source,
             "rules": dataclasses.asdict(rules),
+            "hours": counts.hours,
+            "added_silent_hours": counts.silent_hours,
             "points": [_point(point) for point in points],
             "curve": [_point(point) for point in counts.curve()],
         }
         Console().out(json.dumps(found, indent=1), highlight=False)
         return
     _show(counts, points, source, rules, listener.spec.hop_ms, picture)
+
+
+def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listening:
+    """Counts the errors of a run's streaming file at the default threshold.
+
+    Args:
+      file: the streaming file.
+      base: of the run, which says how much left context a word has.
+      voices: of the run; its held-out phones say the keywords.
+      seed: of the synthesized hours.
+    """
+    listener, rules = _listener(file), ListeningRules()
+    targets = listener.labels[:-2]
+    said = [
+        clip
+        for phone in voices.partition.unseen
+        for clip in phone.utterances
+        if clip.word in targets
+    ]
+    chosen = said[:: -(-len(said) // RUN_KEYWORDS) or 1]
+    counts = _nothing()
+    after = rules.patience_hops * listener.spec.hop_samples
+    for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
+        marks = [(clip.word, base.context_samples, len(sound))]
+        counts += _keywords(listener, np.pad(sound, (0, after)), marks, rules)
+    for scene in keyword_free(RUN_SECONDS, targets, seed):
+        counts += _without_keywords(listener, scene, rules)
+    point = counts.at(DEFAULT_THRESHOLD)
+    return Listening(
+        file=file.name,
+        threshold=point.threshold,
+        keywords=point.keywords,
+        rejected=point.rejected,
+        hours=point.hours,
+        false_accepts=point.false_accepts,
+    )
 
 
 def _show(
@@ -156,6 +197,13 @@ def _show(
         highlight=False,
         soft_wrap=True,
     )
+    if counts.silent_hours:
+        console.print(
+            f"{counts.silent_hours:.2f} hours of digital silence were added after recordings "
+            "without keywords, and are counted in no rate",
+            highlight=False,
+            soft_wrap=True,
+        )
     for index, point in enumerate(points):
         said = [f"threshold {point.threshold:.4f}"]
         rate, share = point.false_accepts_interval, point.frr_interval
@@ -195,10 +243,26 @@ def _in_words(rules: ListeningRules, hop_ms: float) -> str:
 
 
 def _listener(file: Path) -> Listener:
+    """Opens a file that can listen.
+
+    Raises:
+      ExportRefused: if it cannot; names the files beside it that can.
+    """
     from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
 
-    return Listener(TfliteModel(read_model(file)))
+    model = TfliteModel(read_model(file))
+    if "hop" not in model.signatures:
+        beside = sorted(str(path) for path in file.parent.glob("*streaming*.tflite"))
+        raise ExportRefused(
+            f"listening takes a streaming file, and {file.name} answers whole clips; "
+            + (
+                f"beside it lies {' and '.join(beside)}"
+                if beside
+                else "`fedspeech export RUN --formats streaming` makes one"
+            )
+        )
+    return Listener(model)
 
 
 def _nothing() -> ListeningCounts:
@@ -207,9 +271,13 @@ def _nothing() -> ListeningCounts:
 
 
 def _without_keywords(
-    listener: Listener, sound: FloatArray, rules: ListeningRules
+    listener: Listener, sound: FloatArray, rules: ListeningRules, added_hops: int = 0
 ) -> ListeningCounts:
-    return ListeningCounts.without_keywords(listener.feed(sound), rules, listener.spec.hop_ms)
+    """Counts a stream of its own: what was heard in another recording is forgotten."""
+    listener.reset()
+    return ListeningCounts.without_keywords(
+        listener.feed(sound), rules, listener.spec.hop_ms, added_hops
+    )
 
 
 def _keywords(
@@ -230,41 +298,34 @@ def _keywords(
 
 def _in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
     """Counts recordings: noise and long files without keywords, or a corpus of single words."""
-    if not folder.is_dir():
-        raise CorpusError(f"no such folder: {folder}")
-    if holds_noise(folder):
-        counts = _nothing()
-        for noise in read_noise(folder, listener.spec).noises:
-            counts += _without_keywords(listener, noise.samples, rules)
-        return counts
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
-    if files:
-        counts = _nothing()
-        for path in files:
-            listener.reset()
-            counts += _without_keywords(listener, _read(path, listener.spec.rate_hz), rules)
-        return counts
-    return _in_corpus(listener, folder, rules)
+    sounds: Iterable[FloatArray]
+    match layout_of(folder):
+        case "noise":
+            sounds = (noise.samples for noise in read_noise(folder, listener.spec).noises)
+        case "recordings":
+            paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in AUDIO_SUFFIXES)
+            sounds = (_read(path, listener.spec.rate_hz) for path in paths)
+        case _:
+            return _in_corpus(listener, folder, rules)
+    return sum((_without_keywords(listener, sound, rules) for sound in sounds), _nothing())
 
 
 def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
-    """Counts clips of single words, each between gaps of faint noise."""
+    """Counts clips of single words, each after digital silence and before some more of it."""
     corpus = open_corpus(folder, listener.spec)
-    gap_samples = int(GAP_SECONDS * listener.spec.rate_hz)
+    hop_samples = listener.spec.hop_samples
+    added_hops = rules.patience_hops + rules.smoothing_hops
     counts = _nothing()
     for start in range(0, len(corpus.utterances), 64):
         clips = corpus.utterances[start : start + 64]
         for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):
-            rng = stream(0, "gap", clip.utterance_id)
-            gap = GAP_LEVEL * rng.standard_normal((2, gap_samples)).astype(np.float32)
-            whole = np.concatenate([gap[0], sound, gap[1]])
+            whole = np.pad(sound, (0, added_hops * hop_samples))
             if clip.word in listener.labels[:-2]:
-                said = [(clip.word, gap_samples, gap_samples + len(sound))]
-                counts += _keywords(listener, whole, said, rules)
+                counts += _keywords(listener, whole, [(clip.word, 0, len(sound))], rules)
+            elif clip.word == SILENCE:
+                counts += _without_keywords(listener, sound, rules)
             else:
-                listener.reset()
-                heard = sound if clip.word == SILENCE else whole
-                counts += _without_keywords(listener, heard, rules)
+                counts += _without_keywords(listener, whole, rules, added_hops)
     return counts
 
 

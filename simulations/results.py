@@ -619,6 +619,26 @@ class FamilyFile(Record):
     refused: str | None = None
 
 
+class Listening(Record):
+    """How often the streaming file is wrong while it listens, at one threshold, hop by hop.
+
+    Attributes:
+      file: its name.
+      threshold: smoothed probability from which a word is detected.
+      keywords: target words said by phones never trained on, each after its left context.
+      rejected: how many of them were not found.
+      hours: synthesized, without a target word: sentences, rooms, noises.
+      false_accepts: detections in them.
+    """
+
+    file: str
+    threshold: Share
+    keywords: Count
+    rejected: Count
+    hours: Positive
+    false_accepts: Count
+
+
 def exported_fields(
     whole: ExportedFile | None,
     published: Sequence[FamilyFile],
@@ -703,6 +723,7 @@ EYES: Mapping[str, Eye] = {
     "rounds": "server",
     "export": "public",
     "export_family": "simulator",
+    "listening": "simulator",
 }
 
 
@@ -765,6 +786,7 @@ class Summary(Guarantee):
       example_level: what one clip is promised; None where training promises it nothing.
       export: the exported float file; None if none was made.
       export_family: every exported file, the float one included.
+      listening: rates of errors of the streaming file; None if none was made.
       export_refused: why there is none, if it was refused.
       eyes: figure to the eye that sees it, always `EYES`.
     """
@@ -819,6 +841,7 @@ class Summary(Guarantee):
     example_level: ExampleLevel | None = None
     export: ExportedFile | None = None
     export_family: tuple[FamilyFile, ...] = ()
+    listening: Listening | None = None
     export_refused: str | None = None
     eyes: dict[str, Eye] = Field(default_factory=lambda: dict(EYES))
 

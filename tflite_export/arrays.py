@@ -43,6 +43,7 @@ class Network:
 
     Attributes:
       frontend: numbers of the front end.
+      context_frames: frames that are heard before a clip; 0 for sentences.
       window: shape (window,), divided by its sum.
       mel_bins: bins of the spectrum under each filter, shape (mels, widest), int32.
       mel_weights: their weights, shape (mels, widest); 0 where a filter is narrower.
@@ -56,6 +57,7 @@ class Network:
     """
 
     frontend: FrontendSpec
+    context_frames: int
     window: NDArray[np.float32]
     mel_bins: NDArray[np.int32]
     mel_weights: NDArray[np.float32]
@@ -66,6 +68,16 @@ class Network:
     trunk: FoldedTrunk
     adapter: AdapterShape
     parameters: Parameters
+
+    @property
+    def heard_frames(self) -> int:
+        """Frames of left context and clip."""
+        return self.context_frames + self.frontend.frames_per_clip
+
+    @property
+    def heard_samples(self) -> int:
+        """Samples of left context and clip."""
+        return self.context_frames * self.frontend.hop_samples + self.frontend.clip_samples
 
     def merged(self) -> Network:
         """The same function with an affine adapter folded into the last convolution.

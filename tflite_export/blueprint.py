@@ -66,6 +66,7 @@ class Blueprint:
             "base_sha256": self.base_sha256,
             "batch_clips": self.batch_clips,
             "frontend": asdict(network.frontend),
+            "context_frames": network.context_frames,
             "strides": {name: conv.stride for name, conv in convolutions.items()},
             "adapter": asdict(network.adapter),
         }
@@ -99,6 +100,7 @@ def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> N
         **{name: arrays[name] for name in _ARRAYS},
         offset=arrays.get("offset"),
         cosines=arrays.get("cosines"),
+        context_frames=header["context_frames"],
         frontend=FrontendSpec(**frontend, cepstra=Cepstra(**cepstra) if cepstra else None),
         trunk=_trunk(header["strides"], arrays),
         adapter=AdapterShape(

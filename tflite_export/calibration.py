@@ -41,7 +41,7 @@ class Calibration:
       corpus: name of the corpus that they are of.
       licence: its licence.
       clips: (utterance id, hex SHA-256 of what determines its waveform) pairs.
-      waveforms: shape (n, clip_samples), float32.
+      waveforms: shape (n, heard_samples), float32, as `Base.heard` gives them.
     """
 
     corpus: str
@@ -95,7 +95,7 @@ class Calibration:
             corpus=corpus.name,
             licence=corpus.licence,
             clips=tuple((clip.utterance_id, corpus.fingerprint(clip)) for clip in chosen),
-            waveforms=corpus.waveforms(chosen),
+            waveforms=base.heard(corpus, chosen),
         )
 
 
@@ -162,7 +162,7 @@ def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple
 
     Args:
       network: merged.
-      waveforms: shape (n, clip_samples).
+      waveforms: shape (n, heard_samples).
 
     Returns:
       Layer to (lowest, highest), zero included.

@@ -83,6 +83,7 @@ class Card:
     Attributes:
       labels: meaning of the outputs, in order.
       frontend: numbers of the front end.
+      context_frames: frames of left context that a clip is scored after; 0 for sentences.
       base_sha256: hash of the base's file.
       base_provenance: how the base was made.
       adapter: name, number of parameters, their shapes and a hash of their values.
@@ -103,6 +104,7 @@ class Card:
 
     labels: tuple[str, ...]
     frontend: FrontendSpec
+    context_frames: int
     base_sha256: str
     base_provenance: Mapping[str, str | int | float]
     adapter: Mapping[str, Any]
@@ -145,6 +147,7 @@ class Card:
         return cls(
             labels=base.vocabulary.labels,
             frontend=base.frontend,
+            context_frames=base.context_frames,
             base_sha256=base.sha256,
             base_provenance=dict(base.provenance),
             adapter=_describe(trained),
@@ -225,8 +228,7 @@ class Card:
             "",
             f"Frames of {frontend.num_features} cepstra, one every {frontend.hop_ms:g} ms."
             if frontend.cepstra
-            else f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full "
-            f"scale 1, or its {frontend.frames_per_clip} frames of log-mel.",
+            else self._clip_in_words(),
             "",
             *_table(("front end", ""), dataclasses.asdict(frontend).items()),
             "",
@@ -247,6 +249,17 @@ class Card:
         ]
         return "\n".join(lines) + "\n"
 
+    def _clip_in_words(self) -> str:
+        """What a file that spots words takes."""
+        frontend, context = self.frontend, self.context_frames
+        before = context * frontend.hop_samples
+        return (
+            f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
+            f"after the {before} samples heard before it: {before + frontend.clip_samples} "
+            f"together, or their {context + frontend.frames_per_clip} frames of log-mel. What was "
+            "heard earlier has no influence. Where a recording begins, zeros stand before it."
+        )
+
 
 def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
     """Checks that a card speaks of this base, this adapter and these parameters.
@@ -265,6 +278,7 @@ def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
         "base_sha256": base.sha256,
         "labels": list(base.vocabulary.labels),
         "frontend": dataclasses.asdict(base.frontend),
+        "context_frames": base.context_frames,
         "adapter": _describe(trained),
     }
     for name, value in expected.items():

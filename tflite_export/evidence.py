@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
+from fedspeech.models.adapters.scoring import score_clips
+from fedspeech.models.base import Base
 from fedspeech.seeds import stream
 from tflite_export.weights import Trained
 
 FloatArray = NDArray[np.float32]
 
 MINIMUM_SPEECH = 250
+LISTENING_PROBES = 20
 _BLOCK = 64
 
 
@@ -31,7 +34,7 @@ class HeldOut:
 
     Attributes:
       source: what they are, in words, such as a corpus's name.
-      waveforms: shape (n, clip_samples), float32, full scale 1.
+      waveforms: shape (n, heard_samples), float32, full scale 1, as `Base.heard` gives them.
       labels: shape (n,), int64.
       users: whose clip each is, shape (n,), pseudonyms.
 
@@ -60,7 +63,7 @@ class Evidence:
 
     Attributes:
       trained: the model.
-      speech: shape (n, clip_samples).
+      speech: shape (n, heard_samples), as `Base.heard` gives it.
       held_out: people for agreement and loss of accuracy.
     """
 
@@ -71,7 +74,7 @@ class Evidence:
           ValueError: if it cannot be used; see `probes`.
         """
         self.trained, self.speech, self.held_out = trained, speech, held_out
-        self.probes = probes(speech, trained.base.frontend)
+        self.probes = probes(speech, trained.base)
 
     @cached_property
     def log_mel(self) -> FloatArray:
@@ -84,30 +87,26 @@ class Evidence:
         return reference_logits(self.trained, self.probes)
 
     @cached_property
-    def stream_logits(self) -> FloatArray:
-        """Torch's answers to the probes as a stream begins: preceded by silence, shape (2 n, c)."""
-        return reference_logits(self.trained, as_streamed(self.trained, self.probes))
+    def listening(self) -> FloatArray:
+        """A few minutes of sound, shape (samples,), in which probes follow each other at once.
+
+        Speech comes after digital silence, after noise, and after other words.
+        """
+        rows, half = LISTENING_PROBES, len(self.speech)
+        silence = np.zeros((rows, 3 * self.trained.base.frontend.rate_hz), dtype=np.float32)
+        quiet = np.concatenate([silence, self.probes[:rows]], axis=1)
+        noisy = np.concatenate([self.probes[half : half + rows], self.probes[rows : 2 * rows]], 1)
+        return np.concatenate([quiet.ravel(), noisy.ravel(), self.speech[:rows].ravel()])
+
+    @cached_property
+    def listening_logits(self) -> FloatArray:
+        """Torch's answer at every hop of `listening`, shape (hops, c)."""
+        return listening_logits(self.trained, self.listening)
 
     @cached_property
     def held_out_logits(self) -> FloatArray:
         """Torch's answers to the held-out clips, shape (n, c)."""
         return reference_logits(self.trained, self.held_out.waveforms)
-
-    @cached_property
-    def held_out_stream_logits(self) -> FloatArray:
-        """The same, as a stream begins."""
-        return reference_logits(self.trained, as_streamed(self.trained, self.held_out.waveforms))
-
-
-def as_streamed(trained: Trained, waveforms: FloatArray) -> FloatArray:
-    """Clips whose first samples are silent, as many as one window overlaps the next.
-
-    A stream begins with silence in its memory, so these are the clips that it can hear whole.
-    """
-    spec = trained.base.frontend
-    silenced = waveforms.copy()
-    silenced[:, : spec.window_samples - spec.hop_samples] = 0
-    return silenced
 
 
 def log_mel(spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
@@ -122,56 +121,71 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
 
     Args:
       trained: the model.
-      waveforms: shape (n, clip_samples).
+      waveforms: shape (n, heard_samples).
 
     Returns:
       Logits, shape (n, c).
     """
-    adapter = trained.adapter
-    tensors = {
-        name: torch.tensor(value, dtype=torch.float32)[None]
-        for name, value in trained.parameters.items()
-    }
-    blocks = []
-    for start in range(0, len(waveforms), _BLOCK):
-        outputs = trained.base.trunk_output(waveforms[start : start + _BLOCK])
-        blocks.append(adapter.logits(tensors, adapter.embed(outputs)[None])[0].numpy())
-    return np.concatenate(blocks)
+    starts = range(0, len(waveforms), _BLOCK)
+    outputs = (trained.base.trunk_output(waveforms[start : start + _BLOCK]) for start in starts)
+    return np.concatenate([_score(trained, output) for output in outputs])
 
 
-def probes(speech: FloatArray, spec: FrontendSpec) -> FloatArray:
-    """Returns the speech, then as many clips that are not speech.
+def listening_logits(trained: Trained, samples: FloatArray) -> FloatArray:
+    """Computes in torch what a streaming file answers at every hop.
 
     Args:
-      speech: shape (n, clip_samples), float32, full scale 1; at least 250 clips.
-      spec: the front end.
+      trained: the model.
+      samples: shape (n,), full scale 1; digital silence is before them.
 
     Returns:
-      Shape (2 n, clip_samples), float32; the same for the same speech.
+      Logits, shape (hops, c).
+    """
+    return _score(trained, trained.base.listening_output(samples))
+
+
+def _score(trained: Trained, trunk_output: torch.Tensor) -> FloatArray:
+    """Logits by the adapter, shape (n, c)."""
+    adapter = trained.adapter
+    vector = adapter.spec.flatten(trained.parameters)[np.newaxis]
+    logits: FloatArray = score_clips(adapter, vector, adapter.embed(trunk_output).numpy())[0]
+    return logits
+
+
+def probes(speech: FloatArray, base: Base) -> FloatArray:
+    """Returns the speech, then as many clips that are not speech, all with their left context.
+
+    Args:
+      speech: shape (n, heard_samples), float32, full scale 1; at least 250 clips.
+      base: of the model.
+
+    Returns:
+      Shape (2 n, heard_samples), float32; the same for the same speech.
 
     Raises:
       ValueError: if there are too few clips, or shape, type or a value is wrong.
     """
-    if speech.ndim != 2 or speech.shape[1] != spec.clip_samples or speech.dtype != np.float32:
+    heard = base.heard_samples
+    if speech.ndim != 2 or speech.shape[1] != heard or speech.dtype != np.float32:
         raise ValueError(
-            f"speech must be float32 of shape (n, {spec.clip_samples}), got {speech.dtype} "
-            f"{speech.shape}"
+            f"speech must be float32 of shape (n, {heard}), left context included, got "
+            f"{speech.dtype} {speech.shape}"
         )
     if len(speech) < MINIMUM_SPEECH:
         raise ValueError(f"parity needs at least {MINIMUM_SPEECH} speech clips, got {len(speech)}")
     if not np.isfinite(speech).all():
         raise ValueError("speech must be finite, got NaN or infinity")
-    return np.concatenate([speech, _not_speech(len(speech), spec)])
+    return np.concatenate([speech, _not_speech(len(speech), heard, base.frontend.rate_hz)])
 
 
-def _not_speech(num_clips: int, spec: FrontendSpec) -> FloatArray:
+def _not_speech(num_clips: int, num_samples: int, rate_hz: int) -> FloatArray:
     """Makes clips without speech: five kinds in turn, -70 to 0 dB of full scale; one is silence."""
     rng = stream(0, "parity probes")
-    seconds = np.arange(spec.clip_samples) / spec.rate_hz
-    clips = np.empty((num_clips, spec.clip_samples), dtype=np.float32)
+    seconds = np.arange(num_samples) / rate_hz
+    clips = np.empty((num_clips, num_samples), dtype=np.float32)
     for index, clip in enumerate(clips):
         level = 10 ** (rng.uniform(-70, 0) / 20)
-        white = rng.standard_normal(spec.clip_samples)
+        white = rng.standard_normal(num_samples)
         match index % 5:
             case 0:
                 sound = white / 4
@@ -179,9 +193,9 @@ def _not_speech(num_clips: int, spec: FrontendSpec) -> FloatArray:
                 brown = np.cumsum(white)
                 sound = (brown - brown.mean()) / np.abs(brown).max()
             case 2:
-                sound = np.sin(2 * np.pi * rng.uniform(50, spec.rate_hz / 2) * seconds)
+                sound = np.sin(2 * np.pi * rng.uniform(50, rate_hz / 2) * seconds)
             case 3:
-                sound = white * (rng.random(spec.clip_samples) < 1e-3)
+                sound = white * (rng.random(num_samples) < 1e-3)
             case _:
                 sound = np.sign(white) * (rng.random() + 0.5)
         clip[:] = np.clip(level * sound, -1, 1)

@@ -218,7 +218,8 @@ class Maker:
         spec = self._card.frontend
         return [
             f"Keyword model, int8: {len(content)} bytes of TensorFlow Lite.",
-            f"input: log-mel, float32 (1, {spec.frames_per_clip}, {spec.num_mels}), as the front "
+            f"input: log-mel, float32 (1, {self._merged.heard_frames}, {spec.num_mels}), of which "
+            f"the first {self._card.context_frames} were heard before the clip, as the front "
             "end of the card computes it; standardised and quantised inside",
             f"output: logits, float32 (1, {len(self._card.labels)})",
             f"labels: {', '.join(self._card.labels)}",

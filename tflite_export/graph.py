@@ -12,8 +12,8 @@ from tflite_export.layers import Layers, Tensor, trace
 class KeywordGraph(Layers):
     """What runs on the phone, one clip at a time.
 
-    Signatures: `waveform` maps one clip (1, samples) to logits (1, c); `log_mel` maps one clip's
-    features, not standardised, (1, frames, mels) to logits (1, c).
+    Signatures: `waveform` maps one clip after its left context, (1, samples), to logits (1, c);
+    `log_mel` maps their features, not standardised, (1, frames, mels) to logits (1, c).
     """
 
     def signatures(self) -> dict[str, Any]:
@@ -30,7 +30,8 @@ class KeywordGraph(Layers):
 
     def _score_log_mel(self, log_mel: Tensor) -> dict[str, Tensor]:
         """Standardisation, trunk, adapter."""
-        return {"logits": self.score(self.note("output", tf.nn.relu(self.trunk(log_mel))))}
+        windows = self.note("output", tf.nn.relu(self.trunk(log_mel)))
+        return {"logits": self.score(self.of_clip(windows))}
 
 
 class FirmwareGraph(KeywordGraph):

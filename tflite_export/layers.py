@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedspeech.models.folded import FoldedConv
-from tflite_export.arrays import Network, kernel, run_trunk
+from tflite_export.arrays import Network, convolution_steps, kernel, run_trunk
 from tflite_export.blueprint import Ranges
 
 Tensor = Any  # TensorFlow ships no types
@@ -76,7 +76,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         """PCM (1, samples) to (1, frames, mels); the sums of `fedspeech.audio.frontend.LogMel`.
 
         Everything before the logarithm is in units of 2^-20 of its power: half precision would
-        round the floor of 1e-6 by 5 %.
+        round the floor of 1e-8 to nothing.
         """
         network = self.network
         spec = network.frontend
@@ -108,6 +108,15 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             note=self.note,
         )
 
+    def of_clip(self, windows: Tensor) -> Tensor:
+        """Leaves out the windows of the left context, of (1, w, 1, f).
+
+        In a full-integer file this stands after the layer's range is marked, or the layer that
+        comes before would compute in float.
+        """
+        *_, (_, _, stride) = convolution_steps(self.network.trunk)
+        return windows[:, self.network.context_frames // stride :]
+
     def score(self, windows: Tensor) -> Tensor:
         """Scores activated windows (1, w, 1, f) with a merged adapter: (1, c).
 
@@ -127,11 +136,12 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         return features @ parameters["head_weight"].T + parameters["head_bias"]
 
     def clip_specs(self) -> tuple[Any, Any]:
-        """Specs of one clip as PCM, and as log-mel."""
-        spec = self.network.frontend
+        """Specs of one clip after its left context, as PCM and as log-mel."""
+        network = self.network
+        log_mel = (1, network.heard_frames, network.frontend.num_mels)
         return (
-            tf.TensorSpec((1, spec.clip_samples), tf.float32, name="waveform"),
-            tf.TensorSpec((1, spec.frames_per_clip, spec.num_mels), tf.float32, name="log_mel"),
+            tf.TensorSpec((1, network.heard_samples), tf.float32, name="waveform"),
+            tf.TensorSpec(log_mel, tf.float32, name="log_mel"),
         )
 
 

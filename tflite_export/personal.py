@@ -93,7 +93,7 @@ class PersonalGraph(Layers):
         return {"logits": forward(self.network.adapter, self._named(adapter), embedding).logits}
 
     def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
-        windows = self.trunk(self.log_mel(waveform))[:, :, 0]
+        windows = self.of_clip(self.trunk(self.log_mel(waveform)))[:, :, 0]
         if self.network.adapter.name == "affine":
             return {"embedding": windows}
         return {"embedding": tf.reduce_mean(tf.nn.relu(windows), axis=1)}

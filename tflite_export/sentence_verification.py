@@ -23,7 +23,6 @@ from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.models.decoding import greedy
 from tflite_export.arrays import Parameters, checksum, hash_words
 from tflite_export.checks import Check, at_least, at_most
-from tflite_export.evidence import as_streamed
 from tflite_export.files import read_file
 from tflite_export.interpreter import TfliteModel
 from tflite_export.parity import least_of_sample
@@ -86,6 +85,17 @@ def _of_kind(
         yield _training(model, trained, windows)
         yield from _restoring(model, trained)
         yield _private_step(model, trained, windows)
+
+
+def as_streamed(trained: Trained, waveforms: FloatArray) -> FloatArray:
+    """Sentences whose first samples are silent, as many as one window overlaps the next.
+
+    A stream begins with silence in its memory, so these are the sentences that it can hear whole.
+    """
+    spec = trained.base.frontend
+    silenced = waveforms.copy()
+    silenced[:, : spec.window_samples - spec.hop_samples] = 0
+    return silenced
 
 
 def _same(

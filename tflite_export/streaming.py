@@ -2,18 +2,23 @@
 
 The trunk is causal, so a convolution needs of the past only its own last inputs. A stride becomes a
 dilation: what the whole clip computes at every fourth frame is computed at every frame, from inputs
-one, two or four frames apart. So every hop gets a score, there is no phase to keep, and after a
-clip's worth of hops the score is the whole clip's, rounding aside.
+one, two or four frames apart. So every hop gets a score, there is no phase to keep, and the score
+is the whole clip's after the left context that was heard, rounding aside.
+
+A stream begins in digital silence that has lasted: `silent_inputs` is what the convolutions then
+remember. Zeros would be no silence: standardized, zero is a mean frame.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from fedspeech.models.folded import FoldedConv
-from tflite_export.arrays import Network, convolution_steps
+from tflite_export.arrays import Network, convolution_steps, run_trunk
 from tflite_export.blueprint import Ranges
 from tflite_export.layers import CALL, Layers, Tensor, trace
 
@@ -23,8 +28,9 @@ class StreamingGraph(Layers):
 
     Signatures: `hop` takes the next samples (1, hop), full scale 1, and gives logits (1, c) of the
     second that ends with them; `frame` takes one frame of log-mel (1, mels) instead; `reset`
-    forgets what was heard. A file is used with `hop` or with `frame`, never with both in turn.
-    `log_mel` answers a whole clip and touches no memory: what the stream is held against.
+    forgets what was heard: digital silence is before. A file is used with `hop` or with `frame`,
+    never with both in turn. `log_mel` answers a whole clip after its left context and touches no
+    memory: what the stream is held against.
     """
 
     def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
@@ -32,24 +38,28 @@ class StreamingGraph(Layers):
         super().__init__(network, ranges)
         spec = network.frontend
         self._step = 1
+        self._silent = silent_inputs(network)
         self._past: dict[str, Any] = {}
         self._dilation: dict[str, int] = {}
         for name, conv, step in convolution_steps(network.trunk):
             self._dilation[name] = step
             if conv.left_padding:
                 frames = conv.left_padding * step
-                self._past[name] = self._variable(f"past_{name}", frames, conv.weight.shape[1])
+                self._past[name] = self._variable(name, frames)
             self._step = step
         windows = -(-spec.frames_per_clip // self._step)
-        outputs = network.trunk.output.weight.shape[0]
-        self._windows = self._variable("windows", (windows - 1) * self._step, outputs)
+        self._past["windows"] = self._variable("windows", (windows - 1) * self._step)
         self._samples = tf.Variable(
             tf.zeros((1, spec.window_samples - spec.hop_samples)), name="samples"
         )
 
-    @staticmethod
-    def _variable(name: str, frames: int, channels: int) -> Any:
-        return tf.Variable(tf.zeros((1, frames, 1, channels)), name=name)
+    def _variable(self, name: str, frames: int) -> Any:
+        return tf.Variable(self._silence(name, frames), name=f"past_{name}")
+
+    def _silence(self, name: str, frames: int) -> NDArray[np.float32]:
+        """So many frames of what a layer is given in digital silence, shape (1, frames, 1, c)."""
+        vector = self._silent[name]
+        return np.broadcast_to(vector, (1, frames, 1, len(vector))).copy()
 
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
@@ -85,16 +95,43 @@ class StreamingGraph(Layers):
     def _frame(self, log_mel: Tensor) -> dict[str, Tensor]:
         """One frame through the trunk; the score is over every fourth of the last windows."""
         output = self.note("output", tf.nn.relu(self.trunk(log_mel[:, tf.newaxis])))
-        windows = self._with_past(self._windows, output)
+        windows = self._with_past(self._past["windows"], output)
         return {"logits": self.score(windows[:, :: self._step])}
 
     def _clip(self, log_mel: Tensor) -> dict[str, Tensor]:
         """A whole clip at once, as `graph.KeywordGraph`."""
-        windows = self.trunk(log_mel, super().convolve)
-        return {"logits": self.score(self.note("output", tf.nn.relu(windows)))}
+        windows = self.note("output", tf.nn.relu(self.trunk(log_mel, super().convolve)))
+        return {"logits": self.score(self.of_clip(windows))}
 
     def _reset(self, call: Tensor) -> dict[str, Tensor]:
-        """Silence before the beginning, as zero padding is to a clip."""
-        for variable in (*self._past.values(), self._windows, self._samples):
-            variable.assign(tf.zeros(variable.shape))
+        """Digital silence before the beginning."""
+        for name, variable in self._past.items():
+            variable.assign(self._silence(name, variable.shape[1]))
+        self._samples.assign(tf.zeros(self._samples.shape))
         return {"done": tf.constant([1.0])}
+
+
+def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
+    """What each convolution, and the mean over "windows", is given in lasting digital silence.
+
+    Constant frames stay constant in every layer, so one vector (channels,) stands for all of them.
+    """
+    seen: dict[str, NDArray[np.float32]] = {}
+
+    def convolve(name: str, conv: FoldedConv, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen[name] = x
+        constant: NDArray[np.float32] = conv.weight.sum(axis=2) @ x + conv.bias
+        return constant
+
+    def relu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.maximum(x, np.float32(0))
+
+    silence = np.full_like(network.feature_mean, np.log(network.frontend.floor))
+    output = run_trunk(
+        network.trunk,
+        (silence - network.feature_mean) / network.feature_std,
+        convolve=convolve,
+        relu=relu,
+        note=lambda _, x: x,
+    )
+    return {**seen, "windows": relu(output)}

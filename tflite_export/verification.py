@@ -25,7 +25,7 @@ from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.adapter_file import read_adapter
 from tflite_export.arrays import Parameters, hash_words
 from tflite_export.card import require_identity
-from tflite_export.checks import Check, at_most
+from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence, log_mel
 from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import float_weights, read_card, require_builtins
@@ -38,6 +38,7 @@ from tflite_export.weights import Trained, network
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
 INT8_BYTES_PER_PARAMETER, INT8_FURTHER_BYTES = 1.3, 20_000
+LEAST_LISTENING_AGREEMENT = {"streaming": 0.999, "streaming-int8": 0.98}
 STREAM_LIMIT = 1e-5
 DEVICE_STEPS = 200
 DEVICE_LIMIT = 1e-5
@@ -155,15 +156,17 @@ def _of_kind(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Chec
             yield from _answers(kind, model, evidence)
         case "streaming":
             yield from _streaming(model, evidence)
+            yield from _listening(kind, model, evidence)
             yield _as_whole_clip(model, evidence)
             yield _reset(model, evidence)
         case "streaming-int8":
             spec = evidence.trained.base.frontend
             found = stream_clips(model, spec, evidence.held_out.waveforms)
             yield from require_answers(
-                "hop", evidence.held_out_stream_logits, found, evidence.held_out,
+                "hop", evidence.held_out_logits, found, evidence.held_out,
                 least_agreement=LEAST_AGREEMENT[kind],
             )  # fmt: skip
+            yield from _listening(kind, model, evidence)
             yield _as_whole_clip(model, evidence)
             yield _reset(model, evidence)
         case "personal":
@@ -205,7 +208,23 @@ def _answers(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Chec
 def _streaming(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     """Hop by hop from PCM against torch."""
     hops = stream_clips(model, evidence.trained.base.frontend, evidence.probes)
-    yield from require_logits("hop", evidence.stream_logits, hops, speech=len(evidence.speech))
+    yield from require_logits("hop", evidence.logits, hops, speech=len(evidence.speech))
+
+
+def _listening(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Every hop of minutes of sound that nothing resets, against torch."""
+    model.call("reset")
+    hop = evidence.trained.base.frontend.hop_samples
+    hops = len(evidence.listening) // hop
+    steps = evidence.listening[: hops * hop].reshape(hops, 1, hop)
+    found = np.concatenate([model.run("hop", samples=step)["logits"] for step in steps])
+    expected = evidence.listening_logits
+    over = f"{hops} hops without a reset, of speech after silence, noise and other words"
+    agreement = (found.argmax(axis=1) == expected.argmax(axis=1)).mean()
+    yield at_least("listening, same answer", agreement, LEAST_LISTENING_AGREEMENT[kind], over)
+    if kind == "streaming":
+        difference = np.abs(found.astype(np.float64) - expected).max()
+        yield at_most("listening, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
 
 
 def _as_whole_clip(model: TfliteModel, evidence: Evidence) -> Check:
@@ -229,9 +248,15 @@ def _reset(model: TfliteModel, evidence: Evidence) -> Check:
 
 
 def stream_clips(model: TfliteModel, spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
-    """Streams each clip from a reset, hop by hop, as PCM; returns the last logits, (n, c).
+    """Streams clips after their left context, each from a reset; returns the last logits, (n, c).
 
-    A clip's first samples are not fed: they stand for the silence that a stream begins with.
+    The first samples are not fed, so that the hops end where the clip's frames end. They belong to
+    the first frame of the left context, which nothing in the clip sees.
+
+    Args:
+      model: with the signature `hop`.
+      spec: the front end.
+      waveforms: shape (n, heard_samples).
     """
     hop, overlap = spec.hop_samples, spec.window_samples - spec.hop_samples
     hops = (waveforms.shape[1] - overlap) // hop

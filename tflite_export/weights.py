@@ -55,6 +55,7 @@ def network(trained: Trained) -> Network:
     bins, weights = sparse_filters(frontend.filters.numpy())
     return Network(
         frontend=base.frontend,
+        context_frames=base.context_frames,
         window=frontend.window.numpy(),
         mel_bins=bins,
         mel_weights=weights,

@@ -24,9 +24,11 @@ class Augmentation:
       stretch: largest relative change of tempo, either way.
       shift_mels: largest shift along the mel scale, in bands, either way.
       tail: largest share of a frame's energy that rings on in the next.
-      gain_db: largest change of level, either way.
+      level_db: (low, high) change of level, of speech and noise alike: a phone whose gain is low
+        records the room's noise lower too.
       response_db: largest amplitude of each of the three cosines that make a response over bands.
-      noise_db: (low, high) energy of added noise in a band, relative to squared full scale.
+      noise_db: (low, high) energy of added noise in a band, relative to squared full scale, before
+        the level changes.
       mask_mels: widest mask over bands.
       mask_frames: longest mask over frames.
     """
@@ -35,7 +37,7 @@ class Augmentation:
     stretch: float = 0.15
     shift_mels: float = 1.0
     tail: float = 0.4
-    gain_db: float = 10.0
+    level_db: tuple[float, float] = (-30.0, 10.0)
     response_db: float = 3.0
     noise_db: tuple[float, float] = (-95.0, -55.0)
     mask_mels: int = 6
@@ -81,12 +83,12 @@ def augment(
 
     age = frames[:, None] - frames
     ringing = torch.where(age >= 0, draw(0, spec.tail, 1, 1) ** age.clamp(min=0), 0.0)
-    gain_db = draw(-spec.gain_db, spec.gain_db, 1, 1) + response()
-    energy = (ringing @ energy) * _from_db(gain_db)
+    energy = (ringing @ energy) * _from_db(response())
 
     # A band's noise energy in one frame is exponential around its mean, as for Gaussian noise.
     fluctuation = -torch.log1p(-draw(0, 1, num_frames, num_mels))
     energy = energy + _from_db(draw(*spec.noise_db, 1, 1) + response()) * fluctuation
+    energy = energy * _from_db(draw(*spec.level_db, 1, 1))
 
     kept = _outside_mask(draw(0, 1, 1), draw(0, 1, 1), spec.mask_frames, num_frames)[:, :, None]
     kept = kept & _outside_mask(draw(0, 1, 1), draw(0, 1, 1), spec.mask_mels, num_mels)[:, None, :]

@@ -45,7 +45,8 @@ class FrontendSpec:
       num_mels: number of triangular filters on the HTK mel scale.
       low_hz: lower edge of the first filter.
       high_hz: upper edge of the last filter.
-      floor: added to the filter energies before the logarithm, in squared full scale.
+      floor: added to the filter energies before the logarithm, in squared full scale. Speech at
+        -40 dB of nominal still lies above the default; what lies below it is digital silence.
       clip_samples: length of one keyword clip, or the longest sentence.
       cepstra: None for log-mel.
 
@@ -59,7 +60,7 @@ class FrontendSpec:
     num_mels: int = 40
     low_hz: float = 60.0
     high_hz: float = 7_600.0
-    floor: float = 1e-6
+    floor: float = 1e-8
     clip_samples: int = 16_000
     cepstra: Cepstra | None = None
 

@@ -26,6 +26,8 @@ from fedspeech.evaluation.kws import NUM_NEGATIVE_LABELS
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]
 
+DEFAULT_THRESHOLD = 0.8
+
 THRESHOLDS = 1 / (1 + np.exp(-np.linspace(-3.0, 14.0, 171)))
 """Probabilities at which a sweep counts, ascending, evenly spaced in log-odds."""
 
@@ -116,24 +118,37 @@ class ListeningCounts:
     Attributes:
       false_accepts: per threshold, detections in sound without keywords, shape (thresholds,).
       found: per threshold, keywords detected, shape (thresholds,).
-      hours: of sound without keywords.
+      hours: recorded without keywords.
       keywords: said.
+      silent_hours: of digital silence that was added between recordings; in no rate.
     """
 
     false_accepts: IntArray
     found: IntArray
     hours: float
     keywords: int
+    silent_hours: float = 0.0
 
     @classmethod
     def without_keywords(
-        cls, logits: FloatArray, rules: ListeningRules, hop_ms: float
+        cls, logits: FloatArray, rules: ListeningRules, hop_ms: float, added_hops: int = 0
     ) -> ListeningCounts:
-        """Counts a stream in which no target word is said; logits of shape (hops, c)."""
+        """Counts a stream in which no target word is said.
+
+        Args:
+          logits: shape (hops, c).
+          rules: how scores become detections.
+          hop_ms: between two rows.
+          added_hops: how many of the hops are silence that nobody recorded. Its detections count,
+            for the recording before it caused them, but its time does not.
+        """
         _, scores = scored(logits, rules)
         counts = [len(detected_hops(scores, at, rules.cooldown_hops)) for at in THRESHOLDS]
-        hours = len(logits) * hop_ms / 3_600_000
-        return cls(np.array(counts), np.zeros(len(THRESHOLDS), np.int64), hours, 0)
+        recorded, added = (
+            hops * hop_ms / 3_600_000 for hops in (len(logits) - added_hops, added_hops)
+        )
+        nothing = np.zeros(len(THRESHOLDS), np.int64)
+        return cls(np.array(counts), nothing, recorded, 0, added)
 
     @classmethod
     def of_keywords(
@@ -154,6 +169,7 @@ class ListeningCounts:
             self.found + other.found,
             self.hours + other.hours,
             self.keywords + other.keywords,
+            self.silent_hours + other.silent_hours,
         )
 
     def at(self, threshold: float) -> OperatingPoint:

@@ -5,17 +5,19 @@ ended with (where adapters start) and a record of how it was made. Its name is t
 bytes: adapters, caches and exported files refer to it by that hash.
 
     base = Base.load(default_base_path())
-    outputs = base.trunk_output(waveforms)      # (n, 16000) -> (n, 13, 64)
+    heard = base.heard(corpus, utterances)      # (n, 23040 + 16000): left context, then the clip
+    outputs = base.trunk_output(heard)          # (n, 13, 64): the clip's windows
 
 Its vocabulary says what it is for: target words, or an alphabet for sentences. A base for sentences
-answers every window of its trunk, and what was never recorded is zeros in each of its stages.
+answers every window of its trunk, has no left context, since a sentence begins with a reset, and
+what was never recorded is zeros in each of its stages.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +32,8 @@ from torch import Tensor
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import Cepstra, FrontendSpec
-from fedspeech.corpora.corpus import Alphabet, Vocabulary
+from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.left_context import with_left_context
 from fedspeech.files import write_whole
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk, window_logits
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
@@ -127,6 +130,25 @@ class Base:
         flush = 0 if isinstance(self.vocabulary, Vocabulary) else FLUSH_WINDOWS
         return self.trunk.spec.num_windows(self.frontend.frames_per_clip) + flush
 
+    @property
+    def context_frames(self) -> int:
+        """Frames of left context before a clip; 0 for sentences."""
+        return self.trunk.spec.context_frames if isinstance(self.vocabulary, Vocabulary) else 0
+
+    @property
+    def context_samples(self) -> int:
+        """Samples of left context before a clip; 0 for sentences."""
+        return self.context_frames * self.frontend.hop_samples
+
+    @property
+    def heard_samples(self) -> int:
+        """Samples of left context and clip together."""
+        return self.context_samples + self.frontend.clip_samples
+
+    def heard(self, corpus: Corpus, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
+        """Returns what a phone hears up to the end of each utterance, shape (n, heard_samples)."""
+        return with_left_context(corpus, utterances, self.context_samples)
+
     def features(self, clips: NDArray[np.float32]) -> Tensor:
         """Returns standardised features, shape (n, frames, m), of waveforms (n, samples).
 
@@ -148,19 +170,53 @@ class Base:
         """Returns the trunk's last layer before its activation, shape (n, w, f).
 
         Args:
-          clips: waveforms (n, samples), float32, full scale 1; or see `features`. Windows of a
-            sentence that were never recorded are zeros.
+          clips: what was heard, shape (n, heard_samples), float32, full scale 1; or see `features`.
+            Windows of a sentence that were never recorded are zeros.
+
+        Raises:
+          ValueError: if words come without their left context.
         """
+        words = isinstance(self.vocabulary, Vocabulary)
+        if words and clips.shape[1] != self.heard_samples:
+            raise ValueError(
+                f"a clip is heard after its left context, {self.heard_samples} samples together "
+                f"(`Base.heard`), got {clips.shape[1]}"
+            )
         with torch.inference_mode():
             output: Tensor = self.trunk(self.features(clips))
-            if isinstance(self.vocabulary, Vocabulary):
-                return output
+            if words:
+                return output[:, -self.num_windows :]
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
             windows = torch.where(
                 frames > 0, -(-frames // self.trunk.spec.stride) + FLUSH_WINDOWS, 0
             )
             there = torch.arange(output.shape[1]) < windows[:, None]
             return output * there[:, :, None]
+
+    def listening_output(self, samples: NDArray[np.float32]) -> Tensor:
+        """Returns what `trunk_output` gives for the clip that ends with each hop of a stream.
+
+        Digital silence is before the stream. The windows of a clip do not depend on the clip's
+        place, so each is computed once.
+
+        Args:
+          samples: shape (n,), float32, full scale 1, of words.
+
+        Returns:
+          Shape (hops, w, f), hops = n // hop_samples.
+        """
+        spec, stride = self.frontend, self.trunk.spec.stride
+        reach = (self.num_windows - 1) * stride
+        frames_before = self.context_frames + reach
+        silence = frames_before * spec.hop_samples + spec.window_samples - spec.hop_samples
+        with torch.inference_mode():
+            features = self.features(np.pad(samples, (silence, 0))[np.newaxis])
+            frames = features.shape[1]
+            every = torch.empty(frames, self.trunk.spec.features)
+            for phase in range(stride):
+                every[phase::stride] = self.trunk(features[:, phase:])[0]
+            clips = every[self.context_frames :].unfold(0, reach + 1, 1)
+            return clips[:, :, ::stride].transpose(1, 2)
 
     def logits(self, trunk_output: Tensor) -> Tensor:
         """Scores trunk outputs (n, w, f) with the base's own head; (n, c), or (n, w, c)."""

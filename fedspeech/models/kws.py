@@ -5,8 +5,12 @@ arXiv:1904.03814), padded on the left only: no output looks at a later frame. Ba
 fixed statistics when the trunk is used, so it folds into the convolutions, and nothing normalises
 over time: a phone can run the trunk hop by hop and get what the whole clip gives.
 
+An output sees more frames than a clip has, so it depends on what was heard before the clip. A
+listening phone has always heard something: `TrunkSpec.context_frames` says how much of it counts,
+and a clip is never scored without it (`fedspeech.corpora.left_context`).
+
     trunk = KwsTrunk(TrunkSpec()).eval()
-    outputs = trunk(features)           # (n, 49, 40) -> (n, 13, 64), before the last activation
+    outputs = trunk(features)           # (n, 72 + 49, 40) -> (n, 18 + 13, 64), not yet activated
 """
 
 from __future__ import annotations
@@ -71,6 +75,14 @@ class TrunkSpec:
             step *= stride
             frames += (self.kernel - 1) * step
         return frames
+
+    @property
+    def context_frames(self) -> int:
+        """Input frames before an example on which its outputs depend, rounded up to whole outputs.
+
+        With so many frames before it, no output of the example can see that a stream once began.
+        """
+        return self.stride * self.num_windows(self.receptive_frames - 1)
 
     def num_windows(self, num_frames: int) -> int:
         """Outputs for `num_frames` input frames: one at frames 0, stride, 2 stride, ..."""

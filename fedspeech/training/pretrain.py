@@ -3,6 +3,10 @@
 Only public speakers are heard here. Their recordings alone give the weights and the constants that
 standardise the features; a speaker who is also a phone, or who also validates, is refused.
 
+A listening phone has always heard something, so training listens too: clips follow each other
+without a reset, `CLIPS_PER_STREAM` of them after one of `left_context.sounds_before`. What comes
+before a clip is digital silence, noise or another word, and only the clip's own windows are scored.
+
     base = pretrain(corpus, training, vocabulary, validation_utterances=validation, seed=1)
     base = synthetic_base(Vocabulary(("yes", "no", "stop")), seed=1, cache_dir=Path("cache"))
 """
@@ -12,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +31,19 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.formants import SYNTHESISER_VERSION
+from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, default_spec
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 from fedspeech.seeds import canonical, stream
 
-VERSION = 1
+VERSION = 2
 """Raised by whoever changes what the same settings lead to; cached bases are then made again."""
 
 BLOCK_CLIPS = 192
+
+CLIPS_PER_STREAM = 4
+"""Each costs a quarter of the left context that a stream begins with."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage ("features" or "training"), how much of it is done, and how much there is."""
@@ -216,7 +225,8 @@ def synthetic_base(
         figures = {**base.provenance, "validation_accuracy_other_accents": accuracy}
         return dataclasses.replace(base, provenance=figures)
 
-    return cached_base(cache_dir, (VERSION, *synthetic_recipe(spec, settings, provenance)), make)
+    recipe = (VERSION, LEFT_CONTEXT_VERSION, *synthetic_recipe(spec, settings, provenance))
+    return cached_base(cache_dir, recipe, make)
 
 
 def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
@@ -224,7 +234,7 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
     correct = 0
     for start in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[start : start + BLOCK_CLIPS]
-        logits = base.logits(base.trunk_output(corpus.waveforms(block)))
+        logits = base.logits(base.trunk_output(base.heard(corpus, block)))
         labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
@@ -328,6 +338,7 @@ def _train(
     words = sorted({utterance.word for utterance in utterances})
     word_of = torch.tensor([words.index(utterance.word) for utterance in utterances])
     label_of = torch.from_numpy(labels)
+    contexts = _contexts(settings)
 
     trunk = KwsTrunk(settings.trunk).train()
     head = nn.Linear(settings.trunk.features, int(labels.max()) + 1)
@@ -347,10 +358,8 @@ def _train(
         order = torch.from_numpy(order_rng.permutation(num_clips))
         # The few clips that fill no batch wait for another epoch's order.
         for batch in order[: steps * settings.batch_clips].chunk(steps):
-            varied = augment(
-                log_mel[batch], settings.frontend.floor, settings.augmentation, generator
-            )
-            output = trunk((varied - mean) / std)
+            streams = _streams(log_mel[batch], contexts, settings, generator)
+            output = _clip_windows(trunk((streams - mean) / std), len(batch), settings)
             loss = nn.functional.cross_entropy(
                 pooled_logits(output, head.weight, head.bias),
                 label_of[batch],
@@ -369,6 +378,47 @@ def _train(
         if progress is not None:
             progress("training", epoch + 1, settings.epochs)
     return trunk, head
+
+
+def _contexts(settings: PretrainSettings) -> Tensor:
+    """Features of what may be heard before a stream's first clip, (sounds, frames, mels)."""
+    spec = settings.frontend
+    samples = (settings.trunk.context_frames - 1) * spec.hop_samples + spec.window_samples
+    with torch.no_grad():
+        features: Tensor = LogMel(spec)(torch.tensor(sounds_before(samples)))
+    return features
+
+
+def _streams(
+    clips: Tensor, contexts: Tensor, settings: PretrainSettings, generator: torch.Generator
+) -> Tensor:
+    """Varies clips (n, frames, mels) and lays them one after another, a few to a stream.
+
+    Every clip begins at a multiple of the trunk's stride, after frames of digital silence where its
+    predecessor ends before one.
+
+    Returns:
+      Shape (streams, context and slots, mels).
+    """
+    floor, stride = settings.frontend.floor, settings.trunk.stride
+    drawn = torch.randint(len(contexts), (_streams_of(len(clips)),), generator=generator)
+    before, varied = (
+        augment(features, floor, settings.augmentation, generator)
+        for features in (contexts[drawn], clips)
+    )
+    slots = nn.functional.pad(varied, (0, 0, 0, -clips.shape[1] % stride), value=math.log(floor))
+    return torch.cat([before, slots.reshape(len(drawn), -1, slots.shape[2])], dim=1)
+
+
+def _clip_windows(output: Tensor, num_clips: int, settings: PretrainSettings) -> Tensor:
+    """Picks each clip's windows, (n, w, f), out of those of the streams."""
+    context = settings.trunk.num_windows(settings.trunk.context_frames)
+    return output[:, context:].reshape(num_clips, -1, output.shape[2])
+
+
+def _streams_of(num_clips: int) -> int:
+    """Streams of equal length for a batch: as few as divide it."""
+    return num_clips // math.gcd(num_clips, CLIPS_PER_STREAM)
 
 
 def _log_mel(

@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Corpus, Utterance
+from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION
 from fedspeech.models.base import Base
 from fedspeech.seeds import canonical
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised by whoever changes what the front end or the trunk computes."""
 
 BLOCK_CLIPS = 64
@@ -181,7 +182,7 @@ def _write(
     chunk: int,
 ) -> str:
     """Computes one chunk block by block into its place; returns its checksum."""
-    waveforms = corpus.waveforms(utterances)
+    waveforms = base.heard(corpus, utterances)
     start = chunk * CHUNK_CLIPS
     for first in range(0, len(waveforms), BLOCK_CLIPS):
         block = waveforms[first : first + BLOCK_CLIPS]
@@ -205,7 +206,9 @@ def _digest(values: NDArray[np.float32], chunk: int) -> str:
 
 def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     """Names an array by all that its bits depend on."""
-    digest = hashlib.sha256(canonical("trunk cache", CODE_VERSION, torch.__version__, base.sha256))
+    digest = hashlib.sha256(
+        canonical("trunk cache", CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, base.sha256)
+    )
     for utterance in utterances:
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))
     return digest.hexdigest()

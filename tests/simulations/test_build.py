@@ -72,7 +72,7 @@ def test_features_are_standardised_by_the_bases_constants_alone():
         (own, arrays.embeddings[start : start + len(own)]),
     ):
         for clip, embedding in zip(clips, kept, strict=False):
-            alone = world.base.trunk_output(corpus.waveforms([clip]))
+            alone = world.base.trunk_output(world.base.heard(corpus, [clip]))
             np.testing.assert_allclose(
                 world.adapter.embed(alone).numpy()[0], embedding, rtol=1e-4, atol=1e-4
             )
@@ -106,7 +106,7 @@ def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
 
 def test_parity_clips_are_public_speech():
     world = tiny_world()
-    assert world.speech.shape == (build.PARITY_CLIPS, 16_000)
+    assert world.speech.shape == (build.PARITY_CLIPS, world.base.heard_samples)
     assert (np.abs(world.speech).max(axis=1) > 0).all()
 
 

@@ -39,7 +39,11 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
     assert summary.export_refused is None
     for found in summary.export_family:
         assert (run / "export" / found.file).stat().st_size == found.size_bytes
-    assert "model_personal.tflite" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "model_personal.tflite" in report
+    assert summary.listening.file == "model_streaming.tflite"
+    assert summary.listening.hours == pytest.approx(0.1)
+    assert "While it listens" in report
 
 
 def test_what_spots_words_refuses_a_run_of_sentences():
@@ -148,7 +152,9 @@ def test_listening_prints_detections_with_times(run, tmp_path, capsys):
     assert times
     assert times == sorted(times)
     assert 1.0 < times[0] <= 12.0
-    with pytest.raises(ExportRefused, match="signature hop"):
+    with pytest.raises(
+        ExportRefused, match=r"whole clips; beside it lies .*model_streaming\.tflite"
+    ):
         listening.listen_to(
             run / "export" / "model_float.tflite", tmp_path / "words.wav", 0.5, ListeningRules()
         )
@@ -194,11 +200,12 @@ def test_what_cannot_be_listened_to_is_named(run, tmp_path):
 
 @pytest.mark.export
 def test_held_out_clips_are_of_every_unseen_phone_alike(run):
-    voices = FinishedRun.open(run).voices
-    few = held_out_clips(voices, 6)
+    finished = FinishedRun.open(run)
+    base, voices = finished.base, finished.voices
+    few = held_out_clips(base, voices, 6)
     names = {phone.phone_id for phone in voices.partition.unseen}
     assert set(few.users) == names
     assert len(few.labels) == 6
-    whole = held_out_clips(voices)
+    whole = held_out_clips(base, voices)
     assert len(whole.labels) == sum(len(phone.utterances) for phone in voices.partition.unseen)
     assert run_of(run / "export" / "card.json") == run.resolve()

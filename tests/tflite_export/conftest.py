@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.corpora.left_context import sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
@@ -27,9 +28,16 @@ from tflite_export.weights import Trained, network
 TARGETS = ("yes", "no", "up", "down")
 
 
+SPEC = TrunkSpec(stem_channels=16, channels=(16, 24), strides=(2, 2), features=24)
+HEARD_SAMPLES = SPEC.context_frames * 320 + 16_000
+
+
 @pytest.fixture(scope="session")
 def clips():
-    """Sounds with the pitch, a formant, the pauses and the hiss of recorded words: (250, 16000)."""
+    """Sounds with the pitch, a formant, the pauses and the hiss of recorded words, (250, samples).
+
+    Each follows its left context.
+    """
     rng = stream(0, "export clips")
     seconds = np.arange(16_000) / 16_000
     sounds = []
@@ -41,13 +49,15 @@ def clips():
         envelope = np.exp(-(((seconds - rng.uniform(0.3, 0.7)) / 0.15) ** 2))
         hiss = rng.standard_normal(16_000) * 10 ** rng.uniform(-2.5, -1)
         sounds.append((envelope * voice + hiss) * rng.uniform(0.02, 0.2))
-    return np.stack(sounds).astype(np.float32)
+    before = sounds_before(HEARD_SAMPLES - 16_000)
+    contexts = before[rng.integers(len(before), size=len(sounds))]
+    return np.concatenate([contexts, np.stack(sounds).astype(np.float32)], axis=1)
 
 
 def make_base(clips, seed=0):
     """An untrained trunk with lived-in BatchNorm statistics and a head that tells clips apart."""
     labels = len(TARGETS) + 2
-    spec = TrunkSpec(stem_channels=16, channels=(16, 24), strides=(2, 2), features=24)
+    spec = SPEC
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         trunk = KwsTrunk(spec)
@@ -148,7 +158,7 @@ def people(shipped):
 @pytest.fixture(scope="session")
 def evidence(shipped, people):
     clips = people.utterances[::2]
-    sounds = people.waveforms(clips)
+    sounds = shipped.base.heard(people, clips)
     held_out = HeldOut(
         source="people for a test",
         waveforms=sounds,

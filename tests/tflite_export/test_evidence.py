@@ -5,16 +5,24 @@ import pytest
 import torch
 
 from fedspeech.audio.spec import FrontendSpec
-from tflite_export.evidence import HeldOut, as_streamed, log_mel, probes, reference_logits
+from tflite_export.evidence import (
+    HeldOut,
+    listening_logits,
+    log_mel,
+    probes,
+    reference_logits,
+)
 
 SPEC = FrontendSpec()
 
 
-def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_and_silent(clips):
-    heard = probes(clips, SPEC)
-    assert heard.shape == (500, 16_000)
+def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_and_silent(
+    base, clips
+):
+    heard = probes(clips, base)
+    assert heard.shape == (500, base.heard_samples)
     np.testing.assert_array_equal(heard[:250], clips)
-    np.testing.assert_array_equal(heard, probes(clips, SPEC))
+    np.testing.assert_array_equal(heard, probes(clips, base))
     other = heard[250:]
     peaks = np.abs(other).max(axis=1)
     assert peaks.max() <= 1
@@ -29,14 +37,14 @@ def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_an
     ("change", "rule"),
     [
         (lambda c: c[:249], "at least 250 speech clips, got 249"),
-        (lambda c: c[:, :8_000], r"shape \(n, 16000\)"),
+        (lambda c: c[:, :8_000], r"shape \(n, 28800\), left context included"),
         (lambda c: c.astype(np.float64), "must be float32"),
-        (lambda c: np.where(np.arange(16_000) == 5, np.float32(np.nan), c), "must be finite"),
+        (lambda c: np.where(np.arange(28_800) == 5, np.float32(np.nan), c), "must be finite"),
     ],
 )
-def test_speech_that_cannot_be_used_is_refused(clips, change, rule):
+def test_speech_that_cannot_be_used_is_refused(base, clips, change, rule):
     with pytest.raises(ValueError, match=rule):
-        probes(change(clips), SPEC)
+        probes(change(clips), base)
 
 
 @pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
@@ -50,11 +58,13 @@ def test_the_reference_of_an_untrained_adapter_is_the_bases_own_answer(make_trai
     np.testing.assert_allclose(found, own, atol=1e-5)
 
 
-def test_a_stream_begins_in_silence_as_long_as_windows_overlap(make_trained, clips):
-    streamed = as_streamed(make_trained("head"), clips[:3])
-    assert (streamed[:, :192] == 0).all()
-    np.testing.assert_array_equal(streamed[:, 192:], clips[:3, 192:])
-    assert (clips[:3, :192] != 0).any(), "the clips themselves are left alone"
+def test_a_stream_is_scored_as_the_clip_that_ends_with_each_hop(make_trained, clips):
+    trained = make_trained("affine")
+    for clip in clips[:2]:
+        # Without its first 192 samples, a clip's frames end where hops end; 128 samples follow.
+        found = listening_logits(trained, clip[192:])[(len(clip) - 192) // 320 - 1]
+        expected = reference_logits(trained, clip[np.newaxis])[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_log_mel_is_what_the_base_standardises(base, clips):

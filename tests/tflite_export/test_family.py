@@ -272,6 +272,25 @@ def test_padding_on_both_sides_is_refused(make_with, evidence, kind):
 
 
 @pytest.mark.export
+def test_streams_are_held_against_torch_for_minutes_without_a_reset(exported):
+    checks = {
+        found.kind: {check.name: check for check in found.checks} for found in exported.verified
+    }
+    for kind in ("streaming", "streaming-int8"):
+        found = checks[kind]["listening, same answer"]
+        assert int(found.over.split(" hops")[0]) > 10_000
+        assert found.figure >= found.limit
+    assert checks["streaming"]["listening, largest difference"].figure <= 1e-4
+
+
+@pytest.mark.export
+def test_a_stream_that_begins_in_a_mean_frame_is_refused(make_with, evidence):
+    content = make_with("streaming", "beginning_in_a_mean_frame")
+    with pytest.raises(ExportRefused, match=r"listening, .* got"):
+        verify_content(content, "model_streaming.tflite", evidence)
+
+
+@pytest.mark.export
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_truncated_file_is_refused(exported, evidence, tmp_path, kind):
     file = tmp_path / FILES[kind]
@@ -348,6 +367,8 @@ def test_a_phone_can_run_the_file_from_the_card_alone(exported, evidence):
     model = TfliteModel.open(exported.folder / FILES["float"])
     card = read_card(model.content)
     (clip,) = model.signatures["waveform"].inputs.values()
-    assert clip.shape == (1, card["frontend"]["clip_samples"])
+    frontend = card["frontend"]
+    before = card["context_frames"] * frontend["hop_samples"]
+    assert clip.shape == (1, before + frontend["clip_samples"])
     logits = model.run("waveform", waveform=evidence.speech[:1])[card["outputs"]]
     assert logits.shape == (1, len(card["labels"]))

@@ -49,7 +49,7 @@ def real_evidence(corpus):
 
     adapter = make_adapter("affine", 13, 64, 12)
     outputs = [
-        adapter.embed(base.trunk_output(corpus.waveforms(light[start : start + 64]))).numpy()
+        adapter.embed(base.trunk_output(base.heard(corpus, light[start : start + 64]))).numpy()
         for start in range(0, len(light), 64)
     ]
     training = LocalTraining(batch_size=64, local_epochs=5, max_examples=len(light))
@@ -57,7 +57,7 @@ def real_evidence(corpus):
     dataset = LocalDataset(np.concatenate(outputs), labels(light))
     (delta,) = train_cohort(adapter, start, [dataset], training, [stream(0, "real speech")])
     parameters = adapter.spec.unflatten(adapter.spec.flatten(start) + delta.vector)
-    sounds = corpus.waveforms(heavy)
+    sounds = base.heard(corpus, heavy)
     held_out = HeldOut(
         source=corpus.name,
         waveforms=sounds,

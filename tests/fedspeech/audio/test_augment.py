@@ -14,7 +14,7 @@ NOTHING = Augmentation(
     stretch=0,
     shift_mels=0,
     tail=0,
-    gain_db=0,
+    level_db=(0, 0),
     response_db=0,
     noise_db=(-300, -300),
     mask_mels=0,
@@ -47,13 +47,22 @@ def test_the_default_changes_every_clip_differently_and_repeats(log_mel):
 
 
 def test_gain_moves_all_energies_of_a_clip_by_one_factor_within_its_bound(log_mel):
-    ratio = (torch.exp(varied(log_mel, gain_db=6)) - FLOOR) / (torch.exp(log_mel) - FLOOR)
-    gain_db = 10 * torch.log10(ratio)
-    spread = gain_db.flatten(1).std(dim=1)
+    ratio = (torch.exp(varied(log_mel, level_db=(-6, 6))) - FLOOR) / (torch.exp(log_mel) - FLOOR)
+    change_db = 10 * torch.log10(ratio)
+    spread = change_db.flatten(1).std(dim=1)
     assert float(spread.median()) < 0.05
-    levels = gain_db.flatten(1).median(dim=1).values
+    levels = change_db.flatten(1).median(dim=1).values
     assert float(levels.abs().max()) <= 6.01
     assert float(levels.max() - levels.min()) > 8
+
+
+def test_level_moves_added_noise_with_the_speech(log_mel):
+    quiet, loud = (
+        varied(torch.full_like(log_mel, math.log(FLOOR)), noise_db=(-30, -30), level_db=(at, at))
+        for at in (-20, 0)
+    )
+    energies = [(torch.exp(x) - FLOOR).mean() for x in (quiet, loud)]
+    assert float(10 * torch.log10(energies[0] / energies[1])) == pytest.approx(-20, abs=0.5)
 
 
 def test_shift_moves_frames_and_lets_silence_in():

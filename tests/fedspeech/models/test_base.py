@@ -34,8 +34,9 @@ def base():
 
 
 @pytest.fixture
-def waveforms():
-    return (0.1 * np.random.default_rng(2).standard_normal((3, 16_000))).astype(np.float32)
+def waveforms(base):
+    rng = np.random.default_rng(2)
+    return (0.1 * rng.standard_normal((3, base.heard_samples))).astype(np.float32)
 
 
 def test_a_loaded_base_computes_the_same_bits(base, waveforms, tmp_path):
@@ -83,6 +84,37 @@ def test_logits_are_those_of_the_head(base, waveforms):
     np.testing.assert_allclose(
         base.logits(output), pooled @ base.head_weight.T + base.head_bias, rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_clips_windows_do_not_depend_on_what_came_before_its_left_context(base, waveforms):
+    frames, stride = SPEC.context_frames, SPEC.stride
+    assert SPEC.receptive_frames - 1 <= frames < SPEC.receptive_frames - 1 + stride
+    whole = base.trunk(base.features(waveforms))[:, -base.num_windows :]
+    longer = np.concatenate([np.ones((3, 4 * 320), np.float32), waveforms], axis=1)
+    again = base.trunk(base.features(longer))[:, -base.num_windows :]
+    torch.testing.assert_close(again, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(base.trunk_output(waveforms), whole, rtol=0, atol=0)
+    late = base.trunk(base.features(waveforms[:, stride * 320 :]))[:, -base.num_windows :]
+    assert not torch.allclose(late, whole, rtol=0, atol=1e-5), "with less of it, they do"
+
+
+def test_a_clip_without_its_left_context_is_refused(base, waveforms):
+    with pytest.raises(ValueError, match="heard after its left context, 22400 samples"):
+        base.trunk_output(waveforms[:, -16_000:])
+
+
+def test_every_hop_of_a_stream_is_scored_as_the_clip_that_ends_with_it(base, waveforms):
+    hop, overlap = 320, 512 - 320
+    sound = waveforms.ravel()
+    found = base.listening_output(sound)
+    assert found.shape == (len(sound) // hop, base.num_windows, SPEC.features)
+    for last in (0, 3, 50, 51, len(found) - 1):
+        # The last hop ends the window of the clip's last frame: 128 samples of the clip follow it.
+        end = (last + 1) * hop
+        heard = np.concatenate([np.zeros(base.heard_samples, np.float32), sound[:end]])
+        heard = np.pad(heard, (0, 16_000 - 48 * hop - hop - overlap))[-base.heard_samples :]
+        expected = base.trunk_output(heard[np.newaxis])[0]
+        torch.testing.assert_close(found[last], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_wrong_hash_is_refused(base, tmp_path):

@@ -65,7 +65,7 @@ def test_outputs_are_those_of_the_trunk(base, tmp_path):
     outputs = trunk_outputs(base, Tones(), utterances, tmp_path)
     assert outputs.shape == (700, 2, 6)
     assert outputs.dtype == np.float32
-    expected = base.trunk_output(Tones().waveforms(utterances)).numpy()
+    expected = base.trunk_output(base.heard(Tones(), utterances)).numpy()
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
