@@ -22,6 +22,7 @@ import sys
 import zipfile
 from typing import Any
 
+from flwr.common.config import parse_config_args
 from flwr.supercore.cli.flower_superexec import flower_superexec
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
@@ -131,15 +132,24 @@ def _host(options: list[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default="9094")
     parser.add_argument("--isolation")
+    parser.add_argument("--node-config", default="")
     own, others = parser.parse_known_args(options)
     if own.isolation is not None:
         parser.error("--isolation is this node's own: processes, of the installed code")
+    if not parse_config_args([own.node_config]).get("job"):
+        parser.error(
+            '--node-config must name this node\'s own job="PATH": else the server would choose the '
+            "plan that its phones follow"
+        )
     address = f"{own.host}:{own.port}"
     subprocess.Popen(
         [*OWN, "start", "--insecure", "--runtime-api-address", address,
          "--parent-pid", str(os.getpid())]
     )  # fmt: skip
-    sys.argv[1:] = [*others, "--host", own.host, "--port", own.port, "--isolation", "process"]
+    sys.argv[1:] = [
+        *others, "--host", own.host, "--port", own.port, "--isolation", "process",
+        "--node-config", own.node_config,
+    ]  # fmt: skip
     flower_supernode()
 
 

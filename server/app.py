@@ -19,6 +19,7 @@ from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, write_whole
 from fedspeech.job import Job
 from fedspeech.round import ServerState
+from server.grids import OneByOneGrid
 from server.resuming import Resumed, begin, resume
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
@@ -44,7 +45,7 @@ def main(grid: Grid, context: Context) -> None:
             "folder than the command that began the run"
         )
     try:
-        _run(grid, path, str(context.run_config.get("resume", "")))
+        _run(OneByOneGrid(grid), path, str(context.run_config.get("resume", "")))
     except Exception as error:  # whatever it is: Flower itself keeps no reason
         with contextlib.suppress(OSError):  # the disk may be the reason
             path.with_name(FAILED).write_text(_words(error))

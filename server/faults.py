@@ -13,18 +13,18 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedspeech.job import Job
 from fedspeech.messages import from_array, to_array
 from fedspeech.seeds import stream
+from server.grids import GridAround
 
 APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
-class FaultyGrid(Grid):
+class FaultyGrid(GridAround):
     """A grid on which nodes misbehave.
 
     Args:
@@ -34,7 +34,8 @@ class FaultyGrid(Grid):
 
     def __init__(self, grid: Grid, job: Job) -> None:
         """Starts with nothing held back."""
-        self._grid, self._job = grid, job
+        super().__init__(grid)
+        self._job = job
         self._shard_of: dict[int, int] = {}  # as nodes say when they are asked for their counts
         self._late: list[Message] = []
 
@@ -78,40 +79,6 @@ class FaultyGrid(Grid):
         if fault == "stale_source":
             said["context"] = bytes(32)  # what other code would compute
         return fault
-
-    # The rest is the grid's own.
-
-    def set_run(self, run: Run) -> None:
-        """Takes the run's description."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run's description."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Builds a message."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Ids of all nodes."""
-        return self._grid.get_node_ids()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Sends messages as they are."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Returns replies as they are."""
-        return self._grid.pull_messages(message_ids)
 
 
 def _config(message: Message) -> ConfigRecord:

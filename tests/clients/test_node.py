@@ -77,6 +77,23 @@ def test_a_flower_that_has_no_such_place_runs_nothing(monkeypatch):
         node._call(lambda: pytest.fail("it ran"), [], {"json": {"install": None}})
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--node-config", "partition-id=0 num-partitions=2"], "must name this node's own job"),
+        ([], "must name this node's own job"),
+        (["--node-config", 'job="/a/job.json"', "--isolation", "subprocess"], "is this node's own"),
+    ],
+)
+def test_a_node_that_would_leave_a_choice_to_the_server_does_not_start(
+    monkeypatch, capsys, options, words
+):
+    monkeypatch.setattr(node.subprocess, "Popen", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(SystemExit):
+        node.main(["--superlink", "127.0.0.1:1", *options])
+    assert words in capsys.readouterr().err
+
+
 def test_a_node_of_phones_begins_no_other_task(monkeypatch):
     """Flower's own node also runs agents, whose code is the server's."""
     monkeypatch.setattr(node.subprocess, "Popen", lambda *_: pytest.fail("it was begun"))

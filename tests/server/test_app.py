@@ -1,22 +1,27 @@
 """The server's side as Flower starts it: one ledger for a population, a reason for every end."""
 
+import json
+import time
+
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Context, Message, RecordDict
+from httpx import ConnectError
 from tiny_job import make_job
 
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.privacy.ledger import Ledger
 from server import app
 from server.app import FAILED, LEDGER
+from server.grids import OneByOneGrid
 from simulations.grid import InProcessGrid
 from simulations.run_folder import share_ledger
 
 
-def serve(path, job, named=""):
+def serve(path, job, named="", make_grid=InProcessGrid):
     """Runs the app on a job as Flower does; `named` is how the run names it, if otherwise."""
     given = {"job": named or str(path), "resume": ""}
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=given)
-    with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
+    with make_grid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         app.main(grid, context)
 
 
@@ -68,6 +73,63 @@ def test_a_job_is_named_by_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FedspeechError, match=r"must be an absolute path, got 'job\.json'"):
         serve(path, job, named="job.json")
+
+
+class Undecodable(InProcessGrid):
+    """Flower's own grid decodes what nodes encoded: here what the second node says cannot be."""
+
+    def pull_messages(self, message_ids):
+        (message_id,) = message_ids  # alone, or the others' answers are lost with it
+        replies = list(super().pull_messages([message_id]))
+        for reply in replies:
+            known = reply.metadata
+            if (known.message_type, known.src_node_id) == ("train", self._node_ids[1]):
+                raise ValueError("Unexpected set of `children`")
+        return replies
+
+    def send_and_receive(self, messages, *, timeout=None):
+        raise AssertionError("all answers at once")
+
+
+def test_an_answer_that_flower_cannot_decode_fails_its_shard_alone(tmp_path):
+    path, job, _ = make_job(tmp_path, rounds=2, quota=2)
+    serve(path, job, make_grid=Undecodable)
+    rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["abandoned"] * 2
+    assert rows[0]["reason"] == (
+        "train: shard 1: an answer that cannot be put together: ValueError: Unexpected set of "
+        "`children`"
+    )
+
+
+@pytest.mark.parametrize("answers", [0, 2])
+def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longer(answers):
+    grid = SlowGrid(answers)
+    sent = [Message(RecordDict(), node, "query.x") for node in (2, 3, 4)]
+    started = time.monotonic()
+    heard = OneByOneGrid(grid).send_and_receive(sent, timeout=0.5)
+    assert len(list(heard)) == answers
+    assert 0.4 < time.monotonic() - started < 5
+
+
+def test_where_the_superlink_is_gone_nobody_is_blamed():
+    grid = SlowGrid(0)
+    grid.pull_messages = lambda ids: (_ for _ in ()).throw(ConnectError("refused"))
+    with pytest.raises(ConnectError):
+        OneByOneGrid(grid).send_and_receive([Message(RecordDict(), 2, "query.x")])
+
+
+class SlowGrid:
+    """Three nodes, of which some answer."""
+
+    def __init__(self, answers):
+        self.ids = [str(place) if place < answers else "" for place in range(3)]
+
+    def push_messages(self, messages):
+        return ["0", "1", "2"]
+
+    def pull_messages(self, ids):
+        return [object()] if ids[0] in self.ids else []
 
 
 def test_whatever_ends_a_run_is_left_beside_its_job(tmp_path, monkeypatch):
