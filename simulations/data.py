@@ -31,8 +31,8 @@ from simulations.scenario import FolderCorpus
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000
 _SHOWN = 5  # names of one kind
-LOWEST_LEVEL_DB = -25.0
-"""Of speech from nominal: below it false rejects rise steeply (docs/real-speech.md)."""
+LOWEST_LEVEL_DB = -30.0
+"""Of speech from nominal: the lowest that bases are trained on (docs/real-speech.md)."""
 
 _LEVEL_CLIPS = 500
 

@@ -351,10 +351,11 @@ def _unexplained(data: bytes, sound: tuple[int, int, int]) -> int:
 def fit(samples: NDArray[np.float32], clip_samples: int) -> NDArray[np.float32]:
     """Makes a recording exactly `clip_samples` long.
 
-    Shorter ones are centred between zeros: with the front end's floor of 1e-6, digital silence lies
-    closer to a quiet room than made-up noise does. (300 recordings of Speech Commands, cut to their
-    loudest 0.4 s and padded again, differ from the originals outside the cut by 0.2 in log-mel;
-    padded with noise shaped like their own quietest frames by 0.6.) Of longer ones the
+    Shorter ones are centred between zeros: digital silence is what every base is trained to hear
+    before a word, as often as noise or other words (`left_context`), and it is not made up. (300
+    recordings of Speech Commands, cut to their loudest 0.4 s and padded again, differ from the
+    originals outside the cut by 1.1 in log-mel; padded with noise shaped like their own quietest
+    frames by 0.7.) Of longer ones the
     window is kept in which the energy, weighted by a Hann window as long as the clip, is largest:
     the loudest second, with the word in its middle. It is searched in steps of 1/100 of a clip.
 

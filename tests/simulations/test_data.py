@@ -159,4 +159,4 @@ def test_a_check_says_how_loud_speech_is_and_warns_where_it_is_too_quiet(
     assert check.level_db == pytest.approx((level_db, level_db), abs=0.5)
     text = printed(render_check, check)
     assert f"level of speech: {level_db:+d} dB from nominal" in text
-    assert ("100% of the clips lie more than 25 dB below nominal" in text) == warned
+    assert ("100% of the clips lie more than 30 dB below nominal" in text) == warned
