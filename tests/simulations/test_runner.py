@@ -186,7 +186,9 @@ def test_a_place_that_is_taken_is_refused_and_left_alone(tmp_path, kind):
 
 def test_a_cache_that_is_no_folder_or_full_is_said_before_anything_is_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FedspeechError, match=r"the cache \(--cache or .* names another\) must be writable"):
+    with pytest.raises(
+        FedspeechError, match=r"the cache \(--cache or .* names another\) must be writable"
+    ):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "file")
     assert not (tmp_path / "run").exists()
     usage = shutil.disk_usage(tmp_path)
@@ -196,7 +198,9 @@ def test_a_cache_that_is_no_folder_or_full_is_said_before_anything_is_made(tmp_p
         return usage._replace(free=free)
 
     monkeypatch.setattr(shutil, "disk_usage", full)
-    with pytest.raises(FedspeechError, match=r"the cache \(.*\) needs 200 MB of free disk, got 0 MB"):
+    with pytest.raises(
+        FedspeechError, match=r"the cache \(.*\) needs 200 MB of free disk, got 0 MB"
+    ):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "cache")
 
 
