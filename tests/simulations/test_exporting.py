@@ -1,5 +1,6 @@
 """What commands do with the files of a small run: make, verify, time, rehearse, listen."""
 
+import functools
 import json
 import shutil
 
@@ -15,6 +16,8 @@ from simulations import benchmarking, exporting, listening, rehearsing
 from simulations.finished import FinishedRun, card_of, held_out_clips, run_of
 from simulations.run_folder import read
 from simulations.runner import simulate
+from tflite_export import family
+from tflite_export.converter import Converter
 
 FORMATS = ("float", "streaming", "personal", "adapter")
 
@@ -44,6 +47,19 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
     assert summary.listening.file == "model_streaming.tflite"
     assert summary.listening.hours == pytest.approx(0.1)
     assert "While it listens" in report
+
+
+def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeypatch, capsys):
+    dead = functools.partial(Converter, "no_such_module")
+    monkeypatch.setattr(family, "Converter", dead)
+    folder = simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
+    summary = read(folder).summary
+    assert (summary.status, summary.stopped, summary.export) == ("complete", None, None)
+    made = [found.kind for found in summary.export_family if found.size_bytes]
+    assert made == ["adapter"], "it needs no conversion"
+    report = (folder / "report.html").read_text()
+    for text in (summary.export_refused, capsys.readouterr().out, report):
+        assert "the process that converts ended with status 1" in text
 
 
 def test_what_spots_words_refuses_a_run_of_sentences():
