@@ -372,8 +372,19 @@ def pretrain(
     ] = "",
     corpus: CorpusOption = None,
     speakers: Annotated[
+        str | None,
+        typer.Option(
+            "--speakers",
+            help="With --corpus: a file that names the public speakers, or how many are drawn.",
+        ),
+    ] = None,
+    held_out: Annotated[
         Path | None,
-        typer.Option("--speakers", help="With --corpus: file naming the public speakers."),
+        typer.Option(
+            "--held-out",
+            help="With --corpus: a file that names the speakers by whom the base is judged; "
+            "default: a tenth of the public ones.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
     cache: CacheOption = None,
@@ -390,7 +401,7 @@ def pretrain(
 
     make_base(
         out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task,
-        lexicon=dict(_spelled(entry) for entry in lexicon or ()),
+        held_out=held_out, lexicon=dict(_spelled(entry) for entry in lexicon or ()),
     )  # fmt: skip
 
 

@@ -102,6 +102,12 @@ class KwsCounts:
         return float(np.trace(self.confusion)) / self.num_clips if self.num_clips else None
 
     @property
+    def target_words_right(self) -> float:
+        """Share of target clips answered with their own word; there must be some."""
+        right = np.trace(self.confusion[:-NUM_NEGATIVE_LABELS, :-NUM_NEGATIVE_LABELS])
+        return float(right) / self.num_positives
+
+    @property
     def false_accepts(self) -> float | None:
         """Share of unknown and silence clips answered with a target word, without any threshold."""
         if not self.num_negatives:
