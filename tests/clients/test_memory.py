@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -111,3 +112,13 @@ def test_one_message_is_answered_at_a_time(tmp_path, monkeypatch):
         pass
     with Memory(tmp_path / "phones", 3).held():
         pass
+
+
+@pytest.mark.parametrize(("lasting", "syncs"), [(True, 2), (False, 0)])
+def test_what_lasts_is_flushed_to_the_disk_with_its_name(tmp_path, monkeypatch, lasting, syncs):
+    flushed, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (flushed.append(file), real(file)))
+    memory = Memory(tmp_path / "phones", 0, lasting=lasting)
+    memory.write(0, b"entered 0")
+    assert len(flushed) == syncs
+    assert memory.read() == b"entered 0"

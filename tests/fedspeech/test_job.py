@@ -10,6 +10,7 @@ from tiny_job import PHONES, make_arrays, make_job, with_plan
 from fedspeech import job as job_module
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, JobArrays, check_key, rotation_seed
+from fedspeech.messages import RoundKey
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.recipes import Recipes
 
@@ -197,3 +198,21 @@ def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_pa
         arrays.save(tmp_path / "a")
     assert JobArrays.load(tmp_path / "a").sha256() == arrays.sha256()
     assert repr(arrays).startswith("JobArrays(voices=60, embeddings=(")
+
+
+def test_a_masked_session_is_named_by_all_that_it_belongs_to(tmp_path):
+    """Whatever id a server gives its rounds, what phones sign in one session fits no other."""
+    _, job, _ = make_job(tmp_path, secure_aggregation="masked")
+    rid = bytes(16)
+
+    def named(job, number=0, attempt=0, session=0):
+        context = job.context(number, attempt, rid)
+        key = RoundKey(round=number, attempt=attempt, rid=rid, context=context)
+        return job.terms(key, session).rid
+
+    names = [
+        named(job), named(job, number=1), named(job, attempt=1), named(job, session=1),
+        named(dataclasses.replace(job, seed=6)), named(with_plan(job, noise_multiplier=1.1)),
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
+    assert named(job) == names[0]
