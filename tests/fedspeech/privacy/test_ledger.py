@@ -159,6 +159,19 @@ def test_runs_with_other_plans_are_composed_not_forgotten(path):
     assert spent.quota == PLAN.quota + weaker.quota
 
 
+def test_each_row_costs_what_the_plan_costs_that_it_was_charged_for(path):
+    first = opened(path)
+    for count in range(5):
+        first.charge(count, 0, rid(count))
+    quiet = dataclasses.replace(PLAN, noise_multiplier=12.0, epsilon_budget=math.inf)
+    second = opened(path, plan=quiet, run_id="second")
+    second.charge(0, 0, rid(5))
+    assert second.guarantee().epsilon_server >= PLAN.guarantee(5).epsilon_server
+    first.refresh()
+    assert first.guarantee().epsilon_server == second.guarantee().epsilon_server
+    assert first.guarantee().epsilon_server < PLAN.guarantee(6).epsilon_server
+
+
 def test_a_second_run_of_the_same_plan_has_a_quota_of_its_own(path):
     """Its phones count anew, so one of them can send twice its quota."""
     plan = dataclasses.replace(PLAN, quota=2, epsilon_budget=100.0)

@@ -71,6 +71,24 @@ def test_floors_are_those_of_roster_sharers_and_senders():
     assert wide.cost.floor_mass >= floors
 
 
+def test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there():
+    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_survivors=140)
+    floors = {
+        "the roster is below min_cohort": (150, Stage.ADVERTISE),
+        "the roster of a session that restarts is below min_cohort": (150, Stage.ACCEPT),
+        "fewer than min_survivors share": (140, Stage.SHARE),
+        "fewer than min_survivors send": (140, Stage.MASK),
+    }
+    floors = {name: (least, share_answering(0.3, stage)) for name, (least, stage) in floors.items()}
+    coming = {"population": 3000, "probability": 0.1, "colluders": 0}
+    found = failure_probabilities.probabilities(wide)
+    for name, floor in floors.items():
+        assert found[name] == pytest.approx(bad_events.floor_mass(**coming, floors=[floor])), name
+    together = bad_events.floor_mass(**coming, floors=list(floors.values()))
+    together += found["a masked round above its floors lacks signatures or shares"]
+    assert wide.cost.floor_mass == pytest.approx(min(1.0, together))
+
+
 def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_they_happen():
     """60,000 simulated rounds of 40 phones; 5 standard errors."""
     plan = PrivacyPlan(

@@ -129,6 +129,15 @@ def test_noise_sized_for_those_expected_would_be_less(monkeypatch):
     assert small("distributed").noise_norm(700) < 0.85 * promised
 
 
+def test_the_servers_noise_is_sized_for_the_norm_that_rounding_lets_through():
+    for candidate in (small("central"), plan("central", "poisson")):
+        before = candidate.clip_norm * candidate.scale
+        assert candidate.norm_bound_squared > before**2
+        wanted = candidate.noise_multiplier * math.sqrt(candidate.norm_bound_squared)
+        assert candidate.server_stddev >= wanted * (1 - 1e-12)
+        assert candidate.stddev == 0.0
+
+
 def test_central_noise_is_not_forgotten():
     candidate = small("central")
     total = np.zeros(candidate.vector_length, np.uint32)
