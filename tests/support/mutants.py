@@ -1,0 +1,488 @@
+# ruff: noqa: E501  (the source stands here as it stands there)
+"""Faults that a change could bring in, as exact replacements, each with the test that sees it.
+
+`tests/contracts/test_mutants.py` plants them one by one into a copy of the code (`make soak`).
+`python tests/support/mutants.py > docs/mutants.md` writes the list for people.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+PARTS = {
+    "plan": "The plan and its price",
+    "encoding": "Clipping, encoding, noise and the round",
+    "ledger": "The ledger and what is stated of it",
+    "protocol": "The phone's side of secure aggregation",
+    "handlers": "Phones and server around the protocol",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One fault.
+
+    Attributes:
+      part: of the project.
+      fault: what would be wrong, in words.
+      file: below the root.
+      before: text that stands in it exactly once.
+      after: what the fault has in its place.
+      test: a default test that fails then.
+    """
+
+    part: Literal["plan", "encoding", "ledger", "protocol", "handlers"]
+    fault: str
+    file: str
+    before: str
+    after: str
+    test: str
+
+
+def document() -> str:
+    """The page of documents that lists them."""
+    lines = [
+        "# Planted faults",
+        "",
+        f"{len(MUTANTS)} faults that would break a promise about privacy or a sum, each a small exact replacement in the",
+        "source, each seen by a default test. `make soak` plants them one by one into a copy of the code and",
+        "runs that test; it fails if one survives. `make test` fails if a replacement no longer has its one place.",
+        "The list stands in `tests/support/mutants.py`, which writes this page.",
+    ]
+    for part, title in PARTS.items():
+        lines += ["", f"## {title}", "", "| fault | file | seen by |", "|---|---|---|"]
+        for mutant in MUTANTS:
+            if mutant.part == part:
+                file, _, test = mutant.test.partition("::")
+                lines.append(f"| {mutant.fault} | `{mutant.file}` | `{test}` in `{file}` |")
+    return "\n".join(lines) + "\n"
+
+
+MUTANTS = (
+    Mutant(
+        part="plan",
+        fault="phones' noise is sized for all survivors, colluders included",
+        file="fedspeech/privacy/plan.py",
+        before=(
+            '        shares = 1 if self.mechanism == "local" else self.honest\n'
+            "        return self.vector"
+        ),
+        after=(
+            '        shares = 1 if self.mechanism == "local" else self.min_survivors\n'
+            "        return self.vector"
+        ),
+        test="tests/fedspeech/privacy/test_plan.py::test_events_say_what_is_released",
+    ),
+    Mutant(
+        part="plan",
+        fault="a plan is priced with the share of every survivor",
+        file="fedspeech/privacy/plan.py",
+        before="        return self._event(self.honest)",
+        after="        return self._event(self.min_survivors)",
+        test="tests/fedspeech/privacy/test_plan.py::test_events_say_what_is_released",
+    ),
+    Mutant(
+        part="plan",
+        fault="the ring is priced at the norm before rounding",
+        file="fedspeech/privacy/plan.py",
+        before="        return math.sqrt(self.norm_bound_squared)",
+        after="        return self.clip_norm * self.scale",
+        test="tests/fedspeech/privacy/test_plan.py::test_phones_that_all_send_the_longest_integers_raise_no_alarm",
+    ),
+    Mutant(
+        part="plan",
+        fault="the server's noise is sized for the norm before rounding",
+        file="fedspeech/privacy/plan.py",
+        before="self.vector_noise_multiplier * self.sensitivity if self.central",
+        after="self.vector_noise_multiplier * self.clip_norm * self.scale if self.central",
+        test="tests/fedspeech/privacy/test_plan_mechanisms.py::test_the_servers_noise_is_sized_for_the_norm_that_rounding_lets_through",
+    ),
+    Mutant(
+        part="plan",
+        fault="the clip bit's noise takes nothing from the vector's",
+        file="fedspeech/privacy/plan.py",
+        before="        return vector_noise_multiplier(self.noise_multiplier, self._bit_noise)",
+        after="        return self.noise_multiplier",
+        test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_what_does_not_fit_is_refused_with_the_rule",
+    ),
+    Mutant(
+        part="plan",
+        fault="the clip bit is sent without noise",
+        file="fedspeech/privacy/plan.py",
+        before="                bit += self.law.of(self.bit_stddev).draw(noise, 1)",
+        after="                pass",
+        test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_share_and_mean_carry_the_noise_that_is_accounted",
+    ),
+    Mutant(
+        part="plan",
+        fault="central noise is not added",
+        file="fedspeech/privacy/plan.py",
+        before="            total = self._with_server_noise(total, noise)",
+        after="            pass",
+        test="tests/fedspeech/privacy/test_plan_mechanisms.py::test_the_noise_of_a_thousand_phones_is_the_one_promised_and_never_less",
+    ),
+    Mutant(
+        part="plan",
+        fault="noise is drawn from the rounding's keystream",
+        file="fedspeech/privacy/plan.py",
+        before="self.law.of(self.stddev).draw(noise, len(integers))",
+        after="self.law.of(self.stddev).draw(rounding, len(integers))",
+        test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
+    ),
+    Mutant(
+        part="plan",
+        fault="a phone may send one input beyond its quota",
+        file="fedspeech/privacy/plan.py",
+        before="        return inputs_sent < self.quota",
+        after="        return inputs_sent <= self.quota",
+        test="tests/clients/test_fleet.py::test_a_phone_beyond_its_quota_does_not_join",
+    ),
+    Mutant(
+        part="plan",
+        fault="phones clip to whatever norm the server names",
+        file="fedspeech/privacy/plan.py",
+        before="        return bounds.min_clip_norm <= clip_norm <= bounds.max_clip_norm",
+        after="        return True",
+        test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_a_norm_out_of_bounds_is_not_clipped_to",
+    ),
+    Mutant(
+        part="plan",
+        fault="the session's terms leave colluders out",
+        file="fedspeech/privacy/plan.py",
+        before=("            colluders=self.colluders,\n            dropped_share"),
+        after=("            colluders=0,\n            dropped_share"),
+        test="tests/fedspeech/privacy/test_masked_plan.py::test_terms_are_the_plans_own",
+    ),
+    Mutant(
+        part="plan",
+        fault="a mean is over twice the expected cohort",
+        file="fedspeech/privacy/plan.py",
+        before="            mean=summed / self.expected_cohort,",
+        after="            mean=summed / (2 * self.expected_cohort),",
+        test="tests/fedspeech/test_round.py::test_the_mean_is_over_the_expected_cohort_never_over_who_came",
+    ),
+    Mutant(
+        part="plan",
+        fault="the floor on phones that shared is no event",
+        file="fedspeech/privacy/failure_probabilities.py",
+        before=(
+            '    if plan.secure_aggregation != "masked":\n'
+            "        return None\n"
+            "    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)"
+        ),
+        after="    return None",
+        test="tests/fedspeech/privacy/test_masked_plan.py::test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there",
+    ),
+    Mutant(
+        part="plan",
+        fault="a restart's floor is no event",
+        file="fedspeech/privacy/failure_probabilities.py",
+        before="    return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ACCEPT)",
+        after="    return None",
+        test="tests/contracts/test_round_events.py::test_the_floor_after_a_restart_is_counted",
+    ),
+    Mutant(
+        part="plan",
+        fault="a graph is drawn once a round, however often it starts",
+        file="fedspeech/privacy/failure_probabilities.py",
+        before="    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0",
+        after="    return 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0",
+        test="tests/fedspeech/privacy/test_masked_plan.py::test_bad_graphs_are_priced_per_draw_and_only_where_a_graph_is_drawn",
+    ),
+    Mutant(
+        part="plan",
+        fault="bad events are added to delta without e^epsilon",
+        file="fedspeech/privacy/views.py",
+        before="at(delta - math.exp(above + math.log(mass)))",
+        after="at(delta - mass)",
+        test="tests/fedspeech/privacy/test_pricing.py::test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon",
+    ),
+    Mutant(
+        part="encoding",
+        fault="rounding goes to the nearest integer",
+        file="fedspeech/privacy/encoding.py",
+        before="    up = keystream.uniform(values.shape[0]) < values - floor",
+        after="    up = values - floor > 0.5",
+        test="tests/fedspeech/privacy/test_encoding.py::test_rounding_is_unbiased",
+    ),
+    Mutant(
+        part="encoding",
+        fault="a rounded vector is sent whatever its norm",
+        file="fedspeech/privacy/encoding.py",
+        before="        if int(np.dot(rounded, rounded)) <= norm_bound_squared:",
+        after="        if True:",
+        test="tests/fedspeech/privacy/test_encoding.py::test_norm_never_exceeds_the_bound_after_rounding",
+    ),
+    Mutant(
+        part="encoding",
+        fault="after the last try the vector is sent as it is",
+        file="fedspeech/privacy/encoding.py",
+        before="    return np.zeros(values.shape[0], dtype=np.int64)",
+        after="    return rounded",
+        test="tests/fedspeech/privacy/test_encoding.py::test_rounding_retries_within_the_bound_and_gives_up_as_zeros",
+    ),
+    Mutant(
+        part="encoding",
+        fault="the bound after rounding forgets the fractions",
+        file="fedspeech/privacy/encoding.py",
+        before="        min((norm + root) ** 2, norm**2 + dimension / 4 + beta_term * (norm + root / 2))",
+        after="        norm**2",
+        test="tests/fedspeech/privacy/test_encoding.py::test_bound_after_rounding_is_that_of_the_paper",
+    ),
+    Mutant(
+        part="encoding",
+        fault="a vector that is not finite is sent as it is",
+        file="fedspeech/privacy/clipping.py",
+        before="            return np.zeros_like(wide)",
+        after="            return wide",
+        test="tests/fedspeech/privacy/test_clipping.py::test_a_delta_that_is_not_finite_becomes_zeros",
+    ),
+    Mutant(
+        part="encoding",
+        fault="a long vector is not clipped",
+        file="fedspeech/privacy/clipping.py",
+        before="        return wide if norm <= self.clip_norm else wide * (self.clip_norm / norm)",
+        after="        return wide",
+        test="tests/fedspeech/privacy/test_clipping.py::test_clipping_never_exceeds_the_norm_and_keeps_the_direction",
+    ),
+    Mutant(
+        part="encoding",
+        fault="the cap is ignored when a cohort is drawn",
+        file="fedspeech/round.py",
+        before="probability=plan.participation_probability, cap=plan.cohort_cap",
+        after="probability=plan.participation_probability, cap=None",
+        test="tests/fedspeech/test_round.py::test_the_cap_on_a_cohort_holds_when_it_is_drawn",
+    ),
+    Mutant(
+        part="encoding",
+        fault="noise and rounding have one key",
+        file="fedspeech/round.py",
+        before='noise=entropy.keystream("noise", key.rid',
+        after='noise=entropy.keystream("rounding", key.rid',
+        test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
+    ),
+    Mutant(
+        part="encoding",
+        fault="noise does not depend on the phone",
+        file="fedspeech/round.py",
+        before='noise=entropy.keystream("noise", key.rid, key.attempt, phone)',
+        after='noise=entropy.keystream("noise", key.rid, key.attempt)',
+        test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
+    ),
+    Mutant(
+        part="encoding",
+        fault="a round is paid for after training",
+        file="fedspeech/round.py",
+        before=(
+            "    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)\n"
+            "    adapter = job.adapter.build()\n"
+            "    deltas = train(\n"
+            "        adapter,\n"
+            "        adapter.spec.unflatten(state.adapter),\n"
+            "        [arrays.phone(phone) for phone in cohort],\n"
+            "        job.training,\n"
+            "        job.training_rngs(key, cohort),\n"
+            "    )\n"
+        ),
+        after=(
+            "    adapter = job.adapter.build()\n"
+            "    deltas = train(\n"
+            "        adapter,\n"
+            "        adapter.spec.unflatten(state.adapter),\n"
+            "        [arrays.phone(phone) for phone in cohort],\n"
+            "        job.training,\n"
+            "        job.training_rngs(key, cohort),\n"
+            "    )\n"
+            "    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)\n"
+        ),
+        test="tests/fedspeech/test_round.py::test_the_charge_is_on_disk_before_anything_is_trained",
+    ),
+    Mutant(
+        part="ledger",
+        fault="the budget is not enforced",
+        file="fedspeech/privacy/ledger.py",
+        before="        if price.epsilon_release > self._plan.epsilon_budget:",
+        after="        if False:",
+        test="tests/fedspeech/privacy/test_ledger.py::test_the_round_beyond_the_budget_is_refused_and_leaves_no_trace",
+    ),
+    Mutant(
+        part="ledger",
+        fault="every row is priced under this run's plan",
+        file="fedspeech/privacy/ledger.py",
+        before="spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]",
+        after="spent = [(self._plan.cost, rounds) for n, rounds in begun.items()]",
+        test="tests/fedspeech/privacy/test_ledger.py::test_each_row_costs_what_the_plan_costs_that_it_was_charged_for",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a torn line is not counted",
+        file="fedspeech/privacy/ledger.py",
+        before=(
+            "                    self._charges[self._latest] = self._charges.get(self._latest, 0) + 1\n"
+            "            case unknown"
+        ),
+        after=("                    pass\n            case unknown"),
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_torn_line_is_told_and_counted_at_every_place_where_a_kill_can_tear",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a rid may be used twice",
+        file="fedspeech/privacy/ledger.py",
+        before="            if rid.hex() in self._rids:",
+        after="            if False:",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_rid_is_never_used_twice_even_by_another_run",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a run of another population is let onto the ledger",
+        file="fedspeech/privacy/ledger.py",
+        before='        for name in ("population", "unit"):',
+        after="        for name in ():",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_belongs_to_one_population",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a replayed round is not compared with what was paid",
+        file="fedspeech/privacy/ledger.py",
+        before="        if found != (round_number, attempt, commitment):",
+        after="        if False:",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_replay_of_another_round_or_of_other_noise_is_refused",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a row of an unknown kind is passed over",
+        file="fedspeech/privacy/ledger.py",
+        before='                raise ValueError(f"unknown kind {unknown!r}")',
+        after="                pass",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_row_that_no_ledger_has_is_damage_though_the_chain_checks",
+    ),
+    Mutant(
+        part="ledger",
+        fault="the head is not kept outside",
+        file="fedspeech/privacy/ledger.py",
+        before=("        if self._keeps_head and (\n            why := heads.keep"),
+        after=("        if False and (\n            why := heads.keep"),
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
+    ),
+    Mutant(
+        part="ledger",
+        fault="the head is not compared when a ledger is looked at",
+        file="fedspeech/privacy/ledger.py",
+        before="        rows = list(chain.read(copy, kept))",
+        after="        rows = list(chain.read(copy))",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
+    ),
+    Mutant(
+        part="ledger",
+        fault="the head is not compared when a ledger is charged",
+        file="fedspeech/privacy/ledger.py",
+        before="self._take(self._chain.read(file, heads.kept(self.path)), file)",
+        after="self._take(self._chain.read(file), file)",
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
+    ),
+    Mutant(
+        part="ledger",
+        fault="an ideal sum is forgotten once a masked run follows",
+        file="fedspeech/privacy/ledger.py",
+        before='secure_aggregation=self._weakest("secure_aggregation", ("ideal",), counts)',
+        after="secure_aggregation=self._plan.secure_aggregation",
+        test="tests/fedspeech/privacy/test_ledger.py::test_one_simulated_sum_makes_the_whole_account_simulated",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a head that is gone is no damage",
+        file="fedspeech/privacy/chain.py",
+        before=("        if head.sequence >= self._sequence:\n            self._refuse("),
+        after=(
+            "        if head.sequence >= self._sequence:\n"
+            "            return\n"
+            "            self._refuse("
+        ),
+        test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a row's checksum is not computed again",
+        file="fedspeech/privacy/chain.py",
+        before=' or row.get("sha256") != _checksum(row)',
+        after="",
+        test="tests/fedspeech/privacy/test_ledger.py::test_an_edited_line_is_refused_wherever_it_stands",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a row need not name the one before",
+        file="fedspeech/privacy/chain.py",
+        before='        fits = row.get("sequence") == self._sequence and row.get("previous") == self._previous',
+        after='        fits = row.get("sequence") == self._sequence',
+        test="tests/fedspeech/privacy/test_ledger.py::test_an_edited_line_with_a_fresh_checksum_breaks_the_chain",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a row is not flushed to disk",
+        file="fedspeech/privacy/chain.py",
+        before="                os.fsync(file.fileno())",
+        after="                pass",
+        test="tests/fedspeech/privacy/test_ledger.py::test_file_and_folder_are_flushed_before_a_charge_returns",
+    ),
+    Mutant(
+        part="ledger",
+        fault="a card prices rows at its run's own plan",
+        file="simulations/finished.py",
+        before="summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)",
+        after="summary, spent = self.accounted, self.job.plan.guarantee(self.ledger.rounds_charged)",
+        test="tests/simulations/test_finished.py::test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says",
+    ),
+    Mutant(
+        part="ledger",
+        fault="cards count only what was charged",
+        file="simulations/spent.py",
+        before="    return ledger.guarantee(more_rounds=max(0, begun - ledger.own_rounds_charged))",
+        after="    return ledger.guarantee()",
+        test="tests/simulations/test_finished.py::test_at_which_stage_a_round_was_abandoned_does_not_show_in_what_is_published",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone accepts a roster with other keys in its name",
+        file="fedspeech/secagg/client.py",
+        before="            if self._mine != shown + roster.commitments[place].tobytes():",
+        after="            if False:",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_roster_is_refused",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone does not check who signed the roster",
+        file="fedspeech/secagg/client.py",
+        before="            if not self._primitives.verify_all(_advertised(context, self._directory)):",
+        after="            if False:",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_roster_is_refused",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone masks with fewer neighbours than the threshold",
+        file="fedspeech/secagg/client.py",
+        before="            if len(present) < t:",
+        after="            if False:",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_inbox_is_refused",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone agrees to survivors below its floor",
+        file="fedspeech/secagg/client.py",
+        before="            if len(survivors) < self._terms.min_survivors:",
+        after="            if False:",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_list_of_survivors_is_refused",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone unmasks without a quorum",
+        file="fedspeech/secagg/client.py",
+        before="            if len(quorum.members) < context.quorum:",
+        after="            if False:",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_quorum_is_refused",
+    ),
+)
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
