@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 from importlib import metadata
@@ -51,6 +52,7 @@ def capture_environment(
         versions=versions,
         source_sha256=source_sha256,
         engine=engine,
+        started_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 
 

@@ -676,6 +676,7 @@ class Environment(Record):
       versions: package to version, installed packages only.
       source_sha256: of the library and both sides of the app, hex; "" if unknown.
       engine: what carried the messages: "inprocess", "flower" or "deployment".
+      started_on: date, in UTC; "" if unknown.
     """
 
     python: str
@@ -686,6 +687,7 @@ class Environment(Record):
     versions: dict[str, str]
     source_sha256: str = ""
     engine: Engine = "inprocess"
+    started_on: str = ""
 
 
 EYES: Mapping[str, Eye] = {

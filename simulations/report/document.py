@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -19,6 +20,8 @@ from plotly.offline import get_plotlyjs
 from simulations.report import words
 from simulations.report.figures import Figure
 from simulations.results import Guarantee
+
+CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
 MODE_WORDS = {
     "distributed": "every phone adds its share of discrete Gaussian noise before the sum",
@@ -46,8 +49,9 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_unbroken,
     )
-    return environment.get_template(template).render(
+    page = environment.get_template(template).render(
         context
         | {
             "policy": _policy(plotly, script),
@@ -67,6 +71,25 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
             "eye_words": words.EYE_WORDS,
         }
     )
+    return page.replace(CONTENTS, _contents(page))
+
+
+def _unbroken(value: Any) -> Any:
+    """Text in which no line ends between a number and its unit, or within a number.
+
+    What has lines of its own, such as a scenario, is left as it is: it may be copied into a file.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or "\n" in value:
+        return value
+    joined = re.sub(r"(?<=\d) (?=(?:%|s|ms|KB|MB|GB|points?)(?!\w))", "\u00a0", value)
+    return re.sub(r"(?<=\de)-(?=\d)", "\u2011", joined)
+
+
+def _contents(page: str) -> str:
+    """A list of links to the sections of a page."""
+    headings = re.findall(r'<h2 id="([\w-]+)">(.*?)</h2>', page)
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in headings)
+    return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>'
 
 
 def promise_context(guarantee: Guarantee, rounds: str) -> dict[str, Any]:

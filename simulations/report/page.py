@@ -10,6 +10,7 @@ from simulations.report import by_phone, by_round, by_segment, by_time, words
 from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
+from simulations.report.headline import headline_lines
 from simulations.report.published import LEFT_OUT
 from simulations.report.setbacks import setbacks
 from simulations.results import Guarantee
@@ -41,6 +42,8 @@ def render(results: Results, *, for_publication: bool) -> str:
         "marks": MARKS,
         "title": summary.scenario if summary else results.settings().get("name", results.name),
         "lede": _lede(results),
+        "date": results.environment.started_on if results.environment else "",
+        "in_short": list(_in_short(results)),
         "notices": list(_notices(results)),
         "guarantee": guarantee,
         "example_level": summary.example_level.words if summary and summary.example_level else "",
@@ -89,6 +92,19 @@ def _lede(results: Results) -> str:
     if summary.accuracy:
         parts.append(f"judged on {summary.accuracy.base.phones} phones never trained on")
     return " · ".join(parts)
+
+
+def _in_short(results: Results) -> Iterator[str]:
+    """What a reader came for, before anything has to be scrolled: the error and the price."""
+    summary, guarantee = results.summary, _guarantee(results)
+    if summary and (first := next(headline_lines(summary), None)):
+        yield f"{capital(first)}."
+    if guarantee and guarantee.mode != "none":
+        yield (
+            f"ε = {words.epsilon(guarantee.epsilon_release)} against readers of the published "
+            f"models, {words.epsilon(guarantee.epsilon_server)} against the server, for one "
+            f"{guarantee.unit}."
+        )
 
 
 def _notices(results: Results) -> Iterator[dict[str, str]]:

@@ -320,6 +320,7 @@ def environment() -> Environment:
         cores=2,
         torch_threads=1,
         versions={"fedspeech": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0"},
+        started_on="2026-11-29",
     )
 
 

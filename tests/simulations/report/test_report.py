@@ -27,11 +27,11 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
+        if tag in ("script", "style", "nav"):
             self._open.append(tag)
 
     def handle_endtag(self, tag):
-        if tag in ("script", "style"):
+        if tag in ("script", "style", "nav"):
             self._open.pop()
 
     def handle_data(self, data):
@@ -42,7 +42,8 @@ class Page(HTMLParser):
 
     @property
     def prose(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+        """Text without the list of contents; what holds numbers together reads as usual."""
+        return re.sub(r"\s+", " ", " ".join(self.words)).replace("\u2011", "-")
 
     @property
     def figures(self) -> list[dict]:
@@ -100,6 +101,21 @@ def test_guarantee_is_the_first_section_and_whole(page, example):
         "A simulator plays both sides", "simulated ideal party",
     ):  # fmt: skip
         assert said in promise, said
+
+
+def test_the_first_screen_has_the_error_the_price_a_date_and_the_contents(page, example):
+    head = page.text[page.text.index("<header>") : page.text.index("</header>")]
+    assert "ε = 0.94 against readers" in head
+    assert example.environment().started_on in head
+    links = re.findall(r'<a href="#([\w-]+)">', head)
+    assert links == re.findall(r'<h2 id="([\w-]+)"', page.text)
+    assert len(links) > 5
+
+
+def test_numbers_are_not_broken_over_lines(page):
+    paragraphs = re.findall(r"<p[^>]*>(.*?)</p>", page.text)
+    assert any("\u00a0%" in paragraph for paragraph in paragraphs)
+    assert not [paragraph for paragraph in paragraphs if re.search(r"\d %", paragraph)]
 
 
 def test_no_privacy_is_said_loudly(example, tmp_path):
@@ -291,7 +307,7 @@ def test_a_run_on_a_time_axis_shows_what_it_takes_of_a_phone_and_how_long(exampl
     run = example.write(
         tmp_path / "run", found_rows=rows, found_summary=example.summary(time=of_run)
     )
-    html = write_report(run).read_text()
+    html = write_report(run).read_text().replace("\u00a0", " ")
     for shown in ("Time to finish a round", "Accuracy as days pass", "15 min 20 s a round",
                   "60.6 % were away", "1.48 phones", "8.2 kB", "2,991"):  # fmt: skip
         assert shown in html, shown
