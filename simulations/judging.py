@@ -80,8 +80,12 @@ class Judge:
 
     def unseen_accuracy(self, vector: FloatVector) -> float:
         """The simulator's eye: mean over unseen phones of one adapter's accuracy."""
-        found = self._hearing.mistakes([vector] * len(self._world.unseen), self._each_round)
-        return float(personalization.phone_accuracies(_right(found)).mean())
+        found = self.correct(vector, self._each_round)
+        return float(personalization.phone_accuracies(found).mean())
+
+    def correct(self, vector: FloatVector, most: int | None = None) -> list[NDArray[np.bool_]]:
+        """Per unseen phone, which of its first `most` judged clips one adapter answers rightly."""
+        return _right(self._hearing.mistakes([vector] * len(self._world.unseen), most))
 
     def choose(self, federated: FloatVector) -> StageChoice | None:
         """The server's eye: which stage ships, by the error on public validation speakers.
