@@ -1,10 +1,15 @@
 """The base that ships answers the same seconds alike, whatever a phone heard before them."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fedspeech.corpora.corpus import SILENCE
+from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.left_context import sounds_before, with_left_context
+from fedspeech.corpora.noise import read_noise
 from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
@@ -90,3 +95,33 @@ def test_a_left_context_is_drawn_by_the_clip_alone_and_of_every_kind(base, peopl
 def test_a_context_longer_than_the_sounds_is_refused():
     with pytest.raises(ValueError, match="at most 32000 samples, got 40000"):
         sounds_before(40_000)
+
+
+@pytest.mark.corpus
+def test_real_words_are_answered_alike_after_real_silence_noise_and_words(base):
+    default = Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(os.environ.get("FEDSPEECH_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder}; FEDSPEECH_TEST_DATA names another folder")
+    corpus = open_corpus(folder / "speech_commands_v1_subset")
+    known = [clip for clip in corpus.utterances if clip.word in base.words.targets]
+    others = [clip for clip in corpus.utterances if clip.word not in base.words.targets]
+    rng = stream(0, "real left context")
+    said = [known[row] for row in rng.permutation(len(known))[:600]]
+    words = corpus.waveforms([others[row] for row in rng.permutation(len(others))[: len(said)]])
+    noises = [noise.samples for noise in read_noise(folder / "background_noise").noises]
+    samples = base.context_samples
+    rooms = np.stack([noises[row % len(noises)][row * 100 :][:samples] for row in range(len(said))])
+    loudness = np.sqrt(np.square(rooms).mean(axis=1, keepdims=True))
+    before = {
+        "silence": np.zeros((len(said), samples), np.float32),
+        "noise": rooms * np.minimum(1, 0.03 / loudness),
+        "other words": np.concatenate([np.roll(words, 1, axis=0), words], axis=1)[:, -samples:],
+    }
+    sounds = corpus.waveforms(said)
+    found = {
+        name: accuracy(base, said, np.concatenate([context, sounds], axis=1))
+        for name, context in before.items()
+    }
+    assert max(found.values()) - min(found.values()) <= 0.03
+    assert min(found.values()) > 0.5, "the base has heard no recording"
