@@ -15,8 +15,9 @@ from fedspeech.privacy.events import (
     SkellamSum,
     WithoutReplacement,
 )
+from fedspeech.privacy.filling import Filled
 from fedspeech.privacy.pricing import Price, price, spent
-from fedspeech.privacy.terms import Terms
+from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.views import View
 
 # Share of the cohort that drops out, and share that colludes.
@@ -41,31 +42,34 @@ class Loss:
 
 
 def curve(found: Price) -> list[Price]:
-    """Prices the same terms at other numbers of rounds, floor and quota as they are."""
-    terms = found.terms
-    counts = {max(1, terms.rounds * part // 8) for part in (1, 2, 4)} | {2 * terms.rounds}
-    others = [price(_at(terms, rounds)) for rounds in sorted(counts - {terms.rounds})]
-    return sorted([*others, found], key=lambda each: each.terms.rounds)
+    """Prices the same plan at other numbers of rounds, floor and quota as they are."""
+    plan = found.plan
+    counts = {max(1, plan.rounds * part // 8) for part in (1, 2, 4)} | {2 * plan.rounds}
+    others = [
+        price(Filled(plan=_at(plan, rounds), assumed=found.assumed))
+        for rounds in sorted(counts - {plan.rounds})
+    ]
+    return sorted([*others, found], key=lambda each: each.plan.rounds)
 
 
-def losses(terms: Terms) -> list[Loss]:
+def losses(plan: PrivacyPlan) -> list[Loss]:
     """Prices noise sized for those expected, for mechanisms where phones add it.
 
     This is what `min_survivors` is for: sized for the fewest honest survivors, the noise of a sum
     that is opened is never below the one that was priced.
     """
-    given, rows = terms.given, []
-    release = terms.cost.release
-    count = terms.participations if terms.participation == "limited" else terms.rounds
+    given, rows = plan.event, []
+    release = plan.cost.release
+    count = plan.participations if plan.participation == "limited" else plan.rounds
     if not isinstance(given, (DiscreteGaussianSum, SkellamSum)):
         return []
-    expected = terms.expected_cohort
+    expected = plan.expected_cohort
     for dropout, colluding in LOSSES:
         left = int(expected * (1 - dropout - colluding) + 1e-9)
         if left < 1:
             continue
         # Shares sized for `expected` where `honest` were certain.
-        stddev = given.stddev * math.sqrt(terms.honest / expected)
+        stddev = given.stddev * math.sqrt(plan.honest / expected)
         reduced = dataclasses.replace(given, stddev=stddev, shares=left)
         event: Event = reduced
         if isinstance(reduced, DiscreteGaussianSum):
@@ -79,45 +83,44 @@ def losses(terms: Terms) -> list[Loss]:
             Loss(
                 dropout=dropout,
                 colluding=colluding,
-                noise_multiplier=_multiplier(terms) * math.sqrt(left / expected),
-                epsilon=accountant.epsilon(count * accountant.rdp(event), terms.target_delta),
+                noise_multiplier=_multiplier(plan) * math.sqrt(left / expected),
+                epsilon=accountant.epsilon(count * accountant.rdp(event), plan.delta),
             )
         )
     return rows
 
 
-def account(terms: Terms) -> list[tuple[int, View]]:
+def account(plan: PrivacyPlan) -> list[tuple[int, View]]:
     """What one phone has spent after it joined 1, 2, 5, 10, ... rounds, up to all it may join."""
-    steps = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, terms.participations}
-    return [(k, spent(terms, k)) for k in sorted(steps) if k <= terms.participations]
+    steps = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, plan.participations}
+    return [(k, spent(plan, k)) for k in sorted(steps) if k <= plan.participations]
 
 
-def missing_noise(terms: Terms) -> tuple[float, float] | None:
+def missing_noise(plan: PrivacyPlan) -> tuple[float, float] | None:
     """The d / (2 m^2) that an absent phone's noise adds beside the 1 / z^2 of what it says.
 
     Returns:
       Both terms, as squared ratios of signal to noise in one round; nothing where the noise does
       not depend on who comes.
     """
-    if not isinstance(terms.cost.release, (PoissonSampled, Presence)) or not terms.on_phones:
+    if not isinstance(plan.cost.release, (PoissonSampled, Presence)) or not plan.on_phones:
         return None
-    return terms.coordinates / (2 * terms.honest**2), 1 / _multiplier(terms) ** 2
+    return plan.padded_dimension / (2 * plan.honest**2), 1 / _multiplier(plan) ** 2
 
 
-def _multiplier(terms: Terms) -> float:
+def _multiplier(plan: PrivacyPlan) -> float:
     """Stddev of the fewest honest shares together, over the clip norm."""
-    if terms.mechanism == "local":
-        return terms.noise_multiplier * math.sqrt(terms.honest)
-    return terms.noise_multiplier
+    if plan.mechanism == "local":
+        return plan.noise_multiplier * math.sqrt(plan.honest)
+    return plan.noise_multiplier
 
 
-def _at(terms: Terms, rounds: int) -> Terms:
-    """The same terms for another number of rounds."""
-    capped = terms.participations < terms.rounds or terms.max_participations is not None
+def _at(plan: PrivacyPlan, rounds: int) -> PrivacyPlan:
+    """The same plan for another number of rounds; turns come as often as before."""
+    counts = plan.participations < plan.rounds
     return dataclasses.replace(
-        terms,
+        plan,
         rounds=rounds,
-        min_survivors=terms.floor,
-        max_participations=terms.participations if capped else None,
-        delta=terms.target_delta,
+        quota=plan.quota if counts else rounds,
+        quota_window=plan.window if counts and plan.participation == "limited" else None,
     )

@@ -189,14 +189,20 @@ def _quota(plan: PrivacyPlan) -> float:
 
 
 def _sampled_otherwise(plan: PrivacyPlan) -> float:
-    """Distance of all samplers from their ideals."""
+    """Distance of all samplers from their ideals.
+
+    Who takes part does not depend on noise. So, given who did, the distance is at most the number
+    of draws times that of one draw, and over all cohorts the expected number counts: that of the
+    phones that are expected if all are there, and the phone that is asked about.
+    """
     if plan.mechanism == "none":
         return 0.0
     if plan.central:
-        draws, vector, bit = 1, plan.server_stddev, plan.server_bit_stddev
+        draws, vector, bit = 1.0, plan.server_stddev, plan.server_bit_stddev
         bound = RoundedGaussian.total_variation_bound
     else:
-        draws, vector, bit = plan.population, plan.stddev, plan.bit_stddev
+        expected = plan.population * plan.participation_probability
+        draws, vector, bit = expected + 1, plan.stddev, plan.bit_stddev
         bound = plan.law.total_variation_bound
     of_bit = bound(bit) if plan.adaptive_clipping is not None else 0.0
     return draws * (plan.padded_dimension * bound(vector) + of_bit)

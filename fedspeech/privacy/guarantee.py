@@ -62,20 +62,27 @@ class Guarantee:
 
     def words(self) -> str:
         """Returns the paragraphs that open a report."""
-        if math.isinf(self.epsilon_release):
+        if self.mechanism == "none":
             return (
                 "NO PRIVACY GUARANTEE. No noise was added: epsilon is infinite against everybody. "
                 f"The {self.unit}s of this run are protected by clipping alone, which is no "
                 "protection. Use it only to compare accuracy."
             )
-        release = (
-            "Readers of the published models: epsilon_release = "
-            f"{rounded_up(self.epsilon_release)} at "
-            f"delta = {self.delta:.2e} over {self.rounds} rounds. {self._protects()} This reader "
-            "sees every published model, and no cohort size, survivor count, identity, timing or "
-            "reason of an abort, is neither the server nor a member of a cohort, and is told "
-            "nothing by either."
-        )
+        if math.isinf(self.epsilon_release):
+            release = (
+                "Readers of the published models: no epsilon can be stated, because "
+                f"{self.reason or 'there is no bound.'}"
+            )
+        else:
+            release = (
+                "Readers of the published models: epsilon_release = "
+                f"{rounded_up(self.epsilon_release)} at "
+                f"delta = {self.delta:.2e} over {self.rounds} rounds, "
+                f"{judgment(self.epsilon_release)}. {self._protects()} This reader "
+                "sees every published model, and no cohort size, survivor count, identity, timing "
+                "or reason of an abort, is neither the server nor a member of a cohort, and is "
+                "told nothing by either."
+            )
         if math.isinf(self.epsilon_server):
             why = "no finite bound can be stated"
             if self.mechanism == "central":
@@ -84,7 +91,7 @@ class Guarantee:
         else:
             server = (
                 f"The server: epsilon_server = {rounded_up(self.epsilon_server)} at "
-                f"delta = {self.delta:.2e}, "
+                f"delta = {self.delta:.2e}, {judgment(self.epsilon_server)}, "
                 f"for a {self.unit} that takes part {min(self.rounds, self.quota)} times, the most "
                 "that its quota allows. It protects what was said, not that somebody took part "
                 f"({self.relation_server}). "
@@ -116,6 +123,24 @@ class Guarantee:
         if self.amplified:
             return what + "the secrecy of who took part in which round."
         return what + f"no sampling: a {self.unit} takes part {self.quota} times at most."
+
+
+def judgment(epsilon: float) -> str:
+    """Says in words what an epsilon is worth.
+
+    The bounds are those of Ponomareva et al. 2023 (arXiv:2303.00654), section 5.2.1: up to 1
+    "strong", up to 10 "reasonable", above "weak to no" formal protection. The factor by which any
+    guess about one unit may gain in odds is e^epsilon.
+    """
+    if math.isinf(epsilon):
+        return "no formal protection"
+    factor = math.exp(min(epsilon, 700.0))
+    odds = f"{factor:,.1f}" if factor < 100 else f"{factor:.0e}"
+    if epsilon <= 1:
+        return f"a strong protection (odds of any guess change by a factor of {odds} at most)"
+    if epsilon <= 10:
+        return f"a reasonable protection (odds of any guess change by a factor of {odds} at most)"
+    return f"a weak protection by itself (odds of a guess may change by a factor of {odds})"
 
 
 def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
@@ -193,7 +218,8 @@ def price(
         mechanism=mechanism,
         secure_aggregation=secure_aggregation,
         server=server,
-        reason="no noise was added." if release.relation == "none" else _sentence(release.reason),
+        reason=_sentence(release.reason) if release.reason or mechanism != "none" else
+        "no noise was added.",
     )
 
 

@@ -56,14 +56,10 @@ WRAP_WARNING = 0.85  # share of the ring's half
 MAX_COHORT_STDDEVS = 6.0
 
 _TRUST_IN_PROTOCOL: dict[Server, str] = {
-    "lying": (
-        " For the figure against the server, which may lie: the directory of phones' identities is "
-        "not in its hands, and phones keep their keys to themselves."
-    ),
+    "lying": "the server, which may lie, does not hold the directory of identities",
     "curious": (
-        " For the figure against the server: it and the phones that collude keep the rules of the "
-        "protocol and do not choose who drops out, the directory of phones' identities is not in "
-        "its hands, and phones keep their keys to themselves."
+        "server and colluders keep the rules of the protocol and do not choose who drops out, and "
+        "the server does not hold the directory of identities"
     ),
 }
 
@@ -123,6 +119,7 @@ class PrivacyPlan:
       server: whom the protocol withstands: a "lying" server, which breaks any rule and chooses who
         drops out once it has seen the graph, or a "curious" one, which keeps the rules and looks,
         as phones that collude with it do.
+      ring_bits: width of the ring; None: the narrowest where rounding costs at most 1 %.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -150,6 +147,7 @@ class PrivacyPlan:
     secure_aggregation: Literal["masked", "ideal"] = "ideal"
     server: Server = "lying"
     availability: float = 1.0
+    ring_bits: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the rules; rebuilds what was read back as plain data."""
@@ -222,9 +220,9 @@ class PrivacyPlan:
 
     @functools.cached_property
     def ring(self) -> RingFit:
-        """The smallest ring where rounding adds at most 1 % to the sensitivity, and its scale."""
+        """The ring that was chosen, or the smallest that rounds well, and its scale."""
         return fit(
-            bits=None,
+            bits=self.ring_bits,
             dimension=self.padded_dimension,
             noise_multiplier=self.vector_noise_multiplier,
             max_cohort=self.max_cohort,
@@ -380,32 +378,32 @@ class PrivacyPlan:
 
     @property
     def trust(self) -> str:
-        """Who must be honest, in words."""
-        if self.mechanism == "central":
-            noise = "the server, which sees every phone's delta in the sum and adds the noise"
-        else:
+        """Who must be honest, in one sentence."""
+        noise = "the server adds the noise and shows nobody a sum without"
+        if self.on_phones:
+            against = "against the server nobody; against readers " if self.mechanism == "local" else ""
             noise = (
-                f"at least {self.honest} of the phones in every sum add their noise and tell "
-                f"nobody what it was (no sum of fewer than {self.min_survivors} answers is opened, "
-                f"at most {self.colluders} phones of the population collude)"
+                f"{against}{self.honest:,} phones of every sum add their noise and tell nobody "
+                f"({self.min_survivors:,} answers open it, {self.colluders:,} phones may collude)"
             )
-            if self.mechanism == "local":
-                noise = f"against the server nobody; against readers {noise}"
-        how = "each phone tosses its own coin in secret"
-        if self.drawn_by_server:
-            how = (
-                "the server draws who takes part at random, and no reader learns it, neither from "
-                "the server nor from a phone, which can tell from the round's id"
-            )
-        elif self.participation == "limited":
-            how = "each phone counts the rounds that it joined"
+        parts = [noise, self._trust_in_participation]
         if self.availability < 1:
-            how += (
-                f"; at least {self.availability:.1%} of the population is there whenever a round "
+            parts.append(
+                f"at least {self.availability:.1%} of the population is there whenever a round "
                 "begins, whatever its data"
             )
-        masked = self.secure_aggregation == "masked"
-        return f"{noise}, and {how}." + (_TRUST_IN_PROTOCOL[self.server] if masked else "")
+        if self.secure_aggregation == "masked":
+            parts.append(_TRUST_IN_PROTOCOL[self.server])
+        return "; ".join(parts) + "."
+
+    @property
+    def _trust_in_participation(self) -> str:
+        """Who must keep secret who takes part."""
+        if self.drawn_by_server:
+            return "whom the server draws, no reader learns from it or from a phone"
+        if self.participation == "limited":
+            return "each phone counts its rounds"
+        return "each phone keeps its coin secret"
 
     @property
     def drawn_by_server(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import NO_SKELLAM_COIN
 from fedspeech.privacy.releases import MECHANISMS, PARTICIPATIONS
+from fedspeech.privacy.ring_fit import RING_BITS
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
@@ -52,6 +53,11 @@ def _check_values(plan: PrivacyPlan) -> None:
             f"{name} must be one of {', '.join(choices)}",
             **{name: getattr(plan, name)},
         )
+    require(
+        plan.ring_bits is None or plan.ring_bits in RING_BITS,
+        f"ring_bits must be one of {RING_BITS}",
+        ring_bits=plan.ring_bits,
+    )
     L2Clip(clip_norm=plan.clip_norm)
     require(
         0 < plan.participation_probability <= 1,

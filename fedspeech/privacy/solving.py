@@ -1,44 +1,63 @@
-"""Terms that an epsilon asks for: a search over prices, with no formula of its own.
+"""Plans that an epsilon asks for: a search over prices, with no formula of its own.
 
-Whatever the search assumed, the answer has been priced by the terms that it belongs to, so it meets
-epsilon. What the terms left open (floor, quota) is chosen anew for every candidate, as `price` does
-for the answer.
+Whatever the search assumed, the answer has been priced by the plan that it belongs to, so it meets
+epsilon. What was not given (floor, quota) is filled in anew for every candidate, as for the answer.
+
+Epsilon falls with noise and rises with rounds, but for small steps where a floor or the ring
+changes; of cohorts the middle ones are the cheapest, since a small one hides no missing noise and a
+large one is drawn too often. A search therefore looks beyond the point where it first fails, and
+says so where something else than epsilon ended it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fedspeech.privacy import views
+from fedspeech.privacy.filling import MAX_POPULATION, MAX_ROUNDS, Filled
 from fedspeech.privacy.pricing import Price, price
 from fedspeech.privacy.ring_fit import RING_BITS
-from fedspeech.privacy.terms import MAX_POPULATION, MAX_ROUNDS, Terms
 
 Unknown = Literal["noise", "rounds", "cohort", "bits"]
 Against = Literal["release", "server"]
 
 UNKNOWNS = ("noise", "rounds", "cohort", "bits")
 _MAX_NOISE = 1e5
-_MIN_NOISE = 0.05
+_MIN_NOISE = 1e-3
 _TOLERANCE = 1e-4
+_BEYOND = 24  # candidates tried beyond the first that fails
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """The best plan that costs at most an epsilon.
+
+    Attributes:
+      price: of the plan.
+      limit: what ended the search, where it was not epsilon; "" if it was.
+    """
+
+    price: Price
+    limit: str
 
 
 def solve(
-    terms: Callable[..., Terms],
+    make: Callable[..., Filled],
     unknown: Unknown,
     epsilon: float,
     *,
     against: Against = "release",
-) -> Price:
-    """Returns the price of the best terms that cost at most `epsilon`.
+) -> Solution:
+    """Returns the best plan that costs at most `epsilon`.
 
     The smallest noise, to a relative 1e-4; the most rounds; the largest cohort; the narrowest ring.
 
     Args:
-      terms: makes them from the unknown's value: `functools.partial(Terms, ...)` of all the rest.
-      unknown: what to find: `noise_multiplier`, `rounds`, `cohort` or `bits` of `Terms`.
+      make: makes a plan from the unknown's value: `functools.partial(fill, ...)` of all the rest.
+      unknown: what to find: `noise_multiplier`, `rounds`, `cohort` or `ring_bits` of `fill`.
       epsilon: bound.
       against: which of the two epsilons it bounds.
 
@@ -47,135 +66,164 @@ def solve(
     """
     if not (math.isfinite(epsilon) and epsilon > 0):
         raise ValueError(f"epsilon must be positive and finite, got epsilon={epsilon}")
-    search = _Search(terms, epsilon, against)
+    search = _Search(make, epsilon, against)
     match unknown:
         case "noise":
-            return price(search.noise())
+            return search.noise()
         case "rounds":
-            return price(search.rounds())
+            return search.rounds()
         case "cohort":
-            return price(search.cohort())
+            return search.cohort()
         case "bits":
-            return price(search.bits())
+            return search.bits()
     raise ValueError(f"unknown must be one of {UNKNOWNS}, got unknown={unknown!r}")
 
 
 class _Search:
     """One question, and how near the candidates came that did not meet it."""
 
-    def __init__(self, terms: Callable[..., Terms], epsilon: float, against: Against) -> None:
-        self._terms = terms
-        self._epsilon = epsilon
-        self._against = against
-        self._nearest = math.inf
-        self._refusal = ""
+    def __init__(self, make: Callable[..., Filled], epsilon: float, against: Against) -> None:
+        self._make, self._epsilon, self._against = make, epsilon, against
+        self._tried: dict[Any, float] = {}  # epsilon by value; infinite where a rule forbids it
+        self._rules: dict[Any, str] = {}  # why a value is forbidden
+        self._name = ""
 
-    def noise(self) -> Terms:
-        """Smallest noise: doubles until it is enough, then bisects the logarithm."""
-        low, high, found = 0.0, 1.0, self._noise(1.0)
-        while found is None:
-            low, high = high, 2 * high
-            if high > _MAX_NOISE:
+    def noise(self) -> Solution:
+        """Smallest noise: doubles until it is enough, then halves, then bisects the logarithm."""
+        self._name = "noise_multiplier"
+        enough = 1.0
+        while not self._meets(enough):
+            enough *= 2
+            if enough > _MAX_NOISE:
                 raise self._failure("no noise is enough")
-            found = self._noise(high)
-        while low == 0:
-            if high / 2 < _MIN_NOISE:
-                return found
-            smaller = self._noise(high / 2)
-            if smaller is None:
-                low = high / 2
-            else:
-                high, found = high / 2, smaller
-        while high > low * (1 + _TOLERANCE):
-            middle = math.sqrt(low * high)
-            candidate = self._noise(middle)
-            if candidate is None:
-                low = middle
-            else:
-                high, found = middle, candidate
-        return found
-
-    def rounds(self) -> Terms:
-        """Most rounds: doubles while they are affordable, then bisects."""
-        return self._largest(self._rounds, MAX_ROUNDS, "not even one round is affordable")
-
-    def cohort(self) -> Terms:
-        """Largest cohort. Noise on phones tells more of a small one, so small ones may fail too."""
-        found, low, high, size = None, 0, 0, 1
-        while size <= MAX_POPULATION:  # larger than the population is refused by the terms
-            larger = size + (size + 1) // 2
-            candidate = self._cohort(size)
-            if candidate is not None:
-                found, low, high = candidate, size, larger
-            elif found is not None and size > 2 * high:
+        too_little = enough / 2
+        while too_little >= _MIN_NOISE and self._meets(too_little):
+            enough, too_little = too_little, too_little / 2
+        while True:
+            while enough > too_little * (1 + _TOLERANCE):
+                middle = math.sqrt(too_little * enough)
+                if self._meets(middle):
+                    enough = middle
+                else:
+                    too_little = middle
+            beyond = [enough * (1 - 0.002 * step) for step in range(1, _BEYOND)]
+            better = [value for value in beyond if value >= _MIN_NOISE and self._meets(value)]
+            if not better:
                 break
-            size = larger
-        if found is None:
-            raise self._failure("no cohort is affordable")
-        while high - low > 1:
-            middle = (low + high) // 2
-            candidate = self._cohort(middle)
-            if candidate is None:
-                high = middle
-            else:
-                low, found = middle, candidate
-        return found
+            enough, too_little = better[-1], better[-1] * 0.998
+        if too_little < _MIN_NOISE:
+            return self._solution(enough, f"less noise than {_MIN_NOISE:g} is not tried")
+        return self._solution(enough, self._forbidden(too_little, "less noise is refused"))
 
-    def bits(self) -> Terms:
+    def rounds(self) -> Solution:
+        """Most rounds."""
+        self._name = "rounds"
+        if not self._meets(1):
+            raise self._failure("not even one round is affordable")
+        return self._largest(1, MAX_ROUNDS, f"more than {MAX_ROUNDS:,} rounds are not tried")
+
+    def cohort(self) -> Solution:
+        """Largest cohort.
+
+        Sizes that grow by half find the cheapest; where none of them is cheap enough, what lies
+        around the cheapest is searched by thirds, as epsilon falls on its left and rises on its
+        right.
+        """
+        self._name = "cohort"
+        sizes, size = [], 1
+        while size <= MAX_POPULATION:
+            sizes.append(size)
+            self._meets(size)
+            if "cohort must be" in self._rules.get(size, ""):
+                break  # larger than the population
+            size += (size + 1) // 2
+        if not any(found <= self._epsilon for found in self._tried.values()):
+            self._deepen(sizes)
+        met = [size for size, found in self._tried.items() if found <= self._epsilon]
+        if not met:
+            raise self._failure("no cohort is affordable")
+        return self._largest(max(met), MAX_POPULATION, "more are not tried")
+
+    def _deepen(self, sizes: list[int]) -> None:
+        """Looks for the cheapest cohort between the sizes next to the cheapest one."""
+        place = min(range(len(sizes)), key=lambda at: self._tried[sizes[at]])
+        low, high = sizes[max(0, place - 1)], sizes[min(len(sizes) - 1, place + 1)]
+        while high - low > _BEYOND:
+            third = (high - low) // 3
+            left, right = low + third, high - third
+            self._meets(left)
+            self._meets(right)
+            if min(self._tried[left], self._tried[right]) <= self._epsilon:
+                return
+            low, high = (low, right) if self._tried[left] <= self._tried[right] else (left, high)
+        for size in range(low, high + 1):
+            self._meets(size)
+
+    def bits(self) -> Solution:
         """Narrowest ring."""
+        self._name = "ring_bits"
         for width in RING_BITS:
-            found = self._meets(bits=width)
-            if found is not None:
-                return found
+            if self._meets(width):
+                return self._solution(width, "")
         raise self._failure("no ring is wide enough")
 
-    def _largest(self, at: Callable[[int], Terms | None], highest: int, refusal: str) -> Terms:
-        """Largest integer that is met, of those where being met ends at one point."""
-        found = at(1)
-        if found is None:
-            raise self._failure(refusal)
-        low, high = 1, 2
-        while high <= highest:
-            candidate = at(high)
-            if candidate is None:
+    def _largest(self, met: int, most: int, at_most: str) -> Solution:
+        """Largest integer that is met: doubles steps while they are met, then bisects.
+
+        Args:
+          met: an integer that is.
+          most: the largest to try.
+          at_most: what is said where that is met.
+        """
+        while True:
+            step = 1
+            while met + step <= most and self._meets(met + step):
+                met, step = met + step, 2 * step
+            low, high = met, min(met + step, most + 1)
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self._meets(middle):
+                    low = middle
+                else:
+                    high = middle
+            beyond = [value for value in range(low + 1, low + _BEYOND) if value <= most]
+            better = [value for value in beyond if self._meets(value)]
+            met = low
+            if not better:
                 break
-            low, found, high = high, candidate, 2 * high
-        high = min(high, highest + 1)
-        while high - low > 1:
-            middle = (low + high) // 2
-            candidate = at(middle)
-            if candidate is None:
-                high = middle
-            else:
-                low, found = middle, candidate
-        return found
+            met = better[-1]
+        if met == most:
+            return self._solution(met, at_most)
+        return self._solution(met, self._forbidden(met + 1, "more is refused"))
 
-    def _noise(self, value: float) -> Terms | None:
-        return self._meets(noise_multiplier=value)
+    def _meets(self, value: Any) -> bool:
+        """Prices a candidate; infinite if it breaks a rule."""
+        if value not in self._tried:
+            self._tried[value] = math.inf
+            try:
+                plan = self._make(**{self._name: value}).plan
+                look = views.release if self._against == "release" else views.server
+                self._tried[value] = look([(plan.cost, plan.rounds)], plan.delta).epsilon
+            except ValueError as error:
+                self._rules[value] = str(error)
+        return self._tried[value] <= self._epsilon
 
-    def _rounds(self, value: int) -> Terms | None:
-        return self._meets(rounds=value)
+    def _forbidden(self, value: Any, what: str) -> str:
+        """Says which rule ended the search; nothing if it was epsilon."""
+        self._meets(value)
+        return f"{what}: {self._rules[value]}" if value in self._rules else ""
 
-    def _cohort(self, value: int) -> Terms | None:
-        return self._meets(cohort=value)
-
-    def _meets(self, **changes: Any) -> Terms | None:
-        """Prices a candidate; nothing if it costs too much or breaks a rule."""
-        try:
-            candidate = self._terms(**changes)
-            look = views.release if self._against == "release" else views.server
-            view = look([(candidate.cost, candidate.rounds)], candidate.target_delta)
-        except ValueError as error:
-            self._refusal = str(error)
-            return None
-        self._nearest = min(self._nearest, view.epsilon)
-        return candidate if view.epsilon <= self._epsilon else None
+    def _solution(self, value: Any, limit: str) -> Solution:
+        return Solution(price=price(self._make(**{self._name: value})), limit=limit)
 
     def _failure(self, what: str) -> ValueError:
         """Says why there is no answer."""
-        if math.isinf(self._nearest) and self._refusal:
-            return ValueError(f"{what} for epsilon={self._epsilon}: {self._refusal}")
+        nearest = min(self._tried, key=lambda value: self._tried[value])
+        epsilon = self._tried[nearest]
+        if math.isinf(epsilon) and self._rules:
+            rule = list(self._rules.values())[-1]
+            return ValueError(f"{what} for epsilon={self._epsilon}: {rule}")
         return ValueError(
             f"{what} for epsilon={self._epsilon}: the nearest epsilon_{self._against} is "
-            f"{self._nearest:.4g}"
+            f"{epsilon:.4g}, at {self._name}={nearest:.6g}"
         )

@@ -5,8 +5,14 @@ reached, samplers miss their ideals) have a total mass B over all rounds, and th
 printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
 0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of delta, or
 rounds under different neighbouring relations meet, no sampling is counted on: what a phone said is
-protected, not that it took part (zero-out), at as many rounds as it may join, and the figure is
-never below one that was withdrawn.
+protected, not that it took part (zero-out), at as many rounds as it may join. That figure may be
+below the one that was withdrawn, which promised more.
+
+A reader of the models sees less than the server does: every model is computed from sums, cohorts
+and aborted rounds that the server sees, without asking a phone again. What holds of the server's
+view under "zero-out" or "replace" therefore holds of the reader's (processing an output costs
+nothing, Dwork and Roth 2014, Proposition 2.1), and the smaller figure is printed where both protect
+the same: "zero-out", which replaces what a phone said by silence, is a case of "replace".
 
 A masking graph that does not protect is drawn with a probability `graph_mass` that delta pays for
 as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends on its
@@ -43,7 +49,7 @@ class View:
       relation: neighbouring relation.
       participations: rounds of a phone that are paid for; all rounds where sampling is counted on.
       amplified: whether sampling is counted on.
-      bad_event_mass: of events outside the argument, all rounds, included in delta.
+      bad_event_mass: probability of events outside the argument, all rounds, included in delta.
       reason: why the relation is weaker than participation would give; empty if it is not.
     """
 
@@ -82,6 +88,32 @@ def server(spent: Spent, delta: float) -> View:
 
 
 def release(spent: Spent, delta: float) -> View:
+    """Prices the view of a reader of the models: its own argument, or the server's if smaller.
+
+    Args:
+      spent: rounds.
+      delta: of the whole.
+
+    Raises:
+      ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
+    """
+    own, of_server = _release(spent, delta), server(spent, delta)
+    if of_server.epsilon >= own.epsilon or of_server.relation not in _IMPLIES[own.relation]:
+        return own
+    relation = of_server.relation if own.relation == "none" else own.relation
+    return dataclasses.replace(of_server, relation=relation, reason=own.reason)
+
+
+# By the relation of a reader's view: those of the server's view that promise as much or more.
+_IMPLIES: Mapping[Relation, tuple[Relation, ...]] = {
+    "add/remove": (),
+    "zero-out": ("zero-out", "replace"),
+    "replace": ("replace",),
+    "none": ("zero-out", "replace"),
+}
+
+
+def _release(spent: Spent, delta: float) -> View:
     """Prices the view of a reader of the models; zero-out where bad events do not fit.
 
     Args:
@@ -99,7 +131,7 @@ def release(spent: Spent, delta: float) -> View:
         return _without_bound([(cost.given, rounds) for cost, rounds in spent], "")
     if relation is None:
         return _zero_out(
-            spent, delta, 0.0, "rounds of different neighbouring relations add up to none of them"
+            spent, delta, "rounds of different neighbouring relations add up to none of them"
         )
     parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
     cap_mass = min(1.0, sum(rounds * cost.cap_mass for cost, rounds in spent))
@@ -122,7 +154,7 @@ def release(spent: Spent, delta: float) -> View:
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
             participations=sum(count for _, count in parts),
             amplified=any(cost.sampled for cost, _ in relevant),
-            bad_event_mass=mass, reason=reason,
+            bad_event_mass=min(1.0, mass), reason=reason,
         )  # fmt: skip
     withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
     if cap_mass > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_mass, delta):
@@ -135,22 +167,19 @@ def release(spent: Spent, delta: float) -> View:
         reason = "there are too few honest shares for a bound against the missing noise of a phone"
     else:
         reason = (
-            f"events outside the argument (a phone's quota, one phone deciding a round) have mass "
-            f"{mass:.1e}, and e^epsilon times that exceeds a tenth of delta"
+            "events outside the argument (a phone's quota, one phone deciding a round) have "
+            f"probability {min(1.0, mass):.1e}, and e^epsilon times that exceeds a tenth of delta"
         )
-    return _zero_out(spent, delta, withdrawn if math.isfinite(withdrawn) else 0.0, reason)
+    return _zero_out(spent, delta, reason)
 
 
-def _zero_out(spent: Spent, delta: float, at_least: float, reason: str) -> View:
-    """Protects what a phone said, at all rounds it may join, and never for less."""
+def _zero_out(spent: Spent, delta: float, reason: str) -> View:
+    """Protects what a phone said, at all rounds it may join; nothing where there is no bound."""
     parts = [(cost.given, min(rounds, cost.quota)) for cost, rounds in spent]
     plain = _unsampled(parts, "zero-out", _tail_mass(spent), delta)
-    return dataclasses.replace(
-        plain,
-        epsilons={name: max(value, at_least) for name, value in plain.epsilons.items()},
-        checks={},
-        reason=reason,
-    )
+    if math.isinf(plain.epsilon):
+        return plain
+    return dataclasses.replace(plain, checks={}, reason=reason)
 
 
 def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: float) -> View:
@@ -159,12 +188,14 @@ def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: fl
         return _without_bound(parts, "")
     epsilons = _charged(_accountants(parts), mass, delta)
     if not epsilons:
-        reason = f"there is no bound at delta = {delta:.3g}, with bad events of mass {mass:.1e}"
-        unbounded = _without_bound(parts, reason)
-        return dataclasses.replace(unbounded, relation=relation, bad_event_mass=mass)
+        reason = (
+            f"there is no bound at delta = {delta:.3g}: samplers miss their ideals with "
+            f"probability {min(1.0, mass):.1e}, which weighs e^epsilon times as much"
+        )
+        return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, mass))
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
-        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=mass,
+        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=min(1.0, mass),
     )  # fmt: skip
 
 

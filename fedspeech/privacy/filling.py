@@ -1,0 +1,234 @@
+"""A whole plan from what somebody gave: the rest is filled in on the safe side, and named.
+
+A run and `fedspeech budget` make their plan here, so there is one plan and one price.
+
+    given = fill(mechanism="distributed", participation="poisson", population=10**6, cohort=2000,
+                 rounds=300, noise_multiplier=1.5)
+    print(given.plan.guarantee(300).epsilon_release, sorted(given.assumed))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fedspeech.privacy import bad_events
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.plan_rules import MAX_FLOOR, check_availability, is_integer, require
+from fedspeech.privacy.releases import Mechanism, Participation
+from fedspeech.secagg.dropouts import share_answering, share_gone
+from fedspeech.secagg.protocol import Stage
+
+DEFAULT_DIMENSION = 16_384  # above every adapter that ships; more coordinates never cost less
+MAX_POPULATION = 10**12
+MAX_ROUNDS = 10**7
+MAX_COLLUDERS = 10**5
+# What is filled in keeps what it may cost in bad events under this share of delta.
+_SHARE_OF_DELTA = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A plan, and which of its fields nobody gave.
+
+    Attributes:
+      plan: whole.
+      assumed: names of fields that were filled in.
+    """
+
+    plan: PrivacyPlan
+    assumed: frozenset[str]
+
+
+def fill(
+    *,
+    mechanism: Mechanism,
+    participation: Participation,
+    population: int,
+    rounds: int,
+    noise_multiplier: float,
+    cohort: float | None = None,
+    probability: float | None = None,
+    **given: Any,
+) -> Filled:
+    """Makes a plan; fields that are left out or None are filled in.
+
+    A noise multiplier of 0 stands for mechanism "none". The cohort is that of the fewest phones
+    that are there; where nobody tosses a coin, a probability is rounded to whole phones.
+
+    Args:
+      mechanism: of `PrivacyPlan`, as are the following.
+      participation: how phones come.
+      population: eligible phones.
+      rounds: planned.
+      noise_multiplier: over the clip norm.
+      cohort: expected phones in a round; this or `probability`.
+      probability: of one phone in one round.
+      **given: further fields of `PrivacyPlan`.
+
+    Raises:
+      ValueError: if a rule is broken; the message names rule and value.
+    """
+    _check(population, rounds, given.get("colluders"))
+    require(
+        mechanism == "none" or (math.isfinite(noise_multiplier) and noise_multiplier >= 0),
+        "noise_multiplier must be finite and not negative",
+        noise_multiplier=noise_multiplier,
+    )
+    if mechanism == "none" or noise_multiplier == 0:
+        mechanism, noise_multiplier, given["epsilon_budget"] = "none", 0.0, math.inf
+    known = {name: value for name, value in given.items() if value is not None}
+    known |= {
+        "mechanism": mechanism,
+        "participation": participation,
+        "population": population,
+        "rounds": rounds,
+        "noise_multiplier": noise_multiplier,
+    }
+    availability = known.get("availability", 1.0)
+    check_availability(availability, participation)
+    known["participation_probability"] = _probability(
+        participation, population, cohort, probability, availability
+    )
+    filled = {name: value for name, value in _simple(known).items() if name not in known}
+    known |= filled
+    if "quota" not in known:
+        filled["quota"] = known["quota"] = _quota(known)
+    if "min_survivors" not in known:
+        floor = min(_floor(known), known.get("min_cohort", population))
+        filled["min_survivors"] = known["min_survivors"] = floor
+    if "min_cohort" not in known:
+        filled["min_cohort"] = known["min_cohort"] = known["min_survivors"]
+    return Filled(plan=PrivacyPlan(**known), assumed=frozenset(filled))
+
+
+def _check(population: Any, rounds: Any, colluders: Any) -> None:
+    """Checks what the search for defaults needs, and that it ends."""
+    for name, value, most in (
+        ("population", population, MAX_POPULATION),
+        ("rounds", rounds, MAX_ROUNDS),
+    ):
+        require(
+            is_integer(value) and 1 <= value <= most,
+            f"{name} must be an integer from 1 to {most:,}",
+            **{name: value},
+        )
+    require(
+        colluders is None or (is_integer(colluders) and 0 <= colluders <= MAX_COLLUDERS),
+        f"colluders must be an integer from 0 to {MAX_COLLUDERS:,}",
+        colluders=colluders,
+    )
+
+
+def _probability(
+    participation: str,
+    population: int,
+    cohort: float | None,
+    probability: float | None,
+    availability: float,
+) -> float:
+    """Of one phone in one round."""
+    if (cohort is None) == (probability is None):
+        raise ValueError(
+            "give either cohort or probability, one of the two, got "
+            f"cohort={cohort}, probability={probability}"
+        )
+    if cohort is not None:
+        require(
+            0 < cohort <= population, "cohort must be in (0, population]",
+            cohort=cohort, population=population,
+        )  # fmt: skip
+        require(
+            cohort <= population * availability,
+            "cohort must be at most the phones that are there",
+            cohort=cohort,
+            population=population,
+            availability=availability,
+        )
+        return min(1.0, cohort / (population * availability))
+    assert probability is not None
+    require(0 < probability <= 1, "probability must be in (0, 1]", probability=probability)
+    if participation == "poisson":
+        return probability
+    return max(1, round(population * probability)) / population
+
+
+def _simple(known: dict[str, Any]) -> dict[str, Any]:
+    """What follows from little."""
+    return {
+        "dimension": DEFAULT_DIMENSION,
+        "clip_norm": 1.0,
+        "delta": 1 / (10 * known["population"]),
+        "epsilon_budget": math.inf,
+        "colluders": 0,
+        "dropout_rate": 0.0,
+        "availability": 1.0,
+        # Each vector is noisy by itself where noise is local, and needs no mask.
+        "secure_aggregation": "ideal" if known["mechanism"] == "local" else "masked",
+        "server": "lying",
+    }
+
+
+def _quota(known: dict[str, Any]) -> int:
+    """Smallest number of rounds that a phone's coins hardly ever exceed; turns are certain.
+
+    A server that adds the noise itself learns nothing less where phones come less often, so there a
+    phone may come always.
+    """
+    rounds, probability = known["rounds"], known["participation_probability"]
+    if known["participation"] == "limited":
+        window = known.get("quota_window") or rounds
+        return max(1, math.ceil(window * probability - 1e-9))
+    if known["mechanism"] in ("central", "none"):
+        return int(rounds)
+    low, high = 1, int(rounds)
+    while low < high:
+        middle = (low + high) // 2
+        mass = bad_events.quota_mass(rounds, probability, middle)
+        if mass <= _SHARE_OF_DELTA * known["delta"]:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _floor(known: dict[str, Any]) -> int:
+    """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
+    rate, colluders = known["dropout_rate"], known["colluders"]
+    probability, availability = known["participation_probability"], known["availability"]
+    expected = known["population"] * probability * availability
+    standing = expected * share_answering(rate, Stage.MASK)
+    high = math.floor(MAX_FLOOR * standing + 1e-9)
+    if availability < 1:  # the whole tail counts, which has a bound below the mean only
+        high = min(high, math.floor(standing) - colluders - 1)
+    low = colluders + 1
+    if known["secure_aggregation"] == "masked":  # half of a roster and colluders are there in the end
+        low = max(2, low, math.floor(colluders / max(1e-9, 1 - 2 * share_gone(rate))) + 1)
+    if known["participation"] == "fixed_size" or known["mechanism"] == "none":
+        return max(high, 1)
+    limited = known["participation"] == "limited"
+    candidates = round(expected) if limited else known["population"]
+    most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
+
+    def decided(floor: int) -> float:
+        return bad_events.floor_mass(
+            population=candidates,
+            probability=1.0 if limited else probability,
+            colluders=min(colluders, candidates - 1),
+            floors=[
+                (floor, share_answering(rate, stage))
+                for stage in (Stage.ADVERTISE, Stage.ACCEPT, Stage.MASK)
+            ],
+            availability=availability,
+        )
+
+    high = max(high, 1)
+    low = min(low, high)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if decided(middle) <= most:
+            low = middle
+        else:
+            high = middle - 1
+    return high
