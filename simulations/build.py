@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,8 +43,6 @@ from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.decoding import WordPrior
-from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
-from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
@@ -54,18 +51,20 @@ from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.recipes import Recipes
 from fedspeech.training.trunk_cache import trunk_outputs
+from simulations.planning import PlanSizes, plan_of
 from simulations.recordings import WordRoles, applied, moved, split_speakers, word_roles
 from simulations.scenario import (
+    BaseSettings,
     EmbeddedCorpus,
     FolderCorpus,
     JoinedSentences,
-    PrivacySettings,
     Scenario,
     SentenceCorpus,
     TranscribedCorpus,
 )
 from simulations.sentences import (
     HEARD_ACCENT,
+    made_sentence_base,
     public_sentences,
     real_sentences,
     sentence_base,
@@ -224,38 +223,15 @@ def _build(
     scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
 ) -> World:
     """Does what `build_world` says."""
-    if scenario.task == "words" and scenario.base.source == "synthetic":
-        voices = open_voices(scenario)
-        base = synthetic_base(
-            voices.words, seed=BASE_SEED, cache_dir=cache, lexicon=scenario.lexicon
-        )
-    elif scenario.task == "words":
-        base = _base(scenario)
-        voices = open_voices(scenario, base)
-        _check_words(scenario, voices.words, base)
-    else:
-        base = sentence_base(scenario, cache)
-        voices = open_voices(scenario, base)
-        if scenario.base.source == "tuned":
-            base = tuned_base(base, voices.corpus, voices.partition.public, cache)
-    voices = without_teachers(voices, base)
+    # Before a base is made or anything is synthesised: a number that does not fit costs no wait.
+    opened = open_scenario(scenario)
+    voices, shape, plan = opened.voices, opened.shape, plan_of(scenario.privacy, opened.sizes).plan
+    base = _base(scenario, opened, cache)
     vocabulary, corpus, public_corpus = voices.vocabulary, voices.corpus, voices.public_corpus
-    partition = voices.partition
-    shape = AdapterShape(
-        name=scenario.adapter,
-        num_windows=base.num_windows,
-        num_features=base.trunk.spec.features,
-        num_labels=len(vocabulary.labels),
-    )
-    adapter = shape.build()
-    population, recipes = len(partition.federated), None
+    partition, time, recipes = voices.partition, _time(scenario), None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        population = scenario.corpus.federated_phones
         recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
-    # Before anything is synthesised: a number that does not fit costs no wait.
-    time = _time(scenario)
-    available = 1.0 if time is None else time.least_available(scenario.privacy.rounds)
-    plan = _plan(scenario, population, adapter.spec.size, partition.unit, available)
+    adapter = shape.build()
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
     # What ships to phones is of public speakers and the same whoever federates: it has no part in
@@ -331,6 +307,74 @@ def _build(
         and partition.validation[0].speaker_id in corpus.speakers,
         non_words=_non_words(scenario, voices),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What is known of a scenario before anything is computed.
+
+    Attributes:
+      voices: who speaks; whoever the base learned from is public.
+      named: the base that is read from a file, or that a tuned one starts from; None where one is
+        made.
+      shape: of the adapter.
+      sizes: what the plan depends on.
+    """
+
+    voices: Voices
+    named: Base | None
+    shape: AdapterShape
+    sizes: PlanSizes
+
+
+def open_scenario(scenario: Scenario) -> Opened:
+    """Opens the corpora and reads the base if it is a file; computes nothing.
+
+    Raises:
+      ScenarioError: if parts of the scenario do not fit together.
+      CorpusError: if the recordings cannot be used.
+    """
+    made = scenario.base.source == "synthetic"
+    # A base that is made has the layout of the one that ships.
+    shipped = scenario.model_copy(update={"base": BaseSettings()})
+    if scenario.task == "sentences":
+        layout = sentence_base(shipped if made else scenario)
+        voices = open_voices(scenario, layout)
+    elif made:
+        layout = Base.load(default_base_path())
+        voices = open_voices(scenario)
+    else:
+        layout = _named_base(scenario)
+        voices = open_voices(scenario, layout)
+        _check_words(scenario, voices.words, layout)
+    named = None if made else layout
+    if named is not None:
+        voices = without_teachers(voices, named)
+    shape = _shape(scenario, layout, voices.vocabulary)
+    time = _time(scenario)
+    sizes = PlanSizes(
+        population=_population(scenario, voices.partition),
+        dimension=shape.build().spec.size,
+        unit=voices.partition.unit,
+        availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
+    )
+    return Opened(voices, named, shape, sizes)
+
+
+def _shape(scenario: Scenario, base: Base, vocabulary: Vocabulary | Alphabet) -> AdapterShape:
+    return AdapterShape(
+        name=scenario.adapter,
+        num_windows=base.num_windows,
+        num_features=base.trunk.spec.features,
+        num_labels=len(vocabulary.labels),
+    )
+
+
+def _population(scenario: Scenario, partition: Partition) -> int:
+    """Phones that federate; more than voices where they are drawn from these."""
+    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
+        return scenario.corpus.federated_phones
+    return len(partition.federated)
 
 
 def open_voices(scenario: Scenario, base: Base | None = None) -> Voices:
@@ -514,8 +558,28 @@ def without_teachers(voices: Voices, base: Base) -> Voices:
     return dataclasses.replace(voices, partition=moved(voices.partition, set(base.speakers)))
 
 
-def _base(scenario: Scenario) -> Base:
-    """The frozen base that the scenario names."""
+def _base(scenario: Scenario, opened: Opened, cache: Path) -> Base:
+    """The frozen base that the scenario names: read, made, or taught further."""
+    vocabulary, base = opened.voices.vocabulary, opened.named
+    if base is None:
+        base = (
+            synthetic_base(vocabulary, seed=BASE_SEED, cache_dir=cache, lexicon=scenario.lexicon)
+            if isinstance(vocabulary, Vocabulary)
+            else made_sentence_base(scenario, cache)
+        )
+    elif scenario.task == "sentences" and scenario.base.source == "tuned":
+        base = tuned_base(base, opened.voices.corpus, opened.voices.partition.public, cache)
+    made = _shape(scenario, base, vocabulary)
+    teaching = len(opened.voices.partition.federated) - len(
+        without_teachers(opened.voices, base).partition.federated
+    )
+    if made != opened.shape or teaching:
+        raise ScenarioError("the base that was made is not the one that the plan was made for")
+    return base
+
+
+def _named_base(scenario: Scenario) -> Base:
+    """The base of words that the scenario names."""
     source = scenario.base.source
     path = default_base_path() if source == "shipped" else Path(source)
     try:
@@ -714,56 +778,6 @@ def _time(scenario: Scenario) -> TimeAxis | None:
     if scenario.time is None:
         return None
     return TimeAxis(seed=scenario.seed, **scenario.time.model_dump())
-
-
-def _plan(
-    scenario: Scenario, population: int, dimension: int, unit: str, availability: float
-) -> PrivacyPlan:
-    """The privacy plan of a scenario for the population that there is."""
-    settings = scenario.privacy
-    noisy = settings.mechanism != "none"
-    probability = settings.participation_probability
-    if settings.participation != "poisson":
-        probability = max(1, round(population * probability)) / population
-    expected = population * probability * availability
-    min_cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
-    min_survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
-    same = (
-        "mechanism", "clip_norm", "participation", "rounds", "quota_window", "cohort_cap",
-        "colluders", "dropout_rate", "server",
-    )  # fmt: skip
-    local = settings.mechanism == "local"  # vectors that need no mask
-    try:
-        plan = PrivacyPlan(
-            **{name: getattr(settings, name) for name in same},
-            dimension=dimension,
-            noise_multiplier=settings.noise_multiplier if noisy else 0.0,
-            population=population,
-            participation_probability=probability,
-            quota=min(settings.quota, settings.rounds),
-            min_cohort=min_cohort,
-            min_survivors=min(min_cohort, min_survivors),
-            availability=availability,
-            delta=settings.delta or 1 / (10 * population),
-            epsilon_budget=settings.epsilon_budget if noisy else math.inf,
-            unit="phone" if unit == "phone" else "user",
-            adaptive_clipping=_adaptive_clipping(settings),
-            secure_aggregation="ideal" if local else settings.secure_aggregation,
-        )
-        plan.guarantee(plan.rounds)  # what cannot be priced cannot run
-    except ValueError as error:
-        raise ScenarioError(f"privacy: {error}") from error
-    return plan
-
-
-def _adaptive_clipping(settings: PrivacySettings) -> AdaptiveClipping | None:
-    """How the clip norm moves, if it does."""
-    if settings.adaptive_clipping is None:
-        return None
-    fields = settings.adaptive_clipping.model_dump()
-    fields["min_clip_norm"] = fields["min_clip_norm"] or settings.clip_norm / 100
-    fields["max_clip_norm"] = fields["max_clip_norm"] or settings.clip_norm * 100
-    return AdaptiveClipping(**fields)
 
 
 def _training(scenario: Scenario) -> LocalTraining:

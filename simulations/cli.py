@@ -415,13 +415,19 @@ def _spelled(entry: str) -> tuple[str, str]:
 
 @app.command()
 def budget(
+    scenario: Annotated[
+        str | None,
+        typer.Option("--scenario", "-s", help="Price this scenario's plan: a name or a file."),
+    ] = None,
+    changes: SetOption = None,
+    corpus: CorpusOption = None,
     mechanism: Annotated[
-        str, typer.Option("--mechanism", help="central, distributed, skellam or local.")
-    ],
+        str | None, typer.Option("--mechanism", help="central, distributed, skellam or local.")
+    ] = None,
     participation: Annotated[
-        str, typer.Option("--participation", help="poisson, fixed_size or limited.")
-    ],
-    population: Annotated[int, typer.Option("--population", help="Eligible phones.")],
+        str | None, typer.Option("--participation", help="poisson, fixed_size or limited.")
+    ] = None,
+    population: Annotated[int | None, typer.Option("--population", help="Eligible phones.")] = None,
     cohort: Annotated[
         float | None, typer.Option("--cohort", help="Phones per round, on average.")
     ] = None,
@@ -440,28 +446,40 @@ def budget(
         int | None, typer.Option("--dimension", help="Coordinates of a delta; default 16384.")
     ] = None,
     clip: Annotated[
-        float, typer.Option("--clip", help="Clip norm; noise is relative to it.")
-    ] = 1.0,
+        float | None, typer.Option("--clip", help="Clip norm; noise is relative to it.")
+    ] = None,
     bits: Annotated[
         int | None, typer.Option("--bits", help="Of the ring: 16, 24 or 32; default the smallest.")
     ] = None,
     cohort_cap: Annotated[
         int | None, typer.Option("--cohort-cap", help="More phones are turned away.")
     ] = None,
+    min_cohort: Annotated[
+        int | None, typer.Option("--min-cohort", help="No round of fewer phones takes place.")
+    ] = None,
     min_survivors: Annotated[
         int | None,
         typer.Option("--min-survivors", help="Fewer answers are never opened; sizes the noise."),
     ] = None,
     colluders: Annotated[
-        int, typer.Option("--colluders", help="Corrupt phones that may join a round, all of them.")
-    ] = 0,
+        int | None,
+        typer.Option("--colluders", help="Corrupt phones that may join a round, all of them."),
+    ] = None,
     dropout_rate: Annotated[
-        float, typer.Option("--dropout-rate", help="Share of a roster that never answers.")
-    ] = 0.0,
+        float | None, typer.Option("--dropout-rate", help="Share of a roster that never answers.")
+    ] = None,
     availability: Annotated[
-        float,
+        float | None,
         typer.Option("--availability", help="Share there when the fewest are; poisson only."),
-    ] = 1.0,
+    ] = None,
+    sums: Annotated[
+        str | None,
+        typer.Option("--secure-aggregation", help="masked or ideal; default as in a run."),
+    ] = None,
+    clip_quantile: Annotated[
+        float | None,
+        typer.Option("--clip-quantile", help="The clip norm adapts to this share of deltas."),
+    ] = None,
     max_participations: Annotated[
         int | None, typer.Option("--max-participations", help="Rounds a phone joins at most.")
     ] = None,
@@ -479,8 +497,9 @@ def budget(
 ) -> None:
     """Price a plan before anybody runs it: two epsilons, against whom, and what they stand on."""
     for name, value, choices in (
-        ("mechanism", mechanism, ("central", "distributed", "skellam", "local")),
-        ("participation", participation, ("poisson", "fixed_size", "limited")),
+        ("mechanism", mechanism, ("central", "distributed", "skellam", "local", None)),
+        ("participation", participation, ("poisson", "fixed_size", "limited", None)),
+        ("secure-aggregation", sums, ("masked", "ideal", None)),
         ("solve", solve, ("noise", "rounds", "cohort", "bits", None)),
         ("against", against, ("release", "server")),
     ):
@@ -492,12 +511,16 @@ def budget(
     fields = {
         "mechanism": mechanism, "participation": participation, "population": population,
         "cohort": cohort, "probability": probability, "rounds": rounds, "noise_multiplier": noise,
-        "delta": delta, "dimension": dimension, "clip_norm": clip, "bits": bits,
-        "cohort_cap": cohort_cap, "min_survivors": min_survivors, "colluders": colluders,
-        "dropout_rate": dropout_rate, "max_participations": max_participations,
-        "availability": availability,
+        "delta": delta, "dimension": dimension, "clip_norm": clip, "ring_bits": bits,
+        "cohort_cap": cohort_cap, "min_cohort": min_cohort, "min_survivors": min_survivors,
+        "colluders": colluders, "dropout_rate": dropout_rate, "quota": max_participations,
+        "availability": availability, "secure_aggregation": sums, "clip_quantile": clip_quantile,
     }  # fmt: skip
-    run(fields, solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json)
+    run(
+        fields,
+        scenario=None if scenario is None else _resolve(scenario, corpus, None, changes, None),
+        solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()

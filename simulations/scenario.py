@@ -266,6 +266,7 @@ class PrivacySettings(Section):
         itself, a third each before the roster, after it and after the shares; two thirds as many
         again vanish later. The model behind the floors and behind what the graph of a masked sum
         is made to lose, and what the simulator plays.
+      ring_bits: width of the ring (16, 24 or 32); default the narrowest that rounds well.
       delta: default 1 / (10 x population).
       epsilon_budget: limit on epsilon_release; the round that would exceed it is refused. Not read
         where mechanism is "none".
@@ -287,6 +288,7 @@ class PrivacySettings(Section):
     min_survivors_share: Fraction = 0.67
     colluders: Annotated[int, Field(ge=0)] = 0
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.04
+    ring_bits: Literal[16, 24, 32] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0  # inf: no limit
 

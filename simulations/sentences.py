@@ -93,15 +93,13 @@ def sentence_spec(
     )
 
 
-def sentence_base(scenario: Scenario, cache: Path) -> Base:
-    """The frozen base that the scenario names, before public speakers tune it.
+def sentence_base(scenario: Scenario) -> Base:
+    """The frozen base of a file that the scenario names, before public speakers tune it.
 
     Raises:
       ScenarioError: if it cannot be read or is one for words.
     """
     source = scenario.base.source
-    if source == "synthetic":
-        return synthetic_sentence_base(seed=BASE_SEED, cache_dir=cache)
     path = sentence_base_path() if source in ("shipped", "tuned") else Path(source)
     try:
         base = Base.load(path, scenario.base.sha256 or None)
@@ -112,6 +110,16 @@ def sentence_base(scenario: Scenario, cache: Path) -> Base:
             f"the base {source} spots words, the scenario wants sentences; "
             "`fedspeech pretrain --task asr` makes one"
         )
+    return _cut_for(scenario, base)
+
+
+def made_sentence_base(scenario: Scenario, cache: Path) -> Base:
+    """The base of synthetic speakers, made here or found in the cache."""
+    return _cut_for(scenario, synthetic_sentence_base(seed=BASE_SEED, cache_dir=cache))
+
+
+def _cut_for(scenario: Scenario, base: Base) -> Base:
+    """The base with clips as long as the corpus's sentences."""
     return long_sentences(base) if isinstance(scenario.corpus, TranscribedCorpus) else base
 
 

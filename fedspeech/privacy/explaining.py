@@ -16,8 +16,8 @@ from fedspeech.privacy.events import (
     WithoutReplacement,
 )
 from fedspeech.privacy.filling import Filled
-from fedspeech.privacy.pricing import Price, price, spent
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.pricing import Price, price, spent
 from fedspeech.privacy.views import View
 
 # Share of the cohort that drops out, and share that colludes.

@@ -126,6 +126,15 @@ def _lifted(plan: PrivacyPlan, floors: list[Floor]) -> float:
 # Probabilities.
 
 
+def _fails_with_or_without(plan: PrivacyPlan) -> float:
+    """Probability that one phone comes, and that the round fails at its end with it or without it.
+
+    Where the phone does not come, the two worlds are one. Who else comes is independent of its
+    coin, and fewer phones fail more often, so both failures are bounded by `_unopened`.
+    """
+    return min(1.0, 2 * _coming(plan)[1] * _unopened(plan))
+
+
 def _unopened(plan: PrivacyPlan) -> float:
     """Probability that a masked round above its floors fails for want of answers at its end.
 
@@ -305,7 +314,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     RoundEvent(
         name="a masked round above its floors lacks signatures or shares",
         counted="floor_mass",
-        probability=_unopened,
+        probability=_fails_with_or_without,
         exits=(
             "fedspeech.secagg.client Phone.mask NeighboursBelowThreshold",
             "fedspeech.secagg.client Phone.unmask NoQuorum",

@@ -179,7 +179,7 @@ def _quota(known: dict[str, Any]) -> int:
     rounds, probability = known["rounds"], known["participation_probability"]
     if known["participation"] == "limited":
         window = known.get("quota_window") or rounds
-        return max(1, math.ceil(window * probability - 1e-9))
+        return int(max(1, math.ceil(window * probability - 1e-9)))
     if known["mechanism"] in ("central", "none"):
         return int(rounds)
     low, high = 1, int(rounds)
@@ -203,10 +203,12 @@ def _floor(known: dict[str, Any]) -> int:
     if availability < 1:  # the whole tail counts, which has a bound below the mean only
         high = min(high, math.floor(standing) - colluders - 1)
     low = colluders + 1
-    if known["secure_aggregation"] == "masked":  # half of a roster and colluders are there in the end
+    if (
+        known["secure_aggregation"] == "masked"
+    ):  # half of a roster and colluders are there in the end
         low = max(2, low, math.floor(colluders / max(1e-9, 1 - 2 * share_gone(rate))) + 1)
     if known["participation"] == "fixed_size" or known["mechanism"] == "none":
-        return max(high, 1)
+        return int(max(high, 1))
     limited = known["participation"] == "limited"
     candidates = round(expected) if limited else known["population"]
     most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
@@ -231,4 +233,4 @@ def _floor(known: dict[str, Any]) -> int:
             low = middle
         else:
             high = middle - 1
-    return high
+    return int(high)

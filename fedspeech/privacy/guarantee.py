@@ -218,8 +218,9 @@ def price(
         mechanism=mechanism,
         secure_aggregation=secure_aggregation,
         server=server,
-        reason=_sentence(release.reason) if release.reason or mechanism != "none" else
-        "no noise was added.",
+        reason=_sentence(release.reason)
+        if release.reason or mechanism != "none"
+        else "no noise was added.",
     )
 
 

@@ -381,7 +381,9 @@ class PrivacyPlan:
         """Who must be honest, in one sentence."""
         noise = "the server adds the noise and shows nobody a sum without"
         if self.on_phones:
-            against = "against the server nobody; against readers " if self.mechanism == "local" else ""
+            against = (
+                "against the server nobody; against readers " if self.mechanism == "local" else ""
+            )
             noise = (
                 f"{against}{self.honest:,} phones of every sum add their noise and tell nobody "
                 f"({self.min_survivors:,} answers open it, {self.colluders:,} phones may collude)"

@@ -25,7 +25,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from fedspeech.privacy import accountant, bad_events, views
-from fedspeech.privacy.events import Gaussian, NonPrivate, PoissonSampled
+from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.filling import Filled
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.views import View
@@ -192,8 +192,8 @@ def _about_noise(plan: PrivacyPlan, assumed: frozenset[str]) -> list[str]:
         )
         if plan.secure_aggregation == "masked":
             lines.append(
-                "The server sees masked sums only. That a masking graph does not protect is counted "
-                f"in epsilon_server, {plan.cost.graph_mass:.1e} a round."
+                "The server sees masked sums only. That a masking graph does not protect is "
+                f"counted in epsilon_server, {plan.cost.graph_mass:.1e} a round."
             )
         elif plan.mechanism != "local":
             lines.append(

@@ -86,6 +86,7 @@ class _Search:
         self._make, self._epsilon, self._against = make, epsilon, against
         self._tried: dict[Any, float] = {}  # epsilon by value; infinite where a rule forbids it
         self._rules: dict[Any, str] = {}  # why a value is forbidden
+        self._relations: dict[Any, str] = {}  # that an epsilon holds under
         self._name = ""
 
     def noise(self) -> Solution:
@@ -113,7 +114,7 @@ class _Search:
             enough, too_little = better[-1], better[-1] * 0.998
         if too_little < _MIN_NOISE:
             return self._solution(enough, f"less noise than {_MIN_NOISE:g} is not tried")
-        return self._solution(enough, self._forbidden(too_little, "less noise is refused"))
+        return self._solution(enough, self._ended(enough, too_little, "less noise"))
 
     def rounds(self) -> Solution:
         """Most rounds."""
@@ -134,7 +135,7 @@ class _Search:
         while size <= MAX_POPULATION:
             sizes.append(size)
             self._meets(size)
-            if "cohort must be" in self._rules.get(size, ""):
+            if self._rules.get(size, "").startswith("cohort must be"):
                 break  # larger than the population
             size += (size + 1) // 2
         if not any(found <= self._epsilon for found in self._tried.values()):
@@ -194,7 +195,7 @@ class _Search:
             met = better[-1]
         if met == most:
             return self._solution(met, at_most)
-        return self._solution(met, self._forbidden(met + 1, "more is refused"))
+        return self._solution(met, self._ended(met, met + 1, "more"))
 
     def _meets(self, value: Any) -> bool:
         """Prices a candidate; infinite if it breaks a rule."""
@@ -203,15 +204,21 @@ class _Search:
             try:
                 plan = self._make(**{self._name: value}).plan
                 look = views.release if self._against == "release" else views.server
-                self._tried[value] = look([(plan.cost, plan.rounds)], plan.delta).epsilon
+                view = look([(plan.cost, plan.rounds)], plan.delta)
+                self._tried[value], self._relations[value] = view.epsilon, view.relation
             except ValueError as error:
                 self._rules[value] = str(error)
         return self._tried[value] <= self._epsilon
 
-    def _forbidden(self, value: Any, what: str) -> str:
-        """Says which rule ended the search; nothing if it was epsilon."""
-        self._meets(value)
-        return f"{what}: {self._rules[value]}" if value in self._rules else ""
+    def _ended(self, met: Any, failed: Any, what: str) -> str:
+        """Says what else than epsilon ended the search: a rule, or a weaker promise beyond."""
+        self._meets(failed)
+        if failed in self._rules:
+            return f"{what} is refused: {self._rules[failed]}"
+        relation = self._relations[failed]
+        if relation == self._relations[met]:
+            return ""
+        return f"{what} would be {self._tried[failed]:.4g} and of relation {relation} only"
 
     def _solution(self, value: Any, limit: str) -> Solution:
         return Solution(price=price(self._make(**{self._name: value})), limit=limit)

@@ -195,7 +195,8 @@ def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: fl
         return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, mass))
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
-        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=min(1.0, mass),
+        participations=sum(count for _, count in parts), amplified=False,
+        bad_event_mass=min(1.0, mass),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedspeech.privacy import accountant
-from fedspeech.privacy.guarantee import price
+from fedspeech.privacy.guarantee import judgment, price
 from fedspeech.privacy.plan import PrivacyPlan
 
 PLAN = PrivacyPlan(
@@ -81,13 +81,49 @@ def test_without_room_for_bad_events_there_is_no_amplification_and_no_smaller_nu
     assert "counting on no sampling" in guarantee.words()
 
 
-def test_a_withdrawn_number_is_never_replaced_by_a_smaller_one():
-    """Few shares, many coordinates: zero-out at a quota of 1 is cheaper than what is withdrawn."""
+def test_a_reader_who_sees_less_than_the_server_pays_no_more():
+    """Few shares, many coordinates: what is withdrawn promised more, and was 100 times as large."""
     plan = change(dimension=8000, quota=1, min_cohort=40, min_survivors=40, noise_multiplier=20.0)
     guarantee = plan.guarantee(40)
     withdrawn = accountant.epsilon(40 * accountant.rdp(plan.cost.release), plan.delta)
+    assert guarantee.relation_release == guarantee.relation_server == "zero-out"
+    assert guarantee.epsilon_release <= guarantee.epsilon_server < withdrawn
+
+
+@pytest.mark.parametrize("mechanism", ["distributed", "skellam", "local"])
+@pytest.mark.parametrize("participation", ["poisson", "fixed_size", "limited"])
+@pytest.mark.parametrize("quota", [4, 40])
+def test_a_reader_never_pays_more_than_the_server_for_the_same_promise(
+    mechanism, participation, quota
+):
+    if (mechanism, participation) == ("skellam", "poisson"):
+        return
+    plan = change(
+        mechanism=mechanism, participation=participation, noise_multiplier=0.7, quota=quota,
+    )  # fmt: skip
+    guarantee = plan.guarantee(40)
+    implied = {"zero-out": {"zero-out", "replace"}, "replace": {"replace"}}
+    if guarantee.relation_server in implied.get(guarantee.relation_release, set()):
+        assert guarantee.epsilon_release <= guarantee.epsilon_server
+
+
+def test_a_judgment_in_words_tells_a_small_epsilon_from_a_large_one():
+    said = [judgment(epsilon).split(" protection")[0] for epsilon in (0.1, 1.0, 1.01, 10.0, 14.0)]
+    assert said == ["a strong", "a strong", "a reasonable", "a reasonable", "a weak"]
+    assert "2.7 at most" in judgment(0.98)
+    assert "1e+06" in judgment(14.0)
+    assert judgment(math.inf) == "no formal protection"
+    assert judgment(1e5)  # no overflow
+    words = PLAN.guarantee(40).words()
+    assert "a strong protection" in words
+    assert "a reasonable protection" in words
+
+
+def test_no_probability_is_above_one():
+    guarantee = change(quota=1, dropout_rate=0.3, min_cohort=200, min_survivors=200).guarantee(40)
     assert guarantee.relation_release == "zero-out"
-    assert guarantee.epsilon_server < withdrawn <= guarantee.epsilon_release
+    assert guarantee.bad_event_mass <= 1
+    assert "e+0" not in guarantee.reason.replace("1.0e+00", "")
 
 
 def test_floor_of_three_quarters_is_accounted_and_of_four_fifths_refused():
@@ -107,7 +143,7 @@ def test_words_name_adversaries_unit_relation_delta_trust_and_what_is_simulated(
     words = PLAN.guarantee(40).words()
     for part in (
         "epsilon_release = 0.9", "epsilon_server = 6.", "3.33e-05", "40 rounds", "18 times",
-        "add/remove", "zero-out", "at least 215", "one user", "one device", "simulated",
+        "add/remove", "zero-out", "215 phones of every sum", "one user", "one device", "simulated",
         "dp-accounting",
     ):  # fmt: skip
         assert part in words

@@ -140,10 +140,10 @@ def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
     words = PLAN.guarantee(40).words()
     assert "masked protocol, with parameters for a server that lies" in words
     assert "simulator plays both sides" in words
-    assert "which may lie: the directory of phones' identities is not in its hands" in words
+    assert "the server, which may lie, does not hold the directory of identities" in words
     curious = change(server="curious").guarantee(40).words()
     assert "honest but curious server, not for one that lies" in curious
-    assert "it and the phones that collude keep the rules of the protocol" in curious
+    assert "server and colluders keep the rules of the protocol" in curious
     ideal = change(secure_aggregation="ideal").guarantee(40).words()
     assert "simulated here (ideal)" in ideal
     assert "directory" not in ideal

@@ -9,8 +9,8 @@ from scipy.stats import beta, chi2
 
 from fedspeech.privacy import accountant, mechanisms
 from fedspeech.privacy.events import DiscreteGaussianSum, Presence
+from fedspeech.privacy.filling import fill
 from fedspeech.privacy.pricing import price
-from fedspeech.privacy.terms import Terms
 from fedspeech.seeds import Keystream
 
 
@@ -110,23 +110,24 @@ def test_the_variance_never_beats_a_price(m, d, k, delta):
 
 def test_real_samples_show_the_absence_too():
     """400 sums of 10 shares in 512 coordinates, Clopper-Pearson at 1e-4."""
-    terms = Terms(
+    filled = fill(
         mechanism="distributed", participation="limited", population=100, cohort=20, rounds=1,
         noise_multiplier=50.0, dimension=512, min_survivors=10, delta=5e-4,
+        secure_aggregation="ideal",
     )  # fmt: skip
-    found = price(terms)
-    sampler = mechanisms.DiscreteGaussian(terms.ring.stddev)
+    found, plan = price(filled), filled.plan
+    sampler = mechanisms.DiscreteGaussian(plan.stddev)
     keystream = Keystream(bytes(32))
-    trials, d = 400, terms.coordinates
+    trials, d = 400, plan.padded_dimension
     scores = {}
     for number in (10, 11):
         draws = sampler.draw(keystream, trials * number * d).reshape(trials, number, d)
         scores[number] = (draws.sum(axis=1).astype(float) ** 2).mean(axis=1)
-    threshold = 10.5 * terms.ring.stddev**2
+    threshold = 10.5 * plan.stddev**2
     hits, misses = int((scores[11] > threshold).sum()), int((scores[10] > threshold).sum())
     low = beta.ppf(5e-5, hits, trials - hits + 1)
     high = beta.ppf(1 - 5e-5, misses + 1, trials - misses)
-    beaten = math.log((low - terms.target_delta) / high)
-    uncorrected = accountant.epsilon(accountant.rdp(terms.given), terms.target_delta)
+    beaten = math.log((low - plan.delta) / high)
+    uncorrected = accountant.epsilon(accountant.rdp(plan.event), plan.delta)
     assert uncorrected < 0.2 < beaten < found.release.epsilon
     assert found.release.relation == "add/remove"

@@ -8,30 +8,32 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant
+from fedspeech.privacy.bad_events import quota_mass
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.explaining import account, curve, losses, missing_noise
+from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.pricing import assumptions, price, spent, trust, warnings
+from fedspeech.privacy.pricing import assumptions, price, spent, warnings
 from fedspeech.privacy.releases import PARTICIPATIONS
-from fedspeech.privacy.terms import NOISY, Terms
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 3000, "cohort": 300,
-    "rounds": 40, "noise_multiplier": 3.0, "dimension": 600,
+    "rounds": 40, "noise_multiplier": 3.0, "dimension": 600, "secure_aggregation": "ideal",
 }  # fmt: skip
+NOISY = ("central", "distributed", "skellam", "local")
 
 
-def terms(**changes):
-    return Terms(**{**BASE, **changes})
+def plan_of(**changes):
+    return fill(**{**BASE, **changes}).plan
 
 
 def cost(**changes):
-    return price(terms(**changes))
+    return price(fill(**{**BASE, **changes}))
 
 
-def paid(terms):
+def paid(plan):
     """One round to a reader of the models, and how often it is paid."""
-    return terms.cost.release, terms.rounds if terms.cost.sampled else terms.participations
+    return plan.cost.release, plan.rounds if plan.cost.sampled else plan.participations
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def paid(terms):
 def test_every_combination_has_its_relations_and_accountants(
     mechanism, participation, release, server, accountants
 ):
-    found = cost(mechanism=mechanism, participation=participation, max_participations=18)
+    found = cost(mechanism=mechanism, participation=participation, quota=18)
     assert found.release.relation == release
     assert found.server.relation == server
     assert set(found.release.epsilons) == accountants
@@ -62,7 +64,7 @@ def test_every_combination_has_its_relations_and_accountants(
     assert found.release.amplified == (participation != "limited")
     assert not found.server.amplified
     assert all(found.release.epsilon <= value for value in found.release.epsilons.values())
-    assert set(trust(found.terms)) == {"release", "server"}
+    assert found.plan.trust.endswith(".")
     assert len(assumptions(found)) >= 5
 
 
@@ -75,7 +77,7 @@ def test_a_plan_that_runs_costs_the_same_here():
     for rounds in (1, 20, 40):
         plan = dataclasses.replace(plan, rounds=rounds)
         there = plan.guarantee(rounds)
-        here = cost(rounds=rounds, min_survivors=215, max_participations=18)
+        here = cost(rounds=rounds, min_survivors=215, quota=18)
         assert here.release.epsilon == pytest.approx(there.epsilon_release, rel=1e-9)
         assert here.server.epsilon == pytest.approx(there.epsilon_server, rel=1e-9)
         assert here.release.relation == there.relation_release
@@ -88,18 +90,18 @@ def test_a_plan_that_runs_costs_the_same_here():
 )
 def test_noise_that_is_not_sized_for_the_survivors_is_dearer(dropout, colluding, expected):
     """z = 1, q = .01, T = 500, delta = 1e-6; one coordinate: hardly any missing noise shows."""
-    found = terms(
+    found = plan_of(
         population=100_000, cohort=1000, rounds=500, delta=1e-6, noise_multiplier=1.0, dimension=1,
-        mechanism="local", min_survivors=1000,
+        mechanism="local", min_survivors=750,
     )  # fmt: skip
-    local = dataclasses.replace(found, noise_multiplier=1 / math.sqrt(1000))
+    local = dataclasses.replace(found, noise_multiplier=1 / math.sqrt(750))
     (row,) = (r for r in losses(local) if (r.dropout, r.colluding) == (dropout, colluding))
     assert row.epsilon == pytest.approx(expected, rel=0.02)
     assert row.noise_multiplier == pytest.approx(math.sqrt(1 - dropout - colluding))
 
 
 def test_central_limited_is_a_gaussian_of_sqrt_k_over_z():
-    found = cost(mechanism="central", participation="limited", max_participations=8,
+    found = cost(mechanism="central", participation="limited", quota=8,
                  noise_multiplier=4.0, delta=1e-6)  # fmt: skip
     assert found.release.checks["analytic"] == pytest.approx(3.307601, abs=1e-6)
     assert found.release.epsilons["pld"] == pytest.approx(3.3076, abs=1e-4)
@@ -108,7 +110,7 @@ def test_central_limited_is_a_gaussian_of_sqrt_k_over_z():
 
 def test_a_local_phone_is_two_norms_apart_from_itself():
     """mu = 2 sqrt(k) / sigma against the server, which sees each phone."""
-    found = cost(mechanism="local", participation="limited", max_participations=8,
+    found = cost(mechanism="local", participation="limited", quota=8,
                  noise_multiplier=8.0, delta=1e-6)  # fmt: skip
     assert found.server.epsilons["rdp"] == pytest.approx(3.5424, rel=0.01)
     assert found.server.epsilons["rdp"] > 3.5424  # rounding makes vectors a little longer
@@ -118,9 +120,9 @@ def test_a_local_phone_is_two_norms_apart_from_itself():
 def test_local_noise_adds_up_over_the_survivors():
     """z = sigma sqrt(m) for a reader of the sums, who sees a cohort of fixed size."""
     local = cost(mechanism="local", participation="fixed_size", noise_multiplier=0.2,
-                 min_survivors=225, max_participations=40)  # fmt: skip
+                 min_survivors=225, quota=40)  # fmt: skip
     shared = cost(mechanism="distributed", participation="fixed_size", noise_multiplier=3.0,
-                  min_survivors=225, max_participations=40)  # fmt: skip
+                  min_survivors=225, quota=40)  # fmt: skip
     assert local.release.epsilon == pytest.approx(shared.release.epsilon, rel=0.01)
 
 
@@ -129,10 +131,10 @@ def test_limited_includes_the_missing_noise(mechanism):
     """A draft left it out: 3.54 instead of 6.14."""
     found = cost(
         mechanism=mechanism, participation="limited", population=100_000, cohort=1000,
-        max_participations=8, min_survivors=800, dimension=131_072, delta=1e-6,
+        quota=8, min_survivors=800, dimension=131_072, delta=1e-6,
         noise_multiplier=4.0 / math.sqrt(800) if mechanism == "local" else 4.0,
     )  # fmt: skip
-    without = accountant.epsilon(8 * accountant.rdp(found.terms.given), 1e-6)
+    without = accountant.epsilon(8 * accountant.rdp(found.plan.event), 1e-6)
     assert without == pytest.approx(3.54, abs=0.03)
     assert found.release.epsilon == pytest.approx(6.14, abs=0.05)
 
@@ -152,20 +154,20 @@ def test_a_cap_with_noise_on_phones_is_a_bad_event_or_refused():
     far = cost(cohort_cap=450)
     assert far.release.relation == "add/remove"
     assert far.release.epsilon >= cost().release.epsilon
-    near = terms(cohort_cap=380)
-    assert near.rounds * near.cap_mass > 1e-7
+    near = plan_of(cohort_cap=380)
+    assert near.rounds * near.cost.cap_mass > 1e-7
     with pytest.raises(ValueError, match="cohort_cap with noise on phones must hardly ever"):
-        price(near)
+        cost(cohort_cap=380)
 
 
 # --- Bad events -----------------------------------------------------------------------------------
 
 
 def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
-    found = cost(min_survivors=225, max_participations=16)
-    view, delta = found.release, found.terms.target_delta
+    found = cost(min_survivors=225, quota=16)
+    view, delta = found.release, found.plan.delta
     assert 0 < math.exp(view.epsilon) * view.bad_event_mass < delta / 10
-    event, count = paid(found.terms)
+    event, count = paid(found.plan)
     spread = count * accountant.rdp(event)
     left = delta - math.exp(view.epsilon) * view.bad_event_mass
     assert view.epsilon >= accountant.epsilon(spread, left)
@@ -175,35 +177,32 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
 @pytest.mark.parametrize(("participation", "worlds"), [("poisson", 1), ("fixed_size", 2)])
 def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worlds):
     """An absent phone has none; one that replaces another runs out just as often."""
-    found = cost(mechanism="central", participation=participation, max_participations=20)
-    assert found.terms.quota_mass > 0
-    assert found.release.bad_event_mass == worlds * found.terms.quota_mass
+    found = cost(mechanism="central", participation=participation, quota=20)
+    stopped = quota_mass(40, 0.1, 20)
+    assert stopped > 0
+    lifted = 40 * found.plan.cost.floor_mass
+    assert found.release.bad_event_mass == pytest.approx(worlds * stopped + lifted, rel=1e-6)
 
 
 @pytest.mark.parametrize("mechanism", ["central", "distributed", "local"])
 @pytest.mark.parametrize(
     "changes",
     [
-        {"max_participations": 8},
-        {"min_survivors": 240},
+        {"quota": 8},
+        {"min_survivors": 224, "dropout_rate": 0.1},
         {"min_survivors": 220, "dropout_rate": 0.2},
         {"participation": "limited", "cohort": 300, "min_survivors": 300},
     ],
 )
-def test_without_room_for_bad_events_only_zero_out_is_left_and_never_cheaper(mechanism, changes):
-    kept = {"max_participations": changes.get("max_participations", 20)}
+def test_without_room_for_bad_events_only_zero_out_is_left(mechanism, changes):
+    """At as many rounds as a phone may join; what is withdrawn promised more and may cost more."""
+    kept = {"quota": changes.get("quota", 20)}
     found = cost(mechanism=mechanism, **{**changes, **kept})
     assert found.release.relation == "zero-out"
     assert "exceeds a tenth of delta" in found.release.reason
     assert any("zero-out" in line for line in warnings(found))
-    event, count = paid(found.terms)
-    if mechanism != "central":  # there, two accountants withdraw
-        withdrawn = accountant.epsilon(count * accountant.rdp(event), found.terms.target_delta)
-        assert found.release.epsilon >= withdrawn
-    given = found.terms.participations * accountant.rdp(found.terms.given)
-    assert (
-        found.release.epsilons["rdp"] >= accountant.epsilon(given, found.terms.target_delta) - 0.01
-    )
+    given = found.plan.participations * accountant.rdp(found.plan.event)
+    assert found.release.epsilons["rdp"] >= accountant.epsilon(given, found.plan.delta) - 0.01
 
 
 def test_too_few_shares_for_a_bound_fall_back_to_zero_out():
@@ -220,9 +219,10 @@ def test_no_noise_is_infinite_for_everybody():
         assert "No noise is added" in warnings(found)[0]
 
 
-def test_a_delta_above_a_tenth_of_the_population_is_pointed_out():
+def test_a_delta_above_a_tenth_of_the_population_is_refused_as_in_a_run():
     assert not warnings(cost())
-    assert "above 1 / (10 population)" in warnings(cost(delta=1e-4))[0]
+    with pytest.raises(ValueError, match=r"delta must be positive and at most 1 / \(10"):
+        cost(delta=1e-4)
 
 
 # --- One phone's account ------------------------------------------------------------------------
@@ -230,17 +230,17 @@ def test_a_delta_above_a_tenth_of_the_population_is_pointed_out():
 
 def test_a_phone_has_spent_what_it_joined():
     found = cost()
-    k = found.terms.participations
-    assert spent(found.terms, k).epsilon == found.server.epsilon
-    steps = [spent(found.terms, joined).epsilon for joined in range(1, k + 1)]
+    k = found.plan.participations
+    assert spent(found.plan, k).epsilon == found.server.epsilon
+    steps = [spent(found.plan, joined).epsilon for joined in range(1, k + 1)]
     assert steps == sorted(steps)
     for joined in (0, k + 1):
         with pytest.raises(ValueError, match="joined must be from 1"):
-            spent(found.terms, joined)
+            spent(found.plan, joined)
 
 
 def test_under_central_noise_a_phone_counts_against_a_reader_who_knows_when_it_came():
-    found = terms(mechanism="central", noise_multiplier=4.0, delta=1e-6)
+    found = plan_of(mechanism="central", noise_multiplier=4.0, delta=1e-6)
     view = spent(found, 8)
     assert view.relation == "zero-out"
     assert view.checks["analytic"] == pytest.approx(3.307601, abs=1e-6)
@@ -258,9 +258,9 @@ def test_a_population_of_a_billion_is_priced(mechanism, participation):
     found = cost(
         mechanism=mechanism, participation=participation, population=10**9, cohort=1000,
         rounds=1000, noise_multiplier=1.0,
-        max_participations=4 if participation == "limited" else None,
+        quota=4 if participation == "limited" else None,
     )  # fmt: skip
-    assert found.terms.target_delta == pytest.approx(1e-10)
+    assert found.plan.delta == pytest.approx(1e-10)
     assert 0 < found.release.epsilon < 20
     assert found.release.relation != "none"
 
@@ -275,7 +275,7 @@ SETTINGS = st.fixed_dictionaries(
         "rounds": st.integers(1, 200),
         "noise_multiplier": st.floats(0.8, 20.0),
         "dimension": st.sampled_from([16, 600, 5140]),
-        "max_participations": st.integers(1, 60),
+        "quota": st.integers(1, 60),
     }
 )
 
@@ -289,11 +289,11 @@ def comparable(fields):
 
 def renyi(fields):
     try:
-        found = Terms(**fields)
+        found = fill(**fields).plan
     except ValueError:
         assume(False)
     event, count = paid(found)
-    return accountant.epsilon(count * accountant.rdp(event), found.target_delta)
+    return accountant.epsilon(count * accountant.rdp(event), found.delta)
 
 
 @settings(max_examples=60, deadline=None)
@@ -349,21 +349,21 @@ def test_a_release_is_never_cheaper_than_its_textbook_mechanism(fields):
 def test_the_curve_runs_through_the_price_and_keeps_floor_and_quota():
     found = cost()
     points = curve(found)
-    assert [point.terms.rounds for point in points] == [5, 10, 20, 40, 80]
+    assert [point.plan.rounds for point in points] == [5, 10, 20, 40, 80]
     assert found in points
-    assert {(point.terms.floor, point.terms.target_delta) for point in points} == {
-        (found.terms.floor, found.terms.target_delta)
+    assert {(point.plan.min_survivors, point.plan.delta) for point in points} == {
+        (found.plan.min_survivors, found.plan.delta)
     }
     epsilons = [point.release.epsilon for point in points]
     assert epsilons == sorted(epsilons)
 
 
 def test_the_extra_term_is_d_over_two_m_squared():
-    found = terms(dimension=16_384, min_survivors=200)
+    found = plan_of(dimension=16_384, min_survivors=200)
     assert missing_noise(found) == pytest.approx((16_384 / (2 * 200**2), 1 / 9))
-    assert missing_noise(terms(mechanism="central")) is None
-    assert missing_noise(terms(participation="fixed_size")) is None
-    local = terms(mechanism="local", noise_multiplier=0.2, min_survivors=225)
+    assert missing_noise(plan_of(mechanism="central")) is None
+    assert missing_noise(plan_of(participation="fixed_size")) is None
+    local = plan_of(mechanism="local", noise_multiplier=0.2, min_survivors=225)
     assert missing_noise(local)[1] == pytest.approx(1 / 9)
 
 
@@ -372,24 +372,24 @@ def test_losing_shares_costs_more_and_central_noise_loses_none():
         ("distributed", "poisson"), ("distributed", "limited"), ("distributed", "fixed_size"),
         ("skellam", "fixed_size"), ("skellam", "limited"), ("local", "poisson"),
     ):  # fmt: skip
-        rows = losses(terms(mechanism=mechanism, participation=participation))
+        rows = losses(plan_of(mechanism=mechanism, participation=participation))
         epsilons = [row.epsilon for row in rows]
         assert len(rows) == 4
         assert epsilons == sorted(epsilons)
         assert epsilons[-1] > 1.2 * epsilons[0]
-    assert losses(terms(mechanism="central")) == []
+    assert losses(plan_of(mechanism="central")) == []
 
 
 def test_the_account_of_a_phone_ends_at_its_quota():
     found = cost()
-    rows = account(found.terms)
+    rows = account(found.plan)
     assert rows[0][0] == 1
-    assert rows[-1][0] == found.terms.participations
+    assert rows[-1][0] == found.plan.participations
     assert rows[-1][1].epsilon == found.server.epsilon
 
 
 def test_terms_survive_a_copy():
-    found = terms()
+    found = plan_of()
     assert dataclasses.replace(found) == found
 
 
@@ -410,5 +410,5 @@ def test_extremes_are_priced_or_said_to_be_infinite(changes):
     for view in (found.release, found.server):
         assert view.epsilon > 0
         assert all(not math.isnan(value) for value in view.epsilons.values())
-    if math.isinf(found.server.epsilon) and found.terms.on_phones:
+    if math.isinf(found.server.epsilon) and found.plan.on_phones:
         assert any("epsilon_server is infinite" in line for line in warnings(found))

@@ -1,5 +1,6 @@
 """Solving inverts pricing: the answer meets epsilon, and a little more does not."""
 
+import contextlib
 import functools
 import math
 
@@ -7,19 +8,20 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fedspeech.privacy.filling import fill
 from fedspeech.privacy.pricing import price
 from fedspeech.privacy.solving import solve
-from fedspeech.privacy.terms import Terms
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 100_000,
     "cohort": 1000, "rounds": 100, "noise_multiplier": 1.0, "dimension": 600,
+    "secure_aggregation": "ideal",
 }  # fmt: skip
 
 
 def maker(*without, **changes):
     fields = {**BASE, **changes}
-    return functools.partial(Terms, **{k: v for k, v in fields.items() if k not in without})
+    return functools.partial(fill, **{k: v for k, v in fields.items() if k not in without})
 
 
 def slow(*values):
@@ -37,11 +39,11 @@ COMBINATIONS = [
 @pytest.mark.parametrize(("mechanism", "participation"), COMBINATIONS)
 def test_the_noise_that_was_found_is_just_enough(mechanism, participation):
     make = maker("noise_multiplier", mechanism=mechanism, participation=participation,
-                 max_participations=8)  # fmt: skip
+                 quota=8)  # fmt: skip
     found = solve(make, "noise", 2.0)
-    noise = found.terms.noise_multiplier
-    assert found.release.epsilon <= 2.0
-    assert price(make(noise_multiplier=noise)).release.epsilon == found.release.epsilon
+    noise = found.price.plan.noise_multiplier
+    assert found.price.release.epsilon <= 2.0
+    assert price(make(noise_multiplier=noise)).release.epsilon == found.price.release.epsilon
     assert price(make(noise_multiplier=noise * 0.998)).release.epsilon > 2.0
 
 
@@ -55,8 +57,8 @@ def test_one_round_more_is_too_many(mechanism, participation):
     make = maker("rounds", mechanism=mechanism, participation=participation,
                  noise_multiplier=noise)  # fmt: skip
     found = solve(make, "rounds", 2.5)
-    assert found.release.epsilon <= 2.5
-    assert price(make(rounds=found.terms.rounds + 1)).release.epsilon > 2.5
+    assert found.price.release.epsilon <= 2.5
+    assert price(make(rounds=found.price.plan.rounds + 1)).release.epsilon > 2.5
 
 
 @pytest.mark.parametrize(
@@ -65,24 +67,24 @@ def test_one_round_more_is_too_many(mechanism, participation):
 def test_one_phone_more_is_too_many(mechanism):
     make = maker("cohort", mechanism=mechanism)
     found = solve(make, "cohort", 1.5)
-    cohort = found.terms.cohort
-    assert found.release.epsilon <= 1.5
+    cohort = round(found.price.plan.expected_cohort)
+    assert found.price.release.epsilon <= 1.5
     assert price(make(cohort=cohort + 1)).release.epsilon > 1.5
 
 
 def test_the_narrowest_ring_is_found():
-    make = maker("bits", cohort=1000)
-    free = price(make()).terms.ring
+    make = maker("ring_bits", cohort=1000)
+    free = price(make()).plan.ring
     found = solve(make, "bits", 3.0)
-    assert found.terms.bits <= free.bits
-    tight = solve(make, "bits", price(make(bits=24)).release.epsilon * 1.0001)
-    assert tight.terms.bits == min(24, tight.terms.bits)
+    assert found.price.plan.bits <= free.bits
+    tight = solve(make, "bits", price(make(ring_bits=24)).release.epsilon * 1.0001)
+    assert tight.price.plan.bits == min(24, tight.price.plan.bits)
 
 
 def test_the_servers_epsilon_can_be_asked_for():
     make = maker("noise_multiplier")
     found = solve(make, "noise", 4.0, against="server")
-    assert 3.98 < found.server.epsilon <= 4.0
+    assert 3.98 < found.price.server.epsilon <= 4.0
     with pytest.raises(ValueError, match="no noise is enough"):
         solve(maker("noise_multiplier", mechanism="central"), "noise", 4.0, against="server")
 
@@ -96,16 +98,11 @@ def test_an_epsilon_that_is_no_bound_is_refused(epsilon):
 def test_what_cannot_be_met_says_how_near_it_came():
     with pytest.raises(ValueError, match=r"not even one round .* nearest epsilon_release is"):
         solve(maker("rounds", noise_multiplier=0.5), "rounds", 1e-4)
-    wide = maker("noise_multiplier", dimension=2**20, population=3000, cohort=100)
-    with pytest.raises(ValueError, match="no noise is enough"):
-        solve(wide, "noise", 0.5)
 
 
 def test_a_rule_that_forbids_every_candidate_is_named():
     with pytest.raises(ValueError, match="poisson participation is refused with skellam"):
         solve(maker("noise_multiplier", mechanism="skellam"), "noise", 1.0)
-    with pytest.raises(ValueError, match="bits belongs to noise on phones"):
-        solve(maker("bits", mechanism="central"), "bits", 1.0)
     with pytest.raises(ValueError, match="unknown must be one of"):
         solve(maker("rounds"), "clip", 1.0)
 
@@ -119,9 +116,100 @@ def test_a_rule_that_forbids_every_candidate_is_named():
 )
 def test_solving_for_noise_inverts_pricing(noise, cohort, rounds, participation):
     make = maker("noise_multiplier", cohort=cohort, rounds=rounds, participation=participation,
-                 min_survivors=cohort // 2, max_participations=40)  # fmt: skip
+                 min_survivors=cohort // 2, quota=40)  # fmt: skip
     target = price(make(noise_multiplier=noise)).release.epsilon
     assume(math.isfinite(target))  # too little noise for so many rounds has no bound to invert
     found = solve(make, "noise", target)
-    assert found.release.epsilon <= target
-    assert found.terms.noise_multiplier <= noise * 1.001
+    assert found.price.release.epsilon <= target
+    assert found.price.plan.noise_multiplier <= noise * 1.001
+
+
+# --- Against a scan -------------------------------------------------------------------------------
+
+SMALL = {
+    "mechanism": "distributed", "participation": "poisson", "population": 1500, "cohort": 150,
+    "rounds": 20, "noise_multiplier": 3.0, "dimension": 100, "secure_aggregation": "ideal",
+}  # fmt: skip
+
+
+def scanned(name, values, epsilon):
+    """The values that cost at most epsilon, of all that were given."""
+    fits = []
+    for value in values:
+        fields = {key: known for key, known in SMALL.items() if key != name} | {name: value}
+        try:
+            found = price(fill(**fields))
+        except ValueError:
+            continue
+        if found.release.epsilon <= epsilon:
+            fits.append(value)
+    return fits
+
+
+def small(*without):
+    return functools.partial(fill, **{k: v for k, v in SMALL.items() if k not in without})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [0.0, 0.02, 0.3])
+def test_the_cohort_that_is_found_is_the_largest_of_a_scan(place):
+    """Also where few cohorts are cheap enough, between two that a coarse search would try."""
+    sizes = range(20, 1501, 5)
+    prices = {}
+    for size in sizes:
+        with contextlib.suppress(ValueError):
+            prices[size] = price(small("cohort")(cohort=size)).release.epsilon
+    cheapest = min(prices.values())
+    epsilon = cheapest * (1 + place) + 1e-9
+    largest = max(size for size, found in prices.items() if found <= epsilon)
+    found = solve(small("cohort"), "cohort", epsilon)
+    assert found.price.release.epsilon <= epsilon
+    assert round(found.price.plan.expected_cohort) >= largest
+
+
+@pytest.mark.parametrize("epsilon", [0.6, 1.5, 4.0])
+def test_the_rounds_that_are_found_are_the_most_of_a_scan(epsilon):
+    rounds = range(1, 260, 3 if epsilon > 1 else 1)
+    fits = scanned("rounds", rounds, epsilon)
+    found = solve(small("rounds"), "rounds", epsilon)
+    assert found.price.plan.rounds >= max(fits)
+    assert found.price.release.epsilon <= epsilon
+    assert found.limit == ""
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 2.0, 8.0])
+def test_the_noise_that_is_found_is_the_smallest_of_a_scan(epsilon):
+    noises = [0.2 * 1.05**step for step in range(80)]
+    found = solve(small("noise_multiplier"), "noise", epsilon)
+    assert found.price.release.epsilon <= epsilon
+    assert found.price.plan.noise_multiplier <= min(scanned("noise_multiplier", noises, epsilon))
+    assert found.limit == ""
+
+
+def test_the_ring_that_is_found_is_the_narrowest_of_a_scan():
+    for epsilon in (0.9, 1.0, 1.2):
+        fits = scanned("ring_bits", (16, 24, 32), epsilon)
+        if fits:
+            found = solve(small("ring_bits"), "bits", epsilon)
+            assert found.price.plan.bits == min(fits)
+
+
+def test_a_search_that_something_else_ends_says_so():
+    """Local noise of 0.0625 was called enough for 2 and for 8 alike, at the search's own limit."""
+    make = small("noise_multiplier", "mechanism")
+    found = {
+        epsilon: solve(functools.partial(make, mechanism="local"), "noise", epsilon)
+        for epsilon in (2.0, 8.0)
+    }
+    noises = [each.price.plan.noise_multiplier for each in found.values()]
+    assert noises[0] > 1.5 * noises[1]
+    for epsilon, each in found.items():
+        assert each.limit or each.price.release.epsilon > 0.9 * epsilon
+    everybody = solve(small("cohort"), "cohort", 1e3)
+    assert everybody.price.plan.expected_cohort == 1500
+    assert everybody.limit.startswith("more is refused: cohort must be in (0, population]")
+    endless = functools.partial(
+        fill, mechanism="central", participation="limited", population=10**7, cohort=1,
+        noise_multiplier=100.0, quota=1, quota_window=10**7, secure_aggregation="ideal",
+    )  # fmt: skip
+    assert "rounds are not tried" in solve(endless, "rounds", 5.0).limit

@@ -22,8 +22,8 @@ from fedspeech.privacy.events import (
     Replaced,
     WithoutReplacement,
 )
+from fedspeech.privacy.filling import fill
 from fedspeech.privacy.pricing import price
-from fedspeech.privacy.terms import Terms
 
 
 def gaussian(z):
@@ -209,11 +209,11 @@ def test_rounding_errors_of_the_convolution_are_never_taken_for_privacy(rounds, 
 
 
 def test_where_the_convolution_has_no_digits_left_there_is_another_accountant():
-    terms = Terms(
+    filled = fill(
         mechanism="central", participation="poisson", population=10**12, probability=1.0,
-        rounds=10**6, noise_multiplier=2000.0,
+        rounds=10**6, noise_multiplier=2000.0, secure_aggregation="ideal",
     )  # fmt: skip
-    assert set(price(terms).release.epsilons) == {"rdp"}
+    assert set(price(filled).release.epsilons) == {"rdp"}
 
 
 def test_a_coarse_grid_never_lowers_the_answer():
