@@ -113,6 +113,8 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
     if (quantile := given.pop("clip_quantile", None)) is not None:
         settings = AdaptiveClippingSettings(target_quantile=quantile)
         given["adaptive_clipping"] = adaptive_clipping(settings, given.get("clip_norm", 1.0))
+    if given.get("noise_multiplier") == 0:
+        given["mechanism"] = "none"
     return functools.partial(fill, **given)
 
 

@@ -611,7 +611,7 @@ def closing_words(summary: Summary, report: Path) -> str:
     ]
     if collapsed := collapse(summary):
         lines.append(collapsed)
-    lines.append(f"{price(summary, 'charged')}; who must be honest: {summary.trust}")
+    lines += [price(summary, "charged"), f"who must be honest: {summary.trust}"]
     if summary.example_level:
         lines.append(summary.example_level.words)
     if summary.noise_notice:

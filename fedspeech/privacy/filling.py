@@ -54,8 +54,8 @@ def fill(
 ) -> Filled:
     """Makes a plan; fields that are left out or None are filled in.
 
-    A noise multiplier of 0 stands for mechanism "none". The cohort is that of the fewest phones
-    that are there; where nobody tosses a coin, a probability is rounded to whole phones.
+    The cohort is that of the fewest phones that are there; where nobody tosses a coin, a
+    probability is rounded to whole phones.
 
     Args:
       mechanism: of `PrivacyPlan`, as are the following.
@@ -71,13 +71,6 @@ def fill(
       ValueError: if a rule is broken; the message names rule and value.
     """
     _check(population, rounds, given.get("colluders"))
-    require(
-        mechanism == "none" or (math.isfinite(noise_multiplier) and noise_multiplier >= 0),
-        "noise_multiplier must be finite and not negative",
-        noise_multiplier=noise_multiplier,
-    )
-    if mechanism == "none" or noise_multiplier == 0:
-        mechanism, noise_multiplier, given["epsilon_budget"] = "none", 0.0, math.inf
     known = {name: value for name, value in given.items() if value is not None}
     known |= {
         "mechanism": mechanism,

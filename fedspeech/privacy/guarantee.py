@@ -125,22 +125,24 @@ class Guarantee:
         return what + f"no sampling: a {self.unit} takes part {self.quota} times at most."
 
 
-def judgment(epsilon: float) -> str:
-    """Says in words what an epsilon is worth.
+def tier(epsilon: float) -> str:
+    """Says in a word or two what an epsilon is worth.
 
     The bounds are those of Ponomareva et al. 2023 (arXiv:2303.00654), section 5.2.1: up to 1
-    "strong", up to 10 "reasonable", above "weak to no" formal protection. The factor by which any
-    guess about one unit may gain in odds is e^epsilon.
+    "strong", up to 10 "reasonable", above "weak to no" formal protection.
     """
     if math.isinf(epsilon):
-        return "no formal protection"
+        return "no protection"
+    return "strong" if epsilon <= 1 else "reasonable" if epsilon <= 10 else "weak by itself"
+
+
+def judgment(epsilon: float) -> str:
+    """Says what an epsilon is worth: its tier, and the factor that any guess may gain in odds."""
+    if math.isinf(epsilon):
+        return tier(epsilon)
     factor = math.exp(min(epsilon, 700.0))
     odds = f"{factor:,.1f}" if factor < 100 else f"{factor:.0e}"
-    if epsilon <= 1:
-        return f"a strong protection (odds of any guess change by a factor of {odds} at most)"
-    if epsilon <= 10:
-        return f"a reasonable protection (odds of any guess change by a factor of {odds} at most)"
-    return f"a weak protection by itself (odds of a guess may change by a factor of {odds})"
+    return f"{tier(epsilon)} (the odds of a guess change by a factor of {odds} at most)"
 
 
 def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
@@ -225,8 +227,7 @@ def price(
 
 
 _NAMES = {
-    "rdp": "Renyi divergences of this mechanism, phone-side noise included (dp-accounting "
-    "conversion)",
+    "rdp": "Renyi divergences, the noise of absent phones included (dp-accounting)",
     "pld": "privacy loss distributions (dp-accounting)",
 }
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Literal
 
 from fedspeech.evaluation.collapse import DRAWS
-from fedspeech.privacy.guarantee import rounded_up
+from fedspeech.privacy.guarantee import rounded_up, tier
 from simulations.results import Eye, Guarantee, Summary
 
 BOTH_SIDES = (
@@ -243,9 +243,11 @@ def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
     }.get(guarantee.secure_sum, "")
     return (
         f"epsilon {epsilon(guarantee.epsilon_release)} against readers of the published models "
-        f"({guarantee.relation_release}), {epsilon(guarantee.epsilon_server)} against the server"
-        f"{how} ({guarantee.relation_server}); delta {guarantee.delta:.1e}, unit one "
-        f"{guarantee.unit}, {guarantee.rounds_charged} rounds {rounds}, {guarantee.accountant}"
+        f"({guarantee.relation_release}; {tier(guarantee.epsilon_release)}), "
+        f"{epsilon(guarantee.epsilon_server)} against the server{how} "
+        f"({guarantee.relation_server}; {tier(guarantee.epsilon_server)}); "
+        f"delta {guarantee.delta:.1e}, unit one {guarantee.unit}, {guarantee.rounds_charged} "
+        f"rounds {rounds}, {guarantee.accountant}"
     )
 
 

@@ -93,7 +93,7 @@ def test_the_document_says_everything_that_must_stand_next_to_an_epsilon(documen
     assert found["amplified"] == {"release": True, "server": False}
     assert "honest" not in found
     assert "each phone keeps its coin secret" in found["who_must_be_honest"]
-    assert found["judgment"]["release"].startswith("a strong protection")
+    assert found["judgment"]["release"].startswith("strong (")
     assert found["assumed"]
     assert len(found["assumptions"]) >= 8
     assert found["plan"]["bits"] in (16, 24, 32)
@@ -251,8 +251,8 @@ def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--noise", "nan"], 1, "--noise must be finite and not negative"),
-        (["--noise", "-1"], 1, "--noise must be finite and not negative"),
+        (["--noise", "nan"], 1, "--noise must be positive and finite"),
+        (["--noise", "-1"], 1, "--noise must be positive and finite"),
         (["--noise", "x"], 2, "'x' is not a valid float"),
         (["--delta", "0.5"], 1, "delta must be positive and at most 1 / (10 * population)"),
         (["--delta", "nan"], 1, "delta must be positive and at most 1 / (10 * population)"),

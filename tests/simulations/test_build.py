@@ -45,7 +45,7 @@ def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     teachers = (partition.federated[3].speaker_id, partition.unseen[0].speaker_id)
     honest = Base.load(default_base_path())
     monkeypatch.setattr(
-        build, "_base",
+        build, "_named_base",
         lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
     )  # fmt: skip
     world = build_world(

@@ -108,15 +108,24 @@ def test_a_reader_never_pays_more_than_the_server_for_the_same_promise(
 
 
 def test_a_judgment_in_words_tells_a_small_epsilon_from_a_large_one():
-    said = [judgment(epsilon).split(" protection")[0] for epsilon in (0.1, 1.0, 1.01, 10.0, 14.0)]
-    assert said == ["a strong", "a strong", "a reasonable", "a reasonable", "a weak"]
+    said = [judgment(epsilon).split(" (")[0] for epsilon in (0.1, 1.0, 1.01, 10.0, 14.0)]
+    assert said == ["strong", "strong", "reasonable", "reasonable", "weak by itself"]
     assert "2.7 at most" in judgment(0.98)
     assert "1e+06" in judgment(14.0)
-    assert judgment(math.inf) == "no formal protection"
+    assert judgment(math.inf) == "no protection"
     assert judgment(1e5)  # no overflow
     words = PLAN.guarantee(40).words()
-    assert "a strong protection" in words
-    assert "a reasonable protection" in words
+    assert "strong (the odds" in words
+    assert "reasonable (the odds" in words
+
+
+def test_who_must_be_honest_is_said_in_one_short_sentence():
+    for changes in ({}, {"secure_aggregation": "masked"}, {"participation": "limited"},
+                    {"secure_aggregation": "masked", "server": "curious"},
+                    {"mechanism": "central"}, {"mechanism": "local"}):  # fmt: skip
+        trust = change(**changes).trust
+        assert len(trust.split()) <= 60
+        assert trust.count(".") == 1
 
 
 def test_no_probability_is_above_one():

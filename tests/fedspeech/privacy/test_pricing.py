@@ -213,10 +213,12 @@ def test_too_few_shares_for_a_bound_fall_back_to_zero_out():
 
 
 def test_no_noise_is_infinite_for_everybody():
+    found = cost(mechanism="none", participation="fixed_size", noise_multiplier=0.0)
+    assert found.release.epsilon == found.server.epsilon == math.inf
+    assert "No noise is added" in warnings(found)[0]
     for mechanism in NOISY:
-        found = cost(mechanism=mechanism, participation="fixed_size", noise_multiplier=0.0)
-        assert found.release.epsilon == found.server.epsilon == math.inf
-        assert "No noise is added" in warnings(found)[0]
+        with pytest.raises(ValueError, match="noise_multiplier must be positive"):
+            cost(mechanism=mechanism, participation="fixed_size", noise_multiplier=0.0)
 
 
 def test_a_delta_above_a_tenth_of_the_population_is_refused_as_in_a_run():
