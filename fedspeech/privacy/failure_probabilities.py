@@ -365,6 +365,8 @@ EVENTS: tuple[RoundEvent, ...] = (
             "server.gathering MaskedGathering._ask Abandoned",
             "server.gathering MaskedGathering._ask.check ProtocolAbort",
             "server.shards Shards.ask ProtocolAbort",
+            "server.grids OneByOneGrid._pull again",
+            "server.grids OneByOneGrid._pull except Exception",
             "server.shards Shards.ask NobodyAnswers",
             "server.shards Shards.ask except ProtocolAbort",
             "server.shards Shards._hosted ProtocolAbort",
