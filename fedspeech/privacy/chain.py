@@ -39,6 +39,7 @@ class Chain:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0  # bytes read and checked
+        self._last_bytes = 0  # of them, those of the last row
         self._previous = _START
         self._checksums: list[str] = []  # of the rows that were read or written
         self.torn: bytes | None = None
@@ -100,6 +101,10 @@ class Chain:
             raise LedgerDamaged(
                 f"{self._path.name} was cut: {size} bytes, of which {self._position} were read"
             )
+        # A file that was written anew may be as long as before: its last row tells.
+        file.seek(self._position - self._last_bytes)
+        if self._checksums and self._previous.encode() not in file.read(self._last_bytes):
+            self._refuse("it was written anew, for its last row is another")
         file.seek(self._position)
         data = file.read()
         pending = b""  # a fragment that a later `recovered` row must explain
@@ -170,7 +175,7 @@ class Chain:
         return row if fits else None
 
     def _advance(self, row: Row, num_bytes: int) -> None:
-        self._position += num_bytes
+        self._position, self._last_bytes = self._position + num_bytes, num_bytes
         self._previous = row["sha256"]
         self._checksums.append(self._previous)
 
