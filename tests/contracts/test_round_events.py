@@ -240,12 +240,15 @@ class Ways:
             roster = counts[Stage.ACCEPT]
             if roster < plan.min_cohort:
                 return "advertise"
-        for stage in (Stage.SHARE, Stage.MASK):
-            if counts[stage] < plan.min_survivors:
-                return stage.word
+        graph, unmasking = self.parameters(roster), counts[Stage.UNMASK]
+        if counts[Stage.SHARE] < plan.min_survivors:
+            return "share"
+        # A phone that finds too few neighbours among the sharers leaves.
+        alone = graph.complete and counts[Stage.SHARE] - 1 < graph.threshold
+        if alone or counts[Stage.MASK] < plan.min_survivors:
+            return "mask"
         if counts[Stage.AGREE] < self.terms.quorum(roster):
             return "agree"
-        graph, unmasking = self.parameters(roster), counts[Stage.UNMASK]
         if graph.complete and unmasking - (unmasking > 0) < graph.threshold:
             return "unmask"
         return ""
