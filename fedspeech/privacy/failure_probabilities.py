@@ -364,6 +364,8 @@ EVENTS: tuple[RoundEvent, ...] = (
         exits=(
             "server.gathering MaskedGathering._ask Abandoned",
             "server.gathering MaskedGathering._ask.check ProtocolAbort",
+            "server.grids OneByOneGrid._pull again",
+            "server.grids OneByOneGrid._pull except Exception",
             "server.shards Shards.ask ProtocolAbort",
             "server.grids OneByOneGrid._pull again",
             "server.grids OneByOneGrid._pull except Exception",
