@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +46,7 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.decoding import WordPrior
 from fedspeech.secagg.keys import Enrolment
-from fedspeech.seeds import stream
+from fedspeech.seeds import canonical, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
@@ -144,6 +146,24 @@ class Voices:
         """The vocabulary of a model that spots words."""
         assert isinstance(self.vocabulary, Vocabulary)
         return self.vocabulary
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of who says what, of phones and public speakers, recordings included.
+
+        Other recordings under the same names give another one; the place on disk has no part in it.
+        """
+        partition, digest = self.partition, hashlib.sha256()
+        sides = (
+            (self.corpus, (*partition.federated, *partition.unseen)),
+            (self.public_corpus, (*self.public, *partition.validation)),
+        )
+        for corpus, phones in sides:
+            for phone in phones:
+                for clip in phone.utterances:
+                    said = (phone.phone_id, clip.speaker_id, clip.word, corpus.fingerprint(clip))
+                    digest.update(canonical(*said))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

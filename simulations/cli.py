@@ -553,6 +553,10 @@ def export(
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="Where the run's recordings lie now.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Recordings that the integer files are calibrated on."),
+    ] = None,
     verify: Annotated[
         Path | None, typer.Option("--verify", help="Check this file and print every figure.")
     ] = None,
@@ -585,7 +589,9 @@ def export(
         rehearse_round(rehearse, run, as_json=as_json)
     elif run:
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
-        exporting.export_run(run, out, adapter=adapter, formats=wanted, corpus=corpus)
+        exporting.export_run(
+            run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration_audio=calibration
+        )
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,7 @@ def export_run(
     adapter: str = "global",
     formats: Sequence[str] = (),
     corpus: Path | None = None,
+    calibration_audio: Path | None = None,
 ) -> None:
     """`fedspeech export RUN`: exports an adapter of a finished or interrupted run.
 
@@ -104,6 +106,7 @@ def export_run(
       adapter: "global" or an unseen phone's pseudonym.
       formats: which files; none means all.
       corpus: where the run's recordings lie now, if they were moved.
+      calibration_audio: a folder of recordings on which the integer files are calibrated.
 
     Raises:
       FedspeechError: if the folder is no run folder or lacks a part.
@@ -131,7 +134,9 @@ def export_run(
             card,
             formats,
             folder=target,
-            calibration=calibration(finished.base, finished.voices, finished.scenario)
+            calibration=calibration(
+                finished.base, finished.voices, finished.scenario, calibration_audio
+            )
             if set(formats) & set(INTEGER_KINDS)
             else None,
             batch_clips=batch_clips(finished.job),
@@ -161,22 +166,26 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     Raises:
       ExportRefused: naming the check that failed and its figure.
     """
+    from tflite_export.card import require_listed
+    from tflite_export.files import read_file
     from tflite_export.verification import verify
 
     finished = FinishedRun.open(run or run_of(file), corpus)
+    sha256 = hashlib.sha256(read_file(file)).hexdigest()
+    phone = card_of(file).get("phone")
+    published = (file.resolve().parent, finished.folder.export / (phone or ""))
+    listed = require_listed(file, sha256, published)
     if isinstance(finished.base.vocabulary, Alphabet):
         found = verify_sentence_file(file, finished)
     else:
-        phone = card_of(file).get("phone")
         trained, _ = finished.trained(phone or "global")
         found = verify(file, finished.evidence(trained, phone))
     table = Table(box=None, pad_edge=False, title=f"{found.file} ({found.kind}): passed")
     for name in ("check", "figure", "allowed", "over"):
         table.add_column(name, justify="left" if name in ("check", "over") else "right")
-    for check in found.checks:
-        table.add_row(
-            check.name, f"{check.figure:.4g}", f"{check.rule} {check.limit:g}", check.over
-        )
+    for check in (listed, *found.checks):
+        limit, figure = check.in_words()
+        table.add_row(check.name, figure, f"{check.rule} {limit}", check.over)
     console = Console()
     console.print(table)
     counted = ", ".join(f"{count} {name}" for name, count in found.operators.items())

@@ -74,7 +74,8 @@ class FinishedRun:
           corpus: where the recordings lie now; None: where they lay.
 
         Raises:
-          FedspeechError: if the folder is no run folder or lacks a part.
+          FedspeechError: if the folder is no run folder or lacks a part, or the recordings are not
+            those of the run: what is said of the one is not true of the others.
         """
         folder, summary = RunFolder(run), read(run).summary
         if summary is None:
@@ -89,6 +90,7 @@ class FinishedRun:
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
         voices = without_teachers(open_voices(scenario, base), base)
+        _require_same_recordings(run, scenario, summary, voices)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
     @functools.cached_property
@@ -172,6 +174,29 @@ class FinishedRun:
         return trained, model_card(trained, summary, spent, licences, adapter, accuracies)
 
 
+def _require_same_recordings(
+    run: Path, scenario: Scenario, summary: Summary, voices: Voices
+) -> None:
+    """Refuses recordings on which the run was not made.
+
+    Raises:
+      FedspeechError: naming the folder and the way out.
+    """
+    if voices.sha256 == summary.recordings_sha256:
+        return
+    place = getattr(scenario.corpus, "path", "")
+    if not summary.recordings_sha256:
+        raise FedspeechError(
+            f"{run} is of an earlier version: it does not say which recordings it was made on; "
+            "simulate it again"
+        )
+    raise FedspeechError(
+        f"{place or summary.corpus} holds other recordings than {run} was made on "
+        f"({voices.sha256[:12]} now, {summary.recordings_sha256[:12]} then): its figures are not "
+        "of them; name the folder of the run's own with --corpus"
+    )
+
+
 def run_of(file: Path) -> Path:
     """The run folder in which a file lies.
 
@@ -232,15 +257,28 @@ def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldO
     )
 
 
-def calibration(base: Base, voices: Voices, scenario: Scenario) -> Calibration:
-    """Clips of what the base was trained on; see `tflite_export.calibration`.
+def calibration(
+    base: Base, voices: Voices, scenario: Scenario, own: Path | None = None
+) -> Calibration:
+    """Clips of what the base was trained on, as if recorded like the run's recordings.
+
+    Args:
+      base: of the run.
+      voices: of the run.
+      scenario: of the run.
+      own: a folder of recordings to calibrate on instead.
 
     Raises:
-      ExportRefused: if the base's training speakers cannot be found again.
+      ExportRefused: if the base's training speakers cannot be found again, or the own recordings
+        are too few or a phone's.
     """
     from tflite_export.calibration import Calibration, synthetic_public
 
     phones = (*voices.partition.federated, *voices.partition.unseen)
+    if own is not None:
+        said = [clip for phone in phones for clip in phone.utterances]
+        forbidden = {voices.corpus.fingerprint(clip) for clip in said}
+        return Calibration.of_recordings(base, open_corpus(own), forbidden)
     corpus: Corpus
     if base.provenance.get("corpus") == "synthetic" or not isinstance(
         scenario.corpus, FolderCorpus
@@ -252,7 +290,9 @@ def calibration(base: Base, voices: Voices, scenario: Scenario) -> Calibration:
             open_corpus(Path(scenario.corpus.path)),
             SyntheticCorpus(public_spec(pretraining, base.words)),
         )
-    return Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
+    clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
+    tally = getattr(voices.corpus, "tally", None)  # of recordings; the synthesizer has no files
+    return clips.recorded_at(tally.rates_hz, base.frontend.rate_hz) if tally else clips
 
 
 def trained_model(folder: RunFolder, base: Base) -> Trained:

@@ -719,6 +719,7 @@ EYES: Mapping[str, Eye] = {
     "bytes_up": "public",
     "bytes_down": "public",
     "bytes_once": "public",
+    "recordings_sha256": "simulator",
     "time": "simulator",
     "seconds": "simulator",
     "best_round": "server",
@@ -782,6 +783,8 @@ class Summary(Guarantee):
       bytes_up: per phone and round.
       bytes_down: per phone and round.
       bytes_once: the base, sent once to a phone.
+      recordings_sha256: of who says what in the run, recordings included; by it they are known
+        again. "" in a summary of an earlier version.
       time: in virtual time; None without a time axis.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
@@ -837,6 +840,7 @@ class Summary(Guarantee):
     bytes_up: Count = 0
     bytes_down: Count = 0
     bytes_once: Count = 0
+    recordings_sha256: str = ""
     time: RunTime | None = None
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}

@@ -513,6 +513,7 @@ class Run:
             bytes_up=bytes_up,
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
+            recordings_sha256=self._world.voices.sha256,
             utility=self._utility(),
             time=run_time(self._rows, plan),
             example_level=self._example_level,

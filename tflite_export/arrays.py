@@ -19,7 +19,18 @@ T = TypeVar("T")
 ADAPTER_LIMIT = 1e4
 """Largest size of an adapter's value that a file trains from; trained ones stay below 10."""
 
+EMBEDDING_LIMIT = 1e4
+"""Largest size of a value of an embedding, or of a derivative by a logit, that counts."""
+
+SETTING_LIMIT = 1e6
+SMALLEST_CLIP_NORM = 1e-12
+VALUE_LIMIT = 1e30
+"""Largest size of a value of the noise, and of what momentum remembers."""
+
 CHECKSUM_PRIME = 2**31 - 1
+
+TRAINING_WINDOWS = 256
+"""Windows of one step on sentences: all of a sentence of ten seconds."""
 
 
 @dataclass(frozen=True)

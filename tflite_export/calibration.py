@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,6 +32,7 @@ from tflite_export.arrays import Network, run_trunk
 from tflite_export.evidence import log_mel
 
 CALIBRATION_CLIPS = 400
+LEAST_OWN_CLIPS = 100
 COMMITTED_FILE = Path(__file__).with_name("calibration_clips.json")
 
 
@@ -42,12 +45,14 @@ class Calibration:
       licence: its licence.
       clips: (utterance id, hex SHA-256 of what determines its waveform) pairs.
       waveforms: shape (n, heard_samples), float32, as `Base.heard` gives them.
+      recorded_at_hz: sample rate to clips that sound as if recorded at it; see `recorded_at`.
     """
 
     corpus: str
     licence: str
     clips: tuple[tuple[str, str], ...] = field(repr=False)
     waveforms: NDArray[np.float32] = field(repr=False)
+    recorded_at_hz: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -61,7 +66,74 @@ class Calibration:
             "licence": self.licence,
             "clips": len(self.clips),
             "clips_sha256": self.sha256,
+            "recorded_at_hz": {str(rate): count for rate, count in self.recorded_at_hz.items()},
         }
+
+    def recorded_at(self, rates_hz: Mapping[int, int], rate_hz: int) -> Calibration:
+        """The same clips as they would sound if they had been recorded like a corpus.
+
+        Recordings at 8 kHz have nothing above 4 kHz: ranges from wideband clips are too wide for
+        them, and a full-integer file loses a hundredth of its answers.
+
+        Args:
+          rates_hz: sample rate of the corpus's files to how many of them have it.
+          rate_hz: of the waveforms; files at a higher rate sound like these.
+        """
+        total = sum(rates_hz.values())
+        below = np.repeat(sorted(rates_hz), [rates_hz[rate] for rate in sorted(rates_hz)])
+        drawn = below[np.arange(len(self.clips)) * total // len(self.clips)]
+        waveforms = self.waveforms.copy()
+        for row, rate in zip(waveforms, drawn, strict=False):
+            if rate < rate_hz:
+                row[:] = _narrowed(row, int(rate), rate_hz)
+        counts = Counter(min(int(rate), rate_hz) for rate in drawn)
+        return replace(self, waveforms=waveforms, recorded_at_hz=dict(sorted(counts.items())))
+
+    @classmethod
+    def of_recordings(
+        cls, base: Base, corpus: Corpus, forbidden: Collection[str] = ()
+    ) -> Calibration:
+        """Takes clips of recordings that whoever exports brings along.
+
+        Args:
+          base: what is calibrated.
+          corpus: the recordings; what people say, in the rooms and devices that the model meets.
+          forbidden: fingerprints of clips of phones, which judge the files or taught in rounds.
+
+        Raises:
+          ExportRefused: if there are too few clips, or one of them is a phone's.
+        """
+        clips = list(corpus.utterances)
+        if len(clips) < LEAST_OWN_CLIPS:
+            raise ExportRefused(
+                f"calibration: at least {LEAST_OWN_CLIPS} clips are needed, {corpus.name} has "
+                f"{len(clips)}"
+            )
+        order = stream(0, "own calibration", base.sha256).permutation(len(clips))
+        chosen = [clips[index] for index in order[:CALIBRATION_CLIPS]]
+        return cls._made(base, corpus, chosen, forbidden)
+
+    @classmethod
+    def _made(
+        cls, base: Base, corpus: Corpus, chosen: list[Utterance], forbidden: Collection[str]
+    ) -> Calibration:
+        """Reads the clips.
+
+        Raises:
+          ExportRefused: if the fingerprint of one is forbidden.
+        """
+        clips = tuple((clip.utterance_id, corpus.fingerprint(clip)) for clip in chosen)
+        if shared := {name for name, found in clips if found in forbidden}:
+            raise ExportRefused(
+                f"calibration: no clip of a phone may calibrate, got {len(shared)} of them, for "
+                f"instance {min(shared)!r}"
+            )
+        return cls(
+            corpus=corpus.name,
+            licence=corpus.licence,
+            clips=clips,
+            waveforms=base.heard(corpus, chosen),
+        )
 
     @classmethod
     def of(
@@ -91,12 +163,16 @@ class Calibration:
                 f"calibration: no phone may be calibrated on, got {len(shared)} of them, for "
                 f"instance {min(shared)!r}"
             )
-        return cls(
-            corpus=corpus.name,
-            licence=corpus.licence,
-            clips=tuple((clip.utterance_id, corpus.fingerprint(clip)) for clip in chosen),
-            waveforms=base.heard(corpus, chosen),
-        )
+        return cls._made(base, corpus, chosen, ())
+
+
+def _narrowed(samples: NDArray[np.float32], rate_hz: int, own_hz: int) -> NDArray[np.float32]:
+    """Samples (n,) at `own_hz` that were at `rate_hz` on the way."""
+    narrow = soxr.resample(samples, own_hz, rate_hz, quality="HQ")
+    wide = soxr.resample(narrow, rate_hz, own_hz, quality="HQ")
+    fitted = np.zeros_like(samples)
+    fitted[: min(len(samples), len(wide))] = wide[: len(samples)]
+    return fitted
 
 
 def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> SyntheticCorpus:

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import canonical
+from tflite_export.checks import Check, at_most
+from tflite_export.front_end import in_numpy, in_words
 from tflite_export.weights import Trained
 
-FORMAT = 2
+FORMAT = 3
+CARD_FILE = "card.json"
 
 LATER_TRAINING_NOTICE = (
     "Training that a phone does after this export, such as personalising on its own clips, is not "
     "covered by the stated epsilons unless it is done with train_dp and its steps are accounted "
-    "for. They hold for what is in this file."
+    "for. They hold for what is in this file. On a phone, noise and sums are floating-point "
+    "numbers: a price of train_dp is computed for real numbers, and does not cover what the last "
+    "bits of a delta may tell."
 )
 JUDGED_NOTICE = (
     "The accuracies are exact statistics of the phones that were judged, which never trained: no "
@@ -43,6 +51,12 @@ WINDOWS_NOTICE = (
 OUTPUT_NOTICE = (
     "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
     "to one."
+)
+INTEGER_NOTICE = (
+    "Full-integer file: agreement with the trained model is measured with two sets of kernels, "
+    "LiteRT's own choice on x86-64 (XNNPACK) and its reference kernels. Their logits differ by "
+    "tenths from each other and from the trained model's; parity.json has the figures of both. "
+    "Other kernels round in their own way."
 )
 _EPSILONS = ("epsilon_release", "epsilon_server")
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
@@ -81,6 +95,7 @@ class Card:
     """Make one with `Card.of`, which reads from base and adapter what they know themselves.
 
     Attributes:
+      task: "kws" spots words, "asr" writes sentences.
       labels: meaning of the outputs, in order.
       frontend: numbers of the front end.
       context_frames: frames of left context that a clip is scored after; 0 for sentences.
@@ -102,6 +117,7 @@ class Card:
       ValueError: if an epsilon is not a number.
     """
 
+    task: Literal["kws", "asr"]
     labels: tuple[str, ...]
     frontend: FrontendSpec
     context_frames: int
@@ -145,6 +161,7 @@ class Card:
         """
         base = trained.base
         return cls(
+            task="asr" if isinstance(base.vocabulary, Alphabet) else "kws",
             labels=base.vocabulary.labels,
             frontend=base.frontend,
             context_frames=base.context_frames,
@@ -175,9 +192,10 @@ class Card:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
         personal = (PERSONAL_NOTICE,) if self.phone else ()
-        output = WINDOWS_NOTICE if self.frontend.cepstra else OUTPUT_NOTICE
+        output = WINDOWS_NOTICE if self.task == "asr" else OUTPUT_NOTICE
         judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_eye == "simulator" else ()
-        return (*personal, output, LATER_TRAINING_NOTICE, *judged, *noise)
+        integers = (INTEGER_NOTICE,) if self.calibration else ()
+        return (*personal, output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
@@ -189,6 +207,8 @@ class Card:
             "format": FORMAT,
             "outputs": "logits",
             **card,
+            "frontend_steps": list(in_words(self.frontend)),
+            "frontend_numpy": in_numpy(self.frontend),
             "labels": list(self.labels),
             "metrics": list(card["metrics"]),
             "notices": list(self.notices),
@@ -199,7 +219,7 @@ class Card:
         privacy, frontend = self.privacy, self.frontend
         models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
         lines = [
-            f"# {'Sentence' if frontend.cepstra else 'Keyword'} model"
+            f"# {'Sentence' if self.task == 'asr' else 'Keyword'} model"
             f"{f' ({self.file})' if self.file else ''}",
             "",
             *(f"> {notice}" + "\n" for notice in self.notices),
@@ -226,11 +246,19 @@ class Card:
             "",
             "## Input",
             "",
-            f"Frames of {frontend.num_features} cepstra, one every {frontend.hop_ms:g} ms."
-            if frontend.cepstra
+            f"Frames of {frontend.num_features} features, one every {frontend.hop_ms:g} ms."
+            if self.task == "asr"
             else self._clip_in_words(),
             "",
             *_table(("front end", ""), dataclasses.asdict(frontend).items()),
+            "",
+            *(f"{place}. {step}" for place, step in enumerate(in_words(frontend), start=1)),
+            "",
+            "The same as a program; `golden_vectors.json` beside the card shows what comes out.",
+            "",
+            "```python",
+            in_numpy(frontend).rstrip(),
+            "```",
             "",
             "## What it is made of",
             "",
@@ -284,6 +312,53 @@ def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
     for name, value in expected.items():
         if card.get(name) != value:
             raise ExportRefused(f"card: expected {name} {value}, got {card.get(name)}")
+
+
+def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Files of a family as the card beside them lists them: name to kind, hash and size.
+
+    Args:
+      entries: mappings that have "file", "kind", "sha256" and "size_bytes".
+    """
+    return {
+        entry["file"]: {key: entry[key] for key in ("kind", "sha256", "size_bytes")}
+        for entry in entries
+    }
+
+
+def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `file_list` gives, as Markdown."""
+    rows = [(name, f"{entry['size_bytes']:,}", entry["sha256"]) for name, entry in files.items()]
+    return "\n".join(["## Files", "", *_table(("file", "bytes", "SHA-256"), rows)]) + "\n"
+
+
+def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
+    """Checks a file's hash against the card that was published with it.
+
+    Args:
+      file: named in the refusal.
+      sha256: of the file, hex.
+      beside: folders with a `card.json`; the first that has one is asked.
+
+    Raises:
+      ExportRefused: if there is no card, or the card lists no file of this hash.
+    """
+    for folder in beside:
+        try:
+            card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+            listed = {entry["sha256"] for entry in card["files"].values()}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ExportRefused(f"{folder / CARD_FILE} is no card of a family: {error}") from error
+        return at_most(
+            f"{file.name}, SHA-256 that the card does not list", float(sha256 not in listed), 0,
+            f"the {len(listed)} files of {folder / CARD_FILE}; this one is {sha256}",
+        )  # fmt: skip
+    raise ExportRefused(
+        f"{file.name}: no {CARD_FILE} lists its SHA-256; it was published in "
+        f"{' or '.join(map(str, beside))}, where there is none: export again"
+    )
 
 
 def _describe(trained: Trained) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from fedspeech.errors import ExportRefused
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -28,8 +30,22 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure keeps the limit; NaN never does."""
-        return self.figure <= self.limit if self.rule == "at most" else self.figure >= self.limit
+        """Whether the figure keeps the limit; NaN never does.
+
+        Two equal shares that were computed in two ways may differ in the last digit.
+        """
+        rounding = _ROUNDING * abs(self.limit)
+        if self.rule == "at most":
+            return self.figure <= self.limit + rounding
+        return self.figure >= self.limit - rounding
+
+    def in_words(self) -> tuple[str, str]:
+        """Limit and figure, with as many digits as it takes to tell them apart."""
+        for digits in (4, 6, 9):
+            limit, figure = (f"{value:.{digits}g}" for value in (self.limit, self.figure))
+            if limit != figure:
+                return limit, figure
+        return repr(self.limit), repr(self.figure)
 
     def required(self) -> Check:
         """Returns itself.
@@ -38,9 +54,9 @@ class Check:
           ExportRefused: if the figure breaks the limit; names both.
         """
         if not self.passed:
+            limit, figure = self.in_words()
             raise ExportRefused(
-                f"{self.name}: {self.rule} {self.limit:g} allowed over {self.over}, got "
-                f"{self.figure:.4g}"
+                f"{self.name}: {self.rule} {limit} allowed over {self.over}, got {figure}"
             )
         return self
 

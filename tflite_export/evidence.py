@@ -7,7 +7,7 @@ nothing was trained or calibrated; of them, answers are compared user by user.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,6 +54,15 @@ class HeldOut:
             raise ValueError(
                 f"held-out clips need one label and one user each, got {sorted(lengths)}"
             )
+
+    def rows(self, places: NDArray[np.int64]) -> HeldOut:
+        """Some of the clips."""
+        return replace(
+            self,
+            waveforms=self.waveforms[places],
+            labels=self.labels[places],
+            users=self.users[places],
+        )
 
 
 class Evidence:

@@ -27,10 +27,11 @@ from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName
 from tflite_export.c_array import to_c_array
 from tflite_export.calibration import Calibration, observe
-from tflite_export.card import Card, require_identity
+from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence
 from tflite_export.flatbuffer import embed_card
+from tflite_export.front_end import write_golden_vectors
 from tflite_export.interpreter import TfliteModel
 from tflite_export.verification import INTEGER_KINDS, Verification, verify_content
 from tflite_export.weights import network
@@ -48,7 +49,6 @@ FILES = {
 }
 FORMATS = tuple(FILES)
 PARITY_FILE = "parity.json"
-CARD_FILE = "card.json"
 CARD_TEXT_FILE = "card.md"
 CALIBRATION_FILE = "calibration.json"
 C_NAME = "fedspeech_model_int8"
@@ -135,6 +135,8 @@ def export_family(
         raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
     cpu_seconds = {name: round(value, 3) for name, value in seconds.items()}
     kept = _kept(folder, card, formats)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_golden_vectors(folder, evidence.trained)
     _publish(folder, card, calibration, contents, verified, kept, refused, cpu_seconds)
     return Exported(
         folder=folder, verified=tuple(verified), refused=refused, cpu_seconds=cpu_seconds
@@ -240,22 +242,18 @@ def _publish(
     cpu_seconds: Mapping[str, float],
 ) -> None:
     """Writes card, figures and list of calibration clips, then the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     entries = [*kept, *(dataclasses.asdict(entry) for entry in verified)]
     entries.sort(key=lambda entry: FORMATS.index(entry["kind"]))
     named = {entry["file"] for entry in entries}
     for name in set(FILES.values()) - named:
         (folder / name).unlink(missing_ok=True)
-    files = {
-        entry["file"]: {key: entry[key] for key in ("kind", "sha256", "size_bytes")}
-        for entry in entries
-    }
+    files = file_list(entries)
     if not any(entry["kind"] in INTEGER_KINDS for entry in entries):
         (folder / CALIBRATION_FILE).unlink(missing_ok=True)
     if calibration is not None and any(entry.kind in INTEGER_KINDS for entry in verified):
         listed = {**calibration.to_json(), "list": [list(clip) for clip in calibration.clips]}
         write_whole(folder / CALIBRATION_FILE, _json(listed))
-    text = card.to_markdown() + "\n" + _files_table(entries)
+    text = card.to_markdown() + "\n" + files_table(files)
     write_whole(folder / CARD_TEXT_FILE, text.encode())
     write_whole(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
     figures = {
@@ -290,15 +288,6 @@ def _kept(folder: Path, card: Card, formats: Sequence[str]) -> list[dict[str, An
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _files_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The family as a Markdown table."""
-    lines = ["## Files", "", "| file | bytes | SHA-256 |", "| --- | --- | --- |"]
-    lines += [
-        f"| {entry['file']} | {entry['size_bytes']:,} | {entry['sha256']} |" for entry in entries
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _require_unchanged(plain: bytes, carded: bytes, evidence: Evidence) -> None:

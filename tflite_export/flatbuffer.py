@@ -126,6 +126,16 @@ def read_card(content: bytes) -> dict[str, Any]:
     raise ExportRefused(f"card: the file has no metadata entry {CARD_ENTRY}")
 
 
+def card_bytes(content: bytes) -> int:
+    """Bytes of a file that are its card, for programs and for people."""
+    model = _unpack(content)
+    return sum(
+        len(model.buffers[entry.buffer].data)
+        for entry in model.metadata or []
+        if entry.name.decode() in (CARD_ENTRY, CARD_TEXT_ENTRY)
+    )
+
+
 def _unpack(content: bytes) -> schema.ModelT:
     """Parses a file into the schema's objects."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))

@@ -16,12 +16,6 @@ import tensorflow as tf
 from tflite_export.arrays import ADAPTER_LIMIT, CHECKSUM_PRIME
 from tflite_export.layers import Tensor
 
-EMBEDDING_LIMIT = 1e4
-SETTING_LIMIT = 1e6
-SMALLEST_CLIP_NORM = 1e-12
-VALUE_LIMIT = 1e30
-"""Of noise, and of what momentum remembers."""
-
 
 def holds(x: Tensor, low: float, high: float, size: int) -> Tensor:
     """Whether `x` has exactly so many values, and every one lies in [low, high].

@@ -15,14 +15,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 
+Kernels = Literal["optimized", "reference"]
+_RESOLVERS = {"optimized": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 _BANNER = b"Created TensorFlow Lite XNNPACK delegate for CPU"
 
 
@@ -50,15 +52,25 @@ class TfliteModel:
       signatures: what it can compute, by name.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, kernels: Kernels = "optimized") -> None:
         """Loads a file's bytes.
+
+        Args:
+          content: of the file.
+          kernels: "optimized" are those that LiteRT takes by itself (XNNPACK among them),
+            "reference" the plain ones, whose integer arithmetic others follow. In full-integer
+            files they round differently.
 
         Raises:
           ExportRefused: if LiteRT cannot read them: torn, truncated, or not TFLite at all.
         """
         try:
             with _without_banner():
-                self._interpreter = Interpreter(model_content=content, num_threads=1)
+                self._interpreter = Interpreter(
+                    model_content=content,
+                    num_threads=1,
+                    experimental_op_resolver_type=_RESOLVERS[kernels],
+                )
                 self._interpreter.allocate_tensors()
                 names = self._interpreter.get_signature_list()
                 self._runners = {

@@ -57,9 +57,9 @@ def require_logits(
 def least_of_sample(least: float, count: int) -> float:
     """The least share that a sample of so many shows if `least` is true of all, less one in twenty.
 
-    1 - q / count, q the 95th percentile of Bin(count, 1 - least).
+    (count - q) / count, q the 95th percentile of Bin(count, 1 - least).
     """
-    return 1 - float(stats.binom.ppf(1 - MAX_CHANCE, count, 1 - least)) / count
+    return (count - float(stats.binom.ppf(1 - MAX_CHANCE, count, 1 - least))) / count
 
 
 def require_answers(

@@ -16,7 +16,16 @@ import tensorflow as tf
 
 from fedspeech.errors import ExportRefused
 from tflite_export import guards
-from tflite_export.arrays import ADAPTER_LIMIT, AdapterShape, Network, hash_words
+from tflite_export.arrays import (
+    ADAPTER_LIMIT,
+    EMBEDDING_LIMIT,
+    SETTING_LIMIT,
+    SMALLEST_CLIP_NORM,
+    VALUE_LIMIT,
+    AdapterShape,
+    Network,
+    hash_words,
+)
 from tflite_export.layers import CALL, Layers, Tensor, trace, vector
 
 _INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
@@ -36,7 +45,7 @@ class PersonalGraph(Layers):
     * `restore`: takes both and the hash of the base it belongs to, and starts anew.
 
     A clip counts if `present` is above 0, its label is one of the model's and its embedding holds
-    nothing above `guards.EMBEDDING_LIMIT`; `counted` says how many did. A setting, a noise or a
+    nothing above `arrays.EMBEDDING_LIMIT`; `counted` says how many did. A setting, a noise or a
     size outside its range takes no step, and `stepped` is 0 then. No clip decides about a step, so
     what `train_dp` gives away does not depend on it.
     """
@@ -163,7 +172,7 @@ class PersonalGraph(Layers):
         What does not count is made zero: a NaN times a weight of 0 would still be NaN.
         """
         places = list(range(1, 1 + len(self.network.adapter.embedding_shape)))
-        usable = tf.reduce_all(tf.abs(embeddings) <= guards.EMBEDDING_LIMIT, axis=places)
+        usable = tf.reduce_all(tf.abs(embeddings) <= EMBEDDING_LIMIT, axis=places)
         known = tf.logical_and(labels >= 0, labels < self._num_labels)
         counts = tf.logical_and(tf.logical_and(usable, known), present > 0)
         shape = (-1, *(1 for _ in places))
@@ -234,18 +243,18 @@ def starting_adapter(network: Network) -> Any:
 def optimizer_holds(learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor) -> Tensor:
     """Whether the settings of SGD are single numbers in their ranges."""
     return guards.all_hold(
-        guards.holds(learning_rate, 0, guards.SETTING_LIMIT, 1),
+        guards.holds(learning_rate, 0, SETTING_LIMIT, 1),
         guards.holds(momentum, 0, 1, 1),
-        guards.holds(proximal_mu, 0, guards.SETTING_LIMIT, 1),
+        guards.holds(proximal_mu, 0, SETTING_LIMIT, 1),
     )
 
 
 def privacy_holds(clip_norm: Tensor, noise: Tensor, expected: Tensor, size: int) -> Tensor:
     """Whether the settings of DP-SGD are in their ranges, and there is noise for every value."""
     return guards.all_hold(
-        guards.holds(clip_norm, guards.SMALLEST_CLIP_NORM, guards.SETTING_LIMIT, 1),
-        guards.holds(noise, -guards.VALUE_LIMIT, guards.VALUE_LIMIT, size),
-        guards.holds(expected, 1, guards.SETTING_LIMIT, 1),
+        guards.holds(clip_norm, SMALLEST_CLIP_NORM, SETTING_LIMIT, 1),
+        guards.holds(noise, -VALUE_LIMIT, VALUE_LIMIT, size),
+        guards.holds(expected, 1, SETTING_LIMIT, 1),
     )
 
 
@@ -263,7 +272,7 @@ def descend(
     momentum: Tensor,
 ) -> None:
     """One step of SGD with heavy-ball momentum on two variables, within the limits."""
-    faster = guards.limited(momentum * velocity.read_value() + gradient, guards.VALUE_LIMIT)
+    faster = guards.limited(momentum * velocity.read_value() + gradient, VALUE_LIMIT)
     moved = guards.limited(adapter.read_value() - learning_rate * faster, ADAPTER_LIMIT)
     replace(accepted, velocity, faster)
     replace(accepted, adapter, moved)

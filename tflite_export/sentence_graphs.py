@@ -16,7 +16,16 @@ import tensorflow as tf
 
 from fedspeech.models.folded import FoldedConv
 from tflite_export import guards
-from tflite_export.arrays import AdapterShape, Network, convolution_steps, hash_words
+from tflite_export.arrays import (
+    EMBEDDING_LIMIT,
+    SETTING_LIMIT,
+    SMALLEST_CLIP_NORM,
+    TRAINING_WINDOWS,
+    AdapterShape,
+    Network,
+    convolution_steps,
+    hash_words,
+)
 from tflite_export.blueprint import Ranges
 from tflite_export.layers import CALL, Layers, Tensor, trace, vector
 from tflite_export.personal import (
@@ -27,9 +36,6 @@ from tflite_export.personal import (
     saved,
     starting_adapter,
 )
-
-TRAINING_WINDOWS = 256
-"""Windows of one step: all of a sentence of ten seconds."""
 
 
 class SentenceGraph(Layers):
@@ -134,7 +140,7 @@ class PersonalSentenceGraph(SentenceGraph):
       base it belongs to.
     * `reset`: as in `SentenceGraph`.
 
-    A sentence whose windows or derivative hold anything above `guards.EMBEDDING_LIMIT` is not
+    A sentence whose windows or derivative hold anything above `arrays.EMBEDDING_LIMIT` is not
     counted: `train` takes no step, `clip` adds nothing. A setting, a noise or a size outside its
     range takes no step either.
     """
@@ -199,7 +205,7 @@ class PersonalSentenceGraph(SentenceGraph):
         """The clipped sum of DP-SGD (Abadi et al. 2016, arXiv:1607.00133), sentence by sentence."""
         accepted = guards.all_hold(
             self._sentence(windows, error),
-            guards.holds(clip_norm, guards.SMALLEST_CLIP_NORM, guards.SETTING_LIMIT, 1),
+            guards.holds(clip_norm, SMALLEST_CLIP_NORM, SETTING_LIMIT, 1),
         )
         gradient = self._gradient(windows, error)
         # A gradient of norm 0 stays as it is: the reciprocal is kept finite, then capped at 1.
@@ -221,7 +227,7 @@ class PersonalSentenceGraph(SentenceGraph):
 
     def _sentence(self, windows: Tensor, error: Tensor) -> Tensor:
         """Whether windows and derivative of a sentence are whole and within the limits."""
-        limit, features = guards.EMBEDDING_LIMIT, self.network.adapter.embedding_shape[1]
+        limit, features = EMBEDDING_LIMIT, self.network.adapter.embedding_shape[1]
         labels = dict(self.network.adapter.spec.shapes)["head_bias"][0]
         return guards.all_hold(
             guards.holds(windows, -limit, limit, TRAINING_WINDOWS * features),
@@ -256,7 +262,7 @@ class PersonalSentenceGraph(SentenceGraph):
     ) -> dict[str, Tensor]:
         """SGD with heavy-ball momentum, as `torch.optim.SGD`."""
         descend(accepted, gradient, self._adapter, self._velocity, learning_rate, momentum)
-        norm = tf.sqrt(tf.reduce_sum(gradient * gradient))
+        norm = tf.where(accepted, tf.sqrt(tf.reduce_sum(gradient * gradient)), 0.0)
         return {"norm": norm[tf.newaxis], "stepped": guards.said(accepted)}
 
     def _save(self, call: Tensor) -> dict[str, Tensor]:

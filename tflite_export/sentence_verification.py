@@ -10,8 +10,9 @@ samples of each are silent, for torch as for the file.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,19 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.models.decoding import greedy
-from tflite_export.arrays import Parameters, checksum, hash_words
+from tflite_export.arrays import (
+    EMBEDDING_LIMIT,
+    TRAINING_WINDOWS,
+    Parameters,
+    checksum,
+    hash_words,
+)
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.files import read_file
 from tflite_export.interpreter import TfliteModel
 from tflite_export.parity import least_of_sample
+from tflite_export.random_calls import sentence_calls
+from tflite_export.twins import AdapterTwin, Outputs, Runs, optimizer_holds, privacy_holds, together
 from tflite_export.verification import (
     DEVICE_LIMIT,
     PRIVATE_LIMIT,
@@ -85,6 +94,7 @@ def _of_kind(
         yield _training(model, trained, windows)
         yield from _restoring(model, trained)
         yield _private_step(model, trained, windows)
+        yield sentence_run(TfliteModel(model.content), SentenceTwin(trained), trained, windows)
 
 
 def as_streamed(trained: Trained, waveforms: FloatArray) -> FloatArray:
@@ -229,6 +239,75 @@ def _private_step(model: TfliteModel, trained: Trained, windows: torch.Tensor) -
               learning_rate=_RATE, momentum=0 * _MOMENTUM)  # fmt: skip
     difference = np.abs(model.call("save")["adapter"] - expected).max()
     return at_most("train_dp, largest difference", difference, PRIVATE_LIMIT, "three sentences")
+
+
+class SentenceTwin(AdapterTwin):
+    """The personal file for sentences; see `sentence_graphs.PersonalSentenceGraph`."""
+
+    def __init__(self, trained: Trained) -> None:
+        """Starts where the file starts."""
+        super().__init__(trained)
+        self.trained, self.clipped = trained, np.zeros(self.spec.size)
+
+    def take(self, adapter: FloatArray) -> None:
+        """Starts anew; sentences clipped before are forgotten."""
+        super().take(adapter)
+        self.clipped = np.zeros(self.spec.size)
+
+    def train(self, windows: FloatArray, error: FloatArray, **rates: FloatArray) -> Outputs:
+        """One step of SGD."""
+        stepped = self.counts(windows, error) and optimizer_holds(**rates)
+        return self.stepped(stepped, lambda: self.gradient(windows, error), rates)
+
+    def clip(self, windows: FloatArray, error: FloatArray, clip_norm: FloatArray) -> Outputs:
+        """Adds the clipped gradient of one sentence."""
+        counted = self.counts(windows, error) and privacy_holds(clip_norm, 0, 1)
+        factor = 0.0
+        if counted:
+            gradient = self.gradient(windows, error)
+            factor = min(1.0, float(clip_norm[0]) / max(float(np.linalg.norm(gradient)), 1e-15))
+            self.clipped = self.clipped + factor * gradient
+        return {"factor": np.array([factor], np.float32), "counted": np.array([counted], np.int32)}
+
+    def train_dp(
+        self, noise: FloatArray, expected_sentences: FloatArray, **rates: FloatArray
+    ) -> Outputs:
+        """One step of DP-SGD from what `clip` added up."""
+        stepped = optimizer_holds(**rates) and privacy_holds(1, noise, expected_sentences)
+        total = self.clipped
+        if stepped:
+            self.clipped = np.zeros(self.spec.size)
+        return self.stepped(stepped, lambda: (total + noise) / expected_sentences, rates)
+
+    def counts(self, windows: FloatArray, error: FloatArray) -> bool:
+        """Whether a sentence is within the limits."""
+        return all(bool((np.abs(x) <= EMBEDDING_LIMIT).all()) for x in (windows, error))
+
+    def gradient(self, windows: FloatArray, error: FloatArray) -> NDArray[np.float64]:
+        """The library's own, flat (d,)."""
+        output = torch.from_numpy(windows[np.newaxis])
+        return self.spec.flatten(_gradients(self.trained, self.named, output, error)).astype(float)
+
+    def stepped(
+        self, taken: bool, gradient: Callable[[], NDArray[np.float64]], rates: Mapping[str, Any]
+    ) -> Outputs:
+        """Takes a step, if it may be taken; outputs of it."""
+        norm = 0.0
+        if taken:
+            found = gradient()
+            norm = float(np.linalg.norm(found))
+            self.step(found, proximal_mu=0.0, **rates)
+        return {"norm": np.array([norm], np.float32), "stepped": np.array([taken], np.int32)}
+
+
+def sentence_run(file: Runs, twin: SentenceTwin, trained: Trained, windows: torch.Tensor) -> Check:
+    """A long run of random calls, in the file and in its twin."""
+    errors = _errors(trained, windows, 3)
+    spec = trained.adapter.spec
+    own = [spec.flatten(_gradients(trained, trained.parameters, windows, e)) for e in errors]
+    usual = float(np.median(np.linalg.norm(own, axis=1)))
+    calls = sentence_calls(trained, windows[0].numpy(), TRAINING_WINDOWS, usual)
+    return together("train, clip, train_dp, save, restore", file, twin, calls)
 
 
 def _errors(trained: Trained, windows: torch.Tensor, count: int) -> list[FloatArray]:

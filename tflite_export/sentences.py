@@ -17,10 +17,11 @@ from fedspeech.errors import ExportRefused
 from fedspeech.files import write_whole
 from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import observe_features
-from tflite_export.card import Card, require_identity
+from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
 from tflite_export.converter import Converter
 from tflite_export.family import Progress
 from tflite_export.flatbuffer import embed_card
+from tflite_export.front_end import write_golden_vectors
 from tflite_export.sentence_verification import verify_sentence_content
 from tflite_export.verification import Verification
 from tflite_export.weights import Trained, network
@@ -102,6 +103,7 @@ def export_sentences(
     if not contents:
         raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
     folder.mkdir(parents=True, exist_ok=True)
+    write_golden_vectors(folder, trained)
     for kind in FILES:
         if kind not in contents:
             (folder / FILES[kind]).unlink(missing_ok=True)
@@ -111,8 +113,11 @@ def export_sentences(
         },
         "refused": refused,
     }
-    write_whole(folder / "card.json", json.dumps(card.to_json(), indent=2, sort_keys=True).encode())
-    write_whole(folder / "card.md", card.to_markdown().encode())
+    files = file_list(asdict(found) for found in verified.values())
+    listed = {**card.to_json(), "files": files}
+    write_whole(folder / CARD_FILE, json.dumps(listed, indent=2, sort_keys=True).encode())
+    text = card.to_markdown() + "\n" + files_table(files)
+    write_whole(folder / "card.md", text.encode())
     write_whole(folder / "parity.json", json.dumps(figures, indent=2).encode())
     for kind, content in contents.items():
         write_whole(folder / FILES[kind], content)

@@ -13,32 +13,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
-from fedspeech.models.adapters import Adapter
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.adapter_file import read_adapter
-from tflite_export.arrays import Parameters, hash_words
+from tflite_export.arrays import hash_words
 from tflite_export.card import require_identity
 from tflite_export.checks import Check, at_least, at_most
-from tflite_export.evidence import Evidence, log_mel
+from tflite_export.evidence import Evidence, HeldOut, log_mel
 from tflite_export.files import model_bytes, read_file
-from tflite_export.flatbuffer import float_weights, read_card, require_builtins
+from tflite_export.flatbuffer import card_bytes, float_weights, read_card, require_builtins
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
+from tflite_export.random_calls import personal_calls
 from tflite_export.runtimes import require_callable
+from tflite_export.twins import (
+    PersonalTwin,
+    Runs,
+    clip_losses_and_gradients,
+    clipped,
+    together,
+)
 from tflite_export.weights import Trained, network
 
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
-INT8_BYTES_PER_PARAMETER, INT8_FURTHER_BYTES = 1.3, 20_000
+INT8_BYTES_PER_PARAMETER, FLOAT_BYTES, INT8_FURTHER_BYTES = 1.3, 4, 20_000
 LEAST_LISTENING_AGREEMENT = {"streaming": 0.999, "streaming-int8": 0.98}
+INTEGER_LOGIT_LIMIT = 3.0
+"""Of files with fewer bits: a logit that is further off than this is a fault, not rounding."""
+
+REFERENCE_CLIPS = 300
 STREAM_LIMIT = 1e-5
 DEVICE_STEPS = 200
 DEVICE_LIMIT = 1e-5
@@ -160,12 +170,7 @@ def _of_kind(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Chec
             yield _as_whole_clip(model, evidence)
             yield _reset(model, evidence)
         case "streaming-int8":
-            spec = evidence.trained.base.frontend
-            found = stream_clips(model, spec, evidence.held_out.waveforms)
-            yield from require_answers(
-                "hop", evidence.held_out_logits, found, evidence.held_out,
-                least_agreement=LEAST_AGREEMENT[kind],
-            )  # fmt: skip
+            yield from _answers(kind, model, evidence)
             yield from _listening(kind, model, evidence)
             yield _as_whole_clip(model, evidence)
             yield _reset(model, evidence)
@@ -173,14 +178,23 @@ def _of_kind(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Chec
             yield from _personal(model, evidence)
         case _:
             raise ExportRefused(f"card: no file of the family is called {kind!r}")
+    if kind in INTEGER_KINDS:
+        yield from _reference_kernels(kind, model, evidence)
     if kind in ("int8", "cc"):
-        parameters = evidence.trained.num_parameters
-        limit = INT8_BYTES_PER_PARAMETER * parameters + INT8_FURTHER_BYTES
-        yield at_most(
-            "bytes", len(model.content), limit,
-            f"{parameters:,} parameters at {INT8_BYTES_PER_PARAMETER} bytes and "
-            f"{INT8_FURTHER_BYTES // 1000} KB",
-        )  # fmt: skip
+        yield _size(model, evidence)
+
+
+def _size(model: TfliteModel, evidence: Evidence) -> Check:
+    """Bytes of a full-integer file; the adapter's own values stay in float."""
+    merged = network(evidence.trained).merged()
+    whole = sum(value.size for value in merged.parameters.values())
+    integers = evidence.trained.base.trunk.num_parameters
+    limit = INT8_BYTES_PER_PARAMETER * integers + FLOAT_BYTES * whole + INT8_FURTHER_BYTES
+    return at_most(
+        "bytes without the card", len(model.content) - card_bytes(model.content), limit,
+        f"{integers:,} parameters at {INT8_BYTES_PER_PARAMETER} bytes, {whole:,} of the adapter at "
+        f"{FLOAT_BYTES}, and {INT8_FURTHER_BYTES // 1000} KB",
+    )  # fmt: skip
 
 
 def _logits(
@@ -191,17 +205,58 @@ def _logits(
     return require_logits(signature, expected, found, speech=len(evidence.speech))
 
 
-def _answers(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
-    """Answers of a file with fewer bits, from PCM and from log-mel."""
-    held_out = evidence.held_out
-    features = log_mel(evidence.trained.base.frontend, held_out.waveforms)
-    for signature, inputs in (("waveform", held_out.waveforms), ("log_mel", features)):
-        if kind == "cc" and signature == "waveform":
-            continue  # firmware brings its own front end
-        found = model.run_each(signature, inputs)
+def _ways_in(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, FloatArray]:
+    """Signature to held-out clips as it takes them."""
+    if kind == "streaming-int8":
+        return {"hop": held_out.waveforms}
+    features = {"log_mel": log_mel(evidence.trained.base.frontend, held_out.waveforms)}
+    # Firmware brings its own front end.
+    return features if kind == "cc" else {"waveform": held_out.waveforms, **features}
+
+
+def _reference_kernels(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Answers of a full-integer file by kernels that round differently, on some of the clips."""
+    reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
+    few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
+    yield from _answers(kind, reference, evidence, few, "reference kernels, ")
+    for signature, inputs in _ways_in(kind, evidence, evidence.held_out.rows(few)).items():
+        one, other = (_scored(each, signature, inputs, evidence) for each in (model, reference))
+        yield at_most(
+            f"{signature}, largest difference of a logit between two sets of kernels",
+            np.abs(one - other).max(), INTEGER_LOGIT_LIMIT,
+            f"{len(inputs)} held-out clips, LiteRT's own choice (XNNPACK) and reference kernels",
+        )  # fmt: skip
+
+
+def _scored(
+    model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence
+) -> FloatArray:
+    """Logits (n, c) of clips; a stream is reset before each."""
+    if signature == "hop":
+        return stream_clips(model, evidence.trained.base.frontend, inputs)
+    return model.run_each(signature, inputs)
+
+
+def _answers(
+    kind: str,
+    model: TfliteModel,
+    evidence: Evidence,
+    places: NDArray[np.int64] | None = None,
+    which: str = "",
+) -> Iterator[Check]:
+    """Answers of a file with fewer bits to held-out clips, and how far logits are from torch's."""
+    held_out, expected = evidence.held_out, evidence.held_out_logits
+    if places is not None:
+        held_out, expected = held_out.rows(places), expected[places]
+    for signature, inputs in _ways_in(kind, evidence, held_out).items():
+        found = _scored(model, signature, inputs, evidence)
         yield from require_answers(
-            signature, evidence.held_out_logits, found, held_out,
+            f"{which}{signature}", expected, found, held_out,
             least_agreement=LEAST_AGREEMENT[kind],
+        )  # fmt: skip
+        yield at_most(
+            f"{which}{signature}, largest difference of a logit from torch",
+            np.abs(found - expected).max(), INTEGER_LOGIT_LIMIT, f"{len(inputs)} held-out clips",
         )  # fmt: skip
 
 
@@ -293,21 +348,28 @@ def _personal(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     train = OnDeviceTraining(model.content, trained.base.sha256)
     (found,) = train(adapter, trained.parameters, [clips], training, [stream(0, "verify")])
     by_torch = train_adapter(adapter, trained.parameters, clips, training, stream(0, "verify"))
+    apart = np.abs(found.vector - by_torch.vector).max()
     yield at_most(
         f"{DEVICE_STEPS} training steps, largest difference from torch",
-        np.abs(found.vector - by_torch.vector).max(), DEVICE_LIMIT, f"{len(clips)} clips",
+        apart / max(1.0, float(np.abs(by_torch.vector).max())),
+        DEVICE_LIMIT, f"{len(clips)} clips, of the largest value if above 1",
     )  # fmt: skip
 
     yield _private_step(personal, evidence, clips)
+    fresh, twin = TfliteModel(model.content), PersonalTwin(trained)
+    yield personal_run(fresh, twin, trained, embeddings, personal.batch_clips)
     moved = personal.save()
-    fresh = PersonalModel(TfliteModel(model.content))
-    fresh.restore(moved, base)
-    same = np.array_equal(fresh.save(), moved) and np.array_equal(
-        fresh.infer(few), personal.infer(few)
+    other = PersonalModel(TfliteModel(model.content))
+    other.restore(moved, base)
+    same = np.array_equal(other.save(), moved) and np.array_equal(
+        other.infer(few), personal.infer(few)
     )
     yield at_most("restore in a fresh interpreter, outputs changed", not same, 0, "one adapter")
     swapped = np.array_equal(personal.infer_with(few, moved), personal.infer(few))
     yield at_most("infer_with the saved adapter, outputs changed", not swapped, 0, "one adapter")
+    personal.infer_with(few, start)
+    kept = np.array_equal(personal.save(), moved)
+    yield at_most("infer_with another adapter, adapters changed", not kept, 0, "one adapter")
     after = personal.embed(few)
     yield at_most(
         "embed after training, values changed", float((after != embeddings).sum()), 0,
@@ -323,39 +385,34 @@ def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDatas
     batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
     training = LocalTraining()
     rng = stream(0, "verify noise")
-    gradients = clip_gradients(trained.adapter, trained.parameters, batch)
+    _, gradients = clip_losses_and_gradients(
+        trained.adapter, trained.parameters, batch.embeddings, batch.labels
+    )
     norms = np.linalg.norm(gradients, axis=1)
     clip_norm = float(np.median(norms))  # half of the clips are clipped
     noise = (clip_norm * rng.standard_normal(len(start))).astype(np.float32)
-    factors = np.minimum(1, clip_norm / np.maximum(norms, 1e-12))
-    total = factors @ gradients + noise
+    total = clipped(gradients, clip_norm).sum(axis=0) + noise
     expected = start - training.learning_rate * total / len(batch)
     personal.restore(start, hash_words(trained.base.sha256))
     personal.train_dp(batch, training, clip_norm=clip_norm, noise=noise, expected_clips=len(batch))
     return at_most(
         "train_dp, largest difference from torch",
-        np.abs(personal.save() - expected).max(), PRIVATE_LIMIT, f"one step on {len(batch)} clips",
+        np.abs(personal.save() - expected).max() / max(1.0, float(np.abs(expected).max())),
+        PRIVATE_LIMIT, f"one step on {len(batch)} clips, of the largest value if above 1",
     )  # fmt: skip
 
 
-def clip_gradients(
-    adapter: Adapter, parameters: Parameters, clips: LocalDataset
-) -> NDArray[np.float64]:
-    """Each clip's own gradient by torch, one clip at a time: shape (n, d)."""
-    rows = []
-    for row in range(len(clips)):
-        local = {
-            name: torch.tensor(value[np.newaxis]).requires_grad_()
-            for name, value in parameters.items()
-        }
-        clip = torch.from_numpy(clips.embeddings[np.newaxis, row : row + 1])
-        logits = adapter.logits(local, clip)
-        label = torch.from_numpy(clips.labels[row : row + 1])
-        loss = torch.nn.functional.cross_entropy(logits[0], label)
-        own = torch.autograd.grad(loss, list(local.values()))
-        named = {name: value[0].numpy() for name, value in zip(local, own, strict=True)}
-        rows.append(adapter.spec.flatten(named).astype(np.float64))
-    return np.stack(rows)
+def personal_run(
+    file: Runs, twin: PersonalTwin, trained: Trained, embeddings: FloatArray, clips: int
+) -> Check:
+    """A long run of random calls of so many clips a step, in the file and in its twin."""
+    labels = np.arange(len(embeddings)) % len(trained.base.vocabulary.labels)
+    _, gradients = clip_losses_and_gradients(
+        trained.adapter, trained.parameters, embeddings, labels
+    )
+    usual = float(np.median(np.linalg.norm(gradients, axis=1)))
+    calls = personal_calls(trained, embeddings, clips, usual)
+    return together("train, train_dp, save, restore", file, twin, calls)
 
 
 def _foreign(personal: PersonalModel, adapter: FloatArray, base: NDArray[np.int32]) -> Check:

@@ -62,6 +62,28 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
         assert "the process that converts ended with status 1" in text
 
 
+@pytest.mark.export
+def test_nothing_is_said_of_recordings_on_which_the_run_was_not_made(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    assert summary["recordings_sha256"] == FinishedRun.open(run).voices.sha256
+    summary["recordings_sha256"] = "1" * 64
+    (copy / "summary.json").write_text(json.dumps(summary))
+    for command in (
+        lambda: exporting.export_run(copy, None, formats=["adapter"]),
+        lambda: exporting.verify_file(copy / "export" / "model_float.tflite", None),
+        lambda: rehearsing.rehearse_round(
+            copy / "export" / "model_personal.tflite", None, as_json=True
+        ),
+        lambda: benchmarking.benchmark_file(
+            copy / "export" / "model_float.tflite", None, as_json=True
+        ),
+    ):
+        with pytest.raises(FedspeechError, match="holds other recordings than"):
+            command()
+
+
 def test_what_spots_words_refuses_a_run_of_sentences():
     base = Base.load(sentence_base_path())
     run = FinishedRun(folder=None, scenario=None, summary=None, base=base, voices=None, job=None)
@@ -86,6 +108,9 @@ def test_a_file_that_was_changed_does_not_verify(run, tmp_path):
     with pytest.raises(FedspeechError, match="lies in no run folder"):
         exporting.verify_file(file, None)
     with pytest.raises(ExportRefused, match="LiteRT cannot read"):
+        exporting.verify_file(file, run)
+    file.write_bytes(bytes(content) + b"\0")
+    with pytest.raises(ExportRefused, match="SHA-256 that the card does not list"):
         exporting.verify_file(file, run)
 
 

@@ -8,6 +8,7 @@ import torch
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.seeds import stream
 from tflite_export import calibration as module
 from tflite_export.calibration import (
     CALIBRATION_CLIPS,
@@ -92,3 +93,47 @@ def test_ranges_hold_every_value_of_the_network_and_zero(make_trained, clips):
         assert low == pytest.approx(min(0.0, float(values.min())), abs=1e-4)
         assert high == pytest.approx(float(values.max()), rel=1e-4)
     assert {"block0.first", "block0.second", "block0.shortcut", "block0"} <= set(ranges)
+
+
+def made_up(clips=10):
+    rng = stream(0, "calibration at rates")
+    return Calibration(
+        corpus="made up",
+        licence="none",
+        clips=tuple((str(row), "0") for row in range(clips)),
+        waveforms=rng.normal(0, 0.1, (clips, 16_000)).astype(np.float32),
+    )
+
+
+def above_4_khz(waveforms):
+    """Share of each row's power above 4.2 kHz."""
+    power = np.abs(np.fft.rfft(waveforms)) ** 2
+    return power[:, 4_200:].sum(axis=1) / power.sum(axis=1)
+
+
+def test_clips_are_calibrated_on_as_the_corpus_was_recorded():
+    wide = made_up()
+    mixed = wide.recorded_at({8_000: 30, 48_000: 70}, 16_000)
+    assert (above_4_khz(wide.waveforms) > 0.4).all()
+    np.testing.assert_array_equal(above_4_khz(mixed.waveforms) < 0.01, np.arange(10) < 3)
+    np.testing.assert_array_equal(mixed.waveforms[3:], wide.waveforms[3:])
+    assert mixed.recorded_at_hz == {8_000: 3, 16_000: 7}
+    assert mixed.to_json()["recorded_at_hz"] == {"8000": 3, "16000": 7}
+    narrow = wide.recorded_at({8_000: 5}, 16_000)
+    assert (above_4_khz(narrow.waveforms) < 0.01).all()
+    assert narrow.waveforms.std() > 0.05, "what is below stays"
+
+
+def test_own_recordings_calibrate_unless_they_are_a_phones(shipped_base, corpus, monkeypatch):
+    monkeypatch.setattr(SyntheticCorpus, "waveforms", lambda self, clips: np.zeros((len(clips), 2)))
+    found = Calibration.of_recordings(shipped_base, corpus)
+    assert len(found.clips) == CALIBRATION_CLIPS
+    assert found.clips == Calibration.of_recordings(shipped_base, corpus).clips
+    with pytest.raises(ExportRefused, match="no clip of a phone may calibrate, got 1 of them"):
+        Calibration.of_recordings(shipped_base, corpus, {found.clips[7][1]})
+
+    class Few:
+        name, utterances = "few", corpus.utterances[:99]
+
+    with pytest.raises(ExportRefused, match="at least 100 clips are needed, few has 99"):
+        Calibration.of_recordings(shipped_base, Few())

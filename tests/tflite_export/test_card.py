@@ -5,13 +5,20 @@ import math
 import numpy as np
 import pytest
 
+from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.errors import ExportRefused
 from tflite_export.card import (
+    INTEGER_NOTICE,
     JUDGED_NOTICE,
     LATER_TRAINING_NOTICE,
+    OUTPUT_NOTICE,
     PERSONAL_NOTICE,
+    WINDOWS_NOTICE,
     SegmentAccuracy,
+    file_list,
+    files_table,
     require_identity,
+    require_listed,
 )
 
 
@@ -111,6 +118,8 @@ def test_the_card_in_a_file_says_which_file_and_what_it_was_calibrated_on(card):
     assert inside.to_json()["file"] == "int8"
     assert inside.to_json()["calibration"]["clips"] == 400
     assert "| clips | 400 |" in inside.to_markdown()
+    assert INTEGER_NOTICE in inside.notices
+    assert INTEGER_NOTICE not in card.notices
     assert "calibration" not in card.to_markdown()
 
 
@@ -134,3 +143,35 @@ def test_a_card_is_accepted_for_its_own_model_and_refused_for_any_other(
         require_identity(swapped, trained)
     with pytest.raises(ExportRefused, match="card: expected format"):
         require_identity({}, trained)
+
+
+def test_a_keyword_model_on_cepstra_is_told_as_a_keyword_model(trained, make_card):
+    card = dataclasses.replace(make_card(trained), frontend=SPHINX_MFCC)
+    assert card.to_markdown().startswith("# Keyword model")
+    assert OUTPUT_NOTICE in card.notices
+    assert "40 ms" not in card.to_markdown()
+    sentences = dataclasses.replace(card, task="asr")
+    assert sentences.to_markdown().startswith("# Sentence model")
+    assert WINDOWS_NOTICE in sentences.notices
+
+
+def test_the_card_says_that_noise_on_a_phone_is_floating_point(card):
+    assert "floating-point numbers" in card.to_markdown()
+
+
+def test_a_file_is_known_by_the_hash_in_the_card_beside_it(tmp_path):
+    file, run = tmp_path / "copied" / "any name.tflite", tmp_path / "run"
+    file.parent.mkdir()
+    run.mkdir()
+    files = file_list([{"file": "a", "kind": "float", "sha256": "1f", "size_bytes": 3, "more": 4}])
+    assert files == {"a": {"kind": "float", "sha256": "1f", "size_bytes": 3}}
+    assert "| a | 3 | 1f |" in files_table(files)
+    with pytest.raises(ExportRefused, match=r"no card.json lists its SHA-256"):
+        require_listed(file, "1f", (file.parent, run))
+    (run / "card.json").write_text(json.dumps({"files": files}))
+    assert require_listed(file, "1f", (file.parent, run)).passed
+    with pytest.raises(ExportRefused, match=r"the card does not list.*this one is 2e"):
+        require_listed(file, "2e", (file.parent, run))
+    (run / "card.json").write_text("[]")
+    with pytest.raises(ExportRefused, match="is no card of a family"):
+        require_listed(file, "1f", (run,))

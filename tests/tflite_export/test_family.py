@@ -17,7 +17,7 @@ from tflite_export.c_array import from_c_array
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
 from tflite_export.family import FILES, FORMATS, Maker, export_family
-from tflite_export.flatbuffer import embed_card, float_weights, read_card
+from tflite_export.flatbuffer import card_bytes, embed_card, float_weights, read_card
 from tflite_export.interpreter import TfliteModel
 from tflite_export.verification import stream_clips, verify, verify_content
 from tflite_export.weights import network
@@ -93,7 +93,8 @@ def test_every_format_passes_and_is_published(exported):
 @pytest.mark.export
 def test_the_folder_holds_files_card_and_figures_that_agree(exported, calibration):
     folder = exported.folder
-    names = {"card.json", "card.md", "parity.json", "calibration.json", *FILES.values()}
+    names = {"card.json", "card.md", "parity.json", "calibration.json", "golden_vectors.json"}
+    names |= set(FILES.values())
     assert {path.name for path in folder.iterdir()} == names
     card = json.loads((folder / "card.json").read_text())
     figures = json.loads((folder / "parity.json").read_text())
@@ -129,7 +130,8 @@ def test_every_model_carries_its_own_card_in_both_forms(exported, card, calibrat
 @pytest.mark.export
 def test_full_integer_files_compute_in_integers_and_are_small(exported, shipped):
     whole = (exported.folder / FILES["int8"]).read_bytes()
-    assert len(whole) <= 1.3 * shipped.num_parameters + 20_000
+    assert len(whole) - card_bytes(whole) <= 1.3 * shipped.num_parameters + 20_000
+    assert 10_000 < card_bytes(whole) < 20_000
     head = shipped.parameters["head_weight"].size
     assert float_weights(whole) == head
     assert float_weights((exported.folder / FILES["float"]).read_bytes()) > 100 * head
@@ -147,7 +149,9 @@ def test_int8_streaming_gives_the_bits_of_the_int8_whole_clip(exported, evidence
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", ["affine", "bottleneck"])
-def test_the_other_adapters_pass_too(shipped, evidence, make_moved, make_card, tmp_path, kind):
+def test_the_other_adapters_pass_too(
+    shipped, evidence, make_moved, make_card, calibration, tmp_path, kind
+):
     trained = make_moved(shipped.base, kind)
     few = HeldOut(
         source="people for a test",
@@ -157,7 +161,7 @@ def test_the_other_adapters_pass_too(shipped, evidence, make_moved, make_card, t
     )
     found = export_family(
         Evidence(trained, evidence.speech, few), make_card(trained),
-        ["personal", "adapter"], folder=tmp_path, batch_clips=8,
+        ["int8", "personal", "adapter"], folder=tmp_path, batch_clips=8, calibration=calibration,
     )  # fmt: skip
     assert found.refused == {}
 
@@ -358,7 +362,7 @@ def test_a_disk_that_fails_leaves_no_partial_file(evidence, card, tmp_path, monk
     with pytest.raises(OSError, match="no space left"):
         export_family(evidence, card, ["adapter"], folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "card.json", "card.md", "parity.json",
+        "card.json", "card.md", "golden_vectors.json", "parity.json",
     ]  # fmt: skip
 
 
@@ -372,3 +376,14 @@ def test_a_phone_can_run_the_file_from_the_card_alone(exported, evidence):
     assert clip.shape == (1, before + frontend["clip_samples"])
     logits = model.run("waveform", waveform=evidence.speech[:1])[card["outputs"]]
     assert logits.shape == (1, len(card["labels"]))
+
+
+@pytest.mark.export
+def test_the_file_gives_the_golden_vectors_logits(exported):
+    golden = json.loads((exported.folder / "golden_vectors.json").read_text())
+    waveform = (np.array(golden["samples_int16"]) / 2**15).astype(np.float32)[np.newaxis]
+    features = np.array(golden["features"], np.float32)[np.newaxis]
+    model = TfliteModel.open(exported.folder / FILES["float"])
+    for signature, given in (("waveform", waveform), ("log_mel", features)):
+        found = model.run_each(signature, given)[0]
+        np.testing.assert_allclose(found, golden["logits"], atol=1e-4)

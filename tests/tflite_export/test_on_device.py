@@ -16,7 +16,7 @@ from fedspeech.training.local import LocalTraining
 from tflite_export.arrays import hash_words
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import ExampleLevel, OnDeviceTraining, PersonalModel
-from tflite_export.verification import clip_gradients
+from tflite_export.twins import clip_losses_and_gradients
 
 BATCH = 8
 TRAINING = LocalTraining(batch_size=BATCH, local_epochs=3, max_examples=20, learning_rate=0.1)
@@ -88,7 +88,9 @@ def test_a_private_step_is_that_of_opacus(personal_file):
 def test_a_private_step_of_the_other_adapters_is_that_of_a_loop(personal_file, kind, clip_norm):
     trained, content = personal_file(kind)
     clips = clips_of(trained, 5)
-    rows = clip_gradients(trained.adapter, trained.parameters, clips)
+    _, rows = clip_losses_and_gradients(
+        trained.adapter, trained.parameters, clips.embeddings, clips.labels
+    )
     norms = np.linalg.norm(rows, axis=1)
     total = np.minimum(1, clip_norm / norms) @ rows
     start = trained.adapter.spec.flatten(trained.parameters)

@@ -1,5 +1,6 @@
 """Files for sentences: the same logits and transcripts as the trained model, and the same steps."""
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -58,7 +59,12 @@ def test_every_file_does_what_the_model_did(name, speech, make_card, tmp_path):
     assert exported.verified["personal"].figure("train_dp, largest difference") < 1e-6
     sizes = {kind: (tmp_path / file).stat().st_size for kind, file in FILES.items()}
     assert sizes["int8"] < sizes["float"] / 2.5
-    assert json.loads((tmp_path / "card.json").read_text())["labels"][0] == "_"
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["labels"][0] == "_"
+    for kind, file in FILES.items():
+        sha256 = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
+        assert card["files"][file]["sha256"] == sha256 == exported.verified[kind].sha256
+        assert sha256 in (tmp_path / "card.md").read_text()
     model = TfliteModel((tmp_path / "model_float.tflite").read_bytes())
     assert set(model.signatures) == {"hop", "window", "reset"}
     with pytest.raises(ExportRefused, match="this file writes sentences"):

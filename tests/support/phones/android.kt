@@ -98,9 +98,10 @@ fun main(arguments: Array<String>) {
         val labels = IntArray(clips)
         val present = FloatArray(clips) { 1f }
         phone.restore(file)
-        phone.infer(FloatArray(16000))
-        phone.inferWith(FloatArray(16000), file.values)
-        phone.embed(FloatArray(16000), FloatBuffer.allocate(embeddings.capacity() / clips))
+        val pcm = FloatArray(signatures["infer"]!!.first["waveform"]!!.shape[1])
+        phone.infer(pcm)
+        phone.inferWith(pcm, file.values)
+        phone.embed(pcm, FloatBuffer.allocate(embeddings.capacity() / clips))
         phone.train(embeddings, labels, present, 0.1f)
         phone.trainPrivately(embeddings, labels, present, 0.1f, 1f, 1.0)
         phone.restore(phone.save())

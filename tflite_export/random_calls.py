@@ -1,0 +1,168 @@
+"""Long runs of calls in which every input of every signature that learns matters.
+
+Settings are drawn anew for every call, some of them outside their ranges; clips and sentences that
+do not count stand among those that do; adapters of this base, of another, and damaged ones arrive.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.seeds import stream
+from tflite_export.arrays import checksum, hash_words
+from tflite_export.twins import Call
+from tflite_export.weights import Trained
+
+PERSONAL_CALLS = 150
+SENTENCE_CALLS = 80
+_STRANGE = {
+    "learning_rate": -0.1,
+    "momentum": 1.5,
+    "proximal_mu": np.nan,
+    "clip_norm": -1.0,
+    "expected_clips": 0.0,
+    "expected_sentences": 0.0,
+    "noise": np.inf,
+    "present": 100.0,
+}
+
+Rng = np.random.Generator
+
+
+def personal_calls(
+    trained: Trained, embeddings: NDArray[np.float32], batch_clips: int, clip_norm: float
+) -> Iterator[Call]:
+    """Calls of a personal file for words.
+
+    Args:
+      trained: whose file it is.
+      embeddings: what clips are drawn from, shape (n, *e).
+      batch_clips: of the file.
+      clip_norm: of a usual gradient.
+    """
+    rng = stream(0, "verify", "personal calls")
+    adapters = _adapters(trained, rng)
+    for _ in range(PERSONAL_CALLS):
+        match rng.choice(["train", "train_dp", "restore"], p=[0.43, 0.43, 0.14]):
+            case "restore":
+                yield "restore", next(adapters)
+            case "train":
+                yield "train", _strange(rng, _batch(trained, embeddings, batch_clips, rng))
+            case _:
+                private = _private(trained, rng, clip_norm, "expected_clips", batch_clips)
+                batch = _batch(trained, embeddings, batch_clips, rng)
+                yield "train_dp", _strange(rng, batch | private)
+
+
+def sentence_calls(
+    trained: Trained, windows: NDArray[np.float32], room: int, clip_norm: float
+) -> Iterator[Call]:
+    """Calls of a personal file for sentences.
+
+    Args:
+      trained: whose file it is.
+      windows: of a sentence, shape (w, f).
+      room: windows that a call has room for.
+      clip_norm: of a usual gradient.
+    """
+    rng = stream(0, "verify", "sentence calls")
+    adapters = _adapters(trained, rng)
+    for _ in range(SENTENCE_CALLS):
+        match rng.choice(["train", "clip", "train_dp", "restore"], p=[0.25, 0.4, 0.2, 0.15]):
+            case "restore":
+                yield "restore", next(adapters)
+            case "train":
+                yield "train", _strange(rng, _sentence(trained, windows, room, rng) | _rates(rng))
+            case "clip":
+                norm = {"clip_norm": _one(clip_norm * rng.uniform(0.3, 2))}
+                yield "clip", _strange(rng, _sentence(trained, windows, room, rng) | norm)
+            case _:
+                private = _private(trained, rng, clip_norm, "expected_sentences", 4)
+                del private["clip_norm"]
+                yield "train_dp", _strange(rng, private | _rates(rng))
+
+
+def _batch(
+    trained: Trained, embeddings: NDArray[np.float32], clips: int, rng: Rng
+) -> dict[str, NDArray[Any]]:
+    """Clips of a step, in random places; some count, some do not."""
+    labels = len(trained.base.vocabulary.labels)
+    drawn = embeddings[rng.integers(0, len(embeddings), clips)].copy()
+    spoken = rng.integers(0, labels, clips).astype(np.int32)
+    if rng.random() < 0.3:
+        drawn[rng.integers(clips)].flat[0] = rng.choice([np.nan, np.inf, 1e20])
+    if rng.random() < 0.3:
+        spoken[rng.integers(clips)] = rng.choice([-1, labels, 2**31 - 1])
+    present = (rng.random(clips) < rng.uniform(0.2, 1)).astype(np.float32)
+    mu = {"proximal_mu": _one(rng.choice([0, rng.uniform(0, 1)]))}
+    batch = {"embeddings": drawn, "labels": spoken, "present": present}
+    return {**batch, **_rates(rng), **mu}
+
+
+def _sentence(
+    trained: Trained, windows: NDArray[np.float32], room: int, rng: Rng
+) -> dict[str, NDArray[Any]]:
+    """Windows of a sentence's beginning, and derivatives of a made-up loss."""
+    count = int(rng.integers(1, min(room, len(windows)) + 1))
+    error = np.zeros((room, len(trained.base.vocabulary.labels)), np.float32)
+    given = np.zeros((room, windows.shape[1]), np.float32)
+    given[:count] = windows[:count]
+    error[:count] = 0.01 * rng.standard_normal(error[:count].shape)
+    if rng.random() < 0.1:
+        (given if rng.random() < 0.5 else error)[0, 0] = rng.choice([np.nan, np.inf, 1e20])
+    return {"windows": given, "error": error}
+
+
+def _rates(rng: Rng) -> dict[str, NDArray[Any]]:
+    return {
+        "learning_rate": _one(rng.uniform(0, 0.05)),
+        "momentum": _one(rng.choice([0, 0.5, 0.9])),
+    }
+
+
+def _private(
+    trained: Trained, rng: Rng, clip_norm: float, expected: str, most: int
+) -> dict[str, NDArray[Any]]:
+    """What a step of DP-SGD takes beside its clips."""
+    norm = clip_norm * rng.uniform(0.3, 2)
+    noise = norm * rng.uniform(0, 1) * rng.standard_normal(trained.adapter.spec.size)
+    return {
+        "clip_norm": _one(norm),
+        "noise": noise.astype(np.float32),
+        expected: _one(rng.uniform(1, 2 * most)),
+    }
+
+
+def _adapters(trained: Trained, rng: Rng) -> Iterator[dict[str, NDArray[Any]]]:
+    """Adapters beside the trained one; every second is damaged or of another base."""
+    start = trained.adapter.spec.flatten(trained.parameters)
+    for wrong in itertools.cycle(("nothing", "base", "nothing", "checksum", "nothing", "value")):
+        moved = (start + 0.02 * rng.standard_normal(len(start))).astype(np.float32)
+        if wrong == "value":
+            moved[rng.integers(len(start))] = rng.choice([np.nan, 1e5])
+        inputs: dict[str, NDArray[Any]] = {
+            "adapter": moved,
+            "base": hash_words(trained.base.sha256),
+            "checksum": checksum(moved),
+        }
+        if wrong in inputs:
+            inputs[wrong] = inputs[wrong] ^ np.int32(1)
+        yield inputs
+
+
+def _strange(rng: Rng, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same inputs, one time in six with one of them outside its range."""
+    if rng.random() < 1 / 6:
+        name = str(rng.choice(sorted(set(inputs) & set(_STRANGE))))
+        inputs[name] = inputs[name].copy()
+        inputs[name].flat[rng.integers(inputs[name].size)] = _STRANGE[name]
+    return inputs
+
+
+def _one(value: float) -> NDArray[np.float32]:
+    return np.array([value], dtype=np.float32)
