@@ -45,7 +45,7 @@ INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
 INT8_BYTES_PER_PARAMETER, FLOAT_BYTES, INT8_FURTHER_BYTES = 1.3, 4, 20_000
 # Between words and in noise louder than any calibration clip, torch's own answers are near ties: of
-# full-integer files 96 to 99 % of all hops were seen to agree. Where clips end, 99 % must.
+# full-integer files 96.1 % of all hops and more were seen to agree. Where clips end, 99 % must.
 LEAST_LISTENING_AGREEMENT = {"streaming": 0.999, "streaming-int8": 0.95}
 INTEGER_LOGIT_LIMIT = 3.0
 """Of files with fewer bits: a logit that is further off than this is a fault, not rounding."""
