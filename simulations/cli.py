@@ -18,7 +18,7 @@ import click
 import typer
 
 from fedspeech import __version__
-from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
+from fedspeech.errors import FedspeechError, NoRoundRan, ProtocolAbort, ScenarioError
 from simulations.console import print_any_text
 
 if TYPE_CHECKING:
@@ -778,7 +778,7 @@ def secagg_bench(
             colluders=phones // 10 if colluders is None else colluders,
             unshared=unshared,
         )
-    except ValueError as error:
+    except (ValueError, ProtocolAbort) as error:
         raise ScenarioError(f"no session of this kind: {error}") from error
     if as_json:
         typer.echo(cost.model_dump_json(indent=1))

@@ -251,7 +251,7 @@ def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts
     counts = KwsCounts.of(nothing, np.zeros(0, dtype=np.int64))
     for start in range(0, len(clips), BLOCK_CLIPS):
         block = clips[start : start + BLOCK_CLIPS]
-        logits = base.logits(base.trunk_output(corpus.waveforms(block))).numpy()
+        logits = base.logits(base.trunk_output(base.heard(corpus, block))).numpy()
         labels = [base.words.label(clip.word) for clip in block]
         counts += KwsCounts.of(logits, np.array(labels, dtype=np.int64))
     return counts

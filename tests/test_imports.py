@@ -94,8 +94,9 @@ def test_what_converts_holds_no_torch_and_is_imported_by_nobody_else():
     behind = set(packages_behind(ROOT / "tflite_export" / "convert.py", set()))
     assert fenced - {"tflite_export.convert"} <= behind
     assert not {name for name in behind if name.split(".")[0] in ("torch", "triton")}
-    child = ROOT / "tests" / "support" / "broken_graphs.py"  # runs in place of convert.py
-    for file in {*FILES, *(ROOT / "tests").rglob("*.py")} - homes - {child}:
+    support = ROOT / "tests" / "support"
+    children = {support / "broken_graphs.py", support / "wrong_graphs.py"}  # instead of convert.py
+    for file in {*FILES, *(ROOT / "tests").rglob("*.py")} - homes - children:
         assert not fenced & set(imports(file)), file
 
 

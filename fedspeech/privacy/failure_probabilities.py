@@ -367,8 +367,6 @@ EVENTS: tuple[RoundEvent, ...] = (
             "server.grids OneByOneGrid._pull again",
             "server.grids OneByOneGrid._pull except Exception",
             "server.shards Shards.ask ProtocolAbort",
-            "server.grids OneByOneGrid._pull again",
-            "server.grids OneByOneGrid._pull except Exception",
             "server.shards Shards.ask NobodyAnswers",
             "server.shards Shards.ask except ProtocolAbort",
             "server.shards Shards._hosted ProtocolAbort",

@@ -73,6 +73,8 @@ class Guarantee:
                 "Readers of the published models: no epsilon can be stated, because "
                 f"{self.reason or 'there is no bound.'}"
             )
+            if math.isinf(self.epsilon_server):
+                release = "NO PRIVACY GUARANTEE. " + release
         else:
             release = (
                 "Readers of the published models: epsilon_release = "

@@ -117,7 +117,7 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
 
 
 def test_more_rounds_than_the_budget_covers_are_refused_together(tmp_path):
-    plan = tiny_world().job.plan
+    plan = dataclasses.replace(tiny_world().job.plan, rounds=9, quota=9)
     budget = plan.guarantee(3).epsilon_release * 1.001
     plan = dataclasses.replace(plan, epsilon_budget=budget)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", plan, "run", "rehearsal")
