@@ -342,7 +342,7 @@ def test_the_floor_after_a_restart_is_counted():
     assert masses(plan)["floor_mass"] >= restart
 
 
-@pytest.mark.adversarial
+@pytest.mark.soak
 def test_a_hundred_random_plans_walk_through_every_exit():
     """Real sessions end where the model says, and no model decides more than a plan counts."""
     rng, seen = np.random.default_rng(6), set()

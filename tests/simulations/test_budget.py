@@ -400,7 +400,7 @@ def test_random_plans_cost_what_their_runs_cost(document, seed):
     assert_same_price(document(*options(plan)), plan)
 
 
-@pytest.mark.adversarial
+@pytest.mark.soak
 def test_two_hundred_random_plans_cost_what_their_runs_cost(document):
     for seed in range(1000, 1200):
         plan = random_plan(np.random.default_rng(seed))
