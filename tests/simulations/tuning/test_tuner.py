@@ -93,7 +93,8 @@ def rows(path, kind):
 def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tmp_path):
     plan, ledger = tiny_world().job.plan, tmp_path / "population.jsonl"
     # Enough for two trials of two rounds by composition, and for half of a third.
-    price = Ledger.open(tmp_path / "price.jsonl", plan, "price", "os")
+    five = dataclasses.replace(plan, rounds=5, quota=5)
+    price = Ledger.open(tmp_path / "price.jsonl", five, "price", "os")
     for number in range(5):
         price.charge(number, 0, bytes([number]) * 16)
     budget = price.guarantee().epsilon_release * 1.001
