@@ -126,7 +126,7 @@ def _file() -> str:
     trained = Trained(base=base, adapter=head, parameters=parameters)
     with Converter() as converter:
         content = converter.convert(Blueprint(graph="keyword", network=network(trained)))
-    clips = stream(0, "doctor").normal(0, 0.1, (4, base.frontend.clip_samples)).astype(np.float32)
+    clips = stream(0, "doctor").normal(0, 0.1, (4, base.heard_samples)).astype(np.float32)
     found = TfliteModel(content).run_each("waveform", clips)
     difference = float(np.abs(found - reference_logits(trained, clips)).max())
     if difference > MAX_LOGIT_DIFFERENCE:

@@ -254,7 +254,7 @@ def _answers(
         found = _scored(model, signature, inputs, evidence)
         yield from require_answers(
             f"{which}{signature}", expected, found, held_out,
-            least_agreement=LEAST_AGREEMENT[kind],
+            least_agreement=LEAST_AGREEMENT[kind], sampled=places is not None,
         )  # fmt: skip
         yield at_most(
             f"{which}{signature}, largest difference of a logit from torch",
