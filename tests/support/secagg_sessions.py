@@ -162,7 +162,7 @@ def foretold(terms, last):
     t = quorum = (n + terms.colluders) // 2 + 1
     if n < terms.min_cohort:
         return End("advertise", refusal=CohortTooSmall, text="^advertise: ")
-    if n - int(n * terms.dropped_share) < t + 1:  # t others must be there for each survivor
+    if n < t + 1:  # t others must be there for each survivor, however few are expected to vanish
         return End("advertise", refusal=ProtocolAbort, text="^advertise: no graph")
     sharers, survivors = reach(Stage.SHARE), reach(Stage.MASK)
     if len(sharers) < terms.min_survivors:
