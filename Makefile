@@ -28,8 +28,9 @@ test-all: install ## Every marker but soak
 	$(PYTEST) -m "not soak and not flower"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "flower and not soak"
 
-soak: install ## Long counts, by hand
+soak: install ## Long counts and examples drawn anew, by hand
 	$(PYTEST) -m soak
+	$(PYTEST) --hypothesis-profile explore
 
 check: lint types ## What CI checks before it tests
 

@@ -5,8 +5,10 @@ import tempfile
 
 from hypothesis import settings
 
-# A crowded machine is no failure; speed is measured in `benchmarks/`.
-settings.register_profile("fedspeech", deadline=None)
+# A crowded machine is no failure; speed is measured in `benchmarks/`. What fails once fails again:
+# the default examples are drawn from the test itself. `--hypothesis-profile explore` draws others.
+settings.register_profile("fedspeech", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("fedspeech")
 
 # What programs remember between runs belongs to the tests alone, in their subprocesses too.
