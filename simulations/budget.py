@@ -365,7 +365,8 @@ def _words(view: View, plan: PrivacyPlan) -> str:
     if plan.mechanism == "none":
         return "(no protection at all)"
     if math.isinf(view.epsilon):
-        return f"({view.reason or 'it adds the noise itself, to sums that it sees without'})"
+        trusted = "it adds the noise itself, to sums that it sees without"
+        return "(no bound can be stated)" if view.reason else f"({trusted})"
     over = (
         f"over {plan.rounds:,} rounds"
         if view.amplified

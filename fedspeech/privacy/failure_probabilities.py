@@ -20,6 +20,7 @@ import numpy as np
 
 from fedspeech.privacy import bad_events
 from fedspeech.privacy.mechanisms import RoundedGaussian
+from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS
 from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
@@ -202,7 +203,8 @@ def _sampled_otherwise(plan: PrivacyPlan) -> float:
 
     Who takes part does not depend on noise. So, given who did, the distance is at most the number
     of draws times that of one draw, and over all cohorts the expected number counts: that of the
-    phones that are expected if all are there, and the phone that is asked about.
+    phones that are expected if all are there, and the phone that is asked about. Who takes part by
+    a coin is drawn from a table as well.
     """
     if plan.mechanism == "none":
         return 0.0
@@ -214,7 +216,13 @@ def _sampled_otherwise(plan: PrivacyPlan) -> float:
         draws, vector, bit = expected + 1, plan.stddev, plan.bit_stddev
         bound = plan.law.total_variation_bound
     of_bit = bound(bit) if plan.adaptive_clipping is not None else 0.0
-    return draws * (plan.padded_dimension * bound(vector) + of_bit)
+    drawn = draws * (plan.padded_dimension * bound(vector) + of_bit)
+    if plan.participation != "poisson":
+        return drawn
+    coins = PoissonParticipation(
+        population=plan.population, probability=plan.participation_probability
+    )
+    return drawn + coins.total_variation
 
 
 def _unprotected(plan: PrivacyPlan) -> float:

@@ -1,4 +1,4 @@
-"""Exact noise: integers drawn from a table of 128-bit thresholds with a cryptographic keystream.
+"""Exact noise: integers drawn from a table of 256-bit thresholds with a cryptographic keystream.
 
 | law | used by | why |
 |---|---|---|
@@ -7,9 +7,10 @@
 | `RoundedGaussian` | the server, "central" | integers plus it are a rounded Gaussian mechanism |
 
 A cumulative table costs one search per sample and, unlike rejection, always reads the keystream at
-the same pace. Thresholds of 64 bits would be too coarse: with d coordinates, n phones and T rounds
-their error adds up to d n T 2^-64 times the size of the table; with 128 bits it is below 1e-25 and
-is counted all the same (`total_variation`).
+the same pace. The distance of a table from its ideal (`total_variation`) adds up over d coordinates,
+n phones and T rounds, and counts e^epsilon times in delta: 64 bits are too coarse for any plan, and
+128 end the epsilons that can be stated at 40 to 55, 256 at 130 to 145. A draw does not pay for them:
+it reads the bits below the first 64 only where those tie.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from numpy.typing import NDArray
 
 from fedspeech.seeds import Keystream
 
-_FRACTION_BITS = 320
-_WORD = 2**64
+PRECISION_BITS = 256
+"""Of a threshold. What is less likely than 2^-256 is left out of a table."""
+FRACTION_BITS = PRECISION_BITS + 64
+"""Of a weight before it becomes a threshold: errors that grow with a table stay below its grain."""
+_LOW_BITS = PRECISION_BITS - 64
 _GUIDE_BITS = 16
 _UNSURE = np.iinfo(np.int32).min
 
 
 class CumulativeTable:
-    """Draws integers with given weights; each probability is exact to 2^-128."""
+    """Draws integers with given weights; each probability is exact to 2^-256."""
 
     def __init__(self, first: int, weights: Sequence[int]) -> None:
         """Builds the table.
@@ -52,11 +56,11 @@ class CumulativeTable:
         thresholds, cumulative = [], 0
         for weight in weights[:-1]:
             cumulative += weight
-            thresholds.append((cumulative << 128) // total)
-        # Thresholds of 2^128 (only zero weights follow) can never be passed by a 128-bit word.
-        thresholds = [threshold for threshold in thresholds if threshold < 1 << 128]
-        self._high = np.array([threshold >> 64 for threshold in thresholds], dtype=np.uint64)
-        self._low = [threshold % _WORD for threshold in thresholds]
+            thresholds.append((cumulative << PRECISION_BITS) // total)
+        # A threshold of 1 (only zero weights follow) can never be passed.
+        thresholds = [threshold for threshold in thresholds if threshold < 1 << PRECISION_BITS]
+        self._high = np.array([each >> _LOW_BITS for each in thresholds], dtype=np.uint64)
+        self._low = [each % (1 << _LOW_BITS) for each in thresholds]
         self._guide = self._make_guide()
 
     def _make_guide(self) -> NDArray[np.int32]:
@@ -72,8 +76,8 @@ class CumulativeTable:
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64.
 
-        A sample is the number of thresholds that a uniform 128-bit word reaches. The lower 64 bits
-        decide only where the upper ones tie, so they are read only then (once in 2^50 samples).
+        A sample is the number of thresholds that a uniform 256-bit number reaches. All but its upper
+        64 bits decide only where those tie, so they are read only then (once in 2^50 samples).
         """
         words = keystream.uint64(num_values)
         guided = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64))
@@ -83,7 +87,8 @@ class CumulativeTable:
             searched = words[unsure]
             reached = np.searchsorted(self._high, searched, side="left")
             for tie in np.flatnonzero(self._high.take(reached, mode="clip") == searched):
-                low = int(keystream.uint64(1)[0])
+                rest = keystream.uint64(_LOW_BITS // 64)
+                low = int.from_bytes(rest.astype(">u8").tobytes(), "big")
                 place, word = int(reached[tie]), searched[tie]
                 while (
                     place < self._high.size
@@ -131,20 +136,20 @@ class IntegerLaw:
     def total_variation_bound(cls, stddev: float) -> float:
         """Bounds the distance of one sample from the ideal law, without building its table.
 
-        The table ends where a weight falls under 2^-128 of the peak, at most `_reach` from zero;
-        each threshold is off by at most 2^-128, and so is the mass beyond either end.
+        The table ends where a weight falls under 2^-256 of the peak, at most `_reach` from zero;
+        each threshold is off by at most 2^-256, and so is the mass beyond either end.
         """
-        return math.ldexp(2 * math.ceil(cls._reach(stddev)) + 4, -127)
+        return math.ldexp(2 * math.ceil(cls._reach(stddev)) + 4, 1 - PRECISION_BITS)
 
     @staticmethod
     def _half_weights(stddev: float) -> list[int]:
-        """Weights of 0, 1, 2, ... in fixed point, down to 2^-128 of the first."""
+        """Weights of 0, 1, 2, ... in fixed point, down to 2^-256 of the first."""
         raise NotImplementedError
 
     @staticmethod
     def _reach(stddev: float) -> float:
         """Where the table has ended."""
-        return 13.33 * stddev + 2
+        return math.sqrt(2 * math.log(2) * PRECISION_BITS) * stddev + 2
 
 
 class DiscreteGaussian(IntegerLaw):
@@ -158,14 +163,14 @@ class DiscreteGaussian(IntegerLaw):
     def _half_weights(stddev: float) -> list[int]:
         """W_(k+1) = w_k exp(-(2k+1) / (2 stddev^2))."""
         with decimal.localcontext() as context:
-            context.prec = 110
+            context.prec = math.ceil(FRACTION_BITS * math.log10(2)) + 14
             variance = decimal.Decimal(stddev) ** 2
-            ratio = int((-1 / (2 * variance)).exp() * 2**_FRACTION_BITS)
-            factor = int((-1 / variance).exp() * 2**_FRACTION_BITS)
-        weights = [1 << _FRACTION_BITS]
-        while weights[-1] >> (_FRACTION_BITS - 128):
-            weights.append(weights[-1] * ratio >> _FRACTION_BITS)
-            ratio = ratio * factor >> _FRACTION_BITS
+            ratio = int((-1 / (2 * variance)).exp() * 2**FRACTION_BITS)
+            factor = int((-1 / variance).exp() * 2**FRACTION_BITS)
+        weights = [1 << FRACTION_BITS]
+        while weights[-1] >> (FRACTION_BITS - PRECISION_BITS):
+            weights.append(weights[-1] * ratio >> FRACTION_BITS)
+            ratio = ratio * factor >> FRACTION_BITS
         return weights
 
 
@@ -183,7 +188,7 @@ class RoundedGaussian(IntegerLaw):
         The integrand is a power series in t whose coefficients obey
         (n+1) c_(n+1) = -(k c_n + c_(n-1)) / stddev^2; odd ones integrate to nothing.
         """
-        one = 1 << _FRACTION_BITS
+        one = 1 << FRACTION_BITS
         numerator, denominator = (Fraction(stddev) ** 2).as_integer_ratio()
         weights = []
         for k, density in enumerate(DiscreteGaussian._half_weights(stddev)):
@@ -193,7 +198,7 @@ class RoundedGaussian(IntegerLaw):
                     integral += (current >> n) // (n + 1)
                 step = -(k * current + before) * denominator // (numerator * (n + 1))
                 before, current, n = current, step, n + 1
-            weights.append(density * integral >> _FRACTION_BITS)
+            weights.append(density * integral >> FRACTION_BITS)
         return weights
 
 
@@ -210,17 +215,17 @@ class Skellam(IntegerLaw):
         numerator, denominator = (Fraction(stddev) ** 2).as_integer_ratio()
         above, current = 0, 1 << 160
         weights = [current]
-        for k in range(math.ceil(_skellam_distance(stddev, 320)) + 8, 0, -1):
+        for k in range(math.ceil(_skellam_distance(stddev, FRACTION_BITS)) + 8, 0, -1):
             above, current = current, above + 2 * k * denominator * current // numerator
             weights.append(current)
         weights.reverse()
-        least = weights[0] >> 128
+        least = weights[0] >> PRECISION_BITS
         return [weight for weight in weights if weight > least]
 
     @staticmethod
     def _reach(stddev: float) -> float:
         """Heavier in its tails than a Gaussian."""
-        return _skellam_distance(stddev, 130) + 2
+        return _skellam_distance(stddev, PRECISION_BITS + 2) + 2
 
 
 def _skellam_distance(stddev: float, bits: float) -> float:

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.privacy.mechanisms import CumulativeTable
+from fedspeech.privacy.mechanisms import FRACTION_BITS, PRECISION_BITS, CumulativeTable
 from fedspeech.seeds import Keystream, canonical
-
-_FRACTION_BITS = 320
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +47,11 @@ class PoissonParticipation:
                 "expected population >= 1 and probability in (0, 1], got "
                 f"{self.population}, {self.probability}"
             )
+
+    @property
+    def total_variation(self) -> float:
+        """Bounds the distance of a cohort from independent coins: its size comes from a table."""
+        return math.ldexp(self.population + 3, 1 - PRECISION_BITS)
 
     def cohort(self, keystream: Keystream) -> NDArray[np.int64]:
         """Returns the phones whose coins fell on heads, sorted, shape (cohort,).
@@ -116,19 +120,19 @@ def _subset(keystream: Keystream, count: int, population: int) -> NDArray[np.int
 
 @functools.lru_cache(maxsize=8)
 def _binomial(trials: int, probability: float) -> CumulativeTable:
-    """The number of heads, exact to 2^-128: P[k+1] / P[k] = (n-k) p / ((k+1) (1-p))."""
+    """The number of heads, exact to 2^-256: P[k+1] / P[k] = (n-k) p / ((k+1) (1-p))."""
     numerator, denominator = probability.as_integer_ratio()
     against = denominator - numerator
     if against == 0:
         return CumulativeTable(trials, [1])
     mode = min(trials, (trials + 1) * numerator // denominator)
-    smallest = 1 << (_FRACTION_BITS - 140)
-    above = [1 << _FRACTION_BITS]
+    smallest = 1 << (FRACTION_BITS - PRECISION_BITS - 12)
+    above = [1 << FRACTION_BITS]
     for k in range(mode, trials):
         above.append(above[-1] * (trials - k) * numerator // ((k + 1) * against))
         if above[-1] < smallest:
             break
-    below = [1 << _FRACTION_BITS]
+    below = [1 << FRACTION_BITS]
     for k in range(mode, 0, -1):
         below.append(below[-1] * k * against // ((trials - k + 1) * numerator))
         if below[-1] < smallest:

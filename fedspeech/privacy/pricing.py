@@ -22,6 +22,7 @@ Doubts, and the safe side that was taken:
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from fedspeech.privacy import accountant, bad_events, views
@@ -125,17 +126,27 @@ def assumptions(found: Price) -> list[str]:
 
 def warnings(found: Price) -> list[str]:
     """Returns what a reader must not overlook."""
-    lines = []
     if found.plan.mechanism == "none":
-        lines.append("No noise is added: epsilon is infinite against everybody.")
-    if found.server.reason:
-        lines.append(f"epsilon_server is infinite: {found.server.reason}.")
-    if found.release.reason:
+        return ["No noise is added: epsilon is infinite against everybody."]
+    lines = [
+        f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} infinite: {reason}."
+        for reason, names in _infinite(found).items()
+    ]
+    if found.release.reason and math.isfinite(found.release.epsilon):
         lines.append(
             "epsilon_release protects what a phone said, not that it took part (zero-out), "
             f"because {found.release.reason}."
         )
     return lines
+
+
+def _infinite(found: Price) -> dict[str, list[str]]:
+    """Which epsilons are infinite, by the reason."""
+    names: dict[str, list[str]] = {}
+    for name, view in (("epsilon_release", found.release), ("epsilon_server", found.server)):
+        if view.reason and math.isinf(view.epsilon):
+            names.setdefault(view.reason, []).append(name)
+    return names
 
 
 def _about_participation(plan: PrivacyPlan, assumed: frozenset[str]) -> list[str]:

@@ -188,16 +188,25 @@ def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: fl
         return _without_bound(parts, "")
     epsilons = _charged(_accountants(parts), mass, delta)
     if not epsilons:
-        reason = (
-            f"there is no bound at delta = {delta:.3g}: samplers miss their ideals with "
-            f"probability {min(1.0, mass):.1e}, which weighs e^epsilon times as much"
-        )
+        reason = _beyond_precision(mass, delta)
         return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, mass))
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
         participations=sum(count for _, count in parts), amplified=False,
         bad_event_mass=min(1.0, mass),
     )  # fmt: skip
+
+
+def _beyond_precision(mass: float, delta: float) -> str:
+    """Why noise that is priced has no bound: its epsilon is more than the samplers carry."""
+    if mass == 0:
+        return "epsilon is too large to be computed"
+    most = math.log(SHARE_OF_DELTA * delta) - math.log(mass)
+    return (
+        f"epsilon would be above {max(0, math.floor(most))}, where the precision of the noise "
+        f"ends: samplers miss their ideals with probability {min(1.0, mass):.1e}, and e^epsilon "
+        "times that exceeds a tenth of delta"
+    )
 
 
 def _without_bound(parts: Sequence[Part], reason: str) -> View:

@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
+import scipy.optimize
+import scipy.special
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -415,4 +418,42 @@ def test_extremes_are_priced_or_said_to_be_infinite(changes):
         assert view.epsilon > 0
         assert all(not math.isnan(value) for value in view.epsilons.values())
     if math.isinf(found.server.epsilon) and found.plan.on_phones:
-        assert any("epsilon_server is infinite" in line for line in warnings(found))
+        infinite = [line for line in warnings(found) if "infinite" in line]
+        assert len(infinite) == 1
+        assert "epsilon_server" in infinite[0]
+        assert not any("protects" in line for line in warnings(found))
+
+
+@pytest.mark.parametrize("noise", [0.8, 0.6, 0.4])
+def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
+    """Fifteen rounds of a Gaussian: at least its exact price, at most a tenth above it.
+
+    The exact one is that of Balle and Wang 2018, Theorem 8, in the form of Dong, Roth and Su 2019,
+    Corollary 2.13: delta = Phi(mu / 2 - eps / mu) - e^eps Phi(-mu / 2 - eps / mu), mu = sqrt(15) / z.
+    """
+    found = cost(noise_multiplier=noise, quota=15)
+    mu, delta = math.sqrt(15) / noise, found.plan.delta
+
+    def missing(epsilon):
+        above = scipy.special.log_ndtr(-mu / 2 - epsilon / mu) + epsilon
+        return scipy.special.ndtr(mu / 2 - epsilon / mu) - math.exp(above) - delta
+
+    exact = scipy.optimize.brentq(missing, 1.0, 500.0)
+    for view in (found.release, found.server):
+        assert exact < view.epsilon < 1.1 * exact
+        assert view.relation == "zero-out"
+    assert len(warnings(found)) == 1
+    assert "protects what a phone said" in warnings(found)[0]
+
+
+def test_an_epsilon_beyond_the_precision_of_the_noise_is_infinite_in_one_sentence():
+    found = cost(noise_multiplier=0.2, quota=15)
+    assert math.isinf(found.release.epsilon)
+    assert math.isinf(found.server.epsilon)
+    (said,) = warnings(found)
+    limit = re.search(r"epsilon_release and epsilon_server are infinite: .* above (\d+),", said)
+    # e^epsilon times the distance of the samplers, both worlds and all rounds, is a tenth of delta.
+    mass = 2 * 40 * found.plan.cost.tail_mass
+    assert int(limit.group(1)) == math.floor(math.log(found.plan.delta / 10 / mass))
+    (said,) = warnings(dataclasses.replace(cost(), server=found.server))
+    assert said.startswith("epsilon_server is infinite: epsilon would be above")
