@@ -7,9 +7,9 @@
 | `RoundedGaussian` | the server, "central" | integers plus it are a rounded Gaussian mechanism |
 
 A cumulative table costs one search per sample and, unlike rejection, always reads the keystream at
-the same pace. The distance of a table from its ideal (`total_variation`) adds up over d coordinates,
-n phones and T rounds, and counts e^epsilon times in delta: 64 bits are too coarse for any plan, and
-128 end the epsilons that can be stated at 40 to 55, 256 at 130 to 145. A draw does not pay for them:
+the same pace. Its distance from the ideal (`total_variation`) adds up over d coordinates, n phones
+and T rounds, and counts e^epsilon times in delta: 64 bits are too coarse for any plan, 128 bits end
+the epsilons that can be stated at 40 to 55, 256 bits at 130 to 145. A draw does not pay for them:
 it reads the bits below the first 64 only where those tie.
 """
 
@@ -76,8 +76,8 @@ class CumulativeTable:
     def draw(self, keystream: Keystream, num_values: int) -> NDArray[np.int64]:
         """Returns independent samples, shape (num_values,), int64.
 
-        A sample is the number of thresholds that a uniform 256-bit number reaches. All but its upper
-        64 bits decide only where those tie, so they are read only then (once in 2^50 samples).
+        A sample is the number of thresholds that a uniform 256-bit number reaches. The bits below
+        its first 64 decide only where those tie, so they are read only then (once in 2^50 samples).
         """
         words = keystream.uint64(num_values)
         guided = self._guide.take((words >> np.uint64(64 - _GUIDE_BITS)).view(np.int64))

@@ -1,11 +1,13 @@
 import itertools
 import math
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from fedspeech.privacy.filling import fill
 from fedspeech.privacy.participation import (
     FixedSizeParticipation,
     LimitedParticipation,
@@ -51,6 +53,31 @@ def test_the_law_of_the_size_is_exact():
     expected = 200_000 * scipy.stats.binom.pmf(np.arange(4, 28), 50, 0.3)
     statistic = ((counts - expected) ** 2 / expected).sum()
     assert scipy.stats.chi2.sf(statistic, 23) > 1e-6
+
+
+def test_the_size_is_binomial_but_for_what_is_counted():
+    """Against fractions: 20 phones, p = 1/4, every probability."""
+    table = _binomial(20, 0.25)
+    thresholds = [
+        Fraction((int(high) << 192) + low, 2**256)
+        for high, low in zip(table._high, table._low, strict=True)
+    ]
+    found = [b - a for a, b in itertools.pairwise([Fraction(0), *thresholds, Fraction(1)])]
+    exact = [Fraction(math.comb(20, k) * 3 ** (20 - k), 4**20) for k in range(21)]
+    distance = sum(abs(a - b) for a, b in zip(found, exact, strict=True)) / 2
+    assert 0 < distance <= coins(population=20, probability=0.25).total_variation < 1e-75
+
+
+def test_the_draw_of_a_cohort_counts_among_the_samplers():
+    """Few draws of noise for a billion phones: what is more under coins is theirs."""
+    fields = {
+        "mechanism": "distributed", "population": 10**9, "cohort": 10, "rounds": 1, "dimension": 1,
+        "noise_multiplier": 8.0, "min_cohort": 5, "min_survivors": 5,
+    }  # fmt: skip
+    coin, drawn = (
+        fill(participation=each, **fields).plan.cost.tail_mass for each in ("poisson", "fixed_size")
+    )
+    assert coin - drawn == pytest.approx(coins(10**9, 1e-8).total_variation, rel=1e-6)
 
 
 @pytest.mark.parametrize("probability", [0.3, 0.8])

@@ -429,7 +429,8 @@ def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
     """Fifteen rounds of a Gaussian: at least its exact price, at most a tenth above it.
 
     The exact one is that of Balle and Wang 2018, Theorem 8, in the form of Dong, Roth and Su 2019,
-    Corollary 2.13: delta = Phi(mu / 2 - eps / mu) - e^eps Phi(-mu / 2 - eps / mu), mu = sqrt(15) / z.
+    Corollary 2.13: delta = Phi(mu / 2 - eps / mu) - e^eps Phi(-mu / 2 - eps / mu) at
+    mu = sqrt(15) / z.
     """
     found = cost(noise_multiplier=noise, quota=15)
     mu, delta = math.sqrt(15) / noise, found.plan.delta
