@@ -29,6 +29,15 @@ class CorpusError(FedspeechError):
     """A corpus cannot be read or has nothing usable in it."""
 
 
+class TooFewSpeakers(CorpusError):
+    """The speakers of a corpus do not fill the groups that a scenario asks for."""
+
+    def __init__(self, message: str, speakers: int) -> None:
+        """Keeps how many speakers there are to be divided."""
+        super().__init__(message)
+        self.speakers = speakers
+
+
 class ScenarioError(FedspeechError):
     """A scenario asks for something that does not exist or does not fit together."""
 

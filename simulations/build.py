@@ -40,7 +40,7 @@ from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, Synthetic
 from fedspeech.corpora.takes import Takes, split_sentences, split_takes
 from fedspeech.corpora.voices import ACCENTS
 from fedspeech.device.time_axis import TimeAxis
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
 from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
@@ -53,8 +53,15 @@ from fedspeech.training.local import LocalTraining
 from fedspeech.training.pretrain import synthetic_base
 from fedspeech.training.recipes import Recipes
 from fedspeech.training.trunk_cache import trunk_outputs
-from simulations.planning import PlanSizes, plan_of
-from simulations.recordings import WordRoles, applied, moved, split_speakers, word_roles
+from simulations.planning import PlanSizes, plan_of, split_way_out
+from simulations.recordings import (
+    ENOUGH_SPEAKERS,
+    WordRoles,
+    applied,
+    moved,
+    split_speakers,
+    word_roles,
+)
 from simulations.scenario import (
     BaseSettings,
     EmbeddedCorpus,
@@ -354,6 +361,37 @@ def open_scenario(scenario: Scenario) -> Opened:
       ScenarioError: if parts of the scenario do not fit together.
       CorpusError: if the recordings cannot be used.
     """
+    try:
+        return _opened(scenario)
+    except TooFewSpeakers as error:
+        raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
+
+
+def _division(scenario: Scenario, speakers: int) -> str:
+    """How so few speakers may be divided, in words."""
+    spares = scenario.task == "sentences" or speakers >= ENOUGH_SPEAKERS
+    sizes = sizes_of_speakers(scenario, speakers, scenario.vocabulary)
+    return split_way_out(scenario.privacy, sizes, speakers, spares=spares)
+
+
+def sizes_of_speakers(scenario: Scenario, population: int, targets: Sequence[str]) -> PlanSizes:
+    """What a plan depends on where so many speakers of recordings federate.
+
+    Args:
+      scenario: of recordings.
+      population: speakers who federate.
+      targets: words of the vocabulary, if words are spotted; empty: as many as the base knows.
+    """
+    if scenario.task == "sentences":
+        shape = _shape(scenario, sentence_base(scenario), Alphabet())
+    else:
+        layout = Base.load(default_base_path())
+        shape = _shape(scenario, layout, Vocabulary(tuple(targets) or layout.words.targets))
+    return _sizes(scenario, shape, population, "user")
+
+
+def _opened(scenario: Scenario) -> Opened:
+    """Does what `open_scenario` says."""
     made = scenario.base.source == "synthetic"
     # A base that is made has the layout of the one that ships.
     shipped = scenario.model_copy(update={"base": BaseSettings()})
@@ -371,14 +409,19 @@ def open_scenario(scenario: Scenario) -> Opened:
     if named is not None:
         voices = without_teachers(voices, named)
     shape = _shape(scenario, layout, voices.vocabulary)
+    population = _population(scenario, voices.partition)
+    return Opened(voices, named, shape, _sizes(scenario, shape, population, voices.partition.unit))
+
+
+def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) -> PlanSizes:
+    """What the plan of a scenario depends on."""
     time = _time(scenario)
-    sizes = PlanSizes(
-        population=_population(scenario, voices.partition),
+    return PlanSizes(
+        population=population,
         dimension=shape.build().spec.size,
-        unit=voices.partition.unit,
+        unit=unit,
         availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
     )
-    return Opened(voices, named, shape, sizes)
 
 
 def _shape(scenario: Scenario, base: Base, vocabulary: Vocabulary | Alphabet) -> AdapterShape:
@@ -426,7 +469,8 @@ def open_voices(scenario: Scenario, base: Base | None = None) -> Voices:
             corpus = SyntheticCorpus(spec)
             partition = by_group(corpus, seed=scenario.seed)
         case JoinedSentences() | TranscribedCorpus():
-            corpus, partition = real_sentences(scenario, scenario.corpus, frontend)
+            taught = () if base is None else base.speakers
+            corpus, partition = real_sentences(scenario, scenario.corpus, frontend, taught)
     return Voices(Alphabet(), corpus, corpus, partition.public, partition)
 
 

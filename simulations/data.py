@@ -6,6 +6,7 @@ render_check(check, Console())
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from fedspeech.corpora.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
-from fedspeech.errors import CorpusError
+from fedspeech.errors import CorpusError, ScenarioError
+from simulations.build import sizes_of_speakers
 from simulations.console import Console
+from simulations.planning import nearest_accepted, options, plan_of
 from simulations.recordings import applied, split_speakers, unseen_rule, word_roles
-from simulations.scenario import FolderCorpus
+from simulations.scenario import FolderCorpus, read_scenario
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 _FEW_PHONES = 1_000
@@ -87,7 +90,7 @@ KNOWN = (
     KnownCorpus(
         "your own recordings",
         "yours",
-        "from 4 speakers with a few clips per word",
+        "from 6 speakers with a few clips per word",
         "manifest",
         f"a folder with manifest.csv: {EXAMPLE[0]} / {EXAMPLE[1]}",
     ),
@@ -119,6 +122,7 @@ class Split:
       public, validation, federated, unseen: how many speakers, or phones, that gives.
       targets: the words that the model would know.
       non_words: what the words are that judge false accepts, in words.
+      options: of the command line that the privacy rules ask of so few phones; mostly "".
     """
 
     rule: str
@@ -128,6 +132,7 @@ class Split:
     unseen: int
     targets: tuple[str, ...]
     non_words: str
+    options: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +215,6 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         settings = FolderCorpus(path=str(folder))
         try:
             partition = split_speakers(corpus, settings, seed=0)
-        except CorpusError as problem:
-            obstacle = str(problem)
-        else:
             roles = word_roles(partition.unseen, (), seed=0)
             partition = applied(roles, partition)
             split = Split(
@@ -223,8 +225,11 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
                 unseen=len(partition.unseen),
                 targets=roles.targets,
                 non_words=roles.words,
+                options=_asked_for(settings, len(partition.federated), roles.targets),
             )
             skipped += partition.skipped
+        except (CorpusError, ScenarioError) as problem:
+            obstacle = str(problem)
     return FolderCheck(
         folder=folder,
         layout=corpus.layout,
@@ -254,6 +259,20 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         split=split,
         obstacle=obstacle,
     )
+
+
+def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> str:
+    """Options with which the privacy rules accept so many phones; empty if they do without.
+
+    Raises:
+      ScenarioError: if they accept them with none.
+    """
+    scenario = read_scenario("real-commands", [f"corpus.path={json.dumps(settings.path)}"])
+    sizes = sizes_of_speakers(scenario, phones, targets)
+    changes = nearest_accepted(scenario.privacy, sizes)
+    if changes is None:
+        plan_of(scenario.privacy, sizes)
+    return options(changes or {})
 
 
 def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[np.float64]:
@@ -364,7 +383,8 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"  target words: {', '.join(split.targets)}; judged by {split.non_words}"
         if split.federated < _FEW_PHONES:
             yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
-        yield f"  fedspeech simulate --scenario real-commands --corpus {check.folder}"
+        command = f"fedspeech simulate --scenario real-commands --corpus {check.folder}"
+        yield f"  {command} {split.options}".rstrip()
     else:
         yield f"real-commands cannot run on it: {check.obstacle}"
 

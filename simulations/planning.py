@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,23 +122,61 @@ def adaptive_clipping(
 _MOST_CHANGES = 3
 _SMALL = 200  # phones, up to which larger populations are tried,
 _MOST_PHONES = 10  # up to so many times as large
+_MORE_PHONES = 6  # up to so many for which other settings are tried too
 
 
 def _way_out(settings: PrivacySettings, sizes: PlanSizes) -> str:
     """Settings near these that no rule refuses, all at once, and how many phones these need."""
     said = []
-    if changes := _nearest_accepted(settings, sizes):
-        options = " ".join(f"--set privacy.{name}={value:g}" for name, value in changes.items())
-        said.append(f"{sizes.population:,} phones are accepted with {options}")
+    larger = range(sizes.population, sizes.population + _MORE_PHONES)
+    for tried in larger if sizes.population <= _SMALL else larger[:1]:
+        if changes := nearest_accepted(settings, dataclasses.replace(sizes, population=tried)):
+            said.append(f"{tried:,} phones are accepted with {options(changes)}")
+            break
     if phones := _fewest_accepted(settings, sizes):
         said.append(f"with these settings {phones:,} phones are")
     return f". {'; '.join(said)}" if said else ""
 
 
-def _nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, float]:
-    """The fewest changes of settings that make a plan, and of as many the smallest; or none."""
+def split_way_out(
+    settings: PrivacySettings, sizes: PlanSizes, speakers: int, *, spares: bool
+) -> str:
+    """Groups of so few speakers, and settings, that no rule refuses, as options all at once.
+
+    Args:
+      settings: of privacy.
+      sizes: of everything but the population.
+      speakers: who are to be divided.
+      spares: whether somebody is to be public, and somebody to validate.
+    """
+    public, validation = (max(2, speakers // 4), max(1, speakers // 12)) if spares else (0, 0)
+    federated = speakers - public - validation - max(2, speakers // 5)
+    if federated < 1:
+        return f"{speakers} speakers are too few for any division"
+    changes = nearest_accepted(settings, dataclasses.replace(sizes, population=federated))
+    if changes is None:
+        return f"no division of {speakers} speakers leaves enough of them to federate"
+    return (
+        f"{speakers} speakers are accepted with --set corpus.public_speakers={public} "
+        f"--set corpus.validation_speakers={validation} "
+        f"--set corpus.federated_speakers={federated} {options(changes)}".rstrip()
+    )
+
+
+def options(changes: Mapping[str, float]) -> str:
+    """Changes of settings of privacy as options of the command line."""
+    return " ".join(f"--set privacy.{name}={value:g}" for name, value in changes.items())
+
+
+def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, float] | None:
+    """The fewest changes of settings that make a plan, and of as many the smallest.
+
+    Returns:
+      Values by name of the setting; empty if no rule refuses them as they are; None if nothing near
+      makes a plan.
+    """
     steps = {name: values for name, values in _nearer(settings).items() if values}
-    for count in range(1, min(_MOST_CHANGES, len(steps)) + 1):
+    for count in range(min(_MOST_CHANGES, len(steps)) + 1):
         tried = sorted(
             (
                 dict(zip(names, at, strict=True))
@@ -151,7 +189,7 @@ def _nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, 
             changes = {name: steps[name][place] for name, place in places.items()}
             if _accepted(settings.model_copy(update=changes), sizes):
                 return changes
-    return {}
+    return None
 
 
 def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
@@ -160,8 +198,9 @@ def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
     probability, noise = settings.participation_probability, settings.noise_multiplier
     return {
         "participation_probability": [v for v in (0.1, 0.2, 0.3, 0.5, 0.8, 1.0) if v > probability],
-        "min_cohort_share": [v for v in (0.7, 0.6, 0.5, 0.4) if v < cohort],
-        "min_survivors_share": [v for v in (0.9, 0.8, 0.7) if v > survivors]
+        "min_cohort_share": [v for v in (0.7, 0.6, 0.5, 0.4) if v < cohort]
+        + [v for v in (0.7, 0.8) if v > cohort],
+        "min_survivors_share": [v for v in (0.5, 0.6, 0.7, 0.8, 0.9) if v > survivors]
         + [v for v in (0.6, 0.5, 0.4, 0.3) if v < survivors],
         "dropout_rate": [v for v in (0.02, 0.01, 0.0) if v < settings.dropout_rate],
         "colluders": [v for v in (5, 1, 0) if v < settings.colluders],
@@ -185,7 +224,8 @@ def _accepted_with(settings: PrivacySettings, sizes: PlanSizes, population: int)
 def _accepted(settings: PrivacySettings, sizes: PlanSizes) -> bool:
     """Whether no rule refuses the plan."""
     try:
-        _filled(settings, sizes)
+        plan = _filled(settings, sizes).plan
+        plan.guarantee(plan.rounds)
     except ValueError:
         return False
     return True

@@ -30,7 +30,7 @@ from fedspeech.corpora.partition import (
     by_speaker,
     default_rule,
 )
-from fedspeech.errors import CorpusError
+from fedspeech.errors import CorpusError, TooFewSpeakers
 from fedspeech.seeds import stream
 from simulations.scenario import FolderCorpus
 
@@ -104,9 +104,10 @@ def split_speakers(
     )
     public, validation = _spared(settings, speakers)
     if public + validation >= len(partition.federated):
-        raise CorpusError(
+        raise TooFewSpeakers(
             f"nobody is left to federate: {len(partition.federated)} speakers, of whom "
-            f"corpus.public_speakers={public} and corpus.validation_speakers={validation}"
+            f"corpus.public_speakers={public} and corpus.validation_speakers={validation}",
+            len(partition.federated) + len(partition.unseen),
         )
     drawn = [partition.federated[i] for i in _order(len(partition.federated), seed)]
     chosen = {phone.phone_id for phone in drawn[public + validation :]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,9 +124,14 @@ def _cut_for(scenario: Scenario, base: Base) -> Base:
 
 
 def real_sentences(
-    scenario: Scenario, settings: JoinedSentences | TranscribedCorpus, frontend: FrontendSpec
+    scenario: Scenario,
+    settings: JoinedSentences | TranscribedCorpus,
+    frontend: FrontendSpec,
+    taught: Collection[str] = (),
 ) -> tuple[Corpus, Partition]:
     """Real speech: the corpus, and who is where.
+
+    Whoever taught the base is public, and counts among the public speakers that are asked for.
 
     Raises:
       ScenarioError: if no recordings are named.
@@ -149,9 +154,10 @@ def real_sentences(
         corpus,
         seed=scenario.seed,
         unseen=AllBut(settings.federated_speakers),
-        public=settings.public_speakers,
+        public=max(0, settings.public_speakers - len(set(taught) & set(corpus.speakers))),
         validation=settings.validation_speakers,
         min_clips=scenario.personalisation.headline_takes + 2,
+        taught=taught,
     )
     return corpus, partition
 

@@ -19,7 +19,7 @@ import numpy as np
 from fedspeech.audio.devices import draw_device
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
 from fedspeech.corpora.device_corpus import DeviceCorpus, Variant
-from fedspeech.errors import CorpusError
+from fedspeech.errors import TooFewSpeakers
 from fedspeech.seeds import canonical, stream
 
 Unit = Literal["user", "phone"]
@@ -171,6 +171,7 @@ def by_speaker(
     public: int = 0,
     validation: int = 0,
     min_clips: int = MIN_CLIPS,
+    taught: Collection[str] = (),
 ) -> Partition:
     """Makes each speaker of a real corpus one phone.
 
@@ -184,9 +185,10 @@ def by_speaker(
       public: number of speakers for pre-training.
       validation: number of speakers that the server may decide on.
       min_clips: speakers with fewer clips are skipped.
+      taught: speakers from whom the base has learned: public, and not drawn.
 
     Raises:
-      CorpusError: if nobody would federate or nobody would be unseen.
+      TooFewSpeakers: if nobody would federate or nobody would be unseen.
       ValueError: if a number is negative, or `min_clips` is not positive.
     """
     if min(public, validation) < 0 or min_clips < 1:
@@ -202,6 +204,8 @@ def by_speaker(
         for name, said in clips.items()
         if name not in rooms and len(said) < min_clips
     )
+    teachers = [name for name in enough if name in set(taught)]
+    enough = [name for name in enough if name not in set(taught)]
     order = sorted(enough)
     stream(seed, "speakers").shuffle(order)
     match unseen:
@@ -213,7 +217,7 @@ def by_speaker(
             away = set(order) & set(names)
     drawn = [name for name in order if name not in away]
     groups = {
-        "public": rooms + drawn[:public],
+        "public": rooms + teachers + drawn[:public],
         "validation": drawn[public : public + validation],
         "federated": drawn[public + validation :],
         "unseen": [name for name in order if name in away],
@@ -233,11 +237,12 @@ def _refuse_empty(
     if empty:
         counts = sorted(len(clips[name]) for name in enough)
         spread = f", {counts[0]} to {counts[-1]} clips each" if counts else ""
-        raise CorpusError(
+        raise TooFewSpeakers(
             f"nobody is left in the group {' and '.join(empty)}: {len(enough)} speakers with "
             f"enough clips{spread}; {len(groups['public'])} public, {len(groups['validation'])} "
             f"for validation; {rule}. Fewer public or validation speakers, or another number of "
-            "federated ones, leave somebody in every group"
+            "federated ones, leave somebody in every group",
+            len(enough),
         )
 
 

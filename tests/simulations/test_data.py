@@ -31,39 +31,47 @@ def record(folder, plan, extra=(), rate_hz=16_000):
 
 
 def test_a_check_says_what_a_folder_is_good_for(tmp_path):
-    plan = {f"s{n}": ["yes", "no", "zyzzyva"] for n in range(5)} | {"t": ["yes"]}
+    plan = {f"s{n}": ["yes", "no", "zyzzyva"] for n in range(6)} | {"t": ["yes"]}
     (tmp_path / "bad.wav").write_text("text")
     extra = ["bad.wav,s0,yes,s", "none1.wav,s0,yes,s", "none2.wav,s0,yes,s"]
     record(tmp_path, plan, extra, rate_hz=8_000)
     check = check_folder(tmp_path)
-    assert (check.clips, check.speakers, check.silence) == (16, 6, 0)
-    assert check.words == (("yes", 6), ("no", 5), ("zyzzyva", 5))
+    assert (check.clips, check.speakers, check.silence) == (19, 7, 0)
+    assert check.words == (("yes", 7), ("no", 6), ("zyzzyva", 6))
     assert check.lexicon_lacks == ("zyzzyva",)
-    assert check.rates_hz == ((8_000, 16),)
-    assert check.hours == pytest.approx(16 / 3600)
+    assert check.rates_hz == ((8_000, 19),)
+    assert check.hours == pytest.approx(19 / 3600)
     assert check.segments == (("accent", 2),)
     assert check.obstacle is None
-    assert check.split.federated + check.split.unseen == 5
-    assert (check.split.public, check.split.validation) == (0, 0)  # of six nobody can be spared
+    assert check.split.federated + check.split.unseen == 6
+    assert (check.split.public, check.split.validation) == (0, 0)  # of seven nobody can be spared
     assert [(group.rule, group.count) for group in check.skipped] == [
         ("no such file", 2), ("not a readable sound file", 1), ("too few clips", 1),
     ]  # fmt: skip
     text = printed(render_check, check)
     for part in (
-        "16 clips, 6 speakers, 3 words",
-        "16 at 8 kHz",
+        "19 clips, 7 speakers, 3 words",
+        "19 at 8 kHz",
         "above half their rate there is nothing",
-        "yes 6, no 5, zyzzyva 5",
-        "5 speakers with 2 to 9, 1 speaker with 1",
+        "yes 7, no 6, zyzzyva 6",
+        "6 speakers with 2 to 9, 1 speaker with 1",
         "skipped: 4",
         "2 x no such file",
         "none1.wav",
-        "real-commands can run on it: 3 phones would federate, 2 would be unseen",
+        "real-commands can run on it: 4 phones would federate, 2 would be unseen",
         "0.3 minutes",
         "so few phones cannot buy a small epsilon",
-        f"--corpus {tmp_path}",
+        f"--corpus {tmp_path} --set privacy.participation_probability=1",
     ):
         assert part in text, part
+
+
+def test_a_check_does_not_promise_what_the_privacy_rules_refuse(tmp_path):
+    """Of five speakers three federate, and no setting of any rule lets three be summed."""
+    record(tmp_path, {f"s{n}": ["yes", "no"] for n in range(5)})
+    text = printed(render_check, check_folder(tmp_path))
+    assert "real-commands cannot run on it: privacy: min_survivors must be at least 2" in text
+    assert "4 phones are accepted with --set privacy." in text
 
 
 @pytest.mark.parametrize(
