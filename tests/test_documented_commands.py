@@ -60,6 +60,7 @@ def test_the_documents_hold_commands():
     assert len(COMMANDS) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_documented_command_can_be_read(command):
     words, group = arguments(command), typer.main.get_command(app)

@@ -134,6 +134,7 @@ def test_a_shard_that_fails_at_any_stage_abandons_the_round(tmp_path, kind, what
     assert sum(row["kind"] == "charge" for row in rows) == asked_for_vectors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [kind if kind == "train.masked" else slow(kind) for kind in STAGES]
 )

@@ -55,6 +55,7 @@ def document(budget):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("population", "how_many", "rounds", "noise", "delta", "rdp", "opacus", "pld"),
     [
@@ -224,6 +225,7 @@ def test_infinities_are_said_as_such(budget, document):
     assert document(*plan)["epsilon_release"] == {"rdp": "Infinity", "pld": "Infinity"}
 
 
+@pytest.mark.slow
 def test_what_is_solved_can_be_priced(budget, document):
     plan = [*PHONES, "--population", 100_000, "--cohort", 1000, "--dimension", 600]
     _, out, _ = budget(*plan, "--rounds", 100, "--solve", "noise", "--epsilon", 1.5)
@@ -356,6 +358,7 @@ def assert_same_price(found, plan):
         assert claimed == (epsilon if math.isfinite(epsilon) else "Infinity")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_scenario_costs_what_its_run_costs(document, name):
     plan = run_of(read_scenario(name))
@@ -394,6 +397,7 @@ def random_plan(rng):
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_plans_cost_what_their_runs_cost(document, seed):
     plan = random_plan(np.random.default_rng(seed))
@@ -407,6 +411,7 @@ def test_two_hundred_random_plans_cost_what_their_runs_cost(document):
         assert_same_price(document(*options(plan)), plan)
 
 
+@pytest.mark.slow
 def test_a_scenario_says_it_all(budget):
     status, _, err = budget("--scenario", "quick", "--noise", 3)
     assert status == 1

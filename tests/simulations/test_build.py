@@ -30,6 +30,7 @@ def embedded(scenario):
     )
 
 
+@pytest.mark.slow
 def test_no_speaker_stands_in_two_groups_or_taught_the_base():
     world = tiny_world()
     found = groups(world.partition)
@@ -39,6 +40,7 @@ def test_no_speaker_stands_in_two_groups_or_taught_the_base():
     assert len(world.partition.federated) == world.job.plan.population == 12
 
 
+@pytest.mark.slow
 def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     scenario = tiny_scenario()
     partition = by_group(embedded(scenario), seed=scenario.seed)
@@ -138,6 +140,7 @@ def test_a_file_that_is_no_base_is_refused(tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
     changes = ("corpus.federated_phones=1000000", "corpus.voices=12", "privacy.quota=1",
                "privacy.rounds=1", "privacy.participation_probability=0.0001")  # fmt: skip
@@ -152,6 +155,7 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
     assert len(world.partition.federated) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["default", "asr-default"])
 def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
     voices = open_voices(read_scenario(scenario, ["corpus.validation_speakers=40"]))

@@ -167,6 +167,7 @@ def test_paths_of_a_scenario_hold_in_every_folder(monkeypatch, tmp_path):
     assert read_scenario("quick").with_absolute_paths() == read_scenario("quick")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_text_that_standard_output_lacks_or_nobody_reads_costs_nothing(encoding):
     code = (

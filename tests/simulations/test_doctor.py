@@ -33,6 +33,7 @@ def test_a_healthy_machine_passes_every_check(examine):
         assert f"ok    {name}: " in printed
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_named_and_the_rest_is_checked_all_the_same(examine, monkeypatch):
     monkeypatch.setattr(doctor, "LIBRARIES", ("no_such_library",))
     monkeypatch.setattr(doctor, "MINIMUM_FREE_BYTES", 10**18)
@@ -43,6 +44,7 @@ def test_what_is_wrong_is_named_and_the_rest_is_checked_all_the_same(examine, mo
     assert "ok    one private round" in printed
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_wrong(examine, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FEDSPEECH_CACHE", str(tmp_path / "file" / "cache"))
@@ -51,6 +53,7 @@ def test_a_cache_that_cannot_be_written_is_wrong(examine, monkeypatch, tmp_path)
     assert "wrong disk" in printed
 
 
+@pytest.mark.slow
 def test_a_conversion_that_dies_is_wrong_and_the_doctor_lives(monkeypatch):
     died = functools.partial(converter.Converter, "dying_converter")
     monkeypatch.setattr(converter, "Converter", died)

@@ -49,6 +49,7 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
     assert "While it listens" in report
 
 
+@pytest.mark.slow
 def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeypatch, capsys):
     dead = functools.partial(Converter, "no_such_module")
     monkeypatch.setattr(family, "Converter", dead)

@@ -52,6 +52,7 @@ def test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says(shared)
         assert run.accounted.runs_charged == 2
 
 
+@pytest.mark.slow
 def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
     path, (first, second), _ = shared
     spent = Ledger.inspect(path).guarantee()

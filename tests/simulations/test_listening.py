@@ -120,6 +120,7 @@ def test_only_what_was_recorded_counts_as_time(tmp_path, words):
     assert found.at(0.5).false_accepts_per_hour == pytest.approx(3600)
 
 
+@pytest.mark.slow
 def test_the_silence_that_was_added_is_stated_apart(tmp_path, words, monkeypatch, capsys):
     manifest(tmp_path, words, "{word}_{speaker}.wav")
     monkeypatch.setattr(listening, "_listener", lambda _: LouderThanBefore())
@@ -151,6 +152,7 @@ def test_the_command_listens_at_the_threshold_that_reports_are_counted_at():
     assert inspect.signature(cli.listen).parameters["threshold"].default == DEFAULT_THRESHOLD
 
 
+@pytest.mark.slow
 def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
     world = tiny_world()
     heard = []

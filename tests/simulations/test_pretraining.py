@@ -49,6 +49,7 @@ def pretraining_settings():
     return PretrainSettings(epochs=1, batch_clips=32)
 
 
+@pytest.mark.slow
 def test_held_out_speakers_can_be_named_and_teach_nothing(folder, tmp_path, quick):
     names, held_out = tmp_path / "public.txt", tmp_path / "test_list.txt"
     names.write_text("\n".join(f"s{number:02}" for number in range(6)))
@@ -62,6 +63,7 @@ def test_held_out_speakers_can_be_named_and_teach_nothing(folder, tmp_path, quic
     assert not set(base.speakers) & {"s04", "s11"}
 
 
+@pytest.mark.slow
 def test_other_words_of_the_corpus_teach_and_false_accepts_are_reported(folder, tmp_path, quick):
     base = make_base(
         tmp_path / "base.safetensors", words="yes no up", corpus=folder, speakers="5", seed=0,
@@ -79,6 +81,7 @@ def test_other_words_of_the_corpus_teach_and_false_accepts_are_reported(folder, 
     assert len(teachers) + len(quick["validation"]) == 5
 
 
+@pytest.mark.slow
 def test_words_that_nobody_lists_leave_some_that_are_no_target(folder, tmp_path, quick):
     base = make_base(
         tmp_path / "base.safetensors", words="", corpus=folder, speakers="5", seed=0, cache=tmp_path

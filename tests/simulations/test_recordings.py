@@ -183,6 +183,7 @@ def rows(clips):
     return {embedding.tobytes() for embedding in clips.embeddings}
 
 
+@pytest.mark.slow
 def test_no_clip_has_two_roles(world):
     arrays = world.job.load_arrays()
     own = set().union(*(rows(phone.own[1]) for phone in world.unseen))
@@ -212,6 +213,7 @@ def test_other_words_train_and_judge_and_are_never_the_same_words(world):
     assert world.non_words == "2 recorded other words, none of them in training"
 
 
+@pytest.mark.slow
 def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
     recorded = {f"s{number:02}" for number in range(16)}
     shipped = [clip for phone in world.voices.public for clip in phone.utterances]
@@ -243,6 +245,7 @@ def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
     assert not {clip.speaker_id for clip in training} & {clip.speaker_id for clip in guard}
 
 
+@pytest.mark.slow
 def test_the_words_of_a_base_may_stand_in_another_order(folder):
     base = Base.load(default_base_path())
     turned = scenario(folder, f"vocabulary={json.dumps(list(TEN[::-1]))}")

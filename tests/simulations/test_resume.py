@@ -61,6 +61,7 @@ def stop_in_round(monkeypatch, number, error=KeyboardInterrupt):
 FULL = OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [KeyboardInterrupt(), pytest.param(FULL, marks=pytest.mark.slow)],

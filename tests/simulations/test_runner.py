@@ -230,6 +230,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
         assert "rehearsal, not a release" in (folder / name).read_text(), name
 
 
+@pytest.mark.slow
 def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
     tmp_path, monkeypatch, no_export
 ):
@@ -249,6 +250,7 @@ def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
     assert (summary.status, summary.stopped) == ("complete", None)
 
 
+@pytest.mark.slow
 def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):
     folder = simulate(
         tiny_scenario("privacy.rounds=1", "privacy.clip_norm=1e-3", "privacy.quota=1"),
@@ -276,6 +278,7 @@ def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["personalise", "export"])
 def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
     tmp_path, monkeypatch, no_export, stage
@@ -297,6 +300,7 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
     tmp_path, monkeypatch, no_export
 ):

@@ -15,6 +15,7 @@ def bench(*options):
     )
 
 
+@pytest.mark.slow
 def test_bench_prints_what_a_masked_sum_costs_as_json():
     done = bench(
         "--phones", "12", "--dimension", "40", "--bits", "24", "--dropout", "0.25", "--json"
@@ -30,6 +31,7 @@ def test_bench_prints_what_a_masked_sum_costs_as_json():
     assert list(cost["bytes_per_phone"]) == ["advertise", "share", "mask", "agree", "unmask"]
 
 
+@pytest.mark.slow
 def test_bench_is_readable_and_compares_with_sharing_nothing():
     done = bench("--phones", "5", "--dimension", "8", "--dropout", "0", "--unshared")
     assert done.returncode == 0, done.stderr
@@ -38,6 +40,7 @@ def test_bench_is_readable_and_compares_with_sharing_nothing():
     assert "with every computation where it is asked" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -7,6 +7,7 @@ from tflite_export.adapter_file import read_adapter, write_adapter
 from tflite_export.arrays import checksum, hash_words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
 def test_adapter_base_and_card_read_back(make_trained, make_card, kind):
     trained = make_trained(kind)

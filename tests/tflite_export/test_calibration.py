@@ -30,6 +30,7 @@ def corpus(shipped_base):
     return synthetic_public(shipped_base)
 
 
+@pytest.mark.slow
 def test_the_committed_list_is_of_the_shipped_base_and_still_made_by_the_synthesiser(
     shipped_base, corpus
 ):
@@ -124,6 +125,7 @@ def test_clips_are_calibrated_on_as_the_corpus_was_recorded():
     assert narrow.waveforms.std() > 0.05, "what is below stays"
 
 
+@pytest.mark.slow
 def test_own_recordings_calibrate_unless_they_are_a_phones(shipped_base, corpus, monkeypatch):
     monkeypatch.setattr(SyntheticCorpus, "waveforms", lambda self, clips: np.zeros((len(clips), 2)))
     found = Calibration.of_recordings(shipped_base, corpus)

@@ -23,6 +23,7 @@ def process_of(content):
     return int(re.search(rb"process (\d+)", content)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "words"),
     [

@@ -16,6 +16,7 @@ from tflite_export.evidence import (
 SPEC = FrontendSpec()
 
 
+@pytest.mark.slow
 def test_half_of_the_probes_is_the_speech_and_the_rest_is_repeatable_and_loud_and_silent(
     base, clips
 ):

@@ -65,6 +65,7 @@ def plain(evidence, card, calibration, converter):
     return converter.convert(maker.blueprint("float"))
 
 
+@pytest.mark.slow
 def test_an_unknown_format_or_a_missing_calibration_is_refused(evidence, card, tmp_path):
     with pytest.raises(ExportRefused, match="no format int4; there are float, fp16"):
         export_family(evidence, card, ["float", "int4"], folder=tmp_path / "x")

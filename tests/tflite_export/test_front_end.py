@@ -69,6 +69,7 @@ def test_the_words_in_the_card_meet_the_golden_vectors(published):
             assert np.log(triangle @ power + numbers["floor"]) == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [

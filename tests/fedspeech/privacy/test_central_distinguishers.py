@@ -44,6 +44,7 @@ def reader_attack(plan, trials=4000, length=1.0):
     return audited_epsilon(*scores, np.linspace(-4, 5, 10) * plan.noise_multiplier / 2, plan.delta)
 
 
+@pytest.mark.slow
 def test_a_reader_never_beats_noise_that_the_server_adds():
     claimed = CENTRAL.guarantee(1)
     assert claimed.relation_release == "add/remove"
@@ -127,6 +128,7 @@ def repeated_attack(job, trials=400):
     return audited_epsilon(*scores, np.linspace(-4, 5, 10), plan.delta)
 
 
+@pytest.mark.slow
 def test_one_round_tells_nothing_of_another_unless_the_server_noises_both_from_one_seed():
     claimed = CENTRAL.guarantee(1).epsilon_release
     assert repeated_attack(Served()) < claimed

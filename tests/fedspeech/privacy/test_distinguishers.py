@@ -165,6 +165,7 @@ def test_the_server_beats_noise_that_is_sized_for_those_expected(monkeypatch):
     assert server_attack(ALONE) > claimed
 
 
+@pytest.mark.slow
 def test_the_server_beats_a_path_that_does_not_clip(monkeypatch):
     claimed = ALONE.guarantee(1).epsilon_server
     triple = dataclasses.replace(ALONE, clip_norm=3.0, noise_multiplier=2.0 / 3)
@@ -199,6 +200,7 @@ def coin_attack(plan, trials=400):
     )
 
 
+@pytest.mark.slow
 def test_a_coin_shows_in_the_variance_and_only_the_corrected_epsilon_covers_it():
     found = coin_attack(COIN)
     sampled = dp_accounting.PoissonSampledDpEvent(0.5, dp_accounting.GaussianDpEvent(50.0))
@@ -241,6 +243,7 @@ def abandoned_attack(plan, trials=2000):
     return betrayed, float(beta.ppf(RISK, betrayed, trials - betrayed + 1)) if betrayed else 0.0
 
 
+@pytest.mark.slow
 def test_a_reader_of_abandoned_rounds_beats_the_uncorrected_epsilon_and_no_other_is_printed():
     betrayed, at_least = abandoned_attack(FLOORED, trials=300)
     without = dataclasses.replace(FLOORED.cost, floor_mass=0.0)

@@ -160,6 +160,7 @@ def test_rounded_gaussian_masses_are_those_of_the_intervals(stddev):
     assert found[0] == pytest.approx(math.erf(0.5 / stddev / math.sqrt(2)), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [DiscreteGaussian, RoundedGaussian, Skellam])
 @pytest.mark.parametrize("stddev", [0.3, 2.0, 50.0, 1000.0])
 def test_a_table_ends_where_its_bound_says(law, stddev):

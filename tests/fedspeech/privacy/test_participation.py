@@ -80,6 +80,7 @@ def test_the_draw_of_a_cohort_counts_among_the_samplers():
     assert coin - drawn == pytest.approx(coins(10**9, 1e-8).total_variation, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probability", [0.3, 0.8])
 def test_every_set_is_as_likely_as_its_coins_make_it(probability):
     """All 16 sets of 4 phones, chi-square at 1e-6; counts above and below half the population."""
@@ -118,6 +119,7 @@ def test_numbers_out_of_range_are_refused(changes):
         coins(**changes)
 
 
+@pytest.mark.slow
 def test_a_cap_keeps_a_random_part_of_those_who_came():
     """3,000 rounds: sizes never above the cap, each phone as often, 5 standard errors."""
     capped, seen = coins(population=40, probability=0.5, cap=18), np.zeros(40)

@@ -32,6 +32,7 @@ def plan(mechanism, participation, **changes):
     return PrivacyPlan(**{**fields, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mechanism", "participation"), PAIRS)
 def test_words_name_the_relation_and_who_must_be_honest(mechanism, participation):
     found = plan(mechanism, participation, noise_multiplier=4.0).guarantee(40)
@@ -145,6 +146,7 @@ def test_what_does_not_fit_is_refused_with_the_rule(changes, rule):
         plan(fields.pop("mechanism"), fields.pop("participation"), **fields)
 
 
+@pytest.mark.slow
 def test_a_cap_is_priced_by_loss_distributions_where_the_server_adds_noise():
     capped = plan("central", "poisson", cohort_cap=300).guarantee(40)
     free = plan("central", "poisson").guarantee(40)

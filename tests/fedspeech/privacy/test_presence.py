@@ -108,6 +108,7 @@ def test_the_variance_never_beats_a_price(m, d, k, delta):
     )
 
 
+@pytest.mark.slow
 def test_real_samples_show_the_absence_too():
     """400 sums of 10 shares in 512 coordinates, Clopper-Pearson at 1e-4."""
     filled = fill(

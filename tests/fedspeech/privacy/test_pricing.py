@@ -189,6 +189,7 @@ def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worl
     assert found.release.bad_event_mass == pytest.approx(worlds * stopped + lifted, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", ["central", "distributed", "local"])
 @pytest.mark.parametrize(
     "changes",
@@ -256,6 +257,7 @@ def test_under_central_noise_a_phone_counts_against_a_reader_who_knows_when_it_c
 # --- Populations ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", NOISY)
 @pytest.mark.parametrize("participation", PARTICIPATIONS)
 def test_a_population_of_a_billion_is_priced(mechanism, participation):
@@ -400,6 +402,7 @@ def test_terms_survive_a_copy():
     assert dataclasses.replace(found) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

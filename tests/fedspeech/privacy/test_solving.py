@@ -36,6 +36,7 @@ COMBINATIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mechanism", "participation"), COMBINATIONS)
 def test_the_noise_that_was_found_is_just_enough(mechanism, participation):
     make = maker("noise_multiplier", mechanism=mechanism, participation=participation,
@@ -61,6 +62,7 @@ def test_one_round_more_is_too_many(mechanism, participation):
     assert price(make(rounds=found.price.plan.rounds + 1)).release.epsilon > 2.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mechanism", [pytest.param("central", marks=pytest.mark.slow), "distributed"]
 )
@@ -107,6 +109,7 @@ def test_a_rule_that_forbids_every_candidate_is_named():
         solve(maker("rounds"), "clip", 1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     st.floats(0.9, 6.0),
@@ -167,6 +170,7 @@ def test_the_cohort_that_is_found_is_the_largest_of_a_scan(place):
     assert round(found.price.plan.expected_cohort) >= largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.6, 1.5, 4.0])
 def test_the_rounds_that_are_found_are_the_most_of_a_scan(epsilon):
     rounds = range(1, 260, 3 if epsilon > 1 else 1)
@@ -177,6 +181,7 @@ def test_the_rounds_that_are_found_are_the_most_of_a_scan(epsilon):
     assert found.limit == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.5, 2.0, 8.0])
 def test_the_noise_that_is_found_is_the_smallest_of_a_scan(epsilon):
     noises = [0.2 * 1.05**step for step in range(80)]
@@ -195,6 +200,7 @@ def test_the_ring_that_is_found_is_the_narrowest_of_a_scan():
             assert found.price.plan.bits == min(fits)
 
 
+@pytest.mark.slow
 def test_a_search_that_something_else_ends_says_so():
     """Local noise of 0.0625 was called enough for 2 and for 8 alike, at the search's own limit."""
     make = small("noise_multiplier", "mechanism")

@@ -42,6 +42,7 @@ def capped(cap, *, population=1000, q=0.064, z=1.2):
     return CappedPoisson(population=population, probability=q, cap=cap, event=gaussian(z))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("q", "z", "rounds", "delta", "rdp", "pld"),
     [
@@ -71,6 +72,7 @@ def test_a_cap_on_the_cohort_costs_what_it_should(cap, expected):
     assert np.isinf(accountant.rdp(capped(cap))).all()
 
 
+@pytest.mark.slow
 def test_without_the_cap_it_would_cost_less():
     assert textbook.pld([(poisson(0.064, 1.2), 100)])(1e-4) == pytest.approx(2.632, abs=1e-3)
 
@@ -92,6 +94,7 @@ def test_an_attack_on_the_cap_beats_the_price_without_it_and_never_the_price_wit
     assert delta(textbook.pld([(capped(1, population=2, q=1.0, z=2.0), 1)])(1e-5)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("price", [textbook.rdp, textbook.pld], ids=["rdp", "pld"])
 def test_under_replace_the_noise_counts_half(price):
     """z / 2 for every event; the library's RDP ignores the relation, its PLD doubles by itself."""
@@ -103,6 +106,7 @@ def test_under_replace_the_noise_counts_half(price):
     )
 
 
+@pytest.mark.slow
 def test_a_drawn_cohort_is_priced_at_half_the_noise():
     library = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_ONE)
     library.compose(
@@ -151,6 +155,7 @@ def exact_drawn_epsilon(cohort_share, z, delta):
     return brentq(spare, 0, 60) if spare(0) > 0 else 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("z", [0.5, 1.0, 3.0])
 def test_no_drawn_cohort_is_cheaper_than_its_worst_case(share, z):
@@ -160,6 +165,7 @@ def test_no_drawn_cohort_is_cheaper_than_its_worst_case(share, z):
     assert accountant.epsilon(accountant.rdp(event), 1e-6) >= worst
 
 
+@pytest.mark.slow
 def test_pricing_at_z_instead_of_half_of_it_would_be_beaten():
     worst = exact_drawn_epsilon(0.9, 1.0, 1e-6)
     wrong = drawn(1000, 900, 2.0)  # as if the library's z were not halved
@@ -200,6 +206,7 @@ def test_small_deltas_survive_the_convolution(rounds, z, delta):
     assert exact <= found <= exact + 5e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [1e-8, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14])
 @pytest.mark.parametrize(("rounds", "z"), [(40, 5.0), (10_000, 300.0), (10**6, 2000.0)])
 def test_rounding_errors_of_the_convolution_are_never_taken_for_privacy(rounds, z, delta):
@@ -216,6 +223,7 @@ def test_where_the_convolution_has_no_digits_left_there_is_another_accountant():
     assert set(price(filled).release.epsilons) == {"rdp"}
 
 
+@pytest.mark.slow
 def test_a_coarse_grid_never_lowers_the_answer():
     event = poisson(0.1, 0.3)
     coarse = textbook.pld([(event, 200)])(1e-6)

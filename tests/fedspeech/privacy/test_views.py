@@ -27,6 +27,7 @@ def test_nothing_spent_is_nothing_under_the_relation_of_the_plan():
     assert views.server([(cost(), 0)], DELTA).epsilon == 0.0
 
 
+@pytest.mark.slow
 def test_two_halves_of_one_relation_are_the_whole():
     for each in (cost(), cost("central"), cost("skellam", "fixed_size")):
         halves, whole = [(each, 20), (each, 20)], [(each, 40)]
@@ -71,6 +72,7 @@ def test_a_local_and_a_shared_run_promise_the_weaker_relation_against_the_server
     assert views.server([(local, 5), (cost(), 5)], DELTA).relation == "zero-out"
 
 
+@pytest.mark.slow
 def test_loss_distributions_of_several_runs_compose():
     coins, turns = cost("central"), cost("central", "limited")
     found = views.release([(coins, 20), (turns, 4)], DELTA)

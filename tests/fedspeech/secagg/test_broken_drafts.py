@@ -207,12 +207,14 @@ def withheld(kind, length):
     return session, arc, refusals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 12])
 def test_ciphertexts_withheld_across_two_cuts_of_the_ring_are_refused(length):
     _, arc, refusals = withheld(Phone, length)
     assert refusals == dict.fromkeys(arc, CiphertextMissing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 12])
 def test_without_that_rule_the_sum_between_the_cuts_comes_out(length):
     session, arc, refusals = withheld(TakesWhatOpens, length)
@@ -271,6 +273,7 @@ def cheapest_arc(corrupt, neighbours, threshold):
     return best
 
 
+@pytest.mark.slow
 def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     # 200 phones, every tenth corrupt. Of 300 graphs, each drawn with other corrupt phones, all had
     # such an arc, for 26 to 31 phones dropped; here is one of them, with real phones.
@@ -299,6 +302,7 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     np.testing.assert_array_equal(session.opened(arc), session.plain(arc))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "num_graphs"), [(140, 50), pytest.param(200, 200, marks=pytest.mark.slow)]
 )
@@ -375,6 +379,7 @@ class Lie:
         return np.array_equal(opened, self.session.plain([self.victim]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "changes"),
     [(7, {}), (12, {"colluders": 2}), (140, {"colluders": 14}), (200, CURIOUS)],
@@ -403,6 +408,7 @@ def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours(
     assert refuses(lie.victim, lie.shown)
 
 
+@pytest.mark.slow
 def test_without_that_signature_the_vector_of_one_phone_comes_out():
     # Its t neighbours in the list must be corrupt or vanish, and t others or corrupt ones must hold
     # its seed: in the graph for a curious server 2t - k = 4 corrupt neighbours of 38 do it.

@@ -124,6 +124,7 @@ def test_a_restored_phone_says_what_it_would_have_said(monkeypatch, boundaries, 
     assert session(monkeypatch, 13, terms, GONE, boundaries) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "boundaries",
     [*[pytest.param((one,), marks=pytest.mark.slow) for one in BOUNDARIES], BOUNDARIES],
@@ -432,6 +433,7 @@ def on_a_ring():
     return phone, heard["share"][2], kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed", [lambda nonces: nonces[::-1], lambda nonces: nonces[:-1], lambda nonces: ()]
 )

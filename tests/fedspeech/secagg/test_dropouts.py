@@ -22,6 +22,7 @@ def test_the_rate_is_the_share_that_never_sends_its_vector(rate):
     assert shares == sorted(shares, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.12, 0.9])
 def test_the_schedule_follows_the_model(rate):
     """Chi-square over 20,000 phones at a false-alarm rate of 1e-6."""

@@ -401,6 +401,7 @@ def test_another_seed_makes_another_ring():
     assert 200 < common < 600
 
 
+@pytest.mark.slow
 def test_corrupt_neighbours_follow_the_hypergeometric_law():
     # Chi-square over independent seeds, false alarm 1e-6. Corrupt phones have the lowest numbers.
     n, k, colluders, num_seeds = 60, 12, 15, 4000

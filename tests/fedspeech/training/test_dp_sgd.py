@@ -237,6 +237,7 @@ def test_the_pull_towards_the_global_adapter_is_that_of_fedprox():
     np.testing.assert_allclose(both, one + again - 0.5 * 0.4 * one, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise_multiplier", "batch_size", "participations"),
     [

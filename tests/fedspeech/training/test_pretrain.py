@@ -87,6 +87,7 @@ def base(whistles):
     )
 
 
+@pytest.mark.slow
 def test_words_are_told_apart_for_speakers_never_heard(base, whistles):
     assert base_accuracy(base, whistles, whistles.of(10, 11)) >= 0.9  # four labels: chance is 0.25
     assert base.provenance["validation_accuracy"] == base_accuracy(
@@ -181,6 +182,7 @@ def tiny_synthetic(tmp_path, progress=None, seed=1):
     )
 
 
+@pytest.mark.slow
 def test_a_synthetic_base_is_made_once_and_a_damaged_one_again(tmp_path):
     stages = []
     first = tiny_synthetic(tmp_path, lambda stage, done, total: stages.append(stage))

@@ -112,6 +112,7 @@ def test_the_first_screen_has_the_error_the_price_a_date_and_the_contents(page, 
     assert len(links) > 5
 
 
+@pytest.mark.slow
 def test_numbers_are_not_broken_over_lines(page):
     paragraphs = re.findall(r"<p[^>]*>(.*?)</p>", page.text)
     assert any("\u00a0%" in paragraph for paragraph in paragraphs)

@@ -62,6 +62,7 @@ def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_
     assert Ledger.inspect(path).rounds_charged == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("charged", [True, False])
 def test_every_trial_of_a_charged_search_is_told_who_pays(tmp_path, monkeypatch, charged):
     job, told = charged_job(tmp_path / "job"), []

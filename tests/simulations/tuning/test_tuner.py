@@ -180,6 +180,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     assert (tmp_path / "tune" / "thesis.txt").read_text() == "dear"
 
 
+@pytest.mark.slow
 def test_the_words_carry_every_epsilon_with_its_terms(tmp_path):
     folder = small(tmp_path)
     found = Tuning.model_validate_json((folder / "results.json").read_text())
