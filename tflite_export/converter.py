@@ -107,12 +107,20 @@ class Converter:
         return answer
 
     def _start(self) -> subprocess.Popen[str]:
-        """Starts a process that finds the packages that this one found, and nothing else."""
+        """Starts a process that finds the packages that this one found, and nothing else.
+
+        What it leaves among temporary files goes with the converter's own folder: TensorFlow
+        removes what it writes there only at an end of its own choosing.
+        """
         places = [str(Path(place).absolute()) for place in sys.path]
         with self._said.open("wb") as said:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", self._module],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(places),
+                    "TMPDIR": self._folder.name,
+                },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_one_process_serves_all_files_and_ends_with_the_export(blueprint):
     (number,) = served
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+def test_nothing_of_the_process_stays_among_temporary_files(blueprint):
+    with Converter("dying_converter") as converter:
+        left = Path(
+            re.search(rb"leaves (.+)", converter.convert(blueprint("personal")))[1].decode()
+        )
+        assert left.exists()
+    assert not left.exists()
 
 
 def test_a_process_that_never_starts_is_a_refusal(blueprint):
