@@ -47,4 +47,4 @@ class ExportRefused(FedspeechError):
 
 
 class NoRoundRan(FedspeechError):
-    """A run is over, its folder is in order, and not one round was completed."""
+    """Not one round was completed: none can be paid, or the run is over and its folder in order."""

@@ -77,6 +77,9 @@ class ServerRule:
       momentum: of FedAvgM; first decay of FedAdam and FedYogi.
       beta_2: second decay of FedAdam and FedYogi.
       adaptivity: tau of FedAdam and FedYogi.
+
+    Raises:
+      ValueError: if there is no optimiser of that name, or a setting is out of range.
     """
 
     optimizer: str
@@ -85,12 +88,12 @@ class ServerRule:
     beta_2: float
     adaptivity: float
 
-    def build(self) -> ServerOptimizer:
-        """Returns the optimiser.
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        self.build()
 
-        Raises:
-          ValueError: if there is none of that name, or a setting is out of range.
-        """
+    def build(self) -> ServerOptimizer:
+        """Returns the optimiser."""
         rate, momentum = self.learning_rate, self.momentum
         adaptive = {
             "learning_rate": rate,

@@ -12,7 +12,6 @@ import json
 import math
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,6 @@ def budget(
       ScenarioError: if the scenario does not fit together.
       CorpusError: if its recordings cannot be used.
     """
-    started = time.monotonic()
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         if (solve is None) != (epsilon is None):
@@ -85,8 +83,7 @@ def budget(
         else:
             from simulations.console import Console
 
-            took = time.monotonic() - started
-            _print(found, Console(markup=True), (solve, limit), explain, took)
+            _print(found, Console(markup=True), (solve, limit), explain)
     except ValueError as error:
         raise BudgetRefused(_in_options(str(error))) from None
 
@@ -276,9 +273,7 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
 # Text.
 
 
-def _print(
-    found: Price, console: Console, solved: tuple[str | None, str], explain: bool, took: float
-) -> None:
+def _print(found: Price, console: Console, solved: tuple[str | None, str], explain: bool) -> None:
     from fedspeech.privacy import pricing
 
     plan = found.plan
@@ -309,7 +304,7 @@ def _print(
     if explain:
         _explain(found, console)
     else:
-        console.print(f"\nTook {took:.1f} s. --explain prints what these figures stand on.",
+        console.print("\n--explain prints what these figures stand on.",
                       style="dim", highlight=False)  # fmt: skip
 
 

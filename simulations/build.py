@@ -45,6 +45,7 @@ from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.decoding import WordPrior
+from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import canonical, stream
 from fedspeech.training.dataset import LocalDataset
@@ -88,6 +89,12 @@ PARITY_CLIPS = 250
 ENOUGH_REAL_NEGATIVES = 20  # clips; fewer set no threshold, and synthetic ones stay among them
 SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones are drawn from voices
 Progress = Callable[[int, int], None]
+Accept = Callable[[PrivacyPlan], None]
+"""Refuses a plan by raising."""
+
+
+def anything(plan: PrivacyPlan) -> None:
+    """Accepts every plan."""
 
 
 def cache_folder(given: Path | None = None) -> Path:
@@ -224,7 +231,13 @@ class World:
 
 
 def build_world(
-    scenario: Scenario, *, cache: Path, eye: Path | None, workers: int, progress: Progress
+    scenario: Scenario,
+    *,
+    cache: Path,
+    eye: Path | None,
+    workers: int,
+    progress: Progress,
+    accept: Accept = anything,
 ) -> World:
     """Makes the corpora, the base, the embeddings and the job of a scenario.
 
@@ -234,6 +247,7 @@ def build_world(
       eye: where shards leave what only the simulator may see; None in a deployment.
       workers: processes for synthesis and trunk.
       progress: told of clips done and clips in all.
+      accept: refuses, by raising, a plan that cannot run; asked before anything is made.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
@@ -241,23 +255,28 @@ def build_world(
     """
     torch.set_num_threads(1)
     try:
-        return _build(scenario, cache, eye, workers, progress)
+        return _build(scenario, cache, eye, workers, progress, accept)
     except ValueError as error:  # a setting that a part of the library refused
         raise ScenarioError(f"scenario {scenario.name}: {error}") from error
 
 
 def _build(
-    scenario: Scenario, cache: Path, eye: Path | None, workers: int, progress: Progress
+    scenario: Scenario,
+    cache: Path,
+    eye: Path | None,
+    workers: int,
+    progress: Progress,
+    accept: Accept,
 ) -> World:
     """Does what `build_world` says."""
-    # Before a base is made or anything is synthesised: a number that does not fit costs no wait.
+    # Before a base is made or anything is synthesised: what does not fit costs no wait.
     opened = open_scenario(scenario)
-    voices, shape, plan = opened.voices, opened.shape, plan_of(scenario.privacy, opened.sizes).plan
+    voices, shape = opened.voices, opened.shape
+    job = _job(scenario, opened, eye)
+    accept(job.plan)
     base = _base(scenario, opened, cache)
     vocabulary, corpus, public_corpus = voices.vocabulary, voices.corpus, voices.public_corpus
-    partition, time, recipes = voices.partition, _time(scenario), None
-    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
+    partition = voices.partition
     adapter = shape.build()
 
     embed = _Embedder(base, adapter, vocabulary, cache, workers, progress)
@@ -288,24 +307,12 @@ def _build(
         arrays.save(folder)
     enrolment = cache / "enrolment.key"
     Enrolment.create(enrolment)
-    job = Job(
-        seed=scenario.seed,
-        noise=scenario.noise,
-        num_shards=scenario.simulation.shards,
-        plan=plan,
-        training=_training(scenario),
-        example_privacy=_example_privacy(scenario),
-        adapter=shape,
-        server=_server(scenario),
+    job = dataclasses.replace(
+        job,
         base_sha256=base.sha256,
         arrays=str(folder),
         arrays_sha256=digest,
-        recipes=recipes,
-        time=time,
-        faults=Faults(**scenario.simulation.faults.model_dump()),
-        deadline_s=scenario.simulation.deadline_s,
         enrolment=str(enrolment),
-        eye="" if eye is None else str(eye),
     )
     return World(
         vocabulary=vocabulary,
@@ -333,6 +340,31 @@ def _build(
         validates=bool(partition.validation)
         and partition.validation[0].speaker_id in corpus.speakers,
         non_words=_non_words(scenario, voices),
+    )
+
+
+def _job(scenario: Scenario, opened: Opened, eye: Path | None) -> Job:
+    """The job as far as it is known before anything is made; refuses what does not fit."""
+    recipes = None
+    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
+        recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
+    return Job(
+        seed=scenario.seed,
+        noise=scenario.noise,
+        num_shards=scenario.simulation.shards,
+        plan=plan_of(scenario.privacy, opened.sizes).plan,
+        training=_training(scenario),
+        example_privacy=_example_privacy(scenario),
+        adapter=opened.shape,
+        server=_server(scenario),
+        base_sha256="",
+        arrays="",
+        arrays_sha256="",
+        recipes=recipes,
+        time=_time(scenario),
+        faults=Faults(**scenario.simulation.faults.model_dump()),
+        deadline_s=scenario.simulation.deadline_s,
+        eye="" if eye is None else str(eye),
     )
 
 

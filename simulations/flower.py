@@ -251,6 +251,16 @@ def app_folder(folder: Path) -> None:
     (folder / "pyproject.toml").write_text(tomli_w.dumps(described))
 
 
+def require_engine() -> None:
+    """Refuses, before a run is prepared, what would keep Flower's engines from starting.
+
+    Raises:
+      FedspeechError: if a command of Flower's is missing, or no folder is short enough.
+    """
+    executable("flower-superlink")
+    ray_folder(os.environ)
+
+
 def executable(name: str) -> str:
     """Path of a command of Flower's, beside this Python or on the path.
 

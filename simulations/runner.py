@@ -21,7 +21,7 @@ import torch
 
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
-from fedspeech.errors import FedspeechError, NoRoundRan
+from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
@@ -35,13 +35,13 @@ from server.app import LEDGER, ROUNDS, keep_rows
 from server.resuming import Resumed, begin
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
-from simulations.build import World, build_world, cache_folder
+from simulations.build import Accept, World, anything, build_world, cache_folder
 from simulations.clock import round_time, run_time
 from simulations.data import group_skipped, people
 from simulations.deploy import Deployment
 from simulations.environment import capture_environment
 from simulations.exporting import export_files
-from simulations.flower import SuperLink, rounds_left
+from simulations.flower import SuperLink, require_engine, rounds_left
 from simulations.grid import InProcessGrid
 from simulations.judging import Judge
 from simulations.progress import RunProgress
@@ -93,6 +93,8 @@ def simulate(
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
     """
     scenario = scenario.with_absolute_paths()
+    if engine != "inprocess":
+        require_engine()
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
@@ -103,7 +105,8 @@ def simulate(
             folder.write_scenario(scenario.to_toml())
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
-            run = Run(prepared(scenario, folder, progress, workers, cache), engine)
+            accept = functools.partial(_require_first_round, folder.ledger)
+            run = Run(prepared(scenario, folder, progress, workers, cache, accept), engine)
         except BaseException:
             # Nothing was sent and nothing charged: what this run left would only be in the next
             # one's way. What was synthesised stays in the cache.
@@ -145,6 +148,7 @@ def prepared(
     progress: RunProgress,
     workers: int | None,
     cache: Path | None,
+    accept: Accept = anything,
 ) -> Prepared:
     """Builds the world of a run; sends and charges nothing."""
     torch.set_num_threads(1)
@@ -158,10 +162,22 @@ def prepared(
             eye=folder.path.resolve() / "eye",
             workers=workers,
             progress=progress.advance,
+            accept=accept,
         )
     job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
     world = dataclasses.replace(world, job=job)
     return Prepared(scenario, world, folder, progress, workers)
+
+
+def _require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
+    """Refuses a plan whose first round nobody can pay, before anything is prepared for it."""
+    try:
+        Ledger.require_first_round(ledger, plan)
+    except BudgetExhausted as error:
+        raise NoRoundRan(
+            f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
+            "(fedspeech budget says by how much)"
+        ) from error
 
 
 def _why(error: BaseException) -> str:
@@ -206,14 +222,20 @@ def prepare(
     if ledger is not None:
         share_ledger(out / LEDGER, ledger)
     with RunProgress() as progress:
-        with progress.stage("prepare"):
-            world = build_world(
-                scenario,
-                cache=cache_folder(cache),
-                eye=None,
-                workers=workers or os.cpu_count() or 1,
-                progress=progress.advance,
-            )
+        try:
+            with progress.stage("prepare"):
+                world = build_world(
+                    scenario,
+                    cache=cache_folder(cache),
+                    eye=None,
+                    workers=workers or os.cpu_count() or 1,
+                    progress=progress.advance,
+                    accept=functools.partial(_require_first_round, out / LEDGER),
+                )
+        except BaseException:
+            if ledger is not None:
+                (out / LEDGER).unlink()  # the link, which would be in the way of the next try
+            raise
         # Everything beside the job and named from there, so that the folder can be carried around.
         arrays, enrolment = out / "arrays", out / "enrolment.key"
         shutil.copytree(world.job.arrays, arrays)

@@ -166,6 +166,23 @@ class Ledger:
         return ledger
 
     @classmethod
+    def require_first_round(cls, path: Path, plan: PrivacyPlan) -> None:
+        """Refuses a run that could not pay its first round, before it is prepared; writes nothing.
+
+        Args:
+          path: the file; it need not be there.
+          plan: of the run.
+
+        Raises:
+          BudgetExhausted: if one round would bring epsilon_release above the plan's budget.
+          LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
+          ScenarioError: if the population of an earlier plan had another size or unit.
+        """
+        ledger = cls(Path(path).resolve(), plan, "", "os", keeps_head=False)
+        ledger._catch_up(io.BytesIO(ledger.path.read_bytes() if ledger.path.exists() else b""))
+        ledger._affordable(0)
+
+    @classmethod
     def resume(
         cls,
         path: Path,
@@ -485,7 +502,9 @@ class Ledger:
         begun[self._own] = begun.get(self._own, 0) + extra
         spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]
         counts = [opened for opened, rounds in begun.items() if rounds]
-        trust = dict.fromkeys(self._trust[opened] for opened in (*counts, self._own))
+        trust = dict.fromkeys(
+            self._trust.get(opened, self._plan.trust) for opened in (*counts, self._own)
+        )
         return guarantee.price(
             spent,
             delta=self._plan.delta,

@@ -12,7 +12,8 @@ from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from simulations import build
-from simulations.build import build_world, open_voices
+from simulations.build import build_world, open_scenario, open_voices
+from simulations.planning import plan_of
 from simulations.scenario import read_scenario
 
 
@@ -112,6 +113,13 @@ def test_parity_clips_are_public_speech():
     assert (np.abs(world.speech).max(axis=1) > 0).all()
 
 
+@pytest.fixture
+def nothing_made(monkeypatch):
+    """Fails a test that makes a base or computes an embedding."""
+    for name in ("_base", "_Embedder"):
+        monkeypatch.setattr(build, name, lambda *_: pytest.fail("something was made"))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -121,14 +129,34 @@ def test_parity_clips_are_public_speech():
         (['vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
         (["privacy.min_cohort_share=0.9"], "privacy: min_cohort must be at most 75%"),
         (["privacy.noise_multiplier=0"], "privacy: noise_multiplier must be positive"),
+        (['base.source="synthetic"', 'vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
+        (['base.source="synthetic"', "privacy.delta=0.5"], "privacy: delta must be"),
+        (['base.source="synthetic"', "simulation.faults.silent=0.7", "simulation.faults.late=0.7"],
+         "faults must be shares that add up to at most 1"),
     ],
-)
-def test_parts_that_do_not_fit_together_are_refused(changes, words):
+)  # fmt: skip
+def test_parts_that_do_not_fit_together_are_refused_first(changes, words, nothing_made):
     with pytest.raises(FedspeechError, match=words):
         build_world(
             tiny_scenario(*changes), cache=cache(), eye=None, workers=1,
             progress=lambda done, total: None,
         )  # fmt: skip
+
+
+def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
+    """With the plan that the run would obey; a ledger asks so whether it can pay."""
+    asked = []
+
+    def accept(plan):
+        asked.append(plan)
+        raise FedspeechError("not with me")
+
+    with pytest.raises(FedspeechError, match="not with me"):
+        build_world(
+            tiny_scenario(), cache=cache(), eye=None, workers=1,
+            progress=lambda done, total: None, accept=accept,
+        )  # fmt: skip
+    assert asked == [plan_of(tiny_scenario().privacy, open_scenario(tiny_scenario()).sizes).plan]
 
 
 def test_a_file_that_is_no_base_is_refused(tmp_path):

@@ -14,11 +14,15 @@ import pytest
 from killed import in_child
 from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
-from fedspeech.errors import FedspeechError, NoRoundRan, ScenarioError
+from fedspeech.errors import FedspeechError, LedgerDamaged, NoRoundRan, ScenarioError
+from fedspeech.privacy.guarantee import rounded_up
+from fedspeech.privacy.ledger import Ledger
 from simulations import runner
+from simulations.build import open_scenario
+from simulations.planning import plan_of
 from simulations.resume import resume
 from simulations.run_folder import RunFolder, read
-from simulations.runner import _why, simulate
+from simulations.runner import _why, prepare, simulate
 from simulations.scenario import read_scenario
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]
@@ -128,9 +132,48 @@ def test_a_shared_ledger_outlives_a_run_that_cannot_begin(tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("start", [simulate, prepare])
+def test_a_run_that_cannot_pay_a_round_is_refused_before_it_is_prepared(
+    tmp_path, monkeypatch, start
+):
+    monkeypatch.setattr("simulations.build._base", lambda *_: pytest.fail("a base was made"))
+    begun = functools.partial(start, out=tmp_path / "run", workers=1, cache=cache())
+    with pytest.raises(NoRoundRan, match=r"no round can run: .*epsilon_budget=0.01.*[Rr]aise priv"):
+        begun(tiny_scenario("privacy.epsilon_budget=0.01"))
+    # A ledger of another population, of a file that is none, and one that is spent already.
+    ledger = tmp_path / "population.jsonl"
+    plan = plan_of(tiny_scenario().privacy, open_scenario(tiny_scenario()).sizes).plan
+    spent = Ledger.open(ledger, plan, "earlier", "os")
+    for number in range(3):
+        spent.charge(number, 0, bytes([number]) * 16)
+    before, paid = ledger.read_bytes(), spent.guarantee().epsilon_release
+    heads = sorted(Path(os.environ["FEDSPEECH_STATE"]).rglob("*"))
+    with pytest.raises(NoRoundRan, match=f"epsilon_release from {rounded_up(paid, 4)} to"):
+        begun(tiny_scenario(f"privacy.epsilon_budget={paid}"), ledger=ledger)
+    with pytest.raises(ScenarioError, match="ledger of another population"):
+        begun(tiny_scenario("corpus.federated_phones=13"), ledger=ledger)
+    assert ledger.read_bytes() == before
+    assert sorted(Path(os.environ["FEDSPEECH_STATE"]).rglob("*")) == heads
+    ledger.write_bytes(before.replace(b"opened", b"0pened"))
+    with pytest.raises(LedgerDamaged):
+        begun(tiny_scenario(), ledger=ledger)
+    assert not any((tmp_path / "run").glob("*"))
+
+
+def test_an_engine_that_cannot_start_is_said_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/" + "x" * 200)
+    with pytest.raises(FedspeechError, match=r"RAY_TMPDIR=.* has 201"):
+        simulate(
+            tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache(), engine="flower"
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_in_which_no_round_ran_says_so_first_and_exports_nothing(
     tmp_path, capsys, monkeypatch
 ):
+    # Another run may spend a shared budget while this one is prepared.
+    monkeypatch.setattr(Ledger, "require_first_round", lambda *_: None)
     monkeypatch.setattr("simulations.runner.export_files", lambda *_: pytest.fail("exported"))
     with pytest.raises(NoRoundRan, match="budget reached before round 1"):
         simulate(

@@ -3,11 +3,14 @@
 import contextlib
 import functools
 import math
+import types
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fedspeech.privacy import solving
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.pricing import price
 from fedspeech.privacy.solving import solve
@@ -168,6 +171,56 @@ def test_the_cohort_that_is_found_is_the_largest_of_a_scan(place):
     found = solve(small("cohort"), "cohort", epsilon)
     assert found.price.release.epsilon <= epsilon
     assert round(found.price.plan.expected_cohort) >= largest
+
+
+@pytest.fixture
+def largest_cohort(monkeypatch):
+    """Solves for the cohort where its price is a given function."""
+
+    def largest(epsilon_of, most, epsilon):
+        def make(cohort):
+            if cohort > most:
+                raise ValueError(f"cohort must be in (0, {most}]")
+            plan = types.SimpleNamespace(cost=cohort, rounds=1, delta=1e-6)
+            return types.SimpleNamespace(plan=plan)
+
+        def release(spent, delta):
+            return types.SimpleNamespace(epsilon=epsilon_of(spent[0][0]), relation="add/remove")
+
+        monkeypatch.setattr(solving.views, "release", release)
+        monkeypatch.setattr(solving, "price", lambda filled: filled)
+        return solve(make, "cohort", epsilon).price.plan.cost
+
+    return largest
+
+
+def test_a_narrow_valley_of_cohorts_is_found(largest_cohort):
+    """317 phones cost 1.9825, no size that a search by halves tries costs less than 2.1."""
+
+    def epsilon_of(cohort):
+        return 1.9825 + abs(math.log(cohort / 317))
+
+    assert min(epsilon_of(size) for size in (211, 316, 317, 318, 475)) == 1.9825
+    assert largest_cohort(epsilon_of, 3000, 1.9825) == 317
+    assert largest_cohort(epsilon_of, 3000, 1.9845) == 317
+    assert largest_cohort(epsilon_of, 3000, 3.0) == math.floor(317 * math.exp(3.0 - 1.9825))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(largest_cohort, seed):
+    """Valleys at random places, with small steps as floors make them, against a whole scan."""
+    rng = np.random.default_rng(seed)
+    most = int(rng.integers(400, 20_000))
+    sizes = np.arange(1, most + 1)
+    place, left, right = rng.uniform(0.02, 0.9) * most, *rng.uniform(0.2, 3, 2)
+    away = np.log(sizes / place)
+    prices = 1 + np.where(away < 0, -left * away, right * away)
+    # The price of a floor: it falls with each step of the floor, and rises up to the next.
+    prices += 1e-4 * (0.75 * sizes % 1)
+    for above in (1e-3, 0.02, 0.5):
+        epsilon = prices.min() + above
+        largest = sizes[prices <= epsilon].max()
+        assert largest_cohort(lambda size: prices[size - 1], most, epsilon) == largest
 
 
 @pytest.mark.slow
