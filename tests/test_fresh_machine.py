@@ -5,14 +5,17 @@ What `make install` would download is taken from pip's own configuration and cac
 
 import os
 import re
+import shutil
 import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from sources import copy_sources
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def commands():
@@ -21,21 +24,40 @@ def commands():
 
 
 def test_the_readme_gives_the_commands_of_the_makefile():
-    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     for part in ("--constraint constraints.txt --editable '.[dev]'", "simulate --scenario default"):
         assert part in commands()
         assert part in makefile
 
 
+def interpreter(version):
+    """The path of a Python of this version, or a skipped test."""
+    name = shutil.which(f"python{version}")
+    code = "import sys; print(sys.executable)"
+    found = subprocess.run(
+        [name or "false", "-c", code], capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        pytest.skip(f"no Python {version} on this machine")
+    return found.stdout.strip()
+
+
+def test_every_python_that_may_install_it_is_tried():
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert allowed == f">={PYTHONS[0]},<3.{int(PYTHONS[-1].split('.')[1]) + 1}"
+
+
 @pytest.mark.soak
-def test_the_two_commands_run_on_a_machine_that_has_nothing_but_python(tmp_path):
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_two_commands_run_on_a_machine_that_has_nothing_but_python(tmp_path, version):
     project = tmp_path / "project"
     copy_sources(project)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "tmp").mkdir()
+    for folder in ("home", "tmp", "bin"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bin" / "python3").symlink_to(interpreter(version))
     fresh = {
         **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
-        "PATH": f"{Path(sys.executable).resolve().parent}:/usr/bin:/bin",
+        "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
         "HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "tmp"),
         "LANG": "C",
