@@ -17,7 +17,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering, share_gone, tolerated_share
 from fedspeech.secagg.graph import ring_graph
 from fedspeech.secagg.keys import Enrolment
-from fedspeech.secagg.primitives import Primitives
+from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
 
@@ -288,7 +288,7 @@ def real_way_out(plan, last):
     try:
         opened = sum_vectors(
             vectors, terms=terms, purpose=bytes(32), enrolment=ENROLMENT,
-            last_stage=lambda phone: last[phone], primitives=Primitives(),
+            last_stage=lambda phone: last[phone], primitives=SharedPrimitives(),
         )  # fmt: skip
     except (ProtocolAbort, CohortTooSmall) as error:
         return str(error).partition(":")[0]
@@ -342,7 +342,7 @@ def test_the_floor_after_a_restart_is_counted():
     assert masses(plan)["floor_mass"] >= restart
 
 
-@pytest.mark.soak
+@pytest.mark.adversarial
 def test_a_hundred_random_plans_walk_through_every_exit():
     """Real sessions end where the model says, and no model decides more than a plan counts."""
     rng, seen = np.random.default_rng(6), set()
