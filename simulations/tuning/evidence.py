@@ -95,10 +95,11 @@ class Evidence:
         )
 
     def choose(self, eligible: Sequence[int], epsilons: Sequence[float], within: float) -> Choice:
-        """Chooses the most private of the settings that are nearly as good as the best.
+        """Chooses the most private of the settings that are as good as the best, as far as is seen.
 
-        Of the eligible settings whose mean is within `within` of the best one's: the smallest
-        epsilon; of several, the highest mean.
+        Of the eligible settings whose mean is within `within` of the best one's, or whose paired
+        difference from it may be nothing (its 95 % interval holds zero): the smallest epsilon; of
+        several, the highest mean. Drawn again, a setting keeps the width of its interval.
 
         Args:
           eligible: settings that may be chosen, at least one.
@@ -107,8 +108,11 @@ class Evidence:
         """
         columns = np.array(sorted(eligible))
         prices = np.array([epsilons[index] for index in columns])
-        chosen = _chosen(self.means[columns][np.newaxis], prices, within)[0]
-        again = _chosen(self.resampled[:, columns], prices, within)
+        best = int(columns[self.means[columns].argmax()])
+        differences = [self.difference(int(index), best) for index in columns]
+        margins = np.array([max(within, found.high - found.mean) for found in differences])
+        chosen = _chosen(self.means[columns][np.newaxis], prices, margins)[0]
+        again = _chosen(self.resampled[:, columns], prices, margins)
         rows = np.arange(RESAMPLES)
         lifted = self.resampled[rows, columns[again]] - self.means[columns[again]]
         return dataclasses.replace(
@@ -134,9 +138,15 @@ class Evidence:
         )
 
 
-def _chosen(means: Matrix, prices: Matrix, within: float) -> NDArray[np.int64]:
-    """The rule of `Evidence.choose` for every row of means, shape (rows,)."""
-    near = means >= means.max(axis=1, keepdims=True) - within - 1e-12
+def _chosen(means: Matrix, prices: Matrix, margins: Matrix) -> NDArray[np.int64]:
+    """The rule of `Evidence.choose` for every row of means, shape (rows,).
+
+    Args:
+      means: shape (rows, settings).
+      prices: epsilons, shape (settings,).
+      margins: how far below the best each setting still counts as good, shape (settings,).
+    """
+    near = means >= means.max(axis=1, keepdims=True) - margins - 1e-12
     cheapest = np.where(near, prices, np.inf).min(axis=1, keepdims=True)
     allowed = near & (prices <= cheapest * SAME_PRICE)
     found: NDArray[np.int64] = np.where(allowed, means, -np.inf).argmax(axis=1)

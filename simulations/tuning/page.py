@@ -32,6 +32,7 @@ def render(found: Tuning) -> str:
         "title": f"Tuning of {found.scenario}",
         "lede": _lede(found),
         "eye": found.eye,
+        "short": found.short,
         "paragraphs": found.words,
         "marks": (),
         "rate_rule": found.rate_rule,

@@ -149,7 +149,8 @@ class Tuning(Record):
       boundary: of mode "boundary".
       contours: of mode "grid".
       spent: what the ledger holds after the search; None where nothing is charged.
-      words: the recommendation.
+      short: the recommendation in three lines; none where nothing can be recommended.
+      words: what it stands on.
       settings: what was searched, as it was asked for.
       cpu_seconds: of this process and its workers, since the last start.
       seconds: wall time, likewise.
@@ -174,6 +175,7 @@ class Tuning(Record):
     boundary: FoundBoundary | None = None
     contours: tuple[Contour, ...] = ()
     spent: Guarantee | None = None
+    short: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
     cpu_seconds: Positive = 0.0

@@ -32,7 +32,7 @@ from simulations.tuning.panel import Panel
 from simulations.tuning.results import Mode, Tuning
 from simulations.tuning.search import Ground, Judged, Search
 from simulations.tuning.space import Axis, Space, log_spaced, tidy
-from simulations.tuning.wording import recommendation, setting_of
+from simulations.tuning.wording import recommendation, setting_of, short
 
 Population = Literal["synthetic", "declared public", "charged"]
 
@@ -126,6 +126,9 @@ def tune(
             progress.say(f"stopped; what is finished is kept: the same with --out {folder} goes on")
             raise
         found = tuning.finish(settings, progress)
+        progress.say("")
+        for line in found.short:
+            progress.say(line)
         for paragraph in found.words:
             progress.say("\n" + paragraph)
         progress.say("")
@@ -223,7 +226,8 @@ class _Tuning:
                 spent=self._spent(),
                 settings=dict(settings),
             )
-            found = found.model_copy(update={"words": tuple(recommendation(found))})
+            said = {"short": short(found), "words": tuple(recommendation(found))}
+            found = found.model_copy(update=said)
             self._write_scenario(found)
         found = found.model_copy(
             update={

@@ -9,14 +9,31 @@ from simulations.tuning.results import FoundBoundary, Recommended, Spread, Tried
 from simulations.tuning.space import Setting
 
 
+def short(found: Tuning) -> tuple[str, ...]:
+    """The recommendation in three lines: what to run, why, how sure; none where there is none."""
+    if found.recommended is None:
+        return ()
+    chosen = found.trial(found.recommended.number)
+    promised = chosen.guarantee
+    return (
+        f"Run {setting_of(chosen)}: {_interval(chosen.accuracy)} (base "
+        f"{words.percent(found.base)}) at epsilon {words.epsilon(promised.epsilon_release)} "
+        f"against readers of the published models ({promised.relation_release}), "
+        f"{words.epsilon(promised.epsilon_server)} against the server "
+        f"({promised.relation_server}), delta {promised.delta:.1e}, unit one {promised.unit}.",
+        f"Why: {_reason(found, found.recommended)}",
+        f"How sure: {_certainty(found, found.recommended)}",
+    )
+
+
 def recommendation(found: Tuning) -> Iterator[str]:
-    """The recommendation with its uncertainty, one paragraph after the other."""
+    """What the three lines stand on, one paragraph after the other."""
     if found.boundary is not None:
         yield _boundary_words(found, found.boundary)
     if found.recommended is None:
         yield _nothing_words(found)
     else:
-        yield from _choice_words(found, found.recommended)
+        yield from _terms(found, found.recommended)
     yield _eye_words(found)
     if found.spent is not None:
         yield (
@@ -25,44 +42,71 @@ def recommendation(found: Tuning) -> Iterator[str]:
         )
 
 
-def _choice_words(found: Tuning, choice: Recommended) -> Iterator[str]:
+def _reason(found: Tuning, choice: Recommended) -> str:
+    """Why this setting and no other."""
+    if found.boundary is not None:
+        return "it has the clip norm at the edge, the smallest that keeps accuracy."
     chosen, best = found.trial(choice.number), found.trial(choice.best)
+    if choice.best == choice.number:
+        price = chosen.guarantee.epsilon_release
+        cheaper = any(one.guarantee.epsilon_release < price for one in _eligible(found))
+        return "it is the best seen, and " + (
+            f"every setting with a smaller epsilon is worse by more than {_limit(found)} and by "
+            "more than chance explains."
+            if cheaper
+            else "no setting that went to its end has a smaller epsilon."
+        )
+    assert chosen.against_best is not None
+    return (
+        f"it has the smallest epsilon of those within {_limit(found)} of the best seen or not told "
+        f"from it: {_difference(chosen.against_best)} from {words.percent(best.accuracy.mean)} at "
+        f"epsilon {words.epsilon(best.guarantee.epsilon_release)} ({setting_of(best)})."
+    )
+
+
+def _certainty(found: Tuning, choice: Recommended) -> str:
+    """How far chance decided it."""
+    tried = len(_eligible(found))
+    if tried == 1:
+        return "there is nothing to compare it with, no other setting went to its end in budget."
+    others = len(choice.unresolved)
+    apart = (
+        f"{others} other{'' if others == 1 else 's'} cannot be told from it by accuracy."
+        if others
+        else "every other one differs from it by more than chance explains."
+    )
+    if choice.share_same is None:
+        return apart
+    return (
+        f"with seeds and phones drawn again the same rule chose it out of {tried} settings in "
+        f"{100 * choice.share_same:.0f} % of cases; {apart}"
+    )
+
+
+def _eligible(found: Tuning) -> list[Tried]:
+    """Settings that could have been chosen."""
+    return [trial for trial in found.tried if not trial.stopped and trial.within_budget]
+
+
+def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
+    """Who judged, the whole price, and what the figures leave out."""
+    chosen = found.trial(choice.number)
     what = "phones" if found.eye == "simulator" else "public speakers"
     yield (
-        f"Recommended: {setting_of(chosen)}: {_interval(chosen.accuracy)} on {found.judges} {what} "
-        f"over {_seeds(found)} (base {words.percent(found.base)}). "
+        f"Accuracy with its 95 % interval on {found.judges} {what} over {_seeds(found)}; a setting "
+        "is not told from another where the 95 % interval of their paired difference holds zero. "
         f"{_capital(words.price(chosen.guarantee, 'planned'))}; who must be honest: "
         f"{chosen.guarantee.trust}"
     )
-    if choice.share_same is None or choice.flattery is None:
-        return
-    limit = _limit(found)
-    if choice.best == choice.number:
-        rest = "It is the best seen; no setting with a smaller epsilon comes within " + limit + "."
-    else:
-        assert chosen.against_best is not None
-        rest = (
-            f"The best seen is {setting_of(best)}: {words.percent(best.accuracy.mean)} at epsilon "
-            f"{words.epsilon(best.guarantee.epsilon_release)} against readers of the published "
-            "models, on the same terms. The recommended one is the most private within "
-            f"{limit} of it: {_difference(chosen.against_best)}."
+    flattered = ""
+    if choice.flattery is not None:
+        flattered = (
+            f"Being chosen on these {what} flatters its accuracy by about "
+            f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
+            "noise and cohorts and will show another figure."
         )
-    yield rest + _edge_of_range(found, chosen)
-    others = len(choice.unresolved)
-    tried = sum(not trial.stopped and trial.within_budget for trial in found.tried)
-    yield (
-        f"How sure: drawing seeds and phones again, the same rule chose the same of {tried} "
-        f"settings in {100 * choice.share_same:.0f} % of cases. "
-        + (
-            f"{others} other{'' if others == 1 else 's'} cannot be told from it by accuracy (the "
-            "95 % interval of the paired difference holds zero). "
-            if others
-            else "Every other one differs from it by more than chance explains. "
-        )
-        + f"Being chosen on these {what} flatters its accuracy by about "
-        f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
-        "noise and cohorts and will show another figure."
-    )
+    if left_out := f"{flattered}{_edge_of_range(found, chosen)}".strip():
+        yield left_out
 
 
 def _edge_of_range(found: Tuning, chosen: Tried) -> str:

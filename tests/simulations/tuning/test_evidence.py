@@ -59,6 +59,29 @@ def test_the_most_private_setting_near_the_best_is_chosen():
     assert evidence.choose(range(4), [math.inf] * 4, within=0.005).index == 0
 
 
+def jittered(means, phones, spread):
+    """Accuracies of settings on phones that differ among themselves by `spread`, of those means."""
+    rng = stream(5, "jitter")
+    noise = spread * rng.normal(size=(phones, len(means)))
+    return np.array(means) + noise - noise.mean(axis=0)
+
+
+def test_the_smaller_epsilon_is_chosen_where_chance_may_have_made_the_difference():
+    """Two points apart: nothing on 8 unequal phones, a certain loss on 800."""
+    means, prices = (0.80, 0.78, 0.50), [8.0, 2.0, 0.1]
+    few = Evidence([jittered(means, 8, 0.1)], stream(0, "draws"))
+    assert few.difference(1, 0).low < 0 < few.difference(1, 0).high
+    choice = few.choose(range(3), prices, within=0.005)
+    assert (choice.index, choice.best) == (1, 0)
+    assert 0.7 < choice.share_same < 1
+    many = Evidence([jittered(means, 800, 0.1)], stream(0, "draws"))
+    assert many.difference(1, 0).high < 0
+    choice = many.choose(range(3), prices, within=0.005)
+    assert (choice.index, choice.best) == (0, 0)
+    assert choice.share_same > 0.95
+    assert many.choose(range(3), prices, within=0.03).index == 1
+
+
 def test_what_rounding_costs_is_no_reason_to_prefer_a_clip_norm():
     evidence = Evidence([np.tile([0.796, 0.80], (10, 1))], stream(0, "draws"))
     assert evidence.choose(range(2), [4.0, 4.01], within=0.005).index == 1
