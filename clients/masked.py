@@ -40,7 +40,7 @@ from fedspeech.messages import (
 )
 from fedspeech.secagg.client import Phone, mask_vectors
 from fedspeech.secagg.exchange import Inbox, Quorum
-from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
 from fedspeech.secagg.masks import Masks, pack, word_type
 from fedspeech.secagg.protocol import (
     HASH_BYTES,
@@ -74,6 +74,7 @@ class MaskedFleet:
         self._fleet = fleet
         self._enrolment = fleet.job.enrol()
         self._primitives = fleet.job.primitives()
+        self._identities: dict[int, Identity] = {}  # of the session that is going on
 
     def advertise(
         self, request: AdvertiseRequest, state: FleetState
@@ -84,7 +85,7 @@ class MaskedFleet:
           ProtocolAbort: for what `Fleet.enter` refuses.
         """
         state = self._fleet.enter(request.key, request.session, state)
-        self._primitives.forget()
+        self._forget()
         phones = {number: self._phone(request, number) for number in state.joined.tolist()}
         there, told, refused = _each(phones, lambda phone: phone.advertise())
         answer = Advertisements(
@@ -200,7 +201,7 @@ class MaskedFleet:
         phones = self._phones(request, state, session, Stage.UNMASK)
         quorum = Quorum(Members(request.signers), request.signatures)
         there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
-        self._primitives.forget()
+        self._forget()
         shares = [given for _, given in told]
         answer = UnmaskShares(
             **_head(request, there, refused),
@@ -211,11 +212,18 @@ class MaskedFleet:
 
     # Behind the stages.
 
+    def _forget(self) -> None:
+        """Drops what is kept for the length of a session."""
+        self._primitives.forget()
+        self._identities.clear()
+
     def _phone(self, message: SessionMessage, number: int) -> Phone:
         job = self._fleet.job
+        if number not in self._identities:
+            self._identities[number] = self._enrolment.identity(number)
         return Phone(
             number,
-            self._enrolment.identity(number),
+            self._identities[number],
             self._enrolment,
             job.terms(message.key, message.session),
             self._primitives,
@@ -260,11 +268,10 @@ def _each(phones: Mapping[int, Phone], ask: Callable[[Phone], AnswerT]) -> Answe
 
 def _of_neighbours(phone: Phone, members: Members, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A phone's neighbours' rows of a table over some members; zeros for those not among them."""
-    found = np.zeros((len(phone.neighbours), table.shape[1]), np.uint8)
-    for at, number in enumerate(phone.neighbours):
-        place = members.place(number)
-        if place is not None:
-            found[at] = table[place]
+    numbers = np.array(phone.neighbours)
+    there = members.present(phone.neighbours)
+    found = np.zeros((len(numbers), table.shape[1]), np.uint8)
+    found[there] = table[np.searchsorted(members.ids, numbers[there])]
     return found
 
 

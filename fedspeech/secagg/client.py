@@ -324,13 +324,13 @@ class Phone:
 
     def _masks(self, context: Context, present: list[int]) -> Masks:
         """The phone's own mask, and one per neighbour: added for later phones, else taken off."""
-        infos, added = [], []
-        for place in present:
-            other = self._neighbours[place]
-            later = other > self._own
-            low, high = (self._own, other) if later else (other, self._own)
-            infos.append(mask_info(context.digest, low, high))
-            added.append(later)
+        digest, me = context.digest, self._own
+        others = [self._neighbours[place] for place in present]
+        added = [other > me for other in others]
+        infos = [
+            mask_info(digest, me, other) if later else mask_info(digest, other, me)
+            for other, later in zip(others, added, strict=True)
+        ]
         places = [self._places[place] for place in present]
         keys = self._agree(self._mask_key, context.roster.mask_rows, places, infos)
         own = bytes(self._seed)
@@ -587,16 +587,17 @@ class Phone:
 
     def _present(self, members: Members) -> list[int]:
         """Which neighbours, by place among the neighbours, stand in a list."""
-        return [at for at, n in enumerate(self.neighbours) if members.place(n) is not None]
+        return members.present(self.neighbours)
 
     def _check_signed(
         self, places: list[int], signatures: list[bytes], statements: list[bytes]
     ) -> None:
         """Checks what some neighbours signed."""
+        numbers = self.neighbours
+        public, verify = self._directory.public, self._primitives.verify
         for place in places:
-            other = self.neighbours[place]
-            public = self._directory.public(other)
-            if not self._primitives.verify(public, statements[place], signatures[place]):
+            other = numbers[place]
+            if not verify(public(other), statements[place], signatures[place]):
                 raise BadSignature(f"the signature of phone {other} does not hold")
 
     def _agree(

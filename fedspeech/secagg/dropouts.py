@@ -8,6 +8,7 @@ whatever its data.
 
 from __future__ import annotations
 
+import functools
 import math
 
 from fedspeech.secagg.protocol import Stage
@@ -75,6 +76,7 @@ def _divergence(share: float, rate: float) -> float:
     return share * math.log(share / rate) + (1 - share) * math.log((1 - share) / (1 - rate))
 
 
+@functools.lru_cache(maxsize=1 << 12)  # asked again at each stage of a round
 def last_stage(rate: float, seed: int, round_number: int, phone: int) -> Stage:
     """Returns the last stage that a phone answers in a round: the seeded schedule of a simulation.
 

@@ -88,22 +88,25 @@ def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
       targets: vectors of one shape and type, each with whether the mask is added.
     """
     first = targets[0][0]
-    if not hasattr(_OWN, "buffer"):
-        _OWN.buffer = bytearray(_BLOCK_BYTES)
-    words = np.frombuffer(_OWN.buffer, dtype=first.dtype)
+    buffer = _own_buffer()
     start = 0
-    for num_bytes in expand(key, first.nbytes, _OWN.buffer):
-        stop = start + num_bytes // first.itemsize
-        block = words[: stop - start]
+    for num_bytes in expand(key, first.nbytes, buffer):
+        block = np.frombuffer(buffer, first.dtype, num_bytes // first.itemsize)
         if sys.byteorder == "big":
             block = block.byteswap()
+        stop = start + block.size
         for vector, added in targets:
             part = vector[start:stop]
-            if added:
-                np.add(part, block, out=part)
-            else:
-                np.subtract(part, block, out=part)
+            (np.add if added else np.subtract)(part, block, part)
         start = stop
+
+
+def _own_buffer() -> bytearray:
+    try:
+        buffer: bytearray = _OWN.buffer
+    except AttributeError:
+        buffer = _OWN.buffer = bytearray(_BLOCK_BYTES)
+    return buffer
 
 
 def expand(key: bytes, num_bytes: int, buffer: bytearray) -> Iterator[int]:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedspeech.secagg import keys
 from fedspeech.secagg.masks import Masks, Words, apply_mask
 
+Edge = tuple[bytes, bytes]  # its two public keys, the smaller first
 MAX_VERIFIED = 1 << 14  # checks worth remembering from one session to the next
 
 
@@ -106,9 +107,10 @@ class SharedPrimitives(Primitives):
 
     def __init__(self) -> None:
         """Remembers nothing yet."""
-        self._secrets: dict[bytes, bytes] = {}
-        self._keys: dict[bytes, bytes] = {}
-        self._verified: set[bytes] = set()
+        self._secrets: dict[Edge, bytes] = {}
+        self._keys: dict[tuple[Edge, bytes], bytes] = {}
+        self._verified: dict[bytes, tuple[bytes, bytes]] = {}  # who signed what, by signature
+        self._verified_lists: set[bytes] = set()
 
     def agree(
         self,
@@ -120,33 +122,30 @@ class SharedPrimitives(Primitives):
         """As in `Primitives`; one exchange per edge, one derivation per edge and purpose."""
         known, secrets, agreed = self._keys, self._secrets, []
         for other, info in zip(others, infos, strict=True):
-            edge = public + other if public < other else other + public
-            key = known.get(edge + info)
+            edge = (public, other) if public < other else (other, public)
+            key = known.get((edge, info))
             if key is None:
                 secret = secrets.get(edge)
                 if secret is None:
                     secret = secrets[edge] = keys.exchange(private, other)
-                key = known[edge + info] = keys.hkdf(secret, info)
+                key = known[edge, info] = keys.hkdf(secret, info)
             agreed.append(key)
         return agreed
 
     def verify(self, public: bytes, statement: bytes, signature: bytes) -> bool:
         """As in `Primitives`; what held once is not computed again."""
-        if len(public) != keys.KEY_BYTES or len(signature) != keys.SIGNATURE_BYTES:
-            return False  # and what is remembered has fields that cannot run into each other
-        known = hashlib.sha256(b"one" + public + signature + statement).digest()
-        if known not in self._verified:
+        if self._verified.get(signature) != (public, statement):
             if not keys.verify(public, statement, signature):
                 return False
-            self._verified.add(known)
+            self._verified[signature] = public, statement
         return True
 
     def verify_all(self, signed: SignedStatements) -> bool:
         """As in `Primitives`; a list that held once is not gone through again."""
-        if signed.digest not in self._verified:
+        if signed.digest not in self._verified_lists:
             if not super().verify_all(signed):
                 return False
-            self._verified.add(signed.digest)
+            self._verified_lists.add(signed.digest)
         return True
 
     def add_masks(self, vectors: Sequence[Words], masks: Sequence[Masks]) -> None:
@@ -162,8 +161,9 @@ class SharedPrimitives(Primitives):
         """Drops the secrets of finished sessions, and checks when there are many."""
         self._secrets.clear()
         self._keys.clear()
-        if len(self._verified) > MAX_VERIFIED:
+        if len(self._verified) + len(self._verified_lists) > MAX_VERIFIED:
             self._verified.clear()
+            self._verified_lists.clear()
 
 
 @functools.cache

@@ -200,6 +200,11 @@ class Members:
         """Where a phone stands in the list; None if it does not."""
         return self._places.get(phone)
 
+    def present(self, phones: Sequence[int]) -> list[int]:
+        """Which of some phones stand in the list, by their place among those."""
+        places = self._places
+        return [at for at, phone in enumerate(phones) if phone in places]
+
     def within(self, other: Members) -> bool:
         """Whether every phone stands in the other list too."""
         return self._places.keys() <= other._places.keys()

@@ -150,6 +150,8 @@ def test_a_list_is_told_from_every_other(first, other):
     assert len(one) == len(first)
     assert [one.place(phone) for phone in sorted(first)] == list(range(len(first)))
     assert all(one.place(phone) is None for phone in other - first)
+    asked = sorted(first | other)
+    assert one.present(asked) == [at for at, phone in enumerate(asked) if phone in first]
 
 
 @pytest.mark.parametrize(
