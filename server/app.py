@@ -2,7 +2,7 @@
 
 Beside `job.json` stand then `ledger.jsonl`, `rounds.jsonl` (a line per round, as the server sees
 it), `checkpoints/last.safetensors` and, for whoever follows the run, a checkpoint per round; where
-a run fails, `failed.txt` says why.
+a run fails, `failed.txt` says why, and while a node stays silent, `waiting.txt` says which.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 
 LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safetensors"
-FAILED, LOCK = "failed.txt", "server.lock"
+FAILED, WAITING, LOCK = "failed.txt", "waiting.txt", "server.lock"
 LOCK_WAIT_S = 60.0
 
 app = ServerApp()
@@ -45,7 +45,11 @@ def main(grid: Grid, context: Context) -> None:
             "folder than the command that began the run"
         )
     try:
-        _run(OneByOneGrid(grid), path, str(context.run_config.get("resume", "")))
+        _run(
+            OneByOneGrid(grid, path.with_name(WAITING)),
+            path,
+            str(context.run_config.get("resume", "")),
+        )
     except Exception as error:  # whatever it is: Flower itself keeps no reason
         with contextlib.suppress(OSError):  # the disk may be the reason
             path.with_name(FAILED).write_text(_words(error))

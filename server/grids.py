@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
@@ -12,6 +15,9 @@ from httpx import HTTPError
 
 UNREADABLE = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION: the fault is the node's
 PAUSE_S = 0.2
+TELL_EVERY_S = 60.0
+
+_LOG = logging.getLogger(__name__)
 
 
 class GridAround(Grid):
@@ -64,7 +70,18 @@ class OneByOneGrid(GridAround):
     Flower carries a message as a tree of objects that the node itself has encoded, and checks of
     them no more than their hashes before the server decodes them: all answers at once are lost to
     an exception that names no node.
+
+    Whoever waits is told every minute for whom: in the log, and in a file for other processes.
+
+    Args:
+      grid: the other one.
+      waiting: the file, there while somebody is waited for beyond a minute.
     """
+
+    def __init__(self, grid: Grid, waiting: Path) -> None:
+        """Takes the grid."""
+        super().__init__(grid)
+        self._waiting = waiting
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -77,7 +94,8 @@ class OneByOneGrid(GridAround):
         sent = list(messages)
         pushed = zip(self.push_messages(sent), sent, strict=False)  # what was not has no id
         waiting = {message_id: message for message_id, message in pushed if message_id}
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = told = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         heard: list[Message] = []
         while waiting and (deadline is None or time.monotonic() < deadline):
             for message_id, message in list(waiting.items()):
@@ -85,8 +103,28 @@ class OneByOneGrid(GridAround):
                     heard += replies
                     del waiting[message_id]
             if waiting:
+                if time.monotonic() - told > TELL_EVERY_S:
+                    told = time.monotonic()
+                    self._tell(waiting.values(), told - began, timeout)
                 time.sleep(PAUSE_S)
+        with contextlib.suppress(OSError):
+            self._waiting.unlink(missing_ok=True)
         return heard
+
+    def _tell(self, unanswered: Collection[Message], seconds: float, timeout: float | None) -> None:
+        """Says who has not answered what."""
+        first = next(iter(unanswered)).metadata
+        nodes = ", ".join(str(message.metadata.dst_node_id) for message in unanswered)
+        group = first.group_id
+        when = f"round {int(group) + 1}" if group.isdigit() else "before the first round"
+        until = "for ever: simulation.deadline_s = 0" if timeout is None else f"{timeout:g} s"
+        words = (
+            f"{when}: no answer to {first.message_type} for {seconds:.0f} s from node {nodes} "
+            f"(waits {until})"
+        )
+        _LOG.warning(words)
+        with contextlib.suppress(OSError):  # a full disk is told of elsewhere
+            self._waiting.write_text(words)
 
     def _pull(self, message_id: str, message: Message) -> list[Message]:
         """The answer to one message, if it is there; an error in the node's name, if it is none."""

@@ -16,12 +16,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import FedspeechError, LedgerDamaged
+from fedspeech.privacy.ledger import Ledger
 from simulations.report.figures import MODELS
 from simulations.report.headline import right
 from simulations.report.words import delta, epsilon, percent, points
 from simulations.results import Accuracy, Summary
-from simulations.run_folder import Results, read
+from simulations.run_folder import Results, RunFolder, read
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         second=second.name,
         figures=(*_headlines(a, b), *_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
         settings=tuple(_settings(first.settings(), second.settings())),
-        warnings=tuple(_warnings(first, second, a, b)),
+        warnings=(*_warnings(first, second, a, b), *_ledgers(run_a, run_b)),
     )
 
 
@@ -213,6 +214,36 @@ def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterat
             f"judged on different numbers of phones "
             f"({a.accuracy.base.phones} and {b.accuracy.base.phones})"
         )
+
+
+def _ledgers(*runs: Path) -> Iterator[str]:
+    """What the ledgers hold that more than one run charges: no run's own epsilon is that."""
+    charging: dict[Path, list[str]] = {}
+    for run in runs:
+        link = RunFolder(run).ledger
+        if link.exists() or link.is_symlink():
+            charging.setdefault(link.resolve(), []).append(run.resolve().name)
+    for path, names in charging.items():
+        try:
+            ledger = Ledger.inspect(path)
+        except LedgerDamaged as error:
+            yield f"what {' and '.join(names)} spent cannot be read from their ledger: {error}"
+            continue
+        if ledger.runs_charged > 1:
+            yield _total(path, names, ledger)
+
+
+def _total(path: Path, names: list[str], ledger: Ledger) -> str:
+    """What the phones of a ledger have spent by now, all runs together."""
+    spent = ledger.guarantee()
+    who = f"{' and '.join(names)} charge{'s' if len(names) == 1 else ''}"
+    return (
+        f"{who} the ledger {path.name}, which {ledger.runs_charged} runs share: what its phones "
+        f"have spent is its total, {epsilon(spent.epsilon_release)} against readers of the "
+        f"published models ({spent.relation_release}) and {epsilon(spent.epsilon_server)} against "
+        f"the server ({spent.relation_server}) at delta {spent.delta:.1e}, {spent.rounds} rounds "
+        "in all; the epsilons below are what it held when each run ended"
+    )
 
 
 def _mean(accuracy: Accuracy) -> str:

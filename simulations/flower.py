@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from fedspeech.errors import FedspeechError
 from fedspeech.job import SOURCE_PACKAGES
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.round import ServerState
-from server.app import FAILED, ROUNDS, round_checkpoint
+from server.app import FAILED, ROUNDS, WAITING, round_checkpoint
 from server.rounds import OnRound, RoundRecord
 from server.state import load_checkpoint
 from simulations import watchdog
@@ -166,13 +166,21 @@ class SuperLink:
         return said
 
     def run(
-        self, job: Path, on_round: OnRound, *, resume: str, known: int, app: Path | None = None
+        self,
+        job: Path,
+        on_round: OnRound,
+        say: Callable[[str], None],
+        *,
+        resume: str,
+        known: int,
+        app: Path | None = None,
     ) -> None:
         """Runs a job to its end and hands on every round as it is over.
 
         Args:
           job: `job.json`; rows and checkpoints stand beside it.
           on_round: told of every round but the first `known`.
+          say: told for whom the server waits, a line a minute.
           resume: how the server's side begins, as `server.app` says.
           known: rounds that the caller has rows of.
           app: folder of the bundle that is sent to the nodes; None: of this process's own code.
@@ -181,7 +189,9 @@ class SuperLink:
           FedspeechError: if the run failed, with the reason.
         """
         failed, failed_at = job.with_name(FAILED), math.inf
+        waiting, said = job.with_name(WAITING), ""
         failed.unlink(missing_ok=True)
+        waiting.unlink(missing_ok=True)
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
         more = ["--federation-config", self._federation] if self._federation else []
         number = self.flwr("run", str(app or self.app), "own", "-c", config, *more)["run-id"]
@@ -195,6 +205,8 @@ class SuperLink:
             if time.monotonic() - asked > ASK_EVERY_S:
                 (found,) = self.flwr("ls", "own", "--run-id", number)["runs"]
                 status, asked = found["status"], time.monotonic()
+            if (words := _text(waiting)) and words != said:
+                say(said := words)
             for record, state in rounds_left(job.parent, known):
                 on_round(record, state)
                 known, asked = record.round + 1, time.monotonic()
@@ -224,6 +236,14 @@ class SuperLink:
         if self._watchdog is not None:
             self._watchdog.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _text(path: Path) -> str:
+    """What a file holds that another process writes and removes; nothing where it is not there."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def app_folder(folder: Path) -> None:

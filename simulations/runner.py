@@ -398,6 +398,7 @@ class Run:
             link.run(
                 self._folder.job.resolve(),
                 self._on_round,
+                self._progress.say,
                 resume="replay" if self._replay else "next",
                 known=len(self._rows),
             )

@@ -19,6 +19,7 @@ MAY_TOUCH = {
     ("fedspeech/privacy/heads.py", "forget"): "the head of a ledger that is gone",
     ("clients/memory.py", "write"): "named files of older rounds",
     ("clients/memory.py", "go_back"): "named files of rounds that a rehearsal forgets",
+    ("server/grids.py", "send_and_receive"): "`waiting.txt` beside a job",
     ("simulations/watchdog.py", "main"): "the folder `flower` of a run",
     ("simulations/flower.py", "__init__"): "the folder `flower` of a run",
     ("simulations/flower.py", "close"): "the folder `flower` of a run",
@@ -26,7 +27,8 @@ MAY_TOUCH = {
     ("simulations/flower.py", "rounds_left"): "named checkpoints of a run behind Flower",
     ("simulations/flower.py", "app_folder"): "writes into the folder `flower` of a run",
     ("simulations/clock.py", "round_time"): "named files in the folder `eye` of a run",
-    ("simulations/runner.py", "prepare"): "copies into a folder that was new or empty",
+    ("simulations/runner.py", "prepare"): "copies into a folder that was new or empty; its link to "
+    "a ledger",
     ("simulations/runner.py", "finish"): "the folders `eye` and `phones` of a run",
     ("simulations/runner.py", "_what_only_a_simulator_sees"): "named files in `eye` of a run",
     ("simulations/resume.py", "_begun"): "the folder `eye` of a run",

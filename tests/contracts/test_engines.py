@@ -61,7 +61,9 @@ def follow(link, path, job, arrays):
     last.parent.mkdir()
     state = ServerState.initial(job, arrays)
     save_checkpoint(last, Checkpoint(state=state, next_round=0, opened=ledger.opened))
-    link.run(path, lambda record, state: seen.append((record, state)), resume="replay", known=0)
+    link.run(
+        path, lambda record, state: seen.append((record, state)), print, resume="replay", known=0
+    )
     assert [record.status for record, _ in seen] == ["completed"] * job.plan.rounds
     final = load_checkpoint(last).state
     np.testing.assert_array_equal(seen[-1][1].optimizer.parameters, final.optimizer.parameters)
@@ -138,7 +140,7 @@ def test_a_run_that_fails_behind_flower_says_why(tmp_path):
         SuperLink(tmp_path / "flower", federation=FEDERATION) as link,
         pytest.raises(FedspeechError, match=r"stopped .*labels\.npy"),
     ):
-        link.run(path, lambda *_: None, resume="", known=0)
+        link.run(path, lambda *_: None, print, resume="", known=0)
     nothing_is_left_of(link)
 
 
@@ -180,7 +182,7 @@ def test_a_server_that_ships_other_code_to_the_phones_runs_none_of_it(tmp_path):
     phones.write_text(phones.read_text() + theft)
     with Deployment(tmp_path / "flower", path) as link:
         with pytest.raises(FedspeechError, match="not the code that is installed on this node"):
-            link.run(path, lambda *_: None, resume="", known=0, app=bundle)
+            link.run(path, lambda *_: None, print, resume="", known=0, app=bundle)
         apps = link.folder / "home" / "apps"
         # Server and nodes share a folder here: what the server installed is its own bundle.
         assert not read.exists(), list(apps.glob("*"))

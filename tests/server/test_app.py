@@ -103,33 +103,57 @@ def test_an_answer_that_flower_cannot_decode_fails_its_shard_alone(tmp_path):
 
 
 @pytest.mark.parametrize("answers", [0, 2])
-def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longer(answers):
+def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longer(answers, tmp_path):
     grid = SlowGrid(answers)
     sent = [Message(RecordDict(), node, "query.x") for node in (2, 3, 4)]
     started = time.monotonic()
-    heard = OneByOneGrid(grid).send_and_receive(sent, timeout=0.5)
+    heard = OneByOneGrid(grid, tmp_path / "w").send_and_receive(sent, timeout=0.5)
     assert len(list(heard)) == answers
     assert 0.4 < time.monotonic() - started < 5
 
 
-def test_where_the_superlink_is_gone_nobody_is_blamed():
+@pytest.mark.parametrize(("timeout", "until"), [(None, "for ever: simul"), (60.0, "60 s")])
+def test_who_waits_is_told_for_whom(tmp_path, monkeypatch, caplog, timeout, until):
+    """In the log and, for other processes, in a file that goes once everybody has answered."""
+    monkeypatch.setattr("server.grids.TELL_EVERY_S", 0.1)
+    monkeypatch.setattr("server.grids.PAUSE_S", 0.02)
+    waiting, told = tmp_path / "waiting.txt", []
+    grid = SlowGrid(2)
+    one_by_one = OneByOneGrid(grid, waiting)
+    pull = one_by_one.pull_messages
+
+    def watched(ids):
+        if waiting.exists():
+            told.append(waiting.read_text())
+            grid.answers = 3
+        return pull(ids)
+
+    monkeypatch.setattr(one_by_one, "pull_messages", watched)
+    sent = [Message(RecordDict(), node, "query.x", group_id="4") for node in (2, 3, 4)]
+    assert len(list(one_by_one.send_and_receive(sent, timeout=timeout))) == 3
+    assert told[0].startswith("round 5: no answer to query.x for 0 s from node 4 (waits " + until)
+    assert told[0] in caplog.text
+    assert not waiting.exists()
+
+
+def test_where_the_superlink_is_gone_nobody_is_blamed(tmp_path):
     grid = SlowGrid(0)
     grid.pull_messages = lambda ids: (_ for _ in ()).throw(ConnectError("refused"))
     with pytest.raises(ConnectError):
-        OneByOneGrid(grid).send_and_receive([Message(RecordDict(), 2, "query.x")])
+        OneByOneGrid(grid, tmp_path / "w").send_and_receive([Message(RecordDict(), 2, "query.x")])
 
 
 class SlowGrid:
     """Three nodes, of which some answer."""
 
     def __init__(self, answers):
-        self.ids = [str(place) if place < answers else "" for place in range(3)]
+        self.answers = answers
 
     def push_messages(self, messages):
         return ["0", "1", "2"]
 
     def pull_messages(self, ids):
-        return [object()] if ids[0] in self.ids else []
+        return [object()] if int(ids[0]) < self.answers else []
 
 
 def test_whatever_ends_a_run_is_left_beside_its_job(tmp_path, monkeypatch):

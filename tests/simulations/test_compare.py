@@ -7,7 +7,10 @@ import pytest
 from rich.console import Console
 
 from fedspeech.errors import FedspeechError
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
 from simulations.compare import compare
+from simulations.report.words import epsilon
 
 
 @pytest.fixture
@@ -106,3 +109,42 @@ def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(exam
     assert f"A: {names[0]}\nB: {names[1]}\n" in text
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def charged(path, *rounds, noise=3.0):
+    """A ledger that so many runs charged, each for so many rounds."""
+    plan = PrivacyPlan(
+        mechanism="distributed", participation="poisson", dimension=600, clip_norm=0.1,
+        noise_multiplier=noise, population=3000, participation_probability=0.1, rounds=40, quota=15,
+        min_cohort=215, min_survivors=215, delta=1 / 30_000, epsilon_budget=1e6,
+    )  # fmt: skip
+    for run, count in enumerate(rounds):
+        ledger = Ledger.open(path, plan, f"run {run}", "rehearsal")
+        for number in range(count):
+            ledger.charge(number, 0, bytes([run, number]) * 8)
+    return Ledger.inspect(path).guarantee()
+
+
+def test_runs_that_share_a_ledger_are_told_its_total(pair, tmp_path):
+    first, second = pair()
+    total = charged(tmp_path / "population.jsonl", 2, 3)
+    for run in (first, second):
+        (run / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
+    (said,) = compare(first, second).warnings
+    assert said.startswith("first and second charge the ledger population.jsonl, which 2 runs")
+    assert f"{epsilon(total.epsilon_release)} against readers" in said
+    assert f"{epsilon(total.epsilon_server)} against the server (zero-out)" in said
+    assert "5 rounds in all" in said
+
+
+def test_a_run_that_others_charge_with_is_told_apart_from_one_that_is_alone(pair, tmp_path):
+    first, second = pair()
+    charged(first / "ledger.jsonl", 2)
+    assert compare(first, second).warnings == ()
+    charged(tmp_path / "population.jsonl", 1, 1)
+    (second / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
+    (said,) = compare(first, second).warnings
+    assert said.startswith("second charges the ledger population.jsonl, which 2 runs share")
+    (tmp_path / "population.jsonl").unlink()
+    (said,) = compare(first, second).warnings
+    assert said.startswith("what second spent cannot be read from their ledger: no ledger at")
