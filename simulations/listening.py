@@ -45,6 +45,9 @@ KEYWORDS_PER_HOUR = 600
 RUN_KEYWORDS = 64
 RUN_SECONDS = 360.0
 TARGET_RATES = (10.0, 1.0, 0.5)
+QUIET_RATE = 10.0
+"""False accepts per hour: one in the minutes that a run counts; fewer cannot be told apart."""
+
 PICTURE_FILE = "det.svg"
 
 
@@ -146,7 +149,7 @@ def evaluate(
 
 
 def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listening:
-    """Counts the errors of a run's streaming file at the default threshold.
+    """Counts the errors of a run's streaming file at the default threshold and at a quieter one.
 
     Args:
       file: the streaming file.
@@ -170,7 +173,7 @@ def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listen
         counts += _keywords(listener, np.pad(sound, (0, after)), marks, rules)
     for scene in keyword_free(RUN_SECONDS, targets, seed):
         counts += _without_keywords(listener, scene, rules)
-    point = counts.at(DEFAULT_THRESHOLD)
+    point, quiet = counts.at(DEFAULT_THRESHOLD), counts.at_most(QUIET_RATE)
     return Listening(
         file=file.name,
         threshold=point.threshold,
@@ -178,6 +181,9 @@ def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listen
         rejected=point.rejected,
         hours=point.hours,
         false_accepts=point.false_accepts,
+        quiet_rate=QUIET_RATE,
+        quiet_threshold=quiet.threshold if quiet else None,
+        quiet_rejected=quiet.rejected if quiet else None,
     )
 
 

@@ -620,7 +620,10 @@ class FamilyFile(Record):
 
 
 class Listening(Record):
-    """How often the streaming file is wrong while it listens, at one threshold, hop by hop.
+    """How often the streaming file is wrong while it listens, hop by hop.
+
+    A threshold that lets few false accepts pass is chosen on the very hours that count them, so
+    that its rate is the kinder one of the two.
 
     Attributes:
       file: its name.
@@ -629,6 +632,9 @@ class Listening(Record):
       rejected: how many of them were not found.
       hours: synthesized, without a target word: sentences, rooms, noises.
       false_accepts: detections in them.
+      quiet_rate: false accepts per hour that a quieter threshold may have.
+      quiet_threshold: the lowest with at most so many; None: none has so few.
+      quiet_rejected: keywords that are not found at it.
     """
 
     file: str
@@ -637,6 +643,9 @@ class Listening(Record):
     rejected: Count
     hours: Positive
     false_accepts: Count
+    quiet_rate: Positive = 0.0
+    quiet_threshold: Share | None = None
+    quiet_rejected: Count | None = None
 
 
 def exported_fields(

@@ -47,6 +47,7 @@ from simulations.judging import Judge
 from simulations.progress import RunProgress
 from simulations.report import write_report
 from simulations.report.headline import headline_lines
+from simulations.report.listening import listening_line
 from simulations.report.setbacks import setbacks
 from simulations.report.words import collapse, drawn, price
 from simulations.results import (
@@ -640,6 +641,8 @@ def closing_words(summary: Summary, report: Path) -> str:
         lines.append(summary.example_level.words)
     if summary.noise_notice:
         lines.append(summary.noise_notice)
+    if summary.listening:
+        lines.append(listening_line(summary.listening))
     if summary.export:
         lines.append(f"file for the phone: {report.parent / summary.export.file}")
     if summary.export_refused:

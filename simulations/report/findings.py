@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fedspeech.evaluation.listening import poisson_interval, wilson_interval
 from simulations.report import setbacks, words
 from simulations.report.figures import MODELS
 from simulations.report.headline import error_rows, headline_lines, right
+from simulations.report.listening import listening_rows
 from simulations.results import Accuracies, Accuracy, Confusion, Summary
 
 
@@ -32,7 +32,7 @@ def findings(summary: Summary | None) -> dict[str, Any]:
         "exported": _exported(summary) if summary else None,
         "export_family": list(_family(summary)) if summary else [],
         "export_refused": summary.export_refused if summary else None,
-        "listening": list(_listening(summary)) if summary else [],
+        "listening": list(listening_rows(summary.listening)) if summary else [],
         "stages": list(_stages(summary)) if summary else [],
         "per_phone_seconds": _per_phone_seconds(summary) if summary else "",
     }
@@ -223,27 +223,6 @@ def _family(summary: Summary) -> Iterator[tuple[str, str, str, str]]:
             "–" if found.agreement is None else f"{100 * found.agreement:.2f} %",
             "–" if found.accuracy_drop is None else f"{100 * found.accuracy_drop:+.2f}",
         )
-
-
-def _listening(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Rates of errors of the streaming file, with intervals of 95 %."""
-    found = summary.listening
-    if found is None:
-        return
-    yield "threshold", f"{found.threshold:.2f}"
-    if found.keywords:
-        least, most = wilson_interval(found.rejected, found.keywords)
-        yield (
-            "false rejects",
-            f"{words.percent(found.rejected / found.keywords)} ({words.percent(least)} to "
-            f"{words.percent(most)}) of {found.keywords:,} target words of held-out phones",
-        )
-    low, high = poisson_interval(found.false_accepts, found.hours)
-    yield (
-        "false accepts per hour",
-        f"{found.false_accepts / found.hours:.0f} ({low:.0f} to {high:.0f}), in "
-        f"{found.hours:.2f} synthesized hours without a target word",
-    )
 
 
 def _stages(summary: Summary) -> Iterator[dict[str, Any]]:

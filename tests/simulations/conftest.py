@@ -305,7 +305,7 @@ def summary(**changes: object) -> Summary:
         ),
         "listening": Listening(
             file="model_streaming.tflite", threshold=0.8, keywords=60, rejected=15, hours=0.1,
-            false_accepts=7,
+            false_accepts=7, quiet_rate=10.0, quiet_threshold=0.9876, quiet_rejected=33,
         ),
     }  # fmt: skip
     return Summary(**(guarantee(1.0).model_dump() | values | changes))

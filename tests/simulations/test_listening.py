@@ -169,6 +169,9 @@ def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
     found = listening.streaming_rates(Path("x.tflite"), world.base, world.voices, seed=1)
     assert 0 < found.keywords <= listening.RUN_KEYWORDS
     assert found.hours == pytest.approx(12 / 3600)
+    assert found.false_accepts == 0, "so the quieter threshold is the lowest that is counted"
+    assert found.quiet_threshold < found.threshold
+    assert found.quiet_rejected <= found.rejected
     keywords, scenes = heard[: found.keywords], heard[found.keywords :]
     assert len(scenes) == 1
     for sound in keywords:
