@@ -74,6 +74,7 @@ class PersonalModel:
     """The personal file: one phone's model that infers, learns, saves and restores.
 
     Attributes:
+      content: bytes of the file.
       batch_clips: clips of one step; a smaller batch is padded.
       size: adapter parameters.
     """
@@ -90,6 +91,7 @@ class PersonalModel:
                 f"{', '.join(sorted(model.signatures))}"
             )
         self._model = model
+        self.content = model.content
         inputs = model.signatures["train_dp"].inputs
         self.batch_clips = inputs["labels"].shape[0]
         self.size = inputs["noise"].shape[0]

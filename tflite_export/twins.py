@@ -16,6 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.models.adapters import Adapter
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining, make_optimizer
+from fedspeech.training.objectives import objective_of
 from tflite_export.arrays import (
     ADAPTER_LIMIT,
     EMBEDDING_LIMIT,
@@ -185,20 +188,48 @@ def clip_losses_and_gradients(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each clip's own loss (n,) and gradient (n, d) by torch, one clip at a time."""
-    losses, rows = np.zeros(len(labels)), np.zeros((len(labels), adapter.spec.size))
-    for row in range(len(labels)):
-        local = {
+    """Each clip's own loss (n,) and gradient (n, d) by torch: every clip has its own adapter."""
+    clips = len(labels)
+    local = {
+        name: torch.tensor(np.repeat(value[np.newaxis], clips, axis=0)).requires_grad_()
+        for name, value in parameters.items()
+    }
+    logits = adapter.logits(local, torch.from_numpy(embeddings[:, np.newaxis]))[:, 0]
+    losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
+    own = torch.autograd.grad(losses.sum(), list(local.values()))
+    named = {name: rows.flatten(1) for name, rows in zip(local, own, strict=True)}
+    gradients = torch.cat([named[name] for name, _ in adapter.spec.shapes], dim=1)
+    return losses.detach().numpy().astype(float), gradients.numpy().astype(float)
+
+
+class FollowingSgd:
+    """Torch's own SGD, which after every step goes on from where another training stands."""
+
+    def __init__(self, trained: Trained, training: LocalTraining) -> None:
+        """Starts at the model's adapter, with no momentum."""
+        self._adapter, self._objective = trained.adapter, objective_of(trained.adapter)
+        self._local = {
             name: torch.tensor(value[np.newaxis]).requires_grad_()
-            for name, value in parameters.items()
+            for name, value in trained.parameters.items()
         }
-        clip = torch.from_numpy(np.ascontiguousarray(embeddings[np.newaxis, row : row + 1]))
-        logits = adapter.logits(local, clip)
-        loss = torch.nn.functional.cross_entropy(logits[0], torch.tensor(labels[row : row + 1]))
-        own = torch.autograd.grad(loss, list(local.values()))
-        named = {name: value[0].numpy() for name, value in zip(local, own, strict=True)}
-        losses[row], rows[row] = loss.item(), adapter.spec.flatten(named)
-    return losses, rows
+        self._optimizer = make_optimizer(list(self._local.values()), training)
+
+    def step(self, clips: LocalDataset) -> NDArray[np.float32]:
+        """Takes one step; returns the adapter after it, flat."""
+        embeddings = torch.from_numpy(clips.embeddings[np.newaxis])
+        logits = self._adapter.logits(self._local, embeddings)[0]
+        loss = self._objective.loss(logits, embeddings[0], torch.from_numpy(clips.labels))
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        named = {name: value[0].detach().numpy() for name, value in self._local.items()}
+        return self._adapter.spec.flatten(named)
+
+    def follow(self, values: NDArray[np.float32]) -> None:
+        """Goes on from another adapter (d,), with its own momentum."""
+        with torch.no_grad():
+            for name, value in self._adapter.spec.unflatten(values).items():
+                self._local[name][0].copy_(torch.from_numpy(value))
 
 
 def clipped(gradients: NDArray[np.float64], clip_norm: float) -> NDArray[np.float64]:

@@ -1,102 +1,245 @@
-"""Runs as `tflite_export.convert` does, with the graph that WRONG_GRAPH names wrong on purpose.
+"""Runs as `tflite_export.convert` does, with graphs that are wrong in one thing on purpose.
 
-monkeypatch.setenv("WRONG_GRAPH", "constant_loss")
+monkeypatch.setenv("WRONG_GRAPH", str(file))  # read anew for every graph: the name of the fault
+file.write_text("constant_loss")
 Converter("wrong_graphs").convert(blueprint)
 
-Every one converts, has the right signatures, and looks right to who tries it on a clip or two.
+Every one converts, has the right signatures, and looks right to who tries it on a clip or two. A
+fault is planted in one graph, so that one process converts them all.
 """
 
 import os
+from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from tflite_export import convert, guards
-from tflite_export.personal import PersonalGraph
 
 
 def with_input(graph, signature, name, value):
     """Has one signature always take one input to be `value`."""
     right = getattr(graph, signature)
-    names = right.__code__.co_varnames[1 : right.__code__.co_argcount]
+    code = right.__func__.__code__
+    names = code.co_varnames[1 : code.co_argcount]
 
-    def wrong(self, *given):
+    def wrong(*given):
         inputs = dict(zip(names, given, strict=True))
         # Still read, and still in the file: times zero.
         inputs[name] = 0 * inputs[name] + tf.constant(value, inputs[name].dtype)
-        return right(self, **inputs)
+        return right(**inputs)
 
     setattr(graph, signature, wrong)
 
 
-def nothing():
+def keeping(graph, signature, *variables):
+    """Has one signature leave variables as they were."""
+    right = getattr(graph, signature)
+
+    def wrong(*given):
+        before = [variable.read_value() for variable in variables]
+        found = right(*given)
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        return found
+
+    setattr(graph, signature, wrong)
+
+
+def nothing(graph):
     """Right, after all: what the others are held against."""
 
 
-def train_without_present():
-    with_input(PersonalGraph, "_train", "present", 1)
+# Files that learn, words.
 
 
-def train_without_proximal_mu():
-    with_input(PersonalGraph, "_train", "proximal_mu", 0)
+def train_without_present(graph):
+    with_input(graph, "_train", "present", 1)
 
 
-def train_dp_without_present():
-    with_input(PersonalGraph, "_train_dp", "present", 1)
+def train_without_proximal_mu(graph):
+    with_input(graph, "_train", "proximal_mu", 0)
 
 
-def train_dp_without_expected_clips():
-    with_input(PersonalGraph, "_train_dp", "expected_clips", 16)
+def constant_loss(graph):
+    right = graph._train
+
+    def wrong(*given):
+        found = right(*given)
+        return found | {"loss": 0 * found["loss"] + 1}
+
+    graph._train = wrong
 
 
-def train_dp_without_momentum():
-    with_input(PersonalGraph, "_train_dp", "momentum", 0)
+def train_dp_without_present(graph):
+    with_input(graph, "_train_dp", "present", 1)
 
 
-def train_dp_without_noise():
-    with_input(PersonalGraph, "_train_dp", "noise", 0)
+def train_dp_without_expected_clips(graph):
+    with_input(graph, "_train_dp", "expected_clips", 16)
 
 
-def with_changed_outputs(graph, signature, change):
-    right = getattr(graph, signature)
-
-    def wrong(self, *given):
-        found = right(self, *given)
-        return found | change(found)
-
-    setattr(graph, signature, wrong)
+def train_dp_without_momentum(graph):
+    with_input(graph, "_train_dp", "momentum", 0)
 
 
-def constant_loss():
-    with_changed_outputs(PersonalGraph, "_train", lambda found: {"loss": 0 * found["loss"] + 1})
+def train_dp_without_noise(graph):
+    with_input(graph, "_train_dp", "noise", 0)
 
 
-def restore_keeps_momentum():
-    right = PersonalGraph._restore
+def restore_keeps_momentum(graph):
+    keeping(graph, "_restore", graph._velocity)
 
-    def wrong(self, adapter, base, checksum):
-        before = self._velocity.read_value()
-        found = right(self, adapter, base, checksum)
-        self._velocity.assign(before)
+
+def restore_without_checksum(graph):
+    right, size = graph._restore, graph.network.adapter.spec.size
+
+    def wrong(adapter, base, checksum):
+        return right(adapter, base, guards.checksum(adapter, size) + 0 * checksum)
+
+    graph._restore = wrong
+
+
+def save_without_checksum(graph):
+    right = graph._save
+    graph._save = lambda call: right(call) | {"checksum": tf.zeros([1], tf.int32)}
+
+
+def infer_with_its_own_adapter(graph):
+    right = graph._infer_with
+
+    def wrong(waveform, adapter):
+        return right(waveform, 0 * adapter + graph._adapter.read_value())
+
+    graph._infer_with = wrong
+
+
+def infer_with_keeps_the_adapter(graph):
+    right = graph._infer_with
+
+    def wrong(waveform, adapter):
+        graph._adapter.assign(adapter)
+        return right(waveform, adapter)
+
+    graph._infer_with = wrong
+
+
+def infer_by_the_first_adapter(graph):
+    right, start = graph._infer_with, tf.constant(graph._start.numpy())
+    graph._infer = lambda waveform: right(waveform, start)
+
+
+# Files that listen.
+
+
+def averages_two_seconds(graph):
+    windows = graph._past["windows"]
+    longer = 2 * windows.shape[1] + graph._step
+    graph._past["windows"] = graph._variable("windows", longer)
+
+
+def forgets_what_was_before(graph):
+    """The left context: what each convolution remembers is always digital silence."""
+    convolutions = [variable for name, variable in graph._past.items() if name != "windows"]
+    keeping(graph, "_frame", *convolutions)
+
+
+def memory_does_not_move_on(graph):
+    """As a ring buffer whose pointer stands still: the newest replaces the newest."""
+
+    def wrong(past, x):
+        joined = tf.concat([past.read_value(), x], axis=1)
+        past.assign(tf.concat([joined[:, :-2], x], axis=1))
+        return joined
+
+    graph._with_past = wrong
+
+
+def hops_do_not_overlap(graph):
+    keeping(graph, "_hop", graph._samples)
+
+
+def forgets_every_thousandth_hop(graph):
+    """As a ring buffer whose pointer wraps at the wrong place: right for twenty seconds."""
+    right, right_reset = graph._hop, graph._reset
+    hops = tf.Variable(tf.zeros(1), name="hops")
+    graph._hops = hops
+
+    def wrong(samples):
+        hops.assign(tf.where(hops.read_value() >= 1000.0, tf.zeros(1), hops.read_value() + 1.0))
+        for name, past in graph._past.items():
+            silence = graph._silence(name, past.shape[1])
+            past.assign(tf.where(hops.read_value() >= 1000.0, silence, past.read_value()))
+        return right(samples)
+
+    def reset(call):
+        hops.assign(tf.zeros(1))
+        return right_reset(call)
+
+    graph._hop, graph._reset = wrong, reset
+
+
+def reset_resets_nothing(graph):
+    keeping(graph, "_reset", graph._samples, *graph._past.values())
+
+
+def reset_keeps_the_samples(graph):
+    keeping(graph, "_reset", graph._samples)
+
+
+# Files for sentences.
+
+
+def sentence_reset_keeps_a_layer(graph):
+    keeping(graph, "_reset", next(iter(graph._past.values())))
+
+
+def present_is_ignored(graph):
+    right = graph._output
+    graph._output = lambda frames, present: right(frames, 0 * present + 1)
+
+
+def clip_without_clip_norm(graph):
+    with_input(graph, "_clip", "clip_norm", 1e4)
+
+
+def train_dp_without_expected_sentences(graph):
+    with_input(graph, "_train_dp", "expected_sentences", 3)
+
+
+def train_dp_keeps_the_sum(graph):
+    keeping(graph, "_train_dp", graph._clipped)
+
+
+def restore_keeps_the_sum(graph):
+    keeping(graph, "_restore", graph._clipped)
+
+
+def scores_by_the_first_adapter(graph):
+    start = tf.constant(graph._adapter.numpy())
+    right, named = graph._score, graph._named
+    kept = np.float32(0)
+
+    def wrong(windows):
+        graph._named = lambda flat: named(kept * flat + start)
+        found = right(windows)
+        graph._named = named
         return found
 
-    PersonalGraph._restore = wrong
+    graph._score = wrong
 
 
-def restore_without_checksum():
-    guards.checksum = lambda adapter, size: tf.zeros([1], tf.int32)
-    right = guards.acceptable
-    guards.acceptable = lambda adapter, base, claimed, own, size: right(
-        adapter, base, 0 * claimed, own, size
-    )
+def main():
+    right = convert.graph_of
 
+    def wrong(blueprint):
+        graph = right(blueprint)
+        globals()[Path(os.environ["WRONG_GRAPH"]).read_text(encoding="utf-8")](graph)
+        return graph
 
-def save_without_checksum():
-    PersonalGraph._save = lambda self, call: {
-        "adapter": self._adapter.read_value(),
-        "checksum": tf.zeros([1], tf.int32),
-    }
+    convert.graph_of = wrong
+    convert.main()
 
 
 if __name__ == "__main__":
-    globals()[os.environ["WRONG_GRAPH"]]()
-    convert.main()
+    main()

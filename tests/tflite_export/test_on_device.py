@@ -12,11 +12,13 @@ from fedspeech.errors import ExportRefused
 from fedspeech.seeds import NoiseEntropy, stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.arrays import hash_words
+from tflite_export.evidence import reference_logits
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import ExampleLevel, OnDeviceTraining, PersonalModel
 from tflite_export.twins import clip_losses_and_gradients
+from tflite_export.verification import device_steps
 
 BATCH = 8
 TRAINING = LocalTraining(batch_size=BATCH, local_epochs=3, max_examples=20, learning_rate=0.1)
@@ -56,6 +58,50 @@ def test_deltas_are_torchs_for_phones_of_any_size(personal_file, kind, change):
         np.testing.assert_allclose(one.vector, other.vector, atol=1e-5 * scale)
     assert not found[0].vector.any()
     assert np.abs(found[2].vector).max() > 1e-3, "something was learned"
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(("kind", "momentum"), [("affine", 0.9), ("affine", 0.0), ("head", 0.9)])
+def test_a_right_file_passes_where_training_multiplies_what_rounding_leaves(
+    personal_file, clips, kind, momentum
+):
+    """Values near 100, and for the affine adapter steps that are too large for its loss."""
+    trained, content = personal_file(kind)
+    sounds = clips[:32]
+    embeddings = trained.adapter.embed(trained.base.trunk_output(sounds)).numpy()
+    dataset = LocalDataset(embeddings, reference_logits(trained, sounds).argmax(axis=1))
+    training = LocalTraining(
+        batch_size=BATCH, local_epochs=50, max_examples=32, learning_rate=0.01, momentum=momentum
+    )
+    found = device_steps(TfliteModel(content), trained, dataset, training)
+    assert found.figure <= found.limit == 2**-20
+    assert found.name.startswith("200 training steps")
+    if kind == "affine":
+        start, rng = trained.adapter.spec.flatten(trained.parameters), stream(0, "batches")
+        train = OnDeviceTraining(content, trained.base.sha256)
+        (one,) = train(trained.adapter, trained.parameters, [dataset], training, [rng])
+        other = train_adapter(
+            trained.adapter, trained.parameters, dataset, training, stream(0, "batches")
+        )
+        apart = np.abs(one.vector - other.vector).max() / np.abs(start).max()
+        assert apart > 100 * found.limit, "two trainings that are both right part here"
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("wrong", [{"momentum": 0.8999}, {"learning_rate": 0.10001}])
+def test_steps_that_are_slightly_off_are_refused(personal_file, wrong, monkeypatch):
+    trained, content = personal_file("bottleneck")
+    taken = PersonalModel.train
+    monkeypatch.setattr(
+        PersonalModel,
+        "train",
+        lambda self, clips, training: taken(self, clips, dataclasses.replace(training, **wrong)),
+    )
+    with pytest.raises(ExportRefused, match="training steps, largest difference of a step"):
+        device_steps(
+            TfliteModel(content), trained, clips_of(trained, 20),
+            dataclasses.replace(TRAINING, local_epochs=70),
+        )  # fmt: skip
 
 
 @pytest.mark.export
