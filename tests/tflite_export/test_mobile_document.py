@@ -166,6 +166,25 @@ def test_the_kotlin_compiles_and_every_function_passes_the_checks_of_the_runtime
     np.testing.assert_array_equal(claimed, checksum(adapter))
 
 
+@pytest.fixture(scope="module")
+def swift():
+    """A parser of Swift's grammar; it knows no types."""
+    tree_sitter = pytest.importorskip("tree_sitter")
+    grammar = pytest.importorskip("tree_sitter_swift")
+    return tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+
+
+def test_the_swift_is_grammatical(swift):
+    (code,) = [code for language, code in snippets() if language == "swift"]
+    assert not swift.parse(code.encode()).root_node.has_error
+
+
+@pytest.mark.parametrize("slip", [("func ", "fun "), (")", ""), ("}", ""), ("let ", "val ")])
+def test_a_slip_in_the_swift_would_be_seen(swift, slip):
+    (code,) = [code for language, code in snippets() if language == "swift"]
+    assert swift.parse(code.replace(*slip, 1).encode()).root_node.has_error
+
+
 def test_the_c_compiles(tmp_path):
     if shutil.which("cc") is None:
         pytest.skip("needs a C compiler")
