@@ -37,6 +37,7 @@ from simulations.results import ExportedFile, FamilyFile, Summary, exported_fiel
 from simulations.run_folder import RunFolder
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
+    from tflite_export.card import Card
     from tflite_export.family import Exported
 
 RUN_FORMATS = ("float", "streaming", "personal", "adapter")
@@ -142,7 +143,7 @@ def export_run(
             batch_clips=batch_clips(finished.job),
             progress=progress.file,
         )
-    show(exported, Console())
+    show(exported, card, Console())
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)
         found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
@@ -194,8 +195,9 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
         console.print(f"builtin operators only: {counted}", highlight=False)
 
 
-def show(exported: Exported, console: Console) -> None:
-    """Prints what was published and what was not."""
+def show(exported: Exported, card: Card, console: Console) -> None:
+    """Prints what was published and what was not, and whose adapter it is."""
+    from tflite_export.card import STAGES
     from tflite_export.family import FILES
 
     table = Table(box=None, pad_edge=False, title=f"{exported.folder}")
@@ -213,6 +215,7 @@ def show(exported: Exported, console: Console) -> None:
     for kind in exported.refused:
         table.add_row(FILES[kind], "", "", "refused", "")
     console.print(table)
+    console.print(f"stage: {card.stage}, {STAGES[card.stage]}", highlight=False)
 
 
 def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:

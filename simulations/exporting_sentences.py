@@ -72,6 +72,8 @@ def _worst(found: Verification, name: str, worst: Callable[[Iterable[float]], fl
 
 def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
     """Exports a run's adapter of sentences again, into its own folder or another."""
+    from tflite_export.card import STAGES
+
     trained, card = finished.trained()
     speech, target = _speech(finished), out or finished.folder.export
     with RunProgress() as progress, progress.stage("export"):
@@ -80,6 +82,7 @@ def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(finished.folder.path)
     console = Console()
+    console.print(f"stage: {card.stage}, {STAGES[card.stage]}", highlight=False)
     for file in found["export_family"]:
         answer = (
             "" if file.agreement is None else f", same label in {file.agreement:.2%} of windows"

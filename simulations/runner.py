@@ -644,7 +644,8 @@ def closing_words(summary: Summary, report: Path) -> str:
     if summary.listening:
         lines.append(listening_line(summary.listening))
     if summary.export:
-        lines.append(f"file for the phone: {report.parent / summary.export.file}")
+        base = "" if summary.best_round else " (the base: nothing that phones trained is in it)"
+        lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
     if summary.export_refused:
         lines.append(f"export refused: {summary.export_refused}")
     if summary.stopped:

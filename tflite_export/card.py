@@ -48,6 +48,15 @@ WINDOWS_NOTICE = (
     "The output is one logit per label for every window of 40 ms: the CTC blank, then characters. "
     "Transcripts are searched for outside the file."
 )
+STAGES = {
+    "base": "which holds nothing that phones trained",
+    "federated": "what phones trained together",
+    "personal": "what one phone trained on its own",
+}
+BASE_NOTICE = (
+    "BASE: nothing that phones trained is in this file. It answers as the base does. The epsilons "
+    "say what the run's rounds have cost all the same."
+)
 OUTPUT_NOTICE = (
     "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
     "to one."
@@ -102,6 +111,7 @@ class Card:
       base_sha256: hash of the base's file.
       base_provenance: how the base was made.
       adapter: name, number of parameters, their shapes and a hash of their values.
+      stage: whose adapter it is: "base", untrained; "federated"; "personal", a phone's own.
       privacy: both epsilons with everything they mean nothing without.
       noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
       example_level: what one clip of a phone was promised, in words; apart from `privacy`.
@@ -124,6 +134,7 @@ class Card:
     base_sha256: str
     base_provenance: Mapping[str, str | int | float]
     adapter: Mapping[str, Any]
+    stage: Literal["base", "federated", "personal"]
     privacy: Guarantee
     noise_notice: str | None
     metrics: tuple[SegmentAccuracy, ...]
@@ -168,6 +179,7 @@ class Card:
             base_sha256=base.sha256,
             base_provenance=dict(base.provenance),
             adapter=_describe(trained),
+            stage="personal" if phone else "base" if trained.is_the_base else "federated",
             privacy=privacy,
             noise_notice=noise_notice,
             metrics=metrics,
@@ -191,11 +203,11 @@ class Card:
     def notices(self) -> tuple[str, ...]:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
-        personal = (PERSONAL_NOTICE,) if self.phone else ()
+        whose = {"personal": (PERSONAL_NOTICE,), "base": (BASE_NOTICE,)}.get(self.stage, ())
         output = WINDOWS_NOTICE if self.task == "asr" else OUTPUT_NOTICE
         judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_eye == "simulator" else ()
         integers = (INTEGER_NOTICE,) if self.calibration else ()
-        return (*personal, output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
+        return (*whose, output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
@@ -264,7 +276,7 @@ class Card:
             "",
             *_table(("base", ""), [("sha256", self.base_sha256), *self.base_provenance.items()]),
             "",
-            *_table(("adapter", ""), self.adapter.items()),
+            *_table(("adapter", ""), [("stage", self.stage), *self.adapter.items()]),
             "",
             *(
                 (*_table(("calibration", ""), self.calibration.items()), "")

@@ -32,6 +32,12 @@ class Trained:
         """Values that inference needs: those of the trunk and of the adapter."""
         return self.base.trunk.num_parameters + self.adapter.spec.size
 
+    @property
+    def is_the_base(self) -> bool:
+        """Whether the adapter is the base's own, value by value: nothing was trained."""
+        start = self.adapter.initial(self.base.head_weight, self.base.head_bias)
+        return all(np.array_equal(self.parameters[name], start[name]) for name in start)
+
 
 def network(trained: Trained) -> Network:
     """Gathers the arrays of a trained model.

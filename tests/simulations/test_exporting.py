@@ -11,10 +11,11 @@ from tiny_world import cache, tiny_scenario
 
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.listening import ListeningRules
+from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.base import Base, sentence_base_path
 from simulations import benchmarking, exporting, listening, rehearsing
 from simulations.finished import FinishedRun, card_of, held_out_clips, run_of
-from simulations.run_folder import read
+from simulations.run_folder import RunFolder, read
 from simulations.runner import simulate
 from tflite_export import family
 from tflite_export.converter import Converter
@@ -61,6 +62,27 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
     report = (folder / "report.html").read_text()
     for text in (summary.export_refused, capsys.readouterr().out, report):
         assert "the process that converts ended with status 1" in text
+
+
+@pytest.mark.export
+@pytest.mark.parametrize(("moved", "stage"), [(0.0, "base"), (0.01, "federated")])
+def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, capsys, moved, stage):
+    trained, card = FinishedRun.open(run).trained()
+    assert (card.stage == "base") == (read(run).summary.best_round == 0)
+    copy, base, adapter = tmp_path / "run", trained.base, trained.adapter
+    shutil.copytree(run, copy)
+    start = adapter.initial(base.head_weight, base.head_bias)
+    save_adapter(
+        RunFolder(copy).adapter, adapter, {name: value + moved for name, value in start.items()},
+        base_sha256=base.sha256, vocabulary=base.vocabulary, rounds=0,
+    )  # fmt: skip
+    exporting.export_run(copy, tmp_path / "files", formats=["adapter"])
+    assert f"stage: {stage}, " in capsys.readouterr().out
+    written = json.loads((tmp_path / "files" / "card.json").read_text())
+    inside = card_of(tmp_path / "files" / "adapter.safetensors")
+    assert written["stage"] == inside["stage"] == stage
+    text = (tmp_path / "files" / "card.md").read_text()
+    assert ("BASE: nothing that phones trained" in text) == (stage == "base")
 
 
 @pytest.mark.export

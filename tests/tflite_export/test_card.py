@@ -8,6 +8,7 @@ import pytest
 from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.errors import ExportRefused
 from tflite_export.card import (
+    BASE_NOTICE,
     INTEGER_NOTICE,
     JUDGED_NOTICE,
     LATER_TRAINING_NOTICE,
@@ -48,6 +49,25 @@ def test_both_forms_carry_the_guarantee_with_everything_it_needs(card):
     ):  # fmt: skip
         assert f"| {name} | {privacy[name]} |" in text
     assert card.privacy.words() in text
+
+
+def test_a_file_of_the_base_says_so_in_both_forms(trained, make_card):
+    base = trained.base
+    untrained = dataclasses.replace(
+        trained, parameters=trained.adapter.initial(base.head_weight, base.head_bias)
+    )
+    card = make_card(untrained)
+    assert card.stage == card.to_json()["stage"] == "base"
+    assert "| stage | base |" in card.to_markdown()
+    for made, stage, notices in (
+        (card, "base", {BASE_NOTICE}),
+        (make_card(trained), "federated", set()),
+        (make_card(trained, phone="ann"), "personal", {PERSONAL_NOTICE}),
+        (make_card(untrained, phone="ann"), "personal", {PERSONAL_NOTICE}),
+    ):
+        assert made.stage == stage
+        assert set(made.notices) & {BASE_NOTICE, PERSONAL_NOTICE} == notices
+        assert made.inside("float").to_json()["stage"] == stage
 
 
 def test_figures_of_people_who_were_judged_are_said_to_be_uncovered(trained, make_card, card):

@@ -48,6 +48,13 @@ def test_a_worse_stage_is_the_first_line_of_the_console(example, tmp_path, measu
     assert second.startswith("The run ends worse than it began: ")
 
 
+@pytest.mark.parametrize("best_round", [0, 8])
+def test_the_console_says_that_the_exported_file_is_the_base(example, tmp_path, best_round):
+    said = closing_words(example.summary(best_round=best_round), tmp_path / "report.html")
+    assert "file for the phone: " in said
+    assert ("(the base: nothing that phones trained is in it)" in said) == (best_round == 0)
+
+
 def test_personalising_is_held_against_the_stage_that_phones_start_from(example):
     worse_than_base = {"federated": 0.5, "personalised": 0.3}
     choice = {"federated": 0.5, "chosen": "base"}
