@@ -17,6 +17,7 @@ import argparse
 import importlib
 import io
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -130,7 +131,7 @@ def _host(options: list[str]) -> None:
     """Runs the SuperNode, with `start` beside it."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", default="9094")
+    parser.add_argument("--port", type=int, default=9094)
     parser.add_argument("--isolation")
     parser.add_argument("--node-config", default="")
     own, others = parser.parse_known_args(options)
@@ -142,15 +143,28 @@ def _host(options: list[str]) -> None:
             "plan that its phones follow"
         )
     address = f"{own.host}:{own.port}"
-    subprocess.Popen(
+    if _taken(own.host, own.port):
+        # Else `start` would ask the node that is there for its messages.
+        parser.error(f"{address} is in use: give each node of a machine a --port of its own")
+    start = subprocess.Popen(
         [*OWN, "start", "--insecure", "--runtime-api-address", address,
          "--parent-pid", str(os.getpid())]
     )  # fmt: skip
     sys.argv[1:] = [
-        *others, "--host", own.host, "--port", own.port, "--isolation", "process",
+        *others, "--host", own.host, "--port", str(own.port), "--isolation", "process",
         "--node-config", own.node_config,
     ]  # fmt: skip
-    flower_supernode()
+    try:
+        flower_supernode()
+    finally:
+        start.terminate()
+
+
+def _taken(host: str, port: int) -> bool:
+    """Whether another process listens there."""
+    with socket.socket() as caller:
+        caller.settimeout(1)
+        return caller.connect_ex((host, port)) == 0
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def _run(grid: Grid, path: Path, how: str) -> None:
     if held is None:
         raise FedspeechError(f"another server runs the job in {folder}")
     with held:
+        (folder / FAILED).unlink(missing_ok=True)  # of a run before
         _play(grid, job, folder, how)
 
 

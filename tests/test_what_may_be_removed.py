@@ -19,6 +19,7 @@ MAY_TOUCH = {
     ("fedspeech/privacy/heads.py", "forget"): "the head of a ledger that is gone",
     ("clients/memory.py", "write"): "named files of older rounds",
     ("clients/memory.py", "go_back"): "named files of rounds that a rehearsal forgets",
+    ("server/app.py", "_run"): "`failed.txt` beside a job",
     ("server/grids.py", "send_and_receive"): "`waiting.txt` beside a job",
     ("simulations/watchdog.py", "main"): "the folder `flower` of a run",
     ("simulations/flower.py", "__init__"): "the folder `flower` of a run",

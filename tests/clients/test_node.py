@@ -1,6 +1,7 @@
 """A node runs the code that is installed on it, and refuses a bundle of any other."""
 
 import io
+import socket
 import sys
 import zipfile
 
@@ -12,7 +13,7 @@ from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResultStatus
 import clients.app
 from clients import node
 from fedspeech.errors import ProtocolAbort
-from simulations.flower import app_folder
+from simulations.flower import app_folder, free_port
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,44 @@ def test_a_node_that_would_leave_a_choice_to_the_server_does_not_start(
     with pytest.raises(SystemExit):
         node.main(["--superlink", "127.0.0.1:1", *options])
     assert words in capsys.readouterr().err
+
+
+def hosted(port):
+    """Starts a node with a job of its own at a port of this machine."""
+    node.main(["--superlink", "127.0.0.1:1", "--port", str(port), "--node-config", 'job="/a"'])
+
+
+def test_two_nodes_of_one_machine_never_share_a_port(monkeypatch, capsys):
+    """The second one's processes would answer for the first."""
+    monkeypatch.setattr(node.subprocess, "Popen", lambda *_: pytest.fail("it was begun"))
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(SystemExit):
+            hosted(port)
+    assert f"127.0.0.1:{port} is in use: give each node of a machine a --port" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_a_node_begins_ends_with_it(monkeypatch):
+    begun = []
+
+    class Begun:
+        def __init__(self, command):
+            begun.append(command[3])
+
+        def terminate(self):
+            begun.append("ended")
+
+    def fails():
+        raise RuntimeError("SuperNode Runtime HTTP API failed to start.")
+
+    monkeypatch.setattr(node.subprocess, "Popen", Begun)
+    monkeypatch.setattr(node, "flower_supernode", fails)
+    monkeypatch.setattr(sys, "argv", ["node"])
+    with pytest.raises(RuntimeError):
+        hosted(free_port())
+    assert begun == ["start", "ended"]
 
 
 def test_a_node_of_phones_begins_no_other_task(monkeypatch):

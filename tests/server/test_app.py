@@ -17,9 +17,9 @@ from simulations.grid import InProcessGrid
 from simulations.run_folder import share_ledger
 
 
-def serve(path, job, named="", make_grid=InProcessGrid):
+def serve(path, job, named="", make_grid=InProcessGrid, resume=""):
     """Runs the app on a job as Flower does; `named` is how the run names it, if otherwise."""
-    given = {"job": named or str(path), "resume": ""}
+    given = {"job": named or str(path), "resume": resume}
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=given)
     with make_grid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         app.main(grid, context)
@@ -166,3 +166,6 @@ def test_whatever_ends_a_run_is_left_beside_its_job(tmp_path, monkeypatch):
         serve(path, job)
     words = path.with_name(FAILED).read_text()
     assert words == "an error of fedspeech itself: KeyError: 'a mistake of ours'"
+    monkeypatch.undo()
+    serve(path, job, resume="next")
+    assert not path.with_name(FAILED).exists()
