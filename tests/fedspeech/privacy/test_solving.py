@@ -174,14 +174,15 @@ def test_the_cohort_that_is_found_is_the_largest_of_a_scan(place):
 
 
 @pytest.fixture
-def largest_cohort(monkeypatch):
-    """Solves for the cohort where its price is a given function."""
+def solved(monkeypatch):
+    """Solves for what has a price that is a given function."""
 
-    def largest(epsilon_of, most, epsilon):
-        def make(cohort):
-            if cohort > most:
+    def answer(unknown, epsilon_of, epsilon, most=math.inf):
+        def make(**given):
+            (value,) = given.values()
+            if value > most:
                 raise ValueError(f"cohort must be in (0, {most}]")
-            plan = types.SimpleNamespace(cost=cohort, rounds=1, delta=1e-6)
+            plan = types.SimpleNamespace(cost=value, rounds=1, delta=1e-6)
             return types.SimpleNamespace(plan=plan)
 
         def release(spent, delta):
@@ -189,25 +190,25 @@ def largest_cohort(monkeypatch):
 
         monkeypatch.setattr(solving.views, "release", release)
         monkeypatch.setattr(solving, "price", lambda filled: filled)
-        return solve(make, "cohort", epsilon).price.plan.cost
+        return solve(make, unknown, epsilon).price.plan.cost
 
-    return largest
+    return answer
 
 
-def test_a_narrow_valley_of_cohorts_is_found(largest_cohort):
+def test_a_narrow_valley_of_cohorts_is_found(solved):
     """317 phones cost 1.9825, no size that a search by halves tries costs less than 2.1."""
 
     def epsilon_of(cohort):
         return 1.9825 + abs(math.log(cohort / 317))
 
     assert min(epsilon_of(size) for size in (211, 316, 317, 318, 475)) == 1.9825
-    assert largest_cohort(epsilon_of, 3000, 1.9825) == 317
-    assert largest_cohort(epsilon_of, 3000, 1.9845) == 317
-    assert largest_cohort(epsilon_of, 3000, 3.0) == math.floor(317 * math.exp(3.0 - 1.9825))
+    for epsilon in (1.9825, 1.9845, 3.0):
+        largest = math.floor(317 * math.exp(epsilon - 1.9825))
+        assert solved("cohort", epsilon_of, epsilon, 3000) == largest
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(largest_cohort, seed):
+def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(solved, seed):
     """Valleys at random places, with small steps as floors make them, against a whole scan."""
     rng = np.random.default_rng(seed)
     most = int(rng.integers(400, 20_000))
@@ -220,7 +221,34 @@ def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(largest
     for above in (1e-3, 0.02, 0.5):
         epsilon = prices.min() + above
         largest = sizes[prices <= epsilon].max()
-        assert largest_cohort(lambda size: prices[size - 1], most, epsilon) == largest
+        assert solved("cohort", lambda size: prices[size - 1], epsilon, most) == largest
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_most_rounds_are_found_where_prices_are_jagged(solved, seed):
+    """Prices rise with rounds but for small steps, against a whole scan."""
+    rng = np.random.default_rng(seed)
+    rounds = np.arange(1, 5001)
+    prices = 0.1 * rounds ** rng.uniform(0.5, 1) * (1 + 1e-3 * (0.3 * rounds % 1))
+    for epsilon in rng.uniform(0.2, prices.max(), 5):
+        most = rounds[prices <= epsilon].max()
+        assert solved("rounds", lambda n: prices[n - 1] if n <= 5000 else math.inf, epsilon) == most
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_least_noise_is_found_where_prices_are_jagged(solved, seed):
+    """Prices fall with noise but for small steps, against a scan as fine as the search."""
+    rng = np.random.default_rng(seed)
+    scale = rng.uniform(0.5, 50)
+
+    def epsilon_of(noise):
+        return scale / noise * (1 + 2e-3 * (10 * np.log(noise) % 1))
+
+    noises = np.exp(np.arange(math.log(0.01), math.log(1e3), 1e-4))
+    prices = epsilon_of(noises)
+    for epsilon in rng.uniform(0.5, 20, 3):
+        least = noises[prices <= epsilon].min()
+        assert solved("noise", epsilon_of, epsilon) <= least * (1 + 2e-4)
 
 
 @pytest.mark.slow
