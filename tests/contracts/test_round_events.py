@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,14 @@ def test_the_floor_after_a_restart_is_counted():
     decided_by_it = (standing == plan.min_cohort - 1).mean() * plan.participation_probability
     assert restart == pytest.approx(decided_by_it, rel=0.2)
     assert masses(plan)["floor_mass"] >= restart
+
+
+def test_a_quota_that_runs_out_is_counted():
+    """P[Bin(40, 0.1) > 15], by exact sums; a quota for every round never runs out."""
+    exact = sum(math.comb(40, k) * 0.1**k * 0.9 ** (40 - k) for k in range(16, 41))
+    assert probabilities(LOSSY)["a phone's quota runs out"] == pytest.approx(exact, rel=1e-9)
+    every = dataclasses.replace(LOSSY, quota=LOSSY.rounds)
+    assert "a phone's quota runs out" not in probabilities(every)
 
 
 @pytest.mark.adversarial

@@ -115,6 +115,7 @@ def test_survivors_below_the_floor_abandon_the_round(tmp_path):
     assert record.status == "abandoned"
     assert record.reason == "6 phones survived, the plan's floor is 8"
     assert (state.completed, ledger.rounds_charged) == (0, 1)
+    assert [(run.charged, run.completed) for run in ledger.runs] == [(1, 0)]
 
 
 def test_a_phone_outside_the_roster_in_the_survivors_fails_that_shard(tmp_path):

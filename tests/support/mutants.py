@@ -678,6 +678,30 @@ MUTANTS = (
         after=("        pass\n"),
         test="tests/server/test_rounds.py::test_the_refused_round_asks_nobody",
     ),
+    Mutant(
+        part="ledger",
+        fault="a failed round is settled as completed",
+        file="server/rounds.py",
+        before="        ledger.outcome(charge, completed=False, reason=reason)",
+        after="        ledger.outcome(charge, completed=True, reason=reason)",
+        test="tests/server/test_rounds.py::test_survivors_below_the_floor_abandon_the_round",
+    ),
+    Mutant(
+        part="plan",
+        fault="a quota that runs out is no event",
+        file="fedspeech/privacy/failure_probabilities.py",
+        before="    return bad_events.quota_mass(plan.rounds, probability, plan.participations)",
+        after="    return 0.0",
+        test="tests/contracts/test_round_events.py::test_a_quota_that_runs_out_is_counted",
+    ),
+    Mutant(
+        part="plan",
+        fault="a quota that runs out takes nothing from delta",
+        file="fedspeech/privacy/views.py",
+        before="            mass += ends * quota_mass(rounds, cost.probability, cost.quota)",
+        after="            mass += 0",
+        test="tests/fedspeech/privacy/test_pricing.py::test_a_quota_counts_in_every_world_where_a_phone_has_one",
+    ),
 )
 
 if __name__ == "__main__":
