@@ -427,27 +427,42 @@ def test_extremes_are_priced_or_said_to_be_infinite(changes):
         assert not any("protects" in line for line in warnings(found))
 
 
-@pytest.mark.parametrize("noise", [0.8, 0.6, 0.4])
-def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
-    """Fifteen rounds of a Gaussian: at least its exact price, at most a tenth above it.
+def gaussian_epsilon(noise, delta):
+    """What fifteen rounds of a Gaussian cost, exactly.
 
-    The exact one is that of Balle and Wang 2018, Theorem 8, in the form of Dong, Roth and Su 2019,
-    Corollary 2.13: delta = Phi(mu / 2 - eps / mu) - e^eps Phi(-mu / 2 - eps / mu) at
-    mu = sqrt(15) / z.
+    Balle and Wang 2018, Theorem 8, in the form of Dong, Roth and Su 2019, Corollary 2.13:
+    delta = Phi(mu / 2 - eps / mu) - e^eps Phi(-mu / 2 - eps / mu) at mu = sqrt(15) / z.
     """
-    found = cost(noise_multiplier=noise, quota=15)
-    mu, delta = math.sqrt(15) / noise, found.plan.delta
+    mu = math.sqrt(15) / noise
 
     def missing(epsilon):
         above = scipy.special.log_ndtr(-mu / 2 - epsilon / mu) + epsilon
         return scipy.special.ndtr(mu / 2 - epsilon / mu) - math.exp(above) - delta
 
-    exact = scipy.optimize.brentq(missing, 1.0, 500.0)
+    return scipy.optimize.brentq(missing, 1.0, 500.0)
+
+
+@pytest.mark.parametrize("noise", [0.8, 0.6, 0.4])
+def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
+    """At least the exact price of a Gaussian, at most a tenth above it."""
+    found = cost(noise_multiplier=noise, quota=15)
+    exact = gaussian_epsilon(noise, found.plan.delta)
     for view in (found.release, found.server):
         assert exact < view.epsilon < 1.1 * exact
         assert view.relation == "zero-out"
     assert len(warnings(found)) == 1
     assert "protects what a phone said" in warnings(found)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "printed"), [(0.8, 31.7), (0.578, 50.3), (0.402, 86.7)])
+def test_a_large_epsilon_of_central_noise_is_the_exact_one(noise, printed):
+    found = cost(mechanism="central", participation="limited", noise_multiplier=noise, quota=15,
+                 population=10_000, cohort=3750)  # fmt: skip
+    exact = gaussian_epsilon(noise, 1e-5)
+    assert exact - 1e-9 <= found.release.epsilon < exact + 2e-3
+    assert round(exact, 1) == printed
+    assert warnings(found) == []
 
 
 def test_an_epsilon_beyond_the_precision_of_the_noise_is_infinite_in_one_sentence():
