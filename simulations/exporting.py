@@ -220,6 +220,7 @@ def show(exported: Exported, card: Card, console: Console) -> None:
 
 def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
     """A family as fields of the summary."""
+    from tflite_export.checks import logit_difference, same_answer
     from tflite_export.family import FILES
     from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
@@ -230,11 +231,9 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
         else ExportedFile(
             file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
-            parity_max_abs=max(
-                check.figure for check in whole.checks if check.name.endswith("largest difference")
-            ),
+            parity_max_abs=logit_difference(whole.checks) or 0.0,
             parity_limit=MAX_LOGIT_DIFFERENCE,
-            argmax_agreement=whole.figure("same answer") or 0.0,
+            argmax_agreement=same_answer(whole.checks) or 0.0,
             inputs=2 * speech_inputs,
             speech_inputs=speech_inputs,
             sha256=whole.sha256,
@@ -269,12 +268,13 @@ def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[
 
 def _family_file(found: Any) -> FamilyFile:
     """One verified file as a record."""
-    agreement = found.figure("agreement")
+    from tflite_export.checks import same_answer
+
     return FamilyFile(
         kind=found.kind,
         file=found.file,
         size_bytes=found.size_bytes,
-        agreement=found.figure("same answer") if agreement is None else agreement,
+        agreement=same_answer(found.checks),
         accuracy_drop=next(
             (check.figure for check in found.checks
              if check.name.endswith("accuracy drop") and "worst" not in check.name),

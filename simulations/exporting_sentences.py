@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ def export_sentence_files(
     progress: RunProgress,
 ) -> dict[str, Any]:
     """Exports files for sentences; returns fields of the summary."""
+    from tflite_export.checks import logit_difference, same_answer
     from tflite_export.sentence_verification import MAX_LOGIT_DIFFERENCE
     from tflite_export.sentences import FILES, export_sentences, judged_half
 
@@ -43,7 +43,7 @@ def export_sentence_files(
             kind=kind,
             file=found.file,
             size_bytes=found.size_bytes,
-            agreement=_worst(found, "same label of a window", min),
+            agreement=same_answer(found.checks),
         )
         for kind, found in exported.verified.items()
     ]
@@ -54,20 +54,15 @@ def export_sentence_files(
         else ExportedFile(
             file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
-            parity_max_abs=_worst(whole, "largest difference", max),
+            parity_max_abs=logit_difference(whole.checks) or 0.0,
             parity_limit=MAX_LOGIT_DIFFERENCE,
-            argmax_agreement=_worst(whole, "same label of a window", min),
+            argmax_agreement=same_answer(whole.checks) or 0.0,
             inputs=judged,
             speech_inputs=judged,
             sha256=whole.sha256,
         )
     )
     return exported_fields(file, family, exported.refused, FILES)
-
-
-def _worst(found: Verification, name: str, worst: Callable[[Iterable[float]], float]) -> float:
-    """The worst of a file's figures of one name, one for every way in."""
-    return worst(check.figure for check in found.checks if check.name.endswith(name))
 
 
 def export_run_of_sentences(finished: FinishedRun, out: Path | None) -> None:

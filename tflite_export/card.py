@@ -21,7 +21,7 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import canonical
-from tflite_export.checks import Check, at_most
+from tflite_export.checks import Check, at_most, logit_difference, same_answer
 from tflite_export.front_end import in_numpy, in_words
 from tflite_export.weights import Trained
 
@@ -63,9 +63,16 @@ OUTPUT_NOTICE = (
 )
 INTEGER_NOTICE = (
     "Full-integer file: agreement with the trained model is measured with two sets of kernels, "
-    "LiteRT's own choice on x86-64 (XNNPACK) and its reference kernels. Their logits differ by "
-    "tenths from each other and from the trained model's; parity.json has the figures of both. "
+    "LiteRT's own choice on x86-64 (XNNPACK) and its reference kernels. Their logits differ from "
+    "each other and from the trained model's: card.json beside it has the largest difference, "
+    "parity.json the figures of both. "
     "Other kernels round in their own way."
+)
+FIGURES_NOTICE = (
+    "*Same answer*: the share of inputs (of windows, where sentences are written) to which a file "
+    "gives the trained model's answer; *largest logit difference*: from the trained model's, over "
+    "the same inputs. Both are the worst of all ways in and, for full-integer files, of both sets "
+    "of kernels."
 )
 _EPSILONS = ("epsilon_release", "epsilon_server")
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
@@ -327,21 +334,36 @@ def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
 
 
 def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Files of a family as the card beside them lists them: name to kind, hash and size.
+    """Files of a family as the card beside them lists them: name to kind, hash, size and figures.
 
     Args:
-      entries: mappings that have "file", "kind", "sha256" and "size_bytes".
+      entries: `verification.Verification` as mappings.
     """
-    return {
-        entry["file"]: {key: entry[key] for key in ("kind", "sha256", "size_bytes")}
-        for entry in entries
-    }
+    listed = {}
+    for entry in entries:
+        checks = [Check(**check) for check in entry["checks"]]
+        listed[entry["file"]] = {
+            **{key: entry[key] for key in ("kind", "sha256", "size_bytes")},
+            "same_answer": same_answer(checks),
+            "largest_logit_difference": logit_difference(checks),
+        }
+    return listed
 
 
 def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
     """What `file_list` gives, as Markdown."""
-    rows = [(name, f"{entry['size_bytes']:,}", entry["sha256"]) for name, entry in files.items()]
-    return "\n".join(["## Files", "", *_table(("file", "bytes", "SHA-256"), rows)]) + "\n"
+    header = ("file", "bytes", "same answer", "largest logit difference", "SHA-256")
+    rows = [
+        (
+            name,
+            f"{entry['size_bytes']:,}",
+            entry["same_answer"],
+            entry["largest_logit_difference"],
+            entry["sha256"],
+        )
+        for name, entry in files.items()
+    ]
+    return "\n".join(["## Files", "", FIGURES_NOTICE, "", *_table(header, rows)]) + "\n"
 
 
 def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:

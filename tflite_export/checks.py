@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from fedspeech.errors import ExportRefused
 
 _ROUNDING = 1e-12
+_SAME_ANSWER = ("agreement", "same answer", "same label of a window")
+_LOGITS = (
+    "logits, largest difference", "largest difference of a logit from torch",
+    "window, largest difference", "hop, largest difference", "embed, largest difference",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +85,22 @@ def at_least(name: str, figure: float, limit: float, over: str) -> Check:
     return Check(
         name=name, figure=float(figure), rule="at least", limit=limit, over=over
     ).required()
+
+
+def same_answer(checks: Iterable[Check]) -> float | None:
+    """The least share of inputs to which a file gives the trained model's answer.
+
+    Over its ways in and the sets of kernels; of sentences, the share of windows. What a stream
+    answers in the middle of words is not among them. None if nothing of the kind was measured.
+    """
+    shares = [
+        check.figure
+        for check in checks
+        if check.name.endswith(_SAME_ANSWER) and not check.name.startswith("listening")
+    ]
+    return min(shares, default=None)
+
+
+def logit_difference(checks: Iterable[Check]) -> float | None:
+    """The largest difference of a logit from the trained model's, over the same inputs."""
+    return max((check.figure for check in checks if check.name.endswith(_LOGITS)), default=None)

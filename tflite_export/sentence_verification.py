@@ -50,6 +50,10 @@ LEAST_SAME_TRANSCRIPTS = {"float": 1.0, "int8": 0.9, "personal": 1.0}
 """Of all sentences; a sample may show less, as chance takes: `parity.least_of_sample`."""
 
 LEAST_SAME_LABELS = {"float": 1.0, "int8": 0.98, "personal": 1.0}
+INTEGER_LOGIT_LIMIT = 10.0
+"""Of full-integer files: a logit that is further off than this is a fault, not rounding."""
+
+REFERENCE_SENTENCES = 12
 STEPS, STEPS_LIMIT = 20, 1e-5
 _NOT_RECORDED = 1e3
 _RATE, _MOMENTUM = np.array([0.05], np.float32), np.array([0.9], np.float32)
@@ -85,7 +89,11 @@ def _of_kind(
     if kind not in LEAST_SAME_LABELS:
         raise ExportRefused(f"card: no file for sentences is called {kind!r}")
     personal = kind == "personal"
-    yield from _same(kind, model, "embed" if personal else "window", trained, sentences)
+    first = "embed" if personal else "window"
+    yield from _same(kind, model, first, trained, sentences)
+    if kind == "int8":
+        reference, few = TfliteModel(model.content, "reference"), sentences[:REFERENCE_SENTENCES]
+        yield from _same(kind, reference, first, trained, few, "reference kernels, ")
     if sentences.ndim == 2:
         streamed = as_streamed(trained, sentences)
         yield from _same(kind, model, "embed_hop" if personal else "hop", trained, streamed)
@@ -111,7 +119,12 @@ def as_streamed(trained: Trained, waveforms: FloatArray) -> FloatArray:
 
 
 def _same(
-    kind: str, model: TfliteModel, signature: str, trained: Trained, sentences: FloatArray
+    kind: str,
+    model: TfliteModel,
+    signature: str,
+    trained: Trained,
+    sentences: FloatArray,
+    which: str = "",
 ) -> Iterator[Check]:
     """What one signature answers, sentence by sentence, against the trained model."""
     alphabet = trained.base.vocabulary
@@ -135,11 +148,12 @@ def _same(
     agree = float((expected.argmax(2) == found.argmax(2))[there].mean())
     same = float(np.mean([one == other for one, other in pairs]))
     least = least_of_sample(LEAST_SAME_TRANSCRIPTS[kind], len(sentences))
-    yield at_least(f"{signature}, same transcripts", same, least, over)
-    yield at_least(f"{signature}, same label of a window", agree, LEAST_SAME_LABELS[kind], over)
-    if kind != "int8":
-        largest = np.abs(expected - found)[there].max(initial=0)
-        yield at_most(f"{signature}, largest difference", largest, MAX_LOGIT_DIFFERENCE, over)
+    name = which + signature
+    yield at_least(f"{name}, same transcripts", same, least, over)
+    yield at_least(f"{name}, same label of a window", agree, LEAST_SAME_LABELS[kind], over)
+    largest = np.abs(expected - found)[there].max(initial=0)
+    limit = INTEGER_LOGIT_LIMIT if kind == "int8" else MAX_LOGIT_DIFFERENCE
+    yield at_most(f"{name}, largest difference", largest, limit, over)
     changed = np.abs(again - found[0, : windows[0]]).max(initial=0)
     over = "one sentence, after half of another"
     yield at_most(f"{signature}, difference after reset", changed, 0, over)

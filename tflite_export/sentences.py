@@ -83,13 +83,14 @@ def export_sentences(
             graph="personal-sentence", network=arrays, base_sha256=trained.base.sha256
         ),
     }
+    calibrated = {"corpus": "every second public sentence", "sentences": len(waveforms[::2])}
     contents: dict[str, bytes] = {}
     verified: dict[str, Verification] = {}
     refused: dict[str, str] = {}
     with Converter() as converter:
         for done, (kind, blueprint) in enumerate(blueprints.items()):
             progress(FILES[kind], done, len(blueprints))
-            inside = card.inside(kind)
+            inside = card.inside(kind, calibrated if kind == "int8" else None)
             try:
                 plain = converter.convert(blueprint)
                 content = embed_card(plain, inside.to_json(), inside.to_markdown())

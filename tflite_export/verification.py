@@ -295,7 +295,8 @@ def _as_whole_clip(model: TfliteModel, evidence: Evidence) -> Check:
     frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in evidence.log_mel])
     whole = model.run_each("log_mel", evidence.log_mel)
     return at_most(
-        "frame by frame, largest difference from the whole clip", np.abs(frames - whole).max(),
+        "frame by frame, largest difference from the whole clip in this file",
+        np.abs(frames - whole).max(),
         STREAM_LIMIT, f"{len(frames)} inputs",
     )  # fmt: skip
 
@@ -353,7 +354,7 @@ def _personal(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     clips = LocalDataset(personal.embed(few.waveforms), few.labels)
     expected = trained.adapter.embed(trained.base.trunk_output(few.waveforms)).numpy()
     yield at_most(
-        "embed, largest difference", np.abs(clips.embeddings - expected).max(),
+        "embeddings, largest difference", np.abs(clips.embeddings - expected).max(),
         MAX_LOGIT_DIFFERENCE, f"{len(clips)} clips",
     )  # fmt: skip
     training = LocalTraining(

@@ -9,6 +9,7 @@ from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.errors import ExportRefused
 from tflite_export.card import (
     BASE_NOTICE,
+    FIGURES_NOTICE,
     INTEGER_NOTICE,
     JUDGED_NOTICE,
     LATER_TRAINING_NOTICE,
@@ -21,6 +22,7 @@ from tflite_export.card import (
     require_identity,
     require_listed,
 )
+from tflite_export.checks import at_most
 
 
 @pytest.fixture
@@ -183,9 +185,11 @@ def test_a_file_is_known_by_the_hash_in_the_card_beside_it(tmp_path):
     file, run = tmp_path / "copied" / "any name.tflite", tmp_path / "run"
     file.parent.mkdir()
     run.mkdir()
-    files = file_list([{"file": "a", "kind": "float", "sha256": "1f", "size_bytes": 3, "more": 4}])
-    assert files == {"a": {"kind": "float", "sha256": "1f", "size_bytes": 3}}
-    assert "| a | 3 | 1f |" in files_table(files)
+    entry = {"file": "a", "kind": "float", "sha256": "1f", "size_bytes": 3, "checks": ()}
+    files = file_list([entry])
+    named = {"kind": "float", "sha256": "1f", "size_bytes": 3}
+    assert files["a"].items() >= named.items()
+    assert "| a | 3 | none | none | 1f |" in files_table(files)
     with pytest.raises(ExportRefused, match=r"no card.json lists its SHA-256"):
         require_listed(file, "1f", (file.parent, run))
     (run / "card.json").write_text(json.dumps({"files": files}))
@@ -195,3 +199,21 @@ def test_a_file_is_known_by_the_hash_in_the_card_beside_it(tmp_path):
     (run / "card.json").write_text("[]")
     with pytest.raises(ExportRefused, match="is no card of a family"):
         require_listed(file, "1f", (run,))
+
+
+def test_a_file_has_one_figure_of_each_name_the_worst_of_its_ways_in_and_kernels():
+    found = (
+        ("hop agreement", 0.991), ("reference kernels, hop agreement", 0.984),
+        ("listening, same answer", 0.95), ("hop, largest difference of a logit from torch", 0.27),
+        ("reference kernels, hop, largest difference of a logit from torch", 0.74),
+        ("hop, largest difference of a logit between two sets of kernels", 0.9),
+        ("frame by frame, largest difference from the whole clip in this file", 0.0),
+        ("listening, largest difference", 3.0), ("hop accuracy drop", 0.01),
+    )  # fmt: skip
+    checks = [dataclasses.asdict(at_most(name, figure, 9, "clips")) for name, figure in found]
+    entry = {"file": "a", "kind": "x", "sha256": "1f", "size_bytes": 3, "checks": checks}
+    (listed,) = file_list([entry]).values()
+    assert (listed["same_answer"], listed["largest_logit_difference"]) == (0.984, 0.74)
+    text = files_table({"a": listed})
+    assert "| a | 3 | 0.984 | 0.74 | 1f |" in text
+    assert FIGURES_NOTICE in text

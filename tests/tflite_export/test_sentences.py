@@ -17,6 +17,8 @@ from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, sentence_base_path
 from tflite_export import sentences
 from tflite_export.arrays import Network
+from tflite_export.card import INTEGER_NOTICE, LATER_TRAINING_NOTICE
+from tflite_export.flatbuffer import read_card
 from tflite_export.interpreter import TfliteModel
 from tflite_export.listening import Listener
 from tflite_export.sentence_verification import verify_sentences
@@ -65,6 +67,16 @@ def test_every_file_does_what_the_model_did(name, speech, make_card, tmp_path):
         sha256 = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
         assert card["files"][file]["sha256"] == sha256 == exported.verified[kind].sha256
         assert sha256 in (tmp_path / "card.md").read_text()
+    for kind, file in FILES.items():
+        inside = read_card((tmp_path / file).read_bytes())
+        assert (INTEGER_NOTICE in inside["notices"]) == (kind == "int8")
+        assert (inside["calibration"] is not None) == (kind == "int8")
+        assert LATER_TRAINING_NOTICE in inside["notices"], "noise on a phone is floating-point"
+    names = {check.name for check in exported.verified["int8"].checks}
+    assert "reference kernels, window, same label of a window" in names
+    listed = card["files"]["model_int8.tflite"]
+    assert 0.9 < listed["same_answer"] < 1
+    assert 0 < listed["largest_logit_difference"] < 10
     model = TfliteModel((tmp_path / "model_float.tflite").read_bytes())
     assert set(model.signatures) == {"hop", "window", "reset"}
     with pytest.raises(ExportRefused, match="this file writes sentences"):
