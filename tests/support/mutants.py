@@ -537,6 +537,22 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
+        fault="a phone gives both shares of each neighbour",
+        file="fedspeech/secagg/client.py",
+        before=("        self._held.wipe()\n        self._held = Secret(chosen.tobytes())\n"),
+        after="",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_the_other_kind_of_share_is_never_given",
+    ),
+    Mutant(
+        part="protocol",
+        fault="a phone gives the key's share of a neighbour that survived",
+        file="fedspeech/secagg/client.py",
+        before="        chosen[alive] = held[alive, : shamir.LIMBS]",
+        after="        chosen[alive] = held[alive, shamir.LIMBS :]",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_the_other_kind_of_share_is_never_given",
+    ),
+    Mutant(
+        part="protocol",
         fault="a phone goes on after a refusal",
         file="fedspeech/secagg/client.py",
         before=(
