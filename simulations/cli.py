@@ -606,8 +606,15 @@ def listen(
         typer.Option("--synthetic-hours", help="Count errors on so many synthesised hours."),
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="Smoothed probability to detect at.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="Smoothed probability to detect at; default: the one at which the run of FILE "
+            "counted at most 10 false accepts an hour, else 0.8.",
+        ),
+    ] = None,
     smoothing: Annotated[
         int, typer.Option("--smoothing", min=1, help="Hops of 20 ms to average over.")
     ] = 10,
@@ -627,6 +634,8 @@ def listen(
     from simulations import listening
 
     rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown)
+    if threshold is None:
+        threshold = listening.threshold_of(file)
     if wav:
         listening.listen_to(file, wav, threshold, rules)
         return

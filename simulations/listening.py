@@ -33,6 +33,7 @@ from simulations.det_picture import det_svg
 from simulations.finished import run_of
 from simulations.hours import keyword_free, with_keywords
 from simulations.results import Listening
+from simulations.run_folder import read
 from simulations.scenario import read_scenario
 from tflite_export.files import read_model
 
@@ -146,6 +147,18 @@ def evaluate(
         Console().out(json.dumps(found, indent=1), highlight=False)
         return
     _show(counts, points, source, rules, listener.spec.hop_ms, picture)
+
+
+def threshold_of(file: Path) -> float:
+    """The quiet threshold that the run of a file names; the default one where none is named."""
+    try:
+        summary = read(run_of(file)).summary
+    except FedspeechError:
+        return DEFAULT_THRESHOLD
+    found = summary.listening if summary else None
+    if found is None or found.quiet_threshold is None:
+        return DEFAULT_THRESHOLD
+    return found.quiet_threshold
 
 
 def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listening:

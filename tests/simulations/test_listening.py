@@ -148,8 +148,20 @@ def test_a_file_that_cannot_listen_names_the_one_beside_it(tmp_path, monkeypatch
         listening._listener(tmp_path / "model_float.tflite")
 
 
-def test_the_command_listens_at_the_threshold_that_reports_are_counted_at():
-    assert inspect.signature(cli.listen).parameters["threshold"].default == DEFAULT_THRESHOLD
+def test_a_file_listens_at_the_quiet_threshold_that_its_run_names(tmp_path, example, monkeypatch):
+    """At the threshold that reports are counted at, files have accepted 500 times an hour."""
+    assert inspect.signature(cli.listen).parameters["threshold"].default is None
+    file = tmp_path / "export" / "model_streaming.tflite"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert listening.threshold_of(file) == DEFAULT_THRESHOLD, "it lies in no run"
+    (tmp_path / "job.json").write_text("{}")
+    summary = example.summary()
+    monkeypatch.setattr(listening, "read", lambda _: SimpleNamespace(summary=summary))
+    assert listening.threshold_of(file) == summary.listening.quiet_threshold == 0.9876
+    quiet = summary.listening.model_copy(update={"quiet_threshold": None})
+    summary = summary.model_copy(update={"listening": quiet})
+    assert listening.threshold_of(file) == DEFAULT_THRESHOLD
 
 
 @pytest.mark.slow
