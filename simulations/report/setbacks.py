@@ -40,9 +40,10 @@ def _no_gain(summary: Summary) -> Iterator[str]:
     choice = summary.stage_choice
     if choice is None or choice.chosen == "federated":
         return
+    speakers = f"speaker{'' if choice.speakers == 1 else 's'}"
     yield (
         f"Training together gained nothing: {choice.measure} on {choice.speakers} public "
-        f"validation speakers: base {words.percent(choice.base)}, after {summary.rounds} rounds "
+        f"validation {speakers}: base {words.percent(choice.base)}, after {summary.rounds} rounds "
         f"{words.percent(choice.federated)}. The base is what phones personalise from and what is "
         "exported."
     )

@@ -25,6 +25,8 @@ def test_a_federated_stage_without_gain_is_said_and_the_base_is_named(example):
     (said,) = setbacks(changed(example.summary(), stage_choice=choice))
     assert said.startswith("Training together gained nothing")
     assert "20.0 %" in said
+    (of_one,) = setbacks(changed(example.summary(), stage_choice=choice | {"speakers": 1}))
+    assert "on 1 public validation speaker: base" in of_one
     assert "The base is what phones personalise from and what is exported." in said
 
 
