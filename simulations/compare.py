@@ -7,7 +7,7 @@ too wide, never too narrow, where they judged the same ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         second=second.name,
         figures=(*_headlines(a, b), *_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
         settings=tuple(_settings(first.settings(), second.settings())),
-        warnings=(*_warnings(first, second, a, b), *_ledgers(run_a, run_b)),
+        warnings=(*_warnings(first, second, a, b), *_ledgers({run_a: a, run_b: b})),
     )
 
 
@@ -216,14 +216,15 @@ def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterat
         )
 
 
-def _ledgers(*runs: Path) -> Iterator[str]:
-    """What the ledgers hold that more than one run charges: no run's own epsilon is that."""
-    charging: dict[Path, list[str]] = {}
-    for run in runs:
+def _ledgers(runs: Mapping[Path, Summary]) -> Iterator[str]:
+    """What ledgers hold and summaries do not say: other runs' rounds, or another epsilon."""
+    charging: dict[Path, dict[str, Summary]] = {}
+    for run, summary in runs.items():
         link = RunFolder(run).ledger
         if link.exists() or link.is_symlink():
-            charging.setdefault(link.resolve(), []).append(run.resolve().name)
-    for path, names in charging.items():
+            charging.setdefault(link.resolve(), {})[run.resolve().name] = summary
+    for path, summaries in charging.items():
+        names = list(summaries)
         try:
             ledger = Ledger.inspect(path)
         except LedgerDamaged as error:
@@ -231,6 +232,22 @@ def _ledgers(*runs: Path) -> Iterator[str]:
             continue
         if ledger.runs_charged > 1:
             yield _total(path, names, ledger)
+            continue
+        for name, summary in summaries.items():
+            yield from _contradiction(name, summary, ledger)
+
+
+def _contradiction(name: str, summary: Summary, ledger: Ledger) -> Iterator[str]:
+    """Says so where a run's summary states another price than the ledger of this run alone."""
+    spent = ledger.guarantee()
+    held = spent.epsilon_release, spent.epsilon_server
+    said = summary.epsilon_release, summary.epsilon_server
+    if not all(math.isclose(*pair, rel_tol=1e-9) for pair in zip(held, said, strict=True)):
+        yield (
+            f"the summary of {name} states {epsilon(said[0])} against readers and "
+            f"{epsilon(said[1])} against the server, and its ledger holds {epsilon(held[0])} and "
+            f"{epsilon(held[1])}: believe the ledger"
+        )
 
 
 def _total(path: Path, names: list[str], ledger: Ledger) -> str:

@@ -25,20 +25,22 @@ def write_report(run_folder: Path, publish: bool = False) -> Path:
       run_folder: where the run left its files.
       publish: leave out the operator's part (`published.LEFT_OUT`) and write `report-public.html`.
 
-    What a shared ledger holds by now, later runs included, stands in the report.
+    What was spent is what the run's ledger says by now, later runs on it included: a summary says
+    what it held when the run ended, and anybody can have edited it.
 
     Returns:
       The page, readable without a network.
 
     Raises:
-      FedspeechError: if the folder is no run folder or a file in it is damaged.
-      LedgerDamaged: if the shared ledger is gone, does not check, or does not hold the run.
+      FedspeechError: if the folder is no run folder, a file in it is damaged, or it is to be
+        published and has no ledger to ask.
+      LedgerDamaged: if the ledger is gone, does not check, or does not hold the run.
     """
     results = read(run_folder)
     folder = RunFolder(run_folder)
     if publish:
         results = published(_restated(folder, results))
-    elif folder.shares_ledger and results.summary:
+    elif folder.job.exists() and results.summary:  # else results alone, without their run
         ledger = account(folder, Job.load(folder.job), results.summary)
         summary = with_account(results.summary, ledger)
         results = dataclasses.replace(results, summary=summary)
@@ -53,13 +55,16 @@ def _restated(folder: RunFolder, results: Results) -> Results:
     Raises:
       FedspeechError: if the run's ledger is not there to ask.
     """
-    abandoned = any(row.status == "abandoned" for row in results.rows)
-    if not (abandoned or folder.shares_ledger):
-        return results
     if results.summary is None:
         raise FedspeechError(
             f"{folder.path} is not published: its run was killed, and which of its abandoned "
             f"rounds were charged would show; `fedspeech resume {folder.path}` ends it first"
+        )
+    if not folder.job.exists():
+        raise FedspeechError(
+            f"{folder.path} is not published: what was spent stands in the run's ledger, and "
+            f"{folder.job.name}, which says whose rows to read, is not there; publish from the "
+            "run's own folder"
         )
     ledger = account(folder, Job.load(folder.job), results.summary)
     spent = stated(ledger, results.rows)

@@ -6,9 +6,10 @@ import shutil
 import pytest
 from tiny_world import cache, tiny_scenario
 
-from fedspeech.errors import LedgerDamaged
+from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.privacy.ledger import Ledger
 from simulations import runner
+from simulations.compare import compare
 from simulations.finished import FinishedRun
 from simulations.report import write_report
 from simulations.report.words import epsilon, price
@@ -96,6 +97,63 @@ def test_a_run_folder_knows_that_its_ledger_was_cut(shared, tmp_path):
     run = FinishedRun.open(copy)
     with pytest.raises(LedgerDamaged, match=r"holds 3 rounds, and when .* ended it held 4"):
         run.accounted  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def alone(shared, tmp_path_factory):
+    """The first run with a ledger that nobody shares."""
+    path, (first, _), _ = shared
+    copy = tmp_path_factory.mktemp("alone") / "run"
+    shutil.copytree(first, copy, symlinks=True)
+    (copy / "ledger.jsonl").unlink()
+    lines = path.read_bytes().splitlines(keepends=True)
+    opened = [json.loads(line)["kind"] for line in lines].index("opened", 1)
+    (copy / "ledger.jsonl").write_bytes(b"".join(lines[:opened]))
+    return copy
+
+
+def edited(run, tmp_path):
+    """The run, and a summary in it that states 0.5 for what was spent."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    summary |= {"epsilon_release": 0.5, "epsilon_server": 0.5}
+    (copy / "summary.json").write_text(json.dumps(summary))
+    return copy
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_a_page_states_what_the_ledger_holds_whatever_the_summary_says(alone, tmp_path, publish):
+    spent = Ledger.inspect(alone / "ledger.jsonl").guarantee()
+    page = write_report(edited(alone, tmp_path), publish).read_text()
+    assert epsilon(spent.epsilon_server) in page
+    assert "ε = 0.50" not in page
+
+
+def test_a_comparison_says_which_summary_is_not_what_the_ledger_holds(alone, tmp_path):
+    copy = edited(alone, tmp_path)
+    assert not [words for words in compare(alone, alone).warnings if "ledger" in words]
+    (words,) = [words for words in compare(alone, copy).warnings if "ledger" in words]
+    spent = Ledger.inspect(alone / "ledger.jsonl").guarantee()
+    assert f"its ledger holds {epsilon(spent.epsilon_release)}" in words
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_no_page_is_made_of_a_run_whose_own_ledger_was_cut(alone, tmp_path, publish):
+    copy = tmp_path / "run"
+    shutil.copytree(alone, copy)
+    lines = (copy / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "ledger.jsonl").write_bytes(b"".join(lines[:-2]))
+    with pytest.raises(LedgerDamaged, match=r"holds 1 rounds, and when .* ended it held 2"):
+        write_report(copy, publish)
+
+
+def test_results_without_their_run_are_not_published(alone, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(alone, copy)
+    (copy / "job.json").unlink()
+    with pytest.raises(FedspeechError, match=r"not published: .* ledger, and job\.json"):
+        write_report(copy, publish=True)
 
 
 @pytest.mark.parametrize("publish", [True, False])
