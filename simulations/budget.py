@@ -141,7 +141,7 @@ def _price(
     if unknown is None:
         return price(make(), cross_check=cross_check), ""
     assert epsilon is not None
-    _say(f"looking for {unknown}: up to a few dozen prices")
+    _say(f"looking for {unknown}: some dozens of prices, seconds to half a minute")
     found = solve(make, unknown, epsilon, against=against)  # type: ignore[arg-type]
     return found.price, found.limit
 

@@ -29,6 +29,7 @@ _MAX_NOISE = 1e5
 _MIN_NOISE = 1e-3
 _TOLERANCE = 1e-4
 _BEYOND = 24  # candidates tried beyond the first that fails
+_SMALLEST_GROWTH = 32  # of cohorts that are tried: the narrowest window seen is a fifth of its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +127,33 @@ class _Search:
     def cohort(self) -> Solution:
         """Largest cohort.
 
-        Sizes that grow by half find the cheapest; where none of them is cheap enough, what lies
-        around the cheapest is searched by thirds, as epsilon falls on its left and rises on its
-        right.
+        Sizes that grow by half come first. Where none of them is cheap enough, sizes that grow by a
+        thirty-second follow: an add/remove epsilon may hold in a window of sizes only, outside of
+        which the price jumps to that of zero-out. Then what lies around the cheapest is searched by
+        thirds, as epsilon falls on its left and rises on its right.
         """
         self._name = "cohort"
+        for growth in (2, _SMALLEST_GROWTH):
+            sizes = self._sizes(growth)
+            if any(found <= self._epsilon for found in self._tried.values()):
+                break
+        else:
+            self._deepen(sizes)
+        met = [size for size, found in self._tried.items() if found <= self._epsilon]
+        if not met:
+            raise self._failure("no cohort is affordable")
+        return self._largest(max(met), MAX_POPULATION, "more are not tried")
+
+    def _sizes(self, growth: int) -> list[int]:
+        """Tries sizes that grow by one part in `growth`, up to the population."""
         sizes, size = [], 1
         while size <= MAX_POPULATION:
             sizes.append(size)
             self._meets(size)
             if self._rules.get(size, "").startswith("cohort must be"):
                 break  # larger than the population
-            size += (size + 1) // 2
-        if not any(found <= self._epsilon for found in self._tried.values()):
-            self._deepen(sizes)
-        met = [size for size, found in self._tried.items() if found <= self._epsilon]
-        if not met:
-            raise self._failure("no cohort is affordable")
-        return self._largest(max(met), MAX_POPULATION, "more are not tried")
+            size += -(-size // growth)
+        return sizes
 
     def _deepen(self, sizes: list[int]) -> None:
         """Looks for the cheapest cohort between the sizes next to the cheapest one."""
@@ -232,5 +242,5 @@ class _Search:
             return ValueError(f"{what} for epsilon={self._epsilon}: {rule}")
         return ValueError(
             f"{what} for epsilon={self._epsilon}: the nearest epsilon_{self._against} is "
-            f"{epsilon:.4g}, at {self._name}={nearest:.6g}"
+            f"{epsilon:.4g}, at {self._name}={nearest:.6g} ({len(self._tried)} tried)"
         )

@@ -207,6 +207,18 @@ def test_a_narrow_valley_of_cohorts_is_found(solved):
         assert solved("cohort", epsilon_of, epsilon, 3000) == largest
 
 
+@pytest.mark.parametrize("first", [42, 255, 1600])
+def test_a_window_outside_of_which_the_price_jumps_is_found(solved, first):
+    """As where an add/remove epsilon holds for some sizes only; none of them grows by half."""
+    last = first + first // 5
+
+    def epsilon_of(cohort):
+        return 0.9 + cohort / 3000 if first <= cohort <= last else 6 + cohort / 1e5
+
+    assert solved("cohort", epsilon_of, 1.9845, 3000) == last
+    assert solved("cohort", epsilon_of, 6.5, 3000) == 3000
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(solved, seed):
     """Valleys at random places, with small steps as floors make them, against a whole scan."""
