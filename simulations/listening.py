@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,7 @@ def evaluate(
         }
         Console().out(json.dumps(found, indent=1), highlight=False)
         return
-    _show(counts, points, source, rules, listener.spec.hop_ms, picture)
+    _show(counts, points, threshold, source, rules, listener.spec.hop_ms, picture)
 
 
 def threshold_of(file: Path) -> float:
@@ -203,12 +204,13 @@ def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listen
 def _show(
     counts: ListeningCounts,
     points: list[OperatingPoint],
+    asked: float,
     source: str,
     rules: ListeningRules,
     hop_ms: float,
     picture: Path,
 ) -> None:
-    """Prints the rates at the threshold and at a few rates of false accepts."""
+    """Prints the rates at the threshold that was asked for and at a few rates of false accepts."""
     console = Console()
     console.print(
         f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, {source}; "
@@ -225,6 +227,8 @@ def _show(
         )
     for index, point in enumerate(points):
         said = [f"threshold {point.threshold:.4f}"]
+        if index == 0 and not math.isclose(point.threshold, asked, abs_tol=5e-5):
+            said[0] += f" (the next that is counted to {asked:g})"
         rate, share = point.false_accepts_interval, point.frr_interval
         if rate is not None:
             said.append(

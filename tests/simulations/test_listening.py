@@ -125,11 +125,13 @@ def test_the_silence_that_was_added_is_stated_apart(tmp_path, words, monkeypatch
     manifest(tmp_path, words, "{word}_{speaker}.wav")
     monkeypatch.setattr(listening, "_listener", lambda _: LouderThanBefore())
     asked = {
-        "folder": tmp_path, "hours": None, "threshold": 0.5, "rules": RULES, "seed": 0,
+        "folder": tmp_path, "hours": None, "threshold": 0.8, "rules": RULES, "seed": 0,
         "out": tmp_path / "det.svg",
     }  # fmt: skip
     listening.evaluate(tmp_path / "model_streaming.tflite", **asked, as_json=False)
-    assert "hours of digital silence were added after recordings" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "hours of digital silence were added after recordings" in said
+    assert "threshold 0.8022 (the next that is counted to 0.8)" in said
     listening.evaluate(tmp_path / "model_streaming.tflite", **asked, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["hours"] == pytest.approx(3 / 3600)
