@@ -8,6 +8,7 @@ from benchmarks.privacy_curve import accuracy
 from simulations.judging import Judge
 
 
+@pytest.mark.slow
 def test_accuracies_are_means_over_the_phones_that_are_asked_for():
     world, scenario = tiny_world(), tiny_scenario()
     vector = world.job.load_arrays().initial

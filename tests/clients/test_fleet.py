@@ -97,6 +97,7 @@ def test_the_count_of_sent_inputs_grows_for_survivors_only(joined):
     np.testing.assert_array_equal(state.inputs_sent, np.ones_like(update.survivors))
 
 
+@pytest.mark.slow
 @given(rounds=st.lists(st.sets(st.integers(40, 50)), max_size=6))
 def test_counts_are_kept_of_those_who_sent_and_of_nobody_else(rounds):
     state, everybody = FleetState(), np.arange(40, 51)

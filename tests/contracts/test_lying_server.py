@@ -506,6 +506,7 @@ def at_once(asks):
     return answered
 
 
+@pytest.mark.slow
 def test_threads_that_ask_at_once_get_one_answer_at_every_stage(tmp_path):
     tried = []
 

@@ -104,6 +104,7 @@ def test_scenario_files(place, count):
         run("scenarios", "show", "mine.toml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", counts(20, 1_000))
 def test_corpora(place, count):
     draw, rng = random.Random(4), np.random.default_rng(4)

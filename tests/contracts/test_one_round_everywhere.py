@@ -42,6 +42,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mechanism", "changes"), WAYS, ids=lambda way: str(way)[:24])
 def test_every_mechanism_gives_the_same_bits_in_the_round_and_in_the_grid(
     tmp_path, mechanism, changes
@@ -129,6 +130,7 @@ def test_the_budget_stops_the_run_before_anybody_is_asked(tmp_path):
     assert [row["kind"] for row in rows] == ["opened", "charge", "outcome"]
 
 
+@pytest.mark.slow
 def test_a_cohort_below_the_floor_is_abandoned_uncharged_and_never_drawn_again(tmp_path):
     path, job, arrays = make_job(
         tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=16,

@@ -113,6 +113,7 @@ def test_a_rehearsal_killed_before_any_step_ends_with_the_bits_of_one_that_was_n
     assert step > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [41, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
 def test_under_noise_of_the_operating_system_an_interrupted_round_has_failed_and_stays_charged(

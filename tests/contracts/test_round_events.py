@@ -138,6 +138,7 @@ def rosters_in_pieces(plan, careless, rosters):
     return [small_pieces(plan, each, rosters, seed=1) for each in (terms, other)]
 
 
+@pytest.mark.slow
 def test_no_ring_falls_into_pieces_under_the_plans_own_drop_outs():
     """A tolerance that knew nothing of them, 0.02, left 1 of 12 rosters of 200 in pieces."""
     own, careless = rosters_in_pieces(LOSSY, 0.02, 200)

@@ -33,6 +33,7 @@ def prepared(folder, ledger, **settings):
     return path, job
 
 
+@pytest.mark.slow
 def test_servers_of_one_population_charge_one_ledger_and_are_priced_together(tmp_path):
     """Where noise is real too: the second run costs what both do."""
     ledger, spent = tmp_path / "population.jsonl", []
@@ -102,6 +103,7 @@ def test_an_answer_that_flower_cannot_decode_fails_its_shard_alone(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [0, 2])
 def test_who_does_not_answer_is_waited_for_until_the_deadline_and_no_longer(answers, tmp_path):
     grid = SlowGrid(answers)

@@ -115,6 +115,7 @@ def test_a_billion_phones_are_priced_at_once(budget):
         assert "delta 1e-10" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mechanism", ["distributed", "central", "local"])
 @pytest.mark.parametrize(
     "how_many", [("--probability", 0.1), ("--cohort", 480.0)], ids=["probability", "cohort"]

@@ -24,6 +24,7 @@ def examine(monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_healthy_machine_passes_every_check(examine):
     healthy, printed = examine()
     assert healthy, printed

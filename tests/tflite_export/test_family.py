@@ -74,6 +74,7 @@ def test_an_unknown_format_or_a_missing_calibration_is_refused(evidence, card, t
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_card_of_another_adapter_is_refused_before_anything_is_converted(
     evidence, make_trained, make_card, tmp_path
 ):

@@ -176,6 +176,7 @@ def test_the_same_model_passes_and_nothing_is_apart(make_trained, embeddings):
     assert found.over.startswith("150 random calls that nothing resets")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
 def test_the_twin_is_what_training_does(make_trained, kind):
     """Two steps by the twin against torch's own optimizer."""

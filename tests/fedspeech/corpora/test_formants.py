@@ -143,6 +143,7 @@ def test_a_sentence_that_is_too_long_is_spoken_faster():
     assert len(hurried) <= 16_000 < len(whole)
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_knows_the_words_and_stumbles_over_unheard_accents():
     heard, labels = _ten_words("plain", range(40))
     targets = np.eye(10)[labels] - 0.1

@@ -59,6 +59,7 @@ def test_bits_depend_on_the_utterance_alone():
     assert corpus.waveforms([]).shape == (0, 16_000)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bits():
     program = """
 import hashlib

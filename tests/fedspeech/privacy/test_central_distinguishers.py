@@ -64,6 +64,7 @@ def test_a_reader_beats_noise_of_the_server_that_is_off(monkeypatch):
     assert reader_attack(CENTRAL, trials=300) > CENTRAL.guarantee(1).epsilon_release
 
 
+@pytest.mark.slow
 def test_a_long_vector_is_hidden_unless_the_server_clips_what_it_has_noised(monkeypatch):
     claimed = CENTRAL.guarantee(1).epsilon_release
     assert reader_attack(CENTRAL, trials=600, length=30.0) < claimed

@@ -81,6 +81,7 @@ def test_the_server_beats_noise_that_is_off(mechanism, monkeypatch):
     assert server_attack(plan, trials=300) > plan.guarantee(1).epsilon_server
 
 
+@pytest.mark.slow
 @ALL_BUT_LOCAL_QUICKLY
 def test_the_server_beats_half_the_noise(mechanism, monkeypatch):
     plan = ON_PHONES[mechanism]
@@ -98,6 +99,7 @@ def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=
     return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)
 
 
+@pytest.mark.slow
 @ALL_BUT_LOCAL_QUICKLY
 def test_a_long_vector_is_hidden_like_any_other_unless_it_is_clipped_after_the_noise(
     mechanism, monkeypatch
@@ -140,6 +142,7 @@ def twin_attack(plan, kept, twin, trials=500):
     return audited_epsilon(*scores, np.linspace(-4, 5, 10), plan.delta)
 
 
+@pytest.mark.slow
 @ALL_BUT_LOCAL_QUICKLY
 def test_noise_of_another_phone_tells_nothing_unless_both_share_a_seed(mechanism):
     plan = ON_PHONES[mechanism]
@@ -158,6 +161,7 @@ def test_noise_of_another_round_tells_nothing_unless_both_share_a_seed(mechanism
     assert twin_attack(plan, lambda use, rid, attempt, phone: (use, phone), "round", 300) > claimed
 
 
+@pytest.mark.slow
 def test_the_server_beats_noise_that_is_sized_for_those_expected(monkeypatch):
     """Four honest were expected, one stayed: its share alone is half of what was accounted."""
     claimed = ALONE.guarantee(1).epsilon_server

@@ -60,8 +60,9 @@ def small(mechanism, **changes):
 
 
 @pytest.mark.parametrize("mechanism", ["distributed", "skellam", "central", "local"])
-@pytest.mark.parametrize("dropped", [pytest.param(0, marks=pytest.mark.slow), 100,
-                                     pytest.param(200, marks=pytest.mark.slow), 300])  # fmt: skip
+@pytest.mark.parametrize(
+    "dropped", [300, *(pytest.param(few, marks=pytest.mark.slow) for few in (0, 100, 200))]
+)
 def test_the_noise_of_a_thousand_phones_is_the_one_promised_and_never_less(mechanism, dropped):
     """Decoded means of zeros in 100 coordinates, 3 rounds; 5 standard errors, 1e-6 in all."""
     candidate, zeros, seen = small(mechanism), np.zeros(100), []

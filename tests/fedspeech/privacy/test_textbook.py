@@ -123,6 +123,7 @@ def test_a_drawn_cohort_is_priced_at_half_the_noise():
     assert everybody == pytest.approx(3.5424, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("population", "cohort"), [(3000, 300), (100, 50), (10**6, 100)])
 @pytest.mark.parametrize("z", [1.0, 3.0, 10.0])
 def test_the_general_bound_for_drawn_cohorts_is_above_the_one_for_gaussians(population, cohort, z):

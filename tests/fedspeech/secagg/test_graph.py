@@ -108,6 +108,7 @@ def test_default_security_is_that_of_the_server():
         assert parameters(500, 10, server) == parameters(500, 10, server, security_bits=bits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "colluders", "dropped", "server", "security"),
     [
@@ -184,6 +185,7 @@ def test_no_other_reading_of_the_tails_is_likelier():
             assert ours >= tail(n - 1, marked - 1, k, count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["lying", "curious"])
 @pytest.mark.parametrize("percent", [0, 3, 10, 25])
 def test_every_condition_is_met_at_every_size(server, percent):

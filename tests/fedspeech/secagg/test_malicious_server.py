@@ -878,6 +878,7 @@ def restored(session, saved, counter, **lists):
     return phone, lambda: phone.restore(saved, stage=counter, **(seen | lists))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("terms", "count"), [(TERMS, COUNT), (RING_TERMS, SPARSE)])
 def test_a_phone_that_is_stored_after_every_answer_goes_on(terms, count):
     session = Session(terms, count, primitives=CheckedOnce())
@@ -939,6 +940,7 @@ def test_a_phone_set_back_before_its_roster_takes_no_second_one():
     assert_gone(phone)
 
 
+@pytest.mark.slow
 def test_a_state_beside_other_nonces_is_refused():
     session = Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(4)
     saved, stage = session.phones[0].save(), session.phones[0].stage

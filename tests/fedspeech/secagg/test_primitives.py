@@ -58,6 +58,7 @@ def assert_same_bytes(terms, n, gone, plain):
             "quorum", "unmask", "total"} == set(stages)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [12, 16, 24, 32])
 def test_every_message_is_byte_for_byte_the_same_with_shared_primitives(bits):
     gone = {1: Stage.ADVERTISE, 3: Stage.SHARE, 8: Stage.MASK, 5: Stage.AGREE, 13: Stage.NONE}
@@ -68,6 +69,7 @@ RING_GONE = {1: Stage.ADVERTISE, 30: Stage.SHARE, 81: Stage.MASK, 50: Stage.AGRE
 RING_GONE |= dict.fromkeys(range(110, 116), Stage.SHARE)
 
 
+@pytest.mark.slow
 def test_on_a_ring_every_message_is_the_same_with_shared_secrets_and_masks():
     terms = terms_of(bits=24, colluders=5, server="curious")
     assert_same_bytes(terms, 140, RING_GONE, SharedChecks())

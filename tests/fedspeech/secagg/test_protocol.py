@@ -410,6 +410,7 @@ def size(*parts):
     return sum(part.nbytes if hasattr(part, "nbytes") else len(part) for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "bits", "dimension"),
     [(4, 16, 10), (21, 24, 11), (9, 32, 9), (9, 12, 5), (9, 1, 9), (140, 24, 11), (140, 16, 8)],

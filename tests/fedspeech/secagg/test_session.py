@@ -55,6 +55,7 @@ def test_the_masked_sum_is_that_of_the_vectors(bits):
     check_sum(found, vectors, terms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", BITS)
 def test_cohorts_of_every_small_size_open_the_sum_of_those_who_stay(bits):
     rng = np.random.default_rng(bits)
@@ -65,6 +66,7 @@ def test_cohorts_of_every_small_size_open_the_sum_of_those_who_stay(bits):
         assert check_end(rng, terms, last, PHONES, SharedPrimitives()).stage == "sum"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", BITS)
 def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
     rng = np.random.default_rng(bits)
@@ -73,6 +75,7 @@ def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
     assert check_end(rng, terms, last, PHONES, SharedPrimitives()).stage == "sum"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["lying", "curious"])
 @pytest.mark.parametrize("bits", BITS)
 def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, server):
@@ -120,6 +123,7 @@ def test_a_session_ends_as_counting_foretells(case, primitives, seed):
     check_end(np.random.default_rng(seed), terms, last, PHONES, primitives())
 
 
+@pytest.mark.slow
 def test_a_session_ends_at_every_stage_that_it_can_end_at():
     ends = Counter()
     for seed in range(150):
@@ -182,6 +186,7 @@ def test_a_roster_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
         summed(vectors, terms, lambda phone: Stage.ADVERTISE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["lying", "curious"])
 @pytest.mark.parametrize("gone", [Stage.MASK, Stage.AGREE])
 def test_too_many_dropouts_on_a_ring_open_nothing(gone, server):
@@ -211,7 +216,9 @@ class Vanishing:
         return Stage.ADVERTISE if self.answers[phone] < 0 else Stage.UNMASK
 
 
-@pytest.mark.parametrize("restarts", [1, 3, MAX_SESSIONS - 1])
+@pytest.mark.parametrize(
+    "restarts", [1, *(pytest.param(many, marks=pytest.mark.slow) for many in (3, MAX_SESSIONS - 1))]
+)
 def test_missing_nonces_restart_the_session_without_those_who_vanished(restarts):
     terms = terms_of(colluders=10, server="curious", bits=24)
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)

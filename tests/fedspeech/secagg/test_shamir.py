@@ -111,6 +111,7 @@ def test_many_secrets_from_places_of_their_own_each():
     assert reconstruct(places[:0], chosen[:0]).shape == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [1, 2, *SIZES])
 @pytest.mark.parametrize("spare", [0, 7])
 def test_largest_elements_come_back(threshold, spare):

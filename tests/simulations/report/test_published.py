@@ -139,6 +139,7 @@ def test_no_price_is_shown_round_by_round(run):
     assert "by the end of each round" not in write_report(run, publish=True).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("publish", [True, False])
 def test_figures_of_people_who_were_judged_are_named_as_uncovered_where_they_stand(run, publish):
     page = " ".join(write_report(run, publish).read_text().split())

@@ -164,6 +164,7 @@ def test_every_figure_names_its_eye_and_has_words_for_who_cannot_see_it(page):
     assert all('class="eye ' in caption.split("</figcaption>")[0] for caption in captions)
 
 
+@pytest.mark.slow
 def test_plots_hold_the_numbers_of_the_run(page, example):
     figures = {figure["key"]: figure for figure in page.figures}
     spent = figures["epsilon-release"]["traces"][0]
