@@ -21,7 +21,11 @@ class ProtocolAbort(FedspeechError):
     """A protocol message broke a rule; nothing was revealed."""
 
 
-class LedgerDamaged(FedspeechError):
+class ChainDamaged(FedspeechError):
+    """A file of rows that name one another was edited or cut; nothing is written to it."""
+
+
+class LedgerDamaged(ChainDamaged):
     """The ledger file is torn or edited; no release is possible until somebody has looked."""
 
 

@@ -21,10 +21,10 @@ from fedspeech.privacy.guarantee import judgment, rounded_up
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from fedspeech.privacy.adversary_views import View
     from fedspeech.privacy.filling import Filled
     from fedspeech.privacy.plan import PrivacyPlan
     from fedspeech.privacy.pricing import Price
-    from fedspeech.privacy.views import View
     from simulations.console import Console
     from simulations.scenario import Scenario
 

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
+from fedspeech import hash_chain
 from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, remove_made, write_text
-from fedspeech.privacy import heads
 from simulations.results import Environment, Record, RoundRow, Summary
 
 MINIMUM_FREE_BYTES = 200_000_000
@@ -87,7 +87,7 @@ class RunFolder:
         check_place(path, "a run folder", minimum_free_bytes)
         folder = cls(path)
         folder._made = made
-        heads.forget(folder.ledger)  # of a run that stood here and was removed
+        hash_chain.forget_head(folder.ledger)  # of a run that stood here and was removed
         for subfolder in (folder.checkpoints, folder.adapter, folder.export):
             subfolder.mkdir()
         return folder

@@ -19,13 +19,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fedspeech import hash_chain
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
-from fedspeech.privacy import heads
 from fedspeech.privacy.guarantee import Guarantee as Spent
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
@@ -219,7 +219,7 @@ def prepare(
     if out.exists() and any(out.iterdir()):
         raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
     out.mkdir(parents=True, exist_ok=True)
-    heads.forget(out / LEDGER)  # of a job that stood here and was removed
+    hash_chain.forget_head(out / LEDGER)  # of a job that stood here and was removed
     if ledger is not None:
         share_ledger(out / LEDGER, ledger)
     with RunProgress() as progress:

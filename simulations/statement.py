@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fedspeech import hash_chain
 from fedspeech.errors import ScenarioError
-from fedspeech.privacy import heads
-from fedspeech.privacy.heads import Head
+from fedspeech.hash_chain import Head
 from fedspeech.privacy.ledger import Ledger
 from simulations.report.words import epsilon
 
@@ -33,7 +33,7 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         named = Head.parse(head) if head else None
     except ValueError as error:
         raise ScenarioError(f"--head: {error}") from error
-    kept = heads.kept(file)
+    kept = hash_chain.kept_head(file)
     account = Ledger.inspect(file, head=named)
     if as_json:
         json.dump(_facts(account) | _checked(account, kept, named), sys.stdout, indent=2)

@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
-    "errors", "files", "seeds", "vectors", "audio", "corpora", "models", "anonymization", "device",
-    "training", "secagg", "privacy", "aggregation", "analytics", "evaluation", "attacks", "rollout",
-    "messages", "job", "round",
+    "errors", "files", "hash_chain", "seeds", "vectors", "audio", "corpora", "models",
+    "anonymization", "device", "training", "secagg", "privacy", "aggregation", "analytics",
+    "evaluation", "attacks", "rollout", "messages", "job", "round",
 )  # fmt: skip
 
 SIBLINGS = {

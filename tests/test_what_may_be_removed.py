@@ -16,7 +16,7 @@ MAY_TOUCH = {
     ): "named files; folders only where nothing is left in them",
     ("fedspeech/job.py", "save"): "a new folder of arrays under the name of its content",
     ("fedspeech/secagg/keys.py", "create"): "a partial file beside a new secret",
-    ("fedspeech/privacy/heads.py", "forget"): "the head of a ledger that is gone",
+    ("fedspeech/hash_chain.py", "forget_head"): "the head of a chain that is gone",
     ("clients/memory.py", "write"): "named files of older rounds",
     ("clients/memory.py", "go_back"): "named files of rounds that a rehearsal forgets",
     ("server/app.py", "_run"): "`failed.txt` beside a job",

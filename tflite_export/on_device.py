@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import Adapter
-from fedspeech.privacy import textbook
+from fedspeech.privacy import dp_accounting_bridge
 from fedspeech.privacy.events import Gaussian
 from fedspeech.seeds import Keystream, NoiseEntropy
 from fedspeech.training.dataset import LocalDataset
@@ -63,7 +63,7 @@ class ExampleLevel:
         Composed exactly (Balle and Wang 2018, arXiv:1805.06530, Theorem 8). Computed for real
         numbers: that a phone's floats are finite is not accounted for.
         """
-        price = textbook.analytic(
+        price = dp_accounting_bridge.analytic(
             Gaussian(noise_multiplier=self.noise_multiplier), rounds * training.local_epochs
         )
         assert price is not None

@@ -204,10 +204,10 @@ class RoundCost:
       quota: rounds that a phone takes part in at most; the phone counts.
       planned: rounds that may begin. One that is abandoned before anything is sent is not charged,
         and readers see it all the same, so floors count in all of them.
-      floor_mass: probability, in one round, that one phone's presence lifts it over a floor.
-      cap_mass: probability, in one round, that a cap on the cohort is reached.
-      tail_mass: bound, in one round, on the distance of the samplers from their ideals.
-      graph_mass: probability, in one round, of a masking graph that does not protect.
+      floor_failure: probability, in one round, that one phone's presence lifts it over a floor.
+      cap_failure: probability, in one round, that a cap on the cohort is reached.
+      sampler_failure: bound, in one round, on the distance of the samplers from their ideals.
+      graph_failure: probability, in one round, of a masking graph that does not protect.
     """
 
     release: Event
@@ -219,10 +219,10 @@ class RoundCost:
     probability: float
     quota: int
     planned: int
-    floor_mass: float
-    cap_mass: float = 0.0
-    tail_mass: float
-    graph_mass: float = 0.0
+    floor_failure: float
+    cap_failure: float = 0.0
+    sampler_failure: float
+    graph_failure: float = 0.0
 
 
 def is_skellam(event: object) -> bool:
@@ -292,10 +292,17 @@ def from_record(record: Mapping[str, Any]) -> Event:
     return event
 
 
+# Keys that ledgers have for fields which are named otherwise here.
+_KEYS = {
+    "floor_failure": "floor_mass", "cap_failure": "cap_mass",
+    "sampler_failure": "tail_mass", "graph_failure": "graph_mass",
+}  # fmt: skip
+
+
 def cost_to_record(cost: RoundCost) -> dict[str, Any]:
     """Returns a round's cost as plain data for JSON."""
     return {
-        **vars(cost),
+        **{_KEYS.get(name, name): value for name, value in vars(cost).items()},
         **{name: to_record(getattr(cost, name)) for name in ("release", "given", "server")},
     }
 
@@ -306,8 +313,11 @@ def cost_from_record(record: Mapping[str, Any]) -> RoundCost:
     Raises:
       ValueError: if an event is unknown or fields do not fit.
     """
-    fields = dict(record)
+    names = {key: name for name, key in _KEYS.items()}
+    fields = {names.get(key, key): value for key, value in record.items()}
     try:
+        if len(fields) < len(record):
+            raise TypeError("a field is named twice")
         for name in ("release", "given", "server"):
             fields[name] = from_record(fields[name])
         return RoundCost(**fields)

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from fedspeech.privacy import accountant
+from fedspeech.privacy.adversary_views import View
 from fedspeech.privacy.events import (
     DiscreteGaussianSum,
     Event,
@@ -18,7 +19,6 @@ from fedspeech.privacy.events import (
 from fedspeech.privacy.filling import Filled
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.pricing import Price, price, spent
-from fedspeech.privacy.views import View
 
 # Share of the cohort that drops out, and share that colludes.
 LOSSES = ((0.0, 0.0), (0.1, 0.0), (0.2, 0.1), (0.4, 0.1))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fedspeech.privacy import bad_events
+from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.mechanisms import RoundedGaussian
 from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.secagg.dropouts import share_answering
@@ -47,14 +47,16 @@ class RoundEvent:
     """
 
     name: str
-    counted: Literal["", "floor_mass", "cap_mass", "tail_mass", "graph_mass", "quota"] = ""
+    counted: Literal[
+        "", "floor_failure", "cap_failure", "sampler_failure", "graph_failure", "quota"
+    ] = ""
     floor: Callable[[PrivacyPlan], Floor | None] | None = None
     probability: Callable[[PrivacyPlan], float] | None = None
     reason: str = ""
     exits: tuple[str, ...] = ()
 
 
-def masses(plan: PrivacyPlan) -> dict[str, float]:
+def totals(plan: PrivacyPlan) -> dict[str, float]:
     """Returns the probabilities of a round's events, summed as `RoundCost` names them."""
     found = {
         name: sum(
@@ -62,10 +64,10 @@ def masses(plan: PrivacyPlan) -> dict[str, float]:
             for event in EVENTS
             if event.counted == name and event.probability is not None
         )
-        for name in ("floor_mass", "cap_mass", "tail_mass", "graph_mass")
+        for name in ("floor_failure", "cap_failure", "sampler_failure", "graph_failure")
     }
     floors = [event.floor(plan) for event in EVENTS if event.floor is not None]
-    found["floor_mass"] += _lifted(plan, [floor for floor in floors if floor is not None])
+    found["floor_failure"] += _lifted(plan, [floor for floor in floors if floor is not None])
     return {name: min(1.0, probability) for name, probability in found.items()}
 
 
@@ -115,7 +117,7 @@ def _lifted(plan: PrivacyPlan, floors: list[Floor]) -> float:
     if plan.participation == "fixed_size":
         return 0.0
     candidates, probability = _coming(plan)
-    return bad_events.floor_mass(
+    return binomial_tails.floor_failure(
         population=candidates,
         probability=probability,
         colluders=min(plan.colluders, candidates - 1),
@@ -153,12 +155,12 @@ def _unopened(plan: PrivacyPlan) -> float:
     coming = probability * plan.availability
     coming *= share_answering(plan.dropout_rate, _last_roster(plan))
     edges = np.unique(np.linspace(plan.min_cohort, plan.max_cohort + 1, 17).astype(int))
-    mass = 0.0
+    failing = 0.0
     for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
         fails = max(_fails(plan, size, high) for size in {low, min(low + 1, high - 1)})
         alike = plan.availability == 1
-        mass += min(1.0, fails) * bad_events.shortfall(candidates, coming, high, alike=alike)
-    return mass
+        failing += min(1.0, fails) * binomial_tails.shortfall(candidates, coming, high, alike=alike)
+    return failing
 
 
 def _fails(plan: PrivacyPlan, size: int, most: int) -> float:
@@ -168,7 +170,7 @@ def _fails(plan: PrivacyPlan, size: int, most: int) -> float:
     reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
     signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
     unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
-    shortfall = functools.partial(bad_events.shortfall, alike=plan.availability == 1)
+    shortfall = functools.partial(binomial_tails.shortfall, alike=plan.availability == 1)
     terms = plan.terms(bytes(16), 0)
     graph = terms.parameters(size)
     votes = shortfall(size - 1 - plan.colluders, signing, terms.quorum(size))
@@ -187,7 +189,7 @@ def _capped(plan: PrivacyPlan) -> float:
     if plan.cohort_cap is None or not plan.on_phones:
         return 0.0
     probability = plan.participation_probability
-    return bad_events.quota_mass(plan.population, probability, plan.cohort_cap - 1)
+    return binomial_tails.quota_failure(plan.population, probability, plan.cohort_cap - 1)
 
 
 def _quota(plan: PrivacyPlan) -> float:
@@ -195,7 +197,7 @@ def _quota(plan: PrivacyPlan) -> float:
     if plan.participation == "limited":
         return 0.0
     probability = plan.participation_probability
-    return bad_events.quota_mass(plan.rounds, probability, plan.participations)
+    return binomial_tails.quota_failure(plan.rounds, probability, plan.participations)
 
 
 def _sampled_otherwise(plan: PrivacyPlan) -> float:
@@ -214,7 +216,7 @@ def _sampled_otherwise(plan: PrivacyPlan) -> float:
     else:
         expected = plan.population * plan.participation_probability
         draws, vector, bit = expected + 1, plan.stddev, plan.bit_stddev
-        bound = plan.law.total_variation_bound
+        bound = plan.noise_distribution.total_variation_bound
     of_bit = bound(bit) if plan.adaptive_clipping is not None else 0.0
     drawn = draws * (plan.padded_dimension * bound(vector) + of_bit)
     if plan.participation != "poisson":
@@ -278,12 +280,12 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="the cap on the cohort is reached",
-        counted="cap_mass",
+        counted="cap_failure",
         probability=_capped,
     ),
     RoundEvent(
         name="the roster is below min_cohort",
-        counted="floor_mass",
+        counted="floor_failure",
         floor=_on_roster,
         exits=(
             "server.gathering IdealGathering.join Abandoned",
@@ -294,7 +296,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="the roster of a session that restarts is below min_cohort",
-        counted="floor_mass",
+        counted="floor_failure",
         floor=_on_next_roster,
         exits=(
             "server.gathering MaskedGathering.join except NoncesMissing",
@@ -303,7 +305,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="fewer than min_survivors share",
-        counted="floor_mass",
+        counted="floor_failure",
         floor=_sharing,
         exits=(
             "fedspeech.secagg.server Server._floor ProtocolAbort",
@@ -312,7 +314,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="fewer than min_survivors send",
-        counted="floor_mass",
+        counted="floor_failure",
         floor=_sending,
         exits=(
             "server.gathering IdealGathering.collect Abandoned",
@@ -321,7 +323,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="a masked round above its floors lacks signatures or shares",
-        counted="floor_mass",
+        counted="floor_failure",
         probability=_fails_with_or_without,
         exits=(
             "fedspeech.secagg.client Phone.mask NeighboursBelowThreshold",
@@ -331,17 +333,17 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="samplers miss their ideals",
-        counted="tail_mass",
+        counted="sampler_failure",
         probability=_sampled_otherwise,
     ),
     RoundEvent(
         name="a masking graph does not protect",
-        counted="graph_mass",
+        counted="graph_failure",
         probability=_unprotected,
     ),
     RoundEvent(
         name="more phones vanish than a ring is made for",
-        counted="graph_mass",
+        counted="graph_failure",
         probability=_in_pieces,
     ),
     RoundEvent(

@@ -13,10 +13,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fedspeech.privacy import bad_events
+from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.plan_rules import MAX_FLOOR, check_availability, is_integer, require
-from fedspeech.privacy.releases import Mechanism, Participation
+from fedspeech.privacy.round_cost import Mechanism, Participation
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
@@ -178,8 +178,8 @@ def _quota(known: dict[str, Any]) -> int:
     low, high = 1, int(rounds)
     while low < high:
         middle = (low + high) // 2
-        mass = bad_events.quota_mass(rounds, probability, middle)
-        if mass <= _SHARE_OF_DELTA * known["delta"]:
+        failing = binomial_tails.quota_failure(rounds, probability, middle)
+        if failing <= _SHARE_OF_DELTA * known["delta"]:
             high = middle
         else:
             low = middle + 1
@@ -207,7 +207,7 @@ def _floor(known: dict[str, Any]) -> int:
     most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
 
     def decided(floor: int) -> float:
-        return bad_events.floor_mass(
+        return binomial_tails.floor_failure(
             population=candidates,
             probability=1.0 if limited else probability,
             colluders=min(colluders, candidates - 1),

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-from fedspeech.privacy import views
-from fedspeech.privacy.releases import Mechanism
-from fedspeech.privacy.views import Spent
+from fedspeech.privacy import adversary_views
+from fedspeech.privacy.adversary_views import Spent
+from fedspeech.privacy.round_cost import Mechanism
 
 Unit = Literal["user", "phone"]
 
@@ -185,8 +185,8 @@ def price(
 ) -> Guarantee:
     """Composes rounds, of one plan or of several, into a guarantee.
 
-    `fedspeech.privacy.views` says how; the release is never priced below what a phone that took
-    part at its quota pays without any sampling.
+    `fedspeech.privacy.adversary_views` says how; the release is never priced below what a phone
+    that took part at its quota pays without any sampling.
 
     Args:
       spent: the cost of a round and the number of such rounds, failed ones included.
@@ -204,7 +204,10 @@ def price(
         raise ValueError(f"rounds must not be negative, got {[rounds for _, rounds in spent]}")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got delta={delta}")
-    release, against_server = views.release(spent, delta), views.server(spent, delta)
+    release, against_server = (
+        adversary_views.release(spent, delta),
+        adversary_views.server(spent, delta),
+    )
     return Guarantee(
         epsilon_release=release.epsilon,
         epsilon_server=against_server.epsilon,

@@ -1,8 +1,8 @@
 """The one account of what a population has spent: append-only, on disk before anything is revealed.
 
 One file per population, shared by every run on it, whatever it is for: training, tuning,
-evaluation, analytics. `fedspeech.privacy.chain` makes edits show, and `fedspeech.privacy.heads`
-rows that were cut off the end. Rows:
+evaluation, analytics. `fedspeech.hash_chain` makes edits show, and rows that were cut off the
+end. Rows:
 
 | kind | meaning |
 |---|---|
@@ -34,17 +34,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
-from fedspeech.privacy import guarantee, heads
-from fedspeech.privacy.chain import Chain, Row, fragment_fields
+from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
+from fedspeech.privacy import guarantee
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
-from fedspeech.privacy.heads import Head
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.releases import Mechanism
+from fedspeech.privacy.round_cost import Mechanism
 from fedspeech.seeds import REHEARSAL_NOTICE
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 """What a run on a population is for."""
+
+_UNTIL_LOOKED_AT = "nothing is released on this population until somebody has looked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ class Ledger:
         self._plan = plan
         self._run_id = run_id
         self._noise_source = noise_source
-        self._chain = Chain(path)
+        self._chain = _chain(path)
         # By sequence number of the `opened` row.
         self._charges: dict[int, int] = {}
         self._costs: dict[int, RoundCost] = {}
@@ -243,12 +244,14 @@ class Ledger:
           LedgerDamaged: if there is no file, the run is not in it, a complete line does not check,
             or the file does not go on from a head.
         """
-        kept = heads.kept(Path(path))  # before the file: another process may append in between
+        kept = kept_head(
+            Path(path), LedgerDamaged
+        )  # before the file: another process may append in between
         try:
             copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
-        chain = Chain(Path(path))
+        chain = _chain(Path(path))
         rows = list(chain.read(copy, kept))
         if head is not None:
             chain.require(head, "as named")
@@ -528,7 +531,7 @@ class Ledger:
         written = self._chain.append(file, row)
         self._count(written)
         if self._keeps_head and (
-            why := heads.keep(self.path, Head(written["sequence"], written["sha256"]))
+            why := keep_head(self.path, Head(written["sequence"], written["sha256"]))
         ):
             self._say_once(
                 f"how far {self.path.name} has got could not be kept outside it, so rows cut off "
@@ -542,7 +545,7 @@ class Ledger:
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Reads what is new, and repairs a torn end on the safe side."""
-        self._take(self._chain.read(file, heads.kept(self.path)), file)
+        self._take(self._chain.read(file, kept_head(self.path, LedgerDamaged)), file)
 
     def _take(self, rows: Iterable[Row], file: BinaryIO) -> None:
         """Counts all rows that were not read before, and what is torn behind them."""
@@ -565,8 +568,7 @@ class Ledger:
         except (KeyError, TypeError, ValueError) as error:
             raise LedgerDamaged(
                 f"{self.path.name}, row {row['sequence'] + 1}: no row of a ledger "
-                f"({type(error).__name__}: {error}); nothing is released on this population until "
-                "somebody has looked"
+                f"({type(error).__name__}: {error}); {_UNTIL_LOOKED_AT}"
             ) from error
 
     def _add(self, row: Row) -> None:
@@ -605,6 +607,11 @@ class Ledger:
                     f"{self.path.name} is the ledger of another population: its {name} is "
                     f"{plan[name]!r}, the plan's is {getattr(self._plan, name)!r}"
                 )
+
+
+def _chain(path: Path) -> HashChain:
+    """The rows of a ledger."""
+    return HashChain(path, LedgerDamaged, _UNTIL_LOOKED_AT)
 
 
 def _jsonable(fields: Row) -> Row:

@@ -101,7 +101,7 @@ class CumulativeTable:
         return samples
 
 
-class IntegerLaw:
+class IntegerDistribution:
     """A law on the integers that is symmetric about zero, drawn from a table.
 
     Attributes:
@@ -124,7 +124,7 @@ class IntegerLaw:
 
     @classmethod
     @functools.lru_cache(maxsize=16)
-    def of(cls, stddev: float) -> IntegerLaw:
+    def of(cls, stddev: float) -> IntegerDistribution:
         """Returns the sampler of this stddev, whose table all phones of a run share."""
         return cls(stddev)
 
@@ -137,7 +137,7 @@ class IntegerLaw:
         """Bounds the distance of one sample from the ideal law, without building its table.
 
         The table ends where a weight falls under 2^-256 of the peak, at most `_reach` from zero;
-        each threshold is off by at most 2^-256, and so is the mass beyond either end.
+        each threshold is off by at most 2^-256, and so is the probability beyond either end.
         """
         return math.ldexp(2 * math.ceil(cls._reach(stddev)) + 4, 1 - PRECISION_BITS)
 
@@ -152,7 +152,7 @@ class IntegerLaw:
         return math.sqrt(2 * math.log(2) * PRECISION_BITS) * stddev + 2
 
 
-class DiscreteGaussian(IntegerLaw):
+class DiscreteGaussian(IntegerDistribution):
     """The discrete Gaussian N_Z(0, stddev^2): P[k] proportional to exp(-k^2 / (2 stddev^2)).
 
     Canonne, Kamath, Steinke 2020 (arXiv:2004.00010), Definition 1. Its variance is at most
@@ -174,7 +174,7 @@ class DiscreteGaussian(IntegerLaw):
         return weights
 
 
-class RoundedGaussian(IntegerLaw):
+class RoundedGaussian(IntegerDistribution):
     """A Gaussian N(0, stddev^2) rounded to the nearest integer.
 
     Integers plus this are integers plus a Gaussian, then rounded: what holds of the continuous
@@ -202,7 +202,7 @@ class RoundedGaussian(IntegerLaw):
         return weights
 
 
-class Skellam(IntegerLaw):
+class Skellam(IntegerDistribution):
     """The difference of two Poisson variables of rate stddev^2 / 2: P[k] ~ I_k(stddev^2).
 
     Agarwal, Kairouz, Liu 2021 (arXiv:2110.04995), Definition 2.1. A sum of Skellam variables is

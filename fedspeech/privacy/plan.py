@@ -39,13 +39,13 @@ from fedspeech.privacy.events import (
 from fedspeech.privacy.guarantee import Guarantee, Unit
 from fedspeech.privacy.mechanisms import (
     DiscreteGaussian,
-    IntegerLaw,
+    IntegerDistribution,
     RoundedGaussian,
     Skellam,
 )
 from fedspeech.privacy.plan_rules import MAX_FLOOR, MIN_STDDEV
-from fedspeech.privacy.releases import Mechanism, Participation, round_cost
 from fedspeech.privacy.ring_fit import RingFit, fit
+from fedspeech.privacy.round_cost import Mechanism, Participation, round_cost
 from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.dropouts import share_gone, tolerated_share
 from fedspeech.secagg.graph import COMPLETE_UP_TO, CORRECTNESS_BITS, SECURITY_BITS, Server
@@ -214,7 +214,7 @@ class PrivacyPlan:
         return self.mechanism == "central"
 
     @property
-    def law(self) -> type[IntegerLaw]:
+    def noise_distribution(self) -> type[IntegerDistribution]:
         """Of the noise that phones add, a share each."""
         return Skellam if self.mechanism == "skellam" else DiscreteGaussian
 
@@ -313,7 +313,7 @@ class PrivacyPlan:
             cohort_cap=self.cohort_cap,
             quota=self.participations,
             planned=self.rounds,
-            **failure_probabilities.masses(self),
+            **failure_probabilities.totals(self),
         )
 
     def _event(
@@ -480,11 +480,11 @@ class PrivacyPlan:
         rotated *= self.scale * (self.clip_norm / clip_norm)
         integers = encoding.conditional_round(rotated, self.norm_bound_squared, rounding)
         if self.on_phones:
-            integers += self.law.of(self.stddev).draw(noise, len(integers))
+            integers += self.noise_distribution.of(self.stddev).draw(noise, len(integers))
         if self.adaptive_clipping is not None:
             bit = np.array([clip.within(vector) * (self.bit_scale // 2)], dtype=np.int64)
             if self.on_phones:
-                bit += self.law.of(self.bit_stddev).draw(noise, 1)
+                bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)
             integers = np.concatenate([integers, bit])
         return encoding.to_ring(integers, self.bits)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import NO_SKELLAM_COIN
-from fedspeech.privacy.releases import MECHANISMS, PARTICIPATIONS
 from fedspeech.privacy.ring_fit import RING_BITS
+from fedspeech.privacy.round_cost import MECHANISMS, PARTICIPATIONS
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 

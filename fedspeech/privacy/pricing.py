@@ -5,7 +5,7 @@
     print(found.release.epsilon, found.release.relation, found.server.epsilon)
 
 The plan is the one that a run would obey, and `PrivacyPlan.guarantee` says the same:
-`fedspeech.privacy.views` composes and charges bad events for both.
+`fedspeech.privacy.adversary_views` composes and charges bad events for both.
 
 Doubts, and the safe side that was taken:
 
@@ -25,11 +25,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from fedspeech.privacy import accountant, bad_events, views
+from fedspeech.privacy import accountant, adversary_views, binomial_tails
+from fedspeech.privacy.adversary_views import View
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.filling import Filled
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.views import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +61,14 @@ def price(filled: Filled, *, cross_check: bool = False) -> Price:
     """
     plan = filled.plan
     rounds = [(plan.cost, plan.rounds)]
-    release = views.release(rounds, plan.delta)
+    release = adversary_views.release(rounds, plan.delta)
     if cross_check and release.relation != "zero-out":
         release = dataclasses.replace(release, checks={**release.checks, **_opacus(plan)})
     return Price(
         plan=plan,
         assumed=filled.assumed,
         release=release,
-        server=views.server(rounds, plan.delta),
+        server=adversary_views.server(rounds, plan.delta),
     )
 
 
@@ -93,7 +93,7 @@ def spent(plan: PrivacyPlan, joined: int) -> View:
     cost = dataclasses.replace(plan.cost, quota=joined)
     if plan.central:
         cost = dataclasses.replace(cost, server=cost.given, server_relation="zero-out")
-    return views.server([(cost, plan.rounds)], plan.delta)
+    return adversary_views.server([(cost, plan.rounds)], plan.delta)
 
 
 def _opacus(plan: PrivacyPlan) -> dict[str, float]:
@@ -170,7 +170,7 @@ def _about_participation(plan: PrivacyPlan, assumed: frozenset[str]) -> list[str
         )
     if plan.participation != "limited" and plan.participations < plan.rounds:
         given = " (chosen here)" if "quota" in assumed else ""
-        stopped = bad_events.quota_mass(plan.rounds, q, plan.participations)
+        stopped = binomial_tails.quota_failure(plan.rounds, q, plan.participations)
         lines.append(
             f"A phone stops for good after {plan.participations:,} rounds{given}; its chance of "
             f"being stopped, {stopped:.1e}, is a bad event."
@@ -204,7 +204,7 @@ def _about_noise(plan: PrivacyPlan, assumed: frozenset[str]) -> list[str]:
         if plan.secure_aggregation == "masked":
             lines.append(
                 "The server sees masked sums only. That a masking graph does not protect is "
-                f"counted in epsilon_server, {plan.cost.graph_mass:.1e} a round."
+                f"counted in epsilon_server, {plan.cost.graph_failure:.1e} a round."
             )
         elif plan.mechanism != "local":
             lines.append(
@@ -235,7 +235,7 @@ def _about_floors(plan: PrivacyPlan, assumed: frozenset[str]) -> list[str]:
     lines.append(
         f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
         "its data; that one phone decides a round is a bad event of probability "
-        f"{plan.cost.floor_mass:.1e} per round."
+        f"{plan.cost.floor_failure:.1e} per round."
     )
     if plan.cohort_cap is not None:
         lines.append(

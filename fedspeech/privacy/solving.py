@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fedspeech.privacy import views
+from fedspeech.privacy import adversary_views
 from fedspeech.privacy.filling import MAX_POPULATION, MAX_ROUNDS, Filled
 from fedspeech.privacy.pricing import Price, price
 from fedspeech.privacy.ring_fit import RING_BITS
@@ -213,7 +213,11 @@ class _Search:
             self._tried[value] = math.inf
             try:
                 plan = self._make(**{self._name: value}).plan
-                look = views.release if self._against == "release" else views.server
+                look = (
+                    adversary_views.release
+                    if self._against == "release"
+                    else adversary_views.server
+                )
                 view = look([(plan.cost, plan.rounds)], plan.delta)
                 self._tried[value], self._relations[value] = view.epsilon, view.relation
             except ValueError as error:

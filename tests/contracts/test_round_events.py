@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.privacy.events import RoundCost
-from fedspeech.privacy.failure_probabilities import EVENTS, masses, probabilities
+from fedspeech.privacy.failure_probabilities import EVENTS, probabilities, totals
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering, share_gone, tolerated_share
 from fedspeech.secagg.graph import ring_graph
@@ -317,7 +317,7 @@ def at_each_floor(plan):
 
 def check_plan(plan, rng, rounds):
     """One phone decides no oftener than the plan counts; five standard errors."""
-    bound = masses(plan)["floor_mass"] / plan.participation_probability
+    bound = totals(plan)["floor_failure"] / plan.participation_probability
     share = decided(plan, rng, rounds)
     assert share <= bound + 5 * np.sqrt(max(share, 1 / rounds) / rounds), (plan, share, bound)
 
@@ -341,7 +341,7 @@ def test_the_floor_after_a_restart_is_counted():
     standing = rng.binomial(plan.population - 1, plan.participation_probability * share, rounds)
     decided_by_it = (standing == plan.min_cohort - 1).mean() * plan.participation_probability
     assert restart == pytest.approx(decided_by_it, rel=0.2)
-    assert masses(plan)["floor_mass"] >= restart
+    assert totals(plan)["floor_failure"] >= restart
 
 
 def test_a_quota_that_runs_out_is_counted():

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from fedspeech import hash_chain
 from fedspeech.errors import LedgerDamaged, ScenarioError
-from fedspeech.privacy import heads
-from fedspeech.privacy.heads import Head
+from fedspeech.hash_chain import Head
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.statement import statement
@@ -35,12 +35,12 @@ def test_where_the_head_is_kept_all_rows_are_said_to_be_there(path, capsys):
     assert "its 2 rows are those that were written" in text
     assert "NOT CHECKED" not in text
     assert "Whoever can change both" in text
-    assert str(heads.kept(path)) in text
+    assert str(hash_chain.kept_head(path)) in text
 
 
 def test_without_a_head_it_is_said_what_would_not_show(path, capsys):
-    head = str(heads.kept(path))
-    heads.forget(path)
+    head = str(hash_chain.kept_head(path))
+    hash_chain.forget_head(path)
     text = said(capsys, path)
     assert "NOT CHECKED" in text
     assert "cut off its end, or the whole file was written anew" in text
@@ -49,7 +49,7 @@ def test_without_a_head_it_is_said_what_would_not_show(path, capsys):
 
 def test_rows_after_the_head_are_said_to_be_uncovered(path, capsys):
     row = json.loads(path.read_text().splitlines()[0])
-    heads.keep(path, Head(0, row["sha256"]))
+    hash_chain.keep_head(path, Head(0, row["sha256"]))
     assert "NOT CHECKED: whether rows were cut off after its 2 rows" in said(capsys, path)
 
 
@@ -64,7 +64,7 @@ def test_a_cut_ledger_has_no_statement(path, capsys):
 def test_data_name_the_heads_and_a_head_that_is_none_is_refused(path, capsys):
     statement(path, as_json=True)
     found = json.loads(capsys.readouterr().out)
-    assert found["head"] == found["kept_head"] == str(heads.kept(path))
+    assert found["head"] == found["kept_head"] == str(hash_chain.kept_head(path))
     assert found["named_head"] is None
     with pytest.raises(ScenarioError, match=r"--head: .*NUMBER:SHA256"):
         statement(path, head="12", as_json=True)

@@ -111,7 +111,7 @@ MUTANTS = (
         part="plan",
         fault="the clip bit is sent without noise",
         file="fedspeech/privacy/plan.py",
-        before="                bit += self.law.of(self.bit_stddev).draw(noise, 1)",
+        before="                bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)",
         after="                pass",
         test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_share_and_mean_carry_the_noise_that_is_accounted",
     ),
@@ -127,8 +127,8 @@ MUTANTS = (
         part="plan",
         fault="noise is drawn from the rounding's keystream",
         file="fedspeech/privacy/plan.py",
-        before="self.law.of(self.stddev).draw(noise, len(integers))",
-        after="self.law.of(self.stddev).draw(rounding, len(integers))",
+        before="self.noise_distribution.of(self.stddev).draw(noise, len(integers))",
+        after="self.noise_distribution.of(self.stddev).draw(rounding, len(integers))",
         test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
     ),
     Mutant(
@@ -194,9 +194,9 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="bad events are added to delta without e^epsilon",
-        file="fedspeech/privacy/views.py",
-        before="at(delta - math.exp(above + math.log(mass)))",
-        after="at(delta - mass)",
+        file="fedspeech/privacy/adversary_views.py",
+        before="at(delta - math.exp(above + math.log(failing)))",
+        after="at(delta - failing)",
         test="tests/fedspeech/privacy/test_pricing.py::test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon",
     ),
     Mutant(
@@ -370,8 +370,8 @@ MUTANTS = (
         part="ledger",
         fault="the head is not kept outside",
         file="fedspeech/privacy/ledger.py",
-        before=("        if self._keeps_head and (\n            why := heads.keep"),
-        after=("        if False and (\n            why := heads.keep"),
+        before=("        if self._keeps_head and (\n            why := keep_head"),
+        after=("        if False and (\n            why := keep_head"),
         test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
     ),
     Mutant(
@@ -386,7 +386,7 @@ MUTANTS = (
         part="ledger",
         fault="the head is not compared when a ledger is charged",
         file="fedspeech/privacy/ledger.py",
-        before="self._take(self._chain.read(file, heads.kept(self.path)), file)",
+        before="self._take(self._chain.read(file, kept_head(self.path, LedgerDamaged)), file)",
         after="self._take(self._chain.read(file), file)",
         test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_cut_between_two_rows_is_refused_wherever_it_is_read",
     ),
@@ -401,7 +401,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a head that is gone is no damage",
-        file="fedspeech/privacy/chain.py",
+        file="fedspeech/hash_chain.py",
         before=("        if head.sequence >= self._sequence:\n            self._refuse("),
         after=(
             "        if head.sequence >= self._sequence:\n"
@@ -413,7 +413,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a row's checksum is not computed again",
-        file="fedspeech/privacy/chain.py",
+        file="fedspeech/hash_chain.py",
         before=' or row.get("sha256") != _checksum(row)',
         after="",
         test="tests/fedspeech/privacy/test_ledger.py::test_an_edited_line_is_refused_wherever_it_stands",
@@ -421,7 +421,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a row need not name the one before",
-        file="fedspeech/privacy/chain.py",
+        file="fedspeech/hash_chain.py",
         before='        fits = row.get("sequence") == self._sequence and row.get("previous") == self._previous',
         after='        fits = row.get("sequence") == self._sequence',
         test="tests/fedspeech/privacy/test_ledger.py::test_an_edited_line_with_a_fresh_checksum_breaks_the_chain",
@@ -429,7 +429,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a row is not flushed to disk",
-        file="fedspeech/privacy/chain.py",
+        file="fedspeech/hash_chain.py",
         before="                os.fsync(file.fileno())",
         after="                pass",
         test="tests/fedspeech/privacy/test_ledger.py::test_file_and_folder_are_flushed_before_a_charge_returns",
@@ -706,16 +706,16 @@ MUTANTS = (
         part="plan",
         fault="a quota that runs out is no event",
         file="fedspeech/privacy/failure_probabilities.py",
-        before="    return bad_events.quota_mass(plan.rounds, probability, plan.participations)",
+        before="    return binomial_tails.quota_failure(plan.rounds, probability, plan.participations)",
         after="    return 0.0",
         test="tests/contracts/test_round_events.py::test_a_quota_that_runs_out_is_counted",
     ),
     Mutant(
         part="plan",
         fault="a quota that runs out takes nothing from delta",
-        file="fedspeech/privacy/views.py",
-        before="            mass += ends * quota_mass(rounds, cost.probability, cost.quota)",
-        after="            mass += 0",
+        file="fedspeech/privacy/adversary_views.py",
+        before="            failing += ends * quota_failure(rounds, cost.probability, cost.quota)",
+        after="            failing += 0",
         test="tests/fedspeech/privacy/test_pricing.py::test_a_quota_counts_in_every_world_where_a_phone_has_one",
     ),
 )

@@ -47,7 +47,7 @@ def test_the_mass_of_a_floor_covers_phones_that_are_there_more_or_less_often(spr
         law = np.convolve(*(part[: HALF.min_cohort] for part in laws))
         floor = HALF.min_cohort if at_stage == 0.98 else HALF.min_survivors
         decided = HALF.participation_probability * law[floor - 1 - HALF.colluders : floor].max()
-        assert 0 < decided < HALF.cost.floor_mass
+        assert 0 < decided < HALF.cost.floor_failure
 
 
 def test_the_mass_of_a_floor_covers_a_phone_and_colluders_that_are_always_there():
@@ -58,12 +58,12 @@ def test_the_mass_of_a_floor_covers_a_phone_and_colluders_that_are_always_there(
         colluders=1, availability=0.5, delta=1 / 800, epsilon_budget=100.0,
     )  # fmt: skip
     decided = binom.pmf([0, 1], 78, 38 / 78).max()  # a colluder joins, or keeps away
-    assert 0 < decided < plan.cost.floor_mass
+    assert 0 < decided < plan.cost.floor_failure
 
 
 def test_more_phones_than_the_fewest_are_further_from_every_floor():
     masses = [
-        dataclasses.replace(HALF, availability=share).cost.floor_mass
+        dataclasses.replace(HALF, availability=share).cost.floor_failure
         for share in (0.45, 0.5, 0.7, 0.9)
     ]
     assert masses == sorted(masses, reverse=True)

@@ -15,7 +15,7 @@ from auditing import ENTROPY, RISK, Keyed, Silent, audited_epsilon, send, turn
 from scipy.stats import beta
 
 from fedspeech.job import rotation_seed
-from fedspeech.privacy import encoding, mechanisms, views
+from fedspeech.privacy import adversary_views, encoding, mechanisms
 from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import privatize_phone
@@ -77,7 +77,7 @@ def test_the_server_never_beats_its_epsilon(mechanism):
 @ALL
 def test_the_server_beats_noise_that_is_off(mechanism, monkeypatch):
     plan = ON_PHONES[mechanism]
-    monkeypatch.setattr(mechanisms.IntegerLaw, "of", lambda stddev: Silent())
+    monkeypatch.setattr(mechanisms.IntegerDistribution, "of", lambda stddev: Silent())
     assert server_attack(plan, trials=300) > plan.guarantee(1).epsilon_server
 
 
@@ -85,15 +85,15 @@ def test_the_server_beats_noise_that_is_off(mechanism, monkeypatch):
 @ALL_BUT_LOCAL_QUICKLY
 def test_the_server_beats_half_the_noise(mechanism, monkeypatch):
     plan = ON_PHONES[mechanism]
-    half = plan.law(plan.stddev / 2)
-    monkeypatch.setattr(mechanisms.IntegerLaw, "of", lambda stddev: half)
+    half = plan.noise_distribution(plan.stddev / 2)
+    monkeypatch.setattr(mechanisms.IntegerDistribution, "of", lambda stddev: half)
     trials = 8000 if mechanism == "local" else 4000
     assert server_attack(plan, trials) > plan.guarantee(1).epsilon_server
 
 
 def clip_after_noise(plan, vector, *, rotation_seed, rounding, noise, clip_norm=None):
     """The right pieces in the wrong order: what is clipped has its noise already."""
-    drawn = plan.law.of(plan.stddev).draw(noise, plan.padded_dimension)
+    drawn = plan.noise_distribution.of(plan.stddev).draw(noise, plan.padded_dimension)
     noisy = encoding.rotate(vector, rotation_seed) * plan.scale + drawn
     noisy *= min(1, plan.clip_norm * plan.scale / np.linalg.norm(noisy))
     return encoding.to_ring(encoding.stochastic_round(noisy, rounding), plan.bits)
@@ -250,16 +250,18 @@ def abandoned_attack(plan, trials=2000):
 @pytest.mark.slow
 def test_a_reader_of_abandoned_rounds_beats_the_uncorrected_epsilon_and_no_other_is_printed():
     betrayed, at_least = abandoned_attack(FLOORED, trials=300)
-    without = dataclasses.replace(FLOORED.cost, floor_mass=0.0)
-    uncorrected = views.release([(without, 30)], FLOORED.delta)
+    without = dataclasses.replace(FLOORED.cost, floor_failure=0.0)
+    uncorrected = adversary_views.release([(without, 30)], FLOORED.delta)
     assert uncorrected.relation == "add/remove"
     assert math.isfinite(uncorrected.epsilon)
     assert at_least > FLOORED.delta  # whatever the epsilon
-    assert betrayed / 300 < 30 * FLOORED.cost.floor_mass  # what was counted, and did not fit
+    assert betrayed / 300 < 30 * FLOORED.cost.floor_failure  # what was counted, and did not fit
     found = FLOORED.guarantee(30)
     assert (found.relation_release, found.amplified) == ("zero-out", False)
     # What is printed is the server's price of what was said, of which the reader sees a part.
-    assert found.epsilon_release == views.server([(FLOORED.cost, 30)], FLOORED.delta).epsilon
+    assert (
+        found.epsilon_release == adversary_views.server([(FLOORED.cost, 30)], FLOORED.delta).epsilon
+    )
 
 
 def test_a_floor_far_below_the_cohort_betrays_nobody():
@@ -269,4 +271,4 @@ def test_a_floor_far_below_the_cohort_betrays_nobody():
     )
     found = crowd.guarantee(30)
     assert found.relation_release == "add/remove"
-    assert 30 * crowd.cost.floor_mass * math.exp(found.epsilon_release) <= crowd.delta / 10
+    assert 30 * crowd.cost.floor_failure * math.exp(found.epsilon_release) <= crowd.delta / 10

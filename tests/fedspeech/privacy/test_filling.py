@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fedspeech.privacy import bad_events
+from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.filling import fill
 
 BASE = {
@@ -80,11 +80,11 @@ def test_a_floor_that_was_left_out_is_one_that_a_phone_hardly_ever_decides():
         found = filled(**changes)
         expected = found.expected_cohort * (1 - found.dropout_rate)
         assert found.colluders < found.min_survivors <= 0.75 * expected
-        assert found.rounds * found.cost.floor_mass <= 1e-4 * found.delta
+        assert found.rounds * found.cost.floor_failure <= 1e-4 * found.delta
 
 
 def stopped(plan):
-    return bad_events.quota_mass(plan.rounds, 0.1, plan.participations)
+    return binomial_tails.quota_failure(plan.rounds, 0.1, plan.participations)
 
 
 def test_a_quota_that_was_left_out_hardly_ever_stops_a_phone():
@@ -108,15 +108,15 @@ def test_noise_counts_honest_survivors_only():
 
 def test_one_phone_decides_no_cohort_of_fixed_size():
     fixed = filled(participation="fixed_size", min_survivors=299)
-    assert fixed.cost.floor_mass == 0.0
+    assert fixed.cost.floor_failure == 0.0
 
 
 def test_one_phone_may_decide_a_limited_round():
     limited = {"participation": "limited", "cohort": 20, "quota": 3}
-    assert filled(**limited, min_survivors=19).cost.floor_mass == 0.0
-    assert filled(**limited, min_survivors=20).cost.floor_mass == 1.0
-    assert filled(**limited, min_survivors=19, colluders=1).cost.floor_mass == 1.0
-    with_dropouts = filled(**limited, min_survivors=15, dropout_rate=0.2).cost.floor_mass
+    assert filled(**limited, min_survivors=19).cost.floor_failure == 0.0
+    assert filled(**limited, min_survivors=20).cost.floor_failure == 1.0
+    assert filled(**limited, min_survivors=19, colluders=1).cost.floor_failure == 1.0
+    with_dropouts = filled(**limited, min_survivors=15, dropout_rate=0.2).cost.floor_failure
     rates = (1 - 0.2 / 3, 0.8)  # a third of those who never send never reach the roster
     pivotal = sum(math.comb(19, 14) * rate**14 * (1 - rate) ** 5 for rate in rates)
     assert with_dropouts == pytest.approx(pivotal, rel=1e-9)

@@ -7,11 +7,11 @@ import os
 
 import pytest
 
+from fedspeech import hash_chain
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
-from fedspeech.privacy import heads
+from fedspeech.hash_chain import Head
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.events import cost_to_record
-from fedspeech.privacy.heads import Head
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
@@ -44,11 +44,11 @@ def path(tmp_path):
 def torn(path, content):
     """Leaves the file as a kill in the middle of a row would: its head was not kept yet."""
     path.write_bytes(content)
-    heads.forget(path)
+    hash_chain.forget_head(path)
     for line in content.splitlines(keepends=True):
         if line.startswith(b'{"') and line.endswith(b"}\n"):
             row = json.loads(line)
-            heads.keep(path, Head(row["sequence"], row["sha256"]))
+            hash_chain.keep_head(path, Head(row["sequence"], row["sha256"]))
 
 
 def spend_all(ledger, start=0):
@@ -91,7 +91,7 @@ def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
     ledger = opened(path)
-    state = heads.place(path)
+    state = hash_chain.head_file(path)
     kept = [state.stat().st_ino, state.parent.stat().st_ino]
     assert synced == [path.stat().st_ino, path.parent.stat().st_ino, *kept]
     del synced[:]
@@ -294,7 +294,7 @@ def test_an_edited_line_with_a_fresh_checksum_breaks_the_chain(path):
     ledger = opened(path)
     ledger.charge(0, 0, rid(0))
     ledger.charge(1, 0, rid(1))
-    from fedspeech.privacy.chain import _checksum
+    from fedspeech.hash_chain import _checksum
 
     first, second, third = rows(path)
     second["round"] = 5
@@ -534,7 +534,7 @@ def test_a_ledger_that_was_written_anew_is_refused_wherever_it_is_read(path, cha
     for read in every_reading(path, ledger):
         with pytest.raises(LedgerDamaged):
             read()
-    heads.forget(path)
+    hash_chain.forget_head(path)
     assert Ledger.inspect(path).runs, "a chain like any other: only the head outside tells"
 
 
@@ -562,7 +562,7 @@ def test_a_head_that_somebody_kept_tells_where_no_other_is_kept(path):
     head = Head.parse(str(ledger.head))
     assert head == ledger.head
     first = opened(path, run_id="another user's").head
-    heads.forget(path)
+    hash_chain.forget_head(path)
     Ledger.inspect(path, head=head)  # it went on
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-3]))
@@ -578,11 +578,11 @@ def test_a_head_that_somebody_kept_tells_where_no_other_is_kept(path):
 
 def test_rows_of_somebody_else_are_no_damage(path):
     ledger = two_runs(path)
-    kept = heads.kept(path)
+    kept = hash_chain.kept_head(path)
     other = opened(path, run_id="another user's")
-    heads.keep(path, kept)  # theirs is kept in their own folder
+    hash_chain.keep_head(path, kept)  # theirs is kept in their own folder
     ledger.charge(9, 0, rid(99))
-    assert heads.kept(path) == ledger.head
+    assert hash_chain.kept_head(path) == ledger.head
     other.refresh()
     assert other.head == ledger.head
 
@@ -603,11 +603,11 @@ def test_a_head_that_cannot_be_kept_is_said_and_ends_no_run(path, monkeypatch):
 
 def test_a_head_that_cannot_be_read_is_damage_not_absence(path):
     two_runs(path)
-    heads.place(path).write_text("{")
+    hash_chain.head_file(path).write_text("{")
     with pytest.raises(LedgerDamaged, match="cannot be read"):
         Ledger.inspect(path)
 
 
 def test_a_scratch_ledger_leaves_nothing_behind(path):
     Ledger.open(path, PLAN, "a run", "rehearsal", scratch=True).charge(0, 0, rid(0))
-    assert heads.kept(path) is None
+    assert hash_chain.kept_head(path) is None

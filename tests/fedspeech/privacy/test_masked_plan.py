@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, hypergeom
 
-from fedspeech.privacy import bad_events, failure_probabilities, guarantee
+from fedspeech.privacy import binomial_tails, failure_probabilities, guarantee
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
@@ -33,22 +33,22 @@ def test_masks_cost_no_epsilon_that_two_digits_show():
 
 
 def test_bad_graphs_are_priced_per_draw_and_only_where_a_graph_is_drawn():
-    assert PLAN.cost.graph_mass == MAX_SESSIONS * 2.0**-40
+    assert PLAN.cost.graph_failure == MAX_SESSIONS * 2.0**-40
     curious = MAX_SESSIONS * (2.0**-60 + 2.0**-61)  # the graph, and more drop-outs than it is for
-    assert change(server="curious").cost.graph_mass == curious
-    assert change(secure_aggregation="ideal").cost.graph_mass == 0
+    assert change(server="curious").cost.graph_failure == curious
+    assert change(secure_aggregation="ideal").cost.graph_failure == 0
     small = change(
         population=120, delta=1 / 1200, participation_probability=0.9, quota=40, min_cohort=70,
         min_survivors=60, epsilon_budget=1e6,
     )  # fmt: skip
     assert small.max_cohort <= 128
-    assert small.cost.graph_mass == 0
+    assert small.cost.graph_failure == 0
 
 
 def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
     """Without e^epsilon: the same epsilon as at a delta smaller by that mass."""
-    cost = dataclasses.replace(PLAN.cost, tail_mass=0.0, graph_mass=1e-8)
-    without = dataclasses.replace(cost, graph_mass=0.0)
+    cost = dataclasses.replace(PLAN.cost, sampler_failure=0.0, graph_failure=1e-8)
+    without = dataclasses.replace(cost, graph_failure=0.0)
     more = {"unit": "user", "trust": "", "mechanism": "distributed"}
     more |= {"secure_aggregation": "masked", "server": "lying"}
     found = guarantee.price([(cost, 40)], delta=PLAN.delta, **more)
@@ -57,18 +57,20 @@ def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
     assert found.epsilon_release == pytest.approx(
         guarantee.price([(without, 40)], delta=PLAN.delta, **more).epsilon_release, rel=1e-9
     )
-    heavy = dataclasses.replace(cost, graph_mass=PLAN.delta)
+    heavy = dataclasses.replace(cost, graph_failure=PLAN.delta)
     assert math.isinf(guarantee.price([(heavy, 40)], delta=PLAN.delta, **more).epsilon_server)
 
 
 def test_floors_are_those_of_roster_sharers_and_senders():
     wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_survivors=140)
     rates = [(150, 1 - 0.1), (140, 1 - 0.2), (140, 1 - 0.3)]
-    floors = bad_events.floor_mass(population=3000, probability=0.1, colluders=0, floors=rates)
+    floors = binomial_tails.floor_failure(
+        population=3000, probability=0.1, colluders=0, floors=rates
+    )
     assert [share_answering(0.3, s) for s in (Stage.ADVERTISE, Stage.SHARE, Stage.MASK)] == [
         pytest.approx(rate) for _, rate in rates
     ]
-    assert wide.cost.floor_mass >= floors
+    assert wide.cost.floor_failure >= floors
 
 
 def test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there():
@@ -83,10 +85,12 @@ def test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there():
     coming = {"population": 3000, "probability": 0.1, "colluders": 0}
     found = failure_probabilities.probabilities(wide)
     for name, floor in floors.items():
-        assert found[name] == pytest.approx(bad_events.floor_mass(**coming, floors=[floor])), name
-    together = bad_events.floor_mass(**coming, floors=list(floors.values()))
+        assert found[name] == pytest.approx(
+            binomial_tails.floor_failure(**coming, floors=[floor])
+        ), name
+    together = binomial_tails.floor_failure(**coming, floors=list(floors.values()))
     together += found["a masked round above its floors lacks signatures or shares"]
-    assert wide.cost.floor_mass == pytest.approx(min(1.0, together))
+    assert wide.cost.floor_failure == pytest.approx(min(1.0, together))
 
 
 def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_they_happen():
@@ -126,7 +130,7 @@ def test_colluders_may_keep_silent_at_the_end_and_leave_a_phone_with_too_few_ans
     )
     natural = binom.cdf(graph.threshold - 1, graph.neighbours, answering)
     assert lacking > 1000 * natural
-    assert PLAN.cost.floor_mass > 0.4 * lacking
+    assert PLAN.cost.floor_failure > 0.4 * lacking
 
 
 def test_terms_are_the_plans_own():

@@ -75,7 +75,8 @@ def test_the_draw_of_a_cohort_counts_among_the_samplers():
         "noise_multiplier": 8.0, "min_cohort": 5, "min_survivors": 5,
     }  # fmt: skip
     coin, drawn = (
-        fill(participation=each, **fields).plan.cost.tail_mass for each in ("poisson", "fixed_size")
+        fill(participation=each, **fields).plan.cost.sampler_failure
+        for each in ("poisson", "fixed_size")
     )
     assert coin - drawn == pytest.approx(coins(10**9, 1e-8).total_variation, rel=1e-6)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedspeech.privacy.events import Joint
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.releases import PARTICIPATIONS
+from fedspeech.privacy.round_cost import PARTICIPATIONS
 from fedspeech.secagg import ideal
 from fedspeech.seeds import NoiseEntropy
 

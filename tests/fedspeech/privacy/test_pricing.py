@@ -11,13 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant
-from fedspeech.privacy.bad_events import quota_mass
+from fedspeech.privacy.binomial_tails import quota_failure
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.explaining import account, curve, losses, missing_noise
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.pricing import assumptions, price, spent, warnings
-from fedspeech.privacy.releases import PARTICIPATIONS
+from fedspeech.privacy.round_cost import PARTICIPATIONS
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 3000, "cohort": 300,
@@ -160,7 +160,7 @@ def test_a_cap_with_noise_on_phones_is_a_bad_event_or_refused():
     assert far.release.relation == "add/remove"
     assert far.release.epsilon >= cost().release.epsilon
     near = plan_of(cohort_cap=380)
-    assert near.rounds * near.cost.cap_mass > 1e-7
+    assert near.rounds * near.cost.cap_failure > 1e-7
     with pytest.raises(ValueError, match="cohort_cap with noise on phones must hardly ever"):
         cost(cohort_cap=380)
 
@@ -183,9 +183,9 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
 def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worlds):
     """An absent phone has none; one that replaces another runs out just as often."""
     found = cost(mechanism="central", participation=participation, quota=20)
-    stopped = quota_mass(40, 0.1, 20)
+    stopped = quota_failure(40, 0.1, 20)
     assert stopped > 0
-    lifted = 40 * found.plan.cost.floor_mass
+    lifted = 40 * found.plan.cost.floor_failure
     assert found.release.bad_event_mass == pytest.approx(worlds * stopped + lifted, rel=1e-6)
 
 
@@ -472,7 +472,7 @@ def test_an_epsilon_beyond_the_precision_of_the_noise_is_infinite_in_one_sentenc
     (said,) = warnings(found)
     limit = re.search(r"epsilon_release and epsilon_server are infinite: .* above (\d+),", said)
     # e^epsilon times the distance of the samplers, both worlds and all rounds, is a tenth of delta.
-    mass = 2 * 40 * found.plan.cost.tail_mass
+    mass = 2 * 40 * found.plan.cost.sampler_failure
     assert int(limit.group(1)) == math.floor(math.log(found.plan.delta / 10 / mass))
     (said,) = warnings(dataclasses.replace(cost(), server=found.server))
     assert said.startswith("epsilon_server is infinite: epsilon would be above")

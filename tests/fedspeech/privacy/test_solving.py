@@ -188,7 +188,7 @@ def solved(monkeypatch):
         def release(spent, delta):
             return types.SimpleNamespace(epsilon=epsilon_of(spent[0][0]), relation="add/remove")
 
-        monkeypatch.setattr(solving.views, "release", release)
+        monkeypatch.setattr(solving.adversary_views, "release", release)
         monkeypatch.setattr(solving, "price", lambda filled: filled)
         return solve(make, unknown, epsilon).price.plan.cost
 

@@ -1,8 +1,8 @@
 """What each adversary's view of a population's rounds costs a phone, bad events included.
 
 Bad events (a phone's quota runs out, one phone decides whether a round takes place, a cap is
-reached, samplers miss their ideals) have a total mass B over all rounds, and the delta that is
-printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
+reached, samplers miss their ideals) have a total probability B over all rounds, and the delta that
+is printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
 0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of delta, or
 rounds under different neighbouring relations meet, no sampling is counted on: what a phone said is
 protected, not that it took part (zero-out), at as many rounds as it may join. That figure may be
@@ -14,10 +14,10 @@ view under "zero-out" or "replace" therefore holds of the reader's (processing a
 nothing, Dwork and Roth 2014, Proposition 2.1), and the smaller figure is printed where both protect
 the same: "zero-out", which replaces what a phone said by silence, is a case of "replace".
 
-A masking graph that does not protect is drawn with a probability `graph_mass` that delta pays for
-as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends on its
-speech, so with such graphs set aside each other one gives (epsilon, delta), and setting them aside
-changes any probability by at most their mass, the same in both worlds.
+A masking graph that does not protect is drawn with a probability `graph_failure`, which delta pays
+for as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends on
+its speech, so with such graphs set aside each other one gives (epsilon, delta), and setting them
+aside changes any probability by at most their own, the same in both worlds.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedspeech.privacy import accountant, textbook
-from fedspeech.privacy.bad_events import SHARE_OF_DELTA, quota_mass
+from fedspeech.privacy import accountant, dp_accounting_bridge
+from fedspeech.privacy.binomial_tails import SHARE_OF_DELTA, quota_failure
+from fedspeech.privacy.dp_accounting_bridge import EpsilonAt, Part
 from fedspeech.privacy.events import NonPrivate, Relation, RoundCost
-from fedspeech.privacy.textbook import EpsilonAt, Part
 
 Spent = Sequence[tuple[RoundCost, int]]
 """The cost of a round, and how many such rounds were charged, failed ones included."""
@@ -79,12 +79,12 @@ def server(spent: Spent, delta: float) -> View:
       spent: rounds.
       delta: of the whole.
     """
-    graph_mass = sum(rounds * cost.graph_mass for cost, rounds in spent)
+    graph_failure = sum(rounds * cost.graph_failure for cost, rounds in spent)
     parts = [(cost.server, min(rounds, cost.quota)) for cost, rounds in spent if rounds]
     relation = _common(cost.server_relation for cost, rounds in spent if rounds) or "zero-out"
-    if graph_mass > SHARE_OF_DELTA * delta:
-        return _without_bound(parts, f"masking graphs fail with probability {graph_mass:.1e}")
-    return _unsampled(parts, relation, _tail_mass(spent), delta - graph_mass)
+    if graph_failure > SHARE_OF_DELTA * delta:
+        return _without_bound(parts, f"masking graphs fail with probability {graph_failure:.1e}")
+    return _unsampled(parts, relation, _sampler_failure(spent), delta - graph_failure)
 
 
 def release(spent: Spent, delta: float) -> View:
@@ -134,18 +134,18 @@ def _release(spent: Spent, delta: float) -> View:
             spent, delta, "rounds of different neighbouring relations add up to none of them"
         )
     parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
-    cap_mass = min(1.0, sum(rounds * cost.cap_mass for cost, rounds in spent))
-    mass = _tail_mass(spent) + cap_mass
+    cap_failure = min(1.0, sum(rounds * cost.cap_failure for cost, rounds in spent))
+    failing = _sampler_failure(spent) + cap_failure
     for cost, rounds in spent:
         if cost.sampled:
             # A quota that runs out parts both worlds from the argument under "replace".
             ends = 2 if relation == "replace" else 1
-            mass += ends * quota_mass(rounds, cost.probability, cost.quota)
+            failing += ends * quota_failure(rounds, cost.probability, cost.quota)
     if relation != "zero-out":
         for cost, rounds in begun:
-            mass += _paid(cost, max(rounds, cost.planned)) * cost.floor_mass
+            failing += _paid(cost, max(rounds, cost.planned)) * cost.floor_failure
     prices = _accountants(parts)
-    epsilons = _charged(prices, mass, delta)
+    epsilons = _charged(prices, failing, delta)
     if epsilons:
         reason = ""
         if relation == "zero-out":
@@ -154,21 +154,22 @@ def _release(spent: Spent, delta: float) -> View:
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
             participations=sum(count for _, count in parts),
             amplified=any(cost.sampled for cost, _ in relevant),
-            bad_event_mass=min(1.0, mass), reason=reason,
+            bad_event_mass=min(1.0, failing), reason=reason,
         )  # fmt: skip
     withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
-    if cap_mass > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_mass, delta):
+    if cap_failure > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_failure, delta):
         raise ValueError(
             "cohort_cap with noise on phones must hardly ever be reached: its probability over all "
-            f"rounds is {cap_mass:.1e}, and e^epsilon times that exceeds a tenth of delta; raise "
-            "the cap or leave it out"
+            f"rounds is {cap_failure:.1e}, and e^epsilon times that exceeds a tenth of delta; "
+            "raise the cap or leave it out"
         )
     if math.isinf(withdrawn):
         reason = "there are too few honest shares for a bound against the missing noise of a phone"
     else:
         reason = (
             "events outside the argument (a phone's quota, one phone deciding a round) have "
-            f"probability {min(1.0, mass):.1e}, and e^epsilon times that exceeds a tenth of delta"
+            f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of "
+            "delta"
         )
     return _zero_out(spent, delta, reason)
 
@@ -176,35 +177,35 @@ def _release(spent: Spent, delta: float) -> View:
 def _zero_out(spent: Spent, delta: float, reason: str) -> View:
     """Protects what a phone said, at all rounds it may join; nothing where there is no bound."""
     parts = [(cost.given, min(rounds, cost.quota)) for cost, rounds in spent]
-    plain = _unsampled(parts, "zero-out", _tail_mass(spent), delta)
+    plain = _unsampled(parts, "zero-out", _sampler_failure(spent), delta)
     if math.isinf(plain.epsilon):
         return plain
     return dataclasses.replace(plain, checks={}, reason=reason)
 
 
-def _unsampled(parts: Sequence[Part], relation: Relation, mass: float, delta: float) -> View:
+def _unsampled(parts: Sequence[Part], relation: Relation, failing: float, delta: float) -> View:
     """Prices a view that counts on no sampling."""
     if any(isinstance(event, NonPrivate) for event, _ in parts):
         return _without_bound(parts, "")
-    epsilons = _charged(_accountants(parts), mass, delta)
+    epsilons = _charged(_accountants(parts), failing, delta)
     if not epsilons:
-        reason = _beyond_precision(mass, delta)
-        return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, mass))
+        reason = _beyond_precision(failing, delta)
+        return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, failing))
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
         participations=sum(count for _, count in parts), amplified=False,
-        bad_event_mass=min(1.0, mass),
+        bad_event_mass=min(1.0, failing),
     )  # fmt: skip
 
 
-def _beyond_precision(mass: float, delta: float) -> str:
+def _beyond_precision(failing: float, delta: float) -> str:
     """Why noise that is priced has no bound: its epsilon is more than the samplers carry."""
-    if mass == 0:
+    if failing == 0:
         return "epsilon is too large to be computed"
-    most = math.log(SHARE_OF_DELTA * delta) - math.log(mass)
+    most = math.log(SHARE_OF_DELTA * delta) - math.log(failing)
     return (
         f"epsilon would be above {max(0, math.floor(most))}, where the precision of the noise "
-        f"ends: samplers miss their ideals with probability {min(1.0, mass):.1e}, and e^epsilon "
+        f"ends: samplers miss their ideals with probability {min(1.0, failing):.1e}, and e^epsilon "
         "times that exceeds a tenth of delta"
     )
 
@@ -231,16 +232,16 @@ def _paid(cost: RoundCost, rounds: int) -> int:
     return rounds if cost.sampled else min(rounds, cost.quota)
 
 
-def _tail_mass(spent: Spent) -> float:
+def _sampler_failure(spent: Spent) -> float:
     """In both worlds the samplers are off their ideals, hence twice."""
-    return sum(2 * rounds * cost.tail_mass for cost, rounds in spent)
+    return sum(2 * rounds * cost.sampler_failure for cost, rounds in spent)
 
 
 def _exact(parts: Sequence[Part], delta: float) -> dict[str, float]:
     """The analytic epsilon of a plain Gaussian; nothing for others or beyond floating point."""
     if len(parts) != 1:
         return {}
-    exact = textbook.analytic(*parts[0])
+    exact = dp_accounting_bridge.analytic(*parts[0])
     found = math.inf if exact is None else exact(delta)
     return {"analytic": found} if math.isfinite(found) else {}
 
@@ -250,20 +251,20 @@ def _accountants(parts: Sequence[Part]) -> dict[str, EpsilonAt]:
     if not parts:
         return {"rdp": lambda delta: 0.0}
     found: dict[str, EpsilonAt] = {}
-    renyi = textbook.rdp(parts)
+    renyi = dp_accounting_bridge.rdp(parts)
     if renyi is not None:
         found["rdp"] = renyi
     else:
         curve = np.asarray(sum(count * accountant.rdp(event) for event, count in parts))
         if not math.isinf(curve.min()):
             found["rdp"] = lambda delta: accountant.epsilon(curve, delta)
-    distribution = textbook.pld(parts)
+    distribution = dp_accounting_bridge.pld(parts)
     if distribution is not None:
         found["pld"] = distribution
     return found
 
 
-def _charged(prices: Mapping[str, EpsilonAt], mass: float, delta: float) -> dict[str, float]:
+def _charged(prices: Mapping[str, EpsilonAt], failing: float, delta: float) -> dict[str, float]:
     """Epsilons at delta with bad events inside; those where they do not fit are left out.
 
     With eps' the answer at .9 delta and e^eps' B <= delta / 10, the answer at delta - e^eps' B is
@@ -271,15 +272,15 @@ def _charged(prices: Mapping[str, EpsilonAt], mass: float, delta: float) -> dict
     """
     found = {}
     for name, at in prices.items():
-        if mass == 0:
+        if failing == 0:
             found[name] = at(delta)
             continue
         above = at((1 - SHARE_OF_DELTA) * delta)
-        if math.isfinite(above) and _fits(above, mass, delta):
-            found[name] = at(delta - math.exp(above + math.log(mass)))
+        if math.isfinite(above) and _fits(above, failing, delta):
+            found[name] = at(delta - math.exp(above + math.log(failing)))
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _fits(epsilon: float, mass: float, delta: float) -> bool:
-    """Whether e^epsilon * mass stays within its share of delta, without overflow."""
-    return mass == 0 or epsilon + math.log(mass) <= math.log(SHARE_OF_DELTA * delta)
+def _fits(epsilon: float, failing: float, delta: float) -> bool:
+    """Whether e^epsilon * failing stays within its share of delta, without overflow."""
+    return failing == 0 or epsilon + math.log(failing) <= math.log(SHARE_OF_DELTA * delta)

@@ -62,7 +62,7 @@ def round_cost(
       population: phones to draw from.
       probability: of one phone taking part; 1 where nobody counts on chance.
       cohort_cap: most phones that are let in; none for no cap.
-      **counted: quota and masses of bad events, as `RoundCost` names them.
+      **counted: quota and probabilities of bad events, as `RoundCost` names them.
 
     Raises:
       ValueError: for Skellam noise under a coin.

@@ -2,9 +2,19 @@
 
 Each line carries its own SHA-256 and that of the line before. A kill can tear only the last line,
 which then lacks its newline: the next row must be one of kind `recovered` that names the fragment's
-hash. A complete line that does not check was edited. No key is in the checksums: whoever cuts rows
-off the end or writes the whole file anew leaves a chain that checks, and only a head kept outside
-(`fedspeech.privacy.heads`) tells.
+hash. A complete line that does not check was edited.
+
+Checksums that name one another show every edit between two rows. They cannot show that the last
+rows were cut off, or that the whole file was written anew: what is left is a chain as well, for no
+key is in the checksums. So whoever appends a row keeps its number and checksum, the head, in a file
+of their own, one per chain, named after the chain's resolved path. Every reading compares.
+
+What the head shows, and to whom:
+
+* rows cut off the end, the file removed, put back from an older copy or written anew: to the user
+  who wrote to it, on the machine and in the state folder where they did;
+* the same to anybody who kept a head elsewhere and names it;
+* nothing to somebody who has neither, and nothing if both files are changed by the same hand.
 """
 
 from __future__ import annotations
@@ -16,28 +26,73 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fedspeech.errors import LedgerDamaged
-from fedspeech.files import sync_folder
-from fedspeech.privacy import heads
-from fedspeech.privacy.heads import Head
+from fedspeech.errors import ChainDamaged
+from fedspeech.files import sync_folder, write_text
 
 Row = dict[str, Any]
 
 _START = "0" * 64
 
 
-class Chain:
+@dataclass(frozen=True)
+class Head:
+    """The last row of a chain at some time.
+
+    Attributes:
+      sequence: its number, from 0.
+      sha256: its checksum, hex.
+    """
+
+    sequence: int
+    sha256: str
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.sequence}:{self.sha256}"
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """Reads `NUMBER:SHA256`.
+
+        Raises:
+          ValueError: if it is anything else.
+        """
+        sequence, _, sha256 = text.strip().partition(":")
+        if (
+            not sequence.isdecimal()
+            or len(sha256) != 64
+            or not set(sha256) <= set("0123456789abcdef")
+        ):
+            raise ValueError(f"a head is NUMBER:SHA256, as it was printed, got {text!r}")
+        return cls(int(sequence), sha256)
+
+
+class HashChain:
     """Rows with checksums, each naming the one before.
 
     Attributes:
       torn: bytes of a last line that a kill cut short; None if there is none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        damaged: type[ChainDamaged] = ChainDamaged,
+        consequence: str = "nothing is written to it until somebody has looked",
+    ) -> None:
+        """Prepares a chain; reads nothing.
+
+        Args:
+          path: the file.
+          damaged: what is raised where a row does not check.
+          consequence: of damage, in words.
+        """
         self._path = path
+        self._damaged, self._consequence = damaged, consequence
         self._position = 0  # bytes read and checked
         self._last_bytes = 0  # of them, those of the last row
         self._previous = _START
@@ -72,7 +127,7 @@ class Chain:
           whose: where the head was kept, in words.
 
         Raises:
-          LedgerDamaged: if the row is not there, or is another.
+          ChainDamaged: if the row is not there, or is another.
         """
         if head.sequence >= self._sequence:
             self._refuse(
@@ -92,13 +147,13 @@ class Chain:
           kept: the head that this user kept outside; None: they kept none.
 
         Raises:
-          LedgerDamaged: if a complete line does not check, the file has shrunk, or it does not go
+          ChainDamaged: if a complete line does not check, the file has shrunk, or it does not go
             on from the head.
         """
         self.torn = None
         size = file.seek(0, os.SEEK_END)
         if size < self._position:
-            raise LedgerDamaged(
+            raise self._damaged(
                 f"{self._path.name} was cut: {size} bytes, of which {self._position} were read"
             )
         # A file that was written anew may be as long as before: its last row tells.
@@ -130,7 +185,7 @@ class Chain:
         if pending.endswith(b"\n"):
             self._refuse("a complete line does not check: it was edited, inserted or removed")
         if kept is not None:
-            where = heads.words(self._path)
+            where = head_place(self._path)
             self.require(kept, f"kept in {where}; remove that to accept the file as it is")
         self.torn = pending or None
 
@@ -180,9 +235,9 @@ class Chain:
         self._checksums.append(self._previous)
 
     def _refuse(self, what: str) -> None:
-        raise LedgerDamaged(
-            f"{self._path.name}, row {self._sequence + 1} (byte {self._position}): {what}; nothing "
-            "is released on this population until somebody has looked"
+        raise self._damaged(
+            f"{self._path.name}, row {self._sequence + 1} (byte {self._position}): {what}; "
+            f"{self._consequence}"
         )
 
 
@@ -198,6 +253,75 @@ def fragment_fields(fragment: bytes) -> Row:
         "fragment_bytes": len(fragment),
         "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
     }
+
+
+def state_folder() -> Path | None:
+    """$FEDSPEECH_STATE, or the user's folder for what programs remember; None: there is no home."""
+    if given := os.environ.get("FEDSPEECH_STATE"):
+        return Path(given)
+    if root := os.environ.get("XDG_STATE_HOME"):
+        return Path(root) / "fedspeech"
+    try:
+        return Path.home() / ".local" / "state" / "fedspeech"
+    except RuntimeError:
+        return None
+
+
+def head_file(chain: Path) -> Path | None:
+    """The file that keeps a chain's head for this user; None: there is no home."""
+    state = state_folder()
+    if state is None:
+        return None
+    name = hashlib.sha256(os.fsencode(chain.resolve())).hexdigest()[:32]
+    return state / "ledgers" / f"{name}.json"
+
+
+def head_place(chain: Path) -> str:
+    """Where a chain's head is kept, without the folders of this machine."""
+    file = head_file(chain)
+    return f"ledgers/{file.name} of fedspeech's state folder" if file else "no folder"
+
+
+def kept_head(chain: Path, damaged: type[ChainDamaged] = ChainDamaged) -> Head | None:
+    """The head that this user kept of a chain; None if they kept none.
+
+    Args:
+      chain: the file whose head is asked for.
+      damaged: what is raised where the head cannot be read.
+
+    Raises:
+      `damaged`: if it is there and cannot be read.
+    """
+    file = head_file(chain)
+    try:
+        if file is None or not file.exists():
+            return None
+        found = json.loads(file.read_text("utf-8"))
+        return Head(int(found["sequence"]), str(found["sha256"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(
+            f"{file} keeps how far {chain.name} had got and cannot be read: {error}"
+        ) from error
+
+
+def keep_head(chain: Path, head: Head) -> str:
+    """Keeps a chain's head, on disk when the call returns; returns why not, or ""."""
+    file = head_file(chain)
+    if file is None:
+        return "this user has no home folder; FEDSPEECH_STATE may name another"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps({"file": str(chain.resolve()), **asdict(head)}) + "\n")
+    except OSError as error:
+        return f"{file.parent}: {error.strerror}; FEDSPEECH_STATE may name another folder"
+    return ""
+
+
+def forget_head(chain: Path) -> None:
+    """Drops the head of a chain that stood where a new, empty folder stands now."""
+    file = head_file(chain)
+    if file is not None:
+        file.unlink(missing_ok=True)
 
 
 if sys.platform == "win32":

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from fedspeech.privacy.bad_events import floor_mass, quota_mass, shortfall
+from fedspeech.privacy.binomial_tails import floor_failure, quota_failure, shortfall
 
 
 def binomial(n: int, p: Fraction, k: int) -> Fraction:
@@ -15,19 +15,19 @@ def binomial(n: int, p: Fraction, k: int) -> Fraction:
 def floors(*, min_cohort=225, min_survivors=225, dropout_rate=0.0, **changes):
     settings = {"population": 3000, "probability": 0.1, "colluders": 0}
     both = [(min_cohort, 1.0), (min_survivors, 1 - dropout_rate)]
-    return floor_mass(**{**settings, **changes}, floors=both)
+    return floor_failure(**{**settings, **changes}, floors=both)
 
 
 def test_quota_mass_is_the_exact_tail():
     exact = sum(binomial(40, Fraction(1, 10), k) for k in range(16, 41))
-    assert quota_mass(40, 0.1, 15) == pytest.approx(float(exact), rel=1e-9)
-    assert quota_mass(40, 0.1, 15) == pytest.approx(5.9e-7, rel=0.01)
+    assert quota_failure(40, 0.1, 15) == pytest.approx(float(exact), rel=1e-9)
+    assert quota_failure(40, 0.1, 15) == pytest.approx(5.9e-7, rel=0.01)
 
 
 def test_a_quota_that_cannot_be_reached_costs_nothing():
-    assert quota_mass(15, 0.1, 15) == 0.0
-    assert quota_mass(15, 1.0, 15) == 0.0
-    assert quota_mass(16, 1.0, 15) == 1.0
+    assert quota_failure(15, 0.1, 15) == 0.0
+    assert quota_failure(15, 1.0, 15) == 0.0
+    assert quota_failure(16, 1.0, 15) == 1.0
 
 
 def test_floor_at_three_quarters_passes_and_at_four_fifths_does_not():

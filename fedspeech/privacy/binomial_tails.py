@@ -1,8 +1,9 @@
 """What the accountant's argument leaves out, priced as probability instead of divergence.
 
 The argument holds outside a few events: a phone's quota runs out, one phone's presence lifts a
-round over a floor, a sampler misses its ideal. If their total mass is B, delta grows by
-e^epsilon * B (moving between the two worlds multiplies a mass by e^epsilon), never by B alone.
+round over a floor, a sampler misses its ideal. If their total probability is B, delta grows by
+e^epsilon * B (moving between the two worlds multiplies a probability by e^epsilon), never by B
+alone.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 SHARE_OF_DELTA = 0.1
 
 
-def quota_mass(rounds: int, probability: float, quota: int) -> float:
+def quota_failure(rounds: int, probability: float, quota: int) -> float:
     """Returns P[Bin(rounds, probability) > quota]: a phone would have come, but may not."""
     if rounds <= quota:
         return 0.0
     return float(scipy.special.betainc(quota + 1, rounds - quota, probability))
 
 
-def floor_mass(
+def floor_failure(
     *,
     population: int,
     probability: float,
@@ -68,16 +69,16 @@ def floor_mass(
         for floor, share in floors:
             highest[share] = max(floor, highest.get(share, 0))
         floors = [(floor, share) for share, floor in highest.items()]
-    mass = 0.0
+    failing = 0.0
     for floor, share in floors:
         rate = probability * share
         counts = floor - 1 - np.arange(colluders + 1)
         counts = counts[(counts >= 0) & (counts <= honest_others)]
         if rate == 1.0:
-            mass += float((counts == honest_others).any())
+            failing += float((counts == honest_others).any())
         elif counts.size:
-            mass += float(np.exp(_log_binomial_pmf(counts, honest_others, rate)).max())
-    return min(1.0, probability * mass)
+            failing += float(np.exp(_log_binomial_pmf(counts, honest_others, rate)).max())
+    return min(1.0, probability * failing)
 
 
 def shortfall(trials: int, probability: float, needed: int, *, alike: bool = True) -> float:
