@@ -57,7 +57,7 @@ from flwr.server.strategy import FedAvg
 from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD, Key
 
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 COLUMNS = (
     "phones", "dimension", "threshold", "Flower's shares", "our neighbours",

@@ -27,10 +27,10 @@ from unittest import mock
 import numpy as np
 
 from server import rounds
-from simulations import runner
-from simulations.resume import resume
-from simulations.run_folder import RunFolder
-from simulations.scenario import read_scenario
+from simulations.results.run_folder import RunFolder
+from simulations.run import runner
+from simulations.run.resume import resume
+from simulations.scenario.schema import read_scenario
 
 FILE = Path(__file__).with_suffix(".json")
 RUN_ID = "0123456789abcdef"

@@ -22,10 +22,10 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import run_rounds
-from simulations.build import World, build_world, cache_folder
-from simulations.grid import InProcessGrid
-from simulations.judging import Judge
-from simulations.scenario import Scenario, read_scenario
+from simulations.engines.in_process import InProcessGrid
+from simulations.evaluation.evaluator import Judge
+from simulations.scenario.schema import Scenario, read_scenario
+from simulations.setup.experiment import World, build_world, cache_folder
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ from typing import Any
 
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Heavy, default_rule
-from simulations.results import Summary
-from simulations.run_folder import read
-from simulations.runner import simulate
-from simulations.scenario import read_scenario
+from simulations.results.records import Summary
+from simulations.results.run_folder import read
+from simulations.run.runner import simulate
+from simulations.scenario.schema import read_scenario
 
 Row = dict[str, Any]
 MODELS = ("base", "federated", "personalised", "control")

@@ -31,9 +31,9 @@ from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.recipes import Recipes
+from fedspeech.training.virtual_phones import Recipes
 from server.rounds import RoundRecord, run_rounds
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 VOICES, CLIPS, FEATURES, LABELS = 300, 30, 255, 16
 DIMENSION = (FEATURES + 1) * LABELS

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from fedspeech.audio.devices import apply_devices
-from fedspeech.corpora.formants import word_clips
-from fedspeech.corpora.lexicon import DEFAULT_TARGETS
+from fedspeech.audio.channel import apply_devices
 from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.synthesis.formants import word_clips
+from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

@@ -22,8 +22,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from simulations.build import cache_folder
-from simulations.scenario import read_scenario
+from simulations.scenario.schema import read_scenario
+from simulations.setup.experiment import cache_folder
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Axis, log_spaced
 from simulations.tuning.tuner import Request, tune

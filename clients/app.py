@@ -11,9 +11,9 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.fleet import Fleet
+from clients.client_shard import Fleet
+from clients.durable_state import Memory
 from clients.masked import MaskedFleet
-from clients.memory import Memory
 from clients.permissions import Permission, RoundRequest, require_permission, require_turn
 from clients.state import FleetState, SessionState
 from fedspeech import messages

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.fleet import Fleet
+from clients.client_shard import Fleet
 from clients.state import FleetState, SessionState
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import model_sha256

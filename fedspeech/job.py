@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
-from fedspeech.device.time_axis import PhoneWork, TimeAxis
+from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
@@ -39,7 +39,7 @@ from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.recipes import Recipes
+from fedspeech.training.virtual_phones import Recipes
 from fedspeech.vectors import FloatVector
 
 _PLACES = ("arrays", "enrolment", "eye", "memory")  # where a job's parts are, not what they are

@@ -1,7 +1,8 @@
 """The whole round, slow and obvious: the text to read first.
 
-`clients.fleet` and `server.rounds` do the same over messages, shard by shard, with phones trained
-side by side. Given the same training function, the integers of the sum are the same bit for bit.
+`clients.client_shard` and `server.rounds` do the same over messages, shard by shard, with phones
+trained side by side. Given the same training function, the integers of the sum are the same bit
+for bit.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ be there: rosters, a charge, an opened sum, a row.
 * Noise that is a rehearsal: the round is replayed from its beginning. Coins, training, rounding and
   noise come from the same streams, so the same integers are summed; masks and sessions are fresh.
   The charge that may be there is checked and paid once. This takes phones that forget what they did
-  in that round, which only a simulator can make them (`clients.memory.go_back`).
+  in that round, which only a simulator can make them (`clients.durable_state.go_back`).
 * Noise from the operating system: its keys are gone, and phones answer once. The round has failed,
   its index is spent, a charge stays, and the run goes on with the next index.
 """

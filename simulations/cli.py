@@ -22,7 +22,7 @@ from fedspeech.errors import FedspeechError, NoRoundRan, ProtocolAbort, Scenario
 from simulations.console import print_any_text
 
 if TYPE_CHECKING:
-    from simulations.scenario import Scenario
+    from simulations.scenario.schema import Scenario
     from simulations.tuning.results import Mode
 
 # Before anything imports them: one thread per worker, quiet libraries, no telemetry.
@@ -211,7 +211,7 @@ def simulate(
     if engine not in ("inprocess", "flower"):
         raise typer.BadParameter(f"{engine!r} is not inprocess or flower", param_hint="--engine")
     resolved = _resolve(scenario, corpus, base, changes, seed)
-    from simulations.runner import (
+    from simulations.run.runner import (
         simulate as run,
     )  # torch: seconds that a typing error need not wait
 
@@ -250,7 +250,7 @@ def _resolve(
 
 def _read(name: str, changes: Sequence[str]) -> Scenario:
     """Reads a scenario; a file that is no text is named."""
-    from simulations.scenario import read_scenario
+    from simulations.scenario.schema import read_scenario
 
     try:
         return read_scenario(name, changes)
@@ -265,7 +265,7 @@ def resume(
     cache: CacheOption = None,
 ) -> None:
     """Go on with a run that was killed, interrupted or out of disk."""
-    from simulations.resume import resume as go_on
+    from simulations.run.resume import resume as go_on
 
     go_on(run, workers=workers, cache=cache)
 
@@ -359,7 +359,7 @@ def prepare(
 ) -> None:
     """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
     resolved = _resolve(scenario, corpus, base, changes, seed)
-    from simulations.runner import prepare as run
+    from simulations.run.runner import prepare as run
 
     run(resolved, out=out, workers=workers, cache=cache, ledger=ledger)
 
@@ -397,7 +397,7 @@ def pretrain(
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
     """Make a base for words or sentences, from the synthesiser or a corpus's public speakers."""
-    from simulations.pretraining import make_base
+    from simulations.commands.pretrain import make_base
 
     make_base(
         out, words=words, corpus=corpus, speakers=speakers, seed=seed, cache=cache, task=task,
@@ -506,7 +506,7 @@ def budget(
         if value not in choices:
             wanted = ", ".join(choice for choice in choices if choice)
             raise typer.BadParameter(f"{value!r} is not one of {wanted}", param_hint=f"--{name}")
-    from simulations.budget import budget as run
+    from simulations.commands.budget import budget as run
 
     fields = {
         "mechanism": mechanism, "participation": participation, "population": population,
@@ -535,7 +535,7 @@ def ledger(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a ledger and print what its population has spent, run by run."""
-    from simulations.statement import statement
+    from simulations.commands.ledger import statement
 
     statement(file, head=head, as_json=as_json)
 
@@ -575,16 +575,16 @@ def export(
         raise ScenarioError(
             "export takes a run folder, or one of --verify, --benchmark and --rehearse with a file"
         )
-    from simulations import exporting
+    from simulations.artifacts import exporting
 
     if verify:
         exporting.verify_file(verify, run, corpus)
     elif benchmark:
-        from simulations.benchmarking import benchmark_file
+        from simulations.artifacts.benchmarking import benchmark_file
 
         benchmark_file(benchmark, run, as_json=as_json)
     elif rehearse:
-        from simulations.rehearsing import rehearse_round
+        from simulations.artifacts.on_device_round import rehearse_round
 
         rehearse_round(rehearse, run, as_json=as_json)
     elif run:
@@ -630,16 +630,16 @@ def listen(
     """Stream sound through an exported file: print detections, or false accepts per hour."""
     if sum(option is not None for option in (wav, folder, hours)) != 1:
         raise ScenarioError("listen takes one of --wav, --evaluate and --synthetic-hours")
-    from fedspeech.evaluation.listening import ListeningRules
-    from simulations import listening
+    from fedspeech.evaluation.streaming import ListeningRules
+    from simulations.artifacts import stream_evaluation
 
     rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown)
     if threshold is None:
-        threshold = listening.threshold_of(file)
+        threshold = stream_evaluation.threshold_of(file)
     if wav:
-        listening.listen_to(file, wav, threshold, rules)
+        stream_evaluation.listen_to(file, wav, threshold, rules)
         return
-    listening.evaluate(
+    stream_evaluation.evaluate(
         file, folder=folder, hours=hours, threshold=threshold, rules=rules, seed=seed, out=out,
         as_json=as_json,
     )  # fmt: skip
@@ -664,7 +664,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Show how two runs differ: settings, accuracy, epsilons."""
-    from simulations.compare import compare as compare_runs
+    from simulations.commands.compare import compare as compare_runs
     from simulations.console import Console
 
     Console().print(compare_runs(first, second))
@@ -673,7 +673,7 @@ def compare(
 @app.command()
 def doctor() -> None:
     """Check this machine: versions, cores, memory, disk, and one pass through every part."""
-    from simulations.doctor import examine
+    from simulations.commands.doctor import examine
 
     raise typer.Exit(0 if examine() else 1)
 
@@ -681,8 +681,8 @@ def doctor() -> None:
 @data_app.command("list")
 def data_list() -> None:
     """List the corpora that fedspeech reads, with licence, size and layout."""
+    from simulations.commands.data import render_list
     from simulations.console import Console
-    from simulations.data import render_list
 
     render_list(Console())
 
@@ -692,8 +692,8 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="A folder of recordings.")],
 ) -> None:
     """Read every recording in a folder and say what it is good for and what was left out."""
+    from simulations.commands.data import check_folder, render_check
     from simulations.console import Console
-    from simulations.data import check_folder, render_check
 
     render_check(check_folder(folder), Console())
 
@@ -725,7 +725,7 @@ def deploy_local(
     noise = "rehearsal" if rehearsal else "os"
     settings = [*(changes or []), f"simulation.shards={nodes}", f"noise={noise}"]
     resolved = _resolve(scenario, corpus, base, settings, seed)
-    from simulations.runner import simulate as run
+    from simulations.run.runner import simulate as run
 
     run(resolved, out=out, workers=workers, cache=cache, engine="deployment", ledger=ledger)
 
@@ -738,7 +738,7 @@ def deploy_keys(
     valid_days: Annotated[int, typer.Option("--valid-days", min=1, help="Of certificates.")] = 365,
 ) -> None:
     """Make certificates and keys for a deployment on several machines."""
-    from simulations.certificates import Authority
+    from simulations.engines.certificates import Authority
 
     try:
         authority = Authority(folder, valid_days)
@@ -774,8 +774,8 @@ def secagg_bench(
     """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbours."""
     if server not in ("lying", "curious"):
         raise ScenarioError(f"--server must be lying or curious, got {server}")
+    from simulations.commands.secagg import measure, show
     from simulations.console import Console
-    from simulations.secagg import measure, show
 
     try:
         cost = measure(
@@ -801,7 +801,7 @@ def scenarios_list() -> None:
     from rich.table import Table
 
     from simulations.console import Console
-    from simulations.scenario import read_scenario, scenario_names
+    from simulations.scenario.schema import read_scenario, scenario_names
 
     table = Table(box=None, pad_edge=False)
     table.add_column("scenario")

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import typer
 
-from fedspeech.corpora.lexicon import pronunciation
+from fedspeech.synthesis.lexicon import pronunciation
 from simulations.cli import app
 
 ROOT = Path(__file__).parents[1]

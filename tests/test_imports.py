@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
-    "errors", "files", "hash_chain", "seeds", "vectors", "audio", "corpora", "models",
+    "errors", "files", "hash_chain", "seeds", "vectors", "audio", "synthesis", "corpora", "models",
     "anonymization", "device", "training", "secagg", "privacy", "aggregation", "analytics",
     "evaluation", "attacks", "rollout", "messages", "job", "round",
 )  # fmt: skip
@@ -30,13 +30,13 @@ CONVERSION = ("convert", "graph", "guards", "layers", "personal", "sentence_grap
 
 FENCES = {
     "flwr": ("fedspeech/messages.py", "clients/app.py", "clients/node.py", "server/",
-             "simulations/grid.py", "simulations/flower.py"),
+             "simulations/engines/"),
     "tensorflow": tuple(f"tflite_export/{name}.py" for name in CONVERSION),
     "ai_edge_litert": ("tflite_export/",),
     "jiwer": ("fedspeech/evaluation/asr.py",),
     "opacus": ("fedspeech/privacy/accountant.py", "fedspeech/training/dp_sgd.py"),
     "cryptography": ("fedspeech/secagg/", "fedspeech/seeds.py", "fedspeech/device/store.py",
-                     "fedspeech/rollout/", "simulations/certificates.py"),
+                     "fedspeech/rollout/", "simulations/engines/certificates.py"),
     "torch": ("fedspeech/audio/", "fedspeech/models/", "fedspeech/training/",
               "fedspeech/anonymization/", "fedspeech/attacks/", "simulations/", "tflite_export/",
               "clients/"),

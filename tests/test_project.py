@@ -66,7 +66,7 @@ def test_a_wheel_holds_the_packages_and_their_data_and_no_tests(wheel):
     ours = {str(name) for name in sources() if name.parts[0] in PACKAGES}
     assert ours <= set(names), ours - set(names)
     assert "fedspeech/py.typed" in ours
-    assert "simulations/scenarios/default.toml" in ours
+    assert "simulations/scenario/shipped/default.toml" in ours
 
 
 @pytest.mark.slow

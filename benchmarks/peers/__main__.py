@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from benchmarks.peers import task
 from fedspeech.job import source_sha256
-from simulations.environment import capture_environment
+from simulations.run.environment import capture_environment
 
 HERE = Path(__file__).parent
 PFL = "pfl[pytorch]==0.6.0"

@@ -28,7 +28,7 @@ from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from server.rounds import run_rounds
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 SHAPE = AdapterShape(name="head", num_windows=1, num_features=task.FEATURES, num_labels=task.LABELS)
 TRAINING = LocalTraining(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import SPEECH_RMS, Device, apply_devices, speech_rms
+from fedspeech.audio.channel import SPEECH_RMS, Device, apply_devices, speech_rms
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Speaker, Utterance
 from fedspeech.seeds import canonical
 

@@ -17,13 +17,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import RATE_HZ, apply_devices, draw_device
+from fedspeech.audio.channel import RATE_HZ, apply_devices, draw_device
 from fedspeech.corpora.corpus import Corpus, Utterance
-from fedspeech.corpora.formants import sentences
-from fedspeech.corpora.lexicon import PRONUNCIATIONS, pronunciation
-from fedspeech.corpora.score import Take
-from fedspeech.corpora.voices import ACCENTS, Spread, draw_voice
 from fedspeech.seeds import stream
+from fedspeech.synthesis.formants import sentences
+from fedspeech.synthesis.lexicon import PRONUNCIATIONS, pronunciation
+from fedspeech.synthesis.render_plan import Take
+from fedspeech.synthesis.voices import ACCENTS, Spread, draw_voice
 
 FloatArray = NDArray[np.float32]
 

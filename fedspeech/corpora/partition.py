@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedspeech.audio.devices import draw_device
+from fedspeech.audio.channel import draw_device
 from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
 from fedspeech.corpora.device_corpus import DeviceCorpus, Variant
 from fedspeech.errors import TooFewSpeakers

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import Device, apply_devices, draw_device
+from fedspeech.audio.channel import Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Speaker, Utterance
 from fedspeech.corpora.device_corpus import nominal

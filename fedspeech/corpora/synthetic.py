@@ -18,21 +18,21 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.devices import DEVICE_KINDS, Device, apply_devices, draw_device
+from fedspeech.audio.channel import DEVICE_KINDS, Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
-from fedspeech.corpora.formants import SYNTHESISER_VERSION, sentences, word_clips
-from fedspeech.corpora.grammar import Grammar
-from fedspeech.corpora.lexicon import (
+from fedspeech.seeds import canonical, stream
+from fedspeech.synthesis.formants import SYNTHESISER_VERSION, sentences, word_clips
+from fedspeech.synthesis.grammar import Grammar
+from fedspeech.synthesis.lexicon import (
     HELD_OUT_WORDS,
     UNKNOWN_WORDS,
     pronunciation,
     sentence_pronunciation,
 )
-from fedspeech.corpora.phones import word_segments
-from fedspeech.corpora.score import Take
-from fedspeech.corpora.voices import ACCENTS, Spread, Voice, draw_voice
-from fedspeech.seeds import canonical, stream
+from fedspeech.synthesis.phonemes import word_segments
+from fedspeech.synthesis.render_plan import Take
+from fedspeech.synthesis.voices import ACCENTS, Spread, Voice, draw_voice
 
 _CHUNK_CLIPS = 96
 _UNHEARD = tuple(name for name in ACCENTS if name != "plain")

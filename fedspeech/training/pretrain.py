@@ -30,12 +30,12 @@ from fedspeech.audio.augment import Augmentation, augment
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
-from fedspeech.corpora.formants import SYNTHESISER_VERSION
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, default_spec
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 from fedspeech.seeds import canonical, stream
+from fedspeech.synthesis.formants import SYNTHESISER_VERSION
 
 VERSION = 2
 """Raised by whoever changes what the same settings lead to; cached bases are then made again."""

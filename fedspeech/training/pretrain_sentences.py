@@ -19,17 +19,17 @@ from fedspeech.audio.augment import CepstralVariation, vary_cepstra
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
-from fedspeech.corpora.grammar import Grammar
-from fedspeech.corpora.lexicon import sentence_pronunciation
-from fedspeech.corpora.names import NAMES, PEOPLE, PLACES, heard
-from fedspeech.corpora.phones import SYMBOLS
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
-from fedspeech.corpora.voices import ACCENTS
 from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_TRUNK, SentenceTrunk, window_logits
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.decoding import greedy
 from fedspeech.models.kws import TrunkSpec
 from fedspeech.seeds import stream
+from fedspeech.synthesis.grammar import Grammar
+from fedspeech.synthesis.lexicon import sentence_pronunciation
+from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, heard
+from fedspeech.synthesis.phonemes import SYMBOLS
+from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.training.objectives import ctc
 from fedspeech.training.pretrain import (
     Progress,

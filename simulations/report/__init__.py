@@ -13,9 +13,9 @@ from fedspeech.errors import FedspeechError
 from fedspeech.files import write_text
 from fedspeech.job import Job
 from simulations.report.page import render
-from simulations.report.published import published
-from simulations.run_folder import Results, RunFolder, read
-from simulations.spent import account, stated, with_account
+from simulations.results.redaction import published
+from simulations.results.run_folder import Results, RunFolder, read
+from simulations.results.spent import account, stated, with_account
 
 
 def write_report(run_folder: Path, publish: bool = False) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import (
     DASHES,
     MODELS,
@@ -18,7 +18,7 @@ from simulations.report.figures import (
     percent,
     rule,
 )
-from simulations.results import Accuracy, Summary
+from simulations.results.records import Accuracy, Summary
 
 
 def distribution(summary: Summary) -> list[Figure]:
@@ -155,7 +155,7 @@ def takes(summary: Summary) -> list[Figure]:
                 (
                     str(take.clips_per_word),
                     _mean(take.personalised),
-                    words.percent(take.personalised.worst_decile),
+                    phrasing.percent(take.personalised.worst_decile),
                     _mean(take.without_guard),
                     _mean(take.control),
                     str(take.personalised.phones),
@@ -207,11 +207,15 @@ def detection(summary: Summary) -> list[Figure]:
             eyes=("simulator",),
             says=(
                 "Each point is one threshold; lower left is better."
-                + (f" The line marks {words.percent(stated.far)} false accepts." if stated else "")
+                + (
+                    f" The line marks {phrasing.percent(stated.far)} false accepts."
+                    if stated
+                    else ""
+                )
             ),
             header=("model", "false accepts", "false rejects"),
             table=tuple(
-                (model, words.percent(stated.far), percent(getattr(stated, model)))
+                (model, phrasing.percent(stated.far), percent(getattr(stated, model)))
                 for model in MODELS
                 if getattr(stated, model) is not None
             )
@@ -233,10 +237,10 @@ def _phone_table(summary: Summary) -> tuple[tuple[str, ...], ...]:
         (
             str(place),
             str(phones.clips[index]) if phones.clips else "–",
-            words.percent(phones.base[index]),
-            words.percent(phones.federated[index]),
-            words.percent(phones.personalised[index]),
-            words.percent(phones.control[index]) if phones.control else "–",
+            phrasing.percent(phones.base[index]),
+            phrasing.percent(phones.federated[index]),
+            phrasing.percent(phones.personalised[index]),
+            phrasing.percent(phones.control[index]) if phones.control else "–",
         )
         for place, index in enumerate(order, start=1)
     )
@@ -316,7 +320,7 @@ def _mean(accuracy: Accuracy | None) -> str:
     """A mean with its interval, or a dash."""
     if accuracy is None:
         return "–"
-    mean = words.percent(accuracy.mean)
+    mean = phrasing.percent(accuracy.mean)
     if accuracy.interval is None:
         return mean
     return f"{mean} [{100 * accuracy.interval.low:.1f}, {100 * accuracy.interval.high:.1f}]"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import Figure, axes, hundredfold, line, number, percent, rule, whole
-from simulations.results import RoundRow
-from simulations.run_folder import Results
+from simulations.results.records import RoundRow
+from simulations.results.run_folder import Results
 
 
 def progress(results: Results) -> list[Figure]:
@@ -235,7 +235,7 @@ def _epsilon_by_round(
                 "y": budget,
                 "yanchor": "bottom",
                 "showarrow": False,
-                "text": f"budget {words.epsilon(budget)}",
+                "text": f"budget {phrasing.epsilon(budget)}",
                 "font": {"color": "@warn", "size": 12},
             }
         ]
@@ -243,11 +243,12 @@ def _epsilon_by_round(
         key=name.replace("_", "-"),
         title=title,
         eyes=("public",),
-        says=f"Spent by the end of each round, {words.epsilon(spent[-1])} in the end"
-        + (f"; the run must stop at {words.epsilon(budget)}." if budget is not None else "."),
+        says=f"Spent by the end of each round, {phrasing.epsilon(spent[-1])} in the end"
+        + (f"; the run must stop at {phrasing.epsilon(budget)}." if budget is not None else "."),
         header=("round", "ε"),
         table=tuple(
-            (str(row.round), words.epsilon(value)) for row, value in zip(rows, spent, strict=True)
+            (str(row.round), phrasing.epsilon(value))
+            for row, value in zip(rows, spent, strict=True)
         ),
         traces=[trace] if trace else [],
         layout=layout,

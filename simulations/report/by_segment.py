@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import MODELS, Figure, Json, Model, axes, marker
-from simulations.results import Accuracy, SegmentResult, Summary
+from simulations.results.records import Accuracy, SegmentResult, Summary
 
 
 def segments(summary: Summary) -> list[Figure]:
@@ -84,10 +84,10 @@ def _segment_row(value: str, cell: SegmentResult) -> tuple[str, ...]:
     return (
         title,
         str(cell.accuracy.base.phones),
-        *(words.percent(found[model].mean) if model in found else "–" for model in MODELS),
+        *(phrasing.percent(found[model].mean) if model in found else "–" for model in MODELS),
         _gain(found, "federated", "base"),
         _gain(found, "personalised", "federated"),
-        words.percent(cell.share_worse.share) if cell.share_worse else "–",
+        phrasing.percent(cell.share_worse.share) if cell.share_worse else "–",
     )
 
 
@@ -107,4 +107,4 @@ def _gain(found: dict[Model, Accuracy], after: Model, before: Model) -> str:
     """Difference of two means, in points."""
     if after not in found or before not in found:
         return "–"
-    return words.points(found[after].mean - found[before].mean)
+    return phrasing.points(found[after].mean - found[before].mean)

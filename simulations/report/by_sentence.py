@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import MODELS
-from simulations.results import Rate, Rates, Summary
+from simulations.results.records import Rate, Rates, Summary
 
 HOW = {
     "greedy": "likeliest labels, no search",
@@ -27,9 +27,9 @@ def sentences(summary: Summary | None) -> dict[str, Any] | None:
         "searches": [
             (
                 HOW[search.how],
-                words.percent(search.wer),
-                words.percent(search.sentence_accuracy),
-                "–" if search.entity_recall is None else words.percent(search.entity_recall),
+                phrasing.percent(search.wer),
+                phrasing.percent(search.sentence_accuracy),
+                "–" if search.entity_recall is None else phrasing.percent(search.entity_recall),
                 f"{search.false_insertion_rate:.3f}",
             )
             for search in summary.searches
@@ -50,25 +50,26 @@ def _verdict(summary: Summary) -> Iterator[str]:
     wer = summary.wer
     assert wer is not None
     yield (
-        f"Of all words said by phones never trained on, {words.percent(wer.base.value)} were wrong "
-        f"with the base, {words.percent(wer.federated.value)} after training together, "
-        f"{words.percent(wer.personalised.value)} after personalising, and "
-        f"{words.percent(wer.control.value)} after personalising on another phone’s sentences."
+        f"Of all words said by phones never trained on, {phrasing.percent(wer.base.value)} were "
+        f"wrong with the base, {phrasing.percent(wer.federated.value)} after training together, "
+        f"{phrasing.percent(wer.personalised.value)} after personalising, and "
+        f"{phrasing.percent(wer.control.value)} after personalising on another phone’s sentences."
     )
     if weak := summary.wer_from_corrections:
         yield (
             "Without transcripts, from what the phones wrote themselves and their users corrected "
-            f"(“no, I said …”), personalising left {words.percent(weak.value)} of the words wrong."
+            f"(“no, I said …”), personalising left {phrasing.percent(weak.value)} of the words "
+            "wrong."
         )
     by_how = {search.how: search for search in summary.searches}
     if {"prior", "prior and list"} <= set(by_how):
         before, after = by_how["prior"], by_how["prior and list"]
         if before.entity_recall is not None and after.entity_recall is not None:
             yield (
-                f"With its own list a phone wrote {words.percent(after.entity_recall)} of the "
-                f"names that were said, without it {words.percent(before.entity_recall)}. It wrote "
-                f"a name that was not said {after.false_insertion_rate:.3f} times per sentence; "
-                f"without the list, {before.false_insertion_rate:.3f} times."
+                f"With its own list a phone wrote {phrasing.percent(after.entity_recall)} of the "
+                f"names that were said, without it {phrasing.percent(before.entity_recall)}. It "
+                f"wrote a name that was not said {after.false_insertion_rate:.3f} times per "
+                f"sentence; without the list, {before.false_insertion_rate:.3f} times."
             )
 
 
@@ -80,7 +81,7 @@ def _rates(summary: Summary) -> Iterator[tuple[str, ...]]:
             model,
             _rate(summary.wer, model),
             _rate(summary.cer, model),
-            words.percent(right.mean) if right else "–",
+            phrasing.percent(right.mean) if right else "–",
         )
 
 
@@ -88,7 +89,7 @@ def _segments(summary: Summary) -> Iterator[tuple[str, ...]]:
     """One row a group: word error rates of the four models."""
     for segment, cells in summary.wer_segments.items():
         for value, rates in sorted(cells.items(), key=lambda cell: -cell[1].base.value):
-            found = (words.percent(getattr(rates, model).value) for model in MODELS)
+            found = (phrasing.percent(getattr(rates, model).value) for model in MODELS)
             yield (f"{segment.replace('_', ' ')}: {value}", f"{rates.base.counted:,}", *found)
 
 
@@ -98,5 +99,5 @@ def _rate(rates: Rates | None, model: str) -> str:
         return "–"
     rate: Rate = getattr(rates, model)
     interval = rate.interval
-    shown = words.percent(rate.value)
+    shown = phrasing.percent(rate.value)
     return shown + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")

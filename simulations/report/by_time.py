@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import Figure, axes, hundredfold, line, number, percent, whole
-from simulations.results import RoundRow, RoundTime
-from simulations.run_folder import Results
+from simulations.results.records import RoundRow, RoundTime
+from simulations.results.run_folder import Results
 
 ASSUMED = (
     "Virtual seconds: by published network speeds and stated assumptions about phones "
-    "(fedspeech.device.time_axis), never by this machine."
+    "(fedspeech.device.virtual_time), never by this machine."
 )
 
 
@@ -18,11 +18,11 @@ def note(results: Results) -> str:
     time = results.summary.time if results.summary else None
     if time is None:
         return ASSUMED
-    spent = "" if time.phone_s is None else f", {words.duration(time.phone_s)} of a phone"
+    spent = "" if time.phone_s is None else f", {phrasing.duration(time.phone_s)} of a phone"
     return (
-        f"{time.days:.3g} virtual days; {words.duration(time.finish_s)} a round{spent}. Of the "
-        f"phones whose coin said yes {words.percent(time.share_away)} were away; of those who "
-        f"joined {words.percent(time.share_late)} were late. {time.over_selection:.2f} phones "
+        f"{time.days:.3g} virtual days; {phrasing.duration(time.finish_s)} a round{spent}. Of the "
+        f"phones whose coin said yes {phrasing.percent(time.share_away)} were away; of those who "
+        f"joined {phrasing.percent(time.share_late)} were late. {time.over_selection:.2f} phones "
         f"joined for each that the floor on survivors needs. {ASSUMED}"
     )
 
@@ -75,8 +75,8 @@ def _of_a_phone(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
                 str(row.round),
                 number(time.phone_s_median),
                 number(time.phone_s_90),
-                words.size(row.bytes_up),
-                words.size(row.bytes_down),
+                phrasing.size(row.bytes_up),
+                phrasing.size(row.bytes_down),
             )
             for row, time in zip(rows, times, strict=True)
         ),

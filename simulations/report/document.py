@@ -17,9 +17,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import Figure
-from simulations.results import Guarantee
+from simulations.results.records import Guarantee
 
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
@@ -67,8 +67,8 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
                 }
                 for figure in figures
             ],
-            "eye_names": words.EYE_NAMES,
-            "eye_words": words.EYE_WORDS,
+            "eye_names": phrasing.EYE_NAMES,
+            "eye_words": phrasing.EYE_WORDS,
         }
     )
     return page.replace(CONTENTS, _contents(page))
@@ -102,12 +102,12 @@ def promise_context(guarantee: Guarantee, rounds: str) -> dict[str, Any]:
     count = guarantee.rounds_charged
     return {
         "guarantee": guarantee,
-        "promises": words.promises(guarantee),
-        "caveats": words.caveats(guarantee),
-        "no_privacy": words.NO_PRIVACY,
-        "both_sides": words.BOTH_SIDES,
+        "promises": phrasing.promises(guarantee),
+        "caveats": phrasing.caveats(guarantee),
+        "no_privacy": phrasing.NO_PRIVACY,
+        "both_sides": phrasing.BOTH_SIDES,
         "rehearsal": sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
-        "delta": words.delta(guarantee.delta),
+        "delta": phrasing.delta(guarantee.delta),
         "mode_words": MODE_WORDS[guarantee.mode],
         "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
     }

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from simulations.report import words
-from simulations.results import Eye, RoundRow
+from simulations.report import phrasing
+from simulations.results.records import Eye, RoundRow
 
 Model = Literal["base", "federated", "personalised", "control"]
 Json = dict[str, Any]
@@ -117,7 +117,7 @@ def hundredfold(shares: Sequence[float | None]) -> list[float | None]:
 
 def percent(share: float | None) -> str:
     """A share, or a dash."""
-    return "–" if share is None else words.percent(share)
+    return "–" if share is None else phrasing.percent(share)
 
 
 def number(value: float | None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import setbacks, words
+from simulations.report import phrasing, setbacks
 from simulations.report.figures import MODELS
 from simulations.report.headline import error_rows, headline_lines, right
-from simulations.report.listening import listening_rows
-from simulations.results import Accuracies, Accuracy, Confusion, Summary
+from simulations.report.streaming import listening_rows
+from simulations.results.records import Accuracies, Accuracy, Confusion, Summary
 
 
 def findings(summary: Summary | None) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def _headline(found: Accuracies, start: str) -> Iterator[dict[str, Any]]:
         interval = accuracy.interval
         yield {
             "model": model,
-            "mean": words.percent(accuracy.mean),
-            "worst": words.percent(accuracy.worst_decile),
+            "mean": phrasing.percent(accuracy.mean),
+            "worst": phrasing.percent(accuracy.worst_decile),
             "interval": f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %"
             if interval
             else "–",
-            "change": f"{words.points(accuracy.mean - reference.mean)} on {before[model]}"
+            "change": f"{phrasing.points(accuracy.mean - reference.mean)} on {before[model]}"
             if reference
             else "–",
             "at": place(accuracy.mean),
@@ -134,7 +134,7 @@ def _worse_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
         ("control, with guard", summary.share_worse_control),
     ):
         if worse:
-            shares = (words.percent(worse.share), words.percent(worse.expected_by_chance))
+            shares = (phrasing.percent(worse.share), phrasing.percent(worse.expected_by_chance))
             yield (
                 name,
                 *(shares if worse.changed else ("no clip changed", "–")),
@@ -170,8 +170,8 @@ def _operating_points(summary: Summary) -> Iterator[tuple[str, ...]]:
         if point := summary.operating_points.get(model):
             yield (
                 model,
-                words.percent(point.target_words_found),
-                words.percent(point.false_accepts),
+                phrasing.percent(point.target_words_found),
+                phrasing.percent(point.false_accepts),
                 f"{point.threshold:.4f}",
             )
 
@@ -180,13 +180,13 @@ def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:
     """Bytes of one phone."""
     if not summary.bytes_up and not summary.bytes_down:
         return
-    yield "sent in a round", words.size(summary.bytes_up)
-    yield "received in a round", words.size(summary.bytes_down)
+    yield "sent in a round", phrasing.size(summary.bytes_up)
+    yield "received in a round", phrasing.size(summary.bytes_down)
     if summary.bytes_once:
-        yield "received once, the base", words.size(summary.bytes_once)
+        yield "received once, the base", phrasing.size(summary.bytes_once)
     if summary.quota:
         total = summary.quota * (summary.bytes_up + summary.bytes_down) + summary.bytes_once
-        yield f"at most, over {summary.quota} rounds", words.size(total)
+        yield f"at most, over {summary.quota} rounds", phrasing.size(total)
 
 
 def _exported(summary: Summary) -> dict[str, Any] | None:
@@ -195,10 +195,10 @@ def _exported(summary: Summary) -> dict[str, Any] | None:
     if found is None:
         return None
     rows = [
-        ("size", words.size(found.size_bytes)),
+        ("size", phrasing.size(found.size_bytes)),
         ("largest logit difference", f"{found.parity_max_abs:.1e}"),
         ("allowed", f"{found.parity_limit:.0e}"),
-        ("same answer", words.percent(found.argmax_agreement)),
+        ("same answer", phrasing.percent(found.argmax_agreement)),
         ("inputs compared", f"{found.inputs:,}, {found.speech_inputs:,} of them speech"),
     ]
     if found.sha256:
@@ -219,7 +219,7 @@ def _family(summary: Summary) -> Iterator[tuple[str, str, str, str]]:
             continue
         yield (
             found.file,
-            words.size(found.size_bytes),
+            phrasing.size(found.size_bytes),
             "–" if found.agreement is None else f"{100 * found.agreement:.2f} %",
             "–" if found.accuracy_drop is None else f"{100 * found.accuracy_drop:+.2f}",
         )
@@ -232,8 +232,8 @@ def _stages(summary: Summary) -> Iterator[dict[str, Any]]:
         cpu = summary.cpu_seconds.get(name)
         yield {
             "name": name.replace("_", " "),
-            "wall": words.duration(seconds),
-            "cpu": words.duration(cpu) if cpu is not None else "–",
+            "wall": phrasing.duration(seconds),
+            "cpu": phrasing.duration(cpu) if cpu is not None else "–",
             "share": round(100 * seconds / longest, 1),
         }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import MODELS
-from simulations.results import Accuracies, Summary
+from simulations.results.records import Accuracies, Summary
 
 
 def headline_lines(summary: Summary) -> Iterator[str]:
@@ -23,8 +23,8 @@ def headline_lines(summary: Summary) -> Iterator[str]:
     if points := summary.operating_points:
         yield "at the threshold set on guard negatives, target words found / false accepts: " + (
             ", ".join(
-                f"{model} {words.percent(points[model].target_words_found)} / "
-                f"{words.percent(points[model].false_accepts)}"
+                f"{model} {phrasing.percent(points[model].target_words_found)} / "
+                f"{phrasing.percent(points[model].false_accepts)}"
                 for model in MODELS
             )
         )
@@ -41,7 +41,7 @@ def error_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
     """One row a model: the headline's error."""
     if found := summary.headline:
         for model in MODELS:
-            yield model, words.percent(getattr(found, model))
+            yield model, phrasing.percent(getattr(found, model))
 
 
 def _means(found: Accuracies) -> dict[str, float]:
@@ -52,4 +52,4 @@ def _means(found: Accuracies) -> dict[str, float]:
 
 def _side_by_side(values: dict[str, float]) -> str:
     """Values by model."""
-    return ", ".join(f"{model} {words.percent(value)}" for model, value in values.items())
+    return ", ".join(f"{model} {phrasing.percent(value)}" for model, value in values.items())

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import by_phone, by_round, by_segment, by_time, words
+from simulations.report import by_phone, by_round, by_segment, by_time, phrasing
 from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
 from simulations.report.findings import findings
 from simulations.report.headline import headline_lines
-from simulations.report.published import LEFT_OUT
 from simulations.report.setbacks import setbacks
-from simulations.results import Guarantee
-from simulations.run_folder import Results
+from simulations.results.records import Guarantee
+from simulations.results.redaction import LEFT_OUT
+from simulations.results.run_folder import Results
 
 MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
 
@@ -38,7 +38,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "detection": by_phone.detection(summary) if summary else [],
     }
     context: dict[str, Any] = {
-        "glossary": words.GLOSSARY,
+        "glossary": phrasing.GLOSSARY,
         "marks": MARKS,
         "title": summary.scenario if summary else results.settings().get("name", results.name),
         "lede": _lede(results),
@@ -47,7 +47,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "notices": list(_notices(results)),
         "guarantee": guarantee,
         "example_level": summary.example_level.words if summary and summary.example_level else "",
-        "held_out_note": words.HELD_OUT if _recorded(results) else "",
+        "held_out_note": phrasing.HELD_OUT if _recorded(results) else "",
         "left_out": LEFT_OUT if for_publication else (),
         "incidents": () if for_publication else _incidents(results),
         "rounds_note": _rounds_note(results),
@@ -101,8 +101,8 @@ def _in_short(results: Results) -> Iterator[str]:
         yield f"{capital(first)}."
     if guarantee and guarantee.mode != "none":
         yield (
-            f"ε = {words.epsilon(guarantee.epsilon_release)} against readers of the published "
-            f"models, {words.epsilon(guarantee.epsilon_server)} against the server, for one "
+            f"ε = {phrasing.epsilon(guarantee.epsilon_release)} against readers of the published "
+            f"models, {phrasing.epsilon(guarantee.epsilon_server)} against the server, for one "
             f"{guarantee.unit}."
         )
 
@@ -129,7 +129,7 @@ def _notices(results: Results) -> Iterator[dict[str, str]]:
     for setback in setbacks(summary) if summary else ():
         title, _, text = setback.partition(": ")
         yield {"title": f"{title}.", "text": capital(text) if text else ""}
-    if summary and (collapsed := words.collapse(summary)):
+    if summary and (collapsed := phrasing.collapse(summary)):
         title, _, text = collapsed.partition(": ")
         yield {"title": f"{title}.", "text": capital(text)}
     if results.torn:
@@ -170,7 +170,7 @@ def _facts(results: Results) -> Iterator[tuple[str, str]]:
     if summary and summary.seed is not None:
         yield "Seed", str(summary.seed)
     if summary and summary.voices:
-        yield "Population", words.drawn(summary.phones, summary.voices)
+        yield "Population", phrasing.drawn(summary.phones, summary.voices)
     if summary and summary.participation is not None:
         expected = summary.participation * summary.phones
         yield (

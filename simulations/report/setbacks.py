@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulations.report import words
-from simulations.results import Headline, ShareWorse, Summary
+from simulations.report import phrasing
+from simulations.results.records import Headline, ShareWorse, Summary
 
 
 def setbacks(summary: Summary) -> tuple[str, ...]:
@@ -30,8 +30,8 @@ def worse(found: ShareWorse) -> str:
     if not found.changed:
         return "no clip of any phone is answered otherwise than before"
     return (
-        f"{words.percent(found.share)} of phones make more mistakes than before "
-        f"(by luck alone {words.percent(found.expected_by_chance)})"
+        f"{phrasing.percent(found.share)} of phones make more mistakes than before "
+        f"(by luck alone {phrasing.percent(found.expected_by_chance)})"
     )
 
 
@@ -43,9 +43,9 @@ def _no_gain(summary: Summary) -> Iterator[str]:
     speakers = f"speaker{'' if choice.speakers == 1 else 's'}"
     yield (
         f"Training together gained nothing: {choice.measure} on {choice.speakers} public "
-        f"validation {speakers}: base {words.percent(choice.base)}, after {summary.rounds} rounds "
-        f"{words.percent(choice.federated)}. The base is what phones personalise from and what is "
-        "exported."
+        f"validation {speakers}: base {phrasing.percent(choice.base)}, after {summary.rounds} "
+        f"rounds {phrasing.percent(choice.federated)}. The base is what phones personalise from "
+        "and what is exported."
     )
 
 
@@ -60,8 +60,8 @@ def _worse_stages(summary: Summary) -> Iterator[str]:
         return
     if start(summary) == "federated" and found.personalised > found.base:
         yield (
-            f"The run ends worse than it began: {found.measure} {words.percent(found.base)} with "
-            f"the base, {words.percent(found.personalised)} after personalising."
+            f"The run ends worse than it began: {found.measure} {phrasing.percent(found.base)} "
+            f"with the base, {phrasing.percent(found.personalised)} after personalising."
         )
 
 
@@ -70,8 +70,8 @@ def _rise(found: Headline, what: str, before: str, after: str) -> Iterator[str]:
     first, second = getattr(found, before), getattr(found, after)
     if second > first:
         yield (
-            f"{what} made it worse: {found.measure} rose from {words.percent(first)} ({before}) to "
-            f"{words.percent(second)} ({after}) on phones never trained on."
+            f"{what} made it worse: {found.measure} rose from {phrasing.percent(first)} ({before}) "
+            f"to {phrasing.percent(second)} ({after}) on phones never trained on."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.figures import Figure, Json, axes, rule
 from simulations.tuning.results import FoundBoundary, Recommended, Tried, Tuning
 
@@ -60,8 +60,8 @@ def fronts(found: Tuning, front: Sequence[int]) -> list[Figure]:
             header=("ε release", "ε server", "accuracy", "clip norm", "noise multiplier"),
             table=tuple(
                 (
-                    words.epsilon(trial.guarantee.epsilon_release),
-                    words.epsilon(trial.guarantee.epsilon_server),
+                    phrasing.epsilon(trial.guarantee.epsilon_release),
+                    phrasing.epsilon(trial.guarantee.epsilon_server),
                     interval(trial),
                     f"{trial.clip_norm:g}",
                     f"{trial.noise_multiplier:g}",
@@ -142,8 +142,8 @@ def edges(found: Tuning, edge: FoundBoundary) -> list[Figure]:
             table=tuple(
                 (
                     f"{clip:g}",
-                    words.points(one.mean),
-                    f"{words.points(one.low)} to {words.points(one.high)}",
+                    phrasing.points(one.mean),
+                    f"{phrasing.points(one.low)} to {phrasing.points(one.high)}",
                     str(number + 1),
                 )
                 for (clip, one), number in zip(edge.differences, edge.numbers, strict=True)
@@ -212,18 +212,18 @@ def spending(found: Tuning, chosen: Recommended) -> list[Figure]:
             title="What it spends, round by round",
             eyes=("public",),
             says=(
-                f"Priced before anything runs: {words.epsilon(last[0])} against readers of the "
-                f"published models and {words.epsilon(last[1])} against the server after "
+                f"Priced before anything runs: {phrasing.epsilon(last[0])} against readers of the "
+                f"published models and {phrasing.epsilon(last[1])} against the server after "
                 f"{found.rounds} rounds."
                 + (
-                    f" The budget on the first is {words.epsilon(found.budget)}."
+                    f" The budget on the first is {phrasing.epsilon(found.budget)}."
                     if found.budget is not None
                     else ""
                 )
             ),
             header=("rounds", "ε release", "ε server"),
             table=tuple(
-                (str(rounds), words.epsilon(both[0]), words.epsilon(both[1]))
+                (str(rounds), phrasing.epsilon(both[0]), phrasing.epsilon(both[1]))
                 for rounds, both in chosen.spending.items()
             ),
             traces=lines,
@@ -236,4 +236,4 @@ def spending(found: Tuning, chosen: Recommended) -> list[Figure]:
 def interval(trial: Tried) -> str:
     """An accuracy with its interval."""
     found = trial.accuracy
-    return f"{words.percent(found.mean)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{phrasing.percent(found.mean)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"

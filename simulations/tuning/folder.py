@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, remove_made, write_text
-from simulations.run_folder import check_place
+from simulations.results.run_folder import check_place
 
 SETTINGS, LOCK = "settings.json", "tune.lock"
 

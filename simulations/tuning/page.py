@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from simulations.report import words
+from simulations.report import phrasing
 from simulations.report.document import document, promise_context
 from simulations.report.figures import Figure, number
 from simulations.tuning import figures, maps
@@ -38,7 +38,7 @@ def render(found: Tuning) -> str:
         "rate_rule": found.rate_rule,
         "slice": _slice(found),
         "method": _method(found),
-        "deltas": words.delta(found.tried[0].guarantee.delta),
+        "deltas": phrasing.delta(found.tried[0].guarantee.delta),
         "rounds": found.rounds,
         "header": HEADER,
         "rows": [_row(trial, found) for trial in found.tried],
@@ -109,14 +109,15 @@ def _row(trial: Tried, found: Tuning) -> tuple[str, ...]:
         f"{trial.server_learning_rate:g}",
         str(trial.local_epochs),
         figures.interval(trial),
-        f"{words.points(against.mean)} [{words.points(against.low)}, {words.points(against.high)}]"
+        f"{phrasing.points(against.mean)} "
+        f"[{phrasing.points(against.low)}, {phrasing.points(against.high)}]"
         if against
         else "–",
-        f"{words.percent(worst.accuracy)} ({worst.segment}: {worst.value}, {worst.phones})"
+        f"{phrasing.percent(worst.accuracy)} ({worst.segment}: {worst.value}, {worst.phones})"
         if worst
         else "–",
-        words.epsilon(trial.guarantee.epsilon_release),
-        words.epsilon(trial.guarantee.epsilon_server),
+        phrasing.epsilon(trial.guarantee.epsilon_release),
+        phrasing.epsilon(trial.guarantee.epsilon_server),
         number(trial.signal_to_noise),
     )
 
@@ -144,4 +145,7 @@ def _facts(found: Tuning) -> Iterator[tuple[str, str]]:
             else ""
         ),
     )
-    yield "Time", f"{words.duration(found.seconds)}, {words.duration(found.cpu_seconds)} of CPU"
+    yield (
+        "Time",
+        f"{phrasing.duration(found.seconds)}, {phrasing.duration(found.cpu_seconds)} of CPU",
+    )

@@ -14,8 +14,8 @@ from fedspeech.job import AdapterShape
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
-from simulations.build import World
-from simulations.results import Eye
+from simulations.results.records import Eye
+from simulations.setup.experiment import World
 
 Accuracies = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from fedspeech.evaluation.segments import cut
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import stream
-from simulations.spent import guarantee_of
+from simulations.results.spent import guarantee_of
 from simulations.tuning.evidence import Choice, Estimate, Evidence
 from simulations.tuning.modes import Boundary
 from simulations.tuning.results import (

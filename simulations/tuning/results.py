@@ -10,7 +10,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulations.results import Count, Epsilon, Eye, Finite, Guarantee, Positive, Record, Share
+from simulations.results.records import (
+    Count,
+    Epsilon,
+    Eye,
+    Finite,
+    Guarantee,
+    Positive,
+    Record,
+    Share,
+)
 
 Mode = Literal["grid", "boundary", "pareto"]
 

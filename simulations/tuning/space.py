@@ -17,7 +17,7 @@ import numpy as np
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.scenario import Scenario
+from simulations.scenario.schema import Scenario
 
 Axis = tuple[float, ...]
 

@@ -24,9 +24,9 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
-from simulations.grid import InProcessGrid
-from simulations.results import Count, Eye, Guarantee, Record, Share
-from simulations.spent import guarantee_of
+from simulations.engines.in_process import InProcessGrid
+from simulations.results.records import Count, Eye, Guarantee, Record, Share
+from simulations.results.spent import guarantee_of
 from simulations.tuning.panel import Panel
 
 CLIENT_APP = "clients.app:app"

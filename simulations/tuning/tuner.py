@@ -21,18 +21,18 @@ from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.build import World, build_world, cache_folder
-from simulations.progress import RunProgress
-from simulations.results import Guarantee
-from simulations.scenario import FolderCorpus, Scenario
+from simulations.results.records import Guarantee
+from simulations.run.progress import RunProgress
+from simulations.scenario.schema import FolderCorpus, Scenario
+from simulations.setup.experiment import World, build_world, cache_folder
 from simulations.tuning import modes, recommending
 from simulations.tuning.folder import flat, give_up, open_folder
 from simulations.tuning.page import render
 from simulations.tuning.panel import Panel
+from simulations.tuning.phrasing import recommendation, setting_of, short
 from simulations.tuning.results import Mode, Tuning
 from simulations.tuning.search import Ground, Judged, Search
 from simulations.tuning.space import Axis, Space, log_spaced, tidy
-from simulations.tuning.wording import recommendation, setting_of, short
 
 Population = Literal["synthetic", "declared public", "charged"]
 

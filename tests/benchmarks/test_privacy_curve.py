@@ -5,7 +5,7 @@ import pytest
 from tiny_world import tiny_scenario, tiny_world
 
 from benchmarks.privacy_curve import accuracy
-from simulations.judging import Judge
+from simulations.evaluation.evaluator import Judge
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.real_speech import figures, table
-from simulations.results import (
+from simulations.results.records import (
     Accuracies,
     Accuracy,
     Headline,

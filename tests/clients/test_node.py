@@ -13,7 +13,7 @@ from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResultStatus
 import clients.app
 from clients import node
 from fedspeech.errors import ProtocolAbort
-from simulations.flower import app_folder, free_port
+from simulations.engines.flower import app_folder, free_port
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from fedspeech.errors import FedspeechError
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
-from simulations.certificates import Authority
-from simulations.deploy import Deployment
-from simulations.flower import SuperLink, app_folder, ray_folder
-from simulations.watchdog import marked
+from simulations.engines.certificates import Authority
+from simulations.engines.deployment import Deployment
+from simulations.engines.flower import SuperLink, app_folder, ray_folder
+from simulations.engines.watchdog import marked
 
 SHARDS = 2
 FEDERATION = f"num-supernodes={SHARDS} client-resources-num-cpus=1"
@@ -193,7 +193,7 @@ def test_a_server_that_ships_other_code_to_the_phones_runs_none_of_it(tmp_path):
 @pytest.mark.flower
 def test_nothing_of_an_engine_outlives_a_process_that_was_killed(tmp_path):
     code = (
-        "import time\nfrom simulations.flower import SuperLink\n"
+        "import time\nfrom simulations.engines.flower import SuperLink\n"
         f"from pathlib import Path\nwith SuperLink(Path({str(tmp_path / 'flower')!r})) as link:\n"
         "    print(link.mark, flush=True)\n    time.sleep(600)"
     )

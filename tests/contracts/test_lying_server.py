@@ -14,9 +14,9 @@ from secagg_sessions import CheckedOnce
 from tiny_job import make_job
 from whole_runs import run_through
 
-import clients.memory
-from clients.fleet import Fleet
-from clients.memory import Memory
+import clients.durable_state
+from clients.client_shard import Fleet
+from clients.durable_state import Memory
 from clients.permissions import PERMISSIONS, require_permission
 from clients.state import FleetState
 from fedspeech import messages
@@ -422,7 +422,7 @@ def test_nothing_is_answered_that_could_not_be_remembered(tmp_path, monkeypatch)
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr(clients.memory.Memory, "write", full)
+            patched.setattr(clients.durable_state.Memory, "write", full)
             with pytest.raises(Refused, match="OSError in this shard; its text stays here"):
                 grid.ask(request)
         tried.append(type(request))

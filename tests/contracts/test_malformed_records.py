@@ -17,7 +17,7 @@ from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import MAX_REASON, RoundKey, from_record, to_record
 from fedspeech.secagg.refusals import KINDS
 from fedspeech.seeds import stream
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 KEY = RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32))
 PHONES = np.array([1, 4, 9])

@@ -30,7 +30,7 @@ from fedspeech.secagg import client as secagg_client
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.primitives import shared_primitives
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 STAGES = {
     "query.advertise": messages.Advertisements,

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from simulations import cli
-from simulations.scenario import read_scenario
+from simulations.scenario.schema import read_scenario
 
 NASTY = (
     "nan", "inf", "-inf", "-1", "0", "1e999", "99999999999999999999", "true", '""', "[]", "{}", "x",
@@ -66,8 +66,8 @@ def place(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "sound.wav", np.zeros(1_600), 16_000)
     # Nothing that a mutant of the options leaves valid may start to work for minutes.
     for work in (
-        "simulations.runner.simulate", "simulations.runner.prepare",
-        "simulations.tuning.tuner.tune", "simulations.pretraining.synthetic_base",
+        "simulations.run.runner.simulate", "simulations.run.runner.prepare",
+        "simulations.tuning.tuner.tune", "simulations.commands.pretrain.synthetic_base",
     ):  # fmt: skip
         monkeypatch.setattr(work, lambda *_, **__: None)
     return tmp_path

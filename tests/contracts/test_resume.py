@@ -9,19 +9,19 @@ from flwr.app import Context, RecordDict
 from killed import in_child
 from tiny_job import make_job
 
-import clients.fleet
+import clients.client_shard
 import server.app
-from clients.memory import go_back
+from clients.durable_state import go_back
 from fedspeech.errors import FedspeechError
 from fedspeech.job import Job, source_sha256
 from server.state import load_checkpoint
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 
 def serve(path, resume=""):
     """One life of server and phones, in this process; what phones compute is written down."""
     job, asked = Job.load(path), path.with_name("asked.txt")
-    real = clients.fleet.Fleet.vectors
+    real = clients.client_shard.Fleet.vectors
 
     def vectors(self, request, phones):
         encoded = real(self, request, phones)
@@ -30,7 +30,7 @@ def serve(path, resume=""):
             file.write(f"{request.key.round} {self.shard} {digest}\n")
         return encoded
 
-    clients.fleet.Fleet.vectors = vectors
+    clients.client_shard.Fleet.vectors = vectors
     config = {"job": str(path), "resume": resume}
     if resume == "replay":
         go_back(path.with_name("phones"), last(path).next_round, job.noise)
@@ -39,7 +39,7 @@ def serve(path, resume=""):
         with InProcessGrid("clients.app:app", job.num_shards, config) as grid:
             server.app.app(grid, context)
     finally:
-        clients.fleet.Fleet.vectors = real
+        clients.client_shard.Fleet.vectors = real
 
 
 def last(path):

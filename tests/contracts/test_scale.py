@@ -9,12 +9,12 @@ import pytest
 from tiny_job import make_job, with_plan
 from whole_runs import run_in_grid, run_reference
 
-from clients.memory import Memory
+from clients.durable_state import Memory
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
-from fedspeech.training.recipes import Recipes
+from fedspeech.training.virtual_phones import Recipes
 from server.rounds import run_rounds
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 MILLION = 1_000_000
 

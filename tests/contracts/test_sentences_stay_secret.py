@@ -12,17 +12,18 @@ from tiny_world import cache
 
 from fedspeech import messages
 from fedspeech.corpora.corpus import Alphabet, Utterance
-from fedspeech.corpora.grammar import Grammar
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import BeamDecoder, WordPrior
+from fedspeech.synthesis.grammar import Grammar
 from fedspeech.training import cohort
-from simulations import judging_sentences, runner
-from simulations.run_folder import read
-from simulations.scenario import read_scenario
+from simulations.evaluation import asr
+from simulations.results.run_folder import read
+from simulations.run import runner
+from simulations.scenario.schema import read_scenario
 
 SECRETS = ("xylophonist", "quetzalcoatl", "zugzwang", "kerfuffle")
 TINY = (
@@ -98,7 +99,7 @@ def test_a_run_that_breaks_tells_nobody_either(recordings, tmp_path, capfd, monk
     if where == "training":
         monkeypatch.setattr(cohort, "pad_block", broken)
     else:
-        monkeypatch.setattr(judging_sentences, "rate_interval", broken)
+        monkeypatch.setattr(asr, "rate_interval", broken)
     with pytest.raises((FedspeechError, RuntimeError)) as caught:
         simulate(recordings, tmp_path / "run")
     trace = "".join(traceback.format_exception(caught.value))

@@ -7,13 +7,13 @@ import pytest
 from tiny_job import make_job, with_plan
 from whole_runs import run_in_grid, run_reference
 
-from fedspeech.device.time_axis import CHECK_IN_S, TimeAxis
+from fedspeech.device.virtual_time import CHECK_IN_S, TimeAxis
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
-from fedspeech.training.recipes import Recipes
-from simulations.clock import round_time
+from fedspeech.training.virtual_phones import Recipes
+from simulations.run.virtual_time import round_time
 
 AXIS = TimeAxis(seed=5, first_round_h=2.0, every_h=24.0, deadline_s=2.4)
 

@@ -15,10 +15,10 @@ from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.privacy.participation import PoissonParticipation
 from server.state import load_checkpoint
-from simulations import runner
-from simulations.judging import Judge
-from simulations.runner import simulate
-from simulations.scenario import read_scenario
+from simulations.evaluation.evaluator import Judge
+from simulations.run import runner
+from simulations.run.runner import simulate
+from simulations.scenario.schema import read_scenario
 from simulations.tuning.panel import Panel
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Setting

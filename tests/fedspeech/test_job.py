@@ -12,7 +12,7 @@ from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, JobArrays, check_key, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.training.dp_sgd import ExamplePrivacy
-from fedspeech.training.recipes import Recipes
+from fedspeech.training.virtual_phones import Recipes
 
 CLIPS = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)
 

@@ -13,8 +13,8 @@ from fedspeech.privacy.ledger import Ledger
 from server import app
 from server.app import FAILED, LEDGER
 from server.grids import OneByOneGrid
-from simulations.grid import InProcessGrid
-from simulations.run_folder import share_ledger
+from simulations.engines.in_process import InProcessGrid
+from simulations.results.run_folder import share_ledger
 
 
 def serve(path, job, named="", make_grid=InProcessGrid, resume=""):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_job import make_job
 
-import clients.fleet
+import clients.client_shard
 from fedspeech.job import Faults
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, run_round
@@ -15,7 +15,7 @@ from fedspeech.training.cohort import train_cohort
 from server.faults import FaultyGrid
 from server.rounds import run_rounds
 from server.shards import NobodyAnswers
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 KINDS = [field.name for field in dataclasses.fields(Faults)]
 
@@ -23,13 +23,13 @@ KINDS = [field.name for field in dataclasses.fields(Faults)]
 @pytest.fixture
 def asked(monkeypatch):
     """(round, shard) of every time that phones computed what they send."""
-    seen, real = [], clients.fleet.Fleet.vectors
+    seen, real = [], clients.client_shard.Fleet.vectors
 
     def vectors(self, request, phones):
         seen.append((request.key.round, self.shard))
         return real(self, request, phones)
 
-    monkeypatch.setattr(clients.fleet.Fleet, "vectors", vectors)
+    monkeypatch.setattr(clients.client_shard.Fleet, "vectors", vectors)
     return seen
 
 

@@ -12,7 +12,7 @@ from whole_runs import run_in_grid, run_through
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import Counts, ProtectedUpdate, Roster, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 ANSWERS = {"query.counts": Counts, "query.roster": Roster, "train": ProtectedUpdate}
 

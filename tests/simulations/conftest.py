@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulations.results import (
+from simulations.results.records import (
     Accuracies,
     Accuracy,
     Confusion,
@@ -30,7 +30,7 @@ from simulations.results import (
     Take,
     Utility,
 )
-from simulations.run_folder import RunFolder
+from simulations.results.run_folder import RunFolder
 
 ROUNDS = 40
 PHONES = 60

@@ -55,7 +55,7 @@ def test_every_command_explains_itself(fedspeech, command):
 )
 def test_whatever_charges_a_population_takes_its_ledger(fedspeech, monkeypatch, command, called):
     """Also where noise is real: there one population, one ledger is what counts."""
-    from simulations import runner
+    from simulations.run import runner
 
     given = {}
     monkeypatch.setattr(runner, called, lambda scenario, **named: given.update(named))
@@ -135,7 +135,7 @@ def test_an_error_of_our_own_is_a_sentence_with_its_place_and_a_status_of_its_ow
     def broken():
         return 1 / 0
 
-    monkeypatch.setattr("simulations.scenario.scenario_names", broken)
+    monkeypatch.setattr("simulations.scenario.schema.scenario_names", broken)
     status, _, err = fedspeech("scenarios", "list")
     assert status == 70
     assert "ZeroDivisionError: division by zero (test_cli.py, line " in err
@@ -143,7 +143,7 @@ def test_an_error_of_our_own_is_a_sentence_with_its_place_and_a_status_of_its_ow
 
 
 def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monkeypatch, tmp_path):
-    from simulations.build import cache_folder
+    from simulations.setup.experiment import cache_folder
 
     monkeypatch.chdir(tmp_path)
     assert cache_folder(Path("mine")) == tmp_path / "mine"
@@ -157,7 +157,7 @@ def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monk
 
 
 def test_paths_of_a_scenario_hold_in_every_folder(monkeypatch, tmp_path):
-    from simulations.scenario import read_scenario
+    from simulations.scenario.schema import read_scenario
 
     monkeypatch.chdir(tmp_path)
     changes = ["corpus.path=mine", "corpus.noise=rooms", "base.source=b.safetensors"]

@@ -11,8 +11,8 @@ from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import AllBut, by_speaker
 from fedspeech.errors import FedspeechError
-from simulations.build import Voices
-from simulations.finished import _require_same_recordings
+from simulations.artifacts.loaded_run import _require_same_recordings
+from simulations.setup.experiment import Voices
 
 
 def record(folder, seed):

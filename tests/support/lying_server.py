@@ -14,7 +14,7 @@ from fedspeech.job import Job
 from fedspeech.messages import MaskedAnswer, MaskedRequest, from_record, to_record
 from fedspeech.round import ServerState
 from fedspeech.secagg.refusals import KINDS
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 # Of every request: where the app takes it, and what answers it.
 ROUTES = {

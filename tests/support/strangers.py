@@ -1,8 +1,8 @@
 """People who say public sentences and have taught the shipped base nothing."""
 
 from fedspeech.audio.spec import SPHINX_MFCC
-from fedspeech.corpora.names import NAMES
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
+from fedspeech.synthesis.names import NAMES
 from fedspeech.training.pretrain_sentences import public_grammar
 
 

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from simulations.build import World, build_world
-from simulations.scenario import Scenario, read_scenario
+from simulations.scenario.schema import Scenario, read_scenario
+from simulations.setup.experiment import World, build_world
 
 TINY = (
     "corpus.federated_phones=12", "corpus.unseen_phones=3", "corpus.validation_speakers=2",

@@ -3,7 +3,7 @@
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, run_round, training_function
 from server.rounds import run_rounds
-from simulations.grid import InProcessGrid
+from simulations.engines.in_process import InProcessGrid
 
 
 def run_reference(job, arrays, ledger_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedspeech.audio.devices import SPEECH_RMS
+from fedspeech.audio.channel import SPEECH_RMS
 from fedspeech.corpora.device_corpus import DeviceCorpus, nominal
 from fedspeech.corpora.partition import AllBut, by_speaker, with_devices
 

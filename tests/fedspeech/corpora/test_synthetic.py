@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance
-from fedspeech.corpora.lexicon import DEFAULT_TARGETS, HELD_OUT_WORDS
 from fedspeech.corpora.synthetic import (
     SpeakerGroup,
     SyntheticCorpus,
     SyntheticSpec,
     default_spec,
 )
-from fedspeech.corpora.voices import ACCENTS, Spread
+from fedspeech.synthesis.lexicon import DEFAULT_TARGETS, HELD_OUT_WORDS
+from fedspeech.synthesis.voices import ACCENTS, Spread
 
 GROUP = SpeakerGroup(
     name="federated",

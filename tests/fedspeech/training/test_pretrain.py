@@ -11,9 +11,9 @@ from fedspeech.audio.augment import Augmentation
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance, Vocabulary
-from fedspeech.corpora.lexicon import DEFAULT_TARGETS
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.kws import TrunkSpec
+from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
 from fedspeech.training.pretrain import (
     PretrainSettings,
     base_accuracy,

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from simulations.report import write_report
-from simulations.results import ExportedFile, RoundTime, RunTime
+from simulations.results.records import ExportedFile, RoundTime, RunTime
 
 
 class Page(HTMLParser):

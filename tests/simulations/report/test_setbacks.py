@@ -3,8 +3,8 @@
 import pytest
 
 from simulations.report.setbacks import setbacks, worse
-from simulations.results import Headline, ShareWorse
-from simulations.runner import closing_words
+from simulations.results.records import Headline, ShareWorse
+from simulations.run.runner import closing_words
 
 
 def changed(summary, **parts):

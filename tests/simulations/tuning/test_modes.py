@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedspeech.seeds import stream
-from simulations.scenario import read_scenario
+from simulations.scenario.schema import read_scenario
 from simulations.tuning import modes
 from simulations.tuning.search import Judged
 from simulations.tuning.space import Space, log_spaced

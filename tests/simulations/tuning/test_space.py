@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny_world import cache, tiny_scenario, tiny_world
 
 from fedspeech.errors import ScenarioError
-from simulations.build import build_world
-from simulations.scenario import read_scenario
+from simulations.scenario.schema import read_scenario
+from simulations.setup.experiment import build_world
 from simulations.tuning.space import Setting, Space, log_spaced, parse_axis
 
 

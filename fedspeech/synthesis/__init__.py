@@ -1,0 +1,1 @@
+"""The formant voice: from a word to samples that somebody might have spoken."""

@@ -1,0 +1,283 @@
+"""The files for the phone: made and checked at the end of a run, or from its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fedspeech.corpora.corpus import Alphabet
+from fedspeech.errors import ExportRefused, ScenarioError
+from fedspeech.models.base import Base
+from fedspeech.privacy.guarantee import Guarantee
+from simulations.artifacts.exporting_sentences import (
+    export_run_of_sentences,
+    export_sentence_files,
+    verify_sentence_file,
+)
+from simulations.artifacts.loaded_run import (
+    FinishedRun,
+    batch_clips,
+    calibration,
+    card_of,
+    held_out_clips,
+    model_card,
+    run_of,
+    trained_model,
+)
+from simulations.artifacts.stream_evaluation import streaming_rates
+from simulations.console import Console
+from simulations.report import write_report
+from simulations.results.records import ExportedFile, FamilyFile, Summary, exported_fields
+from simulations.results.run_folder import RunFolder
+from simulations.run.progress import RunProgress
+from simulations.setup.experiment import Voices, World
+
+if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
+    from tflite_export.card import Card
+    from tflite_export.family import Exported
+
+RUN_FORMATS = ("float", "streaming", "personal", "adapter")
+"""What a run exports by itself: what equals the trained model logit by logit, so that few clips
+show it. Files with fewer bits are judged on every held-out clip: `fedspeech export RUN`."""
+
+RUN_HELD_OUT_CLIPS = 64
+
+
+def export_files(
+    folder: RunFolder, world: World, summary: Summary, spent: Guarantee, progress: RunProgress
+) -> dict[str, Any]:
+    """Exports a run's adapter in the formats that phones want first.
+
+    Args:
+      folder: of the run.
+      world: of the run.
+      summary: what the card says of accuracy.
+      spent: what the card says of privacy.
+      progress: what the user sees of it.
+
+    Returns:
+      The summary's fields `export`, `export_family`, `export_refused` and `listening`.
+
+    Raises:
+      FedspeechError: if the folder holds no usable adapter for this base.
+    """
+    trained = trained_model(folder, world.base)
+    card = model_card(trained, summary, spent, world.licences)
+    if isinstance(world.base.vocabulary, Alphabet):
+        return export_sentence_files(trained, card, world.speech, folder.export, progress)
+    from tflite_export.evidence import Evidence
+    from tflite_export.family import export_family
+
+    held_out = held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS)
+    try:
+        exported = export_family(
+            Evidence(trained, world.speech, held_out),
+            card,
+            RUN_FORMATS,
+            folder=folder.export,
+            batch_clips=batch_clips(world.job),
+            progress=progress.file,
+        )
+    except ExportRefused as error:
+        return {"export": None, "export_family": (), "export_refused": str(error)}
+    found = _found(exported, len(world.speech))
+    return found | _listened(exported, world.base, world.voices, world.job.seed)
+
+
+def export_run(
+    run: Path,
+    out: Path | None,
+    *,
+    adapter: str = "global",
+    formats: Sequence[str] = (),
+    corpus: Path | None = None,
+    calibration_audio: Path | None = None,
+) -> None:
+    """`fedspeech export RUN`: exports an adapter of a finished or interrupted run.
+
+    Needs the run folder, and the recordings if the run was on recordings.
+
+    Args:
+      run: the folder.
+      out: where the files go; default RUN/export, and RUN/export/PHONE for a phone's own adapter.
+      adapter: "global" or an unseen phone's pseudonym.
+      formats: which files; none means all.
+      corpus: where the run's recordings lie now, if they were moved.
+      calibration_audio: a folder of recordings on which the integer files are calibrated.
+
+    Raises:
+      FedspeechError: if the folder is no run folder or lacks a part.
+      ExportRefused: naming the checks that failed and their figures; what passed is published.
+
+    What is written to RUN/export also goes into the run's summary and report.
+    """
+    from tflite_export.family import FORMATS, export_family
+    from tflite_export.verification import INTEGER_KINDS
+
+    finished = FinishedRun.open(run, corpus)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        if formats or adapter != "global":
+            raise ScenarioError("sentences are exported as one family, of the global adapter")
+        export_run_of_sentences(finished, out)
+        return
+    formats = formats or FORMATS
+    trained, card = finished.trained(adapter)
+    personal = None if adapter == "global" else adapter
+    target = out or finished.folder.export / (personal or "")
+    with RunProgress() as progress, progress.stage("export", len(formats)):
+        evidence = finished.evidence(trained, personal)
+        exported = export_family(
+            evidence,
+            card,
+            formats,
+            folder=target,
+            calibration=calibration(
+                finished.base, finished.voices, finished.scenario, calibration_audio
+            )
+            if set(formats) & set(INTEGER_KINDS)
+            else None,
+            batch_clips=batch_clips(finished.job),
+            progress=progress.file,
+        )
+    show(exported, card, Console())
+    if personal is None and out is None:
+        found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)
+        found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
+        finished.folder.write_summary(finished.accounted.model_copy(update=found))
+        write_report(run)
+    if exported.refused:
+        raise ExportRefused(
+            "not published: "
+            + "; ".join(f"{kind}: {why}" for kind, why in exported.refused.items())
+        )
+
+
+def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> None:
+    """`fedspeech export --verify FILE`: checks a file against its run and prints every figure.
+
+    Args:
+      file: of the family.
+      run: the run that it came of; None: the run folder in which it lies.
+      corpus: where the run's recordings lie now, if they were moved.
+
+    Raises:
+      ExportRefused: naming the check that failed and its figure.
+    """
+    from tflite_export.card import require_listed
+    from tflite_export.files import read_file
+    from tflite_export.verification import verify
+
+    finished = FinishedRun.open(run or run_of(file), corpus)
+    sha256 = hashlib.sha256(read_file(file)).hexdigest()
+    phone = card_of(file).get("phone")
+    published = (file.resolve().parent, finished.folder.export / (phone or ""))
+    listed = require_listed(file, sha256, published)
+    if isinstance(finished.base.vocabulary, Alphabet):
+        found = verify_sentence_file(file, finished)
+    else:
+        trained, _ = finished.trained(phone or "global")
+        found = verify(file, finished.evidence(trained, phone))
+    table = Table(box=None, pad_edge=False, title=f"{found.file} ({found.kind}): passed")
+    for name in ("check", "figure", "allowed", "over"):
+        table.add_column(name, justify="left" if name in ("check", "over") else "right")
+    for check in (listed, *found.checks):
+        limit, figure = check.in_words()
+        table.add_row(check.name, figure, f"{check.rule} {limit}", check.over)
+    console = Console()
+    console.print(table)
+    counted = ", ".join(f"{count} {name}" for name, count in found.operators.items())
+    console.print(f"{found.size_bytes:,} bytes, SHA-256 {found.sha256}", highlight=False)
+    if counted:
+        console.print(f"builtin operators only: {counted}", highlight=False)
+
+
+def show(exported: Exported, card: Card, console: Console) -> None:
+    """Prints what was published and what was not, and whose adapter it is."""
+    from tflite_export.card import STAGES
+    from tflite_export.family import FILES
+
+    table = Table(box=None, pad_edge=False, title=f"{exported.folder}")
+    for name in ("file", "KB", "same answer", "accuracy drop", "checks"):
+        table.add_column(name, justify="left" if name == "file" else "right")
+    for found in exported.verified:
+        row = _family_file(found)
+        table.add_row(
+            found.file,
+            f"{found.size_bytes / 1000:.1f}",
+            "" if row.agreement is None else f"{row.agreement:.2%}",
+            "" if row.accuracy_drop is None else f"{100 * row.accuracy_drop:+.2f} points",
+            str(len(found.checks)),
+        )
+    for kind in exported.refused:
+        table.add_row(FILES[kind], "", "", "refused", "")
+    console.print(table)
+    console.print(f"stage: {card.stage}, {STAGES[card.stage]}", highlight=False)
+
+
+def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
+    """A family as fields of the summary."""
+    from tflite_export.checks import logit_difference, same_answer
+    from tflite_export.family import FILES
+    from tflite_export.parity import MAX_LOGIT_DIFFERENCE
+
+    whole = next((found for found in exported.verified if found.kind == "float"), None)
+    file = (
+        None
+        if whole is None
+        else ExportedFile(
+            file=f"export/{whole.file}",
+            size_bytes=whole.size_bytes,
+            parity_max_abs=logit_difference(whole.checks) or 0.0,
+            parity_limit=MAX_LOGIT_DIFFERENCE,
+            argmax_agreement=same_answer(whole.checks) or 0.0,
+            inputs=2 * speech_inputs,
+            speech_inputs=speech_inputs,
+            sha256=whole.sha256,
+        )
+    )
+    family = [_family_file(found) for found in exported.verified]
+    return exported_fields(file, family, exported.refused, FILES)
+
+
+def _listened(exported: Exported, base: Base, voices: Voices, seed: int) -> dict[str, Any]:
+    """The summary's field `listening`, where a streaming file was made."""
+    for found in exported.verified:
+        if found.kind == "streaming":
+            return {"listening": streaming_rates(exported.folder / found.file, base, voices, seed)}
+    return {}
+
+
+def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Adds what an earlier export published and this one left in place."""
+    made = {entry.kind for entry in found["export_family"]}
+    kept = tuple(
+        entry
+        for entry in before.export_family
+        if entry.kind not in made and entry.size_bytes and (folder / entry.file).is_file()
+    )
+    whole = before.export if any(entry.kind == "float" for entry in kept) else None
+    return found | {
+        "export_family": (*kept, *found["export_family"]),
+        "export": found["export"] or whole,
+    }
+
+
+def _family_file(found: Any) -> FamilyFile:
+    """One verified file as a record."""
+    from tflite_export.checks import same_answer
+
+    return FamilyFile(
+        kind=found.kind,
+        file=found.file,
+        size_bytes=found.size_bytes,
+        agreement=same_answer(found.checks),
+        accuracy_drop=next(
+            (check.figure for check in found.checks
+             if check.name.endswith("accuracy drop") and "worst" not in check.name),
+            None,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,359 @@
+"""A run folder opened again: its model, its card, and what files of it are compared on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedspeech.corpora.corpus import Corpus, Vocabulary
+from fedspeech.corpora.joined import JoinedCorpus
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.synthetic import SyntheticCorpus
+from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.job import Job
+from fedspeech.models.adapters.files import load_adapter
+from fedspeech.models.base import Base
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.ledger import Ledger
+from simulations.evaluation.evaluator import Judge
+from simulations.results.records import Summary
+from simulations.results.run_folder import RunFolder, read
+from simulations.results.spent import account, stated, with_account
+from simulations.scenario.schema import FolderCorpus, Scenario, read_scenario
+from simulations.setup.experiment import (
+    Voices,
+    build_world,
+    cache_folder,
+    open_voices,
+    own_takes,
+    parity_speech,
+    public_spec,
+    without_teachers,
+)
+
+if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
+    from tflite_export.calibration import Calibration
+    from tflite_export.card import Card
+    from tflite_export.evidence import Evidence, HeldOut
+    from tflite_export.weights import Trained
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A run folder and what its files are compared on.
+
+    Attributes:
+      folder: of the run.
+      scenario: of the run, its corpus perhaps moved.
+      summary: of the run.
+      base: of the run.
+      voices: who speaks in it.
+      job: of the run.
+    """
+
+    folder: RunFolder
+    scenario: Scenario
+    summary: Summary
+    base: Base
+    voices: Voices
+    job: Job
+
+    @classmethod
+    def open(cls, run: Path, corpus: Path | None = None) -> FinishedRun:
+        """Reads a run folder; its corpus is opened or drawn again, nothing is trained.
+
+        Args:
+          run: the folder.
+          corpus: where the recordings lie now; None: where they lay.
+
+        Raises:
+          FedspeechError: if the folder is no run folder or lacks a part, or the recordings are not
+            those of the run: what is said of the one is not true of the others.
+        """
+        folder, summary = RunFolder(run), read(run).summary
+        if summary is None:
+            raise FedspeechError(
+                f"{run} has no summary.json: its run was killed before it could end; "
+                f"`fedspeech resume {run}` takes it there"
+            )
+        try:
+            base = Base.load(folder.base)
+        except (OSError, ValueError) as error:
+            raise FedspeechError(f"{run} lacks a usable base: {error}") from error
+        changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
+        scenario = read_scenario(str(folder.scenario), changes)
+        voices = without_teachers(open_voices(scenario, base), base)
+        _require_same_recordings(run, scenario, summary, voices)
+        return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """What the run's population has spent by now, this run and others.
+
+        Raises:
+          LedgerDamaged: if the ledger is gone, does not check, or does not hold the run.
+        """
+        return account(self.folder, self.job, self.summary)
+
+    @functools.cached_property
+    def accounted(self) -> Summary:
+        """The summary with what the ledger says today; a later run may have spent more."""
+        return with_account(self.summary, self.ledger)
+
+    def require_words(self, option: str) -> None:
+        """Refuses a run of sentences.
+
+        Raises:
+          ScenarioError: naming the option that knows words only.
+        """
+        if not isinstance(self.base.vocabulary, Vocabulary):
+            raise ScenarioError(f"{option} takes files that spot words; this run is of sentences")
+
+    def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:
+        """Everything that files of this run are compared on.
+
+        Args:
+          trained: the run's base with one of its adapters.
+          personal: the phone whose own adapter it is; what that learned from is left out.
+        """
+        from tflite_export.evidence import Evidence
+
+        voices = self.voices
+        speech = parity_speech(self.base, voices.public_corpus, voices.partition.validation)
+        phones = [
+            self._judged(phone) if phone.phone_id == personal else phone
+            for phone in voices.partition.unseen
+        ]
+        partition = dataclasses.replace(voices.partition, unseen=tuple(phones))
+        voices = dataclasses.replace(voices, partition=partition)
+        return Evidence(trained, speech, held_out_clips(self.base, voices))
+
+    def _judged(self, phone: Phone) -> Phone:
+        """A phone with the clips that it is judged by only."""
+        settings = self.scenario.personalisation
+        most = max(*settings.takes, settings.headline_takes)
+        takes = own_takes(self.voices, phone, most, self.scenario.seed, most)
+        return dataclasses.replace(phone, utterances=takes.judged)
+
+    def trained(self, adapter: str = "global") -> tuple[Trained, Card]:
+        """The global adapter, or one unseen phone's own, with its card.
+
+        Args:
+          adapter: "global" or a phone's pseudonym.
+
+        Raises:
+          FedspeechError: if there is no such phone, or the folder's adapter cannot be used.
+        """
+        trained = trained_model(self.folder, self.base)
+        summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
+        voices = self.voices
+        licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
+        if adapter == "global":
+            return trained, model_card(trained, summary, spent, licences)
+        names = sorted(phone.phone_id for phone in voices.partition.unseen)
+        if adapter not in names:
+            raise ScenarioError(
+                f"--adapter is global or one of the {len(names)} unseen phones of the run, such as "
+                f"{', '.join(names[:3])}; got {adapter!r}"
+            )
+        world = build_world(
+            self.scenario, cache=cache_folder(), eye=None, workers=1, progress=lambda *_: None
+        )
+        spec = trained.adapter.spec
+        own, accuracies = Judge(world, self.scenario).personal(
+            spec.flatten(trained.parameters), adapter
+        )
+        trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
+        return trained, model_card(trained, summary, spent, licences, adapter, accuracies)
+
+
+def _require_same_recordings(
+    run: Path, scenario: Scenario, summary: Summary, voices: Voices
+) -> None:
+    """Refuses recordings on which the run was not made.
+
+    Raises:
+      FedspeechError: naming the folder and the way out.
+    """
+    if voices.sha256 == summary.recordings_sha256:
+        return
+    place = getattr(scenario.corpus, "path", "")
+    if not summary.recordings_sha256:
+        raise FedspeechError(
+            f"{run} is of an earlier version: it does not say which recordings it was made on; "
+            "simulate it again"
+        )
+    raise FedspeechError(
+        f"{place or summary.corpus} holds other recordings than {run} was made on "
+        f"({voices.sha256[:12]} now, {summary.recordings_sha256[:12]} then): its figures are not "
+        "of them; name the folder of the run's own with --corpus"
+    )
+
+
+def run_of(file: Path) -> Path:
+    """The run folder in which a file lies.
+
+    Raises:
+      FedspeechError: if it lies in none, or there is no such file.
+    """
+    if not file.is_file():
+        raise FedspeechError(f"there is no file {file}")
+    for folder in file.resolve().parents:
+        if (folder / "job.json").is_file():
+            return folder
+    raise FedspeechError(
+        f"{file} lies in no run folder: name the run that it came of, as in "
+        f"`fedspeech export RUN --verify {file}`"
+    )
+
+
+def card_of(file: Path) -> dict[str, Any]:
+    """The card inside a file of the family.
+
+    Raises:
+      ExportRefused: if there is no such file or it carries no card.
+    """
+    from tflite_export.adapter_file import read_adapter
+    from tflite_export.files import model_bytes, read_file
+    from tflite_export.flatbuffer import read_card
+    from tflite_export.interpreter import TfliteModel
+
+    content = read_file(file)
+    if file.suffix == ".safetensors":
+        return read_adapter(content).card
+    return read_card(TfliteModel(model_bytes(content, file.name)).content)
+
+
+def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldOut:
+    """Clips of unseen phones, on whom nothing is trained, decided or calibrated.
+
+    Args:
+      base: of the model, which says how much left context a clip has.
+      voices: who speaks.
+      most: keeps about so many, the same number of every phone; None keeps all.
+    """
+    from tflite_export.evidence import HeldOut
+
+    words, phones = voices.vocabulary, voices.partition.unseen
+    assert isinstance(words, Vocabulary)
+    each = None if most is None else max(1, most // len(phones))
+    clips = [
+        (phone.phone_id, clip)
+        for phone in phones
+        for clip in _spread(phone.utterances, each or len(phone.utterances))
+    ]
+    return HeldOut(
+        source=voices.corpus.name,
+        waveforms=base.heard(voices.corpus, [clip for _, clip in clips]),
+        labels=np.array([words.label(clip.word) for _, clip in clips], dtype=np.int64),
+        users=np.array([user for user, _ in clips]),
+    )
+
+
+def calibration(
+    base: Base, voices: Voices, scenario: Scenario, own: Path | None = None
+) -> Calibration:
+    """Clips of what the base was trained on, as if recorded like the run's recordings.
+
+    Args:
+      base: of the run.
+      voices: of the run.
+      scenario: of the run.
+      own: a folder of recordings to calibrate on instead.
+
+    Raises:
+      ExportRefused: if the base's training speakers cannot be found again, or the own recordings
+        are too few or a phone's.
+    """
+    from tflite_export.calibration import Calibration, synthetic_public
+
+    phones = (*voices.partition.federated, *voices.partition.unseen)
+    if own is not None:
+        said = [clip for phone in phones for clip in phone.utterances]
+        forbidden = {voices.corpus.fingerprint(clip) for clip in said}
+        return Calibration.of_recordings(base, open_corpus(own), forbidden)
+    corpus: Corpus
+    if base.provenance.get("corpus") == "synthetic" or not isinstance(
+        scenario.corpus, FolderCorpus
+    ):
+        corpus = synthetic_public(base, scenario.lexicon)
+    else:  # as `fedspeech pretrain --corpus` made it: recorded speakers, synthetic negatives
+        pretraining = Scenario(name="pretrain", seed=int(base.provenance["seed"]))
+        corpus = JoinedCorpus(
+            open_corpus(Path(scenario.corpus.path)),
+            SyntheticCorpus(public_spec(pretraining, base.words)),
+        )
+    clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
+    tally = getattr(voices.corpus, "tally", None)  # of recordings; the synthesizer has no files
+    return clips.recorded_at(tally.rates_hz, base.frontend.rate_hz) if tally else clips
+
+
+def trained_model(folder: RunFolder, base: Base) -> Trained:
+    """The base with the folder's adapter."""
+    from tflite_export.weights import Trained
+
+    try:
+        adapter, parameters = load_adapter(folder.adapter, base.sha256)
+    except ValueError as error:
+        raise FedspeechError(str(error)) from error
+    return Trained(base=base, adapter=adapter, parameters=parameters)
+
+
+def model_card(
+    trained: Trained,
+    summary: Summary,
+    spent: Guarantee,
+    licences: Mapping[str, str],
+    phone: str | None = None,
+    accuracies: dict[str, float] | None = None,
+) -> Card:
+    """The card of a run's adapter: accuracy by segment, or of the one phone whose own it is."""
+    from tflite_export.card import Card, SegmentAccuracy
+
+    metrics = []
+    if phone and accuracies:
+        metrics = [SegmentAccuracy(segment="phone", value=phone, phones=1, accuracy=accuracies)]
+    elif summary.accuracy:
+        cells = {("all", "all"): summary.accuracy}
+        for segment, values in summary.segments.items():
+            cells |= {(segment, value): cell.accuracy for value, cell in values.items()}
+        metrics = [
+            SegmentAccuracy(
+                segment=segment,
+                value=value,
+                phones=found.base.phones,
+                accuracy={
+                    name: part["mean"] for name, part in found.model_dump(exclude_none=True).items()
+                },
+            )
+            for (segment, value), found in cells.items()
+        ]
+    return Card.of(
+        trained,
+        privacy=spent,
+        noise_notice=summary.noise_notice,
+        example_level=summary.example_level.words if summary.example_level else None,
+        metrics=tuple(metrics),
+        metrics_eye="simulator",
+        data_licences=dict(licences),
+        phone=phone,
+    )
+
+
+def batch_clips(job: Job) -> int:
+    """Clips of one training step, as the phones of the run took it."""
+    return min(job.training.batch_size, job.training.max_examples)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` items, evenly spread over all."""
+    if count >= len(items):
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]

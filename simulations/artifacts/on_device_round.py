@@ -1,0 +1,146 @@
+"""`fedspeech export --rehearse FILE`: one federated round trained in the exported file.
+
+The phones of the run train through the file's `train` signature instead of torch; what follows is
+the round of `fedspeech.round`: the user's clip and noise, sum, server step. The same round is run
+with torch beside it. Nothing of either is published or kept, and the run's own ledger is not
+touched: a round that is released costs what a round of the run costs. So what is printed is how the
+file differs from torch, never what phones said: no size of a cohort, no norm of a delta.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedspeech.errors import ScenarioError
+from fedspeech.job import Job
+from fedspeech.models.adapters.files import load_adapter
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState, TrainingFunction, run_round
+from fedspeech.training.cohort import train_cohort
+from fedspeech.vectors import Delta, FloatVector
+from simulations.artifacts.loaded_run import FinishedRun, run_of
+from simulations.console import Console
+from simulations.report.phrasing import epsilon
+from tflite_export.files import read_model
+
+EXAMPLE_CLIP_NORM = 1.0
+EXAMPLE_NOISE_MULTIPLIER = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """One round, trained in the file and in torch.
+
+    Attributes:
+      clips_per_step: of the file.
+      largest_delta_difference: of any coordinate of any phone's delta; file against torch.
+      integers_changed: share of the opened sum's integers that differ.
+      example_epsilon: of one clip under `train_dp`, for a phone that trains once; apart from the
+        phone's own epsilons.
+      example_delta: at which delta.
+      example_clip_norm, example_noise_multiplier: of `train_dp`.
+      clip_norm: of the user: what follows in both cases.
+    """
+
+    largest_delta_difference: float
+    integers_changed: float
+    example_epsilon: float
+    example_delta: float
+    example_clip_norm: float
+    example_noise_multiplier: float
+    clip_norm: float
+
+
+class _Kept:
+    """A training function that remembers the deltas it gave."""
+
+    def __init__(self, train: TrainingFunction) -> None:
+        self._train = train
+        self.vectors: list[FloatVector] = []
+
+    def __call__(self, *arguments: object) -> list[Delta]:
+        deltas = list(self._train(*arguments))  # type: ignore[arg-type]
+        self.vectors = [delta.vector for delta in deltas]
+        return deltas
+
+
+def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
+    """Runs one round three times: in torch, in the file, in the file with `train_dp`.
+
+    Args:
+      content: bytes of a personal file.
+      job: of the run; its sums are taken without masks, which changes no integer.
+      adapter: the global adapter that the round starts from, shape (d,).
+
+    Raises:
+      ExportRefused: if the file cannot train as the job says.
+    """
+    from tflite_export.on_device import ExampleLevel, OnDeviceTraining
+
+    # Rehearsal noise, so that both rounds meet the same coins and noise.
+    plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
+    job = dataclasses.replace(job, noise="rehearsal", plan=plan, eye="")
+    arrays = job.load_arrays()
+    state = dataclasses.replace(
+        ServerState.initial(job, arrays), optimizer=job.server.build().init(adapter)
+    )
+    level = ExampleLevel(clip_norm=EXAMPLE_CLIP_NORM, noise_multiplier=EXAMPLE_NOISE_MULTIPLIER)
+    on_device = OnDeviceTraining(content, job.base_sha256)
+    private = OnDeviceTraining(content, job.base_sha256, example_level=level, entropy=job.entropy())
+    kept = [_Kept(train_cohort), _Kept(on_device), _Kept(private)]
+    sums = []
+    for train in kept:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "ledger.jsonl"
+            ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
+            sums.append(run_round(state, job, arrays, train, ledger, 0)[1])
+    by_torch, by_file = (np.stack(train.vectors) for train in kept[:2])
+    return Rehearsal(
+        largest_delta_difference=float(np.abs(by_torch - by_file).max()),
+        integers_changed=float((sums[0] != sums[1]).mean()),
+        example_epsilon=level.epsilon(job.training, 1, job.plan.delta),
+        example_delta=job.plan.delta,
+        example_clip_norm=level.clip_norm,
+        example_noise_multiplier=level.noise_multiplier,
+        clip_norm=job.plan.clip_norm,
+    )
+
+
+def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
+    """Rehearses a round of a run in its personal file and prints what came of it.
+
+    Raises:
+      ExportRefused: if the file cannot train as the run did.
+      ScenarioError: if the phones' arrays are not in the cache any more, or it is of sentences.
+    """
+    finished = FinishedRun.open(run or run_of(file))
+    finished.require_words("--rehearse")
+    try:
+        adapter, parameters = load_adapter(finished.folder.adapter, finished.base.sha256)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from error
+    found = rehearse(read_model(file), finished.job, adapter.spec.flatten(parameters))
+    console = Console()
+    if as_json:
+        console.out(json.dumps(dataclasses.asdict(found), indent=1), highlight=False)
+        return
+    console.print(
+        f"one more round trained in {file.name}: deltas within "
+        f"{found.largest_delta_difference:.1e} of torch's; "
+        f"{found.integers_changed:.2%} of the sum's integers differ, each by what rounding tips\n"
+        f"with train_dp (clip norm {found.example_clip_norm:g}, noise multiplier "
+        f"{found.example_noise_multiplier:g}): epsilon {epsilon(found.example_epsilon)} for one "
+        f"clip (zero-out, delta {found.example_delta:.1e}, one round, analytic Gaussian), against "
+        "whoever sees the phone's own delta\n"
+        f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "
+        "nothing was published, the run's ledger was not charged. The differences above are exact "
+        "figures of phones' own deltas, which only a simulation sees and no epsilon covers",
+        highlight=False,
+        soft_wrap=True,
+    )

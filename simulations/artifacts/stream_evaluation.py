@@ -1,0 +1,375 @@
+"""`fedspeech listen FILE`: what an exported file hears, and how often it is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.corpora.corpus import SILENCE
+from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
+from fedspeech.corpora.layouts import layout_of, open_corpus
+from fedspeech.corpora.noise import read_noise
+from fedspeech.errors import CorpusError, ExportRefused, FedspeechError, ScenarioError
+from fedspeech.evaluation.streaming import (
+    DEFAULT_THRESHOLD,
+    Keyword,
+    ListeningCounts,
+    ListeningRules,
+    OperatingPoint,
+    detected_hops,
+    scored,
+)
+from fedspeech.files import write_text
+from fedspeech.models.base import Base
+from simulations.artifacts.det_plot import det_svg
+from simulations.artifacts.loaded_run import run_of
+from simulations.artifacts.stream_scenes import keyword_free, with_keywords
+from simulations.console import Console
+from simulations.results.records import Listening
+from simulations.results.run_folder import read
+from simulations.scenario.schema import read_scenario
+from simulations.setup.experiment import Voices
+from tflite_export.files import read_model
+
+if TYPE_CHECKING:  # LiteRT, which help does without
+    from tflite_export.listening import Listener
+
+FloatArray = NDArray[np.float32]
+
+KEYWORDS_PER_HOUR = 600
+RUN_KEYWORDS = 64
+RUN_SECONDS = 360.0
+TARGET_RATES = (10.0, 1.0, 0.5)
+QUIET_RATE = 10.0
+"""False accepts per hour: one in the minutes that a run counts; fewer cannot be told apart."""
+
+PICTURE_FILE = "det.svg"
+
+
+def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) -> None:
+    """Streams one recording and prints every detection with its time.
+
+    Raises:
+      FedspeechError: if the file cannot listen or the recording cannot be read.
+    """
+    listener = _listener(file)
+    sound = _read(wav, listener.spec.rate_hz)
+    logits = listener.feed(sound)
+    if not len(logits):
+        raise CorpusError(f"{wav} is shorter than one hop of {listener.spec.hop_ms:g} ms")
+    words, scores = scored(logits, rules)
+    seconds_per_hop = listener.spec.hop_ms / 1000
+    hops = detected_hops(scores, threshold, rules.cooldown_hops)
+    console = Console()
+    for hop in hops:
+        console.print(
+            f"{(hop + 1) * seconds_per_hop:9.2f} s  {listener.labels[words[hop]]:12s} "
+            f"{scores[hop]:.3f}",
+            highlight=False,
+        )
+    console.print(
+        f"{len(hops)} detections in {len(logits) * seconds_per_hop:.2f} s at threshold "
+        f"{threshold:g} ({_in_words(rules, listener.spec.hop_ms)})",
+        highlight=False,
+    )
+
+
+def evaluate(
+    file: Path,
+    *,
+    folder: Path | None,
+    hours: float | None,
+    threshold: float,
+    rules: ListeningRules,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Counts false accepts per hour and false rejects, and draws one against the other.
+
+    Args:
+      file: a streaming file.
+      folder: recordings: a corpus, noise, or long recordings in which no keyword is said.
+      hours: of synthesised sound instead.
+      threshold: at which both rates are stated first.
+      rules: how scores become detections.
+      seed: of synthesised sound.
+      out: the picture; default det.svg beside the file.
+      as_json: prints one JSON object.
+
+    Raises:
+      FedspeechError: if the file cannot listen or there is nothing to listen to.
+    """
+    listener = _listener(file)
+    targets = listener.labels[:-2]
+    if folder is not None:
+        counts, source = _in_folder(listener, folder, rules), folder.name
+    elif hours and hours > 0:
+        lexicon = _lexicon(file)
+        counts = sum(
+            (
+                _without_keywords(listener, scene, rules)
+                for scene in keyword_free(hours * 3600, targets, seed)
+            ),
+            _nothing(),
+        )
+        keywords = max(1, round(KEYWORDS_PER_HOUR * hours))
+        try:
+            for sound, spoken in with_keywords(keywords, targets, seed, lexicon):
+                marks = [(word.word, word.start, word.stop) for word in spoken]
+                counts += _keywords(listener, sound, marks, rules)
+        except ValueError as error:
+            raise ScenarioError(f"keywords: {error}") from error
+        source = f"{counts.hours:.2f} synthesised hours"
+    else:
+        raise ScenarioError("evaluation takes --evaluate DIR or --synthetic-hours H above 0")
+    picture = out or file.with_name(PICTURE_FILE)
+    points = [counts.at(threshold)]
+    points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]
+    if counts.hours and counts.keywords:
+        write_text(picture, det_svg(counts.curve(), points[0], f"{file.name}, {source}"))
+    if as_json:
+        found = {
+            "file": file.name,
+            "source": source,
+            "rules": dataclasses.asdict(rules),
+            "hours": counts.hours,
+            "added_silent_hours": counts.silent_hours,
+            "points": [_point(point) for point in points],
+            "curve": [_point(point) for point in counts.curve()],
+        }
+        Console().out(json.dumps(found, indent=1), highlight=False)
+        return
+    _show(counts, points, threshold, source, rules, listener.spec.hop_ms, picture)
+
+
+def threshold_of(file: Path) -> float:
+    """The quiet threshold that the run of a file names; the default one where none is named."""
+    try:
+        summary = read(run_of(file)).summary
+    except FedspeechError:
+        return DEFAULT_THRESHOLD
+    found = summary.listening if summary else None
+    if found is None or found.quiet_threshold is None:
+        return DEFAULT_THRESHOLD
+    return found.quiet_threshold
+
+
+def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listening:
+    """Counts the errors of a run's streaming file at the default threshold and at a quieter one.
+
+    Args:
+      file: the streaming file.
+      base: of the run, which says how much left context a word has.
+      voices: of the run; its held-out phones say the keywords.
+      seed: of the synthesized hours.
+    """
+    listener, rules = _listener(file), ListeningRules()
+    targets = listener.labels[:-2]
+    said = [
+        clip
+        for phone in voices.partition.unseen
+        for clip in phone.utterances
+        if clip.word in targets
+    ]
+    chosen = said[:: -(-len(said) // RUN_KEYWORDS) or 1]
+    counts = _nothing()
+    after = rules.patience_hops * listener.spec.hop_samples
+    for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
+        marks = [(clip.word, base.context_samples, len(sound))]
+        counts += _keywords(listener, np.pad(sound, (0, after)), marks, rules)
+    for scene in keyword_free(RUN_SECONDS, targets, seed):
+        counts += _without_keywords(listener, scene, rules)
+    point, quiet = counts.at(DEFAULT_THRESHOLD), counts.at_most(QUIET_RATE)
+    return Listening(
+        file=file.name,
+        threshold=point.threshold,
+        keywords=point.keywords,
+        rejected=point.rejected,
+        hours=point.hours,
+        false_accepts=point.false_accepts,
+        quiet_rate=QUIET_RATE,
+        quiet_threshold=quiet.threshold if quiet else None,
+        quiet_rejected=quiet.rejected if quiet else None,
+    )
+
+
+def _show(
+    counts: ListeningCounts,
+    points: list[OperatingPoint],
+    asked: float,
+    source: str,
+    rules: ListeningRules,
+    hop_ms: float,
+    picture: Path,
+) -> None:
+    """Prints the rates at the threshold that was asked for and at a few rates of false accepts."""
+    console = Console()
+    console.print(
+        f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, {source}; "
+        f"{_in_words(rules, hop_ms)}; intervals are of 95 %",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if counts.silent_hours:
+        console.print(
+            f"{counts.silent_hours:.2f} hours of digital silence were added after recordings "
+            "without keywords, and are counted in no rate",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for index, point in enumerate(points):
+        said = [f"threshold {point.threshold:.4f}"]
+        if index == 0 and not math.isclose(point.threshold, asked, abs_tol=5e-5):
+            said[0] += f" (the next that is counted to {asked:g})"
+        rate, share = point.false_accepts_interval, point.frr_interval
+        if rate is not None:
+            said.append(
+                f"{point.false_accepts_per_hour:.2f} false accepts per hour ({rate[0]:.2f} to "
+                f"{rate[1]:.2f})"
+            )
+        if share is not None:
+            said.append(f"FRR {point.frr:.1%} ({share[0]:.1%} to {share[1]:.1%})")
+        lead = "" if index == 0 else f"at most {TARGET_RATES[index - 1]:g} per hour: "
+        console.print(lead + ", ".join(said), highlight=False, soft_wrap=True)
+    for rate_limit in TARGET_RATES[len(points) - 1 :]:
+        if counts.hours:
+            console.print(f"at most {rate_limit:g} per hour: no threshold", highlight=False)
+    if counts.hours < 1 - 1e-6:
+        console.print("less than an hour without keywords: too little to state a rate by")
+    if picture.is_file() and counts.hours and counts.keywords:
+        console.print(f"DET curve: {picture}", highlight=False)
+
+
+def _point(point: OperatingPoint) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(point),
+        "false_accepts_per_hour": point.false_accepts_per_hour,
+        "false_accepts_interval": point.false_accepts_interval,
+        "frr": point.frr,
+        "frr_interval": point.frr_interval,
+    }
+
+
+def _in_words(rules: ListeningRules, hop_ms: float) -> str:
+    return (
+        f"smoothing {rules.smoothing_hops * hop_ms:g} ms, cooldown "
+        f"{rules.cooldown_hops * hop_ms:g} ms"
+    )
+
+
+def _listener(file: Path) -> Listener:
+    """Opens a file that can listen.
+
+    Raises:
+      ExportRefused: if it cannot; names the files beside it that can.
+    """
+    from tflite_export.interpreter import TfliteModel
+    from tflite_export.listening import Listener
+
+    model = TfliteModel(read_model(file))
+    if "hop" not in model.signatures:
+        beside = sorted(str(path) for path in file.parent.glob("*streaming*.tflite"))
+        raise ExportRefused(
+            f"listening takes a streaming file, and {file.name} answers whole clips; "
+            + (
+                f"beside it lies {' and '.join(beside)}"
+                if beside
+                else "`fedspeech export RUN --formats streaming` makes one"
+            )
+        )
+    return Listener(model)
+
+
+def _nothing() -> ListeningCounts:
+    empty = np.zeros((0, 3), dtype=np.float32)
+    return ListeningCounts.of_keywords(empty, (), ListeningRules())
+
+
+def _without_keywords(
+    listener: Listener, sound: FloatArray, rules: ListeningRules, added_hops: int = 0
+) -> ListeningCounts:
+    """Counts a stream of its own: what was heard in another recording is forgotten."""
+    listener.reset()
+    return ListeningCounts.without_keywords(
+        listener.feed(sound), rules, listener.spec.hop_ms, added_hops
+    )
+
+
+def _keywords(
+    listener: Listener,
+    sound: FloatArray,
+    spoken: list[tuple[str, int, int]],
+    rules: ListeningRules,
+) -> ListeningCounts:
+    """Counts a stream of its own, with words of which are said between which samples."""
+    listener.reset()
+    hop = listener.spec.hop_samples
+    keywords = [
+        Keyword(listener.labels.index(word), start // hop, stop // hop)
+        for word, start, stop in spoken
+    ]
+    return ListeningCounts.of_keywords(listener.feed(sound), keywords, rules)
+
+
+def _in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
+    """Counts recordings: noise and long files without keywords, or a corpus of single words."""
+    sounds: Iterable[FloatArray]
+    match layout_of(folder):
+        case "noise":
+            sounds = (noise.samples for noise in read_noise(folder, listener.spec).noises)
+        case "recordings":
+            paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in AUDIO_SUFFIXES)
+            sounds = (_read(path, listener.spec.rate_hz) for path in paths)
+        case _:
+            return _in_corpus(listener, folder, rules)
+    return sum((_without_keywords(listener, sound, rules) for sound in sounds), _nothing())
+
+
+def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
+    """Counts clips of single words, each after digital silence and before some more of it."""
+    corpus = open_corpus(folder, listener.spec)
+    hop_samples = listener.spec.hop_samples
+    added_hops = rules.patience_hops + rules.smoothing_hops
+    counts = _nothing()
+    for start in range(0, len(corpus.utterances), 64):
+        clips = corpus.utterances[start : start + 64]
+        for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):
+            whole = np.pad(sound, (0, added_hops * hop_samples))
+            if clip.word in listener.labels[:-2]:
+                counts += _keywords(listener, whole, [(clip.word, 0, len(sound))], rules)
+            elif clip.word == SILENCE:
+                counts += _without_keywords(listener, sound, rules)
+            else:
+                counts += _without_keywords(listener, whole, rules, added_hops)
+    return counts
+
+
+def _read(path: Path, rate_hz: int) -> FloatArray:
+    """A recording at the model's rate.
+
+    Raises:
+      CorpusError: if it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+        return decode(data, rate_hz=rate_hz, max_seconds=MAX_NOISE_SECONDS, flat=True).samples
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+    except UnusableError as error:
+        raise CorpusError(f"{path} cannot be listened to: {error}") from error
+
+
+def _lexicon(file: Path) -> Mapping[str, str]:
+    """Pronunciations that the run of a file added, if it lies in a run folder."""
+    try:
+        return read_scenario(str(run_of(file) / "scenario.toml")).lexicon
+    except FedspeechError:
+        return {}

@@ -1,0 +1,176 @@
+"""Is this machine ready? Versions, cores, memory, disk, and one pass through every part.
+
+What is imported may be what is wrong, so every check imports for itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+
+from rich.text import Text
+
+from simulations.console import Console
+
+MINIMUM_FREE_BYTES = 3_000_000_000
+LIBRARIES = (
+    "flwr",
+    "torch",
+    "opacus",
+    "dp_accounting",
+    "ai_edge_litert",
+    "soundfile",
+)
+
+
+def examine(console: Console | None = None) -> bool:
+    """Runs every check, prints a line for each and returns whether all passed."""
+    console = console or Console()
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", _python),
+        ("cores and memory", _machine),
+        ("disk", _disk),
+        *((library, lambda library=library: _library(library)) for library in LIBRARIES),
+        ("base in the package", _base),
+        ("one clip, heard", _clip),
+        ("one private round", _round),
+        ("one file, converted", _file),
+    ]
+    healthy = True
+    for name, check in checks:
+        try:
+            console.print(Text.assemble(("ok    ", "green"), f"{name}: {check()}"), soft_wrap=True)
+        except Exception as error:  # a doctor reports whatever is wrong and goes on
+            healthy = False
+            console.print(Text.assemble(("wrong ", "red"), f"{name}: {error}"), soft_wrap=True)
+    return healthy
+
+
+def _python() -> str:
+    version = sys.version_info
+    if not (3, 11) <= version[:2] < (3, 14):
+        raise RuntimeError(f"expected Python 3.11 to 3.13, got {version.major}.{version.minor}")
+    return sys.version.split()[0]
+
+
+def _machine() -> str:
+    pages = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    )
+    return f"{os.cpu_count()} cores, {pages / 2**30:.1f} GiB"
+
+
+def _disk() -> str:
+    from simulations.setup.experiment import cache_folder
+
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache):
+        pass
+    free = shutil.disk_usage(cache).free
+    if free < MINIMUM_FREE_BYTES:
+        raise RuntimeError(
+            f"expected {MINIMUM_FREE_BYTES / 1e9:.0f} GB free, got {free / 1e9:.1f} GB"
+        )
+    return f"{free / 1e9:.0f} GB free at {cache}"
+
+
+def _library(name: str) -> str:
+    module = importlib.import_module(name)
+    return str(getattr(module, "__version__", "imports"))
+
+
+def _base() -> str:
+    from fedspeech.models.base import Base, default_base_path, sentence_base_path
+
+    words, sentences = (Base.load(path) for path in (default_base_path(), sentence_base_path()))
+    said = " ".join(words.vocabulary.labels[:-2])
+    return f"{words.sha256[:12]}, words {said}; {sentences.sha256[:12]}, sentences"
+
+
+def _clip() -> str:
+    from fedspeech.corpora.synthetic import SyntheticCorpus
+    from fedspeech.models.base import Base, default_base_path
+    from simulations.scenario.schema import Scenario
+    from simulations.setup.experiment import public_spec
+
+    base = Base.load(default_base_path())
+    vocabulary = base.words
+    corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
+    clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
+    answer = int(base.logits(base.trunk_output(base.heard(corpus, [clip]))).argmax())
+    return f"said {clip.word!r}, heard {vocabulary.labels[answer]!r}"
+
+
+def _file() -> str:
+    """TensorFlow is tried where it runs: in the process that converts, never in this one."""
+    import numpy as np
+
+    from fedspeech.models.adapters import make_adapter
+    from fedspeech.models.base import Base, default_base_path
+    from fedspeech.seeds import stream
+    from tflite_export.blueprint import Blueprint
+    from tflite_export.converter import Converter
+    from tflite_export.evidence import reference_logits
+    from tflite_export.interpreter import TfliteModel
+    from tflite_export.parity import MAX_LOGIT_DIFFERENCE
+    from tflite_export.weights import Trained, network
+
+    base = Base.load(default_base_path())
+    head = make_adapter("head", base.num_windows, *base.head_weight.shape[::-1])
+    parameters = head.initial(base.head_weight, base.head_bias)
+    trained = Trained(base=base, adapter=head, parameters=parameters)
+    with Converter() as converter:
+        content = converter.convert(Blueprint(graph="keyword", network=network(trained)))
+    clips = stream(0, "doctor").normal(0, 0.1, (4, base.heard_samples)).astype(np.float32)
+    found = TfliteModel(content).run_each("waveform", clips)
+    difference = float(np.abs(found - reference_logits(trained, clips)).max())
+    if difference > MAX_LOGIT_DIFFERENCE:
+        raise RuntimeError(
+            f"expected the logits of torch, at most {MAX_LOGIT_DIFFERENCE:g} apart, got "
+            f"{difference:.2g}"
+        )
+    return f"{len(content) / 1000:.0f} KB, {difference:.1g} from torch"
+
+
+def _round() -> str:
+    import numpy as np
+
+    from fedspeech.privacy.plan import PrivacyPlan
+    from fedspeech.secagg.keys import Enrolment
+    from fedspeech.secagg.primitives import SharedPrimitives
+    from fedspeech.secagg.session import sum_vectors
+    from fedspeech.seeds import NoiseEntropy
+    from simulations.report.phrasing import epsilon
+
+    plan = PrivacyPlan(
+        dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,
+        participation_probability=0.25, rounds=1, quota=1, min_cohort=70, min_survivors=70,
+        delta=1e-4, epsilon_budget=100.0, secure_aggregation="masked",
+    )  # fmt: skip
+    entropy, delta = NoiseEntropy.os(), np.full(100, 0.05, np.float32)
+    sent = {
+        phone: plan.privatize(
+            delta,
+            rotation_seed=bytes(32),
+            rounding=entropy.keystream("rounding"),
+            noise=entropy.keystream("noise"),
+        )
+        for phone in range(100)
+    }
+    opened = sum_vectors(
+        sent,
+        terms=plan.terms(os.urandom(16), 0),
+        purpose=bytes(32),
+        enrolment=Enrolment(os.urandom(32), b"doctor", 100),
+        primitives=SharedPrimitives(),
+    )
+    mean = plan.decode(opened.total, rotation_seed=bytes(32)).mean
+    return (
+        f"{len(opened.survivors)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
+        f"epsilon {epsilon(plan.guarantee(1).epsilon_release)}"
+    )

@@ -1,0 +1,331 @@
+"""The guarantee in plain words, the terms a reader may not know, and how numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from fedspeech.evaluation.collapse import DRAWS
+from fedspeech.privacy.guarantee import rounded_up, tier
+from simulations.results.records import Eye, Guarantee, Summary
+
+BOTH_SIDES = (
+    "A simulator plays both sides: one program was the server and every phone. The figures here "
+    "are computed for the mechanism as it ran; no real phone enforced them."
+)
+
+NO_PRIVACY = (
+    "No noise was added anywhere in this run, so what was learned may reveal what any "
+    "one person said. Never publish a model trained like this on real recordings."
+)
+
+IDEAL_SUM = (
+    "The sum over phones was formed by a simulated ideal party, not by secure aggregation. "
+    "The figure against the server assumes that the server would see nothing but that sum; here it "
+    "also saw the partial sum of each shard."
+)
+
+MASKED_SUM = (
+    "The sum over phones was formed by the masked protocol, with parameters for {server}. The "
+    "phones, their keys and the server were all in one program here: the protocol ran, and what it "
+    "hides from a server it did not hide from this machine."
+)
+
+SERVERS = {
+    "lying": "a server that lies, withholds messages and chooses who drops out",
+    "curious": "a server that keeps the rules and is only curious, not for one that lies",
+}
+
+PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
+
+HELD_OUT = (
+    "These are exact figures of the recordings of people who never trained, and no epsilon covers "
+    "them: neither figure above is about these people. A group of few may single somebody out. Ask "
+    "them, or leave this out, before it goes to anybody else."
+)
+
+EYE_NAMES: dict[Eye, str] = {
+    "public": "public",
+    "server": "server’s eye",
+    "simulator": "simulator’s eye",
+}
+
+EYE_WORDS: dict[Eye, str] = {
+    "public": "anyone could compute this",
+    "server": "a real server would see this too",
+    "simulator": "only a simulation can see this",
+}
+
+RELATIONS = {
+    "add/remove": (
+        "compares one {unit} taking part with that {unit} never having taken part; the size of the "
+        "population is public and the same"
+    ),
+    "zero-out": (
+        "compares what one {unit} said with having said nothing; that it took part is not hidden"
+    ),
+    "replace": "compares one {unit} with another in its place",
+}
+
+GLOSSARY = (
+    (
+        "ε (epsilon)",
+        "How much any one unit (see unit of privacy) can shift the odds of anything an observer "
+        "may see: at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise.",
+    ),
+    ("δ (delta)", "The small probability with which the promise of ε may fail."),
+    (
+        "unit of privacy",
+        "Whom the promise is about: everything one such unit ever contributed. A user is one "
+        "device with all its rounds, so a speaker with two devices counts twice.",
+    ),
+    (
+        "neighbouring relation",
+        "Which two worlds nobody must be able to tell apart, such as with and without one phone.",
+    ),
+    ("base", "The shared model before any phone contributed."),
+    ("federated", "The base with the adapter that many phones trained together."),
+    (
+        "personalised",
+        "The federated adapter, adapted further on one phone with its own clips; never leaves it.",
+    ),
+    (
+        "control",
+        "The same procedure with another phone’s clips: what extra training gives without being "
+        "personal.",
+    ),
+    (
+        "guard",
+        "The phone keeps the federated adapter where adapting does not help on its own clips.",
+    ),
+    ("worst decile", "Mean accuracy of the tenth of phones that fare worst."),
+    (
+        "phones never trained on",
+        "Speakers of no training group; each counts once, whatever its number of clips.",
+    ),
+    ("FRR", "False reject rate: share of clips with a target word that were not recognised as it."),
+    ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
+    (
+        "WER, CER",
+        "Word and character error rate of sentences: substitutions, deletions and insertions over "
+        "what was said.",
+    ),
+    (
+        "by chance",
+        "Share of phones that would look worse by the luck of few clips had nothing changed.",
+    ),
+    ("cohort, survivors", "Phones that a round asked; those whose update reached the sum."),
+    (
+        "server’s eye",
+        "What a real server would see: messages, sums and public validation speakers.",
+    ),
+    (
+        "simulator’s eye",
+        "What only a simulation can see: every phone. No decision was taken on it.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One epsilon in words.
+
+    Attributes:
+      symbol: name of the figure in the result files.
+      value: the epsilon as printed.
+      against: whom it holds against, short.
+      says: what that observer sees and cannot tell.
+      relation: the neighbouring relation and what it means.
+      finite: whether there is any promise.
+    """
+
+    symbol: str
+    value: str
+    against: str
+    says: str
+    relation: str
+    finite: bool
+
+
+def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
+    """Returns what holds against readers of the published models, and against the server."""
+    unit = guarantee.unit
+    release, server = guarantee.epsilon_release, guarantee.epsilon_server
+    return (
+        Promise(
+            symbol="epsilon_release",
+            value=epsilon(release),
+            against="Against whoever reads the published models",
+            says=(
+                "They may read every round’s model and every accounted statistic. They are neither "
+                "the server nor in a cohort, and see no cohort size, survivor, identity or timing. "
+                + _odds(release, unit)
+            ),
+            relation=_relation(guarantee.relation_release, unit),
+            finite=math.isfinite(release),
+        ),
+        Promise(
+            symbol="epsilon_server",
+            value=epsilon(server),
+            against="Against the server",
+            says=(
+                "It knows who takes part and sees "
+                + ("each phone’s vector. " if guarantee.mode == "local" else "each round’s sum. ")
+                + _priced(guarantee.quota, guarantee.rounds_charged)
+                + _odds(server, unit)
+            ),
+            relation=_relation(guarantee.relation_server, unit),
+            finite=math.isfinite(server),
+        ),
+    )
+
+
+def caveats(guarantee: Guarantee) -> tuple[str, ...]:
+    """Returns what else must be read beside the two epsilons."""
+    found = []
+    if guarantee.secure_sum == "ideal" and guarantee.mode != "none":
+        found.append(IDEAL_SUM)
+    if guarantee.secure_sum == "masked" and guarantee.mode != "none":
+        found.append(MASKED_SUM.format(server=SERVERS[guarantee.secure_sum_server or "lying"]))
+    if guarantee.secure_sum == "plain":
+        found.append(PLAIN_SUM)
+    if guarantee.no_sampling_because and guarantee.mode != "none":
+        found.append(
+            "The first figure counts on no sampling and hides only what was said, because "
+            f"{guarantee.no_sampling_because}"
+        )
+    if guarantee.mode != "none":
+        found.append(
+            "Cohort members see the roster: the first figure does not hold against them. "
+            "Personalised adapters stay on their phone and are covered by neither figure. "
+            + (
+                "Both figures are of this run alone: another run on the same speakers adds its own."
+                if guarantee.runs_charged == 1
+                else f"Both figures cover all {guarantee.runs_charged} runs that this population’s "
+                "ledger was charged for so far."
+            )
+        )
+    return tuple(found)
+
+
+def collapse(summary: Summary) -> str:
+    """Says that noise drowned what phones taught, and what to change; "" where it did not.
+
+    Where phones never trained on got better, whatever public speakers lost, there is no collapse.
+    """
+    found, phones = summary.utility, summary.headline
+    if found is None or not found.collapsed or found.by_noise is None:
+        return ""
+    if phones and phones.federated <= phones.base:
+        return ""
+    return (
+        f"Utility collapse: noise drowned what the phones taught. Over {summary.rounds} rounds the "
+        f"sums held {found.signal_to_noise:.1f} times as much signal as noise. Accuracy on "
+        f"public validation speakers went from {percent(found.base)} to "
+        f"{percent(found.federated)} (tested at three standard errors); steps of the same lengths "
+        f"with noise alone bring it to {percent(found.by_noise)} (median of {DRAWS} draws, nearly "
+        "all of which cost at least half of the fall). What helps, first what costs no privacy: "
+        "more phones per round (a larger population, or a higher participation probability at its "
+        "price), fewer "
+        "trained parameters (a smaller adapter), a lower server learning rate, a lower clip norm "
+        "at the same learning rate, fewer rounds; then a smaller noise multiplier, which costs "
+        "epsilon. fedspeech tune searches clip norm and noise."
+    )
+
+
+def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
+    """Both epsilons in one line, with everything but whom to trust."""
+    how = {
+        "ideal": " (the secure sum is simulated)",
+        "masked": f" (masked, made for a {guarantee.secure_sum_server} server)",
+    }.get(guarantee.secure_sum, "")
+    return (
+        f"epsilon {epsilon(guarantee.epsilon_release)} against readers of the published models "
+        f"({guarantee.relation_release}; {tier(guarantee.epsilon_release)}), "
+        f"{epsilon(guarantee.epsilon_server)} against the server{how} "
+        f"({guarantee.relation_server}; {tier(guarantee.epsilon_server)}); "
+        f"delta {guarantee.delta:.1e}, unit one {guarantee.unit}, {guarantee.rounds_charged} "
+        f"rounds {rounds}, {guarantee.accountant}"
+    )
+
+
+def epsilon(value: float) -> str:
+    """Writes an epsilon, rounded up so that print never promises more than was proven."""
+    if math.isinf(value):
+        return "∞"
+    return f"{Decimal(rounded_up(value, 2 if value < 10 else 1)):,}"
+
+
+def delta(value: float) -> str:
+    """Writes a delta as a power of ten and as odds."""
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    mantissa = value / 10**exponent
+    power = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa:.1f} × 10{power} (1 in {1 / value:,.0f})"
+
+
+def percent(share: float) -> str:
+    """Writes a share as per cent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Writes a difference of shares as signed percentage points."""
+    text = f"{100 * difference:+.1f}"
+    return ("±0.0" if float(text) == 0 else text).replace("-", "−")
+
+
+def size(num_bytes: float) -> str:
+    """Writes a number of bytes with the decimal unit that suits it."""
+    if num_bytes < 1000:
+        return f"{num_bytes:,.0f} B"
+    if num_bytes < 1e6:
+        return f"{num_bytes / 1e3:,.1f} kB"
+    return f"{num_bytes / 1e6:,.1f} MB"
+
+
+def drawn(phones: int, voices: int) -> str:
+    """What it means that a population is drawn from fewer voices."""
+    return (
+        f"{phones:,} phones drawn from {voices:,} voices, a random half of a voice's clips on "
+        "each: the promise is to a phone, and a voice is on many"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Writes seconds, with minutes where there are any."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _priced(quota: int | None, charged: int) -> str:
+    """For how many rounds of one phone the figure holds."""
+    if quota is None:
+        return ""
+    return f"Priced for a phone that joins as often as it may, in {min(quota, charged)} rounds. "
+
+
+def _odds(value: float, unit: str) -> str:
+    """What an epsilon means for one unit."""
+    if math.isinf(value):
+        return f"Nothing is promised: they may learn everything one {unit} contributed."
+    if value > 20:
+        return f"So large an ε is no protection to speak of for one {unit}."
+    return (
+        f"Any one {unit} changes the odds of what they see at most by a factor of "
+        f"{math.ceil(100 * math.exp(value)) / 100:,.{2 if value < 3 else 0}f} (e to the ε)."
+    )
+
+
+def _relation(relation: str, unit: str) -> str:
+    """A relation with its meaning, where it is a known one."""
+    meaning = RELATIONS.get(relation)
+    return f"{relation}: {meaning.format(unit=unit)}" if meaning else relation

@@ -1,0 +1,106 @@
+"""What of a run may leave the operator's desk.
+
+`epsilon_release` is promised against somebody who "sees no cohort size, survivor count, identity,
+timing or reason of an abort". A report that printed one of these would break the promise that it
+prints, so they are taken out of the data before any page is made; a template cannot leak what it
+never gets. Which abandoned rounds were charged tells at which stage they failed, so every round
+that was begun is priced, and what was spent is said for the whole run and not round by round. Noise
+drawn from a seed is worth nothing to whoever knows the seed: it goes too.
+
+Accuracies stay: they come from public validation speakers and from phones outside the population.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import tomli_w
+
+from simulations.results.records import RoundRow, ServerRound, SimulatorRound, Summary
+from simulations.results.run_folder import Results
+
+LEFT_OUT = (
+    "cohort sizes, survivors and ring warnings",
+    "signal to noise",
+    "at which stage and why a round was abandoned, or why the run stopped: every round that was "
+    "begun is counted as charged, and no price is shown round by round",
+    "training loss and clipping on the phones that trained",
+    "every measurement of time, and bytes of single rounds",
+    "accuracy phone by phone",
+    "the seed and the command, from which rehearsed noise could be recomputed",
+    "paths of the machine",
+)
+
+
+def published(results: Results) -> Results:
+    """Returns the results without the operator's part.
+
+    Args:
+      results: of a run.
+    """
+    whole = results.summary or (results.rows[-1] if results.rows else None)
+    spent = dict(whole.guarantee()) if whole else {}
+    return dataclasses.replace(
+        results,
+        rows=tuple(_row(row, spent) for row in results.rows),
+        summary=_summary(results.summary) if results.summary else None,
+        scenario=tomli_w.dumps(_settings(tomllib.loads(results.scenario))),
+    )
+
+
+def _row(row: RoundRow, spent: dict[str, Any]) -> RoundRow:
+    """A row with what published models and public speakers show, at the price of the whole run."""
+    return row.model_copy(
+        update={
+            **spent,
+            "attempt": 1,
+            "reason": None,
+            "seconds": None,
+            "bytes_up": 0,  # of a masked round they follow from its cohort
+            "bytes_down": 0,
+            "server": ServerRound(
+                clip_norm=row.server.clip_norm,
+                validation_accuracy=row.server.validation_accuracy,
+                validation_loss=row.server.validation_loss,
+            ),
+            "simulator": SimulatorRound(unseen_accuracy=row.simulator.unseen_accuracy),
+        }
+    )
+
+
+def _summary(summary: Summary) -> Summary:
+    """A summary without time, seed and single phones."""
+    return summary.model_copy(
+        update={
+            "seed": None,
+            "command": "",
+            "stopped": None,
+            "phone_accuracies": None,
+            "utility": None,
+            "time": None,
+            "seconds": {},
+            "cpu_seconds": {},
+        }
+    )
+
+
+def _settings(table: dict[str, Any]) -> dict[str, Any]:
+    """Settings without seeds, and without absolute paths."""
+    kept: dict[str, Any] = {}
+    for key, value in table.items():
+        if "seed" in key.lower():
+            continue
+        if isinstance(value, dict):
+            kept[key] = _settings(value)
+        elif isinstance(value, str) and (
+            PurePosixPath(value).is_absolute()
+            or PureWindowsPath(value).is_absolute()
+            or value.startswith("~")
+        ):
+            kept[key] = "(a local path)"
+        else:
+            kept[key] = value
+    return kept

@@ -1,0 +1,380 @@
+"""The folder of one run: where everything stands, how it is written and read back.
+
+    folder = RunFolder.create(Path("runs/quick"))
+    folder.append(row)                       # on disk when the call returns
+    folder.write_summary(summary)
+    results = read(folder.path)              # rows, summary, scenario, environment
+
+What the files say: `simulations.results.records`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import ValidationError
+
+from fedspeech import hash_chain
+from fedspeech.errors import FedspeechError
+from fedspeech.files import hold, remove_made, write_text
+from simulations.results.records import Environment, Record, RoundRow, Summary
+
+MINIMUM_FREE_BYTES = 200_000_000
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report or a comparison reads.
+
+    Attributes:
+      name: of the folder.
+      rows: rounds in order.
+      summary: None if the run stopped before it was written.
+      scenario: the resolved scenario, as TOML text; "" if missing.
+      environment: None if missing.
+      torn: the last line of metrics.jsonl was cut short and left out.
+    """
+
+    name: str
+    rows: tuple[RoundRow, ...]
+    summary: Summary | None
+    scenario: str
+    environment: Environment | None
+    torn: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the scenario's settings under dotted names."""
+        return dict(_flat("", tomllib.loads(self.scenario)))
+
+
+class RunFolder:
+    """The folder of one run: where everything stands and how it is written.
+
+    Attributes:
+      path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Names the places in `path`; touches nothing."""
+        self.path = path
+        self._made = False
+
+    @classmethod
+    def create(cls, path: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> RunFolder:
+        """Makes the folder and its subfolders for a new run.
+
+        Args:
+          path: a folder that does not exist yet or is empty.
+          minimum_free_bytes: disk space that must be free.
+
+        Raises:
+          FedspeechError: if it holds something, cannot be written to, or the disk is full.
+        """
+        if path.exists() and not path.is_dir():
+            raise FedspeechError(f"a run needs a folder, and {path} is a file")
+        made = not path.exists()
+        if not made and any(path.iterdir()):
+            raise FedspeechError(_occupied(path))
+        check_place(path, "a run folder", minimum_free_bytes)
+        folder = cls(path)
+        folder._made = made
+        hash_chain.forget_head(folder.ledger)  # of a run that stood here and was removed
+        for subfolder in (folder.checkpoints, folder.adapter, folder.export):
+            subfolder.mkdir()
+        return folder
+
+    def give_up(self) -> None:
+        """Removes, by name, what a run made here that never began; whatever else is here stays.
+
+        The folder itself goes if this run made it and nothing else is in it.
+        """
+        files = (
+            self.scenario, self.environment, self.job, self.base, self.lock, self.checkpoint,
+            self.ledger,  # of a shared ledger this is the link alone
+        )  # fmt: skip
+        folders = (self.checkpoints, self.adapter, self.export)
+        remove_made(files, (*folders, self.path) if self._made else folders)
+
+    def hold(self) -> BinaryIO:
+        """Makes this process the only one that runs or resumes here, until the file is closed.
+
+        Raises:
+          FedspeechError: if another process does.
+        """
+        held = hold(self.lock)
+        if held is None:
+            raise FedspeechError(f"the run in {self.path} is still going on in another process")
+        return held
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs or resumes here."""
+        return self.path / "run.lock"
+
+    @property
+    def scenario(self) -> Path:
+        """The resolved scenario, TOML."""
+        return self.path / "scenario.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One `RoundRow` a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """One `Summary`."""
+        return self.path / "summary.json"
+
+    @property
+    def environment(self) -> Path:
+        """One `Environment`."""
+        return self.path / "environment.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The privacy ledger, which the library writes."""
+        return self.path / "ledger.jsonl"
+
+    def share_ledger(self, path: Path) -> None:
+        """Makes the run charge a ledger that outlives it, through a link in the folder.
+
+        Args:
+          path: the population's ledger; made if it is not there.
+
+        Raises:
+          FedspeechError: if its folder is missing, or it is no file.
+        """
+        share_ledger(self.ledger, path)
+
+    @property
+    def shares_ledger(self) -> bool:
+        """Whether other runs charge the same ledger."""
+        return self.ledger.is_symlink()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run stands after its last round, in `last.safetensors`."""
+        return self.path / "checkpoints"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run stands after its last round."""
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def job(self) -> Path:
+        """What the server and every shard of phones agree on."""
+        return self.path / "job.json"
+
+    @property
+    def base(self) -> Path:
+        """The frozen base."""
+        return self.path / "base.safetensors"
+
+    @property
+    def memory(self) -> Path:
+        """What simulated phones must not forget; gone once the run is complete."""
+        return self.path / "phones"
+
+    @property
+    def adapter(self) -> Path:
+        """The best adapter, its configuration and model card."""
+        return self.path / "adapter"
+
+    @property
+    def export(self) -> Path:
+        """What goes onto phones."""
+        return self.path / "export"
+
+    @property
+    def report(self) -> Path:
+        """The report for the operator."""
+        return self.path / "report.html"
+
+    @property
+    def published_report(self) -> Path:
+        """The report without the operator's part."""
+        return self.path / "report-public.html"
+
+    def write_scenario(self, toml: str) -> None:
+        """Writes the resolved scenario."""
+        write_text(self.scenario, toml)
+
+    def write_environment(self, environment: Environment) -> None:
+        """Writes what the run stands on."""
+        write_text(self.environment, environment.model_dump_json(indent=2) + "\n")
+
+    def write_summary(self, summary: Summary) -> None:
+        """Writes or replaces the summary; a reader sees the old one or the new one."""
+        write_text(self.summary, summary.model_dump_json(indent=2) + "\n")
+
+    def append(self, row: RoundRow) -> None:
+        """Adds a row; it is on disk when the call returns. A torn last line is dropped first."""
+        with self.metrics.open("ab+") as file:
+            file.seek(0)
+            written = file.read()
+            file.truncate(written.rfind(b"\n") + 1)
+            file.write(row.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep_rows(self, rounds: int) -> tuple[RoundRow, ...]:
+        """Drops the rows of all rounds but the first `rounds`, and a torn line; returns them."""
+        rows = tuple(row for row in _read_rows(self.metrics)[0] if row.round <= rounds)
+        write_text(self.metrics, "".join(row.model_dump_json() + "\n" for row in rows))
+        return rows
+
+
+def _occupied(path: Path) -> str:
+    """Why no new run may begin in a folder that holds something, and what may be done instead."""
+    folder = RunFolder(path)
+    if not folder.scenario.is_file():
+        return (
+            f"a run needs a new or empty folder, and {path} holds files; choose another with --out"
+        )
+    summary = read_summary(path)
+    if summary is not None and summary.status == "complete":
+        return f"{path} holds a complete run; choose another folder with --out"
+    return (
+        f"{path} holds a run that did not end: `fedspeech resume {path}` goes on with it. Choose "
+        "another folder with --out for a new run, and keep this one: its ledger is the only record "
+        "of what its phones have spent"
+    )
+
+
+def share_ledger(link: Path, ledger: Path) -> None:
+    """Makes whoever charges the ledger at `link` charge the population's own, which outlives it.
+
+    Args:
+      link: where the folder of one run or job has its ledger.
+      ledger: the population's; made when it is first charged, if it is not there.
+
+    Raises:
+      FedspeechError: if its folder is missing, or it is no file.
+    """
+    target = ledger.resolve()
+    if target.exists() and not target.is_file():
+        raise FedspeechError(f"--ledger needs a file, and {ledger} is none")
+    if not target.parent.is_dir():
+        raise FedspeechError(f"--ledger {ledger}: there is no folder {ledger.parent}")
+    check_place(target.parent, "the folder of the ledger")
+    link.symlink_to(target)
+
+
+def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> None:
+    """Makes a folder and checks, before work is put into it, that more can be written there.
+
+    Args:
+      path: the folder.
+      what: it is, in words.
+      minimum_free_bytes: disk space that must be free.
+
+    Raises:
+      FedspeechError: if it cannot be written to, or the disk is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise FedspeechError(f"{what} must be writable: {path}: {error}") from error
+    free = shutil.disk_usage(path).free
+    if free < minimum_free_bytes:
+        raise FedspeechError(
+            f"{what} needs {minimum_free_bytes / 1e6:.0f} MB of free disk, "
+            f"got {free / 1e6:.0f} MB at {path}"
+        )
+
+
+def read(path: Path) -> Results:
+    """Reads a run folder, also one whose run was cut short.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      FedspeechError: if it is no run folder, or a file in it is damaged; the message names which.
+    """
+    folder = RunFolder(path)
+    if not path.is_dir():
+        raise FedspeechError(f"no run folder at {path}")
+    if not folder.metrics.exists() and not folder.summary.exists():
+        raise FedspeechError(
+            f"{path} is no run folder, or its run stopped before the first round: "
+            "it has neither metrics.jsonl nor summary.json"
+        )
+    rows, torn = _read_rows(folder.metrics)
+    try:
+        scenario = folder.scenario.read_text("utf-8") if folder.scenario.exists() else ""
+        tomllib.loads(scenario)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FedspeechError(f"{folder.scenario} is damaged: {error}") from error
+    return Results(
+        name=path.resolve().name,
+        rows=rows,
+        summary=read_summary(path),
+        scenario=scenario,
+        environment=read_environment(path),
+        torn=torn,
+    )
+
+
+def read_summary(path: Path) -> Summary | None:
+    """The summary of a run folder; None if there is none."""
+    return _read_record(RunFolder(path).summary, Summary)
+
+
+def read_environment(path: Path) -> Environment | None:
+    """What the run in a folder stood on; None if that is unknown."""
+    return _read_record(RunFolder(path).environment, Environment)
+
+
+def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
+    """Rows of metrics.jsonl, and whether a torn last line was left out."""
+    if not path.exists():
+        return (), False
+    *lines, tail = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(RoundRow.model_validate_json(line))
+        except ValidationError as error:
+            raise FedspeechError(f"{path}, line {number} is damaged: {_first(error)}") from error
+    return tuple(rows), bool(tail)
+
+
+def _read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
+    """One record, or None if the file is missing."""
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise FedspeechError(f"{path} is damaged: {_first(error)}") from error
+
+
+def _first(error: ValidationError) -> str:
+    """Where and what the first complaint is."""
+    complaint = error.errors()[0]
+    where = ".".join(str(part) for part in complaint["loc"])
+    return f"{where}: {complaint['msg']}" if where else complaint["msg"]
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings of nested tables under dotted names."""
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(f"{name}.", value)
+        else:
+            yield name, value

@@ -1,0 +1,95 @@
+"""What a run's population has spent, as result files have it: always the ledger's own account.
+
+Nothing here prices a round. A ledger that several runs share prices each round under the plan that
+it was charged for, which no single plan can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fedspeech.errors import LedgerDamaged
+from fedspeech.job import Job
+from fedspeech.privacy.guarantee import Guarantee as Spent
+from fedspeech.privacy.ledger import Ledger
+from simulations.results.records import Guarantee, RoundRow, Summary
+from simulations.results.run_folder import RunFolder
+
+
+def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:
+    """The ledger of a finished or interrupted run, read as it stands now.
+
+    Raises:
+      LedgerDamaged: if it is gone, does not check, does not hold the run, or holds less than the
+        run's own summary knows of.
+    """
+    ledger = Ledger.inspect(folder.ledger, job.run_id)
+    if ledger.rounds_charged < summary.rounds_charged:
+        raise LedgerDamaged(
+            f"{ledger.path.name} holds {ledger.rounds_charged} rounds, and when the run in "
+            f"{folder.path.name} ended it held {summary.rounds_charged}: rows were cut off, or it "
+            "is another file; nothing is stated of what was spent until somebody has looked"
+        )
+    return ledger
+
+
+def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Spent:
+    """What a card or a published report states: every round that was begun, as if charged.
+
+    Readers see which rounds gave no model, and must not see why: a round that was abandoned before
+    its phones were asked for updates is not charged, one abandoned later is. So the price of both
+    is stated, which is never less than what was spent.
+    """
+    begun = sum(row.status != "refused" for row in rows)
+    return ledger.guarantee(more_rounds=max(0, begun - ledger.own_rounds_charged))
+
+
+def with_account(summary: Summary, ledger: Ledger, spent: Spent | None = None) -> Summary:
+    """A summary with what its population has spent by now, later runs included.
+
+    Args:
+      summary: of a run.
+      ledger: that the run charged.
+      spent: what to say instead of the ledger's whole account, as `stated` has it.
+    """
+    found = guarantee_of(
+        spent or ledger.guarantee(), ledger.noise_notice, summary.budget_release,
+        runs=ledger.runs_charged,
+    )  # fmt: skip
+    return summary.model_copy(update=dict(found))
+
+
+def guarantee_of(
+    spent: Spent, noise_notice: str | None, budget: float | None, *, runs: int = 1
+) -> Guarantee:
+    """An account as result files have it.
+
+    Args:
+      spent: of a ledger, or of a plan that nobody has run yet.
+      noise_notice: that noise can be drawn again from a seed; None where it cannot.
+      budget: where epsilon_release must stop; None or infinite: nowhere.
+      runs: that were charged.
+    """
+    sums: Any = "plain" if spent.mechanism == "local" else spent.secure_aggregation
+    server: Any = spent.server if spent.secure_aggregation == "masked" else None
+    return Guarantee(
+        epsilon_release=spent.epsilon_release,
+        epsilon_server=spent.epsilon_server,
+        delta=spent.delta,
+        unit=spent.unit,
+        relation_release=spent.relation_release,
+        relation_server=spent.relation_server,
+        mode=spent.mechanism,
+        secure_sum=sums,
+        secure_sum_server=server,
+        trust=spent.trust,
+        accountant=spent.accountant,
+        noise_notice=noise_notice,
+        rounds_charged=spent.rounds,
+        runs_charged=runs,
+        no_sampling_because=spent.reason,
+        quota=spent.quota,
+        budget_release=budget if budget is not None and math.isfinite(budget) else None,
+    )

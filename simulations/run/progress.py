@@ -1,0 +1,161 @@
+"""What the user sees while a run works: live bars in a terminal, plain lines without one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from simulations.console import Console
+from simulations.report.phrasing import epsilon
+from simulations.results.records import RoundRow
+
+
+class _Bars(Progress):
+    """A bar per stage; below them the latest round, which wraps where a window is narrow."""
+
+    latest = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yields what is drawn."""
+        yield self.make_tasks_table(self.tasks)
+        if self.latest:
+            yield Text(self.latest)
+
+
+class RunProgress:
+    """Stages of a run with their seconds, and one line per round.
+
+    Attributes:
+      seconds: wall seconds by finished stage, in order.
+      cpu_seconds: CPU seconds of this process and its finished workers, by finished stage.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Writes to `console`, by default standard output."""
+        self.console = console or Console()
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+        self._bars: _Bars | None = None
+        if self.console.is_terminal:
+            self._bars = _Bars(
+                TextColumn("{task.description:<12}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._part = ("", 0)
+        self._next_percent = 0
+
+    def __enter__(self) -> RunProgress:
+        """Shows the bars."""
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Takes the bars down."""
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Times a stage and shows it."""
+        started, cpu_started = time.perf_counter(), _cpu_seconds()
+        self._stage, self._part = name, ("", 0)
+        if self._bars:
+            self._task = self._bars.add_task(name, total=total, note="")
+        else:
+            self.say(f"{name} ...")
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+            self.cpu_seconds[name] = _cpu_seconds() - cpu_started
+            if self._bars and self._task is not None:
+                note = f"{self.seconds[name]:.1f} s"
+                self._bars.update(self._task, total=total or 1, completed=total or 1, note=note)
+            else:
+                self.say(f"{name}: {self.seconds[name]:.1f} s")
+
+    def advance(self, done: int, total: int, part: str = "") -> None:
+        """Shows how far the stage is, or the part of it that bears a name."""
+        if self._part != (part, total):
+            self._part, self._next_percent = (part, total), 0
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, note=part)
+        elif total and 100 * done >= self._next_percent * total and done < total:
+            self.say(f"  {self._stage}: {part}{' ' * bool(part)}{done:,} of {total:,}")
+            self._next_percent = 100 * done // total + 25
+
+    def file(self, name: str, done: int, total: int) -> None:
+        """Shows which file is made next, and how many are."""
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, completed=done, total=total, note=name)
+        else:
+            self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
+
+    def round(self, row: RoundRow, total: int) -> None:
+        """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
+        if row.status == "completed":
+            public, unseen = row.server.validation_accuracy, row.simulator.unseen_accuracy
+            rate = (row.server.survivors or 0) / (row.seconds or 1e-9)
+            text = (
+                f"round {row.round:>3}/{total}"
+                f"  public {_percent(public)}  unseen {_percent(unseen)}"
+                f"  epsilon release {epsilon(row.epsilon_release)}"
+                f" server {epsilon(row.epsilon_server)}"
+                f"  signal to noise {_signal(row)}"
+                f"  survivors {row.server.survivors}/{row.server.cohort}"
+                f"  {rate:,.0f} phones/s"
+            )
+        else:
+            text = f"round {row.round:>3}/{total}  {row.status}: {row.reason}"
+        if self._bars and self._task is not None and row.status == "completed":
+            self._bars.latest = text
+            self._bars.update(self._task, completed=row.round, total=total)
+        else:
+            self.say(text)
+
+
+def _percent(share: float | None) -> str:
+    return "  -  " if share is None else f"{100 * share:5.1f}%"
+
+
+def _signal(row: RoundRow) -> str:
+    """Signal to noise of the round, and of all rounds so far."""
+    latest, accumulated = row.server.signal_to_noise, row.server.accumulated_signal_to_noise
+    if latest is None or accumulated is None:
+        return "-"
+    return f"{latest:.2f}, so far {accumulated:.2f}"
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,0 +1,656 @@
+"""One run from scenario to report: prepare, rounds, personalise, export, report.
+
+Whatever stops it (a spent budget, Ctrl-C, a failing node) leaves a run folder that can be read: the
+ledger, a row per finished round, the last adapter, a summary that says "partial" and a report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fedspeech import hash_chain
+from fedspeech.corpora.recorded import RecordedCorpus
+from fedspeech.corpora.transcribed import FeatureCorpus
+from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
+from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
+from fedspeech.job import source_sha256
+from fedspeech.models.adapters.files import save_adapter
+from fedspeech.privacy.guarantee import Guarantee as Spent
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.round import ServerState
+from fedspeech.seeds import stream
+from server.app import LEDGER, ROUNDS, keep_rows
+from server.resuming import Resumed, begin
+from server.rounds import RoundRecord, run_rounds
+from server.state import Checkpoint, save_checkpoint
+from simulations.artifacts.exporting import export_files
+from simulations.commands.data import group_skipped, people
+from simulations.engines.deployment import Deployment
+from simulations.engines.flower import SuperLink, require_engine, rounds_left
+from simulations.engines.in_process import InProcessGrid
+from simulations.evaluation.evaluator import Judge
+from simulations.report import write_report
+from simulations.report.headline import headline_lines
+from simulations.report.phrasing import collapse, drawn, price
+from simulations.report.setbacks import setbacks
+from simulations.report.streaming import listening_line
+from simulations.results.records import (
+    Engine,
+    Environment,
+    ExampleLevel,
+    Guarantee,
+    RoundRow,
+    ServerRound,
+    SimulatorRound,
+    StageChoice,
+    Summary,
+    Utility,
+)
+from simulations.results.run_folder import RunFolder, check_place, share_ledger
+from simulations.results.spent import guarantee_of, stated
+from simulations.run.environment import capture_environment
+from simulations.run.progress import RunProgress
+from simulations.run.virtual_time import round_time, run_time
+from simulations.scenario.schema import Scenario
+from simulations.setup.experiment import Accept, World, anything, build_world, cache_folder
+
+CLIENT_APP = "clients.app:app"
+PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
+Seen = dict[str, Any]
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    out: Path | None,
+    workers: int | None,
+    cache: Path | None,
+    engine: Engine = "inprocess",
+    ledger: Path | None = None,
+) -> Path:
+    """Runs a scenario and returns its run folder.
+
+    Args:
+      scenario: what to run.
+      out: a new or empty folder; None: runs/NAME-DATE below the current folder.
+      workers: processes; None: one per core. Results do not depend on it.
+      cache: where features are kept; None: the user's cache.
+      engine: what carries the messages. Results do not depend on it.
+      ledger: of the population, shared with its other runs; None: one for this run alone.
+
+    Raises:
+      FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
+    """
+    scenario = scenario.with_absolute_paths()
+    if engine != "inprocess":
+        require_engine()
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = out or Path("runs") / f"{scenario.name}-{stamp}"
+    folder = RunFolder.create(path)
+    with folder.hold(), RunProgress() as progress:
+        try:
+            if ledger is not None:
+                folder.share_ledger(ledger)
+            folder.write_scenario(scenario.to_toml())
+            folder.write_environment(environment(engine))
+            progress.say(f"scenario {scenario.name}: {scenario.description}")
+            accept = functools.partial(_require_first_round, folder.ledger)
+            run = Run(prepared(scenario, folder, progress, workers, cache, accept), engine)
+        except BaseException:
+            # Nothing was sent and nothing charged: what this run left would only be in the next
+            # one's way. What was synthesised stays in the cache.
+            folder.give_up()
+            progress.say("stopped before the first round; nothing was sent and nothing is kept")
+            raise
+        run.to_the_end()
+    return folder.path
+
+
+def environment(engine: Engine) -> Environment:
+    """What a run of this process stands on."""
+    torch.set_num_threads(1)
+    return capture_environment(torch_threads=1, source_sha256=source_sha256(), engine=engine)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scenario's world, and where and how its run goes.
+
+    Attributes:
+      scenario: what to run.
+      world: what it stands for.
+      folder: of the run.
+      progress: what the user sees.
+      workers: processes.
+    """
+
+    scenario: Scenario
+    world: World
+    folder: RunFolder
+    progress: RunProgress
+    workers: int
+
+
+def prepared(
+    scenario: Scenario,
+    folder: RunFolder,
+    progress: RunProgress,
+    workers: int | None,
+    cache: Path | None,
+    accept: Accept = anything,
+) -> Prepared:
+    """Builds the world of a run; sends and charges nothing."""
+    torch.set_num_threads(1)
+    workers = workers or os.cpu_count() or 1
+    cache = cache_folder(cache)
+    check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
+    with progress.stage("prepare"):
+        world = build_world(
+            scenario,
+            cache=cache,
+            eye=folder.path.resolve() / "eye",
+            workers=workers,
+            progress=progress.advance,
+            accept=accept,
+        )
+    job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
+    world = dataclasses.replace(world, job=job)
+    return Prepared(scenario, world, folder, progress, workers)
+
+
+def _require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
+    """Refuses a plan whose first round nobody can pay, before anything is prepared for it."""
+    try:
+        Ledger.require_first_round(ledger, plan)
+    except BudgetExhausted as error:
+        raise NoRoundRan(
+            f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
+            "(fedspeech budget says by how much)"
+        ) from error
+
+
+def _why(error: BaseException) -> str:
+    """Why a run stopped, for its summary: never a path of this machine."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case SystemExit():
+            return "terminated"
+        case FedspeechError():
+            return str(error)
+        case OSError(strerror=str(words)):
+            return words
+        case _:
+            return f"an error of fedspeech itself ({type(error).__name__})"
+
+
+def prepare(
+    scenario: Scenario,
+    *,
+    out: Path,
+    workers: int | None,
+    cache: Path | None,
+    ledger: Path | None = None,
+) -> None:
+    """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
+
+    Args:
+      scenario: what to run.
+      out: a new or empty folder.
+      workers: processes; None: one per core.
+      cache: where features are kept; None: the user's cache.
+      ledger: of the population, that the server charges; None: one of this job alone.
+
+    Raises:
+      FedspeechError: if another job, or a run of one, is there.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
+    out.mkdir(parents=True, exist_ok=True)
+    hash_chain.forget_head(out / LEDGER)  # of a job that stood here and was removed
+    if ledger is not None:
+        share_ledger(out / LEDGER, ledger)
+    with RunProgress() as progress:
+        try:
+            with progress.stage("prepare"):
+                world = build_world(
+                    scenario,
+                    cache=cache_folder(cache),
+                    eye=None,
+                    workers=workers or os.cpu_count() or 1,
+                    progress=progress.advance,
+                    accept=functools.partial(_require_first_round, out / LEDGER),
+                )
+        except BaseException:
+            if ledger is not None:
+                (out / LEDGER).unlink()  # the link, which would be in the way of the next try
+            raise
+        # Everything beside the job and named from there, so that the folder can be carried around.
+        arrays, enrolment = out / "arrays", out / "enrolment.key"
+        shutil.copytree(world.job.arrays, arrays)
+        shutil.copyfile(world.job.enrolment, enrolment)
+        enrolment.chmod(0o600)
+        path = (out / "job.json").resolve()
+        dataclasses.replace(
+            world.job, arrays=arrays.name, enrolment=enrolment.name, memory="phones"
+        ).save(path)
+        progress.say(
+            f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"
+            f"  flwr run . --stream --federation-config num-supernodes={world.job.num_shards} "
+            f"-c 'job=\"{path}\"'"
+        )
+
+
+class Run:
+    """The state of one run between its stages.
+
+    Args:
+      prepared: what runs, where and how.
+      engine: what carries the messages.
+      resumed: where an interrupted run goes on; None: a new one begins.
+    """
+
+    def __init__(
+        self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
+    ) -> None:
+        """Opens the ledger of a new run, or takes up what an interrupted one left."""
+        self.stopped: str | None = None
+        self._scenario, self._world = prepared.scenario, prepared.world
+        self._folder, self._progress = prepared.folder, prepared.progress
+        self._workers, self._engine = prepared.workers, engine
+        self._job = self._world.job
+        self._plan = self._job.plan
+        self._judge = Judge(self._world, self._scenario)
+        self._rows: list[RoundRow] = []
+        self._found: dict[str, Any] = {}
+        self._choice: StageChoice | None = None
+        self._lost: tuple[RoundRecord, ...] = ()
+        self._replay = True  # of a round that nobody has begun
+        if resumed is None:
+            self._begin()
+            return
+        self._ledger, self._lost, self._replay = resumed.ledger, resumed.lost, resumed.replay
+        self._state, self._next_round = resumed.checkpoint.state, resumed.checkpoint.next_round
+        self._rows += self._folder.keep_rows(self._next_round - len(self._lost))
+
+    def _begin(self) -> None:
+        """Opens the ledger and leaves a first checkpoint."""
+        folder, job = self._folder, self._job
+        self._state, self._next_round = ServerState.initial(job, job.load_arrays()), 0
+        job.save(folder.job)
+        self._world.base.save(folder.base)
+        # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
+        if folder.ledger.exists() and not folder.shares_ledger:
+            self._ledger = Ledger.resume(folder.ledger, self._plan, job.run_id, job.noise, None)
+        else:
+            self._ledger = begin(job, folder.ledger)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Leaves on disk where the run stands."""
+        checkpoint = Checkpoint(
+            state=self._state, next_round=self._next_round, opened=self._ledger.opened
+        )
+        save_checkpoint(self._folder.checkpoint, checkpoint)
+
+    def to_the_end(self) -> None:
+        """Goes through the stages; whatever stops them, summary and report are written.
+
+        Raises:
+          NoRoundRan: after that, if no round was completed.
+        """
+        try:
+            self.rounds()
+            if self._state.completed:  # else the adapter is the base's own
+                self.personalise()
+                self.export()
+        except BaseException as error:
+            self.stopped = _why(error)
+            raise
+        finally:
+            self.finish()
+        if not self._state.completed:
+            raise NoRoundRan(_no_round(self._summary("partial")))
+
+    def rounds(self) -> None:
+        """Runs the federated rounds."""
+        say = self._progress.say
+        say(f"{self._world.corpus_name}: {self._plan.population:,} phones federate, "
+            f"{len(self._world.unseen)} unseen; adapter {self._world.adapter.name}, "
+            f"{self._plan.dimension:,} parameters")  # fmt: skip
+        if self._world.drawn_from:
+            say(drawn(self._plan.population, self._world.drawn_from))
+        for group in group_skipped(self._world.skipped):
+            say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
+        corpus = self._world.voices.corpus
+        if isinstance(corpus, RecordedCorpus | FeatureCorpus):
+            for words in people(corpus.persons.merged.values(), corpus.persons.alike):
+                say(words.strip())
+        for line in self._prices():
+            say(line)
+        if self._example_level:
+            say(self._example_level.words)
+        if notice := self._job.entropy().notice:
+            say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
+        for words in self._ledger.notices:
+            say(words)
+        with self._progress.stage("rounds", self._plan.rounds):
+            # Of a run behind Flower that was killed: rounds that were over and nobody had shown.
+            keep_rows(self._folder.path / ROUNDS, self._next_round - len(self._lost))
+            for record, state in rounds_left(self._folder.path, len(self._rows)):
+                self._on_round(record, state)
+            place = self._folder.path / "flower"
+            match self._engine:
+                case "inprocess":
+                    self._in_this_process()
+                case "flower":
+                    self._behind(SuperLink(place, federation=self._federation()))
+                case "deployment":
+                    self._behind(Deployment(place, self._folder.job.resolve()))
+        if self._rows and self._rows[-1].status == "refused":
+            self.stopped = f"budget reached before round {self._rows[-1].round}"
+
+    def _prices(self) -> Iterator[str]:
+        """What the population has spent before, if it has, and what all rounds will cost."""
+        ledger, left = self._ledger, self._plan.rounds - len(self._ledger.charges)
+        planned = self._plan.guarantee(self._plan.rounds)
+        if ledger.rounds_charged == len(ledger.charges):  # of this run alone
+            yield planned.words()
+            return
+        before, after = ledger.guarantee(), ledger.guarantee(more_rounds=max(0, left))
+        yield f"The population has spent, on its ledger so far: {self._priced(before, 'charged')}."
+        yield f"This run's plan alone, all rounds: {self._priced(planned, 'planned')}."
+        yield "Together, when all rounds of this run are charged too:\n" + after.words()
+
+    def _priced(self, spent: Spent, rounds: Literal["charged", "planned"]) -> str:
+        return price(guarantee_of(spent, None, None), rounds)
+
+    def _in_this_process(self) -> None:
+        """Runs the rounds with server and phones in this process and its workers."""
+        config = {"job": str(self._folder.job.resolve())}
+        # A run that is over before workers have started needs none; the bits are the same.
+        trained = self._plan.rounds * self._plan.expected_cohort
+        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
+
+        def on_round(record: RoundRecord, state: ServerState) -> None:
+            self._on_round(record, state)
+            self._keep()  # last: it says that the round is over
+
+        for record in self._lost:
+            on_round(record, self._state)
+        with InProcessGrid(CLIENT_APP, self._job.num_shards, config, workers) as grid:
+            run_rounds(grid, self._job, self._ledger, self._state, on_round, self._next_round)
+
+    def _behind(self, link: SuperLink) -> None:
+        """Runs the rounds with both sides of the app in Flower's processes."""
+        with link:
+            link.run(
+                self._folder.job.resolve(),
+                self._on_round,
+                self._progress.say,
+                resume="replay" if self._replay else "next",
+                known=len(self._rows),
+            )
+
+    def _federation(self) -> str:
+        """What Flower's simulation engine is told: a node per shard, Ray's cores."""
+        federation = f"num-supernodes={self._job.num_shards} client-resources-num-cpus=1"
+        if "RAY_ADDRESS" not in os.environ:  # a cluster that is there has the cores that it has
+            federation += f" init-args-num-cpus={self._workers}"
+        return federation
+
+    def _on_round(self, record: RoundRecord, state: ServerState) -> None:
+        """Keeps the row of a finished round, then shows it."""
+        self._state = state
+        bytes_up, bytes_down = self._plan.bytes_per_phone(record.cohort)
+        row = RoundRow(
+            **self._guarantee(record.guarantee).model_dump(),
+            round=record.round + 1,
+            status=record.status,
+            reason=record.reason or None,
+            server=ServerRound(
+                cohort=record.cohort,
+                survivors=record.survivors,
+                wrap_warning=record.wrap_warning,
+                signal_to_noise=record.signal_to_noise,
+                accumulated_signal_to_noise=record.accumulated_signal_to_noise,
+                clip_norm=record.clip_norm,
+                **self._judge.validation(state.adapter),
+            ),
+            simulator=SimulatorRound(
+                unseen_accuracy=self._judge.unseen_accuracy(state.adapter),
+                **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
+                time=round_time(self._job, record),
+            ),
+            seconds=record.seconds,
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
+        )
+        self._folder.append(row)
+        if record.status != "refused":  # a budget that is raised later may cover it
+            self._next_round = record.round + 1
+        self._rows.append(row)
+        self._progress.round(row, self._plan.rounds)
+
+    def personalise(self) -> None:
+        """Adapts every unseen phone and judges it."""
+        with self._progress.stage("personalise"):
+            self._choice = self._judge.choose(self._state.adapter)
+            self._found |= self._judge.personalisation(self._state.adapter, self._choice)
+
+    def export(self) -> None:
+        """Exports the adapter; a refusal is a result too, and is said.
+
+        Summary and report are on disk before: the interpreter that checks the files is native code,
+        and whatever ends this process there takes nothing of the rounds with it.
+        """
+        before, self.stopped = self.stopped, "the export had begun and had not ended"
+        self._write_results("partial")
+        with self._progress.stage("export"):
+            self._found |= export_files(
+                self._folder,
+                self._world,
+                self._summary("partial"),
+                stated(self._ledger, self._rows),
+                self._progress,
+            )
+        self.stopped = before
+
+    def finish(self) -> None:
+        """Writes summary and report, whatever happened before; the smallest and dearest first."""
+        status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
+        self._ledger.refresh()
+        with self._progress.stage("report"):
+            shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
+            report = self._write_results(status)
+        summary = self._summary(status)
+        self._folder.write_summary(summary)
+        if status == "complete":
+            shutil.rmtree(self._folder.memory, ignore_errors=True)
+        self._progress.say(closing_words(summary, report))
+
+    def _write_results(self, status: Literal["complete", "partial"]) -> Path:
+        """Writes summary, adapter and report."""
+        self._folder.write_summary(self._summary(status))
+        self._save_adapter()
+        return write_report(self._folder.path)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether every stage was gone through; a spent budget is an end like another."""
+        budget = bool(self._rows) and self._rows[-1].status == "refused"
+        return "accuracy" in self._found and (self.stopped is None or budget)
+
+    def _save_adapter(self) -> None:
+        """Writes the adapter that ships with its configuration and model card."""
+        adapter = self._world.adapter
+        notice = self._ledger.noise_notice
+        words = [
+            stated(self._ledger, self._rows).words(),
+            *([notice.capitalize() + "."] if notice else []),
+        ]
+        words += [self._example_level.words] if self._example_level else []
+        save_adapter(
+            self._folder.adapter,
+            adapter,
+            adapter.spec.unflatten(self._judge.shipped(self._state.adapter, self._choice)),
+            base_sha256=self._world.base.sha256,
+            vocabulary=self._world.vocabulary,
+            rounds=self._best_round,
+            card="\n\n".join(["## Privacy", *words]),
+        )
+
+    def _summary(self, status: Literal["complete", "partial"]) -> Summary:
+        """Everything known so far."""
+        plan = self._plan
+        bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
+        return Summary(
+            **self._guarantee(self._ledger.guarantee()).model_dump(),
+            scenario=self._scenario.name,
+            corpus=self._world.corpus_name,
+            seed=self._scenario.seed,
+            command=f"fedspeech simulate --scenario {self._scenario.name}",
+            status=status,
+            stopped=self.stopped,
+            rounds=self._state.completed,
+            rounds_planned=plan.rounds,
+            phones=plan.population,
+            voices=self._world.drawn_from,
+            participation=plan.participation_probability,
+            best_round=self._best_round,
+            best_chosen_by="public validation speakers" if self._choice else "last completed round",
+            stage_choice=self._choice,
+            adapter=self._world.adapter.name,
+            parameters=plan.dimension,
+            bytes_up=bytes_up,
+            bytes_down=bytes_down,
+            bytes_once=len(self._world.base.to_bytes()),
+            recordings_sha256=self._world.voices.sha256,
+            utility=self._utility(),
+            time=run_time(self._rows, plan),
+            example_level=self._example_level,
+            seconds=dict(self._progress.seconds),
+            cpu_seconds=dict(self._progress.cpu_seconds),
+            **self._found,
+        )
+
+    @property
+    def _best_round(self) -> int:
+        """The round whose adapter ships; 0: none was better than the base."""
+        base = self._choice is not None and self._choice.chosen == "base"
+        return 0 if base else self._state.completed
+
+    @functools.cached_property
+    def _example_level(self) -> ExampleLevel | None:
+        """What single clips are promised, at all rounds that a phone may join."""
+        job = self._job
+        if job.example_privacy is None:
+            return None
+        found = job.example_privacy.guarantee(job.training, job.plan.participations)
+        if found is None:
+            return None
+        return ExampleLevel(**dataclasses.asdict(found), words=found.words())
+
+    def _utility(self) -> Utility | None:
+        """What the server may know of its own success."""
+        completed = [row.server for row in self._rows if row.status == "completed"]
+        if not completed or not self._judge.validation_clips:
+            return None
+        base = self._judge.validation(self._world.job.load_arrays().initial)["validation_accuracy"]
+        last, clips = completed[-1], self._judge.validation_clips
+        federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
+        assert federated is not None
+        by_noise: list[float] = []
+        if ratio is not None and fell(base, federated, clips):
+            by_noise = self._by_noise(ratio)
+        return Utility(
+            base=base,
+            federated=federated,
+            clips=clips,
+            signal_to_noise=ratio,
+            collapsed=bool(by_noise) and noise_did_it(base, federated, by_noise),
+            by_noise=float(np.median(by_noise)) if by_noise else None,
+        )
+
+    def _by_noise(self, ratio: float) -> list[float]:
+        """Accuracy on public validation speakers of bases that noise alone has moved."""
+        initial = self._world.job.load_arrays().initial
+        rng = stream(self._scenario.seed, "noise alone")
+        models = moved_by_noise(initial, self._state.adapter, ratio, rng)
+        return [self._judge.validation(model)["validation_accuracy"] for model in models]
+
+    def _guarantee(self, spent: Spent) -> Guarantee:
+        """What has been spent, in the words of results."""
+        ledger, budget = self._ledger, self._plan.epsilon_budget
+        return guarantee_of(spent, ledger.noise_notice, budget, runs=ledger.runs_charged)
+
+
+def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:
+    """Collects what shards left of a round: share of clipped deltas, coordinates that wrapped."""
+    files = sorted(folder.glob(f"round-{record.round:05d}-shard-*.npz"))
+    if not files:
+        return {}
+    exact = np.zeros(plan.vector_length, dtype=np.int64)
+    norms = []
+    for file in files:
+        with np.load(file) as left:
+            exact += left["exact_sum"]
+            norms.append(left["delta_norms"])
+        file.unlink()
+    half = plan.modulus // 2
+    clip_norm = record.clip_norm or plan.clip_norm
+    lengths = np.concatenate(norms)
+    return {
+        "true_wraps": int(((exact < -half) | (exact >= half)).sum()),
+        "share_clipped": float((lengths > clip_norm).mean()) if len(lengths) else None,
+    }
+
+
+def _no_round(summary: Summary) -> str:
+    """Says that nothing was learned, and why."""
+    why = summary.stopped or "every round was abandoned"
+    return f"no round ran to its end: {why}. Nothing was learned, and no file was exported"
+
+
+def closing_words(summary: Summary, report: Path) -> str:
+    """The last lines of a run: what came of it, at which price, and where to look."""
+    nothing = [] if summary.rounds else [_no_round(summary)]
+    lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
+    lines += [
+        f"names written, {search.how}: {search.entity_recall:.1%} of {search.names}, "
+        f"{search.false_insertion_rate:.3f} wrongly per sentence; word error rate {search.wer:.1%}"
+        for search in summary.searches
+        if search.entity_recall is not None
+    ]
+    if collapsed := collapse(summary):
+        lines.append(collapsed)
+    lines += [price(summary, "charged"), f"who must be honest: {summary.trust}"]
+    if summary.example_level:
+        lines.append(summary.example_level.words)
+    if summary.noise_notice:
+        lines.append(summary.noise_notice)
+    if summary.listening:
+        lines.append(listening_line(summary.listening))
+    if summary.export:
+        base = "" if summary.best_round else " (the base: nothing that phones trained is in it)"
+        lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
+    if summary.export_refused:
+        lines.append(f"export refused: {summary.export_refused}")
+    if summary.stopped:
+        lines.append(f"stopped: {summary.stopped}")
+    if summary.status == "partial":
+        lines.append(f"to go on: fedspeech resume {report.parent}")
+    lines.append(f"report: {report}")
+    return "\n".join(lines)

@@ -1,0 +1,231 @@
+"""From the settings of a scenario to its privacy plan, which a run obeys and a price is of."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedspeech.errors import ScenarioError
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.filling import Filled, fill
+from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSizes:
+    """What a plan takes from the rest of a scenario.
+
+    Attributes:
+      population: phones that federate.
+      dimension: coordinates of the adapter.
+      unit: of privacy, "user" or "phone".
+      availability: smallest share of the population that is there at any hour of the run.
+    """
+
+    population: int
+    dimension: int
+    unit: str
+    availability: float
+
+
+def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
+    """Makes the plan of a scenario, and prices it: what cannot be priced cannot run.
+
+    Args:
+      settings: of privacy.
+      sizes: of everything else.
+
+    Raises:
+      ScenarioError: naming the rule that is broken, and settings nearby that break none.
+    """
+    try:
+        filled = _filled(settings, sizes)
+        filled.plan.guarantee(filled.plan.rounds)
+    except ValueError as error:
+        raise ScenarioError(f"privacy: {error}{_way_out(settings, sizes)}") from error
+    return filled
+
+
+def maker(settings: PrivacySettings, sizes: PlanSizes) -> Callable[..., Filled]:
+    """Returns what makes a scenario's plan, as it is or of other noise, rounds, cohort or ring."""
+
+    def make(**changes: Any) -> Filled:
+        if not changes:
+            return plan_of(settings, sizes)
+        if (cohort := changes.pop("cohort", None)) is not None:
+            if cohort > (there := sizes.population * sizes.availability):
+                raise ValueError(f"cohort must be at most the {there:g} phones that are there")
+            changes["participation_probability"] = min(1.0, cohort / there)
+        return _filled(settings.model_copy(update=changes), sizes)
+
+    return make
+
+
+def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
+    """Takes every number from the settings; floors are shares of the expected cohort."""
+    same = (
+        "mechanism", "clip_norm", "participation", "rounds", "quota_window", "cohort_cap",
+        "colluders", "dropout_rate", "server", "delta", "ring_bits",
+    )  # fmt: skip
+    noisy = settings.mechanism != "none"
+    make = functools.partial(
+        fill,
+        **{name: getattr(settings, name) for name in same},
+        noise_multiplier=settings.noise_multiplier if noisy else 0.0,
+        population=sizes.population,
+        probability=settings.participation_probability,
+        quota=min(settings.quota, settings.rounds),
+        dimension=sizes.dimension,
+        availability=sizes.availability,
+        epsilon_budget=settings.epsilon_budget if noisy else math.inf,
+        unit="phone" if sizes.unit == "phone" else "user",
+        adaptive_clipping=adaptive_clipping(settings.adaptive_clipping, settings.clip_norm),
+        # Vectors that are noisy by themselves need no mask.
+        secure_aggregation="ideal"
+        if settings.mechanism == "local"
+        else settings.secure_aggregation,
+    )
+    cohort, survivors = _floors(settings, sizes)
+    return make(min_cohort=cohort, min_survivors=survivors)
+
+
+def _floors(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
+    """Floors on roster and survivors, as shares of the expected cohort."""
+    probability = settings.participation_probability
+    if settings.participation != "poisson":
+        probability = max(1, round(sizes.population * probability)) / sizes.population
+    expected = sizes.population * probability * sizes.availability
+    cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
+    survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
+    return cohort, min(cohort, survivors)
+
+
+def adaptive_clipping(
+    settings: AdaptiveClippingSettings | None, clip_norm: float
+) -> AdaptiveClipping | None:
+    """How the clip norm moves, if it does, from the first one on."""
+    if settings is None:
+        return None
+    fields = settings.model_dump()
+    fields["min_clip_norm"] = fields["min_clip_norm"] or clip_norm / 100
+    fields["max_clip_norm"] = fields["max_clip_norm"] or clip_norm * 100
+    return AdaptiveClipping(**fields)
+
+
+# Where a rule refuses.
+
+_MOST_CHANGES = 3
+_SMALL = 200  # phones, up to which larger populations are tried,
+_MOST_PHONES = 10  # up to so many times as large
+_MORE_PHONES = 6  # up to so many for which other settings are tried too
+
+
+def _way_out(settings: PrivacySettings, sizes: PlanSizes) -> str:
+    """Settings near these that no rule refuses, all at once, and how many phones these need."""
+    said = []
+    larger = range(sizes.population, sizes.population + _MORE_PHONES)
+    for tried in larger if sizes.population <= _SMALL else larger[:1]:
+        if changes := nearest_accepted(settings, dataclasses.replace(sizes, population=tried)):
+            said.append(f"{tried:,} phones are accepted with {options(changes)}")
+            break
+    if phones := _fewest_accepted(settings, sizes):
+        said.append(f"with these settings {phones:,} phones are")
+    return f". {'; '.join(said)}" if said else ""
+
+
+def split_way_out(
+    settings: PrivacySettings, sizes: PlanSizes, speakers: int, *, spares: bool
+) -> str:
+    """Groups of so few speakers, and settings, that no rule refuses, as options all at once.
+
+    Args:
+      settings: of privacy.
+      sizes: of everything but the population.
+      speakers: who are to be divided.
+      spares: whether somebody is to be public, and somebody to validate.
+    """
+    public, validation = (max(2, speakers // 4), max(1, speakers // 12)) if spares else (0, 0)
+    federated = speakers - public - validation - max(2, speakers // 5)
+    if federated < 1:
+        return f"{speakers} speakers are too few for any division"
+    changes = nearest_accepted(settings, dataclasses.replace(sizes, population=federated))
+    if changes is None:
+        return f"no division of {speakers} speakers leaves enough of them to federate"
+    return (
+        f"{speakers} speakers are accepted with --set corpus.public_speakers={public} "
+        f"--set corpus.validation_speakers={validation} "
+        f"--set corpus.federated_speakers={federated} {options(changes)}".rstrip()
+    )
+
+
+def options(changes: Mapping[str, float]) -> str:
+    """Changes of settings of privacy as options of the command line."""
+    return " ".join(f"--set privacy.{name}={value:g}" for name, value in changes.items())
+
+
+def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, float] | None:
+    """The fewest changes of settings that make a plan, and of as many the smallest.
+
+    Returns:
+      Values by name of the setting; empty if no rule refuses them as they are; None if nothing near
+      makes a plan.
+    """
+    steps = {name: values for name, values in _nearer(settings).items() if values}
+    for count in range(min(_MOST_CHANGES, len(steps)) + 1):
+        tried = sorted(
+            (
+                dict(zip(names, at, strict=True))
+                for names in itertools.combinations(steps, count)
+                for at in itertools.product(*(range(len(steps[name])) for name in names))
+            ),
+            key=lambda places: sum(places.values()),
+        )
+        for places in tried:
+            changes = {name: steps[name][place] for name, place in places.items()}
+            if _accepted(settings.model_copy(update=changes), sizes):
+                return changes
+    return None
+
+
+def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
+    """By setting, values in the direction that rules ask for, the nearest first."""
+    cohort, survivors = settings.min_cohort_share, settings.min_survivors_share
+    probability, noise = settings.participation_probability, settings.noise_multiplier
+    return {
+        "participation_probability": [v for v in (0.1, 0.2, 0.3, 0.5, 0.8, 1.0) if v > probability],
+        "min_cohort_share": [v for v in (0.7, 0.6, 0.5, 0.4) if v < cohort]
+        + [v for v in (0.7, 0.8) if v > cohort],
+        "min_survivors_share": [v for v in (0.5, 0.6, 0.7, 0.8, 0.9) if v > survivors]
+        + [v for v in (0.6, 0.5, 0.4, 0.3) if v < survivors],
+        "dropout_rate": [v for v in (0.02, 0.01, 0.0) if v < settings.dropout_rate],
+        "colluders": [v for v in (5, 1, 0) if v < settings.colluders],
+        "noise_multiplier": [v for v in (1.0, 2.0, 4.0, 8.0) if v > noise > 0],
+    }
+
+
+def _fewest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> int | None:
+    """The smallest larger population for which these settings make a plan, or none nearby."""
+    if sizes.population > _SMALL:
+        return None
+    fits = functools.partial(_accepted_with, settings, sizes)
+    larger = range(sizes.population + 1, _MOST_PHONES * sizes.population + 1)
+    return next(filter(fits, larger), None)
+
+
+def _accepted_with(settings: PrivacySettings, sizes: PlanSizes, population: int) -> bool:
+    return _accepted(settings, dataclasses.replace(sizes, population=population))
+
+
+def _accepted(settings: PrivacySettings, sizes: PlanSizes) -> bool:
+    """Whether no rule refuses the plan."""
+    try:
+        plan = _filled(settings, sizes).plan
+        plan.guarantee(plan.rounds)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""What a tuning found, in words: every epsilon with its terms, every figure with its doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulations.report import phrasing
+from simulations.tuning.results import FoundBoundary, Recommended, Spread, Tried, Tuning
+from simulations.tuning.space import Setting
+
+
+def short(found: Tuning) -> tuple[str, ...]:
+    """The recommendation in three lines: what to run, why, how sure; none where there is none."""
+    if found.recommended is None:
+        return ()
+    chosen = found.trial(found.recommended.number)
+    promised = chosen.guarantee
+    return (
+        f"Run {setting_of(chosen)}: {_interval(chosen.accuracy)} (base "
+        f"{phrasing.percent(found.base)}) at epsilon {phrasing.epsilon(promised.epsilon_release)} "
+        f"against readers of the published models ({promised.relation_release}), "
+        f"{phrasing.epsilon(promised.epsilon_server)} against the server "
+        f"({promised.relation_server}), delta {promised.delta:.1e}, unit one {promised.unit}.",
+        f"Why: {_reason(found, found.recommended)}",
+        f"How sure: {_certainty(found, found.recommended)}",
+    )
+
+
+def recommendation(found: Tuning) -> Iterator[str]:
+    """What the three lines stand on, one paragraph after the other."""
+    if found.boundary is not None:
+        yield _boundary_words(found, found.boundary)
+    if found.recommended is None:
+        yield _nothing_words(found)
+    else:
+        yield from _terms(found, found.recommended)
+    yield _eye_words(found)
+    if found.spent is not None:
+        yield (
+            "The ledger now holds: " + phrasing.price(found.spent, "charged") + ". A run of the "
+            "recommended scenario on the same population adds its own."
+        )
+
+
+def _reason(found: Tuning, choice: Recommended) -> str:
+    """Why this setting and no other."""
+    if found.boundary is not None:
+        return "it has the clip norm at the edge, the smallest that keeps accuracy."
+    chosen, best = found.trial(choice.number), found.trial(choice.best)
+    if choice.best == choice.number:
+        price = chosen.guarantee.epsilon_release
+        cheaper = any(one.guarantee.epsilon_release < price for one in _eligible(found))
+        return "it is the best seen, and " + (
+            f"every setting with a smaller epsilon is worse by more than {_limit(found)} and by "
+            "more than chance explains."
+            if cheaper
+            else "no setting that went to its end has a smaller epsilon."
+        )
+    assert chosen.against_best is not None
+    return (
+        f"it has the smallest epsilon of those within {_limit(found)} of the best seen or not told "
+        f"from it: {_difference(chosen.against_best)} from {phrasing.percent(best.accuracy.mean)} "
+        f"at epsilon {phrasing.epsilon(best.guarantee.epsilon_release)} ({setting_of(best)})."
+    )
+
+
+def _certainty(found: Tuning, choice: Recommended) -> str:
+    """How far chance decided it."""
+    tried = len(_eligible(found))
+    if tried == 1:
+        return "there is nothing to compare it with, no other setting went to its end in budget."
+    others = len(choice.unresolved)
+    apart = (
+        f"{others} other{'' if others == 1 else 's'} cannot be told from it by accuracy."
+        if others
+        else "every other one differs from it by more than chance explains."
+    )
+    if choice.share_same is None:
+        return apart
+    return (
+        f"with seeds and phones drawn again the same rule chose it out of {tried} settings in "
+        f"{100 * choice.share_same:.0f} % of cases; {apart}"
+    )
+
+
+def _eligible(found: Tuning) -> list[Tried]:
+    """Settings that could have been chosen."""
+    return [trial for trial in found.tried if not trial.stopped and trial.within_budget]
+
+
+def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
+    """Who judged, the whole price, and what the figures leave out."""
+    chosen = found.trial(choice.number)
+    what = "phones" if found.eye == "simulator" else "public speakers"
+    yield (
+        f"Accuracy with its 95 % interval on {found.judges} {what} over {_seeds(found)}; a setting "
+        "is not told from another where the 95 % interval of their paired difference holds zero. "
+        f"{_capital(phrasing.price(chosen.guarantee, 'planned'))}; who must be honest: "
+        f"{chosen.guarantee.trust}"
+    )
+    flattered = ""
+    if choice.flattery is not None:
+        flattered = (
+            f"Being chosen on these {what} flatters its accuracy by about "
+            f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
+            "noise and cohorts and will show another figure."
+        )
+    if left_out := f"{flattered}{_edge_of_range(found, chosen)}".strip():
+        yield left_out
+
+
+def _edge_of_range(found: Tuning, chosen: Tried) -> str:
+    """Where the range may have been too small."""
+    ends = []
+    for name, value, values in (
+        ("clip norm", chosen.clip_norm, {trial.clip_norm for trial in found.tried}),
+        (
+            "noise multiplier",
+            chosen.noise_multiplier,
+            {trial.noise_multiplier for trial in found.tried},
+        ),
+    ):
+        if len(values) > 1 and value in (min(values), max(values)):
+            end = "largest" if value == max(values) else "smallest"
+            ends.append(f"the {end} {name} tried")
+    if not ends:
+        return ""
+    return f" It has {' and '.join(ends)}: a wider range may hold better ones."
+
+
+def _nothing_words(found: Tuning) -> str:
+    done = [trial for trial in found.tried if not trial.stopped]
+    if not done:
+        return (
+            "Nothing can be recommended: no trial went to its end. Lower the noise multiplier or "
+            "the server learning rate, or raise the number of phones per round."
+        )
+    cheapest = min(done, key=lambda trial: trial.guarantee.epsilon_release)
+    return (
+        "Nothing can be recommended: no setting that went to its end stays within "
+        f"privacy.epsilon_budget = {found.budget:g}. The smallest seen: {setting_of(cheapest)}; "
+        f"{phrasing.price(cheapest.guarantee, 'planned')}. Search larger noise multipliers, plan "
+        "fewer rounds, or raise the budget."
+    )
+
+
+def _boundary_words(found: Tuning, edge: FoundBoundary) -> str:
+    reference = found.trial(edge.reference)
+    limit = _limit(found)
+    against = (
+        f"the best of the clip norms searched first ({reference.clip_norm:g}, "
+        f"{phrasing.percent(reference.accuracy.mean)})"
+    )
+    differences = dict(edge.differences)
+    at = _difference(differences[edge.clip_norm])
+    if edge.below is None:
+        return (
+            f"Boundary: even the smallest clip norm of the range, {edge.clip_norm:g}, keeps "
+            f"accuracy within {limit} of {against}: {at}. The edge, if there is one, lies below."
+        )
+    certain = (
+        f"certain (95 %) to lose from {edge.loses:g} down"
+        if edge.loses is not None
+        else "no clip norm is certain (95 %) to lose"
+    )
+    return (
+        f"Boundary: {edge.clip_norm:g} is the smallest clip norm that keeps accuracy within "
+        f"{limit} of {against}: {at}. The next smaller one tried, {edge.below:g}, does not: "
+        f"{_difference(differences[edge.below])}. How sure: {certain}, certain to keep from "
+        f"{edge.keeps:g} up; between them the means decide."
+    )
+
+
+def _eye_words(found: Tuning) -> str:
+    """Which eye chose, and what that is worth."""
+    if found.population == "charged":
+        return (
+            "Chosen by the server’s eye: public validation speakers alone, on models that the "
+            "ledger paid for, so choosing costs nothing on top. Phones never trained on were not "
+            "looked at: their speech is private too, and no epsilon covers it."
+            + (
+                f" Careful: on these speakers every setting is below the base "
+                f"({phrasing.percent(found.base)}). They are unlike the phones that train, so this "
+                "ranks settings by how little they hurt other speech, not by how much they help "
+                "those phones."
+                if all(trial.accuracy.mean < found.base for trial in found.tried)
+                else ""
+            )
+        )
+    why = (
+        "this population is synthetic"
+        if found.population == "synthetic"
+        else "this population was declared public (--population public)"
+    )
+    return (
+        "Chosen by the simulator’s eye: phones never trained on, whom no real server could judge "
+        f"by. That is allowed because {why}; tuning cost no privacy, and on a private population "
+        "it would."
+    )
+
+
+def _limit(found: Tuning) -> str:
+    return f"{100 * found.within:g} point{'' if found.within == 0.01 else 's'}"
+
+
+def _seeds(found: Tuning) -> str:
+    count = len(found.seeds)
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def _interval(found: Spread) -> str:
+    return f"{phrasing.percent(found.mean)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _difference(found: Spread) -> str:
+    low, high = phrasing.points(found.low), phrasing.points(found.high)
+    return f"{phrasing.points(found.mean)} points [{low}, {high}]"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def setting_of(trial: Tried) -> Setting:
+    """What was tried."""
+    return Setting(
+        clip_norm=trial.clip_norm,
+        noise_multiplier=trial.noise_multiplier,
+        server_learning_rate=trial.server_learning_rate,
+        local_epochs=trial.local_epochs,
+    )

@@ -1,0 +1,150 @@
+"""A comparison shows what changed and warns where two runs are no match."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from fedspeech.errors import FedspeechError
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
+from simulations.commands.compare import compare
+from simulations.report.phrasing import epsilon
+
+
+@pytest.fixture
+def pair(example, tmp_path):
+    def write(**changes):
+        first = example.write(tmp_path / "first")
+        scenario = changes.pop("scenario", example.scenario)
+        second = example.write(
+            tmp_path / "second", found_summary=example.summary(**changes), scenario=scenario
+        )
+        return first, second
+
+    return write
+
+
+def printed(comparison, width=160) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(comparison)
+    return console.file.getvalue()
+
+
+def test_run_compared_with_itself_differs_in_nothing(pair):
+    found = compare(*pair())
+    assert found.warnings == ()
+    assert found.settings == ()
+    changes = {line.change.split(" ± ")[0] for line in found.figures}
+    assert changes <= {"", "±0.0", "+0.00", "+0"}
+    assert "no setting differs" in printed(found)
+
+
+def test_difference_of_means_carries_an_interval(pair, example):
+    accuracy = example.summary().accuracy
+    better = accuracy.federated.model_copy(update={"mean": accuracy.federated.mean + 0.031})
+    found = compare(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
+    line = next(
+        line for line in found.figures if line.name == "federated, accuracy with non-words counted"
+    )
+    interval = accuracy.federated.interval
+    half = math.sqrt(2) * 100 * (interval.high - interval.low) / 2
+    assert line.change == f"+3.1 ± {half:.1f}"
+
+
+def test_changed_settings_are_listed_with_both_values(pair, example):
+    changed = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.3") + "quota = 9\n"
+    found = compare(*pair(scenario=changed))
+    listed = {line.name: (line.first, line.second) for line in found.settings}
+    assert listed == {"privacy.clip_norm": ("0.1", "0.3"), "privacy.quota": ("–", "9")}
+    assert "privacy.clip_norm" in printed(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"corpus": "other"}, "different corpus"),
+        ({"seed": 8}, "different seed"),
+        ({"unit": "speaker"}, "different unit"),
+        ({"delta": 1e-6}, "different delta"),
+        ({"mode": "central"}, "different mode"),
+        ({"relation_release": "replace"}, "different relation_release"),
+        ({"clips_per_word": 3}, "different clips_per_word"),
+        ({"status": "partial", "rounds": 12}, "second is partial: 12 of 40 rounds"),
+    ],
+)
+def test_unlike_runs_are_warned_of(pair, changes, warning):
+    found = compare(*pair(**changes))
+    assert [w for w in found.warnings if w.startswith(warning)]
+    assert warning in printed(found)
+
+
+def test_infinite_epsilon_is_compared_without_arithmetic(pair):
+    found = compare(*pair(epsilon_release=math.inf))
+    line = next(line for line in found.figures if line.name == "epsilon_release")
+    assert (line.first, line.second, line.change) == ("0.94", "∞", "")
+
+
+def test_markup_in_a_setting_is_text(pair):
+    found = compare(*pair(scenario='name = "[red]x[/nothing]"\n'))
+    assert "[red]x[/nothing]" in printed(found)
+
+
+def test_run_without_summary_cannot_be_compared(pair):
+    first, second = pair()
+    (second / "summary.json").unlink()
+    with pytest.raises(FedspeechError, match=r"needs summary\.json, and second has none"):
+        compare(first, second)
+
+
+def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(example, tmp_path):
+    names = ("quick-20261129-201455", "quick-20261129-201530")
+    longer = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.12345678901234567")
+    first = example.write(tmp_path / names[0])
+    second = example.write(
+        tmp_path / names[1], scenario=longer + 'base.source = "' + "x" * 90 + '"'
+    )
+    text = printed(compare(first, second), width=80)
+    assert f"A: {names[0]}\nB: {names[1]}\n" in text
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def charged(path, *rounds, noise=3.0):
+    """A ledger that so many runs charged, each for so many rounds."""
+    plan = PrivacyPlan(
+        mechanism="distributed", participation="poisson", dimension=600, clip_norm=0.1,
+        noise_multiplier=noise, population=3000, participation_probability=0.1, rounds=40, quota=15,
+        min_cohort=215, min_survivors=215, delta=1 / 30_000, epsilon_budget=1e6,
+    )  # fmt: skip
+    for run, count in enumerate(rounds):
+        ledger = Ledger.open(path, plan, f"run {run}", "rehearsal")
+        for number in range(count):
+            ledger.charge(number, 0, bytes([run, number]) * 8)
+    return Ledger.inspect(path).guarantee()
+
+
+def test_runs_that_share_a_ledger_are_told_its_total(pair, tmp_path):
+    first, second = pair()
+    total = charged(tmp_path / "population.jsonl", 2, 3)
+    for run in (first, second):
+        (run / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
+    (said,) = compare(first, second).warnings
+    assert said.startswith("first and second charge the ledger population.jsonl, which 2 runs")
+    assert f"{epsilon(total.epsilon_release)} against readers" in said
+    assert f"{epsilon(total.epsilon_server)} against the server (zero-out)" in said
+    assert "5 rounds in all" in said
+
+
+def test_a_run_that_others_charge_with_is_told_apart_from_one_that_is_alone(pair, tmp_path):
+    first, second = pair()
+    charged(first / "ledger.jsonl", 2)
+    assert "share" not in " ".join(compare(first, second).warnings)
+    charged(tmp_path / "population.jsonl", 1, 1)
+    (second / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
+    (said,) = [words for words in compare(first, second).warnings if "share" in words]
+    assert said.startswith("second charges the ledger population.jsonl, which 2 runs share")
+    (tmp_path / "population.jsonl").unlink()
+    (_, said) = compare(first, second).warnings
+    assert said.startswith("what second spent cannot be read from their ledger: no ledger at")

@@ -1,0 +1,170 @@
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from fedspeech.corpora.corpus import Skipped
+from fedspeech.errors import CorpusError
+from simulations.commands.data import check_folder, group_skipped, render_check, render_list
+
+
+def printed(render, *what):
+    console = Console(file=io.StringIO(), width=80)
+    render(*what, console)
+    return console.file.getvalue()
+
+
+def record(folder, plan, extra=(), rate_hz=16_000):
+    """Writes a corpus: speaker to words; every clip noise of its own."""
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,word,accent"]
+    for speaker, words in plan.items():
+        for take, word in enumerate(words):
+            file = f"{speaker}_{take}.wav"
+            soundfile.write(folder / file, rng.normal(0, 0.1, rate_hz), rate_hz)
+            lines.append(f"{file},{speaker},{word},{speaker[0]}")
+    (folder / "manifest.csv").write_text("\n".join([*lines, *extra]) + "\n")
+
+
+def test_a_check_says_what_a_folder_is_good_for(tmp_path):
+    plan = {f"s{n}": ["yes", "no", "zyzzyva"] for n in range(6)} | {"t": ["yes"]}
+    (tmp_path / "bad.wav").write_text("text")
+    extra = ["bad.wav,s0,yes,s", "none1.wav,s0,yes,s", "none2.wav,s0,yes,s"]
+    record(tmp_path, plan, extra, rate_hz=8_000)
+    check = check_folder(tmp_path)
+    assert (check.clips, check.speakers, check.silence) == (19, 7, 0)
+    assert check.words == (("yes", 7), ("no", 6), ("zyzzyva", 6))
+    assert check.lexicon_lacks == ("zyzzyva",)
+    assert check.rates_hz == ((8_000, 19),)
+    assert check.hours == pytest.approx(19 / 3600)
+    assert check.segments == (("accent", 2),)
+    assert check.obstacle is None
+    assert check.split.federated + check.split.unseen == 6
+    assert (check.split.public, check.split.validation) == (0, 0)  # of seven nobody can be spared
+    assert [(group.rule, group.count) for group in check.skipped] == [
+        ("no such file", 2), ("not a readable sound file", 1), ("too few clips", 1),
+    ]  # fmt: skip
+    text = printed(render_check, check)
+    for part in (
+        "19 clips, 7 speakers, 3 words",
+        "19 at 8 kHz",
+        "above half their rate there is nothing",
+        "yes 7, no 6, zyzzyva 6",
+        "6 speakers with 2 to 9, 1 speaker with 1",
+        "skipped: 4",
+        "2 x no such file",
+        "none1.wav",
+        "real-commands can run on it: 4 phones would federate, 2 would be unseen",
+        "0.3 minutes",
+        "so few phones cannot buy a small epsilon",
+        f"--corpus {tmp_path} --set privacy.participation_probability=1",
+    ):
+        assert part in text, part
+
+
+def test_a_check_does_not_promise_what_the_privacy_rules_refuse(tmp_path):
+    """Of five speakers three federate, and no setting of any rule lets three be summed."""
+    record(tmp_path, {f"s{n}": ["yes", "no"] for n in range(5)})
+    text = printed(render_check, check_folder(tmp_path))
+    assert "real-commands cannot run on it: privacy: min_survivors must be at least 2" in text
+    assert "4 phones are accepted with --set privacy." in text
+
+
+@pytest.mark.parametrize(
+    ("plan", "obstacle"),
+    [
+        ({"anna": ["yes", "no"]}, "it needs 2 speakers"),
+        ({"anna": ["yes"], "ben": ["yes"]}, "it needs 2 different words"),
+        ({"anna": ["yes"], "ben": ["no"]}, "nobody is left in the group"),
+    ],
+)
+def test_a_check_says_what_is_missing(tmp_path, plan, obstacle):
+    record(tmp_path, plan)
+    check = check_folder(tmp_path)
+    assert check.obstacle.startswith(obstacle)
+    assert f"real-commands cannot run on it: {obstacle}" in printed(render_check, check)
+
+
+def test_a_folder_of_noise_is_recognised(tmp_path):
+    soundfile.write(tmp_path / "tap.wav", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    (tmp_path / "manifest.csv").write_text("file,kind\ntap.wav,tap\n")
+    check = check_folder(tmp_path)
+    assert (check.layout, check.clips, check.silence, check.speakers) == ("noise", 2, 2, 0)
+    assert check.obstacle == "nobody speaks in it: it can only be the noise of another corpus"
+
+
+def test_a_folder_of_nothing_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match="has neither layout"):
+        check_folder(tmp_path)
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path):
+    record(tmp_path, {"[bold]a": ["yes", "[red]no"], "b": ["yes", "no"]})
+    assert "[red]no 1" in printed(render_check, check_folder(tmp_path))
+
+
+def test_ways_to_write_one_speaker_and_channels_that_cancel_are_said(tmp_path):
+    plan = {"Zoë": ["yes", "no"], "zo\u200bë": ["yes"], "ann-1": ["yes", "no"], "ann_1": ["yes"]}
+    record(tmp_path, plan, ["stereo.wav,ben,yes,b"])
+    left = np.random.default_rng(1).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, -left], axis=1), 16_000)
+    check = check_folder(tmp_path)
+    assert check.speakers == 4
+    text = printed(render_check, check)
+    assert "one speaker, written in several ways: 'Zoë', 'zo\\u200b\\xeb'" in text
+    assert "taken for different people: 'ann-1', 'ann_1'; if they are one" in text
+    assert "1 recording with channels that cancel each other" in text
+
+
+def test_skips_are_grouped_by_rule_most_frequent_first():
+    skips = [Skipped(str(n), f"rule {n % 3 % 2}: detail {n}") for n in range(9)]
+    groups = group_skipped(skips)
+    assert [(group.rule, group.count) for group in groups] == [("rule 0", 6), ("rule 1", 3)]
+    assert groups[0].examples == (skips[0], skips[2], skips[3])
+
+
+def test_the_list_names_licence_layout_and_source():
+    text = printed(render_list)
+    for part in ("Speech Commands v0.02 (CC BY 4.0)", "AudioMNIST (MIT)", "file,speaker,word"):
+        assert part in text
+    assert "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz\n" in text
+
+
+@pytest.mark.corpus
+def test_the_real_corpora_can_all_run():
+    default = Path(__file__).parents[4] / "shared" / "data"
+    folder = Path(os.environ.get("FEDSPEECH_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder}; FEDSPEECH_TEST_DATA names another folder")
+    check = check_folder(folder / "dspspeech20_english_a")
+    split = check.split
+    assert (check.speakers, split.public, split.validation) == (20, 3, 2)
+    assert (split.federated, split.unseen) == (9, 6)
+    assert check.obstacle is None
+    with pytest.raises(CorpusError, match=r"features and no sound; .* --scenario asr-an4 --corpus"):
+        check_folder(folder / "an4_mfcc")
+
+
+@pytest.mark.parametrize(("loudness", "level_db", "warned"), [(0.1, 0, False), (0.001, -40, True)])
+def test_a_check_says_how_loud_speech_is_and_warns_where_it_is_too_quiet(
+    tmp_path, loudness, level_db, warned
+):
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,word"]
+    for speaker in ("ann", "bob"):
+        for word in ("yes", "no"):
+            sound = loudness * rng.standard_normal(16_000)
+            sound[8_000:] = 0  # silence beside speech does not make it quieter
+            file = f"{speaker}_{word}.wav"
+            soundfile.write(tmp_path / file, sound, 16_000, subtype="FLOAT")
+            lines.append(f"{file},{speaker},{word}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    check = check_folder(tmp_path)
+    assert check.level_db == pytest.approx((level_db, level_db), abs=0.5)
+    text = printed(render_check, check)
+    assert f"level of speech: {level_db:+d} dB from nominal" in text
+    assert ("100% of the clips lie more than 30 dB below nominal" in text) == warned

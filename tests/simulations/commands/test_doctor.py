@@ -1,0 +1,71 @@
+"""The doctor passes a healthy machine, and names what is wrong without stopping."""
+
+import functools
+import io
+
+import pytest
+from rich.console import Console
+
+from simulations.commands import doctor
+from tflite_export import converter
+
+
+@pytest.fixture
+def examine(monkeypatch, tmp_path):
+    """Runs the doctor over light checks; returns its verdict and what it printed."""
+    monkeypatch.setenv("FEDSPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(doctor, "LIBRARIES", ("numpy",))
+    monkeypatch.setattr(doctor, "_file", lambda: "left out, since TensorFlow takes its time")
+
+    def run():
+        out = io.StringIO()
+        return doctor.examine(Console(file=out, width=200)), out.getvalue()
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_healthy_machine_passes_every_check(examine):
+    healthy, printed = examine()
+    assert healthy, printed
+    assert "wrong" not in printed
+    for name in ("python", "cores and memory", "disk", "numpy", "base in the package",
+                 "one clip, heard", "one private round", "one file, converted"):  # fmt: skip
+        assert f"ok    {name}: " in printed
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_named_and_the_rest_is_checked_all_the_same(examine, monkeypatch):
+    monkeypatch.setattr(doctor, "LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(doctor, "MINIMUM_FREE_BYTES", 10**18)
+    healthy, printed = examine()
+    assert not healthy
+    assert "wrong no_such_library: No module named 'no_such_library'" in printed
+    assert "wrong disk: expected 1000000000 GB free, got" in printed
+    assert "ok    one private round" in printed
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_wrong(examine, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FEDSPEECH_CACHE", str(tmp_path / "file" / "cache"))
+    healthy, printed = examine()
+    assert not healthy
+    assert "wrong disk" in printed
+
+
+@pytest.mark.slow
+def test_a_conversion_that_dies_is_wrong_and_the_doctor_lives(monkeypatch):
+    died = functools.partial(converter.Converter, "dying_converter")
+    monkeypatch.setattr(converter, "Converter", died)
+    monkeypatch.setattr(doctor, "LIBRARIES", ())
+    out = io.StringIO()
+    assert not doctor.examine(Console(file=out, width=200))
+    assert "wrong one file, converted: conversion: the process that converts died of SIGSEGV" in (
+        out.getvalue()
+    )
+
+
+@pytest.mark.export
+def test_a_conversion_is_tried_and_its_file_compared_with_torch():
+    assert "KB, " in doctor._file()

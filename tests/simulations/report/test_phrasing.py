@@ -1,0 +1,121 @@
+"""Numbers and promises are written so that nobody reads more into them than holds."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulations.report import phrasing
+from simulations.results.records import Utility
+
+
+@given(st.floats(min_value=1e-3, max_value=1e4))
+def test_printed_epsilon_never_promises_more_than_was_proven(value):
+    printed = float(phrasing.epsilon(value).replace(",", ""))
+    assert printed >= value
+    assert printed <= value + 0.1001
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        (0.938, "0.94"),
+        (0.94, "0.94"),
+        (0.0, "0.00"),
+        (10.01, "10.1"),
+        (0.9400000000001, "0.95"),
+        (9.999, "10.00"),
+        (12345.6, "12,345.6"),
+        (math.inf, "∞"),
+    ],
+)
+def test_epsilon_is_rounded_up(value, printed):
+    assert phrasing.epsilon(value) == printed
+
+
+def test_delta_says_its_odds():
+    assert phrasing.delta(1 / 30_000) == "3.3 × 10⁻⁵ (1 in 30,000)"
+    assert phrasing.delta(1e-6) == "1.0 × 10⁻⁶ (1 in 1,000,000)"
+    assert phrasing.delta(0) == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "printed"), [(0.098, "+9.8"), (-0.0123, "−1.2"), (0.0004, "±0.0"), (-1e-9, "±0.0")]
+)
+def test_points_carry_a_sign(change, printed):
+    assert phrasing.points(change) == printed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "printed"),
+    [(1.234, "1.2 s"), (41, "41 s"), (119.7, "2 min 00 s"), (601, "10 min 01 s")],
+)
+def test_durations_are_readable(seconds, printed):
+    assert phrasing.duration(seconds) == printed
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "printed"), [(999, "999 B"), (8_192, "8.2 kB"), (4_815_814, "4.8 MB")]
+)
+def test_sizes_are_readable(num_bytes, printed):
+    assert phrasing.size(num_bytes) == printed
+
+
+def test_each_promise_names_its_observer_and_its_odds(example):
+    release, server = phrasing.promises(example.guarantee(1.0))
+    assert "neither the server nor in a cohort" in release.says
+    assert "2.56" in release.says
+    assert "in 15 rounds" in server.says
+    assert "498" in server.says
+    assert "that it took part is not hidden" in server.relation
+
+
+def test_infinite_and_huge_epsilons_are_no_protection(example):
+    nothing, huge = phrasing.promises(
+        example.guarantee(1.0, epsilon_release=math.inf, epsilon_server=45.0)
+    )
+    assert not nothing.finite
+    assert "Nothing is promised" in nothing.says
+    assert "no protection to speak of" in huge.says
+
+
+def test_simulated_sum_is_called_so_and_a_plain_one_too(example):
+    ideal = " ".join(phrasing.caveats(example.guarantee(1.0)))
+    plain = " ".join(phrasing.caveats(example.guarantee(1.0, secure_sum="plain")))
+    masked = " ".join(phrasing.caveats(example.guarantee(1.0, secure_sum="masked")))
+    assert phrasing.IDEAL_SUM in ideal
+    assert phrasing.PLAIN_SUM in plain
+    assert phrasing.IDEAL_SUM not in masked
+    assert "a server that lies" in masked
+    curious = " ".join(
+        phrasing.caveats(example.guarantee(1.0, secure_sum="masked", secure_sum_server="curious"))
+    )
+    assert "not for one that lies" in curious
+    assert "all in one program here" in masked
+
+
+def test_unknown_relation_is_printed_as_it_is(example):
+    release, _ = phrasing.promises(example.guarantee(1.0, relation_release="replace-two"))
+    assert release.relation == "replace-two"
+
+
+def test_terms_of_the_summary_are_explained():
+    terms = " ".join(term for term, _ in phrasing.GLOSSARY)
+    for needed in ("ε", "δ", "FRR", "FAR", "control", "guard", "worst decile", "cohort"):
+        assert needed in terms
+
+
+def test_collapse_says_what_was_tested_and_is_not_said_where_phones_gained(example):
+    fallen = Utility(
+        base=0.97, federated=0.6, clips=224, signal_to_noise=0.1, collapsed=True, by_noise=0.55
+    )
+    gained = example.summary(utility=fallen)
+    assert gained.headline.federated < gained.headline.base
+    assert phrasing.collapse(gained) == ""
+    lost = gained.headline.model_copy(update={"federated": 0.5})
+    text = phrasing.collapse(gained.model_copy(update={"headline": lost}))
+    for part in ("97.0 %", "60.0 %", "55.0 %", "three standard errors", "20 draws"):
+        assert part in text
+    calm = fallen.model_copy(update={"collapsed": False})
+    assert phrasing.collapse(example.summary(utility=calm, headline=lost)) == ""

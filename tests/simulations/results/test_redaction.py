@@ -1,0 +1,154 @@
+"""The published page keeps the promise that it prints."""
+
+import dataclasses
+import re
+
+import pytest
+
+from simulations.report import write_report
+from simulations.results.records import Utility
+from simulations.results.redaction import LEFT_OUT, published
+from simulations.results.run_folder import RunFolder, read
+
+SECRETS = {
+    "cohort": 271_828,
+    "survivors": 271_801,
+    "signal_to_noise": 0.61803,
+    "accumulated_signal_to_noise": 0.41421,
+    "mean_training_loss": 0.57721,
+    "share_clipped": 0.69315,
+    "true_wraps": 14_142,
+    "seconds": 1_618.25,
+    "reason": "only 171 came",
+    "seed": 602_214,
+    "bytes_up": 662_607,  # of masked rounds: they grow with the cohort, and tell its size
+    "bytes_down": 137_035,
+}
+
+
+@pytest.fixture
+def run(example, tmp_path, monkeypatch):
+    # It charged no ledger; that rounds are priced anew is tested where there is one.
+    monkeypatch.setattr("simulations.report._restated", lambda folder, results: results)
+    rows = [
+        row.model_copy(
+            update={
+                "seconds": SECRETS["seconds"],
+                "reason": SECRETS["reason"],
+                "attempt": 977,
+                "bytes_up": SECRETS["bytes_up"],
+                "bytes_down": SECRETS["bytes_down"],
+                "server": row.server.model_copy(
+                    update={
+                        name: SECRETS[name]
+                        for name in (
+                            "cohort",
+                            "survivors",
+                            "signal_to_noise",
+                            "accumulated_signal_to_noise",
+                        )
+                    }
+                ),
+                "simulator": row.simulator.model_copy(
+                    update={
+                        name: SECRETS[name]
+                        for name in ("mean_training_loss", "share_clipped", "true_wraps")
+                    }
+                ),
+            }
+        )
+        for row in example.rows()
+    ]
+    summary = example.summary(
+        seed=SECRETS["seed"],
+        command=f"fedspeech simulate --seed {SECRETS['seed']}",
+        stopped=SECRETS["reason"],
+        utility=Utility(
+            base=0.72,
+            federated=0.31,
+            clips=672,
+            signal_to_noise=SECRETS["accumulated_signal_to_noise"],
+            collapsed=True,
+            by_noise=0.4,
+        ),
+        seconds={"rounds": SECRETS["seconds"]},
+        cpu_seconds={"rounds": SECRETS["seconds"]},
+    )
+    scenario = (
+        f'name = "x"\nseed = {SECRETS["seed"]}\n[corpus]\npath = "/home/somebody/voices"\n'
+        f"[nested]\nnoise_seed = [\n{SECRETS['seed']},\n]\nq = 0.1\n"
+    )
+    return example.write(
+        tmp_path / "run", found_rows=rows, found_summary=summary, scenario=scenario
+    )
+
+
+def written(results) -> str:
+    """Everything that the results say, as text."""
+    rows = "\n".join(row.model_dump_json() for row in results.rows)
+    return f"{rows}\n{results.summary.model_dump_json()}\n{results.scenario}"
+
+
+def test_operators_part_is_gone_from_the_data(run):
+    everything = read(run)
+    shown = written(published(everything))
+    for name, secret in SECRETS.items():
+        assert str(secret) in written(everything), name
+        assert str(secret) not in shown, name
+    assert "/home/somebody" not in shown
+    assert '"attempt":977' not in shown
+
+
+def test_operators_part_is_gone_from_the_page(run):
+    page = write_report(run, publish=True).read_text()
+    text = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    for name, secret in SECRETS.items():
+        assert str(secret) not in text, name
+        assert not isinstance(secret, int) or f"{secret:,}" not in text, name
+    assert "/home/somebody" not in text
+    for withheld in ("For the operator only", "Seconds by stage", "Each phone before and after"):
+        assert withheld not in text
+    for said in LEFT_OUT:
+        assert said in text
+
+
+def test_operators_page_has_it_all_and_calls_it_his(run):
+    page = write_report(run).read_text()
+    assert "For the operator only" in page
+    assert f"{SECRETS['cohort']:,}" in page
+    assert "What this report leaves out" not in page
+
+
+def test_two_pages_do_not_overwrite_each_other(run):
+    assert write_report(run) != write_report(run, publish=True)
+
+
+def test_what_may_be_published_stays(run, example):
+    shown, everything = published(read(run)), read(run)
+    assert shown.summary.accuracy == everything.summary.accuracy
+    assert shown.summary.guarantee() == everything.summary.guarantee()
+    assert [row.server.validation_accuracy for row in shown.rows] == [
+        row.server.validation_accuracy for row in everything.rows
+    ]
+    assert shown.settings() == {"name": "x", "corpus.path": "(a local path)", "nested.q": 0.1}
+
+
+def test_no_price_is_shown_round_by_round(run):
+    shown = published(read(run))
+    assert {row.rounds_charged for row in shown.rows} == {read(run).summary.rounds_charged}
+    assert "by the end of each round" not in write_report(run, publish=True).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("publish", [True, False])
+def test_figures_of_people_who_were_judged_are_named_as_uncovered_where_they_stand(run, publish):
+    page = " ".join(write_report(run, publish).read_text().split())
+    assert page.count("no epsilon covers them") >= 4, "headline, groups, phones, errors"
+    synthetic = RunFolder(run)
+    synthetic.write_scenario('name = "x"\n[corpus]\nkind = "embedded"\n')
+    assert "no epsilon covers them" not in write_report(run, publish).read_text()
+
+
+def test_run_without_summary_can_be_published(run):
+    partial = dataclasses.replace(read(run), summary=None)
+    assert published(partial).summary is None

@@ -1,0 +1,108 @@
+import math
+
+import pytest
+
+from fedspeech.errors import ScenarioError
+from simulations.scenario.schema import Scenario, Section, read_scenario, scenario_names
+
+
+def test_every_shipped_scenario_reads_and_survives_a_round_trip(tmp_path):
+    assert {"quick", "default", "real-commands", "no-privacy"} <= set(scenario_names())
+    for name in scenario_names():
+        scenario = read_scenario(name)
+        assert scenario.name == name
+        assert scenario.description
+        file = tmp_path / f"{name}.toml"
+        file.write_text(scenario.to_toml())
+        assert read_scenario(str(file)) == scenario
+
+
+def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
+    with pytest.raises(
+        ScenarioError, match=r"unknown key privacy\.clip_norn; did you mean privacy"
+    ):
+        read_scenario("default", ["privacy.clip_norn=1"])
+    with pytest.raises(ScenarioError, match=r"unknown key sed; did you mean seed"):
+        read_scenario("default", ["sed=1"])
+    with pytest.raises(ScenarioError, match=r"unknown key corpus\.unseen_phone; .*unseen_phones"):
+        read_scenario("default", ["corpus.unseen_phone=3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("privacy.clip_norm=-1", "privacy.clip_norm: .*greater than 0, got -1"),
+        ("privacy.clip_norm=nan", "privacy.clip_norm"),
+        ("privacy.rounds=many", "privacy.rounds: .*integer, got 'many'"),
+        ("privacy.participation_probability=1.5", "less than or equal to 1, got 1.5"),
+        ("adapter=lora", "adapter: .*'head', 'affine', .*'frame_bottleneck', got 'lora'"),
+        ("seed", "--set takes section.key=value, got 'seed'"),
+        ("seed.x=1", "'seed' is a value, not a section"),
+        ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),
+        ("corpus.voices=3001", "voices must be at most federated_phones=3000, got voices=3001"),
+        ('vocabulary=["yes"]', "2 to 40 distinct target words"),
+    ],
+)
+def test_a_bad_value_names_key_rule_and_value(change, words):
+    changes = ["seed=1", change]
+    with pytest.raises(ScenarioError, match=words):
+        read_scenario("default", changes)
+
+
+def test_a_misspelt_scenario_names_the_nearest_and_all_of_them():
+    with pytest.raises(ScenarioError, match=r"did you mean 'default'\?.*no-privacy"):
+        read_scenario("defalt")
+    with pytest.raises(ScenarioError, match=r"no scenario file missing\.toml"):
+        read_scenario("missing.toml")
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    file = tmp_path / "broken.toml"
+    file.write_text("name = ")
+    with pytest.raises(ScenarioError, match=r"broken\.toml is not valid TOML"):
+        read_scenario(str(file))
+
+
+def test_set_takes_toml_values_and_bare_words():
+    scenario = read_scenario("default", ["adapter=head", "seed=7", "personalisation.takes=[2,4]"])
+    assert (scenario.adapter, scenario.seed) == ("head", 7)
+    assert scenario.personalisation.takes == (2, 4)
+
+
+def test_a_scenario_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Scenario(name="x").seed = 2
+
+
+def test_an_adapter_of_words_does_not_recognise_sentences():
+    with pytest.raises(ScenarioError, match="adapter head does not recognise sentences; take fr"):
+        read_scenario("asr-quick", ["adapter=head"])
+    with pytest.raises(ScenarioError, match="adapter frame_affine does not recognise words"):
+        read_scenario("quick", ["adapter=frame_affine"])
+    with pytest.raises(ScenarioError, match="example_privacy clips gradients of words, not of"):
+        read_scenario("asr-quick", ["training.example_privacy={noise_multiplier=1.0}"])
+    assert read_scenario("asr-an4").task == "sentences"
+    assert read_scenario("real-commands").task == "words"
+
+
+def test_no_scenario_adds_noise_that_no_epsilon_counts():
+    """Noise is sized for the fewest survivors; that of the others is on top and buys nothing."""
+    for name in scenario_names():
+        path = ["corpus.path=x"] if name in ("real-commands", "asr-an4", "asr-joined") else []
+        privacy = read_scenario(name, path).privacy
+        answers = 1 - privacy.dropout_rate
+        assert math.sqrt(answers / privacy.min_survivors_share) < 1.25, name
+
+
+def test_a_scenario_is_written_with_every_key_and_read_back_the_same(tmp_path):
+    changes = ['lexicon.lamp="L AE1 M P"', "privacy.adaptive_clipping.target_quantile=0.5"]
+    for name in scenario_names():
+        path = ["corpus.path=x"] if name in ("real-commands", "asr-an4", "asr-joined") else []
+        scenario = read_scenario(name, [*changes, *path])
+        text = scenario.to_toml()
+        (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+        assert read_scenario(str(tmp_path / "mine.toml")) == scenario
+        sections = [scenario, *(value for _, value in scenario if isinstance(value, Section))]
+        for section in sections:
+            assert all(key in text for key in type(section).model_fields)
+        assert "# cohort_cap is not set" in text or scenario.privacy.cohort_cap

@@ -1,0 +1,195 @@
+"""From a scenario to a world: nobody stands in two groups, and the base alone sets the scales."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_world import cache, tiny_scenario, tiny_world
+
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.corpora.partition import by_group
+from fedspeech.corpora.synthetic import SyntheticCorpus
+from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.models.base import Base, default_base_path
+from simulations.scenario.schema import read_scenario
+from simulations.setup import experiment
+from simulations.setup.experiment import build_world, open_scenario, open_voices
+from simulations.setup.planning import plan_of
+
+
+def groups(partition):
+    return {
+        name: {phone.speaker_id for phone in getattr(partition, name)}
+        for name in ("public", "validation", "federated", "unseen")
+    }
+
+
+def embedded(scenario):
+    """The corpus behind an embedded scenario."""
+    return SyntheticCorpus(
+        experiment.embedded_spec(scenario, scenario.corpus, Vocabulary(scenario.vocabulary))
+    )
+
+
+@pytest.mark.slow
+def test_no_speaker_stands_in_two_groups_or_taught_the_base():
+    world = tiny_world()
+    found = groups(world.partition)
+    assert len(set().union(*found.values())) == sum(map(len, found.values()))
+    for name in ("validation", "federated", "unseen"):
+        assert not found[name] & set(world.base.speakers)
+    assert len(world.partition.federated) == world.job.plan.population == 12
+
+
+@pytest.mark.slow
+def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
+    scenario = tiny_scenario()
+    partition = by_group(embedded(scenario), seed=scenario.seed)
+    teachers = (partition.federated[3].speaker_id, partition.unseen[0].speaker_id)
+    honest = Base.load(default_base_path())
+    monkeypatch.setattr(
+        experiment, "_named_base",
+        lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
+    )  # fmt: skip
+    world = build_world(
+        scenario, cache=cache(), eye=None, workers=1, progress=lambda done, total: None
+    )
+    found = groups(world.partition)
+    assert set(teachers) <= found["public"]
+    assert not set(teachers) & (found["federated"] | found["unseen"])
+    assert world.job.plan.population == 11
+    assert len(world.unseen) == 2
+
+
+def test_features_are_standardised_by_the_bases_constants_alone():
+    """A clip's embedding is what the base computes of it alone, whoever else is in the corpus."""
+    world, scenario = tiny_world(), tiny_scenario()
+    corpus = embedded(scenario)
+    arrays = world.job.load_arrays()
+    assert world.base.sha256 == Base.load(default_base_path()).sha256
+    validation = [clip for phone in world.partition.validation for clip in phone.utterances]
+    own = list(world.partition.federated[5].utterances)
+    start = arrays.offsets[5]
+    for clips, kept in (
+        (validation[:8], arrays.validation.embeddings),
+        (own, arrays.embeddings[start : start + len(own)]),
+    ):
+        for clip, embedding in zip(clips, kept, strict=False):
+            alone = world.base.trunk_output(world.base.heard(corpus, [clip]))
+            np.testing.assert_allclose(
+                world.adapter.embed(alone).numpy()[0], embedding, rtol=1e-4, atol=1e-4
+            )
+
+
+def test_a_phone_holds_its_own_clips_and_the_public_background():
+    world = tiny_world()
+    arrays = world.job.load_arrays()
+    for index, phone in enumerate(world.partition.federated):
+        labels = [world.vocabulary.label(clip.word) for clip in phone.utterances]
+        held = arrays.phone(index).labels
+        np.testing.assert_array_equal(held, [*labels, *arrays.background.labels])
+    assert set(arrays.background.labels) <= {10, 11}
+
+
+def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():
+    for phone in tiny_world().unseen:
+        rows = {count: {e.tobytes() for e in own.embeddings} for count, own in phone.own.items()}
+        assert rows[1] < rows[2]
+        assert len(phone.own[2].labels) == 20
+        assert not rows[2] & {e.tobytes() for e in phone.judged.embeddings}
+        assert set(phone.judged.labels) == set(range(12))
+
+
+def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
+    world = tiny_world()
+    kept = [world.background, world.held_back, world.job.load_arrays().validation]
+    rows = [{embedding.tobytes() for embedding in clips.embeddings} for clips in kept]
+    assert len(set().union(*rows)) == sum(map(len, rows))
+
+
+def test_parity_clips_are_public_speech():
+    world = tiny_world()
+    assert world.speech.shape == (experiment.PARITY_CLIPS, world.base.heard_samples)
+    assert (np.abs(world.speech).max(axis=1) > 0).all()
+
+
+@pytest.fixture
+def nothing_made(monkeypatch):
+    """Fails a test that makes a base or computes an embedding."""
+    for name in ("_base", "_Embedder"):
+        monkeypatch.setattr(experiment, name, lambda *_: pytest.fail("something was made"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["base.source=/nowhere/base.safetensors"], "base.source: .*No such file"),
+        ([f'base.sha256="{"0" * 64}"'], "base.source: .*must have SHA-256 0000"),
+        (['vocabulary=["yes","no"]'], "knows the words yes, no, up.* the scenario wants yes, no;"),
+        (['vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
+        (["privacy.min_cohort_share=0.9"], "privacy: min_cohort must be at most 75%"),
+        (["privacy.noise_multiplier=0"], "privacy: noise_multiplier must be positive"),
+        (['base.source="synthetic"', 'vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
+        (['base.source="synthetic"', "privacy.delta=0.5"], "privacy: delta must be"),
+        (['base.source="synthetic"', "simulation.faults.silent=0.7", "simulation.faults.late=0.7"],
+         "faults must be shares that add up to at most 1"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit_together_are_refused_first(changes, words, nothing_made):
+    with pytest.raises(FedspeechError, match=words):
+        build_world(
+            tiny_scenario(*changes), cache=cache(), eye=None, workers=1,
+            progress=lambda done, total: None,
+        )  # fmt: skip
+
+
+def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
+    """With the plan that the run would obey; a ledger asks so whether it can pay."""
+    asked = []
+
+    def accept(plan):
+        asked.append(plan)
+        raise FedspeechError("not with me")
+
+    with pytest.raises(FedspeechError, match="not with me"):
+        build_world(
+            tiny_scenario(), cache=cache(), eye=None, workers=1,
+            progress=lambda done, total: None, accept=accept,
+        )  # fmt: skip
+    assert asked == [plan_of(tiny_scenario().privacy, open_scenario(tiny_scenario()).sizes).plan]
+
+
+def test_a_file_that_is_no_base_is_refused(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"\x00" * 40)
+    with pytest.raises(ScenarioError, match=r"base.source: .*x.safetensors: not a fedspeech base"):
+        build_world(
+            tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(), eye=None,
+            workers=1, progress=lambda done, total: None,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
+    changes = ("corpus.federated_phones=1000000", "corpus.voices=12", "privacy.quota=1",
+               "privacy.rounds=1", "privacy.participation_probability=0.0001")  # fmt: skip
+    world = build_world(
+        tiny_scenario(*changes), cache=cache(), eye=None, workers=1, progress=lambda *_: None
+    )
+    arrays, plan = world.job.load_arrays(), world.job.plan
+    assert (plan.population, plan.unit, len(arrays.offsets) - 1) == (1_000_000, "phone", 12)
+    spoken = np.diff(arrays.offsets)
+    held = [len(arrays.phone(phone)) - len(arrays.background) for phone in (0, 999_999)]
+    assert set(held) <= set(spoken // 2) | set(-(-spoken // 2))
+    assert len(world.partition.federated) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["default", "asr-default"])
+def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
+    voices = open_voices(read_scenario(scenario, ["corpus.validation_speakers=40"]))
+
+    def accents(phones):
+        return {phone.segments["accent"] for phone in phones}
+
+    assert accents(voices.partition.validation) == accents(voices.partition.unseen)
+    assert len(accents(voices.partition.public)) == 1

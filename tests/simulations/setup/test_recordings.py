@@ -1,0 +1,263 @@
+"""Recordings as phones: no clip and no speaker has two roles; whoever is judged trains nobody."""
+
+import dataclasses
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_world import cache
+
+from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance
+from fedspeech.errors import CorpusError
+from fedspeech.models.base import Base, default_base_path
+from simulations.scenario.schema import FolderCorpus, read_scenario
+from simulations.setup import experiment
+from simulations.setup.experiment import build_world, open_voices
+from simulations.setup.recordings import WordRoles, applied, moved, split_speakers, word_roles
+
+TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+OTHERS = ("bed", "bird", "cat", "dog", "happy", "house")
+
+
+def corpus(plan):
+    """Speakers and clips without any sound: speaker to the words that it says."""
+    clips = tuple(
+        Utterance(f"{name}-{number}", name, word)
+        for name, words in plan.items()
+        for number, word in enumerate(words)
+    )
+    return SimpleNamespace(
+        name="fake", utterances=clips, speakers={name: Speaker(name) for name in plan}
+    )
+
+
+def speakers(phones):
+    return {phone.speaker_id for phone in phones}
+
+
+GROUPS = ("public", "validation", "federated", "unseen")
+EVEN = {f"s{number:02}": ["a", "b", "c", "d", "e", "f"] * 2 for number in range(20)}
+
+
+def test_speakers_are_spared_for_the_public_and_for_choosing():
+    partition = split_speakers(corpus(EVEN), FolderCorpus(path="x"), seed=1)
+    sizes = [
+        len(getattr(partition, name)) for name in ("public", "validation", "federated", "unseen")
+    ]
+    assert sizes == [3, 2, 9, 6]
+    few = split_speakers(corpus(dict(list(EVEN.items())[:5])), FolderCorpus(path="x"), seed=1)
+    assert (len(few.public), len(few.validation), len(few.federated)) == (0, 0, 3)
+
+
+def test_numbers_that_are_asked_for_are_kept():
+    settings = FolderCorpus(
+        path="x", federated_speakers=8, public_speakers=4, validation_speakers=3
+    )
+    partition = split_speakers(corpus(EVEN), settings, seed=1)
+    sizes = [
+        len(getattr(partition, name)) for name in ("public", "validation", "federated", "unseen")
+    ]
+    assert sizes == [4, 3, 8, 5]
+    with pytest.raises(CorpusError, match=r"nobody is left to federate.*public_speakers=14"):
+        split_speakers(corpus(EVEN), FolderCorpus(path="x", public_speakers=14), seed=1)
+
+
+def test_unseen_speakers_can_be_named(tmp_path):
+    names = tmp_path / "test_list.txt"
+    names.write_text("\ufeffs03\ns07\n\n", encoding="utf-8")
+    settings = FolderCorpus(path="x", unseen_speakers=str(names))
+    for seed in (1, 2):
+        assert speakers(split_speakers(corpus(EVEN), settings, seed).unseen) == {"s03", "s07"}
+    names.write_text("s03\nnobody\n")
+    with pytest.raises(CorpusError, match="it has no nobody"):
+        split_speakers(corpus(EVEN), settings, seed=1)
+    with pytest.raises(CorpusError, match="must name speakers, one a line"):
+        split_speakers(
+            corpus(EVEN), FolderCorpus(path="x", unseen_speakers=str(tmp_path / "none")), seed=1
+        )
+
+
+def test_whoever_taught_the_base_neither_federates_nor_chooses_nor_judges():
+    plan = {f"s{number:02}": ["a", "b"] for number in range(40)}
+    taught = [f"s{number:02}" for number in range(10)]
+    partition = split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1, taught=taught)
+    assert set(taught) <= speakers(partition.public)
+    for group in (partition.validation, partition.federated, partition.unseen):
+        assert group
+        assert not speakers(group) & set(taught)
+    late = moved(partition, speakers(partition.validation))
+    assert not late.validation
+
+
+def unseen(words):
+    return split_speakers(
+        corpus({f"s{n}": list(words) * 2 for n in range(4)}), FolderCorpus(path="x"), seed=1
+    ).unseen
+
+
+def test_some_words_of_a_corpus_are_no_targets_unless_it_has_few():
+    nine = word_roles(unseen("abcdefghi"), (), seed=1)
+    assert nine.targets == tuple("abcdef")
+    assert nine.training == nine.evaluation == set("ghi")  # too few to hold words back
+    assert "in training said by other speakers" in nine.words
+    assert word_roles(unseen("abcde"), (), seed=1).targets == tuple("abcde")
+    assert "the recordings have no other word" in word_roles(unseen("abcde"), (), seed=1).words
+    assert len(word_roles(unseen("abcdefghijklmnopqrstuvwxyz"), (), seed=1).targets) == 12
+
+
+def test_words_that_judge_never_train_where_there_are_enough_others():
+    roles = word_roles(unseen("abcdefghi"), ("a", "b"), seed=1)
+    assert len(roles.evaluation) == 2
+    assert not roles.evaluation & roles.training
+    assert len(roles.training) <= 2  # of a phone's own takes there are no more than of targets
+    plan = {f"s{number:02}": list("abcdefghi") * 2 for number in range(20)}
+    partition = applied(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
+    for phone in partition.federated:
+        assert not {clip.word for clip in phone.utterances} & roles.evaluation
+    assert roles.evaluation <= {clip.word for clip in partition.unseen[0].utterances}
+    assert "none of them in training" in roles.words
+
+
+def test_words_are_counted_on_phones_that_never_train():
+    plan = {**EVEN, "s00": ["only"] * 30}
+    settings = FolderCorpus(path="x", federated_speakers=8)
+    for seed in range(20):
+        partition = split_speakers(corpus(plan), settings, seed)
+        if "s00" in speakers(partition.federated):
+            assert "only" not in word_roles(partition.unseen, (), seed).targets
+            break
+    else:
+        raise AssertionError("the speaker never federates")
+
+
+def test_a_phone_without_a_target_word_is_not_judged():
+    roles = WordRoles(("a", "b"), frozenset("c"), frozenset("c"))
+    plan = {**{name: ["a", "b", "c"] for name in EVEN}, "s05": ["c", "c", "c"]}
+    partition = applied(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
+    where = [group for group in ("unseen", "validation") for phone in getattr(partition, group)
+             if phone.speaker_id == "s05"]  # fmt: skip
+    assert not where
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixteen speakers of ten target words and six others, all of it noise."""
+    root = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    lines = ["file,speaker,word"]
+    for number in range(16):
+        for word in (*TEN, *OTHERS):
+            for take in range(2):
+                name = f"s{number:02}_{word}_{take}.wav"
+                soundfile.write(root / name, 0.1 * rng.standard_normal(8_000), 16_000)
+                lines.append(f"{name},s{number:02},{word}")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    return root
+
+
+def scenario(folder, *changes):
+    words = json.dumps(list(TEN))
+    return read_scenario(
+        "real-commands",
+        (
+            f"corpus.path={folder}", f"vocabulary={words}", "base.source=shipped",
+            "privacy.secure_aggregation=ideal", "personalisation.takes=[1]",
+            "personalisation.headline_takes=1", *changes,
+        ),
+    )  # fmt: skip
+
+
+def world_of(found):
+    return build_world(found, cache=cache(), eye=None, workers=1, progress=lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def world(folder):
+    return world_of(scenario(folder, "corpus.public_speakers=4", "corpus.validation_speakers=2"))
+
+
+def rows(clips):
+    return {embedding.tobytes() for embedding in clips.embeddings}
+
+
+@pytest.mark.slow
+def test_no_clip_has_two_roles(world):
+    arrays = world.job.load_arrays()
+    own = set().union(*(rows(phone.own[1]) for phone in world.unseen))
+    judged = set().union(*(rows(phone.judged) for phone in world.unseen))
+    federated = {embedding.tobytes() for embedding in arrays.embeddings}
+    groups = [federated, rows(world.background), rows(world.held_back), rows(arrays.validation),
+              own, judged]  # fmt: skip
+    assert all(groups)
+    assert len(set().union(*groups)) == sum(map(len, groups))
+    assert world.validates
+    assert not len(world.strangers)  # the corpus has other words of its own
+
+
+def test_other_words_train_and_judge_and_are_never_the_same_words(world):
+    unknown = len(TEN)
+    arrays = world.job.load_arrays()
+    roles = world.voices.roles
+    assert len(roles.evaluation) == 2
+    for phone in world.partition.federated:
+        words = Counter(clip.word for clip in phone.utterances)
+        assert set(words) & roles.training
+        assert not set(words) & roles.evaluation
+    assert (arrays.labels == unknown).sum() == len(world.partition.federated) * 2 * 4
+    for phone in world.unseen:
+        assert (phone.own[1].labels == unknown).sum() == 4  # one take of each word that trains
+        assert (phone.judged.labels == unknown).sum() == 2 * len(roles.evaluation)
+    assert world.non_words == "2 recorded other words, none of them in training"
+
+
+@pytest.mark.slow
+def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
+    recorded = {f"s{number:02}" for number in range(16)}
+    shipped = [clip for phone in world.voices.public for clip in phone.utterances]
+    private = speakers(world.partition.federated) | speakers(world.partition.unseen)
+    assert {clip.speaker_id for clip in shipped} & recorded == speakers(world.partition.public)
+    assert not {clip.speaker_id for clip in shipped} & private
+    without = world_of(
+        scenario(
+            folder,
+            "corpus.public_speakers=4",
+            "corpus.validation_speakers=2",
+            "training.background_clips=0",
+        )
+    )
+    assert without.job.plan == world.job.plan
+
+
+def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
+    monkeypatch.setattr(experiment, "ENOUGH_REAL_NEGATIVES", 8)
+    training, guard = experiment._public_negatives(world.voices, world.base, 1)
+
+    def kind(clip):
+        if clip.word == SILENCE:
+            return "silence"
+        return "real" if clip.speaker_id[1:].isdigit() else "made"
+
+    kinds = [kind(clip) for clip in training[:6]]
+    assert kinds == ["real", "real", "silence", "real", "real", "made"]
+    assert not {clip.speaker_id for clip in training} & {clip.speaker_id for clip in guard}
+
+
+@pytest.mark.slow
+def test_the_words_of_a_base_may_stand_in_another_order(folder):
+    base = Base.load(default_base_path())
+    turned = scenario(folder, f"vocabulary={json.dumps(list(TEN[::-1]))}")
+    assert open_voices(turned, base).words == base.words
+    named_by_nobody = scenario(folder, "vocabulary=[]")
+    assert open_voices(named_by_nobody, base).words == base.words
+
+
+def test_speakers_who_taught_the_base_do_not_guard(folder):
+    base = Base.load(default_base_path())
+    base = dataclasses.replace(base, speakers=("s00", "s01", "s02"))
+    voices = open_voices(scenario(folder), base)
+    training, guard = experiment._public_negatives(voices, base, 1)
+    assert {"s00", "s01", "s02"} <= {clip.speaker_id for clip in training}
+    assert not {"s00", "s01", "s02"} & {clip.speaker_id for clip in guard}
