@@ -4,6 +4,7 @@ import ast
 import functools
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ ORDER = (
     "errors", "files", "hash_chain", "seeds", "vectors", "audio", "synthesis", "corpora", "models",
     "anonymization", "device", "training", "secagg", "privacy", "aggregation", "analytics",
     "evaluation", "attacks", "rollout", "messages", "job", "round",
+)  # fmt: skip
+
+# Order inside `fedspeech/privacy`; a module imports only from entries above its own.
+PRIVACY = (
+    "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "events",
+    "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config", "sizing",
+    "rules", "failure_probabilities", "round_cost", "codec", "guarantee", "plan", "ledger",
+    "filling", "pricing", "explaining", "solving",
 )  # fmt: skip
 
 SIBLINGS = {
@@ -78,6 +87,38 @@ def test_a_file_imports_only_what_it_may(file):
                 continue
             assert own in ORDER, f"{place} has no place in the order"
             assert ORDER.index(rest[0]) <= ORDER.index(own), f"{place} must not import {name}"
+
+
+def test_the_plan_stands_on_layers():
+    """Imports in functions and for type checkers count: they are how a circle would hide."""
+    modules = {file.stem: file for file in FILES if file.parent == ROOT / "fedspeech" / "privacy"}
+    assert set(modules) - {"__init__"} == set(PRIVACY)
+    for place, name in enumerate(PRIVACY):
+        for other in inner(modules[name]):
+            if other.parent == modules[name].parent and other.stem != "__init__":
+                assert PRIVACY.index(other.stem) < place, f"{name} must not import {other.stem}"
+
+
+@functools.cache
+def inner(file):
+    """Files of ours that a file names in its imports."""
+    found = set()
+    for name in imports(file):
+        module = (ROOT / Path(*name.split("."))).with_suffix(".py")
+        package = module.with_suffix("") / "__init__.py"
+        found |= {place for place in (module, package) if place in FILES}
+    return found - {file}
+
+
+def test_no_import_of_the_library_leads_back_to_its_start():
+    """A package's `__init__` counts only where the package itself is asked for a name."""
+    library = [file for file in FILES if file.is_relative_to(ROOT / "fedspeech")]
+    graph = {file: sorted(inner(file)) for file in library}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        way = " imports ".join(str(file.relative_to(ROOT)) for file in reversed(error.args[1]))
+        pytest.fail(f"a circle: {way}")
 
 
 def packages_behind(file, seen):

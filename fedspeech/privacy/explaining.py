@@ -58,7 +58,7 @@ def losses(plan: PrivacyPlan) -> list[Loss]:
     This is what `min_survivors` is for: sized for the fewest honest survivors, the noise of a sum
     that is opened is never below the one that was priced.
     """
-    given, rows = plan.event, []
+    given, rows = plan.cost.given, []
     release = plan.cost.release
     count = plan.participations if plan.participation == "limited" else plan.rounds
     if not isinstance(given, (DiscreteGaussianSum, SkellamSum)):

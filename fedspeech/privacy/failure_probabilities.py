@@ -14,19 +14,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.mechanisms import RoundedGaussian
 from fedspeech.privacy.participation import PoissonParticipation
+from fedspeech.privacy.sizing import PlanSizing
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS
 from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
-
-if TYPE_CHECKING:
-    from fedspeech.privacy.plan import PrivacyPlan
 
 Floor = tuple[int, float]
 """Phones that must stand there, and the share of those who come that do."""
@@ -50,13 +48,13 @@ class RoundEvent:
     counted: Literal[
         "", "floor_failure", "cap_failure", "sampler_failure", "graph_failure", "quota"
     ] = ""
-    floor: Callable[[PrivacyPlan], Floor | None] | None = None
-    probability: Callable[[PrivacyPlan], float] | None = None
+    floor: Callable[[PlanSizing], Floor | None] | None = None
+    probability: Callable[[PlanSizing], float] | None = None
     reason: str = ""
     exits: tuple[str, ...] = ()
 
 
-def totals(plan: PrivacyPlan) -> dict[str, float]:
+def totals(plan: PlanSizing) -> dict[str, float]:
     """Returns the probabilities of a round's events, summed as `RoundCost` names them."""
     found = {
         name: sum(
@@ -71,7 +69,7 @@ def totals(plan: PrivacyPlan) -> dict[str, float]:
     return {name: min(1.0, probability) for name, probability in found.items()}
 
 
-def probabilities(plan: PrivacyPlan) -> dict[str, float]:
+def probabilities(plan: PlanSizing) -> dict[str, float]:
     """Returns the probability in one round of each event that has one and can happen under a plan.
 
     A quota that runs out is one event of the whole run.
@@ -88,28 +86,28 @@ def probabilities(plan: PrivacyPlan) -> dict[str, float]:
 # Floors. Each is where a number of phones is compared with a number of the plan.
 
 
-def _on_roster(plan: PrivacyPlan) -> Floor:
+def _on_roster(plan: PlanSizing) -> Floor:
     return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ADVERTISE)
 
 
-def _on_next_roster(plan: PrivacyPlan) -> Floor | None:
+def _on_next_roster(plan: PlanSizing) -> Floor | None:
     """A session restarts without those whose nonces stayed away; no graph, no nonces."""
     if not _draws_graphs(plan):
         return None
     return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ACCEPT)
 
 
-def _sharing(plan: PrivacyPlan) -> Floor | None:
+def _sharing(plan: PlanSizing) -> Floor | None:
     if plan.secure_aggregation != "masked":
         return None
     return plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)
 
 
-def _sending(plan: PrivacyPlan) -> Floor:
+def _sending(plan: PlanSizing) -> Floor:
     return plan.min_survivors, share_answering(plan.dropout_rate, Stage.MASK)
 
 
-def _lifted(plan: PrivacyPlan, floors: list[Floor]) -> float:
+def _lifted(plan: PlanSizing, floors: list[Floor]) -> float:
     """Probability that one phone's presence lifts the round over one of some floors.
 
     In a cohort of fixed size the phone that stands in the place of another decides as much.
@@ -129,7 +127,7 @@ def _lifted(plan: PrivacyPlan, floors: list[Floor]) -> float:
 # Probabilities.
 
 
-def _fails_with_or_without(plan: PrivacyPlan) -> float:
+def _fails_with_or_without(plan: PlanSizing) -> float:
     """Probability that one phone comes, and that the round fails at its end with it or without it.
 
     Where the phone does not come, the two worlds are one. Who else comes is independent of its
@@ -138,7 +136,7 @@ def _fails_with_or_without(plan: PrivacyPlan) -> float:
     return min(1.0, 2 * _coming(plan)[1] * _unopened(plan))
 
 
-def _unopened(plan: PrivacyPlan) -> float:
+def _unopened(plan: PlanSizing) -> float:
     """Probability that a masked round above its floors fails for want of answers at its end.
 
     Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
@@ -163,7 +161,7 @@ def _unopened(plan: PrivacyPlan) -> float:
     return failing
 
 
-def _fails(plan: PrivacyPlan, size: int, most: int) -> float:
+def _fails(plan: PlanSizing, size: int, most: int) -> float:
     """Probability that a roster of this size gets no quorum, or one of `most` phones no shares."""
     from scipy.stats import hypergeom  # here because it takes most of a second
 
@@ -184,7 +182,7 @@ def _fails(plan: PrivacyPlan, size: int, most: int) -> float:
     return float(votes + most * shares)
 
 
-def _capped(plan: PrivacyPlan) -> float:
+def _capped(plan: PlanSizing) -> float:
     """Probability that the cap is reached, where noise on phones depends on who comes."""
     if plan.cohort_cap is None or not plan.on_phones:
         return 0.0
@@ -192,7 +190,7 @@ def _capped(plan: PrivacyPlan) -> float:
     return binomial_tails.quota_failure(plan.population, probability, plan.cohort_cap - 1)
 
 
-def _quota(plan: PrivacyPlan) -> float:
+def _quota(plan: PlanSizing) -> float:
     """Probability, over the whole run, that a phone would come more often than it may."""
     if plan.participation == "limited":
         return 0.0
@@ -200,7 +198,7 @@ def _quota(plan: PrivacyPlan) -> float:
     return binomial_tails.quota_failure(plan.rounds, probability, plan.participations)
 
 
-def _sampled_otherwise(plan: PrivacyPlan) -> float:
+def _sampled_otherwise(plan: PlanSizing) -> float:
     """Distance of all samplers from their ideals.
 
     Who takes part does not depend on noise. So, given who did, the distance is at most the number
@@ -227,12 +225,12 @@ def _sampled_otherwise(plan: PrivacyPlan) -> float:
     return drawn + coins.total_variation
 
 
-def _unprotected(plan: PrivacyPlan) -> float:
+def _unprotected(plan: PlanSizing) -> float:
     """Probability that a graph of a round does not protect: each start of it draws one."""
     return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0
 
 
-def _in_pieces(plan: PrivacyPlan) -> float:
+def _in_pieces(plan: PlanSizing) -> float:
     """Probability that more phones vanish than a ring is made for, which may leave it in pieces.
 
     The ring that loses no more is in pieces with a probability that `_unprotected` includes. Under
@@ -244,17 +242,17 @@ def _in_pieces(plan: PrivacyPlan) -> float:
     return float(MAX_SESSIONS * 2.0 ** -(SECURITY_BITS[plan.server] + 1))
 
 
-def _draws_graphs(plan: PrivacyPlan) -> bool:
+def _draws_graphs(plan: PlanSizing) -> bool:
     """Whether a roster may be so long that its graph is drawn."""
     return plan.secure_aggregation == "masked" and plan.max_cohort > COMPLETE_UP_TO
 
 
-def _last_roster(plan: PrivacyPlan) -> Stage:
+def _last_roster(plan: PlanSizing) -> Stage:
     """What a phone has answered that stands on the roster of the session that goes on."""
     return Stage.ACCEPT if _draws_graphs(plan) else Stage.ADVERTISE
 
 
-def _coming(plan: PrivacyPlan) -> tuple[int, float]:
+def _coming(plan: PlanSizing) -> tuple[int, float]:
     """Phones that may stand on a roster, and the chance of each; where phones take turns, one."""
     if plan.participation == "limited":
         return round(plan.expected_cohort), 1.0

@@ -9,13 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Literal
 
 from fedspeech.privacy import adversary_views
 from fedspeech.privacy.adversary_views import Spent
-from fedspeech.privacy.round_cost import Mechanism
-
-Unit = Literal["user", "phone"]
+from fedspeech.privacy.config import Mechanism, Unit
 
 
 @dataclass(frozen=True, kw_only=True)

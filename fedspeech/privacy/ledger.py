@@ -36,10 +36,10 @@ from typing import Any, BinaryIO, Literal, cast
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
 from fedspeech.privacy import guarantee
+from fedspeech.privacy.config import Mechanism
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
 from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.round_cost import Mechanism
 from fedspeech.seeds import REHEARSAL_NOTICE
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]

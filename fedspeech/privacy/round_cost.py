@@ -15,14 +15,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
+from fedspeech.privacy import failure_probabilities
 from fedspeech.privacy.events import (
     NO_SKELLAM_COIN,
     CappedPoisson,
+    DiscreteGaussianSum,
     Event,
     Gaussian,
     GivenParticipation,
+    Joint,
     NonPrivate,
     PoissonSampled,
     Presence,
@@ -33,82 +34,77 @@ from fedspeech.privacy.events import (
     WithoutReplacement,
     is_skellam,
 )
-
-Mechanism = Literal["distributed", "skellam", "central", "local", "none"]
-Participation = Literal["poisson", "fixed_size", "limited"]
-
-MECHANISMS: tuple[Mechanism, ...] = ("distributed", "skellam", "central", "local", "none")
-PARTICIPATIONS: tuple[Participation, ...] = ("poisson", "fixed_size", "limited")
+from fedspeech.privacy.sizing import PlanSizing
 
 
-def round_cost(
-    *,
-    mechanism: Mechanism,
-    participation: Participation,
-    given: GivenParticipation | NonPrivate,
-    alone: GivenParticipation | NonPrivate,
-    population: int,
-    probability: float,
-    cohort_cap: int | None,
-    **counted: Any,
-) -> RoundCost:
+def round_cost(plan: PlanSizing) -> RoundCost:
     """Makes the one description of a round that every accountant, ledger and report reads.
-
-    Args:
-      mechanism: where noise is added.
-      participation: how phones come.
-      given: the published sum to a phone that took part, under zero-out.
-      alone: one phone's own vector, likewise; read for "local".
-      population: phones to draw from.
-      probability: of one phone taking part; 1 where nobody counts on chance.
-      cohort_cap: most phones that are let in; none for no cap.
-      **counted: quota and probabilities of bad events, as `RoundCost` names them.
 
     Raises:
       ValueError: for Skellam noise under a coin.
     """
-    release, relation = _release(participation, given, population, probability, cohort_cap)
+    given = _event(plan, plan.honest)
+    limited = plan.participation == "limited"
+    probability = 1.0 if limited else plan.participation_probability
+    release, relation = _release(plan, given)
     server: Event = given
     server_relation: Relation = "zero-out"
-    if isinstance(given, NonPrivate) or mechanism == "central":
+    if isinstance(given, NonPrivate) or plan.central:
         server, server_relation = NonPrivate(), "none"
-    elif mechanism == "local":
+    elif plan.mechanism == "local":
+        alone = _event(plan, 1)
         assert not isinstance(alone, NonPrivate)
         server, server_relation = Replaced(event=alone), "replace"
     return RoundCost(
         release=release,
         release_relation=relation,
-        sampled=participation != "limited" and relation != "none",
+        sampled=not limited and relation != "none",
         given=given,
         server=server,
         server_relation=server_relation,
         probability=probability,
-        **counted,
+        quota=plan.participations,
+        planned=plan.rounds,
+        **failure_probabilities.totals(plan),
     )
 
 
-def _release(
-    participation: Participation,
-    given: GivenParticipation | NonPrivate,
-    population: int,
-    probability: float,
-    cohort_cap: int | None,
-) -> tuple[Event, Relation]:
+def _event(plan: PlanSizing, shares: int) -> GivenParticipation | NonPrivate:
+    """The published sum with so many honest shares, to a phone that took part, under zero-out."""
+    if plan.mechanism == "none":
+        return NonPrivate()
+    if plan.central:
+        return Gaussian(noise_multiplier=plan.noise_multiplier)
+    kind = SkellamSum if plan.mechanism == "skellam" else DiscreteGaussianSum
+    vector = kind(
+        sensitivity=plan.sensitivity,
+        stddev=plan.stddev,
+        shares=shares,
+        dimension=plan.padded_dimension,
+    )
+    if plan.adaptive_clipping is None:
+        return vector
+    bit = kind(sensitivity=plan.bit_scale / 2, stddev=plan.bit_stddev, shares=shares, dimension=1)
+    return Joint(parts=(vector, bit))
+
+
+def _release(plan: PlanSizing, given: GivenParticipation | NonPrivate) -> tuple[Event, Relation]:
     """One round to a reader of the models, and the relation."""
+    population, probability = plan.population, plan.participation_probability
     if isinstance(given, NonPrivate):
         return given, "none"
-    if participation == "fixed_size":
+    if plan.participation == "fixed_size":
         cohort = round(population * probability)
         drawn = WithoutReplacement(population=population, cohort=cohort, event=given)
         return drawn, "replace"
-    if participation == "limited":
+    if plan.participation == "limited":
         if is_skellam(given):
             return given, "zero-out"
         assert not isinstance(given, SkellamSum)
         return (given if isinstance(given, Gaussian) else Presence(event=given)), "add/remove"
-    if cohort_cap is not None and isinstance(given, Gaussian):
+    if plan.cohort_cap is not None and isinstance(given, Gaussian):
         capped = CappedPoisson(
-            population=population, probability=probability, cap=cohort_cap, event=given
+            population=population, probability=probability, cap=plan.cohort_cap, event=given
         )
         return capped, "add/remove"
     if isinstance(given, SkellamSum):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from fedspeech.privacy import adversary_views
 from fedspeech.privacy.filling import MAX_POPULATION, MAX_ROUNDS, Filled
 from fedspeech.privacy.pricing import Price, price
-from fedspeech.privacy.ring_fit import RING_BITS
+from fedspeech.privacy.sizing import RING_BITS
 
 Unknown = Literal["noise", "rounds", "cohort", "bits"]
 Against = Literal["release", "server"]

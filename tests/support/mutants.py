@@ -64,7 +64,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="phones' noise is sized for all survivors, colluders included",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/sizing.py",
         before=(
             '        shares = 1 if self.mechanism == "local" else self.honest\n'
             "        return self.vector"
@@ -78,15 +78,15 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="a plan is priced with the share of every survivor",
-        file="fedspeech/privacy/plan.py",
-        before="        return self._event(self.honest)",
-        after="        return self._event(self.min_survivors)",
+        file="fedspeech/privacy/round_cost.py",
+        before="    given = _event(plan, plan.honest)",
+        after="    given = _event(plan, plan.min_survivors)",
         test="tests/fedspeech/privacy/test_plan.py::test_events_say_what_is_released",
     ),
     Mutant(
         part="plan",
         fault="the ring is priced at the norm before rounding",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/sizing.py",
         before="        return math.sqrt(self.norm_bound_squared)",
         after="        return self.clip_norm * self.scale",
         test="tests/fedspeech/privacy/test_plan.py::test_phones_that_all_send_the_longest_integers_raise_no_alarm",
@@ -94,7 +94,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="the server's noise is sized for the norm before rounding",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/sizing.py",
         before="self.vector_noise_multiplier * self.sensitivity if self.central",
         after="self.vector_noise_multiplier * self.clip_norm * self.scale if self.central",
         test="tests/fedspeech/privacy/test_plan_mechanisms.py::test_the_servers_noise_is_sized_for_the_norm_that_rounding_lets_through",
@@ -102,7 +102,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="the clip bit's noise takes nothing from the vector's",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/sizing.py",
         before="        return vector_noise_multiplier(self.noise_multiplier, self._bit_noise)",
         after="        return self.noise_multiplier",
         test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_what_does_not_fit_is_refused_with_the_rule",
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="the clip bit is sent without noise",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/codec.py",
         before="                bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)",
         after="                pass",
         test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_share_and_mean_carry_the_noise_that_is_accounted",
@@ -118,7 +118,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="central noise is not added",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/codec.py",
         before="            total = self._with_server_noise(total, noise)",
         after="            pass",
         test="tests/fedspeech/privacy/test_plan_mechanisms.py::test_the_noise_of_a_thousand_phones_is_the_one_promised_and_never_less",
@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="noise is drawn from the rounding's keystream",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/codec.py",
         before="self.noise_distribution.of(self.stddev).draw(noise, len(integers))",
         after="self.noise_distribution.of(self.stddev).draw(rounding, len(integers))",
         test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
@@ -142,7 +142,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="phones clip to whatever norm the server names",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/codec.py",
         before="        return bounds.min_clip_norm <= clip_norm <= bounds.max_clip_norm",
         after="        return True",
         test="tests/fedspeech/privacy/test_adaptive_clipping.py::test_a_norm_out_of_bounds_is_not_clipped_to",
@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="the session's terms leave colluders out",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/sizing.py",
         before=("            colluders=self.colluders,\n            dropped_share"),
         after=("            colluders=0,\n            dropped_share"),
         test="tests/fedspeech/privacy/test_masked_plan.py::test_terms_are_the_plans_own",
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         part="plan",
         fault="a mean is over twice the expected cohort",
-        file="fedspeech/privacy/plan.py",
+        file="fedspeech/privacy/codec.py",
         before="            mean=summed / self.expected_cohort,",
         after="            mean=summed / (2 * self.expected_cohort),",
         test="tests/fedspeech/test_round.py::test_the_mean_is_over_the_expected_cohort_never_over_who_came",

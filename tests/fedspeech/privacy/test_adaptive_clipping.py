@@ -131,7 +131,7 @@ def test_share_and_mean_carry_the_noise_that_is_accounted(mechanism):
 @pytest.mark.parametrize("mechanism", ["distributed", "skellam"])
 def test_the_bit_is_in_the_price_and_a_bit_of_one_and_zero_would_cost_less(mechanism):
     candidate = plan(mechanism)
-    event = candidate.event
+    event = candidate.cost.given
     assert isinstance(event, Joint)
     vector, bit = event.parts
     assert bit.sensitivity == candidate.bit_scale / 2

@@ -18,7 +18,7 @@ HALF = dataclasses.replace(ALL_THERE, availability=0.5)
 
 def test_being_away_amplifies_nothing():
     """The same noise, floors and coin: no epsilon is smaller because half are away."""
-    assert HALF.event == ALL_THERE.event
+    assert HALF.cost.given == ALL_THERE.cost.given
     there, away = ALL_THERE.guarantee(40), HALF.guarantee(40)
     assert away.epsilon_server == pytest.approx(there.epsilon_server, rel=1e-9)
     assert away.epsilon_release >= there.epsilon_release

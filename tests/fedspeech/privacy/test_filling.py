@@ -101,8 +101,8 @@ def test_more_coordinates_are_assumed_than_any_adapter_has():
 
 def test_noise_counts_honest_survivors_only():
     found = filled(min_survivors=200, colluders=50)
-    assert found.event.shares == 150
-    total = found.event.stddev * math.sqrt(150)
+    assert found.cost.given.shares == 150
+    total = found.cost.given.stddev * math.sqrt(150)
     assert total == pytest.approx(3.0 * found.ring.norm, rel=1e-12)
 
 

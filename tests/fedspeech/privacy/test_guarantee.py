@@ -33,11 +33,11 @@ def test_epsilon_of_a_plan_is_that_of_its_noise_plus_the_cost_of_rounding(dimens
 def test_the_server_is_priced_at_the_quota_and_without_amplification():
     guarantee = PLAN.guarantee(40)
     assert guarantee.epsilon_server == pytest.approx(
-        accountant.epsilon(18 * accountant.rdp(PLAN.event), PLAN.delta), rel=1e-9
+        accountant.epsilon(18 * accountant.rdp(PLAN.cost.given), PLAN.delta), rel=1e-9
     )
     assert guarantee.epsilon_server == PLAN.guarantee(30).epsilon_server
     assert PLAN.guarantee(5).epsilon_server == pytest.approx(
-        accountant.epsilon(5 * accountant.rdp(PLAN.event), PLAN.delta), rel=1e-9
+        accountant.epsilon(5 * accountant.rdp(PLAN.cost.given), PLAN.delta), rel=1e-9
     )
     assert guarantee.relation_server == "zero-out"
     assert guarantee.epsilon_server > guarantee.epsilon_release

@@ -353,11 +353,11 @@ def test_a_plan_survives_json_and_any_change_changes_its_fingerprint():
 
 
 def test_events_say_what_is_released():
-    assert PLAN.event == DiscreteGaussianSum(
+    assert PLAN.cost.given == DiscreteGaussianSum(
         sensitivity=PLAN.sensitivity, stddev=PLAN.stddev, shares=215, dimension=1024
     )
-    assert NONE.event == NonPrivate()
-    assert change(colluders=15).event.shares == 200
+    assert NONE.cost.given == NonPrivate()
+    assert change(colluders=15).cost.given.shares == 200
     # The same protection from fewer honest shares: each adds more.
     assert change(colluders=15).stddev > PLAN.stddev
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Joint
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.round_cost import PARTICIPATIONS
 from fedspeech.secagg import ideal
 from fedspeech.seeds import NoiseEntropy
 
@@ -171,4 +171,4 @@ def test_a_plan_survives_its_plain_data():
 
 
 def test_events_of_the_plan_are_never_joint_without_a_bit():
-    assert not any(isinstance(plan(*pair).event, Joint) for pair in PAIRS)
+    assert not any(isinstance(plan(*pair).cost.given, Joint) for pair in PAIRS)

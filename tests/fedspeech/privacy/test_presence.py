@@ -129,6 +129,6 @@ def test_real_samples_show_the_absence_too():
     low = beta.ppf(5e-5, hits, trials - hits + 1)
     high = beta.ppf(1 - 5e-5, misses + 1, trials - misses)
     beaten = math.log((low - plan.delta) / high)
-    uncorrected = accountant.epsilon(accountant.rdp(plan.event), plan.delta)
+    uncorrected = accountant.epsilon(accountant.rdp(plan.cost.given), plan.delta)
     assert uncorrected < 0.2 < beaten < found.release.epsilon
     assert found.release.relation == "add/remove"

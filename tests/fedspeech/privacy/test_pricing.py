@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant
 from fedspeech.privacy.binomial_tails import quota_failure
+from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.explaining import account, curve, losses, missing_noise
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.pricing import assumptions, price, spent, warnings
-from fedspeech.privacy.round_cost import PARTICIPATIONS
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 3000, "cohort": 300,
@@ -137,7 +137,7 @@ def test_limited_includes_the_missing_noise(mechanism):
         quota=8, min_survivors=800, dimension=131_072, delta=1e-6,
         noise_multiplier=4.0 / math.sqrt(800) if mechanism == "local" else 4.0,
     )  # fmt: skip
-    without = accountant.epsilon(8 * accountant.rdp(found.plan.event), 1e-6)
+    without = accountant.epsilon(8 * accountant.rdp(found.plan.cost.given), 1e-6)
     assert without == pytest.approx(3.54, abs=0.03)
     assert found.release.epsilon == pytest.approx(6.14, abs=0.05)
 
@@ -207,7 +207,7 @@ def test_without_room_for_bad_events_only_zero_out_is_left(mechanism, changes):
     assert found.release.relation == "zero-out"
     assert "exceeds a tenth of delta" in found.release.reason
     assert any("zero-out" in line for line in warnings(found))
-    given = found.plan.participations * accountant.rdp(found.plan.event)
+    given = found.plan.participations * accountant.rdp(found.plan.cost.given)
     assert found.release.epsilons["rdp"] >= accountant.epsilon(given, found.plan.delta) - 0.01
 
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from fedspeech.privacy.clipping import L2Clip
+from fedspeech.privacy.config import MECHANISMS, PARTICIPATIONS
 from fedspeech.privacy.events import NO_SKELLAM_COIN
-from fedspeech.privacy.ring_fit import RING_BITS
-from fedspeech.privacy.round_cost import MECHANISMS, PARTICIPATIONS
+from fedspeech.privacy.sizing import MAX_FLOOR, MIN_STDDEV, RING_BITS, PlanSizing
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
-if TYPE_CHECKING:
-    from fedspeech.privacy.plan import PrivacyPlan
 
-MAX_FLOOR = 0.75  # of the expected cohort
-MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
-
-
-def check(plan: PrivacyPlan) -> None:
+def check(plan: PlanSizing) -> None:
     """Checks each value, then what depends on several.
 
     Raises:
@@ -33,7 +26,7 @@ def check(plan: PrivacyPlan) -> None:
     _check_protocol(plan)
 
 
-def _check_values(plan: PrivacyPlan) -> None:
+def _check_values(plan: PlanSizing) -> None:
     """Checks one value at a time, and the order of the floors."""
     for name in ("dimension", "population", "rounds", "quota", "min_cohort", "min_survivors"):
         require(
@@ -93,7 +86,7 @@ def _check_values(plan: PrivacyPlan) -> None:
     )
 
 
-def _check_participation(plan: PrivacyPlan) -> None:
+def _check_participation(plan: PlanSizing) -> None:
     """Checks that the way phones come fits the noise, the quota and the cap."""
     if plan.mechanism == "skellam" and plan.participation == "poisson":
         raise ValueError(NO_SKELLAM_COIN)
@@ -157,7 +150,7 @@ def _check_participation(plan: PrivacyPlan) -> None:
     )
 
 
-def _check_noise(plan: PrivacyPlan) -> None:
+def _check_noise(plan: PlanSizing) -> None:
     """Checks that mechanism, noise and budget fit together."""
     if plan.mechanism == "none":
         require(
@@ -191,7 +184,7 @@ def _check_noise(plan: PrivacyPlan) -> None:
         )
 
 
-def _check_stddev(plan: PrivacyPlan) -> None:
+def _check_stddev(plan: PlanSizing) -> None:
     """Checks that shares are wide enough to add up to one, and that clip bits fit the ring."""
     if plan.mechanism in ("distributed", "local"):
         require(
@@ -212,7 +205,7 @@ def _check_stddev(plan: PrivacyPlan) -> None:
         )
 
 
-def _check_protocol(plan: PrivacyPlan) -> None:
+def _check_protocol(plan: PlanSizing) -> None:
     """Checks that the masked protocol can work with the fewest phones that may come."""
     if plan.secure_aggregation != "masked":
         return

@@ -1,0 +1,171 @@
+"""What a phone does to its delta, and what the server reads from the sum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.privacy import encoding
+from fedspeech.privacy.clipping import L2Clip
+from fedspeech.privacy.mechanisms import RoundedGaussian
+from fedspeech.privacy.sizing import PlanSizing
+from fedspeech.seeds import Keystream
+
+WRAP_WARNING = 0.85  # share of the ring's half
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """What a sum says.
+
+    Attributes:
+      mean: delta over the fixed expected cohort, shape (d,), float64.
+      share_within: noisy share of deltas within the clip norm; None without adaptive clipping.
+      too_long: whether the sum, noise included, is longer than `PlanSizing.norm_bound`.
+    """
+
+    mean: NDArray[np.float64]
+    share_within: float | None
+    too_long: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCodec(PlanSizing):
+    """Clip, encode and noise on the phone; noise, where the server adds it, and decode."""
+
+    def privatize(
+        self,
+        vector: NDArray[np.floating],
+        *,
+        rotation_seed: bytes,
+        rounding: Keystream,
+        noise: Keystream,
+        clip_norm: float | None = None,
+    ) -> NDArray[np.uint32]:
+        """Clips, rotates, scales, rounds, adds this phone's noise and enters the ring.
+
+        A delta with a coordinate that is not finite becomes zeros with full noise: whether a phone
+        takes part must not depend on its data. The clip bit is the last coordinate, +-1/2 of
+        `bit_scale`, neither rotated nor counted in the vector's norm.
+
+        Args:
+          vector: the delta, shape (dimension,).
+          rotation_seed: public, the same for all phones of a round.
+          rounding: secret, of this phone and attempt, used for nothing else.
+          noise: secret, of this phone and attempt, used for nothing else.
+          clip_norm: of the round; None: the plan's.
+
+        Returns:
+          Shape (vector_length,), values below 2^bits: safe to add, not to publish alone.
+
+        Raises:
+          ValueError: if the vector has another shape, or phones may not clip to this norm.
+        """
+        if vector.shape != (self.dimension,):
+            raise ValueError(f"expected a vector of shape ({self.dimension},), got {vector.shape}")
+        clip_norm = self._checked(clip_norm)
+        clip = L2Clip(clip_norm=clip_norm)
+        rotated = encoding.rotate(clip(vector), rotation_seed)
+        rotated *= self.scale * (self.clip_norm / clip_norm)
+        integers = encoding.conditional_round(rotated, self.norm_bound_squared, rounding)
+        if self.on_phones:
+            integers += self.noise_distribution.of(self.stddev).draw(noise, len(integers))
+        if self.adaptive_clipping is not None:
+            bit = np.array([clip.within(vector) * (self.bit_scale // 2)], dtype=np.int64)
+            if self.on_phones:
+                bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)
+            integers = np.concatenate([integers, bit])
+        return encoding.to_ring(integers, self.bits)
+
+    def decode(
+        self,
+        total: NDArray[np.uint32],
+        *,
+        rotation_seed: bytes,
+        clip_norm: float | None = None,
+        noise: Keystream | None = None,
+    ) -> Decoded:
+        """Turns the ring's sum into the mean delta, dividing by the fixed expected cohort.
+
+        Noise that the server adds enters the ring like any other, before anything is read from the
+        sum. Added to an unwrapped sum it would hide nothing where the sum stands at the ring's
+        edge: one phone more, and a coordinate jumps by the whole ring.
+
+        Args:
+          total: sum mod 2^bits, shape (vector_length,).
+          rotation_seed: of the round.
+          clip_norm: of the round; None: the plan's.
+          noise: secret, of this round; for "central", where the server adds the noise here.
+
+        Raises:
+          ValueError: if the sum has another shape or leaves the ring, or noise is missing.
+        """
+        if self.central:
+            if noise is None:
+                raise ValueError('mechanism "central" adds noise to the sum: none was given')
+            total = self._with_server_noise(total, noise)
+        integers = self._centred(total)
+        padded = self.padded_dimension
+        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
+        vector = integers[:padded].astype(np.float64) / scale
+        summed = encoding.unrotate(vector, rotation_seed, self.dimension)
+        share = None
+        if self.adaptive_clipping is not None:
+            share = 0.5 + float(integers[padded]) / (self.bit_scale * self.expected_cohort)
+        return Decoded(
+            mean=summed / self.expected_cohort,
+            share_within=share,
+            too_long=self.norm_warning(total),
+        )
+
+    def noise_norm(self, survivors: int, clip_norm: float | None = None) -> float:
+        """Expected L2 norm of the noise in a decoded mean of so many survivors."""
+        variance = survivors * self.stddev**2 + self.server_stddev**2
+        scale = self.scale * (self.clip_norm / self._checked(clip_norm))
+        return math.sqrt(variance * self.dimension) / scale / self.expected_cohort
+
+    def wrap_warning(self, total: NDArray[np.uint32]) -> bool:
+        """Whether a coordinate is so large that some may have wrapped; hurts accuracy only."""
+        return bool(np.abs(self._centred(total)).max() > WRAP_WARNING * self.modulus / 2)
+
+    def norm_warning(self, total: NDArray[np.uint32]) -> bool:
+        """Whether the sum is longer than `norm_bound`: somebody sent what no honest phone sends."""
+        vector = self._centred(total)[: self.padded_dimension].astype(np.float64)
+        norm = math.sqrt(float(np.add.reduce(vector**2)))
+        return norm / (self.scale * self.clip_norm) > self.norm_bound
+
+    def accepts(self, clip_norm: float) -> bool:
+        """Whether a phone may be asked to clip to this norm."""
+        if self.adaptive_clipping is None:
+            return clip_norm == self.clip_norm
+        bounds = self.adaptive_clipping
+        return bounds.min_clip_norm <= clip_norm <= bounds.max_clip_norm
+
+    def _checked(self, clip_norm: float | None) -> float:
+        """The clip norm of a round, or a refusal."""
+        if clip_norm is None:
+            return self.clip_norm
+        if not self.accepts(clip_norm):
+            raise ValueError(f"the plan does not clip to clip_norm={clip_norm}")
+        return clip_norm
+
+    def _with_server_noise(self, total: NDArray[np.uint32], noise: Keystream) -> NDArray[np.uint32]:
+        """Adds the server's noise, mod 2^bits: as if each integer had been noised before."""
+        drawn = [RoundedGaussian.of(self.server_stddev).draw(noise, self.padded_dimension)]
+        if self.adaptive_clipping is not None:
+            drawn.append(RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1))
+        return encoding.to_ring(self._centred(total) + np.concatenate(drawn), self.bits)
+
+    def _centred(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Checks a sum and unwraps it around zero."""
+        if total.shape != (self.vector_length,) or total.dtype != np.uint32:
+            raise ValueError(
+                f"expected uint32 of shape ({self.vector_length},), got {total.dtype} of shape "
+                f"{total.shape}"
+            )
+        if int(total.max()) >= self.modulus:
+            raise ValueError(f"a sum must be below the modulus {self.modulus}, got {total.max()}")
+        return encoding.from_ring(total, self.bits)

@@ -1,0 +1,341 @@
+"""What follows from the fields of a plan: floors, the ring and its scale, the noise of each phone.
+
+Sizes of the ring are in units of the scaled clip norm, so the clip norm itself drops out of them. A
+phone computes every number here from the fields, and takes none from the server.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+from fedspeech.privacy import encoding
+from fedspeech.privacy.adaptive_clipping import vector_noise_multiplier
+from fedspeech.privacy.config import PlanConfig
+from fedspeech.privacy.mechanisms import DiscreteGaussian, IntegerDistribution, Skellam
+from fedspeech.secagg.costs import bytes_per_phone
+from fedspeech.secagg.dropouts import share_gone, tolerated_share
+from fedspeech.secagg.graph import COMPLETE_UP_TO, CORRECTNESS_BITS, SECURITY_BITS
+from fedspeech.secagg.protocol import SessionTerms
+
+MAX_FLOOR = 0.75  # of the expected cohort
+MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
+MAX_COHORT_STDDEVS = 6.0
+RING_BITS = (16, 24, 32)
+MAX_ROUNDING_COST = 1.01  # rounded over exact sensitivity
+WRAP_STDDEVS = 6.5  # a coordinate of the sum wraps beyond this many of its standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSizing(PlanConfig):
+    """A plan's fields and the numbers that they determine."""
+
+    @property
+    def padded_dimension(self) -> int:
+        """Coordinates of the rotated delta: the next power of two."""
+        return encoding.padded(self.dimension)
+
+    @property
+    def vector_length(self) -> int:
+        """Coordinates that travel: the rotated delta and, if the clip norm adapts, its bit."""
+        return self.padded_dimension + (self.adaptive_clipping is not None)
+
+    @property
+    def expected_cohort(self) -> float:
+        """The fixed, public divisor of every sum, whoever replied."""
+        return self.population * self.participation_probability * self.availability
+
+    @property
+    def max_cohort(self) -> int:
+        """Most phones in a sum, all being there: six deviations above the mean, or the cap."""
+        if self.participation != "poisson":
+            return round(self.expected_cohort)
+        everybody = self.population * self.participation_probability
+        spread = math.sqrt(everybody * (1 - self.participation_probability))
+        most = math.ceil(everybody + MAX_COHORT_STDDEVS * spread)
+        return min(self.population, most, self.cohort_cap or most)
+
+    @property
+    def largest_floor(self) -> float:
+        """Most that `min_cohort` may be."""
+        return (MAX_FLOOR if self.participation == "poisson" else 1.0) * self.expected_cohort
+
+    @property
+    def window(self) -> int:
+        """Rounds over which a phone counts towards its quota."""
+        return self.quota_window or self.rounds
+
+    @property
+    def participations(self) -> int:
+        """Rounds of the run in which a phone takes part at most."""
+        return min(self.rounds, self.quota * math.ceil(self.rounds / self.window))
+
+    @property
+    def honest(self) -> int:
+        """Noise shares that are certain to be in a sum: min_survivors - colluders."""
+        return self.min_survivors - self.colluders
+
+    @property
+    def on_phones(self) -> bool:
+        """Whether phones add the noise."""
+        return self.mechanism in ("distributed", "skellam", "local")
+
+    @property
+    def central(self) -> bool:
+        """Whether the server adds the noise."""
+        return self.mechanism == "central"
+
+    @property
+    def noise_distribution(self) -> type[IntegerDistribution]:
+        """Of the noise that phones add, a share each."""
+        return Skellam if self.mechanism == "skellam" else DiscreteGaussian
+
+    @functools.cached_property
+    def ring(self) -> RingFit:
+        """The ring that was chosen, or the smallest that rounds well, and its scale."""
+        return fit(
+            bits=self.ring_bits,
+            dimension=self.padded_dimension,
+            noise_multiplier=self.vector_noise_multiplier,
+            max_cohort=self.max_cohort,
+            honest=1 if self.mechanism == "local" else self.honest,
+            added_once=self.central,
+        )
+
+    @property
+    def bits(self) -> int:
+        """Width of the ring."""
+        return self.ring.bits
+
+    @property
+    def modulus(self) -> int:
+        """Size of the ring, 2^bits."""
+        return 1 << self.bits
+
+    @property
+    def scale(self) -> float:
+        """Integers per unit of delta at `clip_norm`, whatever the cohort that came."""
+        return self.ring.norm / self.clip_norm
+
+    @functools.cached_property
+    def norm_bound_squared(self) -> int:
+        """Largest squared L2 norm of one phone's integers, after rounding."""
+        return encoding.rounded_norm_bound(self.clip_norm * self.scale, self.padded_dimension)
+
+    @property
+    def sensitivity(self) -> float:
+        """L2 norm of one phone's integers, after rounding."""
+        return math.sqrt(self.norm_bound_squared)
+
+    @functools.cached_property
+    def vector_noise_multiplier(self) -> float:
+        """Of the vector, without the clip bit's part."""
+        if self.adaptive_clipping is None or self.mechanism == "none":
+            return self.noise_multiplier
+        return vector_noise_multiplier(self.noise_multiplier, self._bit_noise)
+
+    @property
+    def stddev(self) -> float:
+        """Noise of one phone, integer units: sized for the fewest honest survivors."""
+        if not self.on_phones:
+            return 0.0
+        shares = 1 if self.mechanism == "local" else self.honest
+        return self.vector_noise_multiplier * self.clip_norm * self.scale / math.sqrt(shares)
+
+    @property
+    def server_stddev(self) -> float:
+        """Noise that the server adds, integer units, relative to the norm after rounding."""
+        return self.vector_noise_multiplier * self.sensitivity if self.central else 0.0
+
+    @functools.cached_property
+    def bit_scale(self) -> int:
+        """Twice the integer that stands for a clip bit; so large that its noise is wide enough."""
+        if self.adaptive_clipping is None or not self.on_phones:
+            return 2
+        return 2 * math.ceil(MIN_STDDEV * math.sqrt(self.honest) / self._bit_noise)
+
+    @property
+    def bit_stddev(self) -> float:
+        """Noise of one phone on its clip bit, integer units."""
+        if not self.on_phones:
+            return 0.0
+        return self._bit_noise * self.bit_scale / math.sqrt(self.honest)
+
+    @property
+    def server_bit_stddev(self) -> float:
+        """Noise that the server adds to the sum of clip bits, integer units."""
+        return self._bit_noise * self.bit_scale if self.central else 0.0
+
+    @property
+    def norm_bound(self) -> float:
+        """What the L2 norm of an honest cohort's sum stays under, in clip norms.
+
+        (max_cohort sensitivity + stddev (sqrt(d) + 6)) over the scaled clip norm, stddev that of
+        the sum's noise. A weak test: many attackers within their clip norm pass it.
+        """
+        count = self.max_cohort
+        stddev = math.hypot(self.stddev * math.sqrt(count), self.server_stddev)
+        noise = stddev * (math.sqrt(self.padded_dimension) + 6)
+        return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
+
+    def terms(self, rid: bytes, round_number: int) -> SessionTerms:
+        """What phones and server of a masked session agree on, all of it from this plan.
+
+        Args:
+          rid: 16 bytes, of the session.
+          round_number: from 0.
+        """
+        return SessionTerms(
+            rid=rid,
+            round=round_number,
+            dimension=self.vector_length,
+            bits=self.bits,
+            min_cohort=self.min_cohort,
+            min_survivors=self.min_survivors,
+            colluders=self.colluders,
+            dropped_share=self.dropout_tolerance,
+            server=self.server,
+        )
+
+    @functools.cached_property
+    def dropout_tolerance(self) -> float:
+        """Share of a roster that the graph of a masked session is made to lose.
+
+        Derived from the drop-outs that the plan expects, so that it is hardly ever exceeded on any
+        roster that needs a graph. A sum under a lying server is then seldom abandoned. Under a
+        curious server a ring that loses more may fall to pieces whose sums have less noise than
+        the plan: the chance of that is one of the failures that `SECURITY_BITS` bounds.
+        """
+        bits = CORRECTNESS_BITS if self.server == "lying" else SECURITY_BITS["curious"]
+        smallest = max(self.min_cohort, COMPLETE_UP_TO + 1)
+        return tolerated_share(share_gone(self.dropout_rate), smallest, bits + 1)
+
+    def bytes_per_phone(self, cohort: int | None) -> tuple[int, int]:
+        """Bytes that one phone sends and receives in a round, without the transport's framing.
+
+        Args:
+          cohort: phones on the roster, which a masked session shows to each of them; None: nobody
+            was asked.
+        """
+        if cohort is None:
+            return 0, 0
+        adapter = 4 * self.dimension
+        if self.secure_aggregation == "ideal" or cohort < self.min_cohort:
+            return self.vector_length * self.bits // 8, adapter
+        graph = self.terms(bytes(16), 0).parameters(cohort)
+        stages = bytes_per_phone(cohort, graph, self.vector_length, self.bits).values()
+        return sum(up for up, _ in stages), adapter + sum(down for _, down in stages)
+
+    @property
+    def _bit_noise(self) -> float:
+        """Stddev of the noise on the sum of clip bits."""
+        share = 0.0 if self.adaptive_clipping is None else self.adaptive_clipping.bit_noise
+        return share * self.expected_cohort
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingFit:
+    """A ring and the scale that fits it.
+
+    Attributes:
+      bits: width.
+      norm: clip norm times scale: L2 norm of one phone's vector before rounding.
+      sensitivity: L2 norm of one phone's integers, after rounding.
+      stddev: noise of one phone, integer units.
+    """
+
+    bits: int
+    norm: float
+    sensitivity: float
+    stddev: float
+
+
+def fit(
+    *,
+    bits: int | None,
+    dimension: int,
+    noise_multiplier: float,
+    max_cohort: int,
+    honest: int,
+    added_once: bool = False,
+) -> RingFit:
+    """Fits the scale to a ring, or finds the smallest ring where rounding costs at most 1 %.
+
+    Args:
+      bits: width, or none to find it.
+      dimension: padded coordinates.
+      noise_multiplier: stddev of the sum's noise over the clip norm with `honest` shares.
+      max_cohort: phones that may be in a sum.
+      honest: shares that the noise is sized for.
+      added_once: whether the sum gets all of its noise in one draw, however many came; `honest`
+        then counts for nothing, and phones have no noise.
+
+    Raises:
+      ValueError: if no ring is wide enough.
+    """
+    for width in RING_BITS if bits is None else (bits,):
+        norm = _scaled_norm(
+            width,
+            dimension=dimension,
+            noise_multiplier=noise_multiplier,
+            max_cohort=max_cohort,
+            honest=max_cohort if added_once else honest,
+            drawn=1 if added_once else honest,
+        )
+        if norm <= 0:
+            continue
+        sensitivity = math.sqrt(encoding.rounded_norm_bound(norm, dimension))
+        # Shorter than before rounding: too coarse a grid to send anything but zeros.
+        if bits is None and not norm <= sensitivity <= MAX_ROUNDING_COST * norm:
+            continue
+        return RingFit(
+            bits=width,
+            norm=norm,
+            sensitivity=sensitivity,
+            stddev=0.0 if added_once else noise_multiplier * norm / math.sqrt(honest),
+        )
+    raise ValueError(
+        f"no ring of {'up to ' if bits is None else ''}{bits or RING_BITS[-1]} bits holds a sum of "
+        f"{max_cohort} vectors of dimension {dimension}"
+    )
+
+
+def _scaled_norm(
+    bits: int, *, dimension: int, noise_multiplier: float, max_cohort: int, honest: int, drawn: int
+) -> float:
+    """Clip norm times the largest scale that the ring, int64 and the sampler's table allow.
+
+    A sum rarely wraps: 6.5 sqrt(Var) <= 2^(bits-1) with Var = scale^2 (n^2 C^2 / d + z^2 C^2 n /
+    honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy. 0 if no scale does.
+
+    Args:
+      bits: width of the ring.
+      dimension: padded coordinates d.
+      noise_multiplier: z, stddev of the sum's noise over the clip norm with `honest` shares.
+      max_cohort: phones that may be in a sum.
+      honest: shares that the noise is sized for.
+      drawn: shares that one draw of the sampler is one of.
+    """
+    n, d, z = max_cohort, dimension, noise_multiplier
+    room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
+    if room <= 0:
+        return 0.0
+    norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
+    norm = min(norm, 2.0**30.5 - math.sqrt(d))
+    if z > 0:
+        norm = min(norm, _finest_norm(d, z, drawn))
+    return float(norm)
+
+
+def _finest_norm(dimension: int, noise_multiplier: float, drawn: int) -> float:
+    """Scaled clip norm beyond which only the sampler's table grows.
+
+    The stddev of a draw is then 1024, or rounding costs under 1e-4, as it does from 35 sqrt(d) on.
+
+    Args:
+      dimension: padded coordinates d.
+      noise_multiplier: z, positive.
+      drawn: shares that one draw is one of.
+    """
+    return max(35 * math.sqrt(dimension), 1024 * math.sqrt(drawn) / noise_multiplier)
