@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: install ## The main job: simulate, personalise, export, report (scenario `default`)
+run: install ## The main job: simulate, personalize, export, report (scenario `default`)
 	$(BIN)/fedspeech simulate --scenario default
 
 test: install ## Default tests: offline, at most 2 minutes

@@ -13,7 +13,7 @@ server and phones together: "shared" computes once what both ends of an edge, or
 "not shared" computes it where it is asked for, but for tables of public values. Flower shares
 nothing. Imports, enrolment and the checks of the results are in no figure.
 
-Chosen alike: the modulus 2^32, the threshold and the graph. A phone of ours has k neighbours who
+Chosen alike: the modulus 2^32, the threshold and the graph. A phone of ours has k neighbors who
 hold its shares; Flower's `num_shares` counts the phone itself, so it is k + 1. The rest are
 Flower's defaults.
 
@@ -26,7 +26,7 @@ Not comparable, as read in flwr 1.41:
 * Keys are on P-384 and stored as PEM, parsed at each use; the private key's PEM is what is shared,
   20 blocks of 16 bytes, with PyCryptodome's Shamir in pure Python, and all shares that arrive are
   joined, not a threshold of them. Ours are X25519, shared as 32-byte secrets.
-* Phones clip, weigh and quantise floats to 64-bit integers, the server scales back and calls
+* Phones clip, weigh and quantize floats to 64-bit integers, the server scales back and calls
   FedAvg.aggregate_fit: all counted. Our vectors are elements of the ring already, 32-bit words.
 """
 
@@ -60,7 +60,7 @@ from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECOR
 from simulations.engines.in_process import InProcessGrid
 
 COLUMNS = (
-    "phones", "dimension", "threshold", "Flower's shares", "our neighbours",
+    "phones", "dimension", "threshold", "Flower's shares", "our neighbors",
     "Flower's server CPU s", "Flower's phones CPU s", "Flower's both", "ours, shared: CPU s",
     "ours, not shared: CPU s",
 )  # fmt: skip
@@ -140,7 +140,7 @@ def ours(phones: int, dimension: int) -> dict[str, Any]:
 def line(phones: int, dimension: int, limit: float) -> str:
     """Measures both and writes a row of the table; Flower is stopped after `limit` seconds."""
     cost = ours(phones, dimension)
-    shares, threshold = cost["neighbours"] + 1, cost["threshold"]
+    shares, threshold = cost["neighbors"] + 1, cost["threshold"]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         run = pool.apply_async(flower, (phones, dimension, shares, threshold))
         try:
@@ -149,7 +149,7 @@ def line(phones: int, dimension: int, limit: float) -> str:
         except multiprocessing.TimeoutError:
             measured = ["", "", f"stopped after {limit:g} s"]
     own = [f"{cost['cpu_seconds']:.2f}", f"{cost['cpu_seconds_unshared']:.2f}"]
-    counts = [f"{count:,}" for count in (phones, dimension, threshold, shares, cost["neighbours"])]
+    counts = [f"{count:,}" for count in (phones, dimension, threshold, shares, cost["neighbors"])]
     return "| " + " | ".join([*counts, *measured, *own]) + " |"
 
 

@@ -393,7 +393,7 @@ def play_masked(phones: int, dimension: int, bits: int, colluders: int) -> dict[
         "phone_ms": 1e3 * spent,
         "all_s": phones * spent,
         "simulated_s": seconds - spent,
-        "neighbours": parameters.neighbours,
+        "neighbors": parameters.neighbors,
         "phone_bytes_sent": sum(sent for sent, _ in stages),
         "phone_bytes_received": sum(received for _, received in stages),
     }

@@ -3,7 +3,7 @@
     python -m benchmarks.privacy_curve --seeds 1 2 3 --noise 0 1 2 3 4 6 8 12
 
 Only the noise changes; phones, base, clip norm, rounds and server stay. Accuracy is the federated
-adapter's on phones never trained on, before personalising; the last columns are the phones whose
+adapter's on phones never trained on, before personalizing; the last columns are the phones whose
 accent the base never heard.
 """
 

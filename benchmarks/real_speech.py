@@ -1,4 +1,4 @@
-r"""The table of real speech: base, federated, personalised and control over several seeds.
+r"""The table of real speech: base, federated, personalized and control over several seeds.
 
     python -m benchmarks.real_speech DATA/speech_commands_v1_subset DATA/dspspeech20_english_a \
         --noise DATA/background_noise --out runs/real-speech
@@ -28,11 +28,11 @@ from simulations.run.runner import simulate
 from simulations.scenario.schema import read_scenario
 
 Row = dict[str, Any]
-MODELS = ("base", "federated", "personalised", "control")
+MODELS = ("base", "federated", "personalized", "control")
 NAMES = {
     "base": "base",
     "federated": "federated",
-    "personalised": "personalised, {takes} own clips per word",
+    "personalized": "personalized, {takes} own clips per word",
     "control": "control, {takes} clips per word of another phone",
 }
 LINES = (
@@ -42,7 +42,7 @@ LINES = (
     *((f"{m}_found", f"target words found at its threshold, {m}", ".1f", " %") for m in MODELS),
     *((f"{m}_target", f"accuracy among target words, {m}", ".1f", " %") for m in MODELS),
     *((f"{m}_all", f"accuracy with non-words counted, {m}", ".1f", " %") for m in MODELS),
-    ("worse", "phones made worse by personalising", ".0f", " %"),
+    ("worse", "phones made worse by personalizing", ".0f", " %"),
     ("worse_by_chance", "the same, expected by chance", ".0f", " %"),
     ("worse_federated", "phones made worse by training together", ".0f", " %"),
     ("worse_without_guard", "phones made worse without the guard", ".0f", " %"),

@@ -30,7 +30,7 @@ COLUMNS = {
     "phones": "{phones:,}",
     "dimension": "{dimension:,}",
     "server": "{server}",
-    "k": "{neighbours}",
+    "k": "{neighbors}",
     "t": "{threshold}",
     "CPU s": "{cpu_seconds:.2f}",
     "primitives alone": "{primitives_cpu_seconds:.2f}",

@@ -1,4 +1,4 @@
-"""How many clips the synthesiser makes per CPU-second, device chain included.
+"""How many clips the synthesizer makes per CPU-second, device chain included.
 
 python benchmarks/synthesis.py [--clips 2000] [--json]
 """

@@ -72,7 +72,7 @@ def accept(message: Message, context: Context) -> Message:
 
 @app.query("share")
 def share(message: Message, context: Context) -> Message:
-    """Has phones share their secrets among their neighbours."""
+    """Has phones share their secrets among their neighbors."""
     return _answer(message, context, ShareRequest)
 
 

@@ -124,7 +124,7 @@ class MaskedFleet:
     def share(
         self, request: ShareRequest, state: FleetState, session: SessionState
     ) -> tuple[SealedBatch, States]:
-        """Stage share: the phones split their secrets among their neighbours."""
+        """Stage share: the phones split their secrets among their neighbors."""
         phones = self._phones(request, state, session, Stage.SHARE)
         nonces = tuple(rows(request.nonces))
         there, told, refused = _each(phones, lambda phone: phone.share(nonces))
@@ -154,12 +154,12 @@ class MaskedFleet:
         hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
 
         def masks_of(phone: Phone) -> tuple[bytes, Masks]:
-            k = len(phone.neighbours)
+            k = len(phone.neighbors)
             inbox = Inbox(
                 sharers=sharers,
                 sealed=hosted.get(phone.number, np.zeros((k, SEALED_BYTES), np.uint8)),
-                commitments=_of_neighbours(phone, sharers, request.commitments),
-                signatures=_of_neighbours(phone, sharers, request.signatures),
+                commitments=_of_neighbors(phone, sharers, request.commitments),
+                signatures=_of_neighbors(phone, sharers, request.signatures),
             )
             return phone.mask(inbox)
 
@@ -185,7 +185,7 @@ class MaskedFleet:
         survivors = Members(request.survivors)
 
         def agreed(phone: Phone) -> bytes:
-            return phone.agree(survivors, _of_neighbours(phone, survivors, request.signatures))
+            return phone.agree(survivors, _of_neighbors(phone, survivors, request.signatures))
 
         there, told, refused = _each(phones, agreed)
         answer = Agreements(
@@ -197,7 +197,7 @@ class MaskedFleet:
     def unmask(
         self, request: UnmaskRequest, state: FleetState, session: SessionState
     ) -> tuple[UnmaskShares, States]:
-        """Stage unmask: the phones give one share of each neighbour, and keep nothing."""
+        """Stage unmask: the phones give one share of each neighbor, and keep nothing."""
         phones = self._phones(request, state, session, Stage.UNMASK)
         quorum = Quorum(Members(request.signers), request.signatures)
         there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
@@ -266,10 +266,10 @@ def _each(phones: Mapping[int, Phone], ask: Callable[[Phone], AnswerT]) -> Answe
     return there, answers, refused
 
 
-def _of_neighbours(phone: Phone, members: Members, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A phone's neighbours' rows of a table over some members; zeros for those not among them."""
-    numbers = np.array(phone.neighbours)
-    there = members.present(phone.neighbours)
+def _of_neighbors(phone: Phone, members: Members, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A phone's neighbors' rows of a table over some members; zeros for those not among them."""
+    numbers = np.array(phone.neighbors)
+    there = members.present(phone.neighbors)
     found = np.zeros((len(numbers), table.shape[1]), np.uint8)
     found[there] = table[np.searchsorted(members.ids, numbers[there])]
     return found

@@ -69,7 +69,7 @@ class AdapterShape:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRule:
-    """Which server optimiser, with which settings.
+    """Which server optimizer, with which settings.
 
     Attributes:
       optimizer: "fedavg", "fedavgm", "fedadam" or "fedyogi".
@@ -79,7 +79,7 @@ class ServerRule:
       adaptivity: tau of FedAdam and FedYogi.
 
     Raises:
-      ValueError: if there is no optimiser of that name, or a setting is out of range.
+      ValueError: if there is no optimizer of that name, or a setting is out of range.
     """
 
     optimizer: str
@@ -93,7 +93,7 @@ class ServerRule:
         self.build()
 
     def build(self) -> ServerOptimizer:
-        """Returns the optimiser."""
+        """Returns the optimizer."""
         rate, momentum = self.learning_rate, self.momentum
         adaptive = {
             "learning_rate": rate,

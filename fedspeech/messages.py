@@ -165,7 +165,7 @@ class ShareRequest(SessionMessage):
     """Server to shard, masked: all nonces; draw the graph and share.
 
     Attributes:
-      nonces: in the roster's order, shape (n, 32); none where everybody is everybody's neighbour.
+      nonces: in the roster's order, shape (n, 32); none where everybody is everybody's neighbor.
     """
 
     kind: ClassVar[str] = "share-request"
@@ -187,7 +187,7 @@ class MaskRequest(SessionMessage):
       sharers: all phones that shared, sorted, shape (m,).
       commitments: to their seeds, shape (m, 32).
       signatures: over them, shape (m, 64).
-      sealed: for each phone of this shard in `sharers`, in order, what its neighbours sealed for
+      sealed: for each phone of this shard in `sharers`, in order, what its neighbors sealed for
         it, shape (phones, k, 88).
     """
 
@@ -359,7 +359,7 @@ class Nonces(SessionAnswer):
     """Shard to server, masked: what the phones had committed to.
 
     Attributes:
-      nonces: shape (m, 32), or (m, 0) where everybody is everybody's neighbour.
+      nonces: shape (m, 32), or (m, 0) where everybody is everybody's neighbor.
     """
 
     kind: ClassVar[str] = "nonces"
@@ -373,7 +373,7 @@ class Nonces(SessionAnswer):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SealedBatch(SessionAnswer):
-    """Shard to server, masked: what each phone sealed for its neighbours.
+    """Shard to server, masked: what each phone sealed for its neighbors.
 
     Attributes:
       sealed: shape (m, k, 88).
@@ -436,7 +436,7 @@ class Agreements(SessionAnswer):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class UnmaskShares(SessionAnswer):
-    """Shard to server, masked: one share of each neighbour, from each phone.
+    """Shard to server, masked: one share of each neighbor, from each phone.
 
     Attributes:
       shares: shape (m, k, 9), uint32.

@@ -62,7 +62,7 @@ class ServerState:
     """What the server carries from round to round.
 
     Attributes:
-      optimizer: global parameters in float64 and the server optimiser's memory.
+      optimizer: global parameters in float64 and the server optimizer's memory.
       clip_norm: of the next round.
       completed: completed rounds.
       summed_means: sum of all decoded means, shape (d,), float64.

@@ -283,8 +283,8 @@ class MaskedGathering(_Gathering):
 
     @property
     def _k(self) -> int:
-        """Neighbours of each phone."""
-        return self._server.context.parameters.neighbours
+        """Neighbors of each phone."""
+        return self._server.context.parameters.neighbors
 
     def _ask(
         self,

@@ -37,7 +37,7 @@ app = typer.Typer(
     help="Simulate federated, on-device personalization of speech models, with honest privacy.\n\n"
     "[bold]fedspeech simulate[/bold] runs the whole way: simulated phones train a keyword adapter "
     "on their own speech, a Flower server sees protected sums only, phones never seen before "
-    "personalise, and the adapter leaves as a TensorFlow Lite file beside a report that says which "
+    "personalize, and the adapter leaves as a TensorFlow Lite file beside a report that says which "
     "epsilon holds against whom.\n\n"
     "Start with [bold]fedspeech simulate --scenario quick[/bold] (half a minute).",
 )
@@ -170,7 +170,7 @@ LedgerOption = Annotated[
 CacheOption = Annotated[
     Path | None,
     typer.Option(
-        "--cache", help="Where synthesised features are kept; default ~/.cache/fedspeech."
+        "--cache", help="Where synthesized features are kept; default ~/.cache/fedspeech."
     ),
 ]
 
@@ -207,7 +207,7 @@ def simulate(
     engine: EngineOption = "inprocess",
     ledger: LedgerOption = None,
 ) -> None:
-    """Run a scenario: federated rounds, personalisation, export, report."""
+    """Run a scenario: federated rounds, personalization, export, report."""
     if engine not in ("inprocess", "flower"):
         raise typer.BadParameter(f"{engine!r} is not inprocess or flower", param_hint="--engine")
     resolved = _resolve(scenario, corpus, base, changes, seed)
@@ -396,7 +396,7 @@ def pretrain(
     ] = None,
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
-    """Make a base for words or sentences, from the synthesiser or a corpus's public speakers."""
+    """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
     from simulations.commands.pretrain import make_base
 
     make_base(
@@ -603,7 +603,7 @@ def listen(
     ] = None,
     hours: Annotated[
         float | None,
-        typer.Option("--synthetic-hours", help="Count errors on so many synthesised hours."),
+        typer.Option("--synthetic-hours", help="Count errors on so many synthesized hours."),
     ] = None,
     threshold: Annotated[
         float | None,
@@ -621,7 +621,7 @@ def listen(
     cooldown: Annotated[
         int, typer.Option("--cooldown", min=0, help="Hops without detection after one.")
     ] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of synthesised sound.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of synthesized sound.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
     ] = None,
@@ -771,7 +771,7 @@ def secagg_bench(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbours."""
+    """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbors."""
     if server not in ("lying", "curious"):
         raise ScenarioError(f"--server must be lying or curious, got {server}")
     from simulations.commands.secagg import measure, show

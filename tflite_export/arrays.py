@@ -129,7 +129,7 @@ def run_trunk(
 
     Args:
       trunk: its arrays.
-      x: standardised log-mel.
+      x: standardized log-mel.
       convolve: applies one causal convolution, given its name.
       relu: the activation.
       note: called with name and value after every layer; what it returns goes on.

@@ -1,7 +1,7 @@
 """Which clips a full-integer file is calibrated on, and what ranges its layers have on them.
 
 The clips are the base's own public training speakers: what it was trained on, and nobody who is a
-phone. Of the base that ships, they stand as a committed list of synthesiser recipes,
+phone. Of the base that ships, they stand as a committed list of synthesizer recipes,
 `calibration_clips.json`; of any other base they are drawn by the base's hash, and the export writes
 down their ids and hashes.
 """
@@ -176,7 +176,7 @@ def _narrowed(samples: NDArray[np.float32], rate_hz: int, own_hz: int) -> NDArra
 
 
 def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> SyntheticCorpus:
-    """The synthesiser's corpus that `pretrain.synthetic_base` trained a base on.
+    """The synthesizer's corpus that `pretrain.synthetic_base` trained a base on.
 
     Raises:
       ExportRefused: if the base says that it was trained on something else.
@@ -185,7 +185,7 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
     if provenance.get("corpus") != "synthetic":
         raise ExportRefused(
             f"calibration: the base was trained on {provenance.get('corpus')}, not on the "
-            "synthesiser's public speakers"
+            "synthesizer's public speakers"
         )
     return SyntheticCorpus(
         default_spec(
@@ -248,7 +248,7 @@ def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple
 
 
 def observe_features(network: Network, features: Tensor) -> dict[str, tuple[float, float]]:
-    """The same from standardised features, shape (n, frames, m)."""
+    """The same from standardized features, shape (n, frames, m)."""
     seen: dict[str, tuple[float, float]] = {}
 
     def note(name: str, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ FORMAT = 3
 CARD_FILE = "card.json"
 
 LATER_TRAINING_NOTICE = (
-    "Training that a phone does after this export, such as personalising on its own clips, is not "
+    "Training that a phone does after this export, such as personalizing on its own clips, is not "
     "covered by the stated epsilons unless it is done with train_dp and its steps are accounted "
     "for. They hold for what is in this file. On a phone, noise and sums are floating-point "
     "numbers: a price of train_dp is computed for real numbers, and does not cover what the last "

@@ -119,7 +119,7 @@ class Evidence:
 
 
 def log_mel(spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
-    """The front end of training: (n, samples) to (n, frames, mels), not standardised."""
+    """The front end of training: (n, samples) to (n, frames, mels), not standardized."""
     with torch.inference_mode():
         features: FloatArray = LogMel(spec)(torch.from_numpy(waveforms)).numpy()
         return features

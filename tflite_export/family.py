@@ -222,7 +222,7 @@ class Maker:
             f"Keyword model, int8: {len(content)} bytes of TensorFlow Lite.",
             f"input: log-mel, float32 (1, {self._merged.heard_frames}, {spec.num_mels}), of which "
             f"the first {self._card.context_frames} were heard before the clip, as the front "
-            "end of the card computes it; standardised and quantised inside",
+            "end of the card computes it; standardized and quantized inside",
             f"output: logits, float32 (1, {len(self._card.labels)})",
             f"labels: {', '.join(self._card.labels)}",
             f"base: SHA-256 {self._card.base_sha256}",

@@ -13,7 +13,7 @@ class KeywordGraph(Layers):
     """What runs on the phone, one clip at a time.
 
     Signatures: `waveform` maps one clip after its left context, (1, samples), to logits (1, c);
-    `log_mel` maps their features, not standardised, (1, frames, mels) to logits (1, c).
+    `log_mel` maps their features, not standardized, (1, frames, mels) to logits (1, c).
     """
 
     def signatures(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class KeywordGraph(Layers):
         return self._score_log_mel(self.log_mel(waveform))
 
     def _score_log_mel(self, log_mel: Tensor) -> dict[str, Tensor]:
-        """Standardisation, trunk, adapter."""
+        """Standardization, trunk, adapter."""
         windows = self.note("output", tf.nn.relu(self.trunk(log_mel)))
         return {"logits": self.score(self.of_clip(windows))}
 

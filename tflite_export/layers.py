@@ -1,8 +1,8 @@
-"""What all exported graphs share: front end, standardisation, trunk, adapter. No Keras.
+"""What all exported graphs share: front end, standardization, trunk, adapter. No Keras.
 
 Clips keep the shape (1, frames, 1, channels) throughout, so that every causal convolution becomes
 one CONV_2D. For a full-integer file, every layer carries the range that calibration saw (a fake
-quantisation); the converter turns those into int8 arithmetic and leaves what has no range in float:
+quantization); the converter turns those into int8 arithmetic and leaves what has no range in float:
 the front end, whose powers span ten decades.
 """
 
@@ -99,10 +99,10 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
     def trunk(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
         """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""
         network = self.network
-        standardised = (log_mel - network.feature_mean) / network.feature_std
+        standardized = (log_mel - network.feature_mean) / network.feature_std
         return run_trunk(
             network.trunk,
-            self.note("input", standardised[:, :, tf.newaxis]),
+            self.note("input", standardized[:, :, tf.newaxis]),
             convolve=convolve or self.convolve,
             relu=tf.nn.relu,
             note=self.note,

@@ -32,7 +32,7 @@ _INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
 
 
 class PersonalGraph(Layers):
-    """What personalises on the phone.
+    """What personalizes on the phone.
 
     Signatures, with d adapter parameters, c labels, n clips per step, e the embedding's shape:
 

@@ -43,7 +43,7 @@ class SentenceGraph(Layers):
 
     Signatures: `hop` takes the next samples (1, stride hops), full scale 1, and which of their
     frames were recorded (1, stride), 1 or 0, and gives logits (1, c); `window` takes the frames
-    (1, stride, m) themselves, not standardised; `reset` forgets what was heard. A file is used with
+    (1, stride, m) themselves, not standardized; `reset` forgets what was heard. A file is used with
     `hop` or with `window`, never with both in turn.
     """
 
@@ -90,7 +90,7 @@ class SentenceGraph(Layers):
     def _output(self, frames: Tensor, present: Tensor) -> Tensor:
         """The trunk's next window before its activation, (1, f)."""
         arrays = self.network
-        # What was not recorded is the mean frame: zero once it is standardised.
+        # What was not recorded is the mean frame: zero once it is standardized.
         kept = tf.where(present[:, :, tf.newaxis] > 0, frames, tf.constant(arrays.feature_mean))
         return self.trunk(kept)[:, 0, 0]
 

@@ -182,7 +182,7 @@ def _stream(
 
 
 def _frames(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray:
-    """Frames by window (n, w, stride, m), not standardised.
+    """Frames by window (n, w, stride, m), not standardized.
 
     Where nothing was recorded they hold what would change every answer if a file heard it.
     """

@@ -1,4 +1,4 @@
-"""The files of a sentence recogniser: converted, checked, published.
+"""The files of a sentence recognizer: converted, checked, published.
 
 exported = export_sentences(trained, card, waveforms, folder)
 """

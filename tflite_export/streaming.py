@@ -80,7 +80,7 @@ class StreamingGraph(Layers):
     def _with_past(self, past: Any, x: Tensor) -> Tensor:
         """Puts the past before the present and remembers both, less the oldest.
 
-        What is remembered was quantised before, so marking nothing new leaves its int8 values.
+        What is remembered was quantized before, so marking nothing new leaves its int8 values.
         """
         joined = tf.concat([past.read_value(), x], axis=1)
         past.assign(joined[:, 1:])

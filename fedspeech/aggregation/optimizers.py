@@ -1,4 +1,4 @@
-"""What the server does with the decoded mean delta: four optimisers as pure functions.
+"""What the server does with the decoded mean delta: four optimizers as pure functions.
 
 Reddi et al. 2021 (arXiv:2003.00295), Algorithm 2. The mean delta is a pseudo-gradient that is
 added. Everything here is post-processing of a private sum and costs no privacy.
@@ -25,7 +25,7 @@ _PARAMETERS = "parameters"
 
 @dataclass(frozen=True, eq=False)
 class OptimizerState:
-    """Global parameters and whatever the optimiser remembers; printing it shows no value.
+    """Global parameters and whatever the optimizer remembers; printing it shows no value.
 
     Attributes:
       parameters: shape (d,), float64.
@@ -78,7 +78,7 @@ class ServerOptimizer(Protocol):
           mean_delta: decoded mean, shape (d,).
 
         Raises:
-          ValueError: if shapes differ or the state belongs to another optimiser.
+          ValueError: if shapes differ or the state belongs to another optimizer.
         """
         ...
 
@@ -190,14 +190,14 @@ class FedYogi(FedAdam):
 
 
 def _moments(state: OptimizerState, mean_delta: Vector, *names: str) -> list[Vector]:
-    """Returns the named moments after checking that state, delta and optimiser fit."""
+    """Returns the named moments after checking that state, delta and optimizer fit."""
     if mean_delta.shape != state.parameters.shape:
         raise ValueError(
             f"expected a delta of shape {state.parameters.shape}, got {mean_delta.shape}"
         )
     if set(state.moments) != set(names):
         raise ValueError(
-            f"this optimiser remembers {sorted(names)}, the state has {sorted(state.moments)}"
+            f"this optimizer remembers {sorted(names)}, the state has {sorted(state.moments)}"
         )
     return [state.moments[name] for name in names]
 

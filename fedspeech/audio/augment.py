@@ -50,7 +50,7 @@ def augment(
     """Varies every clip of a batch on its own.
 
     Args:
-      log_mel: shape (n, frames, mels), log(energy + floor), not standardised.
+      log_mel: shape (n, frames, mels), log(energy + floor), not standardized.
       floor: the front end's floor, in squared full scale; masks hold it.
       spec: how far.
       generator: where the draws come from.
@@ -71,9 +71,9 @@ def augment(
         return amplitudes @ torch.cos(angles)
 
     frames, mels = torch.arange(num_frames), torch.arange(num_mels)
-    centre = (num_frames - 1) / 2
+    center = (num_frames - 1) / 2
     tempo = 1 + draw(-spec.stretch, spec.stretch, 1)
-    from_frame = centre + (frames - centre) * tempo + draw(-spec.shift_frames, spec.shift_frames, 1)
+    from_frame = center + (frames - center) * tempo + draw(-spec.shift_frames, spec.shift_frames, 1)
     from_mel = (mels + draw(-spec.shift_mels, spec.shift_mels, 1)).clamp(0, num_mels - 1)
     # Interpolated above the floor, so that what comes from outside the clip is silence.
     above_floor = log_mel - math.log(floor)
@@ -121,7 +121,7 @@ def vary_cepstra(
     """Varies every sentence of a batch on its own.
 
     Args:
-      features: standardised, shape (n, frames, m), zeros after the end of each sentence.
+      features: standardized, shape (n, frames, m), zeros after the end of each sentence.
       frames: of each sentence, shape (n,).
       spec: how far.
       generator: where the draws come from.

@@ -321,33 +321,33 @@ def _noise_bank() -> Mapping[str, NDArray[np.float32]]:
     hertz = np.maximum(np.fft.rfftfreq(_BANK_SAMPLES, 1 / RATE_HZ), 20.0)
     seconds = np.arange(_BANK_SAMPLES) / RATE_HZ
 
-    def coloured(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    def colored(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
         white = rng.standard_normal((2, len(hertz)))
         sound = np.fft.irfft((white[0] + 1j * white[1]) * magnitude, _BANK_SAMPLES)
         scaled: NDArray[np.float64] = sound / np.sqrt(np.mean(sound**2))
         return scaled
 
     def slow(cutoff_hz: float) -> NDArray[np.float64]:
-        return coloured(np.exp(-((hertz / cutoff_hz) ** 2)) * (hertz > 20.0))
+        return colored(np.exp(-((hertz / cutoff_hz) ** 2)) * (hertz > 20.0))
 
-    def band(centre_hz: float, octaves: float) -> NDArray[np.float64]:
-        shape: NDArray[np.float64] = np.exp(-0.5 * (np.log2(hertz / centre_hz) / octaves) ** 2)
+    def band(center_hz: float, octaves: float) -> NDArray[np.float64]:
+        shape: NDArray[np.float64] = np.exp(-0.5 * (np.log2(hertz / center_hz) / octaves) ** 2)
         return shape
 
-    room = coloured(hertz**-0.5)
-    fan = coloured(hertz**-1.0 * (hertz > 40)) + 0.5 * coloured(band(1_200, 0.8))
+    room = colored(hertz**-0.5)
+    fan = colored(hertz**-1.0 * (hertz > 40)) + 0.5 * colored(band(1_200, 0.8))
     hum = 0.3 * room
     for harmonic in (1, 2, 3, 4, 5, 7, 9, 12):
         offset = rng.uniform(0, 2 * np.pi)
         hum += np.sin(2 * np.pi * 50 * harmonic * seconds + offset) / harmonic
-    street = coloured(hertz**-0.9) * (0.5 + np.abs(coloured(np.exp(-((hertz / 21.0) ** 8)))))
+    street = colored(hertz**-0.9) * (0.5 + np.abs(colored(np.exp(-((hertz / 21.0) ** 8)))))
     # Babble: bands of voices, each with its own syllables of about a quarter of a second.
-    babble = 0.2 * coloured(hertz**-0.5)
-    for centre_hz in (300, 500, 800, 1_200, 1_800, 2_500, 3_500, 5_000):
+    babble = 0.2 * colored(hertz**-0.5)
+    for center_hz in (300, 500, 800, 1_200, 1_800, 2_500, 3_500, 5_000):
         envelope = np.abs(np.interp(seconds, np.arange(0, 17, 0.12), rng.standard_normal(142)))
-        babble += coloured(band(centre_hz, 0.35)) * envelope * (500 / centre_hz) ** 0.6
-    # Tones: a television or a neighbour's music, notes of a fifth of a second.
-    tones = 0.1 * coloured(hertz**-0.5)
+        babble += colored(band(center_hz, 0.35)) * envelope * (500 / center_hz) ** 0.6
+    # Tones: a television or a neighbor's music, notes of a fifth of a second.
+    tones = 0.1 * colored(hertz**-0.5)
     note = np.minimum((seconds * 5).astype(int), 81)
     for _ in range(3):
         pitch = 110 * 2 ** (rng.integers(0, 36, 82) / 12)

@@ -20,7 +20,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scrambles 64-bit words: the finaliser of SplitMix64.
+    """Scrambles 64-bit words: the finalizer of SplitMix64.
 
     Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", section 5 (the
     constants are Stafford's variant 13).

@@ -1,4 +1,4 @@
-"""Waveform to log-mel or cepstra, frame by frame: no statistic over the clip, no centring.
+"""Waveform to log-mel or cepstra, frame by frame: no statistic over the clip, no centering.
 
 Frame t needs samples `t * hop` to `t * hop + window - 1` and nothing else, so a phone computes it
 as soon as its last sample has arrived.
@@ -41,10 +41,10 @@ def mel_matrix(spec: FrontendSpec) -> NDArray[np.float32]:
     bins_hz = np.arange(spec.fft_samples // 2 + 1) * spec.rate_hz / spec.fft_samples
     low, high = _mel(np.array([spec.low_hz, spec.high_hz]))
     edges = np.linspace(low, high, spec.num_mels + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    lower, center, upper = edges[:-2], edges[1:-1], edges[2:]
     bins = _mel(bins_hz)[:, None]
-    rising = (bins - lower) / (centre - lower)
-    falling = (upper - bins) / (upper - centre)
+    rising = (bins - lower) / (center - lower)
+    falling = (upper - bins) / (upper - center)
     filters = np.maximum(0.0, np.minimum(rising, falling))
     empty = np.flatnonzero(filters.sum(axis=0) == 0)
     if empty.size:

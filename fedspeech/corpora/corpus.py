@@ -146,7 +146,7 @@ class Skipped:
 
 
 class Corpus(Protocol):
-    """Recordings of speakers, read or synthesised when they are asked for."""
+    """Recordings of speakers, read or synthesized when they are asked for."""
 
     @property
     def name(self) -> str:
@@ -174,7 +174,7 @@ class Corpus(Protocol):
         ...
 
     def fingerprint(self, utterance: Utterance) -> str:
-        """Hex SHA-256 of what determines the waveform: file bytes, or the synthesiser's recipe."""
+        """Hex SHA-256 of what determines the waveform: file bytes, or the synthesizer's recipe."""
         ...
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:

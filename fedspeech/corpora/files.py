@@ -78,14 +78,14 @@ class Recording:
       rate_hz: sample rate of the file.
       channels: channels of the file.
       seconds: length of the file.
-      cancelled: whether its channels cancel each other, so that only the loudest was taken.
+      canceled: whether its channels cancel each other, so that only the loudest was taken.
     """
 
     samples: NDArray[np.float32] = field(repr=False)
     rate_hz: int
     channels: int
     seconds: float
-    cancelled: bool = False
+    canceled: bool = False
 
 
 class Folder:
@@ -220,7 +220,7 @@ def decode(
     peak = float(np.abs(samples).max())
     if peak > MAX_PEAK:
         raise UnusableError("not at full scale 1", f"the peak is {peak:g}, at most {MAX_PEAK:g}")
-    mono, cancelled = _mono(samples)
+    mono, canceled = _mono(samples)
     if np.ptp(mono) == 0 and not flat:
         raise UnusableError("no sound", f"every sample is {mono[0]:g}")
     if file_rate_hz != rate_hz:
@@ -230,7 +230,7 @@ def decode(
         rate_hz=file_rate_hz,
         channels=samples.shape[1],
         seconds=frames / file_rate_hz,
-        cancelled=cancelled,
+        canceled=canceled,
     )
 
 
@@ -253,7 +253,7 @@ def _check_format(sound: soundfile.SoundFile, data: bytes) -> None:
 
 
 def _mono(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
-    """Mixes channels (n, c) down to (n,), and says whether they cancelled each other.
+    """Mixes channels (n, c) down to (n,), and says whether they canceled each other.
 
     The mean of c channels has 1/c of their mean energy if they are independent, all of it if they
     are equal. Where it has less than half of 1/c, as with one channel wired the wrong way round,
@@ -351,7 +351,7 @@ def _unexplained(data: bytes, sound: tuple[int, int, int]) -> int:
 def fit(samples: NDArray[np.float32], clip_samples: int) -> NDArray[np.float32]:
     """Makes a recording exactly `clip_samples` long.
 
-    Shorter ones are centred between zeros: digital silence is what every base is trained to hear
+    Shorter ones are centered between zeros: digital silence is what every base is trained to hear
     before a word, as often as noise or other words (`left_context`), and it is not made up. (300
     recordings of Speech Commands, cut to their loudest 0.4 s and padded again, differ from the
     originals outside the cut by 1.1 in log-mel; padded with noise shaped like their own quietest

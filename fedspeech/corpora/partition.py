@@ -52,7 +52,7 @@ class Partition:
       public: for pre-training, feature constants and the sounds that every phone gets.
       validation: public too; what the server may decide on.
       federated: phones that train.
-      unseen: phones that never train; personalisation and evaluation.
+      unseen: phones that never train; personalization and evaluation.
       unit: what one phone stands for: "user" if every speaker has one phone at most.
       skipped: speakers left out, and why.
 

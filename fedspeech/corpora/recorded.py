@@ -73,7 +73,7 @@ class Tally:
       seconds: length of all usable recordings together.
       rates_hz: sample rate to number of recordings.
       downmixed: recordings with more than one channel.
-      cancelled: those of them whose channels cancel each other, so that the loudest was taken.
+      canceled: those of them whose channels cancel each other, so that the loudest was taken.
       padded: recordings shorter than a clip.
       cut: recordings longer than a clip.
     """
@@ -81,7 +81,7 @@ class Tally:
     seconds: float
     rates_hz: Mapping[int, int]
     downmixed: int
-    cancelled: int
+    canceled: int
     padded: int
     cut: int
 
@@ -139,7 +139,7 @@ class RecordedCorpus:
         """Decodes every entry, keeps what is usable and counts the rest."""
         first: dict[str, File] = {}
         rates: Counter[int] = Counter()
-        seconds, downmixed, cancelled, padded, cut = 0.0, 0, 0, 0, 0
+        seconds, downmixed, canceled, padded, cut = 0.0, 0, 0, 0, 0
         for entry in entries:
             if isinstance(entry.source, File):
                 try:
@@ -164,7 +164,7 @@ class RecordedCorpus:
                 rates[recording.rate_hz] += 1
                 seconds += recording.seconds
                 downmixed += recording.channels > 1
-                cancelled += recording.cancelled
+                canceled += recording.canceled
                 padded += len(recording.samples) < self._spec.clip_samples
                 cut += len(recording.samples) > self._spec.clip_samples
             else:
@@ -176,7 +176,7 @@ class RecordedCorpus:
             seconds=seconds,
             rates_hz=rates,
             downmixed=downmixed,
-            cancelled=cancelled,
+            canceled=canceled,
             padded=padded,
             cut=cut,
         )

@@ -1,4 +1,4 @@
-"""A phone's own takes for personalising, and the clips that it is judged by."""
+"""A phone's own takes for personalizing, and the clips that it is judged by."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedspeech.seeds import stream
 
 @dataclass(frozen=True)
 class Takes:
-    """One phone's clips for personalisation.
+    """One phone's clips for personalization.
 
     Attributes:
       own: what the phone adapts on: clips of target words.

@@ -1,4 +1,4 @@
-"""The embedded corpus: speakers who are recipes, synthesised when their clips are asked for.
+"""The embedded corpus: speakers who are recipes, synthesized when their clips are asked for.
 
     corpus = SyntheticCorpus(default_spec(DEFAULT_TARGETS, seed=1, num_federated=300))
     corpus.waveforms(corpus.utterances[:100])          # (100, 16000) float32
@@ -124,7 +124,7 @@ class SyntheticSpec:
 
     Raises:
       ValueError: if groups clash, a word has no pronunciation, a held-out word would be trained on,
-        or the rate is not the synthesiser's.
+        or the rate is not the synthesizer's.
     """
 
     seed: int
@@ -143,7 +143,7 @@ class SyntheticSpec:
             raise ValueError("either every group says sentences or none does")
         if self.frontend.rate_hz != 16_000:
             raise ValueError(
-                f"the synthesiser speaks at 16000 Hz, got rate_hz={self.frontend.rate_hz}"
+                f"the synthesizer speaks at 16000 Hz, got rate_hz={self.frontend.rate_hz}"
             )
         extra = dict(self.lexicon)
         for group in self.groups:
@@ -225,7 +225,7 @@ class _Person:
     Attributes:
       voice: how they sound.
       device: what they are recorded with.
-      digest: SHA-256 of both and of the synthesiser's version.
+      digest: SHA-256 of both and of the synthesizer's version.
       words: what they say, in order; repetitions are further takes.
       contacts: names in their own list; empty for who says single words.
     """
@@ -252,7 +252,7 @@ class SyntheticCorpus:
     skipped: tuple[Skipped, ...] = ()
 
     def __init__(self, spec: SyntheticSpec) -> None:
-        """Draws the speakers; nothing is synthesised yet.
+        """Draws the speakers; nothing is synthesized yet.
 
         Args:
           spec: groups of speakers and how widely they differ.
@@ -322,7 +322,7 @@ class SyntheticCorpus:
         return self._digest(utterance).hex()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
-        """Synthesises clips, shape (n, clip_samples), full scale 1.
+        """Synthesizes clips, shape (n, clip_samples), full scale 1.
 
         Bits depend on each utterance alone. Cost: a little over a millisecond of one core each.
 

@@ -1,4 +1,4 @@
-"""How well sentences are recognised: errors of words and characters, names, whole sentences.
+"""How well sentences are recognized: errors of words and characters, names, whole sentences.
 
     counts = sum((AsrCounts.of(said, heard, names) for ...), AsrCounts())
     counts.wer, counts.entity_recall
@@ -53,7 +53,7 @@ class AsrCounts:
 
         Args:
           said: transcripts, lower case, none of them empty.
-          heard: what was recognised, as many.
+          heard: what was recognized, as many.
           own_list: names of the phone, single words.
 
         Raises:
@@ -61,7 +61,7 @@ class AsrCounts:
         """
         if len(said) != len(heard) or not all(said):
             raise ValueError(
-                "expected one recognised text per sentence and no empty sentence, got "
+                "expected one recognized text per sentence and no empty sentence, got "
                 f"{len(heard)} for {len(said)}, {sum(not text for text in said)} of them empty"
             )
         if not said:

@@ -1,4 +1,4 @@
-"""Did personalising help, whom did it hurt, and what would chance have done?
+"""Did personalizing help, whom did it hurt, and what would chance have done?
 
 Everything here is over phones: each phone counts once, whatever its number of judged clips. The
 before and the after of a phone are judged on the same clips, and the control (the same procedure
@@ -108,7 +108,7 @@ def bootstrap_interval(
 
     Args:
       values: shape (phones,).
-      rng: a named stream, such as `stream(seed, "bootstrap", "personalised")`.
+      rng: a named stream, such as `stream(seed, "bootstrap", "personalized")`.
       level: coverage aimed at, in (0, 1).
     """
     if not 0 < level < 1:
@@ -122,7 +122,7 @@ def bootstrap_interval(
 def accuracy_over_phones(
     correct: Sequence[BoolArray], rng: np.random.Generator
 ) -> AccuracyOverPhones:
-    """Summarises one model.
+    """Summarizes one model.
 
     Args:
       correct: per phone, whether each judged clip was answered correctly, shape (clips,).
@@ -142,7 +142,7 @@ def accuracy_over_phones(
 def gain_over_phones(
     before: Sequence[BoolArray], after: Sequence[BoolArray], rng: np.random.Generator
 ) -> GainOverPhones:
-    """Summarises the paired difference of two models on the same clips of the same phones."""
+    """Summarizes the paired difference of two models on the same clips of the same phones."""
     _check_paired(before, after)
     gains = phone_accuracies(after) - phone_accuracies(before)
     low, high = bootstrap_interval(gains, rng)

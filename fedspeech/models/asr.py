@@ -24,7 +24,7 @@ SENTENCE_TRUNK = TrunkSpec(
 
 
 class SentenceTrunk(KwsTrunk):
-    """Standardised features to the last layer before its activation, for sentences.
+    """Standardized features to the last layer before its activation, for sentences.
 
     With the default layout: 415,488 parameters, an output every 40 ms, look-ahead 0 ms.
     """

@@ -1,6 +1,6 @@
 """The base: everything of a model that federated learning leaves alone, as one file.
 
-A base is a frozen trunk, the constants that standardise its input, the head that pre-training
+A base is a frozen trunk, the constants that standardize its input, the head that pre-training
 ended with (where adapters start) and a record of how it was made. Its name is the SHA-256 of its
 bytes: adapters, caches and exported files refer to it by that hash.
 
@@ -118,10 +118,10 @@ class Base:
         """The vocabulary of a base that spots words.
 
         Raises:
-          ValueError: if it recognises sentences.
+          ValueError: if it recognizes sentences.
         """
         if not isinstance(self.vocabulary, Vocabulary):
-            raise ValueError("this base recognises sentences, and words were asked for")
+            raise ValueError("this base recognizes sentences, and words were asked for")
         return self.vocabulary
 
     @property
@@ -150,9 +150,9 @@ class Base:
         return with_left_context(corpus, utterances, self.context_samples)
 
     def features(self, clips: NDArray[np.float32]) -> Tensor:
-        """Returns standardised features, shape (n, frames, m), of waveforms (n, samples).
+        """Returns standardized features, shape (n, frames, m), of waveforms (n, samples).
 
-        A base for sentences also takes features that are not standardised yet, shape
+        A base for sentences also takes features that are not standardized yet, shape
         (n, frames, m), and gives zeros for what was never recorded and for the flush behind it.
         """
         with torch.inference_mode():

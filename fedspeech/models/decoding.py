@@ -4,7 +4,7 @@
     prior = WordPrior.of(public_sentences)
     BeamDecoder(alphabet, prior, {"people": ("arun", "vera")})(logits[0])
 
-The prior is public. A phone's own list (contacts, favourite places) is read here and nowhere else:
+The prior is public. A phone's own list (contacts, favorite places) is read here and nowhere else:
 it is in no message and in no adapter, and nothing here prints it.
 """
 
@@ -66,7 +66,7 @@ class WordPrior:
 
     Attributes:
       words: how often each word was seen.
-      pairs: how often each pair of neighbours was seen.
+      pairs: how often each pair of neighbors was seen.
       names: how often a public name of each kind followed each word; "" for anywhere.
     """
 
@@ -78,7 +78,7 @@ class WordPrior:
     def of(
         cls, sentences: Iterable[str], names: Mapping[str, Collection[str]] | None = None
     ) -> WordPrior:
-        """Counts words and neighbours.
+        """Counts words and neighbors.
 
         Args:
           sentences: public ones.

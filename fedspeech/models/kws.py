@@ -2,7 +2,7 @@
 
 Mel bands are the input channels and every convolution runs along time (TC-ResNet, Choi et al. 2019,
 arXiv:1904.03814), padded on the left only: no output looks at a later frame. BatchNorm carries
-fixed statistics when the trunk is used, so it folds into the convolutions, and nothing normalises
+fixed statistics when the trunk is used, so it folds into the convolutions, and nothing normalizes
 over time: a phone can run the trunk hop by hop and get what the whole clip gives.
 
 An output sees more frames than a clip has, so it depends on what was heard before the clip. A
@@ -102,8 +102,8 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (n, inputs, frames) to (n, outputs, ceil(frames / stride))."""
-        normalised: Tensor = self.norm(self.conv(nn.functional.pad(x, (self.left_padding, 0))))
-        return normalised
+        normalized: Tensor = self.norm(self.conv(nn.functional.pad(x, (self.left_padding, 0))))
+        return normalized
 
     def folded(self) -> FoldedConv:
         """Returns the layer with its running statistics folded into weight and bias."""
@@ -141,7 +141,7 @@ class ResidualBlock(nn.Module):
 
 
 class KwsTrunk(nn.Module):
-    """Standardised log-mel to the last layer before its activation.
+    """Standardized log-mel to the last layer before its activation.
 
     With the default spec: 116,224 parameters, an output every 80 ms, look-ahead 0 ms, and
     a receptive field of 71 frames (1,432 ms), which is more than a clip. The head pools over the
@@ -179,7 +179,7 @@ class KwsTrunk(nn.Module):
         """Computes the trunk output.
 
         Args:
-          features: standardised log-mel, shape (n, frames, mels).
+          features: standardized log-mel, shape (n, frames, mels).
 
         Returns:
           Shape (n, windows, f) with windows = ceil(frames / stride), before the activation.

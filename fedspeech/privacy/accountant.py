@@ -25,8 +25,8 @@ has m shares without it and m+1 with it, and the variance of d coordinates betra
    l <= m. (Complete the square: the l-th moment is a Gaussian of variance
    m (m+1) s^2 / (m+1-l), which must be positive.)
 4. The same for two discrete Gaussians: the moment becomes a sum over the integers of a Gaussian
-   with a real centre. By Poisson summation such a sum exceeds its integral by a factor of at most
-   1 + 3 exp(-2 pi^2 variance), and the normaliser of A is at least its integral. The excess is at
+   with a real center. By Poisson summation such a sum exceeds its integral by a factor of at most
+   1 + 3 exp(-2 pi^2 variance), and the normalizer of A is at least its integral. The excess is at
    most 4 exp(-2 pi^2 m s^2) per coordinate.
 5. Replacing sums of shares by single discrete Gaussians costs (tau/2)(l + l - 1)/(l-1) per
    coordinate. We pay tau (2l-1)/(l-1), twice that, with tau of m+1 shares; the spare half is at

@@ -4,7 +4,7 @@ Bad events (a phone's quota runs out, one phone decides whether a round takes pl
 reached, samplers miss their ideals) have a total probability B over all rounds, and the delta that
 is printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
 0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of delta, or
-rounds under different neighbouring relations meet, no sampling is counted on: what a phone said is
+rounds under different neighboring relations meet, no sampling is counted on: what a phone said is
 protected, not that it took part (zero-out), at as many rounds as it may join. That figure may be
 below the one that was withdrawn, which promised more.
 
@@ -46,7 +46,7 @@ class View:
       epsilons: by accountant, those that are bounds: "rdp" and, where the noise does not depend on
         who takes part, "pld".
       checks: by accountant, those that only stand beside: "analytic", "prv", "opacus_rdp".
-      relation: neighbouring relation.
+      relation: neighboring relation.
       participations: rounds of a phone that are paid for; all rounds where sampling is counted on.
       amplified: whether sampling is counted on.
       bad_event_mass: probability of events outside the argument, all rounds, included in delta.
@@ -131,7 +131,7 @@ def _release(spent: Spent, delta: float) -> View:
         return _without_bound([(cost.given, rounds) for cost, rounds in spent], "")
     if relation is None:
         return _zero_out(
-            spent, delta, "rounds of different neighbouring relations add up to none of them"
+            spent, delta, "rounds of different neighboring relations add up to none of them"
         )
     parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
     cap_failure = min(1.0, sum(rounds * cost.cap_failure for cost, rounds in spent))

@@ -107,7 +107,7 @@ class PlanCodec(PlanSizing):
             if noise is None:
                 raise ValueError('mechanism "central" adds noise to the sum: none was given')
             total = self._with_server_noise(total, noise)
-        integers = self._centred(total)
+        integers = self._centered(total)
         padded = self.padded_dimension
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         vector = integers[:padded].astype(np.float64) / scale
@@ -129,11 +129,11 @@ class PlanCodec(PlanSizing):
 
     def wrap_warning(self, total: NDArray[np.uint32]) -> bool:
         """Whether a coordinate is so large that some may have wrapped; hurts accuracy only."""
-        return bool(np.abs(self._centred(total)).max() > WRAP_WARNING * self.modulus / 2)
+        return bool(np.abs(self._centered(total)).max() > WRAP_WARNING * self.modulus / 2)
 
     def norm_warning(self, total: NDArray[np.uint32]) -> bool:
         """Whether the sum is longer than `norm_bound`: somebody sent what no honest phone sends."""
-        vector = self._centred(total)[: self.padded_dimension].astype(np.float64)
+        vector = self._centered(total)[: self.padded_dimension].astype(np.float64)
         norm = math.sqrt(float(np.add.reduce(vector**2)))
         return norm / (self.scale * self.clip_norm) > self.norm_bound
 
@@ -157,9 +157,9 @@ class PlanCodec(PlanSizing):
         drawn = [RoundedGaussian.of(self.server_stddev).draw(noise, self.padded_dimension)]
         if self.adaptive_clipping is not None:
             drawn.append(RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1))
-        return encoding.to_ring(self._centred(total) + np.concatenate(drawn), self.bits)
+        return encoding.to_ring(self._centered(total) + np.concatenate(drawn), self.bits)
 
-    def _centred(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
+    def _centered(self, total: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Checks a sum and unwraps it around zero."""
         if total.shape != (self.vector_length,) or total.dtype != np.uint32:
             raise ValueError(

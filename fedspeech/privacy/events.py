@@ -194,7 +194,7 @@ class RoundCost:
 
     Attributes:
       release: to somebody who reads the published models.
-      release_relation: neighbouring relation of `release`.
+      release_relation: neighboring relation of `release`.
       sampled: whether `release` counts on chance and is paid every round; if not, it is paid in
         the rounds that a phone may join.
       given: to the same reader, of a phone known to take part, under zero-out.

@@ -141,7 +141,7 @@ def _unopened(plan: PlanSizing) -> float:
 
     Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
     Both are rare in themselves, so all of that counts and not only what one phone decides. All
-    colluders may have joined and keep silent; some of them, at random, are a phone's neighbours.
+    colluders may have joined and keep silent; some of them, at random, are a phone's neighbors.
     Smaller rosters fail more often and come less often: sizes are taken in steps, each as likely as
     any roster below its upper edge. Of an odd and an even roster the one fails more often, so the
     two smallest of a step count; a roster that was formed after a restart is counted with all of
@@ -172,11 +172,11 @@ def _fails(plan: PlanSizing, size: int, most: int) -> float:
     terms = plan.terms(bytes(16), 0)
     graph = terms.parameters(size)
     votes = shortfall(size - 1 - plan.colluders, signing, terms.quorum(size))
-    silent = np.arange(min(plan.colluders, graph.neighbours) + 1)
+    silent = np.arange(min(plan.colluders, graph.neighbors) + 1)
     colluders = min(plan.colluders, size - 1)
-    chances = hypergeom.pmf(silent, size - 1, colluders, graph.neighbours)
+    chances = hypergeom.pmf(silent, size - 1, colluders, graph.neighbors)
     shares = sum(
-        chance * shortfall(graph.neighbours - count, unmasking, graph.threshold)
+        chance * shortfall(graph.neighbors - count, unmasking, graph.threshold)
         for count, chance in zip(silent.tolist(), chances.tolist(), strict=True)
     )
     return float(votes + most * shares)
@@ -324,7 +324,7 @@ EVENTS: tuple[RoundEvent, ...] = (
         counted="floor_failure",
         probability=_fails_with_or_without,
         exits=(
-            "fedspeech.secagg.client Phone.mask NeighboursBelowThreshold",
+            "fedspeech.secagg.client Phone.mask NeighborsBelowThreshold",
             "fedspeech.secagg.client Phone.unmask NoQuorum",
             "fedspeech.secagg.server Server._secrets ProtocolAbort",
         ),

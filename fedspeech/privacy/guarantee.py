@@ -24,7 +24,7 @@ class Guarantee:
       epsilon_server: against the server, which knows who took part; simulated under "ideal".
       delta: of both, bad events included.
       unit: whose whole contribution is protected.
-      relation_release: neighbouring relation of `epsilon_release`: "add/remove", "replace",
+      relation_release: neighboring relation of `epsilon_release`: "add/remove", "replace",
         "zero-out" or "none".
       relation_server: "zero-out" (what a phone said, not that it took part), "replace" (likewise,
         against anything else it could have said) or "none".

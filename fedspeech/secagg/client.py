@@ -61,7 +61,7 @@ from fedspeech.secagg.refusals import (
     CiphertextMissing,
     CohortBelowFloor,
     Malformed,
-    NeighboursBelowThreshold,
+    NeighborsBelowThreshold,
     NonceMismatch,
     NoQuorum,
     OutOfOrder,
@@ -107,7 +107,7 @@ class Phone:
         self._own = id_bytes(number)
         self._identity, self._directory, self._terms = identity, directory, terms
         self._primitives, self._random = primitives, random
-        # Secrets of the session. Shares of neighbours are held as words: 18 a neighbour, and from
+        # Secrets of the session. Shares of neighbors are held as words: 18 a neighbor, and from
         # stage agree on the nine that will be given.
         self._seal_key, self._mask_key = Secret(), Secret()
         self._nonce, self._seed = Secret(), Secret()
@@ -157,7 +157,7 @@ class Phone:
           purpose: 32 bytes; the hash of all else that must be alike, recomputed by the caller.
 
         Returns:
-          The nonce, 32 bytes; empty where everybody is everybody's neighbour.
+          The nonce, 32 bytes; empty where everybody is everybody's neighbor.
 
         Raises:
           RosterNotMine: if it lacks this phone's own advertisement.
@@ -195,7 +195,7 @@ class Phone:
     # Stage share.
 
     def share(self, nonces: Sequence[bytes]) -> SealedShares:
-        """Splits seed and mask key among the neighbours, each part sealed for one of them.
+        """Splits seed and mask key among the neighbors, each part sealed for one of them.
 
         Args:
           nonces: of all phones in the roster's order; none for the complete graph.
@@ -210,13 +210,13 @@ class Phone:
             self.graph = _graph(context, tuple(nonces))
             self._nonce.wipe()
             self._seed = Secret(self._random(KEY_BYTES))
-            k, t = context.parameters.neighbours, context.parameters.threshold
+            k, t = context.parameters.neighbors, context.parameters.threshold
             secrets = np.concatenate(
                 [shamir.to_limbs(bytes(self._seed)), shamir.to_limbs(bytes(self._mask_key))]
             )
             shares = shamir.share(secrets, t, k, self._random)
             plain = rows(shares.astype("<u4").view(np.uint8))
-            infos = [share_info(context.digest, self._own, other) for other in self._neighbours]
+            infos = [share_info(context.digest, self._own, other) for other in self._neighbors]
             keys = self._agree(self._seal_key, context.roster.seal_rows, self._places, infos)
             sealed = [
                 seal(key, share, info + place.to_bytes(4, "big"))
@@ -235,7 +235,7 @@ class Phone:
     # Stage mask.
 
     def mask(self, inbox: Inbox) -> tuple[bytes, Masks]:
-        """Opens what the neighbours left, and says which masks its vector gets.
+        """Opens what the neighbors left, and says which masks its vector gets.
 
         `masked_vector` applies them for one phone; a simulator may apply those of many phones
         together.
@@ -249,23 +249,23 @@ class Phone:
         Raises:
           SharersInconsistent: if the list of sharers leaves out this phone or names a stranger.
           CohortBelowFloor: if it is shorter than the floor on survivors.
-          NeighboursBelowThreshold: if too few neighbours stand in it.
-          BadSignature: if a neighbour did not sign its commitment.
-          CiphertextMissing: if a neighbour in it left nothing that opens.
+          NeighborsBelowThreshold: if too few neighbors stand in it.
+          BadSignature: if a neighbor did not sign its commitment.
+          CiphertextMissing: if a neighbor in it left nothing that opens.
         """
         with self._step(Stage.SHARE, Stage.MASK):
             if not isinstance(inbox, Inbox):
                 raise Malformed("expected an inbox")
             context, sharers = self._bound, inbox.sharers
             self._check_sharers(context, sharers)
-            k, t = context.parameters.neighbours, context.parameters.threshold
+            k, t = context.parameters.neighbors, context.parameters.threshold
             check_bytes("sealed", inbox.sealed, k, SEALED_BYTES)
             check_bytes("commitments", inbox.commitments, k, HASH_BYTES)
             check_bytes("signatures", inbox.signatures, k, SIGNATURE_BYTES)
             present = self._present(sharers)
             if len(present) < t:
-                raise NeighboursBelowThreshold(
-                    f"at least {t} neighbours must have shared, got {len(present)}"
+                raise NeighborsBelowThreshold(
+                    f"at least {t} neighbors must have shared, got {len(present)}"
                 )
             self._check_signed(
                 present,
@@ -273,7 +273,7 @@ class Phone:
                 [
                     seed_statement(context.digest, other, commitment)
                     for other, commitment in zip(
-                        self._neighbours, rows(inbox.commitments), strict=True
+                        self._neighbors, rows(inbox.commitments), strict=True
                     )
                 ],
             )
@@ -295,11 +295,9 @@ class Phone:
             )
 
     def _open_shares(self, present: list[int], sealed: list[bytes]) -> None:
-        """Keeps what each neighbour sealed for this phone."""
+        """Keeps what each neighbor sealed for this phone."""
         context, places = self._bound, self._back_places
-        infos = [
-            share_info(context.digest, self._neighbours[place], self._own) for place in present
-        ]
+        infos = [share_info(context.digest, self._neighbors[place], self._own) for place in present]
         keys = self._agree(
             self._seal_key,
             context.roster.seal_rows,
@@ -312,7 +310,7 @@ class Phone:
             share = unseal(key, sealed[place], info + places[place].to_bytes(4, "big"))
             if share is None:
                 raise CiphertextMissing(
-                    f"phone {self.neighbours[place]} is said to have shared, and left phone "
+                    f"phone {self.neighbors[place]} is said to have shared, and left phone "
                     f"{self.number} nothing that opens"
                 )
             opened.append(share)
@@ -323,9 +321,9 @@ class Phone:
         self._held = Secret(held.tobytes())
 
     def _masks(self, context: Context, present: list[int]) -> Masks:
-        """The phone's own mask, and one per neighbour: added for later phones, else taken off."""
+        """The phone's own mask, and one per neighbor: added for later phones, else taken off."""
         digest, me = context.digest, self._own
-        others = [self._neighbours[place] for place in present]
+        others = [self._neighbors[place] for place in present]
         added = [other > me for other in others]
         infos = [
             mask_info(digest, me, other) if later else mask_info(digest, other, me)
@@ -343,18 +341,18 @@ class Phone:
     def agree(self, survivors: Members, signatures: Bytes) -> bytes:
         """Signs the one pair of lists that this phone will unmask for.
 
-        A neighbour's share is given only if that neighbour itself masked under the same list of
+        A neighbor's share is given only if that neighbor itself masked under the same list of
         sharers: its own signature says so.
 
         Args:
           survivors: phones whose masked vector arrived.
-          signatures: the neighbours' over the list of sharers, in the order of the graph, shape
-            (k, 64); rows of neighbours that did not survive are not read.
+          signatures: the neighbors' over the list of sharers, in the order of the graph, shape
+            (k, 64); rows of neighbors that did not survive are not read.
 
         Raises:
           SurvivorsInconsistent: if the list is no part of the sharers or leaves out this phone.
           CohortBelowFloor: if it is shorter than the floor.
-          BadSignature: if a surviving neighbour did not sign the same list of sharers.
+          BadSignature: if a surviving neighbor did not sign the same list of sharers.
         """
         with self._step(Stage.MASK, Stage.AGREE):
             context, sharers = self._bound, self.sharers
@@ -367,13 +365,13 @@ class Phone:
                 raise CohortBelowFloor(
                     f"a sum has at least {self._terms.min_survivors} phones, got {len(survivors)}"
                 )
-            check_bytes("signatures", signatures, context.parameters.neighbours, SIGNATURE_BYTES)
+            check_bytes("signatures", signatures, context.parameters.neighbors, SIGNATURE_BYTES)
             self._check_signed(
                 self._present(survivors),
                 rows(signatures),
                 [
                     masked_statement(context.digest, other, sharers.digest)
-                    for other in self._neighbours
+                    for other in self._neighbors
                 ],
             )
             self.survivors = survivors
@@ -383,7 +381,7 @@ class Phone:
             )
 
     def _choose_shares(self, sharers: Members, survivors: Members) -> None:
-        """Keeps one share of each neighbour, the one to be given, and forgets the other."""
+        """Keeps one share of each neighbor, the one to be given, and forgets the other."""
         held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
         chosen = np.zeros((len(held), shamir.LIMBS), np.uint32)
         alive = self._present(survivors)
@@ -397,14 +395,14 @@ class Phone:
     # Stage unmask.
 
     def unmask(self, quorum: Quorum) -> tuple[bytes, NDArray[np.uint32]]:
-        """Gives, once, one share of each neighbour: of the seed if it survived, else of the key.
+        """Gives, once, one share of each neighbor: of the seed if it survived, else of the key.
 
         Args:
           quorum: signatures of survivors over the pair of lists that this phone signed.
 
         Returns:
-          A signature over the shares and both lists; and the shares, one row per neighbour in the
-          order of the graph, shape (k, 9), zeros for neighbours that never shared.
+          A signature over the shares and both lists; and the shares, one row per neighbor in the
+          order of the graph, shape (k, 9), zeros for neighbors that never shared.
 
         Raises:
           NoQuorum: if not more than half of the roster and the colluders signed.
@@ -548,8 +546,8 @@ class Phone:
     # What the phone knows of its place in the graph.
 
     @functools.cached_property
-    def neighbours(self) -> list[int]:
-        """The neighbours' numbers, in the order of the graph."""
+    def neighbors(self) -> list[int]:
+        """The neighbors' numbers, in the order of the graph."""
         numbers: list[int] = self._bound.roster.members.ids[self._places].tolist()
         return numbers
 
@@ -567,33 +565,33 @@ class Phone:
 
     @functools.cached_property
     def _places(self) -> list[int]:
-        """The neighbours' places in the roster."""
+        """The neighbors' places in the roster."""
         assert self.graph is not None
-        places: list[int] = self.graph.neighbours[self._row].tolist()
+        places: list[int] = self.graph.neighbors[self._row].tolist()
         return places
 
     @functools.cached_property
     def _back_places(self) -> list[int]:
-        """This phone's place among the neighbours of each neighbour."""
+        """This phone's place among the neighbors of each neighbor."""
         assert self.graph is not None
         places: list[int] = self.graph.places[self._row].tolist()
         return places
 
     @functools.cached_property
-    def _neighbours(self) -> list[bytes]:
-        """The neighbours' numbers as bytes."""
+    def _neighbors(self) -> list[bytes]:
+        """The neighbors' numbers as bytes."""
         id_rows = self._bound.roster.id_rows
         return [id_rows[place] for place in self._places]
 
     def _present(self, members: Members) -> list[int]:
-        """Which neighbours, by place among the neighbours, stand in a list."""
-        return members.present(self.neighbours)
+        """Which neighbors, by place among the neighbors, stand in a list."""
+        return members.present(self.neighbors)
 
     def _check_signed(
         self, places: list[int], signatures: list[bytes], statements: list[bytes]
     ) -> None:
-        """Checks what some neighbours signed."""
-        numbers = self.neighbours
+        """Checks what some neighbors signed."""
+        numbers = self.neighbors
         public, verify = self._directory.public, self._primitives.verify
         for place in places:
             other = numbers[place]
@@ -603,7 +601,7 @@ class Phone:
     def _agree(
         self, private: Secret, publics: list[bytes], places: list[int], infos: list[bytes]
     ) -> list[bytes]:
-        """One key per neighbour."""
+        """One key per neighbor."""
         others = [publics[place] for place in places]
         return self._primitives.agree(_private(private), publics[self._row], others, infos)
 

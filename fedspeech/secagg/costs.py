@@ -35,7 +35,7 @@ def bytes_per_phone(
     Returns:
       For each stage (sent, received). Lists of phones count eight bytes a phone.
     """
-    n, k = num_phones, parameters.neighbours
+    n, k = num_phones, parameters.neighbors
     advertisement = ID_BYTES + 2 * KEY_BYTES + HASH_BYTES + SIGNATURE_BYTES
     nonce = 0 if parameters.complete else KEY_BYTES
     vector = dimension * -(-bits // 8)
@@ -62,8 +62,8 @@ def operations(opened: Opened, signing: int, unmasking: int) -> dict[str, int]:
     roster, graph = opened.context.roster.members.ids, opened.graph
     shared, alive = np.isin(roster, opened.sharers.ids), np.isin(roster, opened.survivors.ids)
     gone = shared & ~alive
-    n, k = graph.neighbours.shape
-    at, other = np.repeat(np.arange(n), k), graph.neighbours.reshape(-1)
+    n, k = graph.neighbors.shape
+    at, other = np.repeat(np.arange(n), k), graph.neighbors.reshape(-1)
     once = at < other
     sealing = int((once & (shared[at] | shared[other])).sum())
     masking = int((once & shared[at] & shared[other] & (alive[at] | alive[other])).sum())
@@ -102,7 +102,7 @@ def primitives_alone(
     vectors = [words.copy() for _ in range(min(256, parameters.num_phones))]
     turns = itertools.cycle(vectors)
     limbs = np.zeros(2 * shamir.LIMBS, np.int64)
-    k, t = parameters.neighbours, parameters.threshold
+    k, t = parameters.neighbors, parameters.threshold
     batch = min(256, max(1, counts["joins"]))
     places = np.tile(np.arange(t), (batch, 1))
     shares = np.zeros((batch, t, shamir.LIMBS), np.uint32)

@@ -67,10 +67,10 @@ class Advertisement:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SealedShares:
-    """Stage share: what a phone leaves for its neighbours.
+    """Stage share: what a phone leaves for its neighbors.
 
     Attributes:
-      sealed: one row per neighbour, in the order of the graph, shape (k, 88), uint8.
+      sealed: one row per neighbor, in the order of the graph, shape (k, 88), uint8.
       commitment: to the seed of the phone's own mask, 32 bytes.
       signature: over the commitment, 64 bytes.
     """
@@ -86,9 +86,9 @@ class Inbox:
 
     Attributes:
       sharers: all phones that shared.
-      sealed: what the neighbours sealed for this phone, in the order of the graph, shape (k, 88);
-        rows of neighbours that did not share are not read.
-      commitments: of the neighbours' seeds, shape (k, 32).
+      sealed: what the neighbors sealed for this phone, in the order of the graph, shape (k, 88);
+        rows of neighbors that did not share are not read.
+      commitments: of the neighbors' seeds, shape (k, 32).
       signatures: over them, shape (k, 64).
     """
 

@@ -1,13 +1,13 @@
 """Which phones mask against each other: a ring that nobody chose, and how dense it must be.
 
 Bell et al. 2020 (ePrint 2020/704): phones stand on a ring in the order of a hash, each adjacent to
-the k/2 nearest on either side; its k neighbours hold its shares, t of them unmask it. With c
+the k/2 nearest on either side; its k neighbors hold its shares, t of them unmask it. With c
 corrupt and d dropped phones, all fixed before the ring, union bounds over hypergeometric tails say
 how likely it is that
 
-* corrupt neighbours suffice: n P[Hyp(n-1, c, k) >= t];
+* corrupt neighbors suffice: n P[Hyp(n-1, c, k) >= t];
 * the ring is in pieces, cut twice: n(n-k-1)/2 * (c+d)! (n-k)! / (n! (c+d-k)!);
-* too few neighbours answer: n P[Hyp(n-1, d, k) > k - t].
+* too few neighbors answer: n P[Hyp(n-1, d, k) > k - t].
 
 A lying server drops phones after it saw the ring, so against it the second bound proves nothing.
 But where it cuts out an arc, the phone at an end has only corrupt and dropped phones in its outer
@@ -16,13 +16,13 @@ unless the k/2 of the inner half and the corrupt ones of the outer half are t:
 
 * an arc's end is unmasked: 2n P[Hyp(n-1, c, k/2) >= t - k/2].
 
-Half of the failure probability goes to corrupt neighbours, half to pieces (curious server) or arcs'
+Half of the failure probability goes to corrupt neighbors, half to pieces (curious server) or arcs'
 ends (lying); a ring for a lying server meets the bound on pieces as well, to be no weaker. Tails
 run over the n - 1 others with all c or d among them: no other reading makes them likelier.
 
     parameters = graph_parameters(1000, colluders=100, dropped=100, server="lying")  # k 152, t 110
-    graph = ring_graph(ids, seed, parameters.neighbours)
-    graph.neighbours[graph.neighbours[i, p], graph.places[i, p]] == i
+    graph = ring_graph(ids, seed, parameters.neighbors)
+    graph.neighbors[graph.neighbors[i, p], graph.places[i, p]] == i
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ class GraphParameters:
 
     Attributes:
       num_phones: n, the roster.
-      neighbours: k, even for a ring graph, n - 1 for the complete one.
+      neighbors: k, even for a ring graph, n - 1 for the complete one.
       threshold: t, shares needed to unmask.
     """
 
     num_phones: int
-    neighbours: int
+    neighbors: int
     threshold: int
 
     @property
     def complete(self) -> bool:
         """Whether every phone is adjacent to every other."""
-        return self.neighbours == self.num_phones - 1
+        return self.neighbors == self.num_phones - 1
 
 
 @functools.lru_cache
@@ -131,7 +131,7 @@ def graph_parameters(
 def complete_parameters(num_phones: int, colluders: int) -> GraphParameters:
     """The graph in which nothing is left to chance: all others, and more than (n + c)/2 of them."""
     threshold = (num_phones + colluders) // 2 + 1
-    return GraphParameters(num_phones=num_phones, neighbours=num_phones - 1, threshold=threshold)
+    return GraphParameters(num_phones=num_phones, neighbors=num_phones - 1, threshold=threshold)
 
 
 def _smallest_ring(
@@ -139,7 +139,7 @@ def _smallest_ring(
 ) -> GraphParameters | None:
     """The smallest even k < n - 1 with a threshold, or None; bounds in log2, per kind of failure.
 
-    Two more neighbours raise the highest threshold by at most 2 and never lower the lowest one, so
+    Two more neighbors raise the highest threshold by at most 2 and never lower the lowest one, so
     a gap of g between them cannot close within fewer than g/2 steps: these are skipped.
     """
     halves = range(n // 2)
@@ -155,7 +155,7 @@ def _smallest_ring(
         lost = _first_below(_log2_tail(n - 1, dropped, 2 * half), correctness - union)
         gap = lowest - (2 * half + 1 - lost)
         if gap <= 0:
-            return GraphParameters(num_phones=n, neighbours=2 * half, threshold=lowest)
+            return GraphParameters(num_phones=n, neighbors=2 * half, threshold=lowest)
         half += (gap + 1) // 2
     return None
 
@@ -165,11 +165,11 @@ def log2_failures(parameters: GraphParameters, *, colluders: int, dropped: int) 
 
     -inf is impossible, 0 and above no bound at all, as for arcs on the ring of a curious server.
     """
-    n, k, t = parameters.num_phones, parameters.neighbours, parameters.threshold
+    n, k, t = parameters.num_phones, parameters.neighbors, parameters.threshold
     bounds = {
-        "corrupt neighbours suffice": math.log2(n) + _at(_log2_tail(n - 1, colluders, k), t),
+        "corrupt neighbors suffice": math.log2(n) + _at(_log2_tail(n - 1, colluders, k), t),
         "ring in pieces": log2_disconnected(n, k, colluders + dropped),
-        "too few neighbours answer": math.log2(n) + _at(_log2_tail(n - 1, dropped, k), k + 1 - t),
+        "too few neighbors answer": math.log2(n) + _at(_log2_tail(n - 1, dropped, k), k + 1 - t),
     }
     if not parameters.complete:  # no arc can be cut out of the complete graph
         corrupt_in_half = _log2_tail(n - 1, colluders, k // 2)
@@ -177,20 +177,20 @@ def log2_failures(parameters: GraphParameters, *, colluders: int, dropped: int) 
     return bounds
 
 
-def log2_disconnected(num_phones: int, neighbours: int, removed: int) -> float:
+def log2_disconnected(num_phones: int, neighbors: int, removed: int) -> float:
     """Bounds log2 P[removing this many phones, chosen before the ring, leaves it in pieces].
 
     Pieces need two cuts of k/2 consecutive phones, all of them removed: -inf if fewer than k are.
     """
-    if removed < neighbours or neighbours >= num_phones - 1:
+    if removed < neighbors or neighbors >= num_phones - 1:
         return -math.inf
     table = _log2_factorials(num_phones)
     return float(
-        math.log2(num_phones * (num_phones - neighbours - 1) / 2)
+        math.log2(num_phones * (num_phones - neighbors - 1) / 2)
         + table[removed]
-        + table[num_phones - neighbours]
+        + table[num_phones - neighbors]
         - table[num_phones]
-        - table[removed - neighbours]
+        - table[removed - neighbors]
     )
 
 
@@ -232,16 +232,16 @@ class Graph:
     """A regular graph on a roster; public, arrays read-only.
 
     Attributes:
-      neighbours: (n, k), row i: the roster indices of i's neighbours, ascending.
-      places: (n, k), where i stands in the row of its neighbour: `neighbours[neighbours[i, p],
+      neighbors: (n, k), row i: the roster indices of i's neighbors, ascending.
+      places: (n, k), where i stands in the row of its neighbor: `neighbors[neighbors[i, p],
         places[i, p]] == i`.
     """
 
-    neighbours: NDArray[np.int32]
+    neighbors: NDArray[np.int32]
     places: NDArray[np.int32]
 
 
-def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbours: int) -> Graph:
+def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
     """Builds the graph of a round; whoever has roster and seed builds the same one.
 
     Cached, since in a simulation all phones of a round live in one process.
@@ -249,18 +249,18 @@ def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbours: int) -> Graph:
     Args:
       ids: the roster, shape (n,), ascending.
       seed: what nobody could choose: a hash over nonces, or a beacon.
-      neighbours: k, even, below n.
+      neighbors: k, even, below n.
 
     Raises:
       ValueError: if ids are not int64 in strictly ascending order, or k does not fit.
     """
     if ids.dtype != np.int64 or ids.ndim != 1 or not (ids[1:] > ids[:-1]).all():
         raise ValueError(f"ids must be int64, ascending, no two alike, got {ids.dtype} {ids.shape}")
-    if neighbours % 2 or not 2 <= neighbours < ids.size:
+    if neighbors % 2 or not 2 <= neighbors < ids.size:
         raise ValueError(
-            f"neighbours must be even and in 2..{ids.size - 1}, got neighbours={neighbours}"
+            f"neighbors must be even and in 2..{ids.size - 1}, got neighbors={neighbors}"
         )
-    return _ring_graph(ids.tobytes(), bytes(seed), neighbours)
+    return _ring_graph(ids.tobytes(), bytes(seed), neighbors)
 
 
 @functools.lru_cache(maxsize=4)
@@ -288,11 +288,11 @@ def complete_graph(num_phones: int) -> Graph:
     return _graph(others + (others >= np.arange(num_phones)[:, None]).astype(np.int32))
 
 
-def _graph(neighbours: NDArray[np.int32]) -> Graph:
+def _graph(neighbors: NDArray[np.int32]) -> Graph:
     """Adds the places: edges (i, j) in the order of j, then i, run along j's row."""
-    n, k = neighbours.shape
-    columns = neighbours.astype(np.min_scalar_type(n))  # 16 bits are sorted three times as fast
+    n, k = neighbors.shape
+    columns = neighbors.astype(np.min_scalar_type(n))  # 16 bits are sorted three times as fast
     places = np.empty(n * k, dtype=np.int32)
     places[np.argsort(columns, axis=None, kind="stable")] = np.tile(np.arange(k, dtype=np.int32), n)
-    neighbours.flags.writeable = places.flags.writeable = False
-    return Graph(neighbours, places.reshape(n, k))
+    neighbors.flags.writeable = places.flags.writeable = False
+    return Graph(neighbors, places.reshape(n, k))

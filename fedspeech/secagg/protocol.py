@@ -5,12 +5,12 @@ hardened against a server that lies. Five stages; each phone answers each of the
 
 1. *advertise*: a phone sends two one-use public keys and a commitment to a nonce, signed. It gets
    the roster of all phones, and sends its nonce. It gets all nonces, and draws the graph from them.
-2. *share*: for each neighbour a sealed share of its own seed and of its mask key, with a signed
+2. *share*: for each neighbor a sealed share of its own seed and of its mask key, with a signed
    commitment to the seed. It gets what was sealed for it, and the list of those who shared.
 3. *mask*: the masked vector, with a signature over the list of those who shared. It gets the list
-   of survivors, whose vectors arrived, and the signatures of those that are its neighbours.
+   of survivors, whose vectors arrived, and the signatures of those that are its neighbors.
 4. *agree*: a signature over both lists. It gets a quorum of such signatures.
-5. *unmask*: for each neighbour one share: of the seed if it survived, of the mask key if it dropped
+5. *unmask*: for each neighbor one share: of the seed if it survived, of the mask key if it dropped
    out, never both; signed as given for both lists. The sum is open.
 
 Everything signed or hashed here has fields of fixed length in a fixed order, behind a label of its
@@ -115,10 +115,10 @@ class SessionTerms:
             raise ValueError(f"dropped_share must be in [0, 1), got {self.dropped_share}")
 
     def parameters(self, num_phones: int) -> GraphParameters:
-        """Neighbours and threshold for a roster of this size.
+        """Neighbors and threshold for a roster of this size.
 
         Where more phones may vanish than a quorum can spare, no ring is made: everybody is
-        everybody's neighbour, and nothing can fall to pieces.
+        everybody's neighbor, and nothing can fall to pieces.
 
         Raises:
           ValueError: if so few phones cannot outvote colluders.
@@ -130,10 +130,10 @@ class SessionTerms:
             found = graph_parameters(
                 num_phones, colluders=self.colluders, dropped=dropped, server=self.server
             )
-        if found.neighbours > MAX_SHARES:
+        if found.neighbors > MAX_SHARES:
             raise ValueError(
                 f"a secret has at most {MAX_SHARES} shares, and {num_phones} phones with "
-                f"colluders={self.colluders} need {found.neighbours} neighbours"
+                f"colluders={self.colluders} need {found.neighbors} neighbors"
             )
         return found
 
@@ -293,7 +293,7 @@ class Context:
 
     @cached_property
     def parameters(self) -> GraphParameters:
-        """Neighbours and threshold, recomputed, never taken from a message."""
+        """Neighbors and threshold, recomputed, never taken from a message."""
         return self.terms.parameters(len(self.roster))
 
     @cached_property
@@ -315,7 +315,7 @@ class Context:
     @cached_property
     def digest(self) -> bytes:
         """The 32 bytes that every key and signature of the session is bound to."""
-        k, t = self.parameters.neighbours, self.parameters.threshold
+        k, t = self.parameters.neighbors, self.parameters.threshold
         return hashlib.sha256(
             b"fedspeech secagg context"
             + self.terms.encode()
@@ -332,7 +332,7 @@ class Context:
         if self.parameters.complete:
             return complete_graph(len(self.roster))
         seed = hashlib.sha256(b"fedspeech secagg graph" + self.digest + b"".join(nonces)).digest()
-        return ring_graph(self.roster.members.ids, seed, self.parameters.neighbours)
+        return ring_graph(self.roster.members.ids, seed, self.parameters.neighbors)
 
 
 @functools.lru_cache(maxsize=4)

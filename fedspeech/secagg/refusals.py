@@ -58,11 +58,11 @@ class SharersInconsistent(Refusal):
 
 
 class CiphertextMissing(Refusal):
-    """A neighbour that is said to have shared left no ciphertext that opens."""
+    """A neighbor that is said to have shared left no ciphertext that opens."""
 
 
-class NeighboursBelowThreshold(Refusal):
-    """Too few neighbours shared: this phone's mask could never be removed."""
+class NeighborsBelowThreshold(Refusal):
+    """Too few neighbors shared: this phone's mask could never be removed."""
 
 
 class SurvivorsInconsistent(Refusal):
@@ -85,5 +85,5 @@ class StaleState(Refusal):
 KINDS: tuple[type[Refusal], ...] = (
     Malformed, Replayed, SecondAnswer, OutOfOrder, CohortBelowFloor, RosterNotMine, KeyReused,
     BadSignature, UnknownPhone, NonceMismatch, SharersInconsistent, CiphertextMissing,
-    NeighboursBelowThreshold, SurvivorsInconsistent, NoQuorum, WeakKey, StaleState,
+    NeighborsBelowThreshold, SurvivorsInconsistent, NoQuorum, WeakKey, StaleState,
 )  # fmt: skip

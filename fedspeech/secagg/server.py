@@ -87,7 +87,7 @@ class Server:
 
         One that is not signed by its phone, or repeats a phone, key or commitment, is left out: the
         phones would refuse the whole roster for it. So is a key of low order, for which its
-        neighbours would leave.
+        neighbors would leave.
 
         Args:
           ids: phones, shape (m,), int64, in any order.
@@ -153,7 +153,7 @@ class Server:
         return context
 
     def close_nonces(self, ids: Indices, nonces: Bytes) -> tuple[bytes, ...]:
-        """Collects the nonces; there are none where everybody is everybody's neighbour.
+        """Collects the nonces; there are none where everybody is everybody's neighbor.
 
         Returns:
           All of them in the roster's order.
@@ -188,7 +188,7 @@ class Server:
     def close_shares(
         self, ids: Indices, sealed: Bytes, commitments: Bytes, signatures: Bytes
     ) -> Members:
-        """Collects what phones sealed for their neighbours.
+        """Collects what phones sealed for their neighbors.
 
         Args:
           ids: phones that shared, shape (m,), int64.
@@ -204,7 +204,7 @@ class Server:
         """
         self._at(Stage.ACCEPT)
         self._floor("share", len(ids), self._terms.min_survivors)
-        n, k = len(self.roster), self.context.parameters.neighbours
+        n, k = len(self.roster), self.context.parameters.neighbors
         if sealed.dtype != np.uint8 or sealed.shape != (len(ids), k, SEALED_BYTES):
             raise ProtocolAbort(f"share: expected sealed shares of shape ({len(ids)}, {k}, "
                                 f"{SEALED_BYTES}), got {sealed.shape}")  # fmt: skip
@@ -234,18 +234,18 @@ class Server:
     def inbox(self, phone: int) -> Inbox:
         """What one phone gets before it masks."""
         place = self._place(phone)
-        neighbours = self.graph.neighbours[place]
+        neighbors = self.graph.neighbors[place]
         return Inbox(
             sharers=self.sharers,
-            sealed=self._sealed[neighbours, self.graph.places[place]],
-            commitments=self._commitments[neighbours],
-            signatures=self._seed_signatures[neighbours],
+            sealed=self._sealed[neighbors, self.graph.places[place]],
+            commitments=self._commitments[neighbors],
+            signatures=self._seed_signatures[neighbors],
         )
 
     def sealed_for(self, ids: Indices) -> Bytes:
-        """What was sealed for some phones, shape (m, k, 88), neighbours in the graph's order."""
+        """What was sealed for some phones, shape (m, k, 88), neighbors in the graph's order."""
         at = np.array([self._place(phone) for phone in ids.tolist()], dtype=np.int64)
-        found: Bytes = self._sealed[self.graph.neighbours[at], self.graph.places[at]]
+        found: Bytes = self._sealed[self.graph.neighbors[at], self.graph.places[at]]
         return found
 
     def seed_commitments(self) -> tuple[Bytes, Bytes]:
@@ -291,9 +291,9 @@ class Server:
             self._masked_signatures[self._place(phone)] = np.frombuffer(signature, np.uint8)
         return self.survivors
 
-    def neighbours_signatures(self, phone: int) -> Bytes:
-        """What the neighbours of one phone signed with their masked vectors, shape (k, 64)."""
-        found: Bytes = self._masked_signatures[self.graph.neighbours[self._place(phone)]]
+    def neighbors_signatures(self, phone: int) -> Bytes:
+        """What the neighbors of one phone signed with their masked vectors, shape (k, 64)."""
+        found: Bytes = self._masked_signatures[self.graph.neighbors[self._place(phone)]]
         return found
 
     def masked_signatures(self) -> Bytes:
@@ -349,7 +349,7 @@ class Server:
             to: then some phone lied and there is no sum.
         """
         self._at(Stage.AGREE)
-        n, k = len(self.roster), self.context.parameters.neighbours
+        n, k = len(self.roster), self.context.parameters.neighbors
         if shares.dtype != np.uint32 or shares.shape != (len(ids), k, shamir.LIMBS):
             raise ProtocolAbort(f"unmask: expected shares of shape ({len(ids)}, {k}, "
                                 f"{shamir.LIMBS}), got {shares.shape}")  # fmt: skip
@@ -367,7 +367,7 @@ class Server:
         self._floor("unmask", int(answered.sum()), self.context.parameters.threshold)
         alive = np.isin(self.roster.members.ids, self.survivors.ids)
         shared = np.isin(self.roster.members.ids, self.sharers.ids)
-        needed = alive | (shared & ~alive & alive[self.graph.neighbours].any(axis=1))
+        needed = alive | (shared & ~alive & alive[self.graph.neighbors].any(axis=1))
         secrets = self._secrets(np.flatnonzero(needed), answered, by_place)
         masks: list[tuple[bytes, bool]] = []
         for place, secret in secrets.items():
@@ -384,8 +384,8 @@ class Server:
     ) -> dict[int, bytes]:
         """Puts each owner's secret together from the first t shares that came, by roster place."""
         t = self.context.parameters.threshold
-        neighbours, places = self.graph.neighbours[owners], self.graph.places[owners]
-        there = answered[neighbours]
+        neighbors, places = self.graph.neighbors[owners], self.graph.places[owners]
+        there = answered[neighbors]
         counts = there.sum(axis=1)
         if counts.size and counts.min() < t:
             phone = self.roster.members.ids[owners[int(counts.argmin())]]
@@ -393,7 +393,7 @@ class Server:
                 f"unmask: {t} shares are needed for phone {phone}, {counts.min()} came"
             )
         first = np.sort(np.argsort(~there, axis=1, kind="stable")[:, :t], axis=1)
-        chosen = np.take_along_axis(neighbours, first, axis=1)
+        chosen = np.take_along_axis(neighbors, first, axis=1)
         columns = np.take_along_axis(places, first, axis=1)
         try:
             limbs = shamir.reconstruct(first, shares[chosen, columns])
@@ -412,12 +412,12 @@ class Server:
     def _edges(
         self, place: int, secret: bytes, alive: NDArray[np.bool_]
     ) -> list[tuple[bytes, bool]]:
-        """The masks that a dropped phone's surviving neighbours put on, to be taken off."""
+        """The masks that a dropped phone's surviving neighbors put on, to be taken off."""
         private = X25519PrivateKey.from_private_bytes(secret)
         roster = self.roster
         if (public := public_key(private)) != roster.mask_rows[place]:
             raise self._lied(place, "mask key does not fit its public key")
-        own, others = roster.id_rows[place], self.graph.neighbours[place]
+        own, others = roster.id_rows[place], self.graph.neighbors[place]
         living = [int(other) for other in others if alive[other]]
         infos, added = [], []
         for other in living:
@@ -442,7 +442,7 @@ class Server:
 
     def _lied(self, place: int, how: str) -> ProtocolAbort:
         phone = self.roster.members.ids[place]
-        return ProtocolAbort(f"unmask: phone {phone} or its neighbours lied: its {how}")
+        return ProtocolAbort(f"unmask: phone {phone} or its neighbors lied: its {how}")
 
     def _place(self, phone: int) -> int:
         place = self.roster.members.place(phone)

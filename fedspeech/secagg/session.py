@@ -54,7 +54,7 @@ class Opened:
       total: the sum of the survivors' vectors mod 2^bits, shape (dimension,), uint32.
       sharers: who shared, and masked with each other.
       survivors: whose vectors are in it.
-      context: of the session that opened it: roster, neighbours, threshold.
+      context: of the session that opened it: roster, neighbors, threshold.
       graph: of that session.
       sessions: started, the last one included.
     """
@@ -185,7 +185,7 @@ def _mask(
 def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector:
     there = [n for n in server.survivors.ids.tolist() if last_stage(n) >= Stage.AGREE]
     signatures = [
-        phones[number].agree(server.survivors, server.neighbours_signatures(number))
+        phones[number].agree(server.survivors, server.neighbors_signatures(number))
         for number in there
     ]
     quorum = server.close_agreement(
@@ -193,7 +193,7 @@ def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector
     )
     there = [number for number in there if last_stage(number) >= Stage.UNMASK]
     told = [phones[number].unmask(quorum) for number in there]
-    k = server.context.parameters.neighbours
+    k = server.context.parameters.neighbors
     shares = np.array([given for _, given in told], np.uint32).reshape(len(there), k, LIMBS)
     signed = table([signature for signature, _ in told], SIGNATURE_BYTES)
     return server.open(np.array(there, dtype=np.int64), shares, signed)

@@ -20,7 +20,7 @@ PRIME = 2**31 - 1
 LIMBS = 9
 LIMB_BITS = 30
 SECRET_BYTES = 32
-MAX_SHARES = 1024  # bounds the tables below; phones of large cohorts have some 200 neighbours
+MAX_SHARES = 1024  # bounds the tables below; phones of large cohorts have some 200 neighbors
 
 _BLOCK = 64
 _ROWS = 256  # secrets reconstructed at a time: a few MB

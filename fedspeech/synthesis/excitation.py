@@ -1,4 +1,4 @@
-"""What the synthesiser looks up: glottal pulses, white noise, spectra of hisses, poles by hertz."""
+"""What the synthesizer looks up: glottal pulses, white noise, spectra of hisses, poles by hertz."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A formant synthesiser in NumPy: many clips at once, frame by frame, by FFT.
+"""A formant synthesizer in NumPy: many clips at once, frame by frame, by FFT.
 
 Each frame of 8 ms is a glottal or noise spectrum times the spectrum of an all-pole vocal tract (the
 cascade of Klatt 1980, J. Acoust. Soc. Am. 67, 971), plus a hiss of its own shape; frames overlap
@@ -49,7 +49,7 @@ _MARGIN = 4_300  # samples of silence around a sentence
 
 
 def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
-    """Synthesises clips of one length, each utterance at a random place in it.
+    """Synthesizes clips of one length, each utterance at a random place in it.
 
     An utterance that is longer than the clip is spoken faster.
 
@@ -77,7 +77,7 @@ def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
 
 
 def sentences(takes: Sequence[Take], num_samples: int) -> list[FloatArray]:
-    """Synthesises utterances of any number of words, each as long as it takes.
+    """Synthesizes utterances of any number of words, each as long as it takes.
 
     An utterance that is longer than `num_samples` is spoken faster.
 
@@ -98,7 +98,7 @@ def sentences(takes: Sequence[Take], num_samples: int) -> list[FloatArray]:
 
 
 def _speak(takes: Sequence[Take], longest: int) -> list[tuple[FloatArray, float]]:
-    """Synthesises one block; returns each clip's sound and where (0 to 1) it wants to stand."""
+    """Synthesizes one block; returns each clip's sound and where (0 to 1) it wants to stand."""
     score = lay_out(takes, longest)
     frames = _Frames.of(score)
     voices = [take.voice for take in takes]

@@ -1,4 +1,4 @@
-"""How words are pronounced: ARPAbet strings for every word that the synthesiser knows.
+"""How words are pronounced: ARPAbet strings for every word that the synthesizer knows.
 
     >>> pronunciation("go", {})
     ('G', 'OW1')

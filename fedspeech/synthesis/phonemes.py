@@ -1,7 +1,7 @@
 """What phones are made of: for each pronunciation, a table of acoustic segments.
 
 A segment is a stretch of steady targets: a vowel is one, a diphthong two, a stop three (closure,
-burst, puff). The synthesiser smooths the targets over time, and that is where transitions,
+burst, puff). The synthesizer smooths the targets over time, and that is where transitions,
 coarticulation and the undershoot of short vowels (Lindblom 1963) come from.
 
 Vowels: formants and durations of Hillenbrand et al. 1995 (J. Acoust. Soc. Am. 97, 3099), Table V,
@@ -103,7 +103,7 @@ _APPROXIMANTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Segment:
-    """One row before the formants of consonants are filled in from their neighbours."""
+    """One row before the formants of consonants are filled in from their neighbors."""
 
     formants: tuple[float, ...]
     vowel_share: float
@@ -128,7 +128,7 @@ def word_segments(accent_name: str, phones: tuple[str, ...]) -> NDArray[np.float
       phones: dictionary phones, vowels with stress digits.
     """
     accent = ACCENTS[accent_name]
-    spoken = accent.realise(phones)
+    spoken = accent.realize(phones)
     segments: list[_Segment] = []
     for index in range(len(spoken)):
         segments.extend(_phone_segments(accent, spoken, index))
@@ -162,7 +162,7 @@ def noise_segments() -> tuple[NDArray[np.float64], ...]:
 
 
 def _phone_segments(accent: Accent, phones: tuple[str, ...], index: int) -> list[_Segment]:
-    """Segments of the phone at `index`, with what its neighbours decide."""
+    """Segments of the phone at `index`, with what its neighbors decide."""
     phone = phones[index]
     bare = phone.rstrip("012")
     following = phones[index + 1].rstrip("012") if index + 1 < len(phones) else None

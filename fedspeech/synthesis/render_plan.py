@@ -18,7 +18,7 @@ from fedspeech.synthesis.phonemes import COLUMNS, gap_segments, noise_segments, 
 from fedspeech.synthesis.voices import Voice
 
 HOP = 128
-"""Samples between two frames of the synthesiser: 8 ms."""
+"""Samples between two frames of the synthesizer: 8 ms."""
 
 REST_FRAMES = 4
 """Frames of silence before and after each clip: as far as smoothing and overlap reach."""

@@ -47,7 +47,7 @@ class Accent:
     final_release: float = 1.0
     pitch_swing: float = 1.0
 
-    def realise(self, phones: tuple[str, ...]) -> tuple[str, ...]:
+    def realize(self, phones: tuple[str, ...]) -> tuple[str, ...]:
         """Returns the phones this accent speaks for a word's dictionary phones."""
         spoken = [new for phone in phones for new in _substitute(phone, self.replaced)]
         return (*spoken[:-1], *_substitute(spoken[-1], self.final)) if spoken else ()
@@ -66,7 +66,7 @@ PLAIN = Accent(name="plain")
 
 _RAISED = Accent(
     # A chain shift of the front vowels, as in accents of the southern hemisphere: dress towards
-    # kit, kit centralised, trap towards dress; price starts back, goat and mouth start open.
+    # kit, kit centralized, trap towards dress; price starts back, goat and mouth start open.
     name="raised",
     replaced={"AY": ("OY",)},
     final={"ER": ("AH",)},

@@ -3,7 +3,7 @@
 Phones are laid side by side in blocks of one fixed shape, `BLOCK_PHONES` phones of
 `max_examples` clips each; what is missing is padding of weight zero. Every phone's arithmetic
 then runs through the same kernels over the same shapes wherever it stands, so its bits depend
-neither on its neighbours nor on the number of workers that share the cohort. Against the
+neither on its neighbors nor on the number of workers that share the cohort. Against the
 one-phone loop, whose shapes differ, it agrees to 1e-5.
 """
 

@@ -6,7 +6,7 @@ adversary here is whoever sees what the phone sends, the server included, as if 
 
 One step (Abadi et al. 2016, arXiv:1607.00133, Algorithm 1) keeps each of the phone's clips with
 probability q, clips each gradient, adds Gaussian noise to their sum and divides by the expected
-batch. Neighbours differ in one clip of one phone, added or removed. So nothing but the sum may
+batch. Neighbors differ in one clip of one phone, added or removed. So nothing but the sum may
 depend on how many clips there are: q = batch_size / max_examples, the divisor batch_size and the
 number of steps are public. `max_examples` only sets these numbers: no clip is left out beyond it,
 since which one stays would depend on the others.
@@ -113,7 +113,7 @@ class ExampleGuarantee:
       noise_multiplier: of a step.
       clip_norm: of a gradient.
       unit: of privacy.
-      relation: neighbouring relation.
+      relation: neighboring relation.
       accountant: how it was computed.
     """
 

@@ -19,7 +19,7 @@ from fedspeech.models.adapters.head import HeadAdapter, head_scores
 from fedspeech.training.local import LocalTraining
 
 Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], None]
-"""One step of an optimiser: moves tensors (p, ...) in place, given their gradients and (p,) 1 for a
+"""One step of an optimizer: moves tensors (p, ...) in place, given their gradients and (p,) 1 for a
 phone that takes the step."""
 
 

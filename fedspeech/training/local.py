@@ -142,7 +142,7 @@ def train_adapter(
 def make_optimizer(
     tensors: Sequence[torch.Tensor], training: LocalTraining
 ) -> torch.optim.Optimizer:
-    """Torch's own optimiser with the phone's settings."""
+    """Torch's own optimizer with the phone's settings."""
     if training.optimizer == "adam":
         return torch.optim.Adam(
             tensors, lr=training.learning_rate, betas=ADAM_BETAS, eps=ADAM_EPSILON

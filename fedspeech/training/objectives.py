@@ -1,4 +1,4 @@
-"""What local training minimises: the one place where words and sentences train differently.
+"""What local training minimizes: the one place where words and sentences train differently.
 
 An objective says the same thing twice. `loss` is for the loop to read, differentiated by torch;
 `error` is its derivative by the logits for many phones at once, from which an adapter derives the

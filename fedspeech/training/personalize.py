@@ -85,7 +85,7 @@ class Guard:
 
 
 @dataclass(frozen=True, eq=False)
-class Personalised:
+class Personalized:
     """What became of one phone.
 
     Attributes:
@@ -98,7 +98,7 @@ class Personalised:
 
     def __repr__(self) -> str:
         """Shows the factor; the delta shows its shape only."""
-        return f"Personalised({self.delta}, shrinkage={self.shrinkage})"
+        return f"Personalized({self.delta}, shrinkage={self.shrinkage})"
 
     def adapter(self, start: FloatVector, *, guarded: bool = True) -> FloatVector:
         """Returns the phone's own adapter, shape (d,), from the global one.
@@ -120,7 +120,7 @@ def personalize(
     training: LocalTraining,
     guard: Guard | None,
     rngs: Sequence[np.random.Generator],
-) -> list[Personalised]:
+) -> list[Personalized]:
     """Adapts each phone to its own clips, all phones and folds in one batched cohort.
 
     For the control, hand in the same phones with another phone's clips in `own`.
@@ -133,7 +133,7 @@ def personalize(
       held_back: other unknown and silence clips, for the guard; disjoint from `public`.
       training: how a phone adapts; `max_examples` must hold own and public clips together.
       guard: None adapts in any case.
-      rngs: one per phone, `stream(seed, "personalise", takes, phone)`.
+      rngs: one per phone, `stream(seed, "personalize", takes, phone)`.
 
     Returns:
       One per phone, in the order of `own`.
@@ -173,7 +173,7 @@ def personalize(
             factor = _shrinkage(
                 adapter, objective, start, delta, held_out, held_back, factors, limit
             )
-        results.append(Personalised(delta, factor))
+        results.append(Personalized(delta, factor))
     return results
 
 

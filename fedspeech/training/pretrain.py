@@ -1,7 +1,7 @@
 """Makes a base: trains trunk and head on public speakers, then freezes them.
 
 Only public speakers are heard here. Their recordings alone give the weights and the constants that
-standardise the features; a speaker who is also a phone, or who also validates, is refused.
+standardize the features; a speaker who is also a phone, or who also validates, is refused.
 
 A listening phone has always heard something, so training listens too: clips follow each other
 without a reset, `CLIPS_PER_STREAM` of them after one of `left_context.sounds_before`. What comes
@@ -81,7 +81,7 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        check_optimiser(
+        check_optimizer(
             self.epochs,
             self.batch_clips,
             self.learning_rate,
@@ -243,7 +243,7 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
 def synthetic_recipe(
     spec: SyntheticSpec, settings: object, provenance: Provenance | None
 ) -> tuple[str | int, ...]:
-    """What the bytes of a base depend on that the synthesiser taught, our own version excepted."""
+    """What the bytes of a base depend on that the synthesizer taught, our own version excepted."""
     told = repr(sorted((provenance or {}).items()))
     return (SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings), told)
 
@@ -286,7 +286,7 @@ def record(
     }
 
 
-def check_optimiser(
+def check_optimizer(
     epochs: int, batch_clips: int, learning_rate: float, **not_negative: float
 ) -> None:
     """Checks ranges of settings that every pretraining has.
@@ -334,7 +334,7 @@ def _train(
     settings: PretrainSettings,
     progress: Progress | None,
 ) -> tuple[KwsTrunk, nn.Linear]:
-    """Runs the optimiser; `log_mel` is not standardised."""
+    """Runs the optimizer; `log_mel` is not standardized."""
     words = sorted({utterance.word for utterance in utterances})
     word_of = torch.tensor([words.index(utterance.word) for utterance in utterances])
     label_of = torch.from_numpy(labels)
@@ -427,7 +427,7 @@ def _log_mel(
     spec: FrontendSpec,
     progress: Progress | None,
 ) -> Tensor:
-    """Features of all clips, shape (n, frames, mels), not standardised."""
+    """Features of all clips, shape (n, frames, mels), not standardized."""
     frontend = LogMel(spec)
     blocks = []
     with torch.no_grad():

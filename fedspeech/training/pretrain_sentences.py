@@ -36,7 +36,7 @@ from fedspeech.training.pretrain import (
     by_accent,
     cached_base,
     check_apart,
-    check_optimiser,
+    check_optimizer,
     record,
     reproducible,
     speakers_of,
@@ -80,7 +80,7 @@ class SentenceSettings:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        check_optimiser(
+        check_optimizer(
             self.epochs,
             self.batch_clips,
             self.learning_rate,
@@ -310,7 +310,7 @@ def _train(
     settings: SentenceSettings,
     progress: Progress | None,
 ) -> None:
-    """Runs the optimiser on standardised features; a head stands beside its labels and weight."""
+    """Runs the optimizer on standardized features; a head stands beside its labels and weight."""
     trunk.train().requires_grad_(True)
     parameters = [*trunk.parameters(), *(p for head, _, _ in heads for p in head.parameters())]
     optimizer = torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""The files of a sentence recogniser: made and checked at the end of a run, or from its folder."""
+"""The files of a sentence recognizer: made and checked at the end of a run, or from its folder."""
 
 from __future__ import annotations
 

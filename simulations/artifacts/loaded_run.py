@@ -137,7 +137,7 @@ class FinishedRun:
 
     def _judged(self, phone: Phone) -> Phone:
         """A phone with the clips that it is judged by only."""
-        settings = self.scenario.personalisation
+        settings = self.scenario.personalization
         most = max(*settings.takes, settings.headline_takes)
         takes = own_takes(self.voices, phone, most, self.scenario.seed, most)
         return dataclasses.replace(phone, utterances=takes.judged)

@@ -97,10 +97,10 @@ def evaluate(
     Args:
       file: a streaming file.
       folder: recordings: a corpus, noise, or long recordings in which no keyword is said.
-      hours: of synthesised sound instead.
+      hours: of synthesized sound instead.
       threshold: at which both rates are stated first.
       rules: how scores become detections.
-      seed: of synthesised sound.
+      seed: of synthesized sound.
       out: the picture; default det.svg beside the file.
       as_json: prints one JSON object.
 
@@ -127,7 +127,7 @@ def evaluate(
                 counts += _keywords(listener, sound, marks, rules)
         except ValueError as error:
             raise ScenarioError(f"keywords: {error}") from error
-        source = f"{counts.hours:.2f} synthesised hours"
+        source = f"{counts.hours:.2f} synthesized hours"
     else:
         raise ScenarioError("evaluation takes --evaluate DIR or --synthetic-hours H above 0")
     picture = out or file.with_name(PICTURE_FILE)

@@ -1,6 +1,6 @@
 """Hours of sound to listen to: sentences without keywords, noise and rooms, and keywords in them.
 
-Everything is synthesised: words of the built-in lexicon in random order, with gaps, by speakers of
+Everything is synthesized: words of the built-in lexicon in random order, with gaps, by speakers of
 all accents on devices of all classes; a fifth of the time nobody speaks. No target word is said,
 but words that hold its sounds are ("nose" holds "no"): what false accepts are made of.
 """

@@ -201,7 +201,7 @@ def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterat
         ("relation_server", "epsilon_server compares different worlds"),
         ("mode", "the epsilons trust different parties"),
         ("delta", "epsilons at different delta are not on one scale"),
-        ("clips_per_word", "personalising had a different number of clips"),
+        ("clips_per_word", "personalizing had a different number of clips"),
     ):
         before, after = getattr(a, name), getattr(b, name)
         if before != after:

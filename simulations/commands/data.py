@@ -56,7 +56,7 @@ KNOWN = (
         "embedded",
         "Apache-2.0, as fedspeech",
         f"unlimited speakers, {len(PRONUNCIATIONS)} words and any you spell",
-        "none: synthesised on demand",
+        "none: synthesized on demand",
         "nothing to fetch; the default of every scenario without --corpus",
     ),
     KnownCorpus(
@@ -151,7 +151,7 @@ class FolderCheck:
       clips_per_speaker: (least, most or None, number of speakers) of each bracket.
       rates_hz: sample rate to recordings.
       downmixed, padded, cut: recordings that were stereo, shorter, longer than a clip.
-      cancelled: stereo recordings whose channels cancel each other, so that one was taken.
+      canceled: stereo recordings whose channels cancel each other, so that one was taken.
       level_db: root mean square of speech while it lasts, relative to nominal, of the median clip
         and of the quietest tenth; None without words.
       quiet: share of the clips that lie too low to be heard well.
@@ -160,7 +160,7 @@ class FolderCheck:
       segments: segment to number of its values.
       unused_columns: columns that change within a speaker.
       skipped: recordings and speakers left out, by reason, most frequent first.
-      lexicon_lacks: words that the synthesiser cannot say without being told how.
+      lexicon_lacks: words that the synthesizer cannot say without being told how.
       split: how `real-commands` would divide it; None if it cannot.
       obstacle: why `real-commands` cannot run on it, or None if it can.
     """
@@ -176,7 +176,7 @@ class FolderCheck:
     clips_per_speaker: tuple[tuple[int, int | None, int], ...]
     rates_hz: tuple[tuple[int, int], ...]
     downmixed: int
-    cancelled: int
+    canceled: int
     padded: int
     cut: int
     segments: tuple[tuple[str, int], ...]
@@ -245,7 +245,7 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
         ),
         rates_hz=tuple(sorted(corpus.tally.rates_hz.items())),
         downmixed=corpus.tally.downmixed,
-        cancelled=corpus.tally.cancelled,
+        canceled=corpus.tally.canceled,
         level_db=None if not len(levels) else (np.median(levels), np.quantile(levels, 0.1)),
         quiet=float((levels < LOWEST_LEVEL_DB).mean()) if len(levels) else 0.0,
         merged=tuple(corpus.persons.merged.values()),
@@ -344,9 +344,9 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             f"  {check.quiet:.0%} of the clips lie more than {-LOWEST_LEVEL_DB:g} dB below "
             "nominal, where words are heard badly: record them louder, or raise their level first"
         )
-    if check.cancelled:
+    if check.canceled:
         yield (
-            f"  {_count(check.cancelled, 'recording')} with channels that cancel each other: of "
+            f"  {_count(check.canceled, 'recording')} with channels that cancel each other: of "
             "these the loudest channel is taken"
         )
     if any(rate < 16_000 for rate, _ in check.rates_hz):

@@ -1,4 +1,4 @@
-"""`fedspeech pretrain`: a base for any vocabulary, from the synthesiser or from public speakers."""
+"""`fedspeech pretrain`: a base for any vocabulary, from the synthesizer or from public speakers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_base(
       words: target words, separated by spaces or commas; empty: the ten default words, or with a
         corpus the words that its public speakers say most often, two thirds of them; the others
         teach the base what is no target.
-      corpus: a folder of recordings; None: the synthesiser.
+      corpus: a folder of recordings; None: the synthesizer.
       speakers: with a corpus: a text file that names its public speakers, one a line, or how many
         of those who are not unseen by default are drawn.
       held_out: with a corpus: a text file that names the speakers by whom the base is judged; None:

@@ -54,7 +54,7 @@ class Cost(BaseModel):
         they unmask.
       colluders: corrupt phones that the graph withstands.
       server: "lying" or "curious".
-      neighbours: of each phone.
+      neighbors: of each phone.
       threshold: shares that unmask a phone.
       quorum: signatures without which nobody unmasks.
       survivors: phones in the sum.
@@ -78,7 +78,7 @@ class Cost(BaseModel):
     dropped: int
     colluders: int
     server: Literal["lying", "curious"]
-    neighbours: int
+    neighbors: int
     threshold: int
     quorum: int
     survivors: int
@@ -140,7 +140,7 @@ def measure(
     # Tables of the field and of this threshold are made once in a process, not in a session.
     expected_graph = terms.parameters(phones)
     shamir.share(
-        np.zeros(1, np.int64), expected_graph.threshold, expected_graph.neighbours, os.urandom
+        np.zeros(1, np.int64), expected_graph.threshold, expected_graph.neighbors, os.urandom
     )
     shamir.reconstruct(np.zeros((1, 1), np.intp), np.zeros((1, 1, 1), np.uint32))
 
@@ -169,7 +169,7 @@ def measure(
         dropped=gone,
         colluders=colluders,
         server=server,
-        neighbours=parameters.neighbours,
+        neighbors=parameters.neighbors,
         threshold=parameters.threshold,
         quorum=opened.context.quorum,
         survivors=len(opened.survivors),
@@ -197,7 +197,7 @@ def show(cost: Cost, console: Console) -> None:
     console.print(
         f"{cost.phones:,} phones, {cost.dropped:,} vanish, vectors of {cost.dimension:,} x "
         f"{cost.bits} bits; against a {cost.server} server with {cost.colluders:,} colluding "
-        f"phones: {cost.neighbours} neighbours, threshold {cost.threshold}, quorum {cost.quorum:,}"
+        f"phones: {cost.neighbors} neighbors, threshold {cost.threshold}, quorum {cost.quorum:,}"
     )
     table = Table(box=None, pad_edge=False)
     for column in ("primitive", "operations", "CPU s alone"):

@@ -1,4 +1,4 @@
-"""How recognised sentences are judged: word errors, names, with and without a phone's own list.
+"""How recognized sentences are judged: word errors, names, with and without a phone's own list.
 
 Every model's transcripts are searched for by beam with the public word prior. CTC hedges where it
 is unsure, so the likeliest labels window by window say little of what an adapter has learned.
@@ -114,17 +114,17 @@ class Sentences:
             "wer": rates,
             "cer": self._rates(counts, "character_errors", "characters"),
             "wer_segments": self._segments(counts),
-            "searches": self._searches(vectors["personalised"], counts["personalised"]),
+            "searches": self._searches(vectors["personalized"], counts["personalized"]),
             "examples": self._examples(heard),
         }
 
-    def weakly_labelled(self, vector: FloatVector, takes: int) -> list[LocalDataset]:
+    def weakly_labeled(self, vector: FloatVector, takes: int) -> list[LocalDataset]:
         """Each unseen phone's own sentences with labels that it can have by itself.
 
         The phone writes with its own list; where a name is wrong its user says which was meant,
         and `corrected` puts it in its place. Other mistakes stay in the label.
         """
-        relabelled = []
+        relabeled = []
         for phone in self._world.unseen:
             clips = phone.own[takes]
             logits, windows = self._logits(vector, clips)
@@ -136,8 +136,8 @@ class Sentences:
                 missing = [name for name in names if name not in heard.split()]
                 meant = corrected(heard, f"no i said {missing[0]}") if missing else None
                 labels.append((meant or heard)[:MAX_CHARACTERS])
-            relabelled.append(LocalDataset(clips.embeddings, self._alphabet.rows(labels)))
-        return relabelled
+            relabeled.append(LocalDataset(clips.embeddings, self._alphabet.rows(labels)))
+        return relabeled
 
     def weak_figures(self, vectors: Sequence[FloatVector]) -> dict[str, Any]:
         """Word error rate of phones that adapted so; a field of `Summary`."""
@@ -183,7 +183,7 @@ class Sentences:
     def _searches(
         self, vectors: Sequence[FloatVector], found: Sequence[AsrCounts]
     ) -> tuple[Search, ...]:
-        """The same sentences of the personalised phones, answered in three ways."""
+        """The same sentences of the personalized phones, answered in three ways."""
         plain, listed = AsrCounts(), AsrCounts()
         for vector, phone in zip(vectors, self._world.unseen, strict=True):
             logits, windows = self._logits(vector, phone.judged)

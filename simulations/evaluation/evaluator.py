@@ -1,12 +1,12 @@
 """What came of it, by both eyes: the server's on public speakers, the simulator's on every phone.
 
-Phones never trained on are judged as base, federated, personalised and control on the same clips,
+Phones never trained on are judged as base, federated, personalized and control on the same clips,
 over all and by segment, beside what chance would have done. A clip is answered rightly if its word
 is, or every word of its sentence; what else there is to say of words or of sentences stands in
 `judging_words` and `judging_sentences`.
 
 Two stages may ship: the base and the federated adapter. Public validation speakers choose, who are
-neither phones nor judged; phones personalise from the stage that was chosen.
+neither phones nor judged; phones personalize from the stage that was chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fedspeech.evaluation.segments import cut
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.personalize import Guard, Personalised, personalize
+from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.vectors import FloatVector
 from simulations.evaluation.asr import Sentences
 from simulations.evaluation.kws import Words
@@ -40,7 +40,7 @@ from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import World
 
 Mistakes = list[NDArray[np.int64]]
-MODELS = ("base", "federated", "personalised", "control")
+MODELS = ("base", "federated", "personalized", "control")
 
 
 class Judge:
@@ -48,7 +48,7 @@ class Judge:
 
     Args:
       world: whose phones.
-      scenario: how they personalise and how figures are cut.
+      scenario: how they personalize and how figures are cut.
     """
 
     def __init__(self, world: World, scenario: Scenario) -> None:
@@ -95,7 +95,7 @@ class Judge:
 
         Returns:
           None if no public speaker of the phones' own corpus validates: on other speech, such as
-          the synthesiser's beside recordings, the stages would be compared in another world.
+          the synthesizer's beside recordings, the stages would be compared in another world.
         """
         if not self._world.validates or not len(self._validation):
             return None
@@ -118,7 +118,7 @@ class Judge:
         """The adapter of the stage that was chosen; without a choice the federated one."""
         return self._base if choice is not None and choice.chosen == "base" else federated
 
-    def personalisation(
+    def personalization(
         self, federated: FloatVector, choice: StageChoice | None = None
     ) -> dict[str, Any]:
         """Adapts every unseen phone to its own and to another phone's clips, and judges all.
@@ -131,15 +131,15 @@ class Judge:
           Fields of `Summary`.
         """
         start = self.shipped(federated, choice)
-        headline = self._scenario.personalisation.headline_takes
-        counts = sorted({*self._scenario.personalisation.takes, headline})
+        headline = self._scenario.personalization.headline_takes
+        counts = sorted({*self._scenario.personalization.takes, headline})
         phones = len(self._world.unseen)
         own = {count: self._adapt(start, count, control=False) for count in counts}
         control = {count: self._adapt(start, count, control=True) for count in counts}
         vectors = {
             "base": [self._base] * phones,
             "federated": [federated] * phones,
-            "personalised": [phone.adapter(start) for phone in own[headline]],
+            "personalized": [phone.adapter(start) for phone in own[headline]],
             "control": [phone.adapter(start) for phone in control[headline]],
         }
         mistakes = {model: self._hearing.mistakes(vectors[model]) for model in MODELS}
@@ -147,7 +147,7 @@ class Judge:
         unguarded = self._hearing.mistakes([p.adapter(start, guarded=False) for p in own[headline]])
         return {
             "accuracy": self._accuracies(mistakes),
-            "share_worse": _share_worse(before, mistakes["personalised"]),
+            "share_worse": _share_worse(before, mistakes["personalized"]),
             "share_worse_federated": _share_worse(mistakes["base"], mistakes["federated"]),
             "share_worse_without_guard": _share_worse(before, unguarded),
             "share_worse_control": _share_worse(before, mistakes["control"]),
@@ -163,15 +163,15 @@ class Judge:
             ),
             **self._segments(mistakes, before),
             **self._hearing.figures(vectors),
-            **self._weakly_labelled(start),
+            **self._weakly_labeled(start),
         }
 
-    def _weakly_labelled(self, start: FloatVector) -> dict[str, Any]:
+    def _weakly_labeled(self, start: FloatVector) -> dict[str, Any]:
         """Sentences again, from what each phone wrote and its user corrected, no transcript."""
         if not isinstance(self._hearing, Sentences) or not self._world.unseen[0].contacts:
             return {}
-        headline = self._scenario.personalisation.headline_takes
-        own = self._hearing.weakly_labelled(start, headline)
+        headline = self._scenario.personalization.headline_takes
+        own = self._hearing.weakly_labeled(start, headline)
         adapted = self._adapted(start, own, headline)
         return self._hearing.weak_figures([phone.adapter(start) for phone in adapted])
 
@@ -185,9 +185,9 @@ class Judge:
         if phone_id not in names:
             raise KeyError(phone_id)
         index = names.index(phone_id)
-        takes = self._scenario.personalisation.headline_takes
+        takes = self._scenario.personalization.headline_takes
         own = self._adapt(shipped, takes, control=False)[index].adapter(shipped)
-        vectors = {"base": self._base, "federated": shipped, "personalised": own}
+        vectors = {"base": self._base, "federated": shipped, "personalized": own}
         if np.array_equal(shipped, self._base):
             del vectors["federated"]
         return own, {
@@ -195,17 +195,17 @@ class Judge:
             for model, vector in vectors.items()
         }
 
-    def _adapt(self, start: FloatVector, takes: int, *, control: bool) -> list[Personalised]:
-        """Personalises every unseen phone with so many clips per word."""
+    def _adapt(self, start: FloatVector, takes: int, *, control: bool) -> list[Personalized]:
+        """Personalizes every unseen phone with so many clips per word."""
         phones = self._world.unseen
         givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
         return self._adapted(start, [phones[giver].own[takes] for giver in givers], takes)
 
     def _adapted(
         self, start: FloatVector, own: Sequence[LocalDataset], takes: int
-    ) -> list[Personalised]:
-        """Personalises every unseen phone with some clips of its own, or of another phone."""
-        settings, world = self._scenario.personalisation, self._world
+    ) -> list[Personalized]:
+        """Personalizes every unseen phone with some clips of its own, or of another phone."""
+        settings, world = self._scenario.personalization, self._world
         public = world.background.take(
             np.arange(min(settings.background_clips, len(world.background)))
         )
@@ -224,7 +224,7 @@ class Judge:
             ),
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
-                stream(self._scenario.seed, "personalise", takes, phone.phone.phone_id)
+                stream(self._scenario.seed, "personalize", takes, phone.phone.phone_id)
                 for phone in world.unseen
             ],
         )
@@ -242,14 +242,14 @@ class Judge:
         self,
         untouched: Mistakes,
         start: FloatVector,
-        own: Mapping[int, list[Personalised]],
-        control: Mapping[int, list[Personalised]],
+        own: Mapping[int, list[Personalized]],
+        control: Mapping[int, list[Personalized]],
     ) -> tuple[Take, ...]:
         """The curve over own clips per word; 0 is the adapter that phones start from."""
-        rows = [Take(clips_per_word=0, personalised=self._accuracy(untouched, "federated"))]
+        rows = [Take(clips_per_word=0, personalized=self._accuracy(untouched, "federated"))]
         for count in own:
             judged = {
-                "personalised": [phone.adapter(start) for phone in own[count]],
+                "personalized": [phone.adapter(start) for phone in own[count]],
                 "without_guard": [p.adapter(start, guarded=False) for p in own[count]],
                 "control": [phone.adapter(start) for phone in control[count]],
             }
@@ -281,7 +281,7 @@ class Judge:
                 results.setdefault(segment, {})[cell.value] = SegmentResult(
                     accuracy=self._accuracies(members),
                     share_worse=_share_worse(
-                        [before[i] for i in cell.members], members["personalised"]
+                        [before[i] for i in cell.members], members["personalized"]
                     ),
                     merged=cell.merged,
                     heard_by_base=heard,

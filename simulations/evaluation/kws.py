@@ -67,7 +67,7 @@ class Words:
         ]
 
     def figures(self, vectors: Mapping[str, Sequence[FloatVector]]) -> dict[str, Any]:
-        """False rejects against false accepts, and the confusion of the personalised phones.
+        """False rejects against false accepts, and the confusion of the personalized phones.
 
         Args:
           vectors: model to the adapter of each unseen phone.
@@ -85,9 +85,9 @@ class Words:
             "target_accuracy": self._target_accuracies(vectors),
             "det": {model: _det(found) for model, found in counts.items() if found.num_negatives},
             "confusion": Confusion(
-                model="personalised",
+                model="personalized",
                 labels=self._world.vocabulary.labels,
-                counts=tuple(tuple(map(int, row)) for row in counts["personalised"].confusion),
+                counts=tuple(tuple(map(int, row)) for row in counts["personalized"].confusion),
             ),
         }
 

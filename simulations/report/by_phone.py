@@ -26,9 +26,9 @@ def distribution(summary: Summary) -> list[Figure]:
     phones = summary.phone_accuracies
     if phones is None or not phones.federated:
         return []
-    gains = _differences(phones.personalised, phones.federated)
+    gains = _differences(phones.personalized, phones.federated)
     control = _differences(phones.control, phones.federated) if phones.control else []
-    low = 100 * min((*phones.federated, *phones.personalised)) - 4
+    low = 100 * min((*phones.federated, *phones.personalized)) - 4
     scatter: list[Json] = [
         {
             "type": "scatter",
@@ -44,8 +44,8 @@ def distribution(summary: Summary) -> list[Figure]:
             "mode": "markers",
             "name": "one phone",
             "x": hundredfold(phones.federated),
-            "y": hundredfold(phones.personalised),
-            "marker": {"color": "@personalised", "size": 8, "opacity": 0.6},
+            "y": hundredfold(phones.personalized),
+            "marker": {"color": "@personalized", "size": 8, "opacity": 0.6},
             "hovertemplate": "%{x:.1f} % → %{y:.1f} %<extra></extra>",
             "showlegend": False,
         },
@@ -62,7 +62,7 @@ def distribution(summary: Summary) -> list[Figure]:
             "name": "own clips",
             "x": gains,
             "xbins": bins,
-            "marker": {"color": "@personalised", "opacity": 0.85},
+            "marker": {"color": "@personalized", "opacity": 0.85},
             "hovertemplate": "%{x} points: %{y} phones<extra>own clips</extra>",
         }
     ]
@@ -78,16 +78,16 @@ def distribution(summary: Summary) -> list[Figure]:
             }
         )
     below = sum(
-        after < before for before, after in zip(phones.federated, phones.personalised, strict=True)
+        after < before for before, after in zip(phones.federated, phones.personalized, strict=True)
     )
     above = sum(
-        after > before for before, after in zip(phones.federated, phones.personalised, strict=True)
+        after > before for before, after in zip(phones.federated, phones.personalized, strict=True)
     )
     total = len(phones.federated)
     return [
         Figure(
             key="before-after",
-            title="Each phone before and after personalising",
+            title="Each phone before and after personalizing",
             eyes=("simulator",),
             says=(
                 f"Above the dotted line a phone gained: {above} of {total} did, {below} lost, "
@@ -98,7 +98,7 @@ def distribution(summary: Summary) -> list[Figure]:
             traces=scatter,
             layout=axes(
                 "federated, % correct",
-                "personalised, % correct",
+                "personalized, % correct",
                 x={"range": [low, 103]},
                 y={"range": [low, 103]},
             ),
@@ -128,13 +128,13 @@ def takes(summary: Summary) -> list[Figure]:
     clips = [take.clips_per_word for take in summary.takes]
     per_word = "own clips per target word" if summary.wer is None else "own sentences"
     traces = [
-        *_band(clips, [take.personalised for take in summary.takes], "personalised"),
-        _curve(clips, [take.personalised for take in summary.takes], "own clips", "personalised"),
+        *_band(clips, [take.personalized for take in summary.takes], "personalized"),
+        _curve(clips, [take.personalized for take in summary.takes], "own clips", "personalized"),
         _curve(
             clips,
             [take.without_guard for take in summary.takes],
             "own clips, no guard",
-            "personalised",
+            "personalized",
             dash="dot",
             symbol="diamond-open",
         ),
@@ -154,11 +154,11 @@ def takes(summary: Summary) -> list[Figure]:
             table=tuple(
                 (
                     str(take.clips_per_word),
-                    _mean(take.personalised),
-                    phrasing.percent(take.personalised.worst_decile),
+                    _mean(take.personalized),
+                    phrasing.percent(take.personalized.worst_decile),
                     _mean(take.without_guard),
                     _mean(take.control),
-                    str(take.personalised.phones),
+                    str(take.personalized.phones),
                 )
                 for take in summary.takes
             ),
@@ -239,7 +239,7 @@ def _phone_table(summary: Summary) -> tuple[tuple[str, ...], ...]:
             str(phones.clips[index]) if phones.clips else "–",
             phrasing.percent(phones.base[index]),
             phrasing.percent(phones.federated[index]),
-            phrasing.percent(phones.personalised[index]),
+            phrasing.percent(phones.personalized[index]),
             phrasing.percent(phones.control[index]) if phones.control else "–",
         )
         for place, index in enumerate(order, start=1)
@@ -252,14 +252,14 @@ def _bins(
     """Counts of the histogram."""
     last = math.ceil(edge / 5)
     counts = []
-    for centre in range(-5 * last, 5 * last + 1, 5):
+    for center in range(-5 * last, 5 * last + 1, 5):
         own, other = (
-            sum(centre - 2.5 <= gain < centre + 2.5 for gain in values)
+            sum(center - 2.5 <= gain < center + 2.5 for gain in values)
             for values in (gains, control)
         )
         if own or other:
             counts.append(
-                (f"{centre:+d}".replace("-", "−"), str(own), str(other) if control else "–")
+                (f"{center:+d}".replace("-", "−"), str(own), str(other) if control else "–")
             )
     return tuple(counts)
 

@@ -62,7 +62,7 @@ def operator(results: Results) -> list[Figure]:
             rows,
             "this round",
             [row.server.signal_to_noise for row in rows],
-            "personalised",
+            "personalized",
             dash="dash",
         ),
     ]
@@ -144,7 +144,7 @@ def _accuracy_by_round(rows: Sequence[RoundRow]) -> Figure:
             rows,
             "phones never trained on",
             hundredfold([r.simulator.unseen_accuracy for r in rows]),
-            "personalised",
+            "personalized",
             dash="dash",
         ),
     ]
@@ -176,7 +176,7 @@ def _loss_by_round(rows: Sequence[RoundRow]) -> Figure:
     known = any(value is not None for value in training)
     traces = [
         line(rows, "public validation", [r.server.validation_loss for r in rows], "federated"),
-        line(rows, "training, on phones", training, "personalised", dash="dash"),
+        line(rows, "training, on phones", training, "personalized", dash="dash"),
     ]
     return Figure(
         key="loss",

@@ -10,7 +10,7 @@ from simulations.results.records import Accuracy, SegmentResult, Summary
 
 
 def segments(summary: Summary) -> list[Figure]:
-    """One dumbbell plot a segment: base, federated, personalised and control by value."""
+    """One dumbbell plot a segment: base, federated, personalized and control by value."""
     return [
         _segment(f"segment-{index}", name, cells)
         for index, (name, cells) in enumerate(summary.segments.items())
@@ -64,7 +64,7 @@ def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
             "phones",
             *MODELS,
             "federated − base",
-            "personalised − federated",
+            "personalized − federated",
             "worse",
         ),
         table=tuple(_segment_row(value, cell) for value, cell in reversed(ordered)),
@@ -86,7 +86,7 @@ def _segment_row(value: str, cell: SegmentResult) -> tuple[str, ...]:
         str(cell.accuracy.base.phones),
         *(phrasing.percent(found[model].mean) if model in found else "–" for model in MODELS),
         _gain(found, "federated", "base"),
-        _gain(found, "personalised", "federated"),
+        _gain(found, "personalized", "federated"),
         phrasing.percent(cell.share_worse.share) if cell.share_worse else "–",
     )
 

@@ -35,7 +35,7 @@ def sentences(summary: Summary | None) -> dict[str, Any] | None:
             for search in summary.searches
         ],
         "judged": f"{summary.searches[0].sentences:,} sentences with {summary.searches[0].names:,} "
-        "names of own lists, by personalised adapters."
+        "names of own lists, by personalized adapters."
         if summary.searches
         else "",
         "examples": [
@@ -52,13 +52,13 @@ def _verdict(summary: Summary) -> Iterator[str]:
     yield (
         f"Of all words said by phones never trained on, {phrasing.percent(wer.base.value)} were "
         f"wrong with the base, {phrasing.percent(wer.federated.value)} after training together, "
-        f"{phrasing.percent(wer.personalised.value)} after personalising, and "
-        f"{phrasing.percent(wer.control.value)} after personalising on another phone’s sentences."
+        f"{phrasing.percent(wer.personalized.value)} after personalizing, and "
+        f"{phrasing.percent(wer.control.value)} after personalizing on another phone’s sentences."
     )
     if weak := summary.wer_from_corrections:
         yield (
             "Without transcripts, from what the phones wrote themselves and their users corrected "
-            f"(“no, I said …”), personalising left {phrasing.percent(weak.value)} of the words "
+            f"(“no, I said …”), personalizing left {phrasing.percent(weak.value)} of the words "
             "wrong."
         )
     by_how = {search.how: search for search in summary.searches}

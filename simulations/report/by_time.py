@@ -41,7 +41,7 @@ def _accuracy(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
     first = times[0].called_h
     days = [(time.called_h - first) / 24 + time.finished_s / 86_400 for time in times]
     unseen = [row.simulator.unseen_accuracy for row in rows]
-    trace = line(rows, "phones never trained on", hundredfold(unseen), "personalised")
+    trace = line(rows, "phones never trained on", hundredfold(unseen), "personalized")
     trace |= {"x": days, "hovertemplate": "day %{x:.3g}: %{y:.4~g} %<extra></extra>"}
     return Figure(
         key="accuracy-in-time",
@@ -62,7 +62,7 @@ def _of_a_phone(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
     """Seconds and bytes of one phone, by round."""
     traces = [
         line(rows, "half of the phones", [time.phone_s_median for time in times], "federated"),
-        line(rows, "nine in ten", [time.phone_s_90 for time in times], "personalised", dash="dash"),
+        line(rows, "nine in ten", [time.phone_s_90 for time in times], "personalized", dash="dash"),
     ]
     return Figure(
         key="of-a-phone",
@@ -90,7 +90,7 @@ def _rounds(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
     traces = [
         line(rows, "over", [time.finished_s for time in times], "federated"),
         line(
-            rows, "enough answers", [time.enough_s for time in times], "personalised", dash="dash"
+            rows, "enough answers", [time.enough_s for time in times], "personalized", dash="dash"
         ),
     ]
     return Figure(

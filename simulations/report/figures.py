@@ -1,6 +1,6 @@
 """The plots, as plain Plotly data, each with its eye, a sentence and its numbers as a table.
 
-Colours are roles ("@federated") that the page turns into values of its style sheet, so that light,
+Colors are roles ("@federated") that the page turns into values of its style sheet, so that light,
 dark and print share one palette. Names that come from data are escaped for Plotly, which reads a
 little HTML in every text.
 """
@@ -14,17 +14,17 @@ from typing import Any, Literal
 from simulations.report import phrasing
 from simulations.results.records import Eye, RoundRow
 
-Model = Literal["base", "federated", "personalised", "control"]
+Model = Literal["base", "federated", "personalized", "control"]
 Json = dict[str, Any]
 
-MODELS: tuple[Model, ...] = ("base", "federated", "personalised", "control")
+MODELS: tuple[Model, ...] = ("base", "federated", "personalized", "control")
 SYMBOLS = {
     "base": "circle-open",
     "federated": "circle",
-    "personalised": "diamond",
+    "personalized": "diamond",
     "control": "x-thin-open",
 }
-DASHES = {"base": "dot", "federated": "solid", "personalised": "solid", "control": "dash"}
+DASHES = {"base": "dot", "federated": "solid", "personalized": "solid", "control": "dash"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def line(
 
 
 def marker(model: Model, size: int) -> Json:
-    """The marker of a model: a colour and a shape, so that either alone tells."""
+    """The marker of a model: a color and a shape, so that either alone tells."""
     return {
         "color": f"@{model}",
         "symbol": SYMBOLS[model],

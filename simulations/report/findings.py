@@ -47,22 +47,22 @@ def _verdict(summary: Summary) -> Iterator[str]:
     per = "of each word" if summary.wer is None else "of a sentence each"
     if clips:
         yield (
-            f"Phones personalised from the {setbacks.start(summary)} adapter with {clips} own "
+            f"Phones personalized from the {setbacks.start(summary)} adapter with {clips} own "
             f"clip{'' if clips == 1 else 's'} {per}; the control did the same with another phone’s."
         )
     if summary.share_worse:
         said = setbacks.worse(summary.share_worse)
-        yield f"After personalising {said}."
+        yield f"After personalizing {said}."
 
 
 def _headline(found: Accuracies, start: str) -> Iterator[dict[str, Any]]:
-    """Rows of the accuracies, placed on a common scale; `start`: what phones personalised from."""
+    """Rows of the accuracies, placed on a common scale; `start`: what phones personalized from."""
     low = _scale_low(found)
 
     def place(share: float) -> float:
         return round(100 * (100 * share - low) / (100 - low), 2)
 
-    before = {"federated": "base", "personalised": start, "control": start}
+    before = {"federated": "base", "personalized": start, "control": start}
     for model, accuracy in _models(found).items():
         reference = getattr(found, before[model]) if model in before else None
         interval = accuracy.interval
@@ -129,8 +129,8 @@ def _worse_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
     """Shares of phones made worse, beside chance."""
     for name, worse in (
         ("federated, against the base", summary.share_worse_federated),
-        ("personalised, with guard", summary.share_worse),
-        ("personalised, without guard", summary.share_worse_without_guard),
+        ("personalized, with guard", summary.share_worse),
+        ("personalized, without guard", summary.share_worse_without_guard),
         ("control, with guard", summary.share_worse_control),
     ):
         if worse:

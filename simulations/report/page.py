@@ -16,7 +16,7 @@ from simulations.results.records import Guarantee
 from simulations.results.redaction import LEFT_OUT
 from simulations.results.run_folder import Results
 
-MARKS = (("base", "○"), ("federated", "●"), ("personalised", "◆"), ("control", "✕"))
+MARKS = (("base", "○"), ("federated", "●"), ("personalized", "◆"), ("control", "✕"))
 
 
 def render(results: Results, *, for_publication: bool) -> str:

@@ -82,13 +82,13 @@ GLOSSARY = (
         "device with all its rounds, so a speaker with two devices counts twice.",
     ),
     (
-        "neighbouring relation",
+        "neighboring relation",
         "Which two worlds nobody must be able to tell apart, such as with and without one phone.",
     ),
     ("base", "The shared model before any phone contributed."),
     ("federated", "The base with the adapter that many phones trained together."),
     (
-        "personalised",
+        "personalized",
         "The federated adapter, adapted further on one phone with its own clips; never leaves it.",
     ),
     (
@@ -105,7 +105,7 @@ GLOSSARY = (
         "phones never trained on",
         "Speakers of no training group; each counts once, whatever its number of clips.",
     ),
-    ("FRR", "False reject rate: share of clips with a target word that were not recognised as it."),
+    ("FRR", "False reject rate: share of clips with a target word that were not recognized as it."),
     ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
     (
         "WER, CER",
@@ -137,7 +137,7 @@ class Promise:
       value: the epsilon as printed.
       against: whom it holds against, short.
       says: what that observer sees and cannot tell.
-      relation: the neighbouring relation and what it means.
+      relation: the neighboring relation and what it means.
       finite: whether there is any promise.
     """
 
@@ -199,7 +199,7 @@ def caveats(guarantee: Guarantee) -> tuple[str, ...]:
     if guarantee.mode != "none":
         found.append(
             "Cohort members see the roster: the first figure does not hold against them. "
-            "Personalised adapters stay on their phone and are covered by neither figure. "
+            "Personalized adapters stay on their phone and are covered by neither figure. "
             + (
                 "Both figures are of this run alone: another run on the same speakers adds its own."
                 if guarantee.runs_charged == 1

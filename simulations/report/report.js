@@ -4,7 +4,7 @@
   const root = document.documentElement;
   const still = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
 
-  // Colours are roles ("@federated"); the style sheet knows their values for screen and print.
+  // Colors are roles ("@federated"); the style sheet knows their values for screen and print.
   const paint = (value, key = "") => {
     if (Array.isArray(value)) return value.map((item) => paint(item, key));
     if (value && typeof value === "object") {

@@ -18,7 +18,7 @@ def setbacks(summary: Summary) -> tuple[str, ...]:
 
 
 def start(summary: Summary) -> str:
-    """The stage from which phones personalised: "base" or "federated"."""
+    """The stage from which phones personalized: "base" or "federated"."""
     return summary.stage_choice.chosen if summary.stage_choice else "federated"
 
 
@@ -44,7 +44,7 @@ def _no_gain(summary: Summary) -> Iterator[str]:
     yield (
         f"Training together gained nothing: {choice.measure} on {choice.speakers} public "
         f"validation {speakers}: base {phrasing.percent(choice.base)}, after {summary.rounds} "
-        f"rounds {phrasing.percent(choice.federated)}. The base is what phones personalise from "
+        f"rounds {phrasing.percent(choice.federated)}. The base is what phones personalize from "
         "and what is exported."
     )
 
@@ -55,13 +55,13 @@ def _worse_stages(summary: Summary) -> Iterator[str]:
     if found is None:
         return
     yield from _rise(found, "Training together", "base", "federated")
-    yield from _rise(found, "Personalising", start(summary), "personalised")
+    yield from _rise(found, "Personalizing", start(summary), "personalized")
     if start(summary) == "federated" and found.federated <= found.base:
         return
-    if start(summary) == "federated" and found.personalised > found.base:
+    if start(summary) == "federated" and found.personalized > found.base:
         yield (
             f"The run ends worse than it began: {found.measure} {phrasing.percent(found.base)} "
-            f"with the base, {phrasing.percent(found.personalised)} after personalising."
+            f"with the base, {phrasing.percent(found.personalized)} after personalizing."
         )
 
 
@@ -79,7 +79,7 @@ def _worse_phones(summary: Summary) -> Iterator[str]:
     """Most phones are worse off than a stage before."""
     for what, found in (
         ("training together", summary.share_worse_federated),
-        ("personalising", summary.share_worse),
+        ("personalizing", summary.share_worse),
     ):
         if found and found.share > 0.5:
             yield f"After {what} {worse(found)}."

@@ -46,8 +46,8 @@ class Guarantee(Record):
         where the server adds the noise, or nobody.
       delta: the probability with which either epsilon may fail, the same for both.
       unit: whom it protects: "user" (one device with all its rounds), "phone" or "example".
-      relation_release: neighbouring relation of `epsilon_release`, such as "add/remove".
-      relation_server: neighbouring relation of `epsilon_server`, such as "zero-out".
+      relation_release: neighboring relation of `epsilon_release`, such as "add/remove".
+      relation_server: neighboring relation of `epsilon_server`, such as "zero-out".
       mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
       secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
       secure_sum_server: whom the masked protocol was made to withstand: "lying" or "curious"; None
@@ -94,7 +94,7 @@ class ExampleLevel(Record):
       epsilon: of one clip, at all rounds that its phone may join; added to no other.
       delta: likewise.
       unit: of privacy.
-      relation: neighbouring relation.
+      relation: neighboring relation.
       accountant: what priced it.
       participations: rounds that are paid for.
       steps: of all of them together.
@@ -264,13 +264,13 @@ class Accuracies(Record):
     Attributes:
       base: the shared model before anything federated.
       federated: with the best federated adapter.
-      personalised: then adapted on the phone with its own clips, guard included.
+      personalized: then adapted on the phone with its own clips, guard included.
       control: the same procedure, guard included, with another phone's clips.
     """
 
     base: Accuracy
     federated: Accuracy | None = None
-    personalised: Accuracy | None = None
+    personalized: Accuracy | None = None
     control: Accuracy | None = None
 
 
@@ -320,7 +320,7 @@ class Headline(Record):
         word error rate.
       base: of the shared model before anything federated.
       federated: of the adapter of the last completed round.
-      personalised: of phones that adapted with their own clips.
+      personalized: of phones that adapted with their own clips.
       control: of phones that adapted with another phone's clips.
       counted: clips of target words, or words said.
       non_words: clips without a target word behind the false accepts; 0 for sentences.
@@ -330,7 +330,7 @@ class Headline(Record):
     measure: str
     base: Positive
     federated: Positive
-    personalised: Positive
+    personalized: Positive
     control: Positive
     counted: Count
     non_words: Count = 0
@@ -342,7 +342,7 @@ class SegmentResult(Record):
 
     Attributes:
       accuracy: of the cell's phones.
-      share_worse: personalised against federated.
+      share_worse: personalized against federated.
       merged: values that were too small to stand alone and are pooled here; empty otherwise.
       heard_by_base: whether the base's speakers included this value; None if unknown.
     """
@@ -358,13 +358,13 @@ class Take(Record):
 
     Attributes:
       clips_per_word: 0 is the federated adapter untouched.
-      personalised: with the local guard.
+      personalized: with the local guard.
       without_guard: adapted in any case.
       control: another phone's clips, with the guard.
     """
 
     clips_per_word: Count
-    personalised: Accuracy
+    personalized: Accuracy
     without_guard: Accuracy | None = None
     control: Accuracy | None = None
 
@@ -376,14 +376,14 @@ class FrrAtFar(Record):
       far: share of unknown and silence clips taken for a target word.
       base: false reject rate.
       federated: false reject rate.
-      personalised: false reject rate.
+      personalized: false reject rate.
       control: false reject rate.
     """
 
     far: Share
     base: Share | None = None
     federated: Share | None = None
-    personalised: Share | None = None
+    personalized: Share | None = None
     control: Share | None = None
 
 
@@ -423,12 +423,12 @@ class Confusion(Record):
     """Counts of clips by what was said and what was answered.
 
     Attributes:
-      model: whose answers: "base", "federated", "personalised" or "control".
+      model: whose answers: "base", "federated", "personalized" or "control".
       labels: the model's labels.
       counts: row: said; column: answered.
     """
 
-    model: Literal["base", "federated", "personalised", "control"]
+    model: Literal["base", "federated", "personalized", "control"]
     labels: tuple[str, ...]
     counts: tuple[tuple[Count, ...], ...]
 
@@ -446,20 +446,20 @@ class PhoneAccuracies(Record):
     Attributes:
       base: one share per phone.
       federated: one share per phone.
-      personalised: one share per phone.
+      personalized: one share per phone.
       control: one share per phone.
       clips: judged clips per phone.
     """
 
     base: tuple[Share, ...]
     federated: tuple[Share, ...]
-    personalised: tuple[Share, ...]
+    personalized: tuple[Share, ...]
     control: tuple[Share, ...] = ()
     clips: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
-        lengths = {len(self.base), len(self.federated), len(self.personalised)}
+        lengths = {len(self.base), len(self.federated), len(self.personalized)}
         lengths |= {len(values) for values in (self.control, self.clips) if values}
         if len(lengths) != 1:
             raise ValueError(f"every list must have one entry per phone, got {sorted(lengths)}")
@@ -508,18 +508,18 @@ class Rates(Record):
     Attributes:
       base: the shared model before anything federated.
       federated: with the best federated adapter.
-      personalised: then adapted on the phone.
+      personalized: then adapted on the phone.
       control: the same procedure with another phone's sentences.
     """
 
     base: Rate
     federated: Rate
-    personalised: Rate
+    personalized: Rate
     control: Rate
 
 
 class Search(Record):
-    """One way of finding transcripts, on personalised phones.
+    """One way of finding transcripts, on personalized phones.
 
     Attributes:
       how: "greedy", "prior" (beam with a public word prior) or "prior and list" (and the phone's
@@ -542,12 +542,12 @@ class Search(Record):
 
 
 class Example(Record):
-    """A sentence that nobody said, for it was synthesised, and what each model made of it."""
+    """A sentence that nobody said, for it was synthesized, and what each model made of it."""
 
     said: str
     base: str
     federated: str
-    personalised: str
+    personalized: str
     control: str
 
 
@@ -755,7 +755,7 @@ class Summary(Guarantee):
       phones: population: every phone that may be asked.
       voices: distinct voices from which the phones were drawn; None: each has a voice of its own.
       participation: probability q of a phone's presence in a round.
-      best_round: the round whose adapter phones personalise from and that is exported; 0 is the
+      best_round: the round whose adapter phones personalize from and that is exported; 0 is the
         base's own.
       best_chosen_by: "last completed round" or "public validation speakers".
       stage_choice: how it was chosen; None where nobody could choose.
@@ -763,12 +763,12 @@ class Summary(Guarantee):
       adapter: its kind: "head", "affine" or "bottleneck".
       parameters: number of trained parameters.
       clips_per_word: own clips per target word, or own sentences, behind
-        `accuracy.personalised`.
+        `accuracy.personalized`.
       accuracy: share of all judged clips that are answered rightly, clips without a target word
         counted, on phones never trained on; of sentences the share that is right as a whole.
       target_accuracy: share of clips of target words for which their word is the likeliest target
         word: unknown and silence are not among the answers, so false accepts do not count.
-      share_worse: personalised against the stage that phones started from, guard included.
+      share_worse: personalized against the stage that phones started from, guard included.
       share_worse_federated: federated against base.
       share_worse_without_guard: as `share_worse`, without the guard.
       share_worse_control: control against the stage that phones started from.
@@ -785,7 +785,7 @@ class Summary(Guarantee):
       wer: word error rates of sentences; None where words are spotted, like what follows.
       cer: character error rates.
       wer_segments: segment to value to word error rates; cells as in `segments`.
-      wer_from_corrections: personalised on what phones wrote themselves, names corrected by their
+      wer_from_corrections: personalized on what phones wrote themselves, names corrected by their
         users, instead of transcripts.
       searches: the same sentences searched with and without prior and own list.
       examples: sentences of synthetic speech; none of real speech.
@@ -864,8 +864,8 @@ class Summary(Guarantee):
     def _complete_means_complete(self) -> Self:
         if self.status == "complete":
             found = self.accuracy
-            if not (found and found.federated and found.personalised and found.control):
+            if not (found and found.federated and found.personalized and found.control):
                 raise ValueError(
-                    "a complete summary needs accuracy of base, federated, personalised and control"
+                    "a complete summary needs accuracy of base, federated, personalized and control"
                 )
         return self

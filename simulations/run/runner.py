@@ -1,4 +1,4 @@
-"""One run from scenario to report: prepare, rounds, personalise, export, report.
+"""One run from scenario to report: prepare, rounds, personalize, export, report.
 
 Whatever stops it (a spent budget, Ctrl-C, a failing node) leaves a run folder that can be read: the
 ledger, a row per finished round, the last adapter, a summary that says "partial" and a report.
@@ -110,7 +110,7 @@ def simulate(
             run = Run(prepared(scenario, folder, progress, workers, cache, accept), engine)
         except BaseException:
             # Nothing was sent and nothing charged: what this run left would only be in the next
-            # one's way. What was synthesised stays in the cache.
+            # one's way. What was synthesized stays in the cache.
             folder.give_up()
             progress.say("stopped before the first round; nothing was sent and nothing is kept")
             raise
@@ -314,7 +314,7 @@ class Run:
         try:
             self.rounds()
             if self._state.completed:  # else the adapter is the base's own
-                self.personalise()
+                self.personalize()
                 self.export()
         except BaseException as error:
             self.stopped = _why(error)
@@ -444,11 +444,11 @@ class Run:
         self._rows.append(row)
         self._progress.round(row, self._plan.rounds)
 
-    def personalise(self) -> None:
+    def personalize(self) -> None:
         """Adapts every unseen phone and judges it."""
-        with self._progress.stage("personalise"):
+        with self._progress.stage("personalize"):
             self._choice = self._judge.choose(self._state.adapter)
-            self._found |= self._judge.personalisation(self._state.adapter, self._choice)
+            self._found |= self._judge.personalization(self._state.adapter, self._choice)
 
     def export(self) -> None:
         """Exports the adapter; a refusal is a result too, and is said.

@@ -23,7 +23,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
-MOST_SPOKEN = 100_000  # phones whose every clip is synthesised before the first round
+MOST_SPOKEN = 100_000  # phones whose every clip is synthesized before the first round
 
 
 class Section(BaseModel):
@@ -33,14 +33,14 @@ class Section(BaseModel):
 
 
 class EmbeddedCorpus(Section):
-    """The synthesiser: speakers are recipes, spoken on demand.
+    """The synthesizer: speakers are recipes, spoken on demand.
 
     Attributes:
       federated_phones: population that trains.
       voices: so many distinct voices, each of which speaks twice the clips of one phone; a phone is
         one of them with a random half of its clips (`fedspeech.training.virtual_phones`), and the
         unit of privacy is the phone. Without it each phone has a voice of its own.
-      unseen_phones: phones that never train; personalisation is judged on them.
+      unseen_phones: phones that never train; personalization is judged on them.
       validation_speakers: public speakers that the server may decide on.
       clips_per_phone: mean number of training clips of target words per federated phone.
       unknown_per_phone: clips of other words per federated phone.
@@ -93,7 +93,7 @@ class FolderCorpus(Section):
       devices_per_speaker: simulated devices per real speaker; above 1 the unit of privacy is the
         phone, and is called so.
       quantity_skew: spread of the log share of its clips that a federated phone keeps; 0: all.
-      noise: a folder of background noise for the silence label; the synthesiser's rooms without.
+      noise: a folder of background noise for the silence label; the synthesizer's rooms without.
     """
 
     kind: Literal["folder"] = "folder"
@@ -108,11 +108,11 @@ class FolderCorpus(Section):
 
 
 class SentenceCorpus(Section):
-    """The synthesiser's sentences: digits, codes, commands, names of each phone's own contacts.
+    """The synthesizer's sentences: digits, codes, commands, names of each phone's own contacts.
 
     Attributes:
       federated_phones: population that trains.
-      unseen_phones: phones that never train; personalisation is judged on them.
+      unseen_phones: phones that never train; personalization is judged on them.
       validation_speakers: public speakers that the server may decide on.
       sentences_per_phone: training sentences of a federated phone.
       sentences_per_unseen_phone: sentences of an unseen phone, own takes included.
@@ -176,7 +176,7 @@ class BaseSettings(Section):
 
     Attributes:
       source: "shipped" (in the package: ten default words, or sentences), "synthetic" (made by the
-        synthesiser for this vocabulary, cached), "tuned" (for real sentences: the shipped base,
+        synthesizer for this vocabulary, cached), "tuned" (for real sentences: the shipped base,
         taught by the corpus's public speakers, cached) or the path of a file made by `fedspeech
         pretrain`.
       sha256: the digest that a file must have; empty for any.
@@ -294,7 +294,7 @@ class PrivacySettings(Section):
     epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0  # inf: no limit
 
 
-class PersonalisationSettings(Section):
+class PersonalizationSettings(Section):
     """How an unseen phone adapts, and when the guard says no.
 
     Attributes:
@@ -417,7 +417,7 @@ class Scenario(Section):
     training: TrainingSettings = TrainingSettings()
     server: ServerSettings = ServerSettings()
     privacy: PrivacySettings = PrivacySettings()
-    personalisation: PersonalisationSettings = PersonalisationSettings()
+    personalization: PersonalizationSettings = PersonalizationSettings()
     decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     simulation: Simulation = Simulation()
@@ -426,7 +426,7 @@ class Scenario(Section):
 
     @property
     def task(self) -> Literal["words", "sentences"]:
-        """What is recognised, which the corpus decides."""
+        """What is recognized, which the corpus decides."""
         return "words" if isinstance(self.corpus, EmbeddedCorpus | FolderCorpus) else "sentences"
 
     @model_validator(mode="after")
@@ -434,7 +434,7 @@ class Scenario(Section):
         frames = self.adapter.startswith("frame_")
         if frames != (self.task == "sentences"):
             other = "frame_affine or frame_bottleneck" if not frames else "head or affine"
-            raise ValueError(f"adapter {self.adapter} does not recognise {self.task}; take {other}")
+            raise ValueError(f"adapter {self.adapter} does not recognize {self.task}; take {other}")
         if self.training.example_privacy and self.task == "sentences":
             raise ValueError("training.example_privacy clips gradients of words, not of sentences")
         return self

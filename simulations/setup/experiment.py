@@ -145,7 +145,7 @@ class Voices:
       public_corpus: of the public speakers and rooms.
       public: public phones, rooms included.
       partition: who is where.
-      roles: which words train and which judge; None where sentences are recognised.
+      roles: which words train and which judge; None where sentences are recognized.
     """
 
     vocabulary: Vocabulary | Alphabet
@@ -269,7 +269,7 @@ def _build(
     accept: Accept,
 ) -> World:
     """Does what `build_world` says."""
-    # Before a base is made or anything is synthesised: what does not fit costs no wait.
+    # Before a base is made or anything is synthesized: what does not fit costs no wait.
     opened = open_scenario(scenario)
     voices, shape = opened.voices, opened.shape
     job = _job(scenario, opened, eye)
@@ -830,7 +830,7 @@ def _unseen(scenario: Scenario, voices: Voices, embed: _Embedder) -> tuple[Unsee
     clips = [clip for phone in phones for clip in phone.utterances]
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
-    takes = sorted({*scenario.personalisation.takes, scenario.personalisation.headline_takes})
+    takes = sorted({*scenario.personalization.takes, scenario.personalization.headline_takes})
 
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))

@@ -57,7 +57,7 @@ class WordRoles:
 
     @property
     def own(self) -> frozenset[str]:
-        """Words of which a phone that personalises has takes of its own."""
+        """Words of which a phone that personalizes has takes of its own."""
         return self.training | set(self.targets)
 
     def trains(self, word: str) -> bool:

@@ -156,7 +156,7 @@ def real_sentences(
         unseen=AllBut(settings.federated_speakers),
         public=max(0, settings.public_speakers - len(set(taught) & set(corpus.speakers))),
         validation=settings.validation_speakers,
-        min_clips=scenario.personalisation.headline_takes + 2,
+        min_clips=scenario.personalization.headline_takes + 2,
         taught=taught,
     )
     return corpus, partition

@@ -34,7 +34,7 @@ def fronts(found: Tuning, front: Sequence[int]) -> list[Figure]:
     ]
     if found.recommended:
         chosen = found.trial(found.recommended.number)
-        traces.append(_points([chosen], "recommended", "personalised", "diamond", mode="markers"))
+        traces.append(_points([chosen], "recommended", "personalized", "diamond", mode="markers"))
     low = min(found.base, *(trial.accuracy.mean - _arms(trial)[0] for trial in whole))
     high = max(found.base, *(trial.accuracy.mean + _arms(trial)[1] for trial in whole))
     layout = axes(

@@ -100,8 +100,8 @@ def _heat(
                 "marker": {
                     "symbol": "circle-open",
                     "size": 44,
-                    "color": "@personalised",
-                    "line": {"color": "@personalised", "width": 3},
+                    "color": "@personalized",
+                    "line": {"color": "@personalized", "width": 3},
                 },
                 "hoverinfo": "skip",
                 "showlegend": False,

@@ -24,7 +24,7 @@ Axis = tuple[float, ...]
 CLIP_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISE_FACTORS = (0.5, 1.0, 2.0, 4.0, 8.0)
 SCALED_STEPS = ("fedavg", "fedavgm")
-"""Server optimisers whose step is proportional to the mean that they are given. FedAdam and FedYogi
+"""Server optimizers whose step is proportional to the mean that they are given. FedAdam and FedYogi
 divide by its size, so with them a smaller clip norm is no smaller step, and the rate stays."""
 
 
@@ -205,7 +205,7 @@ class Space:
                 "constant rate would measure the rate."
             )
         return (
-            "The server learning rate was held: the step of this server optimiser does not grow "
+            "The server learning rate was held: the step of this server optimizer does not grow "
             "with the clip norm."
         )
 

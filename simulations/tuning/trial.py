@@ -1,7 +1,7 @@
 """One trial: the rounds of one setting under one seed, judged on the way and at the end.
 
 The rounds are those of `fedspeech simulate`, over the same Flower app, with quota and drop-outs.
-What follows them in a run (personalising, export, report) is left out.
+What follows them in a run (personalizing, export, report) is left out.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def accuracies(federated: float) -> Accuracies:
     return Accuracies(
         base=accuracy(0.5),
         federated=accuracy(federated),
-        personalised=accuracy(0.875, 0.375),
+        personalized=accuracy(0.875, 0.375),
         control=accuracy(0.5625),
     )
 
@@ -46,7 +46,7 @@ def summary(seed: int, federated: float) -> Summary:
             measure="false rejects at 5 % false accepts",
             base=0.5,
             federated=1 - federated,
-            personalised=0.125,
+            personalized=0.125,
             control=0.5,
             counted=40,
             non_words=16,
@@ -57,7 +57,7 @@ def summary(seed: int, federated: float) -> Summary:
             for name, accepts in (
                 ("base", 0.0625),
                 ("federated", 0.25),
-                ("personalised", 0.125),
+                ("personalized", 0.125),
                 ("control", 0.25),
             )
         },
@@ -97,7 +97,7 @@ def test_each_figure_is_the_mean_over_seeds_with_its_extremes(rows):
     assert cells(text, "accuracy with non-words counted, federated") == ["68.8 % (62.5 to 75.0)"]
     assert cells(text, "accuracy among target words, federated") == ["87.5 % (87.5 to 87.5)"]
     assert cells(text, "false accepts at its threshold, federated") == ["25.0 % (25.0 to 25.0)"]
-    assert cells(text, "phones made worse by personalising") == ["12 % (12 to 12)"]
+    assert cells(text, "phones made worse by personalizing") == ["12 % (12 to 12)"]
     assert cells(text, "the same, expected by chance") == ["50 % (50 to 50)"]
     assert cells(text, "phones made worse by training together") == ["25 % (25 to 25)"]
     assert cells(text, "stage that ships, by public validation speakers") == [

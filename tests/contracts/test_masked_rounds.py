@@ -71,7 +71,7 @@ def reference(folder, job, arrays):
 @pytest.mark.slow
 @pytest.mark.parametrize("dropout_rate", [0.0, 0.06])
 def test_on_a_sparse_graph_too_the_grid_adds_up_what_the_ideal_party_does(tmp_path, dropout_rate):
-    """160 of 200 phones: a ring of neighbours, nonces, and sessions that restart for them."""
+    """160 of 200 phones: a ring of neighbors, nonces, and sessions that restart for them."""
     found = {}
     for way in ("ideal", "masked"):
         (tmp_path / way).mkdir()

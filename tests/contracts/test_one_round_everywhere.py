@@ -169,7 +169,7 @@ def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
     tmp_path, server, dropout_rate
 ):
-    """60 phones: everybody is everybody's neighbour. Drop-outs at every stage."""
+    """60 phones: everybody is everybody's neighbor. Drop-outs at every stage."""
     plan = {"dropout_rate": dropout_rate, "participation_probability": 0.8, "min_cohort": 20}
     found = {}
     for way in ("ideal", "masked"):

@@ -105,8 +105,8 @@ LOSSY = PrivacyPlan(
 
 def pieces(graph, alive):
     """Sizes of the parts into which those who are alive fall."""
-    start = np.repeat(np.arange(len(alive)), graph.neighbours.shape[1])
-    end = graph.neighbours.ravel()
+    start = np.repeat(np.arange(len(alive)), graph.neighbors.shape[1])
+    end = graph.neighbors.ravel()
     kept = alive[start] & alive[end]
     edges = coo_matrix((np.ones(kept.sum()), (start[kept], end[kept])), shape=(len(alive),) * 2)
     _, part = connected_components(edges, directed=False)
@@ -126,7 +126,7 @@ def small_pieces(plan, terms, rosters, seed):
         alive = rng.random(n) < 1 - plan.dropout_rate
         if found.complete or n < plan.min_cohort or alive.sum() < terms.quorum(n):
             continue
-        ring = ring_graph(np.arange(n), number.to_bytes(32, "big"), found.neighbours)
+        ring = ring_graph(np.arange(n), number.to_bytes(32, "big"), found.neighbors)
         shown += bool((pieces(ring, alive) < plan.min_survivors).any())
     return shown
 
@@ -190,7 +190,7 @@ def test_the_tolerance_is_the_plans_and_follows_its_drop_outs():
         dataclasses.replace(LOSSY, dropout_rate=0.4, min_survivors=60)
 
 
-def test_where_a_ring_could_lose_more_than_a_quorum_everybody_is_a_neighbour():
+def test_where_a_ring_could_lose_more_than_a_quorum_everybody_is_a_neighbor():
     terms = LOSSY.terms(bytes(16), 0)
     for n in (130, 160):
         assert int(terms.dropped_share * n) > terms.spare(n)
@@ -245,7 +245,7 @@ class Ways:
         graph, unmasking = self.parameters(roster), counts[Stage.UNMASK]
         if counts[Stage.SHARE] < plan.min_survivors:
             return "share"
-        # A phone that finds too few neighbours among the sharers leaves.
+        # A phone that finds too few neighbors among the sharers leaves.
         alone = graph.complete and counts[Stage.SHARE] - 1 < graph.threshold
         if alone or counts[Stage.MASK] < plan.min_survivors:
             return "mask"

@@ -53,7 +53,7 @@ def test_the_same_names_give_the_same_stream_and_others_another():
     assert len(set(draws.values())) == len(draws)
 
 
-def test_streams_of_neighbouring_names_are_uncorrelated():
+def test_streams_of_neighboring_names_are_uncorrelated():
     # 28 pairs of 20,000 normals: a correlation above 5.5 / sqrt(20,000) has chance 28 * 4e-8.
     drawn = [stream(0, "batches", number).normal(size=20_000) for number in range(8)]
     for first, second in itertools.combinations(drawn, 2):

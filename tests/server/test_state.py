@@ -21,7 +21,7 @@ def at(state):
     return Checkpoint(state=state, next_round=5, opened=2)
 
 
-def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimiser_included(tmp_path, state):
+def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimizer_included(tmp_path, state):
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, at(state))
     read = load_checkpoint(path)

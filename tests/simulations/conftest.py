@@ -157,7 +157,7 @@ def summary(**changes: object) -> Summary:
     shares = {
         "base": judged(skill),
         "federated": judged(skill + 0.45 * (1 - skill)),
-        "personalised": judged(skill + 0.78 * (1 - skill)),
+        "personalized": judged(skill + 0.78 * (1 - skill)),
         "control": judged(skill + 0.43 * (1 - skill)),
     }
 
@@ -165,7 +165,7 @@ def summary(**changes: object) -> Summary:
         return Accuracies(**{name: accuracy(values[chosen]) for name, values in shares.items()})
 
     def cell(chosen: np.ndarray, **more: object) -> SegmentResult:
-        worse = shares["personalised"][chosen] < shares["federated"][chosen]
+        worse = shares["personalized"][chosen] < shares["federated"][chosen]
         return SegmentResult(
             accuracy=four(chosen),
             share_worse=ShareWorse(
@@ -187,7 +187,7 @@ def summary(**changes: object) -> Summary:
     counts[9][1] += 31
     values: dict[str, object] = {
         "scenario": "default",
-        "corpus": "embedded synthesiser",
+        "corpus": "embedded synthesizer",
         "seed": 7,
         "command": "fedspeech simulate --scenario default --seed 7",
         "status": "complete",
@@ -218,14 +218,14 @@ def summary(**changes: object) -> Summary:
         "takes": tuple(
             Take(
                 clips_per_word=clips,
-                personalised=accuracy(judged(skill + (0.45 + gain) * (1 - skill))),
+                personalized=accuracy(judged(skill + (0.45 + gain) * (1 - skill))),
                 without_guard=accuracy(judged(skill + (0.45 + 0.97 * gain) * (1 - skill))),
                 control=accuracy(judged(skill + (0.45 - 0.02 * clips) * (1 - skill))),
             )
             for clips, gain in enumerate((0.0, 0.20, 0.33, 0.39))
         ),
         "frr_at_far": FrrAtFar(
-            far=0.05, base=0.29, federated=0.153, personalised=0.071, control=0.16
+            far=0.05, base=0.29, federated=0.153, personalized=0.071, control=0.16
         ),
         "det": {
             name: DetCurve(
@@ -233,14 +233,14 @@ def summary(**changes: object) -> Summary:
                 frr=tuple(map(float, np.clip(level * curve**-0.35, 0, 1))),
             )
             for name, level in (
-                ("base", 0.11), ("federated", 0.055), ("personalised", 0.025), ("control", 0.058),
+                ("base", 0.11), ("federated", 0.055), ("personalized", 0.025), ("control", 0.058),
             )
         },
         "headline": Headline(
             measure="false rejects at 5 % false accepts",
             base=0.29,
             federated=0.153,
-            personalised=0.071,
+            personalized=0.071,
             control=0.16,
             counted=1_440,
             non_words=720,
@@ -259,14 +259,14 @@ def summary(**changes: object) -> Summary:
             "federated": OperatingPoint(
                 threshold=0.88, target_words_found=0.83, false_accepts=0.05
             ),
-            "personalised": OperatingPoint(
+            "personalized": OperatingPoint(
                 threshold=0.9, target_words_found=0.92, false_accepts=0.047
             ),
             "control": OperatingPoint(threshold=0.9, target_words_found=0.82, false_accepts=0.051),
         },
         "target_accuracy": four(everyone),
         "confusion": Confusion(
-            model="personalised", labels=LABELS, counts=tuple(tuple(row) for row in counts)
+            model="personalized", labels=LABELS, counts=tuple(tuple(row) for row in counts)
         ),
         "phone_accuracies": PhoneAccuracies(
             **{name: tuple(map(float, values)) for name, values in shares.items()},
@@ -279,7 +279,7 @@ def summary(**changes: object) -> Summary:
         "bytes_down": 5_640,
         "bytes_once": 412_000,
         "seconds": {
-            "corpus": 41.0, "trunk": 33.0, "rounds": 52.0, "personalising": 17.0, "export": 31.0,
+            "corpus": 41.0, "trunk": 33.0, "rounds": 52.0, "personalizing": 17.0, "export": 31.0,
             "report": 2.0,
         },
         "cpu_seconds": {"corpus": 78.0, "trunk": 33.0, "rounds": 50.0},

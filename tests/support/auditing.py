@@ -1,7 +1,7 @@
 """What an adversary who watches outcomes has learned: lower bounds on epsilon.
 
 A lower bound is ln((p - delta) / q) for an event of probability p on one input and q on its
-neighbour, with Clopper-Pearson limits. A sound claim is beaten with a probability under `RISK`; a
+neighbor, with Clopper-Pearson limits. A sound claim is beaten with a probability under `RISK`; a
 broken mechanism is beaten for certain.
 """
 

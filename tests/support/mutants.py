@@ -492,7 +492,7 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone masks with fewer neighbours than the threshold",
+        fault="a phone masks with fewer neighbors than the threshold",
         file="fedspeech/secagg/client.py",
         before="            if len(present) < t:",
         after="            if False:",
@@ -500,7 +500,7 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone masks though a neighbour's share does not open",
+        fault="a phone masks though a neighbor's share does not open",
         file="fedspeech/secagg/client.py",
         before=("            if share is None:\n                raise CiphertextMissing("),
         after=(
@@ -521,11 +521,11 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone agrees though neighbours masked under other lists",
+        fault="a phone agrees though neighbors masked under other lists",
         file="fedspeech/secagg/client.py",
         before=("            self._check_signed(\n                self._present(survivors),"),
         after=("            self._check_signed(\n                [],"),
-        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors",
     ),
     Mutant(
         part="protocol",
@@ -537,7 +537,7 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone gives both shares of each neighbour",
+        fault="a phone gives both shares of each neighbor",
         file="fedspeech/secagg/client.py",
         before=("        self._held.wipe()\n        self._held = Secret(chosen.tobytes())\n"),
         after="",
@@ -545,7 +545,7 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone gives the key's share of a neighbour that survived",
+        fault="a phone gives the key's share of a neighbor that survived",
         file="fedspeech/secagg/client.py",
         before="        chosen[alive] = held[alive, : shamir.LIMBS]",
         after="        chosen[alive] = held[alive, shamir.LIMBS :]",

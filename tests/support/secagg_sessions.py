@@ -12,7 +12,7 @@ from fedspeech.secagg import ideal, session
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms, Stage
-from fedspeech.secagg.refusals import NeighboursBelowThreshold
+from fedspeech.secagg.refusals import NeighborsBelowThreshold
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import Keystream
 
@@ -168,8 +168,8 @@ def foretold(terms, last):
     if len(sharers) < terms.min_survivors:
         return End("share", refusal=ProtocolAbort, text="^share: ")
     if survivors and len(sharers) - 1 < t:
-        text = f"^mask: at least {t} neighbours must have shared"
-        return End("mask", refusal=NeighboursBelowThreshold, text=text)
+        text = f"^mask: at least {t} neighbors must have shared"
+        return End("mask", refusal=NeighborsBelowThreshold, text=text)
     if len(survivors) < terms.min_survivors:
         return End("mask", refusal=ProtocolAbort, text="^mask: ")
     if len(reach(Stage.AGREE)) < quorum:

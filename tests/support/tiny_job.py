@@ -17,8 +17,8 @@ PHONES, FEATURES, LABELS = 60, 12, 4
 def clips(rng, count):
     """Clips whose label can be learned from their embedding."""
     labels = rng.integers(0, LABELS, count)
-    centres = stream(0, "centres").normal(size=(LABELS, FEATURES))
-    embeddings = centres[labels] + 0.5 * rng.normal(size=(count, FEATURES))
+    centers = stream(0, "centers").normal(size=(LABELS, FEATURES))
+    embeddings = centers[labels] + 0.5 * rng.normal(size=(count, FEATURES))
     return LocalDataset(embeddings.astype(np.float32), labels.astype(np.int64))
 
 

@@ -14,7 +14,7 @@ TINY = (
     "corpus.clips_per_phone=5", "corpus.takes_per_word=4", "privacy.participation_probability=1.0",
     "privacy.rounds=2", "privacy.noise_multiplier=1.0", "privacy.epsilon_budget=1e6",
     "privacy.min_cohort_share=0.5", "privacy.min_survivors_share=0.4",
-    "personalisation.takes=[1,2]", "adapter=head", "simulation.shards=2",
+    "personalization.takes=[1,2]", "adapter=head", "simulation.shards=2",
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def tiny_scenario(*changes: str) -> Scenario:
 
 @functools.cache
 def cache() -> Path:
-    """One cache for a whole test run, so that clips are synthesised once."""
+    """One cache for a whole test run, so that clips are synthesized once."""
     folder = Path(tempfile.mkdtemp(prefix="fedspeech-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -31,12 +31,12 @@ def corpus(shipped_base):
 
 
 @pytest.mark.slow
-def test_the_committed_list_is_of_the_shipped_base_and_still_made_by_the_synthesiser(
+def test_the_committed_list_is_of_the_shipped_base_and_still_made_by_the_synthesizer(
     shipped_base, corpus
 ):
     document = json.loads(module.COMMITTED_FILE.read_text())
     assert document == committed_document(shipped_base, corpus), (
-        "a new base or synthesiser needs a new list"
+        "a new base or synthesizer needs a new list"
     )
     assert len(document["clips"]) == CALIBRATION_CLIPS
 
@@ -78,7 +78,7 @@ def test_without_the_bases_speakers_there_is_no_calibration(shipped_base, corpus
     with pytest.raises(ExportRefused, match=r"400 clips of the base's 1 .* synthetic has 0"):
         Calibration.of(strangers, corpus)
     recorded = dataclasses.replace(shipped_base, provenance={"corpus": "my recordings"})
-    with pytest.raises(ExportRefused, match="trained on my recordings, not on the synthesiser"):
+    with pytest.raises(ExportRefused, match="trained on my recordings, not on the synthesizer"):
         synthetic_public(recorded)
 
 

@@ -68,7 +68,7 @@ def test_a_stream_is_scored_as_the_clip_that_ends_with_each_hop(make_trained, cl
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_log_mel_is_what_the_base_standardises(base, clips):
+def test_log_mel_is_what_the_base_standardizes(base, clips):
     features = (log_mel(SPEC, clips[:4]) - base.feature_mean) / base.feature_std
     np.testing.assert_allclose(features, base.features(clips[:4]).numpy(), atol=1e-5)
 

@@ -261,7 +261,7 @@ def test_one_slightly_wrong_weight_is_refused(evidence, shipped, made_of):
 
 
 @pytest.mark.export
-def test_foreign_constants_of_standardisation_are_refused(evidence, shipped, made_of):
+def test_foreign_constants_of_standardization_are_refused(evidence, shipped, made_of):
     mean = shipped.base.feature_mean + np.float32(0.01)
     other = dataclasses.replace(shipped, base=dataclasses.replace(shipped.base, feature_mean=mean))
     with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):

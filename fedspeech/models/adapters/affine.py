@@ -1,7 +1,7 @@
 """Head and a scale and shift per feature, applied before the trunk's last activation.
 
 The affine moves the thresholds of the activation, which is where a new microphone or accent shows;
-in effect it re-fits the trunk's last normalisation to the phone.
+in effect it re-fits the trunk's last normalization to the phone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float32]
 def score_clips(adapter: Adapter, vectors: FloatArray, embeddings: FloatArray) -> FloatArray:
     """Scores every clip with every parameter vector.
 
-        logits = score_clips(adapter, np.stack([base, federated, personalised]), embeddings)
+        logits = score_clips(adapter, np.stack([base, federated, personalized]), embeddings)
 
     Args:
       adapter: whose parameters the vectors hold.

@@ -26,7 +26,7 @@ def test_draws_depend_on_their_own_seed_alone(seeds):
     assert np.array_equal(together, np.stack(alone))
 
 
-def test_neighbouring_seeds_give_unrelated_uniforms():
+def test_neighboring_seeds_give_unrelated_uniforms():
     draws = uniforms(np.arange(20_000, dtype=np.uint64), 2)
     assert draws.min() > 0
     assert draws.max() < 1

@@ -44,7 +44,7 @@ def test_a_sine_peaks_at_a_quarter_of_its_squared_amplitude_in_its_own_band():
 
 
 def test_mel_filters_match_known_values():
-    # HTK: mel(1000 Hz) = 999.9855; triangles sum to 1 between the outer centres.
+    # HTK: mel(1000 Hz) = 999.9855; triangles sum to 1 between the outer centers.
     filters = mel_matrix(SPEC)
     assert filters.shape == (257, 40)
     assert filters.min() >= 0

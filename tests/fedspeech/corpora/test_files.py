@@ -48,7 +48,7 @@ def test_channels_that_cancel_each_other_are_not_averaged_into_noise(sound, tone
     noise = np.random.default_rng(0).normal(0, 0.001, (16_000, 2)).astype(np.float32)
     opposite = np.stack([0.9 * tone(), -tone()], axis=1) + noise
     recording = read(sound(opposite, subtype="FLOAT"))
-    assert recording.cancelled
+    assert recording.canceled
     np.testing.assert_array_equal(recording.samples, opposite[:, 1])
 
 
@@ -60,7 +60,7 @@ def test_independent_channels_and_one_among_silent_ones_are_averaged(sound, tone
     offset = one + np.linspace(-0.3, 0.3, channels, dtype=np.float32)
     for samples in (independent, one, offset):
         recording = read(sound(samples, subtype="FLOAT"))
-        assert not recording.cancelled
+        assert not recording.canceled
         np.testing.assert_allclose(recording.samples, samples.mean(axis=1), atol=1e-6)
 
 
@@ -300,8 +300,8 @@ def test_of_a_long_recording_the_window_around_the_sound_is_kept(tone, at):
     recording[at : at + 8_000] += tone(0.5)
     clip = fit(recording, 16_000)
     start = next(s for s in range(16_001) if np.array_equal(recording[s : s + 16_000], clip))
-    centred = np.clip(at + 4_000 - 8_000, 0, 16_000)
-    assert abs(start - centred) <= 320
+    centered = np.clip(at + 4_000 - 8_000, 0, 16_000)
+    assert abs(start - centered) <= 320
 
 
 @given(count=st.integers(1, 40_000), clip=st.sampled_from([1_600, 16_000, 16_010]))

@@ -51,7 +51,7 @@ def test_nothing_counted_has_no_rate():
 
 @pytest.mark.parametrize(("said", "heard"), [(["secret"], []), ([""], ["secret"])])
 def test_what_cannot_be_compared_is_refused_without_showing_it(said, heard):
-    with pytest.raises(ValueError, match="expected one recognised text per sentence") as caught:
+    with pytest.raises(ValueError, match="expected one recognized text per sentence") as caught:
         AsrCounts.of(said, heard)
     assert "secret" not in str(caught.value)
 

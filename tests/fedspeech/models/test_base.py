@@ -60,7 +60,7 @@ def test_the_hash_is_that_of_the_file_and_repeats(base, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "base.safetensors"]  # nothing left behind
 
 
-def test_features_are_standardised_by_the_constants_alone(base, waveforms):
+def test_features_are_standardized_by_the_constants_alone(base, waveforms):
     # Evaluation statistics have no way in: a clip's features do not depend on its company.
     alone = base.features(waveforms[:1])
     loud_company = np.concatenate([waveforms[:1], 9 * waveforms[1:]])

@@ -86,7 +86,7 @@ def test_tau_is_that_of_the_paper():
 
 
 def summed_discrete(stddev: float, shares: int) -> np.ndarray:
-    """Exact law of a sum of shares on a centred grid; positive terms only, so tails are precise."""
+    """Exact law of a sum of shares on a centered grid; terms are positive, so tails are precise."""
     reach = math.ceil(14 * stddev)
     k = np.arange(-reach, reach + 1)
     one = np.exp(-(k**2) / (2 * stddev**2))
@@ -102,11 +102,11 @@ def summed_discrete(stddev: float, shares: int) -> np.ndarray:
 def test_divergence_covers_the_sums_of_discrete_shares(shares, shift):
     stddev = 2.0
     without, with_phone = summed_discrete(stddev, shares), summed_discrete(stddev, shares + 1)
-    centre, other = len(without) // 2, len(with_phone) // 2
+    center, other = len(without) // 2, len(with_phone) // 2
     reach = math.ceil(13 * stddev * math.sqrt(shares))
     k = np.arange(-reach, reach + 1)
     log_a = np.log(with_phone[other + k - shift])
-    log_b = np.log(without[centre + k])
+    log_b = np.log(without[center + k])
     event = DiscreteGaussianSum(sensitivity=float(shift), stddev=stddev, shares=shares, dimension=1)
     orders = np.arange(2.0, min(shares, 8) + 1)
     claimed = accountant.divergence_with_phone(event, orders)

@@ -43,11 +43,11 @@ def test_two_halves_of_one_relation_are_the_whole():
 
 
 def test_rounds_of_different_relations_count_on_no_sampling():
-    """A coin's add/remove and a drawn cohort's replace are not one neighbouring relation."""
+    """A coin's add/remove and a drawn cohort's replace are not one neighboring relation."""
     coins, drawn = cost(), cost(participation="fixed_size")
     found = adversary_views.release([(coins, 40), (drawn, 40)], DELTA)
     assert (found.relation, found.amplified) == ("zero-out", False)
-    assert "different neighbouring relations" in found.reason
+    assert "different neighboring relations" in found.reason
     assert found.participations == 36
     spent = 18 * accountant.rdp(coins.given) + 18 * accountant.rdp(drawn.given)
     assert found.epsilon >= accountant.epsilon(spent, DELTA)

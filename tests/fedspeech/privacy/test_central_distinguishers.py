@@ -202,11 +202,11 @@ def test_the_noise_of_the_server_hides_a_phone_at_the_edge_of_the_ring():
 
 def test_noise_that_comes_after_the_sum_is_unwrapped_hides_nothing_there(monkeypatch):
     noise = mechanisms.RoundedGaussian.of(EDGE.server_stddev)
-    centred = PrivacyPlan._centred
+    centered = PrivacyPlan._centered
     monkeypatch.setattr(PrivacyPlan, "_with_server_noise", lambda plan, total, stream: total)
     monkeypatch.setattr(
         PrivacyPlan,
-        "_centred",
-        lambda plan, total: centred(plan, total) + noise.draw(ENTROPY.keystream("late"), 64),
+        "_centered",
+        lambda plan, total: centered(plan, total) + noise.draw(ENTROPY.keystream("late"), 64),
     )
     assert edge_attack(EDGE) > EDGE.guarantee(1).epsilon_release

@@ -195,8 +195,8 @@ def coin_attack(plan, trials=400):
         others = [send(plan, zeros, "other", trial, phone) for phone in range(plan.honest)]
         own = [send(plan, zeros, "own", trial)] if coins[trial] else []
         for world, shares in (("with", others + own), ("without", others)):
-            centred = encoding.from_ring(ideal.partial_sum(shares, plan.bits), plan.bits)
-            score = float((centred.astype(float) ** 2).sum()) / plan.stddev**2 / plan.dimension
+            centered = encoding.from_ring(ideal.partial_sum(shares, plan.bits), plan.bits)
+            score = float((centered.astype(float) ** 2).sum()) / plan.stddev**2 / plan.dimension
             scores[world].append(score)
     thresholds = plan.honest * np.linspace(0.9, 1.3, 9)
     return audited_epsilon(

@@ -154,7 +154,7 @@ def exact_drawn_epsilon(cohort_share, z, delta):
     """
     grid = np.linspace(-14 * z, 14 * z, 400_001)
     step = grid[1] - grid[0]
-    law = lambda centre: norm.pdf(grid, centre, z)  # noqa: E731
+    law = lambda center: norm.pdf(grid, center, z)  # noqa: E731
     one = (1 - cohort_share) * law(0) + cohort_share * law(1)
     other = (1 - cohort_share) * law(0) + cohort_share * law(-1)
 

@@ -125,10 +125,10 @@ def test_colluders_may_keep_silent_at_the_end_and_leave_a_phone_with_too_few_ans
     graph = PLAN.terms(bytes(16), 0).parameters(300)
     answering = share_answering(0.04, Stage.UNMASK) / share_answering(0.04, Stage.ADVERTISE)
     silent = np.arange(16)
-    lacking = hypergeom.pmf(silent, 299, 15, graph.neighbours) @ binom.cdf(
-        graph.threshold - 1, graph.neighbours - silent, answering
+    lacking = hypergeom.pmf(silent, 299, 15, graph.neighbors) @ binom.cdf(
+        graph.threshold - 1, graph.neighbors - silent, answering
     )
-    natural = binom.cdf(graph.threshold - 1, graph.neighbours, answering)
+    natural = binom.cdf(graph.threshold - 1, graph.neighbors, answering)
     assert lacking > 1000 * natural
     assert PLAN.cost.floor_failure > 0.4 * lacking
 

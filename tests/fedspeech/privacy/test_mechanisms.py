@@ -44,8 +44,8 @@ def test_samples_follow_the_discrete_gaussian(stddev):
     samples = DiscreteGaussian(stddev).draw(keystream(1), 300_000)
     reach = math.ceil(2.5 * stddev)
     expected = density(stddev, 12 * math.ceil(stddev))
-    centre = len(expected) // 2
-    inside = expected[centre - reach : centre + reach + 1]
+    center = len(expected) // 2
+    inside = expected[center - reach : center + reach + 1]
     counts = np.bincount(np.clip(samples, -reach - 1, reach + 1) + reach + 1)
     tail = (1 - inside.sum()) / 2
     probabilities = np.concatenate([[tail], inside, [tail]])
@@ -80,13 +80,13 @@ def test_table_is_exact_far_beyond_double_precision():
     ]
     cumulative = [Fraction(0), *thresholds, Fraction(1)]
     masses = [b - a for a, b in itertools.pairwise(cumulative)]
-    centre = -table.first
+    center = -table.first
     for k in (1, 5, 10, 20):
-        ratio = masses[centre + k] / masses[centre]
+        ratio = masses[center + k] / masses[center]
         exact = math.exp(-k * k / 8)
-        grain = 2.0**-254 / float(masses[centre])
+        grain = 2.0**-254 / float(masses[center])
         assert abs(float(ratio) - exact) <= 1e-14 * exact + grain
-    assert masses[centre + 36] > 0  # 8e-72: no 128-bit threshold could hold it
+    assert masses[center + 36] > 0  # 8e-72: no 128-bit threshold could hold it
     assert sampler.total_variation < 1e-74
 
 
@@ -192,8 +192,8 @@ def test_skellam_shares_add_up_to_skellam_and_discrete_gaussians_do_not():
         for _ in range(9):
             total = np.convolve(total, share)
         whole = np.zeros_like(total)
-        centre, reach = len(total) // 2, min(len(total) // 2, len(nine) - 1)
-        whole[centre - reach : centre + reach + 1] = np.concatenate(
+        center, reach = len(total) // 2, min(len(total) // 2, len(nine) - 1)
+        whole[center - reach : center + reach + 1] = np.concatenate(
             [nine[reach:0:-1], nine[: reach + 1]]
         )
         return np.abs(total - whole).sum() / 2

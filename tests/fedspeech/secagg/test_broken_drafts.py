@@ -23,7 +23,7 @@ from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, Stage,
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
-    NeighboursBelowThreshold,
+    NeighborsBelowThreshold,
     Refusal,
 )
 from fedspeech.secagg.server import Server
@@ -80,12 +80,12 @@ class Session:
     def ring(self):
         """The phones in the order of the ring, recomputed as each of them does."""
         start = b"fedspeech secagg graph" + self.context.digest + b"".join(self.nonces)
-        seed, half = hashlib.sha256(start).digest(), self.context.parameters.neighbours // 2
+        seed, half = hashlib.sha256(start).digest(), self.context.parameters.neighbors // 2
         order = sorted(
             self.phones, key=lambda phone: hashlib.sha256(canonical(seed, phone)).digest()
         )
         near = order[-half:] + order[1 : half + 1]
-        assert sorted(near) == self.graph.neighbours[order[0]].tolist()
+        assert sorted(near) == self.graph.neighbors[order[0]].tolist()
         return np.array(order)
 
     def close_shares(self, present):
@@ -107,7 +107,7 @@ class Session:
         self.masked[number], self.signatures[number] = words, signature
         if number in self.corrupt:
             present = self.phones[number]._present(inbox.sharers)
-            places = self.graph.neighbours[number][present].tolist()
+            places = self.graph.neighbors[number][present].tolist()
             self.masks[number] = dict(zip(places, masks[1:], strict=True))
             held = bytes(self.phones[number]._held)
             self.shares[number] = np.frombuffer(held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
@@ -121,8 +121,8 @@ class Session:
             signed = self.signatures.get(number, empty)
             signatures[number] = np.frombuffer(signed, np.uint8)
         for number in asked:
-            neighbours = self.graph.neighbours[number]
-            told.append(self.phones[number].agree(survivors, signatures[neighbours]))
+            neighbors = self.graph.neighbors[number]
+            told.append(self.phones[number].agree(survivors, signatures[neighbors]))
         self.server.survivors = survivors
         self.server.stage = Stage.MASK  # nobody holds a lying server to its own order
         quorum = self.server.close_agreement(np.array(asked), table(told, 64))
@@ -132,13 +132,13 @@ class Session:
     def secret(self, owner, kind):
         """The seed (0) or mask key (1) of a phone, from at least t shares of that kind."""
         places, shares = [], []
-        rows = zip(self.graph.neighbours[owner].tolist(), self.graph.places[owner], strict=True)
-        for place, (neighbour, back) in enumerate(rows):
-            held = self.shares.get(neighbour)
+        rows = zip(self.graph.neighbors[owner].tolist(), self.graph.places[owner], strict=True)
+        for place, (neighbor, back) in enumerate(rows):
+            held = self.shares.get(neighbor)
             given = (
                 held[back].reshape(2, -1)[kind]
                 if held is not None
-                else self.answers.get(neighbour, {back: None})[back]
+                else self.answers.get(neighbor, {back: None})[back]
             )
             if given is not None:
                 places.append(place)
@@ -149,7 +149,7 @@ class Session:
         return shamir.from_limbs(limbs[0])
 
     def edge(self, number, gone):
-        """The mask between a phone and a neighbour whose mask key the server put together."""
+        """The mask between a phone and a neighbor whose mask key the server put together."""
         private = X25519PrivateKey.from_private_bytes(self.secret(gone, 1))
         low, high = sorted((number, gone))
         info = mask_info(
@@ -164,12 +164,12 @@ class Session:
         for number in arc:
             total += self.masked[number]
             apply_mask(self.secret(number, 0), [(total, False)])
-            for neighbour in self.graph.neighbours[number].tolist():
-                if neighbour in self.corrupt:
-                    key, added = self.masks[neighbour][number]
+            for neighbor in self.graph.neighbors[number].tolist():
+                if neighbor in self.corrupt:
+                    key, added = self.masks[neighbor][number]
                     apply_mask(key, [(total, added)])
-                elif neighbour in dropped:
-                    key, added = self.edge(number, neighbour)
+                elif neighbor in dropped:
+                    key, added = self.edge(number, neighbor)
                     apply_mask(key, [(total, added)])
         return cut(total, self.terms.bits)
 
@@ -199,7 +199,7 @@ def withheld(kind, length):
     for number in session.phones:
         sealed = session.server.inbox(number).sealed
         if number in arc:
-            sealed[~np.isin(session.graph.neighbours[number], arc)] = 0
+            sealed[~np.isin(session.graph.neighbors[number], arc)] = 0
         try:
             session.mask(number, sealed=sealed)
         except Refusal as refusal:
@@ -226,28 +226,28 @@ def test_without_that_rule_the_sum_between_the_cuts_comes_out(length):
 # Drop-outs chosen after the ring is known.
 
 
-def cheapest_arc(corrupt, neighbours, threshold):
+def cheapest_arc(corrupt, neighbors, threshold):
     """The arc that the server isolates and opens by dropping the fewest honest phones.
 
     On either side of the arc it drops all honest ones of k/2 phones in a row. The masks that are
     left lie within the arc or lead to corrupt phones. It opens the arc if each honest phone there
-    has t neighbours that still answer: honest ones of the arc, and corrupt ones anywhere.
+    has t neighbors that still answer: honest ones of the arc, and corrupt ones anywhere.
 
     Args:
       corrupt: by place on the ring, shape (n,), bool.
-      neighbours: k.
+      neighbors: k.
       threshold: t.
 
     Returns:
       How many are dropped, where the first gap starts and how long the arc is; None if no choice
       of drop-outs opens any arc, however many they are.
     """
-    n, half = corrupt.size, neighbours // 2
+    n, half = corrupt.size, neighbors // 2
     turns = np.tile(corrupt, 4)
     num_corrupt = np.concatenate([[0], np.cumsum(turns)])
     num_honest = np.arange(turns.size + 1) - num_corrupt
     starts, best = np.arange(n)[:, None] + n, None  # of the first gap, one turn in
-    for length in range(1, n - neighbours + 1):
+    for length in range(1, n - neighbors + 1):
         first = starts + half
         ends = first + np.array([0, length - 1])
         outside = np.stack([first - half, first + length], axis=-1)
@@ -279,7 +279,7 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     # such an arc, for 26 to 31 phones dropped; here is one of them, with real phones.
     corrupt = corrupt_tenth(200)
     session = Session(200, terms_of(200, **CURIOUS, min_survivors=100), corrupt=corrupt)
-    k, t = session.context.parameters.neighbours, session.context.parameters.threshold
+    k, t = session.context.parameters.neighbors, session.context.parameters.threshold
     assert (k, t) == (38, 21)
     ring, half = session.ring, k // 2
     found = cheapest_arc(np.isin(ring, corrupt), k, t)
@@ -295,7 +295,7 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
     for number in set(session.phones) - dropped:
         try:
             session.mask(number)
-        except NeighboursBelowThreshold:  # just outside of a gap: one more that is dropped
+        except NeighborsBelowThreshold:  # just outside of a gap: one more that is dropped
             assert number not in arc
     session.unmask(session.masked, list(session.masked))
     assert 0 < len(arc) < session.terms.min_survivors
@@ -320,7 +320,7 @@ def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(
         for server, graph in graphs.items():
             if server == "lying" or number < 10:
                 assert not graph.complete
-                found[server] += bool(cheapest_arc(corrupt, graph.neighbours, graph.threshold))
+                found[server] += bool(cheapest_arc(corrupt, graph.neighbors, graph.threshold))
     assert found["lying"] == 0
     assert found["curious"] >= 5
 
@@ -328,8 +328,8 @@ def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(
 # Another list of sharers shown to one phone.
 
 
-class BelievesNeighbours(Phone):
-    """A phone without one rule: under which list its neighbours masked, it does not ask."""
+class BelievesNeighbors(Phone):
+    """A phone without one rule: under which list its neighbors masked, it does not ask."""
 
     def agree(self, survivors, signatures):
         self._check_signed = lambda *_: None
@@ -337,29 +337,29 @@ class BelievesNeighbours(Phone):
 
 
 class Lie:
-    """One phone is shown a list that lacks some neighbours; its honest neighbours there "vanish".
+    """One phone is shown a list that lacks some neighbors; its honest neighbors there "vanish".
 
     All others are shown that everybody shared. They give shares of the mask keys of those who
     vanished and, since the phone survives, of its seed: all that masks its vector.
     """
 
-    def __init__(self, session, num_neighbours):
+    def __init__(self, session, num_neighbors):
         session.close_shares(list(session.phones))
         corrupt_first = session.corrupt.__contains__
         if session.context.parameters.complete:
-            self.victim, neighbours = 1, [n for n in session.phones if n != 1]
-        else:  # with most corrupt neighbours; of the honest ones those farthest on the ring
+            self.victim, neighbors = 1, [n for n in session.phones if n != 1]
+        else:  # with most corrupt neighbors; of the honest ones those farthest on the ring
             honest = [n for n in session.phones if n not in session.corrupt]
-            near = np.isin(session.graph.neighbours[honest], list(session.corrupt))
+            near = np.isin(session.graph.neighbors[honest], list(session.corrupt))
             self.victim = honest[int(near.sum(axis=1).argmax())]
-            ring, half = session.ring, session.graph.neighbours.shape[1] // 2
+            ring, half = session.ring, session.graph.neighbors.shape[1] // 2
             ring = np.roll(ring, half - int(np.flatnonzero(ring == self.victim)[0]))
             order = [place for step in range(half) for place in (step, 2 * half - step)]
-            neighbours = ring[order].tolist()
-        neighbours.sort(key=corrupt_first, reverse=True)
-        self.gone = set(neighbours[:num_neighbours]) - session.corrupt
+            neighbors = ring[order].tolist()
+        neighbors.sort(key=corrupt_first, reverse=True)
+        self.gone = set(neighbors[:num_neighbors]) - session.corrupt
         self.everybody = session.server.sharers
-        self.shown = Members(np.setdiff1d(self.everybody.ids, neighbours[num_neighbours:]))
+        self.shown = Members(np.setdiff1d(self.everybody.ids, neighbors[num_neighbors:]))
         self.survivors = Members(np.setdiff1d(self.everybody.ids, list(self.gone)))
         self.session = session
 
@@ -385,7 +385,7 @@ class Lie:
     [(7, {}), (12, {"colluders": 2}), (140, {"colluders": 14}), (200, CURIOUS)],
     ids=["complete", "complete with colluders", "for a lying server", "for a curious server"],
 )
-def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours(count, changes):
+def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors(count, changes):
     corrupt = corrupt_tenth(count) if count > 12 else ()
     session = Session(count, terms_of(count, **changes), corrupt=corrupt)
     lie = Lie(session, session.context.parameters.threshold)
@@ -395,7 +395,7 @@ def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours(
 
     def refuses(number, survivors):
         try:
-            session.phones[number].agree(survivors, signatures[session.graph.neighbours[number]])
+            session.phones[number].agree(survivors, signatures[session.graph.neighbors[number]])
         except BadSignature:
             return True
         return False
@@ -403,40 +403,40 @@ def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours(
     refusing = {
         n for n in lie.survivors.ids.tolist() if n != lie.victim and refuses(n, lie.survivors)
     }
-    neighbours = set(session.graph.neighbours[lie.victim].tolist())
-    assert refusing == neighbours - lie.gone
+    neighbors = set(session.graph.neighbors[lie.victim].tolist())
+    assert refusing == neighbors - lie.gone
     assert refuses(lie.victim, lie.shown)
 
 
 @pytest.mark.slow
 def test_without_that_signature_the_vector_of_one_phone_comes_out():
-    # Its t neighbours in the list must be corrupt or vanish, and t others or corrupt ones must hold
-    # its seed: in the graph for a curious server 2t - k = 4 corrupt neighbours of 38 do it.
+    # Its t neighbors in the list must be corrupt or vanish, and t others or corrupt ones must hold
+    # its seed: in the graph for a curious server 2t - k = 4 corrupt neighbors of 38 do it.
     corrupt = corrupt_tenth(200)
-    session = Session(200, terms_of(200, **CURIOUS), corrupt=corrupt, kind=BelievesNeighbours)
-    k, t = session.context.parameters.neighbours, session.context.parameters.threshold
+    session = Session(200, terms_of(200, **CURIOUS), corrupt=corrupt, kind=BelievesNeighbors)
+    k, t = session.context.parameters.neighbors, session.context.parameters.threshold
     lie = Lie(session, t)
-    assert np.isin(session.graph.neighbours[lie.victim], corrupt).sum() >= 2 * t - k == 4
+    assert np.isin(session.graph.neighbors[lie.victim], corrupt).sum() >= 2 * t - k == 4
     lie.mask_others()
     lie.mask_victim()
     assert lie.comes_out()
 
 
-def test_on_the_complete_graph_it_comes_out_only_without_the_threshold_on_neighbours_as_well(
+def test_on_the_complete_graph_it_comes_out_only_without_the_threshold_on_neighbors_as_well(
     monkeypatch,
 ):
     # No corrupt phone at all. With the threshold as well as a quorum there are too few phones: t
-    # neighbours that vanish and a quorum of others are more than n.
-    session = Session(7, terms_of(7), kind=BelievesNeighbours)
+    # neighbors that vanish and a quorum of others are more than n.
+    session = Session(7, terms_of(7), kind=BelievesNeighbors)
     parameters = session.context.parameters
     assert parameters.threshold + session.context.quorum > 7
     lie = Lie(session, 2)
     lie.mask_others()
     phone = session.phones[lie.victim]
     before = phone.save()
-    with pytest.raises(NeighboursBelowThreshold):
+    with pytest.raises(NeighborsBelowThreshold):
         lie.mask_victim()
-    phone = BelievesNeighbours(
+    phone = BelievesNeighbors(
         lie.victim, PHONES.identity(lie.victim), PHONES, session.terms, session.primitives
     )
     session.phones[lie.victim] = phone.restore(
@@ -450,10 +450,10 @@ def test_on_the_complete_graph_it_comes_out_only_without_the_threshold_on_neighb
 
 @pytest.mark.parametrize("count", [140, 200, 500, 1000, 2000])
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
-def test_graphs_for_a_lying_server_have_too_few_corrupt_neighbours_even_without_it(count, share):
+def test_graphs_for_a_lying_server_have_too_few_corrupt_neighbors_even_without_it(count, share):
     colluders = int(share * count)
     graph = graph_parameters(count, colluders=colluders, dropped=count // 10, server="lying")
     assert not graph.complete
-    needed = 2 * graph.threshold - graph.neighbours
-    chance = scipy.stats.hypergeom.sf(needed - 1, count - 1, colluders, graph.neighbours)
+    needed = 2 * graph.threshold - graph.neighbors
+    chance = scipy.stats.hypergeom.sf(needed - 1, count - 1, colluders, graph.neighbors)
     assert count * chance <= 2 ** -SECURITY_BITS["lying"]

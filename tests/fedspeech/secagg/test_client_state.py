@@ -284,14 +284,14 @@ def own_secrets():
 
 
 def shares_for_phone():
-    """What each neighbour sealed for phone NUMBER: a share of its seed, one of its mask key."""
+    """What each neighbor sealed for phone NUMBER: a share of its seed, one of its mask key."""
     found = {}
     t = (SIZE + TERMS.colluders) // 2 + 1
     for other in set(range(SIZE)) - {NUMBER}:
         draw = fixed_random(TERMS, other)
         _, mask_key, _, seed = (draw(32) for _ in range(4))
         limbs = np.concatenate([shamir.to_limbs(seed), shamir.to_limbs(mask_key)])
-        place = NUMBER - (other < NUMBER)  # among the other's neighbours, which are all others
+        place = NUMBER - (other < NUMBER)  # among the other's neighbors, which are all others
         share = shamir.share(limbs, t, SIZE - 1, draw)[place].astype("<u4").tobytes()
         found |= {f"seed of {other}": share[:36], f"mask key of {other}": share[36:]}
     return found
@@ -318,12 +318,12 @@ def everything(phone):
 
 
 def shares_given():
-    """Of each neighbour the one share that the last answer holds."""
+    """Of each neighbor the one share that the last answer holds."""
     answer = ask(going_on(5), "unmask")[1].tobytes()
     return {name for name, share in SHARES.items() if share in answer}
 
 
-def test_of_each_neighbour_one_share_is_given():
+def test_of_each_neighbor_one_share_is_given():
     assert len(shares_given()) == len(SHARES) / 2
 
 
@@ -342,7 +342,7 @@ def test_a_saved_state_holds_what_later_stages_need_and_no_other_secret():
         assert secrets_in(everything(done(count))) == needed[count], count
 
 
-def test_a_share_is_sealed_for_one_neighbour_at_one_place():
+def test_a_share_is_sealed_for_one_neighbor_at_one_place():
     inbox, seal_key = HEARD["mask"][0][0], X25519PrivateKey.from_private_bytes(OWN["seal key"])
     context, own = bind(TERMS, PURPOSE, ROSTER).digest, NUMBER.to_bytes(8, "big")
     for row, other in enumerate(sorted(set(range(SIZE)) - {NUMBER})):

@@ -65,9 +65,9 @@ def exact_failures(n, k, t, colluders, dropped):
     if removed >= k:
         pieces = Fraction(math.comb(n - k, removed - k), math.comb(n, removed))
     return {
-        "corrupt neighbours suffice": n * tail(n - 1, colluders, k, t),
+        "corrupt neighbors suffice": n * tail(n - 1, colluders, k, t),
         "ring in pieces": Fraction(n * (n - k - 1), 2) * pieces,
-        "too few neighbours answer": n * (1 - tail(n - 1, n - 1 - dropped, k, t)),
+        "too few neighbors answer": n * (1 - tail(n - 1, n - 1 - dropped, k, t)),
         "arc's end unmasked": 2 * n * tail(n - 1, colluders, k // 2, t - k // 2),
     }
 
@@ -76,7 +76,7 @@ def holds(n, k, t, colluders, dropped, server, security, correctness=30):
     failures = exact_failures(n, k, t, colluders, dropped)
     if server == "curious":
         del failures["arc's end unmasked"]
-    answers = failures.pop("too few neighbours answer")
+    answers = failures.pop("too few neighbors answer")
     return answers <= Fraction(1, 2**correctness) and all(
         failure <= Fraction(1, 2 ** (security + 1)) for failure in failures.values()
     )
@@ -98,7 +98,7 @@ def test_parameters_are_those_of_the_design(setting, expected):
         server=server,
         security_bits=security,
     )
-    assert (found.neighbours, found.threshold) == expected
+    assert (found.neighbors, found.threshold) == expected
     assert not found.complete
 
 
@@ -134,7 +134,7 @@ def test_no_sparser_ring_and_no_lower_threshold_would_do(n, colluders, dropped, 
         n, colluders=colluders, dropped=dropped, server=server, security_bits=security
     )
     complete = (n - 1, (n + colluders) // 2 + 1)
-    assert (found.neighbours, found.threshold) == next(rings, complete)
+    assert (found.neighbors, found.threshold) == next(rings, complete)
 
 
 @given(
@@ -145,7 +145,7 @@ def test_failures_are_the_exact_union_bounds(n, half, t, colluders, dropped):
     k = min(2 * half, (n - 2) // 2 * 2)
     colluders, dropped, t = min(colluders, n // 2), min(dropped, n // 2 - 1), min(t, k)
     found = log2_failures(
-        GraphParameters(num_phones=n, neighbours=k, threshold=t),
+        GraphParameters(num_phones=n, neighbors=k, threshold=t),
         colluders=colluders,
         dropped=dropped,
     )
@@ -162,13 +162,13 @@ def test_failures_are_the_exact_union_bounds(n, half, t, colluders, dropped):
 def test_failures_of_large_rosters_are_those_of_scipy():
     n, k, t, c, d = 10_000, 194, 139, 1000, 1000
     found = log2_failures(
-        GraphParameters(num_phones=n, neighbours=k, threshold=t), colluders=c, dropped=d
+        GraphParameters(num_phones=n, neighbors=k, threshold=t), colluders=c, dropped=d
     )
     upper = stats.hypergeom.logsf
     by_scipy = {
-        "corrupt neighbours suffice": math.log(n) + upper(t - 1, n - 1, c, k),
+        "corrupt neighbors suffice": math.log(n) + upper(t - 1, n - 1, c, k),
         "ring in pieces": math.log(n * (n - k - 1) / 2) + stats.hypergeom.logpmf(k, n, c + d, k),
-        "too few neighbours answer": math.log(n)
+        "too few neighbors answer": math.log(n)
         + stats.hypergeom.logcdf(t - 1, n - 1, n - 1 - d, k),
         "arc's end unmasked": math.log(2 * n) + upper(t - k // 2 - 1, n - 1, c, k // 2),
     }
@@ -193,14 +193,14 @@ def test_every_condition_is_met_at_every_size(server, percent):
     for n in (*range(129, 400, 13), *range(400, 10_001, 481)):
         found = parameters(n, percent, server)
         failures = log2_failures(found, colluders=n * percent // 100, dropped=n * percent // 100)
-        assert failures.pop("too few neighbours answer") <= -30
+        assert failures.pop("too few neighbors answer") <= -30
         if server == "curious":
             failures.pop("arc's end unmasked", None)
         assert max(failures.values()) <= -security - 1
         if not found.complete:
-            assert found.neighbours % 2 == 0
-            assert found.neighbours < n - 1
-            assert server == "curious" or found.neighbours / 2 < found.threshold <= found.neighbours
+            assert found.neighbors % 2 == 0
+            assert found.neighbors < n - 1
+            assert server == "curious" or found.neighbors / 2 < found.threshold <= found.neighbors
 
 
 @pytest.mark.parametrize("server", ["lying", "curious"])
@@ -208,7 +208,7 @@ def test_more_to_fear_never_makes_the_ring_weaker(server):
     def found(colluders=50, dropped=50, **bits):
         ring = graph_parameters(1000, colluders=colluders, dropped=dropped, server=server, **bits)
         assert not ring.complete
-        return ring.neighbours, ring.threshold
+        return ring.neighbors, ring.threshold
 
     for more in (
         [found(colluders=c) for c in range(0, 200, 3)],
@@ -225,7 +225,7 @@ def test_more_to_fear_never_makes_the_ring_weaker(server):
 def test_lying_server_meets_a_denser_ring():
     for n in (150, 500, 3000):
         curious, lying = parameters(n, 10, "curious"), parameters(n, 10)
-        assert curious.neighbours < lying.neighbours
+        assert curious.neighbors < lying.neighbors
         assert curious.threshold < lying.threshold
 
 
@@ -233,7 +233,7 @@ def test_small_rosters_get_the_complete_graph():
     for n, c, dropped in ((3, 0, 0), (10, 1, 3), (COMPLETE_UP_TO, 12, 12)):
         found = graph_parameters(n, colluders=c, dropped=dropped, server="lying")
         assert found.complete
-        assert found.neighbours == n - 1
+        assert found.neighbors == n - 1
         # two quorums overlap in more phones than are corrupt, and no lower threshold does that
         assert 2 * found.threshold > n + c >= 2 * (found.threshold - 1)
     assert not parameters(COMPLETE_UP_TO + 1, 10).complete
@@ -254,7 +254,7 @@ def test_complete_graph_fails_with_probability_zero():
 
 def test_where_no_ring_will_do_the_graph_is_complete():
     found = graph_parameters(150, colluders=60, dropped=25, server="lying")
-    assert found == GraphParameters(num_phones=150, neighbours=149, threshold=106)
+    assert found == GraphParameters(num_phones=150, neighbors=149, threshold=106)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def pieces(graph, survivors):
         piece, frontier = set(), {left.pop()}
         while frontier:
             piece |= frontier
-            frontier = {int(j) for i in frontier for j in graph.neighbours[i]} & left
+            frontier = {int(j) for i in frontier for j in graph.neighbors[i]} & left
             left -= frontier
         yield piece
 
@@ -327,7 +327,7 @@ def test_whatever_a_server_drops_no_arc_opens_unless_its_ends_do(corrupt):
     # Every choice of dropped phones on a ring of 10, k = 4; only phones that answer give shares.
     n, k = 10, 4
     graph, ring = ring_graph(np.arange(n), SEED, k), slow_ring(range(n), SEED)
-    around = [set(row) for row in graph.neighbours.tolist()]
+    around = [set(row) for row in graph.neighbors.tolist()]
     honest = set(range(n)) - corrupt
     opened = dict.fromkeys((k // 2, k // 2 + 1), 0)
     for dropped in subsets(honest):
@@ -353,7 +353,7 @@ def test_ring_is_the_obvious_one(ids, seed, half):
     graph = ring_graph(np.array(ids), seed, k)
     ring = slow_ring(ids, seed)
     for place, phone in enumerate(ring):
-        row = graph.neighbours[ids.index(phone)]
+        row = graph.neighbors[ids.index(phone)]
         assert {ids[j] for j in row} == set.union(*halves(ring, place, k))
 
 
@@ -367,21 +367,21 @@ def test_ring_is_the_obvious_one(ids, seed, half):
         complete_graph(2),
         complete_graph(257),
     ],
-    ids=lambda graph: str(graph.neighbours.shape),
+    ids=lambda graph: str(graph.neighbors.shape),
 )
 def test_graph_is_regular_and_symmetric_and_places_lead_back(graph):
-    n, k = graph.neighbours.shape
+    n, k = graph.neighbors.shape
     own = np.repeat(np.arange(n)[:, None], k, axis=1)
-    assert graph.neighbours.dtype == graph.places.dtype == np.int32
-    assert graph.neighbours.min() == 0
-    assert graph.neighbours.max() == n - 1
-    assert (np.diff(graph.neighbours, axis=1) > 0).all()
-    assert (graph.neighbours != own).all()
-    np.testing.assert_array_equal(graph.neighbours[graph.neighbours, graph.places], own)
+    assert graph.neighbors.dtype == graph.places.dtype == np.int32
+    assert graph.neighbors.min() == 0
+    assert graph.neighbors.max() == n - 1
+    assert (np.diff(graph.neighbors, axis=1) > 0).all()
+    assert (graph.neighbors != own).all()
+    np.testing.assert_array_equal(graph.neighbors[graph.neighbors, graph.places], own)
 
 
 def test_everybody_is_adjacent_in_the_complete_graph():
-    assert complete_graph(4).neighbours.tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
+    assert complete_graph(4).neighbors.tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 
 def test_graph_does_not_depend_on_who_asks_and_is_built_once():
@@ -389,7 +389,7 @@ def test_graph_does_not_depend_on_who_asks_and_is_built_once():
     graph = ring_graph(ids, SEED, 2)
     assert ring_graph(ids.copy(), bytes(bytearray(SEED)), 2) is graph
     assert complete_graph(5) is complete_graph(5)
-    for array in (graph.neighbours, graph.places, complete_graph(5).places):
+    for array in (graph.neighbors, graph.places, complete_graph(5).places):
         with pytest.raises(ValueError, match="read-only"):
             array[0, 0] = 1
     ids[0] = 4
@@ -398,18 +398,18 @@ def test_graph_does_not_depend_on_who_asks_and_is_built_once():
 
 def test_another_seed_makes_another_ring():
     # Independent rings share 20 / 199 of their 4,000 directed edges: 402, standard deviation 26.
-    rows = [ring_graph(np.arange(200), seed, 20).neighbours for seed in (SEED, SEED[:-1])]
+    rows = [ring_graph(np.arange(200), seed, 20).neighbors for seed in (SEED, SEED[:-1])]
     common = sum(np.intersect1d(a, b).size for a, b in zip(*rows, strict=True))
     assert 200 < common < 600
 
 
 @pytest.mark.slow
-def test_corrupt_neighbours_follow_the_hypergeometric_law():
+def test_corrupt_neighbors_follow_the_hypergeometric_law():
     # Chi-square over independent seeds, false alarm 1e-6. Corrupt phones have the lowest numbers.
     n, k, colluders, num_seeds = 60, 12, 15, 4000
     counts = np.zeros(k + 1)
     for i in range(num_seeds):
-        row = ring_graph(np.arange(n), i.to_bytes(4, "big"), k).neighbours[colluders]
+        row = ring_graph(np.arange(n), i.to_bytes(4, "big"), k).neighbors[colluders]
         counts[np.count_nonzero(row < colluders)] += 1
     expected = num_seeds * stats.hypergeom.pmf(np.arange(k + 1), n - 1, colluders, k)
     last = int(np.flatnonzero(expected >= 10)[-1])
@@ -418,20 +418,20 @@ def test_corrupt_neighbours_follow_the_hypergeometric_law():
 
 
 @pytest.mark.parametrize(
-    ("ids", "neighbours", "message"),
+    ("ids", "neighbors", "message"),
     [
-        ([0, 1, 2], 1, "neighbours must be even and in 2..2, got neighbours=1"),
-        ([0, 1, 2], 0, "got neighbours=0"),
-        ([0, 1, 2, 3], 4, "got neighbours=4"),
+        ([0, 1, 2], 1, "neighbors must be even and in 2..2, got neighbors=1"),
+        ([0, 1, 2], 0, "got neighbors=0"),
+        ([0, 1, 2, 3], 4, "got neighbors=4"),
         ([0, 2, 1], 2, "ids must be int64, ascending"),
         ([0, 1, 1], 2, "no two alike"),
         ([0.0, 1.0, 2.0], 2, "got float64"),
         ([[0, 1, 2]], 2, r"\(1, 3\)"),
     ],
 )
-def test_what_is_no_ring_is_refused(ids, neighbours, message):
+def test_what_is_no_ring_is_refused(ids, neighbors, message):
     with pytest.raises(ValueError, match=message):
-        ring_graph(np.array(ids), SEED, neighbours)
+        ring_graph(np.array(ids), SEED, neighbors)
 
 
 def test_one_phone_makes_no_graph():

@@ -126,7 +126,7 @@ class Cohort:
         ]
         self.survivors = server.close_masked()
         told = self.hear("agree", self.survivors.ids.tolist(), lambda phone: phone.agree(
-            self.survivors, server.neighbours_signatures(phone.number)))  # fmt: skip
+            self.survivors, server.neighbors_signatures(phone.number)))  # fmt: skip
         quorum = server.close_agreement(
             np.array([number for number, _ in told], dtype=np.int64),
             table([signature for _, signature in told], 64),
@@ -219,7 +219,7 @@ def test_a_message_in_another_phones_name_is_not_its_own(stage, other):
     [
         ("advertise", 3, "advertise: 5 phones"),
         ("share", 4, "share: 4 phones"),
-        ("share", 3, "mask: 0 phones"),  # five that shared are too few neighbours for each other
+        ("share", 3, "mask: 0 phones"),  # five that shared are too few neighbors for each other
         ("mask", 4, "mask: 4 phones"),
         ("agree", 3, "agree: 5 phones"),
         ("unmask", 3, "unmask: 5 phones"),
@@ -256,7 +256,7 @@ def fresh_key():
     return public_key(X25519PrivateKey.generate())
 
 
-def key_of_a_neighbour(cohort, phone, said):
+def key_of_a_neighbor(cohort, phone, said):
     first = next(number for number in cohort.phones if (number, "advertise") not in cohort.lies)
     if phone.number < first:
         return []
@@ -274,7 +274,7 @@ ADVERTISEMENTS = {
     "a key as commitment": lambda cohort, phone, said: [
         advertised(phone, said, commitment=said.mask_key)
     ],
-    "the key of another phone": key_of_a_neighbour,
+    "the key of another phone": key_of_a_neighbor,
     "a number that nobody has": readvertised(number=150),
     "a huge number": readvertised(number=2**63 - 1),
 }
@@ -357,9 +357,9 @@ def test_a_nonce_in_anothers_name_is_not_its_own():
 
 
 def resealed(phone, said, shares, places=None):
-    """The message of stage share with other shares, well sealed, for some neighbours or all."""
+    """The message of stage share with other shares, well sealed, for some neighbors or all."""
     context, sealed = phone.context, said.sealed.copy()
-    infos = [share_info(context.digest, phone._own, other) for other in phone._neighbours]
+    infos = [share_info(context.digest, phone._own, other) for other in phone._neighbors]
     keys = phone._agree(phone._seal_key, context.roster.seal_rows, phone._places, infos)
     for place in range(len(keys)) if places is None else places:
         plain = shares[place].astype("<u4").tobytes()
@@ -425,7 +425,7 @@ SHARES = {
     "a signature over another commitment": (unsigned_commitment, {"without": [LIAR]}),
     "a second message": (garbage_after, {"without": []}),
     "a commitment to another seed": (another_commitment, {"abort": "unmask: phone 3 or its neigh"}),
-    "garbage for one neighbour": (garbage_for(1), {"without": [1]}),
+    "garbage for one neighbor": (garbage_for(1), {"without": [1]}),
     "garbage for everybody": (garbage_for(*range(7)), {"abort": "mask: 1 phones"}),
     "a share outside the field": (share_outside_the_field, {"without": [1]}),
     "two swapped": (two_swapped, {"abort": "unmask: 6 shares are needed"}),
@@ -437,11 +437,11 @@ SHARES = {
 
 
 @pytest.mark.parametrize(("lie", "end"), SHARES.values(), ids=SHARES)
-def test_a_phone_that_shares_badly_costs_neighbours_or_the_sum_but_never_falsifies_it(lie, end):
+def test_a_phone_that_shares_badly_costs_neighbors_or_the_sum_but_never_falsifies_it(lie, end):
     check({(LIAR, "share"): lie}, **end)
 
 
-def test_neighbours_leave_for_a_share_by_the_rule_that_it_breaks():
+def test_neighbors_leave_for_a_share_by_the_rule_that_it_breaks():
     for lie, refusal in ((garbage_for(1), CiphertextMissing), (share_outside_the_field, Malformed)):
         cohort = check({(LIAR, "share"): lie}, without=[1])
         assert {number: type(why) for number, why in cohort.refusals.items()} == {1: refusal}
@@ -449,7 +449,7 @@ def test_neighbours_leave_for_a_share_by_the_rule_that_it_breaks():
 
 def test_a_mask_key_that_nobody_can_put_together_opens_nothing_once_its_phone_is_gone():
     lies = {(LIAR, "share"): no_shares_of_the_mask_key, (LIAR, "mask"): silence}
-    check(lies, abort="unmask: phone 3 or its neighbours lied: its mask key")
+    check(lies, abort="unmask: phone 3 or its neighbors lied: its mask key")
 
 
 # Masked vectors.
@@ -620,7 +620,7 @@ def rolled(shares):
 SHARES_GIVEN = {
     "zeros": gives(np.zeros_like),
     "ones": gives(np.ones_like),
-    "those of other neighbours": gives(rolled),
+    "those of other neighbors": gives(rolled),
     "outside the field": gives(lambda shares: np.full_like(shares, shamir.PRIME)),
     "the largest numbers": gives(lambda shares: np.full_like(shares, 2**32 - 1)),
     "one bit flipped": gives(lambda shares: shares ^ np.uint32(1)),

@@ -35,7 +35,7 @@ from fedspeech.secagg.refusals import (
     CohortBelowFloor,
     KeyReused,
     Malformed,
-    NeighboursBelowThreshold,
+    NeighborsBelowThreshold,
     NonceMismatch,
     NoQuorum,
     OutOfOrder,
@@ -142,7 +142,7 @@ class Session:
 
     def agreed(self):
         told = [
-            phone.agree(self.survivors, self.server.neighbours_signatures(phone.number))
+            phone.agree(self.survivors, self.server.neighbors_signatures(phone.number))
             for phone in self.phones
         ]
         self.quorum = self.server.close_agreement(self.ids, table(told, 64))
@@ -377,7 +377,7 @@ def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, ki
         return
     phone.share(())
     with pytest.raises(WeakKey):
-        phone._masks(phone.context, [2])  # neighbour 3, as if its shares had come
+        phone._masks(phone.context, [2])  # neighbor 3, as if its shares had come
 
 
 # What must be alike: contexts differ, so no signature holds and no ciphertext opens.
@@ -415,17 +415,17 @@ def test_a_phone_of_another_session_refuses_the_roster(own):
 def forwarded(session, number):
     """What a phone gets if the server forwards everything and checks nothing."""
     graph = session.phones[0].graph
-    neighbours, places = graph.neighbours[number], graph.places[number]
+    neighbors, places = graph.neighbors[number], graph.places[number]
     return Inbox(
         sharers=session.roster.members,
-        sealed=np.array([o.sealed for o in session.said])[neighbours, places],
-        commitments=table([session.said[n].commitment for n in neighbours], 32),
-        signatures=table([session.said[n].signature for n in neighbours], 64),
+        sealed=np.array([o.sealed for o in session.said])[neighbors, places],
+        commitments=table([session.said[n].commitment for n in neighbors], 32),
+        signatures=table([session.said[n].signature for n in neighbors], 64),
     )
 
 
 class Trusting(Phone):
-    """A phone that checks no neighbour's signature."""
+    """A phone that checks no neighbor's signature."""
 
     def _check_signed(self, places, signatures, statements):
         pass
@@ -437,7 +437,7 @@ def test_two_models_for_two_groups_leave_no_ciphertext_and_no_mask_in_common(kin
     session.accepted([MODEL] * 4 + [OTHER_MODEL] * 4)
     session.said = [phone.share(()) for phone in session.phones]
     ours, theirs = session.phones[0], session.phones[7]
-    own = ours._masks(ours.context, [5, 6])[2]  # neighbours 6 and 7; their masks after its own
+    own = ours._masks(ours.context, [5, 6])[2]  # neighbors 6 and 7; their masks after its own
     other = theirs._masks(theirs.context, [0])[1]
     assert (own[1], other[1]) == (True, False)
     assert own[0] != other[0]
@@ -452,7 +452,7 @@ def test_a_group_of_one_model_is_too_small_to_be_summed_apart():
     session.said = [phone.share(()) for phone in session.phones]
     for phone in session.phones[:5]:
         inbox = replace(forwarded(session, phone.number), sharers=members(0, 1, 2, 3, 4))
-        refused(NeighboursBelowThreshold, phone, phone.mask, inbox)
+        refused(NeighborsBelowThreshold, phone, phone.mask, inbox)
 
 
 # Nonces and the graph.
@@ -505,7 +505,7 @@ def test_a_second_graph_is_refused(ring):
     refused(SecondAnswer, phone, phone.share, ring.nonces)
 
 
-# What neighbours sealed.
+# What neighbors sealed.
 
 
 def inbox_of(session, number=0, **lies):
@@ -513,7 +513,7 @@ def inbox_of(session, number=0, **lies):
 
 
 def lying_row(row):
-    """An inbox in which the ciphertext of the first neighbour, phone 1, is another one."""
+    """An inbox in which the ciphertext of the first neighbor, phone 1, is another one."""
     return lambda s: inbox_of(s, sealed=changed(inbox_of(s).sealed, r0=row(s)))
 
 
@@ -536,8 +536,8 @@ INBOXES = {
     "fewer sharers than the floor": (
         CohortBelowFloor, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3))
     ),
-    "fewer neighbours than the threshold": (
-        NeighboursBelowThreshold, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3, 4, 5))
+    "fewer neighbors than the threshold": (
+        NeighborsBelowThreshold, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3, 4, 5))
     ),
     "a ciphertext withheld": (CiphertextMissing, lying_row(lambda s: bytes(88))),
     "a ciphertext truncated": (
@@ -636,7 +636,7 @@ def mask_all(session, **shown):
 
 
 def signatures_of(session):
-    return session.server.neighbours_signatures(0)
+    return session.server.neighbors_signatures(0)
 
 
 SURVIVORS = {
@@ -681,12 +681,12 @@ def test_a_false_list_of_survivors_is_refused(seven, refusal, lie):
     refused(refusal, phone, phone.agree, *lie(seven))
 
 
-def test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbours():
+def test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors():
     session = Session().to(3)
     mask_all(session, p1=members(*range(7)))
     survivors = members(*range(7))  # phone 7 is in only one of the two lists
     for phone in session.phones[:7]:
-        signatures = session.server.neighbours_signatures(phone.number)
+        signatures = session.server.neighbors_signatures(phone.number)
         refused(BadSignature, phone, phone.agree, survivors, signatures)
 
 
@@ -779,7 +779,7 @@ def test_survivors_split_in_two_have_no_quorum_on_either_side():
     here, there = members(*range(7)), session.survivors
     for phone in session.phones:
         mine = here if phone.number < 4 else there
-        phone.agree(mine, session.server.neighbours_signatures(phone.number))
+        phone.agree(mine, session.server.neighbors_signatures(phone.number))
     one, other = signed(session, [0, 1, 2, 3], here), signed(session, [2, 3, 4, 5, 6], there)
     refused(NoQuorum, session.phones[0], session.phones[0].unmask, one)
     refused(NoQuorum, session.phones[4], session.phones[4].unmask, other)
@@ -805,7 +805,7 @@ def test_the_other_kind_of_share_is_never_given():
     dropped = members(*range(7))
     for again in (
         lambda: phone.unmask(signed(session, range(7), dropped)),
-        lambda: phone.agree(dropped, session.server.neighbours_signatures(0)),
+        lambda: phone.agree(dropped, session.server.neighbors_signatures(0)),
     ):
         with pytest.raises((SecondAnswer, Replayed)):
             again()
@@ -959,7 +959,7 @@ STEPS = {
     "share": lambda s, phone: phone.share(s.nonces),
     "mask": lambda s, phone: phone.mask(s.server.inbox(phone.number)),
     "agree": lambda s, phone: phone.agree(
-        s.survivors, s.server.neighbours_signatures(phone.number)
+        s.survivors, s.server.neighbors_signatures(phone.number)
     ),
     "unmask": lambda s, phone: phone.unmask(s.quorum),
 }  # fmt: skip
@@ -1017,7 +1017,7 @@ def test_a_list_that_changes_after_it_was_checked_has_one_meaning():
 
 def test_a_list_names_nobody_twice_whatever_the_numbers():
     with pytest.raises(Malformed):
-        members(5, -(2**63) + 3, -1, 5)  # no difference of neighbours is below zero
+        members(5, -(2**63) + 3, -1, 5)  # no difference of neighbors is below zero
 
 
 def test_values_that_have_no_hash_are_refused_by_name():

@@ -272,18 +272,18 @@ def test_equal_terms_purpose_and_roster_make_equal_contexts():
 def test_the_graph_is_drawn_from_every_bit_of_every_nonce_and_from_the_context():
     roster, terms = roster_of(140), terms_of(server="curious")
     nonces = [bytes([i]) * 32 for i in range(140)]
-    drawn = bind(terms, PURPOSE, roster).graph(nonces).neighbours
+    drawn = bind(terms, PURPOSE, roster).graph(nonces).neighbors
     for changed in (
         [bytes(31) + b"\1", *nonces[1:]], [*nonces[:-1], bytes([139]) * 31 + b"\0"],
         [nonces[1], nonces[0], *nonces[2:]],
     ):  # fmt: skip
-        assert (bind(terms, PURPOSE, roster).graph(changed).neighbours != drawn).any()
+        assert (bind(terms, PURPOSE, roster).graph(changed).neighbors != drawn).any()
     for context in (
         bind(replace(terms, round=9), PURPOSE, roster), bind(terms, bytes(32), roster),
     ):  # fmt: skip
-        assert (context.graph(nonces).neighbours != drawn).any()
+        assert (context.graph(nonces).neighbors != drawn).any()
     again = bind(replace(terms), PURPOSE, roster_of(140)).graph(list(nonces))
-    np.testing.assert_array_equal(again.neighbours, drawn)
+    np.testing.assert_array_equal(again.neighbors, drawn)
 
 
 # Statements: fields from a small alphabet, so that near misses are common.

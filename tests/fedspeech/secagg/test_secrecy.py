@@ -94,7 +94,7 @@ class Session:
 
     def agreed(self):
         told = [
-            phone.agree(self.survivors, self.server.neighbours_signatures(phone.number))
+            phone.agree(self.survivors, self.server.neighbors_signatures(phone.number))
             for phone in self.phones
         ]
         self.quorum = self.server.close_agreement(np.arange(COUNT), table(told, 64))
@@ -226,7 +226,7 @@ SECRETS = {"zeros": bytes(32), "ones": b"\xff" * 32}
 
 
 def shares_of(secret, coefficients):
-    """What neighbours hold of one phone's seed and mask key, 400 times: shape (400, 4, 18)."""
+    """What neighbors hold of one phone's seed and mask key, 400 times: shape (400, 4, 18)."""
     limbs = np.tile(shamir.to_limbs(secret), 2)
     return np.array([shamir.share(limbs, 3, COUNT - 1, coefficients) for _ in range(400)])
 
@@ -306,7 +306,7 @@ def test_a_vector_that_comes_late_stays_under_its_own_mask():
     }
     survivors = Members(np.arange(4))
     told = [
-        phone.agree(survivors, session.server.neighbours_signatures(phone.number))
+        phone.agree(survivors, session.server.neighbors_signatures(phone.number))
         for phone in session.phones[:4]
     ]
     quorum = Quorum(survivors, table(told, 64))
@@ -574,7 +574,7 @@ def test_secrets_are_erased_as_soon_as_they_are_used_up():
     session.mask(np.zeros(8, np.uint32))
     assert not any(any(bytes(one)) for one in kept)
     both_kinds = phone._held
-    assert any(both_kinds)  # shares of neighbours
+    assert any(both_kinds)  # shares of neighbors
     session.agreed()
     assert not any(both_kinds)
     assert any(phone._held)  # those for the last answer

@@ -251,7 +251,7 @@ def test_a_restart_keeps_the_floor_on_the_cohort():
         summed(vectors, terms, lambda phone: Stage.ADVERTISE if phone < 3 else Stage.UNMASK)
 
 
-def test_everybodys_neighbour_needs_no_nonce_and_no_restart():
+def test_everybodys_neighbor_needs_no_nonce_and_no_restart():
     terms = terms_of()
     vectors = vectors_of(np.random.default_rng(0), range(9), terms)
     found = summed(vectors, terms, lambda phone: Stage.ADVERTISE if phone == 4 else Stage.UNMASK)

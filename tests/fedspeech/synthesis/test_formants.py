@@ -1,4 +1,4 @@
-"""The synthesiser."""
+"""The synthesizer."""
 
 from dataclasses import replace
 
@@ -46,8 +46,8 @@ def middle_of(vowel):
     """The steady middle of a vowel said alone, shape (2048,), windowed."""
     clip = word_clips([Take(voice=STEADY, words=((vowel,),), seed=1)], 16_000)[0]
     heard = np.flatnonzero(np.abs(clip) > 1e-3)
-    centre = (heard[0] + heard[-1]) // 2
-    return clip[centre - 1_024 : centre + 1_024] * np.hanning(2_048)
+    center = (heard[0] + heard[-1]) // 2
+    return clip[center - 1_024 : center + 1_024] * np.hanning(2_048)
 
 
 def envelope_peaks(piece):
@@ -93,8 +93,8 @@ def test_a_shorter_tract_raises_the_spectrum():
     power = np.abs(np.fft.rfft(word_clips(takes, 16_000))) ** 2
     hertz = np.arange(power.shape[1])
     vowels = (hertz > 1_200) & (hertz < 3_500)
-    centres = (power[:, vowels] * hertz[vowels]).sum(1) / power[:, vowels].sum(1)
-    assert centres[1] > 1.1 * centres[0]
+    centers = (power[:, vowels] * hertz[vowels]).sum(1) / power[:, vowels].sum(1)
+    assert centers[1] > 1.1 * centers[0]
 
 
 def test_takes_differ_and_repeat():

@@ -28,9 +28,9 @@ def test_every_accent_changes_every_target_word():
 
 def test_an_accent_substitutes_phones_and_keeps_stress():
     five = ACCENTS["five_vowel"]
-    assert five.realise(("TH", "ER1", "T", "IY0")) == ("T", "EH1", "R", "T", "IY0")
-    assert five.realise(("B", "IH1", "D")) == ("B", "IY1", "T")
-    assert PLAIN.realise(("B", "IH1", "D")) == ("B", "IH1", "D")
+    assert five.realize(("TH", "ER1", "T", "IY0")) == ("T", "EH1", "R", "T", "IY0")
+    assert five.realize(("B", "IH1", "D")) == ("B", "IY1", "T")
+    assert PLAIN.realize(("B", "IH1", "D")) == ("B", "IH1", "D")
 
 
 def test_voices_follow_sex_and_age():

@@ -29,9 +29,9 @@ def build(name, seed=0):
 def phone_clips(adapter, count, seed):
     rng = np.random.default_rng([seed, count])
     labels = rng.integers(0, LABELS, count)
-    centres = np.random.default_rng(9).standard_normal((LABELS, *adapter.embedding_shape))
+    centers = np.random.default_rng(9).standard_normal((LABELS, *adapter.embedding_shape))
     noise = rng.standard_normal((count, *adapter.embedding_shape))
-    return LocalDataset((centres[labels] + noise).astype(np.float32), labels)
+    return LocalDataset((centers[labels] + noise).astype(np.float32), labels)
 
 
 def rngs(phones):

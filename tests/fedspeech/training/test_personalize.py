@@ -1,4 +1,4 @@
-"""Personalising on blobs: each phone's words are moved by a shift of its own."""
+"""Personalizing on blobs: each phone's words are moved by a shift of its own."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def own_clips(phone, per_word, seed=0):
 
 
 def rngs(phones):
-    return [stream(3, "personalise", 2, phone) for phone in phones]
+    return [stream(3, "personalize", 2, phone) for phone in phones]
 
 
 PUBLIC = clips(np.repeat([TARGETS, TARGETS + 1], 6), 1)

@@ -122,7 +122,7 @@ def test_torch_is_left_as_it_was(whistles):
     assert torch.get_num_threads() == threads
 
 
-def test_features_are_standardised_by_the_training_speakers_alone(base, whistles):
+def test_features_are_standardized_by_the_training_speakers_alone(base, whistles):
     # Leaking validation or evaluation clips into the constants would move them.
     waveforms = torch.from_numpy(whistles.waveforms(whistles.of(*range(8))))
     log_mel = LogMel(TINY.frontend)(waveforms).double()

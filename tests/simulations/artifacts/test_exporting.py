@@ -225,7 +225,7 @@ def test_listening_prints_detections_with_times(run, tmp_path, capsys):
 
 
 @pytest.mark.export
-def test_errors_are_counted_on_synthesised_sound_and_on_folders(run, tmp_path, capsys):
+def test_errors_are_counted_on_synthesized_sound_and_on_folders(run, tmp_path, capsys):
     file = run / "export" / "model_streaming.tflite"
 
     def evaluate(**options):

@@ -89,7 +89,7 @@ def test_a_check_says_what_is_missing(tmp_path, plan, obstacle):
     assert f"real-commands cannot run on it: {obstacle}" in printed(render_check, check)
 
 
-def test_a_folder_of_noise_is_recognised(tmp_path):
+def test_a_folder_of_noise_is_recognized(tmp_path):
     soundfile.write(tmp_path / "tap.wav", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
     (tmp_path / "manifest.csv").write_text("file,kind\ntap.wav,tap\n")
     check = check_folder(tmp_path)

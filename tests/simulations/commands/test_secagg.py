@@ -23,7 +23,7 @@ def test_bench_prints_what_a_masked_sum_costs_as_json():
     assert done.returncode == 0, done.stderr
     cost = json.loads(done.stdout)
     assert (cost["phones"], cost["dropped"], cost["survivors"]) == (12, 3, 11)
-    assert (cost["neighbours"], cost["threshold"], cost["quorum"]) == (11, 7, 7)
+    assert (cost["neighbors"], cost["threshold"], cost["quorum"]) == (11, 7, 7)
     assert cost["cpu_seconds"] > 0
     assert cost["primitives_cpu_seconds"] == pytest.approx(sum(cost["primitives"].values()))
     assert cost["ratio"] == pytest.approx(cost["cpu_seconds"] / cost["primitives_cpu_seconds"])

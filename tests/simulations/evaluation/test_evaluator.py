@@ -50,11 +50,11 @@ def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch)
 
 def test_every_figure_counts_the_same_phones_and_clips(judge):
     world = tiny_world()
-    found = judge.personalisation(world.job.load_arrays().initial)
+    found = judge.personalization(world.job.load_arrays().initial)
     accuracy, by_phone = found["accuracy"], found["phone_accuracies"]
     judged = tuple(len(phone.judged) for phone in world.unseen)
     assert by_phone.clips == judged
-    for name in ("base", "federated", "personalised", "control"):
+    for name in ("base", "federated", "personalized", "control"):
         shares = np.array(getattr(by_phone, name))
         correct = shares * judged
         np.testing.assert_allclose(correct, np.round(correct), atol=1e-9)
@@ -64,13 +64,13 @@ def test_every_figure_counts_the_same_phones_and_clips(judge):
     assert by_phone.base == by_phone.federated
     assert sum(map(sum, found["confusion"].counts)) == sum(judged)
     assert [take.clips_per_word for take in found["takes"]] == [0, 1, 2]
-    assert found["takes"][2].personalised.mean == accuracy.personalised.mean
+    assert found["takes"][2].personalized.mean == accuracy.personalized.mean
     assert found["takes"][2].control.mean == accuracy.control.mean
 
 
 def test_small_segments_are_merged_or_withheld(judge):
     world = tiny_world()
-    found = judge.personalisation(world.job.load_arrays().initial)
+    found = judge.personalization(world.job.load_arrays().initial)
     assert not found["segments"]  # three phones, and five are wanted in a cell
     assert set(found["segments_withheld"].values()) == {3}
 
@@ -83,12 +83,12 @@ def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
     assert choice.chosen == "base"
     assert choice.federated > choice.base
     assert judge.shipped(ruined, choice).tobytes() == base.tobytes()
-    found = judge.personalisation(ruined, choice)
+    found = judge.personalization(ruined, choice)
     assert found["headline"].federated > found["headline"].base
     # Phones start from the base: what they make of it is worse than what they began with only where
     # their own clips mislead them, never as bad as the ruined adapter.
-    assert found["headline"].personalised < found["headline"].federated
-    assert found["takes"][0].personalised.mean == found["accuracy"].base.mean
+    assert found["headline"].personalized < found["headline"].federated
+    assert found["takes"][0].personalized.mean == found["accuracy"].base.mean
 
 
 def test_a_better_adapter_ships(judge):
@@ -109,11 +109,11 @@ def test_nobody_chooses_by_speakers_of_another_corpus():
 
 def test_thresholds_are_set_on_guard_negatives_and_judged_on_others(judge):
     world = tiny_world()
-    found = judge.personalisation(world.job.load_arrays().initial)
-    assert set(found["operating_points"]) == {"base", "federated", "personalised", "control"}
+    found = judge.personalization(world.job.load_arrays().initial)
+    assert set(found["operating_points"]) == {"base", "federated", "personalized", "control"}
     # With other guard negatives the threshold is another; the clips that judge do not move it.
     louder = dataclasses.replace(world, held_back=world.held_back.take(np.arange(3)))
-    other = Judge(louder, tiny_scenario()).personalisation(world.job.load_arrays().initial)
+    other = Judge(louder, tiny_scenario()).personalization(world.job.load_arrays().initial)
     points, others = found["operating_points"]["base"], other["operating_points"]["base"]
     assert points.threshold != others.threshold
     assert found["headline"].base == other["headline"].base

@@ -143,13 +143,13 @@ def test_private_run_has_no_loud_banner(page):
 def test_headline_stands_beside_its_control(page, example):
     found = example.summary().accuracy
     headline = page.prose[page.prose.index("What it brought") : page.prose.index("Round by round")]
-    for accuracy in (found.base, found.federated, found.personalised, found.control):
+    for accuracy in (found.base, found.federated, found.personalized, found.control):
         assert f"{100 * accuracy.mean:.1f} %" in headline
         assert f"{100 * accuracy.worst_decile:.1f} %" in headline
         assert (
             f"{100 * accuracy.interval.low:.1f} – {100 * accuracy.interval.high:.1f} %" in headline
         )
-    gain = 100 * (found.personalised.mean - found.federated.mean)
+    gain = 100 * (found.personalized.mean - found.federated.mean)
     assert f"{gain:+.1f} on federated" in headline
     assert "by luck alone 21.0 %" in headline
 
@@ -173,12 +173,12 @@ def test_plots_hold_the_numbers_of_the_run(page, example):
     assert spent["y"] == [row.epsilon_release for row in completed]
     assert figures["epsilon-release"]["layout"]["shapes"][0]["y0"] == 1.0
     takes = {trace.get("name"): trace for trace in figures["takes"]["traces"]}
-    assert takes["own clips"]["y"] == [100 * t.personalised.mean for t in example.summary().takes]
+    assert takes["own clips"]["y"] == [100 * t.personalized.mean for t in example.summary().takes]
     assert takes["control"]["x"] == [0, 1, 2, 3]
     gains = figures["gains"]["traces"][0]["x"]
     phones = example.summary().phone_accuracies
     assert sum(gain < 0 for gain in gains) == sum(
-        after < before for before, after in zip(phones.federated, phones.personalised, strict=True)
+        after < before for before, after in zip(phones.federated, phones.personalized, strict=True)
     )
 
 

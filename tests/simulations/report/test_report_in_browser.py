@@ -46,10 +46,10 @@ def test_hostile_names_are_shown_and_not_run(browser, tmp_path, example):
 def test_dark_page_prints_on_white(browser, tmp_path, example):
     run = example.write(tmp_path / "run")
     browser.open(write_report(run), 1280, "dark")
-    colour = "getComputedStyle(document.body).backgroundColor"
-    assert browser.evaluate(colour) != "rgb(255, 255, 255)"
+    color = "getComputedStyle(document.body).backgroundColor"
+    assert browser.evaluate(color) != "rgb(255, 255, 255)"
     browser.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert browser.evaluate(colour) == "rgb(255, 255, 255)"
+    assert browser.evaluate(color) == "rgb(255, 255, 255)"
     ink = browser.evaluate("document.querySelector('.plot .xtitle').style.fill")
     browser.evaluate("dispatchEvent(new Event('afterprint'))")
     assert ink != browser.evaluate("document.querySelector('.plot .xtitle').style.fill")

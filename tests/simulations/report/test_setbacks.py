@@ -27,7 +27,7 @@ def test_a_federated_stage_without_gain_is_said_and_the_base_is_named(example):
     assert "20.0 %" in said
     (of_one,) = setbacks(changed(example.summary(), stage_choice=choice | {"speakers": 1}))
     assert "on 1 public validation speaker: base" in of_one
-    assert "The base is what phones personalise from and what is exported." in said
+    assert "The base is what phones personalize from and what is exported." in said
 
 
 @pytest.mark.parametrize("measure", ["false rejects at 5 % false accepts", "word error rate"])
@@ -37,7 +37,7 @@ def test_a_worse_stage_is_the_first_line_of_the_console(example, tmp_path, measu
             measure=measure,
             base=0.127,
             federated=0.247,
-            personalised=0.232,
+            personalized=0.232,
             control=0.222,
             counted=300,
         )
@@ -57,21 +57,21 @@ def test_the_console_says_that_the_exported_file_is_the_base(example, tmp_path, 
     assert ("(the base: nothing that phones trained is in it)" in said) == (best_round == 0)
 
 
-def test_personalising_is_held_against_the_stage_that_phones_start_from(example):
-    worse_than_base = {"federated": 0.5, "personalised": 0.3}
+def test_personalizing_is_held_against_the_stage_that_phones_start_from(example):
+    worse_than_base = {"federated": 0.5, "personalized": 0.3}
     choice = {"federated": 0.5, "chosen": "base"}
     said = " ".join(
         setbacks(changed(example.summary(), headline=worse_than_base, stage_choice=choice))
     )
     assert (
-        "Personalising made it worse: false rejects at 5 % false accepts rose from 29.0 %" in said
+        "Personalizing made it worse: false rejects at 5 % false accepts rose from 29.0 %" in said
     )
 
 
 def test_most_phones_worse_is_said(example):
     said = setbacks(changed(example.summary(), share_worse={"share": 0.73}))
     assert said == (
-        "After personalising 73.0 % of phones make more mistakes than before (by luck alone 21.0 "
+        "After personalizing 73.0 % of phones make more mistakes than before (by luck alone 21.0 "
         "%).",
     )
 

@@ -64,7 +64,7 @@ def test_records_cannot_be_changed(example):
 
 def test_complete_summary_needs_all_four_accuracies(example):
     whole = example.summary()
-    for missing in ("federated", "personalised", "control"):
+    for missing in ("federated", "personalized", "control"):
         accuracy = whole.accuracy.model_copy(update={missing: None})
         with pytest.raises(ValidationError, match="a complete summary needs"):
             example.summary(accuracy=accuracy)
@@ -77,7 +77,7 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValidationError, match="as long"):
         DetCurve(far=(0.1,), frr=(0.1, 0.2))
     with pytest.raises(ValidationError, match="one entry per phone"):
-        PhoneAccuracies(base=(1.0,), federated=(1.0,), personalised=(1.0,), clips=(3, 4))
+        PhoneAccuracies(base=(1.0,), federated=(1.0,), personalized=(1.0,), clips=(3, 4))
     with pytest.raises(ValidationError, match="low must not exceed high"):
         Interval(low=0.6, high=0.5)
 

@@ -288,7 +288,7 @@ def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
     summary = read(tmp_path / "run").summary
     assert summary.status == "partial"
     assert summary.stopped == "the export had begun and had not ended"
-    assert summary.accuracy.personalised
+    assert summary.accuracy.personalized
     assert summary.stopped in (tmp_path / "run" / "report.html").read_text()
     resume(tmp_path / "run", workers=1, cache=cache())
     summary = read(tmp_path / "run").summary
@@ -319,12 +319,12 @@ def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
     assert results.summary.stopped == "budget reached before round 2"
     assert results.summary.rounds == 1
     assert results.summary.epsilon_release <= budget == results.summary.budget_release
-    assert results.summary.accuracy.personalised
+    assert results.summary.accuracy.personalized
     assert (folder / "report.html").exists()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["personalise", "export"])
+@pytest.mark.parametrize("stage", ["personalize", "export"])
 def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
     tmp_path, monkeypatch, no_export, stage
 ):
@@ -332,7 +332,7 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
         raise KeyboardInterrupt
 
     place = (
-        (runner.Judge, "personalisation") if stage == "personalise" else (runner, "export_files")
+        (runner.Judge, "personalization") if stage == "personalize" else (runner, "export_files")
     )
     monkeypatch.setattr(*place, stop)
     with pytest.raises(KeyboardInterrupt):

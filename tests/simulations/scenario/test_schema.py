@@ -64,9 +64,9 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
 
 
 def test_set_takes_toml_values_and_bare_words():
-    scenario = read_scenario("default", ["adapter=head", "seed=7", "personalisation.takes=[2,4]"])
+    scenario = read_scenario("default", ["adapter=head", "seed=7", "personalization.takes=[2,4]"])
     assert (scenario.adapter, scenario.seed) == ("head", 7)
-    assert scenario.personalisation.takes == (2, 4)
+    assert scenario.personalization.takes == (2, 4)
 
 
 def test_a_scenario_is_frozen():
@@ -74,10 +74,10 @@ def test_a_scenario_is_frozen():
         Scenario(name="x").seed = 2
 
 
-def test_an_adapter_of_words_does_not_recognise_sentences():
-    with pytest.raises(ScenarioError, match="adapter head does not recognise sentences; take fr"):
+def test_an_adapter_of_words_does_not_recognize_sentences():
+    with pytest.raises(ScenarioError, match="adapter head does not recognize sentences; take fr"):
         read_scenario("asr-quick", ["adapter=head"])
-    with pytest.raises(ScenarioError, match="adapter frame_affine does not recognise words"):
+    with pytest.raises(ScenarioError, match="adapter frame_affine does not recognize words"):
         read_scenario("quick", ["adapter=frame_affine"])
     with pytest.raises(ScenarioError, match="example_privacy clips gradients of words, not of"):
         read_scenario("asr-quick", ["training.example_privacy={noise_multiplier=1.0}"])

@@ -61,7 +61,7 @@ def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     assert len(world.unseen) == 2
 
 
-def test_features_are_standardised_by_the_bases_constants_alone():
+def test_features_are_standardized_by_the_bases_constants_alone():
     """A clip's embedding is what the base computes of it alone, whoever else is in the corpus."""
     world, scenario = tiny_world(), tiny_scenario()
     corpus = embedded(scenario)

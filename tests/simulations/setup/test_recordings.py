@@ -164,8 +164,8 @@ def scenario(folder, *changes):
         "real-commands",
         (
             f"corpus.path={folder}", f"vocabulary={words}", "base.source=shipped",
-            "privacy.secure_aggregation=ideal", "personalisation.takes=[1]",
-            "personalisation.headline_takes=1", *changes,
+            "privacy.secure_aggregation=ideal", "personalization.takes=[1]",
+            "personalization.headline_takes=1", *changes,
         ),
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_a_rate_that_is_searched_is_not_tied_to_the_clip():
     ]  # fmt: skip
 
 
-def test_an_optimiser_that_divides_by_the_step_keeps_its_rate():
+def test_an_optimizer_that_divides_by_the_step_keeps_its_rate():
     scenario = read_scenario("quick", ["server.optimizer=fedadam", "server.learning_rate=0.02"])
     space = Space.around(scenario)
     assert {one.server_learning_rate for one in space.settings((0.01, 1.0), (1.0,))} == {0.02}
