@@ -132,10 +132,11 @@ def figures(summary: Summary) -> Row:
             f"{model}_target": getattr(summary.target_accuracy, model).mean,
             f"{model}_all": getattr(found, model).mean,
         }
-    copied = "corpus seed rounds epsilon_release relation_release epsilon_server relation_server"
+    promised = "epsilon_release relation_release epsilon_server relation_server delta unit"
     return {
         **{name: 100 * share for name, share in percent.items()},
-        **{name: getattr(summary, name) for name in (*copied.split(), "delta", "unit")},
+        **{name: getattr(summary, name) for name in ("corpus", "seed", "rounds")},
+        **{name: getattr(summary.guarantee, name) for name in promised.split()},
         "takes": summary.clips_per_word,
         "measure": headline.measure,
         "non_words": f"{headline.non_words_are}, {headline.non_words:,} clips",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 from flwr.app import Context
@@ -103,7 +103,7 @@ def row_of(record: RoundRecord, job: Job) -> dict[str, object]:
     """One line of rounds.jsonl: the record without the sum, rounds counted from 1, the noise."""
     row = {field.name: getattr(record, field.name) for field in fields(record)}
     del row["total"]
-    told = {"round": record.round + 1, "guarantee": asdict(record.guarantee)}
+    told = {"round": record.round + 1, "guarantee": record.guarantee.to_record()}
     return {**row, **told, "noise_notice": job.entropy().notice}
 
 

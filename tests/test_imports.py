@@ -22,8 +22,8 @@ ORDER = (
 PRIVACY = (
     "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "events",
     "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config", "sizing",
-    "rules", "failure_probabilities", "round_cost", "codec", "guarantee", "plan", "ledger",
-    "filling", "pricing", "explaining", "solving",
+    "rules", "failure_probabilities", "round_cost", "codec", "guarantee", "phrasing", "plan",
+    "ledger", "filling", "pricing", "explaining", "solving",
 )  # fmt: skip
 
 SIBLINGS = {

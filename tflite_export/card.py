@@ -20,6 +20,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.seeds import canonical
 from tflite_export.checks import Check, at_most, logit_difference, same_answer
 from tflite_export.front_end import in_numpy, in_words
@@ -74,7 +75,6 @@ FIGURES_NOTICE = (
     "the same inputs. Both are the worst of all ways in and, for full-integer files, of both sets "
     "of kernels."
 )
-_EPSILONS = ("epsilon_release", "epsilon_server")
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
 
@@ -129,9 +129,6 @@ class Card:
       phone: pseudonym of the phone whose own adapter this is; None for the global one.
       file: which file of the family the card is in; None in the card beside them.
       calibration: what a full-integer file was calibrated on; see `Calibration.to_json`.
-
-    Raises:
-      ValueError: if an epsilon is not a number.
     """
 
     task: Literal["kws", "asr"]
@@ -152,12 +149,6 @@ class Card:
     file: str | None = None
     calibration: Mapping[str, Any] | None = None
     example_level: str | None = None
-
-    def __post_init__(self) -> None:
-        """Checks the epsilons."""
-        for name in _EPSILONS:
-            if math.isnan(getattr(self.privacy, name)):
-                raise ValueError(f"{name} must be a number, got nan")
 
     @classmethod
     def of(
@@ -218,10 +209,7 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
-        card = dataclasses.asdict(self)
-        for name in _EPSILONS:
-            if math.isinf(card["privacy"][name]):
-                card["privacy"][name] = "Infinity"
+        card = dataclasses.asdict(self) | {"privacy": self.privacy.to_record()}
         return {
             "format": FORMAT,
             "outputs": "logits",
@@ -246,10 +234,10 @@ class Card:
             "",
             "## What protects the speakers",
             "",
-            privacy.words(),
+            paragraphs(privacy),
             "",
             *((self.example_level, "") if self.example_level else ()),
-            *_table(("", ""), dataclasses.asdict(privacy).items()),
+            *_table(("", ""), vars(privacy).items()),
             "",
             "## Accuracy by segment",
             "",

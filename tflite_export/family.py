@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.files import write_whole
+from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName
 from tflite_export.c_array import to_c_array
@@ -226,7 +227,7 @@ class Maker:
             f"output: logits, float32 (1, {len(self._card.labels)})",
             f"labels: {', '.join(self._card.labels)}",
             f"base: SHA-256 {self._card.base_sha256}",
-            self._card.privacy.words(),
+            paragraphs(self._card.privacy),
             *self._card.notices,
         ]
 

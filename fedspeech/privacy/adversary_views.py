@@ -49,7 +49,7 @@ class View:
       relation: neighboring relation.
       participations: rounds of a phone that are paid for; all rounds where sampling is counted on.
       amplified: whether sampling is counted on.
-      bad_event_mass: probability of events outside the argument, all rounds, included in delta.
+      failure_probability: of events outside the argument, all rounds, included in delta.
       reason: why the relation is weaker than participation would give; empty if it is not.
     """
 
@@ -58,7 +58,7 @@ class View:
     relation: Relation
     participations: int
     amplified: bool
-    bad_event_mass: float
+    failure_probability: float
     reason: str = ""
 
     @property
@@ -154,7 +154,7 @@ def _release(spent: Spent, delta: float) -> View:
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
             participations=sum(count for _, count in parts),
             amplified=any(cost.sampled for cost, _ in relevant),
-            bad_event_mass=min(1.0, failing), reason=reason,
+            failure_probability=min(1.0, failing), reason=reason,
         )  # fmt: skip
     withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
     if cap_failure > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_failure, delta):
@@ -190,11 +190,13 @@ def _unsampled(parts: Sequence[Part], relation: Relation, failing: float, delta:
     epsilons = _charged(_accountants(parts), failing, delta)
     if not epsilons:
         reason = _beyond_precision(failing, delta)
-        return dataclasses.replace(_without_bound(parts, reason), bad_event_mass=min(1.0, failing))
+        return dataclasses.replace(
+            _without_bound(parts, reason), failure_probability=min(1.0, failing)
+        )
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
         participations=sum(count for _, count in parts), amplified=False,
-        bad_event_mass=min(1.0, failing),
+        failure_probability=min(1.0, failing),
     )  # fmt: skip
 
 
@@ -214,7 +216,7 @@ def _without_bound(parts: Sequence[Part], reason: str) -> View:
     """Promises nothing."""
     return View(
         epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
-        participations=sum(count for _, count in parts), amplified=False, bad_event_mass=0.0,
+        participations=sum(count for _, count in parts), amplified=False, failure_probability=0.0,
         reason=reason,
     )  # fmt: skip
 

@@ -38,7 +38,8 @@ from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_hea
 from fedspeech.privacy import guarantee
 from fedspeech.privacy.config import Mechanism
 from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
-from fedspeech.privacy.guarantee import Guarantee, rounded_up, sum_words
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.phrasing import rounded_up, sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
@@ -419,7 +420,7 @@ class Ledger:
                     "rid": rid.hex(),
                     "fingerprint": self._plan.fingerprint,
                     "noise_commitment": noise_commitment,
-                    **_jsonable(asdict(price)),
+                    **price.to_record(infinite="infinite"),
                     "server_simulated": price.secure_aggregation == "ideal",
                     "sum": sum_words(price.mechanism, price.secure_aggregation, price.server),
                     "noise": _noise_words(self._noise_source),

@@ -9,7 +9,7 @@ derived number (bits, scale, noise) and takes none from the server.
                        min_survivors=225, delta=1 / 30_000, epsilon_budget=2.0)
     sent = plan.privatize(delta.vector, rotation_seed=rid, rounding=keys_r, noise=keys_n)
     found = plan.decode(ideal.partial_sum([sent, ...], plan.bits), rotation_seed=rid)
-    print(found.mean, plan.guarantee(rounds=40).words())
+    print(found.mean, phrasing.paragraphs(plan.guarantee(rounds=40)))
 """
 
 from __future__ import annotations
@@ -20,20 +20,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fedspeech.privacy import guarantee, round_cost, rules
+from fedspeech.privacy import guarantee, phrasing, round_cost, rules
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.codec import PlanCodec
 from fedspeech.privacy.events import RoundCost
 from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.secagg.graph import Server
-
-_TRUST_IN_PROTOCOL: dict[Server, str] = {
-    "lying": "the server, which may lie, does not hold the directory of identities",
-    "curious": (
-        "server and colluders keep the rules of the protocol and do not choose who drops out, and "
-        "the server does not hold the directory of identities"
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,38 +60,7 @@ class PrivacyPlan(PlanCodec):
     @property
     def trust(self) -> str:
         """Who must be honest, in one sentence."""
-        noise = "the server adds the noise and shows nobody a sum without"
-        if self.on_phones:
-            against = (
-                "against the server nobody; against readers " if self.mechanism == "local" else ""
-            )
-            noise = (
-                f"{against}{self.honest:,} phones of every sum add their noise and tell nobody "
-                f"({self.min_survivors:,} answers open it, {self.colluders:,} phones may collude)"
-            )
-        parts = [noise, self._trust_in_participation]
-        if self.availability < 1:
-            parts.append(
-                f"at least {self.availability:.1%} of the population is there whenever a round "
-                "begins, whatever its data"
-            )
-        if self.secure_aggregation == "masked":
-            parts.append(_TRUST_IN_PROTOCOL[self.server])
-        return "; ".join(parts) + "."
-
-    @property
-    def _trust_in_participation(self) -> str:
-        """Who must keep secret who takes part."""
-        if self.drawn_by_server:
-            return "whom the server draws, no reader learns from it or from a phone"
-        if self.participation == "limited":
-            return "each phone counts its rounds"
-        return "each phone keeps its coin secret"
-
-    @property
-    def drawn_by_server(self) -> bool:
-        """Whether one party must know all who come before it can say who takes part."""
-        return self.participation == "fixed_size" or self.cohort_cap is not None
+        return phrasing.trust(self)
 
     def admits(self, inputs_sent: int) -> bool:
         """Whether a phone that has sent so many inputs within its window may send one more.

@@ -87,6 +87,11 @@ class PlanSizing(PlanConfig):
         return self.mechanism == "central"
 
     @property
+    def drawn_by_server(self) -> bool:
+        """Whether one party must know all who come before it can say who takes part."""
+        return self.participation == "fixed_size" or self.cohort_cap is not None
+
+    @property
     def noise_distribution(self) -> type[IntegerDistribution]:
         """Of the noise that phones add, a share each."""
         return Skellam if self.mechanism == "skellam" else DiscreteGaussian

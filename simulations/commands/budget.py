@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import FedspeechError
-from fedspeech.privacy.guarantee import judgment, rounded_up
+from fedspeech.privacy.phrasing import SERVER_ADDS_NOISE, judgment, rounded_up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -168,7 +168,7 @@ def _in_options(message: str) -> str:
 
 def _document(found: Price, explain: bool) -> dict[str, Any]:
     """Everything a program may want; infinities are the string "Infinity", absent is absent."""
-    from fedspeech.privacy import explaining, pricing
+    from fedspeech.privacy import explaining, phrasing
 
     plan = found.plan
     document: dict[str, Any] = {
@@ -185,16 +185,16 @@ def _document(found: Price, explain: bool) -> dict[str, Any]:
         },
         "amplified": {"release": found.release.amplified, "server": False},
         "bad_event_mass": {
-            "release": found.release.bad_event_mass,
-            "server": found.server.bad_event_mass,
+            "release": found.release.failure_probability,
+            "server": found.server.failure_probability,
         },
         "who_must_be_honest": plan.trust,
         "judgment": {
             "release": judgment(found.release.epsilon),
             "server": judgment(found.server.epsilon),
         },
-        "assumptions": pricing.assumptions(found),
-        "warnings": pricing.warnings(found),
+        "assumptions": phrasing.assumptions(plan, plan.cost, found.assumed),
+        "warnings": phrasing.warnings(plan, found.release, found.server),
         "plan": _plan(plan),
         "assumed": sorted(found.assumed),
     }
@@ -274,7 +274,7 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
 
 
 def _print(found: Price, console: Console, solved: tuple[str | None, str], explain: bool) -> None:
-    from fedspeech.privacy import pricing
+    from fedspeech.privacy import phrasing
 
     plan = found.plan
     console.print(_headline(plan), highlight=False)
@@ -299,7 +299,7 @@ def _print(found: Price, console: Console, solved: tuple[str | None, str], expla
     assumed = _assumed(found)
     if assumed:
         console.print(f"Assumed, and to be kept: {', '.join(assumed)}.", highlight=False)
-    for line in pricing.warnings(found):
+    for line in phrasing.warnings(plan, found.release, found.server):
         console.print(f"[bold]Warning:[/bold] {line}", highlight=False)
     if explain:
         _explain(found, console)
@@ -360,8 +360,7 @@ def _words(view: View, plan: PrivacyPlan) -> str:
     if plan.mechanism == "none":
         return "(no protection at all)"
     if math.isinf(view.epsilon):
-        trusted = "it adds the noise itself, to sums that it sees without"
-        return "(no bound can be stated)" if view.reason else f"({trusted})"
+        return "(no bound can be stated)" if view.reason else f"({SERVER_ADDS_NOISE})"
     over = (
         f"over {plan.rounds:,} rounds"
         if view.amplified
@@ -371,17 +370,17 @@ def _words(view: View, plan: PrivacyPlan) -> str:
 
 
 def _explain(found: Price, console: Console) -> None:
-    from fedspeech.privacy import explaining, pricing
+    from fedspeech.privacy import explaining, phrasing
 
     plan = found.plan
     console.print("\n[bold]What this stands on[/bold]")
-    for line in pricing.assumptions(found):
+    for line in phrasing.assumptions(plan, plan.cost, found.assumed):
         console.print(f"- {line}", highlight=False)
     for name, view in (("release", found.release), ("server", found.server)):
-        if view.bad_event_mass > 0:
+        if view.failure_probability > 0:
             console.print(
-                f"- Bad events of epsilon_{name} have probability {view.bad_event_mass:.2e} over "
-                "all rounds; e^epsilon times that is inside delta.",
+                f"- Bad events of epsilon_{name} have probability {view.failure_probability:.2e} "
+                "over all rounds; e^epsilon times that is inside delta.",
                 highlight=False,
             )
     console.print("\n[bold]By accountant[/bold] (a claim is a bound; a check stands beside it)")

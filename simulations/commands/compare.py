@@ -164,11 +164,11 @@ def _headlines(a: Summary, b: Summary) -> Iterator[Difference]:
 def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:
     """Both epsilons and their delta."""
     for name in ("epsilon_release", "epsilon_server"):
-        first, second = float(getattr(a, name)), float(getattr(b, name))
+        first, second = getattr(a.guarantee, name), getattr(b.guarantee, name)
         finite = math.isfinite(first) and math.isfinite(second)
         change = f"{second - first:+.2f}".replace("-", "−") if finite else ""
         yield Difference(name, epsilon(first), epsilon(second), change)
-    yield Difference("delta", delta(a.delta), delta(b.delta))
+    yield Difference("delta", delta(a.guarantee.delta), delta(b.guarantee.delta))
 
 
 def _counts(a: Summary, b: Summary) -> Iterator[Difference]:
@@ -193,17 +193,18 @@ def _settings(first: dict[str, Any], second: dict[str, Any]) -> Iterator[Differe
 
 def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterator[str]:
     """Why the figures may not be comparable."""
+    first_facts, second_facts = ({**vars(run), **vars(run.guarantee)} for run in (a, b))
     for name, meaning in (
         ("corpus", "accuracies are of different speakers"),
         ("seed", "a difference may be the luck of the draw"),
         ("unit", "the epsilons protect different things"),
         ("relation_release", "epsilon_release compares different worlds"),
         ("relation_server", "epsilon_server compares different worlds"),
-        ("mode", "the epsilons trust different parties"),
+        ("mechanism", "the epsilons trust different parties"),
         ("delta", "epsilons at different delta are not on one scale"),
         ("clips_per_word", "personalizing had a different number of clips"),
     ):
-        before, after = getattr(a, name), getattr(b, name)
+        before, after = first_facts[name], second_facts[name]
         if before != after:
             yield f"different {name} ({before} and {after}): {meaning}"
     for results, run in ((first, a), (second, b)):
@@ -241,7 +242,7 @@ def _contradiction(name: str, summary: Summary, ledger: Ledger) -> Iterator[str]
     """Says so where a run's summary states another price than the ledger of this run alone."""
     spent = ledger.guarantee()
     held = spent.epsilon_release, spent.epsilon_server
-    said = summary.epsilon_release, summary.epsilon_server
+    said = summary.guarantee.epsilon_release, summary.guarantee.epsilon_server
     if not all(math.isclose(*pair, rel_tol=1e-9) for pair in zip(held, said, strict=True)):
         yield (
             f"the summary of {name} states {epsilon(said[0])} against readers and "

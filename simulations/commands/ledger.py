@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from fedspeech import hash_chain
 from fedspeech.errors import ScenarioError
 from fedspeech.hash_chain import Head
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import paragraphs
 from simulations.report.phrasing import epsilon
 
 
@@ -69,7 +68,7 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         f"epsilon_server {epsilon(found.epsilon_server)} ({found.relation_server}), delta "
         f"{found.delta:.1e}, {found.rounds} rounds of {account.runs_charged} runs"
     )
-    console.print(found.words())
+    console.print(paragraphs(found))
 
 
 def _checked_words(file: Path, account: Ledger, kept: Head | None, named: Head | None) -> list[str]:
@@ -108,10 +107,7 @@ def _checked(account: Ledger, kept: Head | None, named: Head | None) -> dict[str
 
 def _facts(account: Ledger) -> dict[str, Any]:
     """The account as plain data; infinities as words."""
-    guarantee = asdict(account.guarantee())
-    for name in ("epsilon_release", "epsilon_server"):
-        if math.isinf(guarantee[name]):
-            guarantee[name] = "infinite"
+    guarantee = account.guarantee().to_record(infinite="infinite")
     runs = [
         {
             "run_id": run.run_id,

@@ -367,6 +367,6 @@ def rounds_left(folder: Path, known: int) -> Iterator[tuple[RoundRecord, ServerS
         if number >= known:
             checkpoint = folder / round_checkpoint(number)
             state = load_checkpoint(checkpoint).state
-            guarantee = Guarantee(**row.pop("guarantee"))
+            guarantee = Guarantee.from_record(row.pop("guarantee"))
             yield RoundRecord(round=number, guarantee=guarantee, **row), state
             checkpoint.unlink()

@@ -19,25 +19,21 @@ def progress(results: Results) -> list[Figure]:
     found = [_accuracy_by_round(rows), _loss_by_round(rows)]
     if len({row.server.clip_norm for row in rows} - {None}) > 1:
         found.append(_clip_norm_by_round(rows))
-    if len({row.rounds_charged for row in rows}) < len(rows):
+    if len({row.guarantee.rounds for row in rows}) < len(rows):
         return [figure for figure in found if figure.traces]  # published: the whole run's price
-    finite = [row for row in rows if math.isfinite(row.epsilon_release)]
+    finite = [row for row in rows if math.isfinite(row.guarantee.epsilon_release)]
     if finite:
         found.append(
             _epsilon_by_round(
                 finite,
                 "epsilon_release",
                 "ε against readers of the models",
-                finite[-1].budget_release,
+                finite[-1].epsilon_budget,
             )
         )
-    finite = [row for row in rows if math.isfinite(row.epsilon_server)]
+    finite = [row for row in rows if math.isfinite(row.guarantee.epsilon_server)]
     if finite:
-        found.append(
-            _epsilon_by_round(
-                finite, "epsilon_server", "ε against the server", finite[-1].budget_server
-            )
-        )
+        found.append(_epsilon_by_round(finite, "epsilon_server", "ε against the server", None))
     return [figure for figure in found if figure.traces]
 
 
@@ -221,7 +217,7 @@ def _epsilon_by_round(
     rows: Sequence[RoundRow], name: str, title: str, budget: float | None
 ) -> Figure:
     """One epsilon as it was spent, beside its budget."""
-    spent = [float(getattr(row, name)) for row in rows]
+    spent = [float(getattr(row.guarantee, name)) for row in rows]
     role = "federated" if name == "epsilon_release" else "control"
     trace = line(rows, "spent", spent, role)
     layout = axes("round", "ε", y={"range": [0, 1.12 * max(*spent, budget or 0, 1e-9)]})

@@ -17,9 +17,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from fedspeech.privacy.phrasing import NO_NOISE
 from simulations.report import phrasing
 from simulations.report.figures import Figure
-from simulations.results.records import Guarantee
+from simulations.results.records import Account
 
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
@@ -92,23 +93,24 @@ def _contents(page: str) -> str:
     return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>'
 
 
-def promise_context(guarantee: Guarantee, rounds: str) -> dict[str, Any]:
+def promise_context(account: Account, rounds: str) -> dict[str, Any]:
     """The guarantee in words, for `guarantee.html`.
 
     Args:
-      guarantee: what is promised.
+      account: what is promised.
       rounds: what its rounds are: "charged" or "planned".
     """
-    count = guarantee.rounds_charged
+    guarantee = account.guarantee
+    count = guarantee.rounds
     return {
         "guarantee": guarantee,
         "promises": phrasing.promises(guarantee),
-        "caveats": phrasing.caveats(guarantee),
-        "no_privacy": phrasing.NO_PRIVACY,
+        "caveats": phrasing.caveats(account),
+        "no_privacy": NO_NOISE,
         "both_sides": phrasing.BOTH_SIDES,
-        "rehearsal": sentence(guarantee.noise_notice) if guarantee.noise_notice else "",
+        "rehearsal": sentence(account.noise_notice) if account.noise_notice else "",
         "delta": phrasing.delta(guarantee.delta),
-        "mode_words": MODE_WORDS[guarantee.mode],
+        "mode_words": MODE_WORDS[guarantee.mechanism],
         "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
     }
 

@@ -184,9 +184,9 @@ def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "received in a round", phrasing.size(summary.bytes_down)
     if summary.bytes_once:
         yield "received once, the base", phrasing.size(summary.bytes_once)
-    if summary.quota:
-        total = summary.quota * (summary.bytes_up + summary.bytes_down) + summary.bytes_once
-        yield f"at most, over {summary.quota} rounds", phrasing.size(total)
+    if quota := summary.guarantee.quota:
+        total = quota * (summary.bytes_up + summary.bytes_down) + summary.bytes_once
+        yield f"at most, over {quota} rounds", phrasing.size(total)
 
 
 def _exported(summary: Summary) -> dict[str, Any] | None:

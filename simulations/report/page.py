@@ -12,7 +12,7 @@ from simulations.report.document import capital, document, promise_context, sent
 from simulations.report.findings import findings
 from simulations.report.headline import headline_lines
 from simulations.report.setbacks import setbacks
-from simulations.results.records import Guarantee
+from simulations.results.records import Account
 from simulations.results.redaction import LEFT_OUT
 from simulations.results.run_folder import Results
 
@@ -27,7 +27,7 @@ def render(results: Results, *, for_publication: bool) -> str:
       for_publication: whether to leave out the operator's section and say what is missing.
     """
     summary = results.summary
-    guarantee = _guarantee(results)
+    account = _account(results)
     figures = {
         "by_round": by_round.progress(results),
         "by_time": by_time.virtual_time(results),
@@ -45,7 +45,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "date": results.environment.started_on if results.environment else "",
         "in_short": list(_in_short(results)),
         "notices": list(_notices(results)),
-        "guarantee": guarantee,
+        "guarantee": None,
         "example_level": summary.example_level.words if summary and summary.example_level else "",
         "held_out_note": phrasing.HELD_OUT if _recorded(results) else "",
         "left_out": LEFT_OUT if for_publication else (),
@@ -58,17 +58,17 @@ def render(results: Results, *, for_publication: bool) -> str:
         "versions": tuple(results.environment.versions.items()) if results.environment else (),
         "sentences": sentences(summary),
         **figures,
-        **(promise_context(guarantee, "charged") if guarantee else {}),
+        **(promise_context(account, "charged") if account else {}),
         **findings(summary),
     }
     return document("page.html", [one for group in figures.values() for one in group], context)
 
 
-def _guarantee(results: Results) -> Guarantee | None:
-    """The guarantee at the end of the run: the summary's, else the last row's."""
+def _account(results: Results) -> Account | None:
+    """The account at the end of the run: the summary's, else the last row's."""
     if results.summary:
-        return results.summary.guarantee()
-    return results.rows[-1].guarantee() if results.rows else None
+        return results.summary.account()
+    return results.rows[-1].account() if results.rows else None
 
 
 def _recorded(results: Results) -> bool:
@@ -96,10 +96,11 @@ def _lede(results: Results) -> str:
 
 def _in_short(results: Results) -> Iterator[str]:
     """What a reader came for, before anything has to be scrolled: the error and the price."""
-    summary, guarantee = results.summary, _guarantee(results)
+    summary, account = results.summary, _account(results)
     if summary and (first := next(headline_lines(summary), None)):
         yield f"{capital(first)}."
-    if guarantee and guarantee.mode != "none":
+    if account and account.guarantee.mechanism != "none":
+        guarantee = account.guarantee
         yield (
             f"ε = {phrasing.epsilon(guarantee.epsilon_release)} against readers of the published "
             f"models, {phrasing.epsilon(guarantee.epsilon_server)} against the server, for one "

@@ -8,37 +8,14 @@ from decimal import Decimal
 from typing import Literal
 
 from fedspeech.evaluation.collapse import DRAWS
-from fedspeech.privacy.guarantee import rounded_up, tier
-from simulations.results.records import Eye, Guarantee, Summary
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.phrasing import READER, RELATIONS, only_said, rounded_up, sum_words, tier
+from simulations.results.records import Account, Eye, Summary
 
 BOTH_SIDES = (
     "A simulator plays both sides: one program was the server and every phone. The figures here "
     "are computed for the mechanism as it ran; no real phone enforced them."
 )
-
-NO_PRIVACY = (
-    "No noise was added anywhere in this run, so what was learned may reveal what any "
-    "one person said. Never publish a model trained like this on real recordings."
-)
-
-IDEAL_SUM = (
-    "The sum over phones was formed by a simulated ideal party, not by secure aggregation. "
-    "The figure against the server assumes that the server would see nothing but that sum; here it "
-    "also saw the partial sum of each shard."
-)
-
-MASKED_SUM = (
-    "The sum over phones was formed by the masked protocol, with parameters for {server}. The "
-    "phones, their keys and the server were all in one program here: the protocol ran, and what it "
-    "hides from a server it did not hide from this machine."
-)
-
-SERVERS = {
-    "lying": "a server that lies, withholds messages and chooses who drops out",
-    "curious": "a server that keeps the rules and is only curious, not for one that lies",
-}
-
-PLAIN_SUM = "The server saw each phone's update on its own: there was no secure aggregation."
 
 HELD_OUT = (
     "These are exact figures of the recordings of people who never trained, and no epsilon covers "
@@ -56,17 +33,6 @@ EYE_WORDS: dict[Eye, str] = {
     "public": "anyone could compute this",
     "server": "a real server would see this too",
     "simulator": "only a simulation can see this",
-}
-
-RELATIONS = {
-    "add/remove": (
-        "compares one {unit} taking part with that {unit} never having taken part; the size of the "
-        "population is public and the same"
-    ),
-    "zero-out": (
-        "compares what one {unit} said with having said nothing; that it took part is not hidden"
-    ),
-    "replace": "compares one {unit} with another in its place",
 }
 
 GLOSSARY = (
@@ -158,11 +124,7 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             symbol="epsilon_release",
             value=epsilon(release),
             against="Against whoever reads the published models",
-            says=(
-                "They may read every round’s model and every accounted statistic. They are neither "
-                "the server nor in a cohort, and see no cohort size, survivor, identity or timing. "
-                + _odds(release, unit)
-            ),
+            says=f"This reader {READER} {_odds(release, unit)}",
             relation=_relation(guarantee.relation_release, unit),
             finite=math.isfinite(release),
         ),
@@ -172,8 +134,13 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
             against="Against the server",
             says=(
                 "It knows who takes part and sees "
-                + ("each phone’s vector. " if guarantee.mode == "local" else "each round’s sum. ")
-                + _priced(guarantee.quota, guarantee.rounds_charged)
+                + (
+                    "each phone’s vector. "
+                    if guarantee.mechanism == "local"
+                    else "each round’s sum. "
+                )
+                + "Priced for a phone that joins as often as it may, in "
+                + f"{min(guarantee.quota, guarantee.rounds)} rounds. "
                 + _odds(server, unit)
             ),
             relation=_relation(guarantee.relation_server, unit),
@@ -182,31 +149,26 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
     )
 
 
-def caveats(guarantee: Guarantee) -> tuple[str, ...]:
+def caveats(account: Account) -> tuple[str, ...]:
     """Returns what else must be read beside the two epsilons."""
-    found = []
-    if guarantee.secure_sum == "ideal" and guarantee.mode != "none":
-        found.append(IDEAL_SUM)
-    if guarantee.secure_sum == "masked" and guarantee.mode != "none":
-        found.append(MASKED_SUM.format(server=SERVERS[guarantee.secure_sum_server or "lying"]))
-    if guarantee.secure_sum == "plain":
-        found.append(PLAIN_SUM)
-    if guarantee.no_sampling_because and guarantee.mode != "none":
-        found.append(
-            "The first figure counts on no sampling and hides only what was said, because "
-            f"{guarantee.no_sampling_because}"
+    guarantee = account.guarantee
+    if guarantee.mechanism == "none":
+        return ()
+    found = [sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.server)]
+    if guarantee.reason and math.isfinite(guarantee.epsilon_release):
+        found.append(f"The first figure protects {only_said(guarantee.unit, guarantee.reason)}")
+    elif guarantee.reason:
+        found.append(f"No figure can be stated against readers, because {guarantee.reason}")
+    found.append(
+        "Cohort members see the roster: the first figure does not hold against them. "
+        "Personalized adapters stay on their phone and are covered by neither figure. "
+        + (
+            "Both figures are of this run alone: another run on the same speakers adds its own."
+            if account.runs_charged == 1
+            else f"Both figures cover all {account.runs_charged} runs that this population’s "
+            "ledger was charged for so far."
         )
-    if guarantee.mode != "none":
-        found.append(
-            "Cohort members see the roster: the first figure does not hold against them. "
-            "Personalized adapters stay on their phone and are covered by neither figure. "
-            + (
-                "Both figures are of this run alone: another run on the same speakers adds its own."
-                if guarantee.runs_charged == 1
-                else f"Both figures cover all {guarantee.runs_charged} runs that this population’s "
-                "ledger was charged for so far."
-            )
-        )
+    )
     return tuple(found)
 
 
@@ -239,14 +201,16 @@ def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
     """Both epsilons in one line, with everything but whom to trust."""
     how = {
         "ideal": " (the secure sum is simulated)",
-        "masked": f" (masked, made for a {guarantee.secure_sum_server} server)",
-    }.get(guarantee.secure_sum, "")
+        "masked": f" (masked, made for a {guarantee.server} server)",
+    }[guarantee.secure_aggregation]
+    if guarantee.mechanism == "local":
+        how = ""
     return (
         f"epsilon {epsilon(guarantee.epsilon_release)} against readers of the published models "
         f"({guarantee.relation_release}; {tier(guarantee.epsilon_release)}), "
         f"{epsilon(guarantee.epsilon_server)} against the server{how} "
         f"({guarantee.relation_server}; {tier(guarantee.epsilon_server)}); "
-        f"delta {guarantee.delta:.1e}, unit one {guarantee.unit}, {guarantee.rounds_charged} "
+        f"delta {guarantee.delta:.1e}, unit one {guarantee.unit}, {guarantee.rounds} "
         f"rounds {rounds}, {guarantee.accountant}"
     )
 
@@ -304,13 +268,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
-
-
-def _priced(quota: int | None, charged: int) -> str:
-    """For how many rounds of one phone the figure holds."""
-    if quota is None:
-        return ""
-    return f"Priced for a phone that joins as often as it may, in {min(quota, charged)} rounds. "
 
 
 def _odds(value: float, unit: str) -> str:

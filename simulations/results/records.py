@@ -14,9 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 
 from fedspeech.evaluation.personalization import AccuracyOverPhones
+from fedspeech.privacy.guarantee import Guarantee
 
 SCHEMA_VERSION = 1
 
@@ -36,59 +44,42 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
-class Guarantee(Record):
-    """Both epsilons with everything without which an epsilon says nothing.
+def _guarantee(value: object) -> Guarantee:
+    """Reads a guarantee from a record of it, unless it is one."""
+    if isinstance(value, Guarantee):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a guarantee is a table of figures, got {value!r}")
+    return Guarantee.from_record(value)
+
+
+StoredGuarantee = Annotated[
+    Guarantee, PlainValidator(_guarantee), PlainSerializer(Guarantee.to_record)
+]
+
+
+class Account(Record):
+    """What is promised, and what only a ledger knows of it.
 
     Attributes:
-      epsilon_release: spent so far against whoever reads every published model and accounted
-        statistic, and is neither the server nor a cohort member; infinity without noise.
-      epsilon_server: against the server, priced at the quota of rounds a phone may join; infinity
-        where the server adds the noise, or nobody.
-      delta: the probability with which either epsilon may fail, the same for both.
-      unit: whom it protects: "user" (one device with all its rounds), "phone" or "example".
-      relation_release: neighboring relation of `epsilon_release`, such as "add/remove".
-      relation_server: neighboring relation of `epsilon_server`, such as "zero-out".
-      mode: where noise is added: "distributed", "skellam", "central", "local" or "none".
-      secure_sum: how the sum was formed: "ideal" (simulated), "masked" or "plain".
-      secure_sum_server: whom the masked protocol was made to withstand: "lying" or "curious"; None
-        where there was none.
-      trust: who must be honest for the epsilons to hold, one sentence.
-      accountant: what priced it, such as "RDP of sums of discrete Gaussians".
+      guarantee: both epsilons with everything without which an epsilon says nothing.
       noise_notice: `NoiseEntropy.notice`: set when the noise can be reproduced from the seed.
-      rounds_charged: rounds that the epsilons pay for, failed ones included.
-      runs_charged: runs on this population that they were charged to, this one included.
-      no_sampling_because: why no add/remove epsilon can be stated; "" where one is.
-      quota: most rounds that one phone joins, at which `epsilon_server` is priced; None: no quota.
-      budget_release: where `epsilon_release` must stop; None: no budget.
-      budget_server: where `epsilon_server` must stop; None: no budget.
+      runs_charged: runs on this population that were charged, this one included.
+      epsilon_budget: where `guarantee.epsilon_release` must stop; None: no budget.
     """
 
-    epsilon_release: Epsilon
-    epsilon_server: Epsilon
-    delta: Share
-    unit: str
-    relation_release: str
-    relation_server: str
-    mode: Literal["distributed", "skellam", "central", "local", "none"]
-    secure_sum: Literal["ideal", "masked", "plain"]
-    trust: str
-    accountant: str
+    guarantee: StoredGuarantee
     noise_notice: str | None
-    rounds_charged: Count = 0
     runs_charged: Count = 1
-    no_sampling_because: str = ""
-    secure_sum_server: Literal["lying", "curious"] | None = None
-    quota: int | None = None
-    budget_release: Epsilon | None = None
-    budget_server: Epsilon | None = None
+    epsilon_budget: Epsilon | None = None
 
-    def guarantee(self) -> Guarantee:
-        """Returns the guarantee alone, also from a row or a summary, which carry one."""
-        return Guarantee(**{name: getattr(self, name) for name in Guarantee.model_fields})
+    def account(self) -> Account:
+        """Returns the account alone, also from a row or a summary, which carry one."""
+        return Account(**{name: getattr(self, name) for name in Account.model_fields})
 
 
 class ExampleLevel(Record):
-    """What one clip is promised against whoever sees what its phone sends; apart from `Guarantee`.
+    """What one clip is promised against whoever sees what its phone sends; apart from an account.
 
     Attributes:
       epsilon: of one clip, at all rounds that its phone may join; added to no other.
@@ -182,8 +173,8 @@ class SimulatorRound(Record):
     time: RoundTime | None = None
 
 
-class RoundRow(Guarantee):
-    """One line of metrics.jsonl; the guarantee's fields stand in it as of the end of the round.
+class RoundRow(Account):
+    """One line of metrics.jsonl, with the account as of the end of the round.
 
     Attributes:
       round: counted from 1.
@@ -722,8 +713,7 @@ EYES: Mapping[str, Eye] = {
     "wer_from_corrections": "simulator",
     "searches": "simulator",
     "examples": "simulator",
-    "epsilon_release": "public",
-    "epsilon_server": "public",
+    "guarantee": "public",
     "example_level": "public",
     "bytes_up": "public",
     "bytes_down": "public",
@@ -739,7 +729,7 @@ EYES: Mapping[str, Eye] = {
 }
 
 
-class Summary(Guarantee):
+class Summary(Account):
     """summary.json: what came of the run. What a partial run did not reach is None or empty.
 
     Attributes:

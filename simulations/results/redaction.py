@@ -42,7 +42,7 @@ def published(results: Results) -> Results:
       results: of a run.
     """
     whole = results.summary or (results.rows[-1] if results.rows else None)
-    spent = dict(whole.guarantee()) if whole else {}
+    spent = dict(whole.account()) if whole else {}
     return dataclasses.replace(
         results,
         rows=tuple(_row(row, spent) for row in results.rows),

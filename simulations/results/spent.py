@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from fedspeech.errors import LedgerDamaged
 from fedspeech.job import Job
-from fedspeech.privacy.guarantee import Guarantee as Spent
+from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from simulations.results.records import Guarantee, RoundRow, Summary
+from simulations.results.records import Account, RoundRow, Summary
 from simulations.results.run_folder import RunFolder
 
 
@@ -26,16 +25,16 @@ def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:
         run's own summary knows of.
     """
     ledger = Ledger.inspect(folder.ledger, job.run_id)
-    if ledger.rounds_charged < summary.rounds_charged:
+    if ledger.rounds_charged < summary.guarantee.rounds:
         raise LedgerDamaged(
             f"{ledger.path.name} holds {ledger.rounds_charged} rounds, and when the run in "
-            f"{folder.path.name} ended it held {summary.rounds_charged}: rows were cut off, or it "
-            "is another file; nothing is stated of what was spent until somebody has looked"
+            f"{folder.path.name} ended it held {summary.guarantee.rounds}: rows were cut off, or "
+            "it is another file; nothing is stated of what was spent until somebody has looked"
         )
     return ledger
 
 
-def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Spent:
+def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Guarantee:
     """What a card or a published report states: every round that was begun, as if charged.
 
     Readers see which rounds gave no model, and must not see why: a round that was abandoned before
@@ -46,7 +45,7 @@ def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Spent:
     return ledger.guarantee(more_rounds=max(0, begun - ledger.own_rounds_charged))
 
 
-def with_account(summary: Summary, ledger: Ledger, spent: Spent | None = None) -> Summary:
+def with_account(summary: Summary, ledger: Ledger, spent: Guarantee | None = None) -> Summary:
     """A summary with what its population has spent by now, later runs included.
 
     Args:
@@ -54,16 +53,16 @@ def with_account(summary: Summary, ledger: Ledger, spent: Spent | None = None) -
       ledger: that the run charged.
       spent: what to say instead of the ledger's whole account, as `stated` has it.
     """
-    found = guarantee_of(
-        spent or ledger.guarantee(), ledger.noise_notice, summary.budget_release,
+    found = account_of(
+        spent or ledger.guarantee(), ledger.noise_notice, summary.epsilon_budget,
         runs=ledger.runs_charged,
     )  # fmt: skip
     return summary.model_copy(update=dict(found))
 
 
-def guarantee_of(
-    spent: Spent, noise_notice: str | None, budget: float | None, *, runs: int = 1
-) -> Guarantee:
+def account_of(
+    spent: Guarantee, noise_notice: str | None, budget: float | None, *, runs: int = 1
+) -> Account:
     """An account as result files have it.
 
     Args:
@@ -72,24 +71,9 @@ def guarantee_of(
       budget: where epsilon_release must stop; None or infinite: nowhere.
       runs: that were charged.
     """
-    sums: Any = "plain" if spent.mechanism == "local" else spent.secure_aggregation
-    server: Any = spent.server if spent.secure_aggregation == "masked" else None
-    return Guarantee(
-        epsilon_release=spent.epsilon_release,
-        epsilon_server=spent.epsilon_server,
-        delta=spent.delta,
-        unit=spent.unit,
-        relation_release=spent.relation_release,
-        relation_server=spent.relation_server,
-        mode=spent.mechanism,
-        secure_sum=sums,
-        secure_sum_server=server,
-        trust=spent.trust,
-        accountant=spent.accountant,
+    return Account(
+        guarantee=spent,
         noise_notice=noise_notice,
-        rounds_charged=spent.rounds,
         runs_charged=runs,
-        no_sampling_because=spent.reason,
-        quota=spent.quota,
-        budget_release=budget if budget is not None and math.isfinite(budget) else None,
+        epsilon_budget=budget if budget is not None and math.isfinite(budget) else None,
     )

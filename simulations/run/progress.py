@@ -129,8 +129,8 @@ class RunProgress:
             text = (
                 f"round {row.round:>3}/{total}"
                 f"  public {_percent(public)}  unseen {_percent(unseen)}"
-                f"  epsilon release {epsilon(row.epsilon_release)}"
-                f" server {epsilon(row.epsilon_server)}"
+                f"  epsilon release {epsilon(row.guarantee.epsilon_release)}"
+                f" server {epsilon(row.guarantee.epsilon_server)}"
                 f"  signal to noise {_signal(row)}"
                 f"  survivors {row.server.survivors}/{row.server.cohort}"
                 f"  {rate:,.0f} phones/s"

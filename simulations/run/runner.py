@@ -26,8 +26,9 @@ from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
-from fedspeech.privacy.guarantee import Guarantee as Spent
+from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
@@ -47,10 +48,10 @@ from simulations.report.phrasing import collapse, drawn, price
 from simulations.report.setbacks import setbacks
 from simulations.report.streaming import listening_line
 from simulations.results.records import (
+    Account,
     Engine,
     Environment,
     ExampleLevel,
-    Guarantee,
     RoundRow,
     ServerRound,
     SimulatorRound,
@@ -59,7 +60,7 @@ from simulations.results.records import (
     Utility,
 )
 from simulations.results.run_folder import RunFolder, check_place, share_ledger
-from simulations.results.spent import guarantee_of, stated
+from simulations.results.spent import account_of, stated
 from simulations.run.environment import capture_environment
 from simulations.run.progress import RunProgress
 from simulations.run.virtual_time import round_time, run_time
@@ -367,15 +368,15 @@ class Run:
         ledger, left = self._ledger, self._plan.rounds - len(self._ledger.charges)
         planned = self._plan.guarantee(self._plan.rounds)
         if ledger.rounds_charged == len(ledger.charges):  # of this run alone
-            yield planned.words()
+            yield paragraphs(planned)
             return
         before, after = ledger.guarantee(), ledger.guarantee(more_rounds=max(0, left))
         yield f"The population has spent, on its ledger so far: {self._priced(before, 'charged')}."
         yield f"This run's plan alone, all rounds: {self._priced(planned, 'planned')}."
-        yield "Together, when all rounds of this run are charged too:\n" + after.words()
+        yield "Together, when all rounds of this run are charged too:\n" + paragraphs(after)
 
-    def _priced(self, spent: Spent, rounds: Literal["charged", "planned"]) -> str:
-        return price(guarantee_of(spent, None, None), rounds)
+    def _priced(self, spent: Guarantee, rounds: Literal["charged", "planned"]) -> str:
+        return price(spent, rounds)
 
     def _in_this_process(self) -> None:
         """Runs the rounds with server and phones in this process and its workers."""
@@ -416,7 +417,7 @@ class Run:
         self._state = state
         bytes_up, bytes_down = self._plan.bytes_per_phone(record.cohort)
         row = RoundRow(
-            **self._guarantee(record.guarantee).model_dump(),
+            **dict(self._account(record.guarantee)),
             round=record.round + 1,
             status=record.status,
             reason=record.reason or None,
@@ -498,7 +499,7 @@ class Run:
         adapter = self._world.adapter
         notice = self._ledger.noise_notice
         words = [
-            stated(self._ledger, self._rows).words(),
+            paragraphs(stated(self._ledger, self._rows)),
             *([notice.capitalize() + "."] if notice else []),
         ]
         words += [self._example_level.words] if self._example_level else []
@@ -517,7 +518,7 @@ class Run:
         plan = self._plan
         bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
         return Summary(
-            **self._guarantee(self._ledger.guarantee()).model_dump(),
+            **dict(self._account(self._ledger.guarantee())),
             scenario=self._scenario.name,
             corpus=self._world.corpus_name,
             seed=self._scenario.seed,
@@ -591,10 +592,10 @@ class Run:
         models = moved_by_noise(initial, self._state.adapter, ratio, rng)
         return [self._judge.validation(model)["validation_accuracy"] for model in models]
 
-    def _guarantee(self, spent: Spent) -> Guarantee:
+    def _account(self, spent: Guarantee) -> Account:
         """What has been spent, in the words of results."""
         ledger, budget = self._ledger, self._plan.epsilon_budget
-        return guarantee_of(spent, ledger.noise_notice, budget, runs=ledger.runs_charged)
+        return account_of(spent, ledger.noise_notice, budget, runs=ledger.runs_charged)
 
 
 def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:
@@ -636,7 +637,7 @@ def closing_words(summary: Summary, report: Path) -> str:
     ]
     if collapsed := collapse(summary):
         lines.append(collapsed)
-    lines += [price(summary, "charged"), f"who must be honest: {summary.trust}"]
+    lines += [price(summary.guarantee, "charged"), f"who must be honest: {summary.guarantee.trust}"]
     if summary.example_level:
         lines.append(summary.example_level.words)
     if summary.noise_notice:

@@ -46,7 +46,7 @@ def render(found: Tuning) -> str:
         "asked": tuple(found.settings.items()),
         "guarantee": None,
         **groups,
-        **(promise_context(chosen.guarantee, "planned") if chosen else {}),
+        **(promise_context(chosen.account(), "planned") if chosen else {}),
     }
     return document("tuning.html", [one for group in groups.values() for one in group], context)
 

@@ -37,7 +37,9 @@ def recommendation(found: Tuning) -> Iterator[str]:
     yield _eye_words(found)
     if found.spent is not None:
         yield (
-            "The ledger now holds: " + phrasing.price(found.spent, "charged") + ". A run of the "
+            "The ledger now holds: "
+            + phrasing.price(found.spent.guarantee, "charged")
+            + ". A run of the "
             "recommended scenario on the same population adds its own."
         )
 

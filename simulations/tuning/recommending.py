@@ -11,7 +11,7 @@ import numpy as np
 from fedspeech.evaluation.segments import cut
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import stream
-from simulations.results.spent import guarantee_of
+from simulations.results.spent import account_of
 from simulations.tuning.evidence import Choice, Estimate, Evidence
 from simulations.tuning.modes import Boundary
 from simulations.tuning.results import (
@@ -70,7 +70,7 @@ def compare(
         Tried(
             number=found.number,
             **asdict(found.setting),
-            guarantee=guarantee_of(found.guarantee, notice, plan.epsilon_budget),
+            **dict(account_of(found.guarantee, notice, plan.epsilon_budget)),
             within_budget=epsilons[index] <= plan.epsilon_budget,
             accuracy=spread(evidence.accuracy(index)),
             by_seed=tuple(map(float, evidence.by_seed[:, index])),

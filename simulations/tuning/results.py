@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from simulations.results.records import (
+    Account,
     Count,
     Epsilon,
     Eye,
     Finite,
-    Guarantee,
     Positive,
     Record,
     Share,
@@ -48,7 +48,7 @@ class WorstSegment(Record):
     phones: Count
 
 
-class Tried(Record):
+class Tried(Account):
     """One setting.
 
     Attributes:
@@ -57,7 +57,7 @@ class Tried(Record):
       noise_multiplier: of the sum.
       server_learning_rate: of the server.
       local_epochs: of a phone.
-      guarantee: of all planned rounds.
+      guarantee: of all planned rounds, as `Account` has it.
       within_budget: whether epsilon_release is at most the scenario's budget.
       accuracy: over seeds and phones.
       by_seed: mean accuracy under each seed.
@@ -74,7 +74,6 @@ class Tried(Record):
     noise_multiplier: Positive
     server_learning_rate: Positive
     local_epochs: Count
-    guarantee: Guarantee
     within_budget: bool
     accuracy: Spread
     by_seed: tuple[Share, ...]
@@ -183,7 +182,7 @@ class Tuning(Record):
     recommended: Recommended | None
     boundary: FoundBoundary | None = None
     contours: tuple[Contour, ...] = ()
-    spent: Guarantee | None = None
+    spent: Account | None = None
     short: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)

@@ -25,8 +25,8 @@ from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid
-from simulations.results.records import Count, Eye, Guarantee, Record, Share
-from simulations.results.spent import guarantee_of
+from simulations.results.records import Account, Count, Eye, Record, Share
+from simulations.results.spent import account_of
 from simulations.tuning.panel import Panel
 
 CLIENT_APP = "clients.app:app"
@@ -62,7 +62,7 @@ class Outcome(Record):
     adapter_sha256: str
     stopped: Literal["", "hopeless", "budget"] = ""
     signal_to_noise: float | None = None
-    spent: Guarantee | None = None
+    spent: Account | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def run_trial(
             watch.stopped = "hopeless"
         spent = None
         if ledger:
-            spent = guarantee_of(
+            spent = account_of(
                 account.guarantee(), account.noise_notice, job.plan.epsilon_budget,
                 runs=account.runs_charged,
             )  # fmt: skip

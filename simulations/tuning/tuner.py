@@ -21,7 +21,7 @@ from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.results.records import Guarantee
+from simulations.results.records import Account
 from simulations.run.progress import RunProgress
 from simulations.scenario.schema import FolderCorpus, Scenario
 from simulations.setup.experiment import World, build_world, cache_folder
@@ -261,10 +261,10 @@ class _Tuning:
         )
         write_text(path, comment + ready.to_toml())
 
-    def _spent(self) -> Guarantee | None:
+    def _spent(self) -> Account | None:
         """What the ledger that was charged held after the last trial."""
         spent = [one.spent for found in self._judged for one in found.outcomes if one.spent]
-        return max(spent, key=lambda held: held.rounds_charged, default=None)
+        return max(spent, key=lambda held: held.guarantee.rounds, default=None)
 
 
 def _ground(seed: int, world: World, population: Population) -> Ground:

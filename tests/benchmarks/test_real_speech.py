@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.real_speech import figures, table
+from fedspeech.privacy.guarantee import Guarantee
 from simulations.results.records import (
     Accuracies,
     Accuracy,
@@ -64,16 +65,24 @@ def summary(seed: int, federated: float) -> Summary:
         share_worse=worse(0.125),
         share_worse_federated=worse(0.25),
         share_worse_without_guard=worse(0.375),
-        epsilon_release=2458.0,
-        epsilon_server=37.5,
-        delta=1 / 120,
-        unit="user",
-        relation_release="add/remove",
-        relation_server="zero-out",
-        mode="distributed",
-        secure_sum="ideal",
-        trust="",
-        accountant="",
+        guarantee=Guarantee(
+            epsilon_release=2458.0,
+            epsilon_server=37.5,
+            delta=1 / 120,
+            unit="user",
+            relation_release="add/remove",
+            relation_server="zero-out",
+            amplified=True,
+            accountant="",
+            rounds=1,
+            quota=1,
+            trust="",
+            failure_probability=0.0,
+            mechanism="distributed",
+            secure_aggregation="ideal",
+            server="lying",
+            reason="",
+        ),
         noise_notice=None,
     )
 

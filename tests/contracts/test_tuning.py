@@ -170,4 +170,6 @@ def test_a_recommended_scenario_runs_as_it_is(tmp_path, no_export):
     )
     run = simulate(ready, out=tmp_path / "run", workers=1, cache=cache())
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["epsilon_release"] == pytest.approx(chosen.guarantee.epsilon_release)
+    assert summary["guarantee"]["epsilon_release"] == pytest.approx(
+        chosen.guarantee.epsilon_release
+    )

@@ -1,11 +1,14 @@
 """A small run as it would really look, for the tests of results, report and comparison."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fedspeech.privacy.guarantee import Guarantee
 from simulations.results.records import (
+    Account,
     Accuracies,
     Accuracy,
     Confusion,
@@ -14,7 +17,6 @@ from simulations.results.records import (
     ExportedFile,
     FamilyFile,
     FrrAtFar,
-    Guarantee,
     Headline,
     Interval,
     Listening,
@@ -33,6 +35,7 @@ from simulations.results.records import (
 from simulations.results.run_folder import RunFolder
 
 ROUNDS = 40
+GUARANTEE = {field.name for field in dataclasses.fields(Guarantee)} - set(Summary.model_fields)
 PHONES = 60
 CLIPS = 36
 LABELS = (
@@ -54,7 +57,7 @@ participation_probability = 0.1
 """
 
 
-def guarantee(spent: float, **changes: object) -> Guarantee:
+def account(spent: float, **changes: object) -> Account:
     """The promise after a share of the rounds."""
     values: dict[str, object] = {
         "epsilon_release": 0.938 * spent**0.5,
@@ -63,16 +66,23 @@ def guarantee(spent: float, **changes: object) -> Guarantee:
         "unit": "phone",
         "relation_release": "add/remove",
         "relation_server": "zero-out",
-        "mode": "distributed",
-        "secure_sum": "ideal",
+        "amplified": True,
+        "mechanism": "distributed",
+        "secure_aggregation": "ideal",
+        "server": "lying",
         "trust": "at least 180 of the phones whose update is summed add their share of the noise",
         "accountant": "RDP of sums of discrete Gaussians",
-        "noise_notice": "noise reproducible from the seed: a rehearsal, not a release",
-        "rounds_charged": round(spent * ROUNDS),
+        "rounds": round(spent * ROUNDS),
         "quota": 15,
-        "budget_release": 1.0,
+        "failure_probability": 1e-9,
+        "reason": "",
     }
-    return Guarantee(**(values | changes))
+    around: dict[str, object] = {
+        "noise_notice": "noise reproducible from the seed: a rehearsal, not a release",
+        "epsilon_budget": 1.0,
+    }
+    of_account = {name: changes.pop(name) for name in Account.model_fields if name in changes}
+    return Account(guarantee=Guarantee(**(values | changes)), **(around | of_account))
 
 
 def rows(**changes: object) -> list[RoundRow]:
@@ -81,7 +91,7 @@ def rows(**changes: object) -> list[RoundRow]:
     found = []
     for number in range(1, ROUNDS + 1):
         learned = 1 - float(np.exp(-number / 9))
-        promise = guarantee(number / ROUNDS, **changes).model_dump()
+        promise = dict(account(number / ROUNDS, **changes))
         traffic = {"bytes_up": 8_192, "bytes_down": 5_640}
         if number == 12:
             found.append(
@@ -308,7 +318,8 @@ def summary(**changes: object) -> Summary:
             false_accepts=7, quiet_rate=10.0, quiet_threshold=0.9876, quiet_rejected=33,
         ),
     }  # fmt: skip
-    return Summary(**(guarantee(1.0).model_dump() | values | changes))
+    promised = {name: changes.pop(name) for name in (*changes,) if name in GUARANTEE}
+    return Summary(**(dict(account(1.0, **promised)) | values | changes))
 
 
 def environment() -> Environment:
@@ -345,7 +356,7 @@ class ExampleRun:
     """The builders under one name, so that a test asks for one fixture."""
 
     scenario = SCENARIO
-    guarantee = staticmethod(guarantee)
+    account = staticmethod(account)
     rows = staticmethod(rows)
     summary = staticmethod(summary)
     environment = staticmethod(environment)

@@ -188,7 +188,7 @@ def make_card():
             rounds=40,
             quota=15,
             trust="half of every cohort is honest",
-            bad_event_mass=1e-8,
+            failure_probability=1e-8,
             mechanism="distributed",
             secure_aggregation="ideal",
             server="lying",

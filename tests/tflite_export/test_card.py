@@ -7,6 +7,7 @@ import pytest
 
 from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.errors import ExportRefused
+from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.card import (
     BASE_NOTICE,
     FIGURES_NOTICE,
@@ -50,7 +51,7 @@ def test_both_forms_carry_the_guarantee_with_everything_it_needs(card):
         "relation_server", "trust", "accountant", "rounds", "secure_aggregation",
     ):  # fmt: skip
         assert f"| {name} | {privacy[name]} |" in text
-    assert card.privacy.words() in text
+    assert paragraphs(card.privacy) in text
 
 
 def test_a_file_of_the_base_says_so_in_both_forms(trained, make_card):
@@ -117,7 +118,7 @@ def test_segments_stand_in_the_text_with_counts_and_eye(card):
 
 
 def test_a_card_without_a_number_for_epsilon_is_not_written(trained, make_card):
-    with pytest.raises(ValueError, match="epsilon_server must be a number, got nan"):
+    with pytest.raises(ValueError, match="epsilon_server must be a number from 0, got nan"):
         make_card(trained, epsilon_server=math.nan)
 
 

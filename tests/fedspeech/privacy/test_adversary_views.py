@@ -94,7 +94,7 @@ def test_rounds_that_were_abandoned_before_a_charge_count_at_their_floors():
     assert 0 < 40 * near.floor_failure < DELTA / 10
     for rounds in (0, 1, 40):
         assert (
-            adversary_views.release([(near, rounds)], DELTA).bad_event_mass
+            adversary_views.release([(near, rounds)], DELTA).failure_probability
             >= 40 * near.floor_failure
         )
     risky = dataclasses.replace(near, floor_failure=DELTA / 40)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fedspeech.privacy import accountant
-from fedspeech.privacy.guarantee import judgment, price
+from fedspeech.privacy.guarantee import price
+from fedspeech.privacy.phrasing import judgment, paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 
 PLAN = PrivacyPlan(
@@ -52,7 +53,7 @@ def test_epsilons_grow_with_rounds_and_start_at_zero():
 
 def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
     guarantee = PLAN.guarantee(40)
-    mass = guarantee.bad_event_mass
+    mass = guarantee.failure_probability
     assert 0 < math.exp(guarantee.epsilon_release) * mass < PLAN.delta / 10
     curve = 40 * accountant.rdp(PLAN.cost.release)
     spent = accountant.epsilon(curve, PLAN.delta - math.exp(guarantee.epsilon_release) * mass)
@@ -78,7 +79,7 @@ def test_without_room_for_bad_events_there_is_no_amplification_and_no_smaller_nu
     assert guarantee.epsilon_release == guarantee.epsilon_server
     assert guarantee.epsilon_release > PLAN.guarantee(40).epsilon_release
     assert "exceeds a tenth of delta" in guarantee.reason
-    assert "counting on no sampling" in guarantee.words()
+    assert "counting on no sampling" in paragraphs(guarantee)
 
 
 def test_a_reader_who_sees_less_than_the_server_pays_no_more():
@@ -114,7 +115,7 @@ def test_a_judgment_in_words_tells_a_small_epsilon_from_a_large_one():
     assert "1e+06" in judgment(14.0)
     assert judgment(math.inf) == "no protection"
     assert judgment(1e5)  # no overflow
-    words = PLAN.guarantee(40).words()
+    words = paragraphs(PLAN.guarantee(40))
     assert "strong (the odds" in words
     assert "reasonable (the odds" in words
 
@@ -131,7 +132,7 @@ def test_who_must_be_honest_is_said_in_one_short_sentence():
 def test_no_probability_is_above_one():
     guarantee = change(quota=1, dropout_rate=0.3, min_cohort=200, min_survivors=200).guarantee(40)
     assert guarantee.relation_release == "zero-out"
-    assert guarantee.bad_event_mass <= 1
+    assert guarantee.failure_probability <= 1
     assert "e+0" not in guarantee.reason.replace("1.0e+00", "")
 
 
@@ -145,11 +146,11 @@ def test_without_noise_both_are_infinite_and_the_words_say_so_loudly():
     guarantee = NONE.guarantee(1)
     assert guarantee.epsilon_release == guarantee.epsilon_server == math.inf
     assert guarantee.relation_release == guarantee.relation_server == "none"
-    assert guarantee.words().startswith("NO PRIVACY GUARANTEE")
+    assert paragraphs(guarantee).startswith("NO PRIVACY GUARANTEE")
 
 
 def test_words_name_adversaries_unit_relation_delta_trust_and_what_is_simulated():
-    words = PLAN.guarantee(40).words()
+    words = paragraphs(PLAN.guarantee(40))
     for part in (
         "epsilon_release = 0.9", "epsilon_server = 6.", "3.33e-05", "40 rounds", "18 times",
         "add/remove", "zero-out", "215 phones of every sum", "one user", "one device", "simulated",
@@ -160,7 +161,7 @@ def test_words_name_adversaries_unit_relation_delta_trust_and_what_is_simulated(
 
 def test_words_never_print_a_smaller_epsilon_than_the_one_they_stand_for():
     guarantee = dataclasses.replace(PLAN.guarantee(40), epsilon_release=0.9381, epsilon_server=2.0)
-    words = guarantee.words()
+    words = paragraphs(guarantee)
     assert "epsilon_release = 0.939 at" in words
     assert "epsilon_server = 2.000 at" in words
 

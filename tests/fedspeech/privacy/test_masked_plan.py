@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binom, hypergeom
 
 from fedspeech.privacy import binomial_tails, failure_probabilities, guarantee
+from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
@@ -141,14 +142,14 @@ def test_terms_are_the_plans_own():
 
 
 def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
-    words = PLAN.guarantee(40).words()
+    words = paragraphs(PLAN.guarantee(40))
     assert "masked protocol, with parameters for a server that lies" in words
     assert "simulator plays both sides" in words
     assert "the server, which may lie, does not hold the directory of identities" in words
-    curious = change(server="curious").guarantee(40).words()
+    curious = paragraphs(change(server="curious").guarantee(40))
     assert "honest but curious server, not for one that lies" in curious
     assert "server and colluders keep the rules of the protocol" in curious
-    ideal = change(secure_aggregation="ideal").guarantee(40).words()
+    ideal = paragraphs(change(secure_aggregation="ideal").guarantee(40))
     assert "simulated here (ideal)" in ideal
     assert "directory" not in ideal
 

@@ -8,6 +8,7 @@ import pytest
 
 from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Joint
+from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg import ideal
 from fedspeech.seeds import NoiseEntropy
@@ -36,7 +37,7 @@ def plan(mechanism, participation, **changes):
 @pytest.mark.parametrize(("mechanism", "participation"), PAIRS)
 def test_words_name_the_relation_and_who_must_be_honest(mechanism, participation):
     found = plan(mechanism, participation, noise_multiplier=4.0).guarantee(40)
-    words = found.words()
+    words = paragraphs(found)
     assert f"({found.relation_release}" in words
     assert ("epsilon_server is infinite" in words) == (mechanism == "central")
     assert ("sees every vector" in words) == (mechanism == "local")
@@ -89,7 +90,7 @@ def test_a_bound_that_cannot_be_stated_is_not_printed_as_a_number():
     """One phone's fifth of a clip norm of noise, eighteen times, in plain sight of the server."""
     found = plan("local", "poisson").guarantee(40)
     assert math.isinf(found.epsilon_server)
-    assert "epsilon_server is infinite, because no finite bound can be stated" in found.words()
+    assert "epsilon_server is infinite, because no finite bound can be stated" in paragraphs(found)
     assert found.epsilon_release < 2
 
 

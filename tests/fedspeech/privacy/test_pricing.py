@@ -10,14 +10,14 @@ import scipy.special
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fedspeech.privacy import accountant
+from fedspeech.privacy import accountant, phrasing
 from fedspeech.privacy.binomial_tails import quota_failure
 from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.explaining import account, curve, losses, missing_noise
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.pricing import assumptions, price, spent, warnings
+from fedspeech.privacy.pricing import price, spent
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 3000, "cohort": 300,
@@ -32,6 +32,10 @@ def plan_of(**changes):
 
 def cost(**changes):
     return price(fill(**{**BASE, **changes}))
+
+
+def warnings(found):
+    return phrasing.warnings(found.plan, found.release, found.server)
 
 
 def paid(plan):
@@ -68,7 +72,7 @@ def test_every_combination_has_its_relations_and_accountants(
     assert not found.server.amplified
     assert all(found.release.epsilon <= value for value in found.release.epsilons.values())
     assert found.plan.trust.endswith(".")
-    assert len(assumptions(found)) >= 5
+    assert len(phrasing.assumptions(found.plan, found.plan.cost, found.assumed)) >= 5
 
 
 def test_a_plan_that_runs_costs_the_same_here():
@@ -84,7 +88,9 @@ def test_a_plan_that_runs_costs_the_same_here():
         assert here.release.epsilon == pytest.approx(there.epsilon_release, rel=1e-9)
         assert here.server.epsilon == pytest.approx(there.epsilon_server, rel=1e-9)
         assert here.release.relation == there.relation_release
-        assert here.release.bad_event_mass == pytest.approx(there.bad_event_mass, rel=1e-6)
+        assert here.release.failure_probability == pytest.approx(
+            there.failure_probability, rel=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -171,10 +177,10 @@ def test_a_cap_with_noise_on_phones_is_a_bad_event_or_refused():
 def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
     found = cost(min_survivors=225, quota=16)
     view, delta = found.release, found.plan.delta
-    assert 0 < math.exp(view.epsilon) * view.bad_event_mass < delta / 10
+    assert 0 < math.exp(view.epsilon) * view.failure_probability < delta / 10
     event, count = paid(found.plan)
     spread = count * accountant.rdp(event)
-    left = delta - math.exp(view.epsilon) * view.bad_event_mass
+    left = delta - math.exp(view.epsilon) * view.failure_probability
     assert view.epsilon >= accountant.epsilon(spread, left)
     assert view.epsilon > accountant.epsilon(spread, delta)
 
@@ -186,7 +192,7 @@ def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worl
     stopped = quota_failure(40, 0.1, 20)
     assert stopped > 0
     lifted = 40 * found.plan.cost.floor_failure
-    assert found.release.bad_event_mass == pytest.approx(worlds * stopped + lifted, rel=1e-6)
+    assert found.release.failure_probability == pytest.approx(worlds * stopped + lifted, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -451,7 +457,7 @@ def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
         assert exact < view.epsilon < 1.1 * exact
         assert view.relation == "zero-out"
     assert len(warnings(found)) == 1
-    assert "protects what a phone said" in warnings(found)[0]
+    assert "protects what one user said" in warnings(found)[0]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What is said of a finished run's price is what the ledger says, under whatever plans it spent."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ from tiny_world import cache, tiny_scenario
 
 from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import paragraphs
 from simulations.artifacts.loaded_run import FinishedRun
 from simulations.commands.compare import compare
 from simulations.report import write_report
@@ -48,8 +50,8 @@ def test_cards_and_summaries_of_a_shared_ledger_say_what_the_ledger_says(shared)
         _, card = run.trained()
         for name in FIGURES:
             assert getattr(card.privacy, name) == getattr(spent, name)
-            assert getattr(run.accounted, name) == getattr(spent, name)
-        assert card.privacy.rounds == run.accounted.rounds_charged == spent.rounds
+            assert getattr(run.accounted.guarantee, name) == getattr(spent, name)
+        assert card.privacy.rounds == run.accounted.guarantee.rounds == spent.rounds
         assert run.accounted.runs_charged == 2
 
 
@@ -58,7 +60,7 @@ def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
     path, (first, second), _ = shared
     spent = Ledger.inspect(path).guarantee()
     alone = read(first).summary
-    assert alone.epsilon_server < spent.epsilon_server, "nothing would be shown otherwise"
+    assert alone.guarantee.epsilon_server < spent.epsilon_server, "nothing would be shown otherwise"
     for folder in (first, second):
         for publish in (False, True):
             page = write_report(folder, publish).read_text()
@@ -68,19 +70,20 @@ def test_a_report_of_a_shared_ledger_says_what_later_runs_have_spent(shared):
 
 def test_one_simulated_sum_is_said_of_every_run_on_the_ledger(shared):
     _, folders, _ = shared
-    assert [FinishedRun.open(folder).accounted.secure_sum for folder in folders] == ["ideal"] * 2
-    assert read(folders[1]).summary.secure_sum == "ideal"
+    for folder in folders:
+        assert FinishedRun.open(folder).accounted.guarantee.secure_aggregation == "ideal"
+    assert read(folders[1]).summary.guarantee.secure_aggregation == "ideal"
 
 
 def test_the_first_words_on_a_shared_ledger_are_what_it_has_spent(shared):
     path, (first, _), said = shared
-    before, together = read(first).summary, Ledger.inspect(path).guarantee()
+    before, together = read(first).summary.guarantee, Ledger.inspect(path).guarantee()
     (spent,) = [words for words in said if words.startswith("The population has spent")]
     assert price(before, "charged") in spent
     (alone,) = [words for words in said if words.startswith("This run's plan alone")]
     assert "2 rounds planned" in alone
     (both,) = [words for words in said if words.startswith("Together")]
-    assert together.words() in both
+    assert paragraphs(together) in both
     after = said[said.index(spent) :]
     assert not any(words.startswith("Readers of the published") for words in after)
 
@@ -117,7 +120,7 @@ def edited(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     summary = json.loads((copy / "summary.json").read_text())
-    summary |= {"epsilon_release": 0.5, "epsilon_server": 0.5}
+    summary["guarantee"] |= {"epsilon_release": 0.5, "epsilon_server": 0.5}
     (copy / "summary.json").write_text(json.dumps(summary))
     return copy
 
@@ -173,8 +176,9 @@ def test_at_which_stage_a_round_was_abandoned_does_not_show_in_what_is_published
         for number in range(2 + charged):
             ledger.charge(number, 0, bytes([number]) * 16)
         reason = "too few share" if charged else "too few came"
+        spent = dataclasses.replace(last.guarantee, rounds=2 + charged)
         row = last.model_copy(update={"round": 3, "status": "abandoned", "reason": reason,
-                                      "rounds_charged": 2 + charged})  # fmt: skip
+                                      "guarantee": spent})  # fmt: skip
         RunFolder(run).append(row)
         pages.append(write_report(run, publish).read_text())
         prices.append(FinishedRun.open(run).trained()[1].privacy)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedspeech.errors import ScenarioError
-from fedspeech.privacy.guarantee import rounded_up
+from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.scenario.schema import (
     AdaptiveClippingSettings,
@@ -352,7 +352,7 @@ def assert_same_price(found, plan):
     """A document says of a plan what a run of it says, to the last digit."""
     run = plan.guarantee(plan.rounds)
     assert found["relation"] == {"release": run.relation_release, "server": run.relation_server}
-    assert found["bad_event_mass"]["release"] == run.bad_event_mass
+    assert found["bad_event_mass"]["release"] == run.failure_probability
     for name in ("release", "server"):
         claimed = found[f"epsilon_{name}"][found["claim"][name]]
         epsilon = getattr(run, f"epsilon_{name}")

@@ -68,7 +68,7 @@ def test_changed_settings_are_listed_with_both_values(pair, example):
         ({"seed": 8}, "different seed"),
         ({"unit": "speaker"}, "different unit"),
         ({"delta": 1e-6}, "different delta"),
-        ({"mode": "central"}, "different mode"),
+        ({"mechanism": "central"}, "different mechanism"),
         ({"relation_release": "replace"}, "different relation_release"),
         ({"clips_per_word": 3}, "different clips_per_word"),
         ({"status": "partial", "rounds": 12}, "second is partial: 12 of 40 rounds"),

@@ -63,8 +63,8 @@ def test_sizes_are_readable(num_bytes, printed):
 
 
 def test_each_promise_names_its_observer_and_its_odds(example):
-    release, server = phrasing.promises(example.guarantee(1.0))
-    assert "neither the server nor in a cohort" in release.says
+    release, server = phrasing.promises(example.account(1.0).guarantee)
+    assert "neither the server nor a member of a cohort" in release.says
     assert "2.56" in release.says
     assert "in 15 rounds" in server.says
     assert "498" in server.says
@@ -73,7 +73,7 @@ def test_each_promise_names_its_observer_and_its_odds(example):
 
 def test_infinite_and_huge_epsilons_are_no_protection(example):
     nothing, huge = phrasing.promises(
-        example.guarantee(1.0, epsilon_release=math.inf, epsilon_server=45.0)
+        example.account(1.0, epsilon_release=math.inf, epsilon_server=45.0).guarantee
     )
     assert not nothing.finite
     assert "Nothing is promised" in nothing.says
@@ -81,22 +81,23 @@ def test_infinite_and_huge_epsilons_are_no_protection(example):
 
 
 def test_simulated_sum_is_called_so_and_a_plain_one_too(example):
-    ideal = " ".join(phrasing.caveats(example.guarantee(1.0)))
-    plain = " ".join(phrasing.caveats(example.guarantee(1.0, secure_sum="plain")))
-    masked = " ".join(phrasing.caveats(example.guarantee(1.0, secure_sum="masked")))
-    assert phrasing.IDEAL_SUM in ideal
-    assert phrasing.PLAIN_SUM in plain
-    assert phrasing.IDEAL_SUM not in masked
+    ideal = " ".join(phrasing.caveats(example.account(1.0)))
+    plain = " ".join(phrasing.caveats(example.account(1.0, mechanism="local")))
+    masked = " ".join(phrasing.caveats(example.account(1.0, secure_aggregation="masked")))
+    assert "The secure sum is simulated here (ideal)" in ideal
+    assert "The server sees every vector" in plain
+    assert "no secure sum is counted on" in plain
+    assert "simulated here" not in masked
     assert "a server that lies" in masked
     curious = " ".join(
-        phrasing.caveats(example.guarantee(1.0, secure_sum="masked", secure_sum_server="curious"))
+        phrasing.caveats(example.account(1.0, secure_aggregation="masked", server="curious"))
     )
     assert "not for one that lies" in curious
-    assert "all in one program here" in masked
+    assert "plays both sides, so the protocol ran, and kept nothing from this machine" in masked
 
 
 def test_unknown_relation_is_printed_as_it_is(example):
-    release, _ = phrasing.promises(example.guarantee(1.0, relation_release="replace-two"))
+    release, _ = phrasing.promises(example.account(1.0, relation_release="replace-two").guarantee)
     assert release.relation == "replace-two"
 
 

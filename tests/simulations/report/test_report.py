@@ -96,9 +96,9 @@ def test_guarantee_is_the_first_section_and_whole(page, example):
     for said in (
         "0.94", "6.21", "Against whoever reads the published models", "Against the server",
         "add/remove", "zero-out", "3.3 × 10⁻⁵", "1 in 30,000", "one phone",
-        example.guarantee(1.0).trust, "RDP of sums of discrete Gaussians", "15 rounds",
+        example.account(1.0).guarantee.trust, "RDP of sums of discrete Gaussians", "15 rounds",
         "Noise reproducible from the seed: a rehearsal, not a release",
-        "A simulator plays both sides", "simulated ideal party",
+        "A simulator plays both sides", "The secure sum is simulated here (ideal)",
     ):  # fmt: skip
         assert said in promise, said
 
@@ -121,8 +121,8 @@ def test_numbers_are_not_broken_over_lines(page):
 
 def test_no_privacy_is_said_loudly(example, tmp_path):
     open_run = {
-        "epsilon_release": math.inf, "epsilon_server": math.inf, "mode": "none",
-        "noise_notice": None, "budget_release": None,
+        "epsilon_release": math.inf, "epsilon_server": math.inf, "mechanism": "none",
+        "noise_notice": None, "epsilon_budget": None,
     }  # fmt: skip
     run = example.write(
         tmp_path / "run",
@@ -170,7 +170,7 @@ def test_plots_hold_the_numbers_of_the_run(page, example):
     spent = figures["epsilon-release"]["traces"][0]
     completed = [row for row in example.rows() if row.status == "completed"]
     assert spent["x"] == [row.round for row in completed]
-    assert spent["y"] == [row.epsilon_release for row in completed]
+    assert spent["y"] == [row.guarantee.epsilon_release for row in completed]
     assert figures["epsilon-release"]["layout"]["shapes"][0]["y0"] == 1.0
     takes = {trace.get("name"): trace for trace in figures["takes"]["traces"]}
     assert takes["own clips"]["y"] == [100 * t.personalized.mean for t in example.summary().takes]
@@ -289,8 +289,8 @@ def test_summary_without_optional_parts_still_reads(example, tmp_path):
             file="m", size_bytes=1, parity_max_abs=0, parity_limit=1e-4, argmax_agreement=1,
             inputs=1, speech_inputs=1,
         ),
-        headline=None, operating_points={}, frr_at_far=None, seconds={}, cpu_seconds={}, quota=None,
-        budget_release=None, best_round=None, clips_per_word=None, parameters=None,
+        headline=None, operating_points={}, frr_at_far=None, seconds={}, cpu_seconds={},
+        epsilon_budget=None, best_round=None, clips_per_word=None, parameters=None,
     )  # fmt: skip
     assert (
         "What it brought"

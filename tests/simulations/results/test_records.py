@@ -1,5 +1,6 @@
 """What a run leaves on disk reads back as it was, or says what is wrong."""
 
+import dataclasses
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fedspeech.privacy.guarantee import Guarantee
 from simulations.results import records
 from simulations.results.records import (
     Confusion,
@@ -21,6 +23,12 @@ from simulations.results.records import (
     Summary,
 )
 
+GUARANTEE = Guarantee(
+    epsilon_release=1.0, epsilon_server=2.0, delta=1e-6, unit="phone",
+    relation_release="add/remove", relation_server="zero-out", amplified=True, accountant="RDP",
+    rounds=1, quota=1, trust="the server", failure_probability=0.0, mechanism="distributed",
+    secure_aggregation="ideal", server="lying", reason="",
+)  # fmt: skip
 DOCUMENT = Path(__file__).parents[3] / "docs" / "results.md"
 RECORDS = [
     found
@@ -36,12 +44,12 @@ def test_row_and_summary_survive_the_disk(example):
 
 @given(epsilon=st.floats(min_value=0, allow_nan=False))
 def test_every_epsilon_survives_strict_json(epsilon):
+    promised = dataclasses.replace(
+        GUARANTEE, epsilon_release=epsilon, epsilon_server=math.inf, mechanism="central"
+    )
     row = RoundRow(
-        epsilon_release=epsilon, epsilon_server=math.inf, delta=1e-6, unit="phone",
-        relation_release="add/remove", relation_server="zero-out", mode="central",
-        secure_sum="ideal", trust="the server", accountant="RDP", noise_notice=None,
-        round=1, status="completed", bytes_up=1, bytes_down=1,
-    )  # fmt: skip
+        guarantee=promised, noise_notice=None, round=1, status="completed", bytes_up=1, bytes_down=1
+    )
     text = row.model_dump_json()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert RoundRow.model_validate_json(text) == row
@@ -54,7 +62,11 @@ def test_every_epsilon_survives_strict_json(epsilon):
 def test_what_is_no_guarantee_is_refused(example, field, value):
     values = example.rows()[0].model_dump()
     with pytest.raises(ValidationError, match=field):
-        RoundRow(**(values | {field: value}))
+        RoundRow(**(values | {"guarantee": values["guarantee"] | {field: value}}))
+    with pytest.raises(ValidationError, match="a record of a guarantee does not fit"):
+        RoundRow(**(values | {"guarantee": {field: value}}))
+    with pytest.raises(ValidationError, match="a guarantee is a table of figures"):
+        RoundRow(**(values | {"guarantee": value}))
 
 
 def test_records_cannot_be_changed(example):
@@ -82,8 +94,8 @@ def test_shapes_that_do_not_fit_are_refused():
         Interval(low=0.6, high=0.5)
 
 
-def test_guarantee_of_a_summary_is_what_it_was_given(example):
-    assert example.summary().guarantee() == example.guarantee(1.0)
+def test_account_of_a_summary_is_what_it_was_given(example):
+    assert example.summary().account() == example.account(1.0)
 
 
 def test_every_figure_of_the_summary_that_has_an_eye_exists():

@@ -126,7 +126,7 @@ def test_two_pages_do_not_overwrite_each_other(run):
 def test_what_may_be_published_stays(run, example):
     shown, everything = published(read(run)), read(run)
     assert shown.summary.accuracy == everything.summary.accuracy
-    assert shown.summary.guarantee() == everything.summary.guarantee()
+    assert shown.summary.account() == everything.summary.account()
     assert [row.server.validation_accuracy for row in shown.rows] == [
         row.server.validation_accuracy for row in everything.rows
     ]
@@ -135,7 +135,7 @@ def test_what_may_be_published_stays(run, example):
 
 def test_no_price_is_shown_round_by_round(run):
     shown = published(read(run))
-    assert {row.rounds_charged for row in shown.rows} == {read(run).summary.rounds_charged}
+    assert {row.guarantee.rounds for row in shown.rows} == {read(run).summary.guarantee.rounds}
     assert "by the end of each round" not in write_report(run, publish=True).read_text()
 
 

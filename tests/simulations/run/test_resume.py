@@ -106,7 +106,7 @@ def test_on_other_code_an_interrupted_round_has_failed_and_says_so(tmp_path, mon
     results = read(folder.path)
     assert [row.status for row in results.rows] == ["abandoned", "completed"]
     assert "it stays charged" in results.rows[0].reason
-    assert results.summary.rounds_charged == 2
+    assert results.summary.guarantee.rounds == 2
 
 
 def test_a_run_still_going_on_is_not_resumed(tmp_path, monkeypatch):

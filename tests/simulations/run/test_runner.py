@@ -15,8 +15,8 @@ from killed import in_child
 from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.errors import FedspeechError, LedgerDamaged, NoRoundRan, ScenarioError
-from fedspeech.privacy.guarantee import rounded_up
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import rounded_up
 from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
 from simulations.run.resume import resume
@@ -318,7 +318,7 @@ def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
     assert results.summary.status == "complete"
     assert results.summary.stopped == "budget reached before round 2"
     assert results.summary.rounds == 1
-    assert results.summary.epsilon_release <= budget == results.summary.budget_release
+    assert results.summary.guarantee.epsilon_release <= budget == results.summary.epsilon_budget
     assert results.summary.accuracy.personalized
     assert (folder / "report.html").exists()
 

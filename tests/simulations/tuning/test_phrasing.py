@@ -7,7 +7,7 @@ import numpy as np
 from tiny_world import tiny_scenario
 
 from fedspeech.seeds import stream
-from simulations.results.spent import guarantee_of
+from simulations.results.spent import account_of
 from simulations.setup.experiment import open_scenario
 from simulations.setup.planning import plan_of
 from simulations.tuning.evidence import Evidence
@@ -38,7 +38,7 @@ def tuning(phones, scatter=0.1, within=0.005):
         Tried(
             number=index + 1, clip_norm=0.1, noise_multiplier=NOISES[index],
             server_learning_rate=1.0, local_epochs=2, within_budget=True, worst_segment=None,
-            guarantee=guarantee_of(guarantees[index], None, None),
+            **dict(account_of(guarantees[index], None, None)),
             accuracy=spread(evidence.accuracy(index)), by_seed=(float(evidence.means[index]),),
             against_best=spread(evidence.difference(index, choice.best)), stopped="",
             curve={1: 0.5}, signal_to_noise=1.0,

@@ -56,8 +56,8 @@ def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_
     (run,) = account.runs
     assert (run.purpose, run.charged, run.completed) == ("tuning", 2, 2)
     assert account.guarantee().epsilon_release > 0
-    assert paid.spent.rounds_charged == 2
-    assert paid.spent.epsilon_release == account.guarantee().epsilon_release
+    assert paid.spent.guarantee.rounds == 2
+    assert paid.spent.guarantee.epsilon_release == account.guarantee().epsilon_release
     run_trial(job, Judges(), hopeless, path, tmp_path)
     assert Ledger.inspect(path).rounds_charged == 4
 

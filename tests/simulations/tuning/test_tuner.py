@@ -106,8 +106,8 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
     assert len(charges) == 4  # a trial that the budget does not cover is not begun
     assert {row["noise"] for row in charges} == {rows(ledger, "opened")[0]["noise"]}
     assert len({row["opened"] for row in charges}) == 2
-    assert judged[-1].outcomes[0].spent.rounds_charged == 4
-    assert judged[-1].outcomes[0].spent.epsilon_release == pytest.approx(
+    assert judged[-1].outcomes[0].spent.guarantee.rounds == 4
+    assert judged[-1].outcomes[0].spent.guarantee.epsilon_release == pytest.approx(
         charges[-1]["epsilon_release"]
     )
     # Going on asks the ledger for nothing that is there already.

@@ -1,0 +1,337 @@
+"""What is said of a guarantee, each sentence once: for console, ledger, card, budget and report.
+
+Words about trust, relation, reasons and assumptions are part of the claim, so no page has its own.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_CEILING, Decimal
+
+from fedspeech.privacy import binomial_tails
+from fedspeech.privacy.adversary_views import View
+from fedspeech.privacy.events import RoundCost
+from fedspeech.privacy.guarantee import Guarantee
+from fedspeech.privacy.sizing import PlanSizing
+from fedspeech.secagg.graph import Server
+
+NO_NOISE = (
+    "No noise is added: epsilon is infinite against everybody. Clipping alone is no protection: "
+    "what is learned may reveal what any one person said. Never publish a model trained like this "
+    "on real recordings; use it only to compare accuracy."
+)
+
+READER = (
+    "sees every published model, and no cohort size, survivor count, identity, timing or reason of "
+    "an abort, is neither the server nor a member of a cohort, and is told nothing by either."
+)
+
+SERVER_ADDS_NOISE = "it adds the noise itself, to sums that it sees without"
+
+RELATIONS = {
+    "add/remove": (
+        "compares one {unit} taking part with that {unit} never having taken part; the size of the "
+        "population is public and the same"
+    ),
+    "zero-out": (
+        "compares what one {unit} said with having said nothing; that it took part is not hidden"
+    ),
+    "replace": "compares one {unit} with another in its place",
+}
+
+_TRUST_IN_PROTOCOL: dict[Server, str] = {
+    "lying": "the server, which may lie, does not hold the directory of identities",
+    "curious": (
+        "server and colluders keep the rules of the protocol and do not choose who drops out, and "
+        "the server does not hold the directory of identities"
+    ),
+}
+
+
+def trust(plan: PlanSizing) -> str:
+    """Who must be honest, in one sentence."""
+    noise = "the server adds the noise and shows nobody a sum without"
+    if plan.on_phones:
+        against = "against the server nobody; against readers " if plan.mechanism == "local" else ""
+        noise = (
+            f"{against}{plan.honest:,} phones of every sum add their noise and tell nobody "
+            f"({plan.min_survivors:,} answers open it, {plan.colluders:,} phones may collude)"
+        )
+    parts = [noise, _trust_in_participation(plan)]
+    if plan.availability < 1:
+        parts.append(
+            f"at least {plan.availability:.1%} of the population is there whenever a round "
+            "begins, whatever its data"
+        )
+    if plan.secure_aggregation == "masked":
+        parts.append(_TRUST_IN_PROTOCOL[plan.server])
+    return "; ".join(parts) + "."
+
+
+def _trust_in_participation(plan: PlanSizing) -> str:
+    """Who must keep secret who takes part."""
+    if plan.drawn_by_server:
+        return "whom the server draws, no reader learns from it or from a phone"
+    if plan.participation == "limited":
+        return "each phone counts its rounds"
+    return "each phone keeps its coin secret"
+
+
+def paragraphs(guarantee: Guarantee) -> str:
+    """Returns the paragraphs that open a report."""
+    if guarantee.mechanism == "none":
+        return f"NO PRIVACY GUARANTEE. {NO_NOISE}"
+    trust = (
+        f"Who must be honest: {guarantee.trust} Unit: one {guarantee.unit}, that is one device "
+        f"with all its rounds, not one speaker of several. Accountant: {guarantee.accountant}; "
+        f"probability of events outside its argument: {guarantee.failure_probability:.1e}, "
+        "included in delta."
+    )
+    return "\n\n".join([_against_readers(guarantee), _against_server(guarantee), trust])
+
+
+def _against_readers(guarantee: Guarantee) -> str:
+    epsilon = guarantee.epsilon_release
+    if math.isfinite(epsilon):
+        return (
+            f"Readers of the published models: epsilon_release = {rounded_up(epsilon)} at "
+            f"delta = {guarantee.delta:.2e} over {guarantee.rounds} rounds, {judgment(epsilon)}. "
+            f"{_protects(guarantee)} This reader {READER}"
+        )
+    loud = "NO PRIVACY GUARANTEE. " if math.isinf(guarantee.epsilon_server) else ""
+    return (
+        f"{loud}Readers of the published models: no epsilon can be stated, because "
+        f"{guarantee.reason or 'there is no bound.'}"
+    )
+
+
+def _against_server(guarantee: Guarantee) -> str:
+    epsilon = guarantee.epsilon_server
+    if math.isinf(epsilon):
+        why = "no finite bound can be stated"
+        if guarantee.mechanism == "central":
+            why = SERVER_ADDS_NOISE
+        return f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
+    times = min(guarantee.rounds, guarantee.quota)
+    return (
+        f"The server: epsilon_server = {rounded_up(epsilon)} at delta = {guarantee.delta:.2e}, "
+        f"{judgment(epsilon)}, for a {guarantee.unit} that takes part {times} times, the most that "
+        "its quota allows. It protects what was said, not that somebody took part "
+        f"({guarantee.relation_server}). "
+        + sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.server)
+    )
+
+
+def _protects(guarantee: Guarantee) -> str:
+    """What the figure against readers is about."""
+    if guarantee.relation_release == "zero-out":
+        return f"It protects {only_said(guarantee.unit, guarantee.reason)}"
+    if guarantee.relation_release == "replace":
+        return (
+            f"It protects what one {guarantee.unit} said, against what another would have said in "
+            "its place (replace), counting on the secrecy of who was drawn in which round."
+        )
+    what = (
+        f"It protects whether one {guarantee.unit} of the population ever took part (add/remove; "
+        "the size of the population is public), counting on "
+    )
+    if guarantee.amplified:
+        return what + "the secrecy of who took part in which round."
+    return what + f"no sampling: a {guarantee.unit} takes part {guarantee.quota} times at most."
+
+
+def only_said(unit: str, reason: str) -> str:
+    """What is protected where no sampling is counted on, and why not more is."""
+    return (
+        f"what one {unit} said, not that it took part (zero-out), counting on no sampling, because "
+        f"{reason}"
+    )
+
+
+def tier(epsilon: float) -> str:
+    """Says in a word or two what an epsilon is worth.
+
+    The bounds are those of Ponomareva et al. 2023 (arXiv:2303.00654), section 5.2.1: up to 1
+    "strong", up to 10 "reasonable", above "weak to no" formal protection.
+    """
+    if math.isinf(epsilon):
+        return "no protection"
+    return "strong" if epsilon <= 1 else "reasonable" if epsilon <= 10 else "weak by itself"
+
+
+def judgment(epsilon: float) -> str:
+    """Says what an epsilon is worth: its tier, and the factor that any guess may gain in odds."""
+    if math.isinf(epsilon):
+        return tier(epsilon)
+    factor = math.exp(min(epsilon, 700.0))
+    odds = f"{factor:,.1f}" if factor < 100 else f"{factor:.0e}"
+    return f"{tier(epsilon)} (the odds of a guess change by a factor of {odds} at most)"
+
+
+def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
+    """How sums were taken, and what that is worth in a simulation."""
+    if mechanism == "local":
+        return (
+            "The server sees every vector; each is noisy enough by itself, and no secure sum is "
+            "counted on."
+        )
+    seen = (
+        "The server knows who takes part and sees the sum of each round, never a single "
+        "contribution. "
+    )
+    if secure_aggregation == "ideal":
+        return seen + (
+            "The secure sum is simulated here (ideal), so this figure says what the protocol "
+            "would give, not what this process kept from itself."
+        )
+    kind = {
+        "lying": "a server that lies and chooses who drops out",
+        "curious": "an honest but curious server, not for one that lies or chooses who drops out",
+    }[server]
+    return seen + (
+        f"Sums were taken by the masked protocol, with parameters for {kind}. A simulator plays "
+        "both sides, so the protocol ran, and kept nothing from this machine."
+    )
+
+
+def assumptions(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
+    """Returns everything that a plan's two epsilons stand on, one sentence each.
+
+    Args:
+      plan: of the run.
+      cost: of one of its rounds.
+      assumed: names of fields that nobody gave.
+    """
+    return [
+        *_about_participation(plan, assumed),
+        *_about_noise(plan, cost, assumed),
+        *_about_floors(plan, cost, assumed),
+        f"A reader of the models {READER}",
+        "One phone is one user with all its rounds; a person with two phones spends twice.",
+        "Every release to this population is in this account: training, statistics, evaluation, "
+        "tuning, failed rounds.",
+    ]
+
+
+def warnings(plan: PlanSizing, release: View, server: View) -> list[str]:
+    """Returns what a reader must not overlook."""
+    if plan.mechanism == "none":
+        return [NO_NOISE]
+    names: dict[str, list[str]] = {}
+    for name, view in (("epsilon_release", release), ("epsilon_server", server)):
+        if view.reason and math.isinf(view.epsilon):
+            names.setdefault(view.reason, []).append(name)
+    lines = [
+        f"{' and '.join(infinite)} {'is' if len(infinite) == 1 else 'are'} infinite: {reason}."
+        for reason, infinite in names.items()
+    ]
+    if release.reason and math.isfinite(release.epsilon):
+        lines.append(f"epsilon_release protects {only_said(plan.unit, release.reason)}.")
+    return lines
+
+
+def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]:
+    q, n = plan.participation_probability, plan.expected_cohort
+    said = {
+        "poisson": f"Every phone joins each round by a coin of its own with probability {q:.4g} "
+        f"(expected cohort {n:,.12g}), whatever it holds and whatever happened before.",
+        "fixed_size": f"Every cohort is a uniformly random set of {round(n):,} of "
+        f"{plan.population:,} phones, drawn afresh each round.",
+        "limited": f"Anybody may know who takes part; no phone joins more than "
+        f"{plan.participations:,} of {plan.rounds:,} rounds, and none joins because another does "
+        "or does not.",
+    }[plan.participation]
+    lines = [said]
+    if plan.availability < 1:
+        lines.append(
+            f"At least {plan.availability:.1%} of the population is there whenever a round "
+            "begins, each phone for itself and whatever its data; some more often than others, and "
+            "everybody may know which. Cohort and floor count the fewest. Being away buys nothing: "
+            "a phone joins with at most the probability of its coin, and only the coin amplifies."
+        )
+    if plan.participation != "limited" and plan.participations < plan.rounds:
+        given = " (chosen here)" if "quota" in assumed else ""
+        stopped = binomial_tails.quota_failure(plan.rounds, q, plan.participations)
+        lines.append(
+            f"A phone stops for good after {plan.participations:,} rounds{given}; its chance of "
+            f"being stopped, {stopped:.1e}, is a bad event."
+        )
+    return lines
+
+
+def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
+    lines = []
+    if plan.on_phones:
+        lines.append(
+            f"The number of coordinates was not given: {plan.dimension:,} are assumed"
+            if "dimension" in assumed
+            else f"A delta has {plan.dimension:,} coordinates"
+        )
+        lines[0] += f", {plan.padded_dimension:,} as it travels."
+        if plan.participation == "poisson" or (
+            plan.participation == "limited" and plan.mechanism != "skellam"
+        ):
+            lines.append(
+                "A phone that stays away withholds its noise too; what the variance of the sum "
+                "tells of that is in the price."
+            )
+    if plan.on_phones:
+        ring = plan.ring
+        lines.append(
+            f"Integers mod 2^{ring.bits}; rounding raises the sensitivity by "
+            f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
+            f"{plan.stddev:.4g} in integer units."
+        )
+        if plan.secure_aggregation == "masked":
+            lines.append(
+                "The server sees masked sums only. That a masking graph does not protect is "
+                f"counted in epsilon_server, {cost.graph_failure:.1e} a round."
+            )
+        elif plan.mechanism != "local":
+            lines.append(
+                "The server sees sums only: the secure sum is taken as ideal, and the chance that "
+                "its protocol fails is not in epsilon_server."
+            )
+    if plan.mechanism == "central":
+        lines.append(
+            "The server adds a Gaussian that is rounded to the grid on which phones send integers: "
+            "a rounded Gaussian mechanism, so prices of the continuous one hold. The multiplier is "
+            "over the norm of a vector after rounding."
+        )
+    if plan.mechanism == "local":
+        lines.append("The server may see each phone's noisy vector: no secure sum is assumed.")
+    if plan.participation == "fixed_size" and plan.on_phones:
+        lines.append("All phones are equally likely to drop out.")
+    return lines
+
+
+def _about_floors(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
+    lines = []
+    given = " (chosen here)" if "min_survivors" in assumed else ""
+    lines.append(
+        f"No round begins with fewer than {plan.min_cohort:,} phones and no sum of fewer than "
+        f"{plan.min_survivors:,} answers is opened{given}; rounds below that are abandoned, and "
+        "never drawn again."
+    )
+    lines.append(
+        f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
+        "its data; that one phone decides a round is a bad event of probability "
+        f"{cost.floor_failure:.1e} per round."
+    )
+    if plan.cohort_cap is not None:
+        lines.append(
+            f"Of more than {plan.cohort_cap:,} that come, a random {plan.cohort_cap:,} are let "
+            + ("in (priced)." if not plan.on_phones else "in (a bad event).")
+        )
+    return lines
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """Writes an epsilon, or noise, with so many decimals: read back, it is never below `value`.
+
+    Exact in the decimals by which Python writes a float, so that 1.1 is no "1.101".
+    """
+    if math.isinf(value):
+        return "infinite"
+    shortest = Decimal(repr(float(value)))
+    return str(shortest.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_CEILING))
