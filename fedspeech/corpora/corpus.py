@@ -7,7 +7,7 @@ target words first, then `_unknown_` (any other word), then `_silence_` (rooms, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -143,6 +143,30 @@ class Skipped:
 
     where: str
     reason: str
+
+
+@dataclass(frozen=True)
+class SkippedGroup:
+    """Recordings left out for one reason.
+
+    Attributes:
+      rule: the reason without its details.
+      count: how many.
+      examples: the first three, with details.
+    """
+
+    rule: str
+    count: int
+    examples: tuple[Skipped, ...]
+
+
+def group_skipped(skipped: Iterable[Skipped]) -> tuple[SkippedGroup, ...]:
+    """Groups what was left out by its rule, the part of the reason before the colon."""
+    groups: dict[str, list[Skipped]] = {}
+    for skip in skipped:
+        groups.setdefault(skip.reason.partition(": ")[0], []).append(skip)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return tuple(SkippedGroup(rule, len(found), tuple(found[:3])) for rule, found in ordered)
 
 
 class Corpus(Protocol):

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
+
+_SHOWN = 5  # names of one kind
 
 
 def plain(text: str) -> str:
@@ -57,3 +60,23 @@ def _key(name: str) -> str:
     folded = unicodedata.normalize("NFKC", plain(name)).casefold()
     # Zeros before the one number that ends a name: within a hexadecimal name they tell apart.
     return re.sub(r"^(\D*)0+(\d+)$", r"\1\2", "".join(folded.split()))
+
+
+def doubtful_names(
+    merged: Collection[Sequence[str]], alike: Collection[Sequence[str]]
+) -> Iterable[str]:
+    """Yields lines about names that were merged, and about names that look alike and were not."""
+    for names in islice(merged, _SHOWN):
+        yield f"  one speaker, written in several ways: {_quoted(names)}"
+    for names in islice(alike, _SHOWN):
+        yield (
+            f"  taken for different people: {_quoted(names)}; if they are one, the unit of privacy "
+            "is wrong and people are judged on themselves: write them alike"
+        )
+    if hidden := max(len(merged) - _SHOWN, 0) + max(len(alike) - _SHOWN, 0):
+        yield f"  and {hidden} more speakers with names of this kind"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Writes names so that characters without width can be seen."""
+    return ", ".join(ascii(name) if not name.isprintable() else repr(name) for name in names)

@@ -30,10 +30,10 @@ from simulations.artifacts.loaded_run import (
 )
 from simulations.artifacts.stream_evaluation import streaming_rates
 from simulations.console import Console
-from simulations.report import write_report
+from simulations.progress import RunProgress
+from simulations.report.writing import write_report
 from simulations.results.records import ExportedFile, FamilyFile, Summary, exported_fields
 from simulations.results.run_folder import RunFolder
-from simulations.run.progress import RunProgress
 from simulations.setup.experiment import Voices, World
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fedspeech.errors import ExportRefused
 from simulations.artifacts.loaded_run import FinishedRun
 from simulations.console import Console
-from simulations.report import write_report
+from simulations.progress import RunProgress
+from simulations.report.writing import write_report
 from simulations.results.records import ExportedFile, FamilyFile, exported_fields
-from simulations.run.progress import RunProgress
 from simulations.setup.experiment import parity_speech
 
 if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without

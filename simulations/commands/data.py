@@ -1,314 +1,48 @@
-"""`fedspeech data list` and `fedspeech data check DIR`: what there is to hear, what it is good for.
-
-check = check_folder(Path("recordings"))
-render_check(check, Console())
-"""
+"""`fedspeech data`: corpora that fedspeech reads, and what a folder of recordings is good for."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from numpy.typing import NDArray
+import typer
 
-from fedspeech.audio.channel import SPEECH_RMS, speech_rms
-from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import SILENCE, Skipped, Utterance
-from fedspeech.corpora.layouts import layout_of, open_corpus
-from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus
-from fedspeech.corpora.noise import NoiseCorpus
-from fedspeech.corpora.recorded import RecordedCorpus
-from fedspeech.errors import CorpusError, ScenarioError
-from fedspeech.synthesis.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 from simulations.console import Console
-from simulations.scenario.schema import FolderCorpus, read_scenario
-from simulations.setup.experiment import sizes_of_speakers
-from simulations.setup.planning import nearest_accepted, options, plan_of
-from simulations.setup.recordings import applied, split_speakers, unseen_rule, word_roles
 
-_BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
+if TYPE_CHECKING:
+    from simulations.setup.folder_check import FolderCheck
+
 _FEW_PHONES = 1_000
-_SHOWN = 5  # names of one kind
-LOWEST_LEVEL_DB = -30.0
-"""Of speech from nominal: the lowest that bases are trained on (docs/real-speech.md)."""
-
-_LEVEL_CLIPS = 500
 
 
-@dataclass(frozen=True)
-class KnownCorpus:
-    """A corpus that fedspeech reads, and where its recordings are to be had."""
-
-    name: str
-    licence: str
-    size: str
-    layout: str
-    source: str
+def list_known() -> None:
+    """List the corpora that fedspeech reads, with licence, size and layout."""
+    render_list(Console())
 
 
-KNOWN = (
-    KnownCorpus(
-        "embedded",
-        "Apache-2.0, as fedspeech",
-        f"unlimited speakers, {len(PRONUNCIATIONS)} words and any you spell",
-        "none: synthesized on demand",
-        "nothing to fetch; the default of every scenario without --corpus",
-    ),
-    KnownCorpus(
-        "Speech Commands v0.02",
-        "CC BY 4.0",
-        f"105,829 clips, 2,618 speakers, {len(COMMAND_WORDS)} words, 16 kHz, 2.4 GB packed",
-        "Speech Commands",
-        "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
-    ),
-    KnownCorpus(
-        "Speech Commands v0.01",
-        "CC BY 4.0",
-        "64,727 clips, 1,881 speakers, 30 words, 16 kHz, 1.5 GB packed",
-        "Speech Commands",
-        "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
-    ),
-    KnownCorpus(
-        "AudioMNIST",
-        "MIT",
-        "30,000 clips, 60 speakers, 10 digits, 48 kHz",
-        "manifest (write one: data/01/0_01_0.wav is digit_speaker_take)",
-        "https://github.com/soerenab/AudioMNIST",
-    ),
-    KnownCorpus(
-        "Free Spoken Digit Dataset",
-        "CC BY-SA 4.0 (share alike)",
-        "3,000 clips, 6 speakers, 10 digits, 8 kHz",
-        "manifest (write one: recordings/0_george_0.wav is digit_speaker_take)",
-        "https://github.com/Jakobovski/free-spoken-digit-dataset",
-    ),
-    KnownCorpus(
-        "your own recordings",
-        "yours",
-        "from 6 speakers with a few clips per word",
-        "manifest",
-        f"a folder with manifest.csv: {EXAMPLE[0]} / {EXAMPLE[1]}",
-    ),
-)
-"""What `fedspeech data list` shows. Sizes as published (Warden 2018, arXiv:1804.03209; READMEs)."""
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder of recordings.")],
+) -> None:
+    """Read every recording in a folder and say what it is good for and what was left out."""
+    from simulations.setup.folder_check import check_folder
+
+    render_check(check_folder(folder), Console())
 
 
-@dataclass(frozen=True)
-class SkippedGroup:
-    """Recordings left out for one reason.
+def render_list(console: Console) -> None:
+    """Prints the corpora that fedspeech reads, with licence, size, layout and source."""
+    from fedspeech.corpora.known import KNOWN
 
-    Attributes:
-      rule: the reason without its details.
-      count: how many.
-      examples: the first three, with details.
-    """
-
-    rule: str
-    count: int
-    examples: tuple[Skipped, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """How `real-commands` would divide a folder if the scenario says nothing of it.
-
-    Attributes:
-      rule: how it would choose the unseen speakers, in words.
-      public, validation, federated, unseen: how many speakers, or phones, that gives.
-      targets: the words that the model would know.
-      non_words: what the words are that judge false accepts, in words.
-      options: of the command line that the privacy rules ask of so few phones; mostly "".
-    """
-
-    rule: str
-    public: int
-    validation: int
-    federated: int
-    unseen: int
-    targets: tuple[str, ...]
-    non_words: str
-    options: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderCheck:
-    """What a folder of recordings is good for.
-
-    Attributes:
-      folder: where it is.
-      layout: how it is arranged.
-      licence: what its licence file says.
-      clips: usable recordings, silence included.
-      speakers: speakers of words.
-      hours: length of the usable recordings.
-      words: word to number of clips, most frequent first, without silence.
-      silence: clips of silence.
-      clips_per_speaker: (least, most or None, number of speakers) of each bracket.
-      rates_hz: sample rate to recordings.
-      downmixed, padded, cut: recordings that were stereo, shorter, longer than a clip.
-      canceled: stereo recordings whose channels cancel each other, so that one was taken.
-      level_db: root mean square of speech while it lasts, relative to nominal, of the median clip
-        and of the quietest tenth; None without words.
-      quiet: share of the clips that lie too low to be heard well.
-      merged: ways to write one speaker's name, of those with several.
-      alike: different speakers whose names differ by punctuation alone.
-      segments: segment to number of its values.
-      unused_columns: columns that change within a speaker.
-      skipped: recordings and speakers left out, by reason, most frequent first.
-      lexicon_lacks: words that the synthesizer cannot say without being told how.
-      split: how `real-commands` would divide it; None if it cannot.
-      obstacle: why `real-commands` cannot run on it, or None if it can.
-    """
-
-    folder: Path
-    layout: str
-    licence: str
-    clips: int
-    speakers: int
-    hours: float
-    words: tuple[tuple[str, int], ...]
-    silence: int
-    clips_per_speaker: tuple[tuple[int, int | None, int], ...]
-    rates_hz: tuple[tuple[int, int], ...]
-    downmixed: int
-    canceled: int
-    padded: int
-    cut: int
-    segments: tuple[tuple[str, int], ...]
-    unused_columns: tuple[str, ...]
-    level_db: tuple[float, float] | None
-    quiet: float
-    merged: tuple[tuple[str, ...], ...]
-    alike: tuple[tuple[str, ...], ...]
-    skipped: tuple[SkippedGroup, ...]
-    lexicon_lacks: tuple[str, ...]
-    split: Split | None
-    obstacle: str | None
-
-
-def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
-    """Decodes every recording of a folder and says what it could be used for.
-
-    Args:
-      folder: a corpus of speakers, or a folder of noise.
-      spec: sample rate and length of clips; `FrontendSpec()` if None.
-
-    Raises:
-      CorpusError: if the folder has no known layout, its manifest must be corrected, or nothing
-        in it is usable.
-    """
-    corpus: RecordedCorpus
-    noise = layout_of(folder) == "noise"
-    corpus = NoiseCorpus(folder, spec) if noise else open_corpus(folder, spec)
-    spoken = [utterance for utterance in corpus.utterances if utterance.word != SILENCE]
-    words = Counter(utterance.word for utterance in spoken)
-    counts = Counter(utterance.speaker_id for utterance in spoken)
-    skipped = list(corpus.skipped)
-    levels = _levels_db(corpus, spoken)
-    split, obstacle = None, _obstacle(len(counts), len(words))
-    if obstacle is None:
-        settings = FolderCorpus(path=str(folder))
-        try:
-            partition = split_speakers(corpus, settings, seed=0)
-            roles = word_roles(partition.unseen, (), seed=0)
-            partition = applied(roles, partition)
-            split = Split(
-                rule=str(unseen_rule(corpus, settings)),
-                public=sum(phone.speaker_id in counts for phone in partition.public),
-                validation=len(partition.validation),
-                federated=len(partition.federated),
-                unseen=len(partition.unseen),
-                targets=roles.targets,
-                non_words=roles.words,
-                options=_asked_for(settings, len(partition.federated), roles.targets),
-            )
-            skipped += partition.skipped
-        except (CorpusError, ScenarioError) as problem:
-            obstacle = str(problem)
-    return FolderCheck(
-        folder=folder,
-        layout=corpus.layout,
-        licence=corpus.licence,
-        clips=len(corpus.utterances),
-        speakers=len(counts),
-        hours=corpus.tally.seconds / 3600,
-        words=tuple(words.most_common()),
-        silence=len(corpus.utterances) - len(spoken),
-        clips_per_speaker=tuple(
-            (least, most, sum(least <= n <= (most or n) for n in counts.values()))
-            for least, most in _BRACKETS
-        ),
-        rates_hz=tuple(sorted(corpus.tally.rates_hz.items())),
-        downmixed=corpus.tally.downmixed,
-        canceled=corpus.tally.canceled,
-        level_db=None if not len(levels) else (np.median(levels), np.quantile(levels, 0.1)),
-        quiet=float((levels < LOWEST_LEVEL_DB).mean()) if len(levels) else 0.0,
-        merged=tuple(corpus.persons.merged.values()),
-        alike=corpus.persons.alike,
-        padded=corpus.tally.padded,
-        cut=corpus.tally.cut,
-        segments=_segments(corpus),
-        unused_columns=corpus.unused_columns if isinstance(corpus, ManifestCorpus) else (),
-        skipped=group_skipped(skipped),
-        lexicon_lacks=tuple(sorted(set(words) - set(PRONUNCIATIONS))),
-        split=split,
-        obstacle=obstacle,
-    )
-
-
-def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> str:
-    """Options with which the privacy rules accept so many phones; empty if they do without.
-
-    Raises:
-      ScenarioError: if they accept them with none.
-    """
-    scenario = read_scenario("real-commands", [f"corpus.path={json.dumps(settings.path)}"])
-    sizes = sizes_of_speakers(scenario, phones, targets)
-    changes = nearest_accepted(scenario.privacy, sizes)
-    if changes is None:
-        plan_of(scenario.privacy, sizes)
-    return options(changes or {})
-
-
-def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[np.float64]:
-    """Levels of speech relative to nominal, of at most `_LEVEL_CLIPS` clips."""
-    chosen = spoken[:: -(-len(spoken) // _LEVEL_CLIPS) or 1]
-    found = [speech_rms(corpus.waveforms([clip])[0]) for clip in chosen]
-    return 20 * np.log10(np.maximum(found, 1e-9) / SPEECH_RMS)
-
-
-def _obstacle(speakers: int, words: int) -> str | None:
-    """Says what is missing for `real-commands`, if anything is."""
-    if not words:
-        return "nobody speaks in it: it can only be the noise of another corpus"
-    if speakers < 2:
-        return f"it needs 2 speakers, one to learn from and one to judge by, and has {speakers}"
-    if words < 2:
-        return f"it needs 2 different words and has {words}"
-    return None
-
-
-def _segments(corpus: RecordedCorpus) -> tuple[tuple[str, int], ...]:
-    """Counts the values of every segment."""
-    values: dict[str, set[str]] = {}
-    for speaker in corpus.speakers.values():
-        for name, value in speaker.segments.items():
-            values.setdefault(name, set()).add(value)
-    return tuple((name, len(found)) for name, found in values.items())
-
-
-def group_skipped(skipped: Iterable[Skipped]) -> tuple[SkippedGroup, ...]:
-    """Groups what was left out by its rule, the part of the reason before the colon."""
-    groups: dict[str, list[Skipped]] = {}
-    for skip in skipped:
-        groups.setdefault(skip.reason.partition(": ")[0], []).append(skip)
-    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    return tuple(SkippedGroup(rule, len(found), tuple(found[:3])) for rule, found in ordered)
+    for known in KNOWN:
+        for line in (
+            f"{known.name} ({known.licence})",
+            f"  {known.size}",
+            f"  layout: {known.layout}",
+            f"  from: {known.source}",
+        ):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print("To look at a folder: fedspeech data check DIR", highlight=False)
 
 
 def render_check(check: FolderCheck, console: Console) -> None:
@@ -319,6 +53,10 @@ def render_check(check: FolderCheck, console: Console) -> None:
 
 def _lines(check: FolderCheck) -> Iterable[str]:
     """Yields the lines of a check."""
+    from fedspeech.audio.channel import SPEECH_RMS
+    from fedspeech.corpora.identity import doubtful_names
+    from simulations.setup.folder_check import LOWEST_LEVEL_DB
+
     yield f"{check.folder}: {check.layout}, licence {check.licence}"
     yield (
         f"{_count(check.clips, 'clip')}, {_count(check.speakers, 'speaker')}, "
@@ -363,7 +101,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             for least, most, number in check.clips_per_speaker
             if number
         )
-    yield from people(check.merged, check.alike)
+    yield from doubtful_names(check.merged, check.alike)
     if check.segments:
         values = ", ".join(f"{name} ({_count(found, 'value')})" for name, found in check.segments)
         yield f"segments: {values}"
@@ -389,24 +127,6 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"real-commands cannot run on it: {check.obstacle}"
 
 
-def people(merged: Collection[Sequence[str]], alike: Collection[Sequence[str]]) -> Iterable[str]:
-    """Yields who was taken for one person and who, though it looks alike, was not."""
-    for names in islice(merged, _SHOWN):
-        yield f"  one speaker, written in several ways: {_quoted(names)}"
-    for names in islice(alike, _SHOWN):
-        yield (
-            f"  taken for different people: {_quoted(names)}; if they are one, the unit of privacy "
-            "is wrong and people are judged on themselves: write them alike"
-        )
-    if hidden := max(len(merged) - _SHOWN, 0) + max(len(alike) - _SHOWN, 0):
-        yield f"  and {hidden} more speakers with names of this kind"
-
-
-def _quoted(names: Iterable[str]) -> str:
-    """Writes names so that characters without width can be seen."""
-    return ", ".join(ascii(name) if not name.isprintable() else repr(name) for name in names)
-
-
 def _count(number: int, noun: str) -> str:
     """Writes a number and its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
@@ -422,16 +142,3 @@ def _bracket(least: int, most: int | None) -> str:
     if most is None:
         return f"{least} or more"
     return str(least) if least == most else f"{least} to {most}"
-
-
-def render_list(console: Console) -> None:
-    """Prints the corpora that fedspeech reads, with licence, size, layout and source."""
-    for known in KNOWN:
-        for line in (
-            f"{known.name} ({known.licence})",
-            f"  {known.size}",
-            f"  layout: {known.layout}",
-            f"  from: {known.source}",
-        ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print("To look at a folder: fedspeech data check DIR", highlight=False)

@@ -1,4 +1,4 @@
-"""Is this machine ready? Versions, cores, memory, disk, and one pass through every part.
+"""`fedspeech doctor`: versions, cores, memory, disk, and one pass through every part.
 
 What is imported may be what is wrong, so every check imports for itself.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+import typer
 from rich.text import Text
 
 from simulations.console import Console
@@ -25,6 +26,11 @@ LIBRARIES = (
     "ai_edge_litert",
     "soundfile",
 )
+
+
+def doctor() -> None:
+    """Check this machine: versions, cores, memory, disk, and one pass through every part."""
+    raise typer.Exit(0 if examine() else 1)
 
 
 def examine(console: Console | None = None) -> bool:

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fedspeech import hash_chain
+import typer
+
 from fedspeech.errors import ScenarioError
-from fedspeech.hash_chain import Head
-from fedspeech.privacy.ledger import Ledger
-from fedspeech.privacy.phrasing import paragraphs
-from simulations.report.phrasing import epsilon
+from simulations.console import Console
+
+if TYPE_CHECKING:
+    from fedspeech.hash_chain import Head
+    from fedspeech.privacy.ledger import Ledger
+
+
+def ledger(
+    file: Annotated[Path, typer.Argument(help="A population's ledger, or a run folder.")],
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head", help="A row that must be in it, NUMBER:SHA256 as an earlier call printed it."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a ledger and print what its population has spent, run by run."""
+    statement(file, head=head, as_json=as_json)
 
 
 def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
@@ -27,6 +43,10 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
       LedgerDamaged: if there is none, a row does not check, or a head is not in it.
       ScenarioError: if `head` is none.
     """
+    from fedspeech import hash_chain
+    from fedspeech.hash_chain import Head
+    from fedspeech.privacy.ledger import Ledger
+
     file = path / "ledger.jsonl" if path.is_dir() else path
     try:
         named = Head.parse(head) if head else None
@@ -40,7 +60,8 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from simulations.console import Console
+    from fedspeech.privacy.phrasing import paragraphs
+    from simulations.report.phrasing import epsilon
 
     console = Console(soft_wrap=True, highlight=False)
     table = Table(box=None, pad_edge=False)

@@ -1,69 +1,102 @@
-"""`fedspeech pretrain`: a base for any vocabulary, from the synthesizer or from public speakers."""
+"""`fedspeech pretrain`: a base for any vocabulary, from the synthesizer or public speakers."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+import typer
 
-from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance, Vocabulary
-from fedspeech.corpora.joined import JoinedCorpus
-from fedspeech.corpora.layouts import open_corpus
-from fedspeech.corpora.partition import Phone, by_group
-from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.corpora.transcribed import open_transcribed
-from fedspeech.errors import CorpusError, ScenarioError
-from fedspeech.evaluation.kws import KwsCounts
-from fedspeech.models.base import Base, sentence_base_path
-from fedspeech.seeds import stream
-from fedspeech.training.pretrain import BLOCK_CLIPS, pretrain, synthetic_base
-from fedspeech.training.pretrain_sentences import pretrain_sentences, synthetic_sentence_base
-from simulations.run.progress import RunProgress
-from simulations.scenario.schema import FolderCorpus, Scenario
-from simulations.setup.experiment import cache_folder, public_spec
-from simulations.setup.recordings import WordRoles, named_speakers, split_speakers, word_roles
-from simulations.setup.sentences import long_sentences, tuning
+from fedspeech.errors import ScenarioError
+from simulations.commands.options import CacheOption, CorpusOption
 
-VALIDATION_SHARE = 0.1
-FALSE_ACCEPT_RATE = 0.05
+if TYPE_CHECKING:
+    from fedspeech.models.base import Base
+    from simulations.progress import RunProgress
 
 
-def make_base(
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the base is written.")],
+    words: Annotated[
+        str, typer.Option("--words", help="Target words, separated by spaces or commas.")
+    ] = "",
+    corpus: CorpusOption = None,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            "--speakers",
+            help="With --corpus: a file that names the public speakers, or how many are drawn.",
+        ),
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--held-out",
+            help="With --corpus: a file that names the speakers by whom the base is judged; "
+            "default: a tenth of the public ones.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
+    cache: CacheOption = None,
+    lexicon: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lexicon", help='Say a word that is not built in: --lexicon "lamp=L AE1 M P".'
+        ),
+    ] = None,
+    task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
+) -> None:
+    """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
+    _check(out, words, corpus, speakers, held_out, task)
+    spelled = dict(_spelled(entry) for entry in lexicon or ())
+    # Only now, since torch takes seconds that a typing error need not wait.
+    from simulations.progress import RunProgress
+    from simulations.scenario.schema import Scenario
+    from simulations.setup.experiment import cache_folder
+    from simulations.setup.pretraining import keyword_base, sentence_base
+
+    sources, kept = (corpus, speakers, held_out), cache_folder(cache)
+    targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
+    with RunProgress() as progress:
+        if task == "kws" and not targets and corpus is None:
+            targets = tuple(Scenario(name="pretrain").vocabulary)
+            progress.say(f"words: {' '.join(targets)}, since --words names no others")
+
+        def advance(part: str, done: int, total: int) -> None:
+            progress.advance(done, total, part)
+
+        try:
+            with progress.stage("pretrain"):
+                if task == "asr":
+                    command = f"fedspeech pretrain --task asr --seed {seed}"
+                    base = sentence_base(
+                        *sources, seed=seed, cache=kept, command=command, progress=advance
+                    )
+                else:
+                    command = _command(seed, targets if words else (), spelled)
+                    base = keyword_base(
+                        targets, *sources, seed=seed, cache=kept, lexicon=spelled, command=command,
+                        progress=advance,
+                    )  # fmt: skip
+        except ValueError as error:
+            raise ScenarioError(f"pretrain: {error}") from error
+        _write(base, out, progress)
+
+
+def _check(
     out: Path,
-    *,
     words: str,
     corpus: Path | None,
     speakers: str | None,
-    seed: int,
-    cache: Path | None,
-    task: str = "kws",
-    lexicon: Mapping[str, str] | None = None,
-    held_out: Path | None = None,
-) -> Base:
-    """Trains a base and writes it.
-
-    Args:
-      out: the file to write, .safetensors.
-      task: "kws" for words, "asr" for sentences.
-      words: target words, separated by spaces or commas; empty: the ten default words, or with a
-        corpus the words that its public speakers say most often, two thirds of them; the others
-        teach the base what is no target.
-      corpus: a folder of recordings; None: the synthesizer.
-      speakers: with a corpus: a text file that names its public speakers, one a line, or how many
-        of those who are not unseen by default are drawn.
-      held_out: with a corpus: a text file that names the speakers by whom the base is judged; None:
-        a tenth of the public speakers, drawn.
-      seed: of synthetic speakers, weights and order.
-      cache: where synthetic bases are kept.
-      lexicon: words that are not built in to ARPAbet strings.
+    held_out: Path | None,
+    task: str,
+) -> None:
+    """Refuses options that do not belong together.
 
     Raises:
-      ScenarioError: if the words or speakers cannot be used.
-      CorpusError: if the recordings cannot.
+      ScenarioError: naming them.
     """
     if out.suffix != ".safetensors":
         raise ScenarioError(f"a base is written as a .safetensors file, got --out {out}")
@@ -76,134 +109,15 @@ def make_base(
         raise ScenarioError("--held-out belongs to --corpus: who is synthetic has no name")
     if task not in ("kws", "asr"):
         raise ScenarioError(f"--task must be kws or asr, got {task!r}")
-    if task == "asr":
-        if words:
-            raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
-        return _make_sentence_base(out, corpus, speakers, held_out, seed, cache_folder(cache))
-    targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
-    defaults = () if targets or corpus else tuple(Scenario(name="pretrain").vocabulary)
-    command = f"fedspeech pretrain --seed {seed}" + (
-        f" --words '{' '.join(targets)}'" * bool(words)
-    )
-    command += "".join(
-        f" --lexicon '{word}={spelled}'" for word, spelled in (lexicon or {}).items()
-    )
-    with RunProgress() as progress:
-        if defaults:
-            progress.say(f"words: {' '.join(defaults)}, since --words names no others")
-        try:
-            with progress.stage("pretrain"):
-                if corpus is None or speakers is None:
-                    base = synthetic_base(
-                        Vocabulary(targets or defaults),
-                        seed=seed,
-                        cache_dir=cache_folder(cache),
-                        lexicon=lexicon,
-                        provenance={"command": command},
-                        progress=lambda part, done, total: progress.advance(done, total, part),
-                    )
-                else:
-                    opened = open_corpus(corpus)
-                    public = _public(opened, speakers, held_out, seed)
-                    command += f" --corpus {opened.name} --speakers {Path(speakers).name}"
-                    base = _from_speakers(opened, public, targets, seed, command, progress)
-        except ValueError as error:
-            raise ScenarioError(f"pretrain: {error}") from error
-        _write(base, out, progress)
-    return base
+    if task == "asr" and words:
+        raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
 
 
-def _make_sentence_base(
-    out: Path,
-    corpus: Path | None,
-    speakers: str | None,
-    held_out: Path | None,
-    seed: int,
-    cache: Path,
-) -> Base:
-    """Makes a base for sentences: synthetic, or the shipped one taught by named public speakers."""
-    command = f"fedspeech pretrain --task asr --seed {seed}"
-    with RunProgress() as progress:
-        try:
-            with progress.stage("pretrain"):
-                if corpus is None or speakers is None:
-                    base = synthetic_sentence_base(
-                        seed=seed,
-                        cache_dir=cache,
-                        provenance={"command": command},
-                        progress=lambda part, done, total: progress.advance(done, total, part),
-                    )
-                else:
-                    start = long_sentences(Base.load(sentence_base_path()))
-                    opened = open_transcribed(corpus, start.frontend)
-                    public = _public(opened, speakers, held_out, seed)
-                    base = pretrain_sentences(
-                        opened,
-                        public.clips(opened, public.training),
-                        seed=seed,
-                        settings=tuning(start),
-                        start=start,
-                        validation_utterances=public.clips(opened, public.held_out),
-                        provenance={
-                            "command": f"{command} --corpus {opened.name}"
-                            f" --speakers {Path(speakers).name}"
-                        },
-                        progress=lambda part, done, total: progress.advance(done, total, part),
-                    )
-        except ValueError as error:
-            raise ScenarioError(f"pretrain: {error}") from error
-        _write(base, out, progress)
-    return base
-
-
-@dataclass(frozen=True)
-class _Public:
-    """Public speakers of a corpus: those who teach, and those by whom the base is judged."""
-
-    training: frozenset[str]
-    held_out: frozenset[str]
-
-    def clips(self, corpus: Corpus, speakers: Collection[str]) -> list[Utterance]:
-        """What some of them said, in the order of the corpus."""
-        return [clip for clip in corpus.utterances if clip.speaker_id in speakers]
-
-
-def _public(corpus: Corpus, speakers: str, held_out: Path | None, seed: int) -> _Public:
-    """The public speakers that are named, or so many drawn by the seed.
-
-    Raises:
-      CorpusError: if somebody is named who is not there, or too few are left to teach or to judge.
-    """
-    if speakers.isdecimal():
-        names = _drawn(corpus, int(speakers), seed)
-    else:
-        names = named_speakers(corpus, Path(speakers))
-    stream(seed, "public speakers").shuffle(names)
-    if held_out is None:
-        judging = set(names[: max(1, round(VALIDATION_SHARE * len(names)))])
-    else:
-        judging = set(named_speakers(corpus, held_out))
-    teaching = frozenset(names) - judging
-    if not teaching:
-        raise CorpusError(
-            f"--speakers must leave at least one speaker to learn from, got {len(names)} of whom "
-            f"{len(judging)} are held out"
-        )
-    return _Public(teaching, frozenset(judging))
-
-
-def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
-    """So many speakers of those who are not unseen by default, drawn by the seed."""
-    none_spared = FolderCorpus(path="", public_speakers=0, validation_speakers=0)
-    partition = split_speakers(corpus, none_spared, seed)
-    names = sorted(phone.speaker_id for phone in partition.federated)
-    if not 2 <= count < len(names):
-        raise CorpusError(
-            f"--speakers must be at least 2 and leave somebody to federate, got {count} of the "
-            f"{len(names)} speakers of {corpus.name} who are not unseen"
-        )
-    stream(seed, "public speakers by number").shuffle(names)
-    return names[:count]
+def _command(seed: int, targets: Sequence[str], lexicon: Mapping[str, str]) -> str:
+    """What was typed, for the provenance of a base."""
+    words = f" --words '{' '.join(targets)}'" if targets else ""
+    said = "".join(f" --lexicon '{word}={sounds}'" for word, sounds in lexicon.items())
+    return f"fedspeech pretrain --seed {seed}{words}{said}"
 
 
 def _write(base: Base, out: Path, progress: RunProgress) -> None:
@@ -214,60 +128,9 @@ def _write(base: Base, out: Path, progress: RunProgress) -> None:
         progress.say(f"  {name}: {value}")
 
 
-def _from_speakers(
-    corpus: Corpus,
-    public: _Public,
-    targets: tuple[str, ...],
-    seed: int,
-    command: str,
-    progress: RunProgress,
-) -> Base:
-    """Trains on public speakers, their other words included, beside synthetic ones and silence."""
-    said = public.clips(corpus, public.training)
-    roles = word_roles([Phone("public", "public", {}, tuple(said))], targets, seed)
-    vocabulary = Vocabulary(roles.targets)
-    synthetic = SyntheticCorpus(public_spec(Scenario(name="pretrain", seed=seed), vocabulary))
-    negatives = [
-        clip for phone in by_group(synthetic, seed=seed).public for clip in phone.utterances
-    ]
-    held_out = public.clips(corpus, public.held_out)
-    base = pretrain(
-        JoinedCorpus(corpus, synthetic),
-        [clip for clip in said if roles.trains(clip.word)] + negatives,
-        vocabulary,
-        seed=seed,
-        validation_utterances=[clip for clip in held_out if roles.trains(clip.word)],
-        provenance={"command": command},
-        progress=lambda part, done, total: progress.advance(done, total, part),
-    )
-    judged = [clip for clip in held_out if roles.judges(clip.word) and clip.word != SILENCE]
-    figures = _figures(_counts(base, corpus, judged), roles)
-    return dataclasses.replace(base, provenance={**base.provenance, **figures})
-
-
-def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts:
-    """Counts what the base's own head answers."""
-    nothing = np.zeros((0, len(base.words.labels)), dtype=np.float32)
-    counts = KwsCounts.of(nothing, np.zeros(0, dtype=np.int64))
-    for start in range(0, len(clips), BLOCK_CLIPS):
-        block = clips[start : start + BLOCK_CLIPS]
-        logits = base.logits(base.trunk_output(base.heard(corpus, block))).numpy()
-        labels = [base.words.label(clip.word) for clip in block]
-        counts += KwsCounts.of(logits, np.array(labels, dtype=np.int64))
-    return counts
-
-
-def _figures(counts: KwsCounts, roles: WordRoles) -> dict[str, str | int | float]:
-    """What matters of a base: what held-out speakers' other words do, and their target words."""
-    figures: dict[str, str | int | float] = {
-        "held_out_target_clips": counts.num_positives,
-        "held_out_other_clips": counts.num_negatives,
-        "held_out_other_words": roles.words if counts.num_negatives else "none",
-    }
-    error = counts.frr_at_far(FALSE_ACCEPT_RATE)
-    if counts.false_accepts is not None and error is not None:
-        figures["held_out_false_accepts"] = round(counts.false_accepts, 4)
-        figures["held_out_false_rejects_at_5_percent_false_accepts"] = round(error, 4)
-    if counts.num_positives:
-        figures["held_out_target_words_right"] = round(counts.target_words_right, 4)
-    return figures
+def _spelled(entry: str) -> tuple[str, str]:
+    """Splits WORD=PHONEMES."""
+    word, _, phonemes = entry.partition("=")
+    if not word.strip() or not phonemes.strip():
+        raise typer.BadParameter(f"expected WORD=PHONEMES, got {entry!r}", param_hint="--lexicon")
+    return word.strip().lower(), phonemes.strip()

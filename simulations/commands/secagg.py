@@ -1,4 +1,4 @@
-"""What a masked sum costs on this machine, beside the bound that its primitives set.
+"""`fedspeech secagg`: the cost of a masked sum, beside the bound that its primitives set.
 
 One session with random vectors runs on one core, every phone and the server in this process. Then
 the primitives that it used (as many exchanges, derivations, signatures, keystreams, ...) run alone,
@@ -7,30 +7,67 @@ in loops of their own: no protocol could be faster with them.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import resource
 import sys
 import time
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict
+import typer
 from rich.table import Table
 
-from fedspeech.secagg import shamir
-from fedspeech.secagg.costs import bytes_per_phone, operations, primitives_alone
-from fedspeech.secagg.keys import Enrolment
-from fedspeech.secagg.primitives import Primitives, SharedPrimitives
-from fedspeech.secagg.protocol import SessionTerms, Stage
-from fedspeech.secagg.ring import ring_sum
-from fedspeech.secagg.session import Opened, sum_vectors
+from fedspeech.errors import ProtocolAbort, ScenarioError
 from simulations.console import Console
 
-VANISH_AFTER = (Stage.SHARE, Stage.MASK, Stage.AGREE)
+if TYPE_CHECKING:
+    from fedspeech.secagg.session import Opened
 
 
-class Traffic(BaseModel):
+def bench(
+    phones: Annotated[int, typer.Option("--phones", min=2, help="On the roster.")] = 100,
+    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Coordinates.")] = 10_000,
+    bits: Annotated[int, typer.Option("--bits", min=1, max=32, help="Of the ring.")] = 16,
+    dropout: Annotated[
+        float, typer.Option("--dropout", min=0, max=0.99, help="Share that vanishes.")
+    ] = 0.1,
+    server: Annotated[
+        str, typer.Option("--server", help="What the graph withstands: lying or curious.")
+    ] = "lying",
+    colluders: Annotated[
+        int | None, typer.Option("--colluders", min=0, help="Default: a tenth of the phones.")
+    ] = None,
+    unshared: Annotated[
+        bool, typer.Option("--unshared", help="Also without computing shared things once.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbors."""
+    if server not in ("lying", "curious"):
+        raise ScenarioError(f"--server must be lying or curious, got {server}")
+    try:
+        cost = measure(
+            phones=phones,
+            dimension=dimension,
+            bits=bits,
+            dropout=dropout,
+            server="lying" if server == "lying" else "curious",
+            colluders=phones // 10 if colluders is None else colluders,
+            unshared=unshared,
+        )
+    except (ValueError, ProtocolAbort) as error:
+        raise ScenarioError(f"no session of this kind: {error}") from error
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(cost), indent=1))
+    else:
+        show(cost, Console())
+
+
+@dataclass(frozen=True)
+class Traffic:
     """Bytes of one phone in one stage.
 
     Attributes:
@@ -38,12 +75,12 @@ class Traffic(BaseModel):
       received: by the phone.
     """
 
-    model_config = ConfigDict(frozen=True)
     sent: int
     received: int
 
 
-class Cost(BaseModel):
+@dataclass(frozen=True)
+class Cost:
     """What one masked sum cost.
 
     Attributes:
@@ -71,7 +108,6 @@ class Cost(BaseModel):
       python: version.
     """
 
-    model_config = ConfigDict(frozen=True)
     phones: int
     dimension: int
     bits: int
@@ -119,6 +155,16 @@ def measure(
       ValueError: if a number is out of range, or there is no graph for them.
       ProtocolAbort: if so few phones are left that nothing can be opened.
     """
+    import numpy as np
+
+    from fedspeech.secagg import shamir
+    from fedspeech.secagg.costs import bytes_per_phone, operations, primitives_alone
+    from fedspeech.secagg.keys import Enrolment
+    from fedspeech.secagg.primitives import Primitives, SharedPrimitives
+    from fedspeech.secagg.protocol import SessionTerms, Stage
+    from fedspeech.secagg.ring import ring_sum
+    from fedspeech.secagg.session import sum_vectors
+
     floor = max(2, (phones - int(dropout * phones)) // 2)
     terms = SessionTerms(
         rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
@@ -132,7 +178,8 @@ def measure(
         for phone in range(phones)
     }
     vanishing = rng.permutation(phones)[: int(dropout * phones)].tolist()
-    last = {phone: VANISH_AFTER[i % len(VANISH_AFTER)] for i, phone in enumerate(vanishing)}
+    stages = (Stage.SHARE, Stage.MASK, Stage.AGREE)
+    last = {phone: stages[i % len(stages)] for i, phone in enumerate(vanishing)}
     enrolment = Enrolment(os.urandom(32), b"benchmark", phones)
     for phone in range(phones):
         enrolment.public(phone)  # identities are made once in a phone's life, not in a session

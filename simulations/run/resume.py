@@ -17,9 +17,9 @@ from fedspeech.files import hold
 from fedspeech.job import Job
 from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
+from simulations.progress import RunProgress
 from simulations.results.records import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, read_environment, read_summary
-from simulations.run.progress import RunProgress
 from simulations.run.runner import Prepared, Run, environment, prepared
 from simulations.scenario.schema import read_scenario
 

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 
 from fedspeech import hash_chain
+from fedspeech.corpora.corpus import group_skipped
+from fedspeech.corpora.identity import doubtful_names
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
@@ -37,16 +39,16 @@ from server.resuming import Resumed, begin
 from server.rounds import RoundRecord, run_rounds
 from server.state import Checkpoint, save_checkpoint
 from simulations.artifacts.exporting import export_files
-from simulations.commands.data import group_skipped, people
 from simulations.engines.deployment import Deployment
 from simulations.engines.flower import SuperLink, require_engine, rounds_left
 from simulations.engines.in_process import InProcessGrid
 from simulations.evaluation.evaluator import Judge
-from simulations.report import write_report
+from simulations.progress import RunProgress
 from simulations.report.headline import headline_lines
 from simulations.report.phrasing import collapse, drawn, price
 from simulations.report.setbacks import setbacks
 from simulations.report.streaming import listening_line
+from simulations.report.writing import write_report
 from simulations.results.records import (
     Account,
     Engine,
@@ -62,7 +64,6 @@ from simulations.results.records import (
 from simulations.results.run_folder import RunFolder, check_place, share_ledger
 from simulations.results.spent import account_of, stated
 from simulations.run.environment import capture_environment
-from simulations.run.progress import RunProgress
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import Accept, World, anything, build_world, cache_folder
@@ -337,7 +338,7 @@ class Run:
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         corpus = self._world.voices.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
-            for words in people(corpus.persons.merged.values(), corpus.persons.alike):
+            for words in doubtful_names(corpus.persons.merged.values(), corpus.persons.alike):
                 say(words.strip())
         for line in self._prices():
             say(line)

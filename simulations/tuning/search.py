@@ -26,7 +26,7 @@ from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
-from simulations.run.progress import RunProgress
+from simulations.progress import RunProgress
 from simulations.tuning.evidence import Matrix
 from simulations.tuning.panel import Panel
 from simulations.tuning.space import Axis, Setting, Space

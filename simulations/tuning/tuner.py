@@ -21,8 +21,8 @@ from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job, source_sha256
 from fedspeech.privacy.plan import PrivacyPlan
+from simulations.progress import RunProgress
 from simulations.results.records import Account
-from simulations.run.progress import RunProgress
 from simulations.scenario.schema import FolderCorpus, Scenario
 from simulations.setup.experiment import World, build_world, cache_folder
 from simulations.tuning import modes, recommending

@@ -67,7 +67,7 @@ def place(tmp_path, monkeypatch):
     # Nothing that a mutant of the options leaves valid may start to work for minutes.
     for work in (
         "simulations.run.runner.simulate", "simulations.run.runner.prepare",
-        "simulations.tuning.tuner.tune", "simulations.commands.pretrain.synthetic_base",
+        "simulations.tuning.tuner.tune", "simulations.setup.pretraining.synthetic_base",
     ):  # fmt: skip
         monkeypatch.setattr(work, lambda *_, **__: None)
     return tmp_path

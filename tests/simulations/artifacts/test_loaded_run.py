@@ -11,9 +11,9 @@ from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import paragraphs
 from simulations.artifacts.loaded_run import FinishedRun
-from simulations.commands.compare import compare
-from simulations.report import write_report
+from simulations.report.comparison import comparison
 from simulations.report.phrasing import epsilon, price
+from simulations.report.writing import write_report
 from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
 from simulations.run.runner import simulate
@@ -135,8 +135,8 @@ def test_a_page_states_what_the_ledger_holds_whatever_the_summary_says(alone, tm
 
 def test_a_comparison_says_which_summary_is_not_what_the_ledger_holds(alone, tmp_path):
     copy = edited(alone, tmp_path)
-    assert not [words for words in compare(alone, alone).warnings if "ledger" in words]
-    (words,) = [words for words in compare(alone, copy).warnings if "ledger" in words]
+    assert not [words for words in comparison(alone, alone).warnings if "ledger" in words]
+    (words,) = [words for words in comparison(alone, copy).warnings if "ledger" in words]
     spent = Ledger.inspect(alone / "ledger.jsonl").guarantee()
     assert f"its ledger holds {epsilon(spent.epsilon_release)}" in words
 

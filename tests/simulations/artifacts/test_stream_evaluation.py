@@ -15,8 +15,8 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.layouts import layout_of
 from fedspeech.errors import ExportRefused
 from fedspeech.evaluation.streaming import DEFAULT_THRESHOLD, ListeningRules
-from simulations import cli
 from simulations.artifacts import stream_evaluation
+from simulations.commands.listen import listen
 
 RULES = ListeningRules()
 SPEC = FrontendSpec()
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_listen_names_the_one_beside_it(tmp_path, monkeypatch
 
 def test_a_file_listens_at_the_quiet_threshold_that_its_run_names(tmp_path, example, monkeypatch):
     """At the threshold that reports are counted at, files have accepted 500 times an hour."""
-    assert inspect.signature(cli.listen).parameters["threshold"].default is None
+    assert inspect.signature(listen).parameters["threshold"].default is None
     file = tmp_path / "export" / "model_streaming.tflite"
     file.parent.mkdir()
     file.write_bytes(b"")

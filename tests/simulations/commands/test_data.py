@@ -7,9 +7,10 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from fedspeech.corpora.corpus import Skipped
+from fedspeech.corpora.corpus import Skipped, group_skipped
 from fedspeech.errors import CorpusError
-from simulations.commands.data import check_folder, group_skipped, render_check, render_list
+from simulations.commands.data import render_check, render_list
+from simulations.setup.folder_check import check_folder
 
 
 def printed(render, *what):

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from simulations.report import write_report
+from simulations.report.writing import write_report
 from simulations.results.records import ExportedFile, RoundTime, RunTime
 
 

@@ -3,7 +3,7 @@
 import pytest
 from chromium import CHROMIUM, Browser
 
-from simulations.report import write_report
+from simulations.report.writing import write_report
 
 pytestmark = pytest.mark.browser
 

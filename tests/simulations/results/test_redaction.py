@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from simulations.report import write_report
+from simulations.report.writing import write_report
 from simulations.results.records import Utility
 from simulations.results.redaction import LEFT_OUT, published
 from simulations.results.run_folder import RunFolder, read

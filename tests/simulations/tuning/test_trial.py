@@ -6,7 +6,7 @@ from tiny_job import make_job
 from tiny_world import tiny_scenario
 
 from fedspeech.privacy.ledger import Ledger
-from simulations.run.progress import RunProgress
+from simulations.progress import RunProgress
 from simulations.tuning import search
 from simulations.tuning.search import Ground, Search
 from simulations.tuning.space import Space

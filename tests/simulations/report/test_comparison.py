@@ -9,7 +9,7 @@ from rich.console import Console
 from fedspeech.errors import FedspeechError
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.commands.compare import compare
+from simulations.report.comparison import comparison
 from simulations.report.phrasing import epsilon
 
 
@@ -33,7 +33,7 @@ def printed(comparison, width=160) -> str:
 
 
 def test_run_compared_with_itself_differs_in_nothing(pair):
-    found = compare(*pair())
+    found = comparison(*pair())
     assert found.warnings == ()
     assert found.settings == ()
     changes = {line.change.split(" ± ")[0] for line in found.figures}
@@ -44,7 +44,7 @@ def test_run_compared_with_itself_differs_in_nothing(pair):
 def test_difference_of_means_carries_an_interval(pair, example):
     accuracy = example.summary().accuracy
     better = accuracy.federated.model_copy(update={"mean": accuracy.federated.mean + 0.031})
-    found = compare(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
+    found = comparison(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
     line = next(
         line for line in found.figures if line.name == "federated, accuracy with non-words counted"
     )
@@ -55,7 +55,7 @@ def test_difference_of_means_carries_an_interval(pair, example):
 
 def test_changed_settings_are_listed_with_both_values(pair, example):
     changed = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.3") + "quota = 9\n"
-    found = compare(*pair(scenario=changed))
+    found = comparison(*pair(scenario=changed))
     listed = {line.name: (line.first, line.second) for line in found.settings}
     assert listed == {"privacy.clip_norm": ("0.1", "0.3"), "privacy.quota": ("–", "9")}
     assert "privacy.clip_norm" in printed(found)
@@ -75,19 +75,19 @@ def test_changed_settings_are_listed_with_both_values(pair, example):
     ],
 )
 def test_unlike_runs_are_warned_of(pair, changes, warning):
-    found = compare(*pair(**changes))
+    found = comparison(*pair(**changes))
     assert [w for w in found.warnings if w.startswith(warning)]
     assert warning in printed(found)
 
 
 def test_infinite_epsilon_is_compared_without_arithmetic(pair):
-    found = compare(*pair(epsilon_release=math.inf))
+    found = comparison(*pair(epsilon_release=math.inf))
     line = next(line for line in found.figures if line.name == "epsilon_release")
     assert (line.first, line.second, line.change) == ("0.94", "∞", "")
 
 
 def test_markup_in_a_setting_is_text(pair):
-    found = compare(*pair(scenario='name = "[red]x[/nothing]"\n'))
+    found = comparison(*pair(scenario='name = "[red]x[/nothing]"\n'))
     assert "[red]x[/nothing]" in printed(found)
 
 
@@ -95,7 +95,7 @@ def test_run_without_summary_cannot_be_compared(pair):
     first, second = pair()
     (second / "summary.json").unlink()
     with pytest.raises(FedspeechError, match=r"needs summary\.json, and second has none"):
-        compare(first, second)
+        comparison(first, second)
 
 
 def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(example, tmp_path):
@@ -105,7 +105,7 @@ def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(exam
     second = example.write(
         tmp_path / names[1], scenario=longer + 'base.source = "' + "x" * 90 + '"'
     )
-    text = printed(compare(first, second), width=80)
+    text = printed(comparison(first, second), width=80)
     assert f"A: {names[0]}\nB: {names[1]}\n" in text
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert max(map(len, text.splitlines())) <= 80
@@ -130,7 +130,7 @@ def test_runs_that_share_a_ledger_are_told_its_total(pair, tmp_path):
     total = charged(tmp_path / "population.jsonl", 2, 3)
     for run in (first, second):
         (run / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
-    (said,) = compare(first, second).warnings
+    (said,) = comparison(first, second).warnings
     assert said.startswith("first and second charge the ledger population.jsonl, which 2 runs")
     assert f"{epsilon(total.epsilon_release)} against readers" in said
     assert f"{epsilon(total.epsilon_server)} against the server (zero-out)" in said
@@ -140,11 +140,11 @@ def test_runs_that_share_a_ledger_are_told_its_total(pair, tmp_path):
 def test_a_run_that_others_charge_with_is_told_apart_from_one_that_is_alone(pair, tmp_path):
     first, second = pair()
     charged(first / "ledger.jsonl", 2)
-    assert "share" not in " ".join(compare(first, second).warnings)
+    assert "share" not in " ".join(comparison(first, second).warnings)
     charged(tmp_path / "population.jsonl", 1, 1)
     (second / "ledger.jsonl").symlink_to(tmp_path / "population.jsonl")
-    (said,) = [words for words in compare(first, second).warnings if "share" in words]
+    (said,) = [words for words in comparison(first, second).warnings if "share" in words]
     assert said.startswith("second charges the ledger population.jsonl, which 2 runs share")
     (tmp_path / "population.jsonl").unlink()
-    (_, said) = compare(first, second).warnings
+    (_, said) = comparison(first, second).warnings
     assert said.startswith("what second spent cannot be read from their ledger: no ledger at")

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from simulations.run.progress import RunProgress
+from simulations.progress import RunProgress
 
 
 def test_every_file_of_an_export_is_named_before_it_is_made():

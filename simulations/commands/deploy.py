@@ -1,0 +1,74 @@
+"""`fedspeech deploy`: a deployment on this machine, and keys for several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedspeech.errors import ScenarioError
+from simulations.commands.options import (
+    BaseOption,
+    CacheOption,
+    CorpusOption,
+    LedgerOption,
+    OutOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    WorkersOption,
+    scenario_of,
+)
+
+
+def local(
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes, a shard each.")] = 4,
+    scenario: ScenarioOption = "quick",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    out: OutOption = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+    ledger: LedgerOption = None,
+    rehearsal: Annotated[
+        bool,
+        typer.Option(
+            "--rehearsal",
+            help="Noise from the seed, so that the run can be repeated; every artefact says so.",
+        ),
+    ] = False,
+) -> None:
+    """Bring up SuperLink and SuperNodes on this machine, run a scenario, report, tear down.
+
+    TLS and node authentication with certificates made on the spot; noise from the operating system.
+    """
+    noise = "rehearsal" if rehearsal else "os"
+    settings = [*(changes or []), f"simulation.shards={nodes}", f"noise={noise}"]
+    resolved = scenario_of(scenario, corpus, base, settings, seed)
+    from simulations.run.runner import simulate as run
+
+    run(resolved, out=out, workers=workers, cache=cache, engine="deployment", ledger=ledger)
+
+
+def keys(
+    folder: Annotated[Path, typer.Argument(help="A new folder, for this user alone.")],
+    address: Annotated[str, typer.Option("--address", help="IP address of the SuperLink.")],
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes.")],
+    valid_days: Annotated[int, typer.Option("--valid-days", min=1, help="Of certificates.")] = 365,
+) -> None:
+    """Make certificates and keys for a deployment on several machines."""
+    from simulations.engines.certificates import Authority
+
+    try:
+        authority = Authority(folder, valid_days)
+        authority.server(address)
+    except FileExistsError:
+        raise ScenarioError(f"keys go into a new folder, and {folder} is there") from None
+    except ValueError as error:
+        raise ScenarioError(f"--address: {error}") from None
+    for number in range(nodes):
+        authority.node(f"node-{number}")
+    typer.echo(f"{folder}: ca.pem, server.pem, server.key, node-0 to node-{nodes - 1} with .pub")

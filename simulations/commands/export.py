@@ -1,0 +1,63 @@
+"""`fedspeech export`: the files of a run for phones; checks, timings and a rehearsed round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedspeech.errors import ScenarioError
+
+
+def export(
+    run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default RUN/export.")] = None,
+    adapter: Annotated[
+        str, typer.Option("--adapter", help="global, or an unseen phone: its own adapter.")
+    ] = "global",
+    formats: Annotated[
+        str, typer.Option("--formats", help="Such as float,int8,cc; default: all of them.")
+    ] = "",
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="Where the run's recordings lie now.")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Recordings that the integer files are calibrated on."),
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", help="Check this file and print every figure.")
+    ] = None,
+    benchmark: Annotated[
+        Path | None, typer.Option("--benchmark", help="Time this file against torch.")
+    ] = None,
+    rehearse: Annotated[
+        Path | None,
+        typer.Option("--rehearse", help="Train a round in this personal file; publish nothing."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Export a run's adapter for phones, in every format, checked; or check, time, train a file."""
+    chosen = [option for option in (verify, benchmark, rehearse) if option]
+    if len(chosen) > 1 or (run is None and not chosen):
+        raise ScenarioError(
+            "export takes a run folder, or one of --verify, --benchmark and --rehearse with a file"
+        )
+    from simulations.artifacts import exporting
+
+    if verify:
+        exporting.verify_file(verify, run, corpus)
+    elif benchmark:
+        from simulations.artifacts.benchmarking import benchmark_file
+
+        benchmark_file(benchmark, run, as_json=as_json)
+    elif rehearse:
+        from simulations.artifacts.on_device_round import rehearse_round
+
+        rehearse_round(rehearse, run, as_json=as_json)
+    elif run:
+        wanted = [name.strip() for name in formats.split(",") if name.strip()]
+        exporting.export_run(
+            run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration_audio=calibration
+        )

@@ -1,0 +1,60 @@
+"""`fedspeech listen`: stream sound through an exported file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedspeech.errors import ScenarioError
+
+
+def listen(
+    file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
+    wav: Annotated[Path | None, typer.Option("--wav", help="A recording to listen to.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--evaluate", help="Recordings to count errors on.")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--synthetic-hours", help="Count errors on so many synthesized hours."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="Smoothed probability to detect at; default: the one at which the run of FILE "
+            "counted at most 10 false accepts an hour, else 0.8.",
+        ),
+    ] = None,
+    smoothing: Annotated[
+        int, typer.Option("--smoothing", min=1, help="Hops of 20 ms to average over.")
+    ] = 10,
+    cooldown: Annotated[
+        int, typer.Option("--cooldown", min=0, help="Hops without detection after one.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of synthesized sound.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Stream sound through an exported file: print detections, or false accepts per hour."""
+    if sum(option is not None for option in (wav, folder, hours)) != 1:
+        raise ScenarioError("listen takes one of --wav, --evaluate and --synthetic-hours")
+    from fedspeech.evaluation.streaming import ListeningRules
+    from simulations.artifacts import stream_evaluation
+
+    rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown)
+    if threshold is None:
+        threshold = stream_evaluation.threshold_of(file)
+    if wav:
+        stream_evaluation.listen_to(file, wav, threshold, rules)
+        return
+    stream_evaluation.evaluate(
+        file, folder=folder, hours=hours, threshold=threshold, rules=rules, seed=seed, out=out,
+        as_json=as_json,
+    )  # fmt: skip

@@ -1,0 +1,92 @@
+"""Options that several commands share, and the scenario that they describe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedspeech.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from simulations.scenario.schema import Scenario
+
+ScenarioOption = Annotated[
+    str, typer.Option("--scenario", "-s", help="Name of a shipped scenario, or a .toml file.")
+]
+CorpusOption = Annotated[
+    Path | None,
+    typer.Option("--corpus", help="Your recordings: a manifest folder or Speech Commands layout."),
+]
+BaseOption = Annotated[
+    Path | None, typer.Option("--base", help="A base made by `fedspeech pretrain`.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one key, for instance --set privacy.noise_multiplier=2."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME-DATE.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Overrides the scenario's seed.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What carries the messages: inprocess, or flower (Flower's simulation engine, on Ray; "
+        "RAY_ADDRESS names a cluster that is there). The bits are the same.",
+    ),
+]
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="The population's privacy ledger, shared with its other runs; default: one for "
+        "this run alone.",
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Where synthesized features are kept; default ~/.cache/fedspeech."
+    ),
+]
+
+
+def scenario_of(
+    scenario: str,
+    corpus: Path | None,
+    base: Path | None,
+    changes: list[str] | None,
+    seed: int | None,
+) -> Scenario:
+    """Reads the scenario with the changes that options stand for."""
+    extra = list(changes or [])
+    if corpus is not None:
+        if not hasattr(read(scenario, ()).corpus, "path"):
+            raise ScenarioError(
+                f"--corpus needs a scenario for recordings, such as real-commands, and {scenario} "
+                "makes its own speech"
+            )
+        extra.append(f"corpus.path={json.dumps(str(corpus))}")
+    if base is not None:
+        extra.append(f"base.source={json.dumps(str(base))}")
+    if seed is not None:
+        extra.append(f"seed={seed}")
+    return read(scenario, extra)
+
+
+def read(name: str, changes: Sequence[str]) -> Scenario:
+    """Reads a scenario; a file that is no text is named."""
+    from simulations.scenario.schema import read_scenario
+
+    try:
+        return read_scenario(name, changes)
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{name} must be UTF-8 text: {error}") from error

@@ -1,0 +1,38 @@
+"""`fedspeech prepare`: a job for `flwr run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simulations.commands.options import (
+    BaseOption,
+    CacheOption,
+    CorpusOption,
+    LedgerOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    WorkersOption,
+    scenario_of,
+)
+
+
+def prepare(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for job.json.")],
+    scenario: ScenarioOption = "quick",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
+    resolved = scenario_of(scenario, corpus, base, changes, seed)
+    from simulations.run.runner import prepare as run
+
+    run(resolved, out=out, workers=workers, cache=cache, ledger=ledger)

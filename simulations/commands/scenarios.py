@@ -1,0 +1,32 @@
+"""`fedspeech scenarios`: the scenarios that ship, and every key of one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simulations.commands.options import SetOption, read
+from simulations.console import Console
+
+
+def list_shipped() -> None:
+    """List the scenarios that ship with the package."""
+    from rich.table import Table
+
+    from simulations.scenario.schema import read_scenario, scenario_names
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("scenario")
+    table.add_column("what it is")
+    for name in scenario_names():
+        table.add_row(name, read_scenario(name).description)
+    Console().print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A shipped scenario, or a .toml file.")],
+    changes: SetOption = None,
+) -> None:
+    """Print a scenario with every key and default: a file to start from."""
+    typer.echo(read(name, changes or ()).to_toml(), nl=False)

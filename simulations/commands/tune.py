@@ -1,0 +1,96 @@
+"""`fedspeech tune`: search clip norm and noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from simulations.commands.options import (
+    BaseOption,
+    CacheOption,
+    CorpusOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    WorkersOption,
+    scenario_of,
+)
+
+if TYPE_CHECKING:
+    from simulations.tuning.results import Mode
+
+
+def tune(
+    mode: Annotated[
+        str, typer.Option("--mode", help="grid, boundary (smallest clip norm) or pareto.")
+    ] = "grid",
+    scenario: ScenarioOption = "quick",
+    corpus: CorpusOption = None,
+    base: BaseOption = None,
+    changes: SetOption = None,
+    clip_norm: Annotated[
+        str | None, typer.Option("--clip-norm", help="LO:HI:STEPS (log-spaced), or a,b,c.")
+    ] = None,
+    noise_multiplier: Annotated[
+        str | None, typer.Option("--noise-multiplier", help="Likewise.")
+    ] = None,
+    server_learning_rate: Annotated[
+        str | None,
+        typer.Option(
+            "--server-learning-rate",
+            help="Likewise; without it, learning rate x clip norm stays constant.",
+        ),
+    ] = None,
+    local_epochs: Annotated[
+        str | None, typer.Option("--local-epochs", help="Likewise, whole numbers.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="How many; default 3, charged 1.")
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Of mode pareto.")] = 24,
+    within: Annotated[
+        float, typer.Option("--within", min=0, max=100, help="Points that privacy may cost.")
+    ] = 0.5,
+    population: Annotated[
+        str | None,
+        typer.Option("--population", help="public: declares the recordings of --corpus public."),
+    ] = None,
+    charge: Annotated[
+        Path | None,
+        typer.Option("--charge", help="Ledger of the population that pays for every trial."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder, or one to go on with; default runs/tune-NAME."),
+    ] = None,
+    workers: WorkersOption = None,
+    seed: SeedOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
+    if mode not in ("grid", "boundary", "pareto"):
+        raise typer.BadParameter(
+            f"{mode!r} is not one of grid, boundary, pareto", param_hint="--mode"
+        )
+    if population not in ("public", None):
+        raise typer.BadParameter(f"{population!r} is not public", param_hint="--population")
+    resolved = scenario_of(scenario, corpus, base, changes, seed)
+    from simulations.tuning.space import parse_axis
+    from simulations.tuning.tuner import Request
+    from simulations.tuning.tuner import tune as run
+
+    axes = {
+        name: parse_axis(text, f"--{name.replace('_', '-')}")
+        for name, text in (
+            ("clip_norm", clip_norm), ("noise_multiplier", noise_multiplier),
+            ("server_learning_rate", server_learning_rate), ("local_epochs", local_epochs),
+        )
+        if text is not None
+    }  # fmt: skip
+    request = Request(
+        mode=cast("Mode", mode), **axes, seeds=seeds, trials=trials, within=within / 100,
+        public=population is not None, charge=charge,
+    )  # fmt: skip
+    run(resolved, request, out=out, workers=workers, cache=cache)

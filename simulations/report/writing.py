@@ -1,0 +1,71 @@
+"""A run folder as one offline page.
+
+write_report(Path("runs/quick"))                   # report.html, for the operator
+write_report(Path("runs/quick"), publish=True)     # report-public.html, for everybody
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from fedspeech.errors import FedspeechError
+from fedspeech.files import write_text
+from fedspeech.job import Job
+from simulations.report.page import render
+from simulations.results.redaction import published
+from simulations.results.run_folder import Results, RunFolder, read
+from simulations.results.spent import account, stated, with_account
+
+
+def write_report(run_folder: Path, publish: bool = False) -> Path:
+    """Writes the report of a run, also of one that was cut short.
+
+    Args:
+      run_folder: where the run left its files.
+      publish: leave out the operator's part (`published.LEFT_OUT`) and write `report-public.html`.
+
+    What was spent is what the run's ledger says by now, later runs on it included: a summary says
+    what it held when the run ended, and anybody can have edited it.
+
+    Returns:
+      The page, readable without a network.
+
+    Raises:
+      FedspeechError: if the folder is no run folder, a file in it is damaged, or it is to be
+        published and has no ledger to ask.
+      LedgerDamaged: if the ledger is gone, does not check, or does not hold the run.
+    """
+    results = read(run_folder)
+    folder = RunFolder(run_folder)
+    if publish:
+        results = published(_restated(folder, results))
+    elif folder.job.exists() and results.summary:  # else results alone, without their run
+        ledger = account(folder, Job.load(folder.job), results.summary)
+        summary = with_account(results.summary, ledger)
+        results = dataclasses.replace(results, summary=summary)
+    target = folder.published_report if publish else folder.report
+    write_text(target, render(results, for_publication=publish))
+    return target
+
+
+def _restated(folder: RunFolder, results: Results) -> Results:
+    """The results with the price of every round that was begun, whether or not it was charged.
+
+    Raises:
+      FedspeechError: if the run's ledger is not there to ask.
+    """
+    if results.summary is None:
+        raise FedspeechError(
+            f"{folder.path} is not published: its run was killed, and which of its abandoned "
+            f"rounds were charged would show; `fedspeech resume {folder.path}` ends it first"
+        )
+    if not folder.job.exists():
+        raise FedspeechError(
+            f"{folder.path} is not published: what was spent stands in the run's ledger, and "
+            f"{folder.job.name}, which says whose rows to read, is not there; publish from the "
+            "run's own folder"
+        )
+    ledger = account(folder, Job.load(folder.job), results.summary)
+    spent = stated(ledger, results.rows)
+    return dataclasses.replace(results, summary=with_account(results.summary, ledger, spent))
