@@ -101,9 +101,9 @@ def watched(sums: list[str]) -> Any:
     """Keeps the digest of every sum that a server in this process opens."""
     open_sum = rounds.open_sum
 
-    def opened(state: Any, job: Any, key: Any, total: Any, survivors: int) -> Any:
+    def opened(query: Any, state: Any, job: Any, key: Any, total: Any, survivors: int) -> Any:
         sums.append(hashlib.sha256(np.ascontiguousarray(total)).hexdigest())
-        return open_sum(state, job, key, total, survivors)
+        return open_sum(query, state, job, key, total, survivors)
 
     return mock.patch.object(rounds, "open_sum", opened)
 

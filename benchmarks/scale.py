@@ -23,9 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.job import Job
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
@@ -109,7 +113,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
     rng = stream(0, "scale")
     count = VOICES * CLIPS
     nothing = LocalDataset(np.zeros((0, FEATURES), np.float32), np.zeros(0, np.int64))
-    arrays = JobArrays(
+    arrays = PopulationArrays(
         embeddings=rng.standard_normal((count, FEATURES), dtype=np.float32),
         labels=rng.integers(0, LABELS, count),
         offsets=np.arange(0, count + 1, CLIPS),
@@ -139,10 +143,14 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         noise="rehearsal",
         num_shards=4,
         plan=plan,
-        training=LocalTraining(batch_size=16, local_epochs=2, max_examples=64),
-        adapter=AdapterShape(name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS),
-        server=ServerRule(
-            optimizer="fedavgm", learning_rate=1.0, momentum=0.9, beta_2=0.99, adaptivity=1e-3
+        query=AdapterTraining(
+            training=LocalTraining(batch_size=16, local_epochs=2, max_examples=64),
+            adapter=AdapterShape(
+                name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS
+            ),
+            optimizer=OptimizerSettings(
+                optimizer="fedavgm", learning_rate=1.0, momentum=0.9, beta_2=0.99, adaptivity=1e-3
+            ),
         ),
         base_sha256="0" * 64,
         arrays=str(folder / "arrays"),

@@ -33,10 +33,10 @@ from fedspeech.messages import (
     UpdateRequest,
 )
 from fedspeech.privacy.encoding import from_ring
-from fedspeech.round import draw_cohort, privatize_phone, training_function
+from fedspeech.round import draw_cohort, privatize_phone
 from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
-from fedspeech.vectors import Delta
+from fedspeech.vectors import FloatVector
 
 
 class Fleet:
@@ -59,9 +59,7 @@ class Fleet:
         self.shard = shard
         self.phones = job.shard_phones(shard)
         self._arrays = job.load_arrays()
-        self._adapter = job.adapter.build()
         self._entropy = job.entropy()
-        self._train = training_function(job)
 
     @property
     def num_phones(self) -> int:
@@ -153,7 +151,7 @@ class Fleet:
     def vectors(
         self, request: UpdateRequest | MaskRequest, phones: NDArray[np.int64]
     ) -> list[NDArray[np.uint32]]:
-        """Trains some phones and encodes their deltas, noise included, (vector length,) each.
+        """What some phones contribute, encoded and noised, (vector length,) each.
 
         Raises:
           ProtocolAbort: if phones may not clip to this norm.
@@ -163,19 +161,17 @@ class Fleet:
             raise ProtocolAbort(
                 f"round {key.round}: the plan does not clip to clip_norm={request.clip_norm}"
             )
-        deltas = self._train(
-            self._adapter,
-            self._adapter.spec.unflatten(request.adapter),
+        contributions = self.job.query.contributions(
             [self._arrays.phone(int(phone)) for phone in phones],
-            self.job.training,
-            self.job.training_rngs(key, phones.tolist()),
+            request.model,
+            self.job.phone_rngs(key, phones.tolist()),
         )
         encoded = [
-            privatize_phone(plan, delta, key, int(phone), self._entropy, request.clip_norm)
-            for phone, delta in zip(phones, deltas, strict=True)
+            privatize_phone(plan, contribution, key, int(phone), self._entropy, request.clip_norm)
+            for phone, contribution in zip(phones, contributions, strict=True)
         ]
         if self.job.eye:
-            self._show_simulator(key.round, deltas, encoded)
+            self._show_simulator(key.round, contributions, encoded)
         return encoded
 
     def _show_times(self, round_number: int, called: int, joined: NDArray[np.int64]) -> None:
@@ -198,12 +194,15 @@ class Fleet:
         np.savez(folder / f"{what}-{round_number:05d}-shard-{self.shard:03d}.npz", **arrays)
 
     def _show_simulator(
-        self, round_number: int, deltas: Sequence[Delta], encoded: Sequence[NDArray[np.uint32]]
+        self,
+        round_number: int,
+        contributions: Sequence[FloatVector],
+        encoded: Sequence[NDArray[np.uint32]],
     ) -> None:
         """Leaves what only a simulator may know where only the simulator looks."""
         plan = self.job.plan
         exact = np.zeros(plan.vector_length, dtype=np.int64)
         for vector in encoded:
             exact += from_ring(vector, plan.bits)
-        norms = np.array([np.linalg.norm(delta.vector.astype(np.float64)) for delta in deltas])
-        self._leave("round", round_number, exact_sum=exact, delta_norms=norms)
+        norms = [np.linalg.norm(vector.astype(np.float64)) for vector in contributions]
+        self._leave("round", round_number, exact_sum=exact, delta_norms=np.array(norms))

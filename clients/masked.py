@@ -147,7 +147,7 @@ class MaskedFleet:
           ProtocolAbort: if this is another model, or phones may not clip to its norm.
         """
         phones = self._phones(request, state, session, Stage.MASK)
-        model = model_sha256(request.adapter, request.clip_norm)
+        model = model_sha256(request.model, request.clip_norm)
         if phones and model != session.model_sha256:
             raise ProtocolAbort(f"round {request.key.round}: not the model of this session")
         bits, sharers = self._fleet.job.plan.bits, Members(request.sharers)

@@ -31,7 +31,7 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
 from fedspeech.errors import ProtocolAbort
-from fedspeech.job import SOURCE_PACKAGES, source_files
+from fedspeech.source import SOURCE_PACKAGES, source_files
 
 OWN = (sys.executable, "-m", "clients.node")
 NOT_INSTALLED = "the server's bundle is not the code that is installed on this node; it was not run"

@@ -2,8 +2,8 @@
 
 A job is a file `job.json` and the arrays it names by path and SHA-256: cached embeddings of the
 phones, a public background set that ships to every phone, public validation speakers, the initial
-adapter. It reaches a node by path, and the node checks the digest. Phones take plan, clip norm,
-noise and floors from their own copy of the job and never from a message.
+adapter. It reaches a node by path, and the node checks the digest. Phones take query, plan, clip
+norm, noise and floors from their own copy of the job and never from a message.
 """
 
 from __future__ import annotations
@@ -12,107 +12,31 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, ServerOptimizer
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
-from fedspeech.models.adapters import make_adapter
-from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.query import Query, open_query
 from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
 from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
-from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.dp_sgd import ExamplePrivacy
-from fedspeech.training.local import LocalTraining
+from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import Recipes
 from fedspeech.vectors import FloatVector
 
 _PLACES = ("arrays", "enrolment", "eye", "memory")  # where a job's parts are, not what they are
-SOURCE_PACKAGES = ("fedspeech", "clients", "server")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterShape:
-    """Which adapter, after which trunk.
-
-    Attributes:
-      name: as `make_adapter` knows it.
-      num_windows: windows of the trunk's output.
-      num_features: features of the trunk's output.
-      num_labels: outputs: unknown and silence, or the blank, included.
-    """
-
-    name: str
-    num_windows: int
-    num_features: int
-    num_labels: int
-
-    def build(self) -> Adapter:
-        """Returns the adapter."""
-        return make_adapter(self.name, self.num_windows, self.num_features, self.num_labels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerRule:
-    """Which server optimizer, with which settings.
-
-    Attributes:
-      optimizer: "fedavg", "fedavgm", "fedadam" or "fedyogi".
-      learning_rate: of the server.
-      momentum: of FedAvgM; first decay of FedAdam and FedYogi.
-      beta_2: second decay of FedAdam and FedYogi.
-      adaptivity: tau of FedAdam and FedYogi.
-
-    Raises:
-      ValueError: if there is no optimizer of that name, or a setting is out of range.
-    """
-
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    beta_2: float
-    adaptivity: float
-
-    def __post_init__(self) -> None:
-        """Checks the settings."""
-        self.build()
-
-    def build(self) -> ServerOptimizer:
-        """Returns the optimizer."""
-        rate, momentum = self.learning_rate, self.momentum
-        adaptive = {
-            "learning_rate": rate,
-            "beta_1": momentum,
-            "beta_2": self.beta_2,
-            "adaptivity": self.adaptivity,
-        }
-        match self.optimizer:
-            case "fedavg":
-                return FedAvg(learning_rate=rate)
-            case "fedavgm":
-                return FedAvgM(learning_rate=rate, momentum=momentum)
-            case "fedadam":
-                return FedAdam(**adaptive)
-            case "fedyogi":
-                return FedYogi(**adaptive)
-        raise ValueError(
-            f"optimizer must be fedavg, fedavgm, fedadam or fedyogi, got {self.optimizer!r}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,107 +77,6 @@ class Faults:
         return self != Faults()
 
 
-@dataclass(frozen=True, eq=False)
-class JobArrays:
-    """What the phones hold, memory-mapped. Printing it shows shapes only.
-
-    Attributes:
-      embeddings: clips of all phones, one phone after the other, (n, *embedding_shape), float32.
-      labels: shape (n,), or (n, characters) of sentences, int64; see `LocalDataset`.
-      offsets: phone p owns clips offsets[p] to offsets[p + 1]; shape (phones + 1,), int64.
-      background: unknown and silence clips that ship to every phone.
-      validation: public validation speakers; the only clips that the server sees.
-      initial: the adapter before the first round, shape (d,), float32.
-      recipes: where phones are drawn from voices: the clips are then those of voice p, and phones
-        as many as the plan says; None: one phone per voice.
-    """
-
-    embeddings: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    background: LocalDataset
-    validation: LocalDataset
-    initial: FloatVector
-    recipes: Recipes | None = None
-
-    def __repr__(self) -> str:
-        """Shows shapes only."""
-        return f"JobArrays(voices={len(self.offsets) - 1}, embeddings={self.embeddings.shape})"
-
-    def phone(self, index: int) -> LocalDataset:
-        """Returns what one phone trains on: its own clips, then the background set."""
-        own: slice | NDArray[np.int64]
-        if self.recipes is None:
-            own = slice(self.offsets[index], self.offsets[index + 1])
-        else:
-            own = self.recipes.clips(index, self.offsets)
-        return LocalDataset(self.embeddings[own], self.labels[own]).joined(self.background)
-
-    def save(self, folder: Path) -> None:
-        """Writes one .npy file per array into a new folder, visible only when complete."""
-        partial = folder.with_name(folder.name + f".partial-{os.getpid()}")
-        partial.mkdir(parents=True)
-        for name, array in self._flat().items():
-            np.save(partial / f"{name}.npy", np.ascontiguousarray(array))
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # somebody else made the same folder first: same content
-                raise
-
-    @classmethod
-    def load(cls, folder: Path) -> JobArrays:
-        """Maps the arrays of a folder.
-
-        Raises:
-          ScenarioError: if one is missing or damaged.
-        """
-        arrays = {}
-        for name in _ARRAY_NAMES:
-            try:
-                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise ScenarioError(f"job array {folder / name}.npy: {error}") from error
-        return cls(
-            embeddings=np.asarray(arrays["embeddings"]),  # mapped all the same
-            labels=np.asarray(arrays["labels"]),
-            offsets=np.array(arrays["offsets"]),
-            background=LocalDataset(
-                np.array(arrays["background_embeddings"]), np.array(arrays["background_labels"])
-            ),
-            validation=LocalDataset(
-                np.array(arrays["validation_embeddings"]), np.array(arrays["validation_labels"])
-            ),
-            initial=np.array(arrays["initial"]),
-        )
-
-    def _flat(self) -> dict[str, NDArray[np.generic]]:
-        return {
-            "embeddings": self.embeddings,
-            "labels": self.labels,
-            "offsets": self.offsets,
-            "background_embeddings": self.background.embeddings,
-            "background_labels": self.background.labels,
-            "validation_embeddings": self.validation.embeddings,
-            "validation_labels": self.validation.labels,
-            "initial": self.initial,
-        }
-
-    def sha256(self) -> str:
-        """Digest over names, types, shapes and bytes of all arrays, hex."""
-        digest = hashlib.sha256()
-        for name, array in self._flat().items():
-            digest.update(canonical(name, array.dtype.str, *array.shape))
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
-
-
-_ARRAY_NAMES = (
-    "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
-    "validation_embeddings", "validation_labels", "initial",
-)  # fmt: skip
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Settings of one run; everything that must agree is in one of the frozen parts.
@@ -263,10 +86,7 @@ class Job:
       noise: "rehearsal" (keys from the seed) or "os".
       num_shards: Flower nodes among which the phones are split.
       plan: what protects a phone.
-      training: what a phone does in a round.
-      example_privacy: how training hides single clips of a phone; None: it does not.
-      adapter: what is trained.
-      server: what the server does with the decoded mean.
+      query: what a round asks of a phone, and what the server does with the decoded mean.
       base_sha256: of the base file behind the embeddings.
       arrays: folder of the arrays.
       arrays_sha256: their digest.
@@ -287,16 +107,14 @@ class Job:
 
     Raises:
       ValueError: if `repeats` is given with `os` noise, which is never drawn twice, or if more
-        phones are away or late than the plan assumes.
+        phones are away or late than the plan assumes, or plan and query differ in dimension.
     """
 
     seed: int
     noise: Literal["rehearsal", "os"]
     num_shards: int
     plan: PrivacyPlan
-    training: LocalTraining
-    adapter: AdapterShape
-    server: ServerRule
+    query: Query
     base_sha256: str
     arrays: str
     arrays_sha256: str
@@ -308,12 +126,16 @@ class Job:
     eye: str = ""
     memory: str = ""
     repeats: str = ""
-    example_privacy: ExamplePrivacy | None = None
 
     def __post_init__(self) -> None:
         """Checks what depends on two values."""
         if self.repeats and self.noise == "os":
             raise ValueError(f'repeats must be "" where noise is "os", got {self.repeats!r}')
+        if self.plan.dimension != self.query.dimension:
+            raise ValueError(
+                f"dimension of the plan must be that of the query, {self.query.dimension}, got "
+                f"{self.plan.dimension}"
+            )
         if self.time is not None:
             self._check_time(self.time)
 
@@ -333,20 +155,14 @@ class Job:
 
     @functools.cached_property
     def work(self) -> PhoneWork:
-        """What a phone does in a round, at the expected cohort and with as many clips as it may."""
-        plan, training = self.plan, self.training
+        """What a phone does in a round at the expected cohort, at most."""
+        plan = self.plan
         bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
         return PhoneWork(
             bytes_up=bytes_up,
             bytes_down=bytes_down,
             round_trips=2 if plan.secure_aggregation == "ideal" else int(Stage.UNMASK),
-            # At most: forward and both halves of backward, each a product and a sum for each
-            # parameter and window.
-            flops=6.0
-            * plan.dimension
-            * self.adapter.num_windows
-            * training.max_examples
-            * training.local_epochs,
+            flops=self.query.flops,
         )
 
     @functools.cached_property
@@ -380,12 +196,24 @@ class Job:
         return _sha256(settings)[:16]
 
     def _settings(self) -> dict[str, Any]:
-        settings = dataclasses.asdict(self)
-        for place in _PLACES:
-            del settings[place]
-        if self.example_privacy is None:
-            del settings["example_privacy"]
-        return settings
+        """What makes the run what it is, by name; places on disk are left out."""
+        settings = self._values()
+        for name in (*_PLACES, "query"):
+            del settings[name]
+        identity = self.query.identity()
+        if shared := settings.keys() & identity.keys():  # one of the two would not be hashed
+            raise ValueError(f"a query must not name its settings like the job's: {sorted(shared)}")
+        return settings | identity
+
+    def _values(self) -> dict[str, Any]:
+        """Every field as the job file holds it."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        parts = {
+            name: dataclasses.asdict(value)
+            for name, value in values.items()
+            if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        }
+        return values | parts | {"query": self.query.described()}
 
     def entropy(self) -> NoiseEntropy:
         """Returns the source of everything that protects somebody."""
@@ -403,31 +231,37 @@ class Job:
             context=self.context(round_number, attempt, rid),
         )
 
-    def training_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
-        """Streams of local training, each opened when asked for.
+    def phone_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
+        """Streams that phones draw a contribution from, each opened when asked for.
 
         Args:
           key: of the round.
           phones: indices in the population.
         """
-        return Streams(functools.partial(self.training_rng, key), phones)
+        return Streams(functools.partial(self.phone_rng, key), phones)
 
-    def training_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
-        """Draws what local training on a phone draws: batches; and what protects its clips, if any.
+    def phone_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
+        """What a phone's contribution is drawn from: secret where it protects somebody.
 
         Args:
           key: of the round.
           phone: index in the population.
         """
-        if self.example_privacy is None:
+        if not self.query.draws_secrets:
             return stream(self.seed, "batches", key.round, phone)
         secret = self.entropy().keystream("example privacy", key.rid, key.attempt, phone)
         return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(secret.bytes(32), "big")))
 
     def context(self, round_number: int, attempt: int, rid: bytes) -> bytes:
         """What both sides must have computed alike: job, source code and round."""
-        parts = canonical(self.fingerprint, source_sha256(), round_number, attempt, rid)
+        code = (source_sha256(), self._query_code)
+        parts = canonical(self.fingerprint, *code, round_number, attempt, rid)
         return hashlib.sha256(parts).digest()
+
+    @functools.cached_property
+    def _query_code(self) -> bytes:
+        """Source of a query that another package brings."""
+        return self.query.code()
 
     def purpose(self, key: RoundKey, model: bytes) -> bytes:
         """What a masked session is for: this job and round, and the one model phones were sent.
@@ -485,28 +319,24 @@ class Job:
             population * shard // self.num_shards, population * (shard + 1) // self.num_shards
         )
 
-    def load_arrays(self) -> JobArrays:
+    def load_arrays(self) -> PopulationArrays:
         """Maps the arrays and checks their digest.
 
         Raises:
-          ScenarioError: if they are missing, damaged or not those of this job.
+          ScenarioError: if they are missing, damaged, not those of this job or not for its query.
         """
-        arrays = JobArrays.load(Path(self.arrays))
+        arrays = PopulationArrays.load(Path(self.arrays))
         if (found := arrays.sha256()) != self.arrays_sha256:
             raise ScenarioError(
                 f"job arrays in {self.arrays} are not those of this job: expected SHA-256 "
                 f"{self.arrays_sha256[:12]}..., got {found[:12]}..."
             )
-        labels = np.concatenate([arrays.labels, arrays.background.labels])
-        lowest = 0 if labels.ndim == 1 else -1  # after the last character of a sentence
-        if labels.size and not lowest <= labels.min() <= labels.max() < self.adapter.num_labels:
-            # Found here, where it stops everybody, not on the phone whose label it is.
-            raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
+        self.query.check(arrays)
         return dataclasses.replace(arrays, recipes=self.recipes)
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        write_whole(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
+        write_whole(path, (json.dumps(self._values(), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Job:
@@ -519,14 +349,11 @@ class Job:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            clips = values.get("example_privacy")
             return cls(
                 **{
                     **values,
                     "plan": PrivacyPlan(**values["plan"]),
-                    "training": LocalTraining(**values["training"]),
-                    "adapter": AdapterShape(**values["adapter"]),
-                    "server": ServerRule(**values["server"]),
+                    "query": open_query(values["query"]),
                     "faults": Faults(**values["faults"]),
                     "time": TimeAxis(**values["time"]) if values.get("time") else None,
                     "recipes": Recipes(**values["recipes"]) if values.get("recipes") else None,
@@ -535,7 +362,6 @@ class Job:
                         for place in _PLACES
                         if values[place]
                     },
-                    "example_privacy": clips and ExamplePrivacy(**clips),
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -565,31 +391,9 @@ def check_key(job: Job, key: RoundKey) -> None:
         )
 
 
-def source_files() -> dict[str, bytes]:
-    """The Python files of the library and both sides of the app, by path from their parent."""
-    return {
-        f"{package}/{path.relative_to(root).as_posix()}": path.read_bytes()
-        for package in SOURCE_PACKAGES
-        for root in [Path(str(resources.files(package)))]
-        for path in sorted(root.rglob("*.py"))
-    }
-
-
-@functools.cache
-def source_sha256() -> str:
-    """Digest of the Python files of the library and both sides of the app, hex.
-
-    Flower's engines import the two sides from different places, and stale code would run silently.
-    """
-    digest = hashlib.sha256()
-    for name, content in source_files().items():
-        digest.update(canonical(name, content))
-    return digest.hexdigest()
-
-
-def model_sha256(adapter: FloatVector, clip_norm: float) -> bytes:
-    """Digest of what phones of a round are sent: the global adapter and the norm to clip to."""
-    return hashlib.sha256(canonical(adapter.tobytes(), struct.pack("<d", clip_norm))).digest()
+def model_sha256(model: FloatVector, clip_norm: float) -> bytes:
+    """Digest of what phones of a round are sent: the model and the norm to clip to."""
+    return hashlib.sha256(canonical(model.tobytes(), struct.pack("<d", clip_norm))).digest()
 
 
 @functools.lru_cache(maxsize=8)

@@ -34,7 +34,7 @@ from fedspeech.secagg.protocol import HASH_BYTES, MAX_SESSIONS, SEALED_BYTES
 from fedspeech.secagg.refusals import KINDS
 from fedspeech.secagg.shamir import LIMBS
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_PHONES = 1 << 31
 MAX_REASON = 300  # characters of what the other side says, that reach a log, a row or a report
 
@@ -86,23 +86,23 @@ class RosterRequest:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UpdateRequest:
-    """Server to shard: train on this global adapter and send the protected sum.
+    """Server to shard: contribute to the query under this model and send the protected sum.
 
     Attributes:
-      adapter: the global adapter, shape (d,), float32.
-      clip_norm: L2 bound on the delta in this round.
+      model: of the query, for instance a global adapter, shape (any,), float32.
+      clip_norm: L2 bound on the contribution in this round.
       roster: all phones of the round, sorted; each phone checks the floor itself.
     """
 
     kind: ClassVar[str] = "update-request"
     key: RoundKey
-    adapter: NDArray[np.float32]
+    model: NDArray[np.float32]
     clip_norm: float
     roster: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         """Checks types and lengths."""
-        _check_adapter(self.adapter)
+        _check_model(self.model)
         _check_positive("clip_norm", self.clip_norm)
         _check_indices("roster", self.roster)
 
@@ -136,7 +136,7 @@ class RosterNotice(SessionMessage):
     """Server to shard, masked: everybody's advertisement, and the model that is coming.
 
     Attributes:
-      model_sha256: of the global adapter and the clip norm.
+      model_sha256: of the query's model and the clip norm.
       phones: all phones of the session, sorted, shape (n,).
       seal_keys: shape (n, 32).
       mask_keys: shape (n, 32).
@@ -179,11 +179,11 @@ class ShareRequest(SessionMessage):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskRequest(SessionMessage):
-    """Server to shard, masked: train on this global adapter and send the masked vectors.
+    """Server to shard, masked: contribute under this model and send the masked vectors.
 
     Attributes:
-      adapter: the global adapter, shape (d,), float32.
-      clip_norm: L2 bound on the delta in this round.
+      model: of the query, shape (any,), float32.
+      clip_norm: L2 bound on the contribution in this round.
       sharers: all phones that shared, sorted, shape (m,).
       commitments: to their seeds, shape (m, 32).
       signatures: over them, shape (m, 64).
@@ -192,7 +192,7 @@ class MaskRequest(SessionMessage):
     """
 
     kind: ClassVar[str] = "mask-request"
-    adapter: NDArray[np.float32]
+    model: NDArray[np.float32]
     clip_norm: float
     sharers: NDArray[np.int64]
     commitments: NDArray[np.uint8]
@@ -202,7 +202,7 @@ class MaskRequest(SessionMessage):
     def __post_init__(self) -> None:
         """Checks types and lengths."""
         super().__post_init__()
-        _check_adapter(self.adapter)
+        _check_model(self.model)
         _check_positive("clip_norm", self.clip_norm)
         _check_indices("sharers", self.sharers)
         count = len(self.sharers)
@@ -512,10 +512,10 @@ def _check_table(
         )
 
 
-def _check_adapter(value: NDArray[np.float32]) -> None:
-    _check_vector("adapter", value, np.float32)
+def _check_model(value: NDArray[np.float32]) -> None:
+    _check_vector("model", value, np.float32)
     if not np.isfinite(value).all():
-        raise ProtocolAbort("adapter must be finite in every coordinate")
+        raise ProtocolAbort("model must be finite in every coordinate")
 
 
 def _check_advertisements(message: RosterNotice | Advertisements) -> None:

@@ -1,26 +1,23 @@
 """The whole round, slow and obvious: the text to read first.
 
 `clients.client_shard` and `server.rounds` do the same over messages, shard by shard, with phones
-trained side by side. Given the same training function, the integers of the sum are the same bit
-for bit.
+asked side by side. Of the same query, the integers of the sum are the same bit for bit.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.aggregation.optimizers import OptimizerState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.job import Job, JobArrays, model_sha256, rotation_seed
+from fedspeech.job import Job, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
-from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.participation import (
     FixedSizeParticipation,
@@ -28,33 +25,12 @@ from fedspeech.privacy.participation import (
     PoissonParticipation,
 )
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.query import Query
 from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
 from fedspeech.seeds import Keystream, NoiseEntropy, canonical
-from fedspeech.training.cohort import train_cohort
-from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.dp_sgd import train_private
-from fedspeech.training.local import LocalTraining
-from fedspeech.vectors import Delta, FloatVector
-
-TrainingFunction = Callable[
-    [
-        Adapter,
-        Mapping[str, NDArray[np.float32]],
-        Sequence[LocalDataset],
-        LocalTraining,
-        Sequence[np.random.Generator],
-    ],
-    Sequence[Delta],
-]
-
-
-def training_function(job: Job) -> TrainingFunction:
-    """How phones of a job train: plainly, or so that single clips are hidden."""
-    if job.example_privacy is None:
-        return train_cohort
-    return functools.partial(train_private, privacy=job.example_privacy)
+from fedspeech.vectors import FloatVector, GlobalState
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +38,29 @@ class ServerState:
     """What the server carries from round to round.
 
     Attributes:
-      optimizer: global parameters in float64 and the server optimizer's memory.
+      query: what the query carries, in float64.
       clip_norm: of the next round.
       completed: completed rounds.
       summed_means: sum of all decoded means, shape (d,), float64.
       noise_power: expected squared norm of the noise in it; 0 without noise.
     """
 
-    optimizer: OptimizerState
+    query: GlobalState
     clip_norm: float
     completed: int
     summed_means: NDArray[np.float64]
     noise_power: float
 
     @property
-    def adapter(self) -> FloatVector:
-        """The global adapter as phones get it, shape (d,), float32."""
-        return self.optimizer.parameters.astype(np.float32)
+    def model(self) -> FloatVector:
+        """The query's model as phones get it, float32."""
+        return self.query.parameters.astype(np.float32)
 
     @classmethod
-    def initial(cls, job: Job, arrays: JobArrays) -> ServerState:
-        """Starts from the job's initial adapter."""
+    def initial(cls, job: Job, arrays: PopulationArrays) -> ServerState:
+        """Where the job's query starts."""
         return cls(
-            optimizer=job.server.build().init(arrays.initial),
+            query=job.query.initial(arrays),
             clip_norm=job.plan.clip_norm,
             completed=0,
             summed_means=np.zeros(job.plan.dimension),
@@ -98,58 +74,72 @@ class ServerState:
 
 
 def run_round(
+    query: Query,
     state: ServerState,
     job: Job,
-    arrays: JobArrays,
-    train: TrainingFunction,
+    arrays: PopulationArrays,
     ledger: Ledger,
     round_number: int,
 ) -> tuple[ServerState, NDArray[np.uint32]]:
     """Runs one round in one place.
 
     Args:
+      query: what is asked: the job's own, or another that answers for it.
       state: before the round.
-      job: the run.
+      job: the run, and the plan that protects its phones.
       arrays: what the phones hold.
-      train: local training, `training_function(job)` or another that does the same.
-      ledger: charged before the sum is opened.
+      ledger: charged before phones are asked for what the charge pays for.
       round_number: from 0.
 
     Returns:
       The state after the round and the opened sum, shape (vector length,).
 
     Raises:
-      BudgetExhausted: before anything is trained, if the round would exceed the budget.
-      CohortTooSmall: if the cohort or its survivors are below the plan's floors.
-      ProtocolAbort: if a masked sum cannot be opened, or a sum is too long.
+      BudgetExhausted: before anybody is asked, if the round would exceed the budget.
+      CohortTooSmall: if fewer phones join than the plan's minimum, which costs nothing, or fewer
+        report, and the round stays charged.
+      ProtocolAbort: if a masked sum cannot be opened, or a sum is too long; it stays charged.
     """
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
+    ledger.require_budget(round_number)
+    cohort = joining(job, key)
+    charge = ledger.charge(
+        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)
+    )
+    try:
+        contributions = query.contributions(
+            [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)
+        )
+        encoded = {
+            phone: privatize_phone(plan, contribution, key, phone, entropy, state.clip_norm)
+            for phone, contribution in zip(cohort, contributions, strict=True)
+        }
+        total = sum_phones(encoded, job, key, state)
+        reporting = sum(job.last_stage(round_number, phone) >= Stage.MASK for phone in cohort)
+        state, _ = open_sum(query, state, job, key, total, reporting)
+    except (CohortTooSmall, ProtocolAbort) as error:  # the round has failed, and is paid for
+        ledger.outcome(charge, completed=False, reason=str(error))
+        raise
+    ledger.outcome(charge, completed=True)
+    return state, total
+
+
+def joining(job: Job, key: RoundKey) -> list[int]:
+    """The phones that are called and there.
+
+    Raises:
+      CohortTooSmall: if they are fewer than the plan's minimum.
+    """
     cohort = [
         int(phone)
         for phone in draw_cohort(job, key)
-        if job.last_stage(round_number, int(phone)) >= Stage.ADVERTISE
+        if job.last_stage(key.round, int(phone)) >= Stage.ADVERTISE
     ]
-    if len(cohort) < plan.min_cohort:
-        raise CohortTooSmall(f"the plan wants {plan.min_cohort} phones, got {len(cohort)}")
-    commitment = entropy.commitment(key.rid, key.attempt)
-    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)
-    adapter = job.adapter.build()
-    deltas = train(
-        adapter,
-        adapter.spec.unflatten(state.adapter),
-        [arrays.phone(phone) for phone in cohort],
-        job.training,
-        job.training_rngs(key, cohort),
-    )
-    encoded = {
-        phone: privatize_phone(plan, delta, key, phone, entropy, state.clip_norm)
-        for phone, delta in zip(cohort, deltas, strict=True)
-    }
-    total = sum_phones(encoded, job, key, state)
-    survivors = sum(job.last_stage(round_number, phone) >= Stage.MASK for phone in cohort)
-    state, _ = open_sum(state, job, key, total, survivors)
-    ledger.outcome(charge, completed=True)
-    return state, total
+    if len(cohort) < job.plan.min_cohort:
+        raise CohortTooSmall(
+            f"{len(cohort)} phones joined, the plan's floor is {job.plan.min_cohort}"
+        )
+    return cohort
 
 
 def sum_phones(
@@ -171,14 +161,16 @@ def sum_phones(
         return sum_vectors(
             encoded,
             terms=plan.terms(key.rid, key.round),
-            purpose=job.purpose(key, model_sha256(state.adapter, state.clip_norm)),
+            purpose=job.purpose(key, model_sha256(state.model, state.clip_norm)),
             enrolment=job.enrol(),
             last_stage=last_stage,
             primitives=job.primitives(),
         ).total
     sent = [vector for phone, vector in encoded.items() if last_stage(phone) >= Stage.MASK]
     if len(sent) < plan.min_survivors:
-        raise CohortTooSmall(f"the plan wants {plan.min_survivors} survivors, got {len(sent)}")
+        raise CohortTooSmall(
+            f"{len(sent)} phones survived, the plan's floor is {plan.min_survivors}"
+        )
     return ideal.partial_sum(sent, plan.bits)
 
 
@@ -205,19 +197,19 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
 
 def privatize_phone(
     plan: PrivacyPlan,
-    delta: Delta,
+    contribution: FloatVector,
     key: RoundKey,
     phone: int,
     entropy: NoiseEntropy,
     clip_norm: float,
 ) -> NDArray[np.uint32]:
-    """What one phone does to its delta before it leaves: clip, rotate, scale, round, noise, ring.
+    """What one phone does before its vector leaves: clip, rotate, scale, round, noise, ring.
 
     Returns:
       Shape (vector length,), uint32.
     """
     return plan.privatize(
-        delta.vector,
+        contribution,
         rotation_seed=rotation_seed(key),
         rounding=entropy.keystream("rounding", key.rid, key.attempt, phone),
         noise=entropy.keystream("noise", key.rid, key.attempt, phone),
@@ -226,9 +218,14 @@ def privatize_phone(
 
 
 def open_sum(
-    state: ServerState, job: Job, key: RoundKey, total: NDArray[np.uint32], survivors: int
+    query: Query,
+    state: ServerState,
+    job: Job,
+    key: RoundKey,
+    total: NDArray[np.uint32],
+    survivors: int,
 ) -> tuple[ServerState, float | None]:
-    """Decodes the sum to a mean over the expected cohort and takes one server step.
+    """Decodes the sum to a mean over the expected cohort and gives it to the query.
 
     The divisor is the plan's, never the number that replied. Under "central" noise the server adds
     it here, before it looks at anything.
@@ -246,6 +243,7 @@ def open_sum(
     that is most of what they do, the sum of the means shrinks again.)
 
     Args:
+      query: that was asked.
       state: before the round.
       job: the run.
       key: of the round.
@@ -276,7 +274,7 @@ def open_sum(
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
     power = plan.noise_norm(survivors, state.clip_norm) ** 2
     advanced = ServerState(
-        optimizer=job.server.build().apply(state.optimizer, decoded.mean),
+        query=query.update(state.query, decoded.mean),
         clip_norm=clip_norm,
         completed=state.completed + 1,
         summed_means=state.summed_means + decoded.mean,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from fedspeech.seeds import canonical
 
 FloatVector = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+_PARAMETERS = "parameters"
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,36 @@ class Delta:
     def __repr__(self) -> str:
         """Shows the shape only."""
         return f"Delta(shape={self.vector.shape})"
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalState:
+    """What a query carries on the server from round to round. Printing it shows no value.
+
+    Attributes:
+      parameters: what phones are sent, as float32, shape (d,), float64.
+      moments: what only the server keeps, by name, for instance an optimizer's; float64.
+    """
+
+    parameters: Vector
+    moments: Mapping[str, Vector] = field(default_factory=dict)
+
+    def to_arrays(self) -> dict[str, Vector]:
+        """Returns everything by name, for a checkpoint."""
+        return {_PARAMETERS: self.parameters, **self.moments}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Vector]) -> GlobalState:
+        """Restores what `to_arrays` gave.
+
+        Raises:
+          ValueError: if parameters are missing.
+        """
+        if _PARAMETERS not in arrays:
+            raise ValueError(f"expected an array named {_PARAMETERS!r}, got {sorted(arrays)}")
+        wide = {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+        return cls(wide.pop(_PARAMETERS), wide)
+
+    def __repr__(self) -> str:
+        """Shows shape and names only."""
+        return f"GlobalState(shape={self.parameters.shape}, moments={sorted(self.moments)})"

@@ -115,7 +115,7 @@ class IdealGathering(_Gathering):
         plan = self._job.plan
         request = UpdateRequest(
             key=self._key,
-            adapter=self._state.adapter,
+            model=self._state.model,
             clip_norm=self._state.clip_norm,
             roster=self._roster,
         )
@@ -155,7 +155,7 @@ class MaskedGathering(_Gathering):
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         """Asks nothing yet."""
         super().__init__(shards, job, key, state)
-        self._model_sha256 = model_sha256(state.adapter, state.clip_norm)
+        self._model_sha256 = model_sha256(state.model, state.clip_norm)
         self._refused: Counter[str] = Counter()
         self._session = 0
 
@@ -241,7 +241,7 @@ class MaskedGathering(_Gathering):
                 MaskRequest(
                     key=self._key,
                     session=self._session,
-                    adapter=self._state.adapter,
+                    model=self._state.model,
                     clip_norm=self._state.clip_norm,
                     sharers=sharers.ids,
                     commitments=commitments,

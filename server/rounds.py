@@ -141,7 +141,7 @@ def _run_round(
         return abandoned(str(error))
     assert seen.survivors is not None
     try:
-        advanced, latest = open_sum(state, job, key, total, seen.survivors)
+        advanced, latest = open_sum(job.query, state, job, key, total, seen.survivors)
     except ProtocolAbort as error:
         return abandoned(str(error))
     ledger.outcome(charge, completed=True)

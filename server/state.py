@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from fedspeech.aggregation.optimizers import OptimizerState
 from fedspeech.errors import FedspeechError
 from fedspeech.files import write_whole
 from fedspeech.round import ServerState
+from fedspeech.vectors import GlobalState
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Checkpoint:
         more["clip_norm"] = np.array([self.state.clip_norm])
         more["summed_means"] = self.state.summed_means
         more["noise_power"] = np.array([self.state.noise_power])
-        return bytes(save({**self.state.optimizer.to_arrays(), **more}))
+        return bytes(save({**self.state.query.to_arrays(), **more}))
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
         summed_means = arrays.pop("summed_means")
         state = ServerState(
-            OptimizerState.from_arrays(arrays), clip_norm, completed, summed_means, noise_power
+            GlobalState.from_arrays(arrays), clip_norm, completed, summed_means, noise_power
         )
         return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

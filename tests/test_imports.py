@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors", "files", "hash_chain", "seeds", "vectors", "audio", "synthesis", "corpora", "models",
     "anonymization", "device", "training", "secagg", "privacy", "aggregation", "analytics",
-    "evaluation", "attacks", "rollout", "messages", "job", "round",
+    "evaluation", "attacks", "rollout", "messages", "source", "population", "queries", "job",
+    "round",
 )  # fmt: skip
 
 # Order inside `fedspeech/privacy`; a module imports only from entries above its own.

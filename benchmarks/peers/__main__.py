@@ -23,7 +23,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.peers import task
-from fedspeech.job import source_sha256
+from fedspeech.source import source_sha256
 from simulations.run.environment import capture_environment
 
 HERE = Path(__file__).parent

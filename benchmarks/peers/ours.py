@@ -19,9 +19,13 @@ import numpy as np
 import torch
 
 from benchmarks.peers import task
-from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.job import Job
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
 from fedspeech.seeds import Streams, stream
 from fedspeech.training.cohort import train_cohort
@@ -65,7 +69,7 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
     """Whole rounds; the time from the end of the first to the end of the last."""
     clips, labels = task.read(folder)
     empty = LocalDataset(np.zeros((0, task.FEATURES), np.float32), np.zeros(0, np.int64))
-    arrays = JobArrays(
+    arrays = PopulationArrays(
         embeddings=clips.reshape(-1, task.FEATURES),
         labels=labels.reshape(-1),
         offsets=np.arange(0, phones * task.CLIPS + 1, task.CLIPS),
@@ -84,9 +88,11 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
                 min_cohort=int(0.7 * phones), min_survivors=int(0.7 * phones),
                 delta=1 / (10 * phones), epsilon_budget=1e9, secure_aggregation="ideal",
             ),
-            training=TRAINING, adapter=SHAPE,
-            server=ServerRule(
-                optimizer="fedavg", learning_rate=1.0, momentum=0.0, beta_2=0.0, adaptivity=1.0
+            query=AdapterTraining(
+                training=TRAINING, adapter=SHAPE,
+                optimizer=OptimizerSettings(
+                    optimizer="fedavg", learning_rate=1.0, momentum=0.0, beta_2=0.0, adaptivity=1.0
+                ),
             ),
             base_sha256="0" * 64, arrays=str(Path(place) / "arrays"),
             arrays_sha256=arrays.sha256(),

@@ -11,66 +11,23 @@ added. Everything here is post-processing of a private sum and costs no privacy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
-
-_PARAMETERS = "parameters"
-
-
-@dataclass(frozen=True, eq=False)
-class OptimizerState:
-    """Global parameters and whatever the optimizer remembers; printing it shows no value.
-
-    Attributes:
-      parameters: shape (d,), float64.
-      moments: name to vector of shape (d,), float64.
-    """
-
-    parameters: Vector
-    moments: Mapping[str, Vector] = field(default_factory=dict)
-
-    def to_arrays(self) -> dict[str, Vector]:
-        """Returns everything by name, for a checkpoint."""
-        return {_PARAMETERS: self.parameters, **self.moments}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Vector]) -> OptimizerState:
-        """Restores what `to_arrays` gave.
-
-        Raises:
-          ValueError: if parameters are missing or shapes differ.
-        """
-        moments = {
-            name: np.asarray(array, dtype=np.float64)
-            for name, array in arrays.items()
-            if name != _PARAMETERS
-        }
-        if _PARAMETERS not in arrays:
-            raise ValueError(f"expected an array named {_PARAMETERS!r}, got {sorted(arrays)}")
-        parameters = np.asarray(arrays[_PARAMETERS], dtype=np.float64)
-        if any(moment.shape != parameters.shape for moment in moments.values()):
-            raise ValueError(f"moments must have the shape of the parameters, {parameters.shape}")
-        return cls(parameters, moments)
-
-    def __repr__(self) -> str:
-        """Shows shape and names only."""
-        return f"OptimizerState(shape={self.parameters.shape}, moments={sorted(self.moments)})"
+from fedspeech.vectors import GlobalState, Vector
 
 
 class ServerOptimizer(Protocol):
     """State in, state out."""
 
-    def init(self, parameters: NDArray[np.floating]) -> OptimizerState:
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """Starts from parameters, shape (d,)."""
         ...
 
-    def apply(self, state: OptimizerState, mean_delta: Vector) -> OptimizerState:
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
         """Returns the state after one round.
 
         Args:
@@ -97,14 +54,14 @@ class FedAvg:
         """Checks the rate."""
         _check_positive("learning_rate", self.learning_rate)
 
-    def init(self, parameters: NDArray[np.floating]) -> OptimizerState:
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """Starts without memory."""
-        return OptimizerState(parameters.astype(np.float64))
+        return GlobalState(parameters.astype(np.float64))
 
-    def apply(self, state: OptimizerState, mean_delta: Vector) -> OptimizerState:
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
         """Takes one step."""
         _moments(state, mean_delta)
-        return OptimizerState(state.parameters + self.learning_rate * mean_delta)
+        return GlobalState(state.parameters + self.learning_rate * mean_delta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,16 +81,16 @@ class FedAvgM:
         _check_positive("learning_rate", self.learning_rate)
         _check_decay("momentum", self.momentum)
 
-    def init(self, parameters: NDArray[np.floating]) -> OptimizerState:
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """Starts at rest."""
         wide = parameters.astype(np.float64)
-        return OptimizerState(wide, {"first": np.zeros_like(wide)})
+        return GlobalState(wide, {"first": np.zeros_like(wide)})
 
-    def apply(self, state: OptimizerState, mean_delta: Vector) -> OptimizerState:
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
         """Takes one step."""
         (first,) = _moments(state, mean_delta, "first")
         first = self.momentum * first + mean_delta
-        return OptimizerState(state.parameters + self.learning_rate * first, {"first": first})
+        return GlobalState(state.parameters + self.learning_rate * first, {"first": first})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,19 +118,19 @@ class FedAdam:
         _check_decay("beta_1", self.beta_1)
         _check_decay("beta_2", self.beta_2)
 
-    def init(self, parameters: NDArray[np.floating]) -> OptimizerState:
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """Starts with m = 0 and v = tau^2."""
         wide = parameters.astype(np.float64)
         second = np.full_like(wide, self.adaptivity**2)
-        return OptimizerState(wide, {"first": np.zeros_like(wide), "second": second})
+        return GlobalState(wide, {"first": np.zeros_like(wide), "second": second})
 
-    def apply(self, state: OptimizerState, mean_delta: Vector) -> OptimizerState:
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
         """Takes one step."""
         first, second = _moments(state, mean_delta, "first", "second")
         first = self.beta_1 * first + (1 - self.beta_1) * mean_delta
         second = self._second(second, mean_delta**2)
         step = self.learning_rate * first / (np.sqrt(second) + self.adaptivity)
-        return OptimizerState(state.parameters + step, {"first": first, "second": second})
+        return GlobalState(state.parameters + step, {"first": first, "second": second})
 
     def _second(self, second: Vector, square: Vector) -> Vector:
         """Moves v towards delta^2, by a share of their difference."""
@@ -189,7 +146,55 @@ class FedYogi(FedAdam):
         return second - (1 - self.beta_2) * square * np.sign(second - square)
 
 
-def _moments(state: OptimizerState, mean_delta: Vector, *names: str) -> list[Vector]:
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Which server optimizer, with which settings.
+
+    Attributes:
+      optimizer: "fedavg", "fedavgm", "fedadam" or "fedyogi".
+      learning_rate: of the server.
+      momentum: of FedAvgM; first decay of FedAdam and FedYogi.
+      beta_2: second decay of FedAdam and FedYogi.
+      adaptivity: tau of FedAdam and FedYogi.
+
+    Raises:
+      ValueError: if there is no optimizer of that name, or a setting is out of range.
+    """
+
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    beta_2: float
+    adaptivity: float
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        self.build()
+
+    def build(self) -> ServerOptimizer:
+        """Returns the optimizer."""
+        rate, momentum = self.learning_rate, self.momentum
+        adaptive = {
+            "learning_rate": rate,
+            "beta_1": momentum,
+            "beta_2": self.beta_2,
+            "adaptivity": self.adaptivity,
+        }
+        match self.optimizer:
+            case "fedavg":
+                return FedAvg(learning_rate=rate)
+            case "fedavgm":
+                return FedAvgM(learning_rate=rate, momentum=momentum)
+            case "fedadam":
+                return FedAdam(**adaptive)
+            case "fedyogi":
+                return FedYogi(**adaptive)
+        raise ValueError(
+            f"optimizer must be fedavg, fedavgm, fedadam or fedyogi, got {self.optimizer!r}"
+        )
+
+
+def _moments(state: GlobalState, mean_delta: Vector, *names: str) -> list[Vector]:
     """Returns the named moments after checking that state, delta and optimizer fit."""
     if mean_delta.shape != state.parameters.shape:
         raise ValueError(
@@ -199,6 +204,8 @@ def _moments(state: OptimizerState, mean_delta: Vector, *names: str) -> list[Vec
         raise ValueError(
             f"this optimizer remembers {sorted(names)}, the state has {sorted(state.moments)}"
         )
+    if any(moment.shape != mean_delta.shape for moment in state.moments.values()):
+        raise ValueError(f"moments must have the shape of the parameters, {mean_delta.shape}")
     return [state.moments[name] for name in names]
 
 

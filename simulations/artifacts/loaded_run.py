@@ -22,6 +22,7 @@ from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.queries.training import AdapterTraining
 from simulations.evaluation.evaluator import Judge
 from simulations.results.records import Summary
 from simulations.results.run_folder import RunFolder, read
@@ -349,7 +350,8 @@ def model_card(
 
 def batch_clips(job: Job) -> int:
     """Clips of one training step, as the phones of the run took it."""
-    return min(job.training.batch_size, job.training.max_examples)
+    training = AdapterTraining.of(job.query).training
+    return min(training.batch_size, training.max_examples)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

@@ -21,7 +21,8 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, TrainingFunction, run_round
+from fedspeech.queries.training import AdapterTraining, TrainingFunction
+from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
 from simulations.artifacts.loaded_run import FinishedRun, run_of
@@ -87,9 +88,8 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
     job = dataclasses.replace(job, noise="rehearsal", plan=plan, eye="")
     arrays = job.load_arrays()
-    state = dataclasses.replace(
-        ServerState.initial(job, arrays), optimizer=job.server.build().init(adapter)
-    )
+    query = AdapterTraining.of(job.query)
+    state = ServerState.initial(job, dataclasses.replace(arrays, initial=adapter))
     level = ExampleLevel(clip_norm=EXAMPLE_CLIP_NORM, noise_multiplier=EXAMPLE_NOISE_MULTIPLIER)
     on_device = OnDeviceTraining(content, job.base_sha256)
     private = OnDeviceTraining(content, job.base_sha256, example_level=level, entropy=job.entropy())
@@ -99,12 +99,16 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "ledger.jsonl"
             ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
-            sums.append(run_round(state, job, arrays, train, ledger, 0)[1])
+            sums.append(
+                run_round(dataclasses.replace(query, trainer=train), state, job, arrays, ledger, 0)[
+                    1
+                ]
+            )
     by_torch, by_file = (np.stack(train.vectors) for train in kept[:2])
     return Rehearsal(
         largest_delta_difference=float(np.abs(by_torch - by_file).max()),
         integers_changed=float((sums[0] != sums[1]).mean()),
-        example_epsilon=level.epsilon(job.training, 1, job.plan.delta),
+        example_epsilon=level.epsilon(query.training, 1, job.plan.delta),
         example_delta=job.plan.delta,
         example_clip_norm=level.clip_norm,
         example_noise_multiplier=level.noise_multiplier,

@@ -28,9 +28,9 @@ from uuid import uuid4
 import tomli_w
 
 from fedspeech.errors import FedspeechError
-from fedspeech.job import SOURCE_PACKAGES
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.round import ServerState
+from fedspeech.source import SOURCE_PACKAGES
 from server.app import FAILED, ROUNDS, WAITING, round_checkpoint
 from server.rounds import OnRound, RoundRecord
 from server.state import load_checkpoint

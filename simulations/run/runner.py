@@ -26,14 +26,15 @@ from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
-from fedspeech.job import source_sha256
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
+from fedspeech.source import source_sha256
 from server.app import LEDGER, ROUNDS, keep_rows
 from server.resuming import Resumed, begin
 from server.rounds import RoundRecord, run_rounds
@@ -429,10 +430,10 @@ class Run:
                 signal_to_noise=record.signal_to_noise,
                 accumulated_signal_to_noise=record.accumulated_signal_to_noise,
                 clip_norm=record.clip_norm,
-                **self._judge.validation(state.adapter),
+                **self._judge.validation(state.model),
             ),
             simulator=SimulatorRound(
-                unseen_accuracy=self._judge.unseen_accuracy(state.adapter),
+                unseen_accuracy=self._judge.unseen_accuracy(state.model),
                 **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
                 time=round_time(self._job, record),
             ),
@@ -449,8 +450,8 @@ class Run:
     def personalize(self) -> None:
         """Adapts every unseen phone and judges it."""
         with self._progress.stage("personalize"):
-            self._choice = self._judge.choose(self._state.adapter)
-            self._found |= self._judge.personalization(self._state.adapter, self._choice)
+            self._choice = self._judge.choose(self._state.model)
+            self._found |= self._judge.personalization(self._state.model, self._choice)
 
     def export(self) -> None:
         """Exports the adapter; a refusal is a result too, and is said.
@@ -507,7 +508,7 @@ class Run:
         save_adapter(
             self._folder.adapter,
             adapter,
-            adapter.spec.unflatten(self._judge.shipped(self._state.adapter, self._choice)),
+            adapter.spec.unflatten(self._judge.shipped(self._state.model, self._choice)),
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.vocabulary,
             rounds=self._best_round,
@@ -557,10 +558,10 @@ class Run:
     @functools.cached_property
     def _example_level(self) -> ExampleLevel | None:
         """What single clips are promised, at all rounds that a phone may join."""
-        job = self._job
-        if job.example_privacy is None:
+        query = AdapterTraining.of(self._job.query)
+        if query.example_privacy is None:
             return None
-        found = job.example_privacy.guarantee(job.training, job.plan.participations)
+        found = query.example_privacy.guarantee(query.training, self._plan.participations)
         if found is None:
             return None
         return ExampleLevel(**dataclasses.asdict(found), words=found.words())
@@ -590,7 +591,7 @@ class Run:
         """Accuracy on public validation speakers of bases that noise alone has moved."""
         initial = self._world.job.load_arrays().initial
         rng = stream(self._scenario.seed, "noise alone")
-        models = moved_by_noise(initial, self._state.adapter, ratio, rng)
+        models = moved_by_noise(initial, self._state.model, ratio, rng)
         return [self._judge.validation(model)["validation_accuracy"] for model in models]
 
     def _account(self, spent: Guarantee) -> Account:

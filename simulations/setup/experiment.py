@@ -15,6 +15,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from fedspeech.aggregation.optimizers import OptimizerSettings
 from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.corpora.corpus import (
     SILENCE,
@@ -39,11 +40,14 @@ from fedspeech.corpora.shots import Takes, split_sentences, split_takes
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
-from fedspeech.job import AdapterShape, Faults, Job, JobArrays, ServerRule
+from fedspeech.job import Faults, Job
 from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.decoding import WordPrior
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import canonical, stream
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
@@ -293,7 +297,7 @@ def _build(
     federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
     sizes = [len(phone.utterances) for phone in partition.federated]
     initial = adapter.initial(base.head_weight, base.head_bias)
-    arrays = JobArrays(
+    arrays = PopulationArrays(
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
@@ -353,10 +357,12 @@ def _job(scenario: Scenario, opened: Opened, eye: Path | None) -> Job:
         noise=scenario.noise,
         num_shards=scenario.simulation.shards,
         plan=plan_of(scenario.privacy, opened.sizes).plan,
-        training=_training(scenario),
-        example_privacy=_example_privacy(scenario),
-        adapter=opened.shape,
-        server=_server(scenario),
+        query=AdapterTraining(
+            training=_training(scenario),
+            adapter=opened.shape,
+            optimizer=_server(scenario),
+            example_privacy=_example_privacy(scenario),
+        ),
         base_sha256="",
         arrays="",
         arrays_sha256="",
@@ -889,6 +895,6 @@ def _example_privacy(scenario: Scenario) -> ExamplePrivacy | None:
     return None if settings is None else ExamplePrivacy(**settings.model_dump())
 
 
-def _server(scenario: Scenario) -> ServerRule:
+def _server(scenario: Scenario) -> OptimizerSettings:
     """What the server does with the decoded mean."""
-    return ServerRule(**scenario.server.model_dump())
+    return OptimizerSettings(**scenario.server.model_dump())

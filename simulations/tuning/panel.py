@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fedspeech.evaluation.kws import answers
 from fedspeech.evaluation.personalization import phone_accuracies
-from fedspeech.job import AdapterShape
 from fedspeech.models.adapters.scoring import score_clips
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
 from simulations.results.records import Eye
@@ -42,7 +43,7 @@ class Panel:
         """Phones never trained on, on the clips that a run's report judges them by."""
         return cls(
             eye="simulator",
-            adapter=world.job.adapter,
+            adapter=AdapterTraining.of(world.job.query).adapter,
             clips=tuple(phone.judged for phone in world.unseen),
             segments=tuple(phone.phone.segments for phone in world.unseen),
         )
@@ -58,7 +59,7 @@ class Panel:
             first = last
         return cls(
             eye="server",
-            adapter=world.job.adapter,
+            adapter=AdapterTraining.of(world.job.query).adapter,
             clips=tuple(members),
             segments=tuple(speaker.segments for speaker in speakers),
         )

@@ -17,6 +17,7 @@ import numpy as np
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from simulations.scenario.schema import Scenario
 
 Axis = tuple[float, ...]
@@ -69,12 +70,13 @@ class Setting:
 
     def job(self, job: Job) -> Job:
         """A job under this setting: what `fedspeech simulate` would run."""
-        return dataclasses.replace(
-            job,
-            plan=self.plan(job.plan),
-            server=dataclasses.replace(job.server, learning_rate=self.server_learning_rate),
-            training=dataclasses.replace(job.training, local_epochs=self.local_epochs),
+        query = AdapterTraining.of(job.query)
+        query = dataclasses.replace(
+            query,
+            optimizer=dataclasses.replace(query.optimizer, learning_rate=self.server_learning_rate),
+            training=dataclasses.replace(query.training, local_epochs=self.local_epochs),
         )
+        return dataclasses.replace(job, plan=self.plan(job.plan), query=query)
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """A scenario under this setting."""

@@ -180,17 +180,17 @@ class _Watch:
             self._signal = record.accumulated_signal_to_noise
         done = record.round + 1
         if done in self._marks:
-            self._curve[done] = _mean(self._panel, state.adapter)
+            self._curve[done] = _mean(self._panel, state.model)
             if done < self._marks[-1] and self._hopeless(self._curve):
                 raise _Enough
 
     def outcome(self) -> Outcome:
         """What came of it."""
         return Outcome(
-            accuracies=tuple(map(float, self._panel.accuracies(self.state.adapter))),
+            accuracies=tuple(map(float, self._panel.accuracies(self.state.model))),
             curve=self._curve,
             completed=self.state.completed,
-            adapter_sha256=hashlib.sha256(self.state.adapter.tobytes()).hexdigest(),
+            adapter_sha256=hashlib.sha256(self.state.model.tobytes()).hexdigest(),
             stopped=self.stopped,
             signal_to_noise=self._signal,
         )

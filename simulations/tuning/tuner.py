@@ -19,8 +19,9 @@ import torch
 
 from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
-from fedspeech.job import Job, source_sha256
+from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.source import source_sha256
 from simulations.progress import RunProgress
 from simulations.results.records import Account
 from simulations.scenario.schema import FolderCorpus, Scenario

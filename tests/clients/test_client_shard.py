@@ -30,7 +30,7 @@ def joined(tmp_path):
     key = job.round_key(0)
     roster, state = fleet.join(RosterRequest(key=key), FleetState())
     request = UpdateRequest(
-        key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
     )
     return job, fleet, request, state.answered(Stage.ADVERTISE, b"")
 
@@ -84,7 +84,7 @@ def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
     key = job.round_key(0)
     roster, state = fleet.join(RosterRequest(key=key), FleetState())
     alone = UpdateRequest(
-        key=key, adapter=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
     )
     with pytest.raises(CohortTooSmall, match="at least 15 phones"):
         fleet.update(alone, state)
@@ -126,9 +126,7 @@ def test_a_quota_counts_anew_in_the_next_window(tmp_path):
         key = job.round_key(number)
         roster, state = fleet.join(RosterRequest(key=key), state)
         joined.append(len(roster.phones))
-        request = UpdateRequest(
-            key=key, adapter=arrays.initial, clip_norm=0.2, roster=roster.phones
-        )
+        request = UpdateRequest(key=key, model=arrays.initial, clip_norm=0.2, roster=roster.phones)
         _, state = fleet.update(request, state)
         assert set(state.inputs_sent) == {number % 2 + 1}
     assert joined == [60] * 4

@@ -41,7 +41,7 @@ def expected(tmp_path, request):
     """Ledger and parameters of the reference round."""
     _, job, arrays = job_of(tmp_path / "reference", secure_aggregation=request.param)
     _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
-    return (tmp_path / "reference.jsonl").read_bytes(), state.optimizer.parameters
+    return (tmp_path / "reference.jsonl").read_bytes(), state.query.parameters
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_in_process_with_any_number_of_workers(tmp_path, expected, workers):
     path, job, arrays = job_of(tmp_path / "job", num_shards=SHARDS)
     _, state = run_in_grid(path, job, arrays, path.with_name("ledger.jsonl"), workers)
     assert path.with_name("ledger.jsonl").read_bytes() == expected[0]
-    np.testing.assert_array_equal(state.optimizer.parameters, expected[1])
+    np.testing.assert_array_equal(state.query.parameters, expected[1])
 
 
 def follow(link, path, job, arrays):
@@ -66,8 +66,8 @@ def follow(link, path, job, arrays):
     )
     assert [record.status for record, _ in seen] == ["completed"] * job.plan.rounds
     final = load_checkpoint(last).state
-    np.testing.assert_array_equal(seen[-1][1].optimizer.parameters, final.optimizer.parameters)
-    return path.with_name("ledger.jsonl").read_bytes(), final.optimizer.parameters
+    np.testing.assert_array_equal(seen[-1][1].query.parameters, final.query.parameters)
+    return path.with_name("ledger.jsonl").read_bytes(), final.query.parameters
 
 
 def nothing_is_left_of(link):

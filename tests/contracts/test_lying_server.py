@@ -357,7 +357,7 @@ def test_no_model_makes_a_phone_stay_away_or_send_more_than_its_bound(tmp_path, 
             joined = grid.ask(RosterRequest(key=key)).phones
             adapter = np.resize(np.array(value, np.float32), job.plan.dimension)
             request = UpdateRequest(
-                key=key, roster=joined, adapter=adapter, clip_norm=job.plan.clip_norm
+                key=key, roster=joined, model=adapter, clip_norm=job.plan.clip_norm
             )
             answer = grid.ask(request)
             np.testing.assert_array_equal(answer.survivors, joined)

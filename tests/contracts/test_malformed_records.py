@@ -23,7 +23,7 @@ KEY = RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32))
 PHONES = np.array([1, 4, 9])
 SIDES = {
     "total": (8,),
-    "adapter": (5,),
+    "model": (5,),
     "packed": (3, 16),
     "sealed": (3, 4, 88),
     "shares": (3, 4, 9),

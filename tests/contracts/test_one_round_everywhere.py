@@ -8,8 +8,11 @@ import pytest
 from tiny_job import PHONES, make_job
 from whole_runs import run_in_grid, run_reference
 
+from fedspeech.errors import CohortTooSmall
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import run_round
 from fedspeech.training.dp_sgd import ExamplePrivacy
 
 
@@ -21,8 +24,8 @@ def test_reference_round_and_in_process_grid_give_the_same_integers(tmp_path, wo
     assert [record.status for record in records] == ["completed"] * 3
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
-    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
-    assert (grid_state.adapter != arrays.initial).any()
+    np.testing.assert_array_equal(grid_state.model, state.model)
+    assert (grid_state.model != arrays.initial).any()
 
 
 def slow(*values):
@@ -55,7 +58,7 @@ def test_every_mechanism_gives_the_same_bits_in_the_round_and_in_the_grid(
         np.testing.assert_array_equal(record.total, total)
         assert record.cohort <= (job.plan.cohort_cap or PHONES)
         assert job.plan.participation == "poisson" or record.cohort == 30
-    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
+    np.testing.assert_array_equal(grid_state.model, state.model)
     assert grid_state.clip_norm == state.clip_norm
     assert (state.clip_norm != 0.2) == ("adaptive_clipping" in changes)
     moved = [record.clip_norm for record in records]
@@ -74,7 +77,8 @@ def test_training_that_hides_clips_gives_the_same_bits_in_the_round_and_in_the_g
     path, job, arrays = make_job(tmp_path, rounds=2, secure_aggregation="masked")
     plain = job.run_id
     privacy = ExamplePrivacy(noise_multiplier=0.7, clip_norm=0.5, delta=1e-4)
-    job = dataclasses.replace(job, example_privacy=privacy)
+    query = dataclasses.replace(job.query, example_privacy=privacy)
+    job = dataclasses.replace(job, query=query)
     job.save(path)
     assert Job.load(path) == job
     assert job.run_id != plain
@@ -83,7 +87,7 @@ def test_training_that_hides_clips_gives_the_same_bits_in_the_round_and_in_the_g
     assert [record.reason for record in records] == [""] * 2
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
-    np.testing.assert_array_equal(grid_state.adapter, state.adapter)
+    np.testing.assert_array_equal(grid_state.model, state.model)
 
 
 @pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
@@ -107,7 +111,7 @@ def test_the_same_job_twice_is_the_same_ledger_and_adapter(tmp_path):
     path, job, arrays = make_job(tmp_path)
     first = run_in_grid(path, job, arrays, tmp_path / "a.jsonl")
     second = run_in_grid(path, job, arrays, tmp_path / "b.jsonl")
-    np.testing.assert_array_equal(first[1].adapter, second[1].adapter)
+    np.testing.assert_array_equal(first[1].model, second[1].model)
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
@@ -154,6 +158,11 @@ def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["opened", "charge", "outcome", "charge", "outcome"]
     assert not rows[2]["completed"]
+    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
+    for number in range(2):  # the reference round settles what it charged, in the same words
+        with pytest.raises(CohortTooSmall, match="survived"):
+            run_round(job.query, state, job, arrays, ledger, number)
+    assert (tmp_path / "reference.jsonl").read_bytes() == (tmp_path / "ledger.jsonl").read_bytes()
 
 
 def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
@@ -180,7 +189,7 @@ def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
         assert [record.reason for record in records] == [""] * 3
         for record, total in zip(records, totals, strict=True):
             np.testing.assert_array_equal(record.total, total)
-        np.testing.assert_array_equal(state.adapter, reference.adapter)
+        np.testing.assert_array_equal(state.model, reference.model)
         found[way] = (totals, [record.survivors for record in records])
     np.testing.assert_array_equal(found["ideal"][0], found["masked"][0])
     assert found["ideal"][1] == found["masked"][1]

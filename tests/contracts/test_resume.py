@@ -13,7 +13,8 @@ import clients.client_shard
 import server.app
 from clients.durable_state import go_back
 from fedspeech.errors import FedspeechError
-from fedspeech.job import Job, source_sha256
+from fedspeech.job import Job
+from fedspeech.source import source_sha256
 from server.state import load_checkpoint
 from simulations.engines.in_process import InProcessGrid
 

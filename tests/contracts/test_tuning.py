@@ -41,7 +41,7 @@ def adapter_of_simulate(folder, scenario):
     """SHA-256 of the adapter that a whole run ends with, sums masked."""
     assert scenario.privacy.secure_aggregation == "masked"
     simulate(scenario, out=folder, workers=1, cache=cache())
-    adapter = load_checkpoint(folder / "checkpoints" / "last.safetensors").state.adapter
+    adapter = load_checkpoint(folder / "checkpoints" / "last.safetensors").state.model
     return hashlib.sha256(adapter.tobytes()).hexdigest(), adapter
 
 

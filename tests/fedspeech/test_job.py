@@ -5,16 +5,23 @@ import json
 
 import numpy as np
 import pytest
-from tiny_job import PHONES, make_arrays, make_job, with_plan
+from tiny_job import PHONES, TRAINING, make_arrays, make_job, with_plan
 
 from fedspeech import job as job_module
+from fedspeech import source
 from fedspeech.errors import ProtocolAbort, ScenarioError
-from fedspeech.job import Job, JobArrays, check_key, rotation_seed
+from fedspeech.job import Job, check_key, rotation_seed
 from fedspeech.messages import RoundKey
+from fedspeech.population import PopulationArrays
 from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.virtual_phones import Recipes
 
 CLIPS = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)
+
+
+def asking(job, **changes):
+    """The same job with a changed query."""
+    return dataclasses.replace(job, query=dataclasses.replace(job.query, **changes))
 
 
 def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
@@ -114,12 +121,12 @@ def test_every_setting_changes_the_fingerprint_and_places_on_disk_do_not(tmp_pat
         dataclasses.replace(job, num_shards=2),
         dataclasses.replace(job, base_sha256="1" * 64),
         dataclasses.replace(job, arrays_sha256="1" * 64),
-        dataclasses.replace(job, training=dataclasses.replace(job.training, local_epochs=3)),
-        dataclasses.replace(job, server=dataclasses.replace(job.server, learning_rate=0.4)),
+        asking(job, training=dataclasses.replace(TRAINING.training, local_epochs=3)),
+        asking(job, optimizer=dataclasses.replace(TRAINING.optimizer, learning_rate=0.4)),
         with_plan(job, noise_multiplier=0.9),
         with_plan(job, min_survivors=9),
-        dataclasses.replace(job, example_privacy=CLIPS),
-        dataclasses.replace(job, example_privacy=dataclasses.replace(CLIPS, delta=1e-6)),
+        asking(job, example_privacy=CLIPS),
+        asking(job, example_privacy=dataclasses.replace(CLIPS, delta=1e-6)),
     ]
     assert len({other.fingerprint for other in [job, *others]}) == len(others) + 1
     moved = dataclasses.replace(job, arrays="/elsewhere", eye="/eye")
@@ -129,17 +136,17 @@ def test_every_setting_changes_the_fingerprint_and_places_on_disk_do_not(tmp_pat
 def test_clips_are_hidden_by_secrets_of_phone_round_and_attempt(tmp_path):
     _, plain, _ = make_job(tmp_path)
     assert "example_privacy" not in plain._settings()  # not used, it changes no run
-    job = dataclasses.replace(plain, example_privacy=CLIPS)
+    job = asking(plain, example_privacy=CLIPS)
     drawn = {
-        job.training_rng(job.round_key(number, attempt), phone).bytes(16)
+        job.phone_rng(job.round_key(number, attempt), phone).bytes(16)
         for number in range(3) for attempt in range(2) for phone in range(4)
     }  # fmt: skip
     assert len(drawn) == 24
     again = dataclasses.replace(job, num_shards=job.num_shards)
-    assert again.training_rng(job.round_key(2, 1), 3).bytes(16) in drawn
+    assert again.phone_rng(job.round_key(2, 1), 3).bytes(16) in drawn
     secret = dataclasses.replace(job, noise="os")
     key = secret.round_key(0)
-    assert secret.training_rng(key, 0).bytes(16) != secret.training_rng(key, 0).bytes(16)
+    assert secret.phone_rng(key, 0).bytes(16) != secret.phone_rng(key, 0).bytes(16)
 
 
 def test_shards_partition_the_population_evenly(tmp_path):
@@ -165,13 +172,13 @@ def test_a_phone_refuses_a_round_of_another_job_plan_or_source(tmp_path, monkeyp
 
 
 def test_the_source_digest_covers_all_three_packages_and_every_byte(tmp_path, monkeypatch):
-    for package in job_module.SOURCE_PACKAGES:
+    for package in source.SOURCE_PACKAGES:
         (tmp_path / package / "deep").mkdir(parents=True)
         (tmp_path / package / "deep" / "a.py").write_text("x = 1\n")
-    monkeypatch.setattr(job_module.resources, "files", lambda package: tmp_path / package)
-    digest = job_module.source_sha256.__wrapped__
+    monkeypatch.setattr(source.resources, "files", lambda package: tmp_path / package)
+    digest = source.source_sha256.__wrapped__
     seen = {digest()}
-    for package in job_module.SOURCE_PACKAGES:
+    for package in source.SOURCE_PACKAGES:
         (tmp_path / package / "deep" / "a.py").write_text("x = 2\n")
         seen.add(digest())
     (tmp_path / "server" / "deep" / "a.py").rename(tmp_path / "server" / "a.py")
@@ -196,8 +203,8 @@ def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.getpid", lambda: 1)  # another process that was as fast
         arrays.save(tmp_path / "a")
-    assert JobArrays.load(tmp_path / "a").sha256() == arrays.sha256()
-    assert repr(arrays).startswith("JobArrays(voices=60, embeddings=(")
+    assert PopulationArrays.load(tmp_path / "a").sha256() == arrays.sha256()
+    assert repr(arrays).startswith("PopulationArrays(voices=60, embeddings=(")
 
 
 def test_a_masked_session_is_named_by_all_that_it_belongs_to(tmp_path):

@@ -28,7 +28,7 @@ INDICES = np.array([1, 4, 9])
 EXAMPLES = [
     CountsRequest(),
     RosterRequest(key=KEY),
-    UpdateRequest(key=KEY, adapter=np.ones(5, np.float32), clip_norm=0.1, roster=INDICES),
+    UpdateRequest(key=KEY, model=np.ones(5, np.float32), clip_norm=0.1, roster=INDICES),
     Counts(shard=1, num_shards=4, num_phones=10),
     Roster(key=KEY, phones=INDICES),
     ProtectedUpdate(key=KEY, survivors=INDICES, total=np.arange(8, dtype=np.uint32)),
@@ -108,9 +108,7 @@ def test_phone_indices_are_strictly_increasing(indices):
 
 def test_a_global_adapter_with_nan_is_refused():
     with pytest.raises(ProtocolAbort, match="finite"):
-        UpdateRequest(
-            key=KEY, adapter=np.array([np.nan], np.float32), clip_norm=0.1, roster=INDICES
-        )
+        UpdateRequest(key=KEY, model=np.array([np.nan], np.float32), clip_norm=0.1, roster=INDICES)
 
 
 def test_printing_an_update_shows_no_value():

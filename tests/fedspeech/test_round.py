@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
-from tiny_job import PHONES, make_job
+from tiny_job import PHONES, TRAINING, make_job
 
-from fedspeech.errors import BudgetExhausted, CohortTooSmall
+from fedspeech.errors import BudgetExhausted, CohortTooSmall, ProtocolAbort
+from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import (
     ServerState,
     draw_cohort,
@@ -18,16 +21,28 @@ from fedspeech.round import (
     run_round,
     smallest_seen,
 )
-from fedspeech.vectors import Delta
+from fedspeech.secagg.protocol import Stage
 
 
-def constant(value):
-    """Local training that always finds the same delta."""
+def asking(found):
+    """A query whose phones contribute what `found(phones)` says."""
 
-    def train(adapter, parameters, datasets, settings, rngs):
-        return [Delta(np.full(adapter.spec.size, value, np.float32)) for _ in datasets]
+    class Asked(AdapterTraining):
+        def contributions(self, phones, model, rngs):
+            return found(phones)
 
-    return train
+    return Asked(**{field.name: getattr(TRAINING, field.name) for field in fields(TRAINING)})
+
+
+def constant(value, seen=None):
+    """A query to which every phone contributes the same; `seen` gets the size of each cohort."""
+
+    def found(phones):
+        if seen is not None:
+            seen.append(len(phones))
+        return [np.full(TRAINING.dimension, value, np.float32) for _ in phones]
+
+    return asking(found)
 
 
 def open_ledger(folder, job):
@@ -45,12 +60,12 @@ def no_noise(folder, **plan):
 def test_without_noise_the_adapter_moves_by_the_server_step_of_the_mean(tmp_path):
     _, job, arrays = no_noise(tmp_path)
     state = ServerState.initial(job, arrays)
-    after, _ = run_round(state, job, arrays, constant(0.02), open_ledger(tmp_path, job), 0)
+    after, _ = run_round(constant(0.02), state, job, arrays, open_ledger(tmp_path, job), 0)
     # Server learning rate 0.5; rounding disturbs each coordinate by less than 1e-3, not their mean.
-    np.testing.assert_allclose(after.adapter, 0.5 * 0.02, atol=1e-3)
-    assert after.adapter.mean() == pytest.approx(0.5 * 0.02, rel=0.02)
+    np.testing.assert_allclose(after.model, 0.5 * 0.02, atol=1e-3)
+    assert after.model.mean() == pytest.approx(0.5 * 0.02, rel=0.02)
     assert after.completed == 1
-    assert (state.adapter == 0).all()  # states are values: the old one stays
+    assert (state.model == 0).all()  # states are values: the old one stays
 
 
 def test_the_mean_is_over_the_expected_cohort_never_over_who_came(tmp_path):
@@ -60,16 +75,12 @@ def test_the_mean_is_over_the_expected_cohort_never_over_who_came(tmp_path):
         clip_norm=5.0, participation_probability=0.5,
     )  # fmt: skip
     ledger, cohorts = open_ledger(tmp_path, job), []
-
-    def train(adapter, parameters, datasets, settings, rngs):
-        cohorts.append(len(datasets))
-        return constant(0.02)(adapter, parameters, datasets, settings, rngs)
-
+    query = constant(0.02, cohorts)
     for number in range(3):
         state = ServerState.initial(job, arrays)
-        after, _ = run_round(state, job, arrays, train, ledger, number)
+        after, _ = run_round(query, state, job, arrays, ledger, number)
         expected = 0.5 * 0.02 * cohorts[-1] / (0.5 * PHONES)
-        assert after.adapter.mean() == pytest.approx(expected, rel=0.02)
+        assert after.model.mean() == pytest.approx(expected, rel=0.02)
     assert len(set(cohorts)) > 1
 
 
@@ -77,8 +88,8 @@ def test_a_delta_longer_than_the_clip_norm_counts_as_one_clip_norm(tmp_path):
     _, job, arrays = no_noise(tmp_path, min_cohort=40, min_survivors=40)
     job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, clip_norm=0.2))
     state = ServerState.initial(job, arrays)
-    after, _ = run_round(state, job, arrays, constant(1e6), open_ledger(tmp_path, job), 0)
-    assert np.linalg.norm(after.adapter) == pytest.approx(0.5 * 0.2, rel=1e-3)
+    after, _ = run_round(constant(1e6), state, job, arrays, open_ledger(tmp_path, job), 0)
+    assert np.linalg.norm(after.model) == pytest.approx(0.5 * 0.2, rel=1e-3)
 
 
 def test_the_same_round_twice_gives_the_same_integers(tmp_path):
@@ -88,7 +99,7 @@ def test_the_same_round_twice_gives_the_same_integers(tmp_path):
         (tmp_path / name).mkdir()
         ledger = open_ledger(tmp_path / name, job)
         state = ServerState.initial(job, arrays)
-        totals.append(run_round(state, job, arrays, constant(0.01), ledger, 0)[1])
+        totals.append(run_round(constant(0.01), state, job, arrays, ledger, 0)[1])
     np.testing.assert_array_equal(*totals)
 
 
@@ -100,7 +111,7 @@ def test_a_small_cohort_is_refused_before_anything_is_paid(tmp_path):
     ledger, refused = open_ledger(tmp_path, job), 0
     for number in range(16):
         try:
-            run_round(ServerState.initial(job, arrays), job, arrays, constant(0), ledger, number)
+            run_round(constant(0), ServerState.initial(job, arrays), job, arrays, ledger, number)
         except CohortTooSmall:
             refused += 1
     assert 0 < refused < 16
@@ -112,39 +123,50 @@ def test_the_budget_is_asked_before_anything_is_trained(tmp_path):
     cheap = job.plan.guarantee(1).epsilon_release / 2
     _, job, arrays = make_job(tmp_path, epsilon_budget=cheap)
 
-    def train(*_):
-        raise AssertionError("trained")
+    def found(_):
+        raise AssertionError("asked")
 
+    state, ledger = ServerState.initial(job, arrays), open_ledger(tmp_path, job)
     with pytest.raises(BudgetExhausted):
-        run_round(
-            ServerState.initial(job, arrays), job, arrays, train, open_ledger(tmp_path, job), 0
-        )
+        run_round(asking(found), state, job, arrays, ledger, 0)
 
 
 def test_the_charge_is_on_disk_before_anything_is_trained(tmp_path):
     _, job, arrays = make_job(tmp_path)
 
-    def train(adapter, parameters, datasets, settings, rngs):
+    def found(phones):
         rows = (tmp_path / "ledger.jsonl").read_text().splitlines()
         assert [json.loads(row)["kind"] for row in rows] == ["opened", "charge"]
-        return constant(0)(adapter, parameters, datasets, settings, rngs)
+        return constant(0).contributions(phones, None, None)
 
-    run_round(ServerState.initial(job, arrays), job, arrays, train, open_ledger(tmp_path, job), 0)
+    state, ledger = ServerState.initial(job, arrays), open_ledger(tmp_path, job)
+    run_round(asking(found), state, job, arrays, ledger, 0)
+
+
+@pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
+def test_a_round_that_fails_after_its_charge_is_settled_as_failed(tmp_path, monkeypatch, way):
+    def mostly_gone(job, number, phone):
+        return Stage.UNMASK if phone < 2 else Stage.SHARE
+
+    _, job, arrays = make_job(tmp_path, secure_aggregation=way)
+    monkeypatch.setattr(Job, "last_stage", mostly_gone)
+    state, ledger = ServerState.initial(job, arrays), open_ledger(tmp_path, job)
+    with pytest.raises((CohortTooSmall, ProtocolAbort)) as caught:
+        run_round(constant(0), state, job, arrays, ledger, 0)
+    rows = [json.loads(row) for row in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["opened", "charge", "outcome"]
+    assert (rows[-1]["completed"], rows[-1]["reason"]) == (False, str(caught.value))
+    assert [(run.charged, run.completed) for run in ledger.runs] == [(1, 0)]
 
 
 def ratios(job, arrays, ledger, delta, rounds):
     """Signal to noise of rounds in which every phone sends one delta: each, and all so far."""
-    found, state = [], ServerState.initial(job, arrays)
+    found, seen, state = [], [], ServerState.initial(job, arrays)
+    query = constant(delta, seen)
     for number in range(rounds):
-        seen = []
-
-        def train(adapter, parameters, datasets, settings, rngs, seen=seen):
-            seen.append(len(datasets))
-            return constant(delta)(adapter, parameters, datasets, settings, rngs)
-
         before = state
-        state, total = run_round(state, job, arrays, train, ledger, number)
-        _, latest = open_sum(before, job, job.round_key(number), total, seen[0])
+        state, total = run_round(query, state, job, arrays, ledger, number)
+        _, latest = open_sum(query, before, job, job.round_key(number), total, seen[-1])
         found.append((latest, state.signal_to_noise))
     return found
 
@@ -174,7 +196,7 @@ def test_without_noise_there_is_no_ratio(tmp_path):
     )
     nothing = np.zeros(job.plan.vector_length, np.uint32)
     state = ServerState.initial(job, arrays)
-    after, latest = open_sum(state, job, job.round_key(0), nothing, 20)
+    after, latest = open_sum(job.query, state, job, job.round_key(0), nothing, 20)
     assert (latest, after.signal_to_noise) == (None, None)
 
 
@@ -209,7 +231,7 @@ def test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own(tmp_path, ad
     )
     _, job, _ = make_job(tmp_path, adaptive_clipping=clipping if adaptive else None)
     plan, key, entropy = job.plan, job.round_key(0), Recording(job.entropy())
-    delta = Delta(np.full(plan.dimension, 0.01, np.float32))
+    delta = np.full(plan.dimension, 0.01, np.float32)
     for phone in range(3):
         privatize_phone(plan, delta, key, phone, entropy, plan.clip_norm)
     purposes = {names[0] for names in entropy.opened}

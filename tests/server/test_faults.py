@@ -11,7 +11,6 @@ import clients.client_shard
 from fedspeech.job import Faults
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, run_round
-from fedspeech.training.cohort import train_cohort
 from server.faults import FaultyGrid
 from server.rounds import run_rounds
 from server.shards import NobodyAnswers
@@ -57,7 +56,7 @@ def right_or_not_opened(folder, job, arrays, seen, rows, asked):
     reference = Ledger.open(folder / "reference.jsonl", job.plan, job.run_id, job.noise)
     for record, before in seen:
         if record.status == "completed":
-            _, total = run_round(before, job, arrays, train_cohort, reference, record.round)
+            _, total = run_round(job.query, before, job, arrays, reference, record.round)
             np.testing.assert_array_equal(record.total, total)
         else:
             assert record.total is None

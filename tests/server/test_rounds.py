@@ -93,7 +93,7 @@ def test_an_answer_that_is_no_answer_abandons_the_round_and_the_charge_stays(
     assert words in record.reason
     assert record.total is None
     assert (state.completed, ledger.rounds_charged) == (0, 1)
-    assert (state.adapter == 0).all()
+    assert (state.model == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["query.roster", "train"])
@@ -148,7 +148,7 @@ def test_a_sum_longer_than_honest_phones_can_make_is_not_used(tmp_path):
     assert record.status == "abandoned"
     assert "longer than honest phones can make it" in record.reason
     assert (state.completed, ledger.rounds_charged) == (0, 1)
-    assert np.isfinite(state.adapter).all()
+    assert np.isfinite(state.model).all()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def state(tmp_path):
     _, job, arrays = make_job(tmp_path)
     fresh = ServerState.initial(job, arrays)
     mean = np.linspace(-1, 1, len(arrays.initial)).astype(np.float32)
-    return ServerState(job.server.build().apply(fresh.optimizer, mean), 0.25, 3, mean, 0.5)
+    return ServerState(job.query.update(fresh.query, mean), 0.25, 3, mean, 0.5)
 
 
 def at(state):
@@ -27,9 +27,9 @@ def test_a_checkpoint_survives_a_round_trip_memory_of_the_optimizer_included(tmp
     read = load_checkpoint(path)
     assert read.state.clip_norm == 0.25
     assert (read.state.completed, read.next_round, read.opened) == (3, 5, 2)
-    written = state.optimizer.to_arrays()
+    written = state.query.to_arrays()
     assert len(written) > 1
-    for name, array in read.state.optimizer.to_arrays().items():
+    for name, array in read.state.query.to_arrays().items():
         np.testing.assert_array_equal(array, written[name])
     assert [file.name for file in tmp_path.glob("*last*")] == ["last.safetensors"]
 
@@ -44,7 +44,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path, state, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, at(ServerState(state.optimizer, 0.25, 4, state.summed_means, 0.5)))
+        save_checkpoint(path, at(ServerState(state.query, 0.25, 4, state.summed_means, 0.5)))
     assert path.read_bytes() == before
 
 

@@ -118,7 +118,7 @@ class LyingGrid(InProcessGrid):
 def first_model(job):
     """Adapter and clip norm as an honest server sends them in the first round."""
     state = ServerState.initial(job, job.load_arrays())
-    return {"adapter": state.adapter, "clip_norm": state.clip_norm}
+    return {"model": state.model, "clip_norm": state.clip_norm}
 
 
 def made_up(kind, job, key, session=0):

@@ -276,26 +276,17 @@ MUTANTS = (
         fault="a round is paid for after training",
         file="fedspeech/round.py",
         before=(
-            "    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)\n"
-            "    adapter = job.adapter.build()\n"
-            "    deltas = train(\n"
-            "        adapter,\n"
-            "        adapter.spec.unflatten(state.adapter),\n"
-            "        [arrays.phone(phone) for phone in cohort],\n"
-            "        job.training,\n"
-            "        job.training_rngs(key, cohort),\n"
+            "    charge = ledger.charge(\n"
+            "        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)\n"
             "    )\n"
         ),
         after=(
-            "    adapter = job.adapter.build()\n"
-            "    deltas = train(\n"
-            "        adapter,\n"
-            "        adapter.spec.unflatten(state.adapter),\n"
-            "        [arrays.phone(phone) for phone in cohort],\n"
-            "        job.training,\n"
-            "        job.training_rngs(key, cohort),\n"
+            "    query.contributions(\n"
+            "        [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)\n"
             "    )\n"
-            "    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)\n"
+            "    charge = ledger.charge(\n"
+            "        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)\n"
+            "    )\n"
         ),
         test="tests/fedspeech/test_round.py::test_the_charge_is_on_disk_before_anything_is_trained",
     ),

@@ -4,8 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from fedspeech.job import AdapterShape, Job, JobArrays, ServerRule
+from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.job import Job
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
@@ -27,7 +31,7 @@ def make_arrays(seed=0, phones=PHONES):
     rng = stream(seed, "tiny")
     sizes = rng.integers(0, 10, phones)
     own = clips(rng, int(sizes.sum()))
-    return JobArrays(
+    return PopulationArrays(
         embeddings=own.embeddings,
         labels=own.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
@@ -37,11 +41,22 @@ def make_arrays(seed=0, phones=PHONES):
     )
 
 
-def make_job(folder, *, phones=PHONES, num_shards=3, eye="", noise="rehearsal", **plan):
+TRAINING = AdapterTraining(
+    training=LocalTraining(batch_size=4, local_epochs=2, max_examples=16),
+    adapter=AdapterShape(name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS),
+    optimizer=OptimizerSettings(
+        optimizer="fedavgm", learning_rate=0.5, momentum=0.5, beta_2=0.9, adaptivity=1e-3
+    ),
+)
+
+
+def make_job(
+    folder, *, phones=PHONES, num_shards=3, eye="", noise="rehearsal", query=TRAINING, **plan
+):
     """Writes the arrays and returns path of job.json, job and arrays."""
     arrays = make_arrays(phones=phones)
     settings = {
-        "dimension": (FEATURES + 1) * LABELS,
+        "dimension": query.dimension,
         "clip_norm": 0.2,
         "noise_multiplier": 1.0,
         "population": phones,
@@ -59,11 +74,7 @@ def make_job(folder, *, phones=PHONES, num_shards=3, eye="", noise="rehearsal", 
         noise=noise,
         num_shards=num_shards,
         plan=PrivacyPlan(**{**settings, **plan}),
-        training=LocalTraining(batch_size=4, local_epochs=2, max_examples=16),
-        adapter=AdapterShape(name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS),
-        server=ServerRule(
-            optimizer="fedavgm", learning_rate=0.5, momentum=0.5, beta_2=0.9, adaptivity=1e-3
-        ),
+        query=query,
         base_sha256="0" * 64,
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),

@@ -1,7 +1,7 @@
 """All rounds of a small job, by the reference round or over messages."""
 
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, run_round, training_function
+from fedspeech.round import ServerState, run_round
 from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
 
@@ -10,9 +10,8 @@ def run_reference(job, arrays, ledger_path):
     """One round after the other in one place; returns the sums and the last state."""
     ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
     state, totals = ServerState.initial(job, arrays), []
-    train = training_function(job)
     for number in range(job.plan.rounds):
-        state, total = run_round(state, job, arrays, train, ledger, number)
+        state, total = run_round(job.query, state, job, arrays, ledger, number)
         totals.append(total)
     return totals, state
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, OptimizerState
+from fedspeech.aggregation.optimizers import FedAdam, FedAvg, FedAvgM, FedYogi, GlobalState
 
 START = np.array([1.0, -2.0])
 DELTAS = [np.array([0.5, -0.1]), np.array([-0.2, 0.3])]
@@ -52,14 +52,14 @@ def test_yogi_forgets_a_large_second_moment_slowly():
     adam, yogi = FedAdam(), FedYogi()
     large = {"first": np.zeros(1), "second": np.array([100.0])}
     small = np.array([0.1])
-    assert adam.apply(OptimizerState(np.zeros(1), large), small).moments["second"] < 99.1
-    assert yogi.apply(OptimizerState(np.zeros(1), large), small).moments["second"] > 99.99
+    assert adam.apply(GlobalState(np.zeros(1), large), small).moments["second"] < 99.1
+    assert yogi.apply(GlobalState(np.zeros(1), large), small).moments["second"] > 99.99
 
 
 @pytest.mark.parametrize("optimizer", [FedAvg(), FedAvgM(), FedAdam(), FedYogi()])
 def test_a_restored_state_goes_on_as_if_never_stored(optimizer):
     state = optimizer.apply(optimizer.init(START.astype(np.float32)), DELTAS[0])
-    restored = OptimizerState.from_arrays(state.to_arrays())
+    restored = GlobalState.from_arrays(state.to_arrays())
     np.testing.assert_array_equal(
         optimizer.apply(restored, DELTAS[1]).parameters,
         optimizer.apply(state, DELTAS[1]).parameters,
@@ -83,9 +83,11 @@ def test_states_and_deltas_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="shape"):
         FedAvg().apply(FedAvg().init(START), np.zeros(3))
     with pytest.raises(ValueError, match="parameters"):
-        OptimizerState.from_arrays({"first": START})
+        GlobalState.from_arrays({"first": START})
     with pytest.raises(ValueError, match="shape"):
-        OptimizerState.from_arrays({"parameters": START, "first": np.zeros(3)})
+        FedAvgM().apply(
+            GlobalState.from_arrays({"parameters": START, "first": np.zeros(3)}), DELTAS[0]
+        )
 
 
 @pytest.mark.parametrize(
@@ -104,4 +106,4 @@ def test_rates_out_of_range_are_refused(kind, settings):
 
 
 def test_printing_a_state_shows_no_value():
-    assert repr(FedAdam().init(START)) == "OptimizerState(shape=(2,), moments=['first', 'second'])"
+    assert repr(FedAdam().init(START)) == "GlobalState(shape=(2,), moments=['first', 'second'])"

@@ -11,11 +11,12 @@ import pytest
 from auditing import ENTROPY, Keyed, Silent, audited_epsilon, send, turn
 
 from fedspeech.errors import ProtocolAbort
-from fedspeech.job import ServerRule, rotation_seed
+from fedspeech.job import rotation_seed
 from fedspeech.privacy import encoding, mechanisms
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState, open_sum
 from fedspeech.secagg import ideal
+from fedspeech.vectors import GlobalState
 
 CENTRAL = PrivacyPlan(
     mechanism="central", participation="limited", dimension=4, clip_norm=1.0,
@@ -85,14 +86,21 @@ def test_a_long_vector_is_hidden_unless_the_server_clips_what_it_has_noised(monk
     assert reader_attack(CENTRAL, trials=300, length=30.0) > claimed
 
 
+class Summing:
+    """As much of a query as opening a sum asks for."""
+
+    def initial(self, _):
+        return GlobalState(np.zeros(CENTRAL.dimension))
+
+    def update(self, state, mean):
+        return GlobalState(state.parameters + mean)
+
+
 class Served:
-    """As much of a job, and of its arrays, as opening its sums asks for."""
+    """As much of a job as opening its sums asks for."""
 
     plan = CENTRAL
-    initial = np.zeros(CENTRAL.dimension, np.float32)
-    server = ServerRule(
-        optimizer="fedavg", learning_rate=1.0, momentum=0.0, beta_2=0.9, adaptivity=1e-3
-    )
+    query = Summing()
 
     def __init__(self, kept=lambda *names: names):
         self._entropy = Keyed(kept)
@@ -102,7 +110,9 @@ class Served:
 
     def open(self, key, total):
         """The sum of a round as it reaches the model, shape (4,)."""
-        after, _ = open_sum(ServerState.initial(self, self), self, key, total, survivors=8)
+        after, _ = open_sum(
+            self.query, ServerState.initial(self, None), self, key, total, survivors=8
+        )
         return after.summed_means * self.plan.expected_cohort
 
 

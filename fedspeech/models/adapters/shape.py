@@ -1,0 +1,29 @@
+"""Which adapter, in plain values: what a job says of it, and every node builds alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters.adapter import Adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterShape:
+    """Which adapter, after which trunk.
+
+    Attributes:
+      name: as `make_adapter` knows it.
+      num_windows: windows of the trunk's output.
+      num_features: features of the trunk's output.
+      num_labels: outputs: unknown and silence, or the blank, included.
+    """
+
+    name: str
+    num_windows: int
+    num_features: int
+    num_labels: int
+
+    def build(self) -> Adapter:
+        """Returns the adapter."""
+        return make_adapter(self.name, self.num_windows, self.num_features, self.num_labels)

@@ -1,0 +1,120 @@
+"""What the phones of a population hold: arrays in a folder, mapped and never copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.errors import ScenarioError
+from fedspeech.seeds import canonical
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.virtual_phones import Recipes
+from fedspeech.vectors import FloatVector
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationArrays:
+    """What the phones hold, memory-mapped. Printing it shows shapes only.
+
+    Attributes:
+      embeddings: clips of all phones, one phone after the other, (n, *embedding_shape), float32.
+      labels: shape (n,), or (n, characters) of sentences, int64; see `LocalDataset`.
+      offsets: phone p owns clips offsets[p] to offsets[p + 1]; shape (phones + 1,), int64.
+      background: unknown and silence clips that ship to every phone.
+      validation: public validation speakers; the only clips that the server sees.
+      initial: the adapter before the first round, shape (d,), float32.
+      recipes: where phones are drawn from voices: the clips are then those of voice p, and phones
+        as many as the plan says; None: one phone per voice.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    background: LocalDataset
+    validation: LocalDataset
+    initial: FloatVector
+    recipes: Recipes | None = None
+
+    def __repr__(self) -> str:
+        """Shows shapes only."""
+        return (
+            f"PopulationArrays(voices={len(self.offsets) - 1}, embeddings={self.embeddings.shape})"
+        )
+
+    def phone(self, index: int) -> LocalDataset:
+        """Returns what one phone trains on: its own clips, then the background set."""
+        own: slice | NDArray[np.int64]
+        if self.recipes is None:
+            own = slice(self.offsets[index], self.offsets[index + 1])
+        else:
+            own = self.recipes.clips(index, self.offsets)
+        return LocalDataset(self.embeddings[own], self.labels[own]).joined(self.background)
+
+    def save(self, folder: Path) -> None:
+        """Writes one .npy file per array into a new folder, visible only when complete."""
+        partial = folder.with_name(folder.name + f".partial-{os.getpid()}")
+        partial.mkdir(parents=True)
+        for name, array in self._flat().items():
+            np.save(partial / f"{name}.npy", np.ascontiguousarray(array))
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # somebody else made the same folder first: same content
+                raise
+
+    @classmethod
+    def load(cls, folder: Path) -> PopulationArrays:
+        """Maps the arrays of a folder.
+
+        Raises:
+          ScenarioError: if one is missing or damaged.
+        """
+        arrays = {}
+        for name in _ARRAY_NAMES:
+            try:
+                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+            except (OSError, ValueError) as error:
+                raise ScenarioError(f"job array {folder / name}.npy: {error}") from error
+        return cls(
+            embeddings=np.asarray(arrays["embeddings"]),  # mapped all the same
+            labels=np.asarray(arrays["labels"]),
+            offsets=np.array(arrays["offsets"]),
+            background=LocalDataset(
+                np.array(arrays["background_embeddings"]), np.array(arrays["background_labels"])
+            ),
+            validation=LocalDataset(
+                np.array(arrays["validation_embeddings"]), np.array(arrays["validation_labels"])
+            ),
+            initial=np.array(arrays["initial"]),
+        )
+
+    def _flat(self) -> dict[str, NDArray[np.generic]]:
+        return {
+            "embeddings": self.embeddings,
+            "labels": self.labels,
+            "offsets": self.offsets,
+            "background_embeddings": self.background.embeddings,
+            "background_labels": self.background.labels,
+            "validation_embeddings": self.validation.embeddings,
+            "validation_labels": self.validation.labels,
+            "initial": self.initial,
+        }
+
+    def sha256(self) -> str:
+        """Digest over names, types, shapes and bytes of all arrays, hex."""
+        digest = hashlib.sha256()
+        for name, array in self._flat().items():
+            digest.update(canonical(name, array.dtype.str, *array.shape))
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+_ARRAY_NAMES = (
+    "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
+    "validation_embeddings", "validation_labels", "initial",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What rounds ask of phones: one file per query, behind one interface."""

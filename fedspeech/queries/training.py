@@ -1,0 +1,161 @@
+"""The query that trains an adapter: phones contribute deltas, the server takes a step."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.errors import ScenarioError
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.population import PopulationArrays
+from fedspeech.queries.query import Query, address_of
+from fedspeech.training.cohort import train_cohort
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import ExamplePrivacy, train_private
+from fedspeech.training.local import LocalTraining
+from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
+
+TrainingFunction = Callable[
+    [
+        Adapter,
+        Mapping[str, NDArray[np.float32]],
+        Sequence[LocalDataset],
+        LocalTraining,
+        Sequence[np.random.Generator],
+    ],
+    Sequence[Delta],
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterTraining(Query):
+    """Trains one adapter of all phones (federated averaging and its relatives).
+
+    Attributes:
+      training: what a phone does in a round.
+      adapter: what is trained.
+      optimizer: what the server does with the mean delta.
+      example_privacy: how training hides single clips of a phone; None: it does not.
+      trainer: what trains in the place of this library, for instance an exported file; None:
+        nothing does. No job file can name it.
+    """
+
+    training: LocalTraining
+    adapter: AdapterShape
+    optimizer: OptimizerSettings
+    example_privacy: ExamplePrivacy | None = None
+    trainer: TrainingFunction | None = None
+
+    @classmethod
+    def of(cls, query: Query) -> AdapterTraining:
+        """A query that is one of these.
+
+        Raises:
+          ScenarioError: if it asks something else.
+        """
+        if not isinstance(query, AdapterTraining):
+            raise ScenarioError(
+                f"this run trains no adapter: its query is {address_of(type(query))}"
+            )
+        return query
+
+    @functools.cached_property
+    def built(self) -> Adapter:
+        """The adapter."""
+        return self.adapter.build()
+
+    @property
+    def dimension(self) -> int:
+        """Parameters of the adapter."""
+        return self.built.spec.size
+
+    def initial(self, arrays: PopulationArrays) -> GlobalState:
+        """Starts from the adapter that the arrays hold."""
+        return self.optimizer.build().init(arrays.initial)
+
+    def contributions(
+        self,
+        phones: Sequence[LocalDataset],
+        model: FloatVector,
+        rngs: Sequence[np.random.Generator],
+    ) -> Sequence[FloatVector]:
+        """Trains each phone from the global adapter and returns the deltas."""
+        deltas = self.train(
+            self.built, self.built.spec.unflatten(model), phones, self.training, rngs
+        )
+        return [delta.vector for delta in deltas]
+
+    @property
+    def train(self) -> TrainingFunction:
+        """How phones train: plainly, or so that single clips are hidden."""
+        if self.trainer is not None:
+            return self.trainer
+        if self.example_privacy is None:
+            return train_cohort
+        return functools.partial(train_private, privacy=self.example_privacy)
+
+    def update(self, state: GlobalState, mean: Vector) -> GlobalState:
+        """Takes one step of the server optimizer."""
+        return self.optimizer.build().apply(state, mean)
+
+    @property
+    def draws_secrets(self) -> bool:
+        """Whether the draws hide single clips."""
+        return self.example_privacy is not None
+
+    @property
+    def flops(self) -> float:
+        """As many clips as a phone may use, each forward and both halves of backward."""
+        # A product and a sum for each parameter and window, three times.
+        return (
+            6.0
+            * self.dimension
+            * self.adapter.num_windows
+            * self.training.max_examples
+            * self.training.local_epochs
+        )
+
+    def check(self, arrays: PopulationArrays) -> None:
+        """Refuses labels that the adapter has no output for."""
+        labels = np.concatenate([arrays.labels, arrays.background.labels])
+        lowest = 0 if labels.ndim == 1 else -1  # after the last character of a sentence
+        if labels.size and not lowest <= labels.min() <= labels.max() < self.adapter.num_labels:
+            # Found here, where it stops everybody, not on the phone whose label it is.
+            raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields as plain values, the trainer excepted."""
+        if self.trainer is not None:
+            raise TypeError("a query with a trainer of its own has no name in a job file")
+        settings = super().settings()
+        del settings["trainer"]
+        return settings
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """Inverts `settings`."""
+        clips = settings.get("example_privacy")
+        return cls(
+            **{
+                **settings,
+                "training": LocalTraining(**settings["training"]),
+                "adapter": AdapterShape(**settings["adapter"]),
+                "optimizer": OptimizerSettings(**settings["optimizer"]),
+                "example_privacy": clips and ExamplePrivacy(**clips),
+            }
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """The settings under the names that the noise of recorded runs was derived from."""
+        settings = self.settings()
+        settings["server"] = settings.pop("optimizer")
+        if self.example_privacy is None:
+            del settings["example_privacy"]
+        return settings
