@@ -14,7 +14,7 @@ MAY_TOUCH = {
         "fedspeech/files.py",
         "remove_made",
     ): "named files; folders only where nothing is left in them",
-    ("fedspeech/job.py", "save"): "a new folder of arrays under the name of its content",
+    ("fedspeech/population.py", "save"): "a new folder of arrays under the name of its content",
     ("fedspeech/secagg/keys.py", "create"): "a partial file beside a new secret",
     ("fedspeech/hash_chain.py", "forget_head"): "the head of a chain that is gone",
     ("clients/durable_state.py", "write"): "named files of older rounds",

@@ -125,9 +125,7 @@ def test_plan_and_query_have_the_same_dimension(tmp_path):
 
 
 def test_a_run_that_trains_no_adapter_says_so():
-    with pytest.raises(
-        ScenarioError, match="its query is bounded_mean:BoundedMean"
-    ):
+    with pytest.raises(ScenarioError, match="its query is bounded_mean:BoundedMean"):
         AdapterTraining.of(BoundedMean())
 
 
