@@ -34,8 +34,8 @@ from fedspeech.messages import (
 )
 from fedspeech.privacy.encoding import from_ring
 from fedspeech.round import draw_cohort, privatize_phone
-from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import FloatVector
 
 
@@ -82,7 +82,7 @@ class Fleet:
         plan = self.job.plan
         if key.round >= plan.rounds:
             raise ProtocolAbort(
-                f"round {key.round} is beyond the plan, which ends after {plan.rounds} rounds"
+                f"round {key.number} is beyond the plan, which ends after {plan.rounds} rounds"
             )
         history = state.history.entering(key.round, session)
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
@@ -120,17 +120,17 @@ class Fleet:
         roster = request.roster
         if not np.array_equal(self.own(roster), state.joined):
             raise ProtocolAbort(
-                f"round {key.round}: the roster is not what shard {self.shard} sent"
+                f"round {key.number}: the roster is not what shard {self.shard} sent"
             )
         if len(roster) < plan.min_cohort:
             raise CohortTooSmall(
-                f"round {key.round}: a phone takes part among at least {plan.min_cohort} phones, "
+                f"round {key.number}: a phone takes part among at least {plan.min_cohort} phones, "
                 f"got {len(roster)}"
             )
         survivors = self.answering(key, state.joined, Stage.MASK)
         encoded = self.vectors(request, survivors)
         nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may have no survivor
-        total = ideal.partial_sum([nothing, *encoded], plan.bits)
+        total = ring_sum([nothing, *encoded], plan.bits)
         update = ProtectedUpdate(key=key, survivors=survivors, total=total)
         return update, state.counting(survivors)
 
@@ -159,7 +159,7 @@ class Fleet:
         key, plan = request.key, self.job.plan
         if not plan.accepts(request.clip_norm):
             raise ProtocolAbort(
-                f"round {key.round}: the plan does not clip to clip_norm={request.clip_norm}"
+                f"round {key.number}: the plan does not clip to clip_norm={request.clip_norm}"
             )
         contributions = self.job.query.contributions(
             [self._arrays.phone(int(phone)) for phone in phones],

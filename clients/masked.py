@@ -149,7 +149,7 @@ class MaskedFleet:
         phones = self._phones(request, state, session, Stage.MASK)
         model = model_sha256(request.model, request.clip_norm)
         if phones and model != session.model_sha256:
-            raise ProtocolAbort(f"round {request.key.round}: not the model of this session")
+            raise ProtocolAbort(f"round {request.key.number}: not the model of this session")
         bits, sharers = self._fleet.job.plan.bits, Members(request.sharers)
         hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
 

@@ -128,12 +128,12 @@ def require_turn(
     history, wanted = state.history, permission.stage.word
     if key != state.key or session != history.session:
         raise ProtocolAbort(
-            f"stage {wanted} of round {key.round} attempt {key.attempt} session {session}: not "
-            f"the session that these phones are in, which is of round {history.round}"
+            f"stage {wanted} of round {key.number} attempt {key.attempt} session {session}: not "
+            f"the session that these phones are in, which is of round {history.round + 1}"
         )
     if history.stage != permission.after:
         raise ProtocolAbort(
-            f"round {key.round}: these phones are in session {session} at stage "
+            f"round {key.number}: these phones are in session {session} at stage "
             f"{history.stage.word}, and were asked for stage {wanted}: no second answer is computed"
         )
 

@@ -325,12 +325,7 @@ class Job:
         Raises:
           ScenarioError: if they are missing, damaged, not those of this job or not for its query.
         """
-        arrays = PopulationArrays.load(Path(self.arrays))
-        if (found := arrays.sha256()) != self.arrays_sha256:
-            raise ScenarioError(
-                f"job arrays in {self.arrays} are not those of this job: expected SHA-256 "
-                f"{self.arrays_sha256[:12]}..., got {found[:12]}..."
-            )
+        arrays = PopulationArrays.checked(Path(self.arrays), self.arrays_sha256)
         self.query.check(arrays)
         return dataclasses.replace(arrays, recipes=self.recipes)
 
@@ -387,7 +382,7 @@ def check_key(job: Job, key: RoundKey) -> None:
     """
     if key.context != job.context(key.round, key.attempt, key.rid):
         raise ProtocolAbort(
-            f"round {key.round}: the server's job, plan or source code is not this phone's"
+            f"round {key.number}: the server's job, plan or source code is not this phone's"
         )
 
 

@@ -49,7 +49,7 @@ class RoundKey:
     """What names one attempt at one round; every message of it carries the same key.
 
     Attributes:
-      round: index from 0.
+      round: index from 0; `number` is what a person reads.
       attempt: index from 0; a retried round has fresh noise and a fresh rid.
       rid: 16 bytes, never used twice.
       context: SHA-256 over job, source code and round; phones refuse a context that they did not
@@ -67,6 +67,11 @@ class RoundKey:
         _check_integer("attempt", self.attempt, 1 << 16)
         _check_bytes("rid", self.rid, 16)
         _check_bytes("context", self.context, 32)
+
+    @property
+    def number(self) -> int:
+        """Of the round as rows, reports and errors count, from 1."""
+        return self.round + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -462,10 +467,6 @@ MaskedRequest = (
 Message = (
     CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
     | Counts | Roster | ProtectedUpdate | MaskedAnswer
-)  # fmt: skip
-FROM_PHONES = (
-    Counts, Roster, ProtectedUpdate,
-    Advertisements, Nonces, SealedBatch, MaskedVectors, Agreements, UnmaskShares,
 )  # fmt: skip
 MessageT = TypeVar("MessageT", bound=Message)
 

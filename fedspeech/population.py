@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -68,6 +69,23 @@ class PopulationArrays:
                 raise
 
     @classmethod
+    def checked(cls, folder: Path, sha256: str) -> PopulationArrays:
+        """Maps the arrays of a folder if they are the ones that are meant.
+
+        Their bytes are read once in a process, and again only when a file has changed since.
+
+        Raises:
+          ScenarioError: if they are missing, damaged or others.
+        """
+        arrays, found = _hashed(folder, tuple(_stamp(folder, name) for name in _ARRAY_NAMES))
+        if found != sha256:
+            raise ScenarioError(
+                f"job arrays in {folder} are not those of this job: expected SHA-256 "
+                f"{sha256[:12]}..., got {found[:12]}..."
+            )
+        return arrays
+
+    @classmethod
     def load(cls, folder: Path) -> PopulationArrays:
         """Maps the arrays of a folder.
 
@@ -118,3 +136,20 @@ _ARRAY_NAMES = (
     "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
     "validation_embeddings", "validation_labels", "initial",
 )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4)
+def _hashed(folder: Path, stamps: tuple[object, ...]) -> tuple[PopulationArrays, str]:
+    """The arrays of a folder whose files have these stamps, and their digest."""
+    arrays = PopulationArrays.load(folder)
+    return arrays, arrays.sha256()
+
+
+def _stamp(folder: Path, name: str) -> tuple[int, ...]:
+    """What changes when a file does."""
+    file = folder / f"{name}.npy"
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise ScenarioError(f"job array {file}: {error}") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns

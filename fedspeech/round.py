@@ -26,8 +26,8 @@ from fedspeech.privacy.participation import (
 )
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.query import Query
-from fedspeech.secagg import ideal
 from fedspeech.secagg.protocol import Stage
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.secagg.session import sum_vectors
 from fedspeech.seeds import Keystream, NoiseEntropy, canonical
 from fedspeech.vectors import FloatVector, GlobalState
@@ -171,7 +171,7 @@ def sum_phones(
         raise CohortTooSmall(
             f"{len(sent)} phones survived, the plan's floor is {plan.min_survivors}"
         )
-    return ideal.partial_sum(sent, plan.bits)
+    return ring_sum(sent, plan.bits)
 
 
 def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:

@@ -41,11 +41,11 @@ from fedspeech.messages import (
     UpdateRequest,
 )
 from fedspeech.round import ServerState
-from fedspeech.secagg import ideal
 from fedspeech.secagg.keys import KEY_BYTES
 from fedspeech.secagg.masks import packed_bytes, unpack
 from fedspeech.secagg.protocol import MAX_SESSIONS, SEALED_BYTES, table
 from fedspeech.secagg.refusals import KINDS
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.secagg.server import NoncesMissing, Server
 from fedspeech.secagg.shamir import LIMBS
 from server.shards import NobodyAnswers, Shards
@@ -127,7 +127,7 @@ class IdealGathering(_Gathering):
         if failed or survivors < plan.min_survivors:
             short = f"{survivors} phones survived, the plan's floor is {plan.min_survivors}"
             raise Abandoned(failed or short)
-        return ideal.add([update.total for update in updates], plan.bits)
+        return ring_sum([update.total for update in updates], plan.bits)
 
     def _check_update(self, update: ProtectedUpdate) -> None:
         """Checks that a shard's sum is one of this round's phones, in this plan's ring."""

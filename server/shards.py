@@ -118,7 +118,7 @@ class Shards:
                 failures[shard] = str(error)
         words = "; ".join(f"shard {shard}: {failures[shard]}" for shard in sorted(failures))
         if not answers:
-            raise NobodyAnswers(f"round {key.round}: no shard answered {kind}: {words}")
+            raise NobodyAnswers(f"round {key.number}: no shard answered {kind}: {words}")
         found = [answers[shard] for shard in sorted(answers)]
         return found, f"{kind}: {words}" if failures else ""
 
@@ -168,7 +168,7 @@ class Shards:
         words = f"it answers for phone {phones[~own][0]}, which it does not host"
         if isinstance(answer, Roster | ProtectedUpdate):
             raise ProtocolAbort(words)
-        _LOG.warning("round %d: %s: shard %d: %s; left out", answer.key.round, kind, shard, words)
+        _LOG.warning("round %d: %s: shard %d: %s; left out", answer.key.number, kind, shard, words)
         rows = {
             field.name: getattr(answer, field.name)[own]
             for field in fields(answer)
@@ -193,9 +193,9 @@ def _check_session(
 ) -> None:
     """Checks that an answer is to this round, and to this session of it."""
     if answer.key.round != key.round:
-        raise ProtocolAbort(f"an answer to round {answer.key.round}, not {key.round}")
+        raise ProtocolAbort(f"an answer to round {answer.key.number}, not {key.number}")
     if answer.key != key:
-        raise ProtocolAbort(f"an answer to round {key.round} of another job or attempt")
+        raise ProtocolAbort(f"an answer to round {key.number} of another job or attempt")
     if (
         isinstance(answer, SessionAnswer)
         and isinstance(request, SessionMessage)

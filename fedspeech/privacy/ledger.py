@@ -447,8 +447,8 @@ class Ledger:
         found = (row["round"], row["attempt"], row["noise_commitment"])
         if found != (round_number, attempt, commitment):
             raise LedgerDamaged(
-                f"{self.path.name}: row {charge.sequence} paid for another round {round_number} or "
-                "for other noise; it is not replayed"
+                f"{self.path.name}: row {charge.sequence} paid for another round than "
+                f"{round_number + 1}, or for other noise; it is not replayed"
             )
         return charge
 

@@ -8,7 +8,7 @@ derived number (bits, scale, noise) and takes none from the server.
                        participation_probability=0.1, rounds=40, quota=16, min_cohort=225,
                        min_survivors=225, delta=1 / 30_000, epsilon_budget=2.0)
     sent = plan.privatize(delta.vector, rotation_seed=rid, rounding=keys_r, noise=keys_n)
-    found = plan.decode(ideal.partial_sum([sent, ...], plan.bits), rotation_seed=rid)
+    found = plan.decode(ring_sum([sent, ...], plan.bits), rotation_seed=rid)
     print(found.mean, phrasing.paragraphs(plan.guarantee(rounds=40)))
 """
 

@@ -36,13 +36,13 @@ class History:
             raise Replayed(f"a round has sessions 0 to {MAX_SESSIONS - 1}, got {session}")
         if (round_number, session) <= (self.round, self.session if self.round >= 0 else -1):
             raise Replayed(
-                f"round {round_number} session {session} is not later than round {self.round} "
-                f"session {self.session}: a replayed request"
+                f"round {round_number + 1} session {session} is not later than round "
+                f"{self.round + 1} session {self.session}: a replayed request"
             )
         if round_number < 0:
-            raise Replayed(f"rounds are numbered from 0, got {round_number}")
+            raise Replayed(f"rounds are numbered from 1, got {round_number + 1}")
         if round_number == self.round and self.stage >= Stage.MASK:
-            raise Replayed(f"round {round_number} already has a vector of this phone")
+            raise Replayed(f"round {round_number + 1} already has a vector of this phone")
         return History(round=round_number, session=session)
 
 

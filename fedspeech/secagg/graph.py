@@ -160,23 +160,6 @@ def _smallest_ring(
     return None
 
 
-def log2_failures(parameters: GraphParameters, *, colluders: int, dropped: int) -> dict[str, float]:
-    """Bounds log2 of the probability of each failure that the module lists.
-
-    -inf is impossible, 0 and above no bound at all, as for arcs on the ring of a curious server.
-    """
-    n, k, t = parameters.num_phones, parameters.neighbors, parameters.threshold
-    bounds = {
-        "corrupt neighbors suffice": math.log2(n) + _at(_log2_tail(n - 1, colluders, k), t),
-        "ring in pieces": log2_disconnected(n, k, colluders + dropped),
-        "too few neighbors answer": math.log2(n) + _at(_log2_tail(n - 1, dropped, k), k + 1 - t),
-    }
-    if not parameters.complete:  # no arc can be cut out of the complete graph
-        corrupt_in_half = _log2_tail(n - 1, colluders, k // 2)
-        bounds["arc's end unmasked"] = math.log2(2 * n) + _at(corrupt_in_half, t - k // 2)
-    return bounds
-
-
 def log2_disconnected(num_phones: int, neighbors: int, removed: int) -> float:
     """Bounds log2 P[removing this many phones, chosen before the ring, leaves it in pieces].
 
@@ -192,11 +175,6 @@ def log2_disconnected(num_phones: int, neighbors: int, removed: int) -> float:
         - table[num_phones]
         - table[removed - neighbors]
     )
-
-
-def _at(tail: NDArray[np.float64], count: int) -> float:
-    """log2 P[X >= count], for any integer."""
-    return float(tail[min(max(count, 0), tail.size - 1)])
 
 
 def _first_below(tail: NDArray[np.float64], bound: float) -> int:

@@ -29,7 +29,10 @@ def add_into(accumulator: RingVector, vector: RingVector, bits: int) -> None:
 
 
 def ring_sum(vectors: Iterable[RingVector], bits: int) -> RingVector:
-    """Sums vectors of one shape mod 2^bits; the order does not matter.
+    """Sums vectors of one shape mod 2^bits; order and partial sums do not matter.
+
+    Over contributions of phones it gives the integers of a masked sum and hides none of them from
+    whoever calls it: secure aggregation is then simulated ("ideal"), and labeled so.
 
     Raises:
       ValueError: if there is no vector, or shapes, types or bits do not fit.

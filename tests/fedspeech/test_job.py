@@ -73,6 +73,26 @@ def test_an_array_with_one_changed_bit_is_refused(tmp_path, name):
         job.load_arrays()
 
 
+def test_arrays_are_hashed_once_in_a_process_and_again_when_a_file_has_changed(
+    tmp_path, monkeypatch
+):
+    hashed, sha256 = [], PopulationArrays.sha256
+    _, job, _ = make_job(tmp_path)
+    monkeypatch.setattr(
+        PopulationArrays, "sha256", lambda arrays: hashed.append(1) or sha256(arrays)
+    )
+    for _ in range(3):
+        job.load_arrays()
+    assert len(hashed) == 1
+    file = tmp_path / "arrays" / "labels.npy"
+    file.write_bytes(file.read_bytes())
+    job.load_arrays()
+    assert len(hashed) == 2
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ScenarioError, match="not those of this job"):
+        job.load_arrays()
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "text"])
 def test_an_array_that_cannot_be_read_is_named(tmp_path, damage):
     _, job, _ = make_job(tmp_path)
@@ -162,9 +182,9 @@ def test_a_phone_refuses_a_round_of_another_job_plan_or_source(tmp_path, monkeyp
     _, job, _ = make_job(tmp_path)
     key = job.round_key(2)
     check_key(job, key)
-    with pytest.raises(ProtocolAbort, match="round 2: the server's job"):
+    with pytest.raises(ProtocolAbort, match="round 3: the server's job"):
         check_key(with_plan(job, clip_norm=0.3), key)
-    with pytest.raises(ProtocolAbort, match="round 3"):
+    with pytest.raises(ProtocolAbort, match="round 4: the server"):
         check_key(job, dataclasses.replace(key, round=3))
     monkeypatch.setattr(job_module, "source_sha256", lambda: "another")
     with pytest.raises(ProtocolAbort, match="source code"):

@@ -1,6 +1,7 @@
 """The one door: typed messages and nothing else."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -42,9 +43,14 @@ def test_a_message_survives_the_journey(message):
         np.testing.assert_array_equal(getattr(arrived, field.name), getattr(message, field.name))
 
 
+FROM_PHONES = (
+    messages.Counts, messages.Roster, messages.ProtectedUpdate, *get_args(messages.MaskedAnswer),
+)  # fmt: skip
+
+
 def test_what_leaves_a_phone_has_no_floating_point_field_and_no_free_form_field():
     allowed = {"RoundKey", "int", "NDArray[np.int64]", "NDArray[np.uint32]", "NDArray[np.uint8]"}
-    for kind in messages.FROM_PHONES:
+    for kind in FROM_PHONES:
         assert {field.type for field in dataclasses.fields(kind)} <= allowed, kind
 
 

@@ -78,7 +78,7 @@ def test_honest_shards_complete_the_round(tmp_path):
             lambda answer: [
                 dataclasses.replace(answer, key=dataclasses.replace(answer.key, round=7))
             ],
-            "shard 1: an answer to round 7, not 0",
+            "shard 1: an answer to round 8, not 1",
         ),
         (lambda answer: [Roster(key=answer.key, phones=answer.survivors)], "shard 1: expected a"),
         (lambda answer: [answer, answer], "shard 1: a second answer to one request"),
@@ -101,7 +101,7 @@ def test_if_no_shard_answers_the_run_ends_and_says_why(tmp_path, kind):
     def mute(k, shard, answer):
         return ["no power"] if k == kind else [answer]
 
-    with pytest.raises(ProtocolAbort, match=f"round 0: no shard answered {kind}: shard 0: no pow"):
+    with pytest.raises(ProtocolAbort, match=f"round 1: no shard answered {kind}: shard 0: no pow"):
         run(tmp_path, mute)
 
 

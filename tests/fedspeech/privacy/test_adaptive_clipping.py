@@ -8,7 +8,7 @@ from fedspeech.privacy.adaptive_clipping import AdaptiveClipping, vector_noise_m
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import Joint
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.secagg import ideal
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
 ENTROPY = NoiseEntropy.rehearsal(4, "adaptive clipping")
@@ -88,7 +88,7 @@ def decoded(candidate, vectors, clip_norm, trial):
         for phone, vector in enumerate(vectors)
     ]  # fmt: skip
     return candidate.decode(
-        ideal.partial_sum(sent, candidate.bits), rotation_seed=b"round", clip_norm=clip_norm,
+        ring_sum(sent, candidate.bits), rotation_seed=b"round", clip_norm=clip_norm,
         noise=ENTROPY.keystream("server", trial),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from fedspeech.job import rotation_seed
 from fedspeech.privacy import encoding, mechanisms
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState, open_sum
-from fedspeech.secagg import ideal
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import GlobalState
 
 CENTRAL = PrivacyPlan(
@@ -199,7 +199,7 @@ def edge_attack(plan, trials=300):
         found = []
         for trial in range(trials):
             own = send(plan, content, name, trial)
-            total = ideal.add([encoding.to_ring(others, plan.bits), own], plan.bits)
+            total = ring_sum([encoding.to_ring(others, plan.bits), own], plan.bits)
             noise = ENTROPY.keystream("edge", name, trial)
             found.append(plan.decode(total, rotation_seed=b"public", noise=noise).mean @ direction)
         scores.append(np.array(found))

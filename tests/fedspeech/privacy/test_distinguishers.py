@@ -19,7 +19,7 @@ from fedspeech.privacy import adversary_views, encoding, mechanisms
 from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import privatize_phone
-from fedspeech.secagg import ideal
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import Delta
 
 # --- The server: everybody else colludes, so it sees this phone's integers alone -----------------
@@ -195,7 +195,7 @@ def coin_attack(plan, trials=400):
         others = [send(plan, zeros, "other", trial, phone) for phone in range(plan.honest)]
         own = [send(plan, zeros, "own", trial)] if coins[trial] else []
         for world, shares in (("with", others + own), ("without", others)):
-            centered = encoding.from_ring(ideal.partial_sum(shares, plan.bits), plan.bits)
+            centered = encoding.from_ring(ring_sum(shares, plan.bits), plan.bits)
             score = float((centered.astype(float) ** 2).sum()) / plan.stddev**2 / plan.dimension
             scores[world].append(score)
     thresholds = plan.honest * np.linspace(0.9, 1.3, 9)

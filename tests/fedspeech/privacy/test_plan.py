@@ -12,7 +12,7 @@ from fedspeech.privacy import encoding, mechanisms
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.events import DiscreteGaussianSum, NonPrivate
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.secagg import ideal
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
 PLAN = PrivacyPlan(
@@ -38,7 +38,7 @@ def send(plan, vector, phone=0, attempt=0):
 
 
 def mean_of(plan, vectors):
-    total = ideal.partial_sum([send(plan, v, i) for i, v in enumerate(vectors)], plan.bits)
+    total = ring_sum([send(plan, v, i) for i, v in enumerate(vectors)], plan.bits)
     return plan.decode(total, rotation_seed=b"round").mean
 
 
@@ -232,7 +232,7 @@ def test_at_any_size_no_phone_exceeds_the_sensitivity_and_sums_are_exact(
     exact = [sum(map(int, column)) for column in zip(*sent, strict=True)]
     if max(map(abs, exact)) < plan.modulus // 2:
         ring = [encoding.to_ring(vector, plan.bits) for vector in sent]
-        total = encoding.from_ring(ideal.partial_sum(ring, plan.bits), plan.bits)
+        total = encoding.from_ring(ring_sum(ring, plan.bits), plan.bits)
         assert [int(value) for value in total] == exact
 
 
@@ -279,7 +279,7 @@ def test_full_cohorts_of_like_minded_phones_do_not_wrap():
     vectors = [unit(0.1)] * 300
     arrived = mean_of(PLAN, vectors)
     assert np.linalg.norm(arrived - unit(0.1)) < 0.05
-    total = ideal.partial_sum([send(PLAN, v, i) for i, v in enumerate(vectors)], PLAN.bits)
+    total = ring_sum([send(PLAN, v, i) for i, v in enumerate(vectors)], PLAN.bits)
     assert not PLAN.wrap_warning(total)
     assert not PLAN.norm_warning(total)
 

@@ -10,7 +10,7 @@ from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Joint
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.secagg import ideal
+from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
 NOISY = ("central", "distributed", "skellam", "local")
@@ -75,7 +75,7 @@ def test_the_noise_of_a_thousand_phones_is_the_one_promised_and_never_less(mecha
             )
             for phone in range(1000 - dropped)
         ]  # fmt: skip
-        total = ideal.partial_sum(sent, candidate.bits)
+        total = ring_sum(sent, candidate.bits)
         noise = ENTROPY.keystream("server", dropped, trial)
         seen.append(candidate.decode(total, rotation_seed=b"public", noise=noise).mean * 1000)
     found = np.concatenate(seen)

@@ -14,14 +14,36 @@ from fedspeech.secagg.graph import (
     COMPLETE_UP_TO,
     SECURITY_BITS,
     GraphParameters,
+    _log2_tail,
     complete_graph,
     graph_parameters,
     log2_disconnected,
-    log2_failures,
     ring_graph,
 )
 
 SEED = b"seed" * 8
+
+
+def log2_failures(parameters, *, colluders, dropped):
+    """Bounds log2 of the probability of each failure that `secagg.graph` lists.
+
+    -inf is impossible, 0 and above no bound at all, as for arcs on the ring of a curious server.
+    """
+    n, k, t = parameters.num_phones, parameters.neighbors, parameters.threshold
+    bounds = {
+        "corrupt neighbors suffice": math.log2(n) + _at(_log2_tail(n - 1, colluders, k), t),
+        "ring in pieces": log2_disconnected(n, k, colluders + dropped),
+        "too few neighbors answer": math.log2(n) + _at(_log2_tail(n - 1, dropped, k), k + 1 - t),
+    }
+    if not parameters.complete:  # no arc can be cut out of the complete graph
+        corrupt_in_half = _log2_tail(n - 1, colluders, k // 2)
+        bounds["arc's end unmasked"] = math.log2(2 * n) + _at(corrupt_in_half, t - k // 2)
+    return bounds
+
+
+def _at(tail, count):
+    """log2 P[X >= count], for any integer."""
+    return float(tail[min(max(count, 0), tail.size - 1)])
 
 
 def bits_with_missing_nonces(missing):

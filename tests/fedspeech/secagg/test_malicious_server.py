@@ -843,7 +843,7 @@ def test_a_phone_enters_each_session_once_and_no_earlier_one():
         with pytest.raises(Replayed, match="not later"):
             history.entering(earlier, MAX_SESSIONS - 1)
     assert history.entering(6, 0).round == 6
-    with pytest.raises(Replayed, match="from 0"):
+    with pytest.raises(Replayed, match="from 1, got 0"):
         History().entering(-1, 0)
 
 
