@@ -25,7 +25,8 @@ from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
 from simulations.evaluation.evaluator import Judge
 from simulations.scenario.schema import Scenario, read_scenario
-from simulations.setup.experiment import World, build_world, cache_folder
+from simulations.setup.embedding import cache_folder
+from simulations.setup.experiment import World, build_world
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 from simulations.scenario.schema import read_scenario
-from simulations.setup.experiment import cache_folder
+from simulations.setup.embedding import cache_folder
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Axis, log_spaced
 from simulations.tuning.tuner import Request, tune

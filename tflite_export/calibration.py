@@ -28,6 +28,7 @@ from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
+from fedspeech.tasks.kws import Kws
 from tflite_export.arrays import Network, run_trunk
 from tflite_export.evidence import log_mel
 
@@ -189,7 +190,7 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
         )
     return SyntheticCorpus(
         default_spec(
-            base.words.targets,
+            Kws.known(base),
             seed=int(provenance["seed"]),
             num_public=len(base.speakers),
             num_validation=0,

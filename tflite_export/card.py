@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import paragraphs
@@ -170,7 +169,7 @@ class Card:
         """
         base = trained.base
         return cls(
-            task="asr" if isinstance(base.vocabulary, Alphabet) else "kws",
+            task="kws" if base.per_clip else "asr",
             labels=base.vocabulary.labels,
             frontend=base.frontend,
             context_frames=base.context_frames,

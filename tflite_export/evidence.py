@@ -161,6 +161,11 @@ def _score(trained: Trained, trunk_output: torch.Tensor) -> FloatArray:
     return logits
 
 
+def repeated(speech: FloatArray) -> FloatArray:
+    """As many clips as parity needs: these, and from the first one on again where they are few."""
+    return speech[np.arange(max(MINIMUM_SPEECH, len(speech))) % len(speech)]
+
+
 def probes(speech: FloatArray, base: Base) -> FloatArray:
     """Returns the speech, then as many clips that are not speech, all with their left context.
 

@@ -1,40 +1,79 @@
 """What every corpus looks like to the rest: speakers, utterances, waveforms on demand.
 
-A word is what was said; a label is what the model answers. `Vocabulary` maps one to the other:
-target words first, then `_unknown_` (any other word), then `_silence_` (rooms, noise, gaps).
-`Alphabet` does the same for sentences, character by character.
+A word is what was said; a label is what the model answers. `Labels` map one to the other. A
+`Vocabulary` has its target words, then `_unknown_` (any other word), then `_silence_` (rooms,
+noise, gaps); an `Alphabet` has characters, and each utterance is a sequence of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
+NUM_NEGATIVE_LABELS = 2
+"""Unknown and silence, the last two labels of a vocabulary."""
+
+OutputUnit = Literal["clip", "frame"]
+
+
+class Labels(Protocol):
+    """The outputs of a model, and how what was said becomes numbers of outputs.
+
+    Attributes:
+      output_unit: what has one logit per label. "clip": a clip of fixed length, scored after what
+        was heard before it. "frame": every frame of an utterance of any length.
+      tag: what model hubs call such a model.
+    """
+
+    output_unit: ClassVar[OutputUnit]
+    tag: ClassVar[str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        ...
+
+    def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
+        """Returns output indices: shape (n,) per clip, or (n, most), -1 after the last of each."""
+        ...
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns what `labels_from` reads, as JSON values."""
+        ...
+
+    def in_words(self) -> str:
+        """Says what the outputs mean, for a model card."""
+        ...
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The target words of a keyword model and the two labels that stand for everything else.
 
+    One target word is a wake word.
+
     Attributes:
-      targets: distinct lower-case words, 2 to 40 of them.
+      targets: distinct lower-case words, 1 to 40 of them.
 
     Raises:
       ValueError: if a target repeats, is empty or is one of the two reserved labels.
     """
 
+    output_unit: ClassVar[OutputUnit] = "clip"
+    tag: ClassVar[str] = "keyword-spotting"
+
     targets: tuple[str, ...]
 
     def __post_init__(self) -> None:
         """Checks the targets."""
-        if not 2 <= len(self.targets) <= 40 or len(set(self.targets)) != len(self.targets):
-            raise ValueError(f"expected 2 to 40 distinct target words, got {self.targets}")
+        if not 1 <= len(self.targets) <= 40 or len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"expected 1 to 40 distinct target words, got {self.targets}")
         for word in self.targets:
             if word != word.strip().lower() or not word or word in (UNKNOWN, SILENCE):
                 raise ValueError(f"a target word must be plain lower case, got {word!r}")
@@ -49,6 +88,19 @@ class Vocabulary:
         if word == SILENCE:
             return len(self.targets) + 1
         return self.targets.index(word) if word in self.targets else len(self.targets)
+
+    def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
+        """Returns one output index per word, shape (n,)."""
+        return np.array([self.label(word) for word in said], dtype=np.int64)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns the targets."""
+        return {"targets": list(self.targets)}
+
+    def in_words(self) -> str:
+        """Lists the targets."""
+        targets = ", ".join(self.targets)
+        return f"Target words: {targets}; every other word is `_unknown_`, no word `_silence_`"
 
 
 BLANK = "_"
@@ -66,6 +118,9 @@ class Alphabet:
       ValueError: if one repeats, is the blank, or is no single lower-case character.
     """
 
+    output_unit: ClassVar[OutputUnit] = "frame"
+    tag: ClassVar[str] = "automatic-speech-recognition"
+
     characters: tuple[str, ...] = (" ", "'", *"abcdefghijklmnopqrstuvwxyz")
 
     def __post_init__(self) -> None:
@@ -81,15 +136,15 @@ class Alphabet:
         """The blank, then the characters: the order of the model's outputs."""
         return (BLANK, *self.characters)
 
-    def rows(self, transcripts: Sequence[str]) -> NDArray[np.int64]:
+    def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
         """Returns output indices, shape (n, MAX_CHARACTERS), -1 after the last of each.
 
         Raises:
           ValueError: if one is too long or leaves the alphabet; no transcript is shown.
         """
         numbers = {character: number for number, character in enumerate(self.labels)}
-        rows = np.full((len(transcripts), MAX_CHARACTERS), -1, dtype=np.int64)
-        for row, transcript in zip(rows, transcripts, strict=True):
+        rows = np.full((len(said), MAX_CHARACTERS), -1, dtype=np.int64)
+        for row, transcript in zip(rows, said, strict=True):
             strange = sorted(set(transcript) - set(self.characters))
             if strange or len(transcript) > MAX_CHARACTERS:
                 raise ValueError(
@@ -102,6 +157,27 @@ class Alphabet:
     def decode(self, indices: NDArray[np.int64]) -> str:
         """Returns the transcript of character indices; what is not positive is left out."""
         return "".join(self.labels[index] for index in indices if index > 0)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns the characters."""
+        return {"characters": list(self.characters)}
+
+    def in_words(self) -> str:
+        """Counts the characters."""
+        count = len(self.characters)
+        return f"Outputs of every window: the CTC blank, then {count} characters"
+
+
+def labels_from(metadata: Mapping[str, Any]) -> Vocabulary | Alphabet:
+    """Reads what `to_metadata` of the labels of a base or an adapter wrote.
+
+    Raises:
+      KeyError: if there are neither target words nor characters.
+      ValueError: if they break a rule.
+    """
+    if "characters" in metadata:
+        return Alphabet(tuple(metadata["characters"]))
+    return Vocabulary(tuple(metadata["targets"]))
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_NEGATIVE_LABELS = 2
-"""Unknown and silence, the last two labels of a vocabulary."""
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 
 THRESHOLDS = np.append(np.linspace(-20.0, 20.0, 2_001), np.inf)
 """Log-odds at which detections are counted, ascending; the last one detects nothing. A fixed grid

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from fedspeech.evaluation.kws import NUM_NEGATIVE_LABELS
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]

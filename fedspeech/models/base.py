@@ -8,9 +8,9 @@ bytes: adapters, caches and exported files refer to it by that hash.
     heard = base.heard(corpus, utterances)      # (n, 23040 + 16000): left context, then the clip
     outputs = base.trunk_output(heard)          # (n, 13, 64): the clip's windows
 
-Its vocabulary says what it is for: target words, or an alphabet for sentences. A base for sentences
-answers every window of its trunk, has no left context, since a sentence begins with a reset, and
-what was never recorded is zeros in each of its stages.
+Its labels say what it answers. A base that answers every window of its trunk, such as one for
+sentences, has no left context, since a sentence begins with a reset, and what was never recorded is
+zeros in each of its stages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import Cepstra, FrontendSpec
-from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.corpus import Corpus, Labels, Utterance, labels_from
 from fedspeech.corpora.left_context import with_left_context
 from fedspeech.files import write_whole
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk, window_logits
@@ -69,7 +69,7 @@ class Base:
     frontend: FrontendSpec
     feature_mean: NDArray[np.float32]
     feature_std: NDArray[np.float32]
-    vocabulary: Vocabulary | Alphabet
+    vocabulary: Labels
     head_weight: NDArray[np.float32]
     head_bias: NDArray[np.float32]
     provenance: Provenance
@@ -114,26 +114,20 @@ class Base:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
-    def words(self) -> Vocabulary:
-        """The vocabulary of a base that spots words.
-
-        Raises:
-          ValueError: if it recognizes sentences.
-        """
-        if not isinstance(self.vocabulary, Vocabulary):
-            raise ValueError("this base recognizes sentences, and words were asked for")
-        return self.vocabulary
+    def per_clip(self) -> bool:
+        """Whether a clip of fixed length has one logit per label, and not every window of it."""
+        return self.vocabulary.output_unit == "clip"
 
     @property
     def num_windows(self) -> int:
         """Windows of the trunk for a clip of the front end's length."""
-        flush = 0 if isinstance(self.vocabulary, Vocabulary) else FLUSH_WINDOWS
+        flush = 0 if self.per_clip else FLUSH_WINDOWS
         return self.trunk.spec.num_windows(self.frontend.frames_per_clip) + flush
 
     @property
     def context_frames(self) -> int:
         """Frames of left context before a clip; 0 for sentences."""
-        return self.trunk.spec.context_frames if isinstance(self.vocabulary, Vocabulary) else 0
+        return self.trunk.spec.context_frames if self.per_clip else 0
 
     @property
     def context_samples(self) -> int:
@@ -159,7 +153,7 @@ class Base:
             given = torch.from_numpy(np.ascontiguousarray(clips))
             features: Tensor = self._log_mel(given) if given.ndim == 2 else given
             features = (features - self._mean) / self._std
-            if isinstance(self.vocabulary, Vocabulary):
+            if self.per_clip:
                 return features
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
             there = torch.arange(features.shape[1]) < frames[:, None]
@@ -176,15 +170,14 @@ class Base:
         Raises:
           ValueError: if words come without their left context.
         """
-        words = isinstance(self.vocabulary, Vocabulary)
-        if words and clips.shape[1] != self.heard_samples:
+        if self.per_clip and clips.shape[1] != self.heard_samples:
             raise ValueError(
                 f"a clip is heard after its left context, {self.heard_samples} samples together "
                 f"(`Base.heard`), got {clips.shape[1]}"
             )
         with torch.inference_mode():
             output: Tensor = self.trunk(self.features(clips))
-            if words:
+            if self.per_clip:
                 return output[:, -self.num_windows :]
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
             windows = torch.where(
@@ -221,7 +214,7 @@ class Base:
     def logits(self, trunk_output: Tensor) -> Tensor:
         """Scores trunk outputs (n, w, f) with the base's own head; (n, c), or (n, w, c)."""
         weight, bias = torch.from_numpy(self.head_weight), torch.from_numpy(self.head_bias)
-        score = pooled_logits if isinstance(self.vocabulary, Vocabulary) else window_logits
+        score = pooled_logits if self.per_clip else window_logits
         return score(trunk_output, weight, bias)
 
     def to_bytes(self) -> bytes:
@@ -231,7 +224,7 @@ class Base:
             # What a base for words never has is left out: its bytes are its name.
             "frontend": {k: v for k, v in asdict(self.frontend).items() if v is not None},
             "trunk": asdict(self.trunk.spec),
-            **asdict(self.vocabulary),
+            **self.vocabulary.to_metadata(),
             "provenance": dict(self.provenance),
             "speakers": self.speakers,
         }
@@ -255,8 +248,9 @@ class Base:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in metadata["trunk"].items()
             }
-            words = "targets" in metadata
-            trunk = (KwsTrunk if words else SentenceTrunk)(TrunkSpec(**layout))
+            labels = labels_from(metadata)
+            per_clip = labels.output_unit == "clip"
+            trunk = (KwsTrunk if per_clip else SentenceTrunk)(TrunkSpec(**layout))
             _fill(trunk, tensors)
             frontend = dict(metadata["frontend"])
             if "cepstra" in frontend:
@@ -266,9 +260,7 @@ class Base:
                 frontend=FrontendSpec(**frontend),
                 feature_mean=tensors["feature_mean"],
                 feature_std=tensors["feature_std"],
-                vocabulary=Vocabulary(tuple(metadata["targets"]))
-                if words
-                else Alphabet(tuple(metadata["characters"])),
+                vocabulary=labels,
                 head_weight=tensors["head_weight"],
                 head_bias=tensors["head_bias"],
                 provenance=metadata["provenance"],

@@ -1,7 +1,7 @@
 """What people say to a phone: digit strings, spelled words, commands with slots, names.
 
     grammar = Grammar(people=tuple(PEOPLE), places=tuple(PLACES), contacts=8)
-    contacts = grammar.draw_contacts(rng)                # ("arun", "vera", ..., "harbor")
+    contacts = grammar.draw_contacts(rng)                # ("arun", "vera", ..., "harbour")
     grammar.draw_sentence(rng, contacts)                 # "send a message to arun"
 
 A sentence is its transcript: lower-case words separated by single spaces, spelled letters as words

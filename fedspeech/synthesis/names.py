@@ -93,7 +93,7 @@ PLACES = _read(
     depot      D IY1 P OW0
     ferry      F EH1 R IY0
     gallery    G AE1 L ER0 IY0
-    harbor    HH AA1 R B ER0
+    harbour    HH AA1 R B ER0
     library    L AY1 B R EH2 R IY0
     market     M AA1 R K AH0 T
     museum     M Y UW0 Z IY1 AH0 M

@@ -1,4 +1,4 @@
-"""What local training minimizes: the one place where words and sentences train differently.
+"""What local training minimizes: one label per clip, or one sequence of labels over its frames.
 
 An objective says the same thing twice. `loss` is for the loop to read, differentiated by torch;
 `error` is its derivative by the logits for many phones at once, from which an adapter derives the
@@ -17,8 +17,6 @@ from torch.nn import functional
 from fedspeech.models.adapters.adapter import Adapter, Batch, present_windows
 
 BLANK = 0
-NUM_NEGATIVE_LABELS = 2
-"""Unknown and silence, the last two labels of a vocabulary."""
 
 
 class Objective(Protocol):
@@ -46,14 +44,6 @@ class Objective(Protocol):
         """
         ...
 
-    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """What a guard counts on clips that were held back, shape (n,): less is better."""
-        ...
-
-    def false_accepts(self, logits: Tensor) -> float:
-        """Share of clips without a target word that are taken for one."""
-        ...
-
 
 class CrossEntropy:
     """One label per clip."""
@@ -68,16 +58,6 @@ class CrossEntropy:
         weights = batch.weights.unsqueeze(1)
         error = torch.softmax(logits, dim=1).mul_(weights)
         return error.scatter_add_(1, batch.labels.unsqueeze(1), -weights)
-
-    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """1 for a clip that is answered wrongly, else 0."""
-        del embeddings
-        return (logits.argmax(dim=1) != labels).double()
-
-    def false_accepts(self, logits: Tensor) -> float:
-        """Share of clips whose answer is a target word."""
-        targets = logits.shape[1] - NUM_NEGATIVE_LABELS
-        return float((logits.argmax(dim=1) < targets).double().mean())
 
 
 class Ctc:
@@ -106,19 +86,10 @@ class Ctc:
             (error,) = torch.autograd.grad(losses, by_clip, batch.weights.flatten())
         return error.reshape(num_phones, num_rows, num_labels).transpose(1, 2)
 
-    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each sentence: it moves before a transcript does."""
-        return ctc(logits, present_windows(embeddings), labels).double()
-
-    def false_accepts(self, logits: Tensor) -> float:
-        """0: every sentence is meant for the phone that hears it."""
-        del logits
-        return 0.0
-
 
 def objective_of(adapter: Adapter) -> Objective:
     """CTC for an adapter that answers every window, cross-entropy for one that answers clips."""
-    return Ctc() if adapter.answers == "windows" else CrossEntropy()
+    return Ctc() if adapter.output_unit == "frame" else CrossEntropy()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ Three things stand against it.
 The largest factor that nothing speaks against is kept; 0, the global adapter, is always allowed.
 The delta that is shrunk is the one trained on all clips.
 
-Of sentences all of this holds but the words: nothing is shrunk for words that are missing, what is
-counted on held-back sentences is their loss, and there are no false accepts.
+What a mistake is, which clips can be held back, of how much of the task a phone has clips, and
+what a false accept is: that says the task (`Adaptation`).
 
 What the guard cannot see: that the clips are somebody else's. It judges by the clips it is given,
 which is why the control (another phone's clips, guard included) is reported beside it.
@@ -34,17 +34,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.objectives import NUM_NEGATIVE_LABELS, Objective, objective_of
 from fedspeech.vectors import Delta, FloatVector
 
 
@@ -84,6 +85,26 @@ class Guard:
             )
 
 
+class Adaptation(Protocol):
+    """How a guard judges the answers and labels of a task."""
+
+    def folds(self, labels: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+        """Deals the clips that can be held back into at most `count` parts, none empty."""
+        ...
+
+    def coverage(self, labels: NDArray[np.int64]) -> float:
+        """Share of what there is to recognize of which there is a clip, in [0, 1]."""
+        ...
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """What is counted on clips that were held back, shape (n,): less is better."""
+        ...
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """Share of guard negatives that are taken for a target."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Personalized:
     """What became of one phone.
@@ -120,6 +141,7 @@ def personalize(
     training: LocalTraining,
     guard: Guard | None,
     rngs: Sequence[np.random.Generator],
+    judged: Adaptation,
 ) -> list[Personalized]:
     """Adapts each phone to its own clips, all phones and folds in one batched cohort.
 
@@ -134,6 +156,7 @@ def personalize(
       training: how a phone adapts; `max_examples` must hold own and public clips together.
       guard: None adapts in any case.
       rngs: one per phone, `stream(seed, "personalize", takes, phone)`.
+      judged: how the guard judges answers and labels of the task.
 
     Returns:
       One per phone, in the order of `own`.
@@ -148,9 +171,7 @@ def personalize(
         raise ValueError(
             f"max_examples must hold own and public clips, got {training.max_examples} for {most}"
         )
-    folds = [_deal(clips, guard.folds) if guard else [] for clips in own]
-    num_targets = len(parameters["head_bias"]) - NUM_NEGATIVE_LABELS
-    objective = objective_of(adapter)
+    folds = [judged.folds(clips.labels, guard.folds) if guard else [] for clips in own]
     datasets, streams = [], []
     for clips, parts, rng in zip(own, folds, rngs, strict=True):
         rest = [_without(clips, part) for part in parts]
@@ -164,22 +185,18 @@ def personalize(
         held_out = [(next(deltas), clips.take(part)) for part in parts]
         factor = 1.0
         if guard is not None:
-            covered = 1.0
-            if clips.labels.ndim == 1:
-                covered = np.unique(clips.labels[clips.labels < num_targets]).size / num_targets
+            covered = judged.coverage(clips.labels)
             ceiling = 1.0 if held_out else guard.unchecked
             factors = [covered**3 * factor for factor in guard.shrinkages if factor <= ceiling]
             limit = guard.max_false_accept_rise
-            factor = _shrinkage(
-                adapter, objective, start, delta, held_out, held_back, factors, limit
-            )
+            factor = _shrinkage(adapter, judged, start, delta, held_out, held_back, factors, limit)
         results.append(Personalized(delta, factor))
     return results
 
 
 def _shrinkage(
     adapter: Adapter,
-    objective: Objective,
+    judged: Adaptation,
     start: FloatVector,
     delta: Delta,
     held_out: Sequence[tuple[Delta, LocalDataset]],
@@ -193,13 +210,13 @@ def _shrinkage(
         scored = score_clips(adapter, _shrunk(start, fold_delta, factors), clips.embeddings)
         embeddings, labels = torch.from_numpy(clips.embeddings), torch.from_numpy(clips.labels)
         mistakes += [
-            float(objective.mistakes(logits, embeddings, labels).sum())
+            float(judged.mistakes(logits, embeddings, labels).sum())
             for logits in torch.from_numpy(scored)
         ]
     accepts = np.zeros(len(factors))
     if len(held_back):
         scored = score_clips(adapter, _shrunk(start, delta, factors), held_back.embeddings)
-        accepts[:] = [objective.false_accepts(logits) for logits in torch.from_numpy(scored)]
+        accepts[:] = [judged.false_accepts(logits) for logits in torch.from_numpy(scored)]
     allowed = mistakes <= mistakes[0]
     allowed &= accepts <= accepts[0] + max_false_accept_rise
     allowed &= [np.isfinite(vector).all() for vector in _shrunk(start, delta, factors)]
@@ -210,16 +227,6 @@ def _shrunk(start: FloatVector, delta: Delta, factors: Sequence[float]) -> NDArr
     """`start + factor * delta` for each factor, (factors, d); 0 is `start` whatever the delta."""
     column = np.array(factors, dtype=np.float32)[:, np.newaxis]
     return np.where(column == 0, start, start + column * delta.vector)
-
-
-def _deal(clips: LocalDataset, folds: int) -> list[NDArray[np.int64]]:
-    """Deals clips into parts, none empty: sentences in turn, words by those with more than one."""
-    if clips.labels.ndim == 2:
-        order = np.arange(len(clips) if len(clips) > 1 else 0)
-        return [order[fold::folds] for fold in range(min(folds, len(order)))]
-    order = np.argsort(clips.labels, kind="stable")
-    order = order[np.bincount(clips.labels)[clips.labels[order]] > 1]
-    return [order[fold::folds] for fold in range(min(folds, len(order)))]
 
 
 def _without(clips: LocalDataset, part: NDArray[np.int64]) -> LocalDataset:

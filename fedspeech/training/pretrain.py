@@ -129,7 +129,7 @@ def pretrain(
         validation=speakers_of(validation_utterances),
         phones=set(forbidden_speakers),
     )
-    labels = np.array([vocabulary.label(utterance.word) for utterance in utterances])
+    labels = vocabulary.encode([utterance.word for utterance in utterances])
     absent = sorted({*range(len(vocabulary.labels))} - {*labels.tolist()})
     if absent:
         raise ValueError(f"no clip to learn {[vocabulary.labels[label] for label in absent]} from")
@@ -235,7 +235,7 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
     for start in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[start : start + BLOCK_CLIPS]
         logits = base.logits(base.trunk_output(base.heard(corpus, block)))
-        labels = torch.tensor([base.words.label(utterance.word) for utterance in block])
+        labels = torch.from_numpy(base.vocabulary.encode([clip.word for clip in block]))
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
 

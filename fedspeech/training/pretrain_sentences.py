@@ -130,7 +130,7 @@ def pretrain_sentences(
         phones=set(forbidden_speakers),
     )
     alphabet = Alphabet()
-    labels = torch.from_numpy(alphabet.rows([utterance.word for utterance in utterances]))
+    labels = torch.from_numpy(alphabet.encode([utterance.word for utterance in utterances]))
     with reproducible(seed):
         features, frames = _features(corpus, utterances, settings.frontend, progress)
         mean, std = _constants(features, frames, start)
@@ -170,6 +170,27 @@ def pretrain_sentences(
                 sentences_right(base, corpus, validation_utterances), 4
             )
         return dataclasses.replace(base, provenance={**figures, **(provenance or {})})
+
+
+def tuning(base: Base) -> SentenceSettings:
+    """How a base goes on learning from public speakers."""
+    return SentenceSettings(
+        frontend=base.frontend, trunk=base.trunk.spec, epochs=30, learning_rate=1.5e-3
+    )
+
+
+def tuned_base(
+    base: Base, corpus: Corpus, utterances: Sequence[Utterance], *, seed: int, cache_dir: Path
+) -> Base:
+    """Goes on teaching a base with public speakers, or finds it in the cache."""
+    settings = tuning(base)
+    prints = [corpus.fingerprint(clip) for clip in utterances]
+    made_from = (base.sha256, repr(settings), *prints)
+    return cached_base(
+        cache_dir,
+        ("tuned", VERSION, torch.__version__, *made_from),
+        lambda: pretrain_sentences(corpus, utterances, seed=seed, settings=settings, start=base),
+    )
 
 
 def public_grammar() -> Grammar:

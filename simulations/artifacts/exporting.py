@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused, ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
@@ -34,7 +33,8 @@ from simulations.progress import RunProgress
 from simulations.report.writing import write_report
 from simulations.results.records import ExportedFile, FamilyFile, Summary, exported_fields
 from simulations.results.run_folder import RunFolder
-from simulations.setup.experiment import Voices, World
+from simulations.setup.experiment import World
+from simulations.setup.speakers import Voices
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
     from tflite_export.card import Card
@@ -67,15 +67,15 @@ def export_files(
     """
     trained = trained_model(folder, world.base)
     card = model_card(trained, summary, spent, world.licences)
-    if isinstance(world.base.vocabulary, Alphabet):
+    if not world.base.per_clip:
         return export_sentence_files(trained, card, world.speech, folder.export, progress)
-    from tflite_export.evidence import Evidence
+    from tflite_export.evidence import Evidence, repeated
     from tflite_export.family import export_family
 
     held_out = held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS)
     try:
         exported = export_family(
-            Evidence(trained, world.speech, held_out),
+            Evidence(trained, speech := repeated(world.speech), held_out),
             card,
             RUN_FORMATS,
             folder=folder.export,
@@ -84,7 +84,7 @@ def export_files(
         )
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
-    found = _found(exported, len(world.speech))
+    found = _found(exported, len(speech))
     return found | _listened(exported, world.base, world.voices, world.job.seed)
 
 
@@ -119,7 +119,7 @@ def export_run(
     from tflite_export.verification import INTEGER_KINDS
 
     finished = FinishedRun.open(run, corpus)
-    if isinstance(finished.base.vocabulary, Alphabet):
+    if not finished.base.per_clip:
         if formats or adapter != "global":
             raise ScenarioError("sentences are exported as one family, of the global adapter")
         export_run_of_sentences(finished, out)
@@ -176,7 +176,7 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     phone = card_of(file).get("phone")
     published = (file.resolve().parent, finished.folder.export / (phone or ""))
     listed = require_listed(file, sha256, published)
-    if isinstance(finished.base.vocabulary, Alphabet):
+    if not finished.base.per_clip:
         found = verify_sentence_file(file, finished)
     else:
         trained, _ = finished.trained(phone or "global")

@@ -14,7 +14,7 @@ from simulations.console import Console
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
 from simulations.results.records import ExportedFile, FamilyFile, exported_fields
-from simulations.setup.experiment import parity_speech
+from simulations.setup.embedding import parity_speech
 
 if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without
     from tflite_export.card import Card
@@ -104,6 +104,4 @@ def verify_sentence_file(file: Path, finished: FinishedRun) -> Verification:
 def _speech(finished: FinishedRun) -> NDArray[np.float32]:
     """Public sentences of a run, each of them once: those that calibrate judge nothing."""
     voices = finished.voices
-    return parity_speech(
-        finished.base, voices.public_corpus, voices.partition.validation, repeat=False
-    )
+    return parity_speech(finished.base, voices.public_corpus, voices.partition.validation)

@@ -23,21 +23,15 @@ from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.training import AdapterTraining
+from fedspeech.tasks.kws import Kws
 from simulations.evaluation.evaluator import Judge
 from simulations.results.records import Summary
 from simulations.results.run_folder import RunFolder, read
 from simulations.results.spent import account, stated, with_account
 from simulations.scenario.schema import FolderCorpus, Scenario, read_scenario
-from simulations.setup.experiment import (
-    Voices,
-    build_world,
-    cache_folder,
-    open_voices,
-    own_takes,
-    parity_speech,
-    public_spec,
-    without_teachers,
-)
+from simulations.setup.embedding import cache_folder, parity_speech
+from simulations.setup.experiment import build_world
+from simulations.setup.speakers import Voices, open_voices, public_spec, without_teachers
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
@@ -109,13 +103,17 @@ class FinishedRun:
         return with_account(self.summary, self.ledger)
 
     def require_words(self, option: str) -> None:
-        """Refuses a run of sentences.
+        """Refuses a run whose model does not spot words.
 
         Raises:
           ScenarioError: naming the option that knows words only.
         """
-        if not isinstance(self.base.vocabulary, Vocabulary):
-            raise ScenarioError(f"{option} takes files that spot words; this run is of sentences")
+        try:
+            Kws.known(self.base)
+        except ValueError:
+            raise ScenarioError(
+                f"{option} takes files that spot words; this run is of sentences"
+            ) from None
 
     def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:
         """Everything that files of this run are compared on.
@@ -124,10 +122,12 @@ class FinishedRun:
           trained: the run's base with one of its adapters.
           personal: the phone whose own adapter it is; what that learned from is left out.
         """
-        from tflite_export.evidence import Evidence
+        from tflite_export.evidence import Evidence, repeated
 
         voices = self.voices
-        speech = parity_speech(self.base, voices.public_corpus, voices.partition.validation)
+        speech = repeated(
+            parity_speech(self.base, voices.public_corpus, voices.partition.validation)
+        )
         phones = [
             self._judged(phone) if phone.phone_id == personal else phone
             for phone in voices.partition.unseen
@@ -140,7 +140,7 @@ class FinishedRun:
         """A phone with the clips that it is judged by only."""
         settings = self.scenario.personalization
         most = max(*settings.takes, settings.headline_takes)
-        takes = own_takes(self.voices, phone, most, self.scenario.seed, most)
+        takes = self.voices.task.split(phone, most, seed=self.scenario.seed, reserve=most)
         return dataclasses.replace(phone, utterances=takes.judged)
 
     def trained(self, adapter: str = "global") -> tuple[Trained, Card]:
@@ -242,8 +242,7 @@ def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldO
     """
     from tflite_export.evidence import HeldOut
 
-    words, phones = voices.vocabulary, voices.partition.unseen
-    assert isinstance(words, Vocabulary)
+    phones = voices.partition.unseen
     each = None if most is None else max(1, most // len(phones))
     clips = [
         (phone.phone_id, clip)
@@ -253,7 +252,7 @@ def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldO
     return HeldOut(
         source=voices.corpus.name,
         waveforms=base.heard(voices.corpus, [clip for _, clip in clips]),
-        labels=np.array([words.label(clip.word) for _, clip in clips], dtype=np.int64),
+        labels=base.vocabulary.encode([clip.word for _, clip in clips]),
         users=np.array([user for user, _ in clips]),
     )
 
@@ -289,7 +288,7 @@ def calibration(
         pretraining = Scenario(name="pretrain", seed=int(base.provenance["seed"]))
         corpus = JoinedCorpus(
             open_corpus(Path(scenario.corpus.path)),
-            SyntheticCorpus(public_spec(pretraining, base.words)),
+            SyntheticCorpus(public_spec(pretraining, Vocabulary(Kws.known(base)))),
         )
     clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
     tally = getattr(voices.corpus, "tally", None)  # of recordings; the synthesizer has no files

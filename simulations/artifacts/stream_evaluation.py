@@ -35,7 +35,7 @@ from simulations.console import Console
 from simulations.results.records import Listening
 from simulations.results.run_folder import read
 from simulations.scenario.schema import read_scenario
-from simulations.setup.experiment import Voices
+from simulations.setup.speakers import Voices
 from tflite_export.files import read_model
 
 if TYPE_CHECKING:  # LiteRT, which help does without

@@ -71,7 +71,7 @@ def _machine() -> str:
 
 
 def _disk() -> str:
-    from simulations.setup.experiment import cache_folder
+    from simulations.setup.embedding import cache_folder
 
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -99,13 +99,15 @@ def _base() -> str:
 
 
 def _clip() -> str:
+    from fedspeech.corpora.corpus import Vocabulary
     from fedspeech.corpora.synthetic import SyntheticCorpus
     from fedspeech.models.base import Base, default_base_path
+    from fedspeech.tasks.kws import Kws
     from simulations.scenario.schema import Scenario
-    from simulations.setup.experiment import public_spec
+    from simulations.setup.speakers import public_spec
 
     base = Base.load(default_base_path())
-    vocabulary = base.words
+    vocabulary = Vocabulary(Kws.known(base))
     corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
     clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
     answer = int(base.logits(base.trunk_output(base.heard(corpus, [clip]))).argmax())

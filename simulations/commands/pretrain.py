@@ -54,7 +54,7 @@ def pretrain(
     # Only now, since torch takes seconds that a typing error need not wait.
     from simulations.progress import RunProgress
     from simulations.scenario.schema import Scenario
-    from simulations.setup.experiment import cache_folder
+    from simulations.setup.embedding import cache_folder
     from simulations.setup.pretraining import keyword_base, sentence_base
 
     sources, kept = (corpus, speakers, held_out), cache_folder(cache)

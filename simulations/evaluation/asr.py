@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet
+from fedspeech.corpora.corpus import MAX_CHARACTERS
 from fedspeech.evaluation.asr import AsrCounts, rate_interval, word_errors
 from fedspeech.evaluation.segments import cut
 from fedspeech.models.adapters.adapter import present_windows
@@ -23,6 +23,7 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.decoding import BeamDecoder, BeamSettings, greedy
 from fedspeech.seeds import stream
 from fedspeech.synthesis.names import by_kind
+from fedspeech.tasks.asr import Asr
 from fedspeech.training.corrections import corrected
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
@@ -43,10 +44,9 @@ class Sentences:
 
     def __init__(self, world: World, scenario: Scenario) -> None:
         """Keeps whose sentences, and how phones search."""
-        assert isinstance(world.vocabulary, Alphabet)
-        assert world.prior is not None
+        assert isinstance(world.task, Asr)
         self._world, self._scenario = world, scenario
-        self._alphabet, self._prior = world.vocabulary, world.prior
+        self._alphabet, self._prior = world.task.labels, world.task.prior
         settings = scenario.decoding
         self._beam = BeamSettings(
             width=settings.width,
@@ -136,7 +136,7 @@ class Sentences:
                 missing = [name for name in names if name not in heard.split()]
                 meant = corrected(heard, f"no i said {missing[0]}") if missing else None
                 labels.append((meant or heard)[:MAX_CHARACTERS])
-            relabeled.append(LocalDataset(clips.embeddings, self._alphabet.rows(labels)))
+            relabeled.append(LocalDataset(clips.embeddings, self._alphabet.encode(labels)))
         return relabeled
 
     def weak_figures(self, vectors: Sequence[FloatVector]) -> dict[str, Any]:

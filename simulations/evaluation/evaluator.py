@@ -227,6 +227,7 @@ class Judge:
                 stream(self._scenario.seed, "personalize", takes, phone.phone.phone_id)
                 for phone in world.unseen
             ],
+            world.task,
         )
 
     def _accuracies(self, mistakes: Mapping[str, Mistakes]) -> Accuracies:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.evaluation.kws import NUM_NEGATIVE_LABELS, THRESHOLDS, KwsCounts, answers
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
+from fedspeech.evaluation.kws import THRESHOLDS, KwsCounts, answers
 from fedspeech.evaluation.personalization import accuracy_over_phones
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.seeds import stream
@@ -86,7 +87,7 @@ class Words:
             "det": {model: _det(found) for model, found in counts.items() if found.num_negatives},
             "confusion": Confusion(
                 model="personalized",
-                labels=self._world.vocabulary.labels,
+                labels=self._world.task.labels.labels,
                 counts=tuple(tuple(map(int, row)) for row in counts["personalized"].confusion),
             ),
         }
@@ -103,7 +104,7 @@ class Words:
             **errors,
             counted=counts["base"].num_positives,
             non_words=counts["base"].num_negatives,
-            non_words_are=self._world.non_words,
+            non_words_are=self._world.task.negatives,
         )
 
     def _operating_points(
@@ -131,12 +132,12 @@ class Words:
 
     def _guard_words(self) -> LocalDataset:
         """Guard negatives in which somebody speaks: silence would lower every threshold."""
-        guard, unknown = self._world.held_back, len(self._world.vocabulary.labels) - 2
+        guard, unknown = self._world.held_back, len(self._world.task.labels.labels) - 2
         return guard.take(np.flatnonzero(guard.labels == unknown))
 
     def _target_accuracies(self, vectors: Mapping[str, Sequence[FloatVector]]) -> Accuracies:
         """Which target word, where one was said and nothing else may be answered."""
-        targets = len(self._world.vocabulary.labels) - NUM_NEGATIVE_LABELS
+        targets = len(self._world.task.labels.labels) - NUM_NEGATIVE_LABELS
         found = {}
         for model, adapters in vectors.items():
             right = []

@@ -67,7 +67,8 @@ from simulations.results.spent import account_of, stated
 from simulations.run.environment import capture_environment
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import Accept, World, anything, build_world, cache_folder
+from simulations.setup.embedding import cache_folder
+from simulations.setup.experiment import Accept, World, anything, build_world
 
 CLIENT_APP = "clients.app:app"
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
@@ -510,7 +511,7 @@ class Run:
             adapter,
             adapter.spec.unflatten(self._judge.shipped(self._state.model, self._choice)),
             base_sha256=self._world.base.sha256,
-            vocabulary=self._world.vocabulary,
+            vocabulary=self._world.task.labels,
             rounds=self._best_round,
             card="\n\n".join(["## Privacy", *words]),
         )

@@ -20,10 +20,11 @@ from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.synthesis.lexicon import PRONUNCIATIONS
+from fedspeech.tasks.kws import word_roles
 from simulations.scenario.schema import FolderCorpus, read_scenario
 from simulations.setup.experiment import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
-from simulations.setup.recordings import applied, split_speakers, unseen_rule, word_roles
+from simulations.setup.recordings import applied, split_speakers, unseen_rule
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 LOWEST_LEVEL_DB = -30.0
@@ -187,7 +188,7 @@ def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> s
       ScenarioError: if they accept them with none.
     """
     scenario = read_scenario("real-commands", [f"corpus.path={json.dumps(settings.path)}"])
-    sizes = sizes_of_speakers(scenario, phones, targets)
+    sizes = sizes_of_speakers(scenario, phones, len(targets))
     changes = nearest_accepted(scenario.privacy, sizes)
     if changes is None:
         plan_of(scenario.privacy, sizes)

@@ -19,12 +19,17 @@ from fedspeech.errors import CorpusError
 from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.seeds import stream
+from fedspeech.tasks.kws import WordRoles, word_roles
 from fedspeech.training.pretrain import BLOCK_CLIPS, pretrain, synthetic_base
-from fedspeech.training.pretrain_sentences import pretrain_sentences, synthetic_sentence_base
+from fedspeech.training.pretrain_sentences import (
+    pretrain_sentences,
+    synthetic_sentence_base,
+    tuning,
+)
 from simulations.scenario.schema import FolderCorpus, Scenario
-from simulations.setup.experiment import public_spec
-from simulations.setup.recordings import WordRoles, named_speakers, split_speakers, word_roles
-from simulations.setup.sentences import long_sentences, tuning
+from simulations.setup.recordings import named_speakers, split_speakers
+from simulations.setup.sentences import long_sentences
+from simulations.setup.speakers import public_spec
 
 Advance = Callable[[str, int, int], None]
 
@@ -187,13 +192,12 @@ def _from_speakers(
 
 def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts:
     """Counts what the base's own head answers."""
-    nothing = np.zeros((0, len(base.words.labels)), dtype=np.float32)
+    nothing = np.zeros((0, len(base.vocabulary.labels)), dtype=np.float32)
     counts = KwsCounts.of(nothing, np.zeros(0, dtype=np.int64))
     for start in range(0, len(clips), BLOCK_CLIPS):
         block = clips[start : start + BLOCK_CLIPS]
         logits = base.logits(base.trunk_output(base.heard(corpus, block))).numpy()
-        labels = [base.words.label(clip.word) for clip in block]
-        counts += KwsCounts.of(logits, np.array(labels, dtype=np.int64))
+        counts += KwsCounts.of(logits, base.vocabulary.encode([clip.word for clip in block]))
     return counts
 
 

@@ -1,13 +1,7 @@
-"""Recordings as phones: who trains, who is judged, and what the words outside the vocabulary do.
+"""Recordings as phones: who is public, who validates, who trains and who is judged.
 
-    partition = split_speakers(corpus, FolderCorpus(path="recordings"), seed=1)
-    roles = word_roles(partition.unseen, ("yes", "no"), seed=1)
-
-Whoever knows target words only learns that a voice is a keyword. So words outside the vocabulary
-train too, guard thresholds and judge, and nobody's clips have two of these roles: those that train
-are the phones' own and public speakers', those that guard are other public speakers', and those
-that judge are of phones that never train. Where a corpus has enough other words, the words that
-judge are never trained on either.
+partition = split_speakers(corpus, FolderCorpus(path="recordings"), seed=1)
+partition = applied(word_roles(partition.unseen, ("yes", "no"), seed=1), partition)
 """
 
 from __future__ import annotations
@@ -15,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Utterance
+from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
 from fedspeech.corpora.partition import (
     MIN_CLIPS,
     AllBut,
@@ -32,54 +25,11 @@ from fedspeech.corpora.partition import (
 )
 from fedspeech.errors import CorpusError, TooFewSpeakers
 from fedspeech.seeds import stream
+from fedspeech.tasks.kws import WordRoles
 from simulations.scenario.schema import FolderCorpus
 
-MOST_TARGETS = 12
-TARGET_SHARE = 2 / 3  # of the words that a corpus has, if the scenario names none
-ENOUGH_WORDS = 6  # fewer are all targets; fewer other words all train and judge
 ENOUGH_SPEAKERS = 20  # of fewer nobody is spared: who federates would be too few to add up
 PUBLIC_SHARE, VALIDATION_SHARE, UNSEEN_SHARE = 0.15, 0.1, 0.3
-
-
-@dataclass(frozen=True)
-class WordRoles:
-    """What each word may be used for.
-
-    Attributes:
-      targets: words of the vocabulary; they train and judge.
-      training: other words that train, and of which a phone adapts on own takes.
-      evaluation: other words that judge; None: all of them.
-    """
-
-    targets: tuple[str, ...]
-    training: frozenset[str] = frozenset()
-    evaluation: frozenset[str] | None = None
-
-    @property
-    def own(self) -> frozenset[str]:
-        """Words of which a phone that personalizes has takes of its own."""
-        return self.training | set(self.targets)
-
-    def trains(self, word: str) -> bool:
-        """Whether a phone may train on a word; one that nobody has named is as good as any."""
-        judged_only = frozenset() if self.evaluation is None else self.evaluation - self.training
-        return word not in judged_only
-
-    def judges(self, word: str) -> bool:
-        """Whether a phone may be judged by a word."""
-        named = word == SILENCE or word in self.targets
-        return named or self.evaluation is None or word in self.evaluation
-
-    @property
-    def words(self) -> str:
-        """What the other words that judge are, in words."""
-        if not self.evaluation:
-            return "synthetic other words and silence: the recordings have no other word"
-        count = len(self.evaluation)
-        said = f"{count} recorded other word{'' if count == 1 else 's'}"
-        if self.evaluation & self.training:
-            return f"{said}, in training said by other speakers"
-        return f"{said}, none of them in training"
 
 
 def split_speakers(
@@ -135,34 +85,6 @@ def moved(partition: Partition, taught: Collection[str]) -> Partition:
     )
 
 
-def word_roles(unseen: Sequence[Phone], vocabulary: Sequence[str], seed: int) -> WordRoles:
-    """Says which words are targets, which others train and which judge.
-
-    Words are counted on phones that never train: the vocabulary is published, and no epsilon of
-    the run covers a choice made on the speech of phones that federate.
-
-    Args:
-      unseen: phones that never train.
-      vocabulary: target words; empty: the most frequent words, at most `MOST_TARGETS` and two
-        thirds of them, so that some are left to be no target.
-      seed: draws the words that judge.
-    """
-    counts = Counter(clip.word for phone in unseen for clip in phone.utterances)
-    said = [word for word in sorted(counts) if word not in (SILENCE, UNKNOWN)]
-    targets = tuple(vocabulary) or _frequent(said, counts)
-    others = [word for word in said if word not in targets]
-    stream(seed, "other words").shuffle(others)
-    if len(others) < ENOUGH_WORDS:
-        return WordRoles(targets, frozenset(others), frozenset(others))
-    judged = len(others) // 3
-    # As many others as targets are enough takes to ask of anybody.
-    return WordRoles(
-        targets,
-        training=frozenset(others[judged : judged + len(targets)]),
-        evaluation=frozenset(others[:judged]),
-    )
-
-
 def applied(roles: WordRoles, partition: Partition) -> Partition:
     """Leaves every phone the clips that its role may use; phones without any are skipped."""
     skipped: list[Skipped] = []
@@ -193,14 +115,6 @@ def _usable(roles: WordRoles, clip: Utterance, may_judge: bool) -> bool:
     return roles.trains(clip.word) or (may_judge and roles.judges(clip.word))
 
 
-def _frequent(said: Sequence[str], counts: Counter[str]) -> tuple[str, ...]:
-    """The words said most often, in alphabetical order."""
-    most = min(MOST_TARGETS, int(TARGET_SHARE * len(said)))
-    if len(said) < ENOUGH_WORDS:
-        most = len(said)
-    return tuple(sorted(sorted(said, key=lambda word: (-counts[word], word))[:most]))
-
-
 def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
     """Who is unseen."""
     if settings.unseen_speakers:
@@ -227,6 +141,11 @@ def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
         round(PUBLIC_SHARE * speakers) * enough if public is None else public,
         max(2, round(VALIDATION_SHARE * speakers)) * enough if validation is None else validation,
     )
+
+
+def spares_speakers(settings: object, speakers: int) -> bool:
+    """Whether somebody is to be public and somebody to validate, of so few speakers."""
+    return not isinstance(settings, FolderCorpus) or speakers >= ENOUGH_SPEAKERS
 
 
 def _speaking(corpus: Corpus) -> int:

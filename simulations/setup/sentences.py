@@ -1,4 +1,4 @@
-"""What a scenario of sentences is built from: speakers, base, the prior that every phone has."""
+"""What a scenario of sentences is built from: speakers, and the prior that every phone has."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
+from fedspeech.corpora.corpus import Corpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker
 from fedspeech.corpora.sentences import JoinedWords
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec
 from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import ScenarioError
-from fedspeech.models.base import Base, sentence_base_path
+from fedspeech.models.base import Base
 from fedspeech.models.decoding import WordPrior
 from fedspeech.seeds import stream
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, by_kind
 from fedspeech.synthesis.voices import ACCENTS
-from fedspeech.training.pretrain import cached_base
 from fedspeech.training.pretrain_sentences import (
-    VERSION,
-    SentenceSettings,
-    pretrain_sentences,
     public_grammar,
-    synthetic_sentence_base,
 )
 from simulations.scenario.schema import JoinedSentences, Scenario, SentenceCorpus, TranscribedCorpus
 
@@ -36,7 +29,6 @@ HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
 PUBLIC_SENTENCES = 8
 PRIOR_SENTENCES = 4_000
-BASE_SEED = 0
 LONGEST_FRAMES = 640
 """Frames of the longest transcribed sentence that is kept."""
 
@@ -93,36 +85,6 @@ def sentence_spec(
     )
 
 
-def sentence_base(scenario: Scenario) -> Base:
-    """The frozen base of a file that the scenario names, before public speakers tune it.
-
-    Raises:
-      ScenarioError: if it cannot be read or is one for words.
-    """
-    source = scenario.base.source
-    path = sentence_base_path() if source in ("shipped", "tuned") else Path(source)
-    try:
-        base = Base.load(path, scenario.base.sha256 or None)
-    except (OSError, ValueError) as error:
-        raise ScenarioError(f"base.source: {error}") from error
-    if not isinstance(base.vocabulary, Alphabet):
-        raise ScenarioError(
-            f"the base {source} spots words, the scenario wants sentences; "
-            "`fedspeech pretrain --task asr` makes one"
-        )
-    return _cut_for(scenario, base)
-
-
-def made_sentence_base(scenario: Scenario, cache: Path) -> Base:
-    """The base of synthetic speakers, made here or found in the cache."""
-    return _cut_for(scenario, synthetic_sentence_base(seed=BASE_SEED, cache_dir=cache))
-
-
-def _cut_for(scenario: Scenario, base: Base) -> Base:
-    """The base with clips as long as the corpus's sentences."""
-    return long_sentences(base) if isinstance(scenario.corpus, TranscribedCorpus) else base
-
-
 def real_sentences(
     scenario: Scenario,
     settings: JoinedSentences | TranscribedCorpus,
@@ -168,48 +130,14 @@ def long_sentences(base: Base) -> Base:
     return replace(base, frontend=replace(base.frontend, clip_samples=longest))
 
 
-def tuning(base: Base) -> SentenceSettings:
-    """How a base goes on learning from public speakers."""
-    return SentenceSettings(
-        frontend=base.frontend, trunk=base.trunk.spec, epochs=30, learning_rate=1.5e-3
-    )
+def synthetic_prior(seed: int) -> WordPrior:
+    """Counts words of sentences that the public grammar draws."""
+    grammar, rng = public_grammar(), stream(seed, "prior")
+    names = grammar.draw_contacts(rng)
+    drawn = (grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
+    return WordPrior.of(drawn, by_kind(names))
 
 
-def tuned_base(base: Base, corpus: Corpus, public: Sequence[Phone], cache: Path) -> Base:
-    """Goes on teaching a base with the public speakers of a corpus, or finds it in the cache."""
-    clips = [clip for phone in public for clip in phone.utterances]
-    settings = tuning(base)
-    prints = [corpus.fingerprint(clip) for clip in clips]
-    recipe: list[str | int] = [
-        "tuned",
-        VERSION,
-        torch.__version__,
-        base.sha256,
-        repr(settings),
-        *prints,
-    ]
-    return cached_base(
-        cache,
-        recipe,
-        lambda: pretrain_sentences(corpus, clips, seed=BASE_SEED, settings=settings, start=base),
-    )
-
-
-def word_prior(scenario: Scenario, public: Sequence[Phone]) -> WordPrior:
-    """Counts words of public sentences: the grammar's own draws, or what public speakers said."""
-    if isinstance(scenario.corpus, SentenceCorpus):
-        grammar, rng = public_grammar(), stream(scenario.seed, "prior")
-        names = grammar.draw_contacts(rng)
-        drawn = (grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
-        return WordPrior.of(drawn, by_kind(names))
+def spoken_prior(public: Sequence[Phone]) -> WordPrior:
+    """Counts words of what public speakers said."""
     return WordPrior.of(clip.word for phone in public for clip in phone.utterances)
-
-
-def public_sentences(phones: Sequence[Phone], seed: int) -> tuple[list[Utterance], list[Utterance]]:
-    """Sentences of public speakers: half for phones, half held back; the halves share nobody."""
-    halves = []
-    for part in (phones[::2], phones[1::2]):
-        clips = [clip for phone in part for clip in phone.utterances]
-        order = stream(seed, "public sentences").permutation(len(clips))
-        halves.append([clips[index] for index in order])
-    return halves[0], halves[1]

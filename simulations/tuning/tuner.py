@@ -25,7 +25,8 @@ from fedspeech.source import source_sha256
 from simulations.progress import RunProgress
 from simulations.results.records import Account
 from simulations.scenario.schema import FolderCorpus, Scenario
-from simulations.setup.experiment import World, build_world, cache_folder
+from simulations.setup.embedding import cache_folder
+from simulations.setup.experiment import World, build_world
 from simulations.tuning import modes, recommending
 from simulations.tuning.folder import flat, give_up, open_folder
 from simulations.tuning.page import render

@@ -26,7 +26,12 @@ def base():
 def people(base):
     """Speakers that the base has never heard, of its own accent."""
     spec = default_spec(
-        base.words.targets, seed=77, num_public=14, num_validation=0, num_federated=0, num_unseen=0
+        base.vocabulary.targets,
+        seed=77,
+        num_public=14,
+        num_validation=0,
+        num_federated=0,
+        num_unseen=0,
     )
     return SyntheticCorpus(spec)
 
@@ -58,7 +63,7 @@ def before(base, people, sounds):
 
 
 def accuracy(base, said, heard):
-    labels = np.array([base.words.label(clip.word) for clip in said])
+    labels = np.array([base.vocabulary.label(clip.word) for clip in said])
     rows = range(0, len(heard), 64)
     logits = [base.logits(base.trunk_output(heard[row : row + 64])).numpy() for row in rows]
     return float((np.concatenate(logits).argmax(axis=1) == labels).mean())
@@ -104,8 +109,8 @@ def test_real_words_are_answered_alike_after_real_silence_noise_and_words(base):
     if not folder.is_dir():
         pytest.skip(f"no real recordings in {folder}; FEDSPEECH_TEST_DATA names another folder")
     corpus = open_corpus(folder / "speech_commands_v1_subset")
-    known = [clip for clip in corpus.utterances if clip.word in base.words.targets]
-    others = [clip for clip in corpus.utterances if clip.word not in base.words.targets]
+    known = [clip for clip in corpus.utterances if clip.word in base.vocabulary.targets]
+    others = [clip for clip in corpus.utterances if clip.word not in base.vocabulary.targets]
     rng = stream(0, "real left context")
     said = [known[row] for row in rng.permutation(len(known))[:600]]
     words = corpus.waveforms([others[row] for row in rng.permutation(len(others))[: len(said)]])

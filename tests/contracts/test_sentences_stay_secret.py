@@ -126,7 +126,7 @@ def test_no_message_has_a_place_for_words():
 
 
 def test_characters_do_not_fit_where_a_message_wants_a_vector():
-    labels = Alphabet().rows(["call arun"])
+    labels = Alphabet().encode(["call arun"])
     with pytest.raises(ProtocolAbort, match="total must be a one-dimensional uint32 array"):
         messages.ProtectedUpdate(
             key=messages.RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32)),
@@ -158,7 +158,7 @@ def test_what_holds_words_does_not_show_them(recordings):
 @pytest.mark.parametrize("transcript", [f"{SECRETS[0]} 42", SECRETS[0] * 20])
 def test_an_error_over_a_transcript_does_not_show_it(transcript):
     with pytest.raises(ValueError, match="a transcript has at most") as caught:
-        Alphabet().rows([transcript])
+        Alphabet().encode([transcript])
     assert not secrets_in(str(caught.value).encode())
 
 

@@ -143,7 +143,7 @@ def test_an_error_of_our_own_is_a_sentence_with_its_place_and_a_status_of_its_ow
 
 
 def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monkeypatch, tmp_path):
-    from simulations.setup.experiment import cache_folder
+    from simulations.setup.embedding import cache_folder
 
     monkeypatch.chdir(tmp_path)
     assert cache_folder(Path("mine")) == tmp_path / "mine"

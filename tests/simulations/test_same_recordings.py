@@ -7,12 +7,12 @@ import pytest
 import soundfile
 from tiny_world import tiny_world
 
-from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import AllBut, by_speaker
 from fedspeech.errors import FedspeechError
+from fedspeech.tasks.kws import Kws, WordRoles
 from simulations.artifacts.loaded_run import _require_same_recordings
-from simulations.setup.experiment import Voices
+from simulations.setup.speakers import Voices
 
 
 def record(folder, seed):
@@ -32,10 +32,9 @@ def voices_of(folder):
     """Whoever speaks in a folder, as a scenario would split them."""
     corpus = open_corpus(folder)
     partition = by_speaker(corpus, seed=0, unseen=AllBut(3))
-    vocabulary = Vocabulary(("no", "yes"))
     return Voices(
-        vocabulary=vocabulary, corpus=corpus, public_corpus=corpus, public=partition.public,
-        partition=partition,
+        task=Kws(WordRoles(("no", "yes"))), corpus=corpus, public_corpus=corpus,
+        public=partition.public, partition=partition,
     )  # fmt: skip
 
 

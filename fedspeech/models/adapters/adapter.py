@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.vectors import ParameterSpec
 
 
@@ -87,7 +88,7 @@ class Adapter(Protocol):
         ...
 
     @property
-    def answers(self) -> Literal["clips", "windows"]:
+    def output_unit(self) -> OutputUnit:
         """What has a logit per label: a clip, or every window of it."""
         ...
 

@@ -47,9 +47,9 @@ class BottleneckAdapter:
         return "bottleneck"
 
     @property
-    def answers(self) -> Literal["clips"]:
+    def output_unit(self) -> Literal["clip"]:
         """One answer per clip."""
-        return "clips"
+        return "clip"
 
     @property
     def spec(self) -> ParameterSpec:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from fedspeech.corpora.corpus import Alphabet, Vocabulary
+from fedspeech.corpora.corpus import Labels, labels_from
 from fedspeech.files import write_whole
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
@@ -38,7 +37,7 @@ def save_adapter(
     parameters: Mapping[str, NDArray[np.float32]],
     *,
     base_sha256: str,
-    vocabulary: Vocabulary | Alphabet,
+    vocabulary: Labels,
     rounds: int,
     card: str = "",
 ) -> None:
@@ -71,7 +70,7 @@ def save_adapter(
         "embedding_shape": list(adapter.embedding_shape),
         "parameters": {name: list(shape) for name, shape in adapter.spec.shapes},
         "base_sha256": base_sha256,
-        **{name: list(value) for name, value in asdict(vocabulary).items()},
+        **vocabulary.to_metadata(),
         "rounds": rounds,
     }
     _checked(config, tensors)
@@ -112,7 +111,7 @@ def _checked(config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32
     """Builds the adapter that a description names, and holds the tensors against it."""
     if config["format"] != FORMAT:
         raise ValueError(f"expected format {FORMAT}, got {config['format']}")
-    num_labels = len(_vocabulary(config).labels)
+    num_labels = len(labels_from(config).labels)
     *windows, num_features = config["embedding_shape"]  # a pooled embedding has no windows
     adapter = make_adapter(config["kind"], windows[0] if windows else 1, num_features, num_labels)
     described = {
@@ -129,37 +128,22 @@ def _checked(config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32
     return adapter
 
 
-def _vocabulary(config: Mapping[str, Any]) -> Vocabulary | Alphabet:
-    """What the outputs mean: target words, or characters."""
-    if "characters" in config:
-        return Alphabet(tuple(config["characters"]))
-    return Vocabulary(tuple(config["targets"]))
-
-
 def _card(config: Mapping[str, Any], num_parameters: int, sections: str) -> str:
     """The model card: what it is, what loads it, and what the caller knows."""
-    vocabulary = _vocabulary(config)
-    if isinstance(vocabulary, Vocabulary):
-        task = "keyword-spotting"
-        targets = ", ".join(vocabulary.targets)
-        outputs = f"Target words: {targets}; every other word is `_unknown_`, no word `_silence_`"
-    else:
-        task = "automatic-speech-recognition"
-        outputs = f"Outputs of every window: the CTC blank, then {len(vocabulary.characters)} "
-        outputs += "characters"
+    labels = labels_from(config)
     return (
         f"""---
 library_name: fedspeech
-tags: [{task}, federated-learning, adapter]
+tags: [{labels.tag}, federated-learning, adapter]
 ---
 
-# An adapter for {task.replace("-", " ")} ({config["kind"]})
+# An adapter for {labels.tag.replace("-", " ")} ({config["kind"]})
 
 {num_parameters} parameters that stand after the frozen trunk of a fedspeech base. Without that base
 they say nothing.
 
 - Base: SHA-256 `{config["base_sha256"]}`
-- {outputs}
+- {labels.in_words()}
 - Federated rounds: {config["rounds"]}
 
 ## What loads it

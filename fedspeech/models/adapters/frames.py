@@ -48,9 +48,9 @@ class _FrameAdapter(ABC):
         return f"frame_{self._of_words.name}"
 
     @property
-    def answers(self) -> Literal["windows"]:
+    def output_unit(self) -> Literal["frame"]:
         """One answer per window."""
-        return "windows"
+        return "frame"
 
     @property
     def spec(self) -> ParameterSpec:

@@ -33,9 +33,9 @@ class HeadAdapter:
         return "head"
 
     @property
-    def answers(self) -> Literal["clips"]:
+    def output_unit(self) -> Literal["clip"]:
         """One answer per clip."""
-        return "clips"
+        return "clip"
 
     @property
     def spec(self) -> ParameterSpec:

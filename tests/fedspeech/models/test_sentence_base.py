@@ -14,6 +14,7 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import greedy
+from fedspeech.tasks.kws import Kws
 from fedspeech.training.pretrain_sentences import synthetic_sentence_base
 
 
@@ -36,8 +37,8 @@ def test_the_shipped_base_is_small_and_named_by_its_bytes(base):
     assert base.frontend == SPHINX_MFCC
     assert base.provenance["command"] == "fedspeech pretrain --task asr --seed 0"
     assert base.provenance["validation_sentences_right"] > 0.5
-    with pytest.raises(ValueError, match="words were asked for"):
-        _ = base.words
+    with pytest.raises(ValueError, match="recognizes sentences, and the scenario wants words"):
+        Kws.known(base)
 
 
 def test_it_hears_most_words_of_the_accent_that_it_knows(base, people):

@@ -39,7 +39,7 @@ def test_the_grammar_says_nothing_that_has_no_pronunciation():
     sentences = {grammar.draw_sentence(rng, grammar.draw_contacts(rng)) for _ in range(2_000)}
     for sentence in sentences:
         assert len(sentence_pronunciation(sentence, NAMES)) == len(sentence.split())
-        assert len(Alphabet().rows([sentence])[0]) == MAX_CHARACTERS
+        assert len(Alphabet().encode([sentence])[0]) == MAX_CHARACTERS
     assert len(sentences) > 1_000
 
 

@@ -6,6 +6,7 @@ import pytest
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.seeds import stream
+from fedspeech.tasks.kws import Kws, WordRoles
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, train_adapter
 from fedspeech.training.personalize import Guard, personalize
@@ -13,6 +14,7 @@ from fedspeech.training.personalize import Guard, personalize
 TARGETS, FEATURES = 4, 12
 LABELS = TARGETS + 2
 ADAPTER = make_adapter("head", 1, FEATURES, LABELS)
+TASK = Kws(WordRoles(("a", "b", "c", "d")))
 CENTRES = 1.6 * np.random.default_rng(0).standard_normal((LABELS, FEATURES))
 GLOBAL = {
     "head_weight": CENTRES.astype(np.float32),
@@ -48,7 +50,7 @@ HELD_BACK = clips(np.repeat([TARGETS, TARGETS + 1], 40), 2)
 
 def adapt(own, guard, training=TRAINING, phones=None):
     phones = range(len(own)) if phones is None else phones
-    return personalize(ADAPTER, GLOBAL, own, PUBLIC, HELD_BACK, training, guard, rngs(phones))
+    return personalize(ADAPTER, GLOBAL, own, PUBLIC, HELD_BACK, training, guard, rngs(phones), TASK)
 
 
 def accuracy(vector, data):
@@ -131,6 +133,7 @@ def test_false_accepts_never_rise_beyond_the_stated_figure_on_the_held_back_set(
             TRAINING,
             Guard(max_false_accept_rise=limit),
             rngs(range(12)),
+            TASK,
         )
         vectors = [START, *(one.adapter(START, guarded=guarded) for one in found)]
         answers = score_clips(ADAPTER, np.stack(vectors), hard.embeddings).argmax(axis=2)
@@ -180,7 +183,7 @@ def test_a_delta_that_is_not_finite_is_never_kept():
     wild = LocalTraining(learning_rate=1e38, local_epochs=9, batch_size=128, max_examples=128)
     nothing = HELD_BACK.take(np.array([], dtype=np.int64))
     found = personalize(
-        ADAPTER, GLOBAL, [own_clips(0, 1)], PUBLIC, nothing, wild, Guard(), rngs([0])
+        ADAPTER, GLOBAL, [own_clips(0, 1)], PUBLIC, nothing, wild, Guard(), rngs([0]), TASK
     )[0]
     assert not np.isfinite(found.delta.vector).all()
     assert np.array_equal(found.adapter(START), START)

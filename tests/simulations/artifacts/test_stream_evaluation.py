@@ -173,7 +173,7 @@ def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
     heard = []
 
     class Recording(LouderThanBefore):
-        labels = world.vocabulary.labels
+        labels = world.task.labels.labels
 
         def feed(self, samples):
             heard.append(samples)

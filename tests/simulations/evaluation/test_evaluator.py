@@ -40,7 +40,8 @@ def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch)
     assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_world().unseen]
     assert sorted(own_rows) == sorted(other_rows)
     assert all(mine != theirs for mine, theirs in zip(own_rows, other_rows, strict=True))
-    background, held_back, training, guard, streams = rest
+    background, held_back, training, guard, streams, task = rest
+    assert task is control_rest[5]
     assert (training, guard) == control_rest[2:4]
     assert background.labels.tobytes() == control_rest[0].labels.tobytes()
     assert held_back is control_rest[1]

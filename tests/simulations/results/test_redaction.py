@@ -29,7 +29,7 @@ SECRETS = {
 @pytest.fixture
 def run(example, tmp_path, monkeypatch):
     # It charged no ledger; that rounds are priced anew is tested where there is one.
-    monkeypatch.setattr("simulations.report._restated", lambda folder, results: results)
+    monkeypatch.setattr("simulations.report.writing._restated", lambda folder, results: results)
     rows = [
         row.model_copy(
             update={

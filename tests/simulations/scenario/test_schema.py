@@ -40,7 +40,8 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ("seed.x=1", "'seed' is a value, not a section"),
         ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),
         ("corpus.voices=3001", "voices must be at most federated_phones=3000, got voices=3001"),
-        ('vocabulary=["yes"]', "2 to 40 distinct target words"),
+        ('vocabulary=["yes","yes"]', "1 to 40 distinct target words"),
+        ('vocabulary=[]', "1 to 40 distinct target words"),
     ],
 )
 def test_a_bad_value_names_key_rule_and_value(change, words):

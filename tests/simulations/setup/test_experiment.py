@@ -13,8 +13,11 @@ from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from simulations.scenario.schema import read_scenario
 from simulations.setup import experiment
-from simulations.setup.experiment import build_world, open_scenario, open_voices
+from simulations.setup.embedding import PARITY_CLIPS
+from simulations.setup.experiment import build_world, open_scenario
 from simulations.setup.planning import plan_of
+from simulations.setup.speakers import embedded_spec, open_voices
+from tflite_export.evidence import repeated
 
 
 def groups(partition):
@@ -27,7 +30,7 @@ def groups(partition):
 def embedded(scenario):
     """The corpus behind an embedded scenario."""
     return SyntheticCorpus(
-        experiment.embedded_spec(scenario, scenario.corpus, Vocabulary(scenario.vocabulary))
+        embedded_spec(scenario, scenario.corpus, Vocabulary(scenario.vocabulary))
     )
 
 
@@ -48,7 +51,7 @@ def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     teachers = (partition.federated[3].speaker_id, partition.unseen[0].speaker_id)
     honest = Base.load(default_base_path())
     monkeypatch.setattr(
-        experiment, "_named_base",
+        experiment, "layout_of",
         lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
     )  # fmt: skip
     world = build_world(
@@ -85,7 +88,7 @@ def test_a_phone_holds_its_own_clips_and_the_public_background():
     world = tiny_world()
     arrays = world.job.load_arrays()
     for index, phone in enumerate(world.partition.federated):
-        labels = [world.vocabulary.label(clip.word) for clip in phone.utterances]
+        labels = [world.task.labels.label(clip.word) for clip in phone.utterances]
         held = arrays.phone(index).labels
         np.testing.assert_array_equal(held, [*labels, *arrays.background.labels])
     assert set(arrays.background.labels) <= {10, 11}
@@ -109,14 +112,16 @@ def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
 
 def test_parity_clips_are_public_speech():
     world = tiny_world()
-    assert world.speech.shape == (experiment.PARITY_CLIPS, world.base.heard_samples)
+    speech = repeated(world.speech)
+    assert speech.shape == (PARITY_CLIPS, world.base.heard_samples)
+    assert len(np.unique(world.speech, axis=0)) == len(world.speech)
     assert (np.abs(world.speech).max(axis=1) > 0).all()
 
 
 @pytest.fixture
 def nothing_made(monkeypatch):
     """Fails a test that makes a base or computes an embedding."""
-    for name in ("_base", "_Embedder"):
+    for name in ("_base", "Embedder"):
         monkeypatch.setattr(experiment, name, lambda *_: pytest.fail("something was made"))
 
 

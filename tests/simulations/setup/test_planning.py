@@ -7,9 +7,10 @@ import pytest
 
 from fedspeech.errors import CorpusError, ScenarioError
 from simulations.scenario.schema import read_scenario
+from simulations.setup.bases import layout_of
 from simulations.setup.experiment import open_scenario
 from simulations.setup.planning import plan_of
-from simulations.setup.sentences import real_sentences, sentence_base
+from simulations.setup.sentences import real_sentences
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_speakers_who_taught_the_base_are_the_public_ones_and_the_others_are_div
             "corpus.federated_speakers=6",
         ],
     )
-    frontend = sentence_base(scenario).frontend
+    frontend = layout_of(scenario).frontend
     taught = [f"s{number}" for number in range(20)]
     _, partition = real_sentences(scenario, scenario.corpus, frontend, taught)
     assert sorted(phone.speaker_id for phone in partition.public) == sorted(taught)

@@ -85,7 +85,7 @@ def test_other_words_of_the_corpus_teach_and_false_accepts_are_reported(folder, 
 @pytest.mark.slow
 def test_words_that_nobody_lists_leave_some_that_are_no_target(folder, tmp_path, quick):
     base = base_of(folder, 5, cache=tmp_path)
-    assert len(base.words.targets) == 4
+    assert len(base.vocabulary.targets) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from tiny_world import cache
 from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance
 from fedspeech.errors import CorpusError
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.tasks import kws
+from fedspeech.tasks.kws import WordRoles, word_roles
 from simulations.scenario.schema import FolderCorpus, read_scenario
-from simulations.setup import experiment
-from simulations.setup.experiment import build_world, open_voices
-from simulations.setup.recordings import WordRoles, applied, moved, split_speakers, word_roles
+from simulations.setup.experiment import build_world
+from simulations.setup.recordings import applied, moved, split_speakers
+from simulations.setup.speakers import open_voices
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHERS = ("bed", "bird", "cat", "dog", "happy", "house")
@@ -200,7 +202,7 @@ def test_no_clip_has_two_roles(world):
 def test_other_words_train_and_judge_and_are_never_the_same_words(world):
     unknown = len(TEN)
     arrays = world.job.load_arrays()
-    roles = world.voices.roles
+    roles = world.task.roles
     assert len(roles.evaluation) == 2
     for phone in world.partition.federated:
         words = Counter(clip.word for clip in phone.utterances)
@@ -210,7 +212,7 @@ def test_other_words_train_and_judge_and_are_never_the_same_words(world):
     for phone in world.unseen:
         assert (phone.own[1].labels == unknown).sum() == 4  # one take of each word that trains
         assert (phone.judged.labels == unknown).sum() == 2 * len(roles.evaluation)
-    assert world.non_words == "2 recorded other words, none of them in training"
+    assert world.task.negatives == "2 recorded other words, none of them in training"
 
 
 @pytest.mark.slow
@@ -231,9 +233,13 @@ def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
     assert without.job.plan == world.job.plan
 
 
+def public_clips(voices, base):
+    return voices.task.public_clips(voices.public, voices.recorded, base.speakers, seed=1)
+
+
 def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
-    monkeypatch.setattr(experiment, "ENOUGH_REAL_NEGATIVES", 8)
-    training, guard = experiment._public_negatives(world.voices, world.base, 1)
+    monkeypatch.setattr(kws, "ENOUGH_REAL_NEGATIVES", 8)
+    training, guard = public_clips(world.voices, world.base)
 
     def kind(clip):
         if clip.word == SILENCE:
@@ -249,15 +255,15 @@ def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
 def test_the_words_of_a_base_may_stand_in_another_order(folder):
     base = Base.load(default_base_path())
     turned = scenario(folder, f"vocabulary={json.dumps(list(TEN[::-1]))}")
-    assert open_voices(turned, base).words == base.words
+    assert open_voices(turned, base).task.labels == base.vocabulary
     named_by_nobody = scenario(folder, "vocabulary=[]")
-    assert open_voices(named_by_nobody, base).words == base.words
+    assert open_voices(named_by_nobody, base).task.labels == base.vocabulary
 
 
 def test_speakers_who_taught_the_base_do_not_guard(folder):
     base = Base.load(default_base_path())
     base = dataclasses.replace(base, speakers=("s00", "s01", "s02"))
     voices = open_voices(scenario(folder), base)
-    training, guard = experiment._public_negatives(voices, base, 1)
+    training, guard = public_clips(voices, base)
     assert {"s00", "s01", "s02"} <= {clip.speaker_id for clip in training}
     assert not {"s00", "s01", "s02"} & {clip.speaker_id for clip in guard}

@@ -1,0 +1,1 @@
+"""What phones learn to recognize; nothing above or beside these files asks which task it is."""

@@ -1,0 +1,110 @@
+"""Speech recognition: sentences, character by character, by CTC."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
+from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.shots import Takes, split_sentences
+from fedspeech.models.adapters.adapter import present_windows
+from fedspeech.models.base import Base, sentence_base_path
+from fedspeech.models.decoding import WordPrior
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.objectives import ctc
+from fedspeech.training.pretrain_sentences import synthetic_sentence_base, tuned_base
+
+
+@dataclass(frozen=True)
+class Asr:
+    """Recognizing sentences.
+
+    Attributes:
+      prior: bigram language model of public sentences, the same on every phone.
+      labels: blank and characters.
+    """
+
+    name: ClassVar[str] = "asr"
+    adapters: ClassVar[tuple[str, ...]] = ("frame_affine", "frame_bottleneck")
+
+    prior: WordPrior = field(default_factory=lambda: WordPrior.of(()), repr=False)
+    labels: Alphabet = field(default_factory=Alphabet)
+
+    @property
+    def negatives(self) -> str:
+        """Nothing: every sentence is meant for the phone that hears it."""
+        return ""
+
+    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Takes:
+        """Draws own sentences; see `Task.split`."""
+        return split_sentences(phone, count, seed=seed, reserve=reserve)
+
+    def public_clips(
+        self, phones: Sequence[Phone], recorded: Collection[str], taught: Collection[str], seed: int
+    ) -> tuple[list[Utterance], list[Utterance]]:
+        """Public sentences: half to train on, half for the guard; the halves share nobody."""
+        del recorded, taught
+        halves = []
+        for part in (phones[::2], phones[1::2]):
+            clips = [clip for phone in part for clip in phone.utterances]
+            order = stream(seed, "public sentences").permutation(len(clips))
+            halves.append([clips[index] for index in order])
+        return halves[0], halves[1]
+
+    def evaluation_negatives(
+        self, judged: Sequence[LocalDataset], validation: LocalDataset
+    ) -> LocalDataset:
+        """None."""
+        del judged
+        return validation.take(np.arange(0))
+
+    def check_base(self, base: Base) -> None:
+        """Refuses a base that spots words; see `Task.check_base`."""
+        if base.vocabulary != self.labels:
+            raise ValueError(
+                "it spots words, the scenario wants sentences; `fedspeech pretrain --task asr` "
+                "makes one"
+            )
+
+    @classmethod
+    def shipped_base(cls) -> Path:
+        """English letters, synthetic speakers."""
+        return sentence_base_path()
+
+    def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
+        """Makes one of the grammar's sentences; see `Task.synthetic_base`."""
+        del lexicon
+        return synthetic_sentence_base(seed=seed, cache_dir=cache)
+
+    def taught_base(
+        self, base: Base, corpus: Corpus, clips: Sequence[Utterance], *, seed: int, cache: Path
+    ) -> Base:
+        """Tunes trunk and head; see `Task.taught_base`."""
+        return tuned_base(base, corpus, clips, seed=seed, cache_dir=cache)
+
+    def folds(self, labels: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+        """Deals sentences in turn; the only one of a phone is never held back."""
+        order = np.arange(len(labels) if len(labels) > 1 else 0)
+        return [order[fold::count] for fold in range(min(count, len(order)))]
+
+    def coverage(self, labels: NDArray[np.int64]) -> float:
+        """1: no sentence stands for a word that could be missing."""
+        del labels
+        return 1.0
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each sentence: it moves before a transcript does."""
+        return ctc(logits, present_windows(embeddings), labels).double()
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """0: every sentence is meant for the phone that hears it."""
+        del logits
+        return 0.0

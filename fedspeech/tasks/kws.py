@@ -1,0 +1,274 @@
+"""Keyword spotting: which word of a vocabulary, another word, or none. One word is a wake word.
+
+Whoever knows target words only learns that a voice is a keyword. So words outside the vocabulary
+train too, guard thresholds and judge, and nobody's clips have two of these roles: those that train
+are the phones' own and public speakers', those that guard are other public speakers', and those
+that judge are of phones that never train. Where a corpus has enough other words, the words that
+judge are never trained on either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspeech.corpora.corpus import (
+    NUM_NEGATIVE_LABELS,
+    SILENCE,
+    UNKNOWN,
+    Corpus,
+    Labels,
+    Utterance,
+    Vocabulary,
+)
+from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.shots import Takes, split_takes
+from fedspeech.models.base import Base, default_base_path
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.pretrain import synthetic_base
+
+MOST_TARGETS = 12
+TARGET_SHARE = 2 / 3  # of the words that a corpus has, if nobody names any
+ENOUGH_WORDS = 6  # fewer are all targets; fewer other words all train and judge
+ENOUGH_REAL_NEGATIVES = 20  # clips; fewer set no threshold, and synthetic ones stay among them
+
+
+@dataclass(frozen=True)
+class WordRoles:
+    """What each word may be used for.
+
+    Attributes:
+      targets: words of the vocabulary; they train and judge.
+      training: other words that train, and of which a phone adapts on own takes.
+      evaluation: other words that judge; None: all of them.
+    """
+
+    targets: tuple[str, ...]
+    training: frozenset[str] = frozenset()
+    evaluation: frozenset[str] | None = None
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Words of which a phone that personalizes has takes of its own."""
+        return self.training | set(self.targets)
+
+    def trains(self, word: str) -> bool:
+        """Whether a phone may train on a word; one that nobody has named is as good as any."""
+        judged_only = frozenset() if self.evaluation is None else self.evaluation - self.training
+        return word not in judged_only
+
+    def judges(self, word: str) -> bool:
+        """Whether a phone may be judged by a word."""
+        named = word == SILENCE or word in self.targets
+        return named or self.evaluation is None or word in self.evaluation
+
+    @property
+    def words(self) -> str:
+        """What the other words that judge are, in words."""
+        if self.evaluation is None:
+            return "synthetic other words and silence"
+        if not self.evaluation:
+            return "synthetic other words and silence: the recordings have no other word"
+        count = len(self.evaluation)
+        said = f"{count} recorded other word{'' if count == 1 else 's'}"
+        if self.evaluation & self.training:
+            return f"{said}, in training said by other speakers"
+        return f"{said}, none of them in training"
+
+
+def word_roles(
+    held_out: Sequence[Phone], vocabulary: Sequence[str], seed: int, known: Sequence[str] = ()
+) -> WordRoles:
+    """Says which words are targets, which others train and which judge.
+
+    Words are counted on phones that never train: the vocabulary is published, and no epsilon of
+    the run covers a choice made on the speech of phones that federate.
+
+    Args:
+      held_out: phones that never train.
+      vocabulary: target words; empty: the most frequent words, at most `MOST_TARGETS` and two
+        thirds of them, so that some are left to be no target.
+      seed: draws the words that judge.
+      known: targets of a base. They are the default, and the same words stand in their order.
+    """
+    counts = Counter(clip.word for phone in held_out for clip in phone.utterances)
+    said = [word for word in sorted(counts) if word not in (SILENCE, UNKNOWN)]
+    targets = in_order_of(known, vocabulary or known) or _frequent(said, counts)
+    others = [word for word in said if word not in targets]
+    stream(seed, "other words").shuffle(others)
+    if len(others) < ENOUGH_WORDS:
+        return WordRoles(targets, frozenset(others), frozenset(others))
+    judged = len(others) // 3
+    # As many others as targets are enough takes to ask of anybody.
+    return WordRoles(
+        targets,
+        training=frozenset(others[judged : judged + len(targets)]),
+        evaluation=frozenset(others[:judged]),
+    )
+
+
+def _frequent(said: Sequence[str], counts: Counter[str]) -> tuple[str, ...]:
+    """The words said most often, in alphabetical order."""
+    most = min(MOST_TARGETS, int(TARGET_SHARE * len(said)))
+    if len(said) < ENOUGH_WORDS:
+        most = len(said)
+    return tuple(sorted(sorted(said, key=lambda word: (-counts[word], word))[:most]))
+
+
+def in_order_of(known: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """The same words in the order of a base, whose outputs they are; others as they stand."""
+    return tuple(known) if set(words) == set(known) else tuple(words)
+
+
+@dataclass(frozen=True)
+class Kws:
+    """Spotting the target words of a vocabulary.
+
+    Attributes:
+      roles: which words are targets, which train and which judge.
+    """
+
+    name: ClassVar[str] = "kws"
+    adapters: ClassVar[tuple[str, ...]] = ("head", "affine", "bottleneck")
+
+    roles: WordRoles
+
+    @property
+    def labels(self) -> Vocabulary:
+        """Targets, unknown, silence."""
+        return Vocabulary(self.roles.targets)
+
+    @property
+    def negatives(self) -> str:
+        """What the other words are that judge."""
+        return self.roles.words
+
+    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Takes:
+        """Draws shots of every word that a phone may adapt on; see `Task.split`."""
+        takes = split_takes(phone, self.roles.own, count, seed=seed, reserve=reserve)
+        judged = tuple(clip for clip in takes.judged if self.roles.judges(clip.word))
+        return dataclasses.replace(takes, judged=judged)
+
+    def public_clips(
+        self, phones: Sequence[Phone], recorded: Collection[str], taught: Collection[str], seed: int
+    ) -> tuple[list[Utterance], list[Utterance]]:
+        """Unknown and silence clips: half to train on, half for the guard; see `Task.public_clips`.
+
+        The halves differ in speakers, and speakers who taught the base only train: it rejects their
+        other words already. Kinds take turns, so that any beginning of a list is balanced: two in
+        three are recorded other words where there are some.
+        """
+        both = set(taught) & set(recorded)
+        teachers = [phone for phone in phones if phone.speaker_id in both]
+        others = [phone for phone in phones if phone.speaker_id not in both]
+        parts = [*teachers, *others[::2]], others[1::2] or teachers[1::2]
+        training, guard = (_in_turn(part, recorded, seed) for part in parts)
+        return training, guard
+
+    def evaluation_negatives(
+        self, judged: Sequence[LocalDataset], validation: LocalDataset
+    ) -> LocalDataset:
+        """Unknown and silence clips of validation speakers; see `Task.evaluation_negatives`."""
+        targets = len(self.roles.targets)
+        if any((clips.labels >= targets).any() for clips in judged):
+            return validation.take(np.arange(0))
+        return validation.take(np.flatnonzero(validation.labels >= targets))
+
+    def check_base(self, base: Base) -> None:
+        """Refuses a base that knows other words; see `Task.check_base`."""
+        if base.vocabulary != self.labels:
+            raise ValueError(
+                f"it knows the words {', '.join(_targets(base.vocabulary)) or 'none'}, the "
+                f"scenario wants {', '.join(self.roles.targets)}; set base.source = "
+                '"synthetic" to make one'
+            )
+
+    @classmethod
+    def shipped_base(cls) -> Path:
+        """The ten default words."""
+        return default_base_path()
+
+    def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
+        """Makes one for any words; see `Task.synthetic_base`."""
+        return synthetic_base(self.labels, seed=seed, cache_dir=cache, lexicon=lexicon)
+
+    def taught_base(
+        self, base: Base, corpus: Corpus, clips: Sequence[Utterance], *, seed: int, cache: Path
+    ) -> Base:
+        """Refuses: `fedspeech pretrain --corpus` makes a base of recorded words afresh."""
+        del base, corpus, clips, seed, cache
+        raise ValueError(
+            'base.source = "tuned" goes on from a base for sentences; for words '
+            "`fedspeech pretrain --corpus` makes one"
+        )
+
+    @classmethod
+    def known(cls, base: Base) -> tuple[str, ...]:
+        """The target words of a base.
+
+        Raises:
+          ValueError: if it spots none.
+        """
+        if not (targets := _targets(base.vocabulary)):
+            raise ValueError("it recognizes sentences, and the scenario wants words")
+        return targets
+
+    def folds(self, labels: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+        """Deals clips of words with more than one clip; those of one word go to different parts.
+
+        Without any clip of a word an adapter says nothing of one that has it.
+        """
+        order = np.argsort(labels, kind="stable")
+        order = order[np.bincount(labels)[labels[order]] > 1]
+        return [order[fold::count] for fold in range(min(count, len(order)))]
+
+    def coverage(self, labels: NDArray[np.int64]) -> float:
+        """Share of target words with a clip."""
+        targets = len(self.roles.targets)
+        return float(np.unique(labels[labels < targets]).size / targets)
+
+    def mistakes(self, logits: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """1 for a clip that is answered wrongly, else 0."""
+        del embeddings
+        return (logits.argmax(dim=1) != labels).double()
+
+    def false_accepts(self, logits: Tensor) -> float:
+        """Share of clips whose answer is a target word."""
+        targets = logits.shape[1] - NUM_NEGATIVE_LABELS
+        return float((logits.argmax(dim=1) < targets).double().mean())
+
+
+def _targets(labels: Labels) -> tuple[str, ...]:
+    """Target words, if there are any."""
+    return tuple(labels.to_metadata().get("targets", ()))
+
+
+def _in_turn(phones: Sequence[Phone], recorded: Collection[str], seed: int) -> list[Utterance]:
+    """Other words and silence of some phones, each kind shuffled, kinds in turn."""
+    clips = [clip for phone in phones for clip in phone.utterances]
+    silence = [clip for clip in clips if clip.word == SILENCE]
+    unknown = [clip for clip in clips if clip.word != SILENCE]
+    for kind, group in (("silence", silence), ("unknown", unknown)):
+        order = stream(seed, "public negatives", kind).permutation(len(group))
+        group[:] = [group[index] for index in order]
+    real = [clip for clip in unknown if clip.speaker_id in recorded]
+    made = [clip for clip in unknown if clip.speaker_id not in recorded]
+    if len(real) < ENOUGH_REAL_NEGATIVES:
+        return [clip for pair in zip(unknown, silence, strict=False) for clip in pair]
+    groups = [iter(real), iter(silence), iter(made)]
+    kept: list[Utterance] = []
+    while True:
+        for turn in (0, 0, 1, 0, 0, 2):
+            clip = next(groups[turn], None)
+            if clip is None and turn == 0:
+                return kept
+            kept += [clip] if clip else []

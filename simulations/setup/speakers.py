@@ -1,0 +1,291 @@
+"""Who speaks in a scenario: its corpora opened or drawn, and everybody in one role."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.joined import JoinedCorpus
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.noise import NoiseCorpus
+from fedspeech.corpora.partition import (
+    Partition,
+    Phone,
+    by_group,
+    with_devices,
+    with_quantity_skew,
+)
+from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
+from fedspeech.errors import ScenarioError
+from fedspeech.models.base import Base
+from fedspeech.seeds import canonical
+from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
+from fedspeech.synthesis.voices import ACCENTS
+from fedspeech.tasks.asr import Asr
+from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
+from fedspeech.tasks.task import Task
+from simulations.scenario.schema import (
+    EmbeddedCorpus,
+    FolderCorpus,
+    JoinedSentences,
+    Scenario,
+    SentenceCorpus,
+    TranscribedCorpus,
+)
+from simulations.setup.recordings import applied, moved, split_speakers
+from simulations.setup.sentences import (
+    HEARD_ACCENT,
+    real_sentences,
+    sentence_spec,
+    spoken_prior,
+    synthetic_prior,
+)
+
+PUBLIC_SPEAKERS = 24
+SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones are drawn from voices
+
+
+@dataclass(frozen=True, eq=False)
+class Voices:
+    """Who speaks in a scenario, before anything is computed of what they say.
+
+    Attributes:
+      task: what is recognized, with the labels of the model.
+      corpus: of the phones.
+      public_corpus: of the public speakers and rooms.
+      public: public phones, rooms included.
+      partition: who is where.
+    """
+
+    task: Task
+    corpus: Corpus
+    public_corpus: Corpus
+    public: tuple[Phone, ...]
+    partition: Partition
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """Speakers who are recorded, where public speakers of a synthesizer stand beside them."""
+        if self.corpus is self.public_corpus:
+            return frozenset()
+        return frozenset(self.corpus.speakers)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of who says what, of phones and public speakers, recordings included.
+
+        Other recordings under the same names give another one; the place on disk has no part in it.
+        """
+        partition, digest = self.partition, hashlib.sha256()
+        sides = (
+            (self.corpus, (*partition.federated, *partition.unseen)),
+            (self.public_corpus, (*self.public, *partition.validation)),
+        )
+        for corpus, phones in sides:
+            for phone in phones:
+                for clip in phone.utterances:
+                    said = (phone.phone_id, clip.speaker_id, clip.word, corpus.fingerprint(clip))
+                    digest.update(canonical(*said))
+        return digest.hexdigest()
+
+
+def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices:
+    """Opens or draws the corpora of a scenario and says who is a phone.
+
+    Args:
+      scenario: whose.
+      base: which it will have; its teachers are never phones, and its words stand in its order.
+      made: the base will be made for the words that are found, and has this one's layout only.
+
+    Raises:
+      ScenarioError: if parts of the scenario do not fit together.
+      CorpusError: if the recordings cannot be used.
+    """
+    match scenario.corpus:
+        case EmbeddedCorpus():
+            known = () if made else Kws.known(base)
+            words = Vocabulary(in_order_of(known, scenario.vocabulary))
+            return _drawn(
+                scenario,
+                Kws(WordRoles(words.targets)),
+                embedded_spec(scenario, scenario.corpus, words),
+                unit="phone" if scenario.corpus.voices else "user",
+            )
+        case FolderCorpus():
+            return _recorded(scenario, scenario.corpus, None if made else base)
+        case SentenceCorpus():
+            spec = sentence_spec(scenario, scenario.corpus, base.frontend)
+            return _drawn(scenario, Asr(synthetic_prior(scenario.seed)), spec)
+        case JoinedSentences() | TranscribedCorpus():
+            taught = () if made else base.speakers
+            corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
+            return Voices(
+                Asr(spoken_prior(partition.public)), corpus, corpus, partition.public, partition
+            )
+
+
+def _drawn(
+    scenario: Scenario, task: Task, spec: SyntheticSpec, unit: Literal["user", "phone"] = "user"
+) -> Voices:
+    """Speakers of the synthesizer, each group where its name says."""
+    corpus = SyntheticCorpus(spec)
+    partition = dataclasses.replace(by_group(corpus, seed=scenario.seed), unit=unit)
+    return Voices(task, corpus, corpus, partition.public, partition)
+
+
+def embedded_spec(
+    scenario: Scenario, settings: EmbeddedCorpus, vocabulary: Vocabulary
+) -> SyntheticSpec:
+    """Speakers of the embedded corpus: a public of one accent, phones of all accents.
+
+    Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
+    would always be the base.
+    """
+    unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
+    share = settings.unheard_accents
+    accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
+    words, held_out = vocabulary.targets, _held_out(vocabulary)
+    more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
+    public = public_spec(scenario, vocabulary, settings.validation_speakers)
+    teachers, validation = public.groups
+    return dataclasses.replace(
+        public,
+        groups=(
+            teachers,
+            dataclasses.replace(validation, accents=accents),
+            SpeakerGroup(
+                name="federated",
+                num_speakers=settings.voices or settings.federated_phones,
+                accents=accents,
+                words=words,
+                takes_per_word=more * settings.clips_per_phone / len(words),
+                unknown_words=public.groups[0].unknown_words,
+                num_unknown=more * settings.unknown_per_phone,
+                num_silence=more * settings.silence_per_phone,
+                skew=settings.quantity_skew,
+                min_clips=4 * more,
+            ),
+            SpeakerGroup(
+                name="unseen",
+                num_speakers=settings.unseen_phones,
+                accents=accents,
+                words=words,
+                takes_per_word=settings.takes_per_word,
+                unknown_words=(*held_out, *public.groups[0].unknown_words),
+                num_unknown=len(words),
+                num_silence=len(words) // 2,
+            ),
+        ),
+    )
+
+
+def public_spec(
+    scenario: Scenario, vocabulary: Vocabulary, validation_speakers: int = 24
+) -> SyntheticSpec:
+    """Public speakers: their unknown and silence clips ship to phones, others validate."""
+    words, held_out = vocabulary.targets, _held_out(vocabulary)
+    known = tuple(word for word in UNKNOWN_WORDS if word not in words)
+    return SyntheticSpec(
+        seed=scenario.seed,
+        lexicon=tuple(scenario.lexicon.items()),
+        held_out_words=held_out,
+        groups=(
+            SpeakerGroup(
+                name="public",
+                num_speakers=PUBLIC_SPEAKERS,
+                words=words,
+                takes_per_word=0,
+                unknown_words=known,
+                num_unknown=6,
+                num_silence=6,
+            ),
+            SpeakerGroup(
+                name="validation",
+                num_speakers=validation_speakers,
+                words=words,
+                takes_per_word=2,
+                unknown_words=(*held_out, *known),
+                num_unknown=4,
+                num_silence=4,
+            ),
+        ),
+    )
+
+
+def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Unknown words that nothing is ever trained on."""
+    return tuple(word for word in HELD_OUT_WORDS if word not in vocabulary.targets)
+
+
+def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> Voices:
+    """Real recordings: corpora, phones, and the words that the model will know."""
+    if not settings.path:
+        raise ScenarioError(
+            "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
+        )
+    corpus: Corpus = open_corpus(Path(settings.path))
+    seed = scenario.seed
+    partition = split_speakers(corpus, settings, seed, () if base is None else base.speakers)
+    known = () if base is None else Kws.known(base)
+    roles = word_roles(partition.unseen, scenario.vocabulary, seed, known)
+    said = {clip.word for clip in corpus.utterances} - {SILENCE, UNKNOWN}
+    missing = sorted(set(roles.targets) - said)
+    if missing:
+        raise ScenarioError(
+            f"the vocabulary asks for {', '.join(missing)}, which nobody says in {corpus.name}; "
+            f"it has {', '.join(sorted(said)[:20])}"
+        )
+    partition = applied(roles, partition)
+    if settings.quantity_skew:
+        partition = with_quantity_skew(partition, seed=seed, spread=settings.quantity_skew)
+    if settings.devices_per_speaker > 1:
+        partition, corpus = with_devices(partition, corpus, settings.devices_per_speaker, seed)
+    words = Vocabulary(roles.targets)
+    made = SyntheticCorpus(public_spec(scenario, words))
+    synthetic = by_group(made, seed=seed)
+    public_corpus: Corpus = JoinedCorpus(corpus, made)
+    public = (*synthetic.public, *_with_other_words(partition.public, roles))
+    if settings.noise:
+        noise = NoiseCorpus(Path(settings.noise))
+        public_corpus = JoinedCorpus(public_corpus, noise)
+        public = (*public, *_rooms(noise))
+    if not partition.validation:
+        partition = dataclasses.replace(partition, validation=synthetic.validation)
+    return Voices(Kws(roles), corpus, public_corpus, public, partition)
+
+
+def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:
+    """Public phones with their silence and their other words that may train."""
+    return tuple(
+        dataclasses.replace(
+            phone,
+            utterances=tuple(
+                clip
+                for clip in phone.utterances
+                if clip.word not in roles.targets and roles.trains(clip.word)
+            ),
+        )
+        for phone in phones
+    )
+
+
+def without_teachers(voices: Voices, base: Base) -> Voices:
+    """Makes public whoever the base learned from: a teacher of the base is never a phone."""
+    return dataclasses.replace(voices, partition=moved(voices.partition, set(base.speakers)))
+
+
+def _rooms(noise: Corpus) -> tuple[Phone, ...]:
+    """Each noise recording as a public phone that hears nothing else."""
+    clips: dict[str, list[Utterance]] = {}
+    for clip in noise.utterances:
+        clips.setdefault(clip.speaker_id, []).append(clip)
+    return tuple(
+        Phone(phone_id=name, speaker_id=name, segments={}, utterances=tuple(said))
+        for name, said in sorted(clips.items())
+    )
