@@ -41,7 +41,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),
         ("corpus.voices=3001", "voices must be at most federated_phones=3000, got voices=3001"),
         ('vocabulary=["yes","yes"]', "1 to 40 distinct target words"),
-        ('vocabulary=[]', "1 to 40 distinct target words"),
+        ("vocabulary=[]", "1 to 40 distinct target words"),
     ],
 )
 def test_a_bad_value_names_key_rule_and_value(change, words):
