@@ -25,6 +25,7 @@ from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.files import write_whole
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.examples import ExampleCost
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.query import Query, open_query
 from fedspeech.secagg.dropouts import last_stage
@@ -214,6 +215,11 @@ class Job:
             if dataclasses.is_dataclass(value) and not isinstance(value, type)
         }
         return values | parts | {"query": self.query.described()}
+
+    @property
+    def example_cost(self) -> ExampleCost | None:
+        """What this run costs one example of a phone; None where its query hides none."""
+        return self.query.example_cost(self.plan.participations)
 
     def entropy(self) -> NoiseEntropy:
         """Returns the source of everything that protects somebody."""

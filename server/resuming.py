@@ -63,7 +63,7 @@ def begin(job: Job, ledger_path: Path) -> Ledger:
             f"the ledger of this population is {place}, whose folder is not on this machine: "
             "prepare the job where its server runs"
         )
-    ledger = Ledger.open(place, job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(place, job.plan, job.run_id, job.noise, example_cost=job.example_cost)
     before = {run.run_id for run in ledger.runs if run.charged}
     if job.noise == "rehearsal" and job.run_id in before:
         raise ScenarioError(
@@ -89,7 +89,9 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
     """
     checkpoint = load_checkpoint(checkpoint_path)
     try:
-        ledger = Ledger.resume(ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened)
+        ledger = Ledger.resume(
+            ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened, job.example_cost
+        )
     except ValueError as error:
         raise FedspeechError(f"this run cannot go on: {error}") from error
     if len(ledger.charges) < checkpoint.state.completed:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
     "errors", "files", "hash_chain", "seeds", "vectors", "audio", "synthesis", "corpora", "models",
-    "anonymization", "device", "training", "tasks", "secagg", "privacy", "aggregation", "analytics",
+    "anonymization", "device", "secagg", "privacy", "training", "tasks", "aggregation", "analytics",
     "evaluation", "attacks", "rollout", "messages", "source", "population", "queries", "job",
     "round",
 )  # fmt: skip
@@ -23,8 +23,8 @@ ORDER = (
 PRIVACY = (
     "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "events",
     "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config", "sizing",
-    "rules", "failure_probabilities", "round_cost", "codec", "guarantee", "phrasing", "plan",
-    "ledger", "filling", "pricing", "explaining", "solving",
+    "rules", "failure_probabilities", "round_cost", "codec", "examples", "guarantee", "phrasing",
+    "plan", "spending", "ledger", "filling", "pricing", "explaining", "solving",
 )  # fmt: skip
 
 # Order inside `simulations`; a room imports only from rooms above its own. A report reads a run's

@@ -4,15 +4,15 @@
     run_round(state, job, arrays, train, ledger, round_number)
 
 `OnDeviceTraining` is a training function of `fedspeech.round`: it gives the deltas of
-`training.cohort.train_cohort` within 1e-5, and what follows (clipping to the user's norm, noise,
-masks) is the same.
+`training.cohort.train_cohort` within 1e-5, with DP-SGD those of `training.dp_sgd.train_private`.
+What follows (clipping to the user's norm, noise, masks) is the same.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,54 +20,25 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import Adapter
-from fedspeech.privacy import dp_accounting_bridge
-from fedspeech.privacy.events import Gaussian
-from fedspeech.seeds import Keystream, NoiseEntropy
+from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee, ExamplePrivacy, price
+from fedspeech.seeds import Keystream
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import in_step, sampling_rate, step_noise
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 from tflite_export.arrays import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.interpreter import TfliteModel
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExampleLevel:
-    """DP-SGD on the phone: what hides a single clip from whoever sees the phone's own delta.
+def example_guarantee(cost: ExampleCost) -> ExampleGuarantee:
+    """What training in the file promises one example: the price of the same steps in torch.
 
-    It is apart from what hides the phone: the user-level clip and noise of the plan follow as ever,
-    and neither epsilon is part of the other.
-
-    Attributes:
-      clip_norm: of one clip's gradient.
-      noise_multiplier: stddev of the noise of a step over `clip_norm`.
-
-    Raises:
-      ValueError: if either is not positive and finite.
+    The relation is zero-out (an example's gradient becomes zero): a phone with more examples than
+    the file takes trains on the first ones, so that leaving one out would let another in.
     """
-
-    clip_norm: float
-    noise_multiplier: float
-
-    def __post_init__(self) -> None:
-        """Checks both."""
-        for name in ("clip_norm", "noise_multiplier"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {name}={value}")
-
-    def epsilon(self, training: LocalTraining, rounds: int, delta: float) -> float:
-        """Epsilon of one clip on a phone that takes part in so many rounds.
-
-        Unit: one clip. Relation: zero-out (its gradients become zero). A clip is in one batch per
-        local epoch, each a Gaussian mechanism; nothing is claimed for which batch that is.
-        Composed exactly (Balle and Wang 2018, arXiv:1805.06530, Theorem 8). Computed for real
-        numbers: that a phone's floats are finite is not accounted for.
-        """
-        price = dp_accounting_bridge.analytic(
-            Gaussian(noise_multiplier=self.noise_multiplier), rounds * training.local_epochs
-        )
-        assert price is not None
-        return price(delta)
+    found = price([cost])
+    assert found is not None
+    return dataclasses.replace(found, relation="zero-out")
 
 
 class PersonalModel:
@@ -196,31 +167,22 @@ class OnDeviceTraining:
     """Local training of a round, phone after phone, in the exported file."""
 
     def __init__(
-        self,
-        content: bytes,
-        base_sha256: str,
-        *,
-        example_level: ExampleLevel | None = None,
-        entropy: NoiseEntropy | None = None,
+        self, content: bytes, base_sha256: str, *, example_privacy: ExamplePrivacy | None = None
     ) -> None:
         """Loads the file.
 
         Args:
           content: bytes of a personal file.
           base_sha256: of the base behind the embeddings.
-          example_level: trains by DP-SGD; None trains plainly.
-          entropy: where the noise of DP-SGD comes from.
+          example_privacy: trains by DP-SGD, as `fedspeech.training.dp_sgd` does and at its price;
+            None trains plainly.
 
         Raises:
           ExportRefused: if it is not a personal file.
-          ValueError: if there is a noise to make and nothing to make it of.
         """
-        if example_level is not None and entropy is None:
-            raise ValueError("example-level noise needs an entropy: NoiseEntropy.os()")
         self._model = PersonalModel(TfliteModel(content))
         self._base = hash_words(base_sha256)
-        self._example_level, self._entropy = example_level, entropy
-        self._calls = 0
+        self._privacy = example_privacy
 
     def __call__(
         self,
@@ -232,6 +194,14 @@ class OnDeviceTraining:
     ) -> list[Delta]:
         """Trains each phone from the global adapter; see `fedspeech.round.TrainingFunction`.
 
+        Args:
+          adapter: what is trained.
+          parameters: the global adapter.
+          datasets: one per phone.
+          training: how.
+          rngs: one per phone; for DP-SGD seeded from `NoiseEntropy` for this phone and attempt
+            alone, as for `fedspeech.training.dp_sgd.train_private`.
+
         Raises:
           ExportRefused: if the file cannot train as the job says: Adam, a batch that is too large,
             an adapter of another base.
@@ -240,42 +210,59 @@ class OnDeviceTraining:
             raise ExportRefused(
                 f"the exported file trains by sgd, the job says {training.optimizer}"
             )
-        batch = min(training.batch_size, training.max_examples)
-        if batch > self._model.batch_clips:
-            raise ExportRefused(
-                f"the exported file takes batches of at most {self._model.batch_clips} clips, the "
-                f"job says {batch}"
-            )
+        self._require_room(training)
         start = adapter.spec.flatten(parameters)
         deltas = []
         for phone, dataset in enumerate(datasets):
             self._model.restore(start, self._base)
-            schedule = training.schedule(len(dataset), rngs, phone)
-            for positions in schedule.batches:
-                clips = dataset.take(schedule.examples[positions[positions >= 0]])
-                if len(clips):
-                    self._train(clips, training, batch)
+            if self._privacy is None:
+                schedule = training.schedule(len(dataset), rngs, phone)
+                for positions in schedule.batches:
+                    clips = dataset.take(schedule.examples[positions[positions >= 0]])
+                    if len(clips):
+                        self._model.train(clips, training)
+            else:
+                sizes = [math.prod(shape) for _, shape in adapter.spec.shapes]
+                self._train_private(dataset, training, Keystream(rngs[phone].bytes(32)), sizes)
             deltas.append(Delta(self._model.save() - start))
         return deltas
 
-    def _train(self, clips: LocalDataset, training: LocalTraining, batch: int) -> None:
-        """One step, plain or private; the divisor of a private one is the full batch."""
-        private = self._example_level
-        if private is None or self._entropy is None:
-            self._model.train(clips, training)
-            return
-        self._calls += 1
-        stddev = private.noise_multiplier * private.clip_norm
-        noise = stddev * _normal(
-            self._entropy.keystream("example noise", self._calls), self._model.size
-        )
-        self._model.train_dp(
-            clips,
-            training,
-            clip_norm=private.clip_norm,
-            noise=noise.astype(np.float32),
-            expected_clips=batch,
-        )
+    def _require_room(self, training: LocalTraining) -> None:
+        """Refuses steps that may hold more examples than the file takes at once.
+
+        In a step of DP-SGD every example of a phone may be in by its coin, and one that was left
+        out for want of room would be left out because of the others.
+        """
+        most = training.max_examples
+        if self._privacy is None:
+            most = min(training.batch_size, training.max_examples)
+        if most > self._model.batch_clips:
+            raise ExportRefused(
+                f"the exported file takes batches of at most {self._model.batch_clips} clips, the "
+                f"job says {most}"
+            )
+
+    def _train_private(
+        self, dataset: LocalDataset, training: LocalTraining, secret: Keystream, sizes: list[int]
+    ) -> None:
+        """Takes the public number of steps of `dp_sgd.train_private`, with its coins and noise.
+
+        A phone with more examples than the file takes trains on the first ones. Which these are
+        does not depend on what is in them, so what an example holds is hidden as well as in torch.
+        """
+        assert self._privacy is not None
+        dataset = dataset.take(np.arange(min(len(dataset), self._model.batch_clips)))
+        stddev = self._privacy.noise_multiplier * self._privacy.clip_norm
+        for _ in range(training.num_steps):
+            drawn = np.flatnonzero(in_step(secret, len(dataset), sampling_rate(training)))
+            noise = stddev * np.concatenate(step_noise(secret, sizes))
+            self._model.train_dp(
+                dataset.take(drawn),
+                training,
+                clip_norm=self._privacy.clip_norm,
+                noise=noise.astype(np.float32),
+                expected_clips=min(training.batch_size, training.max_examples),
+            )
 
 
 def _loss(found: Mapping[str, NDArray[Any]], clips: int) -> float:
@@ -295,13 +282,6 @@ def _loss(found: Mapping[str, NDArray[Any]], clips: int) -> float:
             "model's, an embedding finite and as `embed` gives it"
         )
     return float(found["loss"][0])
-
-
-def _normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:
-    """Standard normal values by Box and Muller (1958), shape (num_values,)."""
-    radius = np.sqrt(-2 * np.log(1 - keystream.uniform(num_values)))
-    values: NDArray[np.float64] = radius * np.cos(2 * np.pi * keystream.uniform(num_values))
-    return values
 
 
 def _one(value: float) -> NDArray[np.float32]:

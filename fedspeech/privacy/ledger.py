@@ -6,7 +6,7 @@ end. Rows:
 
 | kind | meaning |
 |---|---|
-| `opened` | a run began: its plan, and the cost of a round of it as data |
+| `opened` | a run began: its plan, what a round of it costs, and what examples it hides, as data |
 | `charge` | a round is about to send; it stays charged whatever becomes of it |
 | `outcome` | what became of it: completed, or failed and why |
 | `recovered` | a line torn by a kill was found and is counted as one more charge |
@@ -20,77 +20,29 @@ A kill can tear only the last line, which then lacks its newline: the next openi
 charge. A complete line that does not check was edited: `LedgerDamaged`, and nothing is released
 until somebody has looked. So does a file that no longer holds the last row that this user wrote.
 
-Rounds are priced per opening, also where two have the same plan: phones count their inputs anew in
-every run, so two runs of one plan can bring a phone to its quota twice.
+What its rows add up to is `fedspeech.privacy.spending`.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
-from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
+from fedspeech.errors import LedgerDamaged
 from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
-from fedspeech.privacy import guarantee
-from fedspeech.privacy.config import Mechanism
-from fedspeech.privacy.events import RoundCost, cost_from_record, cost_to_record
-from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.privacy.phrasing import rounded_up, sum_words
+from fedspeech.privacy.events import cost_to_record
+from fedspeech.privacy.examples import ExampleCost
+from fedspeech.privacy.phrasing import sum_words
 from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.privacy.spending import UNTIL_LOOKED_AT, Charge, Purpose, Spending, plan_of
 from fedspeech.seeds import REHEARSAL_NOTICE
 
-Purpose = Literal["training", "tuning", "evaluation", "analytics"]
-"""What a run on a population is for."""
 
-_UNTIL_LOOKED_AT = "nothing is released on this population until somebody has looked"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Charge:
-    """A round that has been paid for.
-
-    Attributes:
-      sequence: number of its row in the ledger.
-      round: number of the round.
-      attempt: of that round, from 0.
-      rid: 16 or more random bytes that name this attempt.
-    """
-
-    sequence: int
-    round: int
-    attempt: int
-    rid: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run on a population.
-
-    Attributes:
-      opened: number of the row that opened it.
-      run_id: of the run.
-      purpose: what it is for.
-      plan: of the run.
-      charged: rounds that were charged, failed and recovered ones included.
-      completed: rounds whose sum was opened and used.
-      noise: where its noise comes from, in words.
-    """
-
-    opened: int
-    run_id: str
-    purpose: Purpose
-    plan: PrivacyPlan
-    charged: int
-    completed: int
-    noise: str
-
-
-class Ledger:
-    """What a population has spent, and whether it can afford another round. Use `Ledger.open`."""
+class Ledger(Spending):
+    """The file, and whether it can afford another round. Use `Ledger.open`."""
 
     def __init__(
         self,
@@ -102,22 +54,12 @@ class Ledger:
         keeps_head: bool = True,
     ) -> None:
         """Prepares an account; `open` is the way in."""
+        super().__init__(path.name, plan, noise_source)
         self.path = path
         self._keeps_head = keeps_head
         self.notices: list[str] = []
-        self._plan = plan
         self._run_id = run_id
-        self._noise_source = noise_source
-        self._chain = _chain(path)
-        # By sequence number of the `opened` row.
-        self._charges: dict[int, int] = {}
-        self._costs: dict[int, RoundCost] = {}
-        self._trust: dict[int, str] = {}
-        self._latest = self._own = -1
-        self._rids: set[str] = set()
-        self._opened: dict[int, Row] = {}
-        self._charge_rows: dict[int, Row] = {}
-        self._outcomes: dict[int, Row] = {}  # by sequence number of the charge
+        self._chain = HashChain(path, LedgerDamaged, UNTIL_LOOKED_AT)
         self._resumed = False
 
     @classmethod
@@ -129,6 +71,7 @@ class Ledger:
         noise_source: Literal["os", "rehearsal"],
         purpose: Purpose = "training",
         *,
+        example_cost: ExampleCost | None = None,
         scratch: bool = False,
     ) -> Ledger:
         """Opens the population's ledger, or starts it, and records this run's plan.
@@ -139,6 +82,7 @@ class Ledger:
           run_id: unique among the rehearsals on this population.
           noise_source: `NoiseEntropy.source`.
           purpose: what the run is for.
+          example_cost: of DP-SGD on the examples of a phone; None: the run hides no single example.
           scratch: an account that is thrown away, whose head nobody keeps.
 
         Raises:
@@ -162,6 +106,7 @@ class Ledger:
                     "cost": cost_to_record(plan.cost),
                     "trust": plan.trust,
                     "noise": _noise_words(noise_source),
+                    **({"examples": example_cost.to_record()} if example_cost else {}),
                 },
             )
             ledger._own = opened["sequence"]
@@ -192,6 +137,7 @@ class Ledger:
         run_id: str,
         noise_source: Literal["os", "rehearsal"],
         opened: int | None,
+        example_cost: ExampleCost | None = None,
     ) -> Ledger:
         """Goes on with the account of a run that was interrupted; opens none anew.
 
@@ -207,6 +153,7 @@ class Ledger:
           opened: number of the row that opened it; None if it was killed before it could keep that:
             the last row that opened this run, or a new one. None is for a file that no other run
             uses.
+          example_cost: of the run, as for `open`.
 
         Raises:
           LedgerDamaged: if there is no file, a complete line does not check, or the row is not
@@ -221,13 +168,13 @@ class Ledger:
         if opened is None:
             own = [n for n, row in ledger._opened.items() if row["run_id"] == run_id]
             if not own:
-                return cls.open(path, plan, run_id, noise_source)
+                return cls.open(path, plan, run_id, noise_source, example_cost=example_cost)
             opened = own[-1]
         row = ledger._opened.get(opened)
         if row is None:
             raise LedgerDamaged(f"{ledger.path.name}: row {opened} opens no run; it was cut")
-        found = (row["run_id"], row["fingerprint"], row["noise"])
-        if found != (run_id, plan.fingerprint, _noise_words(noise_source)):
+        found = (row["run_id"], row["fingerprint"], row["noise"], ledger._examples.get(opened))
+        if found != (run_id, plan.fingerprint, _noise_words(noise_source), example_cost):
             raise ValueError(f"row {opened} of {ledger.path.name} opened another run or plan")
         ledger._own, ledger._resumed = opened, True
         return ledger
@@ -252,7 +199,7 @@ class Ledger:
             copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
             raise LedgerDamaged(f"no ledger at {path}: {error.strerror}") from error
-        chain = _chain(Path(path))
+        chain = HashChain(Path(path), LedgerDamaged, UNTIL_LOOKED_AT)
         rows = list(chain.read(copy, kept))
         if head is not None:
             chain.require(head, "as named")
@@ -262,7 +209,7 @@ class Ledger:
         if not openings:
             raise LedgerDamaged(f"{path} holds no run" + (f" {run_id[:8]}" if run_id else ""))
         last = openings[-1]
-        plan = _plan_of(last, Path(path).name)
+        plan = plan_of(last, Path(path).name)
         source: Literal["os", "rehearsal"] = "os"
         if last["noise"] == REHEARSAL_NOTICE:
             source = "rehearsal"
@@ -271,26 +218,6 @@ class Ledger:
         ledger._chain = chain
         ledger._take(rows, copy)
         return ledger
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """All runs on this population, in order."""
-        return tuple(
-            Run(
-                opened=opened,
-                run_id=row["run_id"],
-                purpose=row["purpose"],
-                plan=_plan_of(row, self.path.name),
-                charged=self._charges.get(opened, 0),
-                completed=sum(
-                    outcome["completed"]
-                    for charge, outcome in self._outcomes.items()
-                    if self._charge_rows[charge]["opened"] == opened
-                ),
-                noise=row["noise"],
-            )
-            for opened, row in self._opened.items()
-        )
 
     def refresh(self) -> None:
         """Reads what other processes have appended.
@@ -305,54 +232,6 @@ class Ledger:
     def head(self) -> Head | None:
         """The last row, to be kept outside; None before any was read."""
         return self._chain.head
-
-    @property
-    def opened(self) -> int:
-        """Number of the row that opened this run."""
-        return self._own
-
-    @property
-    def charges(self) -> tuple[Charge, ...]:
-        """Charges of this run, in order."""
-        return tuple(
-            self._charge_of(row) for row in self._charge_rows.values() if row["opened"] == self._own
-        )
-
-    def settled(self, charge: Charge) -> bool:
-        """Whether the ledger says what became of a charged round."""
-        return charge.sequence in self._outcomes
-
-    @property
-    def own_rounds_charged(self) -> int:
-        """Rounds charged to this run, failed and recovered ones included."""
-        return self._charges.get(self._own, 0)
-
-    @property
-    def runs_charged(self) -> int:
-        """Runs that were charged for a round, this one included whether or not it was."""
-        return len({*(opened for opened, rounds in self._charges.items() if rounds), self._own})
-
-    @property
-    def noise_notice(self) -> str | None:
-        """That noise of a run which was charged, or of this one, can be drawn again; else None."""
-        rehearsed = self._noise_source == "rehearsal" or any(
-            row["noise"] == REHEARSAL_NOTICE and self._charges.get(opened)
-            for opened, row in self._opened.items()
-        )
-        return REHEARSAL_NOTICE if rehearsed else None
-
-    @property
-    def rounds_charged(self) -> int:
-        """Rounds charged to this population, of all runs, failed and recovered ones included."""
-        return sum(self._charges.values())
-
-    def guarantee(self, more_rounds: int = 0) -> Guarantee:
-        """Returns what the population has spent, as far as this process has read.
-
-        Args:
-          more_rounds: rounds of this run to price as if they were charged too.
-        """
-        return self._price(extra=more_rounds)
 
     def require_budget(self, round: int, rounds: int = 1) -> None:  # noqa: A002
         """Refuses rounds that the budget would not cover, before anybody is asked to join them.
@@ -433,14 +312,6 @@ class Ledger:
         rehearsal = self._resumed and self._noise_source == "rehearsal"
         return self.charges if rehearsal else ()
 
-    def _charge_of(self, row: Row) -> Charge:
-        return Charge(
-            sequence=row["sequence"],
-            round=row["round"],
-            attempt=row["attempt"],
-            rid=bytes.fromhex(row["rid"]),
-        )
-
     def _paid(self, charge: Charge, round_number: int, attempt: int, commitment: str) -> Charge:
         """Returns the charge of a round that is replayed, if it is the same in everything."""
         row = self._charge_rows[charge.sequence]
@@ -483,50 +354,6 @@ class Ledger:
                 },
             )
 
-    def _affordable(self, round_number: int, rounds: int = 1) -> Guarantee:
-        """Returns what would be spent with so many more rounds, or refuses them."""
-        price = self._price(extra=rounds)
-        if price.epsilon_release > self._plan.epsilon_budget:
-            more = f"{rounds} more rounds"
-            if rounds == 1:
-                more = f"one more round (number {round_number} from 0)"
-            raise BudgetExhausted(
-                f"{more} would bring epsilon_release from "
-                f"{rounded_up(self._price(extra=0).epsilon_release, 4)} to "
-                f"{rounded_up(price.epsilon_release, 4)} "
-                f"({price.relation_release}), above epsilon_budget="
-                f"{self._plan.epsilon_budget}; nothing was sent"
-            )
-        return price
-
-    def _price(self, extra: int) -> Guarantee:
-        """Composes every run's rounds, with `extra` more of this one."""
-        # A run that was charged for nothing may have abandoned rounds, which readers see.
-        begun = {**dict.fromkeys(self._costs, 0), **self._charges}
-        begun[self._own] = begun.get(self._own, 0) + extra
-        spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]
-        counts = [opened for opened, rounds in begun.items() if rounds]
-        trust = dict.fromkeys(
-            self._trust.get(opened, self._plan.trust) for opened in (*counts, self._own)
-        )
-        return guarantee.price(
-            spent,
-            delta=self._plan.delta,
-            unit=self._plan.unit,
-            trust=" And, for other plans on this population: ".join(trust),
-            mechanism=cast(
-                "Mechanism", self._weakest("mechanism", ("none", "central", "local"), counts)
-            ),
-            secure_aggregation=self._weakest("secure_aggregation", ("ideal",), counts),
-            server=self._weakest("server", ("curious",), counts),
-        )
-
-    def _weakest(self, name: str, weak: tuple[str, ...], counts: Iterable[int]) -> str:
-        """The first of the weak settings that a run had which was charged, else this plan's own."""
-        found = {self._opened[opened]["plan"][name] for opened in counts if opened >= 0}
-        own: str = getattr(self._plan, name)
-        return next((setting for setting in weak if setting in {*found, own}), own)
-
     def _append(self, file: BinaryIO, row: Row) -> Row:
         """Writes a row and counts it."""
         written = self._chain.append(file, row)
@@ -562,58 +389,6 @@ class Ledger:
         self.notices.append(notice)
         self._append(file, {"kind": "recovered", **fragment_fields(fragment), "reason": notice})
 
-    def _count(self, row: Row) -> None:
-        """Adds one checked row to the account, or refuses what no ledger says."""
-        try:
-            self._add(row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LedgerDamaged(
-                f"{self.path.name}, row {row['sequence'] + 1}: no row of a ledger "
-                f"({type(error).__name__}: {error}); {_UNTIL_LOOKED_AT}"
-            ) from error
-
-    def _add(self, row: Row) -> None:
-        """Adds one row to the account.
-
-        Raises:
-          KeyError, TypeError, ValueError: if it lacks a field, names a row that is not there, or is
-            of an unknown kind.
-        """
-        match row["kind"]:
-            case "opened":
-                self._check_population(row["plan"])
-                self._latest = row["sequence"]
-                self._opened[self._latest] = row
-                self._costs[self._latest] = cost_from_record(row["cost"])
-                self._trust[self._latest] = row["trust"]
-            case "charge":
-                self._opened[row["opened"]]
-                self._charges[row["opened"]] = self._charges.get(row["opened"], 0) + 1
-                self._rids.add(row["rid"])
-                self._charge_rows[row["sequence"]] = row
-            case "outcome":
-                self._charge_rows[row["charge"]]
-                self._outcomes[row["charge"]] = row
-            case "recovered":
-                if self._costs:  # before the first plan nothing can have been charged
-                    self._charges[self._latest] = self._charges.get(self._latest, 0) + 1
-            case unknown:
-                raise ValueError(f"unknown kind {unknown!r}")
-
-    def _check_population(self, plan: Row) -> None:
-        """Refuses a plan for another population than this ledger's."""
-        for name in ("population", "unit"):
-            if plan[name] != getattr(self._plan, name):
-                raise ScenarioError(
-                    f"{self.path.name} is the ledger of another population: its {name} is "
-                    f"{plan[name]!r}, the plan's is {getattr(self._plan, name)!r}"
-                )
-
-
-def _chain(path: Path) -> HashChain:
-    """The rows of a ledger."""
-    return HashChain(path, LedgerDamaged, _UNTIL_LOOKED_AT)
-
 
 def _jsonable(fields: Row) -> Row:
     """Writes infinities as words, so that every JSON reader can read the file."""
@@ -621,26 +396,6 @@ def _jsonable(fields: Row) -> Row:
         name: "infinite" if isinstance(value, float) and value == float("inf") else value
         for name, value in fields.items()
     }
-
-
-def _plan_of(row: Row, name: str) -> PrivacyPlan:
-    """The plan of a row that opened a run.
-
-    Raises:
-      LedgerDamaged: if this version of fedspeech knows no such plan.
-    """
-    try:
-        return PrivacyPlan(**_floats(row["plan"]))
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise LedgerDamaged(
-            f"{name}, row {row['sequence'] + 1}: its plan is none that this version of fedspeech "
-            f"knows: {error}"
-        ) from error
-
-
-def _floats(fields: Mapping[str, Any]) -> Row:
-    """Reads what `_jsonable` wrote."""
-    return {name: math.inf if value == "infinite" else value for name, value in fields.items()}
 
 
 def _noise_words(noise_source: str) -> str:

@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.adversary_views import View
 from fedspeech.privacy.events import RoundCost
+from fedspeech.privacy.examples import ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.sizing import PlanSizing
 from fedspeech.secagg.graph import Server
@@ -120,6 +121,29 @@ def _against_server(guarantee: Guarantee) -> str:
         f"({guarantee.relation_server}). "
         + sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.server)
     )
+
+
+def example_paragraph(found: ExampleGuarantee) -> str:
+    """Returns the paragraph about single examples, apart from the figures of a phone."""
+    what = "was there" if found.relation == "add/remove" else "said"
+    whose = "Of this run alone: another adds its own."
+    if found.runs > 1:
+        whose = f"Of all {found.runs} runs that trained so; others hide no single example."
+    return (
+        "Example-level, apart from the figures above and never added to them: epsilon = "
+        f"{rounded_up(found.epsilon)} at delta = {found.delta:.2e} against whoever sees what a "
+        "phone sends, the server included. Unit: one example, not one person, whose examples share "
+        f"the voice. It protects {'whether' if what == 'was there' else 'what'} one example of a "
+        f"phone {what} ({found.relation}), over {found.participations} rounds with {found.steps} "
+        "steps in all, the most that a phone takes part in. Gradients of single examples are "
+        f"clipped to {_each(found.clip_norms)}, with noise of {_each(found.noise_multipliers)} "
+        f"times that on each step. Accountant: {found.accountant}. Who must be honest: the phone "
+        f"alone, which tells nobody its coins and noise. {whose}"
+    )
+
+
+def _each(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in dict.fromkeys(values))
 
 
 def _protects(guarantee: Guarantee) -> str:

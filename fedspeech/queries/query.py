@@ -33,6 +33,7 @@ import numpy as np
 
 from fedspeech.errors import ScenarioError
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.examples import ExampleCost
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
@@ -85,6 +86,10 @@ class Query(abc.ABC):
     def draws_secrets(self) -> bool:
         """Whether what phones draw protects somebody; else it follows from the job's seed."""
         return False
+
+    def example_cost(self, quota: int) -> ExampleCost | None:
+        """What the rounds that a phone may join cost one of its examples; None: it hides none."""
+        return None
 
     @property
     def flops(self) -> float:

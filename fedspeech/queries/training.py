@@ -15,10 +15,11 @@ from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.queries.query import Query, address_of
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.dp_sgd import ExamplePrivacy, train_private
+from fedspeech.training.dp_sgd import example_cost, train_private
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
 
@@ -109,6 +110,12 @@ class AdapterTraining(Query):
     def draws_secrets(self) -> bool:
         """Whether the draws hide single clips."""
         return self.example_privacy is not None
+
+    def example_cost(self, quota: int) -> ExampleCost | None:
+        """The steps of DP-SGD that hide an example, if training does."""
+        if self.example_privacy is None:
+            return None
+        return example_cost(self.example_privacy, self.training, quota)
 
     @property
     def flops(self) -> float:

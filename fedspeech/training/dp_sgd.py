@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,112 +34,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.privacy.events import Gaussian, PoissonSampled
+from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.seeds import Keystream
 from fedspeech.training.cohort import one_thread
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, make_optimizer
 from fedspeech.vectors import Delta
 
-ORDERS = [1 + tenth / 10 for tenth in range(1, 110)] + list(range(12, 513))
 
+def example_cost(
+    privacy: ExamplePrivacy, training: LocalTraining, quota: int
+) -> ExampleCost | None:
+    """What a run costs one example of a phone; None where it hides none.
 
-@dataclass(frozen=True, kw_only=True)
-class ExamplePrivacy:
-    """How much each step hides a clip.
-
-    Attributes:
-      noise_multiplier: stddev of the noise on a sum of gradients over `clip_norm`; 0 hides nothing.
-      clip_norm: L2 bound on one clip's gradient.
-      delta: of the whole run, for one clip.
-
-    Raises:
-      ValueError: if a value is out of range.
+    Args:
+      privacy: of a step.
+      training: what a phone does in a round.
+      quota: rounds in which a phone takes part at most.
     """
-
-    noise_multiplier: float
-    clip_norm: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        """Checks every value."""
-        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
-            raise ValueError(
-                f"noise_multiplier must be finite and not negative, got {self.noise_multiplier}"
-            )
-        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError(f"clip_norm must be positive and finite, got {self.clip_norm}")
-        if not 0 < self.delta < 1:
-            raise ValueError(f"delta must be in (0, 1), got {self.delta}")
-
-    def guarantee(self, training: LocalTraining, participations: int) -> ExampleGuarantee | None:
-        """Prices all rounds of a phone; None where there is nothing to promise.
-
-        Args:
-          training: what a phone does in a round.
-          participations: rounds in which a phone takes part at most.
-        """
-        steps = participations * training.num_steps
-        if self.noise_multiplier == 0 or steps == 0:
-            return None
-        from opacus.accountants import RDPAccountant  # here because it takes seconds
-
-        accountant = RDPAccountant()
-        accountant.history = [(self.noise_multiplier, sampling_rate(training), steps)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "optimal order is the largest": a bound all the same
-            epsilon = float(accountant.get_epsilon(self.delta, alphas=ORDERS))
-        if not math.isfinite(epsilon):
-            return None
-        return ExampleGuarantee(
-            epsilon=max(0.0, epsilon),
-            delta=self.delta,
-            participations=participations,
-            steps=steps,
-            noise_multiplier=self.noise_multiplier,
-            clip_norm=self.clip_norm,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleGuarantee:
-    """What one clip is promised, and everything that must stand next to it.
-
-    Attributes:
-      epsilon: of all rounds that a phone may join.
-      delta: likewise.
-      participations: rounds that are paid for.
-      steps: of all of them together.
-      noise_multiplier: of a step.
-      clip_norm: of a gradient.
-      unit: of privacy.
-      relation: neighboring relation.
-      accountant: how it was computed.
-    """
-
-    epsilon: float
-    delta: float
-    participations: int
-    steps: int
-    noise_multiplier: float
-    clip_norm: float
-    unit: str = "clip"
-    relation: str = "add/remove"
-    accountant: str = "Renyi divergences of the Poisson-sampled Gaussian (Opacus)"
-
-    def words(self) -> str:
-        """Returns the paragraph that stands apart from the phone's own epsilons."""
-        rounded_up = math.ceil(self.epsilon * 1000) / 1000
-        return (
-            f"Example-level, apart from the figures above and never added to them: epsilon = "
-            f"{rounded_up:.3f} at delta = {self.delta:.2e} against whoever sees what a phone "
-            "sends, the server included. Unit: one clip, not one person, whose clips share the "
-            f"voice. It protects whether one clip of a phone was there ({self.relation}), over "
-            f"{self.participations} rounds with {self.steps} steps in all, the most that a phone "
-            f"takes part in. Gradients of single clips are clipped to {self.clip_norm:g}, with "
-            f"noise of {self.noise_multiplier:g} times that on each step. Accountant: "
-            f"{self.accountant}. Who must be honest: the phone alone, which tells nobody its coins "
-            "and noise. Of this run alone: another adds its own."
-        )
+    if privacy.noise_multiplier == 0:
+        return None
+    step = Gaussian(noise_multiplier=privacy.noise_multiplier)
+    return ExampleCost(
+        event=PoissonSampled(probability=sampling_rate(training), event=step),
+        steps=training.num_steps,
+        quota=quota,
+        clip_norm=privacy.clip_norm,
+        delta=privacy.delta,
+    )
 
 
 def sampling_rate(training: LocalTraining) -> float:
@@ -214,17 +136,18 @@ def _train_phone(
 
     def protect(_: object) -> None:
         """Adds the noise, then FedProx's pull towards the global adapter, which sees no clip."""
-        for parameter, before in zip(local, start, strict=True):
+        noises = step_noise(secret, [parameter.numel() for parameter in local])
+        for parameter, before, noise in zip(local, start, noises, strict=True):
             assert parameter.grad is not None
-            noise = torch.from_numpy(stddev * normal(secret, parameter.numel()))
-            parameter.grad.copy_(parameter.grad + noise.view_as(parameter))
+            drawn = torch.from_numpy(stddev * noise)
+            parameter.grad.copy_(parameter.grad + drawn.view_as(parameter))
             parameter.grad.add_(parameter.detach() - before, alpha=training.proximal_mu)
 
     optimizer.attach_step_hook(protect)
     embeddings, labels = _padded(dataset, training.max_examples)
     for _ in range(training.num_steps):  # the same on every phone
         drawn = np.zeros(len(labels), dtype=np.float32)
-        drawn[: len(dataset)] = secret.uniform(len(dataset)) < rate
+        drawn[: len(dataset)] = in_step(secret, len(dataset), rate)
         optimizer.zero_grad()
         losses = functional.cross_entropy(module(embeddings), labels, reduction="none")
         torch.autograd.backward((losses * torch.from_numpy(drawn)).mean())
@@ -250,6 +173,16 @@ class _Scorer(nn.Module):
         """Scores clips (n, *embedding_shape) as logits (n, c)."""
         own = {name: value.unsqueeze(0) for name, value in self.named_parameters()}
         return self._adapter.logits(own, embeddings.unsqueeze(0)).squeeze(0)
+
+
+def in_step(secret: Keystream, num_examples: int, rate: float) -> NDArray[np.bool_]:
+    """Tosses the coin of each example for one step, shape (num_examples,)."""
+    return secret.uniform(num_examples) < rate
+
+
+def step_noise(secret: Keystream, sizes: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Draws standard normal noise for one step, parameter by parameter in the adapter's order."""
+    return [normal(secret, size) for size in sizes]
 
 
 def normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:

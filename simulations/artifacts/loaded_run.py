@@ -22,6 +22,7 @@ from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.phrasing import example_paragraph
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.tasks.kws import Kws
 from simulations.evaluation.evaluator import Judge
@@ -339,7 +340,9 @@ def model_card(
         trained,
         privacy=spent,
         noise_notice=summary.noise_notice,
-        example_level=summary.example_level.words if summary.example_level else None,
+        example_level=example_paragraph(summary.examples_hidden)
+        if summary.examples_hidden
+        else None,
         metrics=tuple(metrics),
         metrics_eye="simulator",
         data_licences=dict(licences),
@@ -348,9 +351,11 @@ def model_card(
 
 
 def batch_clips(job: Job) -> int:
-    """Clips of one training step, as the phones of the run took it."""
-    training = AdapterTraining.of(job.query).training
-    return min(training.batch_size, training.max_examples)
+    """Clips that one training step may hold, as the phones of the run took it."""
+    query = AdapterTraining.of(job.query)
+    if query.example_privacy is not None:  # any number of them may be in a step by their coins
+        return query.training.max_examples
+    return min(query.training.batch_size, query.training.max_examples)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

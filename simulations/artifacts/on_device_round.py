@@ -20,12 +20,13 @@ import numpy as np
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
+from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.training import AdapterTraining, TrainingFunction
 from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
-from simulations.artifacts.loaded_run import FinishedRun, run_of
+from simulations.artifacts.loaded_run import FinishedRun, batch_clips, run_of
 from simulations.console import Console
 from simulations.report.phrasing import epsilon
 from tflite_export.files import read_model
@@ -82,7 +83,7 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     Raises:
       ExportRefused: if the file cannot train as the job says.
     """
-    from tflite_export.on_device import ExampleLevel, OnDeviceTraining
+    from tflite_export.on_device import OnDeviceTraining, example_guarantee
 
     # Rehearsal noise, so that both rounds meet the same coins and noise.
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
@@ -90,30 +91,48 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     arrays = job.load_arrays()
     query = AdapterTraining.of(job.query)
     state = ServerState.initial(job, dataclasses.replace(arrays, initial=adapter))
-    level = ExampleLevel(clip_norm=EXAMPLE_CLIP_NORM, noise_multiplier=EXAMPLE_NOISE_MULTIPLIER)
-    on_device = OnDeviceTraining(content, job.base_sha256)
-    private = OnDeviceTraining(content, job.base_sha256, example_level=level, entropy=job.entropy())
-    kept = [_Kept(train_cohort), _Kept(on_device), _Kept(private)]
+    private = _hiding_examples(job)
+    cost = private.example_cost(quota=1)
+    assert cost is not None
+    plain = dataclasses.replace(query, example_privacy=None)
+    hidden = OnDeviceTraining(content, job.base_sha256, example_privacy=private.example_privacy)
+    kept = [
+        _Kept(train_cohort),
+        _Kept(OnDeviceTraining(content, job.base_sha256)),
+        _Kept(hidden),
+    ]
     sums = []
-    for train in kept:
+    for train, asked in zip(kept, (plain, plain, private), strict=True):
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "ledger.jsonl"
             ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
-            sums.append(
-                run_round(dataclasses.replace(query, trainer=train), state, job, arrays, ledger, 0)[
-                    1
-                ]
-            )
+            under = dataclasses.replace(job, query=asked)
+            trained = dataclasses.replace(asked, trainer=train)
+            sums.append(run_round(trained, state, under, arrays, ledger, 0)[1])
     by_torch, by_file = (np.stack(train.vectors) for train in kept[:2])
     return Rehearsal(
         largest_delta_difference=float(np.abs(by_torch - by_file).max()),
         integers_changed=float((sums[0] != sums[1]).mean()),
-        example_epsilon=level.epsilon(query.training, 1, job.plan.delta),
-        example_delta=job.plan.delta,
-        example_clip_norm=level.clip_norm,
-        example_noise_multiplier=level.noise_multiplier,
+        example_epsilon=example_guarantee(cost).epsilon,
+        example_delta=cost.delta,
+        example_clip_norm=cost.clip_norm,
+        example_noise_multiplier=cost.noise_multiplier,
         clip_norm=job.plan.clip_norm,
     )
+
+
+def _hiding_examples(job: Job) -> AdapterTraining:
+    """The query if it hides examples; else one that does, with what a step of its file can hold."""
+    query = AdapterTraining.of(job.query)
+    if query.example_cost(quota=1) is not None:
+        return query
+    privacy = ExamplePrivacy(
+        noise_multiplier=EXAMPLE_NOISE_MULTIPLIER,
+        clip_norm=EXAMPLE_CLIP_NORM,
+        delta=job.plan.delta,
+    )
+    training = dataclasses.replace(query.training, max_examples=batch_clips(job))
+    return dataclasses.replace(query, example_privacy=privacy, training=training)
 
 
 def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
@@ -140,7 +159,7 @@ def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
         f"{found.integers_changed:.2%} of the sum's integers differ, each by what rounding tips\n"
         f"with train_dp (clip norm {found.example_clip_norm:g}, noise multiplier "
         f"{found.example_noise_multiplier:g}): epsilon {epsilon(found.example_epsilon)} for one "
-        f"clip (zero-out, delta {found.example_delta:.1e}, one round, analytic Gaussian), against "
+        f"clip (zero-out, delta {found.example_delta:.1e}, one round), against "
         "whoever sees the phone's own delta\n"
         f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "
         "nothing was published, the run's ledger was not charged. The differences above are exact "

@@ -60,7 +60,7 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from fedspeech.privacy.phrasing import paragraphs
+    from fedspeech.privacy.phrasing import example_paragraph, paragraphs
     from simulations.report.phrasing import epsilon
 
     console = Console(soft_wrap=True, highlight=False)
@@ -90,6 +90,8 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         f"{found.delta:.1e}, {found.rounds} rounds of {account.runs_charged} runs"
     )
     console.print(paragraphs(found))
+    if hidden := account.example_guarantee():
+        console.print(example_paragraph(hidden))
 
 
 def _checked_words(file: Path, account: Ledger, kept: Head | None, named: Head | None) -> list[str]:
@@ -144,4 +146,7 @@ def _facts(account: Ledger) -> dict[str, Any]:
         }
         for run in account.runs
     ]
-    return {"runs": runs, "guarantee": guarantee, "notices": account.notices}
+    facts = {"runs": runs, "guarantee": guarantee, "notices": account.notices}
+    if hidden := account.example_guarantee():
+        facts["examples_hidden"] = hidden.to_record()
+    return facts

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fedspeech.privacy.phrasing import example_paragraph
 from simulations.report import by_phone, by_round, by_segment, by_time, phrasing
 from simulations.report.by_sentence import sentences
 from simulations.report.document import capital, document, promise_context, sentence
@@ -46,7 +47,9 @@ def render(results: Results, *, for_publication: bool) -> str:
         "in_short": list(_in_short(results)),
         "notices": list(_notices(results)),
         "guarantee": None,
-        "example_level": summary.example_level.words if summary and summary.example_level else "",
+        "example_level": example_paragraph(summary.examples_hidden)
+        if summary and summary.examples_hidden
+        else "",
         "held_out_note": phrasing.HELD_OUT if _recorded(results) else "",
         "left_out": LEFT_OUT if for_publication else (),
         "incidents": () if for_publication else _incidents(results),

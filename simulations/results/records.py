@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from fedspeech.evaluation.personalization import AccuracyOverPhones
+from fedspeech.privacy.examples import ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 
 SCHEMA_VERSION = 1
@@ -44,17 +45,22 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
-def _guarantee(value: object) -> Guarantee:
-    """Reads a guarantee from a record of it, unless it is one."""
-    if isinstance(value, Guarantee):
-        return value
-    if not isinstance(value, Mapping):
-        raise ValueError(f"a guarantee is a table of figures, got {value!r}")
-    return Guarantee.from_record(value)
+def _stored(kind: type[Guarantee] | type[ExampleGuarantee]) -> PlainValidator:
+    """Reads a guarantee from the record that it makes of itself, unless it is one."""
+
+    def read(value: object) -> object:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"a guarantee is a table of figures, got {value!r}")
+        return kind.from_record(value)
+
+    return PlainValidator(read)
 
 
-StoredGuarantee = Annotated[
-    Guarantee, PlainValidator(_guarantee), PlainSerializer(Guarantee.to_record)
+StoredGuarantee = Annotated[Guarantee, _stored(Guarantee), PlainSerializer(Guarantee.to_record)]
+StoredExamples = Annotated[
+    ExampleGuarantee, _stored(ExampleGuarantee), PlainSerializer(ExampleGuarantee.to_record)
 ]
 
 
@@ -76,34 +82,6 @@ class Account(Record):
     def account(self) -> Account:
         """Returns the account alone, also from a row or a summary, which carry one."""
         return Account(**{name: getattr(self, name) for name in Account.model_fields})
-
-
-class ExampleLevel(Record):
-    """What one clip is promised against whoever sees what its phone sends; apart from an account.
-
-    Attributes:
-      epsilon: of one clip, at all rounds that its phone may join; added to no other.
-      delta: likewise.
-      unit: of privacy.
-      relation: neighboring relation.
-      accountant: what priced it.
-      participations: rounds that are paid for.
-      steps: of all of them together.
-      noise_multiplier: of a step.
-      clip_norm: of one clip's gradient.
-      words: all of that in a paragraph.
-    """
-
-    epsilon: Epsilon
-    delta: Share
-    unit: str
-    relation: str
-    accountant: str
-    participations: Count
-    steps: Count
-    noise_multiplier: Positive
-    clip_norm: Positive
-    words: str
 
 
 class ServerRound(Record):
@@ -714,7 +692,7 @@ EYES: Mapping[str, Eye] = {
     "searches": "simulator",
     "examples": "simulator",
     "guarantee": "public",
-    "example_level": "public",
+    "examples_hidden": "public",
     "bytes_up": "public",
     "bytes_down": "public",
     "bytes_once": "public",
@@ -787,7 +765,8 @@ class Summary(Account):
       time: in virtual time; None without a time axis.
       seconds: stage to wall seconds.
       cpu_seconds: stage to CPU seconds.
-      example_level: what one clip is promised; None where training promises it nothing.
+      examples_hidden: what one example of a phone is promised, apart from `guarantee` and added to
+        none of its figures; None where training promises it nothing.
       export: the exported float file; None if none was made.
       export_family: every exported file, the float one included.
       listening: rates of errors of the streaming file; None if none was made.
@@ -843,7 +822,7 @@ class Summary(Account):
     time: RunTime | None = None
     seconds: dict[str, Positive] = {}
     cpu_seconds: dict[str, Positive] = {}
-    example_level: ExampleLevel | None = None
+    examples_hidden: StoredExamples | None = None
     export: ExportedFile | None = None
     export_family: tuple[FamilyFile, ...] = ()
     listening: Listening | None = None

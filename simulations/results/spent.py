@@ -57,7 +57,8 @@ def with_account(summary: Summary, ledger: Ledger, spent: Guarantee | None = Non
         spent or ledger.guarantee(), ledger.noise_notice, summary.epsilon_budget,
         runs=ledger.runs_charged,
     )  # fmt: skip
-    return summary.model_copy(update=dict(found))
+    hidden = ledger.example_guarantee()
+    return summary.model_copy(update={**dict(found), "examples_hidden": hidden})
 
 
 def account_of(

@@ -29,9 +29,8 @@ from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.privacy.phrasing import paragraphs
+from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
 from fedspeech.source import source_sha256
@@ -54,7 +53,6 @@ from simulations.results.records import (
     Account,
     Engine,
     Environment,
-    ExampleLevel,
     RoundRow,
     ServerRound,
     SimulatorRound,
@@ -297,7 +295,9 @@ class Run:
         self._world.base.save(folder.base)
         # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
         if folder.ledger.exists() and not folder.shares_ledger:
-            self._ledger = Ledger.resume(folder.ledger, self._plan, job.run_id, job.noise, None)
+            self._ledger = Ledger.resume(
+                folder.ledger, self._plan, job.run_id, job.noise, None, job.example_cost
+            )
         else:
             self._ledger = begin(job, folder.ledger)
         self._keep()
@@ -344,8 +344,8 @@ class Run:
                 say(words.strip())
         for line in self._prices():
             say(line)
-        if self._example_level:
-            say(self._example_level.words)
+        if hidden := self._ledger.example_guarantee():
+            say(example_paragraph(hidden))
         if notice := self._job.entropy().notice:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         for words in self._ledger.notices:
@@ -505,7 +505,8 @@ class Run:
             paragraphs(stated(self._ledger, self._rows)),
             *([notice.capitalize() + "."] if notice else []),
         ]
-        words += [self._example_level.words] if self._example_level else []
+        hidden = self._ledger.example_guarantee()
+        words += [example_paragraph(hidden)] if hidden else []
         save_adapter(
             self._folder.adapter,
             adapter,
@@ -544,7 +545,7 @@ class Run:
             recordings_sha256=self._world.voices.sha256,
             utility=self._utility(),
             time=run_time(self._rows, plan),
-            example_level=self._example_level,
+            examples_hidden=self._ledger.example_guarantee(),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
             **self._found,
@@ -555,17 +556,6 @@ class Run:
         """The round whose adapter ships; 0: none was better than the base."""
         base = self._choice is not None and self._choice.chosen == "base"
         return 0 if base else self._state.completed
-
-    @functools.cached_property
-    def _example_level(self) -> ExampleLevel | None:
-        """What single clips are promised, at all rounds that a phone may join."""
-        query = AdapterTraining.of(self._job.query)
-        if query.example_privacy is None:
-            return None
-        found = query.example_privacy.guarantee(query.training, self._plan.participations)
-        if found is None:
-            return None
-        return ExampleLevel(**dataclasses.asdict(found), words=found.words())
 
     def _utility(self) -> Utility | None:
         """What the server may know of its own success."""
@@ -641,8 +631,8 @@ def closing_words(summary: Summary, report: Path) -> str:
     if collapsed := collapse(summary):
         lines.append(collapsed)
     lines += [price(summary.guarantee, "charged"), f"who must be honest: {summary.guarantee.trust}"]
-    if summary.example_level:
-        lines.append(summary.example_level.words)
+    if summary.examples_hidden:
+        lines.append(example_paragraph(summary.examples_hidden))
     if summary.noise_notice:
         lines.append(summary.noise_notice)
     if summary.listening:

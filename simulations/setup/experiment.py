@@ -29,12 +29,12 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import Enrolment
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.dp_sgd import ExamplePrivacy
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.virtual_phones import Recipes
 from simulations.scenario.schema import EmbeddedCorpus, FolderCorpus, Scenario

@@ -129,7 +129,10 @@ def run_trial(
         file, priced = ledger, job.plan
         if file is None:
             file, priced = Path(folder) / "ledger.jsonl", _without_promise(job.plan)
-        account = Ledger.open(file, priced, job.run_id, job.noise, "tuning", scratch=ledger is None)
+        account = Ledger.open(
+            file, priced, job.run_id, job.noise, "tuning",
+            example_cost=job.example_cost, scratch=ledger is None,
+        )  # fmt: skip
         watch = _Watch(job, panel, hopeless)
         try:
             account.require_budget(0, job.plan.rounds)

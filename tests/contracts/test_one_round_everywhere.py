@@ -11,9 +11,9 @@ from whole_runs import run_in_grid, run_reference
 from fedspeech.errors import CohortTooSmall
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import run_round
-from fedspeech.training.dp_sgd import ExamplePrivacy
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -13,7 +13,7 @@ from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, check_key, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
-from fedspeech.training.dp_sgd import ExamplePrivacy
+from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.training.virtual_phones import Recipes
 
 CLIPS = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)

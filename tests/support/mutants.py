@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="the budget is not enforced",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before="        if price.epsilon_release > self._plan.epsilon_budget:",
         after="        if False:",
         test="tests/fedspeech/privacy/test_ledger.py::test_the_round_beyond_the_budget_is_refused_and_leaves_no_trace",
@@ -309,7 +309,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="every row is priced under this run's plan",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before="spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]",
         after="spent = [(self._plan.cost, rounds) for n, rounds in begun.items()]",
         test="tests/fedspeech/privacy/test_ledger.py::test_each_row_costs_what_the_plan_costs_that_it_was_charged_for",
@@ -317,7 +317,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a torn line is not counted",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before=(
             "                    self._charges[self._latest] = self._charges.get(self._latest, 0) + 1\n"
             "            case unknown"
@@ -336,7 +336,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a run of another population is let onto the ledger",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before='        for name in ("population", "unit"):',
         after="        for name in ():",
         test="tests/fedspeech/privacy/test_ledger.py::test_a_ledger_belongs_to_one_population",
@@ -352,7 +352,7 @@ MUTANTS = (
     Mutant(
         part="ledger",
         fault="a row of an unknown kind is passed over",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before='                raise ValueError(f"unknown kind {unknown!r}")',
         after="                pass",
         test="tests/fedspeech/privacy/test_ledger.py::test_a_row_that_no_ledger_has_is_damage_though_the_chain_checks",
@@ -383,8 +383,16 @@ MUTANTS = (
     ),
     Mutant(
         part="ledger",
+        fault="examples that an earlier run hid are not paid for",
+        file="fedspeech/privacy/spending.py",
+        before="if n == self._own or self._charges.get(n)]",
+        after="if n == self._own]",
+        test="tests/fedspeech/privacy/test_examples.py::test_every_run_that_hid_examples_counts_and_none_that_did_not",
+    ),
+    Mutant(
+        part="ledger",
         fault="an ideal sum is forgotten once a masked run follows",
-        file="fedspeech/privacy/ledger.py",
+        file="fedspeech/privacy/spending.py",
         before='secure_aggregation=self._weakest("secure_aggregation", ("ideal",), counts)',
         after="secure_aggregation=self._plan.secure_aggregation",
         test="tests/fedspeech/privacy/test_ledger.py::test_one_simulated_sum_makes_the_whole_account_simulated",

@@ -9,14 +9,16 @@ import torch
 from opacus.grad_sample import GradSampleModule
 
 from fedspeech.errors import ExportRefused
-from fedspeech.seeds import NoiseEntropy, stream
+from fedspeech.privacy.examples import ExamplePrivacy, price
+from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dp_sgd import example_cost, train_private
 from fedspeech.training.local import LocalTraining, train_adapter
 from tflite_export.arrays import hash_words
 from tflite_export.evidence import reference_logits
 from tflite_export.interpreter import TfliteModel
-from tflite_export.on_device import ExampleLevel, OnDeviceTraining, PersonalModel
+from tflite_export.on_device import OnDeviceTraining, PersonalModel, example_guarantee
 from tflite_export.twins import clip_losses_and_gradients
 from tflite_export.verification import device_steps
 
@@ -183,18 +185,21 @@ def test_padding_weighs_nothing_whatever_stands_in_it(personal_file):
     np.testing.assert_array_equal(saved[0], saved[2])
 
 
+def secrets(*names):
+    return [stream(0, "example privacy", name) for name in names]
+
+
 @pytest.mark.export
 def test_example_noise_is_as_large_as_it_says_and_never_repeats(personal_file):
     trained, content = personal_file("head")
-    level = ExampleLevel(clip_norm=1e-6, noise_multiplier=2e6)  # noise of stddev 2, and no signal
+    # Noise of stddev 2, and no signal.
+    privacy = ExamplePrivacy(clip_norm=1e-6, noise_multiplier=2e6, delta=1e-5)
     training = LocalTraining(
         batch_size=BATCH, local_epochs=1, max_examples=BATCH, learning_rate=1.0, momentum=0.0
     )
-    train = OnDeviceTraining(
-        content, trained.base.sha256, example_level=level, entropy=NoiseEntropy.rehearsal(0, "x")
-    )
+    train = OnDeviceTraining(content, trained.base.sha256, example_privacy=privacy)
     datasets = [clips_of(trained, 3, phone) for phone in range(60)]
-    rngs = [stream(0, "batches", phone) for phone in range(60)]
+    rngs = secrets(*range(60))
     deltas = train(trained.adapter, trained.parameters, datasets, training, rngs)
     values = np.stack([delta.vector for delta in deltas]) * BATCH / 2
     assert values.size == 9_000
@@ -206,21 +211,52 @@ def test_example_noise_is_as_large_as_it_says_and_never_repeats(personal_file):
     assert not np.array_equal(again[0].vector, deltas[0].vector)
 
 
-def test_example_level_epsilon_grows_with_every_pass_over_a_clip():
-    level = ExampleLevel(clip_norm=1.0, noise_multiplier=4.0)
-    once = level.epsilon(dataclasses.replace(TRAINING, local_epochs=1), rounds=1, delta=1e-5)
-    # One Gaussian of stddev 4: Balle and Wang's epsilon at 1e-5, by dp-accounting.
-    from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
+@pytest.mark.export
+@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
+@pytest.mark.parametrize("change", [{}, {"proximal_mu": 0.5, "batch_size": 3, "momentum": 0.0}])
+def test_the_file_takes_the_very_steps_of_torch_where_examples_are_hidden(
+    personal_file, kind, change
+):
+    """The same coins, noise, number of steps and divisor: the same event, hence the same price."""
+    trained, content = personal_file(kind)
+    training = dataclasses.replace(TRAINING, learning_rate=0.01, max_examples=BATCH, **change)
+    privacy = ExamplePrivacy(noise_multiplier=1.0, clip_norm=0.5, delta=1e-5)
+    sizes = (0, 1, 5, BATCH)
+    datasets = [clips_of(trained, size) for size in sizes]
+    train = OnDeviceTraining(content, trained.base.sha256, example_privacy=privacy)
+    found = train(trained.adapter, trained.parameters, datasets, training, secrets(*sizes))
+    expected = train_private(
+        trained.adapter, trained.parameters, datasets, training, secrets(*sizes), privacy=privacy
+    )
+    for one, other in zip(found, expected, strict=True):
+        scale = max(1.0, float(np.abs(other.vector).max()))
+        np.testing.assert_allclose(one.vector, other.vector, atol=2e-5 * scale)
+        assert one.vector.any(), "a phone without examples sends noise as well"
 
-    assert once == pytest.approx(get_epsilon_gaussian(4.0, 1e-5))
-    more = level.epsilon(dataclasses.replace(TRAINING, local_epochs=4), rounds=4, delta=1e-5)
-    assert more == pytest.approx(get_epsilon_gaussian(1.0, 1e-5))
+
+def test_the_file_claims_what_torch_claims_to_the_last_digit():
+    privacy = ExamplePrivacy(noise_multiplier=1.1, clip_norm=0.5, delta=1e-5)
+    for batch_size in (3, BATCH):
+        training = dataclasses.replace(TRAINING, batch_size=batch_size, max_examples=BATCH)
+        cost = example_cost(privacy, training, 15)
+        here, there = example_guarantee(cost), price([cost])
+        assert here == dataclasses.replace(there, relation="zero-out")
+        assert 0 < here.epsilon == there.epsilon < math.inf
 
 
-@pytest.mark.parametrize("change", [{"clip_norm": 0.0}, {"noise_multiplier": math.nan}])
-def test_an_example_level_that_protects_nothing_is_refused(change):
-    with pytest.raises(ValueError, match="must be positive and finite"):
-        ExampleLevel(**({"clip_norm": 1.0, "noise_multiplier": 1.0} | change))
+@pytest.mark.export
+def test_a_phone_with_more_examples_than_the_file_takes_trains_on_the_first(personal_file):
+    trained, content = personal_file("head")
+    training = dataclasses.replace(TRAINING, max_examples=BATCH)
+    privacy = ExamplePrivacy(noise_multiplier=1.0, clip_norm=0.5, delta=1e-5)
+    train = OnDeviceTraining(content, trained.base.sha256, example_privacy=privacy)
+    many = clips_of(trained, 3 * BATCH)
+    first = many.take(np.arange(BATCH))
+    pair = [
+        train(trained.adapter, trained.parameters, [clips], training, secrets(1))[0].vector
+        for clips in (many, first)
+    ]
+    np.testing.assert_array_equal(*pair)
 
 
 @pytest.mark.export
@@ -240,10 +276,9 @@ def test_what_the_file_cannot_do_is_refused(personal_file):
         attempt(batch_size=9)
     with pytest.raises(ExportRefused, match="belongs to another base"):
         attempt(train=OnDeviceTraining(content, "0" * 64))
-    with pytest.raises(ValueError, match="needs an entropy"):
-        OnDeviceTraining(
-            content, sha256, example_level=ExampleLevel(clip_norm=1.0, noise_multiplier=1.0)
-        )
+    privacy = ExamplePrivacy(clip_norm=1.0, noise_multiplier=1.0, delta=1e-5)
+    with pytest.raises(ExportRefused, match="at most 8 clips, the job says 20"):
+        attempt(train=OnDeviceTraining(content, sha256, example_privacy=privacy))
     personal = PersonalModel(TfliteModel(content))
     with pytest.raises(ValueError, match="at most 8 clips, got 9"):
         personal.train(clips_of(trained, 9), TRAINING)

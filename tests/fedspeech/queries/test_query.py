@@ -12,9 +12,9 @@ from tiny_job import TRAINING, make_job
 
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.job import Job, check_key
+from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.queries.query import open_query, query_class
 from fedspeech.queries.training import AdapterTraining
-from fedspeech.training.dp_sgd import ExamplePrivacy
 
 
 @pytest.mark.parametrize(
