@@ -168,15 +168,57 @@ class Alphabet:
         return f"Outputs of every window: the CTC blank, then {count} characters"
 
 
-def labels_from(metadata: Mapping[str, Any]) -> Vocabulary | Alphabet:
+@dataclass(frozen=True)
+class NamedLabels:
+    """One of several kinds of sound per clip, and nothing that stands for everything else.
+
+    Attributes:
+      labels: distinct names, at least 2 of them.
+
+    Raises:
+      ValueError: if there are fewer, or one repeats.
+    """
+
+    output_unit: ClassVar[OutputUnit] = "clip"
+    tag: ClassVar[str] = "audio-classification"
+
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the names."""
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"expected at least 2 distinct labels, got {self.labels}")
+
+    def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
+        """Returns one output index per name, shape (n,).
+
+        Raises:
+          ValueError: if a name is no label.
+        """
+        if strange := sorted(set(said) - set(self.labels)):
+            raise ValueError(f"a label is one of {', '.join(self.labels)}, got {strange[0]!r}")
+        return np.array([self.labels.index(name) for name in said], dtype=np.int64)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns the names."""
+        return {"labels": list(self.labels)}
+
+    def in_words(self) -> str:
+        """Lists the names."""
+        return f"Labels: {', '.join(self.labels)}"
+
+
+def labels_from(metadata: Mapping[str, Any]) -> Labels:
     """Reads what `to_metadata` of the labels of a base or an adapter wrote.
 
     Raises:
-      KeyError: if there are neither target words nor characters.
+      KeyError: if there are neither target words, characters nor names.
       ValueError: if they break a rule.
     """
     if "characters" in metadata:
         return Alphabet(tuple(metadata["characters"]))
+    if "labels" in metadata:
+        return NamedLabels(tuple(metadata["labels"]))
     return Vocabulary(tuple(metadata["targets"]))
 
 

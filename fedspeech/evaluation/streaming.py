@@ -130,6 +130,11 @@ class ListeningCounts:
     silent_hours: float = 0.0
 
     @classmethod
+    def nothing(cls) -> ListeningCounts:
+        """No stream at all."""
+        return cls.of_keywords(np.zeros((0, NUM_NEGATIVE_LABELS + 1)), (), ListeningRules())
+
+    @classmethod
     def without_keywords(
         cls, logits: FloatArray, rules: ListeningRules, hop_ms: float, added_hops: int = 0
     ) -> ListeningCounts:

@@ -16,6 +16,7 @@ from fedspeech.corpora.corpus import SILENCE
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
 from fedspeech.corpora.layouts import layout_of, open_corpus
 from fedspeech.corpora.noise import read_noise
+from fedspeech.corpora.stream_scenes import keyword_free, with_keywords
 from fedspeech.errors import CorpusError, ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.streaming import (
     DEFAULT_THRESHOLD,
@@ -30,7 +31,6 @@ from fedspeech.files import write_text
 from fedspeech.models.base import Base
 from simulations.artifacts.det_plot import det_svg
 from simulations.artifacts.loaded_run import run_of
-from simulations.artifacts.stream_scenes import keyword_free, with_keywords
 from simulations.console import Console
 from simulations.results.records import Listening
 from simulations.results.run_folder import read
@@ -118,7 +118,7 @@ def evaluate(
                 _without_keywords(listener, scene, rules)
                 for scene in keyword_free(hours * 3600, targets, seed)
             ),
-            _nothing(),
+            ListeningCounts.nothing(),
         )
         keywords = max(1, round(KEYWORDS_PER_HOUR * hours))
         try:
@@ -180,7 +180,7 @@ def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listen
         if clip.word in targets
     ]
     chosen = said[:: -(-len(said) // RUN_KEYWORDS) or 1]
-    counts = _nothing()
+    counts = ListeningCounts.nothing()
     after = rules.patience_hops * listener.spec.hop_samples
     for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
         marks = [(clip.word, base.context_samples, len(sound))]
@@ -288,11 +288,6 @@ def _listener(file: Path) -> Listener:
     return Listener(model)
 
 
-def _nothing() -> ListeningCounts:
-    empty = np.zeros((0, 3), dtype=np.float32)
-    return ListeningCounts.of_keywords(empty, (), ListeningRules())
-
-
 def _without_keywords(
     listener: Listener, sound: FloatArray, rules: ListeningRules, added_hops: int = 0
 ) -> ListeningCounts:
@@ -330,7 +325,9 @@ def _in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> Liste
             sounds = (_read(path, listener.spec.rate_hz) for path in paths)
         case _:
             return _in_corpus(listener, folder, rules)
-    return sum((_without_keywords(listener, sound, rules) for sound in sounds), _nothing())
+    return sum(
+        (_without_keywords(listener, sound, rules) for sound in sounds), ListeningCounts.nothing()
+    )
 
 
 def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
@@ -338,7 +335,7 @@ def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> Liste
     corpus = open_corpus(folder, listener.spec)
     hop_samples = listener.spec.hop_samples
     added_hops = rules.patience_hops + rules.smoothing_hops
-    counts = _nothing()
+    counts = ListeningCounts.nothing()
     for start in range(0, len(corpus.utterances), 64):
         clips = corpus.utterances[start : start + 64]
         for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):

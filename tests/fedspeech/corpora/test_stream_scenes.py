@@ -2,10 +2,10 @@ import itertools
 
 import numpy as np
 
+from fedspeech.corpora import stream_scenes
+from fedspeech.corpora.stream_scenes import SCENE_SAMPLES, keyword_free, with_keywords
 from fedspeech.synthesis import formants
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS, PRONUNCIATIONS, pronunciation
-from simulations.artifacts import stream_scenes
-from simulations.artifacts.stream_scenes import SCENE_SAMPLES, keyword_free, with_keywords
 
 
 def spoken_words(monkeypatch, scenes):

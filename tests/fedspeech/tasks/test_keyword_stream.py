@@ -1,0 +1,72 @@
+"""Listening before export: the same counts as of the base's own stream, and nothing of a deaf one."""
+
+import numpy as np
+import pytest
+
+from fedspeech.corpora.stream_scenes import keyword_free
+from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.evaluation.streaming import ListeningCounts, ListeningRules
+from fedspeech.models.adapters import make_adapter
+from fedspeech.models.base import Base, default_base_path
+from fedspeech.tasks.keyword_stream import KeywordFree, SpokenKeywords
+
+SECONDS = 24.0
+
+
+@pytest.fixture(scope="module")
+def base():
+    return Base.load(default_base_path())
+
+
+@pytest.fixture(scope="module", params=["head", "affine"])
+def adapter(base, request):
+    return make_adapter(
+        request.param, base.num_windows, base.trunk.spec.features, len(base.vocabulary.labels)
+    )
+
+
+@pytest.fixture(scope="module")
+def sound(base, adapter):
+    return KeywordFree(base, adapter, seconds=SECONDS, targets=base.vocabulary.targets, seed=3)
+
+
+def of_the_base(base, adapter):
+    return adapter.spec.flatten(adapter.initial(base.head_weight, base.head_bias))
+
+
+def test_an_untrained_adapter_errs_as_the_base_does(base, adapter, sound):
+    expected = ListeningCounts.nothing()
+    for scene in keyword_free(SECONDS, base.vocabulary.targets, 3):
+        logits = base.logits(base.listening_output(scene)).numpy()
+        expected += ListeningCounts.without_keywords(logits, ListeningRules(), 10.0)
+    found = sound.counts(of_the_base(base, adapter))
+    assert np.array_equal(found.false_accepts, expected.false_accepts)
+    assert found.hours == pytest.approx(SECONDS / 3600)
+
+
+def test_an_adapter_that_answers_silence_accepts_and_finds_nothing(base, adapter, sound):
+    parameters = adapter.initial(base.head_weight, base.head_bias)
+    parameters["head_bias"] = parameters["head_bias"] + 100.0 * np.eye(12, dtype=np.float32)[11]
+    deaf = adapter.spec.flatten(parameters)
+    assert not sound.counts(deaf).false_accepts.any()
+    keywords = spoken(base, adapter)
+    assert not keywords.counts(deaf).found.any()
+
+
+def spoken(base, adapter):
+    """Words of people that the base has never heard, of its own accent."""
+    targets = base.vocabulary.targets
+    spec = default_spec(
+        targets, seed=77, num_public=3, num_validation=0, num_federated=0, num_unseen=0
+    )
+    corpus = SyntheticCorpus(spec)
+    said = [clip for clip in corpus.utterances if clip.word in targets][:24]
+    labels = base.vocabulary.encode([clip.word for clip in said])
+    return SpokenKeywords(base, adapter, base.heard(corpus, said), labels)
+
+
+def test_the_base_finds_most_of_the_words_that_it_knows(base, adapter):
+    counts = spoken(base, adapter).counts(of_the_base(base, adapter))
+    assert counts.keywords == 24
+    assert counts.at(0.5).frr < 0.3
+    assert counts.hours == 0
