@@ -1,4 +1,4 @@
-"""Listening before export: the same counts as of the base's own stream, and nothing of a deaf one."""
+"""Listening before export: the counts of the base's own stream, and none of a deaf adapter."""
 
 import numpy as np
 import pytest
