@@ -23,7 +23,7 @@ from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
-from simulations.evaluation.evaluator import Judge
+from simulations.evaluation.evaluator import Evaluator
 from simulations.scenario.schema import Scenario, read_scenario
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import World, build_world
@@ -88,7 +88,7 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
 
 def accuracy(world: World, scenario: Scenario, vector: FloatVector, *, unheard: bool) -> float:
     """Mean over unseen phones, all of them or those of accents that the base never heard."""
-    correct = Judge(world, scenario).correct(vector)
+    correct = Evaluator(world, scenario).correct(vector)
     chosen = [
         found
         for found, phone in zip(correct, world.unseen, strict=True)

@@ -22,18 +22,18 @@ from typing import Any
 
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Heavy, default_rule
-from simulations.results.records import Summary
+from fedspeech.evaluation.metric import ACCURACY, ERROR, MODELS, REGRESSION
 from simulations.results.run_folder import read
+from simulations.results.summary import Summary
 from simulations.run.runner import simulate
 from simulations.scenario.schema import read_scenario
 
 Row = dict[str, Any]
-MODELS = ("base", "federated", "personalized", "control")
 NAMES = {
     "base": "base",
     "federated": "federated",
-    "personalized": "personalized, {takes} own clips per word",
-    "control": "control, {takes} clips per word of another phone",
+    "personalized": "personalized, {shots} own clips per word",
+    "control": "control, {shots} clips per word of another phone",
 }
 LINES = (
     # figure, what the table calls it, format, unit
@@ -116,33 +116,36 @@ def figures(summary: Summary) -> Row:
     """
     if summary.status != "complete":
         raise ValueError(f"the run of seed {summary.seed} is partial: {summary.stopped}")
-    found, headline = summary.accuracy, summary.headline
+    error = summary.section(ERROR)
+    worse = summary.section(REGRESSION)
+    unguarded = next(metric for metric in worse.whole if metric.variant == "without guard")
+    personalized = worse.by_model()["personalized"]
     percent = {
-        "worse": summary.share_worse.share,
-        "worse_by_chance": summary.share_worse.expected_by_chance,
-        "worse_federated": summary.share_worse_federated.share,
-        "worse_without_guard": summary.share_worse_without_guard.share,
+        "worse": personalized.value,
+        "worse_by_chance": personalized.by_chance,
+        "worse_federated": worse.by_model()["federated"].value,
+        "worse_without_guard": unguarded.value,
     }
-    for model in MODELS:
-        point = summary.operating_points[model]
-        percent |= {
-            f"{model}_error": getattr(headline, model),
-            f"{model}_accepts": point.false_accepts,
-            f"{model}_found": point.target_words_found,
-            f"{model}_target": getattr(summary.target_accuracy, model).mean,
-            f"{model}_all": getattr(found, model).mean,
-        }
+    for suffix, section, name in (
+        ("error", error, ""),
+        ("accepts", summary.section("operating_points"), "false accepts"),
+        ("found", summary.section("operating_points"), "target words found"),
+        ("target", summary.section("target_accuracy"), ""),
+        ("all", summary.section(ACCURACY), ""),
+    ):
+        found = section.by_model(name)
+        percent |= {f"{model}_{suffix}": metric.value for model, metric in found.items()}
     promised = "epsilon_release relation_release epsilon_server relation_server delta unit"
     return {
         **{name: 100 * share for name, share in percent.items()},
         **{name: getattr(summary, name) for name in ("corpus", "seed", "rounds")},
         **{name: getattr(summary.guarantee, name) for name in promised.split()},
-        "takes": summary.clips_per_word,
-        "measure": headline.measure,
-        "non_words": f"{headline.non_words_are}, {headline.non_words:,} clips",
-        "shipped": summary.stage_choice.chosen if summary.stage_choice else "federated",
+        "shots": summary.shots,
+        "measure": error.names[0],
+        "non_words": error.on,
+        "shipped": summary.start,
         "federated_phones": summary.phones,
-        "unseen_phones": found.base.phones,
+        "held_out_phones": summary.section(ACCURACY).by_model()["base"].phones,
     }
 
 
@@ -158,7 +161,7 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
         _line("---", ["---"] * len(heads)),
         _line(
             "phones: federate / unseen",
-            [f"{row['federated_phones']} / {row['unseen_phones']}" for row in heads],
+            [f"{row['federated_phones']} / {row['held_out_phones']}" for row in heads],
         ),
     ]
     for name, label, form, unit in LINES:
@@ -180,8 +183,9 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
         f"Mean over seeds {seeds} (smallest to largest). Noise is reproducible from the seed: a "
         "rehearsal. The first run of a vocabulary also makes its base.",
         *(
-            f"The unseen phones of {row['corpus']} are the same {row['unseen_phones']} speakers at "
-            "every seed; the spread says nothing of other speakers."
+            f"The held-out phones of {row['corpus']} are the same "
+            f"{row['held_out_phones']} speakers at every seed; the spread says nothing of other "
+            "speakers."
             if row["same_unseen"]
             else f"Every seed of {row['corpus']} draws another split of the same speakers."
             for row in heads

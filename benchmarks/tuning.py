@@ -7,10 +7,9 @@
 (the mean of a few, with a warm cache, times 25), both as commands, imports and reports included.
 The limit is one third.
 
-`answers`: on `quick` with 48 unseen phones a seed. What a 5 x 5 grid over seeds 1 to 5 recommends
+`answers`: on `quick` with 48 held-out phones a seed. What a 5 x 5 grid over seeds 1 to 5 recommends
 is tried beside a fine grid of clip norms on seeds 11 to 15, which nothing was chosen on: other
-speakers, cohorts and noise. What bisection calls the smallest clip norm is compared with the whole
-fine grid, at constant server learning rate x clip norm and at a constant rate.
+speakers, cohorts and noise.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pathlib import Path
 from simulations.scenario.schema import read_scenario
 from simulations.setup.embedding import cache_folder
 from simulations.tuning.results import Tuning
-from simulations.tuning.space import Axis, log_spaced
+from simulations.tuning.space import log_spaced
 from simulations.tuning.tuner import Request, tune
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]
@@ -106,31 +105,6 @@ def answers(arguments: argparse.Namespace, folder: Path) -> None:
         f"{len(truth.tried)} clip norms {best.accuracy.mean:.1%} at {best.clip_norm:g}; difference "
         f"{100 * at.against_best.mean:+.2f} points [{100 * at.against_best.low:+.2f}, "
         f"{100 * at.against_best.high:+.2f}]"
-    )
-    for name, rate in (("constant rate x clip norm", None), ("constant rate", (1.0,))):
-        for within in (0.005, 0.01, 0.02):
-            edge_beside_grid(run, f"{name}, within {100 * within:g} points", within, rate)
-
-
-def edge_beside_grid(run, name: str, within: float, rate: Axis | None) -> None:  # type: ignore[no-untyped-def]
-    """Bisection beside all clip norms on the same seeds."""
-    key = "rate" if rate else "tied"
-    fine = run(
-        f"all-{key}", first=SEEDS, clip_norm=FINE, noise_multiplier=(1.0,),
-        server_learning_rate=rate,
-    )  # fmt: skip
-    found = run(
-        f"edge-{key}-{within}", first=SEEDS, mode="boundary", clip_norm=FINE,
-        noise_multiplier=(1.0,), server_learning_rate=rate, within=within,
-    )  # fmt: skip
-    means = [trial.accuracy.mean for trial in sorted(fine.tried, key=lambda t: t.clip_norm)]
-    edge = means.index(max(means))
-    while edge and means[edge - 1] >= max(means) - within:
-        edge -= 1
-    answer = FINE.index(found.boundary.clip_norm)
-    print(
-        f"\nboundary, {name}: {FINE[answer]:g} by bisection with {len(found.tried)} clip norms, "
-        f"{FINE[edge]:g} by all {len(FINE)}: {abs(answer - edge)} steps apart"
     )
 
 

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from simulations.console import Console
 from simulations.report.phrasing import epsilon
-from simulations.results.records import RoundRow
+from simulations.results.rows import RoundRow
 
 
 class _Bars(Progress):
@@ -124,11 +124,11 @@ class RunProgress:
     def round(self, row: RoundRow, total: int) -> None:
         """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
         if row.status == "completed":
-            public, unseen = row.server.validation_accuracy, row.simulator.unseen_accuracy
+            public, held_out = row.server.validation_accuracy, row.simulation_only.held_out_accuracy
             rate = (row.server.survivors or 0) / (row.seconds or 1e-9)
             text = (
                 f"round {row.round:>3}/{total}"
-                f"  public {_percent(public)}  unseen {_percent(unseen)}"
+                f"  public {_percent(public)}  held-out {_percent(held_out)}"
                 f"  epsilon release {epsilon(row.guarantee.epsilon_release)}"
                 f" server {epsilon(row.guarantee.epsilon_server)}"
                 f"  signal to noise {_signal(row)}"

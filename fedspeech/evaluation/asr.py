@@ -9,14 +9,21 @@ Counts are added over sentences and phones and divided once. They hold no text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.evaluation.metric import Interval, Metric, Model, Section, Segment
 from fedspeech.evaluation.personalization import RESAMPLES
+
+RATES = {
+    "word error rate": ("word_errors", "words"),
+    "character error rate": ("character_errors", "characters"),
+}
+"""Name of a rate to the counts that are divided."""
 
 
 @dataclass(frozen=True)
@@ -160,3 +167,93 @@ def rate_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(above / np.maximum(below, 1), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def rate_metric(
+    counts: Sequence[AsrCounts],
+    name: str,
+    rng: np.random.Generator,
+    model: Model,
+    *,
+    variant: str = "",
+    segment: Segment | None = None,
+    headline: bool = False,
+) -> Metric:
+    """One of `RATES`, summed over phones and then divided, with its interval over phones.
+
+    Args:
+      counts: of each phone.
+      name: of the rate.
+      rng: for the interval.
+      model: whose transcripts.
+      variant: of it.
+      segment: the group that the phones are.
+      headline: as in `Metric`.
+    """
+    errors, totals = RATES[name]
+    above = [getattr(phone, errors) for phone in counts]
+    below = [getattr(phone, totals) for phone in counts]
+    low, high = rate_interval(above, below, rng)
+    return Metric(
+        name=name,
+        value=sum(above) / sum(below),
+        lower_is_better=True,
+        model=model,
+        variant=variant,
+        segment=segment,
+        phones=len(counts),
+        counted=sum(below),
+        interval=Interval(low=low, high=high),
+        headline=headline,
+    )
+
+
+def decoding_section(ways: Mapping[str, AsrCounts]) -> Section | None:
+    """The same sentences, decoded in several ways.
+
+    Args:
+      ways: in words, to the counts over all phones.
+    """
+    metrics: list[Metric] = []
+    for way, counts in ways.items():
+        if not counts.sentences:
+            continue
+        found = (
+            ("word error rate", counts.wer or 0.0, counts.words, True),
+            ("sentences right", counts.sentence_accuracy or 0.0, counts.sentences, False),
+            ("names written", counts.entity_recall, counts.names, False),
+        )
+        metrics += (
+            Metric(
+                name=name,
+                value=value,
+                variant=way,
+                counted=counted,
+                lower_is_better=error,
+                headline=name != "sentences right" and bool(counts.names),
+            )
+            for name, value, counted, error in found
+            if value is not None
+        )
+        metrics.append(
+            Metric(
+                name="names wrongly written, per sentence",
+                value=counts.false_insertion_rate or 0.0,
+                unit="number",
+                variant=way,
+                counted=counts.sentences,
+                lower_is_better=True,
+                headline=bool(counts.names),
+            )
+        )
+    return (
+        Section(
+            key="decoding",
+            title="How a phone decodes",
+            on="by personalized adapters",
+            says="A phone’s contextual biasing list of names is never sent and is in no adapter.",
+            metrics=tuple(metrics),
+        )
+        if metrics
+        else None
+    )

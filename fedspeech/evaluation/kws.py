@@ -12,12 +12,29 @@ Labels are a `Vocabulary`'s: target words, then unknown, then silence. Two ways 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
+from fedspeech.evaluation.metric import (
+    Axis,
+    Chart,
+    Curve,
+    Matrix,
+    Metric,
+    Model,
+    Section,
+    Segment,
+)
+from fedspeech.evaluation.personalization import accuracy_metrics
+from fedspeech.seeds import stream
+
+DET_POINTS = 200
+"""Most points of a curve in results."""
+
 
 THRESHOLDS = np.append(np.linspace(-20.0, 20.0, 2_001), np.inf)
 """Log-odds at which detections are counted, ascending; the last one detects nothing. A fixed grid
@@ -148,6 +165,184 @@ class KwsCounts:
         accepted, first = np.unique(self.accepted, return_index=True)
         frr = 1.0 - self.detected[first] / self.num_positives
         return accepted / self.num_negatives, frr
+
+
+@dataclass(frozen=True, eq=False)
+class KwsScores:
+    """What one adapter made of the clips of one or several phones.
+
+    Attributes:
+      heard: of the phones' own clips and of evaluation negatives.
+      guard: of guard negatives, on which thresholds are set; None without any.
+      targets_right: shape (clips,), of clips of target words: whether their word is the likeliest
+        target word.
+    """
+
+    heard: KwsCounts
+    guard: KwsCounts | None
+    targets_right: NDArray[np.bool_]
+
+    @classmethod
+    def of_targets(
+        cls, heard: KwsCounts, guard: KwsCounts | None, logits: FloatArray, labels: IntArray
+    ) -> KwsScores:
+        """Adds to counts what the target words of some clips are taken for, non-words aside."""
+        targets = logits[:, :-NUM_NEGATIVE_LABELS]
+        said = labels < targets.shape[1]
+        return cls(heard, guard, answers(targets[said]) == labels[said])
+
+    def __add__(self, other: KwsScores) -> KwsScores:
+        """Merges the scores of two sets of phones, each heard by its own adapter."""
+        guard = self.guard + other.guard if self.guard and other.guard else None
+        return KwsScores(
+            self.heard + other.heard,
+            guard,
+            np.concatenate([self.targets_right, other.targets_right]),
+        )
+
+
+def false_rejects_at(far: float) -> str:
+    """Name of the error by which models are compared."""
+    return f"false rejects at {100 * far:g} % false accepts"
+
+
+def error_metric(
+    scores: Sequence[KwsScores],
+    far: float,
+    model: Model,
+    *,
+    variant: str = "",
+    segment: Segment | None = None,
+) -> Metric | None:
+    """False rejects over all clips of some phones, the model having its own threshold.
+
+    Args:
+      scores: of each phone, by its own adapter.
+      far: stated false accept rate.
+      model: whose.
+      variant: of it.
+      segment: the group that the phones are.
+
+    Returns:
+      None without clips of both kinds.
+    """
+    counts = merged(scores).heard
+    error = counts.frr_at_far(far)
+    if error is None:
+        return None
+    return Metric(
+        name=false_rejects_at(far),
+        value=error,
+        lower_is_better=True,
+        model=model,
+        variant=variant,
+        segment=segment,
+        phones=len(scores),
+        counted=counts.num_positives,
+        headline=True,
+    )
+
+
+def merged(scores: Sequence[KwsScores]) -> KwsScores:
+    """The scores of all phones as of one."""
+    first, *others = scores
+    return sum(others, first)
+
+
+def operating_points(scores: Mapping[Model, Sequence[KwsScores]], far: float) -> Section | None:
+    """Each model at the threshold that lets the stated share of guard negatives pass.
+
+    One threshold for all phones of a model, set on what all their adapters answer: the guard
+    negatives of one phone are too few to set one each.
+    """
+    metrics: list[Metric] = []
+    for model, found in scores.items():
+        total = merged(found)
+        if total.guard is None or not total.heard.num_negatives:
+            return None
+        index = total.guard.first_within(far)
+        frr, accepted = total.heard.at(index)
+        threshold = float(1 / (1 + np.exp(-THRESHOLDS[index])))
+        metrics += (
+            Metric(name="target words found", value=1 - frr, model=model, headline=True),
+            Metric(
+                name="false accepts",
+                value=accepted,
+                model=model,
+                lower_is_better=True,
+                headline=True,
+            ),
+            Metric(name="threshold", value=threshold, unit="probability", model=model),
+        )
+    return Section(
+        key="operating_points",
+        title="At one operating point",
+        on="at the threshold set on guard negatives",
+        says="Each model has the threshold at which the stated share of guard negatives passes; it "
+        "is judged on the clips of other speakers.",
+        metrics=tuple(metrics),
+    )
+
+
+def target_accuracy(scores: Mapping[Model, Sequence[KwsScores]], seed: int) -> Section:
+    """Which target word, where one was said and nothing else may be answered."""
+    return Section(
+        key="target_accuracy",
+        title="Accuracy among target words",
+        says="Unknown and silence are not among the answers, so false accepts do not count.",
+        metrics=tuple(
+            metric
+            for model, found in scores.items()
+            for metric in accuracy_metrics(
+                [phone.targets_right for phone in found],
+                stream(seed, "bootstrap", model),
+                name="accuracy among target words",
+                model=model,
+            )
+        ),
+    )
+
+
+def detection(
+    scores: Mapping[Model, Sequence[KwsScores]], labels: Sequence[str], far: float
+) -> Section:
+    """False rejects against false accepts, and the confusion of personalized phones."""
+    totals = {model: merged(found).heard for model, found in scores.items()}
+    curves = tuple(_det(counts, model) for model, counts in totals.items() if counts.num_negatives)
+    chart = Chart(
+        name="False rejects against false accepts",
+        says=f"Each point is one threshold; lower left is better. The line marks {100 * far:.1f} % "
+        "false accepts.",
+        x=Axis(name="false accepts, % of clips without a target word", logarithmic=True),
+        y=Axis(name="false rejects, %"),
+        curves=curves,
+        marked=far,
+    )
+    confusion = Matrix(
+        name="Said and answered, personalized",
+        says="Rows: what was said; columns: what the model answered; per cent of the row. Blue is "
+        "right, orange is wrong.",
+        labels=tuple(labels),
+        counts=tuple(tuple(map(int, row)) for row in totals["personalized"].confusion),
+    )
+    return Section(
+        key="detection",
+        title="Which errors remain",
+        charts=(chart,) if curves else (),
+        matrices=(confusion,),
+    )
+
+
+def _det(counts: KwsCounts, model: Model) -> Curve:
+    """A curve of at most `DET_POINTS` points."""
+    rates, rejects = counts.curve()
+    chosen = np.unique(np.linspace(0, len(rates) - 1, DET_POINTS).astype(int))
+    return Curve(
+        name=model,
+        x=tuple(map(float, rates[chosen])),
+        y=tuple(map(float, rejects[chosen])),
+        model=model,
+    )
 
 
 def answers(logits: FloatArray) -> IntArray:

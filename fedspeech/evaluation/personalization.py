@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+
+from fedspeech.evaluation.metric import WORST_DECILE, Interval, Metric, Model, Segment
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -41,36 +44,19 @@ class AccuracyOverPhones:
 
 
 @dataclass(frozen=True)
-class GainOverPhones:
-    """Paired difference of two models, in accuracy (1.0 = 100 points).
-
-    Attributes:
-      mean: mean over phones of after minus before.
-      phones: how many.
-      low: lower end of the interval of the mean.
-      high: upper end.
-    """
-
-    mean: float
-    phones: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class ShareWorse:
+class RegressionRate:
     """Phones that make more mistakes than before, beside what chance would give.
 
     Attributes:
-      share: observed.
+      rate: share of phones that make more mistakes.
       expected_by_chance: mean share if every changed clip were as likely to be won as lost.
       p_value: probability, under that chance, of so few phones made worse, or fewer. Small: the
         change is better than a coin.
       phones: how many.
-      changed: phones with at least one changed clip; where there is none, `share` says nothing.
+      changed: phones with at least one changed clip; where there is none, `rate` says nothing.
     """
 
-    share: float
+    rate: float
     expected_by_chance: float
     p_value: float
     phones: int
@@ -139,17 +125,67 @@ def accuracy_over_phones(
     )
 
 
-def gain_over_phones(
-    before: Sequence[BoolArray], after: Sequence[BoolArray], rng: np.random.Generator
-) -> GainOverPhones:
-    """Summarizes the paired difference of two models on the same clips of the same phones."""
-    _check_paired(before, after)
-    gains = phone_accuracies(after) - phone_accuracies(before)
-    low, high = bootstrap_interval(gains, rng)
-    return GainOverPhones(mean=float(gains.mean()), phones=len(gains), low=low, high=high)
+def accuracy_metrics(
+    correct: Sequence[BoolArray],
+    rng: np.random.Generator,
+    *,
+    name: str,
+    model: Model,
+    segment: Segment | None = None,
+) -> tuple[Metric, Metric]:
+    """Accuracy over phones with its interval, and that of the worst decile.
+
+    Args:
+      correct: per phone, whether each judged example was answered correctly, shape (examples,).
+      rng: for the interval.
+      name: of the accuracy.
+      model: whose answers.
+      segment: the group that the phones are; None: all held-out phones.
+    """
+    found = accuracy_over_phones(correct, rng)
+    mean = Metric(
+        name=name,
+        value=found.mean,
+        model=model,
+        segment=segment,
+        phones=found.phones,
+        interval=Interval(low=found.low, high=found.high),
+        headline=True,
+    )
+    worst = Metric(
+        name=WORST_DECILE,
+        value=found.worst_decile,
+        model=model,
+        segment=segment,
+        phones=found.phones,
+    )
+    return mean, worst
 
 
-def share_worse(before: Sequence[IntArray], after: Sequence[IntArray]) -> ShareWorse:
+def regression_metric(
+    before: Sequence[IntArray],
+    after: Sequence[IntArray],
+    *,
+    model: Model,
+    variant: str = "",
+    segment: Segment | None = None,
+) -> Metric:
+    """The regression rate as results have it; `counted` is the number of changed phones."""
+    found = regression_rate(before, after)
+    return Metric(
+        name="phones worse off",
+        value=found.rate,
+        lower_is_better=True,
+        model=model,
+        variant=variant,
+        segment=segment,
+        phones=found.phones,
+        counted=found.changed,
+        by_chance=found.expected_by_chance,
+    )
+
+
+def regression_rate(before: Sequence[IntArray], after: Sequence[IntArray]) -> RegressionRate:
     """Counts phones with more mistakes than before, and what chance would give.
 
     On a phone's clips the number of mistakes changed by d_1, d_2, ... (0 or 1 for a word, more for
@@ -167,13 +203,10 @@ def share_worse(before: Sequence[IntArray], after: Sequence[IntArray]) -> ShareW
     changes = [new.astype(np.int64) - old for old, new in zip(before, after, strict=True)]
     worse = sum(int(change.sum() > 0) for change in changes)
     chances = [_chance_of_worse(np.abs(change)) for change in changes]
-    distribution = np.ones(1)
-    for chance in chances:
-        distribution = np.convolve(distribution, [1 - chance, chance])
-    return ShareWorse(
-        share=worse / len(changes),
+    return RegressionRate(
+        rate=worse / len(changes),
         expected_by_chance=float(np.mean(chances)),
-        p_value=min(1.0, float(distribution[: worse + 1].sum())),
+        p_value=float(stats.poisson_binom.cdf(worse, chances)),
         phones=len(changes),
         changed=sum(bool(change.any()) for change in changes),
     )

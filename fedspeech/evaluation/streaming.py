@@ -13,7 +13,6 @@ accept; they are counted per hour (FA/h), never as a share of clips.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -262,12 +261,8 @@ def poisson_interval(count: int, exposure: float, level: float = 0.95) -> tuple[
 
 def wilson_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a share: `count` of `total`, which is positive."""
-    z = float(stats.norm.ppf((1 + level) / 2))
-    share = count / total
-    middle = share + z * z / (2 * total)
-    reach = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+    found = stats.binomtest(count, total).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _is_found(keyword: Keyword, words: IntArray, hops: IntArray, patience_hops: int) -> bool:

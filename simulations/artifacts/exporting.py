@@ -31,8 +31,9 @@ from simulations.artifacts.stream_evaluation import streaming_rates
 from simulations.console import Console
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
-from simulations.results.records import ExportedFile, FamilyFile, Summary, exported_fields
+from simulations.results.exported import ExportedFile, FamilyFile, exported_fields
 from simulations.results.run_folder import RunFolder
+from simulations.results.summary import Summary
 from simulations.setup.experiment import World
 from simulations.setup.speakers import Voices
 

@@ -13,7 +13,7 @@ from simulations.artifacts.loaded_run import FinishedRun
 from simulations.console import Console
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
-from simulations.results.records import ExportedFile, FamilyFile, exported_fields
+from simulations.results.exported import ExportedFile, FamilyFile, exported_fields
 from simulations.setup.embedding import parity_speech
 
 if TYPE_CHECKING:  # TensorFlow's world, which help and rounds do without

@@ -17,6 +17,7 @@ from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.evaluation.metric import ACCURACY
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
 from fedspeech.models.base import Base
@@ -25,10 +26,10 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import example_paragraph
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.tasks.kws import Kws
-from simulations.evaluation.evaluator import Judge
-from simulations.results.records import Summary
+from simulations.evaluation.evaluator import Evaluator
 from simulations.results.run_folder import RunFolder, read
 from simulations.results.spent import account, stated, with_account
+from simulations.results.summary import Summary
 from simulations.scenario.schema import FolderCorpus, Scenario, read_scenario
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_world
@@ -169,7 +170,7 @@ class FinishedRun:
             self.scenario, cache=cache_folder(), eye=None, workers=1, progress=lambda *_: None
         )
         spec = trained.adapter.spec
-        own, accuracies = Judge(world, self.scenario).personal(
+        own, accuracies = Evaluator(world, self.scenario).personal(
             spec.flatten(trained.parameters), adapter
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
@@ -187,11 +188,6 @@ def _require_same_recordings(
     if voices.sha256 == summary.recordings_sha256:
         return
     place = getattr(scenario.corpus, "path", "")
-    if not summary.recordings_sha256:
-        raise FedspeechError(
-            f"{run} is of an earlier version: it does not say which recordings it was made on; "
-            "simulate it again"
-        )
     raise FedspeechError(
         f"{place or summary.corpus} holds other recordings than {run} was made on "
         f"({voices.sha256[:12]} now, {summary.recordings_sha256[:12]} then): its figures are not "
@@ -321,18 +317,17 @@ def model_card(
     metrics = []
     if phone and accuracies:
         metrics = [SegmentAccuracy(segment="phone", value=phone, phones=1, accuracy=accuracies)]
-    elif summary.accuracy:
-        cells = {("all", "all"): summary.accuracy}
-        for segment, values in summary.segments.items():
-            cells |= {(segment, value): cell.accuracy for value, cell in values.items()}
+    elif (accuracy := summary.section(ACCURACY)).whole:
+        cells = {("all", "all"): accuracy.by_model()} | {
+            (segment.name, segment.value): found
+            for segment, found in accuracy.by_segment(accuracy.names[0]).items()
+        }
         metrics = [
             SegmentAccuracy(
                 segment=segment,
                 value=value,
-                phones=found.base.phones,
-                accuracy={
-                    name: part["mean"] for name, part in found.model_dump(exclude_none=True).items()
-                },
+                phones=found["base"].phones or 0,
+                accuracy={model: metric.value for model, metric in found.items()},
             )
             for (segment, value), found in cells.items()
         ]

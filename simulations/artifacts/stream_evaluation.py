@@ -32,7 +32,7 @@ from fedspeech.models.base import Base
 from simulations.artifacts.det_plot import det_svg
 from simulations.artifacts.loaded_run import run_of
 from simulations.console import Console
-from simulations.results.records import Listening
+from simulations.results.exported import Listening
 from simulations.results.run_folder import read
 from simulations.scenario.schema import read_scenario
 from simulations.setup.speakers import Voices

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    mode: Annotated[
-        str, typer.Option("--mode", help="grid, boundary (smallest clip norm) or pareto.")
-    ] = "grid",
+    mode: Annotated[str, typer.Option("--mode", help="grid or pareto.")] = "grid",
     scenario: ScenarioOption = "quick",
     corpus: CorpusOption = None,
     base: BaseOption = None,
@@ -70,10 +68,8 @@ def tune(
     cache: CacheOption = None,
 ) -> None:
     """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
-    if mode not in ("grid", "boundary", "pareto"):
-        raise typer.BadParameter(
-            f"{mode!r} is not one of grid, boundary, pareto", param_hint="--mode"
-        )
+    if mode not in ("grid", "pareto"):
+        raise typer.BadParameter(f"{mode!r} is not one of grid, pareto", param_hint="--mode")
     if population not in ("public", None):
         raise typer.BadParameter(f"{population!r} is not public", param_hint="--population")
     resolved = scenario_of(scenario, corpus, base, changes, seed)

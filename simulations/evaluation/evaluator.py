@@ -1,94 +1,180 @@
-"""What came of it, by both eyes: the server's on public speakers, the simulator's on every phone.
+"""What came of a run: the server's figures of public speakers, the simulation's of every phone.
 
-Phones never trained on are judged as base, federated, personalized and control on the same clips,
-over all and by segment, beside what chance would have done. A clip is answered rightly if its word
-is, or every word of its sentence; what else there is to say of words or of sentences stands in
-`judging_words` and `judging_sentences`.
+Held-out phones are scored as base, federated, personalized and control on the same examples, over
+all and by segment, beside what chance would have done. What a mistake is, and what else there is to
+say of it, the evaluation of the task knows (`simulations.evaluation.task`).
 
 Two stages may ship: the base and the federated adapter. Public validation speakers choose, who are
-neither phones nor judged; phones personalize from the stage that was chosen.
+neither phones nor scored; phones personalize from the stage that was chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.evaluation import personalization
+from fedspeech.evaluation import metric as metrics
+from fedspeech.evaluation.metric import (
+    Axis,
+    Chart,
+    Curve,
+    Metric,
+    Model,
+    Section,
+    Segment,
+)
+from fedspeech.evaluation.personalization import (
+    accuracy_metrics,
+    accuracy_over_phones,
+    phone_accuracies,
+    regression_metric,
+)
 from fedspeech.evaluation.segments import cut
+from fedspeech.models.decoding import BeamSettings
 from fedspeech.seeds import stream
+from fedspeech.tasks.asr import Asr
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.vectors import FloatVector
-from simulations.evaluation.asr import Sentences
-from simulations.evaluation.kws import Words
-from simulations.results.records import (
-    Accuracies,
-    Accuracy,
-    PhoneAccuracies,
-    SegmentResult,
-    ShareWorse,
-    StageChoice,
-    Take,
-)
-from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import World
+from simulations.evaluation.asr import AsrEvaluation
+from simulations.evaluation.kws import KwsEvaluation
+from simulations.evaluation.task import TaskEvaluation
+from simulations.scenario.schema import Scenario, SentenceCorpus
+from simulations.setup.experiment import UnseenPhone, World
 
-Mistakes = list[NDArray[np.int64]]
-MODELS = ("base", "federated", "personalized", "control")
+PhoneMistakes = list[NDArray[np.int64]]
+Found = Mapping[Model, Sequence[Any]]
+Cells = Mapping[Segment, tuple[int, ...]]
 
 
-class Judge:
-    """Scores adapters on the clips of a world.
+def task_evaluation(world: World, scenario: Scenario) -> TaskEvaluation[Any]:
+    """How the task of a scenario is scored."""
+    if isinstance(world.task, Asr):
+        settings = scenario.decoding
+        return AsrEvaluation(
+            adapter=world.adapter,
+            alphabet=world.task.labels,
+            language_model=world.task.prior,
+            beam=BeamSettings(
+                width=settings.width,
+                prior_weight=settings.prior_weight,
+                word_bonus=settings.word_bonus,
+                list_bonus=settings.list_bonus,
+            ),
+            each_round=settings.judged_each_round,
+            # What people said is shown to nobody.
+            examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
+            seed=scenario.seed,
+        )
+    return KwsEvaluation(
+        adapter=world.adapter,
+        labels=world.task.labels.labels,
+        evaluation_negatives=world.strangers,
+        guard_negatives=world.held_back,
+        false_accept_rate=scenario.evaluation.false_accept_rate,
+        non_words=world.task.negatives,
+        seed=scenario.seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageChoice:
+    """Which stage ships, chosen on public speakers who are neither phones nor scored.
+
+    Attributes:
+      measure: name of the error that was counted.
+      base: error of the base.
+      federated: error of the adapter of the last completed round.
+      clips: on how many examples.
+      speakers: of how many speakers.
+    """
+
+    measure: str
+    base: float
+    federated: float
+    clips: int
+    speakers: int
+
+    @property
+    def chosen(self) -> Literal["base", "federated"]:
+        """The stage with the smaller error; the base unless the federated one is smaller."""
+        return "federated" if self.federated < self.base else "base"
+
+    def section(self) -> Section:
+        """As results have it."""
+        errors: dict[Model, float] = {"base": self.base, "federated": self.federated}
+        return Section(
+            key=metrics.VALIDATION,
+            title="On public validation speakers",
+            says="The stage with the smaller error ships; the base, if they are equal.",
+            metrics=tuple(
+                Metric(
+                    name=self.measure,
+                    value=error,
+                    lower_is_better=True,
+                    visibility="public",
+                    model=model,
+                    phones=self.speakers,
+                    counted=self.clips,
+                )
+                for model, error in errors.items()
+            ),
+        )
+
+
+class Evaluator:
+    """Scores adapters on the examples of a world.
 
     Args:
       world: whose phones.
       scenario: how they personalize and how figures are cut.
+      task: how answers are scored; None: as the scenario's task is.
     """
 
-    def __init__(self, world: World, scenario: Scenario) -> None:
+    def __init__(
+        self, world: World, scenario: Scenario, task: TaskEvaluation[Any] | None = None
+    ) -> None:
         """Keeps the base's own adapter to compare with."""
         self._world, self._scenario = world, scenario
-        self._hearing: Words | Sentences = (
-            Words(world, scenario) if scenario.task == "words" else Sentences(world, scenario)
-        )
-        # Sentences are searched for, which takes longer than the rounds if all are.
-        self._each_round = None if scenario.task == "words" else scenario.decoding.judged_each_round
+        self._task = task or task_evaluation(world, scenario)
         arrays = world.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 
     @property
     def validation_clips(self) -> int:
-        """Clips of public validation speakers."""
+        """Examples of public validation speakers."""
         return len(self._validation)
 
     def validation(self, vector: FloatVector) -> dict[str, float]:
-        """The server's eye: accuracy and loss in nats on public validation speakers."""
+        """What the server sees: accuracy and loss on public validation speakers."""
         if not len(self._validation):
             return {}
         clips = self._validation
-        if self._each_round is not None:
+        if self._task.each_round is not None:
             speakers = len(self._world.partition.validation)
-            count = min(len(clips), self._each_round * speakers)
+            count = min(len(clips), self._task.each_round * speakers)
             clips = clips.take(np.linspace(0, len(clips) - 1, count).astype(np.int64))
-        return self._hearing.validation(vector, clips)
+        accuracy, loss = self._task.validation(vector, clips)
+        return {"validation_accuracy": accuracy, "validation_loss": loss}
 
-    def unseen_accuracy(self, vector: FloatVector) -> float:
-        """The simulator's eye: mean over unseen phones of one adapter's accuracy."""
-        found = self.correct(vector, self._each_round)
-        return float(personalization.phone_accuracies(found).mean())
+    def held_out_accuracy(self, vector: FloatVector) -> float:
+        """What only a simulation sees: mean over held-out phones of one adapter's accuracy."""
+        return float(phone_accuracies(self.correct(vector, self._task.each_round)).mean())
 
     def correct(self, vector: FloatVector, most: int | None = None) -> list[NDArray[np.bool_]]:
-        """Per unseen phone, which of its first `most` judged clips one adapter answers rightly."""
-        return _right(self._hearing.mistakes([vector] * len(self._world.unseen), most))
+        """Per held-out phone, which of its first `most` examples one adapter answers rightly."""
+        return [
+            self._task.mistakes(vector, phone.judged.take(np.arange(len(phone.judged))[:most])) == 0
+            for phone in self._phones
+        ]
 
     def choose(self, federated: FloatVector) -> StageChoice | None:
-        """The server's eye: which stage ships, by the error on public validation speakers.
+        """What the server decides: which stage ships, by the error on public validation speakers.
 
         The federated adapter must make fewer errors than the base to be chosen; with as many, what
         phones contributed has bought nothing.
@@ -99,19 +185,18 @@ class Judge:
         """
         if not self._world.validates or not len(self._validation):
             return None
-        errors = [
-            self._hearing.validation_error(vector, self._validation)
+        base, last = (
+            self._task.validation_error(vector, self._validation)
             for vector in (self._base, federated)
-        ]
-        if errors[0] is None or errors[1] is None:
+        )
+        if base is None or last is None:
             return None
         return StageChoice(
-            measure=self._hearing.measure,
-            base=errors[0],
-            federated=errors[1],
+            measure=self._task.error,
+            base=base,
+            federated=last,
             clips=len(self._validation),
             speakers=len(self._world.partition.validation),
-            chosen="federated" if errors[1] < errors[0] else "base",
         )
 
     def shipped(self, federated: FloatVector, choice: StageChoice | None) -> FloatVector:
@@ -121,7 +206,7 @@ class Judge:
     def personalization(
         self, federated: FloatVector, choice: StageChoice | None = None
     ) -> dict[str, Any]:
-        """Adapts every unseen phone to its own and to another phone's clips, and judges all.
+        """Adapts every held-out phone to its own and to another phone's examples, and scores all.
 
         Args:
           federated: the adapter of the last round.
@@ -131,57 +216,60 @@ class Judge:
           Fields of `Summary`.
         """
         start = self.shipped(federated, choice)
-        headline = self._scenario.personalization.headline_takes
-        counts = sorted({*self._scenario.personalization.takes, headline})
-        phones = len(self._world.unseen)
+        settings = self._scenario.personalization
+        counts = sorted({*settings.takes, settings.headline_takes})
         own = {count: self._adapt(start, count, control=False) for count in counts}
         control = {count: self._adapt(start, count, control=True) for count in counts}
-        vectors = {
-            "base": [self._base] * phones,
-            "federated": [federated] * phones,
-            "personalized": [phone.adapter(start) for phone in own[headline]],
-            "control": [phone.adapter(start) for phone in control[headline]],
-        }
-        mistakes = {model: self._hearing.mistakes(vectors[model]) for model in MODELS}
-        before = mistakes["base" if start is self._base else "federated"]
-        unguarded = self._hearing.mistakes([p.adapter(start, guarded=False) for p in own[headline]])
+        cells, withheld = self._cells()
+        sections = self._sections(federated, start, own, control, cells)
+        if choice is not None:
+            sections = [*sections, choice.section()]
         return {
-            "accuracy": self._accuracies(mistakes),
-            "share_worse": _share_worse(before, mistakes["personalized"]),
-            "share_worse_federated": _share_worse(mistakes["base"], mistakes["federated"]),
-            "share_worse_without_guard": _share_worse(before, unguarded),
-            "share_worse_control": _share_worse(before, mistakes["control"]),
-            "takes": self._takes(before, start, own, control),
-            "clips_per_word": headline,
+            "sections": tuple(sections),
+            "shots": settings.headline_takes,
             "minimum_segment_phones": self._scenario.evaluation.min_segment_phones,
-            "phone_accuracies": PhoneAccuracies(
-                **{
-                    model: tuple(map(float, personalization.phone_accuracies(_right(found))))
-                    for model, found in mistakes.items()
-                },
-                clips=tuple(len(phone.judged) for phone in self._world.unseen),
-            ),
-            **self._segments(mistakes, before),
-            **self._hearing.figures(vectors),
-            **self._weakly_labeled(start),
+            "segments_withheld": withheld,
         }
 
-    def _weakly_labeled(self, start: FloatVector) -> dict[str, Any]:
-        """Sentences again, from what each phone wrote and its user corrected, no transcript."""
-        if not isinstance(self._hearing, Sentences) or not self._world.unseen[0].contacts:
-            return {}
-        headline = self._scenario.personalization.headline_takes
-        own = self._hearing.weakly_labeled(start, headline)
-        adapted = self._adapted(start, own, headline)
-        return self._hearing.weak_figures([phone.adapter(start) for phone in adapted])
+    def _sections(
+        self,
+        federated: FloatVector,
+        start: FloatVector,
+        own: Mapping[int, Sequence[Personalized]],
+        control: Mapping[int, Sequence[Personalized]],
+        cells: Cells,
+    ) -> list[Section]:
+        """Every figure of held-out phones."""
+        task, phones = self._task, self._phones
+        shots = self._scenario.personalization.headline_takes
+        vectors: dict[Model, list[FloatVector]] = {
+            "base": [self._base] * len(phones),
+            "federated": [federated] * len(phones),
+            "personalized": [phone.adapter(start) for phone in own[shots]],
+            "control": [phone.adapter(start) for phone in control[shots]],
+        }
+        mistakes = {model: self._mistakes(found) for model, found in vectors.items()}
+        before = mistakes["base" if start is self._base else "federated"]
+        unguarded = self._mistakes([phone.adapter(start, guarded=False) for phone in own[shots]])
+        scores: dict[Model, list[Any]] = {
+            model: [task.score(vector, phone) for vector, phone in zip(found, phones, strict=True)]
+            for model, found in vectors.items()
+        }
+        return [
+            *self._errors(scores, cells, self._weakly_labeled(start)),
+            self._accuracy(mistakes, cells),
+            *task.sections(scores, vectors, phones),
+            _regression(mistakes, before, unguarded, cells),
+            self._shots(before, start, own, control),
+        ]
 
     def personal(self, shipped: FloatVector, phone_id: str) -> tuple[FloatVector, dict[str, float]]:
-        """One unseen phone's own adapter at the headline's takes, and its accuracies.
+        """One held-out phone's own adapter at the headline's shots, and its accuracies.
 
         Raises:
-          KeyError: if there is no such unseen phone.
+          KeyError: if there is no such phone.
         """
-        names = [unseen.phone.phone_id for unseen in self._world.unseen]
+        names = [unseen.phone.phone_id for unseen in self._phones]
         if phone_id not in names:
             raise KeyError(phone_id)
         index = names.index(phone_id)
@@ -190,21 +278,33 @@ class Judge:
         vectors = {"base": self._base, "federated": shipped, "personalized": own}
         if np.array_equal(shipped, self._base):
             del vectors["federated"]
+        judged = self._phones[index].judged
         return own, {
-            model: float((self._hearing.mistakes([vector] * len(names))[index] == 0).mean())
+            model: float((self._task.mistakes(vector, judged) == 0).mean())
             for model, vector in vectors.items()
         }
 
+    @property
+    def _phones(self) -> tuple[UnseenPhone, ...]:
+        return self._world.unseen
+
+    def _mistakes(self, vectors: Sequence[FloatVector]) -> PhoneMistakes:
+        """Mistakes in the examples of each held-out phone by its adapter."""
+        return [
+            self._task.mistakes(vector, phone.judged)
+            for vector, phone in zip(vectors, self._phones, strict=True)
+        ]
+
     def _adapt(self, start: FloatVector, takes: int, *, control: bool) -> list[Personalized]:
-        """Personalizes every unseen phone with so many clips per word."""
-        phones = self._world.unseen
+        """Personalizes every held-out phone with so many shots."""
+        phones = self._phones
         givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
         return self._adapted(start, [phones[giver].own[takes] for giver in givers], takes)
 
     def _adapted(
         self, start: FloatVector, own: Sequence[LocalDataset], takes: int
     ) -> list[Personalized]:
-        """Personalizes every unseen phone with some clips of its own, or of another phone."""
+        """Personalizes every held-out phone with some examples of its own, or of another phone."""
         settings, world = self._scenario.personalization, self._world
         public = world.background.take(
             np.arange(min(settings.background_clips, len(world.background)))
@@ -230,74 +330,210 @@ class Judge:
             world.task,
         )
 
-    def _accuracies(self, mistakes: Mapping[str, Mistakes]) -> Accuracies:
-        return Accuracies(**{model: self._accuracy(mistakes[model], model) for model in MODELS})
+    def _weakly_labeled(self, start: FloatVector) -> list[Any]:
+        """Scores of phones that adapted on labels which they have by themselves; often none."""
+        shots = self._scenario.personalization.headline_takes
+        own = [self._task.weak_labels(start, phone, shots) for phone in self._phones]
+        labeled = [clips for clips in own if clips is not None]
+        if len(labeled) < len(own):
+            return []
+        return [
+            self._task.score(adapted.adapter(start), phone)
+            for adapted, phone in zip(
+                self._adapted(start, labeled, shots), self._phones, strict=True
+            )
+        ]
 
-    def _accuracy(self, mistakes: Mistakes, name: str) -> Accuracy:
-        found = personalization.accuracy_over_phones(
-            _right(mistakes), stream(self._scenario.seed, "bootstrap", name)
+    def _errors(self, scores: Found, cells: Cells, weak: Sequence[Any]) -> Iterator[Section]:
+        """The error by which models are compared, over all and by segment."""
+        task = self._task
+        found = [task.error_metric(of_model, model) for model, of_model in scores.items()]
+        if any(error is None for error in found):
+            return
+        if weak:
+            found.append(task.error_metric(weak, "personalized", variant="from corrections"))
+        found += [
+            task.error_metric([of_model[i] for i in members], model, segment=segment)
+            for segment, members in cells.items()
+            for model, of_model in scores.items()
+        ]
+        yield Section(
+            key=metrics.ERROR,
+            title=task.error[:1].upper() + task.error[1:],
+            on=task.error_on(scores["base"]),
+            metrics=tuple(error for error in found if error is not None),
         )
-        return Accuracy.of(found)
 
-    def _takes(
-        self,
-        untouched: Mistakes,
-        start: FloatVector,
-        own: Mapping[int, list[Personalized]],
-        control: Mapping[int, list[Personalized]],
-    ) -> tuple[Take, ...]:
-        """The curve over own clips per word; 0 is the adapter that phones start from."""
-        rows = [Take(clips_per_word=0, personalized=self._accuracy(untouched, "federated"))]
-        for count in own:
-            judged = {
-                "personalized": [phone.adapter(start) for phone in own[count]],
-                "without_guard": [p.adapter(start, guarded=False) for p in own[count]],
-                "control": [phone.adapter(start) for phone in control[count]],
-            }
-            found = {
-                name: self._accuracy(self._hearing.mistakes(vectors), name)
-                for name, vectors in judged.items()
-            }
-            rows.append(Take(clips_per_word=count, **found))
-        return tuple(rows)
+    def _accuracy(self, mistakes: Mapping[Model, PhoneMistakes], cells: Cells) -> Section:
+        """Accuracy over all phones, phone by phone and by segment: each phone counts once."""
+        everybody: dict[Segment | None, tuple[int, ...]] = {None: tuple(range(len(self._phones)))}
+        found = [
+            metric
+            for segment, members in (everybody | dict(cells)).items()
+            for model, of_model in mistakes.items()
+            for metric in accuracy_metrics(
+                [of_model[i] == 0 for i in members],
+                stream(self._scenario.seed, "bootstrap", model),
+                name=self._task.accuracy,
+                model=model,
+                segment=segment,
+            )
+        ]
+        return Section(
+            key=metrics.ACCURACY,
+            title=self._task.accuracy[:1].upper() + self._task.accuracy[1:],
+            says=f"Mean over {len(self._phones)} phones, each counting once. Dot: mean; bar: 95 % "
+            "interval, bootstrap over phones; tick: worst decile.",
+            metrics=tuple(found),
+            charts=(self._by_phone(mistakes),),
+        )
 
-    def _segments(self, mistakes: Mapping[str, Mistakes], before: Mistakes) -> dict[str, Any]:
-        """The same figures by accent, device and whatever else is known of the phones."""
-        phones = [unseen.phone for unseen in self._world.unseen]
-        minimum = self._scenario.evaluation.min_segment_phones
-        results: dict[str, dict[str, SegmentResult]] = {}
-        withheld: dict[str, int] = {}
-        for segment in sorted({name for phone in phones for name in phone.segments}):
-            cells = cut([phone.segments.get(segment) for phone in phones], minimum)
-            for cell in cells:
-                if cell.withheld:
-                    withheld[segment] = cell.num_phones
-                    continue
-                members = {
-                    model: [found[i] for i in cell.members] for model, found in mistakes.items()
-                }
-                heard = None
-                if segment == "accent" and self._world.heard_accents and not cell.merged:
-                    heard = cell.value in self._world.heard_accents
-                results.setdefault(segment, {})[cell.value] = SegmentResult(
-                    accuracy=self._accuracies(members),
-                    share_worse=_share_worse(
-                        [before[i] for i in cell.members], members["personalized"]
-                    ),
-                    merged=cell.merged,
-                    heard_by_base=heard,
+    def _by_phone(self, mistakes: Mapping[Model, PhoneMistakes]) -> Chart:
+        """Accuracy phone by phone, no identity attached."""
+        phones = tuple(float(place) for place in range(1, len(self._phones) + 1))
+        return Chart(
+            name="Accuracy of each phone",
+            says="Phones are numbered and never named.",
+            x=Axis(name="phone", unit="number"),
+            y=Axis(name=self._task.accuracy),
+            curves=tuple(
+                Curve(
+                    name=model,
+                    x=phones,
+                    y=tuple(map(float, phone_accuracies([clips == 0 for clips in found]))),
+                    model=model,
                 )
-        return {"segments": results, "segments_withheld": withheld}
+                for model, found in mistakes.items()
+            ),
+            counted=tuple(len(phone.judged) for phone in self._phones),
+            single_phones=True,
+        )
+
+    def _shots(
+        self,
+        untouched: PhoneMistakes,
+        start: FloatVector,
+        own: Mapping[int, Sequence[Personalized]],
+        control: Mapping[int, Sequence[Personalized]],
+    ) -> Section:
+        """Accuracy over shots; 0 is the adapter that phones start from."""
+
+        def score(found: Sequence[Personalized], *, guarded: bool = True) -> PhoneMistakes:
+            return self._mistakes([phone.adapter(start, guarded=guarded) for phone in found])
+
+        guarded = {count: score(found) for count, found in own.items()}
+        lines: tuple[tuple[str, Model, str, dict[int, PhoneMistakes]], ...] = (
+            ("own examples", "personalized", "personalized", {0: untouched} | guarded),
+            (
+                "own examples, no guard",
+                "personalized",
+                "without_guard",
+                {count: score(found, guarded=False) for count, found in own.items()},
+            ),
+            (
+                "control",
+                "control",
+                "control",
+                {count: score(found) for count, found in control.items()},
+            ),
+        )
+        means, tails = [], []
+        for name, model, draws, found in lines:
+            x = tuple(float(count) for count in found)
+            over = [
+                accuracy_over_phones(
+                    [clips == 0 for clips in mistakes],
+                    stream(self._scenario.seed, "bootstrap", draws if count else "federated"),
+                )
+                for count, mistakes in found.items()
+            ]
+            means.append(
+                Curve(
+                    name=name,
+                    x=x,
+                    y=tuple(one.mean for one in over),
+                    model=model,
+                    low=tuple(one.low for one in over),
+                    high=tuple(one.high for one in over),
+                )
+            )
+            worst = tuple(one.worst_decile for one in over)
+            tails.append(Curve(name=name, x=x, y=worst, model=model))
+        axis = Axis(name=self._task.shots, unit="number")
+        return Section(
+            key=metrics.SHOTS,
+            title=self._task.shots[:1].upper() + self._task.shots[1:],
+            charts=(
+                Chart(
+                    name=f"Accuracy over {self._task.shots}",
+                    says="Accuracy on a phone’s other examples after it adapted with so many. The "
+                    "band is the interval of the mean over phones. Control: another phone’s "
+                    "examples, as many.",
+                    x=axis,
+                    y=Axis(name=self._task.accuracy),
+                    curves=tuple(means),
+                ),
+                Chart(
+                    name=f"Worst decile over {self._task.shots}",
+                    says="Mean accuracy of the tenth of phones that fare worst.",
+                    x=axis,
+                    y=Axis(name=metrics.WORST_DECILE),
+                    curves=tuple(tails),
+                ),
+            ),
+        )
+
+    def _cells(self) -> tuple[Cells, dict[str, int]]:
+        """Groups of phones that are large enough, and phones in groups that are not."""
+        phones = [unseen.phone for unseen in self._phones]
+        minimum = self._scenario.evaluation.min_segment_phones
+        cells: dict[Segment, tuple[int, ...]] = {}
+        withheld: dict[str, int] = {}
+        for name in sorted({name for phone in phones for name in phone.segments}):
+            for cell in cut([phone.segments.get(name) for phone in phones], minimum):
+                if cell.withheld:
+                    withheld[name] = cell.num_phones
+                    continue
+                heard = None
+                if name == "accent" and self._world.heard_accents and not cell.merged:
+                    heard = cell.value in self._world.heard_accents
+                segment = Segment(
+                    name=name, value=cell.value, merged=cell.merged, in_pretraining_data=heard
+                )
+                cells[segment] = cell.members
+        return cells, withheld
 
 
-def _right(mistakes: Mistakes) -> list[NDArray[np.bool_]]:
-    """Which clips have no mistake."""
-    return [clips == 0 for clips in mistakes]
-
-
-def _share_worse(before: Mistakes, after: Mistakes) -> ShareWorse:
-    found = asdict(personalization.share_worse(before, after))
-    return ShareWorse(**{name: found[name] for name in ShareWorse.model_fields})
+def _regression(
+    mistakes: Mapping[Model, PhoneMistakes],
+    before: PhoneMistakes,
+    unguarded: PhoneMistakes,
+    cells: Cells,
+) -> Section:
+    """Phones that make more mistakes than before, beside chance."""
+    personalized = mistakes["personalized"]
+    return Section(
+        key=metrics.REGRESSION,
+        title="Phones worse off",
+        says="A phone is worse off if it makes more mistakes on its examples than before: wrong "
+        "answers, or wrong words of sentences. With few examples, luck alone makes some look so. "
+        "Federated is held against the base, the others against what phones personalized from.",
+        metrics=(
+            regression_metric(mistakes["base"], mistakes["federated"], model="federated"),
+            regression_metric(before, personalized, model="personalized"),
+            regression_metric(before, unguarded, model="personalized", variant="without guard"),
+            regression_metric(before, mistakes["control"], model="control"),
+            *(
+                regression_metric(
+                    [before[i] for i in members],
+                    [personalized[i] for i in members],
+                    model="personalized",
+                    segment=segment,
+                )
+                for segment, members in cells.items()
+            ),
+        ),
+    )
 
 
 def _derangement(count: int, seed: int) -> list[int]:

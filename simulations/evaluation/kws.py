@@ -1,177 +1,122 @@
-"""How spotted words are judged: answers, false accepts, confusion."""
+"""How spotted words are scored: answers, false accepts, confusion."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
-from fedspeech.evaluation.kws import THRESHOLDS, KwsCounts, answers
-from fedspeech.evaluation.personalization import accuracy_over_phones
+from fedspeech.evaluation import kws
+from fedspeech.evaluation.kws import KwsCounts, KwsScores, answers
+from fedspeech.evaluation.metric import Metric, Model, Section, Segment
+from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
-from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
-from simulations.results.records import (
-    Accuracies,
-    Accuracy,
-    Confusion,
-    DetCurve,
-    FrrAtFar,
-    Headline,
-    OperatingPoint,
-)
-from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import World
-
-DET_POINTS = 200
+from simulations.evaluation.task import HeldOutPhone
 
 
-class Words:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KwsEvaluation:
     """Answers to clips, one label each.
 
     Attributes:
-      measure: the error by which stages are compared, in words.
+      adapter: what is scored.
+      labels: of the model: target words, unknown, silence.
+      evaluation_negatives: clips without a target word on which every phone's adapter may err.
+      guard_negatives: others, on which thresholds are set.
+      false_accept_rate: at which false rejects are stated.
+      non_words: what the clips without a target word are, in words.
+      seed: of intervals.
     """
 
-    def __init__(self, world: World, scenario: Scenario) -> None:
-        """Keeps whose clips and which rates are stated."""
-        self._world, self._scenario = world, scenario
-        rate = scenario.evaluation.false_accept_rate
-        self.measure = f"false rejects at {100 * rate:g} % false accepts"
+    adapter: Adapter
+    labels: tuple[str, ...]
+    evaluation_negatives: LocalDataset
+    guard_negatives: LocalDataset
+    false_accept_rate: float
+    non_words: str
+    seed: int
 
-    def validation(self, vector: FloatVector, clips: LocalDataset) -> dict[str, float]:
+    accuracy = "accuracy with non-words counted"
+    shots = "own clips per target word"
+    each_round = None
+
+    @property
+    def error(self) -> str:
+        """False rejects at the stated rate of false accepts."""
+        return kws.false_rejects_at(self.false_accept_rate)
+
+    def validation(self, vector: FloatVector, clips: LocalDataset) -> tuple[float, float]:
         """Accuracy and cross-entropy in nats on public clips."""
         logits = self._logits(vector, clips).astype(np.float64)
         shifted = logits - logits.max(axis=1, keepdims=True)
         losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(clips)), clips.labels]
-        return {
-            "validation_accuracy": float((answers(logits) == clips.labels).mean()),
-            "validation_loss": float(losses.mean()),
-        }
+        return float((answers(logits) == clips.labels).mean()), float(losses.mean())
 
     def validation_error(self, vector: FloatVector, clips: LocalDataset) -> float | None:
-        """False rejects on public clips at the stated rate of false accepts; None without both."""
-        counts = KwsCounts.of(self._logits(vector, clips), clips.labels)
-        return counts.frr_at_far(self._scenario.evaluation.false_accept_rate)
+        """False rejects on public clips; None without clips of both kinds."""
+        return self._counts(vector, clips).frr_at_far(self.false_accept_rate)
 
-    def mistakes(
-        self, vectors: Sequence[FloatVector], most: int | None = None
-    ) -> list[NDArray[np.int64]]:
-        """Per unseen phone, 1 for each of its first `most` judged clips with a wrong answer."""
-        return [
-            (answers(self._logits(vector, phone.judged)) != phone.judged.labels)[:most].astype(int)
-            for vector, phone in zip(vectors, self._world.unseen, strict=True)
-        ]
+    def mistakes(self, vector: FloatVector, clips: LocalDataset) -> NDArray[np.int64]:
+        """1 for each clip with a wrong answer."""
+        wrong: NDArray[np.int64] = answers(self._logits(vector, clips)) != clips.labels
+        return wrong.astype(np.int64)
 
-    def figures(self, vectors: Mapping[str, Sequence[FloatVector]]) -> dict[str, Any]:
-        """False rejects against false accepts, and the confusion of the personalized phones.
-
-        Args:
-          vectors: model to the adapter of each unseen phone.
-
-        Returns:
-          Fields of `Summary`.
-        """
-        counts = {model: self._counts(found) for model, found in vectors.items()}
-        far = self._scenario.evaluation.false_accept_rate
-        rejects = {model: found.frr_at_far(far) for model, found in counts.items()}
-        return {
-            "headline": self._headline(counts, rejects),
-            "frr_at_far": FrrAtFar(far=far, **rejects),
-            "operating_points": self._operating_points(vectors, counts),
-            "target_accuracy": self._target_accuracies(vectors),
-            "det": {model: _det(found) for model, found in counts.items() if found.num_negatives},
-            "confusion": Confusion(
-                model="personalized",
-                labels=self._world.task.labels.labels,
-                counts=tuple(tuple(map(int, row)) for row in counts["personalized"].confusion),
-            ),
-        }
-
-    def _headline(
-        self, counts: Mapping[str, KwsCounts], rejects: Mapping[str, float | None]
-    ) -> Headline | None:
-        """The error of all models side by side; None without clips of both kinds."""
-        errors = {model: error for model, error in rejects.items() if error is not None}
-        if len(errors) < len(rejects):
-            return None
-        return Headline(
-            measure=self.measure,
-            **errors,
-            counted=counts["base"].num_positives,
-            non_words=counts["base"].num_negatives,
-            non_words_are=self._world.task.negatives,
+    def score(self, vector: FloatVector, phone: HeldOutPhone) -> KwsScores:
+        """Detections in a phone's clips, in evaluation negatives and in guard negatives."""
+        guard, unknown = self.guard_negatives, len(self.labels) - 2
+        # Guard negatives in which somebody speaks: silence would lower every threshold.
+        spoken = guard.take(np.flatnonzero(guard.labels == unknown))
+        judged, targets = phone.judged, len(self.labels) - NUM_NEGATIVE_LABELS
+        said = judged.take(np.flatnonzero(judged.labels < targets))
+        return KwsScores.of_targets(
+            self._counts(vector, judged.joined(self.evaluation_negatives)),
+            self._counts(vector, spoken) if len(spoken) else None,
+            self._logits(vector, said),
+            said.labels,
         )
 
-    def _operating_points(
-        self, vectors: Mapping[str, Sequence[FloatVector]], counts: Mapping[str, KwsCounts]
-    ) -> dict[str, OperatingPoint]:
-        """Each model at the threshold that lets the stated share of guard negatives pass.
+    def error_on(self, scores: Sequence[KwsScores]) -> str:
+        """What false accepts are counted on."""
+        return f"{self.non_words}, {kws.merged(scores).heard.num_negatives:,} clips"
 
-        One threshold for all phones of a stage, set on what all their adapters answer: the guard
-        negatives of one phone are too few to set one each.
-        """
-        guard = self._guard_words()
-        if not len(guard) or not counts["base"].num_negatives:
-            return {}
-        points = {}
-        for model, found in vectors.items():
-            heard = self._total((vector, guard) for vector in found)
-            index = heard.first_within(self._scenario.evaluation.false_accept_rate)
-            frr, far = counts[model].at(index)
-            points[model] = OperatingPoint(
-                threshold=float(1 / (1 + np.exp(-THRESHOLDS[index]))),
-                target_words_found=1 - frr,
-                false_accepts=far,
-            )
-        return points
+    def error_metric(
+        self,
+        scores: Sequence[KwsScores],
+        model: Model,
+        *,
+        variant: str = "",
+        segment: Segment | None = None,
+    ) -> Metric | None:
+        """False rejects over phones, the model having its own threshold."""
+        rate = self.false_accept_rate
+        return kws.error_metric(scores, rate, model, variant=variant, segment=segment)
 
-    def _guard_words(self) -> LocalDataset:
-        """Guard negatives in which somebody speaks: silence would lower every threshold."""
-        guard, unknown = self._world.held_back, len(self._world.task.labels.labels) - 2
-        return guard.take(np.flatnonzero(guard.labels == unknown))
+    def sections(
+        self,
+        scores: Mapping[Model, Sequence[KwsScores]],
+        vectors: Mapping[Model, Sequence[FloatVector]],
+        phones: Sequence[HeldOutPhone],
+    ) -> Iterator[Section]:
+        """Operating points, target words alone, curves and confusion."""
+        yield kws.target_accuracy(scores, self.seed)
+        if points := kws.operating_points(scores, self.false_accept_rate):
+            yield points
+        yield kws.detection(scores, self.labels, self.false_accept_rate)
 
-    def _target_accuracies(self, vectors: Mapping[str, Sequence[FloatVector]]) -> Accuracies:
-        """Which target word, where one was said and nothing else may be answered."""
-        targets = len(self._world.task.labels.labels) - NUM_NEGATIVE_LABELS
-        found = {}
-        for model, adapters in vectors.items():
-            right = []
-            for vector, phone in zip(adapters, self._world.unseen, strict=True):
-                clips = phone.judged.take(np.flatnonzero(phone.judged.labels < targets))
-                right.append(answers(self._logits(vector, clips)[:, :targets]) == clips.labels)
-            over = accuracy_over_phones(right, stream(self._scenario.seed, "bootstrap", model))
-            found[model] = Accuracy.of(over)
-        return Accuracies(**found)
+    def weak_labels(self, vector: FloatVector, phone: HeldOutPhone, shots: int) -> None:
+        """A phone does not know by itself which word was meant."""
 
-    def _counts(self, vectors: Sequence[FloatVector]) -> KwsCounts:
-        """Detections over all unseen phones, each heard by its own adapter."""
-        return self._total(
-            (vector, phone.judged.joined(self._world.strangers))
-            for vector, phone in zip(vectors, self._world.unseen, strict=True)
-        )
-
-    def _total(self, heard: Iterable[tuple[FloatVector, LocalDataset]]) -> KwsCounts:
-        """Counts of some clips, each set heard by one adapter."""
-        first, *others = (
-            KwsCounts.of(self._logits(vector, clips), clips.labels) for vector, clips in heard
-        )
-        return sum(others, first)
+    def _counts(self, vector: FloatVector, clips: LocalDataset) -> KwsCounts:
+        return KwsCounts.of(self._logits(vector, clips), clips.labels)
 
     def _logits(self, vector: FloatVector, clips: LocalDataset) -> NDArray[np.float32]:
         """Scores clips with one adapter: shape (n, c)."""
         logits: NDArray[np.float32] = score_clips(
-            self._world.adapter, vector[np.newaxis], clips.embeddings
+            self.adapter, vector[np.newaxis], clips.embeddings
         )[0]
         return logits
-
-
-def _det(counts: KwsCounts) -> DetCurve:
-    """A curve of at most `DET_POINTS` points."""
-    rates, rejects = counts.curve()
-    chosen = np.unique(np.linspace(0, len(rates) - 1, DET_POINTS).astype(int))
-    return DetCurve(far=tuple(map(float, rates[chosen])), frr=tuple(map(float, rejects[chosen])))

@@ -3,62 +3,55 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator, Mapping
 
+from fedspeech.evaluation.metric import MODELS, REGRESSION, Metric, Model, Segment
 from simulations.report import phrasing
-from simulations.report.figures import MODELS, Figure, Json, Model, axes, marker
-from simulations.results.records import Accuracy, SegmentResult, Summary
+from simulations.report.figures import Figure, Json, axes, marker
+from simulations.results.summary import Summary
+
+Cells = dict[Segment, dict[Model, Metric]]
 
 
 def segments(summary: Summary) -> list[Figure]:
-    """One dumbbell plot a segment: base, federated, personalized and control by value."""
+    """One dumbbell plot for each headline metric and segment: the four models by group."""
+    worse = _worse(summary)
     return [
-        _segment(f"segment-{index}", name, cells)
-        for index, (name, cells) in enumerate(summary.segments.items())
-        if cells
+        _segment(f"segment-{index}", metric, segment, cells, worse)
+        for index, (metric, segment, cells) in enumerate(_cut(summary))
     ]
 
 
-def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
-    """Values of one segment, worst base at the bottom."""
-    ordered = sorted(cells.items(), key=lambda item: item[1].accuracy.base.mean)
-    labels = [_cell_label(value, cell) for value, cell in ordered]
-    traces: list[Json] = []
-    for label, (_, cell) in zip(labels, ordered, strict=True):
-        means = [found.mean for found in _models(cell).values()]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [100 * min(means), 100 * max(means)],
-                "y": [label, label],
-                "line": {"color": "@rule", "width": 5},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
-    for model in MODELS:
-        found = [
-            (label, _models(cell)[model])
-            for label, (_, cell) in zip(labels, ordered, strict=True)
-            if model in _models(cell)
-        ]
-        if found:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": model,
-                    "x": [100 * accuracy.mean for _, accuracy in found],
-                    "y": [label for label, _ in found],
-                    "marker": marker(model, 11),
-                    "hovertemplate": "%{x:.1f} %" + f"<extra>{model}</extra>",
-                }
-            )
+def _cut(summary: Summary) -> Iterator[tuple[Metric, str, Cells]]:
+    """A metric, the name of a segment and its groups, in the order of the sections."""
+    for section in summary.sections:
+        shown = {metric.name: metric for metric in section.metrics if metric.headline}
+        for name, metric in shown.items():
+            by_name: dict[str, Cells] = {}
+            for segment, found in section.by_segment(name).items():
+                by_name.setdefault(segment.name, {})[segment] = found
+            for segment_name, cells in by_name.items():
+                yield metric, segment_name, cells
+
+
+def _worse(summary: Summary) -> dict[Segment, Metric]:
+    """Phones worse off, by group."""
+    found = summary.section(REGRESSION).metrics
+    return {metric.segment: metric for metric in found if metric.segment}
+
+
+def _segment(
+    key: str, metric: Metric, name: str, cells: Cells, worse: Mapping[Segment, Metric]
+) -> Figure:
+    """Groups of one segment, the one that the base serves worst at the bottom."""
+    sign = -1 if metric.lower_is_better else 1
+    ordered = sorted(cells.items(), key=lambda cell: sign * next(iter(cell[1].values())).value)
+    labels = [_label(segment, found) for segment, found in ordered]
     return Figure(
         key=key,
-        title=f"By {name.replace('_', ' ')}",
-        eyes=("simulator",),
-        says="Mean accuracy of the phones of each group, by model.",
+        title=f"{metric.name[:1].upper() + metric.name[1:]}, by {name.replace('_', ' ')}",
+        visibility=(metric.visibility,),
+        says="By model; " + ("lower is better." if metric.lower_is_better else "higher is better."),
         header=(
             "group",
             "phones",
@@ -67,44 +60,89 @@ def _segment(key: str, name: str, cells: dict[str, SegmentResult]) -> Figure:
             "personalized − federated",
             "worse",
         ),
-        table=tuple(_segment_row(value, cell) for value, cell in reversed(ordered)),
-        traces=traces,
-        layout=axes("% correct", "", y={"ticklabelstandoff": 6, "showgrid": False})
+        table=tuple(
+            _row(segment, found, worse.get(segment)) for segment, found in reversed(ordered)
+        ),
+        traces=_dumbbells(labels, [found for _, found in ordered]),
+        layout=axes(
+            html.escape(metric.name) + (", %" if metric.unit == "share" else ""),
+            "",
+            y={"ticklabelstandoff": 6, "showgrid": False},
+        )
         | {"showlegend": False},
         height=80 + 46 * len(cells),
     )
 
 
-def _segment_row(value: str, cell: SegmentResult) -> tuple[str, ...]:
+def _dumbbells(labels: list[str], cells: list[dict[Model, Metric]]) -> list[Json]:
+    """A bar from the least to the greatest model of each group, and the models on it."""
+    traces: list[Json] = []
+    for label, found in zip(labels, cells, strict=True):
+        values = [_drawn(metric) for metric in found.values()]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [min(values), max(values)],
+                "y": [label, label],
+                "line": {"color": "@rule", "width": 5},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+        )
+    for model in MODELS:
+        placed = [(label, found[model]) for label, found in zip(labels, cells, strict=True)
+                  if model in found]  # fmt: skip
+        if placed:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": model,
+                    "x": [_drawn(metric) for _, metric in placed],
+                    "y": [label for label, _ in placed],
+                    "marker": marker(model, 11),
+                    "hovertemplate": "%{x:.1f}" + f"<extra>{model}</extra>",
+                }
+            )
+    return traces
+
+
+def _drawn(metric: Metric) -> float:
+    return 100 * metric.value if metric.unit == "share" else metric.value
+
+
+def _row(segment: Segment, found: Mapping[Model, Metric], worse: Metric | None) -> tuple[str, ...]:
     """A row of a segment's table."""
-    found = _models(cell)
-    title = value + (f" ({', '.join(cell.merged)})" if cell.merged else "")
-    if cell.heard_by_base is False:
-        title += " — unheard by the base"
+    title = segment.value + (f" ({', '.join(segment.merged)})" if segment.merged else "")
+    if segment.in_pretraining_data is False:
+        title += " — not in the base’s pre-training data"
     return (
         title,
-        str(cell.accuracy.base.phones),
-        *(phrasing.percent(found[model].mean) if model in found else "–" for model in MODELS),
+        _phones(found),
+        *(
+            phrasing.value(found[model].value, found[model].unit) if model in found else "–"
+            for model in MODELS
+        ),
         _gain(found, "federated", "base"),
         _gain(found, "personalized", "federated"),
-        phrasing.percent(cell.share_worse.share) if cell.share_worse else "–",
+        phrasing.percent(worse.value) if worse else "–",
     )
 
 
-def _cell_label(value: str, cell: SegmentResult) -> str:
+def _label(segment: Segment, found: Mapping[Model, Metric]) -> str:
     """A tick label: value, number of phones, and whether it is new to the base."""
-    label = f"{html.escape(value)} ({cell.accuracy.base.phones})"
-    return f"{label}<br><i>unheard</i>" if cell.heard_by_base is False else label
+    label = f"{html.escape(segment.value)} ({_phones(found)})"
+    return f"{label}<br><i>new to the base</i>" if segment.in_pretraining_data is False else label
 
 
-def _models(cell: SegmentResult) -> dict[Model, Accuracy]:
-    """The accuracies that a cell has."""
-    every = {model: getattr(cell.accuracy, model) for model in MODELS}
-    return {model: accuracy for model, accuracy in every.items() if accuracy is not None}
+def _phones(found: Mapping[Model, Metric]) -> str:
+    phones = next(iter(found.values())).phones
+    return "–" if phones is None else str(phones)
 
 
-def _gain(found: dict[Model, Accuracy], after: Model, before: Model) -> str:
-    """Difference of two means, in points."""
+def _gain(found: Mapping[Model, Metric], after: Model, before: Model) -> str:
+    """Difference of two models, in points where they are shares."""
     if after not in found or before not in found:
         return "–"
-    return phrasing.points(found[after].mean - found[before].mean)
+    return phrasing.change(found[after].value - found[before].value, found[after].unit)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from simulations.report import phrasing
-from simulations.report.figures import Figure, axes, hundredfold, line, number, percent, whole
-from simulations.results.records import RoundRow, RoundTime
+from simulations.report.by_round import TO_ZERO, rounds
+from simulations.report.figures import Column, Figure, counts, figure, numbers, share
+from simulations.results.rows import RoundRow, RoundTime
 from simulations.results.run_folder import Results
 
 ASSUMED = (
@@ -29,91 +30,77 @@ def note(results: Results) -> str:
 
 def virtual_time(results: Results) -> list[Figure]:
     """Three plots; none if nothing was played in time."""
-    played = [(row, row.simulator.time) for row in results.rows if row.simulator.time is not None]
+    played = [
+        (row, row.simulation_only.time)
+        for row in results.rows
+        if row.simulation_only.time is not None
+    ]
     if not played:
         return []
     rows, times = [row for row, _ in played], [time for _, time in played]
-    return [_accuracy(rows, times), _of_a_phone(rows, times), _rounds(rows, times)]
+    found = (_accuracy(rows, times), _of_a_phone(rows, times), _end_of_a_round(rows, times))
+    return [one for one in found if one]
 
 
-def _accuracy(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
+def _accuracy(rows: list[RoundRow], times: list[RoundTime]) -> Figure | None:
     """Accuracy where it was reached in time."""
     first = times[0].called_h
-    days = [(time.called_h - first) / 24 + time.finished_s / 86_400 for time in times]
-    unseen = [row.simulator.unseen_accuracy for row in rows]
-    trace = line(rows, "phones never trained on", hundredfold(unseen), "personalized")
-    trace |= {"x": days, "hovertemplate": "day %{x:.3g}: %{y:.4~g} %<extra></extra>"}
-    return Figure(
-        key="accuracy-in-time",
-        title="Accuracy as days pass",
-        eyes=("simulator",),
-        says="After each round, at the virtual time at which it ended.",
-        header=("round", "day", "phones never trained on"),
-        table=tuple(
-            (str(row.round), f"{day:.3g}", percent(share))
-            for row, day, share in zip(rows, days, unseen, strict=True)
-        ),
-        traces=[trace],
-        layout=axes("virtual days since the first call", "% correct"),
+    days = numbers(
+        "day", [(time.called_h - first) / 24 + time.finished_s / 86_400 for time in times]
+    )
+    held_out = [row.simulation_only.held_out_accuracy for row in rows]
+    return figure(
+        "accuracy-in-time",
+        "Accuracy as days pass",
+        "After each round, at the virtual time at which it ended.",
+        (rounds(rows), days, share("held-out phones", held_out, "personalized")),
+        visibility=("simulation_only",),
+        over=days,
+        x_title="virtual days since the first call",
+        y_title="% correct",
     )
 
 
-def _of_a_phone(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
+def _of_a_phone(rows: list[RoundRow], times: list[RoundTime]) -> Figure | None:
     """Seconds and bytes of one phone, by round."""
-    traces = [
-        line(rows, "half of the phones", [time.phone_s_median for time in times], "federated"),
-        line(rows, "nine in ten", [time.phone_s_90 for time in times], "personalized", dash="dash"),
-    ]
-    return Figure(
-        key="of-a-phone",
-        title="Seconds and bytes of a phone",
-        eyes=("simulator",),
-        says="Seconds in which phones that joined had trained and sent; bytes are in the table.",
-        header=("round", "half", "nine in ten", "sent", "received"),
-        table=tuple(
-            (
-                str(row.round),
-                number(time.phone_s_median),
-                number(time.phone_s_90),
-                phrasing.size(row.bytes_up),
-                phrasing.size(row.bytes_down),
-            )
-            for row, time in zip(rows, times, strict=True)
+    return figure(
+        "of-a-phone",
+        "Seconds and bytes of a phone",
+        "Seconds in which phones that joined had trained and sent; bytes are in the table.",
+        (
+            rounds(rows),
+            numbers("half of the phones", [time.phone_s_median for time in times], "federated"),
+            numbers(
+                "nine in ten", [time.phone_s_90 for time in times], "personalized", dash="dash"
+            ),
+            Column("sent", [row.bytes_up for row in rows], phrasing.size),
+            Column("received", [row.bytes_down for row in rows], phrasing.size),
         ),
-        traces=[trace for trace in traces if trace],
-        layout=axes("round", "seconds", y={"rangemode": "tozero"}),
+        visibility=("simulation_only",),
+        y_title="seconds",
+        y=TO_ZERO,
     )
 
 
-def _rounds(rows: list[RoundRow], times: list[RoundTime]) -> Figure:
+def _end_of_a_round(rows: list[RoundRow], times: list[RoundTime]) -> Figure | None:
     """When rounds were over, and who did not come."""
-    traces = [
-        line(rows, "over", [time.finished_s for time in times], "federated"),
-        line(
-            rows, "enough answers", [time.enough_s for time in times], "personalized", dash="dash"
+    return figure(
+        "end-of-a-round",
+        "Time to finish a round",
+        "Seconds from the call. A round is over at its deadline, or before it if nobody is "
+        "missing; dashed: when the floor on survivors was reached.",
+        (
+            rounds(rows),
+            Column("hour", [f"{time.called_h % 24:.3g}" for time in times]),
+            counts("coin said yes", [time.called for time in times]),
+            counts("joined", [time.joined for time in times]),
+            counts("late", [time.late for time in times]),
+            numbers(
+                "enough answers", [time.enough_s for time in times], "personalized", dash="dash"
+            ),
+            numbers("over", [time.finished_s for time in times], "federated"),
         ),
-    ]
-    return Figure(
-        key="end-of-a-round",
-        title="Time to finish a round",
-        eyes=("simulator",),
-        says=(
-            "Seconds from the call. A round is over at its deadline, or before it if nobody is "
-            "missing; dashed: when the floor on survivors was reached."
-        ),
-        header=("round", "hour", "coin said yes", "joined", "late", "enough", "over"),
-        table=tuple(
-            (
-                str(row.round),
-                f"{time.called_h % 24:.3g}",
-                whole(time.called),
-                whole(time.joined),
-                whole(time.late),
-                number(time.enough_s),
-                number(time.finished_s),
-            )
-            for row, time in zip(rows, times, strict=True)
-        ),
-        traces=[trace for trace in traces if trace],
-        layout=axes("round", "seconds", y={"rangemode": "tozero"}),
+        visibility=("simulation_only",),
+        y_title="seconds",
+        y=TO_ZERO,
     )

@@ -1,7 +1,7 @@
 """Two runs side by side: what differs in outcome, in privacy and in settings.
 
-Differences of accuracy carry an interval as if the two runs had judged independent phones, which is
-too wide, never too narrow, where they judged the same ones.
+Differences of accuracy carry an interval as if the two runs had been evaluated on independent
+phones, which is too wide, never too narrow, where they were evaluated on the same ones.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedspeech.errors import FedspeechError, LedgerDamaged
+from fedspeech.evaluation.metric import ACCURACY, Metric
 from fedspeech.privacy.ledger import Ledger
-from simulations.report.figures import MODELS
-from simulations.report.headline import right
-from simulations.report.phrasing import delta, epsilon, percent, points
-from simulations.results.records import Accuracy, Summary
+from simulations.report.phrasing import change, delta, epsilon, value
 from simulations.results.run_folder import Results, RunFolder, read
+from simulations.results.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def comparison(run_a: Path, run_b: Path) -> Comparison:
     return Comparison(
         first=first.name,
         second=second.name,
-        figures=(*_headlines(a, b), *_accuracies(a, b), *_privacy(a, b), *_counts(a, b)),
+        figures=(*_metrics(a, b), *_privacy(a, b), *_counts(a, b)),
         settings=tuple(_settings(first.settings(), second.settings())),
         warnings=(*_warnings(first, second, a, b), *_ledgers({run_a: a, run_b: b})),
     )
@@ -114,51 +113,50 @@ def _summary(results: Results) -> Summary:
     return results.summary
 
 
-def _accuracies(a: Summary, b: Summary) -> Iterator[Difference]:
-    """Means and worst deciles that both runs have."""
-    for model in MODELS:
-        first, second = (getattr(run.accuracy, model, None) for run in (a, b))
-        if first is None or second is None:
-            continue
-        yield Difference(
-            f"{model}, {right(a)}", _mean(first), _mean(second), _mean_change(first, second)
-        )
-        yield Difference(
-            f"{model}, worst decile",
-            percent(first.worst_decile),
-            percent(second.worst_decile),
-            points(second.worst_decile - first.worst_decile),
-        )
-    if a.share_worse and b.share_worse:
-        first_share, second_share = a.share_worse.share, b.share_worse.share
-        yield Difference(
-            "phones worse off",
-            f"{percent(first_share)} (chance {percent(a.share_worse.expected_by_chance)})",
-            f"{percent(second_share)} (chance {percent(b.share_worse.expected_by_chance)})",
-            points(second_share - first_share),
-        )
+def _metrics(a: Summary, b: Summary) -> Iterator[Difference]:
+    """Every metric of all phones that both runs have under the same name."""
+    for section in a.sections:
+        others = {_key(metric): metric for metric in b.section(section.key).whole}
+        for first in section.whole:
+            if second := others.get(_key(first)):
+                yield Difference(
+                    ", ".join(part for part in (first.whose, first.name) if part),
+                    _shown(first),
+                    _shown(second),
+                    _change(first, second),
+                )
 
 
-def _headlines(a: Summary, b: Summary) -> Iterator[Difference]:
-    """The error of all models where both runs count the same, and what passes for a keyword."""
-    if a.headline and b.headline and a.headline.measure == b.headline.measure:
-        for model in MODELS:
-            before, after = getattr(a.headline, model), getattr(b.headline, model)
-            yield Difference(
-                f"{model}, {a.headline.measure}",
-                percent(before),
-                percent(after),
-                points(after - before),
-            )
-    for model in MODELS:
-        first, second = (run.operating_points.get(model) for run in (a, b))
-        if first and second:
-            yield Difference(
-                f"{model}, false accepts at its threshold",
-                percent(first.false_accepts),
-                percent(second.false_accepts),
-                points(second.false_accepts - first.false_accepts),
-            )
+def _key(metric: Metric) -> tuple[str, str]:
+    """What makes two metrics of two runs the same."""
+    return metric.name, metric.whose
+
+
+def _shown(metric: Metric) -> str:
+    """A value with half the width of its interval, or with what chance would give."""
+    shown = value(metric.value, metric.unit)
+    if metric.by_chance is not None:
+        return f"{shown} (chance {value(metric.by_chance, metric.unit)})"
+    half = _half_width(metric)
+    if half is None:
+        return shown
+    return f"{shown} ± {100 * half:.1f}" if metric.unit == "share" else f"{shown} ± {half:.3f}"
+
+
+def _change(first: Metric, second: Metric) -> str:
+    """The difference, with its interval if both have one."""
+    shown = change(second.value - first.value, first.unit)
+    halves = (_half_width(first), _half_width(second))
+    if halves[0] is None or halves[1] is None:
+        return shown
+    reach = math.hypot(halves[0], halves[1])
+    return f"{shown} ± {100 * reach:.1f}" if first.unit == "share" else f"{shown} ± {reach:.3f}"
+
+
+def _half_width(metric: Metric) -> float | None:
+    """Half the width of an interval."""
+    interval = metric.interval
+    return (interval.high - interval.low) / 2 if interval else None
 
 
 def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:
@@ -202,7 +200,7 @@ def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterat
         ("relation_server", "epsilon_server compares different worlds"),
         ("mechanism", "the epsilons trust different parties"),
         ("delta", "epsilons at different delta are not on one scale"),
-        ("clips_per_word", "personalizing had a different number of clips"),
+        ("shots", "personalizing had a different number of examples"),
     ):
         before, after = first_facts[name], second_facts[name]
         if before != after:
@@ -210,11 +208,14 @@ def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterat
     for results, run in ((first, a), (second, b)):
         if run.status == "partial":
             yield f"{results.name} is partial: {run.rounds} of {run.rounds_planned} rounds"
-    if a.accuracy and b.accuracy and a.accuracy.base.phones != b.accuracy.base.phones:
-        yield (
-            f"judged on different numbers of phones "
-            f"({a.accuracy.base.phones} and {b.accuracy.base.phones})"
-        )
+    phones = [{metric.phones for metric in run.section(ACCURACY).whole} for run in (a, b)]
+    if all(phones) and phones[0] != phones[1]:
+        counts = " and ".join(_listed(found) for found in phones)
+        yield f"evaluated on different numbers of phones ({counts})"
+
+
+def _listed(phones: set[int | None]) -> str:
+    return ", ".join(str(count) for count in phones if count is not None)
 
 
 def _ledgers(runs: Mapping[Path, Summary]) -> Iterator[str]:
@@ -262,24 +263,3 @@ def _total(path: Path, names: list[str], ledger: Ledger) -> str:
         f"the server ({spent.relation_server}) at delta {spent.delta:.1e}, {spent.rounds} rounds "
         "in all; the epsilons below are what it held when each run ended"
     )
-
-
-def _mean(accuracy: Accuracy) -> str:
-    """A mean with half the width of its interval."""
-    half = _half_width(accuracy)
-    return percent(accuracy.mean) + (f" ± {100 * half:.1f}" if half is not None else "")
-
-
-def _mean_change(first: Accuracy, second: Accuracy) -> str:
-    """The difference of two means, with its interval if both have one."""
-    change = points(second.mean - first.mean)
-    halves = (_half_width(first), _half_width(second))
-    if halves[0] is None or halves[1] is None:
-        return change
-    return f"{change} ± {100 * math.hypot(halves[0], halves[1]):.1f}"
-
-
-def _half_width(accuracy: Accuracy) -> float | None:
-    """Half the width of the interval of a mean."""
-    interval = accuracy.interval
-    return (interval.high - interval.low) / 2 if interval else None

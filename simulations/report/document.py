@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 from fedspeech.privacy.phrasing import NO_NOISE
 from simulations.report import phrasing
 from simulations.report.figures import Figure
-from simulations.results.records import Account
+from simulations.results.account import Account
 
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
@@ -68,8 +68,8 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
                 }
                 for figure in figures
             ],
-            "eye_names": phrasing.EYE_NAMES,
-            "eye_words": phrasing.EYE_WORDS,
+            "visibility_names": phrasing.VISIBILITY_NAMES,
+            "visibility_words": phrasing.VISIBILITY_WORDS,
         }
     )
     return page.replace(CONTENTS, _contents(page))

@@ -1,5 +1,6 @@
-"""The plots, as plain Plotly data, each with its eye, a sentence and its numbers as a table.
+"""The plots: a table of columns first, and the lines that are drawn of it.
 
+Every figure is a table. A column with a role is also drawn, so that plot and table cannot differ.
 Colors are roles ("@federated") that the page turns into values of its style sheet, so that light,
 dark and print share one palette. Names that come from data are escaped for Plotly, which reads a
 little HTML in every text.
@@ -7,17 +8,19 @@ little HTML in every text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from fedspeech.evaluation.metric import Axis, Chart, Curve, Model, Visibility
 from simulations.report import phrasing
-from simulations.results.records import Eye, RoundRow
 
-Model = Literal["base", "federated", "personalized", "control"]
 Json = dict[str, Any]
+Rows = tuple[tuple[str, ...], ...]
 
-MODELS: tuple[Model, ...] = ("base", "federated", "personalized", "control")
 SYMBOLS = {
     "base": "circle-open",
     "federated": "circle",
@@ -25,6 +28,7 @@ SYMBOLS = {
     "control": "x-thin-open",
 }
 DASHES = {"base": "dot", "federated": "solid", "personalized": "solid", "control": "dash"}
+TABLE_POINTS = 12  # of a curve, in the table below its plot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class Figure:
     Attributes:
       key: identifier in the page.
       title: what it shows.
-      eyes: who could see these figures.
+      visibility: who could see these figures.
       says: how to read it, one or two sentences.
       header: column names of the table of its numbers.
       table: the same numbers, for readers without the plot.
@@ -45,37 +49,242 @@ class Figure:
 
     key: str
     title: str
-    eyes: tuple[Eye, ...]
+    visibility: tuple[Visibility, ...]
     says: str
     header: tuple[str, ...]
-    table: tuple[tuple[str, ...], ...]
+    table: Rows
     traces: list[Json]
     layout: Json = field(default_factory=dict)
     height: int = 300
 
 
-def line(
-    rows: Sequence[RoundRow],
-    name: str,
-    values: Sequence[float | None],
-    role: str,
+@dataclass(frozen=True)
+class Column:
+    """One column of a figure's table, and how it is drawn.
+
+    Attributes:
+      name: of the column and of its line.
+      values: one per row; None where there is none.
+      form: writes a value that is there.
+      role: color of its line; "": it stands in the table alone.
+      dash: of the line.
+      scale: from values to what is drawn, 100 for percent.
+    """
+
+    name: str
+    values: Sequence[Any]
+    form: Callable[[Any], str] = str
+    role: str = ""
+    dash: str = "solid"
+    scale: float = 1
+
+    def cell(self, row: int) -> str:
+        """A value as text, or a dash."""
+        value = self.values[row]
+        return "–" if value is None else self.form(value)
+
+    def trace(self, over: Column) -> Json:
+        """The line over another column."""
+        return {
+            "type": "scatter",
+            "mode": "lines" if len(self.values) > 1 else "markers",
+            "name": self.name,
+            "x": list(over.values),
+            "y": [None if v is None else round(self.scale * v, 4) for v in self.values]
+            if self.scale != 1
+            else list(self.values),
+            "connectgaps": True,
+            "line": {"color": f"@{self.role}", "width": 2, "dash": self.dash},
+            "marker": {"color": f"@{self.role}", "size": 8},
+            "hovertemplate": f"{over.name} %{{x:.4~g}}: %{{y:.4~g}}<extra>{self.name}</extra>",
+        }
+
+
+def share(name: str, values: Sequence[float | None], role: str = "", **more: Any) -> Column:
+    """A column of shares, in percent."""
+    return Column(name, values, phrasing.percent, role, scale=100, **more)
+
+
+def numbers(name: str, values: Sequence[float | None], role: str = "", **more: Any) -> Column:
+    """A column of numbers with three digits."""
+    return Column(name, values, lambda value: f"{value:.3g}", role, **more)
+
+
+def counts(name: str, values: Sequence[int | None], role: str = "") -> Column:
+    """A column of whole numbers."""
+    return Column(name, values, lambda value: f"{value:,}", role)
+
+
+def figure(
+    key: str,
+    title: str,
+    says: str,
+    columns: Sequence[Column],
     *,
-    dash: str = "solid",
-) -> Json:
-    """A line over rounds; empty if there is no value."""
-    if all(value is None for value in values):
-        return {}
-    return {
+    visibility: tuple[Visibility, ...],
+    y_title: str,
+    x_title: str = "",
+    over: Column | None = None,
+    y: Json | None = None,
+    height: int = 300,
+) -> Figure | None:
+    """A table whose columns with a role are drawn over its first column.
+
+    Args:
+      key: as in `Figure`, like the next two.
+      title: likewise.
+      says: likewise.
+      columns: of the table.
+      visibility: as in `Figure`.
+      y_title: of the axis of values.
+      x_title: of the other one; "": the name of what is drawn over.
+      over: what is drawn over instead of the first column.
+      y: what else is said of the axis of values.
+      height: in CSS pixels.
+
+    Returns:
+      None if no value would be drawn.
+    """
+    place = over or columns[0]
+    drawn = [
+        column
+        for column in columns
+        if column.role and any(value is not None for value in column.values)
+    ]
+    if not drawn:
+        return None
+    return Figure(
+        key=key,
+        title=title,
+        visibility=visibility,
+        says=says,
+        header=tuple(column.name for column in columns),
+        table=tuple(
+            tuple(column.cell(row) for column in columns) for row in range(len(place.values))
+        ),
+        traces=[column.trace(place) for column in drawn],
+        layout=axes(x_title or place.name, y_title, y=y),
+        height=height,
+    )
+
+
+def chart(key: str, found: Chart) -> Figure | None:
+    """A chart of results: a row of the table is a point of a curve, thinned to a dozen a curve."""
+    curves = [_positive(curve) for curve in found.curves] if found.x.logarithmic else found.curves
+    curves = [curve for curve in curves if curve.x]
+    if not curves:
+        return None
+    layout = axes(
+        _axis_title(found.x),
+        _axis_title(found.y),
+        x={"type": "log", "tickformat": "~g", "nticks": 6} if found.x.logarithmic else None,
+        y={"rangemode": "tozero"} if found.x.logarithmic else None,
+    )
+    if found.marked:
+        layout["shapes"] = [rule("x", _scale(found.x) * found.marked)]
+    return Figure(
+        key=key,
+        title=found.name,
+        visibility=(found.visibility,),
+        says=found.says,
+        header=("curve", found.x.name, found.y.name, "95 % interval"),
+        table=tuple(row for curve in curves for row in _curve_rows(curve, found)),
+        traces=[
+            trace for place, curve in enumerate(curves) for trace in _curve(curve, found, place)
+        ],
+        layout=layout,
+        height=340,
+    )
+
+
+def _curve_rows(curve: Curve, found: Chart) -> Rows:
+    """Points of a curve, evenly thinned."""
+    count = len(curve.x)
+    shown = np.unique(np.linspace(0, count - 1, min(count, TABLE_POINTS)).astype(int))
+
+    def interval(place: int) -> str:
+        if not curve.low:
+            return "–"
+        ends = (phrasing.value(end, found.y.unit) for end in (curve.low[place], curve.high[place]))
+        return " to ".join(ends)
+
+    return tuple(
+        (
+            curve.name,
+            _position(curve.x[place], found.x),
+            phrasing.value(curve.y[place], found.y.unit),
+            interval(place),
+        )
+        for place in shown.tolist()
+    )
+
+
+def _position(value: float, axis: Axis) -> str:
+    """A position on an axis; whole numbers without decimals."""
+    return f"{value:g}" if axis.unit == "number" else phrasing.value(value, axis.unit)
+
+
+def _curve(curve: Curve, found: Chart, place: int) -> list[Json]:
+    """A line, and the band of its intervals beneath the first one."""
+    role = curve.model or ("base", "federated", "personalized", "control")[place % 4]
+    first = curve == next(one for one in found.curves if one.model == curve.model)
+    scale, over = _scale(found.y), [_scale(found.x) * x for x in curve.x]
+    few = len(curve.x) <= TABLE_POINTS
+    line = {
         "type": "scatter",
-        "mode": "lines" if len(rows) > 1 else "markers",
-        "name": name,
-        "x": [row.round for row in rows],
-        "y": list(values),
-        "connectgaps": True,
-        "line": {"color": f"@{role}", "width": 2, "dash": dash},
-        "marker": {"color": f"@{role}", "size": 8},
-        "hovertemplate": "round %{x}: %{y:.4~g}<extra>" + name + "</extra>",
+        "mode": "lines+markers" if few else "lines",
+        "name": html.escape(curve.name),
+        "x": over,
+        "y": [scale * y for y in curve.y],
+        "line": {
+            "color": f"@{role}",
+            "width": 2,
+            "dash": DASHES[role] if first else "dot",
+        },
+        "marker": marker(role, 9) | ({} if first else {"symbol": "diamond-open"}),
+        "hovertemplate": "%{x:.3~g}: %{y:.4~g}<extra>" + html.escape(curve.name) + "</extra>",
     }
+    if not curve.low or not first or len(curve.x) < 2 or curve.model == "control":
+        return [line]
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*over, *reversed(over)],
+        "y": [scale * y for y in (*curve.low, *reversed(curve.high))],
+        "fill": "toself",
+        "fillcolor": f"@{role}-soft",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    return [band, line]
+
+
+def _positive(curve: Curve) -> Curve:
+    """A curve without what a logarithmic axis has no place for."""
+    kept = [place for place, x in enumerate(curve.x) if x > 0]
+
+    def taken(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(values[place] for place in kept) if values else ()
+
+    return Curve(
+        name=curve.name,
+        x=taken(curve.x),
+        y=taken(curve.y),
+        model=curve.model,
+        low=taken(curve.low),
+        high=taken(curve.high),
+    )
+
+
+def _scale(axis: Axis) -> float:
+    """From a value to what is drawn."""
+    return 100 if axis.unit == "share" else 1
+
+
+def _axis_title(axis: Axis) -> str:
+    """A name with its unit."""
+    return html.escape(axis.name) + (", %" if axis.unit == "share" else "")
 
 
 def marker(model: Model, size: int) -> Json:
@@ -108,23 +317,3 @@ def rule(axis: Literal["x", "y"], value: float) -> Json:
         f"{other}1": 1,
         "line": {"color": "@warn", "width": 1.5, "dash": "dash"},
     }
-
-
-def hundredfold(shares: Sequence[float | None]) -> list[float | None]:
-    """Shares as per cent."""
-    return [None if share is None else round(100 * share, 4) for share in shares]
-
-
-def percent(share: float | None) -> str:
-    """A share, or a dash."""
-    return "–" if share is None else phrasing.percent(share)
-
-
-def number(value: float | None) -> str:
-    """A number with three digits, or a dash."""
-    return "–" if value is None else f"{value:.3g}"
-
-
-def whole(value: int | None) -> str:
-    """A count, or a dash."""
-    return "–" if value is None else f"{value:,}"

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fedspeech.evaluation.metric import (
+    ACCURACY,
+    MODELS,
+    REGRESSION,
+    SHOTS,
+    WORST_DECILE,
+    Matrix,
+    Metric,
+    Model,
+    Section,
+)
 from simulations.report import phrasing, setbacks
-from simulations.report.figures import MODELS
-from simulations.report.headline import error_rows, headline_lines, right
+from simulations.report.headline import headline_lines
 from simulations.report.streaming import listening_rows
-from simulations.results.records import Accuracies, Accuracy, Confusion, Summary
+from simulations.results.summary import Summary
+
+APART = (ACCURACY, REGRESSION, SHOTS)
+"""Sections that every task has and that have their own places on the page."""
 
 
 def findings(summary: Summary | None) -> dict[str, Any]:
     """Everything that stands in the summary, or nothing of it."""
+    accuracy = summary.section(ACCURACY) if summary else Section(key=ACCURACY, title="")
     return {
-        "headline": list(_headline(summary.accuracy, setbacks.start(summary)))
-        if summary and summary.accuracy
-        else [],
-        "scale_low": _scale_low(summary.accuracy) if summary and summary.accuracy else 0,
+        "headline": list(_headline(accuracy, summary.start)) if summary and accuracy.whole else [],
+        "scale_low": _scale_low(accuracy) if accuracy.whole else 0,
         "verdict": list(_verdict(summary)) if summary else [],
         "headline_note": _headline_note(summary) if summary else "",
+        "accuracy_name": accuracy.title,
+        "tables": [
+            metric_table(section)
+            for section in (summary.sections if summary else ())
+            if section.key not in APART and section.whole
+        ],
+        "worse": metric_table(summary.section(REGRESSION))
+        if summary and summary.section(REGRESSION).whole
+        else None,
         "segments_note": _segments_note(summary) if summary else "",
-        "worse_rows": list(_worse_rows(summary)) if summary else [],
-        "confusion": _confusion(summary.confusion) if summary and summary.confusion else None,
-        "error_name": summary.headline.measure if summary and summary.headline else "",
-        "accuracy_name": right(summary) if summary else "",
-        "errors_by_model": list(error_rows(summary)) if summary else [],
-        "operating_points": list(_operating_points(summary)) if summary else [],
+        "matrices": [
+            _matrix(matrix)
+            for section in (summary.sections if summary else ())
+            for matrix in section.matrices
+        ],
+        "texts": [
+            texts for section in (summary.sections if summary else ()) for texts in section.texts
+        ],
         "traffic": list(_traffic(summary)) if summary else [],
         "exported": _exported(summary) if summary else None,
         "export_family": list(_family(summary)) if summary else [],
@@ -38,81 +61,120 @@ def findings(summary: Summary | None) -> dict[str, Any]:
     }
 
 
+def metric_table(section: Section) -> dict[str, Any]:
+    """Metrics of all phones: a row for each model or variant, a column for each name."""
+    rows: dict[str, dict[str, Metric]] = {}
+    for metric in section.whole:
+        rows.setdefault(metric.whose, {})[metric.name] = metric
+    chance = any(metric.by_chance is not None for metric in section.whole)
+    phones = len({metric.phones for metric in section.whole}) > 1 or chance
+    return {
+        "title": section.title,
+        "says": section.says,
+        "visibility": tuple(dict.fromkeys(metric.visibility for metric in section.whole)),
+        "header": (
+            "model",
+            *section.names,
+            *(("expected by chance",) if chance else ()),
+            *(("phones",) if phones else ()),
+        ),
+        "rows": [
+            tuple(_cells(whose, found, section.names, chance, phones))
+            for whose, found in rows.items()
+        ],
+    }
+
+
+def _cells(
+    whose: str, found: Mapping[str, Metric], names: Sequence[str], chance: bool, phones: bool
+) -> Iterator[str]:
+    """One row of a table of metrics."""
+    yield whose
+    for name in names:
+        yield _cell(found[name]) if name in found else "–"
+    first = next(iter(found.values()))
+    if chance:
+        told = first.by_chance is not None and first.counted != 0
+        yield phrasing.value(first.by_chance or 0.0, first.unit) if told else "–"
+    if phones:
+        yield "–" if first.phones is None else str(first.phones)
+
+
+def _cell(metric: Metric) -> str:
+    """A value with its interval; nothing was observed where nothing was counted."""
+    if metric.counted == 0:
+        return "nothing changed" if metric.by_chance is not None else "–"
+    shown = phrasing.value(metric.value, metric.unit)
+    if metric.interval is None:
+        return shown
+    ends = (metric.interval.low, metric.interval.high)
+    low, high = (phrasing.value(end, metric.unit).removesuffix(" %") for end in ends)
+    return f"{shown} [{low}, {high}]"
+
+
 def _verdict(summary: Summary) -> Iterator[str]:
     """The headline in sentences."""
-    if not (summary.accuracy and summary.accuracy.control):
+    if len(summary.section(ACCURACY).by_model()) < len(MODELS):
         return
     yield from headline_lines(summary)
-    clips = summary.clips_per_word
-    per = "of each word" if summary.wer is None else "of a sentence each"
-    if clips:
+    if summary.shots:
         yield (
-            f"Phones personalized from the {setbacks.start(summary)} adapter with {clips} own "
-            f"clip{'' if clips == 1 else 's'} {per}; the control did the same with another phone’s."
+            f"Phones personalized from the {summary.start} adapter with {summary.shots} own "
+            f"example{'' if summary.shots == 1 else 's'} each (per target word, where words are "
+            "spotted); the control did the same with another phone’s."
         )
-    if summary.share_worse:
-        said = setbacks.worse(summary.share_worse)
-        yield f"After personalizing {said}."
+    if worse := summary.section(REGRESSION).by_model().get("personalized"):
+        yield f"After personalizing {setbacks.worse(worse)}."
 
 
-def _headline(found: Accuracies, start: str) -> Iterator[dict[str, Any]]:
+def _headline(accuracy: Section, start: Model) -> Iterator[dict[str, Any]]:
     """Rows of the accuracies, placed on a common scale; `start`: what phones personalized from."""
-    low = _scale_low(found)
+    low = _scale_low(accuracy)
 
     def place(share: float) -> float:
         return round(100 * (100 * share - low) / (100 - low), 2)
 
-    before = {"federated": "base", "personalized": start, "control": start}
-    for model, accuracy in _models(found).items():
-        reference = getattr(found, before[model]) if model in before else None
-        interval = accuracy.interval
+    before: dict[Model, Model] = {"federated": "base", "personalized": start, "control": start}
+    found, tails = accuracy.by_model(), accuracy.by_model(WORST_DECILE)
+    for model, metric in found.items():
+        reference = found.get(before[model]) if model in before else None
+        interval, worst = metric.interval, tails.get(model)
         yield {
             "model": model,
-            "mean": phrasing.percent(accuracy.mean),
-            "worst": phrasing.percent(accuracy.worst_decile),
+            "mean": phrasing.percent(metric.value),
+            "worst": phrasing.percent(worst.value) if worst else "–",
             "interval": f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %"
             if interval
             else "–",
-            "change": f"{phrasing.points(accuracy.mean - reference.mean)} on {before[model]}"
+            "change": f"{phrasing.points(metric.value - reference.value)} on {before[model]}"
             if reference
             else "–",
-            "at": place(accuracy.mean),
-            "worst_at": place(accuracy.worst_decile),
+            "at": place(metric.value),
+            "worst_at": place(worst.value) if worst else None,
             "span": (place(interval.low), place(interval.high) - place(interval.low))
             if interval
             else None,
         }
 
 
-def _scale_low(found: Accuracies) -> int:
+def _scale_low(accuracy: Section) -> int:
     """Left end of the headline's scale: a round number under everything shown."""
-    shown = [
-        min(a.worst_decile, a.interval.low if a.interval else 1) for a in _models(found).values()
-    ]
+    shown = [metric.value for metric in accuracy.whole]
+    shown += [metric.interval.low for metric in accuracy.whole if metric.interval]
     return max(0, int(100 * min(shown) // 10) * 10 - 10)
 
 
-def _models(found: Accuracies) -> dict[str, Accuracy]:
-    """The accuracies that there are, in order."""
-    every = {model: getattr(found, model) for model in MODELS}
-    return {model: accuracy for model, accuracy in every.items() if accuracy is not None}
-
-
 def _headline_note(summary: Summary) -> str:
-    """How the headline was measured."""
-    if not summary.accuracy:
+    """How the headline was measured, and whose adapter it is."""
+    accuracy = summary.section(ACCURACY)
+    if not accuracy.whole:
         return ""
-    base = summary.accuracy.base
-    method = base.interval.method if base.interval else ""
     chosen = (
-        f" Adapter of round {summary.best_round} ({summary.best_chosen_by})."
-        if summary.best_round is not None
+        f" Adapter after {summary.adapter_rounds} rounds (chosen by {summary.start_chosen_by})."
+        if summary.adapter_rounds is not None
         else ""
     )
-    return (
-        f"Mean over {base.phones} phones, each counting once. Dot: mean; bar: "
-        f"{'95 % interval' + (f', {method}' if method else '')}; tick: worst decile.{chosen}"
-    )
+    return accuracy.says + chosen
 
 
 def _segments_note(summary: Summary) -> str:
@@ -125,24 +187,7 @@ def _segments_note(summary: Summary) -> str:
     return " ".join(parts)
 
 
-def _worse_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
-    """Shares of phones made worse, beside chance."""
-    for name, worse in (
-        ("federated, against the base", summary.share_worse_federated),
-        ("personalized, with guard", summary.share_worse),
-        ("personalized, without guard", summary.share_worse_without_guard),
-        ("control, with guard", summary.share_worse_control),
-    ):
-        if worse:
-            shares = (phrasing.percent(worse.share), phrasing.percent(worse.expected_by_chance))
-            yield (
-                name,
-                *(shares if worse.changed else ("no clip changed", "–")),
-                str(worse.phones),
-            )
-
-
-def _confusion(found: Confusion) -> dict[str, Any]:
+def _matrix(found: Matrix) -> dict[str, Any]:
     """The matrix as per cent of each row."""
     rows = []
     for i, (label, counts) in enumerate(zip(found.labels, found.counts, strict=True)):
@@ -154,7 +199,7 @@ def _confusion(found: Confusion) -> dict[str, Any]:
             heat = round(min(100.0, share if i == j else 2.2 * share))
             cells.append({"text": _whole_percent(share), "kind": kind, "heat": heat})
         rows.append({"label": label, "cells": cells, "clips": f"{total:,}"})
-    return {"model": found.model, "labels": found.labels, "rows": rows}
+    return {"found": found, "rows": rows}
 
 
 def _whole_percent(share: float) -> str:
@@ -162,18 +207,6 @@ def _whole_percent(share: float) -> str:
     if share == 0:
         return "·"
     return "<1" if share < 1 else f"{share:.0f}"
-
-
-def _operating_points(summary: Summary) -> Iterator[tuple[str, ...]]:
-    """One row a model: its threshold, what it finds and what it accepts wrongly."""
-    for model in MODELS:
-        if point := summary.operating_points.get(model):
-            yield (
-                model,
-                phrasing.percent(point.target_words_found),
-                phrasing.percent(point.false_accepts),
-                f"{point.threshold:.4f}",
-            )
 
 
 def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:

@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fedspeech.evaluation.metric import ACCURACY, SHOTS
 from fedspeech.privacy.phrasing import example_paragraph
-from simulations.report import by_phone, by_round, by_segment, by_time, phrasing
-from simulations.report.by_sentence import sentences
+from simulations.report import by_round, by_segment, by_time, phrasing
+from simulations.report.by_phone import single_phones
 from simulations.report.document import capital, document, promise_context, sentence
+from simulations.report.figures import Figure, chart
 from simulations.report.findings import findings
 from simulations.report.headline import headline_lines
 from simulations.report.setbacks import setbacks
-from simulations.results.records import Account
+from simulations.results.account import Account
 from simulations.results.redaction import LEFT_OUT
 from simulations.results.run_folder import Results
+from simulations.results.summary import Summary
 
 MARKS = (("base", "○"), ("federated", "●"), ("personalized", "◆"), ("control", "✕"))
 
@@ -34,9 +37,7 @@ def render(results: Results, *, for_publication: bool) -> str:
         "by_time": by_time.virtual_time(results),
         "operator": [] if for_publication else by_round.operator(results),
         "by_segment": by_segment.segments(summary) if summary else [],
-        "by_phone": by_phone.distribution(summary) if summary else [],
-        "take_figures": by_phone.takes(summary) if summary else [],
-        "detection": by_phone.detection(summary) if summary else [],
+        **(_charts(summary) if summary else {"by_phone": [], "shots": [], "charts": []}),
     }
     context: dict[str, Any] = {
         "glossary": phrasing.GLOSSARY,
@@ -59,12 +60,24 @@ def render(results: Results, *, for_publication: bool) -> str:
         "command": summary.command if summary else "",
         "scenario": results.scenario,
         "versions": tuple(results.environment.versions.items()) if results.environment else (),
-        "sentences": sentences(summary),
         **figures,
         **(promise_context(account, "charged") if account else {}),
         **findings(summary),
     }
     return document("page.html", [one for group in figures.values() for one in group], context)
+
+
+def _charts(summary: Summary) -> dict[str, list[Figure]]:
+    """Charts of all sections, by their place on the page."""
+    places: dict[str, list[Figure]] = {"by_phone": [], "shots": [], "charts": []}
+    for section in summary.sections:
+        for index, found in enumerate(section.charts):
+            key = f"{section.key}-{index}"
+            if found.single_phones:
+                places["by_phone"] += single_phones(key, found)
+            elif drawn := chart(key, found):
+                places[SHOTS if section.key == SHOTS else "charts"].append(drawn)
+    return places
 
 
 def _account(results: Results) -> Account | None:
@@ -92,8 +105,8 @@ def _lede(results: Results) -> str:
     if summary.adapter:
         size = f", {summary.parameters:,} parameters" if summary.parameters else ""
         parts.append(f"adapter {summary.adapter}{size}")
-    if summary.accuracy:
-        parts.append(f"judged on {summary.accuracy.base.phones} phones never trained on")
+    if judged := summary.section(ACCURACY).by_model():
+        parts.append(f"evaluated on {judged['base'].phones} held-out phones")
     return " · ".join(parts)
 
 
@@ -147,7 +160,7 @@ def _incidents(results: Results) -> tuple[tuple[str, str, str], ...]:
     """Rounds that did not complete."""
     return tuple(
         (
-            f"{row.round}" + (f", attempt {row.attempt}" if row.attempt > 1 else ""),
+            str(row.round),
             row.status,
             row.reason or "–",
         )

@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import Literal
 
 from fedspeech.evaluation.collapse import DRAWS
+from fedspeech.evaluation.metric import ERROR, Unit, Visibility
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import READER, RELATIONS, only_said, rounded_up, sum_words, tier
-from simulations.results.records import Account, Eye, Summary
+from simulations.results.account import Account
+from simulations.results.summary import Summary
 
 BOTH_SIDES = (
     "A simulator plays both sides: one program was the server and every phone. The figures here "
@@ -23,16 +25,16 @@ HELD_OUT = (
     "them, or leave this out, before it goes to anybody else."
 )
 
-EYE_NAMES: dict[Eye, str] = {
+VISIBILITY_NAMES: dict[Visibility, str] = {
     "public": "public",
-    "server": "server’s eye",
-    "simulator": "simulator’s eye",
+    "server": "server",
+    "simulation_only": "simulation only",
 }
 
-EYE_WORDS: dict[Eye, str] = {
+VISIBILITY_WORDS: dict[Visibility, str] = {
     "public": "anyone could compute this",
     "server": "a real server would see this too",
-    "simulator": "only a simulation can see this",
+    "simulation_only": "only a simulation can see this",
 }
 
 GLOSSARY = (
@@ -68,8 +70,8 @@ GLOSSARY = (
     ),
     ("worst decile", "Mean accuracy of the tenth of phones that fare worst."),
     (
-        "phones never trained on",
-        "Speakers of no training group; each counts once, whatever its number of clips.",
+        "held-out phones",
+        "Phones of speakers in no training group; each counts once, whatever its number of clips.",
     ),
     ("FRR", "False reject rate: share of clips with a target word that were not recognized as it."),
     ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
@@ -84,11 +86,11 @@ GLOSSARY = (
     ),
     ("cohort, survivors", "Phones that a round asked; those whose update reached the sum."),
     (
-        "server’s eye",
+        "server (visibility)",
         "What a real server would see: messages, sums and public validation speakers.",
     ),
     (
-        "simulator’s eye",
+        "simulation only (visibility)",
         "What only a simulation can see: every phone. No decision was taken on it.",
     ),
 )
@@ -175,12 +177,12 @@ def caveats(account: Account) -> tuple[str, ...]:
 def collapse(summary: Summary) -> str:
     """Says that noise drowned what phones taught, and what to change; "" where it did not.
 
-    Where phones never trained on got better, whatever public speakers lost, there is no collapse.
+    Where held-out phones got better, whatever public speakers lost, there is no collapse.
     """
-    found, phones = summary.utility, summary.headline
+    found, errors = summary.utility, summary.section(ERROR).by_model()
     if found is None or not found.collapsed or found.by_noise is None:
         return ""
-    if phones and phones.federated <= phones.base:
+    if errors and errors["federated"].value <= errors["base"].value:
         return ""
     return (
         f"Utility collapse: noise drowned what the phones taught. Over {summary.rounds} rounds the "
@@ -235,6 +237,25 @@ def delta(value: float) -> str:
 def percent(share: float) -> str:
     """Writes a share as per cent with one decimal."""
     return f"{100 * share:.1f} %"
+
+
+def value(number: float, unit: Unit) -> str:
+    """Writes a figure in its unit."""
+    match unit:
+        case "share":
+            return percent(number)
+        case "probability":
+            return f"{number:.4f}"
+        case "number":
+            return f"{number:.3f}"
+
+
+def change(difference: float, unit: Unit) -> str:
+    """Writes a difference in its unit, shares as points."""
+    if unit == "share":
+        return points(difference)
+    text = f"{difference:+.3f}"
+    return ("±0.0" if float(text) == 0 else text).replace("-", "−")
 
 
 def points(difference: float) -> str:

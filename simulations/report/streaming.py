@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fedspeech.evaluation.streaming import poisson_interval, wilson_interval
 from simulations.report import phrasing
-from simulations.results.records import Listening
+from simulations.results.exported import Listening
 
 
 def listening_line(found: Listening) -> str:

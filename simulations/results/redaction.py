@@ -7,7 +7,9 @@ never gets. Which abandoned rounds were charged tells at which stage they failed
 that was begun is priced, and what was spent is said for the whole run and not round by round. Noise
 drawn from a seed is worth nothing to whoever knows the seed: it goes too.
 
-Accuracies stay: they come from public validation speakers and from phones outside the population.
+Figures of the model stay unless they are the server's own or of single phones
+(`fedspeech.evaluation.metric.Section.publishable`): they come from public validation speakers and
+from phones outside the population.
 """
 
 from __future__ import annotations
@@ -19,15 +21,16 @@ from typing import Any
 
 import tomli_w
 
-from simulations.results.records import RoundRow, ServerRound, SimulatorRound, Summary
+from simulations.results.rows import RoundRow, ServerRound, SimulationRound
 from simulations.results.run_folder import Results
+from simulations.results.summary import Summary
 
 LEFT_OUT = (
     "cohort sizes, survivors and ring warnings",
     "signal to noise",
     "at which stage and why a round was abandoned, or why the run stopped: every round that was "
     "begun is counted as charged, and no price is shown round by round",
-    "training loss and clipping on the phones that trained",
+    "clipping on the phones that trained",
     "every measurement of time, and bytes of single rounds",
     "accuracy phone by phone",
     "the seed and the command, from which rehearsed noise could be recomputed",
@@ -56,7 +59,6 @@ def _row(row: RoundRow, spent: dict[str, Any]) -> RoundRow:
     return row.model_copy(
         update={
             **spent,
-            "attempt": 1,
             "reason": None,
             "seconds": None,
             "bytes_up": 0,  # of a masked round they follow from its cohort
@@ -66,19 +68,22 @@ def _row(row: RoundRow, spent: dict[str, Any]) -> RoundRow:
                 validation_accuracy=row.server.validation_accuracy,
                 validation_loss=row.server.validation_loss,
             ),
-            "simulator": SimulatorRound(unseen_accuracy=row.simulator.unseen_accuracy),
+            "simulation_only": SimulationRound(
+                held_out_accuracy=row.simulation_only.held_out_accuracy
+            ),
         }
     )
 
 
 def _summary(summary: Summary) -> Summary:
     """A summary without time, seed and single phones."""
+    sections = (section.publishable() for section in summary.sections)
     return summary.model_copy(
         update={
             "seed": None,
             "command": "",
             "stopped": None,
-            "phone_accuracies": None,
+            "sections": tuple(section for section in sections if section),
             "utility": None,
             "time": None,
             "seconds": {},

@@ -5,11 +5,12 @@
     folder.write_summary(summary)
     results = read(folder.path)              # rows, summary, scenario, environment
 
-What the files say: `simulations.results.records`.
+What the files say: `simulations.results.rows`, `summary` and `environment`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -24,7 +25,10 @@ from pydantic import ValidationError
 from fedspeech import hash_chain
 from fedspeech.errors import FedspeechError
 from fedspeech.files import hold, remove_made, write_text
-from simulations.results.records import Environment, Record, RoundRow, Summary
+from simulations.results.environment import Environment
+from simulations.results.record import SCHEMA_VERSION, Record
+from simulations.results.rows import RoundRow
+from simulations.results.summary import Summary
 
 MINIMUM_FREE_BYTES = 200_000_000
 
@@ -188,7 +192,7 @@ class RunFolder:
 
     @property
     def adapter(self) -> Path:
-        """The best adapter, its configuration and model card."""
+        """The adapter that ships, its configuration and model card."""
         return self.path / "adapter"
 
     @property
@@ -347,6 +351,7 @@ def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
+            require_schema(path, line)
             rows.append(RoundRow.model_validate_json(line))
         except ValidationError as error:
             raise FedspeechError(f"{path}, line {number} is damaged: {_first(error)}") from error
@@ -357,10 +362,32 @@ def _read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
     """One record, or None if the file is missing."""
     if not path.exists():
         return None
+    content = path.read_bytes()
     try:
-        return kind.model_validate_json(path.read_bytes())
+        if "schema_version" in kind.model_fields:
+            require_schema(path, content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         raise FedspeechError(f"{path} is damaged: {_first(error)}") from error
+
+
+def require_schema(path: Path, content: bytes) -> None:
+    """Refuses a record that another version of fedspeech wrote.
+
+    Raises:
+      FedspeechError: naming both versions and the way out. What is no JSON is left to its reader.
+    """
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return
+    written = record.get("schema_version", 1) if isinstance(record, dict) else SCHEMA_VERSION
+    if written != SCHEMA_VERSION:
+        raise FedspeechError(
+            f"{path} has schema version {written}, and this fedspeech reads version "
+            f"{SCHEMA_VERSION}: open the folder with the fedspeech that its environment.json "
+            "names, or simulate its scenario.toml again into a new folder"
+        )
 
 
 def _first(error: ValidationError) -> str:

@@ -13,8 +13,10 @@ from fedspeech.errors import LedgerDamaged
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from simulations.results.records import Account, RoundRow, Summary
+from simulations.results.account import Account
+from simulations.results.rows import RoundRow
 from simulations.results.run_folder import RunFolder
+from simulations.results.summary import Summary
 
 
 def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:

@@ -8,7 +8,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from simulations.results.records import Engine, Environment
+from simulations.results.environment import Engine, Environment
 
 PACKAGES = (
     "fedspeech",

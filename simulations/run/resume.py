@@ -18,7 +18,7 @@ from fedspeech.job import Job
 from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
 from simulations.progress import RunProgress
-from simulations.results.records import Engine, Environment
+from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, read_environment, read_summary
 from simulations.run.runner import Prepared, Run, environment, prepared
 from simulations.scenario.schema import read_scenario

@@ -42,26 +42,19 @@ from simulations.artifacts.exporting import export_files
 from simulations.engines.deployment import Deployment
 from simulations.engines.flower import SuperLink, require_engine, rounds_left
 from simulations.engines.in_process import InProcessGrid
-from simulations.evaluation.evaluator import Judge
+from simulations.evaluation.evaluator import Evaluator, StageChoice
 from simulations.progress import RunProgress
 from simulations.report.headline import headline_lines
 from simulations.report.phrasing import collapse, drawn, price
 from simulations.report.setbacks import setbacks
 from simulations.report.streaming import listening_line
 from simulations.report.writing import write_report
-from simulations.results.records import (
-    Account,
-    Engine,
-    Environment,
-    RoundRow,
-    ServerRound,
-    SimulatorRound,
-    StageChoice,
-    Summary,
-    Utility,
-)
+from simulations.results.account import Account
+from simulations.results.environment import Engine, Environment
+from simulations.results.rows import RoundRow, ServerRound, SimulationRound
 from simulations.results.run_folder import RunFolder, check_place, share_ledger
 from simulations.results.spent import account_of, stated
+from simulations.results.summary import Summary, Utility
 from simulations.run.environment import capture_environment
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
@@ -274,7 +267,7 @@ class Run:
         self._workers, self._engine = prepared.workers, engine
         self._job = self._world.job
         self._plan = self._job.plan
-        self._judge = Judge(self._world, self._scenario)
+        self._evaluator = Evaluator(self._world, self._scenario)
         self._rows: list[RoundRow] = []
         self._found: dict[str, Any] = {}
         self._choice: StageChoice | None = None
@@ -332,7 +325,7 @@ class Run:
         """Runs the federated rounds."""
         say = self._progress.say
         say(f"{self._world.corpus_name}: {self._plan.population:,} phones federate, "
-            f"{len(self._world.unseen)} unseen; adapter {self._world.adapter.name}, "
+            f"{len(self._world.unseen)} are held out; adapter {self._world.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._world.drawn_from:
             say(drawn(self._plan.population, self._world.drawn_from))
@@ -431,10 +424,10 @@ class Run:
                 signal_to_noise=record.signal_to_noise,
                 accumulated_signal_to_noise=record.accumulated_signal_to_noise,
                 clip_norm=record.clip_norm,
-                **self._judge.validation(state.model),
+                **self._evaluator.validation(state.model),
             ),
-            simulator=SimulatorRound(
-                unseen_accuracy=self._judge.unseen_accuracy(state.model),
+            simulation_only=SimulationRound(
+                held_out_accuracy=self._evaluator.held_out_accuracy(state.model),
                 **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
                 time=round_time(self._job, record),
             ),
@@ -449,10 +442,10 @@ class Run:
         self._progress.round(row, self._plan.rounds)
 
     def personalize(self) -> None:
-        """Adapts every unseen phone and judges it."""
+        """Adapts every held-out phone and scores it."""
         with self._progress.stage("personalize"):
-            self._choice = self._judge.choose(self._state.model)
-            self._found |= self._judge.personalization(self._state.model, self._choice)
+            self._choice = self._evaluator.choose(self._state.model)
+            self._found |= self._evaluator.personalization(self._state.model, self._choice)
 
     def export(self) -> None:
         """Exports the adapter; a refusal is a result too, and is said.
@@ -495,7 +488,7 @@ class Run:
     def _whole(self) -> bool:
         """Whether every stage was gone through; a spent budget is an end like another."""
         budget = bool(self._rows) and self._rows[-1].status == "refused"
-        return "accuracy" in self._found and (self.stopped is None or budget)
+        return "sections" in self._found and (self.stopped is None or budget)
 
     def _save_adapter(self) -> None:
         """Writes the adapter that ships with its configuration and model card."""
@@ -510,10 +503,10 @@ class Run:
         save_adapter(
             self._folder.adapter,
             adapter,
-            adapter.spec.unflatten(self._judge.shipped(self._state.model, self._choice)),
+            adapter.spec.unflatten(self._evaluator.shipped(self._state.model, self._choice)),
             base_sha256=self._world.base.sha256,
             vocabulary=self._world.task.labels,
-            rounds=self._best_round,
+            rounds=self._adapter_rounds,
             card="\n\n".join(["## Privacy", *words]),
         )
 
@@ -521,6 +514,7 @@ class Run:
         """Everything known so far."""
         plan = self._plan
         bytes_up, bytes_down = plan.bytes_per_phone(round(plan.expected_cohort))
+        chosen = {"sections": (self._choice.section(),)} if self._choice else {}
         return Summary(
             **dict(self._account(self._ledger.guarantee())),
             scenario=self._scenario.name,
@@ -534,9 +528,11 @@ class Run:
             phones=plan.population,
             voices=self._world.drawn_from,
             participation=plan.participation_probability,
-            best_round=self._best_round,
-            best_chosen_by="public validation speakers" if self._choice else "last completed round",
-            stage_choice=self._choice,
+            start=self._choice.chosen if self._choice else "federated",
+            start_chosen_by="public validation speakers"
+            if self._choice
+            else "nobody: it is the last one",
+            adapter_rounds=self._adapter_rounds,
             adapter=self._world.adapter.name,
             parameters=plan.dimension,
             bytes_up=bytes_up,
@@ -548,22 +544,24 @@ class Run:
             examples_hidden=self._ledger.example_guarantee(),
             seconds=dict(self._progress.seconds),
             cpu_seconds=dict(self._progress.cpu_seconds),
-            **self._found,
+            **(chosen | self._found),
         )
 
     @property
-    def _best_round(self) -> int:
-        """The round whose adapter ships; 0: none was better than the base."""
+    def _adapter_rounds(self) -> int:
+        """Completed rounds behind the adapter that ships; 0: none was better than the base."""
         base = self._choice is not None and self._choice.chosen == "base"
         return 0 if base else self._state.completed
 
     def _utility(self) -> Utility | None:
         """What the server may know of its own success."""
         completed = [row.server for row in self._rows if row.status == "completed"]
-        if not completed or not self._judge.validation_clips:
+        if not completed or not self._evaluator.validation_clips:
             return None
-        base = self._judge.validation(self._world.job.load_arrays().initial)["validation_accuracy"]
-        last, clips = completed[-1], self._judge.validation_clips
+        base = self._evaluator.validation(self._world.job.load_arrays().initial)[
+            "validation_accuracy"
+        ]
+        last, clips = completed[-1], self._evaluator.validation_clips
         federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
         assert federated is not None
         by_noise: list[float] = []
@@ -583,7 +581,7 @@ class Run:
         initial = self._world.job.load_arrays().initial
         rng = stream(self._scenario.seed, "noise alone")
         models = moved_by_noise(initial, self._state.model, ratio, rng)
-        return [self._judge.validation(model)["validation_accuracy"] for model in models]
+        return [self._evaluator.validation(model)["validation_accuracy"] for model in models]
 
     def _account(self, spent: Guarantee) -> Account:
         """What has been spent, in the words of results."""
@@ -622,12 +620,6 @@ def closing_words(summary: Summary, report: Path) -> str:
     """The last lines of a run: what came of it, at which price, and where to look."""
     nothing = [] if summary.rounds else [_no_round(summary)]
     lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
-    lines += [
-        f"names written, {search.how}: {search.entity_recall:.1%} of {search.names}, "
-        f"{search.false_insertion_rate:.3f} wrongly per sentence; word error rate {search.wer:.1%}"
-        for search in summary.searches
-        if search.entity_recall is not None
-    ]
     if collapsed := collapse(summary):
         lines.append(collapsed)
     lines += [price(summary.guarantee, "charged"), f"who must be honest: {summary.guarantee.trust}"]
@@ -638,7 +630,7 @@ def closing_words(summary: Summary, report: Path) -> str:
     if summary.listening:
         lines.append(listening_line(summary.listening))
     if summary.export:
-        base = "" if summary.best_round else " (the base: nothing that phones trained is in it)"
+        base = "" if summary.adapter_rounds else " (the base: nothing that phones trained is in it)"
         lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
     if summary.export_refused:
         lines.append(f"export refused: {summary.export_refused}")

@@ -11,7 +11,8 @@ from fedspeech.device.virtual_time import CHECK_IN_S
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
 from server.rounds import RoundRecord
-from simulations.results.records import RoundRow, RoundTime, RunTime
+from simulations.results.rows import RoundRow, RoundTime
+from simulations.results.summary import RunTime
 
 
 def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
@@ -48,7 +49,7 @@ def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
 
 def run_time(rows: Sequence[RoundRow], plan: PrivacyPlan) -> RunTime | None:
     """Sums up the rounds of a run; None if none was played in time."""
-    rounds = [row.simulator.time for row in rows if row.simulator.time is not None]
+    rounds = [row.simulation_only.time for row in rows if row.simulation_only.time is not None]
     if not rounds:
         return None
     called, joined = (sum(getattr(one, name) for one in rounds) for name in ("called", "joined"))

@@ -8,7 +8,6 @@ With few seeds the interval is still somewhat narrow.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,17 +40,16 @@ class Choice:
       index: of the setting.
       best: of the setting with the highest mean among those that may be chosen.
       loss: the chosen minus the best, paired.
-      share_same: share of resamples in which the same rule chose the same setting; None where
-        another rule chose.
-      flattery: by how much being chosen on these phones lifts the figure, on average; likewise.
+      share_same: share of resamples in which the same rule chose the same setting.
+      flattery: by how much being chosen on these phones lifts the figure, on average.
       unresolved: settings that the evidence does not tell from the chosen one.
     """
 
     index: int
     best: int
     loss: Estimate
-    share_same: float | None
-    flattery: float | None
+    share_same: float
+    flattery: float
     unresolved: tuple[int, ...]
 
 
@@ -115,21 +113,13 @@ class Evidence:
         again = _chosen(self.resampled[:, columns], prices, margins)
         rows = np.arange(RESAMPLES)
         lifted = self.resampled[rows, columns[again]] - self.means[columns[again]]
-        return dataclasses.replace(
-            self.beside(int(columns[chosen]), eligible),
-            share_same=float((again == chosen).mean()),
-            flattery=max(0.0, float(lifted.mean())),
-        )
-
-    def beside(self, index: int, eligible: Sequence[int]) -> Choice:
-        """A setting that something else chose, beside those that could have been."""
-        best = max(sorted(eligible), key=lambda other: self.means[other])
+        index = int(columns[chosen])
         return Choice(
             index=index,
             best=best,
             loss=self.difference(index, best),
-            share_same=None,
-            flattery=None,
+            share_same=float((again == chosen).mean()),
+            flattery=max(0.0, float(lifted.mean())),
             unresolved=tuple(
                 other
                 for other in sorted(eligible)

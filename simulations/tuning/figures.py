@@ -1,4 +1,4 @@
-"""The curves of a tuning: accuracy against epsilon, the edge of clipping, the budget."""
+"""The curves of a tuning: accuracy against epsilon, and the budget."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from simulations.report import phrasing
-from simulations.report.figures import Figure, Json, axes, rule
-from simulations.tuning.results import FoundBoundary, Recommended, Tried, Tuning
+from simulations.report.figures import Column, Figure, Json, axes, figure, rule
+from simulations.tuning.results import Recommended, Tried, Tuning
 
 TICKS = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
 
@@ -50,7 +50,7 @@ def fronts(found: Tuning, front: Sequence[int]) -> list[Figure]:
         Figure(
             key="front",
             title="Which settings are worth their epsilon",
-            eyes=(found.eye, "public"),
+            visibility=(found.visibility, "public"),
             says=(
                 "Bars: 95 % intervals of the paired difference from the best setting, which tell "
                 "settings apart; those of the accuracies themselves are in the table. The front "
@@ -114,123 +114,40 @@ def _points(trials: Sequence[Tried], name: str, role: str, symbol: str, *, mode:
     }
 
 
-def edges(found: Tuning, edge: FoundBoundary) -> list[Figure]:
-    """Difference from the reference over clip norm, with the limit and the edge."""
-    clips = [clip for clip, _ in edge.differences]
-    spreads = [one for _, one in edge.differences]
-    layout = axes(
-        "clip norm",
-        "points",
-        x={
-            "type": "log",
-            "tickvals": clips,
-            "ticktext": [f"{clip:g}" for clip in clips],
-        },
-    )
-    layout["shapes"] = [rule("y", -100 * found.within), rule("x", edge.clip_norm)]
-    return [
-        Figure(
-            key="edge",
-            title="What a smaller clip norm costs",
-            eyes=(found.eye,),
-            says=(
-                "Accuracy against the best of the clip norms searched first, paired over the same "
-                "phones, with 95 % intervals. Dashed: the limit, and the smallest clip norm that "
-                "keeps it."
-            ),
-            header=("clip norm", "difference, points", "95 % interval", "trial"),
-            table=tuple(
-                (
-                    f"{clip:g}",
-                    phrasing.points(one.mean),
-                    f"{phrasing.points(one.low)} to {phrasing.points(one.high)}",
-                    str(number + 1),
-                )
-                for (clip, one), number in zip(edge.differences, edge.numbers, strict=True)
-            ),
-            traces=[
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "x": clips,
-                    "y": [100 * one.mean for one in spreads],
-                    "error_y": {
-                        "type": "data",
-                        "symmetric": False,
-                        "array": [100 * (one.high - one.mean) for one in spreads],
-                        "arrayminus": [100 * (one.mean - one.low) for one in spreads],
-                        "color": "@federated",
-                        "thickness": 1,
-                        "width": 4,
-                    },
-                    "marker": {"color": "@federated", "size": 9},
-                    "line": {"color": "@federated", "width": 1.5, "dash": "dot"},
-                    "hovertemplate": "clip %{x:.4~g}: %{y:+.1f} points<extra></extra>",
-                }
-            ],
-            layout=layout,
-            height=360,
-        )
-    ]
-
-
 def spending(found: Tuning, chosen: Recommended) -> list[Figure]:
     """Both epsilons over the rounds of the recommended plan."""
-    lines = []
-    for place, name, role in ((0, "release", "federated"), (1, "server", "control")):
-        curve = [
-            (rounds, both[place])
-            for rounds, both in chosen.spending.items()
-            if math.isfinite(both[place])
-        ]
-        if curve:
-            lines.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines" if len(curve) > 1 else "markers",
-                    "name": f"epsilon_{name}",
-                    "x": [rounds for rounds, _ in curve],
-                    "y": [value for _, value in curve],
-                    "line": {
-                        "color": f"@{role}",
-                        "width": 2,
-                        "dash": "solid" if place == 0 else "dash",
-                    },
-                    "hovertemplate": "round %{x}: %{y:.3~f}<extra>epsilon_" + name + "</extra>",
-                }
-            )
-    if not lines:
-        return []
-    layout = axes("rounds", "ε", y={"rangemode": "tozero"})
     last = chosen.spending[max(chosen.spending)]
-    # A budget far above what is spent would only flatten the curves.
-    if found.budget is not None and found.budget <= 2 * max(last):
-        layout["shapes"] = [rule("y", found.budget)]
-    return [
-        Figure(
-            key="spending",
-            title="What it spends, round by round",
-            eyes=("public",),
-            says=(
-                f"Priced before anything runs: {phrasing.epsilon(last[0])} against readers of the "
-                f"published models and {phrasing.epsilon(last[1])} against the server after "
-                f"{found.rounds} rounds."
-                + (
-                    f" The budget on the first is {phrasing.epsilon(found.budget)}."
-                    if found.budget is not None
-                    else ""
-                )
-            ),
-            header=("rounds", "ε release", "ε server"),
-            table=tuple(
-                (str(rounds), phrasing.epsilon(both[0]), phrasing.epsilon(both[1]))
-                for rounds, both in chosen.spending.items()
-            ),
-            traces=lines,
-            layout=layout,
-            height=300,
+
+    def epsilons(name: str, place: int, role: str, dash: str) -> Column:
+        spent = [both[place] for both in chosen.spending.values()]
+        return Column(
+            name, spent, phrasing.epsilon, role if math.isfinite(max(spent)) else "", dash
         )
-    ]
+
+    drawn = figure(
+        "spending",
+        "What it spends, round by round",
+        f"Priced before anything runs: {phrasing.epsilon(last[0])} against readers of the "
+        f"published models and {phrasing.epsilon(last[1])} against the server after "
+        f"{found.rounds} rounds."
+        + (
+            f" The budget on the first is {phrasing.epsilon(found.budget)}."
+            if found.budget is not None
+            else ""
+        ),
+        (
+            Column("rounds", list(chosen.spending)),
+            epsilons("epsilon_release", 0, "federated", "solid"),
+            epsilons("epsilon_server", 1, "control", "dash"),
+        ),
+        visibility=("public",),
+        y_title="ε",
+        y={"rangemode": "tozero"},
+    )
+    # A budget far above what is spent would only flatten the curves.
+    if drawn and found.budget is not None and found.budget <= 2 * max(last):
+        drawn.layout["shapes"] = [rule("y", found.budget)]
+    return [drawn] if drawn else []
 
 
 def interval(trial: Tried) -> str:

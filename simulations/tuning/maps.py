@@ -110,7 +110,7 @@ def _heat(
     return Figure(
         key=key,
         title=title,
-        eyes=(found.eye,),
+        visibility=(found.visibility,),
         says=says,
         header=("noise multiplier", *(f"clip {clip:g}" for clip in clips)),
         table=tuple(

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulations.report import phrasing
 from simulations.report.document import document, promise_context
-from simulations.report.figures import Figure, number
+from simulations.report.figures import Figure
 from simulations.tuning import figures, maps
 from simulations.tuning.results import Tried, Tuning
 from simulations.tuning.trial import HOPELESS_LOSS
@@ -23,15 +23,14 @@ def render(found: Tuning) -> str:
     chosen = found.trial(found.recommended.number) if found.recommended else None
     groups: dict[str, list[Figure]] = {
         "maps": maps.maps(found) if found.mode == "grid" else [],
-        "edge": figures.edges(found, found.boundary) if found.boundary else [],
-        "fronts": figures.fronts(found, front(found)) if found.mode != "boundary" else [],
+        "fronts": figures.fronts(found, front(found)),
         "spending": figures.spending(found, found.recommended) if found.recommended else [],
     }
     context: dict[str, Any] = {
         "mode": found.mode,
         "title": f"Tuning of {found.scenario}",
         "lede": _lede(found),
-        "eye": found.eye,
+        "visibility": found.visibility,
         "short": found.short,
         "paragraphs": found.words,
         "marks": (),
@@ -65,10 +64,10 @@ def front(found: Tuning) -> list[int]:
 
 
 def _lede(found: Tuning) -> str:
-    what = "phones never trained on" if found.eye == "simulator" else "public speakers"
+    what = "held-out phones" if found.visibility == "simulation_only" else "public speakers"
     return (
         f"{found.corpus} · {found.phones:,} phones train · {found.rounds} rounds a trial · "
-        f"{len(found.tried)} settings · judged on {found.judges} {what} over "
+        f"{len(found.tried)} settings · evaluated on {found.judges} {what} over "
         f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'}"
     )
 
@@ -118,7 +117,7 @@ def _row(trial: Tried, found: Tuning) -> tuple[str, ...]:
         else "–",
         phrasing.epsilon(trial.guarantee.epsilon_release),
         phrasing.epsilon(trial.guarantee.epsilon_server),
-        number(trial.signal_to_noise),
+        "–" if trial.signal_to_noise is None else f"{trial.signal_to_noise:.3g}",
     )
 
 
@@ -137,8 +136,8 @@ def _facts(found: Tuning) -> Iterator[tuple[str, str]]:
         yield "Sums", "taken as a simulated ideal sum: the same bits as the masked protocol, faster"
     yield (
         "Early stops",
-        f"a trial {100 * HOPELESS_LOSS[found.eye]:g} points below the base at half its rounds, or "
-        "later, is hopeless"
+        f"a trial {100 * HOPELESS_LOSS[found.visibility]:g} points below the base at half its "
+        "rounds, or later, is hopeless"
         + (
             "; so is one then in the lowest quarter of finished trials that are at least as private"
             if found.mode == "pareto"

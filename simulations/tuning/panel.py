@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.evaluation.kws import answers
+from fedspeech.evaluation.metric import Visibility
 from fedspeech.evaluation.personalization import phone_accuracies
-from fedspeech.models.adapters.scoring import score_clips
-from fedspeech.models.adapters.shape import AdapterShape
-from fedspeech.queries.training import AdapterTraining
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
-from simulations.results.records import Eye
+from simulations.evaluation.task import TaskEvaluation
 from simulations.setup.experiment import World
 
 Accuracies = NDArray[np.float64]
@@ -23,33 +21,33 @@ Accuracies = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """Phones or public speakers on whose clips trials are compared.
+    """Phones or public speakers on whose examples trials are compared.
 
     Attributes:
-      eye: "simulator": phones never trained on; "server": public validation speakers, all that may
-        choose where the speech that trains is private and every release is charged.
-      adapter: what is judged.
+      visibility: "simulation_only": held-out phones; "server": public validation speakers, all that
+        may choose where the speech that trains is private and every release is charged.
+      task: how answers are scored.
       clips: of each member, whatever setting is judged.
       segments: of each member, segment to value.
     """
 
-    eye: Eye
-    adapter: AdapterShape
+    visibility: Visibility
+    task: TaskEvaluation[Any]
     clips: tuple[LocalDataset, ...]
     segments: tuple[Mapping[str, str], ...]
 
     @classmethod
-    def of_unseen_phones(cls, world: World) -> Panel:
-        """Phones never trained on, on the clips that a run's report judges them by."""
+    def of_held_out_phones(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
+        """Phones that never train, on the examples that a run's report evaluates them by."""
         return cls(
-            eye="simulator",
-            adapter=AdapterTraining.of(world.job.query).adapter,
+            visibility="simulation_only",
+            task=task,
             clips=tuple(phone.judged for phone in world.unseen),
             segments=tuple(phone.phone.segments for phone in world.unseen),
         )
 
     @classmethod
-    def of_public_speakers(cls, world: World) -> Panel:
+    def of_public_speakers(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
         """Public validation speakers."""
         clips, speakers, first = world.job.load_arrays().validation, world.partition.validation, 0
         members = []
@@ -58,21 +56,17 @@ class Panel:
             members.append(clips.take(np.arange(first, last)))
             first = last
         return cls(
-            eye="server",
-            adapter=AdapterTraining.of(world.job.query).adapter,
+            visibility="server",
+            task=task,
             clips=tuple(members),
             segments=tuple(speaker.segments for speaker in speakers),
         )
 
     def accuracies(self, vector: FloatVector) -> Accuracies:
-        """Share of its clips that each member's phone answers rightly with one adapter, shape (n,).
+        """Share of its examples that each member's phone answers rightly, shape (n,).
 
         Args:
           vector: the adapter, shape (d,).
         """
-        adapter = self.adapter.build()
-        correct = [
-            answers(score_clips(adapter, vector[np.newaxis], own.embeddings)[0]) == own.labels
-            for own in self.clips
-        ]
+        correct = [self.task.mistakes(vector, own) == 0 for own in self.clips]
         return phone_accuracies(correct).astype(np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulations.report import phrasing
-from simulations.tuning.results import FoundBoundary, Recommended, Spread, Tried, Tuning
+from simulations.tuning.results import Recommended, Spread, Tried, Tuning
 from simulations.tuning.space import Setting
 
 
@@ -28,13 +28,11 @@ def short(found: Tuning) -> tuple[str, ...]:
 
 def recommendation(found: Tuning) -> Iterator[str]:
     """What the three lines stand on, one paragraph after the other."""
-    if found.boundary is not None:
-        yield _boundary_words(found, found.boundary)
     if found.recommended is None:
         yield _nothing_words(found)
     else:
         yield from _terms(found, found.recommended)
-    yield _eye_words(found)
+    yield _visibility_words(found)
     if found.spent is not None:
         yield (
             "The ledger now holds: "
@@ -46,8 +44,6 @@ def recommendation(found: Tuning) -> Iterator[str]:
 
 def _reason(found: Tuning, choice: Recommended) -> str:
     """Why this setting and no other."""
-    if found.boundary is not None:
-        return "it has the clip norm at the edge, the smallest that keeps accuracy."
     chosen, best = found.trial(choice.number), found.trial(choice.best)
     if choice.best == choice.number:
         price = chosen.guarantee.epsilon_release
@@ -77,8 +73,6 @@ def _certainty(found: Tuning, choice: Recommended) -> str:
         if others
         else "every other one differs from it by more than chance explains."
     )
-    if choice.share_same is None:
-        return apart
     return (
         f"with seeds and phones drawn again the same rule chose it out of {tried} settings in "
         f"{100 * choice.share_same:.0f} % of cases; {apart}"
@@ -93,20 +87,19 @@ def _eligible(found: Tuning) -> list[Tried]:
 def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
     """Who judged, the whole price, and what the figures leave out."""
     chosen = found.trial(choice.number)
-    what = "phones" if found.eye == "simulator" else "public speakers"
+    what = "phones" if found.visibility == "simulation_only" else "public speakers"
     yield (
-        f"Accuracy with its 95 % interval on {found.judges} {what} over {_seeds(found)}; a setting "
-        "is not told from another where the 95 % interval of their paired difference holds zero. "
+        f"Accuracy ({found.measure}) with its 95 % interval on {found.judges} {what} over "
+        f"{_seeds(found)}; a setting is not told from another where the 95 % interval of their "
+        "paired difference holds zero. "
         f"{_capital(phrasing.price(chosen.guarantee, 'planned'))}; who must be honest: "
         f"{chosen.guarantee.trust}"
     )
-    flattered = ""
-    if choice.flattery is not None:
-        flattered = (
-            f"Being chosen on these {what} flatters its accuracy by about "
-            f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
-            "noise and cohorts and will show another figure."
-        )
+    flattered = (
+        f"Being chosen on these {what} flatters its accuracy by about "
+        f"{100 * choice.flattery:.1f} points; a run of the recommended scenario draws its own "
+        "noise and cohorts and will show another figure."
+    )
     if left_out := f"{flattered}{_edge_of_range(found, chosen)}".strip():
         yield left_out
 
@@ -146,39 +139,12 @@ def _nothing_words(found: Tuning) -> str:
     )
 
 
-def _boundary_words(found: Tuning, edge: FoundBoundary) -> str:
-    reference = found.trial(edge.reference)
-    limit = _limit(found)
-    against = (
-        f"the best of the clip norms searched first ({reference.clip_norm:g}, "
-        f"{phrasing.percent(reference.accuracy.mean)})"
-    )
-    differences = dict(edge.differences)
-    at = _difference(differences[edge.clip_norm])
-    if edge.below is None:
-        return (
-            f"Boundary: even the smallest clip norm of the range, {edge.clip_norm:g}, keeps "
-            f"accuracy within {limit} of {against}: {at}. The edge, if there is one, lies below."
-        )
-    certain = (
-        f"certain (95 %) to lose from {edge.loses:g} down"
-        if edge.loses is not None
-        else "no clip norm is certain (95 %) to lose"
-    )
-    return (
-        f"Boundary: {edge.clip_norm:g} is the smallest clip norm that keeps accuracy within "
-        f"{limit} of {against}: {at}. The next smaller one tried, {edge.below:g}, does not: "
-        f"{_difference(differences[edge.below])}. How sure: {certain}, certain to keep from "
-        f"{edge.keeps:g} up; between them the means decide."
-    )
-
-
-def _eye_words(found: Tuning) -> str:
-    """Which eye chose, and what that is worth."""
+def _visibility_words(found: Tuning) -> str:
+    """Who could see the figures that chose, and what that is worth."""
     if found.population == "charged":
         return (
-            "Chosen by the server’s eye: public validation speakers alone, on models that the "
-            "ledger paid for, so choosing costs nothing on top. Phones never trained on were not "
+            "Chosen by what a server sees: public validation speakers alone, on models that the "
+            "ledger paid for, so choosing costs nothing on top. Held-out phones were not "
             "looked at: their speech is private too, and no epsilon covers it."
             + (
                 f" Careful: on these speakers every setting is below the base "
@@ -195,7 +161,7 @@ def _eye_words(found: Tuning) -> str:
         else "this population was declared public (--population public)"
     )
     return (
-        "Chosen by the simulator’s eye: phones never trained on, whom no real server could judge "
+        "Chosen by what only a simulation sees: held-out phones, whom no real server could judge "
         f"by. That is allowed because {why}; tuning cost no privacy, and on a private population "
         "it would."
     )

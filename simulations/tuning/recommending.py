@@ -13,10 +13,8 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import stream
 from simulations.results.spent import account_of
 from simulations.tuning.evidence import Choice, Estimate, Evidence
-from simulations.tuning.modes import Boundary
 from simulations.tuning.results import (
     Contour,
-    FoundBoundary,
     Recommended,
     Spread,
     Tried,
@@ -39,7 +37,6 @@ def compare(
     seed: int,
     minimum_phones: int,
     notice: str | None,
-    edge: Boundary | None,
 ) -> tuple[tuple[Tried, ...], Choice | None]:
     """Gives every setting its figures and chooses among those that went to their end in budget.
 
@@ -51,7 +48,6 @@ def compare(
       seed: of the resamples.
       minimum_phones: of a segment.
       notice: what must be printed beside an epsilon.
-      edge: what was asked for in mode "boundary": the setting at the edge is the one to run.
     """
     evidence = Evidence(matrices(judged), stream(seed, "tuning"))
     epsilons = [found.guarantee.epsilon_release for found in judged]
@@ -61,10 +57,6 @@ def compare(
         if not found.stopped and epsilons[index] <= plan.epsilon_budget
     ]
     choice = evidence.choose(eligible, epsilons, within) if eligible else None
-    if edge is not None:
-        number = edge.numbers[edge.clip_norm]
-        at = next(index for index, found in enumerate(judged) if found.number == number)
-        choice = evidence.beside(at, eligible) if at in eligible else None
     cells = _cells(grounds, minimum_phones)
     tried = tuple(
         Tried(
@@ -137,19 +129,6 @@ def contours(space: Space, plan: PrivacyPlan) -> tuple[Contour, ...]:
             lines.setdefault(level, []).append((clip, noise))
     return tuple(
         Contour(epsilon=level, points=tuple(points)) for level, points in sorted(lines.items())
-    )
-
-
-def found_boundary(found: Boundary) -> FoundBoundary:
-    """A boundary as results keep it."""
-    return FoundBoundary(
-        clip_norm=found.clip_norm,
-        below=found.below,
-        loses=found.loses,
-        keeps=found.keeps,
-        reference=found.reference,
-        differences=tuple((clip, spread(one)) for clip, one in found.differences.items()),
-        numbers=tuple(found.numbers.values()),
     )
 
 

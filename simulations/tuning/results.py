@@ -1,7 +1,7 @@
 """What a tuning leaves on disk: `results.json`, from which alone its page is made.
 
-The accuracies belong to one eye, `Tuning.eye`: the simulator's (phones never trained on) or the
-server's (public validation speakers). Epsilons are of the scenario's own plan, all rounds.
+`Tuning.visibility` says who could see the accuracies: only a simulation (held-out phones) or the
+server (public validation speakers). Epsilons are of the scenario's own plan, all rounds.
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from simulations.results.records import (
-    Account,
-    Count,
-    Epsilon,
-    Eye,
-    Finite,
-    Positive,
-    Record,
-    Share,
-)
+from fedspeech.evaluation.metric import Visibility
+from simulations.results.account import Account
+from simulations.results.record import Count, Epsilon, Finite, Positive, Record, Share
 
-Mode = Literal["grid", "boundary", "pareto"]
+Mode = Literal["grid", "pareto"]
 
 
 class Spread(Record):
@@ -90,41 +83,18 @@ class Recommended(Record):
     Attributes:
       number: of the trial.
       best: number of the trial with the highest mean within the budget.
-      share_same: share of resamples in which the same rule chose the same setting; None where it is
-        the edge of mode "boundary".
-      flattery: by how much being chosen on these phones lifts its accuracy, on average; likewise.
+      share_same: share of resamples in which the same rule chose the same setting.
+      flattery: by how much being chosen on these phones lifts its accuracy, on average.
       unresolved: numbers of trials that the evidence does not tell from it.
       spending: rounds to (epsilon_release, epsilon_server).
     """
 
     number: Count
     best: Count
-    share_same: Share | None
-    flattery: Positive | None
+    share_same: Share
+    flattery: Positive
     unresolved: tuple[Count, ...]
     spending: dict[int, tuple[Epsilon, Epsilon]]
-
-
-class FoundBoundary(Record):
-    """The smallest clip norm that keeps accuracy; `simulations.tuning.modes.Boundary`.
-
-    Attributes:
-      clip_norm: the smallest that keeps it, as far as the means tell.
-      below: the next smaller one, which loses it; None: even the smallest of the range keeps it.
-      loses: the largest that loses it for certain; None: none does.
-      keeps: the smallest from which on up every one tried keeps it for certain.
-      reference: number of the trial that it is measured against.
-      differences: clip norm and difference from the reference, ascending.
-      numbers: trial numbers, in the order of `differences`.
-    """
-
-    clip_norm: Positive
-    below: Positive | None
-    loses: Positive | None
-    keeps: Positive
-    reference: Count
-    differences: tuple[tuple[Positive, Spread], ...]
-    numbers: tuple[Count, ...]
 
 
 class Contour(Record):
@@ -143,7 +113,8 @@ class Tuning(Record):
       scenario: name of the scenario that was tuned.
       corpus: name of the corpus.
       population: whose privacy is at stake: "synthetic", "declared public" or "charged".
-      eye: whose figures chose.
+      visibility: who could see the figures that chose.
+      measure: name of the accuracy.
       seeds: of the trials.
       judges: phones or speakers who judged, over all seeds.
       base: mean accuracy before the first round.
@@ -154,7 +125,6 @@ class Tuning(Record):
       rate_rule: how the server learning rate went with the clip norm.
       tried: every setting, by number.
       recommended: None if no setting is within the budget.
-      boundary: of mode "boundary".
       contours: of mode "grid".
       spent: what the ledger holds after the search; None where nothing is charged.
       short: the recommendation in three lines; none where nothing can be recommended.
@@ -164,12 +134,13 @@ class Tuning(Record):
       seconds: wall time, likewise.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     mode: Mode
     scenario: str
     corpus: str
     population: Literal["synthetic", "declared public", "charged"]
-    eye: Eye
+    visibility: Visibility
+    measure: str
     seeds: tuple[int, ...]
     judges: Annotated[int, Field(ge=1)]
     base: Share
@@ -180,7 +151,6 @@ class Tuning(Record):
     rate_rule: str
     tried: tuple[Tried, ...]
     recommended: Recommended | None
-    boundary: FoundBoundary | None = None
     contours: tuple[Contour, ...] = ()
     spent: Account | None = None
     short: tuple[str, ...] = ()

@@ -333,7 +333,12 @@ def _run_task(ground: Ground, task: Task, charge: Path | None, scratch: Path) ->
     return run_trial(
         job,
         ground.panel,
-        Hopeless(base=ground.base, rounds=job.plan.rounds, eye=ground.panel.eye, peers=peers),
+        Hopeless(
+            base=ground.base,
+            rounds=job.plan.rounds,
+            visibility=ground.panel.visibility,
+            peers=peers,
+        ),
         charge,
         scratch,
     )

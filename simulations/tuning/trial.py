@@ -18,6 +18,7 @@ from typing import Literal
 import optuna
 
 from fedspeech.errors import BudgetExhausted
+from fedspeech.evaluation.metric import Visibility
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
@@ -25,7 +26,8 @@ from fedspeech.round import ServerState
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid
-from simulations.results.records import Account, Count, Eye, Record, Share
+from simulations.results.account import Account
+from simulations.results.record import Count, Record, Share
 from simulations.results.spent import account_of
 from simulations.tuning.panel import Panel
 
@@ -33,7 +35,7 @@ CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the planned rounds at which a trial is judged."""
 
-HOPELESS_LOSS: dict[Eye, float] = {"simulator": 0.05, "server": 0.2}
+HOPELESS_LOSS: dict[Visibility, float] = {"simulation_only": 0.05, "server": 0.2}
 """A trial that is so far below the base at half its rounds teaches nothing worth the rest. Public
 speakers may be unlike the phones that train, so what they lose says less."""
 
@@ -78,13 +80,13 @@ class Hopeless:
     Attributes:
       base: accuracy before the first round, on the same judges.
       rounds: planned.
-      eye: whose accuracy it is.
+      visibility: who could see the accuracy.
       peers: curves of finished trials of the same seed to compare with.
     """
 
     base: float
     rounds: int
-    eye: Eye = "simulator"
+    visibility: Visibility = "simulation_only"
     peers: tuple[Curve, ...] = ()
 
     def __call__(self, curve: Curve) -> bool:
@@ -95,7 +97,7 @@ class Hopeless:
         study.add_trials([_trial(peer, finished=True) for peer in self.peers if peer])
         pruners = (
             optuna.pruners.ThresholdPruner(
-                lower=self.base - HOPELESS_LOSS[self.eye], n_warmup_steps=half
+                lower=self.base - HOPELESS_LOSS[self.visibility], n_warmup_steps=half
             ),
             optuna.pruners.PercentilePruner(
                 KEPT_PERCENTILE, n_startup_trials=MIN_PEERS, n_warmup_steps=half

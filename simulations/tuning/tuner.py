@@ -22,8 +22,9 @@ from fedspeech.files import write_text
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
+from simulations.evaluation.evaluator import task_evaluation
 from simulations.progress import RunProgress
-from simulations.results.records import Account
+from simulations.results.account import Account
 from simulations.scenario.schema import FolderCorpus, Scenario
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import World, build_world
@@ -34,14 +35,12 @@ from simulations.tuning.panel import Panel
 from simulations.tuning.phrasing import recommendation, setting_of, short
 from simulations.tuning.results import Mode, Tuning
 from simulations.tuning.search import Ground, Judged, Search
-from simulations.tuning.space import Axis, Space, log_spaced, tidy
+from simulations.tuning.space import Axis, Space
 
 Population = Literal["synthetic", "declared public", "charged"]
 
 SEEDS = 3
 PARETO_TRIALS = 24
-BOUNDARY_STEPS = 15
-"""Clip norms of a boundary search: a 32nd of the scenario's to four times it, in steps of √2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +156,11 @@ class _Tuning:
         world = worlds[scenario.seed]
         self._corpus_name = world.corpus_name
         self._plan, self._notice = world.job.plan, world.job.entropy().notice
-        self._grounds = [_ground(seed, world, population) for seed, world in worlds.items()]
+        self._grounds = [
+            _ground(scenario.model_copy(update={"seed": seed}), world, population)
+            for seed, world in worlds.items()
+        ]
         self._judged: list[Judged] = []
-        self._boundary: modes.Boundary | None = None
         _check_corners(space, self._plan)
 
     def search(self, workers: int, progress: RunProgress) -> None:
@@ -181,8 +182,6 @@ class _Tuning:
             match request.mode:
                 case "grid":
                     self._judged = modes.grid(search)
-                case "boundary":
-                    self._judged, self._boundary = modes.boundary(search, request.within, seed)
                 case "pareto":
                     self._judged = modes.pareto(search, request.trials, seed)
         if not self._judged:
@@ -203,14 +202,14 @@ class _Tuning:
                 seed=self._scenario.seed,
                 minimum_phones=self._scenario.evaluation.min_segment_phones,
                 notice=self._notice,
-                edge=self._boundary,
             )
             found = Tuning(
                 mode=request.mode,
                 scenario=self._scenario.name,
                 corpus=self._corpus_name,
                 population=self._population,
-                eye=self._grounds[0].panel.eye,
+                visibility=self._grounds[0].panel.visibility,
+                measure=self._grounds[0].panel.task.accuracy,
                 seeds=tuple(ground.seed for ground in self._grounds),
                 judges=sum(len(ground.panel.clips) for ground in self._grounds),
                 base=sum(ground.base for ground in self._grounds) / len(self._grounds),
@@ -223,7 +222,6 @@ class _Tuning:
                 recommended=recommending.recommended(choice, self._judged, plan)
                 if choice
                 else None,
-                boundary=recommending.found_boundary(self._boundary) if self._boundary else None,
                 contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
                 spent=self._spent(),
                 settings=dict(settings),
@@ -269,7 +267,7 @@ class _Tuning:
         return max(spent, key=lambda held: held.guarantee.rounds, default=None)
 
 
-def _ground(seed: int, world: World, population: Population) -> Ground:
+def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
     """What all trials of one seed share.
 
     Where nobody's privacy is at stake, trials draw the same coins and the same noise keys, those of
@@ -278,9 +276,10 @@ def _ground(seed: int, world: World, population: Population) -> Ground:
     the bits of the masked protocol. Where every round is charged, composition counts on fresh
     noise and fresh coins in every trial: nothing is shared, and noise is the operating system's.
     """
+    task = task_evaluation(world, scenario)
     if population == "charged":
         job: Job = dataclasses.replace(world.job, noise="os")
-        panel = Panel.of_public_speakers(world)
+        panel = Panel.of_public_speakers(world, task)
     else:
         job = dataclasses.replace(
             world.job,
@@ -290,14 +289,14 @@ def _ground(seed: int, world: World, population: Population) -> Ground:
                 world.job.plan, epsilon_budget=math.inf, secure_aggregation="ideal"
             ),
         )
-        panel = Panel.of_unseen_phones(world)
+        panel = Panel.of_held_out_phones(world, task)
     if not panel.clips:
         raise ScenarioError(
             "nobody can judge: this scenario has no "
             + ("validation speakers" if population == "charged" else "phones that never train")
         )
     base = float(panel.accuracies(job.load_arrays().initial).mean())
-    return Ground(seed=seed, job=job, panel=panel, base=base)
+    return Ground(seed=scenario.seed, job=job, panel=panel, base=base)
 
 
 def _population(scenario: Scenario, request: Request) -> Population:
@@ -357,20 +356,10 @@ def _seeds(scenario: Scenario, request: Request) -> tuple[int, ...]:
 
 def _space(scenario: Scenario, request: Request) -> Space:
     """Where to search."""
-    clip, noise = request.clip_norm, request.noise_multiplier
-    if request.mode == "boundary":
-        own = scenario.privacy
-        clip = clip or log_spaced(tidy(own.clip_norm / 32), tidy(own.clip_norm * 4), BOUNDARY_STEPS)
-        noise = noise or (own.noise_multiplier,)
-        if len(clip) < 3 or len(noise) != 1:
-            raise ScenarioError(
-                "boundary needs at least three clip norms and one noise multiplier, got "
-                f"{len(clip)} and {len(noise)}"
-            )
     return Space.around(
         scenario,
-        clip_norm=clip,
-        noise_multiplier=noise,
+        clip_norm=request.clip_norm,
+        noise_multiplier=request.noise_multiplier,
         server_learning_rate=request.server_learning_rate,
         local_epochs=request.local_epochs,
     )

@@ -1,34 +1,40 @@
 """The table says what the summaries say, with its spread and its caveats."""
 
+import dataclasses
+
 import pytest
 
 from benchmarks.real_speech import figures, table
+from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.privacy.guarantee import Guarantee
-from simulations.results.records import (
-    Accuracies,
-    Accuracy,
-    Headline,
-    OperatingPoint,
-    ShareWorse,
-    Summary,
-)
+from simulations.results.summary import Summary
+
+MODELS = ("base", "federated", "personalized", "control")
 
 
-def accuracy(mean: float, worst: float = 0.25) -> Accuracy:
-    return Accuracy(mean=mean, worst_decile=worst, phones=8)
-
-
-def worse(share: float) -> ShareWorse:
-    return ShareWorse(share=share, expected_by_chance=0.5, phones=8, changed=8)
-
-
-def accuracies(federated: float) -> Accuracies:
-    return Accuracies(
-        base=accuracy(0.5),
-        federated=accuracy(federated),
-        personalized=accuracy(0.875, 0.375),
-        control=accuracy(0.5625),
+def section(key: str, name: str, values: tuple[float, ...], on: str = "") -> Section:
+    return Section(
+        key=key,
+        title=name,
+        on=on,
+        metrics=tuple(
+            Metric(name=name, value=value, model=model, phones=8)
+            for model, value in zip(MODELS, values, strict=True)
+        ),
     )
+
+
+def worse(model: str, rate: float, variant: str = "") -> Metric:
+    return Metric(
+        name="phones worse off", value=rate, model=model, variant=variant, by_chance=0.5, phones=8,
+        counted=8,
+    )  # fmt: skip
+
+
+def operating_points() -> Section:
+    found = section("operating_points", "target words found", (0.75,) * 4)
+    accepted = section("", "false accepts", (0.0625, 0.25, 0.125, 0.25))
+    return dataclasses.replace(found, metrics=found.metrics + accepted.metrics)
 
 
 def summary(seed: int, federated: float) -> Summary:
@@ -40,31 +46,27 @@ def summary(seed: int, federated: float) -> Summary:
         rounds=4,
         rounds_planned=4,
         phones=12,
-        clips_per_word=2,
-        accuracy=accuracies(federated),
-        target_accuracy=accuracies(0.875),
-        headline=Headline(
-            measure="false rejects at 5 % false accepts",
-            base=0.5,
-            federated=1 - federated,
-            personalized=0.125,
-            control=0.5,
-            counted=40,
-            non_words=16,
-            non_words_are="other words",
+        shots=2,
+        sections=(
+            section(
+                "error",
+                "false rejects at 5 % false accepts",
+                (0.5, 1 - federated, 0.125, 0.5),
+                on="other words, 16 clips",
+            ),
+            section("accuracy", "accuracy with non-words counted", (0.5, federated, 0.875, 0.5625)),
+            section("target_accuracy", "accuracy among target words", (0.5, 0.875, 0.875, 0.5625)),
+            operating_points(),
+            Section(
+                key="regression",
+                title="Phones worse off",
+                metrics=(
+                    worse("federated", 0.25),
+                    worse("personalized", 0.125),
+                    worse("personalized", 0.375, "without guard"),
+                ),
+            ),
         ),
-        operating_points={
-            name: OperatingPoint(threshold=0.9, target_words_found=0.75, false_accepts=accepts)
-            for name, accepts in (
-                ("base", 0.0625),
-                ("federated", 0.25),
-                ("personalized", 0.125),
-                ("control", 0.25),
-            )
-        },
-        share_worse=worse(0.125),
-        share_worse_federated=worse(0.25),
-        share_worse_without_guard=worse(0.375),
         guarantee=Guarantee(
             epsilon_release=2458.0,
             epsilon_server=37.5,

@@ -15,7 +15,7 @@ from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.privacy.participation import PoissonParticipation
 from server.state import load_checkpoint
-from simulations.evaluation.evaluator import Judge
+from simulations.evaluation.evaluator import Evaluator, task_evaluation
 from simulations.run import runner
 from simulations.run.runner import simulate
 from simulations.scenario.schema import read_scenario
@@ -55,12 +55,12 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
     expected, adapter = adapter_of_simulate(tmp_path / "run", scenario)
     job = OTHER.job(tiny_world().job)
     job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, secure_aggregation="ideal"))
-    panel = Panel.of_unseen_phones(tiny_world())
+    panel = Panel.of_held_out_phones(tiny_world(), task_evaluation(tiny_world(), scenario))
     found = run_trial(job, panel, never, None)
     assert found.adapter_sha256 == expected
-    judge = Judge(tiny_world(), scenario)
-    assert np.mean(found.accuracies) == pytest.approx(judge.unseen_accuracy(adapter), abs=1e-12)
-    public = Panel.of_public_speakers(tiny_world())
+    judge = Evaluator(tiny_world(), scenario)
+    assert np.mean(found.accuracies) == pytest.approx(judge.held_out_accuracy(adapter), abs=1e-12)
+    public = Panel.of_public_speakers(tiny_world(), panel.task)
     clips = np.array([len(own) for own in public.clips])
     assert (public.accuracies(adapter) * clips).sum() / clips.sum() == pytest.approx(
         judge.validation(adapter)["validation_accuracy"], abs=1e-12
@@ -70,14 +70,17 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
 @pytest.mark.slow
 def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path, no_export):
     expected, _ = adapter_of_simulate(tmp_path / "run", tiny_scenario())
-    ground = _ground(tiny_scenario().seed, tiny_world(), "synthetic")
+    ground = _ground(tiny_scenario(), tiny_world(), "synthetic")
     own = Setting.of(tiny_scenario()).job(ground.job)
     assert run_trial(own, ground.panel, never, None).adapter_sha256 == expected
 
 
 def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where_somebody_does():
     world = tiny_world()
-    free, charged = (_ground(1, world, population) for population in ("synthetic", "charged"))
+    free, charged = (
+        _ground(tiny_scenario("seed=1"), world, population)
+        for population in ("synthetic", "charged")
+    )
     jobs = [setting.job(free.job) for setting in (Setting.of(tiny_scenario()), OTHER)]
     keys = [job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for job in jobs]
     assert keys[0] == keys[1]
@@ -91,7 +94,7 @@ def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where
     assert charged.job.plan == world.job.plan
     fresh = [charged.job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for _ in range(2)]
     assert fresh[0] != fresh[1]
-    assert charged.panel.eye == "server"
+    assert charged.panel.visibility == "server"
 
 
 def arguments(folder, *more):

@@ -6,33 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedspeech.privacy.guarantee import Guarantee
-from simulations.results.records import (
-    Account,
-    Accuracies,
-    Accuracy,
-    Confusion,
-    DetCurve,
-    Environment,
-    ExportedFile,
-    FamilyFile,
-    FrrAtFar,
-    Headline,
+from fedspeech.evaluation.metric import (
+    MODELS,
+    Axis,
+    Chart,
+    Curve,
     Interval,
-    Listening,
-    OperatingPoint,
-    PhoneAccuracies,
-    RoundRow,
-    SegmentResult,
-    ServerRound,
-    ShareWorse,
-    SimulatorRound,
-    StageChoice,
-    Summary,
-    Take,
-    Utility,
+    Matrix,
+    Metric,
+    Section,
+    Segment,
 )
+from fedspeech.privacy.guarantee import Guarantee
+from simulations.results.account import Account
+from simulations.results.environment import Environment
+from simulations.results.exported import ExportedFile, FamilyFile, Listening
+from simulations.results.rows import RoundRow, ServerRound, SimulationRound
 from simulations.results.run_folder import RunFolder
+from simulations.results.summary import Summary, Utility
 
 ROUNDS = 40
 GUARANTEE = {field.name for field in dataclasses.fields(Guarantee)} - set(Summary.model_fields)
@@ -111,7 +102,6 @@ def rows(**changes: object) -> list[RoundRow]:
                 **promise,
                 **traffic,
                 round=number,
-                attempt=2 if number == 12 else 1,
                 status="completed",
                 server=ServerRound(
                     cohort=cohort,
@@ -123,11 +113,10 @@ def rows(**changes: object) -> list[RoundRow]:
                     validation_accuracy=0.72 + 0.14 * learned + 0.006 * rng.standard_normal(),
                     validation_loss=0.95 - 0.47 * learned + 0.012 * rng.standard_normal(),
                 ),
-                simulator=SimulatorRound(
-                    mean_training_loss=0.88 - 0.45 * learned + 0.015 * rng.standard_normal(),
+                simulation_only=SimulationRound(
                     share_clipped=0.55 + 0.2 * learned,
                     true_wraps=0,
-                    unseen_accuracy=0.70 + 0.135 * learned + 0.005 * rng.standard_normal(),
+                    held_out_accuracy=0.70 + 0.135 * learned + 0.005 * rng.standard_normal(),
                 ),
                 seconds=1.3,
             )
@@ -135,22 +124,105 @@ def rows(**changes: object) -> list[RoundRow]:
     return found
 
 
-def accuracy(shares: np.ndarray) -> Accuracy:
-    """Mean, worst decile and a normal interval."""
+NAME = "accuracy with non-words counted"
+ERROR_NAME = "false rejects at 5 % false accepts"
+ERRORS = dict(zip(MODELS, (0.29, 0.153, 0.071, 0.16), strict=True))
+
+
+def interval(shares: np.ndarray) -> tuple[float, Interval]:
+    """Mean and a normal interval."""
     mean = float(shares.mean())
     half = 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-    worst = np.sort(shares)[: max(1, len(shares) // 10)]
-    return Accuracy(
-        mean=mean,
-        worst_decile=float(worst.mean()),
-        phones=len(shares),
-        interval=Interval(low=mean - half, high=min(1.0, mean + half)),
+    return mean, Interval(low=mean - half, high=min(1.0, mean + half))
+
+
+def accuracy(
+    shares: np.ndarray, model: str, segment: Segment | None = None, name: str = NAME
+) -> tuple[Metric, Metric]:
+    """Mean and worst decile."""
+    mean, around = interval(shares)
+    worst = float(np.sort(shares)[: max(1, len(shares) // 10)].mean())
+    common = {"model": model, "segment": segment, "phones": len(shares)}
+    return (
+        Metric(name=name, value=mean, interval=around, headline=True, **common),
+        Metric(name="worst decile", value=worst, **common),
     )
 
 
-def worse_off(share: float) -> ShareWorse:
+def worse_off(
+    rate: float, model: str, variant: str = "", segment: Segment | None = None, phones: int = PHONES
+) -> Metric:
     """Phones made worse, beside a chance of 21 %."""
-    return ShareWorse(share=share, expected_by_chance=0.21, phones=PHONES, changed=PHONES - 2)
+    return Metric(
+        name="phones worse off", value=rate, model=model, variant=variant, segment=segment,
+        by_chance=0.21, phones=phones, counted=phones - 2, lower_is_better=True,
+    )  # fmt: skip
+
+
+def errors(on: str = "", **values: float) -> Section:
+    """The error of the four models."""
+    return Section(
+        key="error",
+        title=ERROR_NAME.capitalize(),
+        on=on,
+        metrics=tuple(
+            Metric(name=ERROR_NAME, value=value, model=model, counted=1_440, headline=True,
+                   lower_is_better=True, phones=PHONES)
+            for model, value in (ERRORS | values).items()
+        ),
+    )  # fmt: skip
+
+
+def validation(base: float = 0.31, federated: float = 0.17, speakers: int = 24) -> Section:
+    """What public validation speakers chose by."""
+    return Section(
+        key="validation",
+        title="On public validation speakers",
+        metrics=tuple(
+            Metric(name=ERROR_NAME, value=value, model=model, visibility="public",
+                   phones=speakers, counted=672, lower_is_better=True)
+            for model, value in (("base", base), ("federated", federated))
+        ),
+    )  # fmt: skip
+
+
+def operating_points() -> Section:
+    """What each model does at its threshold."""
+    found = {"base": (0.91, 0.7, 0.052), "federated": (0.88, 0.83, 0.05),
+             "personalized": (0.9, 0.92, 0.047), "control": (0.9, 0.82, 0.051)}  # fmt: skip
+    return Section(
+        key="operating_points",
+        title="At one operating point",
+        on="at the threshold set on guard negatives",
+        metrics=tuple(
+            Metric(name=name, value=value, model=model, headline=name != "threshold",
+                   unit="probability" if name == "threshold" else "share")
+            for model, values in found.items()
+            for name, value in zip(
+                ("threshold", "target words found", "false accepts"), values, strict=True
+            )
+        ),
+    )  # fmt: skip
+
+
+def changed_sections(found: Summary, *sections: Section, without: tuple[str, ...] = ()) -> Summary:
+    """A summary with some sections in the place of those of their keys, and others left out."""
+    new = {section.key: section for section in sections}
+    kept = [new.pop(old.key, old) for old in found.sections if old.key not in without]
+    return found.model_copy(update={"sections": (*kept, *new.values())})
+
+
+def shot_curve(name: str, model: str, found: list[np.ndarray]) -> Curve:
+    """Means and intervals over 0, 1, 2, ... shots."""
+    over = [interval(shares) for shares in found]
+    return Curve(
+        name=name,
+        model=model,
+        x=tuple(float(shots) for shots in range(len(found))),
+        y=tuple(mean for mean, _ in over),
+        low=tuple(around.low for _, around in over),
+        high=tuple(around.high for _, around in over),
+    )
 
 
 def summary(**changes: object) -> Summary:
@@ -171,22 +243,30 @@ def summary(**changes: object) -> Summary:
         "control": judged(skill + 0.43 * (1 - skill)),
     }
 
-    def four(chosen: np.ndarray) -> Accuracies:
-        return Accuracies(**{name: accuracy(values[chosen]) for name, values in shares.items()})
+    def four(chosen: np.ndarray, segment: Segment | None = None, name: str = NAME) -> list[Metric]:
+        return [
+            metric
+            for model, values in shares.items()
+            for metric in accuracy(values[chosen], model, segment, name)
+        ]
 
-    def cell(chosen: np.ndarray, **more: object) -> SegmentResult:
-        worse = shares["personalized"][chosen] < shares["federated"][chosen]
-        return SegmentResult(
-            accuracy=four(chosen),
-            share_worse=ShareWorse(
-                share=float(worse.mean()),
-                expected_by_chance=0.21,
-                phones=int(chosen.sum()),
-                changed=int(chosen.sum()),
-            ),
-            **more,
-        )
+    def cell(chosen: np.ndarray, name: str, value: str, **more: object) -> None:
+        segment = Segment(name=name, value=value, **more)
+        in_cells.extend(four(chosen, segment))
+        worse = float((shares["personalized"][chosen] < shares["federated"][chosen]).mean())
+        regressions.append(worse_off(worse, "personalized", "", segment, int(chosen.sum())))
 
+    in_cells: list[Metric] = []
+    regressions: list[Metric] = [
+        worse_off(5 / 60, "federated"),
+        worse_off(4 / 60, "personalized"),
+        worse_off(7 / 60, "personalized", "without guard"),
+        worse_off(24 / 60, "control"),
+    ]
+    for name in ("plain", "northern", "drawl", "clipped"):
+        cell(accents == name, "accent", name, in_pretraining_data=name == "plain")
+    cell(devices == "handset", "device", "handset")
+    cell(devices != "handset", "device", "other", merged=("far-field", "headset"))
     everyone = np.ones(PHONES, dtype=bool)
     curve = np.linspace(0.001, 0.3, 40)
     counts = [[0] * len(LABELS) for _ in LABELS]
@@ -205,82 +285,93 @@ def summary(**changes: object) -> Summary:
         "rounds_planned": ROUNDS,
         "phones": 3_000,
         "participation": 0.1,
-        "best_round": ROUNDS,
+        "start_chosen_by": "public validation speakers",
+        "adapter_rounds": ROUNDS,
         "adapter": "affine",
         "parameters": 908,
-        "clips_per_word": 2,
-        "accuracy": four(everyone),
-        "share_worse": worse_off(4 / 60),
-        "share_worse_federated": worse_off(5 / 60),
-        "share_worse_without_guard": worse_off(7 / 60),
-        "share_worse_control": worse_off(24 / 60),
-        "segments": {
-            "accent": {
-                name: cell(accents == name, heard_by_base=bool(name == "plain"))
-                for name in ("plain", "northern", "drawl", "clipped")
-            },
-            "device": {
-                "handset": cell(devices == "handset"),
-                "other": cell(devices != "handset", merged=("far-field", "headset")),
-            },
-        },
+        "shots": 2,
         "minimum_segment_phones": 5,
-        "takes": tuple(
-            Take(
-                clips_per_word=clips,
-                personalized=accuracy(judged(skill + (0.45 + gain) * (1 - skill))),
-                without_guard=accuracy(judged(skill + (0.45 + 0.97 * gain) * (1 - skill))),
-                control=accuracy(judged(skill + (0.45 - 0.02 * clips) * (1 - skill))),
-            )
-            for clips, gain in enumerate((0.0, 0.20, 0.33, 0.39))
-        ),
-        "frr_at_far": FrrAtFar(
-            far=0.05, base=0.29, federated=0.153, personalized=0.071, control=0.16
-        ),
-        "det": {
-            name: DetCurve(
-                far=tuple(map(float, curve)),
-                frr=tuple(map(float, np.clip(level * curve**-0.35, 0, 1))),
-            )
-            for name, level in (
-                ("base", 0.11), ("federated", 0.055), ("personalized", 0.025), ("control", 0.058),
-            )
-        },
-        "headline": Headline(
-            measure="false rejects at 5 % false accepts",
-            base=0.29,
-            federated=0.153,
-            personalized=0.071,
-            control=0.16,
-            counted=1_440,
-            non_words=720,
-            non_words_are="other words and silence of the phones themselves",
-        ),
-        "stage_choice": StageChoice(
-            measure="false rejects at 5 % false accepts",
-            base=0.31,
-            federated=0.17,
-            clips=672,
-            speakers=24,
-            chosen="federated",
-        ),
-        "operating_points": {
-            "base": OperatingPoint(threshold=0.91, target_words_found=0.7, false_accepts=0.052),
-            "federated": OperatingPoint(
-                threshold=0.88, target_words_found=0.83, false_accepts=0.05
+        "sections": (
+            errors(on="other words and silence of the phones themselves, 720 clips"),
+            Section(
+                key="accuracy",
+                title=NAME.capitalize(),
+                says="Mean over 60 phones, each counting once.",
+                metrics=(*four(everyone), *in_cells),
+                charts=(
+                    Chart(
+                        name="Accuracy of each phone",
+                        says="Phones are numbered and never named.",
+                        x=Axis(name="phone", unit="number"),
+                        y=Axis(name=NAME),
+                        curves=tuple(
+                            Curve(name=model, model=model, x=tuple(map(float, range(1, 61))),
+                                  y=tuple(map(float, values)))
+                            for model, values in shares.items()
+                        ),
+                        counted=(CLIPS,) * PHONES,
+                        single_phones=True,
+                    ),
+                ),
             ),
-            "personalized": OperatingPoint(
-                threshold=0.9, target_words_found=0.92, false_accepts=0.047
+            Section(
+                key="target_accuracy",
+                title="Accuracy among target words",
+                metrics=tuple(four(everyone, name="accuracy among target words")),
             ),
-            "control": OperatingPoint(threshold=0.9, target_words_found=0.82, false_accepts=0.051),
-        },
-        "target_accuracy": four(everyone),
-        "confusion": Confusion(
-            model="personalized", labels=LABELS, counts=tuple(tuple(row) for row in counts)
-        ),
-        "phone_accuracies": PhoneAccuracies(
-            **{name: tuple(map(float, values)) for name, values in shares.items()},
-            clips=(CLIPS,) * PHONES,
+            operating_points(),
+            Section(
+                key="detection",
+                title="Which errors remain",
+                charts=(
+                    Chart(
+                        name="False rejects against false accepts",
+                        says="Each point is one threshold.",
+                        x=Axis(name="false accepts", logarithmic=True),
+                        y=Axis(name="false rejects"),
+                        curves=tuple(
+                            Curve(name=model, model=model, x=tuple(map(float, curve)),
+                                  y=tuple(map(float, np.clip(level * curve**-0.35, 0, 1))))
+                            for model, level in zip(
+                                MODELS, (0.11, 0.055, 0.025, 0.058), strict=True
+                            )
+                        ),
+                        marked=0.05,
+                    ),
+                ),
+                matrices=(
+                    Matrix(
+                        name="Said and answered, personalized",
+                        says="Rows: what was said.",
+                        labels=LABELS,
+                        counts=tuple(tuple(row) for row in counts),
+                    ),
+                ),
+            ),
+            Section(key="regression", title="Phones worse off", metrics=tuple(regressions)),
+            Section(
+                key="shots",
+                title="Own clips per target word",
+                charts=(
+                    Chart(
+                        name="Accuracy over own clips per target word",
+                        says="The band is the interval of the mean over phones.",
+                        x=Axis(name="own clips per target word", unit="number"),
+                        y=Axis(name=NAME),
+                        curves=tuple(
+                            shot_curve(name, model, [
+                                judged(skill + (0.45 + gain) * (1 - skill)) for gain in gains
+                            ])
+                            for name, model, gains in (
+                                ("own examples", "personalized", (0.0, 0.20, 0.33, 0.39)),
+                                ("own examples, no guard", "personalized", (0.0, 0.19, 0.32, 0.38)),
+                                ("control", "control", (0.0, -0.02, -0.04, -0.06)),
+                            )
+                        ),
+                    ),
+                ),
+            ),
+            validation(),
         ),
         "utility": Utility(
             base=0.72, federated=0.86, clips=672, signal_to_noise=1.4, collapsed=False
@@ -360,6 +451,10 @@ class ExampleRun:
     rows = staticmethod(rows)
     summary = staticmethod(summary)
     environment = staticmethod(environment)
+    errors = staticmethod(errors)
+    validation = staticmethod(validation)
+    worse_off = staticmethod(worse_off)
+    changed_sections = staticmethod(changed_sections)
     write = staticmethod(write_run)
 
 

@@ -8,8 +8,7 @@ from scipy import stats
 from fedspeech.evaluation.personalization import (
     accuracy_over_phones,
     bootstrap_interval,
-    gain_over_phones,
-    share_worse,
+    regression_rate,
     worst_decile,
 )
 from fedspeech.seeds import stream
@@ -45,20 +44,11 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
     assert 0.90 <= covered / 400 <= 0.99
 
 
-def test_a_gain_is_paired():
-    before = phones(np.linspace(0.2, 0.8, 13))
-    after = phones(np.linspace(0.2, 0.8, 13) + 0.1)
-    gain = gain_over_phones(before, after, stream(1, "bootstrap"))
-    assert gain.mean == pytest.approx(0.1)
-    assert gain.low == pytest.approx(0.1)
-    assert gain.high == pytest.approx(0.1)
-
-
 def test_chance_is_that_of_a_fair_coin_per_changed_clip():
     before = [np.array([1, 1, 0, 0], bool), np.ones(4, bool), np.array([1, 0, 0, 0], bool)]
     after = [np.array([1, 0, 1, 1], bool), np.ones(4, bool), np.array([0, 1, 0, 0], bool)]
-    found = share_worse(mistakes(before), mistakes(after))  # 3, 0 and 2 changed clips
-    assert found.share == 0
+    found = regression_rate(mistakes(before), mistakes(after))  # 3, 0 and 2 changed clips
+    assert found.rate == 0
     assert found.expected_by_chance == pytest.approx((1 / 2 + 0 + 1 / 4) / 3)
     assert found.changed == 2
     assert found.p_value == pytest.approx(1 / 2 * 1 * 3 / 4)
@@ -69,12 +59,12 @@ def test_expected_share_and_p_value_agree_with_coins_thrown():
     rng = np.random.default_rng(3)
     before = [rng.random(12) < 0.7 for _ in range(30)]
     after = [np.where(rng.random(12) < 0.3, ~clips, clips) for clips in before]
-    found = share_worse(mistakes(before), mistakes(after))
+    found = regression_rate(mistakes(before), mistakes(after))
     changed = np.array([(a != b).sum() for a, b in zip(before, after, strict=True)])
     lost = rng.binomial(changed, 0.5, (20_000, 30))
     worse = (2 * lost > changed).sum(axis=1)
     assert found.expected_by_chance == pytest.approx(worse.mean() / 30, abs=0.004)
-    observed = (worse <= round(found.share * 30)).mean()
+    observed = (worse <= round(found.rate * 30)).mean()
     assert found.p_value == pytest.approx(observed, abs=6 * np.sqrt(0.25 / 20_000))
 
 
@@ -82,33 +72,33 @@ def test_mistakes_of_several_words_are_weighed_by_their_number():
     # Changes of +3, -1 and -1: worse by one. Four of the eight sums of
     # signs are positive: +3+1+1, +3+1-1 (twice), +3-1-1; none is 0.
     before, after = np.array([0, 2, 1]), np.array([3, 1, 0])
-    found = share_worse([before], [after])
-    assert (found.share, found.changed, found.expected_by_chance) == (1, 1, 0.5)
+    found = regression_rate([before], [after])
+    assert (found.rate, found.changed, found.expected_by_chance) == (1, 1, 0.5)
     # +2, -1 and -1 sum to 0, and so do two of the eight signs.
-    found = share_worse([np.array([0, 1, 1])], [np.array([2, 0, 0])])
-    assert (found.share, found.expected_by_chance) == (0, pytest.approx(3 / 8))
+    found = regression_rate([np.array([0, 1, 1])], [np.array([2, 0, 0])])
+    assert (found.rate, found.expected_by_chance) == (0, pytest.approx(3 / 8))
 
 
 def test_phones_on_which_nothing_was_ever_right_are_not_called_unharmed():
     # No sentence is right before or after, and every phone writes more wrong words than before.
     before, after = [np.array([2, 3]), np.array([1, 4])], [np.array([3, 3]), np.array([2, 5])]
-    assert share_worse(before, after).share == 1
-    assert share_worse(before, before).changed == 0
+    assert regression_rate(before, after).rate == 1
+    assert regression_rate(before, before).changed == 0
 
 
 def test_one_phone_gives_mcnemars_binomial_tail():
     before, after = np.ones(11, bool), np.arange(11) >= 7
-    found = share_worse(mistakes([before]), mistakes([after]))
-    assert found.share == 1
+    found = regression_rate(mistakes([before]), mistakes([after]))
+    assert found.rate == 1
     assert found.expected_by_chance == pytest.approx(stats.binom.sf(3, 7, 0.5))
     assert found.p_value == 1
 
 
 def test_phones_are_compared_on_the_same_clips():
     with pytest.raises(ValueError, match="same clips of the same phones"):
-        share_worse(mistakes(phones([0.5, 0.5])), mistakes(phones([0.5])))
+        regression_rate(mistakes(phones([0.5, 0.5])), mistakes(phones([0.5])))
     with pytest.raises(ValueError, match="same clips of the same phones"):
-        gain_over_phones(phones([0.5]), phones([0.5], clips=7), stream(1, "bootstrap"))
+        regression_rate(mistakes(phones([0.5])), mistakes(phones([0.5], clips=7)))
     with pytest.raises(ValueError, match="at least one judged clip"):
         accuracy_over_phones([np.zeros(0, bool)], stream(1, "bootstrap"))
     with pytest.raises(ValueError, match="level must be in"):
@@ -118,4 +108,6 @@ def test_phones_are_compared_on_the_same_clips():
 def test_rows_can_be_written_as_json():
     one = accuracy_over_phones(phones([0.5, 0.7]), stream(1, "bootstrap"))
     assert json.loads(json.dumps(dataclasses.asdict(one)))["phones"] == 2
-    json.dumps(dataclasses.asdict(share_worse(mistakes(phones([0.5])), mistakes(phones([0.6])))))
+    json.dumps(
+        dataclasses.asdict(regression_rate(mistakes(phones([0.5])), mistakes(phones([0.6]))))
+    )

@@ -68,7 +68,7 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
 @pytest.mark.parametrize(("moved", "stage"), [(0.0, "base"), (0.01, "federated")])
 def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, capsys, moved, stage):
     trained, card = FinishedRun.open(run).trained()
-    assert (card.stage == "base") == (read(run).summary.best_round == 0)
+    assert (card.stage == "base") == (read(run).summary.adapter_rounds == 0)
     copy, base, adapter = tmp_path / "run", trained.base, trained.adapter
     shutil.copytree(run, copy)
     start = adapter.initial(base.head_weight, base.head_bias)

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from tiny_world import tiny_scenario, tiny_world
 
+from fedspeech.evaluation.metric import MODELS, Metric, Section
 from simulations.evaluation import evaluator
-from simulations.evaluation.evaluator import Judge
+from simulations.evaluation.evaluator import Evaluator
+from simulations.evaluation.kws import KwsEvaluation
 
 
 @pytest.fixture
 def judge():
-    return Judge(tiny_world(), tiny_scenario())
+    return Evaluator(tiny_world(), tiny_scenario())
 
 
 @pytest.mark.parametrize("phones", [2, 3, 17, 60])
@@ -49,31 +51,57 @@ def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch)
         assert first.integers(2**62) == second.integers(2**62)
 
 
+def sections(found):
+    """Sections by key."""
+    return {section.key: section for section in found["sections"]}
+
+
 def test_every_figure_counts_the_same_phones_and_clips(judge):
     world = tiny_world()
-    found = judge.personalization(world.job.load_arrays().initial)
-    accuracy, by_phone = found["accuracy"], found["phone_accuracies"]
+    found = sections(judge.personalization(world.job.load_arrays().initial))
+    accuracy, (by_phone,) = found["accuracy"].by_model(), found["accuracy"].charts
     judged = tuple(len(phone.judged) for phone in world.unseen)
-    assert by_phone.clips == judged
-    for name in ("base", "federated", "personalized", "control"):
-        shares = np.array(getattr(by_phone, name))
+    assert by_phone.counted == judged
+    for name in MODELS:
+        shares = np.array(by_phone.of(name))
         correct = shares * judged
         np.testing.assert_allclose(correct, np.round(correct), atol=1e-9)
-        assert getattr(accuracy, name).mean == pytest.approx(shares.mean())
-        assert getattr(accuracy, name).phones == 3
+        assert accuracy[name].value == pytest.approx(shares.mean())
+        assert accuracy[name].phones == 3
     # Before any round the federated adapter is the base's own head.
-    assert by_phone.base == by_phone.federated
-    assert sum(map(sum, found["confusion"].counts)) == sum(judged)
-    assert [take.clips_per_word for take in found["takes"]] == [0, 1, 2]
-    assert found["takes"][2].personalized.mean == accuracy.personalized.mean
-    assert found["takes"][2].control.mean == accuracy.control.mean
+    assert by_phone.of("base") == by_phone.of("federated")
+    assert sum(map(sum, found["detection"].matrices[0].counts)) == sum(judged)
+    personalized, _, control = found["shots"].charts[0].curves
+    assert personalized.x == (0, 1, 2)
+    assert personalized.y[2] == accuracy["personalized"].value
+    assert control.y[1] == accuracy["control"].value
 
 
 def test_small_segments_are_merged_or_withheld(judge):
     world = tiny_world()
     found = judge.personalization(world.job.load_arrays().initial)
-    assert not found["segments"]  # three phones, and five are wanted in a cell
+    # Three phones, and five are wanted in a cell.
+    assert not [one for part in found["sections"] for one in part.metrics if one.segment]
     assert set(found["segments_withheld"].values()) == {3}
+
+
+def test_a_task_brings_its_own_sections(judge):
+    """Evaluation hands on what it does not know: names, units, visibilities."""
+
+    class Tones(KwsEvaluation):
+        accuracy = "tones told apart"
+
+        def sections(self, scores, vectors, phones):
+            yield Section(key="tones", title="Tones", metrics=(Metric(name="hertz", value=440.0),))
+
+    kws = judge._task
+    names = [field.name for field in dataclasses.fields(kws)]
+    tones = Tones(**{name: getattr(kws, name) for name in names})
+    world = tiny_world()
+    judge = Evaluator(world, tiny_scenario(), tones)
+    found = sections(judge.personalization(world.job.load_arrays().initial))
+    assert found["tones"].metrics[0].value == 440.0
+    assert found["accuracy"].names[0] == "tones told apart"
 
 
 def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
@@ -84,17 +112,20 @@ def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
     assert choice.chosen == "base"
     assert choice.federated > choice.base
     assert judge.shipped(ruined, choice).tobytes() == base.tobytes()
-    found = judge.personalization(ruined, choice)
-    assert found["headline"].federated > found["headline"].base
+    found = sections(judge.personalization(ruined, choice))
+    error = {model: metric.value for model, metric in found["error"].by_model().items()}
+    assert found["validation"].by_model()["base"].value == choice.base
+    assert error["federated"] > error["base"]
     # Phones start from the base: what they make of it is worse than what they began with only where
     # their own clips mislead them, never as bad as the ruined adapter.
-    assert found["headline"].personalized < found["headline"].federated
-    assert found["takes"][0].personalized.mean == found["accuracy"].base.mean
+    assert error["personalized"] < error["federated"]
+    untouched = found["shots"].charts[0].curves[0].y[0]
+    assert untouched == found["accuracy"].by_model()["base"].value
 
 
 def test_a_better_adapter_ships(judge):
     base = tiny_world().job.load_arrays().initial
-    better = Judge(tiny_world(), tiny_scenario())
+    better = Evaluator(tiny_world(), tiny_scenario())
     better._base = -base
     assert better.choose(base).chosen == "federated"
     assert better.shipped(base, better.choose(base)) is base
@@ -102,7 +133,7 @@ def test_a_better_adapter_ships(judge):
 
 def test_nobody_chooses_by_speakers_of_another_corpus():
     world = dataclasses.replace(tiny_world(), validates=False)
-    judge = Judge(world, tiny_scenario())
+    judge = Evaluator(world, tiny_scenario())
     base = world.job.load_arrays().initial
     assert judge.choose(-base) is None
     assert judge.shipped(-base, None).tobytes() == (-base).tobytes()
@@ -110,14 +141,15 @@ def test_nobody_chooses_by_speakers_of_another_corpus():
 
 def test_thresholds_are_set_on_guard_negatives_and_judged_on_others(judge):
     world = tiny_world()
-    found = judge.personalization(world.job.load_arrays().initial)
-    assert set(found["operating_points"]) == {"base", "federated", "personalized", "control"}
+    found = sections(judge.personalization(world.job.load_arrays().initial))
+    thresholds = found["operating_points"].by_model("threshold")
+    assert set(thresholds) == {"base", "federated", "personalized", "control"}
     # With other guard negatives the threshold is another; the clips that judge do not move it.
     louder = dataclasses.replace(world, held_back=world.held_back.take(np.arange(3)))
-    other = Judge(louder, tiny_scenario()).personalization(world.job.load_arrays().initial)
-    points, others = found["operating_points"]["base"], other["operating_points"]["base"]
-    assert points.threshold != others.threshold
-    assert found["headline"].base == other["headline"].base
+    other = Evaluator(louder, tiny_scenario()).personalization(world.job.load_arrays().initial)
+    others = sections(other)["operating_points"].by_model("threshold")
+    assert thresholds["base"].value != others["base"].value
+    assert found["error"].by_model()["base"] == sections(other)["error"].by_model()["base"]
 
 
 def test_the_servers_figures_come_from_public_validation_alone(judge):

@@ -1,5 +1,6 @@
 """A comparison shows what changed and warns where two runs are no match."""
 
+import dataclasses
 import io
 import math
 
@@ -7,10 +8,12 @@ import pytest
 from rich.console import Console
 
 from fedspeech.errors import FedspeechError
+from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.report.comparison import comparison
 from simulations.report.phrasing import epsilon
+from simulations.results.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -42,15 +45,37 @@ def test_run_compared_with_itself_differs_in_nothing(pair):
 
 
 def test_difference_of_means_carries_an_interval(pair, example):
-    accuracy = example.summary().accuracy
-    better = accuracy.federated.model_copy(update={"mean": accuracy.federated.mean + 0.031})
-    found = comparison(*pair(accuracy=accuracy.model_copy(update={"federated": better})))
+    accuracy = example.summary().section("accuracy")
+    federated = accuracy.by_model()["federated"]
+    better = tuple(
+        dataclasses.replace(metric, value=metric.value + 0.031) if metric == federated else metric
+        for metric in accuracy.metrics
+    )
+    changed = example.changed_sections(
+        example.summary(), dataclasses.replace(accuracy, metrics=better)
+    )
+    found = comparison(*pair(sections=changed.sections))
     line = next(
         line for line in found.figures if line.name == "federated, accuracy with non-words counted"
     )
-    interval = accuracy.federated.interval
+    interval = federated.interval
     half = math.sqrt(2) * 100 * (interval.high - interval.low) / 2
     assert line.change == f"+3.1 ± {half:.1f}"
+
+
+def test_a_metric_that_nobody_foresaw_is_compared(pair, example):
+    def tones(value):
+        metric = Metric(name="tones told apart", value=value, model="base", unit="number")
+        return Section(key="tones", title="Tones", metrics=(metric,))
+
+    first, second = pair()
+    for run, value in ((first, 0.25), (second, 0.5)):
+        with_tones = example.changed_sections(example.summary(), tones(value))
+        RunFolder(run).write_summary(with_tones)
+    line = next(line for line in comparison(first, second).figures if "tones" in line.name)
+    assert (line.name, line.first, line.second, line.change) == (
+        "base, tones told apart", "0.250", "0.500", "+0.250",
+    )  # fmt: skip
 
 
 def test_changed_settings_are_listed_with_both_values(pair, example):
@@ -70,7 +95,7 @@ def test_changed_settings_are_listed_with_both_values(pair, example):
         ({"delta": 1e-6}, "different delta"),
         ({"mechanism": "central"}, "different mechanism"),
         ({"relation_release": "replace"}, "different relation_release"),
-        ({"clips_per_word": 3}, "different clips_per_word"),
+        ({"shots": 3}, "different shots"),
         ({"status": "partial", "rounds": 12}, "second is partial: 12 of 40 rounds"),
     ],
 )

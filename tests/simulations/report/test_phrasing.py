@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulations.report import phrasing
-from simulations.results.records import Utility
+from simulations.results.summary import Utility
 
 
 @given(st.floats(min_value=1e-3, max_value=1e4))
@@ -112,11 +112,13 @@ def test_collapse_says_what_was_tested_and_is_not_said_where_phones_gained(examp
         base=0.97, federated=0.6, clips=224, signal_to_noise=0.1, collapsed=True, by_noise=0.55
     )
     gained = example.summary(utility=fallen)
-    assert gained.headline.federated < gained.headline.base
+    found = gained.section("error").by_model()
+    assert found["federated"].value < found["base"].value
     assert phrasing.collapse(gained) == ""
-    lost = gained.headline.model_copy(update={"federated": 0.5})
-    text = phrasing.collapse(gained.model_copy(update={"headline": lost}))
+    lost = example.errors(federated=0.5)
+    text = phrasing.collapse(example.changed_sections(gained, lost))
     for part in ("97.0 %", "60.0 %", "55.0 %", "three standard errors", "20 draws"):
         assert part in text
     calm = fallen.model_copy(update={"collapsed": False})
-    assert phrasing.collapse(example.summary(utility=calm, headline=lost)) == ""
+    unharmed = example.changed_sections(example.summary(utility=calm), lost)
+    assert phrasing.collapse(unharmed) == ""

@@ -1,6 +1,7 @@
 """The page stands alone, says the guarantee first, and cannot be broken by what is in the data."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
@@ -9,8 +10,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fedspeech.evaluation.metric import Segment
 from simulations.report.writing import write_report
-from simulations.results.records import ExportedFile, RoundTime, RunTime
+from simulations.results.exported import ExportedFile
+from simulations.results.rows import RoundTime
+from simulations.results.summary import RunTime
 
 
 class Page(HTMLParser):
@@ -141,27 +145,27 @@ def test_private_run_has_no_loud_banner(page):
 
 
 def test_headline_stands_beside_its_control(page, example):
-    found = example.summary().accuracy
+    accuracy = example.summary().section("accuracy")
+    found, worst = accuracy.by_model(), accuracy.by_model("worst decile")
     headline = page.prose[page.prose.index("What it brought") : page.prose.index("Round by round")]
-    for accuracy in (found.base, found.federated, found.personalized, found.control):
-        assert f"{100 * accuracy.mean:.1f} %" in headline
-        assert f"{100 * accuracy.worst_decile:.1f} %" in headline
-        assert (
-            f"{100 * accuracy.interval.low:.1f} – {100 * accuracy.interval.high:.1f} %" in headline
-        )
-    gain = 100 * (found.personalized.mean - found.federated.mean)
+    for model in ("base", "federated", "personalized", "control"):
+        around = found[model].interval
+        assert f"{100 * found[model].value:.1f} %" in headline
+        assert f"{100 * worst[model].value:.1f} %" in headline
+        assert f"{100 * around.low:.1f} – {100 * around.high:.1f} %" in headline
+    gain = 100 * (found["personalized"].value - found["federated"].value)
     assert f"{gain:+.1f} on federated" in headline
     assert "by luck alone 21.0 %" in headline
 
 
-def test_every_figure_names_its_eye_and_has_words_for_who_cannot_see_it(page):
+def test_every_figure_names_its_visibility_and_has_words_for_who_cannot_see_it(page):
     plots = [a for tag, a in page.elements if a.get("class") == "plot"]
     assert len(plots) == len(page.figures)
     assert {a["id"] for a in plots} == {f"plot-{figure['key']}" for figure in page.figures}
     assert all(a["role"] == "img" and len(a["aria-label"]) > 30 for a in plots)
     captions = page.text.split("<figcaption>")[1:]
     assert len(captions) == len(plots) + 1
-    assert all('class="eye ' in caption.split("</figcaption>")[0] for caption in captions)
+    assert all('class="visibility ' in caption.split("</figcaption>")[0] for caption in captions)
 
 
 @pytest.mark.slow
@@ -172,30 +176,35 @@ def test_plots_hold_the_numbers_of_the_run(page, example):
     assert spent["x"] == [row.round for row in completed]
     assert spent["y"] == [row.guarantee.epsilon_release for row in completed]
     assert figures["epsilon-release"]["layout"]["shapes"][0]["y0"] == 1.0
-    takes = {trace.get("name"): trace for trace in figures["takes"]["traces"]}
-    assert takes["own clips"]["y"] == [100 * t.personalized.mean for t in example.summary().takes]
-    assert takes["control"]["x"] == [0, 1, 2, 3]
-    gains = figures["gains"]["traces"][0]["x"]
-    phones = example.summary().phone_accuracies
-    assert sum(gain < 0 for gain in gains) == sum(
-        after < before for before, after in zip(phones.federated, phones.personalized, strict=True)
-    )
+    shots = {trace.get("name"): trace for trace in figures["shots-0"]["traces"]}
+    (chart,) = example.summary().section("shots").charts
+    assert shots["own examples"]["y"] == [100 * mean for mean in chart.of("personalized")]
+    assert shots["control"]["x"] == [0, 1, 2, 3]
+    gains = figures["accuracy-0-gains"]["traces"][0]["x"]
+    (phones,) = example.summary().section("accuracy").charts
+    pairs = zip(phones.of("federated"), phones.of("personalized"), strict=True)
+    assert sum(gain < 0 for gain in gains) == sum(after < before for before, after in pairs)
 
 
-def test_merged_and_unheard_groups_say_so(page):
+def test_merged_groups_and_those_new_to_the_base_say_so(page):
     assert "other (far-field, headset)" in page.prose
-    assert page.prose.count("unheard by the base") == 3
+    assert page.prose.count("not in the base’s pre-training data") == 3
     assert "Groups under 5 phones are merged." in page.prose
 
 
 def test_hostile_names_stay_text(example, tmp_path):
     name = "<script>alert(1)</script>"
-    cell = next(iter(example.summary().segments["accent"].values()))
+    segment = Segment(name=name, value=name)
+    metrics = tuple(
+        dataclasses.replace(metric, segment=segment if metric.segment else None)
+        for metric in example.summary().section("accuracy").metrics
+    )
+    hostile = dataclasses.replace(example.summary().section("accuracy"), metrics=metrics)
     run = example.write(
         tmp_path / "run",
         scenario=f'name = "{name}"\n',
-        found_summary=example.summary(
-            scenario=name, corpus=name, trust=name, segments={name: {name: cell}}
+        found_summary=example.changed_sections(
+            example.summary(scenario=name, corpus=name, trust=name), hostile
         ),
     )
     page = Page(write_report(run).read_text())
@@ -233,10 +242,8 @@ def test_false_accepts_stand_beside_what_is_found_at_every_stage(page):
 def test_what_became_worse_stands_before_the_promise_and_the_figures(example, tmp_path, page):
     assert "made it worse" not in page.prose
     good = example.summary()
-    headline = good.headline.model_copy(update={"federated": 0.5})
-    run = example.write(
-        tmp_path / "b", found_summary=good.model_copy(update={"headline": headline})
-    )
+    bad = example.changed_sections(good, example.errors(federated=0.5))
+    run = example.write(tmp_path / "b", found_summary=bad)
     prose = Page(write_report(run).read_text()).prose
     assert prose.index("Training together made it worse") < prose.index("What is promised")
 
@@ -252,9 +259,8 @@ def test_run_without_summary_still_reads(example, tmp_path):
 
 def test_run_stopped_by_its_budget_says_so(example, tmp_path):
     partial = example.summary(
-        status="partial", stopped="budget reached before round 31", rounds=30, accuracy=None,
-        share_worse=None, segments={}, takes=(), det={}, confusion=None, phone_accuracies=None,
-        export=None, headline=None, operating_points={}, seconds={},
+        status="partial", stopped="budget reached before round 31", rounds=30, sections=(),
+        export=None, seconds={},
     )  # fmt: skip
     page = Page(write_report(example.write(tmp_path / "run", found_summary=partial)).read_text())
     assert "after 30 of 40 rounds: budget reached before round 31" in page.prose
@@ -263,7 +269,7 @@ def test_run_stopped_by_its_budget_says_so(example, tmp_path):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_run_with_hardly_any_round_still_reads(example, tmp_path, count):
-    summary = example.summary(status="partial", rounds=count, accuracy=None)
+    summary = example.summary(status="partial", rounds=count, sections=())
     run = example.write(tmp_path / "run", found_rows=example.rows()[:count], found_summary=summary)
     assert "A partial run." in Page(write_report(run).read_text()).prose
 
@@ -284,14 +290,16 @@ def test_same_run_gives_the_same_page(example, tmp_path):
 
 def test_summary_without_optional_parts_still_reads(example, tmp_path):
     bare = example.summary(
-        share_worse=None, segments={}, takes=(), det={}, confusion=None, phone_accuracies=None,
         export=ExportedFile(
             file="m", size_bytes=1, parity_max_abs=0, parity_limit=1e-4, argmax_agreement=1,
             inputs=1, speech_inputs=1,
         ),
-        headline=None, operating_points={}, frr_at_far=None, seconds={}, cpu_seconds={},
-        epsilon_budget=None, best_round=None, clips_per_word=None, parameters=None,
+        seconds={}, cpu_seconds={}, epsilon_budget=None, adapter_rounds=None, shots=None,
+        parameters=None,
     )  # fmt: skip
+    accuracy = bare.section("accuracy")
+    whole = dataclasses.replace(accuracy, metrics=accuracy.whole, charts=())
+    bare = bare.model_copy(update={"sections": (whole,)})
     assert (
         "What it brought"
         in Page(write_report(example.write(tmp_path / "run", found_summary=bare)).read_text()).prose
@@ -307,8 +315,8 @@ def test_a_run_on_a_time_axis_shows_what_it_takes_of_a_phone_and_how_long(
                      phone_s_90=2.52, enough_s=902.2, finished_s=920.0)  # fmt: skip
     of_run = RunTime(days=11.0, finish_s=920.0, enough_s=902.2, phone_s=2.1, share_away=0.606,
                      share_late=0.01, over_selection=1.48)  # fmt: skip
-    simulator = row.simulator.model_copy(update={"time": time})
-    rows = [row.model_copy(update={"simulator": simulator})]
+    simulator = row.simulation_only.model_copy(update={"time": time})
+    rows = [row.model_copy(update={"simulation_only": simulator})]
     run = example.write(
         tmp_path / "run", found_rows=rows, found_summary=example.summary(time=of_run)
     )

@@ -1,19 +1,12 @@
 """What a run made worse is said first, of words and of sentences; a good run says nothing."""
 
+import dataclasses
+
 import pytest
 
+from fedspeech.evaluation.metric import Metric
 from simulations.report.setbacks import setbacks, worse
-from simulations.results.records import Headline, ShareWorse
 from simulations.run.runner import closing_words
-
-
-def changed(summary, **parts):
-    """A summary whose records have other values."""
-    return summary.model_copy(
-        update={
-            name: getattr(summary, name).model_copy(update=values) for name, values in parts.items()
-        }
-    )
 
 
 def test_a_run_that_gains_at_every_stage_has_no_setback(example):
@@ -21,55 +14,54 @@ def test_a_run_that_gains_at_every_stage_has_no_setback(example):
 
 
 def test_a_federated_stage_without_gain_is_said_and_the_base_is_named(example):
-    choice = {"base": 0.20, "federated": 0.20, "chosen": "base"}
-    (said,) = setbacks(changed(example.summary(), stage_choice=choice))
+    def started_from_base(speakers):
+        choice = example.validation(base=0.20, federated=0.20, speakers=speakers)
+        return example.changed_sections(example.summary(start="base"), choice)
+
+    (said,) = setbacks(started_from_base(24))
     assert said.startswith("Training together gained nothing")
     assert "20.0 %" in said
-    (of_one,) = setbacks(changed(example.summary(), stage_choice=choice | {"speakers": 1}))
+    (of_one,) = setbacks(started_from_base(1))
     assert "on 1 public validation speaker: base" in of_one
     assert "The base is what phones personalize from and what is exported." in said
 
 
 @pytest.mark.parametrize("measure", ["false rejects at 5 % false accepts", "word error rate"])
 def test_a_worse_stage_is_the_first_line_of_the_console(example, tmp_path, measure):
-    bad = example.summary(
-        headline=Headline(
-            measure=measure,
-            base=0.127,
-            federated=0.247,
-            personalized=0.232,
-            control=0.222,
-            counted=300,
-        )
-    )
+    errors = example.errors(base=0.127, federated=0.247, personalized=0.232, control=0.222)
+    named = tuple(dataclasses.replace(metric, name=measure) for metric in errors.metrics)
+    bad = example.changed_sections(example.summary(), dataclasses.replace(errors, metrics=named))
     first, second, *_ = closing_words(bad, tmp_path / "report.html").splitlines()
     assert first == (
         f"Training together made it worse: {measure} rose from 12.7 % (base) to 24.7 % (federated) "
-        "on phones never trained on."
+        "on held-out phones."
     )
     assert second.startswith("The run ends worse than it began: ")
 
 
-@pytest.mark.parametrize("best_round", [0, 8])
-def test_the_console_says_that_the_exported_file_is_the_base(example, tmp_path, best_round):
-    said = closing_words(example.summary(best_round=best_round), tmp_path / "report.html")
+@pytest.mark.parametrize("rounds", [0, 8])
+def test_the_console_says_that_the_exported_file_is_the_base(example, tmp_path, rounds):
+    said = closing_words(example.summary(adapter_rounds=rounds), tmp_path / "report.html")
     assert "file for the phone: " in said
-    assert ("(the base: nothing that phones trained is in it)" in said) == (best_round == 0)
+    assert ("(the base: nothing that phones trained is in it)" in said) == (rounds == 0)
 
 
 def test_personalizing_is_held_against_the_stage_that_phones_start_from(example):
-    worse_than_base = {"federated": 0.5, "personalized": 0.3}
-    choice = {"federated": 0.5, "chosen": "base"}
-    said = " ".join(
-        setbacks(changed(example.summary(), headline=worse_than_base, stage_choice=choice))
+    worse_than_base = example.errors(federated=0.5, personalized=0.3)
+    found = example.changed_sections(
+        example.summary(start="base"), worse_than_base, example.validation(federated=0.5)
     )
+    said = " ".join(setbacks(found))
     assert (
         "Personalizing made it worse: false rejects at 5 % false accepts rose from 29.0 %" in said
     )
 
 
 def test_most_phones_worse_is_said(example):
-    said = setbacks(changed(example.summary(), share_worse={"share": 0.73}))
+    worst = dataclasses.replace(
+        example.summary().section("regression"), metrics=(example.worse_off(0.73, "personalized"),)
+    )
+    said = setbacks(example.changed_sections(example.summary(), worst))
     assert said == (
         "After personalizing 73.0 % of phones make more mistakes than before (by luck alone 21.0 "
         "%).",
@@ -77,5 +69,5 @@ def test_most_phones_worse_is_said(example):
 
 
 def test_no_share_is_printed_where_nothing_changed():
-    found = ShareWorse(share=0.0, expected_by_chance=0.0, phones=10, changed=0)
+    found = Metric(name="phones worse off", value=0.0, by_chance=0.0, phones=10, counted=0)
     assert "%" not in worse(found)

@@ -1,7 +1,7 @@
 """Where a file accepts much falsely, a run says so at once, and what fewer false accepts cost."""
 
 from simulations.report.streaming import listening_line, listening_rows
-from simulations.results.records import Listening
+from simulations.results.exported import Listening
 
 FOUND = Listening(
     file="model_streaming.tflite", threshold=0.8, keywords=64, rejected=16, hours=0.1,

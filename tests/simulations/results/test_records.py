@@ -3,25 +3,17 @@
 import dataclasses
 import json
 import math
-import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from results_document import DOCUMENT, SCRIPT, document
 
+from fedspeech.evaluation.metric import Curve, Interval, Matrix, Metric, Texts
 from fedspeech.privacy.guarantee import Guarantee
-from simulations.results import records
-from simulations.results.records import (
-    Confusion,
-    DetCurve,
-    Interval,
-    PhoneAccuracies,
-    Record,
-    RoundRow,
-    Summary,
-)
+from simulations.results.rows import RoundRow
+from simulations.results.summary import VISIBILITY, Summary
 
 GUARANTEE = Guarantee(
     epsilon_release=1.0, epsilon_server=2.0, delta=1e-6, unit="phone",
@@ -29,12 +21,6 @@ GUARANTEE = Guarantee(
     rounds=1, quota=1, trust="the server", failure_probability=0.0, mechanism="distributed",
     secure_aggregation="ideal", server="lying", reason="",
 )  # fmt: skip
-DOCUMENT = Path(__file__).parents[3] / "docs" / "results.md"
-RECORDS = [
-    found
-    for found in vars(records).values()
-    if isinstance(found, type) and issubclass(found, Record) and found is not Record
-]
 
 
 def test_row_and_summary_survive_the_disk(example):
@@ -76,35 +62,44 @@ def test_records_cannot_be_changed(example):
 
 def test_complete_summary_needs_all_four_accuracies(example):
     whole = example.summary()
+    accuracy = whole.section("accuracy")
     for missing in ("federated", "personalized", "control"):
-        accuracy = whole.accuracy.model_copy(update={missing: None})
+        kept = tuple(metric for metric in accuracy.metrics if metric.model != missing)
+        changed = example.changed_sections(whole, dataclasses.replace(accuracy, metrics=kept))
         with pytest.raises(ValidationError, match="a complete summary needs"):
-            example.summary(accuracy=accuracy)
-    assert example.summary(status="partial", accuracy=None).accuracy is None
+            example.summary(sections=changed.sections)
+    assert example.summary(status="partial", sections=()).section("accuracy").whole == ()
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="2 by 2"):
-        Confusion(model="base", labels=("a", "b"), counts=((1, 2),))
-    with pytest.raises(ValidationError, match="as long"):
-        DetCurve(far=(0.1,), frr=(0.1, 0.2))
-    with pytest.raises(ValidationError, match="one entry per phone"):
-        PhoneAccuracies(base=(1.0,), federated=(1.0,), personalized=(1.0,), clips=(3, 4))
-    with pytest.raises(ValidationError, match="low must not exceed high"):
+    with pytest.raises(ValueError, match="2 by 2"):
+        Matrix(name="", says="", labels=("a", "b"), counts=((1, 2),))
+    with pytest.raises(ValueError, match="as long"):
+        Curve(name="", x=(0.1,), y=(0.1, 0.2))
+    with pytest.raises(ValueError, match="as long"):
+        Curve(name="", x=(0.1,), y=(0.1,), low=(0.1,))
+    with pytest.raises(ValueError, match="low must not exceed high"):
         Interval(low=0.6, high=0.5)
+    with pytest.raises(ValueError, match="must be finite"):
+        Metric(name="accuracy", value=math.nan)
+    with pytest.raises(ValueError, match="must have 2 texts"):
+        Texts(name="", header=("a", "b"), rows=(("one",),))
+
+
+def test_a_section_with_an_unknown_key_is_refused(example):
+    written = json.loads(example.summary().model_dump_json())
+    written["sections"][0]["metrics"][0]["surprise"] = 1
+    with pytest.raises(ValidationError, match="surprise"):
+        Summary.model_validate_json(json.dumps(written))
 
 
 def test_account_of_a_summary_is_what_it_was_given(example):
     assert example.summary().account() == example.account(1.0)
 
 
-def test_every_figure_of_the_summary_that_has_an_eye_exists():
-    assert set(records.EYES) <= set(Summary.model_fields)
+def test_every_field_of_the_summary_that_has_a_visibility_exists():
+    assert set(VISIBILITY) <= set(Summary.model_fields)
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_document_names_every_field(record):
-    section = re.split(r"^## ", DOCUMENT.read_text(), flags=re.MULTILINE)
-    text = next(part for part in section if part.startswith(f"`{record.__name__}`"))
-    own = set(record.model_fields) - set(record.__base__.model_fields)
-    assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == own
+def test_the_document_is_what_the_types_say():
+    assert DOCUMENT.read_text() == document(), f"run `python {SCRIPT}`"

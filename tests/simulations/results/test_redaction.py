@@ -5,17 +5,17 @@ import re
 
 import pytest
 
+from fedspeech.evaluation.metric import Axis, Chart, Curve, Metric, Section
 from simulations.report.writing import write_report
-from simulations.results.records import Utility
 from simulations.results.redaction import LEFT_OUT, published
 from simulations.results.run_folder import RunFolder, read
+from simulations.results.summary import Utility
 
 SECRETS = {
     "cohort": 271_828,
     "survivors": 271_801,
     "signal_to_noise": 0.61803,
     "accumulated_signal_to_noise": 0.41421,
-    "mean_training_loss": 0.57721,
     "share_clipped": 0.69315,
     "true_wraps": 14_142,
     "seconds": 1_618.25,
@@ -35,7 +35,6 @@ def run(example, tmp_path, monkeypatch):
             update={
                 "seconds": SECRETS["seconds"],
                 "reason": SECRETS["reason"],
-                "attempt": 977,
                 "bytes_up": SECRETS["bytes_up"],
                 "bytes_down": SECRETS["bytes_down"],
                 "server": row.server.model_copy(
@@ -49,11 +48,8 @@ def run(example, tmp_path, monkeypatch):
                         )
                     }
                 ),
-                "simulator": row.simulator.model_copy(
-                    update={
-                        name: SECRETS[name]
-                        for name in ("mean_training_loss", "share_clipped", "true_wraps")
-                    }
+                "simulation_only": row.simulation_only.model_copy(
+                    update={name: SECRETS[name] for name in ("share_clipped", "true_wraps")}
                 ),
             }
         )
@@ -96,7 +92,6 @@ def test_operators_part_is_gone_from_the_data(run):
         assert str(secret) in written(everything), name
         assert str(secret) not in shown, name
     assert "/home/somebody" not in shown
-    assert '"attempt":977' not in shown
 
 
 def test_operators_part_is_gone_from_the_page(run):
@@ -125,12 +120,39 @@ def test_two_pages_do_not_overwrite_each_other(run):
 
 def test_what_may_be_published_stays(run, example):
     shown, everything = published(read(run)), read(run)
-    assert shown.summary.accuracy == everything.summary.accuracy
+    for section in everything.summary.sections:
+        assert shown.summary.section(section.key).metrics == section.metrics
+        assert shown.summary.section(section.key).matrices == section.matrices
     assert shown.summary.account() == everything.summary.account()
     assert [row.server.validation_accuracy for row in shown.rows] == [
         row.server.validation_accuracy for row in everything.rows
     ]
     assert shown.settings() == {"name": "x", "corpus.path": "(a local path)", "nested.q": 0.1}
+
+
+def test_what_only_the_server_sees_and_what_is_of_single_phones_goes_whatever_it_is_called(example):
+    invented = Section(
+        key="tones",
+        title="Tones told apart",
+        metrics=(
+            Metric(name="tones told apart", value=0.625, model="base"),
+            Metric(name="tones per message", value=0.141421, visibility="server"),
+        ),
+        charts=(
+            Chart(
+                name="Tones of each phone",
+                says="",
+                x=Axis(name="phone", unit="number"),
+                y=Axis(name="tones"),
+                curves=(Curve(name="base", x=(1.0, 2.0), y=(0.173205, 0.5)),),
+                single_phones=True,
+            ),
+        ),
+    )
+    (kept,) = [invented.publishable()]
+    assert [metric.name for metric in kept.metrics] == ["tones told apart"]
+    assert kept.charts == ()
+    assert dataclasses.replace(invented, metrics=invented.metrics[1:]).publishable() is None
 
 
 def test_no_price_is_shown_round_by_round(run):

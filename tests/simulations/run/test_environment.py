@@ -3,7 +3,7 @@
 import platform
 from pathlib import Path
 
-from simulations.results.records import Environment
+from simulations.results.environment import Environment
 from simulations.run.environment import capture_environment
 
 

@@ -187,7 +187,7 @@ def test_a_run_in_which_no_round_ran_says_so_first_and_exports_nothing(
     assert last[0].startswith("no round ran to its end: budget reached before round 1")
     assert f"to go on: fedspeech resume {tmp_path / 'run'}" in last
     summary = read(tmp_path / "run").summary
-    assert (summary.status, summary.rounds, summary.accuracy) == ("partial", 0, None)
+    assert (summary.status, summary.rounds, summary.sections) == ("partial", 0, ())
     with pytest.raises(FedspeechError, match=r"holds a run that did not end: `fedspeech resume"):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
 
@@ -254,7 +254,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     rounds = re.findall(
-        r"round +\d/2  public +[\d.]+%  unseen +[\d.]+%  epsilon release [\d.,]+ server [\d.,]+"
+        r"round +\d/2  public +[\d.]+%  held-out +[\d.]+%  epsilon release [\d.,]+ server [\d.,]+"
         r"  signal to noise [\d.]+, so far [\d.]+  survivors \d+/\d+  [\d,]+ phones/s",
         printed,
     )
@@ -288,7 +288,7 @@ def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
     summary = read(tmp_path / "run").summary
     assert summary.status == "partial"
     assert summary.stopped == "the export had begun and had not ended"
-    assert summary.accuracy.personalized
+    assert "personalized" in summary.section("accuracy").by_model()
     assert summary.stopped in (tmp_path / "run" / "report.html").read_text()
     resume(tmp_path / "run", workers=1, cache=cache())
     summary = read(tmp_path / "run").summary
@@ -302,8 +302,8 @@ def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_expor
         out=tmp_path / "run", workers=1, cache=cache(),
     )  # fmt: skip
     (row,) = read(folder).rows
-    assert row.simulator.share_clipped == 1
-    assert row.simulator.true_wraps == 0
+    assert row.simulation_only.share_clipped == 1
+    assert row.simulation_only.true_wraps == 0
 
 
 def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
@@ -319,7 +319,7 @@ def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
     assert results.summary.stopped == "budget reached before round 2"
     assert results.summary.rounds == 1
     assert results.summary.guarantee.epsilon_release <= budget == results.summary.epsilon_budget
-    assert results.summary.accuracy.personalized
+    assert "personalized" in results.summary.section("accuracy").by_model()
     assert (folder / "report.html").exists()
 
 
@@ -332,7 +332,9 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
         raise KeyboardInterrupt
 
     place = (
-        (runner.Judge, "personalization") if stage == "personalize" else (runner, "export_files")
+        (runner.Evaluator, "personalization")
+        if stage == "personalize"
+        else (runner, "export_files")
     )
     monkeypatch.setattr(*place, stop)
     with pytest.raises(KeyboardInterrupt):
@@ -341,7 +343,7 @@ def test_what_stops_a_later_stage_leaves_all_earlier_ones_readable(
     assert (results.summary.status, results.summary.rounds) == ("partial", 2)
     assert results.summary.stopped == "interrupted"
     assert len(results.rows) == 2
-    assert (results.summary.accuracy is not None) == (stage == "export")
+    assert bool(results.summary.section("accuracy").whole) == (stage == "export")
     assert (tmp_path / "run" / "report.html").exists()
 
 
@@ -437,11 +439,11 @@ def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(
     )  # fmt: skip
     run = simulate(read_scenario("quick", settings), out=tmp_path / "run", workers=1, cache=cache())
     found = read(run)
-    times = [row.simulator.time for row in found.rows]
+    times = [row.simulation_only.time for row in found.rows]
     assert [one.called_h for one in times] == [2.0, 14.0]
     for row, there in zip(found.rows, (0.395, 0.105), strict=True):
         assert row.status == "completed"
-        joined = row.simulator.time.joined / row.simulator.time.called
+        joined = row.simulation_only.time.joined / row.simulation_only.time.called
         assert 0.2 * there < joined < 1.8 * there  # of 400: five deviations at least
     assert found.summary.voices == 12
     assert found.summary.time.days == pytest.approx(0.5, abs=0.02)

@@ -1,4 +1,4 @@
-"""The page of a tuning in a real browser: maps with contours, the front, the edge, the budget."""
+"""The page of a tuning in a real browser: maps with contours, the front, the budget."""
 
 import pytest
 from chromium import CHROMIUM, Browser
@@ -12,12 +12,10 @@ REQUESTS = {
     "grid": Request(
         mode="grid", clip_norm=(0.05, 0.1, 0.2), noise_multiplier=(0.5, 1.0, 2.0), seeds=2
     ),
-    "boundary": Request(mode="boundary", clip_norm=(0.01, 0.05, 0.2), seeds=1, within=0.02),
     "pareto": Request(mode="pareto", trials=5, seeds=1),
 }
 PLOTS = {
     "grid": ["accuracy", "worst", "front", "spending"],
-    "boundary": ["edge", "spending"],
     "pareto": ["front", "spending"],
 }
 

@@ -52,7 +52,8 @@ def tuning(phones, scatter=0.1, within=0.005):
     )  # fmt: skip
     found = Tuning(
         mode="pareto", scenario="quick", corpus="synthetic", population="synthetic",
-        eye="simulator", seeds=(1,), judges=phones, base=0.45, phones=12, rounds=2, within=within,
+        visibility="simulation_only", measure="accuracy", seeds=(1,), judges=phones,
+        base=0.45, phones=12, rounds=2, within=within,
         budget=None, rate_rule="constant", tried=tried, recommended=chosen,
     )  # fmt: skip
     return found.model_copy(update={"short": short(found), "words": tuple(recommendation(found))})

@@ -16,7 +16,7 @@ from simulations.tuning.trial import Hopeless, marks, run_trial
 class Judges:
     """Two judges whom every adapter pleases alike."""
 
-    eye, clips = "server", 20
+    visibility, clips = "server", 20
 
     def accuracies(self, vector):
         return np.array([0.5, 0.75])
@@ -47,7 +47,7 @@ def charged_job(folder):
 
 def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_path):
     job, path = charged_job(tmp_path / "job"), tmp_path / "population.jsonl"
-    hopeless = Hopeless(base=0.5, rounds=2, eye="server")
+    hopeless = Hopeless(base=0.5, rounds=2, visibility="server")
     free = run_trial(job, Judges(), hopeless, None, tmp_path)
     assert free.spent is None
     assert not path.exists()
