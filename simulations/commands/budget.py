@@ -220,13 +220,13 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
 
 def _from_scenario(given: dict[str, Any], scenario: Scenario) -> Callable[..., Filled]:
     """What makes the plan that a run of a scenario obeys."""
-    from simulations.setup.experiment import open_scenario
+    from simulations.setup.experiment import Experiment
     from simulations.setup.planning import maker
 
     for name in given:
         option = _OPTIONS.get(name, name).replace("_", "-")
         raise ValueError(f"--scenario says it all: change it by --set, and leave --{option} out")
-    return maker(scenario.privacy, open_scenario(scenario).sizes)
+    return maker(scenario.privacy, Experiment.from_scenario(scenario).sizes)
 
 
 def _price(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +120,67 @@ class World:
         return len(self.partition.federated) if self.job.recipes else None
 
 
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What is simulated, as objects: a scenario file builds one and nothing more.
+
+        Experiment.from_scenario(read_scenario("quick"))
+        Experiment(Scenario(name="mine", adapter="head", corpus=ProvidedCorpus()), speakers, base)
+
+    Attributes:
+      scenario: every number.
+      speakers: who speaks, in which role, and for which task.
+      base: the frozen base, or one with the layout of the base that is going to be made.
+    """
+
+    scenario: Scenario
+    speakers: Voices
+    base: Base
+
+    @classmethod
+    def from_scenario(cls, scenario: Scenario) -> Experiment:
+        """Opens the corpora and reads the base if it is a file; computes nothing.
+
+        Raises:
+          ScenarioError: if parts of the scenario do not fit together.
+          CorpusError: if the recordings cannot be used.
+        """
+        base = layout_of(scenario)
+        try:
+            speakers = open_voices(scenario, base, made=scenario.base.source == MADE)
+        except TooFewSpeakers as error:
+            raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
+        if scenario.base.source != MADE:
+            try:
+                speakers.task.check_base(base)
+            except ValueError as error:
+                raise ScenarioError(f"the base {scenario.base.source}: {error}") from error
+            speakers = without_teachers(speakers, base)
+        return cls(scenario, speakers, base)
+
+    @classmethod
+    def of(cls, what: Scenario | Experiment) -> Experiment:
+        """The experiment itself, or that of a scenario."""
+        return what if isinstance(what, Experiment) else cls.from_scenario(what)
+
+    @property
+    def adapter(self) -> AdapterShape:
+        """What is trained."""
+        return _shape(self.scenario, self.base, len(self.speakers.task.labels.labels))
+
+    @functools.cached_property
+    def sizes(self) -> PlanSizes:
+        """What the privacy plan depends on."""
+        corpus, partition = self.scenario.corpus, self.speakers.partition
+        # More phones than voices where they are drawn from these.
+        population = len(partition.federated)
+        if isinstance(corpus, EmbeddedCorpus) and corpus.voices:
+            population = corpus.federated_phones
+        return _sizes(self.scenario, self.adapter, population, partition.unit)
+
+
 def build_world(
-    scenario: Scenario,
+    what: Scenario | Experiment,
     *,
     cache: Path,
     eye: Path | None,
@@ -128,10 +188,10 @@ def build_world(
     progress: Progress,
     accept: Accept = anything,
 ) -> World:
-    """Makes the corpora, the base, the embeddings and the job of a scenario.
+    """Makes the corpora, the base, the embeddings and the job of an experiment.
 
     Args:
-      scenario: what to build.
+      what: an experiment, or the scenario of one.
       cache: where bases, trunk outputs and job arrays are kept by content.
       eye: where shards leave what only the simulator may see; None in a deployment.
       workers: processes for synthesis and trunk.
@@ -143,14 +203,16 @@ def build_world(
       CorpusError: if the recordings cannot be used.
     """
     torch.set_num_threads(1)
+    name = what.name if isinstance(what, Scenario) else what.scenario.name
     try:
-        return _build(scenario, cache, eye, workers, progress, accept)
+        # Before a base is made or anything is synthesized: what does not fit costs no wait.
+        return _build(Experiment.of(what), cache, eye, workers, progress, accept)
     except ValueError as error:  # a setting that a part of the library refused
-        raise ScenarioError(f"scenario {scenario.name}: {error}") from error
+        raise ScenarioError(f"scenario {name}: {error}") from error
 
 
 def _build(
-    scenario: Scenario,
+    experiment: Experiment,
     cache: Path,
     eye: Path | None,
     workers: int,
@@ -158,14 +220,12 @@ def _build(
     accept: Accept,
 ) -> World:
     """Does what `build_world` says."""
-    # Before a base is made or anything is synthesized: what does not fit costs no wait.
-    opened = open_scenario(scenario)
-    voices, shape = opened.voices, opened.shape
-    job = _job(scenario, opened, eye)
+    scenario, voices = experiment.scenario, experiment.speakers
+    job = _job(experiment, eye)
     accept(job.plan)
-    base = _base(scenario, opened, cache)
+    base = _base(experiment, cache)
     corpus, public_corpus, partition = voices.corpus, voices.public_corpus, voices.partition
-    adapter = shape.build()
+    adapter = experiment.adapter.build()
 
     embed = Embedder(base, adapter, cache, workers, progress)
     # What ships to phones is of public speakers and the same whoever federates: it has no part in
@@ -218,8 +278,9 @@ def _build(
     )
 
 
-def _job(scenario: Scenario, opened: Opened, eye: Path | None) -> Job:
+def _job(experiment: Experiment, eye: Path | None) -> Job:
     """The job as far as it is known before anything is made; refuses what does not fit."""
+    scenario = experiment.scenario
     recipes = None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
         recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
@@ -227,10 +288,10 @@ def _job(scenario: Scenario, opened: Opened, eye: Path | None) -> Job:
         seed=scenario.seed,
         noise=scenario.noise,
         num_shards=scenario.simulation.shards,
-        plan=plan_of(scenario.privacy, opened.sizes).plan,
+        plan=plan_of(scenario.privacy, experiment.sizes).plan,
         query=AdapterTraining(
             training=_training(scenario),
-            adapter=opened.shape,
+            adapter=experiment.adapter,
             optimizer=_server(scenario),
             example_privacy=_example_privacy(scenario),
         ),
@@ -243,36 +304,6 @@ def _job(scenario: Scenario, opened: Opened, eye: Path | None) -> Job:
         deadline_s=scenario.simulation.deadline_s,
         eye="" if eye is None else str(eye),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """What is known of a scenario before anything is computed.
-
-    Attributes:
-      voices: who speaks; whoever the base learned from is public.
-      layout: the base, or one with the layout of the base that is going to be made.
-      shape: of the adapter.
-      sizes: what the plan depends on.
-    """
-
-    voices: Voices
-    layout: Base
-    shape: AdapterShape
-    sizes: PlanSizes
-
-
-def open_scenario(scenario: Scenario) -> Opened:
-    """Opens the corpora and reads the base if it is a file; computes nothing.
-
-    Raises:
-      ScenarioError: if parts of the scenario do not fit together.
-      CorpusError: if the recordings cannot be used.
-    """
-    try:
-        return _opened(scenario)
-    except TooFewSpeakers as error:
-        raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
 
 
 def _division(scenario: Scenario, speakers: int) -> str:
@@ -297,23 +328,6 @@ def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> Plan
     return _sizes(scenario, _shape(scenario, layout, outputs), population, "user")
 
 
-def _opened(scenario: Scenario) -> Opened:
-    """Does what `open_scenario` says."""
-    layout = layout_of(scenario)
-    named = None if scenario.base.source == MADE else layout
-    voices = open_voices(scenario, layout, made=named is None)
-    if named is not None:
-        try:
-            voices.task.check_base(named)
-        except ValueError as error:
-            raise ScenarioError(f"the base {scenario.base.source}: {error}") from error
-        voices = without_teachers(voices, named)
-    shape = _shape(scenario, layout, len(voices.task.labels.labels))
-    population = _population(scenario, voices.partition)
-    sizes = _sizes(scenario, shape, population, voices.partition.unit)
-    return Opened(voices, layout, shape, sizes)
-
-
 def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) -> PlanSizes:
     """What the plan of a scenario depends on."""
     time = _time(scenario)
@@ -334,22 +348,12 @@ def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
     )
 
 
-def _population(scenario: Scenario, partition: Partition) -> int:
-    """Phones that federate; more than voices where they are drawn from these."""
-    if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        return scenario.corpus.federated_phones
-    return len(partition.federated)
-
-
-def _base(scenario: Scenario, opened: Opened, cache: Path) -> Base:
+def _base(experiment: Experiment, cache: Path) -> Base:
     """The frozen base, which must be as the plan took it to be."""
-    voices = opened.voices
-    base = base_of(scenario, voices, opened.layout, cache)
-    shape = _shape(scenario, base, len(voices.task.labels.labels))
-    teaching = len(voices.partition.federated) - len(
-        without_teachers(voices, base).partition.federated
-    )
-    if shape != opened.shape or teaching:
+    speakers = experiment.speakers
+    base = base_of(experiment.scenario, speakers, experiment.base, cache)
+    made = Experiment(experiment.scenario, without_teachers(speakers, base), base)
+    if made.adapter != experiment.adapter or made.sizes != experiment.sizes:
         raise ScenarioError("the base that was made is not the one that the plan was made for")
     return base
 

@@ -18,7 +18,7 @@ from simulations.scenario.schema import (
     read_scenario,
     scenario_names,
 )
-from simulations.setup.experiment import open_scenario
+from simulations.setup.experiment import Experiment
 from simulations.setup.planning import PlanSizes, plan_of
 
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
@@ -327,7 +327,7 @@ def run_of(scenario):
     if scenario.name in CORPORA:
         sizes = PlanSizes(**CORPORA[scenario.name], unit="user", availability=1.0)
         return plan_of(scenario.privacy, sizes).plan
-    return plan_of(scenario.privacy, open_scenario(scenario).sizes).plan
+    return plan_of(scenario.privacy, Experiment.from_scenario(scenario).sizes).plan
 
 
 def options(plan):

@@ -22,7 +22,7 @@ from simulations.run import runner
 from simulations.run.resume import resume
 from simulations.run.runner import _why, prepare, simulate
 from simulations.scenario.schema import read_scenario
-from simulations.setup.experiment import open_scenario
+from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]
@@ -144,7 +144,7 @@ def test_a_run_that_cannot_pay_a_round_is_refused_before_it_is_prepared(
         begun(tiny_scenario("privacy.epsilon_budget=0.01"))
     # A ledger of another population, of a file that is none, and one that is spent already.
     ledger = tmp_path / "population.jsonl"
-    plan = plan_of(tiny_scenario().privacy, open_scenario(tiny_scenario()).sizes).plan
+    plan = plan_of(tiny_scenario().privacy, Experiment.from_scenario(tiny_scenario()).sizes).plan
     spent = Ledger.open(ledger, plan, "earlier", "os")
     for number in range(3):
         spent.charge(number, 0, bytes([number]) * 16)

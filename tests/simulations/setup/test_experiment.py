@@ -14,7 +14,7 @@ from fedspeech.models.base import Base, default_base_path
 from simulations.scenario.schema import read_scenario
 from simulations.setup import experiment
 from simulations.setup.embedding import PARITY_CLIPS
-from simulations.setup.experiment import build_world, open_scenario
+from simulations.setup.experiment import Experiment, build_world
 from simulations.setup.planning import plan_of
 from simulations.setup.speakers import embedded_spec, open_voices
 from tflite_export.evidence import repeated
@@ -161,7 +161,8 @@ def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
             tiny_scenario(), cache=cache(), eye=None, workers=1,
             progress=lambda done, total: None, accept=accept,
         )  # fmt: skip
-    assert asked == [plan_of(tiny_scenario().privacy, open_scenario(tiny_scenario()).sizes).plan]
+    sizes = Experiment.from_scenario(tiny_scenario()).sizes
+    assert asked == [plan_of(tiny_scenario().privacy, sizes).plan]
 
 
 def test_a_file_that_is_no_base_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from fedspeech.errors import CorpusError, ScenarioError
 from simulations.scenario.schema import read_scenario
 from simulations.setup.bases import layout_of
-from simulations.setup.experiment import open_scenario
+from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of
 from simulations.setup.sentences import real_sentences
 
@@ -35,7 +35,7 @@ def sentences(tmp_path_factory):
 def planned(folder, changes=()):
     """The plan that a run on these recordings obeys."""
     scenario = read_scenario("asr-an4", [f'corpus.path="{folder}"', *changes])
-    return plan_of(scenario.privacy, open_scenario(scenario).sizes).plan
+    return plan_of(scenario.privacy, Experiment.from_scenario(scenario).sizes).plan
 
 
 @pytest.mark.parametrize("speakers", [9, 10, 13, 20])

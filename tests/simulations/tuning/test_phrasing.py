@@ -8,7 +8,7 @@ from tiny_world import tiny_scenario
 
 from fedspeech.seeds import stream
 from simulations.results.spent import account_of
-from simulations.setup.experiment import open_scenario
+from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of
 from simulations.tuning.evidence import Evidence
 from simulations.tuning.page import render
@@ -27,7 +27,7 @@ def tuning(phones, scatter=0.1, within=0.005):
         [np.array([0.80, 0.78, 0.50]) + noise - noise.mean(axis=0)], stream(0, "draws")
     )
     scenario = tiny_scenario("privacy.secure_aggregation=ideal")
-    sizes = open_scenario(scenario).sizes
+    sizes = Experiment.from_scenario(scenario).sizes
     guarantees = [
         plan_of(scenario.privacy.model_copy(update={"noise_multiplier": one}), sizes)
         .plan.guarantee(scenario.privacy.rounds)
