@@ -19,8 +19,10 @@ from pathlib import Path
 from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.round import ServerState
 from server.rounds import RoundRecord
-from server.state import Checkpoint, load_checkpoint
+from server.rows import LAST, LEDGER, ROUNDS, keep_rows
+from server.state import Checkpoint, load_checkpoint, save_checkpoint
 
 CHARGED = "the run was killed in this round; it stays charged and is never drawn again"
 NOT_CHARGED = (
@@ -46,40 +48,55 @@ class Resumed:
     replay: bool = True
 
 
-def begin(job: Job, ledger_path: Path) -> Ledger:
-    """Opens the population's ledger for a run that begins.
+def start(job: Job, folder: Path) -> Resumed:
+    """Begins a run: a row in its population's ledger, then a first checkpoint.
 
     Args:
       job: of the run.
-      ledger_path: of the run; a link where runs share it.
+      folder: of the job; its ledger is a link where runs share one.
 
     Raises:
-      FedspeechError: if a link leads to a folder that is not here.
+      FedspeechError: if a run of this job stands there, or a link leads to a folder that is not
+        here.
       ScenarioError: if the same rehearsal was charged there before: its noise would be the same.
       LedgerDamaged: if the ledger does not check.
     """
-    if not (place := ledger_path.resolve()).parent.is_dir():
+    path, last = folder / LEDGER, folder / LAST
+    if last.exists():
+        raise FedspeechError(
+            f"a run of this job stands in {folder}: -c 'resume=\"next\"' goes on with it, "
+            "`fedspeech prepare` makes another"
+        )
+    if not (place := path.resolve()).parent.is_dir():
         raise FedspeechError(
             f"the ledger of this population is {place}, whose folder is not on this machine: "
             "prepare the job where its server runs"
         )
-    ledger = Ledger.open(place, job.plan, job.run_id, job.noise, example_cost=job.example_cost)
+    # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
+    charged = (place, job.plan, job.run_id, job.noise)
+    if place.exists() and not path.is_symlink():
+        ledger = Ledger.resume(*charged, None, job.example_cost)
+    else:
+        ledger = Ledger.open(*charged, example_cost=job.example_cost)
     before = {run.run_id for run in ledger.runs if run.charged}
     if job.noise == "rehearsal" and job.run_id in before:
         raise ScenarioError(
             "the ledger was charged for this very rehearsal before: the same scenario and "
             f"seed draw the same noise; change seed={job.seed}"
         )
-    return ledger
+    state = ServerState.initial(job, job.load_arrays())
+    checkpoint = Checkpoint(state=state, next_round=0, opened=ledger.opened)
+    last.parent.mkdir(exist_ok=True)
+    save_checkpoint(last, checkpoint)
+    return Resumed(ledger, checkpoint)
 
 
-def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) -> Resumed:
-    """Finds where a run goes on, and settles in the ledger what was lost.
+def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
+    """Finds where a run goes on; settles in the ledger, and drops of the rows, what was lost.
 
     Args:
       job: of the run.
-      ledger_path: of the run.
-      checkpoint_path: of the run.
+      folder: of the job.
       replay: whether phones have forgotten the round that was not over, and it is to be replayed.
 
     Raises:
@@ -87,7 +104,7 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
         noise from the operating system.
       LedgerDamaged: if the ledger does not check, or belongs to another run.
     """
-    checkpoint = load_checkpoint(checkpoint_path)
+    ledger_path, checkpoint = folder / LEDGER, load_checkpoint(folder / LAST)
     try:
         ledger = Ledger.resume(
             ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened, job.example_cost
@@ -100,6 +117,7 @@ def resume(job: Job, ledger_path: Path, checkpoint_path: Path, *, replay: bool) 
             f"has {checkpoint.state.completed} completed rounds: rows were cut off"
         )
     first = checkpoint.next_round
+    keep_rows(folder / ROUNDS, first)
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
     if replay:
         if charged and job.noise != "rehearsal":

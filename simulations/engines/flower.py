@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,10 @@ from uuid import uuid4
 import tomli_w
 
 from fedspeech.errors import FedspeechError
-from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.round import ServerState
 from fedspeech.source import SOURCE_PACKAGES
-from server.app import FAILED, ROUNDS, WAITING, round_checkpoint
-from server.rounds import OnRound, RoundRecord
-from server.state import load_checkpoint
+from server.app import FAILED, WAITING
+from server.rounds import OnRound
+from server.rows import Follower
 from simulations.engines import watchdog
 
 TOKEN = "FEDSPEECH_ENGINE_TOKEN"
@@ -188,6 +186,7 @@ class SuperLink:
         Raises:
           FedspeechError: if the run failed, with the reason.
         """
+        follow = Follower(job.parent, known, on_round)
         failed, failed_at = job.with_name(FAILED), math.inf
         waiting, said = job.with_name(WAITING), ""
         failed.unlink(missing_ok=True)
@@ -207,9 +206,8 @@ class SuperLink:
                 status, asked = found["status"], time.monotonic()
             if (words := _text(waiting)) and words != said:
                 say(said := words)
-            for record, state in rounds_left(job.parent, known):
-                on_round(record, state)
-                known, asked = record.round + 1, time.monotonic()
+            if follow():
+                asked = time.monotonic()
         if status != "finished:completed":
             why = failed.read_text() if failed.exists() else self._last_words(found)
             raise FedspeechError(f"Flower's engine stopped ({status or 'failed'}): {why}")
@@ -349,24 +347,3 @@ def wait_until(
             words = "\n".join(log.read_text(errors="replace").strip().splitlines()[-6:])
             raise FedspeechError(f"{log.stem} of Flower does not come up:\n{words}")
         time.sleep(0.1)
-
-
-def rounds_left(folder: Path, known: int) -> Iterator[tuple[RoundRecord, ServerState]]:
-    """Yields rounds that the server's side has left beside a job.
-
-    Args:
-      folder: of the job.
-      known: rounds that the caller has rows of.
-    """
-    path = folder / ROUNDS
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    for line in lines:
-        row = json.loads(line)
-        number = row.pop("round") - 1
-        del row["noise_notice"]
-        if number >= known:
-            checkpoint = folder / round_checkpoint(number)
-            state = load_checkpoint(checkpoint).state
-            guarantee = Guarantee.from_record(row.pop("guarantee"))
-            yield RoundRecord(round=number, guarantee=guarantee, **row), state
-            checkpoint.unlink()

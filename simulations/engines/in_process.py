@@ -12,9 +12,10 @@ import importlib
 import os
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
@@ -25,8 +26,13 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedspeech.errors import FedspeechError
+from fedspeech.job import Job
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
+from server.app import serve
+from server.rounds import OnRound
+from server.rows import Follower
 
+CLIENT_APP = "clients.app:app"
 SERVER_NODE_ID = 1
 CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
@@ -86,6 +92,41 @@ def load_app(path: str) -> ClientApp:
     if not isinstance(app, ClientApp):
         raise ValueError(f"{path} must be a flwr ClientApp, got {type(app).__name__}")
     return app
+
+
+class InProcess:
+    """The engine of one process: the server here, phones here or in workers; a context manager.
+
+    Args:
+      workers: processes; 1 means this one.
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Starts nothing."""
+        self._workers = workers
+
+    def __enter__(self) -> InProcess:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Has nothing to end: workers end with the run."""
+
+    def run(
+        self,
+        job: Path,
+        on_round: OnRound,
+        say: Callable[[str], None],
+        *,
+        resume: str,
+        known: int,
+    ) -> None:
+        """Runs a job to its end and hands on every round as it is over; see `SuperLink.run`."""
+        follow = Follower(job.parent, known, on_round)
+        follow()  # rounds that were over when the run was killed, and nobody had shown
+        num_shards = Job.load(job).num_shards
+        with InProcessGrid(CLIENT_APP, num_shards, {"job": str(job)}, self._workers) as grid:
+            serve(grid, job, resume, follow)
 
 
 class InProcessGrid(Grid):

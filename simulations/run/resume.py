@@ -89,7 +89,7 @@ def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
     now = environment(engine)
     changed = _changed(before, now)
     replay = job.noise == "rehearsal" and not changed
-    resumed = resume_rounds(job, folder.ledger, folder.checkpoint, replay=replay)
+    resumed = resume_rounds(job, folder.path, replay=replay)
     if replay:
         go_back(folder.memory, resumed.checkpoint.next_round, job.noise)
     elif changed:

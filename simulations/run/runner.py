@@ -34,14 +34,13 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
 from fedspeech.source import source_sha256
-from server.app import LEDGER, ROUNDS, keep_rows
-from server.resuming import Resumed, begin
-from server.rounds import RoundRecord, run_rounds
-from server.state import Checkpoint, save_checkpoint
+from server.resuming import Resumed, start
+from server.rounds import RoundRecord
+from server.rows import LEDGER
 from simulations.artifacts.exporting import export_files
 from simulations.engines.deployment import Deployment
-from simulations.engines.flower import SuperLink, require_engine, rounds_left
-from simulations.engines.in_process import InProcessGrid
+from simulations.engines.flower import SuperLink, require_engine
+from simulations.engines.in_process import InProcess
 from simulations.evaluation.evaluator import Evaluator, StageChoice
 from simulations.progress import RunProgress
 from simulations.report.headline import headline_lines
@@ -61,7 +60,6 @@ from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import Accept, World, anything, build_world
 
-CLIENT_APP = "clients.app:app"
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 Seen = dict[str, Any]
 
@@ -268,39 +266,18 @@ class Run:
         self._job = self._world.job
         self._plan = self._job.plan
         self._evaluator = Evaluator(self._world, self._scenario)
-        self._rows: list[RoundRow] = []
         self._found: dict[str, Any] = {}
         self._choice: StageChoice | None = None
-        self._lost: tuple[RoundRecord, ...] = ()
-        self._replay = True  # of a round that nobody has begun
-        if resumed is None:
-            self._begin()
-            return
-        self._ledger, self._lost, self._replay = resumed.ledger, resumed.lost, resumed.replay
-        self._state, self._next_round = resumed.checkpoint.state, resumed.checkpoint.next_round
-        self._rows += self._folder.keep_rows(self._next_round - len(self._lost))
-
-    def _begin(self) -> None:
-        """Opens the ledger and leaves a first checkpoint."""
-        folder, job = self._folder, self._job
-        self._state, self._next_round = ServerState.initial(job, job.load_arrays()), 0
-        job.save(folder.job)
-        self._world.base.save(folder.base)
-        # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
-        if folder.ledger.exists() and not folder.shares_ledger:
-            self._ledger = Ledger.resume(
-                folder.ledger, self._plan, job.run_id, job.noise, None, job.example_cost
-            )
+        self._replay = resumed is None or resumed.replay
+        if resumed is None:  # the rounds then go on from its first checkpoint, as any other run
+            self._job.save(self._folder.job)
+            self._world.base.save(self._folder.base)
+            resumed = start(self._job, self._folder.path)
+            self._rows: list[RoundRow] = []
         else:
-            self._ledger = begin(job, folder.ledger)
-        self._keep()
-
-    def _keep(self) -> None:
-        """Leaves on disk where the run stands."""
-        checkpoint = Checkpoint(
-            state=self._state, next_round=self._next_round, opened=self._ledger.opened
-        )
-        save_checkpoint(self._folder.checkpoint, checkpoint)
+            over = resumed.checkpoint.next_round - len(resumed.lost)
+            self._rows = [*self._folder.keep_rows(over)]
+        self._ledger, self._state = resumed.ledger, resumed.checkpoint.state
 
     def to_the_end(self) -> None:
         """Goes through the stages; whatever stops them, summary and report are written.
@@ -343,19 +320,15 @@ class Run:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
         for words in self._ledger.notices:
             say(words)
-        with self._progress.stage("rounds", self._plan.rounds):
-            # Of a run behind Flower that was killed: rounds that were over and nobody had shown.
-            keep_rows(self._folder.path / ROUNDS, self._next_round - len(self._lost))
-            for record, state in rounds_left(self._folder.path, len(self._rows)):
-                self._on_round(record, state)
-            place = self._folder.path / "flower"
-            match self._engine:
-                case "inprocess":
-                    self._in_this_process()
-                case "flower":
-                    self._behind(SuperLink(place, federation=self._federation()))
-                case "deployment":
-                    self._behind(Deployment(place, self._folder.job.resolve()))
+        with self._progress.stage("rounds", self._plan.rounds), self._carrier() as engine:
+            engine.run(
+                self._folder.job.resolve(),
+                self._on_round,
+                say,
+                resume="replay" if self._replay else "next",
+                known=len(self._rows),
+            )
+        self._ledger.refresh()  # the server charges it, in whatever process it runs
         if self._rows and self._rows[-1].status == "refused":
             self.stopped = f"budget reached before round {self._rows[-1].round}"
 
@@ -374,32 +347,17 @@ class Run:
     def _priced(self, spent: Guarantee, rounds: Literal["charged", "planned"]) -> str:
         return price(spent, rounds)
 
-    def _in_this_process(self) -> None:
-        """Runs the rounds with server and phones in this process and its workers."""
-        config = {"job": str(self._folder.job.resolve())}
+    def _carrier(self) -> InProcess | SuperLink:
+        """What carries the messages of the rounds."""
+        place = self._folder.path / "flower"
+        match self._engine:
+            case "flower":
+                return SuperLink(place, federation=self._federation())
+            case "deployment":
+                return Deployment(place, self._folder.job.resolve())
         # A run that is over before workers have started needs none; the bits are the same.
         trained = self._plan.rounds * self._plan.expected_cohort
-        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
-
-        def on_round(record: RoundRecord, state: ServerState) -> None:
-            self._on_round(record, state)
-            self._keep()  # last: it says that the round is over
-
-        for record in self._lost:
-            on_round(record, self._state)
-        with InProcessGrid(CLIENT_APP, self._job.num_shards, config, workers) as grid:
-            run_rounds(grid, self._job, self._ledger, self._state, on_round, self._next_round)
-
-    def _behind(self, link: SuperLink) -> None:
-        """Runs the rounds with both sides of the app in Flower's processes."""
-        with link:
-            link.run(
-                self._folder.job.resolve(),
-                self._on_round,
-                self._progress.say,
-                resume="replay" if self._replay else "next",
-                known=len(self._rows),
-            )
+        return InProcess(self._workers if trained >= PHONES_WORTH_WORKERS else 1)
 
     def _federation(self) -> str:
         """What Flower's simulation engine is told: a node per shard, Ray's cores."""
@@ -436,8 +394,6 @@ class Run:
             bytes_down=bytes_down,
         )
         self._folder.append(row)
-        if record.status != "refused":  # a budget that is raised later may cover it
-            self._next_round = record.round + 1
         self._rows.append(row)
         self._progress.round(row, self._plan.rounds)
 

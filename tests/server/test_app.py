@@ -11,8 +11,9 @@ from tiny_job import make_job
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.privacy.ledger import Ledger
 from server import app
-from server.app import FAILED, LEDGER
+from server.app import FAILED
 from server.grids import OneByOneGrid
+from server.rows import LEDGER
 from simulations.engines.in_process import InProcessGrid
 from simulations.results.run_folder import share_ledger
 
