@@ -28,7 +28,7 @@ import numpy as np
 
 from server import rounds
 from simulations.results.run_folder import RunFolder
-from simulations.run import runner
+from simulations.run import preparing, runner
 from simulations.run.resume import resume
 from simulations.scenario.schema import read_scenario
 
@@ -88,13 +88,13 @@ def pin(name: str) -> dict[str, Any]:
 
 def pinned() -> Any:
     """The run id of every job is the pinned one, on the nodes of other processes too."""
-    build = runner.build_world
+    build = preparing.build_world
 
     def built(*arguments: Any, **named: Any) -> Any:
         world = build(*arguments, **named)
         return dataclasses.replace(world, job=dataclasses.replace(world.job, repeats=RUN_ID))
 
-    return mock.patch.object(runner, "build_world", built)
+    return mock.patch.object(preparing, "build_world", built)
 
 
 def watched(sums: list[str]) -> Any:

@@ -73,11 +73,11 @@ def start(job: Job, folder: Path) -> Resumed:
             "prepare the job where its server runs"
         )
     # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
-    charged = (place, job.plan, job.run_id, job.noise)
+    account = (place, job.plan, job.run_id, job.noise)
     if place.exists() and not path.is_symlink():
-        ledger = Ledger.resume(*charged, None, job.example_cost)
+        ledger = Ledger.resume(*account, None, job.example_cost)
     else:
-        ledger = Ledger.open(*charged, example_cost=job.example_cost)
+        ledger = Ledger.open(*account, example_cost=job.example_cost)
     before = {run.run_id for run in ledger.runs if run.charged}
     if job.noise == "rehearsal" and job.run_id in before:
         raise ScenarioError(

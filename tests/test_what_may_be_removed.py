@@ -29,7 +29,7 @@ MAY_TOUCH = {
     ("simulations/engines/flower.py", "app_folder"): "writes into the folder `flower` of a run",
     ("simulations/run/virtual_time.py", "round_time"): "named files in the folder `eye` of a run",
     (
-        "simulations/run/runner.py",
+        "simulations/run/preparing.py",
         "prepare",
     ): "copies into a folder that was new or empty; its link to a ledger",
     ("simulations/run/runner.py", "finish"): "the folders `eye` and `phones` of a run",

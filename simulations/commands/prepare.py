@@ -33,6 +33,6 @@ def prepare(
 ) -> None:
     """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
     resolved = scenario_of(scenario, corpus, base, changes, seed)
-    from simulations.run.runner import prepare as run
+    from simulations.run.preparing import prepare as run
 
     run(resolved, out=out, workers=workers, cache=cache, ledger=ledger)

@@ -20,7 +20,8 @@ from server.resuming import resume as resume_rounds
 from simulations.progress import RunProgress
 from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, read_environment, read_summary
-from simulations.run.runner import Prepared, Run, environment, prepared
+from simulations.run.preparing import Prepared, environment, prepared
+from simulations.run.runner import Run
 from simulations.scenario.schema import read_scenario
 
 

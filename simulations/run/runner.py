@@ -6,59 +6,48 @@ ledger, a row per finished round, the last adapter, a summary that says "partial
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from fedspeech import hash_chain
 from fedspeech.corpora.corpus import group_skipped
 from fedspeech.corpora.identity import doubtful_names
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
-from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
+from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee
-from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
-from fedspeech.source import source_sha256
 from server.resuming import Resumed, start
 from server.rounds import RoundRecord
-from server.rows import LEDGER
 from simulations.artifacts.exporting import export_files
 from simulations.engines.deployment import Deployment
 from simulations.engines.flower import SuperLink, require_engine
 from simulations.engines.in_process import InProcess
 from simulations.evaluation.evaluator import Evaluator, StageChoice
 from simulations.progress import RunProgress
-from simulations.report.headline import headline_lines
-from simulations.report.phrasing import collapse, drawn, price
-from simulations.report.setbacks import setbacks
-from simulations.report.streaming import listening_line
+from simulations.report.phrasing import drawn, price
 from simulations.report.writing import write_report
 from simulations.results.account import Account
-from simulations.results.environment import Engine, Environment
+from simulations.results.environment import Engine
 from simulations.results.rows import RoundRow, ServerRound, SimulationRound
-from simulations.results.run_folder import RunFolder, check_place, share_ledger
+from simulations.results.run_folder import RunFolder
 from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
-from simulations.run.environment import capture_environment
+from simulations.run.closing import closing_words, no_round
+from simulations.run.preparing import Prepared, environment, prepared, require_first_round
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
-from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import Accept, World, anything, build_world
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 Seen = dict[str, Any]
@@ -99,7 +88,7 @@ def simulate(
             folder.write_scenario(scenario.to_toml())
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
-            accept = functools.partial(_require_first_round, folder.ledger)
+            accept = functools.partial(require_first_round, folder.ledger)
             run = Run(prepared(scenario, folder, progress, workers, cache, accept), engine)
         except BaseException:
             # Nothing was sent and nothing charged: what this run left would only be in the next
@@ -109,69 +98,6 @@ def simulate(
             raise
         run.to_the_end()
     return folder.path
-
-
-def environment(engine: Engine) -> Environment:
-    """What a run of this process stands on."""
-    torch.set_num_threads(1)
-    return capture_environment(torch_threads=1, source_sha256=source_sha256(), engine=engine)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A scenario's world, and where and how its run goes.
-
-    Attributes:
-      scenario: what to run.
-      world: what it stands for.
-      folder: of the run.
-      progress: what the user sees.
-      workers: processes.
-    """
-
-    scenario: Scenario
-    world: World
-    folder: RunFolder
-    progress: RunProgress
-    workers: int
-
-
-def prepared(
-    scenario: Scenario,
-    folder: RunFolder,
-    progress: RunProgress,
-    workers: int | None,
-    cache: Path | None,
-    accept: Accept = anything,
-) -> Prepared:
-    """Builds the world of a run; sends and charges nothing."""
-    torch.set_num_threads(1)
-    workers = workers or os.cpu_count() or 1
-    cache = cache_folder(cache)
-    check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
-    with progress.stage("prepare"):
-        world = build_world(
-            scenario,
-            cache=cache,
-            eye=folder.path.resolve() / "eye",
-            workers=workers,
-            progress=progress.advance,
-            accept=accept,
-        )
-    job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
-    world = dataclasses.replace(world, job=job)
-    return Prepared(scenario, world, folder, progress, workers)
-
-
-def _require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
-    """Refuses a plan whose first round nobody can pay, before anything is prepared for it."""
-    try:
-        Ledger.require_first_round(ledger, plan)
-    except BudgetExhausted as error:
-        raise NoRoundRan(
-            f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
-            "(fedspeech budget says by how much)"
-        ) from error
 
 
 def _why(error: BaseException) -> str:
@@ -187,63 +113,6 @@ def _why(error: BaseException) -> str:
             return words
         case _:
             return f"an error of fedspeech itself ({type(error).__name__})"
-
-
-def prepare(
-    scenario: Scenario,
-    *,
-    out: Path,
-    workers: int | None,
-    cache: Path | None,
-    ledger: Path | None = None,
-) -> None:
-    """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
-
-    Args:
-      scenario: what to run.
-      out: a new or empty folder.
-      workers: processes; None: one per core.
-      cache: where features are kept; None: the user's cache.
-      ledger: of the population, that the server charges; None: one of this job alone.
-
-    Raises:
-      FedspeechError: if another job, or a run of one, is there.
-    """
-    if out.exists() and any(out.iterdir()):
-        raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
-    out.mkdir(parents=True, exist_ok=True)
-    hash_chain.forget_head(out / LEDGER)  # of a job that stood here and was removed
-    if ledger is not None:
-        share_ledger(out / LEDGER, ledger)
-    with RunProgress() as progress:
-        try:
-            with progress.stage("prepare"):
-                world = build_world(
-                    scenario,
-                    cache=cache_folder(cache),
-                    eye=None,
-                    workers=workers or os.cpu_count() or 1,
-                    progress=progress.advance,
-                    accept=functools.partial(_require_first_round, out / LEDGER),
-                )
-        except BaseException:
-            if ledger is not None:
-                (out / LEDGER).unlink()  # the link, which would be in the way of the next try
-            raise
-        # Everything beside the job and named from there, so that the folder can be carried around.
-        arrays, enrolment = out / "arrays", out / "enrolment.key"
-        shutil.copytree(world.job.arrays, arrays)
-        shutil.copyfile(world.job.enrolment, enrolment)
-        enrolment.chmod(0o600)
-        path = (out / "job.json").resolve()
-        dataclasses.replace(
-            world.job, arrays=arrays.name, enrolment=enrolment.name, memory="phones"
-        ).save(path)
-        progress.say(
-            f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"
-            f"  flwr run . --stream --federation-config num-supernodes={world.job.num_shards} "
-            f"-c 'job=\"{path}\"'"
-        )
 
 
 class Run:
@@ -296,7 +165,7 @@ class Run:
         finally:
             self.finish()
         if not self._state.completed:
-            raise NoRoundRan(_no_round(self._summary("partial")))
+            raise NoRoundRan(no_round(self._summary("partial")))
 
     def rounds(self) -> None:
         """Runs the federated rounds."""
@@ -564,35 +433,3 @@ def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRe
         "true_wraps": int(((exact < -half) | (exact >= half)).sum()),
         "share_clipped": float((lengths > clip_norm).mean()) if len(lengths) else None,
     }
-
-
-def _no_round(summary: Summary) -> str:
-    """Says that nothing was learned, and why."""
-    why = summary.stopped or "every round was abandoned"
-    return f"no round ran to its end: {why}. Nothing was learned, and no file was exported"
-
-
-def closing_words(summary: Summary, report: Path) -> str:
-    """The last lines of a run: what came of it, at which price, and where to look."""
-    nothing = [] if summary.rounds else [_no_round(summary)]
-    lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
-    if collapsed := collapse(summary):
-        lines.append(collapsed)
-    lines += [price(summary.guarantee, "charged"), f"who must be honest: {summary.guarantee.trust}"]
-    if summary.examples_hidden:
-        lines.append(example_paragraph(summary.examples_hidden))
-    if summary.noise_notice:
-        lines.append(summary.noise_notice)
-    if summary.listening:
-        lines.append(listening_line(summary.listening))
-    if summary.export:
-        base = "" if summary.adapter_rounds else " (the base: nothing that phones trained is in it)"
-        lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
-    if summary.export_refused:
-        lines.append(f"export refused: {summary.export_refused}")
-    if summary.stopped:
-        lines.append(f"stopped: {summary.stopped}")
-    if summary.status == "partial":
-        lines.append(f"to go on: fedspeech resume {report.parent}")
-    lines.append(f"report: {report}")
-    return "\n".join(lines)

@@ -66,7 +66,7 @@ def place(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "sound.wav", np.zeros(1_600), 16_000)
     # Nothing that a mutant of the options leaves valid may start to work for minutes.
     for work in (
-        "simulations.run.runner.simulate", "simulations.run.runner.prepare",
+        "simulations.run.runner.simulate", "simulations.run.preparing.prepare",
         "simulations.tuning.tuner.tune", "simulations.setup.pretraining.synthetic_base",
     ):  # fmt: skip
         monkeypatch.setattr(work, lambda *_, **__: None)

@@ -22,7 +22,7 @@ from fedspeech.synthesis.grammar import Grammar
 from fedspeech.training import cohort
 from simulations.evaluation import asr
 from simulations.results.run_folder import read
-from simulations.run import runner
+from simulations.run import preparing, runner
 from simulations.scenario.schema import read_scenario
 
 SECRETS = ("xylophonist", "quetzalcoatl", "zugzwang", "kerfuffle")
@@ -168,7 +168,7 @@ def test_an_error_over_a_transcript_does_not_show_it(transcript):
 
 @pytest.mark.slow
 def test_a_job_holds_no_words(recordings):
-    world = runner.build_world(
+    world = preparing.build_world(
         scenario(recordings), cache=cache(), eye=None, workers=1, progress=lambda *_: None
     )
     assert isinstance(world.job, Job)

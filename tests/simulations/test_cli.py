@@ -48,17 +48,15 @@ def test_every_command_explains_itself(fedspeech, command):
 @pytest.mark.parametrize(
     ("command", "called"),
     [
-        (["simulate"], "simulate"),
-        (["deploy", "local"], "simulate"),
-        (["prepare", "--out", "job"], "prepare"),
+        (["simulate"], "runner.simulate"),
+        (["deploy", "local"], "runner.simulate"),
+        (["prepare", "--out", "job"], "preparing.prepare"),
     ],
 )
 def test_whatever_charges_a_population_takes_its_ledger(fedspeech, monkeypatch, command, called):
     """Also where noise is real: there one population, one ledger is what counts."""
-    from simulations.run import runner
-
     given = {}
-    monkeypatch.setattr(runner, called, lambda scenario, **named: given.update(named))
+    monkeypatch.setattr(f"simulations.run.{called}", lambda scenario, **named: given.update(named))
     status, _, _ = fedspeech(*command, "--scenario", "quick", "--ledger", "population.jsonl")
     assert (status, given["ledger"]) == (0, Path("population.jsonl"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from fedspeech.evaluation.metric import Metric
 from simulations.report.setbacks import setbacks, worse
-from simulations.run.runner import closing_words
+from simulations.run.closing import closing_words
 
 
 def test_a_run_that_gains_at_every_stage_has_no_setback(example):

@@ -20,8 +20,9 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import rounded_up
 from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
+from simulations.run.preparing import prepare
 from simulations.run.resume import resume
-from simulations.run.runner import _why, prepare, simulate
+from simulations.run.runner import _why, simulate
 from simulations.scenario.schema import read_scenario
 from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of
@@ -110,12 +111,12 @@ def test_a_run_that_cannot_begin_removes_what_it_made_and_nothing_of_the_users(
         notes.write_text("dear")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulations.run.runner.build_world", interrupted)
+    monkeypatch.setattr("simulations.run.preparing.build_world", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [notes]
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("simulations.run.runner.build_world", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("simulations.run.preparing.build_world", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(tiny_scenario(), out=tmp_path / "empty", workers=1, cache=cache())
     assert list((tmp_path / "empty").iterdir()) == []
@@ -123,7 +124,7 @@ def test_a_run_that_cannot_begin_removes_what_it_made_and_nothing_of_the_users(
 
 def test_a_shared_ledger_outlives_a_run_that_cannot_begin(tmp_path, monkeypatch):
     (tmp_path / "population.jsonl").write_bytes(b"")
-    monkeypatch.setattr("simulations.run.runner.build_world", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("simulations.run.preparing.build_world", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(
             tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache(),

@@ -1,0 +1,44 @@
+"""The last lines of a run: what came of it, at which price, and where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedspeech.privacy.phrasing import example_paragraph
+from simulations.report.headline import headline_lines
+from simulations.report.phrasing import collapse, price
+from simulations.report.setbacks import setbacks
+from simulations.report.streaming import listening_line
+from simulations.results.summary import Summary
+
+
+def no_round(summary: Summary) -> str:
+    """Says that nothing was learned, and why."""
+    why = summary.stopped or "every round was abandoned"
+    return f"no round ran to its end: {why}. Nothing was learned, and no file was exported"
+
+
+def closing_words(summary: Summary, report: Path) -> str:
+    """The last lines of a run: what came of it, at which price, and where to look."""
+    nothing = [] if summary.rounds else [no_round(summary)]
+    lines = [*nothing, *setbacks(summary), *headline_lines(summary)]
+    if collapsed := collapse(summary):
+        lines.append(collapsed)
+    lines += [price(summary.guarantee, "charged"), f"who must be honest: {summary.guarantee.trust}"]
+    if summary.examples_hidden:
+        lines.append(example_paragraph(summary.examples_hidden))
+    if summary.noise_notice:
+        lines.append(summary.noise_notice)
+    if summary.listening:
+        lines.append(listening_line(summary.listening))
+    if summary.export:
+        base = "" if summary.adapter_rounds else " (the base: nothing that phones trained is in it)"
+        lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
+    if summary.export_refused:
+        lines.append(f"export refused: {summary.export_refused}")
+    if summary.stopped:
+        lines.append(f"stopped: {summary.stopped}")
+    if summary.status == "partial":
+        lines.append(f"to go on: fedspeech resume {report.parent}")
+    lines.append(f"report: {report}")
+    return "\n".join(lines)

@@ -1,0 +1,146 @@
+"""What stands before the first round: the world of a scenario, its job, and who pays for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedspeech import hash_chain
+from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
+from fedspeech.privacy.ledger import Ledger
+from fedspeech.privacy.plan import PrivacyPlan
+from fedspeech.source import source_sha256
+from server.rows import LEDGER
+from simulations.progress import RunProgress
+from simulations.results.environment import Engine, Environment
+from simulations.results.run_folder import RunFolder, check_place, share_ledger
+from simulations.run.environment import capture_environment
+from simulations.scenario.schema import Scenario
+from simulations.setup.embedding import cache_folder
+from simulations.setup.experiment import Accept, World, anything, build_world
+
+
+def environment(engine: Engine) -> Environment:
+    """What a run of this process stands on."""
+    torch.set_num_threads(1)
+    return capture_environment(torch_threads=1, source_sha256=source_sha256(), engine=engine)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scenario's world, and where and how its run goes.
+
+    Attributes:
+      scenario: what to run.
+      world: what it stands for.
+      folder: of the run.
+      progress: what the user sees.
+      workers: processes.
+    """
+
+    scenario: Scenario
+    world: World
+    folder: RunFolder
+    progress: RunProgress
+    workers: int
+
+
+def prepared(
+    scenario: Scenario,
+    folder: RunFolder,
+    progress: RunProgress,
+    workers: int | None,
+    cache: Path | None,
+    accept: Accept = anything,
+) -> Prepared:
+    """Builds the world of a run; sends and charges nothing."""
+    torch.set_num_threads(1)
+    workers = workers or os.cpu_count() or 1
+    cache = cache_folder(cache)
+    check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
+    with progress.stage("prepare"):
+        world = build_world(
+            scenario,
+            cache=cache,
+            eye=folder.path.resolve() / "eye",
+            workers=workers,
+            progress=progress.advance,
+            accept=accept,
+        )
+    job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
+    world = dataclasses.replace(world, job=job)
+    return Prepared(scenario, world, folder, progress, workers)
+
+
+def require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
+    """Refuses a plan whose first round nobody can pay, before anything is prepared for it."""
+    try:
+        Ledger.require_first_round(ledger, plan)
+    except BudgetExhausted as error:
+        raise NoRoundRan(
+            f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
+            "(fedspeech budget says by how much)"
+        ) from error
+
+
+def prepare(
+    scenario: Scenario,
+    *,
+    out: Path,
+    workers: int | None,
+    cache: Path | None,
+    ledger: Path | None = None,
+) -> None:
+    """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
+
+    Args:
+      scenario: what to run.
+      out: a new or empty folder.
+      workers: processes; None: one per core.
+      cache: where features are kept; None: the user's cache.
+      ledger: of the population, that the server charges; None: one of this job alone.
+
+    Raises:
+      FedspeechError: if another job, or a run of one, is there.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FedspeechError(f"a job needs a new or empty folder, and {out} holds files")
+    out.mkdir(parents=True, exist_ok=True)
+    hash_chain.forget_head(out / LEDGER)  # of a job that stood here and was removed
+    if ledger is not None:
+        share_ledger(out / LEDGER, ledger)
+    with RunProgress() as progress:
+        try:
+            with progress.stage("prepare"):
+                world = build_world(
+                    scenario,
+                    cache=cache_folder(cache),
+                    eye=None,
+                    workers=workers or os.cpu_count() or 1,
+                    progress=progress.advance,
+                    accept=functools.partial(require_first_round, out / LEDGER),
+                )
+        except BaseException:
+            if ledger is not None:
+                (out / LEDGER).unlink()  # the link, which would be in the way of the next try
+            raise
+        # Everything beside the job and named from there, so that the folder can be carried around.
+        arrays, enrolment = out / "arrays", out / "enrolment.key"
+        shutil.copytree(world.job.arrays, arrays)
+        shutil.copyfile(world.job.enrolment, enrolment)
+        enrolment.chmod(0o600)
+        path = (out / "job.json").resolve()
+        dataclasses.replace(
+            world.job, arrays=arrays.name, enrolment=enrolment.name, memory="phones"
+        ).save(path)
+        progress.say(
+            f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"
+            f"  flwr run . --stream --federation-config num-supernodes={world.job.num_shards} "
+            f"-c 'job=\"{path}\"'"
+        )
