@@ -30,7 +30,7 @@ from server import rounds
 from simulations.results.run_folder import RunFolder
 from simulations.run import preparing, runner
 from simulations.run.resume import resume
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 
 FILE = Path(__file__).with_suffix(".json")
 RUN_ID = "0123456789abcdef"

@@ -24,7 +24,8 @@ from fedspeech.vectors import FloatVector
 from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
 from simulations.evaluation.evaluator import Evaluator
-from simulations.scenario.schema import Scenario, read_scenario
+from simulations.scenario.reading import read_scenario
+from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import World, build_world
 

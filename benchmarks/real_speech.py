@@ -26,7 +26,7 @@ from fedspeech.evaluation.metric import ACCURACY, ERROR, MODELS, REGRESSION
 from simulations.results.run_folder import read
 from simulations.results.summary import Summary
 from simulations.run.runner import simulate
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 
 Row = dict[str, Any]
 NAMES = {

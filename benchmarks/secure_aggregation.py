@@ -21,15 +21,15 @@ from typing import Any
 Row = tuple[int, int, str]  # phones, dimension, server
 
 TABLE: tuple[Row, ...] = (
-    (100, 10_000, "curious"), (100, 100_000, "curious"),
-    (1000, 10_000, "curious"), (1000, 100_000, "curious"),
-    (1000, 10_000, "lying"), (1000, 100_000, "lying"),
+    (100, 10_000, "semi_honest"), (100, 100_000, "semi_honest"),
+    (1000, 10_000, "semi_honest"), (1000, 100_000, "semi_honest"),
+    (1000, 10_000, "malicious"), (1000, 100_000, "malicious"),
 )  # fmt: skip
-GROWTH: tuple[Row, ...] = tuple((phones, 10_000, "lying") for phones in (250, 500, 1000, 2000))
+GROWTH: tuple[Row, ...] = tuple((phones, 10_000, "malicious") for phones in (250, 500, 1000, 2000))
 COLUMNS = {
     "phones": "{phones:,}",
     "dimension": "{dimension:,}",
-    "server": "{server}",
+    "server": "{threat_model}",
     "k": "{neighbors}",
     "t": "{threshold}",
     "CPU s": "{cpu_seconds:.2f}",
@@ -48,7 +48,7 @@ def measure(row: Row, *, bits: int, unshared: bool) -> dict[str, Any]:
     command = [
         str(Path(sys.executable).with_name("fedspeech")), "secagg", "bench", "--json",
         "--phones", str(phones), "--dimension", str(dimension), "--bits", str(bits),
-        "--server", server, "--dropout", "0.1", *(["--unshared"] if unshared else []),
+        "--threat-model", server, "--dropout", "0.1", *(["--unshared"] if unshared else []),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)

@@ -21,14 +21,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup.embedding import cache_folder
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import log_spaced
 from simulations.tuning.tuner import Request, tune
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]
-SCENARIO = read_scenario("quick", ["corpus.unseen_phones=48"])
+SCENARIO = read_scenario("quick", ["corpus.held_out_phones=48"])
 FINE = log_spaced(0.00625, 0.8, 15)  # steps of the square root of two
 COARSE = log_spaced(0.025, 0.4, 5)
 SEEDS, FRESH = 1, 11

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import click
 import typer
@@ -32,6 +32,7 @@ from simulations.commands.resume import resume
 from simulations.commands.simulate import simulate
 from simulations.commands.tune import tune
 from simulations.console import print_any_text
+from simulations.scenario.renamed import OPTIONS
 
 # Before anything imports them: one thread per worker, quiet libraries, no telemetry.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -95,7 +96,32 @@ def _command() -> click.Command:
     """Everything below `fedspeech`."""
     command = typer.main.get_command(app)
     _refuse_infinities(command)
+    for path, options in OPTIONS.items():
+        below = command
+        for name in path.split():
+            below = cast(click.Group, below).commands[name]
+        _refuse_renamed(below, options)
     return command
+
+
+def _refuse_renamed(command: click.Command, options: Mapping[str, str]) -> None:
+    """Makes options that a command no longer has name the ones that replaced them."""
+    by_name = {name: parameter for parameter in command.params for name in parameter.opts}
+    for old, new in options.items():
+        is_flag = cast(click.Option, by_name[new]).is_flag or None  # False: a value may be missing
+        command.params.append(
+            click.Option(
+                [old], hidden=True, is_flag=is_flag, expose_value=False, is_eager=True,
+                callback=functools.partial(_renamed, old, new),
+            )
+        )  # fmt: skip
+
+
+def _renamed(
+    old: str, new: str, _context: click.Context, _parameter: click.Parameter, value: Any
+) -> None:
+    if value not in (None, False):
+        raise click.UsageError(f"{old} is now {new}")
 
 
 def _refuse_infinities(command: click.Command) -> None:

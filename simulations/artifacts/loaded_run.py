@@ -30,7 +30,9 @@ from simulations.evaluation.evaluator import Evaluator
 from simulations.results.run_folder import RunFolder, read
 from simulations.results.spent import account, stated, with_account
 from simulations.results.summary import Summary
-from simulations.scenario.schema import FolderCorpus, Scenario, read_scenario
+from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.reading import read_scenario
+from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_world
 from simulations.setup.speakers import Voices, open_voices, public_spec, without_teachers
@@ -141,7 +143,7 @@ class FinishedRun:
     def _judged(self, phone: Phone) -> Phone:
         """A phone with the clips that it is judged by only."""
         settings = self.scenario.personalization
-        most = max(*settings.takes, settings.headline_takes)
+        most = max(*settings.shots, settings.headline_shots)
         takes = self.voices.task.split(phone, most, seed=self.scenario.seed, reserve=most)
         return dataclasses.replace(phone, utterances=takes.judged)
 

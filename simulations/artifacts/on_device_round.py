@@ -1,4 +1,4 @@
-"""`fedspeech export --rehearse FILE`: one federated round trained in the exported file.
+"""`fedspeech export --dry-run-round FILE`: one federated round trained in the exported file.
 
 The phones of the run train through the file's `train` signature instead of torch; what follows is
 the round of `fedspeech.round`: the user's clip and noise, sum, server step. The same round is run
@@ -36,7 +36,7 @@ EXAMPLE_NOISE_MULTIPLIER = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
+class RoundCheck:
     """One round, trained in the file and in torch.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Kept:
         return deltas
 
 
-def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
+def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
     """Runs one round three times: in torch, in the file, in the file with `train_dp`.
 
     Args:
@@ -85,7 +85,7 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
     """
     from tflite_export.on_device import OnDeviceTraining, example_guarantee
 
-    # Rehearsal noise, so that both rounds meet the same coins and noise.
+    # Seeded noise, so that both rounds meet the same coins and noise.
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
     job = dataclasses.replace(job, noise="rehearsal", plan=plan, eye="")
     arrays = job.load_arrays()
@@ -110,7 +110,7 @@ def rehearse(content: bytes, job: Job, adapter: FloatVector) -> Rehearsal:
             trained = dataclasses.replace(asked, trainer=train)
             sums.append(run_round(trained, state, under, arrays, ledger, 0)[1])
     by_torch, by_file = (np.stack(train.vectors) for train in kept[:2])
-    return Rehearsal(
+    return RoundCheck(
         largest_delta_difference=float(np.abs(by_torch - by_file).max()),
         integers_changed=float((sums[0] != sums[1]).mean()),
         example_epsilon=example_guarantee(cost).epsilon,
@@ -135,20 +135,20 @@ def _hiding_examples(job: Job) -> AdapterTraining:
     return dataclasses.replace(query, example_privacy=privacy, training=training)
 
 
-def rehearse_round(file: Path, run: Path | None, *, as_json: bool) -> None:
-    """Rehearses a round of a run in its personal file and prints what came of it.
+def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
+    """Trains one round of a run in its personal file and prints what came of it.
 
     Raises:
       ExportRefused: if the file cannot train as the run did.
       ScenarioError: if the phones' arrays are not in the cache any more, or it is of sentences.
     """
     finished = FinishedRun.open(run or run_of(file))
-    finished.require_words("--rehearse")
+    finished.require_words("--dry-run-round")
     try:
         adapter, parameters = load_adapter(finished.folder.adapter, finished.base.sha256)
     except ValueError as error:
         raise ScenarioError(str(error)) from error
-    found = rehearse(read_model(file), finished.job, adapter.spec.flatten(parameters))
+    found = run_on_device(read_model(file), finished.job, adapter.spec.flatten(parameters))
     console = Console()
     if as_json:
         console.out(json.dumps(dataclasses.asdict(found), indent=1), highlight=False)

@@ -34,7 +34,7 @@ from simulations.artifacts.loaded_run import run_of
 from simulations.console import Console
 from simulations.results.exported import Listening
 from simulations.results.run_folder import read
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup.speakers import Voices
 from tflite_export.files import read_model
 

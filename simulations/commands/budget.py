@@ -18,6 +18,7 @@ import typer
 from fedspeech.errors import FedspeechError
 from simulations.commands.options import CorpusOption, SetOption, scenario_of
 from simulations.console import Console
+from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
     from fedspeech.privacy.filling import Filled
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 # Options of the command by the field of the plan that they fill, where the names differ.
 _OPTIONS = {
-    "noise_multiplier": "noise", "clip_norm": "clip", "ring_bits": "bits",
-    "quota": "max_participations", "participation_probability": "probability",
+    "ring_bits": "bits", "quota": "max_participations", "participation_probability": "probability",
 }  # fmt: skip
 _UNKNOWNS = {
     "noise": "noise_multiplier", "rounds": "rounds", "cohort": "cohort", "bits": "ring_bits",
@@ -49,7 +49,7 @@ def budget(
         str | None, typer.Option("--mechanism", help="central, distributed, skellam or local.")
     ] = None,
     participation: Annotated[
-        str | None, typer.Option("--participation", help="poisson, fixed_size or limited.")
+        str | None, typer.Option("--participation", help="poisson, fixed_size or round_robin.")
     ] = None,
     population: Annotated[int | None, typer.Option("--population", help="Eligible phones.")] = None,
     cohort: Annotated[
@@ -59,9 +59,12 @@ def budget(
         float | None, typer.Option("--probability", help="Of one phone in one round, instead.")
     ] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="Planned.")] = None,
-    noise: Annotated[
+    noise_multiplier: Annotated[
         float | None,
-        typer.Option("--noise", help="Stddev over the clip norm: of the sum; local: of one phone."),
+        typer.Option(
+            "--noise-multiplier",
+            help="Stddev over the clip norm: of the sum; local: of one phone.",
+        ),
     ] = None,
     delta: Annotated[
         float | None, typer.Option("--delta", help="Default 1 / (10 population).")
@@ -69,8 +72,8 @@ def budget(
     dimension: Annotated[
         int | None, typer.Option("--dimension", help="Coordinates of a delta; default 16384.")
     ] = None,
-    clip: Annotated[
-        float | None, typer.Option("--clip", help="Clip norm; noise is relative to it.")
+    clip_norm: Annotated[
+        float | None, typer.Option("--clip-norm", help="Clip norm; noise is relative to it.")
     ] = None,
     bits: Annotated[
         int | None, typer.Option("--bits", help="Of the ring: 16, 24 or 32; default the smallest.")
@@ -122,21 +125,24 @@ def budget(
     """Price a plan before anybody runs it: two epsilons, against whom, and what they stand on."""
     for name, value, choices in (
         ("mechanism", mechanism, ("central", "distributed", "skellam", "local", None)),
-        ("participation", participation, ("poisson", "fixed_size", "limited", None)),
+        ("participation", participation, ("poisson", "fixed_size", "round_robin", None)),
         ("secure-aggregation", sums, ("masked", "ideal", None)),
         ("solve", solve, ("noise", "rounds", "cohort", "bits", None)),
         ("against", against, ("release", "server")),
     ):
         if value not in choices:
             wanted = ", ".join(choice for choice in choices if choice)
-            raise typer.BadParameter(f"{value!r} is not one of {wanted}", param_hint=f"--{name}")
+            new = new_value(f"privacy.{name}", value)
+            said = f"is now {new!r}" if new else f"is not one of {wanted}"
+            raise typer.BadParameter(f"{value!r} {said}", param_hint=f"--{name}")
     fields = {
         "mechanism": mechanism, "participation": participation, "population": population,
-        "cohort": cohort, "probability": probability, "rounds": rounds, "noise_multiplier": noise,
-        "delta": delta, "dimension": dimension, "clip_norm": clip, "ring_bits": bits,
-        "cohort_cap": cohort_cap, "min_cohort": min_cohort, "min_survivors": min_survivors,
-        "colluders": colluders, "dropout_rate": dropout_rate, "quota": max_participations,
-        "availability": availability, "secure_aggregation": sums, "clip_quantile": clip_quantile,
+        "cohort": cohort, "probability": probability, "rounds": rounds, "delta": delta,
+        "noise_multiplier": noise_multiplier, "dimension": dimension, "clip_norm": clip_norm,
+        "ring_bits": bits, "cohort_cap": cohort_cap, "min_cohort": min_cohort,
+        "min_survivors": min_survivors, "colluders": colluders, "dropout_rate": dropout_rate,
+        "quota": max_participations, "availability": availability, "secure_aggregation": sums,
+        "clip_quantile": clip_quantile,
     }  # fmt: skip
     _write_price(
         fields,
@@ -195,14 +201,14 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
     """What makes a plan from options and what is solved for."""
     from fedspeech.privacy.filling import fill
     from simulations.scenario.schema import AdaptiveClippingSettings
-    from simulations.setup.planning import adaptive_clipping
+    from simulations.setup.planning import PARTICIPATIONS, adaptive_clipping
 
     solved = _UNKNOWNS.get(solve or "")
     if solved in given:
-        raise ValueError(f"--solve {solve} finds it: leave --{solve} out")
+        raise ValueError(f"--solve {solve} finds it: leave {_option(solved)} out")
     needed = {"mechanism", "participation", "population", "rounds", "noise_multiplier"} - {solved}
     for name in sorted(needed - set(given)):
-        raise ValueError(f"--{_OPTIONS.get(name, name)} is needed, or --scenario")
+        raise ValueError(f"{_option(name)} is needed, or --scenario")
     if solved == "cohort":
         if "probability" in given:
             raise ValueError("--solve cohort finds the probability too: leave --probability out")
@@ -210,6 +216,7 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
         raise ValueError("--cohort or --probability is needed: how many phones join a round")
     if "cohort_cap" in given and given.get("mechanism") == "central":
         _say("a cohort cap is priced by mixing two loss distributions: this may take a while")
+    given["participation"] = PARTICIPATIONS[given["participation"]]
     if (quantile := given.pop("clip_quantile", None)) is not None:
         settings = AdaptiveClippingSettings(target_quantile=quantile)
         given["adaptive_clipping"] = adaptive_clipping(settings, given.get("clip_norm", 1.0))
@@ -224,8 +231,9 @@ def _from_scenario(given: dict[str, Any], scenario: Scenario) -> Callable[..., F
     from simulations.setup.planning import maker
 
     for name in given:
-        option = _OPTIONS.get(name, name).replace("_", "-")
-        raise ValueError(f"--scenario says it all: change it by --set, and leave --{option} out")
+        raise ValueError(
+            f"--scenario says it all: change it by --set, and leave {_option(name)} out"
+        )
     return maker(scenario.privacy, Experiment.from_scenario(scenario).sizes)
 
 
@@ -254,6 +262,11 @@ def _say(what: str) -> None:
     print(f"fedspeech: {what}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+def _option(field: str) -> str:
+    """The option that fills a field of a plan."""
+    return "--" + _OPTIONS.get(field, field).replace("_", "-")
+
+
 def _in_options(message: str) -> str:
     """Names options as they are typed."""
     fields = (
@@ -261,6 +274,5 @@ def _in_options(message: str) -> str:
         "min_survivors", "quota", "dropout_rate", "availability", "ring_bits",
     )  # fmt: skip
     for field in fields:
-        option = "--" + _OPTIONS.get(field, field).replace("_", "-")
-        message = re.sub(rf"\b{field}\b", option, message)
+        message = re.sub(rf"\b{field}\b", _option(field), message)
     return message

@@ -33,11 +33,11 @@ def local(
     seed: SeedOption = None,
     cache: CacheOption = None,
     ledger: LedgerOption = None,
-    rehearsal: Annotated[
+    seeded_noise: Annotated[
         bool,
         typer.Option(
-            "--rehearsal",
-            help="Noise from the seed, so that the run can be repeated; every artefact says so.",
+            "--seeded-noise",
+            help="Noise from the seed, so that the run can be repeated; every artifact says so.",
         ),
     ] = False,
 ) -> None:
@@ -45,8 +45,8 @@ def local(
 
     TLS and node authentication with certificates made on the spot; noise from the operating system.
     """
-    noise = "rehearsal" if rehearsal else "os"
-    settings = [*(changes or []), f"simulation.shards={nodes}", f"noise={noise}"]
+    noise = "seeded" if seeded_noise else "os"
+    settings = [*(changes or []), f"simulation.shards={nodes}", f"noise_entropy={noise}"]
     resolved = scenario_of(scenario, corpus, base, settings, seed)
     from simulations.run.runner import simulate as run
 

@@ -1,4 +1,4 @@
-"""`fedspeech export`: the files of a run for phones; checks, timings and a rehearsed round."""
+"""`fedspeech export`: the files of a run for phones; checks, timings and an on-device round."""
 
 from __future__ import annotations
 
@@ -32,17 +32,20 @@ def export(
     benchmark: Annotated[
         Path | None, typer.Option("--benchmark", help="Time this file against torch.")
     ] = None,
-    rehearse: Annotated[
+    dry_run_round: Annotated[
         Path | None,
-        typer.Option("--rehearse", help="Train a round in this personal file; publish nothing."),
+        typer.Option(
+            "--dry-run-round", help="Train one round in this personal file; publish nothing."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Export a run's adapter for phones, in every format, checked; or check, time, train a file."""
-    chosen = [option for option in (verify, benchmark, rehearse) if option]
+    chosen = [option for option in (verify, benchmark, dry_run_round) if option]
     if len(chosen) > 1 or (run is None and not chosen):
         raise ScenarioError(
-            "export takes a run folder, or one of --verify, --benchmark and --rehearse with a file"
+            "export takes a run folder, or one of --verify, --benchmark and --dry-run-round with a "
+            "file"
         )
     from simulations.artifacts import exporting
 
@@ -52,10 +55,10 @@ def export(
         from simulations.artifacts.benchmarking import benchmark_file
 
         benchmark_file(benchmark, run, as_json=as_json)
-    elif rehearse:
-        from simulations.artifacts.on_device_round import rehearse_round
+    elif dry_run_round:
+        from simulations.artifacts.on_device_round import check_round
 
-        rehearse_round(rehearse, run, as_json=as_json)
+        check_round(dry_run_round, run, as_json=as_json)
     elif run:
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
         exporting.export_run(

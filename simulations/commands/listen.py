@@ -30,12 +30,18 @@ def listen(
             "counted at most 10 false accepts an hour, else 0.8.",
         ),
     ] = None,
-    smoothing: Annotated[
-        int, typer.Option("--smoothing", min=1, help="Hops of 20 ms to average over.")
-    ] = 10,
-    cooldown: Annotated[
-        int, typer.Option("--cooldown", min=0, help="Hops without detection after one.")
-    ] = 50,
+    smoothing_ms: Annotated[
+        int,
+        typer.Option(
+            "--smoothing-ms", min=1, help="Milliseconds to average over, a multiple of 20."
+        ),
+    ] = 200,
+    cooldown_ms: Annotated[
+        int,
+        typer.Option(
+            "--cooldown-ms", min=0, help="Milliseconds without detection after one, likewise."
+        ),
+    ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of synthesized sound.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
@@ -48,7 +54,10 @@ def listen(
     from fedspeech.evaluation.streaming import ListeningRules
     from simulations.artifacts import stream_evaluation
 
-    rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown)
+    rules = ListeningRules(
+        smoothing_hops=_hops("--smoothing-ms", smoothing_ms),
+        cooldown_hops=_hops("--cooldown-ms", cooldown_ms),
+    )
     if threshold is None:
         threshold = stream_evaluation.threshold_of(file)
     if wav:
@@ -58,3 +67,19 @@ def listen(
         file, folder=folder, hours=hours, threshold=threshold, rules=rules, seed=seed, out=out,
         as_json=as_json,
     )  # fmt: skip
+
+
+def _hops(option: str, duration_ms: int) -> int:
+    """A duration in hops of the front end.
+
+    Raises:
+      BadParameter: if it is no whole number of hops.
+    """
+    from fedspeech.audio.spec import FrontendSpec
+
+    hop_ms = FrontendSpec().hop_ms
+    if duration_ms % hop_ms:
+        raise typer.BadParameter(
+            f"must be a multiple of {hop_ms:g} ms, got {duration_ms}", param_hint=option
+        )
+    return int(duration_ms // hop_ms)

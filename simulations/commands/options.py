@@ -84,7 +84,7 @@ def scenario_of(
 
 def read(name: str, changes: Sequence[str]) -> Scenario:
     """Reads a scenario; a file that is no text is named."""
-    from simulations.scenario.schema import read_scenario
+    from simulations.scenario.reading import read_scenario
 
     try:
         return read_scenario(name, changes)

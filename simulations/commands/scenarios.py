@@ -14,7 +14,7 @@ def list_shipped() -> None:
     """List the scenarios that ship with the package."""
     from rich.table import Table
 
-    from simulations.scenario.schema import read_scenario, scenario_names
+    from simulations.scenario.reading import read_scenario, scenario_names
 
     table = Table(box=None, pad_edge=False)
     table.add_column("scenario")
@@ -29,4 +29,7 @@ def show(
     changes: SetOption = None,
 ) -> None:
     """Print a scenario with every key and default: a file to start from."""
-    typer.echo(read(name, changes or ()).to_toml(), nl=False)
+    scenario = read(name, changes or ())
+    from simulations.scenario.writing import to_toml
+
+    typer.echo(to_toml(scenario), nl=False)

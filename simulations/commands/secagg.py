@@ -22,6 +22,7 @@ from rich.table import Table
 
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from simulations.console import Console
+from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
     from fedspeech.secagg.session import Opened
@@ -34,9 +35,12 @@ def bench(
     dropout: Annotated[
         float, typer.Option("--dropout", min=0, max=0.99, help="Share that vanishes.")
     ] = 0.1,
-    server: Annotated[
-        str, typer.Option("--server", help="What the graph withstands: lying or curious.")
-    ] = "lying",
+    threat_model: Annotated[
+        str,
+        typer.Option(
+            "--threat-model", help="Server that the graph withstands: malicious or semi_honest."
+        ),
+    ] = "malicious",
     colluders: Annotated[
         int | None, typer.Option("--colluders", min=0, help="Default: a tenth of the phones.")
     ] = None,
@@ -46,15 +50,17 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbors."""
-    if server not in ("lying", "curious"):
-        raise ScenarioError(f"--server must be lying or curious, got {server}")
+    if threat_model not in ("malicious", "semi_honest"):
+        new = new_value("privacy.threat_model", threat_model)
+        said = f", and {threat_model} is now {new}" if new else f", got {threat_model}"
+        raise ScenarioError(f"--threat-model must be malicious or semi_honest{said}")
     try:
         cost = measure(
             phones=phones,
             dimension=dimension,
             bits=bits,
             dropout=dropout,
-            server="lying" if server == "lying" else "curious",
+            threat_model="malicious" if threat_model == "malicious" else "semi_honest",
             colluders=phones // 10 if colluders is None else colluders,
             unshared=unshared,
         )
@@ -90,7 +96,7 @@ class Cost:
       dropped: phones that vanished, a third each after their shares, after their vector and before
         they unmask.
       colluders: corrupt phones that the graph withstands.
-      server: "lying" or "curious".
+      threat_model: "malicious" or "semi_honest".
       neighbors: of each phone.
       threshold: shares that unmask a phone.
       quorum: signatures without which nobody unmasks.
@@ -113,7 +119,7 @@ class Cost:
     bits: int
     dropped: int
     colluders: int
-    server: Literal["lying", "curious"]
+    threat_model: Literal["malicious", "semi_honest"]
     neighbors: int
     threshold: int
     quorum: int
@@ -136,7 +142,7 @@ def measure(
     dimension: int,
     bits: int,
     dropout: float,
-    server: Literal["lying", "curious"],
+    threat_model: Literal["malicious", "semi_honest"],
     colluders: int,
     unshared: bool = False,
 ) -> Cost:
@@ -147,7 +153,7 @@ def measure(
       dimension: coordinates.
       bits: of the ring.
       dropout: share of the roster that vanishes.
-      server: whom the graph withstands.
+      threat_model: server that the graph withstands.
       colluders: corrupt phones that the graph withstands.
       unshared: also run with every computation where it is asked for.
 
@@ -168,7 +174,8 @@ def measure(
     floor = max(2, (phones - int(dropout * phones)) // 2)
     terms = SessionTerms(
         rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
-        min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1), server=server,
+        min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1),
+        server="lying" if threat_model == "malicious" else "curious",
     )  # fmt: skip
     rng = np.random.default_rng(0)
     vectors = {
@@ -215,7 +222,7 @@ def measure(
         bits=bits,
         dropped=gone,
         colluders=colluders,
-        server=server,
+        threat_model=threat_model,
         neighbors=parameters.neighbors,
         threshold=parameters.threshold,
         quorum=opened.context.quorum,
@@ -243,8 +250,9 @@ def show(cost: Cost, console: Console) -> None:
     """Prints a cost as a person reads it."""
     console.print(
         f"{cost.phones:,} phones, {cost.dropped:,} vanish, vectors of {cost.dimension:,} x "
-        f"{cost.bits} bits; against a {cost.server} server with {cost.colluders:,} colluding "
-        f"phones: {cost.neighbors} neighbors, threshold {cost.threshold}, quorum {cost.quorum:,}"
+        f"{cost.bits} bits; against a {cost.threat_model.replace('_', '-')} server with "
+        f"{cost.colluders:,} colluding phones: {cost.neighbors} neighbors, threshold "
+        f"{cost.threshold}, quorum {cost.quorum:,}"
     )
     table = Table(box=None, pad_edge=False)
     for column in ("primitive", "operations", "CPU s alone"):

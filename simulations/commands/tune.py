@@ -48,8 +48,14 @@ def tune(
         int | None, typer.Option("--seeds", min=1, help="How many; default 3, charged 1.")
     ] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Of mode pareto.")] = 24,
-    within: Annotated[
-        float, typer.Option("--within", min=0, max=100, help="Points that privacy may cost.")
+    max_accuracy_drop_points: Annotated[
+        float,
+        typer.Option(
+            "--max-accuracy-drop-points",
+            min=0,
+            max=100,
+            help="Percentage points of accuracy that privacy may cost.",
+        ),
     ] = 0.5,
     population: Annotated[
         str | None,
@@ -86,7 +92,7 @@ def tune(
         if text is not None
     }  # fmt: skip
     request = Request(
-        mode=cast("Mode", mode), **axes, seeds=seeds, trials=trials, within=within / 100,
-        public=population is not None, charge=charge,
+        mode=cast("Mode", mode), **axes, seeds=seeds, trials=trials,
+        within=max_accuracy_drop_points / 100, public=population is not None, charge=charge,
     )  # fmt: skip
     run(resolved, request, out=out, workers=workers, cache=cache)

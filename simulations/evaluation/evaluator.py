@@ -44,7 +44,8 @@ from fedspeech.vectors import FloatVector
 from simulations.evaluation.asr import AsrEvaluation
 from simulations.evaluation.kws import KwsEvaluation
 from simulations.evaluation.task import TaskEvaluation
-from simulations.scenario.schema import Scenario, SentenceCorpus
+from simulations.scenario.corpora import SentenceCorpus
+from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import UnseenPhone, World
 
 PhoneMistakes = list[NDArray[np.int64]]
@@ -61,12 +62,12 @@ def task_evaluation(world: World, scenario: Scenario) -> TaskEvaluation[Any]:
             alphabet=world.task.labels,
             language_model=world.task.prior,
             beam=BeamSettings(
-                width=settings.width,
-                prior_weight=settings.prior_weight,
-                word_bonus=settings.word_bonus,
-                list_bonus=settings.list_bonus,
+                width=settings.beam_width,
+                prior_weight=settings.language_model_weight,
+                word_bonus=settings.word_insertion_bonus,
+                list_bonus=settings.contextual_bias,
             ),
-            each_round=settings.judged_each_round,
+            each_round=settings.evaluated_each_round,
             # What people said is shown to nobody.
             examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
             seed=scenario.seed,
@@ -217,7 +218,7 @@ class Evaluator:
         """
         start = self.shipped(federated, choice)
         settings = self._scenario.personalization
-        counts = sorted({*settings.takes, settings.headline_takes})
+        counts = sorted({*settings.shots, settings.headline_shots})
         own = {count: self._adapt(start, count, control=False) for count in counts}
         control = {count: self._adapt(start, count, control=True) for count in counts}
         cells, withheld = self._cells()
@@ -226,7 +227,7 @@ class Evaluator:
             sections = [*sections, choice.section()]
         return {
             "sections": tuple(sections),
-            "shots": settings.headline_takes,
+            "shots": settings.headline_shots,
             "minimum_segment_phones": self._scenario.evaluation.min_segment_phones,
             "segments_withheld": withheld,
         }
@@ -241,7 +242,7 @@ class Evaluator:
     ) -> list[Section]:
         """Every figure of held-out phones."""
         task, phones = self._task, self._phones
-        shots = self._scenario.personalization.headline_takes
+        shots = self._scenario.personalization.headline_shots
         vectors: dict[Model, list[FloatVector]] = {
             "base": [self._base] * len(phones),
             "federated": [federated] * len(phones),
@@ -273,7 +274,7 @@ class Evaluator:
         if phone_id not in names:
             raise KeyError(phone_id)
         index = names.index(phone_id)
-        takes = self._scenario.personalization.headline_takes
+        takes = self._scenario.personalization.headline_shots
         own = self._adapt(shipped, takes, control=False)[index].adapter(shipped)
         vectors = {"base": self._base, "federated": shipped, "personalized": own}
         if np.array_equal(shipped, self._base):
@@ -306,9 +307,7 @@ class Evaluator:
     ) -> list[Personalized]:
         """Personalizes every held-out phone with some examples of its own, or of another phone."""
         settings, world = self._scenario.personalization, self._world
-        public = world.background.take(
-            np.arange(min(settings.background_clips, len(world.background)))
-        )
+        public = world.background.take(np.arange(min(settings.negatives, len(world.background))))
         most = max(len(clips) for clips in own) + len(public)
         return personalize(
             world.adapter,
@@ -332,7 +331,7 @@ class Evaluator:
 
     def _weakly_labeled(self, start: FloatVector) -> list[Any]:
         """Scores of phones that adapted on labels which they have by themselves; often none."""
-        shots = self._scenario.personalization.headline_takes
+        shots = self._scenario.personalization.headline_shots
         own = [self._task.weak_labels(start, phone, shots) for phone in self._phones]
         labeled = [clips for clips in own if clips is not None]
         if len(labeled) < len(own):

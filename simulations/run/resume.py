@@ -22,7 +22,7 @@ from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, read_environment, read_summary
 from simulations.run.preparing import Prepared, environment, prepared
 from simulations.run.runner import Run
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 
 
 def resume(

@@ -48,6 +48,7 @@ from simulations.run.closing import closing_words, no_round
 from simulations.run.preparing import Prepared, environment, prepared, require_first_round
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
+from simulations.scenario.writing import to_toml
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 Seen = dict[str, Any]
@@ -85,7 +86,7 @@ def simulate(
         try:
             if ledger is not None:
                 folder.share_ledger(ledger)
-            folder.write_scenario(scenario.to_toml())
+            folder.write_scenario(to_toml(scenario))
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
             accept = functools.partial(require_first_round, folder.ledger)

@@ -9,12 +9,13 @@ from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
-from simulations.scenario.schema import Scenario, TranscribedCorpus
+from simulations.scenario.corpora import TranscribedCorpus
+from simulations.scenario.schema import Scenario
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import Voices
 
 BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
-TASKS: Mapping[str, type[Kws] | type[Asr]] = {"words": Kws, "sentences": Asr}
+TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
 MADE = "synthetic"  # base.source of a base that is made on the way
 TUNED = "tuned"  # and of the shipped one that public speakers teach further

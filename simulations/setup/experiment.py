@@ -38,7 +38,8 @@ from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.virtual_phones import Recipes
-from simulations.scenario.schema import EmbeddedCorpus, FolderCorpus, Scenario
+from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus
+from simulations.scenario.schema import Scenario
 from simulations.setup.bases import MADE, base_of, layout_of
 from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import PlanSizes, plan_of, split_way_out
@@ -241,7 +242,7 @@ def _build(
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        background=_first(background, scenario.training.background_clips),
+        background=_first(background, scenario.training.negatives),
         validation=validation,
         initial=adapter.spec.flatten(initial),
     )
@@ -286,7 +287,7 @@ def _job(experiment: Experiment, eye: Path | None) -> Job:
         recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
     return Job(
         seed=scenario.seed,
-        noise=scenario.noise,
+        noise="os" if scenario.noise_entropy == "os" else "rehearsal",
         num_shards=scenario.simulation.shards,
         plan=plan_of(scenario.privacy, experiment.sizes).plan,
         query=AdapterTraining(
@@ -370,7 +371,7 @@ def _held_out_phones(
     clips = [clip for phone in phones for clip in phone.utterances]
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
-    takes = sorted({*scenario.personalization.takes, scenario.personalization.headline_takes})
+    takes = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})
 
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
@@ -404,7 +405,7 @@ def _time(scenario: Scenario) -> TimeAxis | None:
 def _training(scenario: Scenario) -> LocalTraining:
     """What a phone does in a round."""
     settings = scenario.training.model_dump()
-    del settings["background_clips"], settings["example_privacy"]
+    del settings["negatives"], settings["example_privacy"]
     return LocalTraining(**settings)
 
 
@@ -416,4 +417,4 @@ def _example_privacy(scenario: Scenario) -> ExamplePrivacy | None:
 
 def _server(scenario: Scenario) -> OptimizerSettings:
     """What the server does with the decoded mean."""
-    return OptimizerSettings(**scenario.server.model_dump())
+    return OptimizerSettings(**scenario.server_optimizer.model_dump())

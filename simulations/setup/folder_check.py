@@ -21,7 +21,8 @@ from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.synthesis.lexicon import PRONUNCIATIONS
 from fedspeech.tasks.kws import word_roles
-from simulations.scenario.schema import FolderCorpus, read_scenario
+from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
 from simulations.setup.recordings import applied, split_speakers, unseen_rule

@@ -12,8 +12,16 @@ from typing import Any
 
 from fedspeech.errors import ScenarioError
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.config import Participation
 from fedspeech.privacy.filling import Filled, fill
+from fedspeech.secagg.graph import Server
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
+
+# Words of a scenario to those of a plan.
+SERVERS: Mapping[str, Server] = {"malicious": "lying", "semi_honest": "curious"}
+PARTICIPATIONS: Mapping[str, Participation] = {
+    "poisson": "poisson", "fixed_size": "fixed_size", "round_robin": "limited",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +77,8 @@ def maker(settings: PrivacySettings, sizes: PlanSizes) -> Callable[..., Filled]:
 def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
     """Takes every number from the settings; floors are shares of the expected cohort."""
     same = (
-        "mechanism", "clip_norm", "participation", "rounds", "quota_window", "cohort_cap",
-        "colluders", "dropout_rate", "server", "delta", "ring_bits",
+        "mechanism", "clip_norm", "rounds", "cohort_cap", "colluders", "dropout_rate", "delta",
+        "ring_bits",
     )  # fmt: skip
     noisy = settings.mechanism != "none"
     make = functools.partial(
@@ -79,7 +87,10 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         noise_multiplier=settings.noise_multiplier if noisy else 0.0,
         population=sizes.population,
         probability=settings.participation_probability,
-        quota=min(settings.quota, settings.rounds),
+        participation=PARTICIPATIONS[settings.participation],
+        quota=min(settings.max_participations, settings.rounds),
+        quota_window=settings.participation_window,
+        server=SERVERS[settings.threat_model],
         dimension=sizes.dimension,
         availability=sizes.availability,
         epsilon_budget=settings.epsilon_budget if noisy else math.inf,

@@ -26,7 +26,8 @@ from fedspeech.training.pretrain_sentences import (
     synthetic_sentence_base,
     tuning,
 )
-from simulations.scenario.schema import FolderCorpus, Scenario
+from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.schema import Scenario
 from simulations.setup.recordings import named_speakers, split_speakers
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import public_spec

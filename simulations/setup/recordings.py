@@ -26,7 +26,7 @@ from fedspeech.corpora.partition import (
 from fedspeech.errors import CorpusError, TooFewSpeakers
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import WordRoles
-from simulations.scenario.schema import FolderCorpus
+from simulations.scenario.corpora import FolderCorpus
 
 ENOUGH_SPEAKERS = 20  # of fewer nobody is spared: who federates would be too few to add up
 PUBLIC_SHARE, VALIDATION_SHARE, UNSEEN_SHARE = 0.15, 0.1, 0.3
@@ -117,8 +117,8 @@ def _usable(roles: WordRoles, clip: Utterance, may_judge: bool) -> bool:
 
 def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
     """Who is unseen."""
-    if settings.unseen_speakers:
-        return Named(named_speakers(corpus, Path(settings.unseen_speakers)))
+    if settings.held_out_speakers:
+        return Named(named_speakers(corpus, Path(settings.held_out_speakers)))
     if settings.federated_speakers:
         most = sum(_spared(settings, _speaking(corpus)))
         return AllBut(settings.federated_speakers + most)

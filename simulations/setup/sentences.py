@@ -23,7 +23,8 @@ from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.training.pretrain_sentences import (
     public_grammar,
 )
-from simulations.scenario.schema import JoinedSentences, Scenario, SentenceCorpus, TranscribedCorpus
+from simulations.scenario.corpora import JoinedSentences, SentenceCorpus, TranscribedCorpus
+from simulations.scenario.schema import Scenario
 
 HEARD_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
@@ -42,7 +43,7 @@ def sentence_spec(
     would always be the base.
     """
     unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
-    share = settings.unheard_accents
+    share = settings.new_accent_share
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
     public = SpeakerGroup(
         name="public",
@@ -78,8 +79,8 @@ def sentence_spec(
             replace(
                 phones,
                 name="unseen",
-                num_speakers=settings.unseen_phones,
-                num_sentences=settings.sentences_per_unseen_phone,
+                num_speakers=settings.held_out_phones,
+                num_sentences=settings.sentences_per_held_out_phone,
             ),
         ),
     )
@@ -118,7 +119,7 @@ def real_sentences(
         unseen=AllBut(settings.federated_speakers),
         public=max(0, settings.public_speakers - len(set(taught) & set(corpus.speakers))),
         validation=settings.validation_speakers,
-        min_clips=scenario.personalization.headline_takes + 2,
+        min_clips=scenario.personalization.headline_shots + 2,
         taught=taught,
     )
     return corpus, partition

@@ -30,14 +30,14 @@ from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.task import Task
-from simulations.scenario.schema import (
+from simulations.scenario.corpora import (
     EmbeddedCorpus,
     FolderCorpus,
     JoinedSentences,
-    Scenario,
     SentenceCorpus,
     TranscribedCorpus,
 )
+from simulations.scenario.schema import Scenario
 from simulations.setup.recordings import applied, moved, split_speakers
 from simulations.setup.sentences import (
     HEARD_ACCENT,
@@ -148,7 +148,7 @@ def embedded_spec(
     would always be the base.
     """
     unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
-    share = settings.unheard_accents
+    share = settings.new_accent_share
     accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
@@ -164,7 +164,7 @@ def embedded_spec(
                 num_speakers=settings.voices or settings.federated_phones,
                 accents=accents,
                 words=words,
-                takes_per_word=more * settings.clips_per_phone / len(words),
+                takes_per_word=more * settings.utterances_per_phone / len(words),
                 unknown_words=public.groups[0].unknown_words,
                 num_unknown=more * settings.unknown_per_phone,
                 num_silence=more * settings.silence_per_phone,
@@ -173,10 +173,10 @@ def embedded_spec(
             ),
             SpeakerGroup(
                 name="unseen",
-                num_speakers=settings.unseen_phones,
+                num_speakers=settings.held_out_phones,
                 accents=accents,
                 words=words,
-                takes_per_word=settings.takes_per_word,
+                takes_per_word=settings.utterances_per_word,
                 unknown_words=(*held_out, *public.groups[0].unknown_words),
                 num_unknown=len(words),
                 num_silence=len(words) // 2,

@@ -51,7 +51,7 @@ class Setting:
         return cls(
             clip_norm=scenario.privacy.clip_norm,
             noise_multiplier=scenario.privacy.noise_multiplier,
-            server_learning_rate=scenario.server.learning_rate,
+            server_learning_rate=scenario.server_optimizer.learning_rate,
             local_epochs=scenario.training.local_epochs,
         )
 
@@ -84,7 +84,7 @@ class Setting:
         return scenario.model_copy(
             update={
                 "privacy": scenario.privacy.model_copy(update=privacy),
-                "server": scenario.server.model_copy(
+                "server_optimizer": scenario.server_optimizer.model_copy(
                     update={"learning_rate": self.server_learning_rate}
                 ),
                 "training": scenario.training.model_copy(
@@ -162,7 +162,7 @@ class Space:
             server_learning_rate=server_learning_rate,
             local_epochs=tuple(sorted({int(e) for e in local_epochs})) if local_epochs else None,
             rate_follows_clip=(
-                server_learning_rate is None and scenario.server.optimizer in SCALED_STEPS
+                server_learning_rate is None and scenario.server_optimizer.optimizer in SCALED_STEPS
             ),
         )
 

@@ -25,7 +25,9 @@ from fedspeech.source import source_sha256
 from simulations.evaluation.evaluator import task_evaluation
 from simulations.progress import RunProgress
 from simulations.results.account import Account
-from simulations.scenario.schema import FolderCorpus, Scenario
+from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.schema import Scenario
+from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import World, build_world
 from simulations.tuning import modes, recommending
@@ -259,7 +261,7 @@ class _Tuning:
         comment = "".join(
             f"# {line}\n" for line in (f"Tuned by mode {found.mode}.", _rights(found.population))
         )
-        write_text(path, comment + ready.to_toml())
+        write_text(path, comment + to_toml(ready))
 
     def _spent(self) -> Account | None:
         """What the ledger that was charged held after the last trial."""

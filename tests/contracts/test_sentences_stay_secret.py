@@ -23,15 +23,15 @@ from fedspeech.training import cohort
 from simulations.evaluation import asr
 from simulations.results.run_folder import read
 from simulations.run import preparing, runner
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 
 SECRETS = ("xylophonist", "quetzalcoatl", "zugzwang", "kerfuffle")
 TINY = (
     "corpus.public_speakers=2", "corpus.validation_speakers=1", "corpus.federated_speakers=6",
     "base.source=shipped", "privacy.rounds=2", "privacy.participation_probability=1.0",
-    "privacy.dropout_rate=0.0", "personalization.takes=[1,2]", "personalization.headline_takes=2",
-    "training.max_examples=4", "training.background_clips=1", "personalization.background_clips=1",
-    "decoding.width=2", "decoding.examples=8", "simulation.shards=1",
+    "privacy.dropout_rate=0.0", "personalization.shots=[1,2]", "personalization.headline_shots=2",
+    "training.max_examples=4", "training.negatives=1", "personalization.negatives=1",
+    "decoding.beam_width=2", "decoding.examples=8", "simulation.shards=1",
     "privacy.secure_aggregation=ideal",
 )  # fmt: skip
 

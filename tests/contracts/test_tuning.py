@@ -18,7 +18,7 @@ from server.state import load_checkpoint
 from simulations.evaluation.evaluator import Evaluator, task_evaluation
 from simulations.run import runner
 from simulations.run.runner import simulate
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.tuning.panel import Panel
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Setting

@@ -35,7 +35,7 @@ LABELS = (
 SCENARIO = """\
 name = "default"
 seed = 7
-noise = "rehearsal"
+noise_entropy = "seeded"
 
 [corpus]
 kind = "embedded"

@@ -88,7 +88,7 @@ def test_help_and_a_refused_scenario_import_nothing_heavy():
         (["simulate", "-s", "quick", "--corpus", "speech"], 1, "quick makes its own speech"),
         (["simulate", "-s", "quick", "--set", "privacy.clip_norm=inf"], 1, "a finite number"),
         (["listen", "x", "--synthetic-hours", "nan"], 2, "expected a finite number, got nan"),
-        (["tune", "--within", "nan"], 2, "expected a finite number, got nan"),
+        (["tune", "--max-accuracy-drop-points", "nan"], 2, "expected a finite number, got nan"),
         (["simulate", "-s", "[/b].toml"], 1, "there is no scenario file [/b].toml"),
         (["scenarios", "show", "latin.toml"], 1, "latin.toml must be UTF-8 text"),
         (["report", "nowhere"], 1, "no run folder at nowhere"),
@@ -133,7 +133,7 @@ def test_an_error_of_our_own_is_a_sentence_with_its_place_and_a_status_of_its_ow
     def broken():
         return 1 / 0
 
-    monkeypatch.setattr("simulations.scenario.schema.scenario_names", broken)
+    monkeypatch.setattr("simulations.scenario.reading.scenario_names", broken)
     status, _, err = fedspeech("scenarios", "list")
     assert status == 70
     assert "ZeroDivisionError: division by zero (test_cli.py, line " in err
@@ -155,11 +155,13 @@ def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monk
 
 
 def test_paths_of_a_scenario_hold_in_every_folder(monkeypatch, tmp_path):
-    from simulations.scenario.schema import read_scenario
+    from simulations.scenario.reading import read_scenario
 
     monkeypatch.chdir(tmp_path)
     changes = ["corpus.path=mine", "corpus.noise=rooms", "base.source=b.safetensors"]
+    changes.append("corpus.held_out_speakers=list.txt")
     moved = read_scenario("real-commands", changes).with_absolute_paths()
+    assert moved.corpus.held_out_speakers == f"{tmp_path}/list.txt"
     assert (moved.corpus.path, moved.corpus.noise) == (f"{tmp_path}/mine", f"{tmp_path}/rooms")
     assert moved.base.source == f"{tmp_path}/b.safetensors"
     assert read_scenario("quick").with_absolute_paths() == read_scenario("quick")

@@ -6,15 +6,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from simulations.scenario.schema import Scenario, read_scenario
+from simulations.scenario.reading import read_scenario
+from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import World, build_world
 
 TINY = (
-    "corpus.federated_phones=12", "corpus.unseen_phones=3", "corpus.validation_speakers=2",
-    "corpus.clips_per_phone=5", "corpus.takes_per_word=4", "privacy.participation_probability=1.0",
-    "privacy.rounds=2", "privacy.noise_multiplier=1.0", "privacy.epsilon_budget=1e6",
+    "corpus.federated_phones=12", "corpus.held_out_phones=3", "corpus.validation_speakers=2",
+    "corpus.utterances_per_phone=5", "corpus.utterances_per_word=4",
+    "privacy.participation_probability=1.0", "privacy.rounds=2", "privacy.noise_multiplier=1.0",
+    "privacy.epsilon_budget=1e6",
     "privacy.min_cohort_share=0.5", "privacy.min_survivors_share=0.4",
-    "personalization.takes=[1,2]", "adapter=head", "simulation.shards=2",
+    "personalization.shots=[1,2]", "adapter=head", "simulation.shards=2",
 )  # fmt: skip
 
 

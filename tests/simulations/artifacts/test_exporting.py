@@ -96,7 +96,7 @@ def test_nothing_is_said_of_recordings_on_which_the_run_was_not_made(run, tmp_pa
     for command in (
         lambda: exporting.export_run(copy, None, formats=["adapter"]),
         lambda: exporting.verify_file(copy / "export" / "model_float.tflite", None),
-        lambda: on_device_round.rehearse_round(
+        lambda: on_device_round.check_round(
             copy / "export" / "model_personal.tflite", None, as_json=True
         ),
         lambda: benchmarking.benchmark_file(
@@ -188,7 +188,7 @@ def test_benchmark_prints_a_table_and_json(run, capsys):
 
 @pytest.mark.export
 def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys):
-    on_device_round.rehearse_round(run / "export" / "model_personal.tflite", None, as_json=True)
+    on_device_round.check_round(run / "export" / "model_personal.tflite", None, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["largest_delta_difference"] <= 1e-5
     assert set(found) == {
@@ -198,7 +198,7 @@ def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys)
     assert found["integers_changed"] < 0.05
     assert 0 < found["example_epsilon"] < 100
     with pytest.raises(ExportRefused, match="signature train_dp"):
-        on_device_round.rehearse_round(run / "export" / "model_float.tflite", None, as_json=True)
+        on_device_round.check_round(run / "export" / "model_float.tflite", None, as_json=True)
 
 
 @pytest.mark.export

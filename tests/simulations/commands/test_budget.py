@@ -12,14 +12,10 @@ import pytest
 from fedspeech.errors import ScenarioError
 from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.scenario.schema import (
-    AdaptiveClippingSettings,
-    PrivacySettings,
-    read_scenario,
-    scenario_names,
-)
+from simulations.scenario.reading import read_scenario, scenario_names
+from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
 from simulations.setup.experiment import Experiment
-from simulations.setup.planning import PlanSizes, plan_of
+from simulations.setup.planning import PARTICIPATIONS, PlanSizes, plan_of
 
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
 PHONES = ["--mechanism", "distributed", "--participation", "poisson"]
@@ -67,7 +63,8 @@ def document(budget):
 )
 def test_published_epsilons(document, population, how_many, rounds, noise, delta, rdp, opacus, pld):
     found = document(
-        *CENTRAL, "--population", population, *how_many, "--rounds", rounds, "--noise", noise,
+        *CENTRAL, "--population", population, *how_many, "--rounds", rounds,
+        "--noise-multiplier", noise,
         "--delta", delta, "--min-survivors", 2, "--secure-aggregation", "ideal",
     )  # fmt: skip
     epsilon = found["epsilon_release"]
@@ -83,7 +80,7 @@ def test_published_epsilons(document, population, how_many, rounds, noise, delta
 
 def test_the_document_says_everything_that_must_stand_next_to_an_epsilon(document):
     found = document(*PHONES, "--population", 3000, "--probability", 0.1, "--rounds", 40,
-                     "--noise", 3, "--dimension", 600)  # fmt: skip
+                     "--noise-multiplier", 3, "--dimension", 600)  # fmt: skip
     assert set(found["epsilon_release"]) == {"rdp"}
     assert set(found["epsilon_server"]) == {"rdp"}
     assert 0.9 < found["epsilon_release"]["rdp"] < 1
@@ -105,11 +102,13 @@ def test_the_document_says_everything_that_must_stand_next_to_an_epsilon(documen
 
 
 def test_a_billion_phones_are_priced_at_once(budget):
-    for mechanism, participation in (("central", "poisson"), ("distributed", "poisson"),
-                                     ("skellam", "fixed_size"), ("local", "limited")):  # fmt: skip
+    for mechanism, participation in (
+        ("central", "poisson"), ("distributed", "poisson"), ("skellam", "fixed_size"),
+        ("local", "round_robin"),
+    ):  # fmt: skip
         status, out, err = budget(
             "--mechanism", mechanism, "--participation", participation, "--population", 10**9,
-            "--cohort", 1000, "--rounds", 500, "--noise", 1, "--max-participations", 5,
+            "--cohort", 1000, "--rounds", 500, "--noise-multiplier", 1, "--max-participations", 5,
         )  # fmt: skip
         assert status == 0, err
         assert "delta 1e-10" in out
@@ -130,9 +129,10 @@ def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechan
     run = plan.guarantee(plan.rounds)
     found = document(
         "--mechanism", mechanism, "--participation", "poisson", "--population", plan.population,
-        *how_many, "--rounds", 40, "--noise", 3, "--dimension", 772, "--min-survivors", 310,
+        *how_many, "--rounds", 40, "--noise-multiplier", 3, "--dimension", 772,
+        "--min-survivors", 310,
         "--max-participations", 18, "--colluders", 5, "--dropout-rate", 0.06,
-        "--availability", 0.4, "--clip", 0.1,
+        "--availability", 0.4, "--clip-norm", 0.1,
     )  # fmt: skip
     for name in ("release", "server"):
         claimed = found[f"epsilon_{name}"][found["claim"][name]]
@@ -147,7 +147,7 @@ def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechan
 
 
 def test_phones_that_are_away_bring_floors_nearer_and_that_is_said(budget, document):
-    plan = ["--population", 12_000, "--probability", 0.1, "--rounds", 40, "--noise", 3]
+    plan = ["--population", 12_000, "--probability", 0.1, "--rounds", 40, "--noise-multiplier", 3]
     there, away = (document(*PHONES, *plan, "--availability", share) for share in (1.0, 0.4))
     assert away["plan"]["min_survivors"] < 0.4 * there["plan"]["min_survivors"]
     assert away["epsilon_release"]["rdp"] > there["epsilon_release"]["rdp"]
@@ -165,7 +165,7 @@ def test_phones_that_are_away_bring_floors_nearer_and_that_is_said(budget, docum
 
 def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget):
     """Each of these would raise epsilon if it did not hold."""
-    plan = ["--population", 3000, "--cohort", 300, "--rounds", 40, "--noise", 3]
+    plan = ["--population", 3000, "--cohort", 300, "--rounds", 40, "--noise-multiplier", 3]
     _, out, _ = budget(*PHONES, *plan)
     said = " ".join(out.split())
     for words in (
@@ -185,7 +185,7 @@ def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget)
 
 def test_explain_prints_what_the_figures_stand_on(budget):
     status, out, _ = budget(*PHONES, "--population", 3000, "--cohort", 300, "--rounds", 40,
-                            "--noise", 3, "--dimension", 600, "--explain")  # fmt: skip
+                            "--noise-multiplier", 3, "--dimension", 600, "--explain")  # fmt: skip
     assert status == 0
     for part in (
         "epsilon_release 0.", "epsilon_server ", "add/remove", "zero-out", "one user",
@@ -199,7 +199,7 @@ def test_explain_prints_what_the_figures_stand_on(budget):
 @pytest.mark.slow
 def test_explain_puts_three_accountants_side_by_side(budget):
     _, out, _ = budget(*CENTRAL, "--population", 100_000, "--cohort", 1000, "--rounds", 500,
-                       "--noise", 1, "--delta", 1e-6, "--explain")  # fmt: skip
+                       "--noise-multiplier", 1, "--delta", 1e-6, "--explain")  # fmt: skip
     rows = {line.split()[1]: line.split()[2:] for line in out.splitlines()
             if line.startswith("epsilon_release ") and len(line.split()) == 4}  # fmt: skip
     assert rows["rdp"] == ["claim", "1.969"]
@@ -219,7 +219,7 @@ def test_printed_epsilons_are_never_below_the_figures():
 
 
 def test_infinities_are_said_as_such(budget, document):
-    plan = [*PHONES, "--population", 1000, "--cohort", 100, "--rounds", 3, "--noise", 0]
+    plan = [*PHONES, "--population", 1000, "--cohort", 100, "--rounds", 3, "--noise-multiplier", 0]
     _, out, _ = budget(*plan)
     assert "epsilon_release infinite  (no protection at all)" in out
     assert "Warning: No noise is added" in out
@@ -231,20 +231,23 @@ def test_what_is_solved_can_be_priced(budget, document):
     plan = [*PHONES, "--population", 100_000, "--cohort", 1000, "--dimension", 600]
     _, out, _ = budget(*plan, "--rounds", 100, "--solve", "noise", "--epsilon", 1.5)
     (line,) = (line for line in out.splitlines() if line.startswith("noise "))
-    found = document(*plan, "--rounds", 100, "--noise", line.split()[1])
+    found = document(*plan, "--rounds", 100, "--noise-multiplier", line.split()[1])
     assert 1.49 < found["epsilon_release"]["rdp"] <= 1.5
-    solved = document(*plan, "--noise", 2, "--solve", "rounds", "--epsilon", 1.5)
+    solved = document(*plan, "--noise-multiplier", 2, "--solve", "rounds", "--epsilon", 1.5)
     assert solved["epsilon_release"]["rdp"] <= 1.5
-    more = document(*plan, "--noise", 2, "--rounds", solved["rounds"] + 1)
+    more = document(*plan, "--noise-multiplier", 2, "--rounds", solved["rounds"] + 1)
     assert more["epsilon_release"]["rdp"] > 1.5
-    bits = document(*plan, "--noise", 2, "--rounds", 10, "--solve", "bits", "--epsilon", 1.5)
+    bits = document(
+        *plan, "--noise-multiplier", 2, "--rounds", 10, "--solve", "bits", "--epsilon", 1.5
+    )
     assert bits["plan"]["bits"] == 16
 
 
 @pytest.mark.slow
 def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
     status, out, err = budget(*CENTRAL, "--population", 1000, "--probability", 0.064, "--rounds",
-                              100, "--noise", 1.2, "--delta", 1e-4, "--cohort-cap", 96)  # fmt: skip
+                              100, "--noise-multiplier", 1.2, "--delta", 1e-4,
+                              "--cohort-cap", 96)  # fmt: skip
     assert status == 0
     assert "epsilon_release 2.642" in out
     assert "may take a while" in err
@@ -254,9 +257,10 @@ def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--noise", "nan"], 2, "'--noise': expected a finite number, got nan"),
-        (["--noise", "-1"], 1, "--noise must be positive and finite"),
-        (["--noise", "x"], 2, "'x' is not a valid float"),
+        (["--noise-multiplier", "nan"], 2,
+         "'--noise-multiplier': expected a finite number, got nan"),
+        (["--noise-multiplier", "-1"], 1, "--noise-multiplier must be positive and finite"),
+        (["--noise-multiplier", "x"], 2, "'x' is not a valid float"),
         (["--delta", "0.5"], 1, "delta must be positive and at most 1 / (10 * population)"),
         (["--delta", "nan"], 2, "'--delta': expected a finite number, got nan"),
         (["--rounds", "0"], 1, "rounds must be an integer from 1"),
@@ -267,19 +271,19 @@ def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
         (["--mechanism", "skellam"], 1, "poisson participation is refused with skellam noise"),
         (["--mechanism", "laplace"], 2, "'laplace' is not one of central, distributed"),
         (["--participation", "some"], 2, "'some' is not one of poisson"),
-        (["--participation", "limited", "--cohort-cap", "120"], 1, "--cohort-cap belongs to"),
+        (["--participation", "round_robin", "--cohort-cap", "120"], 1, "--cohort-cap belongs to"),
         (["--cohort-cap", "100"], 1, "--cohort-cap with noise on phones must hardly ever"),
         (["--min-survivors", "101"], 1, "--min-cohort must be at most 75% of the expected cohort"),
         (["--solve", "rounds"], 1, "--solve and --epsilon go together"),
         (["--epsilon", "1"], 1, "--solve and --epsilon go together"),
-        (["--solve", "noise", "--epsilon", "1"], 1, "leave --noise out"),
+        (["--solve", "noise", "--epsilon", "1"], 1, "leave --noise-multiplier out"),
         (["--solve", "clip", "--epsilon", "1"], 2, "'clip' is not one of noise"),
-        (["--clip", "0"], 1, "--clip must be positive"),
+        (["--clip-norm", "0"], 1, "--clip-norm must be positive"),
         (["--population", "0"], 1, "population must be an integer from 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_clear_message(budget, arguments, status, words):
-    plan = ["--population", 1000, "--cohort", 100, "--rounds", 10, "--noise", 2]
+    plan = ["--population", 1000, "--cohort", 100, "--rounds", 10, "--noise-multiplier", 2]
     found, out, err = budget(*PHONES, *plan, *arguments)
     assert found == status
     assert words in " ".join(err.replace("\u2502", " ").split())
@@ -288,11 +292,11 @@ def test_a_mistake_gets_one_clear_message(budget, arguments, status, words):
 
 @pytest.mark.parametrize(
     ("left_out", "words"),
-    [("--rounds", "--rounds is needed"), ("--noise", "--noise is needed"),
+    [("--rounds", "--rounds is needed"), ("--noise-multiplier", "--noise-multiplier is needed"),
      ("--cohort", "--cohort or --probability is needed")],
 )  # fmt: skip
 def test_what_is_missing_is_named(budget, left_out, words):
-    plan = {"--cohort": 100, "--rounds": 10, "--noise": 2}
+    plan = {"--cohort": 100, "--rounds": 10, "--noise-multiplier": 2}
     rest = [part for name, value in plan.items() if name != left_out for part in (name, value)]
     status, _, err = budget(*PHONES, "--population", 1000, *rest)
     assert status == 1
@@ -330,13 +334,17 @@ def run_of(scenario):
     return plan_of(scenario.privacy, Experiment.from_scenario(scenario).sizes).plan
 
 
+WORDS = {word: name for name, word in PARTICIPATIONS.items()}
+
+
 def options(plan):
     """A plan as options of the command."""
     given = {
-        "mechanism": plan.mechanism, "participation": plan.participation,
+        "mechanism": plan.mechanism, "participation": WORDS[plan.participation],
         "population": plan.population, "probability": repr(plan.participation_probability),
-        "rounds": plan.rounds, "noise": repr(plan.noise_multiplier), "delta": repr(plan.delta),
-        "dimension": plan.dimension, "clip": repr(plan.clip_norm), "min-cohort": plan.min_cohort,
+        "rounds": plan.rounds, "noise-multiplier": repr(plan.noise_multiplier),
+        "delta": repr(plan.delta), "dimension": plan.dimension,
+        "clip-norm": repr(plan.clip_norm), "min-cohort": plan.min_cohort,
         "min-survivors": plan.min_survivors, "max-participations": plan.quota,
         "colluders": plan.colluders, "dropout-rate": repr(plan.dropout_rate),
         "availability": repr(plan.availability), "secure-aggregation": plan.secure_aggregation,
@@ -377,12 +385,12 @@ def random_plan(rng):
         mechanisms = ["distributed", "distributed", "skellam", "central", "local"]
         settings = PrivacySettings(
             mechanism=str(rng.choice(mechanisms)),
-            participation=str(rng.choice(["poisson", "poisson", "fixed_size", "limited"])),
+            participation=str(rng.choice(["poisson", "poisson", "fixed_size", "round_robin"])),
             secure_aggregation=str(rng.choice(["masked", "ideal"])),
             clip_norm=float(rng.uniform(0.01, 1)), noise_multiplier=float(rng.uniform(0.3, 8)),
             adaptive_clipping=AdaptiveClippingSettings(target_quantile=0.5) if adapts else None,
             participation_probability=float(rng.uniform(0.02, 0.9)),
-            rounds=int(rng.integers(1, 60)), quota=int(rng.integers(1, 60)),
+            rounds=int(rng.integers(1, 60)), max_participations=int(rng.integers(1, 60)),
             min_cohort_share=float(rng.uniform(0.4, 0.75)),
             min_survivors_share=float(rng.uniform(0.3, 0.7)),
             colluders=int(rng.integers(0, 6)), dropout_rate=float(rng.uniform(0, 0.15)),
@@ -414,9 +422,9 @@ def test_two_hundred_random_plans_cost_what_their_runs_cost(document):
 
 @pytest.mark.slow
 def test_a_scenario_says_it_all(budget):
-    status, _, err = budget("--scenario", "quick", "--noise", 3)
+    status, _, err = budget("--scenario", "quick", "--noise-multiplier", 3)
     assert status == 1
-    assert "change it by --set, and leave --noise out" in err
+    assert "change it by --set, and leave --noise-multiplier out" in err
     status, out, _ = budget("--scenario", "quick", "--set", "privacy.noise_multiplier=4")
     assert status == 0
     assert "distributed noise 4 (of the sum" in out

@@ -79,10 +79,12 @@ def test_a_metric_that_nobody_foresaw_is_compared(pair, example):
 
 
 def test_changed_settings_are_listed_with_both_values(pair, example):
-    changed = example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.3") + "quota = 9\n"
+    changed = (
+        example.scenario.replace("clip_norm = 0.1", "clip_norm = 0.3") + "max_participations = 9\n"
+    )
     found = comparison(*pair(scenario=changed))
     listed = {line.name: (line.first, line.second) for line in found.settings}
-    assert listed == {"privacy.clip_norm": ("0.1", "0.3"), "privacy.quota": ("–", "9")}
+    assert listed == {"privacy.clip_norm": ("0.1", "0.3"), "privacy.max_participations": ("–", "9")}
     assert "privacy.clip_norm" in printed(found)
 
 

@@ -19,6 +19,7 @@ from simulations.results.run_folder import RunFolder, read, read_environment
 from simulations.run import runner
 from simulations.run.resume import resume
 from simulations.run.runner import simulate
+from simulations.scenario.writing import to_toml
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ def test_on_other_code_an_interrupted_round_has_failed_and_says_so(tmp_path, mon
 
 def test_a_run_still_going_on_is_not_resumed(tmp_path, monkeypatch):
     folder = RunFolder.create(tmp_path / "run")
-    folder.write_scenario(tiny_scenario().to_toml())
+    folder.write_scenario(to_toml(tiny_scenario()))
     with folder.hold(), pytest.raises(FedspeechError, match="still going on in another process"):
         go_on(folder.path)
 
@@ -127,7 +128,7 @@ def test_a_scenario_that_was_edited_is_refused(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    folder.write_scenario(tiny_scenario("privacy.noise_multiplier=0.9").to_toml())
+    folder.write_scenario(to_toml(tiny_scenario("privacy.noise_multiplier=0.9")))
     with pytest.raises(FedspeechError, match="its scenario now makes another job"):
         go_on(folder.path)
 
@@ -142,7 +143,7 @@ def test_a_scenario_that_was_edited_is_refused(tmp_path, monkeypatch):
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(tmp_path, way):
     """Twenty kills over as many lives of a few runs; each run ends as the uninterrupted one."""
     changes = (
-        "privacy.rounds=6", "privacy.quota=6", f"privacy.secure_aggregation={way}",
+        "privacy.rounds=6", "privacy.max_participations=6", f"privacy.secure_aggregation={way}",
         "privacy.participation_probability=1.0",
     )  # fmt: skip
     began = time.monotonic()
@@ -174,7 +175,7 @@ def test_a_worker_that_is_killed_stops_the_run_with_the_reason_and_resume_takes_
 ):
     """Two workers; the bits are those of one process that nothing happened to."""
     changes = (
-        "corpus.federated_phones=24", "privacy.rounds=4", "privacy.quota=4",
+        "corpus.federated_phones=24", "privacy.rounds=4", "privacy.max_participations=4",
         "privacy.participation_probability=1.0",
     )  # fmt: skip
     run(tmp_path / "whole", *changes)
@@ -202,12 +203,13 @@ def test_a_worker_that_is_killed_stops_the_run_with_the_reason_and_resume_takes_
 @pytest.mark.parametrize("engine", ["flower", "deployment"])
 def test_a_run_killed_behind_flower_is_taken_to_its_end_by_any_engine(tmp_path, engine):
     """Killed with SIGKILL after its first round; what Flower had finished meanwhile is kept."""
-    run(tmp_path / "whole", "privacy.rounds=3", "privacy.quota=3")
+    run(tmp_path / "whole", "privacy.rounds=3", "privacy.max_participations=3")
     code = (
         "import sys; from tiny_world import tiny_scenario; from pathlib import Path\n"
         "from simulations.run.runner import simulate\n"
-        "simulate(tiny_scenario('privacy.rounds=3', 'privacy.quota=3'), out=Path(sys.argv[1]),\n"
-        "         workers=1, cache=Path(sys.argv[2]), engine=sys.argv[3])"
+        "tiny = tiny_scenario('privacy.rounds=3', 'privacy.max_participations=3')\n"
+        "simulate(tiny, out=Path(sys.argv[1]), workers=1,"
+        " cache=Path(sys.argv[2]), engine=sys.argv[3])"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "run", cache(), engine], stdout=subprocess.PIPE,

@@ -23,7 +23,7 @@ from simulations.run import runner
 from simulations.run.preparing import prepare
 from simulations.run.resume import resume
 from simulations.run.runner import _why, simulate
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of
 
@@ -300,7 +300,7 @@ def test_a_run_whose_export_kills_it_leaves_summary_and_report_and_goes_on(
 @pytest.mark.slow
 def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_export):
     folder = simulate(
-        tiny_scenario("privacy.rounds=1", "privacy.clip_norm=1e-3", "privacy.quota=1"),
+        tiny_scenario("privacy.rounds=1", "privacy.clip_norm=1e-3", "privacy.max_participations=1"),
         out=tmp_path / "run", workers=1, cache=cache(),
     )  # fmt: skip
     (row,) = read(folder).rows
@@ -379,7 +379,11 @@ def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
 )
 def test_what_stops_the_rounds_leaves_a_readable_folder_and_no_process(tmp_path, workers, stop):
     process = start(
-        tmp_path, ROUNDS, "privacy.quota=200", "privacy.noise_multiplier=20", workers=workers
+        tmp_path,
+        ROUNDS,
+        "privacy.max_participations=200",
+        "privacy.noise_multiplier=20",
+        workers=workers,
     )
     wait_for(process, "round +3/")
     os.killpg(process.pid, stop)
@@ -413,7 +417,9 @@ def test_ctrl_c_during_prepare_leaves_neither_folder_nor_process(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_can_be_reported_and_says_what_it_cannot_do(tmp_path):
-    process = start(tmp_path, ROUNDS, "privacy.quota=200", "privacy.noise_multiplier=20")
+    process = start(
+        tmp_path, ROUNDS, "privacy.max_participations=200", "privacy.noise_multiplier=20"
+    )
     wait_for(process, "round +3/")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
@@ -437,7 +443,7 @@ def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(
 ):
     settings = (
         *TINY, "corpus.federated_phones=4000", "corpus.voices=12", "time.every_h=12",
-        "privacy.participation_probability=0.1", "privacy.quota=2",
+        "privacy.participation_probability=0.1", "privacy.max_participations=2",
     )  # fmt: skip
     run = simulate(read_scenario("quick", settings), out=tmp_path / "run", workers=1, cache=cache())
     found = read(run)

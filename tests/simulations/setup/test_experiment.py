@@ -11,7 +11,7 @@ from fedspeech.corpora.partition import by_group
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
 from simulations.setup.embedding import PARITY_CLIPS
 from simulations.setup.experiment import Experiment, build_world
@@ -176,8 +176,9 @@ def test_a_file_that_is_no_base_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
-    changes = ("corpus.federated_phones=1000000", "corpus.voices=12", "privacy.quota=1",
-               "privacy.rounds=1", "privacy.participation_probability=0.0001")  # fmt: skip
+    changes = ("corpus.federated_phones=1000000", "corpus.voices=12",
+               "privacy.max_participations=1", "privacy.rounds=1",
+               "privacy.participation_probability=0.0001")  # fmt: skip
     world = build_world(
         tiny_scenario(*changes), cache=cache(), eye=None, workers=1, progress=lambda *_: None
     )

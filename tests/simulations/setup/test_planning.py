@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedspeech.errors import CorpusError, ScenarioError
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup.bases import layout_of
 from simulations.setup.experiment import Experiment
 from simulations.setup.planning import plan_of

@@ -15,7 +15,8 @@ from fedspeech.errors import CorpusError
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.tasks import kws
 from fedspeech.tasks.kws import WordRoles, word_roles
-from simulations.scenario.schema import FolderCorpus, read_scenario
+from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import build_world
 from simulations.setup.recordings import applied, moved, split_speakers
 from simulations.setup.speakers import open_voices
@@ -70,7 +71,7 @@ def test_numbers_that_are_asked_for_are_kept():
 def test_unseen_speakers_can_be_named(tmp_path):
     names = tmp_path / "test_list.txt"
     names.write_text("\ufeffs03\ns07\n\n", encoding="utf-8")
-    settings = FolderCorpus(path="x", unseen_speakers=str(names))
+    settings = FolderCorpus(path="x", held_out_speakers=str(names))
     for seed in (1, 2):
         assert speakers(split_speakers(corpus(EVEN), settings, seed).unseen) == {"s03", "s07"}
     names.write_text("s03\nnobody\n")
@@ -78,7 +79,7 @@ def test_unseen_speakers_can_be_named(tmp_path):
         split_speakers(corpus(EVEN), settings, seed=1)
     with pytest.raises(CorpusError, match="must name speakers, one a line"):
         split_speakers(
-            corpus(EVEN), FolderCorpus(path="x", unseen_speakers=str(tmp_path / "none")), seed=1
+            corpus(EVEN), FolderCorpus(path="x", held_out_speakers=str(tmp_path / "none")), seed=1
         )
 
 
@@ -166,8 +167,8 @@ def scenario(folder, *changes):
         "real-commands",
         (
             f"corpus.path={folder}", f"vocabulary={words}", "base.source=shipped",
-            "privacy.secure_aggregation=ideal", "personalization.takes=[1]",
-            "personalization.headline_takes=1", *changes,
+            "privacy.secure_aggregation=ideal", "personalization.shots=[1]",
+            "personalization.headline_shots=1", *changes,
         ),
     )  # fmt: skip
 
@@ -227,7 +228,7 @@ def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
             folder,
             "corpus.public_speakers=4",
             "corpus.validation_speakers=2",
-            "training.background_clips=0",
+            "training.negatives=0",
         )
     )
     assert without.job.plan == world.job.plan

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_world import cache, tiny_scenario, tiny_world
 
 from fedspeech.errors import ScenarioError
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import build_world
 from simulations.tuning.space import Setting, Space, log_spaced, parse_axis
 
@@ -65,7 +65,9 @@ def test_a_rate_that_is_searched_is_not_tied_to_the_clip():
 
 
 def test_an_optimizer_that_divides_by_the_step_keeps_its_rate():
-    scenario = read_scenario("quick", ["server.optimizer=fedadam", "server.learning_rate=0.02"])
+    scenario = read_scenario(
+        "quick", ["server_optimizer.optimizer=fedadam", "server_optimizer.learning_rate=0.02"]
+    )
     space = Space.around(scenario)
     assert {one.server_learning_rate for one in space.settings((0.01, 1.0), (1.0,))} == {0.02}
 

@@ -11,7 +11,7 @@ from tiny_world import TINY, cache, tiny_scenario, tiny_world
 from fedspeech.errors import BudgetExhausted, FedspeechError, ScenarioError
 from fedspeech.privacy.ledger import Ledger
 from simulations.progress import RunProgress
-from simulations.scenario.schema import read_scenario
+from simulations.scenario.reading import read_scenario
 from simulations.tuning.folder import open_folder
 from simulations.tuning.results import Tuning
 from simulations.tuning.search import Search

@@ -1,0 +1,198 @@
+"""The five kinds of corpus that a scenario may name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from simulations.scenario.sections import Count, NotNegative, Section, Share, WholeNumber
+
+MOST_SPOKEN = 100_000  # phones whose every utterance is synthesized before the first round
+
+
+class EmbeddedCorpus(Section):
+    """Synthetic words, spoken on demand by synthetic speakers."""
+
+    kind: Literal["embedded"] = Field(default="embedded", description="The synthesizer's words.")
+    federated_phones: Count = Field(default=3000, description="Number of phones that train.")
+    voices: Count | None = Field(
+        default=None,
+        description="Number of distinct voices. Each speaks twice the utterances of one phone; a "
+        "phone is one of them with a random half of its utterances, and the unit of privacy is "
+        "the phone. Not set: each phone has a voice of its own.",
+    )
+    held_out_phones: Count = Field(
+        default=60,
+        description="Number of phones that never train, on which personalization is evaluated.",
+    )
+    validation_speakers: Count = Field(
+        default=24, description="Number of public speakers that the server may decide on."
+    )
+    utterances_per_phone: Count = Field(
+        default=10,
+        description="Mean number of training utterances of target words per federated phone.",
+    )
+    unknown_per_phone: WholeNumber = Field(
+        default=4, description="Number of utterances of other words per federated phone."
+    )
+    silence_per_phone: WholeNumber = Field(
+        default=1, description="Number of utterances without speech per federated phone."
+    )
+    quantity_skew: NotNegative = Field(
+        default=0.4,
+        description="Standard deviation of the natural logarithm of the number of target "
+        "utterances over federated phones; 0: the same number on all.",
+    )
+    utterances_per_word: Annotated[int, Field(ge=2)] = Field(
+        default=8, description="Number of utterances per target word of a held-out phone."
+    )
+    new_accent_share: Share = Field(
+        default=0.8,
+        description="Share of federated and held-out phones whose accent is not in the "
+        "pre-training data of the base.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_spoken(self) -> Self:
+        if self.voices is None and self.federated_phones > MOST_SPOKEN:
+            raise ValueError(
+                f"above {MOST_SPOKEN:,} federated_phones set voices, the number of voices from "
+                f"which they are drawn, got federated_phones={self.federated_phones}"
+            )
+        if self.voices is not None and self.voices > self.federated_phones:
+            raise ValueError(
+                f"voices must be at most federated_phones={self.federated_phones}, "
+                f"got voices={self.voices}"
+            )
+        return self
+
+
+class FolderCorpus(Section):
+    """Recorded words in a folder: a manifest, or the Speech Commands layout."""
+
+    kind: Literal["folder"] = Field(default="folder", description="Recorded words.")
+    path: str = Field(description="Folder of the recordings.")
+    federated_speakers: Count | None = Field(
+        default=None,
+        description="Number of speakers, drawn by the seed, who federate; whoever is neither "
+        "public nor validation is held out. Not set: speakers with at least 30 utterances are held "
+        "out if the corpus has both kinds, else 30 % of the speakers (40 % if nobody is public).",
+    )
+    held_out_speakers: str | None = Field(
+        default=None,
+        description="File with the names of the held-out speakers, one a line, such as an "
+        "official test list.",
+    )
+    public_speakers: WholeNumber | None = Field(
+        default=None,
+        description="Number of public speakers, drawn by the seed: other words of some are "
+        "training negatives on every phone, those of the others are guard negatives. Not set: "
+        "15 % of the speakers with fewer than 30 utterances; none in a corpus of fewer than 20.",
+    )
+    validation_speakers: WholeNumber | None = Field(
+        default=None,
+        description="Number of public speakers by whom the released stage is chosen. Not set: "
+        "10 %, likewise.",
+    )
+    devices_per_speaker: Count = Field(
+        default=1,
+        description="Number of simulated devices per speaker; above 1 the unit of privacy is the "
+        "phone.",
+    )
+    quantity_skew: NotNegative = Field(
+        default=0.0,
+        description="Standard deviation of the natural logarithm of the share of its utterances "
+        "that a federated phone keeps; 0: all of them.",
+    )
+    noise: str | None = Field(
+        default=None,
+        description="Folder of background noise for the silence label. Not set: the synthesizer's "
+        "rooms.",
+    )
+
+
+class SentenceCorpus(Section):
+    """Synthetic sentences: digits, codes, commands, names of each phone's own contacts."""
+
+    kind: Literal["sentences"] = Field(
+        default="sentences", description="The synthesizer's sentences."
+    )
+    federated_phones: Count = Field(default=3000, description="Number of phones that train.")
+    held_out_phones: Count = Field(
+        default=60,
+        description="Number of phones that never train, on which personalization is evaluated.",
+    )
+    validation_speakers: Count = Field(
+        default=24, description="Number of public speakers that the server may decide on."
+    )
+    sentences_per_phone: Count = Field(
+        default=4, description="Number of training sentences of a federated phone."
+    )
+    sentences_per_held_out_phone: Annotated[int, Field(ge=3)] = Field(
+        default=24,
+        description="Number of sentences of a held-out phone, those it adapts on included.",
+    )
+    contacts: Annotated[int, Field(ge=2, le=60)] = Field(
+        default=12,
+        description="Number of names in the contextual biasing list of a phone; half of all names "
+        "are not in the pre-training data.",
+    )
+    new_accent_share: Share = Field(
+        default=0.8,
+        description="Share of federated and held-out phones whose accent is not in the "
+        "pre-training data of the base.",
+    )
+
+
+class JoinedSentences(Section):
+    """Sentences joined from the recorded words of one speaker each, in one room each."""
+
+    kind: Literal["joined"] = Field(
+        default="joined", description="Sentences joined from recorded words."
+    )
+    path: str = Field(description="Folder of recorded words.")
+    public_speakers: Count = Field(
+        default=40,
+        description="Number of speakers, drawn by the seed, on whom the base is trained further.",
+    )
+    validation_speakers: Count = Field(
+        default=10,
+        description="Number of speakers, drawn by the seed, that the server may decide on.",
+    )
+    federated_speakers: Count = Field(
+        default=100,
+        description="Number of speakers, drawn by the seed, who federate; the rest is held out.",
+    )
+    words_per_sentence: tuple[Count, Count] = Field(
+        default=(2, 4), description="Smallest and largest number of words in a sentence."
+    )
+    sentences_per_speaker: Count = Field(
+        default=12,
+        description="Largest number of sentences of a speaker, if the recordings suffice.",
+    )
+
+
+class TranscribedCorpus(Section):
+    """Recorded sentences with transcripts: sound, or features of the base's own front end."""
+
+    kind: Literal["transcribed"] = Field(default="transcribed", description="Recorded sentences.")
+    path: str = Field(description="Folder with a manifest that has a column `transcript`.")
+    public_speakers: Count = Field(
+        default=24,
+        description="Number of speakers, drawn by the seed, on whom the base is trained further.",
+    )
+    validation_speakers: Count = Field(
+        default=6,
+        description="Number of speakers, drawn by the seed, that the server may decide on.",
+    )
+    federated_speakers: Count = Field(
+        default=28,
+        description="Number of speakers, drawn by the seed, who federate; the rest is held out.",
+    )
+
+
+AnyCorpus = EmbeddedCorpus | FolderCorpus | SentenceCorpus | JoinedSentences | TranscribedCorpus
+CORPORA: dict[str, type[Section]] = {
+    corpus.model_fields["kind"].default: corpus for corpus in get_args(AnyCorpus)
+}

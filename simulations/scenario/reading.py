@@ -1,0 +1,141 @@
+"""Reads a scenario; an unknown key is an error that names the nearest one, or the one it became."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.errors import ScenarioError
+from simulations.scenario.corpora import CORPORA
+from simulations.scenario.renamed import KEYS, VALUES, new_value
+from simulations.scenario.schema import SCHEMA, Scenario
+
+
+def scenario_names() -> list[str]:
+    """Names of the scenarios that ship with the package."""
+    folder = resources.files("simulations.scenario") / "shipped"
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
+    """Reads a shipped scenario by name, or a TOML file, and applies `a.b=value` changes.
+
+    Args:
+      name_or_file: "default", or a path that ends in .toml.
+      changes: what `--set` was given; values are TOML, bare words are taken as strings.
+
+    Raises:
+      ScenarioError: naming the file, the key and the nearest valid one.
+    """
+    try:
+        document = tomllib.loads(_text(name_or_file))
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
+    for change in changes:
+        _apply(document, change)
+    if isinstance(corpus := document.get("corpus"), dict):
+        corpus.setdefault("kind", "folder" if "path" in corpus else "embedded")
+    try:
+        scenario = Scenario.model_validate(document)
+        if scenario.vocabulary or scenario.corpus.kind == "embedded":
+            Vocabulary(scenario.vocabulary)
+    except ValidationError as error:
+        raise ScenarioError(_explain(name_or_file, error)) from error
+    except ValueError as error:
+        raise ScenarioError(f"{name_or_file}: vocabulary: {error}") from error
+    return scenario
+
+
+def _text(name_or_file: str) -> str:
+    """The text of a file, or of a scenario that ships.
+
+    Raises:
+      ScenarioError: if there is none, with the nearest name, or the file is no text.
+    """
+    if name_or_file.endswith(".toml"):
+        path = Path(name_or_file)
+        if not path.is_file():
+            raise ScenarioError(f"there is no scenario file {name_or_file}")
+        try:
+            return path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
+        except UnicodeDecodeError as error:
+            raise ScenarioError(f"{name_or_file} must be UTF-8 text: {error}") from error
+    if name_or_file in scenario_names():
+        file = resources.files("simulations.scenario") / "shipped" / f"{name_or_file}.toml"
+        return file.read_text(encoding="utf-8")
+    near = difflib.get_close_matches(name_or_file, scenario_names(), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ScenarioError(
+        f"there is no scenario {name_or_file!r}{hint} "
+        f"(shipped: {', '.join(scenario_names())}; or give a file that ends in .toml)"
+    )
+
+
+def _apply(document: dict[str, Any], change: str) -> None:
+    """Applies one `a.b=value` to a TOML document."""
+    path, equals, text = change.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ScenarioError(f"--set takes section.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        document = document.setdefault(key, {})
+        if not isinstance(document, dict):
+            raise ScenarioError(f"--set {path}: {key!r} is a value, not a section")
+    document[keys[-1]] = value
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    """Turns pydantic's findings into one line each: path, rule, value, nearest or new key."""
+    lines = []
+    for finding in error.errors():
+        path = [str(part) for part in finding["loc"] if part not in CORPORA]
+        where, given = ".".join(path), finding.get("input")
+        if where == "schema":
+            lines.append(
+                f"it has schema = {given!r} and this version reads schema = {SCHEMA}; `fedspeech "
+                "scenarios show` prints every key that it has"
+            )
+        elif finding["type"] == "extra_forbidden":
+            lines.append(_unknown(path, finding["loc"]))
+        elif not where:  # parts that do not fit each other
+            lines.append(finding["msg"].removeprefix("Value error, "))
+        elif (new := new_value(where, given)) is not None:
+            lines.append(f"{where}: {given!r} is now {new!r}")
+        else:
+            lines.append(f"{where}: {finding['msg']}, got {given!r:.60}")
+    return f"{name} is not a valid scenario:\n  " + "\n  ".join(lines)
+
+
+def _unknown(path: list[str], location: tuple[int | str, ...]) -> str:
+    """What an unknown key is called now, or which known one is nearest."""
+    where = ".".join(path)
+    if new := KEYS.get(where):
+        values = ", ".join(f"{old!r} is now {word!r}" for old, word in VALUES.get(new, {}).items())
+        return f"{where} is now {new}" + (f" ({values})" if values else "")
+    near = difflib.get_close_matches(path[-1], _keys_beside(path, location), 1)
+    hint = f"; did you mean {'.'.join([*path[:-1], near[0]])}?" if near else ""
+    return f"unknown key {where}{hint}"
+
+
+def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[str, Any]:
+    """Valid keys of the section in which an unknown key stands."""
+    model: type[BaseModel] = Scenario
+    for part in path[:-1]:
+        if part == "corpus":
+            model = next((kind for name, kind in CORPORA.items() if name in location), model)
+        else:
+            annotation = model.model_fields[part].annotation
+            kinds = get_args(annotation) or (annotation,)  # a section may be left out
+            model = next(kind for kind in kinds if kind is not None and issubclass(kind, BaseModel))
+    return model.model_fields
