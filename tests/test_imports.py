@@ -24,7 +24,7 @@ PRIVACY = (
     "adaptive_clipping", "clipping", "encoding", "mechanisms", "participation", "events",
     "binomial_tails", "accountant", "dp_accounting_bridge", "adversary_views", "config", "sizing",
     "rules", "failure_probabilities", "round_cost", "codec", "examples", "guarantee", "phrasing",
-    "plan", "spending", "ledger", "filling", "pricing", "explaining", "solving",
+    "plan", "spending", "ledger", "filling", "pricing", "solving",
 )  # fmt: skip
 
 # Order inside `simulations`; a room imports only from rooms above its own. A report reads a run's

@@ -56,9 +56,6 @@ cohort has the same size in both worlds, so no missing noise tells them apart. P
 do no harm if each does so with the same probability: the proof exchanges the phone for one that was
 not drawn, and the one that comes in its place may be given the same luck. Phones that differ in how
 often they drop out are outside of this claim.
-
-`continuous_gaussian` prices the textbook mechanism with three libraries: a yardstick for tests and
-explanations, never a claim.
 """
 
 from __future__ import annotations
@@ -66,7 +63,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -318,48 +315,6 @@ def _frozen(curve: FloatArray) -> FloatArray:
     """Makes a cached curve read-only."""
     curve.setflags(write=False)
     return curve
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContinuousGaussian:
-    """Epsilons of the Poisson-sampled continuous Gaussian, by three accountants.
-
-    Attributes:
-      rdp: dp-accounting's Renyi accountant.
-      pld: dp-accounting's privacy loss distributions: the tightest.
-      opacus_rdp: Opacus' Renyi accountant. (Its GDP accountant underestimates; never used.)
-    """
-
-    rdp: float
-    pld: float
-    opacus_rdp: float
-
-
-def continuous_gaussian(
-    *, probability: float, noise_multiplier: float, rounds: int, delta: float
-) -> ContinuousGaussian:
-    """Prices the textbook mechanism, whose noise does not depend on the coin, as a yardstick.
-
-    Args:
-      probability: of taking part in a round.
-      noise_multiplier: stddev of the sum's noise over sensitivity.
-      rounds: how many.
-      delta: in (0, 1).
-    """
-    import dp_accounting
-    from dp_accounting import pld
-    from dp_accounting import rdp as dp_rdp
-    from opacus.accountants import RDPAccountant
-
-    gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
-    event = dp_accounting.PoissonSampledDpEvent(probability, gaussian)
-    opacus = RDPAccountant()
-    opacus.history = [(noise_multiplier, probability, rounds)]
-    return ContinuousGaussian(
-        rdp=float(dp_rdp.RdpAccountant().compose(event, rounds).get_epsilon(delta)),
-        pld=float(pld.PLDAccountant().compose(event, rounds).get_epsilon(delta)),
-        opacus_rdp=float(opacus.get_epsilon(delta)),
-    )
 
 
 def opacus_checks(

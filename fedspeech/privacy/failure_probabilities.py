@@ -3,8 +3,8 @@
 The accountant's argument holds outside a few events: one phone decides whether a round opens, a cap
 is reached, a sampler misses its ideal, a masking graph falls to pieces. `EVENTS` lists all that can
 happen in a round of the real protocol, as `server`, `clients` and `fedspeech.secagg` run it: each
-with a floor or a probability that the price includes, or with the reason why it has none. The exits
-that an event explains are named, and a test finds every exit of that code in the table.
+with a floor or a probability that the price includes, or with the reason why it has none. A test
+finds every exit of that code and the event that explains it.
 
     probabilities(plan)["the roster is below min_cohort"]
 """
@@ -40,8 +40,6 @@ class RoundEvent:
       floor: of the round, which one phone may lift it over; None where the plan has no such floor.
       probability: of the event in one round.
       reason: why it has no probability of its own; "" if it has one.
-      exits: where the code takes this way: "module function exception", or "module function except
-        exception" where one is handled and the round goes on in another way.
     """
 
     name: str
@@ -51,7 +49,6 @@ class RoundEvent:
     floor: Callable[[PlanSizing], Floor | None] | None = None
     probability: Callable[[PlanSizing], float] | None = None
     reason: str = ""
-    exits: tuple[str, ...] = ()
 
 
 def totals(plan: PlanSizing) -> dict[str, float]:
@@ -261,83 +258,27 @@ def _coming(plan: PlanSizing) -> tuple[int, float]:
 
 # The table.
 
-_RULES = "only who breaks the rules of the protocol is refused so: no honest phone or node is"
-_NODES = (
-    "a node fails, is silent or is late as a whole, and then nothing of the round opens; it does "
-    "so whatever its phones hold (work is the same for all, a delta that is not finite is sent as "
-    "zeros) and whichever of them came"
-)
-_OUTSIDE = "before the first round or after the last: no phone has said anything that depends on it"
-_CARRIED = "carries another exit on, under another name"
-
 EVENTS: tuple[RoundEvent, ...] = (
-    RoundEvent(
-        name="a phone's quota runs out",
-        counted="quota",
-        probability=_quota,
-    ),
-    RoundEvent(
-        name="the cap on the cohort is reached",
-        counted="cap_failure",
-        probability=_capped,
-    ),
-    RoundEvent(
-        name="the roster is below min_cohort",
-        counted="floor_failure",
-        floor=_on_roster,
-        exits=(
-            "server.gathering IdealGathering.join Abandoned",
-            "clients.client_shard Fleet.update CohortTooSmall",
-            "fedspeech.secagg.server Server.close_roster CohortTooSmall",
-            "fedspeech.secagg.client Phone.accept CohortBelowFloor",
-        ),
-    ),
+    RoundEvent(name="a phone's quota runs out", counted="quota", probability=_quota),
+    RoundEvent(name="the cap on the cohort is reached", counted="cap_failure", probability=_capped),
+    RoundEvent(name="the roster is below min_cohort", counted="floor_failure", floor=_on_roster),
     RoundEvent(
         name="the roster of a session that restarts is below min_cohort",
         counted="floor_failure",
         floor=_on_next_roster,
-        exits=(
-            "server.gathering MaskedGathering.join except NoncesMissing",
-            "fedspeech.secagg.server Server.close_nonces NoncesMissing",
-        ),
     ),
-    RoundEvent(
-        name="fewer than min_survivors share",
-        counted="floor_failure",
-        floor=_sharing,
-        exits=(
-            "fedspeech.secagg.server Server._floor ProtocolAbort",
-            "fedspeech.secagg.client Phone._check_sharers CohortBelowFloor",
-        ),
-    ),
-    RoundEvent(
-        name="fewer than min_survivors send",
-        counted="floor_failure",
-        floor=_sending,
-        exits=(
-            "server.gathering IdealGathering.collect Abandoned",
-            "fedspeech.secagg.client Phone.agree CohortBelowFloor",
-        ),
-    ),
+    RoundEvent(name="fewer than min_survivors share", counted="floor_failure", floor=_sharing),
+    RoundEvent(name="fewer than min_survivors send", counted="floor_failure", floor=_sending),
     RoundEvent(
         name="a masked round above its floors lacks signatures or shares",
         counted="floor_failure",
         probability=_fails_with_or_without,
-        exits=(
-            "fedspeech.secagg.client Phone.mask NeighborsBelowThreshold",
-            "fedspeech.secagg.client Phone.unmask NoQuorum",
-            "fedspeech.secagg.server Server._secrets ProtocolAbort",
-        ),
     ),
     RoundEvent(
-        name="samplers miss their ideals",
-        counted="sampler_failure",
-        probability=_sampled_otherwise,
+        name="samplers miss their ideals", counted="sampler_failure", probability=_sampled_otherwise
     ),
     RoundEvent(
-        name="a masking graph does not protect",
-        counted="graph_failure",
-        probability=_unprotected,
+        name="a masking graph does not protect", counted="graph_failure", probability=_unprotected
     ),
     RoundEvent(
         name="more phones vanish than a ring is made for",
@@ -348,121 +289,35 @@ EVENTS: tuple[RoundEvent, ...] = (
         name="nonces stay away in every session of a round",
         reason="phones that vanish do so before the second roster; after that only colluders keep "
         "nonces back, members of the cohort, who may do so whoever else came",
-        exits=("server.gathering MaskedGathering.join Abandoned",),
     ),
     RoundEvent(
         name="there is no graph for a roster",
         reason="there is one for the smallest roster and for the largest that is expected, or the "
         "plan is refused; more phones never need a denser one than fits",
-        exits=("fedspeech.secagg.server Server.bind ProtocolAbort",),
     ),
     RoundEvent(
         name="the sum is longer than honest phones can make it",
         reason="read from the sum with its noise, which the price of the release includes",
-        exits=("server.rounds _run_round except ProtocolAbort",),
     ),
     RoundEvent(
         name="the budget is spent",
         reason="counts the rounds that were charged, and the floors decide which are",
-        exits=("server.rounds _run_round except BudgetExhausted",),
     ),
     RoundEvent(
         name="a node fails, or answers what does not parse",
-        reason=_NODES,
-        exits=(
-            "server.gathering MaskedGathering._ask Abandoned",
-            "server.gathering MaskedGathering._ask.check ProtocolAbort",
-            "server.grids OneByOneGrid._pull again",
-            "server.grids OneByOneGrid._pull except Exception",
-            "server.shards Shards.ask ProtocolAbort",
-            "server.shards Shards.ask NobodyAnswers",
-            "server.shards Shards.ask except ProtocolAbort",
-            "server.shards Shards._hosted ProtocolAbort",
-            "server.shards _check_session ProtocolAbort",
-            "server.shards _read ProtocolAbort",
-            "clients.app _nothing_told ProtocolAbort",
-            "clients.durable_state Memory.held ProtocolAbort",
-            "clients.state FleetState.from_bytes ProtocolAbort",
-            "clients.state SessionState.from_bytes ProtocolAbort",
-        ),
+        reason="a node fails, is silent or is late as a whole, and then nothing of the round "
+        "opens; it does so whatever its phones hold (work is the same for all, a delta that is not "
+        "finite is sent as zeros) and whichever of them came",
     ),
-    RoundEvent(
-        name="an exit is passed on",
-        reason=_CARRIED,
-        exits=(
-            "server.gathering MaskedGathering._or_abandoned again",
-            "server.gathering MaskedGathering._or_abandoned Abandoned",
-            "server.rounds _run_round except Abandoned",
-            "clients.app _nothing_told again",
-            "clients.masked _each except Refusal",
-            "fedspeech.secagg.client Phone._step again",
-            "fedspeech.secagg.client Phone.restore again",
-        ),
-    ),
+    RoundEvent(name="an exit is passed on", reason="carries another exit on, under another name"),
     RoundEvent(
         name="a message is not by the rules",
-        reason=_RULES,
-        exits=(
-            "server.gathering IdealGathering._check_update ProtocolAbort",
-            "clients.permissions require_permission ProtocolAbort",
-            "clients.app _fleet ProtocolAbort",
-            "clients.permissions require_turn ProtocolAbort",
-            "clients.node check_bundle ProtocolAbort",
-            "clients.client_shard Fleet.enter ProtocolAbort",
-            "clients.client_shard Fleet.update ProtocolAbort",
-            "clients.client_shard Fleet.vectors ProtocolAbort",
-            "clients.masked MaskedFleet.mask ProtocolAbort",
-            "fedspeech.secagg.exchange History.entering Replayed",
-            "fedspeech.secagg.client Phone.accept Malformed",
-            "fedspeech.secagg.client Phone.accept RosterNotMine",
-            "fedspeech.secagg.client Phone.accept BadSignature",
-            "fedspeech.secagg.client Phone.share Malformed",
-            "fedspeech.secagg.client Phone.mask Malformed",
-            "fedspeech.secagg.client Phone._check_sharers SharersInconsistent",
-            "fedspeech.secagg.client Phone._open_shares CiphertextMissing",
-            "fedspeech.secagg.client Phone._open_shares Malformed",
-            "fedspeech.secagg.client Phone.agree SurvivorsInconsistent",
-            "fedspeech.secagg.client Phone.unmask Malformed",
-            "fedspeech.secagg.client Phone.unmask BadSignature",
-            "fedspeech.secagg.client Phone.restore StaleState",
-            "fedspeech.secagg.client Phone.restore Malformed",
-            "fedspeech.secagg.client Phone._claim Replayed",
-            "fedspeech.secagg.client Phone._claim SecondAnswer",
-            "fedspeech.secagg.client Phone._claim OutOfOrder",
-            "fedspeech.secagg.client Phone._check_signed BadSignature",
-            "fedspeech.secagg.client _graph NonceMismatch",
-            "fedspeech.secagg.server Server.close_shares ProtocolAbort",
-            "fedspeech.secagg.server Server.open ProtocolAbort",
-            "fedspeech.secagg.server Server._seed self._lied",
-            "fedspeech.secagg.server Server._edges self._lied",
-            "fedspeech.secagg.server Server._edges ProtocolAbort",
-            "fedspeech.secagg.server Server._at ProtocolAbort",
-            "fedspeech.secagg.server Server._place ProtocolAbort",
-            "fedspeech.secagg.server Server._holds except FedspeechError",
-        ),
+        reason="only who breaks the rules of the protocol is refused so: no honest phone or node "
+        "is",
     ),
     RoundEvent(
         name="a run does not begin, or ends",
-        reason=_OUTSIDE,
-        exits=(
-            "server.app main again",
-            "server.app main FedspeechError",
-            "server.app _run FedspeechError",
-            "server.app _start FedspeechError",
-            "server.resuming begin FedspeechError",
-            "server.resuming begin ScenarioError",
-            "server.resuming resume FedspeechError",
-            "server.resuming resume LedgerDamaged",
-            "server.shards Shards.__init__ ProtocolAbort",
-            "server.shards Shards.__init__ except ProtocolAbort",
-            "server.shards Shards._shard_of ProtocolAbort",
-            "server.state load_checkpoint FedspeechError",
-            "clients.app _memory ProtocolAbort",
-            "clients.client_shard Fleet.__init__ ProtocolAbort",
-            "clients.durable_state go_back FedspeechError",
-            "clients.durable_state alone FedspeechError",
-            "clients.durable_state _in_use ProtocolAbort",
-            "clients.node _call ProtocolAbort",
-        ),
+        reason="before the first round or after the last: no phone has said anything that depends "
+        "on it",
     ),
 )

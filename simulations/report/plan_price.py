@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fedspeech.privacy import explaining, phrasing
+from fedspeech.privacy import phrasing, pricing
 from fedspeech.privacy.failure_probabilities import probabilities
 from fedspeech.privacy.phrasing import SERVER_ADDS_NOISE, judgment, rounded_up
 
@@ -53,7 +53,7 @@ def document(found: Price, explain: bool) -> dict[str, Any]:
         "assumed": sorted(found.assumed),
     }
     if explain:
-        missing = explaining.missing_noise(plan)
+        missing = pricing.missing_noise(plan)
         facts["explain"] = {
             "curve": [
                 {
@@ -62,20 +62,15 @@ def document(found: Price, explain: bool) -> dict[str, Any]:
                     "relation": each.release.relation,
                     "epsilon_server": _number(each.server.epsilon),
                 }
-                for each in explaining.curve(found)
+                for each in pricing.curve(found)
             ],
             "phone": [
                 {"joined": k, "epsilon": _by_accountant(view), "relation": view.relation}
-                for k, view in explaining.account(plan)
+                for k, view in pricing.account(plan)
             ],
             "noise_not_sized_for_the_floor": [
-                {
-                    "dropout": row.dropout,
-                    "colluding": row.colluding,
-                    "noise_multiplier": row.noise_multiplier,
-                    "epsilon_release": _number(row.epsilon),
-                }
-                for row in explaining.losses(plan)
+                {**vars(row), "epsilon_release": _number(row.epsilon_release)}
+                for row in pricing.losses(plan)
             ],
         }
         if missing is not None:
@@ -96,22 +91,13 @@ def _number(value: float) -> float | str:
 
 def _plan(plan: PrivacyPlan) -> dict[str, Any]:
     """The plan with what was filled in; what does not apply is left out."""
-    fields: dict[str, Any] = {
-        "mechanism": plan.mechanism,
-        "participation": plan.participation,
-        "population": plan.population,
-        "cohort": plan.expected_cohort,
-        "rounds": plan.rounds,
-        "noise_multiplier": plan.noise_multiplier,
-        "clip_norm": plan.clip_norm,
-        "colluders": plan.colluders,
-        "dropout_rate": plan.dropout_rate,
-        "max_participations": plan.participations,
-        "min_cohort": plan.min_cohort,
-        "min_survivors": plan.min_survivors,
-        "secure_aggregation": plan.secure_aggregation,
-        "fingerprint": plan.fingerprint,
-    }
+    names = (
+        "mechanism", "participation", "population", "rounds", "noise_multiplier", "clip_norm",
+        "colluders", "dropout_rate", "min_cohort", "min_survivors", "secure_aggregation",
+        "fingerprint",
+    )  # fmt: skip
+    fields: dict[str, Any] = {name: getattr(plan, name) for name in names}
+    fields |= {"cohort": plan.expected_cohort, "max_participations": plan.participations}
     if plan.availability < 1:
         fields["availability"] = plan.availability
     if plan.participation != "limited":
@@ -136,35 +122,33 @@ def print_price(
       explain: print everything that the figures stand on, too.
     """
     plan = found.plan
-    console.print(_headline(plan), highlight=False)
+    console.print(_headline(plan))
     what, limit = solved
     if what is not None:
-        console.print(f"[bold]{_solution(plan, what)}[/bold]", highlight=False)
+        console.print(f"[bold]{_solution(plan, what)}[/bold]")
     if limit:
-        console.print(f"[bold]Not epsilon ended the search:[/bold] {limit}", highlight=False)
+        console.print(f"[bold]Not epsilon ended the search:[/bold] {limit}")
     console.print()
     for name, view, who in (
         ("epsilon_release", found.release, "readers of the published models"),
         ("epsilon_server", found.server, "the server"),
     ):
-        console.print(f"[bold]{name} {rounded_up(view.epsilon)}[/bold]  {_words(view, plan)}",
-                      highlight=False)  # fmt: skip
+        console.print(f"[bold]{name} {rounded_up(view.epsilon)}[/bold]  {_words(view, plan)}")
         others = {**view.epsilons, **view.checks}
         if math.isfinite(view.epsilon):
             shown = ", ".join(f"{key} {rounded_up(value)}" for key, value in others.items())
-            console.print(f"    by accountant: {shown}", highlight=False)
-        console.print(f"    against {who}: {judgment(view.epsilon)}", highlight=False)
-    console.print(f"Who must be honest: {plan.trust}", highlight=False)
+            console.print(f"    by accountant: {shown}")
+        console.print(f"    against {who}: {judgment(view.epsilon)}")
+    console.print(f"Who must be honest: {plan.trust}")
     assumed = _assumed(found)
     if assumed:
-        console.print(f"Assumed, and to be kept: {', '.join(assumed)}.", highlight=False)
+        console.print(f"Assumed, and to be kept: {', '.join(assumed)}.")
     for line in phrasing.warnings(plan, found.release, found.server):
-        console.print(f"[bold]Warning:[/bold] {line}", highlight=False)
+        console.print(f"[bold]Warning:[/bold] {line}")
     if explain:
         _explain(found, console)
     else:
-        console.print("\n--explain prints what these figures stand on.",
-                      style="dim", highlight=False)  # fmt: skip
+        console.print("\n--explain prints what these figures stand on.", style="dim")
 
 
 def _assumed(found: Price) -> list[str]:
@@ -232,13 +216,12 @@ def _explain(found: Price, console: Console) -> None:
     plan = found.plan
     console.print("\n[bold]What this stands on[/bold]")
     for line in phrasing.assumptions(plan, plan.cost, found.assumed):
-        console.print(f"- {line}", highlight=False)
+        console.print(f"- {line}")
     for name, view in (("release", found.release), ("server", found.server)):
         if view.failure_probability > 0:
             console.print(
                 f"- Bad events of epsilon_{name} have probability {view.failure_probability:.2e} "
                 "over all rounds; e^epsilon times that is inside delta.",
-                highlight=False,
             )
     console.print("\n[bold]By accountant[/bold] (a claim is a bound; a check stands beside it)")
     rows = [
@@ -249,19 +232,18 @@ def _explain(found: Price, console: Console) -> None:
     ]
     console.print(_table(("", "accountant", "", "epsilon"), rows))
     _explain_events(plan, console)
-    missing = explaining.missing_noise(plan)
+    missing = pricing.missing_noise(plan)
     if missing is not None:
         console.print(
             f"\nA phone that comes adds 1 / z^2 = {missing[1]:.3g} by what it says and d / (2 m^2) "
             f"= {missing[0]:.3g} by the noise it brings ({plan.padded_dimension:,} coordinates, "
             f"{plan.honest:,} other shares): squared signal over noise of one round.",
-            highlight=False,
         )
     console.print("\n[bold]Over rounds[/bold] (same quota and floor)")
     rows = [
         (f"{each.plan.rounds:,}", rounded_up(each.release.epsilon), each.release.relation,
          rounded_up(each.server.epsilon))
-        for each in explaining.curve(found)
+        for each in pricing.curve(found)
     ]  # fmt: skip
     console.print(_table(("rounds", "epsilon_release", "relation", "epsilon_server"), rows))
     _explain_losses(plan, console)
@@ -271,7 +253,7 @@ def _explain(found: Price, console: Console) -> None:
     console.print(f"\n[bold]One phone's account[/bold] (against {against})")
     spent = [
         (f"{joined:,}", rounded_up(view.epsilon), view.relation)
-        for joined, view in explaining.account(plan)
+        for joined, view in pricing.account(plan)
     ]
     console.print(_table(("rounds joined", "epsilon", "relation"), spent))
 
@@ -289,19 +271,17 @@ def _explain_losses(plan: PrivacyPlan, console: Console) -> None:
         console.print(
             "The server adds all of the noise: phones that drop out or collude take none of it "
             "away.",
-            highlight=False,
         )
         return
     console.print(
         f"Noise is sized for {plan.honest:,} honest survivors, so the figures above hold however "
         "many drop out: rounds below the floor are not opened. Had it been sized for the expected "
         "cohort instead (no bad events counted):",
-        highlight=False,
     )
     rows = [
         (f"{row.dropout:.0%}", f"{row.colluding:.0%}", f"{row.noise_multiplier:.4g}",
-         rounded_up(row.epsilon))
-        for row in explaining.losses(plan)
+         rounded_up(row.epsilon_release))
+        for row in pricing.losses(plan)
     ]  # fmt: skip
     console.print(_table(("drop out", "collude", "noise left", "epsilon_release"), rows))
 

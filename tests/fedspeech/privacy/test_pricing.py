@@ -14,10 +14,9 @@ from fedspeech.privacy import accountant, phrasing
 from fedspeech.privacy.binomial_tails import quota_failure
 from fedspeech.privacy.config import PARTICIPATIONS
 from fedspeech.privacy.events import Gaussian, PoissonSampled
-from fedspeech.privacy.explaining import account, curve, losses, missing_noise
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.pricing import price, spent
+from fedspeech.privacy.pricing import account, curve, losses, missing_noise, price, spent
 
 BASE = {
     "mechanism": "distributed", "participation": "poisson", "population": 3000, "cohort": 300,
@@ -105,7 +104,7 @@ def test_noise_that_is_not_sized_for_the_survivors_is_dearer(dropout, colluding,
     )  # fmt: skip
     local = dataclasses.replace(found, noise_multiplier=1 / math.sqrt(750))
     (row,) = (r for r in losses(local) if (r.dropout, r.colluding) == (dropout, colluding))
-    assert row.epsilon == pytest.approx(expected, rel=0.02)
+    assert row.epsilon_release == pytest.approx(expected, rel=0.02)
     assert row.noise_multiplier == pytest.approx(math.sqrt(1 - dropout - colluding))
 
 
@@ -388,7 +387,7 @@ def test_losing_shares_costs_more_and_central_noise_loses_none():
         ("skellam", "fixed_size"), ("skellam", "limited"), ("local", "poisson"),
     ):  # fmt: skip
         rows = losses(plan_of(mechanism=mechanism, participation=participation))
-        epsilons = [row.epsilon for row in rows]
+        epsilons = [row.epsilon_release for row in rows]
         assert len(rows) == 4
         assert epsilons == sorted(epsilons)
         assert epsilons[-1] > 1.2 * epsilons[0]
