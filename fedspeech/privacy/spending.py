@@ -186,7 +186,7 @@ class Spending:
         if price.epsilon_release > self._plan.epsilon_budget:
             more = f"{rounds} more rounds"
             if rounds == 1:
-                more = f"one more round (number {round_number} from 0)"
+                more = f"one more round (number {round_number + 1})"
             raise BudgetExhausted(
                 f"{more} would bring epsilon_release from "
                 f"{rounded_up(self._price(extra=0).epsilon_release, 4)} to "
