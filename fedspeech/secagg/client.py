@@ -8,30 +8,25 @@ every refusal erases its secrets. What it holds between stages is `Phone.save`, 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from fedspeech.secagg import shamir
 from fedspeech.secagg.exchange import Advertisement, Inbox, Quorum, SealedShares
-from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import (
     KEY_BYTES,
     SIGNATURE_BYTES,
     Directory,
-    Identity,
     Secret,
     public_key,
     seal,
     unseal,
 )
 from fedspeech.secagg.masks import Masks, Words, cut, word_type
+from fedspeech.secagg.phone_state import PhoneState, drawn_graph, private_key
 from fedspeech.secagg.primitives import Primitives, SignedStatements
 from fedspeech.secagg.protocol import (
     HASH_BYTES,
@@ -40,7 +35,6 @@ from fedspeech.secagg.protocol import (
     Context,
     Members,
     Roster,
-    SessionTerms,
     Stage,
     advertisement_statement,
     agreed_statement,
@@ -62,64 +56,16 @@ from fedspeech.secagg.refusals import (
     CohortBelowFloor,
     Malformed,
     NeighborsBelowThreshold,
-    NonceMismatch,
     NoQuorum,
-    OutOfOrder,
-    Refusal,
-    Replayed,
     RosterNotMine,
-    SecondAnswer,
     SharersInconsistent,
-    StaleState,
     SurvivorsInconsistent,
 )
 from fedspeech.secagg.ring import RingVector
 
 
-class Phone:
-    """One phone in one session; the only implementation there is.
-
-    Args:
-      number: of the phone, as in the directory.
-      identity: what it signs with.
-      directory: identity keys of all phones, from somebody who is not the server.
-      terms: the phone's own.
-      primitives: what it computes with.
-      random: secret bytes; the operating system's, except in tests with fixed keys.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        identity: Identity,
-        directory: Directory,
-        terms: SessionTerms,
-        primitives: Primitives,
-        random: Callable[[int], bytes] = os.urandom,
-    ) -> None:
-        """Has done nothing yet."""
-        self.number = number
-        self.stage = Stage.NONE
-        self.context: Context | None = None
-        self.graph: Graph | None = None
-        self.sharers: Members | None = None
-        self.survivors: Members | None = None
-        self._own = id_bytes(number)
-        self._identity, self._directory, self._terms = identity, directory, terms
-        self._primitives, self._random = primitives, random
-        # Secrets of the session. Shares of neighbors are held as words: 18 a neighbor, and from
-        # stage agree on the nine that will be given.
-        self._seal_key, self._mask_key = Secret(), Secret()
-        self._nonce, self._seed = Secret(), Secret()
-        self._held = Secret()
-        self._mine = b""  # the public keys and the commitment of the own advertisement
-        self._left = False
-        self._steps = threading.Lock()
-
-    def __repr__(self) -> str:
-        """Shows number and stage only."""
-        left = ", left" if self._left else ""
-        return f"Phone({self.number}, stage {self.stage.word}{left})"
+class Phone(PhoneState):
+    """One phone in one session, stage by stage; the only implementation there is."""
 
     # Stage advertise.
 
@@ -133,8 +79,8 @@ class Phone:
             self._seal_key = Secret(self._random(KEY_BYTES))
             self._mask_key = Secret(self._random(KEY_BYTES))
             self._nonce = Secret(self._random(KEY_BYTES))
-            seal_key = public_key(_private(self._seal_key))
-            mask_key = public_key(_private(self._mask_key))
+            seal_key = public_key(private_key(self._seal_key))
+            mask_key = public_key(private_key(self._mask_key))
             commitment = commitment_to(bytes(self._nonce))
             terms = self._terms
             statement = advertisement_statement(
@@ -207,7 +153,7 @@ class Phone:
             context = self._bound
             if not isinstance(nonces, (tuple, list)) or not set(map(type, nonces)) <= {bytes}:
                 raise Malformed("nonces must be a list of bytes")
-            self.graph = _graph(context, tuple(nonces))
+            self.graph = drawn_graph(context, tuple(nonces))
             self._nonce.wipe()
             self._seed = Secret(self._random(KEY_BYTES))
             k, t = context.parameters.neighbors, context.parameters.threshold
@@ -433,178 +379,6 @@ class Phone:
             )  # fmt: skip
             return self._identity.sign(statement), shares
 
-    # Between stages.
-
-    def erase(self) -> None:
-        """Overwrites the session's secrets, as far as Python can."""
-        for secret in (self._seal_key, self._mask_key, self._nonce, self._seed, self._held):
-            secret.wipe()
-
-    def save(self) -> bytes:
-        """What the phone must keep to go on in another process. Secret; for this session only."""
-        digests = [
-            b"" if seen is None else seen.digest
-            for seen in (self.context, self.sharers, self.survivors)
-        ]
-        parts = (
-            bytes([self.stage, self._left]), self._mine, self._seal_key, self._mask_key,
-            self._nonce, self._seed, *digests, self._held,
-        )  # fmt: skip
-        return b"".join(len(part).to_bytes(4, "big") + bytes(part) for part in parts)
-
-    def restore(
-        self,
-        saved: bytes,
-        *,
-        stage: Stage,
-        roster: Roster | None,
-        purpose: bytes,
-        nonces: Sequence[bytes] = (),
-        sharers: Members | None = None,
-        survivors: Members | None = None,
-    ) -> Phone:
-        """Goes on from what `save` gave, with the public lists kept beside it.
-
-        Args:
-          saved: from `save`.
-          stage: the latest that this phone has answered, from a place that no older copy of the
-            state can overwrite (a monotonic counter of the phone).
-          roster: that was accepted, if one was.
-          purpose: that came with it.
-          nonces: of the session.
-          sharers: list that was masked under.
-          survivors: list that was agreed to.
-
-        Raises:
-          StaleState: if the state is older than `stage`.
-          Malformed: if a list is not the one that this phone saw.
-        """
-        parts, at = [], 0
-        while at < len(saved):
-            size = int.from_bytes(saved[at : at + 4], "big")
-            parts.append(saved[at + 4 : at + 4 + size])
-            at += 4 + size
-        flags, mine, seal_key, mask_key, nonce, seed, context, sharing, surviving, held = parts
-        self.stage, self._left, self._mine = Stage(flags[0]), bool(flags[1]), mine
-        self._seal_key, self._mask_key = Secret(seal_key), Secret(mask_key)
-        self._nonce, self._seed, self._held = Secret(nonce), Secret(seed), Secret(held)
-        try:
-            if self.stage < stage:
-                raise StaleState(
-                    f"phone {self.number} has answered stage {stage.word}, and its stored state "
-                    f"is from stage {self.stage.word}"
-                )
-            if context and roster is not None:
-                self.context = bind(self._terms, purpose, roster)
-                if self.stage >= Stage.SHARE:
-                    self.graph = _graph(self.context, tuple(nonces))
-            self.sharers = sharers if sharing else None
-            self.survivors = survivors if surviving else None
-            seen = (self.context, self.sharers, self.survivors)
-            found = [b"" if one is None else one.digest for one in seen]
-            if found != [context, sharing, surviving]:
-                raise Malformed("a list kept beside the state is not the one that this phone saw")
-        except BaseException:
-            self._left = True
-            self.erase()
-            raise
-        return self
-
-    @contextlib.contextmanager
-    def _step(self, stage: Stage, after: Stage) -> Iterator[None]:
-        """Runs one step of a session: in order, once, and never again after a refusal.
-
-        Threads wait for each other: two that asked at once would else get two masks, or one would
-        erase what the other computes with.
-        """
-        with self._steps:
-            try:
-                self._claim(stage, after)
-                yield
-            except BaseException as error:
-                self._left = True
-                self.erase()
-                if isinstance(error, Refusal):
-                    error.args = (f"{after.word}: {error}",)
-                raise
-
-    def _claim(self, stage: Stage, after: Stage) -> None:
-        """Moves on to a stage before anything is computed for it, if it is the next one."""
-        if self._left:
-            raise Replayed(f"phone {self.number} has left this session")
-        if self.stage > stage:
-            raise SecondAnswer(
-                f"phone {self.number} answered stage {after.word}: no second answer is computed"
-            )
-        if self.stage < stage:
-            raise OutOfOrder(
-                f"phone {self.number} is at stage {self.stage.word} and was asked for "
-                f"stage {after.word}"
-            )
-        self.stage = after
-
-    # What the phone knows of its place in the graph.
-
-    @functools.cached_property
-    def neighbors(self) -> list[int]:
-        """The neighbors' numbers, in the order of the graph."""
-        numbers: list[int] = self._bound.roster.members.ids[self._places].tolist()
-        return numbers
-
-    @property
-    def _bound(self) -> Context:
-        assert self.context is not None
-        return self.context
-
-    @functools.cached_property
-    def _row(self) -> int:
-        """Own place in the roster."""
-        place = self._bound.roster.members.place(self.number)
-        assert place is not None
-        return place
-
-    @functools.cached_property
-    def _places(self) -> list[int]:
-        """The neighbors' places in the roster."""
-        assert self.graph is not None
-        places: list[int] = self.graph.neighbors[self._row].tolist()
-        return places
-
-    @functools.cached_property
-    def _back_places(self) -> list[int]:
-        """This phone's place among the neighbors of each neighbor."""
-        assert self.graph is not None
-        places: list[int] = self.graph.places[self._row].tolist()
-        return places
-
-    @functools.cached_property
-    def _neighbors(self) -> list[bytes]:
-        """The neighbors' numbers as bytes."""
-        id_rows = self._bound.roster.id_rows
-        return [id_rows[place] for place in self._places]
-
-    def _present(self, members: Members) -> list[int]:
-        """Which neighbors, by place among the neighbors, stand in a list."""
-        return members.present(self.neighbors)
-
-    def _check_signed(
-        self, places: list[int], signatures: list[bytes], statements: list[bytes]
-    ) -> None:
-        """Checks what some neighbors signed."""
-        numbers = self.neighbors
-        public, verify = self._directory.public, self._primitives.verify
-        for place in places:
-            other = numbers[place]
-            if not verify(public(other), statements[place], signatures[place]):
-                raise BadSignature(f"the signature of phone {other} does not hold")
-
-    def _agree(
-        self, private: Secret, publics: list[bytes], places: list[int], infos: list[bytes]
-    ) -> list[bytes]:
-        """One key per neighbor."""
-        others = [publics[place] for place in places]
-        return self._primitives.agree(_private(private), publics[self._row], others, infos)
-
 
 def masked_vector(
     phone: Phone, inbox: Inbox, vector: RingVector, primitives: Primitives, bits: int
@@ -646,22 +420,6 @@ def mask_vectors(
 
 
 @functools.lru_cache(maxsize=4)
-def _graph(context: Context, nonces: tuple[bytes, ...]) -> Graph:
-    """Checks every nonce against its commitment and draws the graph from them.
-
-    A function of public values: the phones of one process that were told the same share it.
-    """
-    if context.parameters.complete:
-        return context.graph(())
-    if len(nonces) != len(context.roster):
-        raise NonceMismatch(f"a graph needs {len(context.roster)} nonces, got {len(nonces)}")
-    commitments = rows(context.roster.commitments)
-    if any(commitment_to(nonce) != c for nonce, c in zip(nonces, commitments, strict=True)):
-        raise NonceMismatch("a nonce is not the one that its phone committed to")
-    return context.graph(nonces)
-
-
-@functools.lru_cache(maxsize=4)
 def _advertised(context: Context, directory: Directory) -> SignedStatements:
     """Every phone's signature over its own advertisement."""
     publics = [directory.public(phone) for phone in context.roster.members.ids.tolist()]
@@ -673,7 +431,3 @@ def _agreed(directory: Directory, quorum: Quorum, statement: bytes) -> SignedSta
     """Every signer's signature over one pair of lists."""
     publics = [directory.public(phone) for phone in quorum.members.ids.tolist()]
     return SignedStatements(publics, [statement] * len(publics), rows(quorum.signatures))
-
-
-def _private(secret: Secret) -> X25519PrivateKey:
-    return X25519PrivateKey.from_private_bytes(bytes(secret))

@@ -27,6 +27,7 @@ from fedspeech.job import Job
 from fedspeech.messages import SessionAnswer, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.secagg import client as secagg_client
+from fedspeech.secagg import phone_state
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.dropouts import last_stage
 from fedspeech.secagg.primitives import shared_primitives
@@ -253,7 +254,7 @@ def forget_everything():
     """What a fresh process would not know."""
     clients.app._open_fleet.cache_clear()
     clients.app._open_masked.cache_clear()
-    for cached in (secagg_client._graph, secagg_client._advertised, secagg_client._agreed):
+    for cached in (phone_state.drawn_graph, secagg_client._advertised, secagg_client._agreed):
         cached.cache_clear()
     shared_primitives().forget()
 

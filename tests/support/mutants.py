@@ -484,7 +484,7 @@ MUTANTS = (
     Mutant(
         part="protocol",
         fault="a nonce is not held against its commitment",
-        file="fedspeech/secagg/client.py",
+        file="fedspeech/secagg/phone_state.py",
         before="    if any(commitment_to(nonce) != c for nonce, c in zip(nonces, commitments, strict=True)):",
         after="    if False:",
         test="tests/fedspeech/secagg/test_malicious_server.py::test_a_graph_from_other_nonces_is_refused",
@@ -553,7 +553,7 @@ MUTANTS = (
     Mutant(
         part="protocol",
         fault="a phone goes on after a refusal",
-        file="fedspeech/secagg/client.py",
+        file="fedspeech/secagg/phone_state.py",
         before=(
             "            except BaseException as error:\n"
             "                self._left = True\n"
@@ -566,7 +566,7 @@ MUTANTS = (
     Mutant(
         part="protocol",
         fault="an older stored state is believed",
-        file="fedspeech/secagg/client.py",
+        file="fedspeech/secagg/phone_state.py",
         before=("            if self.stage < stage:\n                raise StaleState"),
         after=("            if False:\n                raise StaleState"),
         test="tests/fedspeech/secagg/test_client_state.py::test_a_state_older_than_what_was_answered_is_refused",
@@ -574,7 +574,7 @@ MUTANTS = (
     Mutant(
         part="protocol",
         fault="a stage is claimed after it was computed",
-        file="fedspeech/secagg/client.py",
+        file="fedspeech/secagg/phone_state.py",
         before=("                self._claim(stage, after)\n                yield"),
         after=("                yield\n                self._claim(stage, after)"),
         test="tests/fedspeech/secagg/test_malicious_server.py::test_of_threads_that_ask_at_once_one_gets_an_answer",

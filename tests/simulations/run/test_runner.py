@@ -370,7 +370,10 @@ def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
     )  # fmt: skip
     assert len(results.rows) == 2
     # The second sum was opened before the disk was full: it is charged though it is not kept.
-    assert results.summary.epsilon_release == tiny_world().job.plan.guarantee(2).epsilon_release
+    assert (
+        results.summary.guarantee.epsilon_release
+        == tiny_world().job.plan.guarantee(2).epsilon_release
+    )
 
 
 @pytest.mark.slow
