@@ -25,7 +25,12 @@ from fedspeech.secagg.session import sum_vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("server", "clients")
-MODULES = ("client", "server", "exchange")  # of fedspeech.secagg: what phone and server do
+MODULES = (
+    "client",
+    "phone_state",
+    "server",
+    "exchange",
+)  # of fedspeech.secagg: what phone and server do
 
 
 # --- The table ------
