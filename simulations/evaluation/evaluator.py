@@ -17,23 +17,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.evaluation import metric as metrics
-from fedspeech.evaluation.metric import (
-    Axis,
-    Chart,
-    Curve,
-    Metric,
-    Model,
-    Section,
-    Segment,
+from fedspeech.evaluation.metric import ERROR, VALIDATION, Metric, Model, Section
+from fedspeech.evaluation.over_phones import (
+    Cells,
+    Mistakes,
+    ShotLine,
+    accuracy_section,
+    cells,
+    regression_section,
+    shots_section,
 )
-from fedspeech.evaluation.personalization import (
-    accuracy_metrics,
-    accuracy_over_phones,
-    phone_accuracies,
-    regression_metric,
-)
-from fedspeech.evaluation.segments import cut
+from fedspeech.evaluation.personalization import phone_accuracies
 from fedspeech.models.decoding import BeamSettings
 from fedspeech.seeds import stream
 from fedspeech.tasks.asr import Asr
@@ -48,9 +42,7 @@ from simulations.scenario.corpora import SentenceCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import UnseenPhone, World
 
-PhoneMistakes = list[NDArray[np.int64]]
 Found = Mapping[Model, Sequence[Any]]
-Cells = Mapping[Segment, tuple[int, ...]]
 
 
 def task_evaluation(world: World, scenario: Scenario) -> TaskEvaluation[Any]:
@@ -110,7 +102,7 @@ class StageChoice:
         """As results have it."""
         errors: dict[Model, float] = {"base": self.base, "federated": self.federated}
         return Section(
-            key=metrics.VALIDATION,
+            key=VALIDATION,
             title="On public validation speakers",
             says="The stage with the smaller error ships; the base, if they are equal.",
             metrics=tuple(
@@ -221,8 +213,12 @@ class Evaluator:
         counts = sorted({*settings.shots, settings.headline_shots})
         own = {count: self._adapt(start, count, control=False) for count in counts}
         control = {count: self._adapt(start, count, control=True) for count in counts}
-        cells, withheld = self._cells()
-        sections = self._sections(federated, start, own, control, cells)
+        groups, withheld = cells(
+            [unseen.phone.segments for unseen in self._phones],
+            self._scenario.evaluation.min_segment_phones,
+            self._world.heard_accents,
+        )
+        sections = self._sections(federated, start, own, control, groups)
         if choice is not None:
             sections = [*sections, choice.section()]
         return {
@@ -238,7 +234,7 @@ class Evaluator:
         start: FloatVector,
         own: Mapping[int, Sequence[Personalized]],
         control: Mapping[int, Sequence[Personalized]],
-        cells: Cells,
+        groups: Cells,
     ) -> list[Section]:
         """Every figure of held-out phones."""
         task, phones = self._task, self._phones
@@ -257,11 +253,16 @@ class Evaluator:
             for model, found in vectors.items()
         }
         return [
-            *self._errors(scores, cells, self._weakly_labeled(start)),
-            self._accuracy(mistakes, cells),
+            *self._errors(scores, groups, self._weakly_labeled(start)),
+            accuracy_section(mistakes, groups, task.accuracy, self._scenario.seed),
             *task.sections(scores, vectors, phones),
-            _regression(mistakes, before, unguarded, cells),
-            self._shots(before, start, own, control),
+            regression_section(mistakes, before, unguarded, groups),
+            shots_section(
+                self._shots(before, start, own, control),
+                task.accuracy,
+                task.shots,
+                self._scenario.seed,
+            ),
         ]
 
     def personal(self, shipped: FloatVector, phone_id: str) -> tuple[FloatVector, dict[str, float]]:
@@ -289,7 +290,7 @@ class Evaluator:
     def _phones(self) -> tuple[UnseenPhone, ...]:
         return self._world.unseen
 
-    def _mistakes(self, vectors: Sequence[FloatVector]) -> PhoneMistakes:
+    def _mistakes(self, vectors: Sequence[FloatVector]) -> Mistakes:
         """Mistakes in the examples of each held-out phone by its adapter."""
         return [
             self._task.mistakes(vector, phone.judged)
@@ -343,7 +344,7 @@ class Evaluator:
             )
         ]
 
-    def _errors(self, scores: Found, cells: Cells, weak: Sequence[Any]) -> Iterator[Section]:
+    def _errors(self, scores: Found, groups: Cells, weak: Sequence[Any]) -> Iterator[Section]:
         """The error by which models are compared, over all and by segment."""
         task = self._task
         found = [task.error_metric(of_model, model) for model, of_model in scores.items()]
@@ -353,186 +354,37 @@ class Evaluator:
             found.append(task.error_metric(weak, "personalized", variant="from corrections"))
         found += [
             task.error_metric([of_model[i] for i in members], model, segment=segment)
-            for segment, members in cells.items()
+            for segment, members in groups.items()
             for model, of_model in scores.items()
         ]
         yield Section(
-            key=metrics.ERROR,
+            key=ERROR,
             title=task.error[:1].upper() + task.error[1:],
             on=task.error_on(scores["base"]),
             metrics=tuple(error for error in found if error is not None),
         )
 
-    def _accuracy(self, mistakes: Mapping[Model, PhoneMistakes], cells: Cells) -> Section:
-        """Accuracy over all phones, phone by phone and by segment: each phone counts once."""
-        everybody: dict[Segment | None, tuple[int, ...]] = {None: tuple(range(len(self._phones)))}
-        found = [
-            metric
-            for segment, members in (everybody | dict(cells)).items()
-            for model, of_model in mistakes.items()
-            for metric in accuracy_metrics(
-                [of_model[i] == 0 for i in members],
-                stream(self._scenario.seed, "bootstrap", model),
-                name=self._task.accuracy,
-                model=model,
-                segment=segment,
-            )
-        ]
-        return Section(
-            key=metrics.ACCURACY,
-            title=self._task.accuracy[:1].upper() + self._task.accuracy[1:],
-            says=f"Mean over {len(self._phones)} phones, each counting once. Dot: mean; bar: 95 % "
-            "interval, bootstrap over phones; tick: worst decile.",
-            metrics=tuple(found),
-            charts=(self._by_phone(mistakes),),
-        )
-
-    def _by_phone(self, mistakes: Mapping[Model, PhoneMistakes]) -> Chart:
-        """Accuracy phone by phone, no identity attached."""
-        phones = tuple(float(place) for place in range(1, len(self._phones) + 1))
-        return Chart(
-            name="Accuracy of each phone",
-            says="Phones are numbered and never named.",
-            x=Axis(name="phone", unit="number"),
-            y=Axis(name=self._task.accuracy),
-            curves=tuple(
-                Curve(
-                    name=model,
-                    x=phones,
-                    y=tuple(map(float, phone_accuracies([clips == 0 for clips in found]))),
-                    model=model,
-                )
-                for model, found in mistakes.items()
-            ),
-            counted=tuple(len(phone.judged) for phone in self._phones),
-            single_phones=True,
-        )
-
     def _shots(
         self,
-        untouched: PhoneMistakes,
+        untouched: Mistakes,
         start: FloatVector,
         own: Mapping[int, Sequence[Personalized]],
         control: Mapping[int, Sequence[Personalized]],
-    ) -> Section:
-        """Accuracy over shots; 0 is the adapter that phones start from."""
+    ) -> Iterator[ShotLine]:
+        """Own examples with and without guard, and those of another phone."""
 
-        def score(found: Sequence[Personalized], *, guarded: bool = True) -> PhoneMistakes:
-            return self._mistakes([phone.adapter(start, guarded=guarded) for phone in found])
+        def mistakes(
+            adapted: Mapping[int, Sequence[Personalized]], *, guarded: bool = True
+        ) -> dict[int, Mistakes]:
+            return {
+                count: self._mistakes([phone.adapter(start, guarded=guarded) for phone in found])
+                for count, found in adapted.items()
+            }
 
-        guarded = {count: score(found) for count, found in own.items()}
-        lines: tuple[tuple[str, Model, str, dict[int, PhoneMistakes]], ...] = (
-            ("own examples", "personalized", "personalized", {0: untouched} | guarded),
-            (
-                "own examples, no guard",
-                "personalized",
-                "without_guard",
-                {count: score(found, guarded=False) for count, found in own.items()},
-            ),
-            (
-                "control",
-                "control",
-                "control",
-                {count: score(found) for count, found in control.items()},
-            ),
-        )
-        means, tails = [], []
-        for name, model, draws, found in lines:
-            x = tuple(float(count) for count in found)
-            over = [
-                accuracy_over_phones(
-                    [clips == 0 for clips in mistakes],
-                    stream(self._scenario.seed, "bootstrap", draws if count else "federated"),
-                )
-                for count, mistakes in found.items()
-            ]
-            means.append(
-                Curve(
-                    name=name,
-                    x=x,
-                    y=tuple(one.mean for one in over),
-                    model=model,
-                    low=tuple(one.low for one in over),
-                    high=tuple(one.high for one in over),
-                )
-            )
-            worst = tuple(one.worst_decile for one in over)
-            tails.append(Curve(name=name, x=x, y=worst, model=model))
-        axis = Axis(name=self._task.shots, unit="number")
-        return Section(
-            key=metrics.SHOTS,
-            title=self._task.shots[:1].upper() + self._task.shots[1:],
-            charts=(
-                Chart(
-                    name=f"Accuracy over {self._task.shots}",
-                    says="Accuracy on a phone’s other examples after it adapted with so many. The "
-                    "band is the interval of the mean over phones. Control: another phone’s "
-                    "examples, as many.",
-                    x=axis,
-                    y=Axis(name=self._task.accuracy),
-                    curves=tuple(means),
-                ),
-                Chart(
-                    name=f"Worst decile over {self._task.shots}",
-                    says="Mean accuracy of the tenth of phones that fare worst.",
-                    x=axis,
-                    y=Axis(name=metrics.WORST_DECILE),
-                    curves=tuple(tails),
-                ),
-            ),
-        )
-
-    def _cells(self) -> tuple[Cells, dict[str, int]]:
-        """Groups of phones that are large enough, and phones in groups that are not."""
-        phones = [unseen.phone for unseen in self._phones]
-        minimum = self._scenario.evaluation.min_segment_phones
-        cells: dict[Segment, tuple[int, ...]] = {}
-        withheld: dict[str, int] = {}
-        for name in sorted({name for phone in phones for name in phone.segments}):
-            for cell in cut([phone.segments.get(name) for phone in phones], minimum):
-                if cell.withheld:
-                    withheld[name] = cell.num_phones
-                    continue
-                heard = None
-                if name == "accent" and self._world.heard_accents and not cell.merged:
-                    heard = cell.value in self._world.heard_accents
-                segment = Segment(
-                    name=name, value=cell.value, merged=cell.merged, in_pretraining_data=heard
-                )
-                cells[segment] = cell.members
-        return cells, withheld
-
-
-def _regression(
-    mistakes: Mapping[Model, PhoneMistakes],
-    before: PhoneMistakes,
-    unguarded: PhoneMistakes,
-    cells: Cells,
-) -> Section:
-    """Phones that make more mistakes than before, beside chance."""
-    personalized = mistakes["personalized"]
-    return Section(
-        key=metrics.REGRESSION,
-        title="Phones worse off",
-        says="A phone is worse off if it makes more mistakes on its examples than before: wrong "
-        "answers, or wrong words of sentences. With few examples, luck alone makes some look so. "
-        "Federated is held against the base, the others against what phones personalized from.",
-        metrics=(
-            regression_metric(mistakes["base"], mistakes["federated"], model="federated"),
-            regression_metric(before, personalized, model="personalized"),
-            regression_metric(before, unguarded, model="personalized", variant="without guard"),
-            regression_metric(before, mistakes["control"], model="control"),
-            *(
-                regression_metric(
-                    [before[i] for i in members],
-                    [personalized[i] for i in members],
-                    model="personalized",
-                    segment=segment,
-                )
-                for segment, members in cells.items()
-            ),
-        ),
-    )
+        yield "own examples", "personalized", "personalized", {0: untouched} | mistakes(own)
+        unguarded = mistakes(own, guarded=False)
+        yield "own examples, no guard", "personalized", "without_guard", unguarded
+        yield "control", "control", "control", mistakes(control)
 
 
 def _derangement(count: int, seed: int) -> list[int]:

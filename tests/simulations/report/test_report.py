@@ -10,7 +10,16 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fedspeech.evaluation.metric import Segment
+from fedspeech.evaluation.metric import (
+    Axis,
+    Chart,
+    Curve,
+    Matrix,
+    Metric,
+    Section,
+    Segment,
+    Texts,
+)
 from simulations.report.writing import write_report
 from simulations.results.exported import ExportedFile
 from simulations.results.rows import RoundTime
@@ -246,6 +255,58 @@ def test_what_became_worse_stands_before_the_promise_and_the_figures(example, tm
     run = example.write(tmp_path / "b", found_summary=bad)
     prose = Page(write_report(run).read_text()).prose
     assert prose.index("Training together made it worse") < prose.index("What is promised")
+
+
+def test_a_section_that_nobody_foresaw_is_shown(example, tmp_path):
+    segment = Segment(name="instrument", value="flute")
+    tones = Section(
+        key="tones",
+        title="Tones told apart",
+        on="of two",
+        says="A tone counts where both are named.",
+        metrics=(
+            Metric(name="tones told apart", value=0.4375, model="base", headline=True, phones=3),
+            Metric(name="pitch error", value=1.625, unit="number", variant="by ear"),
+            *(
+                Metric(name="tones told apart", value=value, model=model, segment=segment,
+                       headline=True, phones=2)
+                for model, value in (("base", 0.25), ("personalized", 0.8125))
+            ),
+        ),
+        charts=(
+            Chart(
+                name="Pitch over loudness",
+                says="Louder is easier.",
+                x=Axis(name="loudness", unit="number"),
+                y=Axis(name="pitch", unit="number"),
+                curves=(Curve(name="flute", x=(1.0, 2.0), y=(0.5, 0.125)),),
+            ),
+        ),
+        matrices=(
+            Matrix(name="High and low", says="", labels=("high", "low"), counts=((3, 1), (0, 4))),
+        ),
+        texts=(Texts(name="Played", header=("score", "heard"), rows=(("do re", "do mi"),)),),
+    )  # fmt: skip
+    run = example.write(
+        tmp_path / "run", found_summary=example.changed_sections(example.summary(), tones)
+    )
+    page = Page(write_report(run).read_text())
+    for shown in (
+        "tones told apart (of two): base 43.8 %", "A tone counts where both are named",
+        "pitch error", "by ear", "1.625", "Pitch over loudness", "Louder is easier", "0.125",
+        "High and low",
+        "Played", "do mi", "Tones told apart, by instrument", "flute", "81.2 %",
+    ):  # fmt: skip
+        assert shown in page.prose, shown
+    keys = {figure["key"] for figure in page.figures}
+    assert "tones-0" in keys
+    assert lines(page, "tones-0") == [([1.0, 2.0], [0.5, 0.125])]
+
+
+def lines(page, key):
+    """Positions and values of the lines of a figure."""
+    (figure,) = [figure for figure in page.figures if figure["key"] == key]
+    return [(trace["x"], trace["y"]) for trace in figure["traces"]]
 
 
 def test_run_without_summary_still_reads(example, tmp_path):

@@ -52,11 +52,15 @@ def tuning(phones, scatter=0.1, within=0.005):
     )  # fmt: skip
     found = Tuning(
         mode="pareto", scenario="quick", corpus="synthetic", population="synthetic",
-        visibility="simulation_only", measure="accuracy", seeds=(1,), judges=phones,
+        visibility="simulation_only", measure="tones told apart", seeds=(1,), judges=phones,
         base=0.45, phones=12, rounds=2, within=within,
         budget=None, rate_rule="constant", tried=tried, recommended=chosen,
     )  # fmt: skip
     return found.model_copy(update={"short": short(found), "words": tuple(recommendation(found))})
+
+
+def test_the_accuracy_is_called_what_the_task_calls_it():
+    assert "Accuracy (tones told apart) with its 95 % interval" in " ".join(tuning(24).words)
 
 
 def test_what_chance_may_have_made_gives_way_to_the_smaller_epsilon():

@@ -6,8 +6,10 @@ from tiny_job import make_job
 from tiny_world import tiny_scenario
 
 from fedspeech.privacy.ledger import Ledger
+from fedspeech.training.dataset import LocalDataset
 from simulations.progress import RunProgress
 from simulations.tuning import search
+from simulations.tuning.panel import Panel
 from simulations.tuning.search import Ground, Search
 from simulations.tuning.space import Space
 from simulations.tuning.trial import Hopeless, marks, run_trial
@@ -20,6 +22,22 @@ class Judges:
 
     def accuracies(self, vector):
         return np.array([0.5, 0.75])
+
+
+class Tones:
+    """A task of which nobody has heard: how far off each tone is."""
+
+    accuracy = "tones told apart"
+
+    def mistakes(self, vector, clips):
+        return np.abs(clips.labels - int(vector[0]))
+
+
+def test_settings_are_compared_by_the_mistakes_that_a_task_counts():
+    clips = LocalDataset(np.zeros((4, 1, 1), np.float32), np.array([1, 1, 2, 3]))
+    panel = Panel("simulation_only", Tones(), (clips, clips.take(np.array([0]))), ({}, {}))
+    assert panel.accuracies(np.array([1.0], np.float32)).tolist() == [0.5, 1.0]
+    assert panel.accuracies(np.array([3.0], np.float32)).tolist() == [0.25, 0.0]
 
 
 def test_a_trial_is_judged_at_quarters_and_at_its_end():
