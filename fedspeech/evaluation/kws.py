@@ -27,7 +27,6 @@ from fedspeech.evaluation.metric import (
     Metric,
     Model,
     Section,
-    Segment,
 )
 from fedspeech.evaluation.personalization import accuracy_metrics
 from fedspeech.seeds import stream
@@ -212,7 +211,6 @@ def error_metric(
     model: Model,
     *,
     variant: str = "",
-    segment: Segment | None = None,
 ) -> Metric | None:
     """False rejects over all clips of some phones, the model having its own threshold.
 
@@ -221,7 +219,6 @@ def error_metric(
       far: stated false accept rate.
       model: whose.
       variant: of it.
-      segment: the group that the phones are.
 
     Returns:
       None without clips of both kinds.
@@ -236,7 +233,6 @@ def error_metric(
         lower_is_better=True,
         model=model,
         variant=variant,
-        segment=segment,
         phones=len(scores),
         counted=counts.num_positives,
         headline=True,
@@ -313,8 +309,8 @@ def detection(
         name="False rejects against false accepts",
         says=f"Each point is one threshold; lower left is better. The line marks {100 * far:.1f} % "
         "false accepts.",
-        x=Axis(name="false accepts, % of clips without a target word", logarithmic=True),
-        y=Axis(name="false rejects, %"),
+        x=Axis(name="false accepts of clips without a target word", logarithmic=True),
+        y=Axis(name="false rejects"),
         curves=curves,
         marked=far,
     )

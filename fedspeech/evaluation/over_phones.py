@@ -1,6 +1,6 @@
 """Sections that an evaluation of every task has: accuracy, phones worse off, shots.
 
-All of them count mistakes of held-out phones on the same examples. What a mistake is, its task says.
+All of them count mistakes of held-out phones on the same examples. A mistake is what its task says.
 """
 
 from __future__ import annotations

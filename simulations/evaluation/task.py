@@ -77,7 +77,7 @@ class TaskEvaluation(Protocol[ScoresT]):
         variant: str = "",
         segment: Segment | None = None,
     ) -> Metric | None:
-        """The error over phones; None where they do not tell."""
+        """The error over phones, of all or of a segment; None where they do not tell."""
 
     def sections(
         self,

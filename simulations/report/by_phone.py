@@ -49,7 +49,8 @@ def _before_after(key: str, found: Chart) -> Figure:
         title="Each phone before and after personalizing",
         visibility=(found.visibility,),
         says=(
-            f"{found.y.name}. Above the dotted line a phone gained: {above} of {len(before)} did, "
+            f"{found.y.name[:1].upper() + found.y.name[1:]}. Above the dotted line a phone "
+            f"gained: {above} of {len(before)} did, "
             f"{below} lost, {len(before) - above - below} stayed the same."
         ),
         header=tuple(column.name for column in columns),

@@ -177,7 +177,7 @@ def chart(key: str, found: Chart) -> Figure | None:
     layout = axes(
         _axis_title(found.x),
         _axis_title(found.y),
-        x={"type": "log", "tickformat": "~g", "nticks": 6} if found.x.logarithmic else None,
+        x=_ticks(found.x, curves),
         y={"rangemode": "tozero"} if found.x.logarithmic else None,
     )
     if found.marked:
@@ -195,6 +195,15 @@ def chart(key: str, found: Chart) -> Figure | None:
         layout=layout,
         height=340,
     )
+
+
+def _ticks(axis: Axis, curves: Sequence[Curve]) -> Json | None:
+    """How an axis is divided: few counts one by one."""
+    if axis.logarithmic:
+        return {"type": "log", "tickformat": "~g", "nticks": 6}
+    whole = all(x.is_integer() for curve in curves for x in map(float, curve.x))
+    few = max(len(curve.x) for curve in curves) <= TABLE_POINTS
+    return {"dtick": 1} if axis.unit == "number" and whole and few else None
 
 
 def _curve_rows(curve: Curve, found: Chart) -> Rows:
@@ -227,7 +236,7 @@ def _position(value: float, axis: Axis) -> str:
 def _curve(curve: Curve, found: Chart, place: int) -> list[Json]:
     """A line, and the band of its intervals beneath the first one."""
     role = curve.model or ("base", "federated", "personalized", "control")[place % 4]
-    first = curve == next(one for one in found.curves if one.model == curve.model)
+    first = curve.name == next(one.name for one in found.curves if one.model == curve.model)
     scale, over = _scale(found.y), [_scale(found.x) * x for x in curve.x]
     few = len(curve.x) <= TABLE_POINTS
     line = {
