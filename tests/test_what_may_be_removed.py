@@ -38,8 +38,7 @@ MAY_TOUCH = {
     ("simulations/tuning/search.py", "__enter__"): "the folder `trials` of a tuning",
     ("simulations/tuning/search.py", "__exit__"): "the folder `trials` of a tuning",
     ("simulations/tuning/tuner.py", "_write_scenario"): "`recommended.toml` of a tuning",
-    ("tflite_export/family.py", "_publish"): "named files of an export",
-    ("tflite_export/sentences.py", "export_sentences"): "named files of an export",
+    ("tflite_export/publishing.py", "_publish"): "named files of an export",
 }
 
 

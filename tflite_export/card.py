@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -44,10 +44,6 @@ PERSONAL_NOTICE = (
     "phone's user. The stated epsilons do not cover that. It belongs on that phone and nowhere "
     "else."
 )
-WINDOWS_NOTICE = (
-    "The output is one logit per label for every window of 40 ms: the CTC blank, then characters. "
-    "Transcripts are searched for outside the file."
-)
 STAGES = {
     "base": "which holds nothing that phones trained",
     "federated": "what phones trained together",
@@ -56,10 +52,6 @@ STAGES = {
 BASE_NOTICE = (
     "BASE: nothing that phones trained is in this file. It answers as the base does. The epsilons "
     "say what the run's rounds have cost all the same."
-)
-OUTPUT_NOTICE = (
-    "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
-    "to one."
 )
 INTEGER_NOTICE = (
     "Full-integer file: agreement with the trained model is measured with two sets of kernels, "
@@ -106,11 +98,28 @@ class SegmentAccuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskOnCard:
+    """What a card says of the task, as the family of the task's files words it.
+
+    Attributes:
+      name: of the task, as scenarios call it.
+      title: what such a model is called.
+      output: what the outputs are.
+      input: what the files take, in words: called with the front end and the frames of context.
+    """
+
+    name: str
+    title: str
+    output: str
+    input: Callable[[FrontendSpec, int], str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """Make one with `Card.of`, which reads from base and adapter what they know themselves.
 
     Attributes:
-      task: "kws" spots words, "asr" writes sentences.
+      task: what the outputs are for.
       labels: meaning of the outputs, in order.
       frontend: numbers of the front end.
       context_frames: frames of left context that a clip is scored after; 0 for sentences.
@@ -130,7 +139,7 @@ class Card:
       calibration: what a full-integer file was calibrated on; see `Calibration.to_json`.
     """
 
-    task: Literal["kws", "asr"]
+    task: TaskOnCard
     labels: tuple[str, ...]
     frontend: FrontendSpec
     context_frames: int
@@ -154,6 +163,7 @@ class Card:
         cls,
         trained: Trained,
         *,
+        task: TaskOnCard,
         privacy: Guarantee,
         noise_notice: str | None,
         metrics: tuple[SegmentAccuracy, ...],
@@ -169,7 +179,7 @@ class Card:
         """
         base = trained.base
         return cls(
-            task="kws" if base.per_clip else "asr",
+            task=task,
             labels=base.vocabulary.labels,
             frontend=base.frontend,
             context_frames=base.context_frames,
@@ -201,14 +211,14 @@ class Card:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
         whose = {"personal": (PERSONAL_NOTICE,), "base": (BASE_NOTICE,)}.get(self.stage, ())
-        output = WINDOWS_NOTICE if self.task == "asr" else OUTPUT_NOTICE
         judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_eye == "simulator" else ()
         integers = (INTEGER_NOTICE,) if self.calibration else ()
-        return (*whose, output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
+        return (*whose, self.task.output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
-        card = dataclasses.asdict(self) | {"privacy": self.privacy.to_record()}
+        card = dataclasses.asdict(self)
+        card |= {"task": self.task.name, "privacy": self.privacy.to_record()}
         return {
             "format": FORMAT,
             "outputs": "logits",
@@ -225,8 +235,7 @@ class Card:
         privacy, frontend = self.privacy, self.frontend
         models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
         lines = [
-            f"# {'Sentence' if self.task == 'asr' else 'Keyword'} model"
-            f"{f' ({self.file})' if self.file else ''}",
+            f"# {self.task.title}{f' ({self.file})' if self.file else ''}",
             "",
             *(f"> {notice}" + "\n" for notice in self.notices),
             f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
@@ -252,9 +261,7 @@ class Card:
             "",
             "## Input",
             "",
-            f"Frames of {frontend.num_features} features, one every {frontend.hop_ms:g} ms."
-            if self.task == "asr"
-            else self._clip_in_words(),
+            self.task.input(frontend, self.context_frames),
             "",
             *_table(("front end", ""), dataclasses.asdict(frontend).items()),
             "",
@@ -283,24 +290,14 @@ class Card:
         ]
         return "\n".join(lines) + "\n"
 
-    def _clip_in_words(self) -> str:
-        """What a file that spots words takes."""
-        frontend, context = self.frontend, self.context_frames
-        before = context * frontend.hop_samples
-        return (
-            f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
-            f"after the {before} samples heard before it: {before + frontend.clip_samples} "
-            f"together, or their {context + frontend.frames_per_clip} frames of log-mel. What was "
-            "heard earlier has no influence. Where a recording begins, zeros stand before it."
-        )
 
-
-def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
-    """Checks that a card speaks of this base, this adapter and these parameters.
+def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> None:
+    """Checks that a card speaks of this task, this base, this adapter and these parameters.
 
     Args:
       card: JSON values, as `Card.to_json` gives them or as they were read from a file.
       trained: what it is said to describe.
+      task: name of its task.
 
     Raises:
       ExportRefused: if the card speaks of another; names what differs.
@@ -309,6 +306,7 @@ def require_identity(card: Mapping[str, Any], trained: Trained) -> None:
     expected = {
         "format": FORMAT,
         "outputs": "logits",
+        "task": task,
         "base_sha256": base.sha256,
         "labels": list(base.vocabulary.labels),
         "frontend": dataclasses.asdict(base.frontend),

@@ -8,14 +8,12 @@ answers, so the card says every one of them, and `golden_vectors.json` shows wha
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.files import write_whole
 from fedspeech.seeds import stream
 from tflite_export.evidence import log_mel, reference_logits
 from tflite_export.weights import Trained
@@ -128,14 +126,13 @@ def golden_waveform(spec: FrontendSpec, num_samples: int) -> NDArray[np.int16]:
     return samples
 
 
-def write_golden_vectors(folder: Path, trained: Trained) -> None:
-    """Writes `golden_vectors.json`."""
-    content = json.dumps(golden_vectors(trained), allow_nan=False)
-    write_whole(folder / GOLDEN_FILE, content.encode())
+def golden_vectors(trained: Trained, *, with_logits: bool) -> bytes:
+    """A sound and its features by the front end of training, as JSON.
 
-
-def golden_vectors(trained: Trained) -> dict[str, Any]:
-    """A sound, its features by the front end of training and, for words, torch's logits: JSON."""
+    Args:
+      trained: the model.
+      with_logits: whether torch's logits for the sound as one clip are told too.
+    """
     base, spec = trained.base, trained.base.frontend
     samples = golden_waveform(spec, base.heard_samples)
     waveform = (samples / np.float32(2**15)).astype(np.float32)[np.newaxis]
@@ -144,9 +141,9 @@ def golden_vectors(trained: Trained) -> dict[str, Any]:
         "samples_int16": samples.tolist(),
         "features": _rounded(log_mel(spec, waveform)[0]),
     }
-    if base.per_clip:
+    if with_logits:
         golden["logits"] = _rounded(reference_logits(trained, waveform))[0]
-    return golden
+    return json.dumps(golden, allow_nan=False).encode()
 
 
 def _rounded(rows: NDArray[np.float32]) -> list[list[float]]:

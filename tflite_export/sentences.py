@@ -1,33 +1,35 @@
-"""The files of a sentence recognizer: converted, checked, published.
-
-exported = export_sentences(trained, card, waveforms, folder)
-"""
+"""The files of a sentence recognizer: one in float, one in integers, one that trains."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
-from fedspeech.files import write_whole
+from tflite_export.arrays import Network
 from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import observe_features
-from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
+from tflite_export.card import Card, TaskOnCard
+from tflite_export.carded import convert_with_card
+from tflite_export.checks import Check
 from tflite_export.converter import Converter
-from tflite_export.family import Progress
-from tflite_export.flatbuffer import embed_card
-from tflite_export.front_end import write_golden_vectors
-from tflite_export.sentence_verification import verify_sentence_content
-from tflite_export.verification import Verification
+from tflite_export.family import Family, Material
+from tflite_export.front_end import GOLDEN_FILE, golden_vectors
+from tflite_export.interpreter import TfliteModel
+from tflite_export.sentence_checks import MAX_LOGIT_DIFFERENCE, sentence_checks
 from tflite_export.weights import Trained, network
 
 FloatArray = NDArray[np.float32]
 
+FRAMES_NOTICE = (
+    "The output is one logit per label for every window of 40 ms: the CTC blank, then characters. "
+    "Transcripts are searched for outside the file."
+)
 FILES = {
     "float": "model_float.tflite",
     "int8": "model_int8.tflite",
@@ -35,96 +37,106 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
-class ExportedSentences:
-    """What was published.
+def _input(frontend: FrontendSpec, context_frames: int) -> str:
+    """What a file that writes sentences takes."""
+    del context_frames
+    return f"Frames of {frontend.num_features} features, one every {frontend.hop_ms:g} ms."
+
+
+SENTENCES = TaskOnCard(name="asr", title="Sentence model", output=FRAMES_NOTICE, input=_input)
+
+
+class SentenceFamily(Family):
+    """See `family.Family`.
 
     Attributes:
-      verified: kind to what was checked on the published bytes.
-      refused: kind to why it was not published.
+      judged: the public sentences that files are held against; the others calibrate.
     """
 
-    verified: Mapping[str, Verification]
-    refused: Mapping[str, str]
+    task = SENTENCES
+    files = FILES
+    run_kinds = tuple(FILES)
+    beside: ClassVar = {GOLDEN_FILE: tuple(FILES)}
+    own_recordings = False
+    logit_limit = MAX_LOGIT_DIFFERENCE
 
+    def __init__(self, trained: Trained, sentences: FloatArray) -> None:
+        """Divides the sentences.
 
-def export_sentences(
-    trained: Trained,
-    card: Card,
-    waveforms: FloatArray,
-    folder: Path,
-    progress: Progress = lambda *_: None,
-) -> ExportedSentences:
-    """Converts, checks and writes the three files; one that fails is not written.
+        Args:
+          trained: the model.
+          sentences: public, none twice, waveforms (n, samples) or their features.
 
-    Args:
-      trained: the model.
-      card: `Card.of` the same model.
-      waveforms: public sentences, none twice, (n, samples), or their features; see `judged_half`.
-      folder: where the files go; made if it is missing.
-      progress: what is told before each file.
+        Raises:
+          ExportRefused: if there are fewer than two.
+        """
+        if len(sentences) < 2:
+            raise ExportRefused(
+                "one sentence calibrates and another judges: at least 2 needed, got "
+                f"{len(sentences)}"
+            )
+        self._trained = trained
+        # A file is never judged by what the ranges of its integers were taken from.
+        self._calibrating, self.judged = sentences[::2], sentences[1::2]
+        self._network = network(trained)
 
-    Raises:
-      ExportRefused: if the card speaks of another model, there are fewer than two sentences, or not
-        one file passed; nothing is written then.
-    """
-    require_identity(card.to_json(), trained)
-    if len(waveforms) < 2:
-        raise ExportRefused(
-            f"one sentence calibrates and another judges: at least 2 needed, got {len(waveforms)}"
-        )
-    arrays = network(trained)
-    merged = arrays.merged()
-    ranges = observe_features(merged, trained.base.features(waveforms[::2]))
-    blueprints = {
-        "float": Blueprint(graph="sentence", network=merged),
-        "int8": Blueprint(graph="sentence", network=merged, precision="int8", ranges=ranges),
-        "personal": Blueprint(
-            graph="personal-sentence", network=arrays, base_sha256=trained.base.sha256
-        ),
-    }
-    calibrated = {"corpus": "every second public sentence", "sentences": len(waveforms[::2])}
-    contents: dict[str, bytes] = {}
-    verified: dict[str, Verification] = {}
-    refused: dict[str, str] = {}
-    with Converter() as converter:
-        for done, (kind, blueprint) in enumerate(blueprints.items()):
-            progress(FILES[kind], done, len(blueprints))
-            inside = card.inside(kind, calibrated if kind == "int8" else None)
-            try:
-                plain = converter.convert(blueprint)
-                content = embed_card(plain, inside.to_json(), inside.to_markdown())
-                verified[kind] = verify_sentence_content(
-                    content, FILES[kind], trained, judged_half(waveforms)
+    @classmethod
+    def of(cls, trained: Trained, material: Material) -> Self:
+        """See `family.Family.of`."""
+        return cls(trained, material.speech)
+
+    @property
+    def trained(self) -> Trained:
+        """The model that every file has to equal."""
+        return self._trained
+
+    @property
+    def num_inputs(self) -> int:
+        """How many sentences judge."""
+        return len(self.judged)
+
+    @property
+    def num_speech_inputs(self) -> int:
+        """How many sentences judge: all of them are speech."""
+        return len(self.judged)
+
+    def prepare(self, kinds: Sequence[str]) -> None:
+        """Reads nothing: the sentences that calibrate are here."""
+
+    def make(self, kind: str, card: Card, converter: Converter) -> bytes:
+        """See `family.Family.make`."""
+        used = {"corpus": "every second public sentence", "sentences": len(self._calibrating)}
+        card = card.inside(kind, used if kind == "int8" else None)
+        return convert_with_card(self._blueprint(kind), card, converter)
+
+    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
+        """See `family.Family.checks`."""
+        return sentence_checks(kind, model, self._trained, self.judged)
+
+    def write_beside(self, name: str) -> bytes:
+        """See `family.Family.write_beside`."""
+        del name
+        return golden_vectors(self._trained, with_logits=False)
+
+    def _blueprint(self, kind: str) -> Blueprint:
+        """Chooses graph and precision."""
+        match kind:
+            case "float":
+                return Blueprint(graph="sentence", network=self._merged)
+            case "int8":
+                features = self._trained.base.features(self._calibrating)
+                ranges = observe_features(self._merged, features)
+                return Blueprint(
+                    graph="sentence", network=self._merged, precision="int8", ranges=ranges
                 )
-            except ExportRefused as error:
-                refused[kind] = str(error)
-                continue
-            contents[kind] = content
-    if not contents:
-        raise ExportRefused("; ".join(f"{FILES[kind]}: {why}" for kind, why in refused.items()))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_golden_vectors(folder, trained)
-    for kind in FILES:
-        if kind not in contents:
-            (folder / FILES[kind]).unlink(missing_ok=True)
-    figures = {
-        "files": {
-            found.file: [asdict(check) for check in found.checks] for found in verified.values()
-        },
-        "refused": refused,
-    }
-    files = file_list(asdict(found) for found in verified.values())
-    listed = {**card.to_json(), "files": files}
-    write_whole(folder / CARD_FILE, json.dumps(listed, indent=2, sort_keys=True).encode())
-    text = card.to_markdown() + "\n" + files_table(files)
-    write_whole(folder / "card.md", text.encode())
-    write_whole(folder / "parity.json", json.dumps(figures, indent=2).encode())
-    for kind, content in contents.items():
-        write_whole(folder / FILES[kind], content)
-    return ExportedSentences(verified, refused)
+            case _:
+                return Blueprint(
+                    graph="personal-sentence",
+                    network=self._network,
+                    base_sha256=self._trained.base.sha256,
+                )
 
-
-def judged_half(waveforms: FloatArray) -> FloatArray:
-    """The public sentences that files are held against; the others calibrate the integer file."""
-    return waveforms[1::2]
+    @cached_property
+    def _merged(self) -> Network:
+        """The arrays with the adapter's affine parts folded into its head."""
+        return self._network.merged()

@@ -30,7 +30,7 @@ def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
     finished = FinishedRun.open(run or run_of(file))
     finished.require_words("--benchmark")
     trained, _ = finished.trained(card_of(file).get("phone") or "global")
-    found = measure(read_model(file), trained, finished.evidence(trained).speech[0])
+    found = measure(read_model(file), trained, finished.speech[0])
     console = Console()
     if as_json:
         rows = [

@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fedspeech.errors import ExportRefused, ScenarioError
+from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
-from simulations.artifacts.exporting_sentences import (
-    export_run_of_sentences,
-    export_sentence_files,
-    verify_sentence_file,
-)
 from simulations.artifacts.loaded_run import (
     FinishedRun,
     batch_clips,
-    calibration,
     card_of,
     held_out_clips,
     model_card,
@@ -39,11 +33,8 @@ from simulations.setup.speakers import Voices
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
     from tflite_export.card import Card
-    from tflite_export.family import Exported
-
-RUN_FORMATS = ("float", "streaming", "personal", "adapter")
-"""What a run exports by itself: what equals the trained model logit by logit, so that few clips
-show it. Files with fewer bits are judged on every held-out clip: `fedspeech export RUN`."""
+    from tflite_export.family import Family
+    from tflite_export.publishing import Exported
 
 RUN_HELD_OUT_CLIPS = 64
 
@@ -66,26 +57,26 @@ def export_files(
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
     """
-    trained = trained_model(folder, world.base)
-    card = model_card(trained, summary, spent, world.licences)
-    if not world.base.per_clip:
-        return export_sentence_files(trained, card, world.speech, folder.export, progress)
-    from tflite_export.evidence import Evidence, repeated
-    from tflite_export.family import export_family
+    from tflite_export.families import family_of
+    from tflite_export.family import Material
+    from tflite_export.publishing import export_family
 
-    held_out = held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS)
     try:
-        exported = export_family(
-            Evidence(trained, speech := repeated(world.speech), held_out),
-            card,
-            RUN_FORMATS,
-            folder=folder.export,
+        kind = family_of(world.task.name)
+        trained = trained_model(folder, world.base)
+        material = Material(
+            speech=world.speech,
+            held_out=lambda: held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS),
             batch_clips=batch_clips(world.job),
-            progress=progress.file,
+        )
+        family = kind.of(trained, material)
+        card = model_card(trained, family.task, summary, spent, world.licences)
+        exported = export_family(
+            family, card, family.run_kinds, folder=folder.export, progress=progress.file
         )
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
-    found = _found(exported, len(speech))
+    found = _found(exported, family)
     return found | _listened(exported, world.base, world.voices, world.job.seed)
 
 
@@ -116,37 +107,19 @@ def export_run(
 
     What is written to RUN/export also goes into the run's summary and report.
     """
-    from tflite_export.family import FORMATS, export_family
-    from tflite_export.verification import INTEGER_KINDS
+    from tflite_export.publishing import export_family
 
     finished = FinishedRun.open(run, corpus)
-    if not finished.base.per_clip:
-        if formats or adapter != "global":
-            raise ScenarioError("sentences are exported as one family, of the global adapter")
-        export_run_of_sentences(finished, out)
-        return
-    formats = formats or FORMATS
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
+    family = finished.family(trained, personal, calibration_audio)
+    formats = formats or tuple(family.files)
     with RunProgress() as progress, progress.stage("export", len(formats)):
-        evidence = finished.evidence(trained, personal)
-        exported = export_family(
-            evidence,
-            card,
-            formats,
-            folder=target,
-            calibration=calibration(
-                finished.base, finished.voices, finished.scenario, calibration_audio
-            )
-            if set(formats) & set(INTEGER_KINDS)
-            else None,
-            batch_clips=batch_clips(finished.job),
-            progress=progress.file,
-        )
-    show(exported, card, Console())
+        exported = export_family(family, card, formats, folder=target, progress=progress.file)
+    show(exported, family, card, Console())
     if personal is None and out is None:
-        found = _with_earlier(finished.accounted, _found(exported, len(evidence.speech)), target)
+        found = _with_earlier(finished.accounted, _found(exported, family), target)
         found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(run)
@@ -177,11 +150,8 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     phone = card_of(file).get("phone")
     published = (file.resolve().parent, finished.folder.export / (phone or ""))
     listed = require_listed(file, sha256, published)
-    if not finished.base.per_clip:
-        found = verify_sentence_file(file, finished)
-    else:
-        trained, _ = finished.trained(phone or "global")
-        found = verify(file, finished.evidence(trained, phone))
+    trained, _ = finished.trained(phone or "global")
+    found = verify(file, finished.family(trained, phone))
     table = Table(box=None, pad_edge=False, title=f"{found.file} ({found.kind}): passed")
     for name in ("check", "figure", "allowed", "over"):
         table.add_column(name, justify="left" if name in ("check", "over") else "right")
@@ -196,10 +166,9 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
         console.print(f"builtin operators only: {counted}", highlight=False)
 
 
-def show(exported: Exported, card: Card, console: Console) -> None:
+def show(exported: Exported, family: Family, card: Card, console: Console) -> None:
     """Prints what was published and what was not, and whose adapter it is."""
     from tflite_export.card import STAGES
-    from tflite_export.family import FILES
 
     table = Table(box=None, pad_edge=False, title=f"{exported.folder}")
     for name in ("file", "KB", "same answer", "accuracy drop", "checks"):
@@ -214,16 +183,14 @@ def show(exported: Exported, card: Card, console: Console) -> None:
             str(len(found.checks)),
         )
     for kind in exported.refused:
-        table.add_row(FILES[kind], "", "", "refused", "")
+        table.add_row(family.files[kind], "", "", "refused", "")
     console.print(table)
     console.print(f"stage: {card.stage}, {STAGES[card.stage]}", highlight=False)
 
 
-def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
+def _found(exported: Exported, family: Family) -> dict[str, Any]:
     """A family as fields of the summary."""
     from tflite_export.checks import logit_difference, same_answer
-    from tflite_export.family import FILES
-    from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 
     whole = next((found for found in exported.verified if found.kind == "float"), None)
     file = (
@@ -233,15 +200,15 @@ def _found(exported: Exported, speech_inputs: int) -> dict[str, Any]:
             file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
             parity_max_abs=logit_difference(whole.checks) or 0.0,
-            parity_limit=MAX_LOGIT_DIFFERENCE,
+            parity_limit=family.logit_limit,
             argmax_agreement=same_answer(whole.checks) or 0.0,
-            inputs=2 * speech_inputs,
-            speech_inputs=speech_inputs,
+            inputs=family.num_inputs,
+            speech_inputs=family.num_speech_inputs,
             sha256=whole.sha256,
         )
     )
-    family = [_family_file(found) for found in exported.verified]
-    return exported_fields(file, family, exported.refused, FILES)
+    published = [_family_file(found) for found in exported.verified]
+    return exported_fields(file, published, exported.refused, family.files)
 
 
 def _listened(exported: Exported, base: Base, voices: Voices, seed: int) -> dict[str, Any]:

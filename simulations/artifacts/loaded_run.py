@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Corpus, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.metric import ACCURACY
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
@@ -39,8 +40,9 @@ from simulations.setup.speakers import Voices, open_voices, public_spec, without
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
-    from tflite_export.card import Card
-    from tflite_export.evidence import Evidence, HeldOut
+    from tflite_export.card import Card, TaskOnCard
+    from tflite_export.evidence import HeldOut
+    from tflite_export.family import Family
     from tflite_export.weights import Trained
 
 
@@ -119,26 +121,48 @@ class FinishedRun:
                 f"{option} takes files that spot words; this run is of sentences"
             ) from None
 
-    def evidence(self, trained: Trained, personal: str | None = None) -> Evidence:
-        """Everything that files of this run are compared on.
+    @property
+    def speech(self) -> NDArray[np.float32]:
+        """Public utterances, or their features, on which files are held against the model."""
+        voices = self.voices
+        return parity_speech(self.base, voices.public_corpus, voices.partition.validation)
+
+    def family(
+        self, trained: Trained, personal: str | None = None, recordings: Path | None = None
+    ) -> Family:
+        """The files of this run's model and everything that they are compared on.
 
         Args:
           trained: the run's base with one of its adapters.
           personal: the phone whose own adapter it is; what that learned from is left out.
-        """
-        from tflite_export.evidence import Evidence, repeated
+          recordings: a folder of recordings that the integer files are calibrated on.
 
-        voices = self.voices
-        speech = repeated(
-            parity_speech(self.base, voices.public_corpus, voices.partition.validation)
-        )
+        Raises:
+          ExportRefused: if no files are made of the run's task, they need other recordings than
+            that, or the run has too little to judge them.
+        """
+        from tflite_export.families import family_of
+        from tflite_export.family import Material
+
+        family, voices = family_of(self.voices.task.name), self.voices
+        if recordings and not family.own_recordings:
+            raise ExportRefused(
+                f"--calibration: files of the task {family.task.name} are calibrated on the run's "
+                f"own public utterances, not on {recordings}; leave it out"
+            )
         phones = [
             self._judged(phone) if phone.phone_id == personal else phone
             for phone in voices.partition.unseen
         ]
         partition = dataclasses.replace(voices.partition, unseen=tuple(phones))
-        voices = dataclasses.replace(voices, partition=partition)
-        return Evidence(trained, speech, held_out_clips(self.base, voices))
+        judged = dataclasses.replace(voices, partition=partition)
+        material = Material(
+            speech=self.speech,
+            held_out=lambda: held_out_clips(self.base, judged),
+            calibration=lambda: calibration(self.base, voices, self.scenario, recordings),
+            batch_clips=batch_clips(self.job),
+        )
+        return family.of(trained, material)
 
     def _judged(self, phone: Phone) -> Phone:
         """A phone with the clips that it is judged by only."""
@@ -154,14 +178,17 @@ class FinishedRun:
           adapter: "global" or a phone's pseudonym.
 
         Raises:
-          FedspeechError: if there is no such phone, or the folder's adapter cannot be used.
+          FedspeechError: if there is no such phone, the folder's adapter cannot be used, or no
+            files are made of the run's task.
         """
+        from tflite_export.families import family_of
+
         trained = trained_model(self.folder, self.base)
         summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
-        voices = self.voices
+        voices, task = self.voices, family_of(self.voices.task.name).task
         licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
         if adapter == "global":
-            return trained, model_card(trained, summary, spent, licences)
+            return trained, model_card(trained, task, summary, spent, licences)
         names = sorted(phone.phone_id for phone in voices.partition.unseen)
         if adapter not in names:
             raise ScenarioError(
@@ -176,7 +203,7 @@ class FinishedRun:
             spec.flatten(trained.parameters), adapter
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
-        return trained, model_card(trained, summary, spent, licences, adapter, accuracies)
+        return trained, model_card(trained, task, summary, spent, licences, adapter, accuracies)
 
 
 def _require_same_recordings(
@@ -307,6 +334,7 @@ def trained_model(folder: RunFolder, base: Base) -> Trained:
 
 def model_card(
     trained: Trained,
+    task: TaskOnCard,
     summary: Summary,
     spent: Guarantee,
     licences: Mapping[str, str],
@@ -335,6 +363,7 @@ def model_card(
         ]
     return Card.of(
         trained,
+        task=task,
         privacy=spent,
         noise_notice=summary.noise_notice,
         example_level=example_paragraph(summary.examples_hidden)

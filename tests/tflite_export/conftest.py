@@ -23,6 +23,7 @@ from tflite_export.calibration import Calibration, synthetic_public
 from tflite_export.card import Card, SegmentAccuracy
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
+from tflite_export.keywords import KEYWORDS, KeywordFamily
 from tflite_export.weights import Trained, network
 
 TARGETS = ("yes", "no", "up", "down")
@@ -174,8 +175,14 @@ def calibration(shipped):
 
 
 @pytest.fixture(scope="session")
+def keywords(evidence, calibration):
+    """Files of the shipped base with a moved head."""
+    return KeywordFamily(evidence, lambda: calibration)
+
+
+@pytest.fixture(scope="session")
 def make_card():
-    def make(trained, *, noise_notice="repeatable noise", phone=None, **privacy):
+    def make(trained, *, task=KEYWORDS, noise_notice="repeatable noise", phone=None, **privacy):
         guarantee = Guarantee(
             epsilon_release=0.94,
             epsilon_server=5.3,
@@ -199,6 +206,7 @@ def make_card():
         )
         return Card.of(
             trained,
+            task=task,
             privacy=dataclasses.replace(guarantee, **privacy),
             noise_notice=noise_notice,
             metrics=(row,),

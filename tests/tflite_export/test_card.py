@@ -14,9 +14,7 @@ from tflite_export.card import (
     INTEGER_NOTICE,
     JUDGED_NOTICE,
     LATER_TRAINING_NOTICE,
-    OUTPUT_NOTICE,
     PERSONAL_NOTICE,
-    WINDOWS_NOTICE,
     SegmentAccuracy,
     file_list,
     files_table,
@@ -24,6 +22,8 @@ from tflite_export.card import (
     require_listed,
 )
 from tflite_export.checks import at_most
+from tflite_export.keywords import OUTPUT_NOTICE
+from tflite_export.sentences import FRAMES_NOTICE, SENTENCES
 
 
 @pytest.fixture
@@ -153,19 +153,19 @@ def test_a_card_is_accepted_for_its_own_model_and_refused_for_any_other(
         return dataclasses.replace(trained, **changes)
 
     written = card.to_json()
-    require_identity(written, trained)
+    require_identity(written, trained, "kws")
     with pytest.raises(ExportRefused, match="card: expected base_sha256"):
-        require_identity(written, other(base=foreign_base))
+        require_identity(written, other(base=foreign_base), "kws")
     scale = np.nextafter(trained.parameters["scale"], np.float32(9))
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        require_identity(written, other(parameters={**trained.parameters, "scale": scale}))
+        require_identity(written, other(parameters={**trained.parameters, "scale": scale}), "kws")
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        require_identity(written, make_trained("head"))
+        require_identity(written, make_trained("head"), "kws")
     swapped = written | {"labels": ["no", "yes", *written["labels"][2:]]}
     with pytest.raises(ExportRefused, match="card: expected labels"):
-        require_identity(swapped, trained)
+        require_identity(swapped, trained, "kws")
     with pytest.raises(ExportRefused, match="card: expected format"):
-        require_identity({}, trained)
+        require_identity({}, trained, "kws")
 
 
 def test_a_keyword_model_on_cepstra_is_told_as_a_keyword_model(trained, make_card):
@@ -173,9 +173,14 @@ def test_a_keyword_model_on_cepstra_is_told_as_a_keyword_model(trained, make_car
     assert card.to_markdown().startswith("# Keyword model")
     assert OUTPUT_NOTICE in card.notices
     assert "40 ms" not in card.to_markdown()
-    sentences = dataclasses.replace(card, task="asr")
+    assert "frames of cepstra" in card.to_markdown()
+    assert card.to_json()["task"] == "kws"
+    sentences = make_card(trained, task=SENTENCES)
     assert sentences.to_markdown().startswith("# Sentence model")
-    assert WINDOWS_NOTICE in sentences.notices
+    assert FRAMES_NOTICE in sentences.notices
+    assert sentences.to_json()["task"] == "asr"
+    with pytest.raises(ExportRefused, match="card: expected task kws, got asr"):
+        require_identity(sentences.to_json(), trained, "kws")
 
 
 def test_the_card_says_that_noise_on_a_phone_is_floating_point(card):

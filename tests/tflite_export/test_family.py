@@ -11,16 +11,20 @@ import pytest
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
-from tflite_export import family
+from tflite_export import carded
 from tflite_export.blueprint import Blueprint
 from tflite_export.c_array import from_c_array
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
-from tflite_export.family import FILES, FORMATS, Maker, export_family
 from tflite_export.flatbuffer import card_bytes, embed_card, float_weights, read_card
 from tflite_export.interpreter import TfliteModel
-from tflite_export.verification import stream_clips, verify, verify_content
+from tflite_export.keyword_checks import stream_clips
+from tflite_export.keywords import FILES, KeywordFamily
+from tflite_export.publishing import export_family
+from tflite_export.verification import verify, verify_content
 from tflite_export.weights import network
+
+KINDS = tuple(FILES)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +33,11 @@ def card(shipped, make_card):
 
 
 @pytest.fixture(scope="module")
-def exported(evidence, card, calibration, tmp_path_factory):
+def exported(keywords, card, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "export"
     told = []
     found = export_family(
-        evidence, card, FORMATS, folder=folder, calibration=calibration,
+        keywords, card, KINDS, folder=folder,
         progress=lambda *before: told.append(before),
     )  # fmt: skip
     assert told == [(file, done, 9) for done, file in enumerate(FILES.values())]
@@ -41,13 +45,13 @@ def exported(evidence, card, calibration, tmp_path_factory):
 
 
 @pytest.fixture
-def make_with(evidence, card, calibration):
+def make_with(keywords, card):
     """Kind of file and graph to break -> the bytes that are then made."""
 
     def make(kind, broken):
         with pytest.MonkeyPatch.context() as patch, Converter("broken_graphs") as converter:
             patch.setenv("BROKEN_GRAPH", broken)
-            return Maker(evidence, card, calibration, 16, converter).make(kind)
+            return keywords.make(kind, card, converter)
 
     return make
 
@@ -59,34 +63,34 @@ def converter():
 
 
 @pytest.fixture
-def plain(evidence, card, calibration, converter):
+def plain(keywords, converter):
     """The float file before it has a card."""
-    maker = Maker(evidence, card, calibration, 16, converter)
-    return converter.convert(maker.blueprint("float"))
+    return converter.convert(keywords.blueprint("float"))
 
 
 @pytest.mark.slow
 def test_an_unknown_format_or_a_missing_calibration_is_refused(evidence, card, tmp_path):
+    family = KeywordFamily(evidence)
     with pytest.raises(ExportRefused, match="no format int4; there are float, fp16"):
-        export_family(evidence, card, ["float", "int4"], folder=tmp_path / "x")
+        export_family(family, card, ["float", "int4"], folder=tmp_path / "x")
     with pytest.raises(ExportRefused, match="calibration: int8, cc cannot be made without one"):
-        export_family(evidence, card, ["int8", "cc"], folder=tmp_path / "x")
+        export_family(family, card, ["int8", "cc"], folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
 def test_a_card_of_another_adapter_is_refused_before_anything_is_converted(
-    evidence, make_trained, make_card, tmp_path
+    keywords, make_trained, make_card, tmp_path
 ):
     with pytest.raises(ExportRefused, match="card: expected"):
-        export_family(evidence, make_card(make_trained("head")), FORMATS, folder=tmp_path / "x")
+        export_family(keywords, make_card(make_trained("head")), KINDS, folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.export
 def test_every_format_passes_and_is_published(exported):
     assert exported.refused == {}
-    assert [found.kind for found in exported.verified] == list(FORMATS)
+    assert [found.kind for found in exported.verified] == list(KINDS)
     for found in exported.verified:
         assert all(check.passed for check in found.checks)
         assert not any(name.startswith("custom") for name in found.operators)
@@ -112,14 +116,14 @@ def test_the_folder_holds_files_card_and_figures_that_agree(exported, calibratio
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", ["float", "int8", "adapter", "cc"])
-def test_verify_finds_what_was_published_good(exported, evidence, kind):
-    before = exported.verified[FORMATS.index(kind)]
-    assert verify(exported.folder / FILES[kind], evidence) == before
+def test_verify_finds_what_was_published_good(exported, keywords, kind):
+    before = exported.verified[KINDS.index(kind)]
+    assert verify(exported.folder / FILES[kind], keywords) == before
 
 
 @pytest.mark.export
 def test_every_model_carries_its_own_card_in_both_forms(exported, card, calibration):
-    for kind in set(FORMATS) - {"adapter"}:
+    for kind in set(KINDS) - {"adapter"}:
         content = (exported.folder / FILES[kind]).read_bytes()
         content = from_c_array(content.decode()) if kind == "cc" else content
         found = read_card(content)
@@ -162,15 +166,15 @@ def test_the_other_adapters_pass_too(
         users=evidence.held_out.users[:120],
     )
     found = export_family(
-        Evidence(trained, evidence.speech, few), make_card(trained),
-        ["int8", "personal", "adapter"], folder=tmp_path, batch_clips=8, calibration=calibration,
+        KeywordFamily(Evidence(trained, evidence.speech, few), lambda: calibration, batch_clips=8),
+        make_card(trained), ["int8", "personal", "adapter"], folder=tmp_path,
     )  # fmt: skip
     assert found.refused == {}
 
 
 @pytest.mark.export
 def test_a_file_of_an_earlier_export_stays_beside_its_own_card_only(
-    exported, evidence, card, shipped, make_card, tmp_path
+    exported, keywords, card, shipped, make_card, tmp_path
 ):
     def files():
         listed = json.loads((tmp_path / "card.json").read_text())["files"]
@@ -182,9 +186,9 @@ def test_a_file_of_an_earlier_export_stays_beside_its_own_card_only(
     for path in exported.folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / FILES["fp16"]).write_bytes(b"torn")
-    export_family(evidence, card, ["adapter"], folder=tmp_path)
+    export_family(keywords, card, ["adapter"], folder=tmp_path)
     assert files() == set(FILES.values()) - {FILES["fp16"]}
-    export_family(evidence, make_card(shipped, epsilon_release=3.0), ["adapter"], folder=tmp_path)
+    export_family(keywords, make_card(shipped, epsilon_release=3.0), ["adapter"], folder=tmp_path)
     assert files() == {FILES["adapter"]}
     assert not (tmp_path / "calibration.json").exists(), "of files that are gone"
 
@@ -192,26 +196,26 @@ def test_a_file_of_an_earlier_export_stays_beside_its_own_card_only(
 # Negative controls.
 
 
-def noise_in_place_of(calibration):
-    """White noise 40 dB below full scale, as a quiet room with an open microphone gives."""
+@pytest.fixture
+def by_noise(evidence, calibration):
+    """Calibrated on white noise 40 dB below full scale: a quiet room with an open microphone."""
     noise = stream(0, "noise control").normal(0, 0.01, calibration.waveforms.shape)
-    return dataclasses.replace(calibration, waveforms=noise.astype(np.float32))
+    wrong = dataclasses.replace(calibration, waveforms=noise.astype(np.float32))
+    return KeywordFamily(evidence, lambda: wrong)
 
 
 @pytest.mark.export
-def test_calibration_on_noise_is_refused_by_agreement(evidence, card, calibration, tmp_path):
-    wrong = noise_in_place_of(calibration)
+def test_calibration_on_noise_is_refused_by_agreement(by_noise, card, tmp_path):
     with pytest.raises(
         ExportRefused, match=r"waveform agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
     ):
-        export_family(evidence, card, ["int8"], folder=tmp_path / "x", calibration=wrong)
+        export_family(by_noise, card, ["int8"], folder=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.export
-def test_one_refused_file_stands_in_no_others_way(evidence, card, calibration, tmp_path):
-    wrong = noise_in_place_of(calibration)
-    found = export_family(evidence, card, ["int8", "adapter"], folder=tmp_path, calibration=wrong)
+def test_one_refused_file_stands_in_no_others_way(by_noise, card, tmp_path):
+    found = export_family(by_noise, card, ["int8", "adapter"], folder=tmp_path)
     assert list(found.refused) == ["int8"]
     assert not (tmp_path / FILES["int8"]).exists()
     assert (tmp_path / FILES["adapter"]).exists()
@@ -219,25 +223,26 @@ def test_one_refused_file_stands_in_no_others_way(evidence, card, calibration, t
 
 
 @pytest.mark.export
-def test_a_trunk_that_fell_back_to_float_is_refused(plain, card, evidence):
+def test_a_trunk_that_fell_back_to_float_is_refused(plain, card, keywords):
     content = embed_card(plain, card.inside("int8").to_json())
     with pytest.raises(ExportRefused, match="weights that compute in float: at most 768 allowed"):
-        verify_content(content, "model.tflite", evidence)
+        verify_content(content, "model.tflite", keywords)
 
 
 @pytest.mark.export
-def test_swapped_labels_are_refused(exported, evidence, card, shipped, made_of):
+def test_swapped_labels_are_refused(exported, evidence, keywords, shipped, made_of):
     targets = shipped.base.vocabulary.targets
     vocabulary = Vocabulary((targets[1], targets[0], *targets[2:]))
     base = dataclasses.replace(shipped.base, vocabulary=vocabulary)
-    swapped = Evidence(dataclasses.replace(shipped, base=base), evidence.speech, evidence.held_out)
+    model = dataclasses.replace(shipped, base=base)
+    swapped = KeywordFamily(Evidence(model, evidence.speech, evidence.held_out))
     with pytest.raises(ExportRefused, match="card: expected"):
         verify(exported.folder / FILES["float"], swapped)
     order = [1, 0, *range(2, 12)]
     rows = {name: value[order] for name, value in shipped.parameters.items()}
     content = made_of(dataclasses.replace(shipped, parameters=rows))
     with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
-        verify_content(content, "model.tflite", evidence)
+        verify_content(content, "model.tflite", keywords)
 
 
 @pytest.fixture
@@ -252,29 +257,29 @@ def made_of(card, converter):
 
 
 @pytest.mark.export
-def test_one_slightly_wrong_weight_is_refused(evidence, shipped, made_of):
+def test_one_slightly_wrong_weight_is_refused(keywords, shipped, made_of):
     head = shipped.parameters["head_weight"].copy()
     head[3, 5] += 0.01
     moved = dataclasses.replace(shipped, parameters={**shipped.parameters, "head_weight": head})
     with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
-        verify_content(made_of(moved), "model.tflite", evidence)
+        verify_content(made_of(moved), "model.tflite", keywords)
 
 
 @pytest.mark.export
-def test_foreign_constants_of_standardization_are_refused(evidence, shipped, made_of):
+def test_foreign_constants_of_standardization_are_refused(keywords, shipped, made_of):
     mean = shipped.base.feature_mean + np.float32(0.01)
     other = dataclasses.replace(shipped, base=dataclasses.replace(shipped.base, feature_mean=mean))
     with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
-        verify_content(made_of(other), "model.tflite", evidence)
+        verify_content(made_of(other), "model.tflite", keywords)
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", ["float", "int8"])
-def test_padding_on_both_sides_is_refused(make_with, evidence, kind):
+def test_padding_on_both_sides_is_refused(make_with, keywords, kind):
     content = make_with(kind, "padded_on_both_sides")
     name = "waveform logits" if kind == "float" else "waveform agreement"
     with pytest.raises(ExportRefused, match=f"{name}.* got"):
-        verify_content(content, "model.tflite", evidence)
+        verify_content(content, "model.tflite", keywords)
 
 
 @pytest.mark.export
@@ -290,35 +295,36 @@ def test_streams_are_held_against_torch_for_minutes_without_a_reset(exported):
 
 
 @pytest.mark.export
-def test_a_stream_that_begins_in_a_mean_frame_is_refused(make_with, evidence):
+def test_a_stream_that_begins_in_a_mean_frame_is_refused(make_with, keywords):
     content = make_with("streaming", "beginning_in_a_mean_frame")
     with pytest.raises(ExportRefused, match=r"listening, .* got"):
-        verify_content(content, "model_streaming.tflite", evidence)
+        verify_content(content, "model_streaming.tflite", keywords)
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("kind", FORMATS)
-def test_a_truncated_file_is_refused(exported, evidence, tmp_path, kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_file_is_refused(exported, keywords, tmp_path, kind):
     file = tmp_path / FILES[kind]
     file.write_bytes((exported.folder / FILES[kind]).read_bytes()[:-1000])
     with pytest.raises(ExportRefused, match=r"LiteRT cannot read|C array|not an exported adapter"):
-        verify(file, evidence)
+        verify(file, keywords)
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", ["float", "int8", "personal", "adapter", "cc"])
 def test_a_foreign_base_is_refused(exported, evidence, shipped, kind):
     base = dataclasses.replace(shipped.base, provenance={"command": "another base"})
-    foreign = Evidence(dataclasses.replace(shipped, base=base), evidence.speech, evidence.held_out)
+    model = dataclasses.replace(shipped, base=base)
+    foreign = KeywordFamily(Evidence(model, evidence.speech, evidence.held_out))
     with pytest.raises(ExportRefused, match="card: expected base_sha256"):
         verify(exported.folder / FILES[kind], foreign)
 
 
 @pytest.mark.export
-def test_a_file_that_claims_another_kind_is_refused(plain, card, evidence):
+def test_a_file_that_claims_another_kind_is_refused(plain, card, keywords):
     for kind, rule in (("int4", "no file of the family"), ("streaming", "signature")):
         with pytest.raises(ExportRefused, match=rule):
-            verify_content(embed_card(plain, card.inside(kind).to_json()), "x.tflite", evidence)
+            verify_content(embed_card(plain, card.inside(kind).to_json()), "x.tflite", keywords)
 
 
 @pytest.mark.export
@@ -331,28 +337,25 @@ def test_an_operation_without_a_builtin_is_refused(make_with):
 
 @pytest.mark.export
 def test_a_card_whose_embedding_moved_an_output_is_refused(
-    evidence, card, calibration, shipped, made_of, converter, monkeypatch
+    keywords, card, shipped, made_of, converter, monkeypatch
 ):
     flipped = {name: -value for name, value in shipped.parameters.items()}
     other = made_of(dataclasses.replace(shipped, parameters=flipped))
-    monkeypatch.setattr(family, "embed_card", lambda plain, card, text: embed_card(other, card))
+    monkeypatch.setattr(carded, "embed_card", lambda plain, card, text: embed_card(other, card))
     with pytest.raises(ExportRefused, match="card: embedding it must leave every output"):
-        Maker(evidence, card, calibration, 16, converter).make("float")
+        keywords.make("float", card, converter)
 
 
 @pytest.mark.export
-def test_a_refusal_of_everything_leaves_an_earlier_export_alone(
-    exported, evidence, card, calibration
-):
+def test_a_refusal_of_everything_leaves_an_earlier_export_alone(exported, by_noise, card):
     before = {path.name: path.read_bytes() for path in exported.folder.iterdir()}
-    wrong = noise_in_place_of(calibration)
     with pytest.raises(ExportRefused, match=r"model_int8\.tflite: waveform agreement"):
-        export_family(evidence, card, ["int8"], folder=exported.folder, calibration=wrong)
+        export_family(by_noise, card, ["int8"], folder=exported.folder)
     assert {path.name: path.read_bytes() for path in exported.folder.iterdir()} == before
 
 
 @pytest.mark.export
-def test_a_disk_that_fails_leaves_no_partial_file(evidence, card, tmp_path, monkeypatch):
+def test_a_disk_that_fails_leaves_no_partial_file(keywords, card, tmp_path, monkeypatch):
     replace = os.replace
 
     def fail_on_the_model(source, target):
@@ -362,7 +365,7 @@ def test_a_disk_that_fails_leaves_no_partial_file(evidence, card, tmp_path, monk
 
     monkeypatch.setattr(os, "replace", fail_on_the_model)
     with pytest.raises(OSError, match="no space left"):
-        export_family(evidence, card, ["adapter"], folder=tmp_path)
+        export_family(keywords, card, ["adapter"], folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "card.json", "card.md", "golden_vectors.json", "parity.json",
     ]  # fmt: skip

@@ -19,8 +19,8 @@ from tflite_export.arrays import hash_words
 from tflite_export.evidence import reference_logits
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel, example_guarantee
+from tflite_export.personal_checks import device_steps
 from tflite_export.twins import clip_losses_and_gradients
-from tflite_export.verification import device_steps
 
 BATCH = 8
 TRAINING = LocalTraining(batch_size=BATCH, local_epochs=3, max_examples=20, learning_rate=0.1)

@@ -20,7 +20,8 @@ from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from tflite_export.evidence import Evidence, HeldOut
-from tflite_export.family import export_family
+from tflite_export.keywords import KeywordFamily
+from tflite_export.publishing import export_family
 from tflite_export.weights import Trained
 
 pytestmark = [pytest.mark.export, pytest.mark.corpus]
@@ -72,8 +73,8 @@ def test_int8_keeps_torchs_answers_user_by_user_on_real_speech(
     real_evidence, make_card, calibration, tmp_path
 ):
     found = export_family(
-        real_evidence, make_card(real_evidence.trained), ["int8", "streaming-int8"],
-        folder=tmp_path, calibration=calibration,
+        KeywordFamily(real_evidence, lambda: calibration), make_card(real_evidence.trained),
+        ["int8", "streaming-int8"], folder=tmp_path,
     )  # fmt: skip
     assert found.refused == {}
     held_out = real_evidence.held_out
@@ -94,6 +95,6 @@ def test_calibration_on_noise_is_refused_on_real_speech(
         ExportRefused, match=r"waveform agreement: at least 0\.98.* got 0\.(9[0-5]|[0-8])"
     ):
         export_family(
-            real_evidence, make_card(real_evidence.trained), ["int8"], folder=tmp_path,
-            calibration=wrong,
+            KeywordFamily(real_evidence, lambda: wrong), make_card(real_evidence.trained),
+            ["int8"], folder=tmp_path,
         )  # fmt: skip

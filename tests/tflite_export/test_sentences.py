@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from tflite_export.card import INTEGER_NOTICE, LATER_TRAINING_NOTICE
 from tflite_export.flatbuffer import read_card
 from tflite_export.interpreter import TfliteModel
 from tflite_export.listening import Listener
-from tflite_export.sentence_verification import verify_sentences
-from tflite_export.sentences import FILES, export_sentences, judged_half
+from tflite_export.publishing import export_family
+from tflite_export.sentences import FILES, SENTENCES, SentenceFamily
+from tflite_export.verification import verify
 from tflite_export.weights import Trained, network
 
 pytestmark = pytest.mark.export
@@ -48,10 +50,17 @@ def make_trained(name):
     return Trained(base=base, adapter=adapter, parameters=parameters)
 
 
+def export_sentences(trained, card, speech, folder, kinds=tuple(FILES)):
+    """What was published by kind, and what was refused."""
+    found = export_family(SentenceFamily(trained, speech), card, kinds, folder=folder)
+    verified = {file.kind: file for file in found.verified}
+    return SimpleNamespace(verified=verified, refused=found.refused)
+
+
 @pytest.mark.parametrize("name", ["frame_affine", "frame_bottleneck"])
 def test_every_file_does_what_the_model_did(name, speech, make_card, tmp_path):
     trained = make_trained(name)
-    exported = export_sentences(trained, make_card(trained), speech, tmp_path)
+    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech, tmp_path)
     assert not exported.refused
     assert set(exported.verified) == set(FILES)
     for way in ("window", "hop"):
@@ -89,7 +98,7 @@ def test_a_file_that_says_something_else_is_refused_and_an_earlier_one_goes(
     trained = make_trained("frame_affine")
     monkeypatch.setattr(Network, "merged", lambda arrays: arrays)  # forgets the affine
     (tmp_path / FILES["float"]).write_bytes(b"of an earlier export")
-    exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
+    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
     assert "float" in exported.refused
     assert re.match("window, (same|largest)", exported.refused["float"])
     assert not (tmp_path / FILES["float"]).exists()
@@ -98,27 +107,46 @@ def test_a_file_that_says_something_else_is_refused_and_an_earlier_one_goes(
 
 def test_a_card_of_another_model_is_refused_and_nothing_is_written(speech, make_card, tmp_path):
     trained = make_trained("frame_affine")
-    card = make_card(make_trained("frame_bottleneck"))
+    card = make_card(make_trained("frame_bottleneck"), task=SENTENCES)
     with pytest.raises(ExportRefused, match="card: expected adapter"):
         export_sentences(trained, card, speech[:8], tmp_path / "export")
     assert not (tmp_path / "export").exists()
     with pytest.raises(ExportRefused, match="at least 2 needed, got 1"):
-        export_sentences(trained, make_card(trained), speech[:1], tmp_path / "export")
+        export_sentences(
+            trained, make_card(trained, task=SENTENCES), speech[:1], tmp_path / "export"
+        )
 
 
 def test_a_file_is_verified_again_and_refused_for_another_model(speech, make_card, tmp_path):
     trained = make_trained("frame_affine")
-    exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
+    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
     for kind, file in FILES.items():
-        found = verify_sentences(tmp_path / file, trained, judged_half(speech[:8]))
+        found = verify(tmp_path / file, SentenceFamily(trained, speech[:8]))
         assert found.kind == kind
         assert found == exported.verified[kind]
     moved = dict(trained.parameters) | {"head_bias": trained.parameters["head_bias"] + 1}
+    other = SentenceFamily(replace(trained, parameters=moved), speech[:4])
     with pytest.raises(ExportRefused, match="card: expected adapter"):
-        verify_sentences(tmp_path / FILES["float"], replace(trained, parameters=moved), speech[:2])
+        verify(tmp_path / FILES["float"], other)
     (tmp_path / "torn.tflite").write_bytes((tmp_path / FILES["int8"]).read_bytes()[:5_000])
     with pytest.raises(ExportRefused, match="cannot read"):
-        verify_sentences(tmp_path / "torn.tflite", trained, speech[:2])
+        verify(tmp_path / "torn.tflite", SentenceFamily(trained, speech[:4]))
+
+
+def test_one_kind_is_made_anew_and_files_of_the_same_model_stay(speech, make_card, tmp_path):
+    trained = make_trained("frame_affine")
+    card = make_card(trained, task=SENTENCES)
+    export_sentences(trained, card, speech[:8], tmp_path, ["float", "personal"])
+    (tmp_path / FILES["int8"]).write_bytes(b"that no card lists")
+    before = (tmp_path / FILES["personal"]).read_bytes()
+    exported = export_sentences(trained, card, speech[:8], tmp_path, ["float"])
+    assert list(exported.verified) == ["float"]
+    assert (tmp_path / FILES["personal"]).read_bytes() == before
+    assert not (tmp_path / FILES["int8"]).exists()
+    listed = json.loads((tmp_path / "card.json").read_text())["files"]
+    assert set(listed) == {FILES["float"], FILES["personal"]}
+    with pytest.raises(ExportRefused, match="no format cc; there are float, int8, personal"):
+        export_sentences(trained, card, speech[:8], tmp_path, ["cc"])
 
 
 def test_a_front_end_that_hears_something_else_is_refused(speech, make_card, tmp_path, monkeypatch):
@@ -129,7 +157,7 @@ def test_a_front_end_that_hears_something_else_is_refused(speech, make_card, tmp
         return replace(arrays, window=np.float32(1.05) * arrays.window)
 
     monkeypatch.setattr(sentences, "network", louder)
-    exported = export_sentences(trained, make_card(trained), speech[:8], tmp_path)
+    exported = export_sentences(trained, make_card(trained, task=SENTENCES), speech[:8], tmp_path)
     assert exported.refused["float"].startswith("hop, ")
     assert exported.refused["personal"].startswith("embed_hop, ")
 
@@ -138,6 +166,6 @@ def test_recorded_features_are_verified_without_sound(speech, make_card, tmp_pat
     trained = make_trained("frame_affine")
     with torch.inference_mode():
         features = LogMel(SPHINX_MFCC)(torch.from_numpy(speech[:8])).numpy()
-    exported = export_sentences(trained, make_card(trained), features, tmp_path)
+    exported = export_sentences(trained, make_card(trained, task=SENTENCES), features, tmp_path)
     assert exported.verified["float"].figure("window, same transcripts") == 1
     assert exported.verified["float"].figure("hop, same transcripts") is None

@@ -8,8 +8,8 @@ import pytest
 
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
+from tflite_export.personal_checks import personal_run
 from tflite_export.twins import PersonalTwin, clip_losses_and_gradients, together
-from tflite_export.verification import personal_run
 
 CLIPS = 8
 

@@ -16,9 +16,11 @@ from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut, reference_logits
 from tflite_export.flatbuffer import embed_card
 from tflite_export.interpreter import TfliteModel
-from tflite_export.sentence_verification import verify_sentence_content
+from tflite_export.keywords import KeywordFamily
+from tflite_export.personal_checks import personal_run
+from tflite_export.sentences import SENTENCES, SentenceFamily
 from tflite_export.twins import PersonalTwin
-from tflite_export.verification import personal_run, verify_content
+from tflite_export.verification import verify_content
 from tflite_export.weights import Trained, network
 
 pytestmark = [pytest.mark.adversarial, pytest.mark.export]
@@ -115,7 +117,7 @@ def verify(convert, trained, evidence, make_card):
             else Blueprint(graph="streaming", network=network(trained).merged())
         )
         content = embed_card(convert(blueprint, wrong), make_card(trained).inside(kind).to_json())
-        return verify_content(content, f"model_{kind}.tflite", evidence)
+        return verify_content(content, f"model_{kind}.tflite", KeywordFamily(evidence))
 
     return found
 
@@ -158,10 +160,12 @@ def verify_sentences(convert, sentences, make_card):
         graph="personal-sentence", network=network(trained), base_sha256=base.sha256
     )
 
+    family = SentenceFamily(trained, np.repeat(sentences, 2, axis=0))  # judges by each of them
+
     def found(wrong):
-        card = make_card(trained).inside("personal")
+        card = make_card(trained, task=SENTENCES).inside("personal")
         content = embed_card(convert(blueprint, wrong), card.to_json())
-        return verify_sentence_content(content, "model_personal.tflite", trained, sentences)
+        return verify_content(content, "model_personal.tflite", family)
 
     return found
 

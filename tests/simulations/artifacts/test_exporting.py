@@ -3,6 +3,8 @@
 import functools
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from simulations.artifacts import benchmarking, exporting, on_device_round, stre
 from simulations.artifacts.loaded_run import FinishedRun, card_of, held_out_clips, run_of
 from simulations.results.run_folder import RunFolder, read
 from simulations.run.runner import simulate
-from tflite_export import family
+from tflite_export import publishing
 from tflite_export.converter import Converter
 
 FORMATS = ("float", "streaming", "personal", "adapter")
@@ -53,7 +55,7 @@ def test_a_run_exports_what_equals_its_model_and_its_summary_says_so(run):
 @pytest.mark.slow
 def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeypatch, capsys):
     dead = functools.partial(Converter, "no_such_module")
-    monkeypatch.setattr(family, "Converter", dead)
+    monkeypatch.setattr(publishing, "Converter", dead)
     folder = simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
     summary = read(folder).summary
     assert (summary.status, summary.stopped, summary.export) == ("complete", None, None)
@@ -62,6 +64,21 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
     report = (folder / "report.html").read_text()
     for text in (summary.export_refused, capsys.readouterr().out, report):
         assert "the process that converts ended with status 1" in text
+
+
+def test_a_run_of_a_task_without_files_says_so_in_its_summary():
+    world = SimpleNamespace(task=SimpleNamespace(name="tones"))
+    found = exporting.export_files(None, world, None, None, None)
+    assert found["export"] is None
+    assert found["export_family"] == ()
+    assert "none of 'tones'" in found["export_refused"]
+
+
+def test_recordings_cannot_calibrate_files_of_sentences():
+    voices = SimpleNamespace(task=SimpleNamespace(name="asr"))
+    run = FinishedRun(folder=None, scenario=None, summary=None, base=None, voices=voices, job=None)
+    with pytest.raises(ExportRefused, match=r"--calibration: .* not on recordings; leave it out"):
+        run.family(None, recordings=Path("recordings"))
 
 
 @pytest.mark.export

@@ -1,7 +1,5 @@
 """Is a file for sentences what it says? Logits and transcripts against the trained model's.
 
-    verify_sentences(Path("model_int8.tflite"), trained, sentences).checks
-
 Needs no TensorFlow. Sentences are streamed as a phone streams them, 40 ms at a time: as frames of
 cepstra, and as samples where there is sound. A stream begins in silence, so from sound the first
 samples of each are silent, for torch as for the file.
@@ -12,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,16 +28,11 @@ from tflite_export.arrays import (
     hash_words,
 )
 from tflite_export.checks import Check, at_least, at_most
-from tflite_export.files import read_file
 from tflite_export.interpreter import TfliteModel
 from tflite_export.parity import least_of_sample
+from tflite_export.personal_checks import PRIVATE_LIMIT
 from tflite_export.random_calls import sentence_calls
 from tflite_export.twins import AdapterTwin, Outputs, Runs, optimizer_holds, privacy_holds, together
-from tflite_export.verification import (
-    PRIVATE_LIMIT,
-    Verification,
-    verify_model,
-)
 from tflite_export.weights import Trained
 
 FloatArray = NDArray[np.float32]
@@ -59,35 +51,23 @@ _NOT_RECORDED = 1e3
 _RATE, _MOMENTUM = np.array([0.05], np.float32), np.array([0.9], np.float32)
 
 
-def verify_sentences(file: Path, trained: Trained, sentences: FloatArray) -> Verification:
-    """Checks a file that exists, whoever made it.
+def sentence_checks(
+    kind: str, model: TfliteModel, trained: Trained, sentences: FloatArray
+) -> Iterator[Check]:
+    """The checks of one kind of file.
 
     Args:
-      file: `model_float.tflite`, `model_int8.tflite` or `model_personal.tflite`.
+      kind: which of the family it says it is.
+      model: the file.
       trained: the model that it must equal.
       sentences: public, waveforms (n, samples) or their features, that calibrated nothing.
 
     Raises:
-      ExportRefused: see `verification.verify`.
+      ExportRefused: if there is no such kind, or a check fails; names it and its figure.
+      ValueError: if a signature is missing or takes other shapes.
     """
-    return verify_sentence_content(read_file(file), file.name, trained, sentences)
-
-
-def verify_sentence_content(
-    content: bytes, name: str, trained: Trained, sentences: FloatArray
-) -> Verification:
-    """Checks the bytes of a file."""
-    return verify_model(
-        content, name, trained, lambda kind, model: _of_kind(kind, model, trained, sentences)
-    )
-
-
-def _of_kind(
-    kind: str, model: TfliteModel, trained: Trained, sentences: FloatArray
-) -> Iterator[Check]:
-    """The checks of one kind of file."""
     if kind not in LEAST_SAME_LABELS:
-        raise ExportRefused(f"card: no file for sentences is called {kind!r}")
+        raise ExportRefused(f"card: no file of the family is called {kind!r}")
     personal = kind == "personal"
     first = "embed" if personal else "window"
     yield from _same(kind, model, first, trained, sentences)

@@ -1,0 +1,194 @@
+"""The files of a keyword model: whole clips, a stream, one that trains, the adapter, firmware."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar, Self
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.errors import ExportRefused
+from fedspeech.privacy.phrasing import paragraphs
+from tflite_export.adapter_file import write_adapter
+from tflite_export.blueprint import Blueprint, GraphName, Ranges
+from tflite_export.c_array import to_c_array
+from tflite_export.calibration import Calibration, observe
+from tflite_export.card import Card, TaskOnCard
+from tflite_export.carded import convert_with_card
+from tflite_export.checks import Check
+from tflite_export.converter import Converter
+from tflite_export.evidence import Evidence, repeated
+from tflite_export.family import DEFAULT_BATCH_CLIPS, Family, Material
+from tflite_export.front_end import GOLDEN_FILE, golden_vectors
+from tflite_export.interpreter import TfliteModel
+from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
+from tflite_export.parity import MAX_LOGIT_DIFFERENCE
+from tflite_export.weights import Trained, network
+
+OUTPUT_NOTICE = (
+    "The output is one logit per label, in the order of the labels; softmax gives scores that sum "
+    "to one."
+)
+FILES = {
+    "float": "model_float.tflite",
+    "fp16": "model_fp16.tflite",
+    "dynamic": "model_dynamic.tflite",
+    "int8": "model_int8.tflite",
+    "streaming": "model_streaming.tflite",
+    "streaming-int8": "model_streaming_int8.tflite",
+    "personal": "model_personal.tflite",
+    "adapter": "adapter.safetensors",
+    "cc": "model_int8.cc",
+}
+CALIBRATION_FILE = "calibration.json"
+C_NAME = "fedspeech_model_int8"
+
+
+def _input(frontend: FrontendSpec, context_frames: int) -> str:
+    """What a file that spots words takes."""
+    before = context_frames * frontend.hop_samples
+    features = "cepstra" if frontend.cepstra else "log-mel"
+    return (
+        f"One clip of {frontend.clip_samples} samples at {frontend.rate_hz} Hz, full scale 1, "
+        f"after the {before} samples heard before it: {before + frontend.clip_samples} "
+        f"together, or their {context_frames + frontend.frames_per_clip} frames of {features}. "
+        "What was heard earlier has no influence. Where a recording begins, zeros stand before it."
+    )
+
+
+KEYWORDS = TaskOnCard(name="kws", title="Keyword model", output=OUTPUT_NOTICE, input=_input)
+
+
+class KeywordFamily(Family):
+    """See `family.Family`."""
+
+    task = KEYWORDS
+    files = FILES
+    # What equals the trained model logit by logit, so that few clips show it. Files with fewer bits
+    # are judged on every held-out clip, which takes longer than a run should.
+    run_kinds = ("float", "streaming", "personal", "adapter")
+    beside: ClassVar = {GOLDEN_FILE: tuple(FILES), CALIBRATION_FILE: INTEGER_KINDS}
+    own_recordings = True
+    logit_limit = MAX_LOGIT_DIFFERENCE
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        calibration: Callable[[], Calibration] | None = None,
+        batch_clips: int = DEFAULT_BATCH_CLIPS,
+    ) -> None:
+        """Gathers the arrays.
+
+        Args:
+          evidence: the trained model and what its files are compared on.
+          calibration: reads the clips for the full-integer files.
+          batch_clips: clips of one training step of the personal file.
+        """
+        self.evidence, self._read, self._batch_clips = evidence, calibration, batch_clips
+        self._network = network(evidence.trained)
+        self._merged = self._network.merged()
+
+    @classmethod
+    def of(cls, trained: Trained, material: Material) -> Self:
+        """See `family.Family.of`."""
+        evidence = Evidence(trained, repeated(material.speech), material.held_out())
+        return cls(evidence, material.calibration, material.batch_clips)
+
+    @property
+    def trained(self) -> Trained:
+        """The model that every file has to equal."""
+        return self.evidence.trained
+
+    @property
+    def num_inputs(self) -> int:
+        """How many probes there are."""
+        return len(self.evidence.probes)
+
+    @property
+    def num_speech_inputs(self) -> int:
+        """How many of the probes are speech."""
+        return len(self.evidence.speech)
+
+    def prepare(self, kinds: Sequence[str]) -> None:
+        """See `family.Family.prepare`."""
+        needing = [kind for kind in kinds if kind in INTEGER_KINDS]
+        if needing and self._read is None:
+            raise ExportRefused(f"calibration: {', '.join(needing)} cannot be made without one")
+        if needing:
+            _ = self.calibration
+
+    def make(self, kind: str, card: Card, converter: Converter) -> bytes:
+        """See `family.Family.make`."""
+        if kind == "adapter":
+            return write_adapter(self.trained, card.inside(kind))
+        used = self.calibration.to_json() if kind in INTEGER_KINDS else None
+        inside = card.inside(kind, used)
+        # The text would be a tenth of firmware that nobody reads it in.
+        text = kind != "cc"
+        content = convert_with_card(self.blueprint(kind), inside, converter, text=text)
+        if kind != "cc":
+            return content
+        return to_c_array(content, C_NAME, self._firmware_notes(card, len(content))).encode()
+
+    def blueprint(self, kind: str) -> Blueprint:
+        """Chooses graph and precision."""
+        match kind:
+            case "float" | "fp16" | "dynamic":
+                return Blueprint(graph="keyword", network=self._merged, precision=kind)
+            case "int8":
+                return self._integer("keyword")
+            case "streaming":
+                return Blueprint(graph="streaming", network=self._merged)
+            case "streaming-int8":
+                return self._integer("streaming")
+            case "cc":
+                return self._integer("firmware")
+            case _:
+                return Blueprint(
+                    graph="personal",
+                    network=self._network,
+                    base_sha256=self.trained.base.sha256,
+                    batch_clips=self._batch_clips,
+                )
+
+    def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
+        """See `family.Family.checks`."""
+        return keyword_checks(kind, model, self.evidence)
+
+    def write_beside(self, name: str) -> bytes:
+        """See `family.Family.write_beside`."""
+        if name == GOLDEN_FILE:
+            return golden_vectors(self.trained, with_logits=True)
+        clips = [list(clip) for clip in self.calibration.clips]
+        listed = {**self.calibration.to_json(), "list": clips}
+        return (json.dumps(listed, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The clips for the full-integer files, read once."""
+        assert self._read is not None, "prepare refuses kinds that need one"
+        return self._read()
+
+    def _integer(self, graph: GraphName) -> Blueprint:
+        """The full-integer form of a graph."""
+        return Blueprint(graph=graph, network=self._merged, precision="int8", ranges=self._ranges)
+
+    @cached_property
+    def _ranges(self) -> Ranges:
+        """Ranges of the layers on the calibration clips."""
+        return observe(self._merged, self.calibration.waveforms)
+
+    def _firmware_notes(self, card: Card, size_bytes: int) -> list[str]:
+        """What whoever compiles the array must know."""
+        return [
+            f"Keyword model, int8: {size_bytes} bytes of TensorFlow Lite.",
+            f"input: log-mel, float32 (1, {self._merged.heard_frames}, {card.frontend.num_mels}), "
+            f"of which the first {card.context_frames} were heard before the clip, as the front "
+            "end of the card computes it; standardized and quantized inside",
+            f"output: logits, float32 (1, {len(card.labels)})",
+            f"labels: {', '.join(card.labels)}",
+            f"base: SHA-256 {card.base_sha256}",
+            paragraphs(card.privacy),
+            *card.notices,
+        ]

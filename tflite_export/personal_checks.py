@@ -1,0 +1,190 @@
+"""What the keyword file that trains must pass: torch's steps, and adapters taken or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspeech.errors import ExportRefused
+from fedspeech.seeds import stream
+from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.local import LocalTraining
+from tflite_export.arrays import hash_words
+from tflite_export.checks import Check, at_most
+from tflite_export.evidence import Evidence, HeldOut, reference_logits
+from tflite_export.interpreter import TfliteModel
+from tflite_export.on_device import PersonalModel
+from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_logits
+from tflite_export.random_calls import personal_calls
+from tflite_export.twins import (
+    FollowingSgd,
+    PersonalTwin,
+    Runs,
+    clip_losses_and_gradients,
+    clipped,
+    together,
+)
+from tflite_export.weights import Trained
+
+DEVICE_STEPS = 200
+STEP_LIMIT = 16 * 2**-24
+"""Of a training step, relative to the largest value that the adapter holds, if that is above 1.
+
+Float32 rounds a value v by up to 2^-24 v. A step rounds the new value, the product of rate and
+momentum (at most twice the largest value, or the step would not lead to it), the momentum, and a
+gradient whose sums, of some hundred terms with errors of either sign, are off by some ten roundings
+(Higham and Mary 2019, doi:10.1137/18M1226312: the root of the number of terms).
+"""
+
+PRIVATE_LIMIT = 1e-6
+_TRAINING_CLIPS = 32
+
+FloatArray = NDArray[np.float32]
+
+
+def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Inference, embeddings, training against torch, and what save, restore and swap leave."""
+    trained, personal = evidence.trained, PersonalModel(model)
+    start = trained.adapter.spec.flatten(trained.parameters)
+    answers = model.run_each("infer", evidence.probes)
+    yield from require_logits("infer", evidence.logits, answers, speech=len(evidence.speech))
+    handed_in = personal.infer_with(evidence.probes, start)
+    yield from require_logits("infer_with", evidence.logits, handed_in, speech=len(evidence.speech))
+    every = len(evidence.held_out.labels)
+    few = evidence.held_out.rows(
+        np.arange(0, every, max(1, every // _TRAINING_CLIPS))[:_TRAINING_CLIPS]
+    )
+    clips = LocalDataset(personal.embed(few.waveforms), few.labels)
+    expected = trained.adapter.embed(trained.base.trunk_output(few.waveforms)).numpy()
+    yield at_most(
+        "embeddings, largest difference", np.abs(clips.embeddings - expected).max(),
+        MAX_LOGIT_DIFFERENCE, f"{len(clips)} clips",
+    )  # fmt: skip
+    training = LocalTraining(
+        batch_size=personal.batch_clips,
+        max_examples=max(len(clips), personal.batch_clips),
+        local_epochs=DEVICE_STEPS,
+        max_steps=DEVICE_STEPS,
+    )
+    yield device_steps(TfliteModel(model.content), trained, clips, training)
+    yield _private_step(personal, evidence, clips)
+    fresh, twin = TfliteModel(model.content), PersonalTwin(trained)
+    yield personal_run(fresh, twin, trained, clips.embeddings, personal.batch_clips)
+    yield from _adapters_that_change(personal, evidence, few)
+    yield at_most(
+        "embed after training, values changed",
+        float((personal.embed(few.waveforms) != clips.embeddings).sum()), 0, f"{len(clips)} clips",
+    )  # fmt: skip
+    yield _foreign(personal, personal.save(), hash_words(trained.base.sha256))
+
+
+def device_steps(
+    model: TfliteModel, trained: Trained, clips: LocalDataset, training: LocalTraining
+) -> Check:
+    """Steps of plain SGD, each from where the file stands, against torch's own step from there.
+
+    Two trainings that each go their own way may part although both are right: steps that are large
+    for their loss multiply what rounding has put between them, and a ReLU that is open in one of
+    them only makes a gradient of it. So torch takes over the file's adapter after every step, and
+    keeps its own momentum. What is left is the rounding of a step: see `STEP_LIMIT`.
+    """
+    personal, by_torch, apart = PersonalModel(model), FollowingSgd(trained, training), []
+    schedule = training.schedule(len(clips), [stream(0, "verify")], 0)
+    for positions in schedule.batches:
+        batch = clips.take(schedule.examples[positions[positions >= 0]])
+        personal.train(batch, training)
+        expected, found = by_torch.step(batch), personal.save()
+        apart.append(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        by_torch.follow(found)
+    return at_most(
+        f"{len(apart)} training steps, largest difference of a step from torch", np.max(apart),
+        STEP_LIMIT, f"{len(clips)} clips, of the adapter's largest value if above 1",
+    )  # fmt: skip
+
+
+def _adapters_that_change(
+    personal: PersonalModel, evidence: Evidence, few: HeldOut
+) -> Iterator[Check]:
+    """Answers by another adapter than the file began with: saved, restored, and handed in."""
+    trained, sounds, moved = evidence.trained, few.waveforms, personal.save()
+    spec, over = trained.adapter.spec, f"{len(sounds)} clips"
+    other = PersonalModel(TfliteModel(personal.content))
+    other.restore(moved, hash_words(trained.base.sha256))
+    by_moved = personal.infer(sounds)
+    same = np.array_equal(other.save(), moved) and np.array_equal(other.infer(sounds), by_moved)
+    yield at_most("restore in a fresh interpreter, outputs changed", not same, 0, "one adapter")
+    named = replace(trained, parameters=spec.unflatten(moved))
+    yield at_most(
+        "infer by a trained adapter, largest difference",
+        np.abs(by_moved - reference_logits(named, sounds)).max(), MAX_LOGIT_DIFFERENCE, over,
+    )  # fmt: skip
+    swapped = np.array_equal(personal.infer_with(sounds, moved), by_moved)
+    yield at_most("infer_with the saved adapter, outputs changed", not swapped, 0, "one adapter")
+    yield at_most(
+        "infer_with another adapter, largest difference",
+        np.abs(
+            personal.infer_with(sounds, spec.flatten(trained.parameters))
+            - reference_logits(trained, sounds)
+        ).max(),
+        MAX_LOGIT_DIFFERENCE, over,
+    )  # fmt: skip
+    kept = np.array_equal(personal.save(), moved)
+    yield at_most("infer_with another adapter, adapters changed", not kept, 0, "one adapter")
+
+
+def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDataset) -> Check:
+    """One step of DP-SGD against a loop over clips with torch's own gradients."""
+    trained = evidence.trained
+    start = trained.adapter.spec.flatten(trained.parameters)
+    batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
+    training = LocalTraining()
+    rng = stream(0, "verify noise")
+    _, gradients = clip_losses_and_gradients(
+        trained.adapter, trained.parameters, batch.embeddings, batch.labels
+    )
+    norms = np.linalg.norm(gradients, axis=1)
+    clip_norm = float(np.median(norms))  # half of the clips are clipped
+    noise = (clip_norm * rng.standard_normal(len(start))).astype(np.float32)
+    total = clipped(gradients, clip_norm).sum(axis=0) + noise
+    expected = start - training.learning_rate * total / len(batch)
+    personal.restore(start, hash_words(trained.base.sha256))
+    personal.train_dp(batch, training, clip_norm=clip_norm, noise=noise, expected_clips=len(batch))
+    return at_most(
+        "train_dp, largest difference from torch",
+        np.abs(personal.save() - expected).max() / max(1.0, float(np.abs(expected).max())),
+        PRIVATE_LIMIT, f"one step on {len(batch)} clips, of the largest value if above 1",
+    )  # fmt: skip
+
+
+def personal_run(
+    file: Runs, twin: PersonalTwin, trained: Trained, embeddings: FloatArray, clips: int
+) -> Check:
+    """A long run of random calls of so many clips a step, in the file and in its twin."""
+    labels = np.arange(len(embeddings)) % len(trained.base.vocabulary.labels)
+    _, gradients = clip_losses_and_gradients(
+        trained.adapter, trained.parameters, embeddings, labels
+    )
+    usual = float(np.median(np.linalg.norm(gradients, axis=1)))
+    calls = personal_calls(trained, embeddings, clips, usual)
+    return together("train, train_dp, save, restore", file, twin, calls)
+
+
+def _foreign(personal: PersonalModel, adapter: FloatArray, base: NDArray[np.int32]) -> Check:
+    """Adapters that must not be taken over: of another base, of another size, not finite."""
+    broken = adapter.copy()
+    broken[0] = np.nan
+    taken = 0
+    for vector, belongs in ((adapter, base ^ 1), (adapter[:-1], base), (broken, base)):
+        try:
+            personal.restore(vector, belongs)
+            taken += 1
+        except ExportRefused:
+            continue
+    changed = not np.array_equal(personal.save(), adapter)
+    return at_most(
+        "foreign adapters taken over", taken + changed, 0,
+        "another base, another size, a value that is not finite",
+    )  # fmt: skip

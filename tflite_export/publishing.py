@@ -1,0 +1,172 @@
+"""Publishes the files of one trained model, or refuses the ones that fail.
+
+    exported = export_family(family, card, ("float", "personal"), folder=folder)
+
+A file is converted, gets its card, is checked as the bytes that would be published, and only then
+written. One that fails is not written, and no other stands in its way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedspeech.errors import ExportRefused
+from fedspeech.files import write_whole
+from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
+from tflite_export.converter import Converter
+from tflite_export.family import Family
+from tflite_export.verification import Verification, verify_content
+
+PARITY_FILE = "parity.json"
+CARD_TEXT_FILE = "card.md"
+
+Progress = Callable[[str, int, int], None]
+"""Called before each file with its name, the files that are done and how many there will be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was published.
+
+    Attributes:
+      folder: where.
+      verified: figures of the published bytes, in the order of the kinds asked for.
+      refused: kind to why it was not published.
+      cpu_seconds: "convert" and "verify", over all files.
+    """
+
+    folder: Path
+    verified: tuple[Verification, ...]
+    refused: Mapping[str, str]
+    cpu_seconds: Mapping[str, float]
+
+
+def export_family(
+    family: Family,
+    card: Card,
+    kinds: Sequence[str],
+    *,
+    folder: Path,
+    progress: Progress = lambda *_: None,
+) -> Exported:
+    """Converts, checks and publishes.
+
+    Where there is a model, the card and the figures beside it are there too, and speak of it: they
+    are written first. Files of an earlier export that are not made again stay if they are of this
+    model and as they were published, and are taken away if not.
+
+    Args:
+      family: the trained model and what its files are compared on.
+      card: `Card.of` the same model.
+      kinds: which files; keys of `family.files`.
+      folder: where the files go; made if it is missing.
+      progress: what is told before each file.
+
+    Raises:
+      ExportRefused: if the card speaks of another model, there is no file of a kind, or what it is
+        made of is missing; and if not one file passed. Nothing is written then.
+    """
+    files = family.files
+    require_identity(card.to_json(), family.trained, family.task.name)
+    if unknown := sorted(set(kinds) - set(files)):
+        raise ExportRefused(
+            f"there is no format {', '.join(unknown)}; there are {', '.join(files)}"
+        )
+    family.prepare(kinds)
+    contents, verified, refused = {}, [], {}
+    seconds = {"convert": 0.0, "verify": 0.0}
+    with Converter() as converter:
+        for done, kind in enumerate(kinds):
+            progress(files[kind], done, len(kinds))
+            started = time.process_time()
+            try:
+                content = family.make(kind, card, converter)
+                made = time.process_time()
+                seconds["convert"] += made - started
+                verified.append(verify_content(content, files[kind], family))
+                seconds["verify"] += time.process_time() - made
+            except ExportRefused as error:
+                refused[kind] = str(error)
+                continue
+            contents[files[kind]] = content
+    seconds["convert"] += converter.cpu_seconds
+    if not contents:
+        raise ExportRefused("; ".join(f"{files[kind]}: {why}" for kind, why in refused.items()))
+    exported = Exported(
+        folder=folder,
+        verified=tuple(verified),
+        refused=refused,
+        cpu_seconds={name: round(value, 3) for name, value in seconds.items()},
+    )
+    _publish(family, card, exported, contents, _kept(family, card, folder, kinds))
+    return exported
+
+
+def _publish(
+    family: Family,
+    card: Card,
+    exported: Exported,
+    contents: Mapping[str, bytes],
+    kept: Sequence[dict[str, Any]],
+) -> None:
+    """Writes what stands beside the models, card and figures, then the models."""
+    folder, order = exported.folder, list(family.files)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = [*kept, *(dataclasses.asdict(entry) for entry in exported.verified)]
+    entries.sort(key=lambda entry: order.index(entry["kind"]))
+    # Before the card is written, so that no card ever stands beside a file that it does not list.
+    for name in set(family.files.values()) - {entry["file"] for entry in entries}:
+        (folder / name).unlink(missing_ok=True)
+    for name, needed_by in family.beside.items():
+        if any(entry.kind in needed_by for entry in exported.verified):
+            write_whole(folder / name, family.write_beside(name))
+        elif not any(entry["kind"] in needed_by for entry in kept):
+            (folder / name).unlink(missing_ok=True)
+    files = file_list(entries)
+    text = card.to_markdown() + "\n" + files_table(files)
+    write_whole(folder / CARD_TEXT_FILE, text.encode())
+    write_whole(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
+    figures = {
+        "files": entries,
+        "refused": dict(exported.refused),
+        "cpu_seconds": dict(exported.cpu_seconds),
+    }
+    write_whole(folder / PARITY_FILE, _json(figures))
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+
+
+def _kept(family: Family, card: Card, folder: Path, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Figures of files of this model that an earlier export left and this one does not make."""
+    try:
+        before = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        figures = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(card.to_json()))
+        now["files"] = before["files"]
+        if before != now:
+            return []
+        return [
+            entry
+            for entry in figures["files"]
+            if entry["kind"] not in kinds
+            and family.files.get(entry["kind"]) == entry["file"]
+            and _sha256(folder / entry["file"]) == entry["sha256"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # there was none, or it is not of this family
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    """Renders JSON for people and programs."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
