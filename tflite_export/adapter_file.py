@@ -60,6 +60,8 @@ def read_adapter(content: bytes) -> AdapterFile:
     """
     try:
         arrays = safetensors_numpy.load(content)
+        # safetensors' NumPy reader gives arrays only; the metadata is in the JSON header before
+        # them.
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         found = AdapterFile(arrays["adapter"], arrays["base"], json.loads(metadata[CARD_ENTRY]))
@@ -76,6 +78,7 @@ def read_adapter(content: bytes) -> AdapterFile:
             f"adapter: expected the base's hash as eight int32, got {found.base.dtype} "
             f"{found.base.shape}"
         )
+    # The same rule as `restore` has on the phone, for whoever reads the file before it gets there.
     if not np.array_equal(claimed, checksum(found.adapter)):
         raise ExportRefused("adapter: the checksum is of other values: the file was changed")
     return found

@@ -22,7 +22,9 @@ ADAPTER_LIMIT = 1e4
 EMBEDDING_LIMIT = 1e4
 """Largest size of a value of an embedding, or of a derivative by a logit, that counts."""
 
+# Of learning rates, clip norms and counts: above any that trains, below any that overflows.
 SETTING_LIMIT = 1e6
+# A clip norm of zero would turn every gradient into nothing, and the noise beside it too.
 SMALLEST_CLIP_NORM = 1e-12
 VALUE_LIMIT = 1e30
 """Largest size of a value of the noise, and of what momentum remembers."""
@@ -97,6 +99,8 @@ class Network:
         """
         if self.adapter.name not in ("affine", "frame_affine"):
             return self
+        # An affine stands before the activation, so the last convolution can take it over: the
+        # merged file has no layer more than the base.
         scale, shift = self.parameters["scale"], self.parameters["shift"]
         last = self.trunk.output
         output = FoldedConv(
@@ -158,6 +162,7 @@ def convolution_steps(trunk: FoldedTrunk) -> Iterator[tuple[str, FoldedConv, int
         if block.shortcut is not None:
             yield f"block{index}.shortcut", block.shortcut, step
         yield f"block{index}.first", block.first, step
+        # From here on frames lie further apart; the shortcut starts where the block does.
         step *= block.first.stride
         yield f"block{index}.second", block.second, step
     yield "output", trunk.output, step
@@ -178,5 +183,6 @@ def checksum(adapter: NDArray[np.float32]) -> NDArray[np.int32]:
       adapter: shape (d,).
     """
     bits = np.ascontiguousarray(adapter, dtype="<f4").view("<i4").astype(np.int64)
+    # Each product is reduced before the sum, which stays in 64 bits then, as it must in the graph.
     parts = bits * np.arange(1, len(bits) + 1, dtype=np.int64) % CHECKSUM_PRIME
     return np.array([parts.sum() % CHECKSUM_PRIME], dtype=np.int32)

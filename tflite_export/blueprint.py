@@ -70,6 +70,7 @@ class Blueprint:
             "strides": {name: conv.stride for name, conv in convolutions.items()},
             "adapter": asdict(network.adapter),
         }
+        # safetensors writes the memory as it lies, whatever the strides say.
         packed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         save_file(packed, path, metadata={_HEADER: json.dumps(header)})
 
@@ -93,6 +94,7 @@ class Blueprint:
 def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Network:
     """Puts the arrays back in their places."""
     frontend, adapter = header["frontend"], header["adapter"]
+    # `asdict` made a mapping of it; the spec wants the dataclass.
     cepstra = frontend.pop("cepstra")
     shapes = tuple((name, tuple(shape)) for name, shape in adapter["spec"]["shapes"])
     prefix = "parameters."
@@ -126,6 +128,7 @@ def _trunk(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> Fo
         passed = conv(shortcut) if shortcut in strides else None
         return FoldedBlock(conv(f"{name}.first"), conv(f"{name}.second"), passed)
 
+    # Every block has a first convolution; a shortcut only some of them.
     count = sum(name.endswith(".first") for name in strides)
     blocks = tuple(block(f"block{index}") for index in range(count))
     return FoldedTrunk(conv("stem"), blocks, conv("output"))

@@ -30,9 +30,11 @@ def to_c_array(content: bytes, name: str, notes: Sequence[str]) -> str:
             *comments,
             "#include <cstddef>",
             "",
+            # A const array has internal linkage in C++ unless it was declared before.
             f'extern "C" const unsigned char {name}[];',
             f'extern "C" const size_t {name}_len;',
             "",
+            # The runtime reads weights in place, which takes the alignment of the FlatBuffer.
             f"alignas(16) const unsigned char {name}[] = {{",
             *lines,
             "};",

@@ -81,6 +81,8 @@ class Calibration:
           rate_hz: of the waveforms; files at a higher rate sound like these.
         """
         total = sum(rates_hz.values())
+        # Clips get the corpus's rates in its own proportions, evenly over the list and without a
+        # coin.
         below = np.repeat(sorted(rates_hz), [rates_hz[rate] for rate in sorted(rates_hz)])
         drawn = below[np.arange(len(self.clips)) * total // len(self.clips)]
         waveforms = self.waveforms.copy()
@@ -169,6 +171,7 @@ class Calibration:
 
 def _narrowed(samples: NDArray[np.float32], rate_hz: int, own_hz: int) -> NDArray[np.float32]:
     """Samples (n,) at `own_hz` that were at `rate_hz` on the way."""
+    # Down and up again: what is left has nothing above half of the lower rate.
     narrow = soxr.resample(samples, own_hz, rate_hz, quality="HQ")
     wide = soxr.resample(narrow, rate_hz, own_hz, quality="HQ")
     fitted = np.zeros_like(samples)
@@ -215,6 +218,7 @@ def _committed(base: Base, corpus: Corpus) -> list[Utterance]:
     by_id = {clip.utterance_id: clip for clip in corpus.utterances}
     chosen = []
     for name, expected in document["clips"]:
+        # Another sound under the same id would calibrate silently on something else.
         if name not in by_id or corpus.fingerprint(by_id[name]) != expected:
             raise ExportRefused(
                 f"calibration: {corpus.name} no longer makes the committed clip {name} of "
@@ -253,12 +257,14 @@ def observe_features(network: Network, features: Tensor) -> dict[str, tuple[floa
     seen: dict[str, tuple[float, float]] = {}
 
     def note(name: str, x: Tensor) -> Tensor:
+        # Zero lies in every range: padding and ReLU produce it, and int8 must hold it exactly.
         low, high = seen.get(name, (0.0, 0.0))
         seen[name] = (min(low, float(x.min())), max(high, float(x.max())))
         return x
 
     def convolve(name: str, conv: FoldedConv, x: Tensor) -> Tensor:
         del name
+        # Torch's own convolution, so that the ranges do not depend on the graph that they are for.
         return torch.nn.functional.conv1d(
             torch.nn.functional.pad(x, (conv.left_padding, 0)),
             torch.from_numpy(conv.weight),

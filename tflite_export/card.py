@@ -217,6 +217,7 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; an infinite epsilon is the string "Infinity"."""
+        # Fields whose JSON form is not that of their dataclass are laid over it.
         card = dataclasses.asdict(self)
         card |= {"task": self.task.name, "privacy": self.privacy.to_record()}
         return {
@@ -313,6 +314,7 @@ def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> No
         "context_frames": base.context_frames,
         "adapter": _describe(trained),
     }
+    # Format first: a card of another format may hold the rest under other names.
     for name, value in expected.items():
         if card.get(name) != value:
             raise ExportRefused(f"card: expected {name} {value}, got {card.get(name)}")
@@ -366,6 +368,7 @@ def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
         try:
             card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
             listed = {entry["sha256"] for entry in card["files"].values()}
+        # A file that was copied elsewhere is looked up where its run published it.
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -383,6 +386,7 @@ def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
 def _describe(trained: Trained) -> dict[str, Any]:
     """Names an adapter and its values."""
     spec = trained.adapter.spec
+    # Little-endian on every machine, so that one adapter has one hash.
     values = spec.flatten(trained.parameters).astype("<f4").tobytes()
     return {
         "name": trained.adapter.name,

@@ -33,6 +33,7 @@ def convert_with_card(
       ExportRefused: if an operation has no builtin counterpart, the process that converts dies, or
         the card changes an output.
     """
+    # The converter knows nothing of cards, so the same graph gives the same bits whatever they say.
     plain = converter.convert(blueprint)
     content = embed_card(plain, card.to_json(), card.to_markdown() if text else "")
     before, after = (_outputs(TfliteModel(bits)) for bits in (plain, content))

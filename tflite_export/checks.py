@@ -47,6 +47,7 @@ class Check:
 
     def in_words(self) -> tuple[str, str]:
         """Limit and figure, with as many digits as it takes to tell them apart."""
+        # "at most 0.0001 allowed, got 0.0001" would help nobody.
         for digits in (4, 6, 9):
             limit, figure = (f"{value:.{digits}g}" for value in (self.limit, self.figure))
             if limit != figure:
@@ -96,6 +97,7 @@ def same_answer(checks: Iterable[Check]) -> float | None:
     shares = [
         check.figure
         for check in checks
+        # Between words torch's own answers are near ties, and have a limit of their own.
         if check.name.endswith(_SAME_ANSWER) and not check.name.startswith("listening")
     ]
     return min(shares, default=None)

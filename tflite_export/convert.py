@@ -35,6 +35,7 @@ def main() -> None:
     error. The process ends with its input, that is at the latest with its parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    # TensorFlow's native code prints on standard output too, which would tear the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -88,7 +89,9 @@ def convert(graph: Layers, precision: Precision) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=list(signatures)
         )
+        # Without SELECT_TF_OPS: an operation that a phone's runtime lacks fails here, loudly.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        # What files remember (streams, adapters) are resource variables, taken with this flag only.
         converter.experimental_enable_resource_variables = True
         if precision != "float":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -107,6 +110,7 @@ def convert(graph: Layers, precision: Precision) -> bytes:
 
 def _reason(error: Exception) -> str:
     """The operations the converter has no builtin for, else how its report begins."""
+    # The report is pages of MLIR; this line of it is what a person can act on.
     needed = re.search(r"TF Select ops: (.+)", str(error))
     return f"no builtin operator for {needed[1]}" if needed else str(error)[:500]
 

@@ -44,6 +44,7 @@ class Converter:
         self.cpu_seconds = 0.0
         self._module = module
         self._folder = tempfile.TemporaryDirectory(prefix="fedspeech-export-")
+        # A file and not a pipe: a pipe that nobody empties would stop the process.
         self._said = Path(self._folder.name) / "said"
         self._process: subprocess.Popen[str] | None = None
 
@@ -59,6 +60,7 @@ class Converter:
     ) -> None:
         """Ends the process, whatever it is doing."""
         if self._process is not None:
+            # Killed: the process ignores Ctrl-C, and holds nothing that must still be written.
             self._process.kill()
             self._process.communicate()
         self._folder.cleanup()
@@ -91,6 +93,7 @@ class Converter:
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
+        # An end of the stream without an answer is a process that died in native code.
         if not line:
             self._process = None
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -112,6 +115,7 @@ class Converter:
         What it leaves among temporary files goes with the converter's own folder: TensorFlow
         removes what it writes there only at an end of its own choosing.
         """
+        # Absolute: an empty entry stands for the working directory, which -P leaves out.
         places = [str(Path(place).absolute()) for place in sys.path]
         with self._said.open("wb") as said:
             return subprocess.Popen(

@@ -101,6 +101,7 @@ class Evidence:
 
         Speech comes after digital silence, after noise, and after other words.
         """
+        # The speech stands first among the probes, what is not speech after it.
         rows, half = LISTENING_PROBES, len(self.speech)
         silence = np.zeros((rows, 3 * self.trained.base.frontend.rate_hz), dtype=np.float32)
         quiet = np.concatenate([silence, self.probes[:rows]], axis=1)
@@ -135,6 +136,7 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
     Returns:
       Logits, shape (n, c).
     """
+    # In blocks, or thousands of clips would need gigabytes of windows at once.
     starts = range(0, len(waveforms), _BLOCK)
     outputs = (trained.base.trunk_output(waveforms[start : start + _BLOCK]) for start in starts)
     return np.concatenate([_score(trained, output) for output in outputs])
@@ -194,6 +196,7 @@ def probes(speech: FloatArray, base: Base) -> FloatArray:
 
 def _not_speech(num_clips: int, num_samples: int, rate_hz: int) -> FloatArray:
     """Makes clips without speech: five kinds in turn, -70 to 0 dB of full scale; one is silence."""
+    # Of no run's seed: every export of a model is held against the same sounds.
     rng = stream(0, "parity probes")
     seconds = np.arange(num_samples) / rate_hz
     clips = np.empty((num_clips, num_samples), dtype=np.float32)
@@ -213,5 +216,6 @@ def _not_speech(num_clips: int, num_samples: int, rate_hz: int) -> FloatArray:
             case _:
                 sound = np.sign(white) * (rng.random() + 0.5)
         clip[:] = np.clip(level * sound, -1, 1)
+    # Digital silence, in which a standardized feature is far from the mean.
     clips[-1] = 0
     return clips

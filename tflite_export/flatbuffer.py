@@ -76,10 +76,12 @@ def float_weights(content: bytes) -> int:
             math.prod(subgraph.tensors[operator.inputs[1]].shape)
             for operator in subgraph.operators or []
             if names[operator.opcodeIndex] in _WEIGHTED
+            # Weights are int8 in a dynamic file as well; what the input is tells how it computes.
             and subgraph.tensors[operator.inputs[0]].type != schema.TensorType.INT8
         )
         for subgraph in model.subgraphs
     ]
+    # Signatures share weights, so a sum over subgraphs would count one weight several times.
     return max(counts)
 
 
@@ -98,6 +100,7 @@ def embed_card(content: bytes, card: dict[str, Any], text: str = "") -> bytes:
     entries = {CARD_ENTRY: json.dumps(card, sort_keys=True, allow_nan=False)}
     if text:
         entries[CARD_TEXT_ENTRY] = text
+    # Metadata that the converter wrote (its version) stays.
     kept = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
     for name, value in entries.items():
         data = np.frombuffer(value.encode(), dtype=np.uint8)
@@ -145,6 +148,7 @@ def _operator_name(code: schema.OperatorCodeT) -> str:
     """Names an operator; old files keep its number in the deprecated field."""
     if code.customCode is not None:
         return f"custom:{code.customCode.decode()}"
+    # The unused one of the two is 0, or 127 where the number does not fit into a byte.
     name: str = _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return name
 

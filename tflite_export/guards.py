@@ -23,6 +23,7 @@ def holds(x: Tensor, low: float, high: float, size: int) -> Tensor:
     Counted, because a runtime that resized the input to fewer values would otherwise have them
     broadcast: one value of noise for all coordinates. NaN lies in no range.
     """
+    # Two comparisons, both of which NaN fails.
     inside = tf.logical_and(x >= low, x <= high)
     return tf.equal(tf.reduce_sum(tf.cast(inside, tf.float32)), float(size))
 

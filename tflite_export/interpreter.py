@@ -71,6 +71,7 @@ class TfliteModel:
                     num_threads=1,
                     experimental_op_resolver_type=_RESOLVERS[kernels],
                 )
+                # Shapes are worked out here: what does not fit together fails now, not in a call.
                 self._interpreter.allocate_tensors()
                 names = self._interpreter.get_signature_list()
                 self._runners = {
@@ -123,6 +124,7 @@ class TfliteModel:
             )
         for name, spec in expected.items():
             value = inputs[name]
+            # LiteRT's own runner resizes an input without a word and answers something.
             if value.shape != spec.shape or value.dtype != spec.dtype:
                 raise ValueError(
                     f"{signature} takes {name} of shape {spec.shape} and type {spec.dtype}, "
@@ -170,6 +172,7 @@ def _specs(details: Mapping[str, Mapping[str, Any]]) -> dict[str, TensorSpec]:
 @contextmanager
 def _without_banner() -> Iterator[None]:
     """Drops the one line that LiteRT's native code prints on every start; the rest passes."""
+    # The banner comes from native code, past Python's own standard error.
     saved = os.dup(2)
     with tempfile.TemporaryFile() as caught:
         os.dup2(caught.fileno(), 2)

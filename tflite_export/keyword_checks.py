@@ -76,6 +76,7 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
     if kind in INTEGER_KINDS:
         yield from _reference_kernels(kind, model, evidence)
     if kind in ("int8", "cc"):
+        # A streaming file has a second graph, so bytes per parameter say less of it.
         yield _size(model, evidence)
 
 
@@ -104,6 +105,7 @@ def _ways_in(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, Floa
     """Signature to held-out clips as it takes them."""
     if kind == "streaming-int8":
         return {"hop": held_out.waveforms}
+    # By torch's front end, so that an error of the file's own front end shows in one way in only.
     features = {"log_mel": log_mel(evidence.trained.base.frontend, held_out.waveforms)}
     # Firmware brings its own front end.
     return features if kind == "cc" else {"waveform": held_out.waveforms, **features}
@@ -111,6 +113,7 @@ def _ways_in(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, Floa
 
 def _reference_kernels(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     """Answers of a full-integer file by kernels that round differently, on some of the clips."""
+    # The reference kernels are slow; clips evenly spread over the list keep every user in it.
     reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
     few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
     yield from _answers(kind, reference, evidence, few, "reference kernels, ")
@@ -190,6 +193,7 @@ def _reset(model: TfliteModel, evidence: Evidence) -> Check:
     spec = evidence.trained.base.frontend
     first, other = evidence.speech[0], evidence.speech[1]
     found = []
+    # A fresh file has forgotten nothing, so it is what a file after a reset has to equal.
     for file, before in ((TfliteModel(model.content), first[:0]), (model, other)):
         _every_hop(file, spec, before)
         file.call("reset")

@@ -47,6 +47,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         not even where torch puts them.
         """
         del name
+        # A kernel of one tap sees no past; padding by nothing would still cost an operator.
         if conv.left_padding:
             x = tf.pad(x, [[0, 0], [conv.left_padding, 0], [0, 0], [0, 0]])
         return self.product(conv, x, stride=conv.stride)
@@ -67,6 +68,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         """Weights with the output channel last; one symmetric int8 scale per channel."""
         if self._ranges is None:
             return tf.constant(values)
+        # A channel that is all zeros needs a range too.
         largest = np.maximum(np.abs(values).reshape(-1, values.shape[-1]).max(axis=0), 1e-8)
         return tf.quantization.fake_quant_with_min_max_vars_per_channel(
             tf.constant(values), -largest, largest, num_bits=8, narrow_range=True
@@ -82,13 +84,16 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         spec = network.frontend
         frames = tf.signal.frame(waveform, spec.window_samples, spec.hop_samples)
         if spec.cepstra:
+            # Within each frame, as `LogMel` does it: the first sample is its own predecessor.
             before = tf.concat([frames[..., :1], frames[..., :-1]], axis=2)
             frames -= spec.cepstra.preemphasis * before
         frames *= network.window * np.float32(2**_UNIT_BITS)
         spectrum = tf.signal.rfft(frames, fft_length=[spec.fft_samples])
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
+        # A matrix product here would be quantized with the rest: powers span ten decades.
         covered = tf.gather(power, network.mel_bins, axis=2) * network.mel_weights
         energies = tf.reduce_sum(covered, axis=3) + spec.floor * 4.0**_UNIT_BITS
+        # Back to the units of training: the power was multiplied by 2^20 = 4^10.
         return tf.math.log(energies) - _UNIT_BITS * math.log(4.0)
 
     def cepstra(self, waveform: Tensor) -> Tensor:
@@ -99,6 +104,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
     def trunk(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
         """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""
         network = self.network
+        # Inside the file, so that no app can forget it or take the constants of another base.
         standardized = (log_mel - network.feature_mean) / network.feature_std
         return run_trunk(
             network.trunk,
@@ -152,4 +158,5 @@ def vector(name: str, *shape: int, dtype: Any = tf.float32) -> Any:
 
 def trace(function: Any, *specs: Any) -> Any:
     """Traces one signature."""
+    # Python's conditions are decided while a graph is traced; none of them belongs into the file.
     return tf.function(function, autograph=False).get_concrete_function(*specs)

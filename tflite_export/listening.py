@@ -37,6 +37,7 @@ class Listener:
                 "listening takes a streaming file, with the signature hop; this one has "
                 f"{', '.join(sorted(model.signatures))}"
             )
+        # Sentence files have a `hop` of their own, with other inputs.
         if "present" in model.signatures["hop"].inputs:
             raise ExportRefused("listening is for words; this file writes sentences")
         self._model = model
@@ -64,6 +65,7 @@ class Listener:
         hops = len(heard) // hop
         self._waiting = heard[hops * hop :]
         rows = np.empty((hops, len(self.labels)), dtype=np.float32)
+        # One by one as on the phone: every call moves the file's memory on by a hop.
         for index in range(hops):
             samples = heard[np.newaxis, index * hop : (index + 1) * hop]
             rows[index] = self._model.run("hop", samples=samples)["logits"][0]

@@ -64,6 +64,7 @@ class PersonalModel:
         self._model = model
         self.content = model.content
         inputs = model.signatures["train_dp"].inputs
+        # The file says itself what it takes, so no figure of the run has to travel beside it.
         self.batch_clips = inputs["labels"].shape[0]
         self.size = inputs["noise"].shape[0]
         self._embedding_shape = inputs["embeddings"].shape[1:]
@@ -214,10 +215,14 @@ class OnDeviceTraining:
         start = adapter.spec.flatten(parameters)
         deltas = []
         for phone, dataset in enumerate(datasets):
+            # Every phone begins with the global adapter and no momentum, whoever trained here
+            # before.
             self._model.restore(start, self._base)
             if self._privacy is None:
                 schedule = training.schedule(len(dataset), rngs, phone)
                 for positions in schedule.batches:
+                    # Schedules are padded with -1, so that many phones take their steps together in
+                    # torch.
                     clips = dataset.take(schedule.examples[positions[positions >= 0]])
                     if len(clips):
                         self._model.train(clips, training)
@@ -261,6 +266,8 @@ class OnDeviceTraining:
                 training,
                 clip_norm=self._privacy.clip_norm,
                 noise=noise.astype(np.float32),
+                # The public size of a batch, not of the one drawn: a divisor that hung on the coins
+                # would tell them.
                 expected_clips=min(training.batch_size, training.max_examples),
             )
 

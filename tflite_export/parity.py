@@ -46,6 +46,7 @@ def require_logits(
         f"{len(expected)} inputs, {speech} of them speech, to which torch gave "
         f"{len(np.unique(answers))} different answers"
     )
+    # In float64, where a difference of two float32 is exact.
     difference = np.abs(found.astype(np.float64) - expected).max()
     agreement = (found.argmax(axis=1) == answers).mean()
     return (
@@ -97,10 +98,12 @@ def require_answers(
         np.bincount(rows, weights=given == held_out.labels) for given in (answers, others)
     )
     lost = right - still
+    # Shared out over the users (Bonferroni): with many of them, the worst looks bad by chance.
     allowed = stats.binom.ppf(1 - MAX_CHANCE / len(users), clips, MAX_ACCURACY_DROP)
     worst = int(np.argmax((lost - allowed) / clips))
     most_lost = MAX_ACCURACY_DROP
     if sampled:
+        # As often as a true drop of one point would cost so many of the sample's clips.
         by_chance = float(stats.binom.ppf(1 - MAX_CHANCE, len(answers), MAX_ACCURACY_DROP))
         most_lost = max(most_lost, by_chance / len(answers))
     over = f"{len(answers)} clips of {len(users)} held-out users of {held_out.source}"

@@ -66,6 +66,7 @@ class PersonalGraph(Layers):
         self._base = hash_words(base_sha256)
         start = starting_adapter(network)
         self._adapter = tf.Variable(start, name="adapter")
+        # Where FedProx pulls to: the adapter that was restored last.
         self._start = tf.Variable(start, name="start")
         self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
 
@@ -103,6 +104,8 @@ class PersonalGraph(Layers):
 
     def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
         windows = self.of_clip(self.trunk(self.log_mel(waveform)))[:, :, 0]
+        # The affine stands before activation and mean, so the windows themselves are cached; every
+        # other adapter needs no more than the mean of the activated ones.
         if self.network.adapter.name == "affine":
             return {"embedding": windows}
         return {"embedding": tf.reduce_mean(tf.nn.relu(windows), axis=1)}
@@ -118,6 +121,7 @@ class PersonalGraph(Layers):
     ) -> dict[str, Tensor]:
         """One step on the mean loss of the clips that count."""
         clips, counted, whole = self._clips(embeddings, labels, present)
+        # A batch in which nothing counts has gradient zero and not 0 / 0.
         weights = counted / tf.maximum(tf.reduce_sum(counted), 1.0)
         accepted = guards.all_hold(whole, optimizer_holds(learning_rate, momentum, proximal_mu))
         gradient = self._flat(clips.gradients(weights))
@@ -161,6 +165,7 @@ class PersonalGraph(Layers):
         accepted = guards.acceptable(adapter, base, checksum, self._base, self._spec.size)
         replace(accepted, self._adapter, adapter)
         replace(accepted, self._start, adapter)
+        # Momentum of another training would push the restored adapter where nobody trained it.
         replace(accepted, self._velocity, tf.zeros_like(adapter))
         return {"restored": guards.said(accepted)}
 
@@ -171,6 +176,7 @@ class PersonalGraph(Layers):
 
         What does not count is made zero: a NaN times a weight of 0 would still be NaN.
         """
+        # NaN compares as false, so a comparison by "at most" drops it as well.
         places = list(range(1, 1 + len(self.network.adapter.embedding_shape)))
         usable = tf.reduce_all(tf.abs(embeddings) <= EMBEDDING_LIMIT, axis=places)
         known = tf.logical_and(labels >= 0, labels < self._num_labels)
@@ -273,6 +279,7 @@ def descend(
 ) -> None:
     """One step of SGD with heavy-ball momentum on two variables, within the limits."""
     faster = guards.limited(momentum * velocity.read_value() + gradient, VALUE_LIMIT)
+    # Moved into the limits and not refused: a refusal that hangs on data would tell of the data.
     moved = guards.limited(adapter.read_value() - learning_rate * faster, ADAPTER_LIMIT)
     replace(accepted, velocity, faster)
     replace(accepted, adapter, moved)
@@ -302,6 +309,9 @@ def forward(adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor) 
         case "head":
             features = x
         case "affine":
+            # The mean of relu(scale x + shift) over windows is linear in both where the windows are
+            # active: the two means are forward pass and gradient at once, and no ReLU is
+            # differentiated.
             active = tf.cast(x * parameters["scale"] + parameters["shift"] > 0, tf.float32)
             inner["by_shift"] = tf.reduce_mean(active, axis=1)
             inner["by_scale"] = tf.reduce_mean(active * x, axis=1)
@@ -343,6 +353,7 @@ class Clips:
     ) -> Clips:
         """Scores the clips."""
         scored = forward(adapter, parameters, x)
+        # A label that is none of the model's becomes a row of zeros; such a clip counts nowhere.
         answer = tf.one_hot(labels, scored.logits.shape[1])
         losses = -tf.reduce_sum(answer * tf.nn.log_softmax(scored.logits), axis=1)
         return cls(adapter, parameters, x, scored, tf.nn.softmax(scored.logits) - answer, losses)
@@ -373,6 +384,7 @@ class Clips:
         arXiv:1510.01799).
         """
         inner = self.scored.inner
+        # The one is the bias: its gradient is the error itself.
         total = _square(self.error) * (_square(self.scored.features) + 1.0)
         match self.adapter.name:
             case "affine":

@@ -54,6 +54,7 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     handed_in = personal.infer_with(evidence.probes, start)
     yield from require_logits("infer_with", evidence.logits, handed_in, speech=len(evidence.speech))
     every = len(evidence.held_out.labels)
+    # Evenly over the list: clips lie there user by user.
     few = evidence.held_out.rows(
         np.arange(0, every, max(1, every // _TRAINING_CLIPS))[:_TRAINING_CLIPS]
     )
@@ -71,6 +72,7 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     )
     yield device_steps(TfliteModel(model.content), trained, clips, training)
     yield _private_step(personal, evidence, clips)
+    # A fresh file, for the steps before have moved this one.
     fresh, twin = TfliteModel(model.content), PersonalTwin(trained)
     yield personal_run(fresh, twin, trained, clips.embeddings, personal.batch_clips)
     yield from _adapters_that_change(personal, evidence, few)
@@ -92,6 +94,7 @@ def device_steps(
     keeps its own momentum. What is left is the rounding of a step: see `STEP_LIMIT`.
     """
     personal, by_torch, apart = PersonalModel(model), FollowingSgd(trained, training), []
+    # The very schedule of a round, so that batches are as uneven as on a phone.
     schedule = training.schedule(len(clips), [stream(0, "verify")], 0)
     for positions in schedule.batches:
         batch = clips.take(schedule.examples[positions[positions >= 0]])
@@ -140,6 +143,7 @@ def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDatas
     trained = evidence.trained
     start = trained.adapter.spec.flatten(trained.parameters)
     batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
+    # Its settings are ordinary ones; what DP-SGD adds is handed in beside them.
     training = LocalTraining()
     rng = stream(0, "verify noise")
     _, gradients = clip_losses_and_gradients(
@@ -174,6 +178,7 @@ def personal_run(
 
 def _foreign(personal: PersonalModel, adapter: FloatArray, base: NDArray[np.int32]) -> Check:
     """Adapters that must not be taken over: of another base, of another size, not finite."""
+    # The base, the size and one value are wrong in turn, all else is right.
     broken = adapter.copy()
     broken[0] = np.nan
     taken = 0

@@ -79,6 +79,7 @@ def export_family(
         raise ExportRefused(
             f"there is no format {', '.join(unknown)}; there are {', '.join(files)}"
         )
+    # Before TensorFlow starts: what is missing is said in a second and not in minutes.
     family.prepare(kinds)
     contents, verified, refused = {}, [], {}
     seconds = {"convert": 0.0, "verify": 0.0}
@@ -88,6 +89,7 @@ def export_family(
             started = time.process_time()
             try:
                 content = family.make(kind, card, converter)
+                # TensorFlow's process counts its own time; this is what it takes around it.
                 made = time.process_time()
                 seconds["convert"] += made - started
                 verified.append(verify_content(content, files[kind], family))
@@ -150,6 +152,7 @@ def _kept(family: Family, card: Card, folder: Path, kinds: Sequence[str]) -> lis
         figures = json.loads((folder / PARITY_FILE).read_text(encoding="utf-8"))
         now = json.loads(json.dumps(card.to_json()))
         now["files"] = before["files"]
+        # Any difference of the card is another model, another price or another version.
         if before != now:
             return []
         return [
@@ -157,6 +160,7 @@ def _kept(family: Family, card: Card, folder: Path, kinds: Sequence[str]) -> lis
             for entry in figures["files"]
             if entry["kind"] not in kinds
             and family.files.get(entry["kind"]) == entry["file"]
+            # A file that somebody changed since is no file of this export.
             and _sha256(folder / entry["file"]) == entry["sha256"]
         ]
     except (OSError, ValueError, KeyError, TypeError):

@@ -48,6 +48,7 @@ def personal_calls(
     rng = stream(0, "verify", "personal calls")
     adapters = _adapters(trained, rng)
     for _ in range(PERSONAL_CALLS):
+        # Some six steps between two restores, so that momentum matters and errors can grow.
         match rng.choice(["train", "train_dp", "restore"], p=[0.43, 0.43, 0.14]):
             case "restore":
                 yield "restore", next(adapters)
@@ -83,6 +84,7 @@ def sentence_calls(
                 yield "clip", _strange(rng, _sentence(trained, windows, room, rng) | norm)
             case _:
                 private = _private(trained, rng, clip_norm, "expected_sentences", 4)
+                # Sentences are clipped when they are added, by `clip`.
                 del private["clip_norm"]
                 yield "train_dp", _strange(rng, private | _rates(rng))
 
@@ -98,6 +100,7 @@ def _batch(
         drawn[rng.integers(clips)].flat[0] = rng.choice([np.nan, np.inf, 1e20])
     if rng.random() < 0.3:
         spoken[rng.integers(clips)] = rng.choice([-1, labels, 2**31 - 1])
+    # Absent clips lie between present ones, for a file could take the first so many instead.
     present = (rng.random(clips) < rng.uniform(0.2, 1)).astype(np.float32)
     mu = {"proximal_mu": _one(rng.choice([0, rng.uniform(0, 1)]))}
     batch = {"embeddings": drawn, "labels": spoken, "present": present}
@@ -130,6 +133,7 @@ def _private(
 ) -> dict[str, NDArray[Any]]:
     """What a step of DP-SGD takes beside its clips."""
     norm = clip_norm * rng.uniform(0.3, 2)
+    # Never much above the gradients: under loud noise a wrong gradient would not show.
     noise = norm * rng.uniform(0, 1) * rng.standard_normal(trained.adapter.spec.size)
     return {
         "clip_norm": _one(norm),
@@ -151,6 +155,7 @@ def _adapters(trained: Trained, rng: Rng) -> Iterator[dict[str, NDArray[Any]]]:
             "checksum": checksum(moved),
         }
         if wrong in inputs:
+            # One bit of a hash or of a checksum, the least that must be noticed.
             inputs[wrong] = inputs[wrong] ^ np.int32(1)
         yield inputs
 

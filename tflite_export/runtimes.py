@@ -36,6 +36,7 @@ def require_callable(signatures: Mapping[str, Signature]) -> None:
 
 def _require_slot(what: str, spec: TensorSpec) -> None:
     """Refuses one input or output."""
+    # See the rules at the top: a scalar has no array in Java.
     if not spec.shape or min(spec.shape) < 1:
         raise ExportRefused(
             f"{what}: a phone's arrays have at least one dimension, none of them empty, got shape "

@@ -107,6 +107,7 @@ def _same(
     which: str = "",
 ) -> Iterator[Check]:
     """What one signature answers, sentence by sentence, against the trained model."""
+    # Without the blank of CTC, which is no character.
     alphabet = Alphabet(trained.base.vocabulary.labels[1:])
     embeddings = trained.base.trunk_output(sentences)
     windows = present_windows(embeddings).numpy()
@@ -123,6 +124,7 @@ def _same(
     _stream(model, signature, entry, steps[-1], present[-1], max(1, windows[-1] // 2))
     again = _stream(model, signature, entry, steps[0], present[0], windows[0])
     pairs = zip(greedy(expected, windows, alphabet), greedy(found, windows, alphabet), strict=True)
+    # Sentences differ in length; what stands after their end is compared with nothing.
     there = np.arange(expected.shape[1]) < windows[:, None]
     agree = float((expected.argmax(2) == found.argmax(2))[there].mean())
     same = float(np.mean([one == other for one, other in pairs]))
@@ -339,6 +341,7 @@ def _errors(trained: Trained, windows: torch.Tensor, count: int) -> list[FloatAr
     """Derivatives of made-up losses by the logits, (w, c), each larger than the one before."""
     labels = dict(trained.adapter.spec.shapes)["head_bias"][0]
     shape = (count, windows.shape[1], labels)
+    # Made-up losses: the file is handed a derivative and cannot tell where it came from.
     drawn = 0.01 * np.random.default_rng(0).standard_normal(shape)
     return [(row * (1 + place / count)).astype(np.float32) for place, row in enumerate(drawn)]
 
@@ -359,6 +362,7 @@ def _gradients(
 ) -> dict[str, FloatArray]:
     """The library's own gradients by the parameters, for a given derivative by the logits."""
     adapter = trained.adapter
+    # One phone with one sentence; labels are zeros because the objective below asks for none.
     batch = Batch(adapter.embed(windows)[None], torch.zeros(1, 1, 1), torch.ones(1, 1))
     local = {name: torch.from_numpy(value)[None] for name, value in parameters.items()}
     by_logit = torch.from_numpy(error.T[None].copy())

@@ -57,6 +57,8 @@ class SentenceGraph(Layers):
         self._stride = 1
         for name, conv, _ in convolution_steps(arrays.trunk):
             if conv.left_padding:
+                # Of its inputs, a causal convolution remembers as many as reach back from the next
+                # one.
                 shape = (1, conv.left_padding, 1, conv.weight.shape[1])
                 self._past[name] = tf.Variable(tf.zeros(shape), name=f"past_{name}")
         for block in arrays.trunk.blocks:
@@ -92,6 +94,7 @@ class SentenceGraph(Layers):
         arrays = self.network
         # What was not recorded is the mean frame: zero once it is standardized.
         kept = tf.where(present[:, :, tf.newaxis] > 0, frames, tf.constant(arrays.feature_mean))
+        # As many frames as the trunk strides over make exactly one window.
         return self.trunk(kept)[:, 0, 0]
 
     def _heard(self, samples: Tensor) -> Tensor:
@@ -117,6 +120,7 @@ class SentenceGraph(Layers):
 
     def _reset(self, call: Tensor) -> dict[str, Tensor]:
         """Nothing before the beginning."""
+        # In training, zeros stand before a sentence too: the padding of every convolution.
         for variable in (*self._past.values(), self._samples):
             variable.assign(tf.zeros(variable.shape))
         return {"done": tf.constant([1.0])}
@@ -222,6 +226,7 @@ class PersonalSentenceGraph(SentenceGraph):
             privacy_holds(tf.ones(1), noise, expected_sentences, self._size),
         )
         gradient = (self._clipped.read_value() + noise) / expected_sentences
+        # A sum that went into one step must not go into another: it is paid for once.
         replace(accepted, self._clipped, tf.zeros_like(noise))
         return self._step(accepted, gradient, learning_rate, momentum)
 
@@ -238,6 +243,7 @@ class PersonalSentenceGraph(SentenceGraph):
         """All of it, (d,); the formulas of `fedspeech.models.adapters.frames`."""
         parameters = self._named(self._adapter.read_value())
         features, inner = _features(self.network.adapter, parameters, windows)
+        # Rows without a window have an error of zero, and so no share in any sum.
         upstream = tf.matmul(error, parameters["head_weight"])
         gradients = {
             "head_weight": tf.matmul(error, features, transpose_a=True),
@@ -273,6 +279,7 @@ class PersonalSentenceGraph(SentenceGraph):
         accepted = guards.acceptable(adapter, base, checksum, self._base, self._size)
         replace(accepted, self._adapter, adapter)
         replace(accepted, self._velocity, tf.zeros_like(adapter))
+        # Gradients of the adapter that was there before say nothing of this one.
         replace(accepted, self._clipped, tf.zeros_like(adapter))
         return {"restored": guards.said(accepted)}
 

@@ -44,9 +44,11 @@ class StreamingGraph(Layers):
         for name, conv, step in convolution_steps(network.trunk):
             self._dilation[name] = step
             if conv.left_padding:
+                # At every frame instead of every fourth: the taps lie `step` frames apart.
                 frames = conv.left_padding * step
                 self._past[name] = self._variable(name, frames)
             self._step = step
+        # Rounded up, as a convolution with stride counts its outputs.
         windows = -(-spec.frames_per_clip // self._step)
         self._past["windows"] = self._variable("windows", (windows - 1) * self._step)
         self._samples = tf.Variable(
@@ -83,6 +85,7 @@ class StreamingGraph(Layers):
         What is remembered was quantized before, so marking nothing new leaves its int8 values.
         """
         joined = tf.concat([past.read_value(), x], axis=1)
+        # One hop is one frame, so exactly one leaves.
         past.assign(joined[:, 1:])
         return joined
 
@@ -96,6 +99,8 @@ class StreamingGraph(Layers):
         """One frame through the trunk; the score is over every fourth of the last windows."""
         output = self.note("output", tf.nn.relu(self.trunk(log_mel[:, tf.newaxis])))
         windows = self._with_past(self._past["windows"], output)
+        # The newest window is the last of these; those between belong to clips that end at other
+        # hops.
         return {"logits": self.score(windows[:, :: self._step])}
 
     def _clip(self, log_mel: Tensor) -> dict[str, Tensor]:
@@ -120,12 +125,14 @@ def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
 
     def convolve(name: str, conv: FoldedConv, x: NDArray[np.float32]) -> NDArray[np.float32]:
         seen[name] = x
+        # Every tap sees the same constant frame.
         constant: NDArray[np.float32] = conv.weight.sum(axis=2) @ x + conv.bias
         return constant
 
     def relu(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.maximum(x, np.float32(0))
 
+    # Power zero, of which the front end takes the logarithm after adding its floor.
     silence = np.full_like(network.feature_mean, np.log(network.frontend.floor))
     output = run_trunk(
         network.trunk,

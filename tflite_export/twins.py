@@ -97,6 +97,8 @@ class AdapterTwin:
     ) -> None:
         """SGD with heavy-ball momentum and FedProx's pull, within the limits."""
         pulled = gradient + proximal_mu * (self.values - self.start)
+        # The file holds both in float32, so the twin rounds at the same two places and nowhere
+        # else.
         faster = np.clip(momentum * self.velocity + pulled, -VALUE_LIMIT, VALUE_LIMIT)
         moved = np.clip(self.values - learning_rate * faster, -ADAPTER_LIMIT, ADAPTER_LIMIT)
         self.velocity, self.values = faster.astype(np.float32), moved.astype(np.float32)
@@ -117,6 +119,7 @@ class PersonalTwin(AdapterTwin):
         losses, gradients = self.differentiate(embeddings[counted], labels[counted])
         stepped = self.settings_hold(present, settings)
         if stepped:
+            # A batch without a clip that counts steps all the same: momentum and pull go on.
             self.step(gradients.sum(axis=0) / max(1, counted.sum()), **settings)
         return self.found(losses, counted, stepped)
 
@@ -148,6 +151,7 @@ class PersonalTwin(AdapterTwin):
         present: NDArray[np.float32],
     ) -> NDArray[np.bool_]:
         """Which clips count, shape (n,)."""
+        # NaN compares as false and counts nowhere.
         usable = (np.abs(embeddings) <= EMBEDDING_LIMIT).reshape(len(labels), -1).all(axis=1)
         labels_of_model = dict(self.spec.shapes)["head_bias"][0]
         counted: NDArray[np.bool_] = (
@@ -194,6 +198,8 @@ def clip_losses_and_gradients(
         name: torch.tensor(np.repeat(value[np.newaxis], clips, axis=0)).requires_grad_()
         for name, value in parameters.items()
     }
+    # One phone per clip: the library's adapters train many phones at once, each with its own
+    # values.
     logits = adapter.logits(local, torch.from_numpy(embeddings[:, np.newaxis]))[:, 0]
     losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
     own = torch.autograd.grad(losses.sum(), list(local.values()))
@@ -277,16 +283,21 @@ def together(name: str, file: Runs, twin: Runs, calls: Iterable[Call]) -> Check:
         expected = {**twin.run(signature, **inputs)}
         found = {**file.run(signature, **inputs)}
         for runs, answers in ((twin, expected), (file, found)):
+            # What a step left behind is compared at once, or a later restore would hide it.
             saved = runs.run("save", call=np.zeros(1, np.float32))
             answers["adapter"] = saved["adapter"]
             answers["checksum fits"] = saved["checksum"] == checksum(saved["adapter"])
+            # Checksums of adapters that differ in a last bit differ altogether; that each fits is
+            # what counts.
             answers.pop("checksum", None)
         if found.keys() != expected.keys():
             apart, output = np.inf, f"outputs {sorted(found)}"
         else:
             apart, output = max((_apart(found[key], expected[key]), key) for key in expected)
+        # Written so that NaN is the worst of all.
         if not apart <= worst:
             worst, where = apart, f"call {number}, {signature}: {output}"
+        # From here on the two go their own ways; later figures would say nothing.
         if not apart <= TWIN_LIMIT:
             break
     return at_most(

@@ -67,12 +67,14 @@ def verify(file: Path, family: Family) -> Verification:
 
 def verify_content(content: bytes, name: str, family: Family) -> Verification:
     """Checks the bytes of a file; `name` tells by its ending how to read them."""
+    # No model, so nothing of what follows can be asked of it.
     if name.endswith(".safetensors"):
         return _verification(content, name, "adapter", _adapter(content, family), {})
     plain = model_bytes(content, name)
     model = TfliteModel(plain)
     card = read_card(plain)
     require_identity(card, family.trained, family.task.name)
+    # Before any check of a kind: what a phone cannot run needs no further figure.
     operators = require_builtins(plain)
     require_callable(model.signatures)
     kind = str(card.get("file"))

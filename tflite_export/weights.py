@@ -47,6 +47,7 @@ def network(trained: Trained) -> Network:
         not finite, or the adapter has another number of labels than the base's vocabulary.
     """
     base, spec = trained.base, trained.adapter.spec
+    # There and back: names and shapes are checked, and the arrays are this network's own.
     parameters = spec.unflatten(spec.flatten(trained.parameters))
     for name, value in parameters.items():
         if not np.isfinite(value).all():
@@ -89,6 +90,7 @@ def sparse_filters(
     Returns:
       Bins and weights, each of shape (mels, widest filter).
     """
+    # Narrow filters are filled up with bin 0 at weight 0, which changes no sum.
     widest = int((filters > 0).sum(axis=0).max())
     bins = np.zeros((filters.shape[1], widest), dtype=np.int32)
     weights = np.zeros((filters.shape[1], widest), dtype=np.float32)

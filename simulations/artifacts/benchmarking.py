@@ -29,6 +29,7 @@ def benchmark_file(file: Path, run: Path | None, *, as_json: bool) -> None:
 
     finished = FinishedRun.open(run or run_of(file))
     finished.require_words("--benchmark")
+    # The card says whose adapter the file holds; torch must compute by the same.
     trained, _ = finished.trained(card_of(file).get("phone") or "global")
     found = measure(read_model(file), trained, finished.speech[0])
     console = Console()

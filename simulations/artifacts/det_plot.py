@@ -69,6 +69,7 @@ def _cross(point: OperatingPoint) -> list[str]:
     if rate is None or share is None or point.frr is None:
         return []
     x, y = _x(_rate(point)), _y(point.frr)
+    # The text grows towards the middle, so that it stays in the picture.
     anchor, shift = ("start", 8) if x < WIDTH / 2 else ("end", -8)
     return [
         f'<path d="M{_x(rate[0]):.1f} {y:.1f}H{_x(rate[1]):.1f}M{x:.1f} {_y(share[0]):.1f}'
@@ -86,6 +87,7 @@ def _rate(point: OperatingPoint) -> float:
 def _x(rate: float) -> float:
     """Place of a rate per hour."""
     low, high = DECADES
+    # A logarithmic axis has no zero; no false accept stands at its left edge.
     decade = min(max(math.log10(rate), low), high) if rate > 0 else low
     return LEFT + (decade - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
     from tflite_export.family import Family
     from tflite_export.publishing import Exported
 
+# Enough for what equals the model logit by logit; `fedspeech export RUN` takes every clip.
 RUN_HELD_OUT_CLIPS = 64
 
 
@@ -118,6 +119,7 @@ def export_run(
     with RunProgress() as progress, progress.stage("export", len(formats)):
         exported = export_family(family, card, formats, folder=target, progress=progress.file)
     show(exported, family, card, Console())
+    # One phone's own adapter is no result of the run, and files elsewhere are not its files.
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, family), target)
         found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
@@ -148,6 +150,7 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     finished = FinishedRun.open(run or run_of(file), corpus)
     sha256 = hashlib.sha256(read_file(file)).hexdigest()
     phone = card_of(file).get("phone")
+    # A file may have been copied out of its run; the run still lists its hash.
     published = (file.resolve().parent, finished.folder.export / (phone or ""))
     listed = require_listed(file, sha256, published)
     trained, _ = finished.trained(phone or "global")
@@ -227,6 +230,7 @@ def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[
         for entry in before.export_family
         if entry.kind not in made and entry.size_bytes and (folder / entry.file).is_file()
     )
+    # The figures of the float file go with it.
     whole = before.export if any(entry.kind == "float" for entry in kept) else None
     return found | {
         "export_family": (*kept, *found["export_family"]),

@@ -88,6 +88,7 @@ class FinishedRun:
             base = Base.load(folder.base)
         except (OSError, ValueError) as error:
             raise FedspeechError(f"{run} lacks a usable base: {error}") from error
+        # JSON's quoting is TOML's for such a string.
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
         voices = without_teachers(open_voices(scenario, base), base)
@@ -189,6 +190,7 @@ class FinishedRun:
         licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
         if adapter == "global":
             return trained, model_card(trained, task, summary, spent, licences)
+        # Phones that never trained: what each adapts to is made again from the scenario.
         names = sorted(phone.phone_id for phone in voices.partition.unseen)
         if adapter not in names:
             raise ScenarioError(
@@ -269,6 +271,7 @@ def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldO
     from tflite_export.evidence import HeldOut
 
     phones = voices.partition.unseen
+    # The same number of every phone, so that no talkative one decides.
     each = None if most is None else max(1, most // len(phones))
     clips = [
         (phone.phone_id, clip)
@@ -303,6 +306,7 @@ def calibration(
     phones = (*voices.partition.federated, *voices.partition.unseen)
     if own is not None:
         said = [clip for phone in phones for clip in phone.utterances]
+        # By what is in the sound: a folder may hold a phone's clip under another name.
         forbidden = {voices.corpus.fingerprint(clip) for clip in said}
         return Calibration.of_recordings(base, open_corpus(own), forbidden)
     corpus: Corpus

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # LiteRT, which help does without
 
 FloatArray = NDArray[np.float32]
 
+# Enough that a few percent of false rejects are some tens of words.
 KEYWORDS_PER_HOUR = 600
 RUN_KEYWORDS = 64
 RUN_SECONDS = 360.0
@@ -61,6 +62,7 @@ def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) ->
     """
     listener = _listener(file)
     sound = _read(wav, listener.spec.rate_hz)
+    # From a stream that has heard nothing: the file was opened for this recording.
     logits = listener.feed(sound)
     if not len(logits):
         raise CorpusError(f"{wav} is shorter than one hop of {listener.spec.hop_ms:g} ms")
@@ -179,8 +181,10 @@ def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listen
         for clip in phone.utterances
         if clip.word in targets
     ]
+    # Evenly over the list, which goes phone by phone.
     chosen = said[:: -(-len(said) // RUN_KEYWORDS) or 1]
     counts = ListeningCounts.nothing()
+    # A detection may come so much later than the word, and needs sound to come in.
     after = rules.patience_hops * listener.spec.hop_samples
     for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
         marks = [(clip.word, base.context_samples, len(sound))]
@@ -274,6 +278,7 @@ def _listener(file: Path) -> Listener:
     from tflite_export.interpreter import TfliteModel
     from tflite_export.listening import Listener
 
+    # Told by its signatures and not by its name, which anybody may change.
     model = TfliteModel(read_model(file))
     if "hop" not in model.signatures:
         beside = sorted(str(path) for path in file.parent.glob("*streaming*.tflite"))
@@ -336,12 +341,14 @@ def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> Liste
     hop_samples = listener.spec.hop_samples
     added_hops = rules.patience_hops + rules.smoothing_hops
     counts = ListeningCounts.nothing()
+    # In blocks: a corpus of recordings does not fit into memory.
     for start in range(0, len(corpus.utterances), 64):
         clips = corpus.utterances[start : start + 64]
         for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):
             whole = np.pad(sound, (0, added_hops * hop_samples))
             if clip.word in listener.labels[:-2]:
                 counts += _keywords(listener, whole, [(clip.word, 0, len(sound))], rules)
+            # Nothing is added after background noise: no detection of a word is still to come.
             elif clip.word == SILENCE:
                 counts += _without_keywords(listener, sound, rules)
             else:
