@@ -40,7 +40,7 @@ class AdapterShape:
     """What a graph must know of an adapter beside its values.
 
     Attributes:
-      name: which formula follows the trunk, such as "head" or "frame_affine".
+      name: which formula follows the encoder, such as "head" or "frame_affine".
       spec: names and shapes of its parameters.
       embedding_shape: shape of what is cached per clip.
     """
@@ -65,7 +65,7 @@ class Network:
       feature_mean: shape (m,), mels or cepstra.
       feature_std: shape (m,).
       trunk: convolutions with BatchNorm folded in.
-      adapter: which formula follows the trunk.
+      adapter: which formula follows the encoder.
       parameters: the adapter's, by name.
     """
 
@@ -129,7 +129,7 @@ def run_trunk(
     relu: Callable[[T], T],
     note: Callable[[str, T], T],
 ) -> T:
-    """Runs the trunk in whatever library brings the convolution: one home of its order of layers.
+    """Runs the encoder in whatever library brings the convolution: one home of its order of layers.
 
     Args:
       trunk: its arrays.

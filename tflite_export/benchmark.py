@@ -130,7 +130,7 @@ def measure(content: bytes, trained: Trained, clip: NDArray[np.float32]) -> Benc
 
 
 def _torch_clip(trained: Trained, clip: NDArray[np.float32]) -> Callable[[], object]:
-    """Front end, trunk and adapter in torch."""
+    """Front end, encoder and adapter in torch."""
     tensors = {name: torch.tensor(value)[None] for name, value in trained.parameters.items()}
     adapter, base = trained.adapter, trained.base
 

@@ -117,7 +117,7 @@ def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> N
 
 
 def _trunk(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> FoldedTrunk:
-    """Rebuilds the trunk from the names that `convolution_steps` gives its layers."""
+    """Rebuilds the encoder from the names that `convolution_steps` gives its layers."""
 
     def conv(name: str) -> FoldedConv:
         weight, bias = (arrays[f"trunk.{name}.{part}"] for part in ("weight", "bias"))

@@ -29,7 +29,7 @@ class KeywordGraph(Layers):
         return self._score_log_mel(self.log_mel(waveform))
 
     def _score_log_mel(self, log_mel: Tensor) -> dict[str, Tensor]:
-        """Standardization, trunk, adapter."""
+        """Standardization, encoder, adapter."""
         windows = self.note("output", tf.nn.relu(self.trunk(log_mel)))
         return {"logits": self.score(self.of_clip(windows))}
 

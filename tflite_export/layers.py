@@ -1,4 +1,4 @@
-"""What all exported graphs share: front end, standardization, trunk, adapter. No Keras.
+"""What all exported graphs share: front end, standardization, encoder, adapter. No Keras.
 
 Clips keep the shape (1, frames, 1, channels) throughout, so that every causal convolution becomes
 one CONV_2D. For a full-integer file, every layer carries the range that calibration saw (a fake

@@ -2,7 +2,7 @@
 
 TensorFlow's own gradients would need operators that phones lack, so the formulas of
 `fedspeech.models.adapters` stand here once more, on one phone's clips. Training starts from cached
-embeddings: the trunk is frozen, and no convolution is ever differentiated.
+embeddings: the encoder is frozen, and no convolution is ever differentiated.
 """
 
 from __future__ import annotations

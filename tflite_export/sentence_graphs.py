@@ -1,6 +1,6 @@
 """The graphs of sentence files: 40 ms in, logits of one window out, the past in variables.
 
-The trunk is causal and answers every fourth frame, so four frames of cepstra make one window. A
+The encoder is causal and answers every fourth frame, so four frames of cepstra make one window. A
 sentence ends with `FLUSH_WINDOWS` windows of nothing. The phone searches for the transcript itself,
 with its own list, and where it learns it computes the loss itself: CTC inside a graph would take
 minutes to convert, its derivative by the logits is an input like any other.
@@ -90,11 +90,11 @@ class SentenceGraph(Layers):
         return self.product(conv, x, stride=conv.stride)
 
     def _output(self, frames: Tensor, present: Tensor) -> Tensor:
-        """The trunk's next window before its activation, (1, f)."""
+        """The encoder's next window before its activation, (1, f)."""
         arrays = self.network
         # What was not recorded is the mean frame: zero once it is standardized.
         kept = tf.where(present[:, :, tf.newaxis] > 0, frames, tf.constant(arrays.feature_mean))
-        # As many frames as the trunk strides over make exactly one window.
+        # As many frames as the encoder strides over make exactly one window.
         return self.trunk(kept)[:, 0, 0]
 
     def _heard(self, samples: Tensor) -> Tensor:
@@ -129,9 +129,9 @@ class SentenceGraph(Layers):
 class PersonalSentenceGraph(SentenceGraph):
     """What goes on learning on the phone.
 
-    Signatures, with d adapter parameters, c labels, f features of the trunk, n windows per step:
+    Signatures, with d adapter parameters, c labels, f features of the encoder, n windows per step:
 
-    * `embed_hop`, `embed`: samples as for `hop`, or frames as for `window`, to the trunk's window
+    * `embed_hop`, `embed`: samples as for `hop`, or frames as for `window`, to the encoder's window
       (1, f), what the phone caches.
     * `score`: windows (n, f) to logits (n, c), by the adapter in the variables.
     * `train`: windows (n, f) and the loss's derivative by their logits (n, c), zeros where there is

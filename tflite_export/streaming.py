@@ -1,9 +1,9 @@
 """The graph that listens: one hop in, a score out, the past in variables.
 
-The trunk is causal, so a convolution needs of the past only its own last inputs. A stride becomes a
-dilation: what the whole clip computes at every fourth frame is computed at every frame, from inputs
-one, two or four frames apart. So every hop gets a score, there is no phase to keep, and the score
-is the whole clip's after the left context that was heard, rounding aside.
+The encoder is causal, so a convolution needs of the past only its own last inputs. A stride becomes
+a dilation: what the whole clip computes at every fourth frame is computed at every frame, from
+inputs one, two or four frames apart. So every hop gets a score, there is no phase to keep, and the
+score is the whole clip's after the left context that was heard, rounding aside.
 
 A stream begins in digital silence that has lasted: `silent_inputs` is what the convolutions then
 remember. Zeros would be no silence: standardized, zero is a mean frame.
@@ -96,7 +96,7 @@ class StreamingGraph(Layers):
         return self._frame(self.log_mel(heard)[:, 0])
 
     def _frame(self, log_mel: Tensor) -> dict[str, Tensor]:
-        """One frame through the trunk; the score is over every fourth of the last windows."""
+        """One frame through the encoder; the score is over every fourth of the last windows."""
         output = self.note("output", tf.nn.relu(self.trunk(log_mel[:, tf.newaxis])))
         windows = self._with_past(self._past["windows"], output)
         # The newest window is the last of these; those between belong to clips that end at other

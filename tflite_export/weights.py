@@ -19,7 +19,7 @@ class Trained:
 
     Attributes:
       base: the frozen part.
-      adapter: which formula follows the trunk.
+      adapter: which formula follows the encoder.
       parameters: the adapter's values by name, float32.
     """
 
@@ -29,7 +29,7 @@ class Trained:
 
     @property
     def num_parameters(self) -> int:
-        """Values that inference needs: those of the trunk and of the adapter."""
+        """Values that inference needs: those of the encoder and of the adapter."""
         return self.base.trunk.num_parameters + self.adapter.spec.size
 
     @property
