@@ -144,7 +144,7 @@ def _torch_clip(trained: Trained, clip: NDArray[np.float32]) -> Callable[[], obj
 def _training(model: TfliteModel, trained: Trained) -> Timing:
     """One step of SGD on as many cached embeddings as the file takes."""
     entries = model.signatures["train"].inputs
-    rng, settings = stream(0, "benchmark"), LocalTraining()
+    rng, settings = stream(0, "benchmark"), LocalTraining(batch_size=64, local_epochs=5)
     clips = entries["labels"].shape[0]
     embeddings = rng.standard_normal(entries["embeddings"].shape).astype(np.float32)
     labels = rng.integers(0, len(trained.base.vocabulary.labels), clips)

@@ -144,7 +144,7 @@ def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDatas
     start = trained.adapter.spec.flatten(trained.parameters)
     batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
     # Its settings are ordinary ones; what DP-SGD adds is handed in beside them.
-    training = LocalTraining()
+    training = LocalTraining(batch_size=64, local_epochs=5)
     rng = stream(0, "verify noise")
     _, gradients = clip_losses_and_gradients(
         trained.adapter, trained.parameters, batch.embeddings, batch.labels

@@ -81,7 +81,7 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
         arrays.save(Path(place) / "arrays")
         job = Job(
             seed=1, noise="rehearsal", num_shards=SHARDS,
-            plan=PrivacyPlan(
+            plan=PrivacyPlan(dropout_rate=0.0,
                 dimension=task.PARAMETERS, clip_norm=task.CLIP_NORM,
                 noise_multiplier=task.NOISE_MULTIPLIER, population=phones,
                 participation_probability=1.0, rounds=rounds + 1, quota=rounds + 1,

@@ -71,12 +71,12 @@ class PlanConfig:
     min_cohort: int
     min_survivors: int
     colluders: int = 0
-    dropout_rate: float = 0.0
+    dropout_rate: float
     delta: float
     epsilon_budget: float
     unit: Unit = "user"
     adaptive_clipping: AdaptiveClipping | None = None
-    secure_aggregation: Literal["masked", "ideal"] = "ideal"
+    secure_aggregation: Literal["masked", "ideal"]
     server: Server = "lying"
     availability: float = 1.0
     ring_bits: int | None = None

@@ -46,8 +46,8 @@ class LocalTraining:
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
-    batch_size: int = 64
-    local_epochs: int = 5
+    batch_size: int
+    local_epochs: int
     max_steps: int | None = None
     max_examples: int = 64
     proximal_mu: float = 0.0

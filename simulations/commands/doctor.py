@@ -155,7 +155,7 @@ def _round() -> str:
     from fedspeech.seeds import NoiseEntropy
     from simulations.report.phrasing import epsilon
 
-    plan = PrivacyPlan(
+    plan = PrivacyPlan(dropout_rate=0.0,
         dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,
         participation_probability=0.25, rounds=1, quota=1, min_cohort=70, min_survivors=70,
         delta=1e-4, epsilon_budget=100.0, secure_aggregation="masked",

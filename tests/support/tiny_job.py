@@ -66,6 +66,7 @@ def make_job(
         "min_cohort": 15,
         "min_survivors": 8,
         "dropout_rate": 0.0,
+        "secure_aggregation": "ideal",
         "delta": 1 / (10 * phones),
         "epsilon_budget": 1000.0,
     }

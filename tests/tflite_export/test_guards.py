@@ -179,7 +179,10 @@ def test_noise_beyond_every_measure_leaves_an_adapter_that_can_be_restored(perso
 
 def test_the_wrapper_says_what_the_file_did_not_do(personal_file):
     _, content = personal_file("head")
-    personal, training = PersonalModel(TfliteModel(content)), LocalTraining(batch_size=CLIPS)
+    personal, training = (
+        PersonalModel(TfliteModel(content)),
+        LocalTraining(local_epochs=5, batch_size=CLIPS),
+    )
     embeddings = stream(0, "wrapper").standard_normal((3, 24)).astype(np.float32)
     clips = LocalDataset(embeddings, np.array([0, 1, 2]))
     with pytest.raises(ExportRefused, match="takes no step with these settings"):

@@ -21,6 +21,7 @@ def plan(mechanism="distributed", **changes):
         "population": 80, "participation": "fixed_size", "participation_probability": 0.5,
         "rounds": 10, "quota": 10, "min_cohort": 30, "min_survivors": 30, "delta": 1 / 800,
         "epsilon_budget": 1e6 if mechanism != "none" else math.inf,
+        "secure_aggregation": "ideal", "dropout_rate": 0.0,
         "adaptive_clipping": AdaptiveClipping(
             target_quantile=0.5, bit_noise=0.2, min_clip_norm=0.01, max_clip_norm=10.0
         ),

@@ -17,6 +17,7 @@ def cost(mechanism="distributed", participation="poisson", **changes):
         "clip_norm": 0.1, "noise_multiplier": 3.0, "population": 3000,
         "participation_probability": 0.1, "rounds": 40, "quota": 18, "min_cohort": 215,
         "min_survivors": 215, "delta": DELTA, "epsilon_budget": 1e6,
+        "secure_aggregation": "ideal", "dropout_rate": 0.0,
     }  # fmt: skip
     return PrivacyPlan(**{**fields, **changes}).cost
 

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from fedspeech.privacy.plan import PrivacyPlan
 
-ALL_THERE = PrivacyPlan(
+ALL_THERE = PrivacyPlan(secure_aggregation="ideal",
     dimension=772, clip_norm=0.1, noise_multiplier=3.0, population=12_000,
     participation_probability=0.1, rounds=40, quota=20, min_cohort=390, min_survivors=370,
     colluders=5, dropout_rate=0.06, delta=1 / 120_000, epsilon_budget=5.0,
@@ -52,7 +52,7 @@ def test_the_mass_of_a_floor_covers_phones_that_are_there_more_or_less_often(spr
 
 def test_the_mass_of_a_floor_covers_a_phone_and_colluders_that_are_always_there():
     """Then the others are there less often than everybody is: 38 of 78 where 40 of 80 are."""
-    plan = PrivacyPlan(
+    plan = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
         dimension=64, clip_norm=0.1, noise_multiplier=5.0, population=80,
         participation_probability=1.0, rounds=1, quota=1, min_cohort=2, min_survivors=2,
         colluders=1, availability=0.5, delta=1 / 800, epsilon_budget=100.0,

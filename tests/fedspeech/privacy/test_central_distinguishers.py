@@ -18,7 +18,7 @@ from fedspeech.round import ServerState, open_sum
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import GlobalState
 
-CENTRAL = PrivacyPlan(
+CENTRAL = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     mechanism="central", participation="limited", dimension=4, clip_norm=1.0,
     noise_multiplier=2.0, population=8, participation_probability=1.0, rounds=1, quota=1,
     min_cohort=6, min_survivors=2, colluders=1, delta=0.0125, epsilon_budget=10.0,

@@ -24,7 +24,7 @@ from fedspeech.vectors import Delta
 
 # --- The server: everybody else colludes, so it sees this phone's integers alone -----------------
 
-ALONE = PrivacyPlan(
+ALONE = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=4, clip_norm=1.0, noise_multiplier=2.0, population=8,
     participation_probability=1.0, rounds=1, quota=1, min_cohort=6, min_survivors=2, colluders=1,
     delta=0.0125, epsilon_budget=10.0,
@@ -179,7 +179,7 @@ def test_the_server_beats_a_path_that_does_not_clip(monkeypatch):
 
 # --- Readers of the models: all is known but one phone's coin ------------------------------------
 
-COIN = PrivacyPlan(
+COIN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=512, clip_norm=1.0, noise_multiplier=50.0, population=200,
     participation_probability=0.5, rounds=1, quota=1, min_cohort=10, min_survivors=10,
     delta=5e-4, epsilon_budget=100.0,
@@ -223,7 +223,7 @@ def test_with_many_shares_the_coin_hides():
 
 # --- Readers who see that a round was abandoned ---------------------------------------------------
 
-FLOORED = PrivacyPlan(
+FLOORED = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=4, clip_norm=1.0, noise_multiplier=20.0, population=40,
     participation_probability=0.5, rounds=30, quota=30, min_cohort=15, min_survivors=15,
     delta=1e-3, epsilon_budget=100.0,

@@ -15,7 +15,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.phrasing import example_paragraph
 from fedspeech.privacy.plan import PrivacyPlan
 
-PLAN = PrivacyPlan(
+PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
     participation_probability=0.1, rounds=40, quota=16, min_cohort=225, min_survivors=225,
     delta=1 / 30_000, epsilon_budget=50.0,

@@ -11,7 +11,7 @@ from fedspeech.privacy.guarantee import price
 from fedspeech.privacy.phrasing import judgment, paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
 
-PLAN = PrivacyPlan(
+PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
     participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
     delta=1 / 30_000, epsilon_budget=2.0,

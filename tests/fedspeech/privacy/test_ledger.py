@@ -16,7 +16,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import REHEARSAL_NOTICE
 
-PLAN = PrivacyPlan(
+PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
     participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
     delta=1 / 30_000, epsilon_budget=0.5,

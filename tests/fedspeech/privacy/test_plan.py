@@ -15,7 +15,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
-PLAN = PrivacyPlan(
+PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
     participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
     delta=1 / 30_000, epsilon_budget=2.0,
@@ -188,7 +188,7 @@ def one_round(**fields):
     """A plan of one round with a tenth of the phones, whose floors refuse nothing."""
     return PrivacyPlan(
         participation_probability=0.1, rounds=1, quota=1, min_cohort=1, min_survivors=1,
-        delta=1e-9, **fields,
+        delta=1e-9, **{"secure_aggregation": "ideal", "dropout_rate": 0.0, **fields},
     )  # fmt: skip
 
 
@@ -405,7 +405,7 @@ def test_a_broken_rule_is_named_with_its_value(changes, message):
 
 def test_a_population_that_no_ring_holds_is_refused():
     with pytest.raises(ValueError, match="no ring of up to 32 bits"):
-        PrivacyPlan(
+        PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
             dimension=2**20, clip_norm=1.0, noise_multiplier=1.0, population=10**11,
             participation_probability=0.9, rounds=1, quota=1, min_cohort=10**10,
             min_survivors=10**10, delta=1e-13, epsilon_budget=1.0,

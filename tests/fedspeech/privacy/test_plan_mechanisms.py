@@ -29,6 +29,7 @@ def plan(mechanism, participation, **changes):
         "clip_norm": 0.1, "noise_multiplier": 0.2 if mechanism == "local" else 3.0,
         "population": 3000, "participation_probability": 0.1, "rounds": 40, "quota": 18,
         "min_cohort": 215, "min_survivors": 215, "delta": 1 / 30_000, "epsilon_budget": 1e6,
+        "secure_aggregation": "ideal", "dropout_rate": 0.0,
     }  # fmt: skip
     return PrivacyPlan(**{**fields, **changes})
 

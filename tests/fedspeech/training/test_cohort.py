@@ -73,7 +73,7 @@ def test_a_cohort_equals_the_one_phone_loop(name, training, counts):
 def test_the_bits_of_a_phone_do_not_depend_on_its_company(name, batch_size, optimizer):
     adapter, parameters = build(name)
     training = LocalTraining(
-        optimizer=optimizer, batch_size=batch_size, max_examples=11, proximal_mu=0.1
+        local_epochs=5, optimizer=optimizer, batch_size=batch_size, max_examples=11, proximal_mu=0.1
     )
     counts = np.random.default_rng(3).integers(0, 17, BLOCK_PHONES + 30)
     datasets = [phone_clips(adapter, count, phone) for phone, count in enumerate(counts)]
@@ -106,7 +106,13 @@ def test_training_runs_on_one_thread_and_leaves_the_setting_as_it_was(monkeypatc
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        train_cohort(adapter, parameters, [phone_clips(adapter, 11, 0)], LocalTraining(), rngs([0]))
+        train_cohort(
+            adapter,
+            parameters,
+            [phone_clips(adapter, 11, 0)],
+            LocalTraining(batch_size=64, local_epochs=5),
+            rngs([0]),
+        )
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -116,7 +122,7 @@ def test_training_runs_on_one_thread_and_leaves_the_setting_as_it_was(monkeypatc
 def test_a_phone_that_diverges_or_is_empty_does_not_touch_the_others():
     adapter, parameters = build("head")
     datasets = [phone_clips(adapter, 8, phone) for phone in range(3)]
-    training = LocalTraining(batch_size=4)
+    training = LocalTraining(local_epochs=5, batch_size=4)
     clean = train_cohort(adapter, parameters, datasets, training, rngs(range(3)))
     poisoned = LocalDataset(np.full_like(datasets[1].embeddings, np.nan), datasets[1].labels)
     datasets[1], datasets[0] = poisoned, phone_clips(adapter, 0, 0)
@@ -130,7 +136,9 @@ def test_parameters_and_clips_are_left_as_they_were():
     adapter, parameters = build("affine")
     dataset = phone_clips(adapter, 8, 0)
     before = adapter.spec.flatten(parameters), dataset.embeddings.copy()
-    train_cohort(adapter, parameters, [dataset], LocalTraining(), rngs([0]))
+    train_cohort(
+        adapter, parameters, [dataset], LocalTraining(batch_size=64, local_epochs=5), rngs([0])
+    )
     assert np.array_equal(before[0], adapter.spec.flatten(parameters))
     assert np.array_equal(before[1], dataset.embeddings)
 
@@ -139,10 +147,17 @@ def test_a_cohort_wants_one_stream_per_phone():
     adapter, parameters = build("head")
     with pytest.raises(ValueError, match="expected a stream per phone, got 2 for 1"):
         train_cohort(
-            adapter, parameters, [phone_clips(adapter, 3, 0)], LocalTraining(), rngs([0, 1])
+            adapter,
+            parameters,
+            [phone_clips(adapter, 3, 0)],
+            LocalTraining(batch_size=64, local_epochs=5),
+            rngs([0, 1]),
         )
 
 
 def test_nobody_trains_when_nobody_came():
     adapter, parameters = build("head")
-    assert train_cohort(adapter, parameters, [], LocalTraining(), []) == []
+    assert (
+        train_cohort(adapter, parameters, [], LocalTraining(batch_size=64, local_epochs=5), [])
+        == []
+    )

@@ -261,7 +261,9 @@ def test_the_price_is_that_of_dp_accounting(noise_multiplier, batch_size, partic
 
 
 def test_words_keep_it_apart_and_say_everything():
-    words = example_paragraph(price([example_cost(NOISY, LocalTraining(), 15)]))
+    words = example_paragraph(
+        price([example_cost(NOISY, LocalTraining(batch_size=64, local_epochs=5), 15)])
+    )
     for said in (
         "Example-level", "never added", "one example", "add/remove", "delta = 1.00e-05",
         "15 rounds", "dp-accounting", "the server included", "Who must be honest",
@@ -270,7 +272,7 @@ def test_words_keep_it_apart_and_say_everything():
 
 
 def test_nothing_is_said_where_nothing_is_promised():
-    assert example_cost(PLAIN, LocalTraining(), 15) is None
+    assert example_cost(PLAIN, LocalTraining(batch_size=64, local_epochs=5), 15) is None
     assert price([]) is None
 
 

@@ -51,7 +51,13 @@ def test_training_lowers_the_loss_on_the_phones_own_clips():
 
 
 def test_a_phone_without_clips_changes_nothing():
-    delta = train_adapter(ADAPTER, initial(), clips(0), LocalTraining(), stream(1, "batches"))
+    delta = train_adapter(
+        ADAPTER,
+        initial(),
+        clips(0),
+        LocalTraining(batch_size=64, local_epochs=5),
+        stream(1, "batches"),
+    )
     assert delta.vector.shape == (ADAPTER.spec.size,)
     assert not delta.vector.any()
 
@@ -63,7 +69,7 @@ def test_the_proximal_term_holds_the_phone_near_the_global_adapter():
                 ADAPTER,
                 initial(),
                 clips(12),
-                LocalTraining(local_epochs=40, momentum=0.0, proximal_mu=mu),
+                LocalTraining(batch_size=64, local_epochs=40, momentum=0.0, proximal_mu=mu),
                 stream(1, "batches"),
             ).vector
         )
@@ -73,7 +79,7 @@ def test_the_proximal_term_holds_the_phone_near_the_global_adapter():
 
 
 def test_the_stream_decides_the_order_of_the_batches():
-    training = LocalTraining(batch_size=2, max_examples=12)
+    training = LocalTraining(local_epochs=5, batch_size=2, max_examples=12)
     runs = [
         train_adapter(ADAPTER, initial(), clips(12), training, stream(seed, "batches")).vector
         for seed in (1, 1, 2)
@@ -96,4 +102,4 @@ def test_the_stream_decides_the_order_of_the_batches():
 )
 def test_settings_out_of_range_are_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
-        LocalTraining(**changes)
+        LocalTraining(**{"batch_size": 64, "local_epochs": 5, **changes})

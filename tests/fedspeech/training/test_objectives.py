@@ -150,7 +150,7 @@ def test_the_bits_of_a_phone_do_not_depend_on_its_company(name):
 def test_a_phone_that_diverges_does_not_touch_the_others():
     adapter, parameters = build("frame_affine")
     datasets = [phone_sentences(3, phone) for phone in range(3)]
-    training = LocalTraining(batch_size=4)
+    training = LocalTraining(local_epochs=5, batch_size=4)
     clean = train_cohort(adapter, parameters, datasets, training, rngs(range(3)))
     broken = np.full_like(datasets[1].embeddings, np.nan)
     datasets[1] = LocalDataset(broken, datasets[1].labels)

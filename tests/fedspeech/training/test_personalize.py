@@ -190,7 +190,7 @@ def test_a_delta_that_is_not_finite_is_never_kept():
 
 
 def test_the_largest_set_must_fit():
-    small = LocalTraining(max_examples=13)
+    small = LocalTraining(batch_size=64, local_epochs=5, max_examples=13)
     with pytest.raises(ValueError, match="must hold own and public clips, got 13 for 16"):
         adapt([own_clips(0, 1)], Guard(), training=small)
     with pytest.raises(ValueError, match="expected a stream per phone, got 2 for 1"):

@@ -140,7 +140,7 @@ def test_eighty_columns_tell_two_runs_of_one_scenario_apart_and_cut_nothing(exam
 
 def charged(path, *rounds, noise=3.0):
     """A ledger that so many runs charged, each for so many rounds."""
-    plan = PrivacyPlan(
+    plan = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
         mechanism="distributed", participation="poisson", dimension=600, clip_norm=0.1,
         noise_multiplier=noise, population=3000, participation_probability=0.1, rounds=40, quota=15,
         min_cohort=215, min_survivors=215, delta=1 / 30_000, epsilon_budget=1e6,

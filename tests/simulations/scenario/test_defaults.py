@@ -1,0 +1,61 @@
+"""A setting that a scenario and the library share has one default: the scenario's.
+
+A second default would decide wherever somebody builds the object without a scenario, and nobody
+would see that it is another.
+"""
+
+import dataclasses
+
+import pytest
+
+from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.device.virtual_time import TimeAxis
+from fedspeech.job import Faults
+from fedspeech.models.decoding import BeamSettings
+from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.config import PlanConfig
+from fedspeech.privacy.examples import ExamplePrivacy
+from fedspeech.training.local import LocalTraining
+from fedspeech.training.personalize import Guard
+from simulations.scenario import schema
+from simulations.setup.planning import PARTICIPATIONS, SERVERS
+
+PAIRS = (
+    (schema.TrainingSettings, LocalTraining, {}),
+    (schema.ServerOptimizerSettings, OptimizerSettings, {}),
+    (schema.ExamplePrivacySettings, ExamplePrivacy, {}),
+    (schema.AdaptiveClippingSettings, AdaptiveClipping, {}),
+    (schema.PersonalizationSettings, Guard, {}),
+    (schema.FaultSettings, Faults, {}),
+    (schema.TimeSettings, TimeAxis, {}),
+    (
+        schema.DecodingSettings, BeamSettings,
+        {
+            "beam_width": "width", "language_model_weight": "prior_weight",
+            "word_insertion_bonus": "word_bonus", "contextual_bias": "list_bonus",
+        },
+    ),
+    (
+        schema.PrivacySettings, PlanConfig,
+        {
+            "threat_model": "server", "max_participations": "quota",
+            "participation_window": "quota_window",
+        },
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "names"), PAIRS, ids=[kind.__name__ for _, kind, _ in PAIRS]
+)
+def test_the_library_has_no_other_default(settings, kind, names):
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    shared = [key for key in settings.model_fields if names.get(key, key) in fields]
+    assert shared
+    for key in shared:
+        field = fields[names.get(key, key)]
+        if field.default is dataclasses.MISSING:
+            continue
+        expected = settings.model_fields[key].default
+        expected = SERVERS.get(expected, PARTICIPATIONS.get(expected, expected))
+        assert field.default == expected, key
