@@ -29,6 +29,7 @@ from fedspeech.evaluation.metric import (
     Section,
 )
 from fedspeech.evaluation.personalization import accuracy_metrics
+from fedspeech.evaluation.streaming import ListeningCounts
 from fedspeech.seeds import stream
 
 DET_POINTS = 200
@@ -175,11 +176,13 @@ class KwsScores:
       guard: of guard negatives, on which thresholds are set; None without any.
       targets_right: shape (clips,), of clips of target words: whether their word is the likeliest
         target word.
+      stream: of an endless stream; None: nobody listened to one.
     """
 
     heard: KwsCounts
     guard: KwsCounts | None
     targets_right: NDArray[np.bool_]
+    stream: ListeningCounts | None = None
 
     @classmethod
     def of_targets(
@@ -197,6 +200,7 @@ class KwsScores:
             self.heard + other.heard,
             guard,
             np.concatenate([self.targets_right, other.targets_right]),
+            self.stream + other.stream if self.stream and other.stream else None,
         )
 
 

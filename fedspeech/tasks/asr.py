@@ -16,8 +16,10 @@ from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.shots import Takes, split_sentences
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.base import Base, sentence_base_path
-from fedspeech.models.decoding import WordPrior
+from fedspeech.models.decoding import BeamSettings, WordPrior
 from fedspeech.seeds import stream
+from fedspeech.tasks.asr_evaluation import AsrEvaluation
+from fedspeech.tasks.evaluation import Scored
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
 from fedspeech.training.pretrain_sentences import synthetic_sentence_base, tuned_base
@@ -30,6 +32,9 @@ class Asr:
     Attributes:
       prior: bigram language model of public sentences, the same on every phone.
       labels: blank and characters.
+      beam: how a phone searches for transcripts.
+      each_round: sentences of a phone that are scored after every round; None: all.
+      examples: transcripts that are shown, one of a phone each; 0 where people said them.
     """
 
     name: ClassVar[str] = "asr"
@@ -37,6 +42,9 @@ class Asr:
 
     prior: WordPrior = field(default_factory=lambda: WordPrior.of(()), repr=False)
     labels: Alphabet = field(default_factory=Alphabet)
+    beam: BeamSettings = field(default_factory=BeamSettings)
+    each_round: int | None = None
+    examples: int = 0
 
     @property
     def negatives(self) -> str:
@@ -73,6 +81,18 @@ class Asr:
                 "it spots words, the scenario wants sentences; `fedspeech pretrain --task asr` "
                 "makes one"
             )
+
+    def evaluation(self, scored: Scored) -> AsrEvaluation:
+        """By beam search with the language model."""
+        return AsrEvaluation(
+            adapter=scored.adapter,
+            alphabet=self.labels,
+            language_model=self.prior,
+            beam=self.beam,
+            each_round=self.each_round,
+            examples=self.examples,
+            seed=scored.seed,
+        )
 
     @classmethod
     def shipped_base(cls) -> Path:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.shots import Takes, split_takes
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
+from fedspeech.tasks.evaluation import Scored
+from fedspeech.tasks.kws_evaluation import KwsEvaluation
+from fedspeech.tasks.stream_evaluation import StreamEvaluation, StreamSettings
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.pretrain import synthetic_base
 
@@ -135,12 +138,16 @@ class Kws:
 
     Attributes:
       roles: which words are targets, which train and which judge.
+      false_accept_rate: share of clips without a target word, at which false rejects are stated.
+      stream: judges by false accepts per hour instead; None: by that share of clips.
     """
 
     name: ClassVar[str] = "kws"
     adapters: ClassVar[tuple[str, ...]] = ("head", "affine", "bottleneck")
 
     roles: WordRoles
+    false_accept_rate: float = 0.05
+    stream: StreamSettings | None = None
 
     @property
     def labels(self) -> Vocabulary:
@@ -191,6 +198,21 @@ class Kws:
                 f"scenario wants {', '.join(self.roles.targets)}; set base.source = "
                 '"synthetic" to make one'
             )
+
+    def evaluation(self, scored: Scored) -> KwsEvaluation:
+        """On clips, or on a stream."""
+        settings: dict[str, Any] = {
+            "adapter": scored.adapter,
+            "labels": self.labels.labels,
+            "evaluation_negatives": scored.evaluation_negatives,
+            "guard_negatives": scored.guard_negatives,
+            "false_accept_rate": self.false_accept_rate,
+            "non_words": self.negatives,
+            "seed": scored.seed,
+        }
+        if self.stream is None:
+            return KwsEvaluation(**settings)
+        return StreamEvaluation(**settings, stream=self.stream, scored=scored)
 
     @classmethod
     def shipped_base(cls) -> Path:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from fedspeech.corpora.corpus import Corpus, Labels, Utterance
 from fedspeech.corpora.partition import Phone
 from fedspeech.corpora.shots import Takes
 from fedspeech.models.base import Base
+from fedspeech.tasks.evaluation import Scored, TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.personalize import Adaptation
 
@@ -81,6 +82,10 @@ class Task(Adaptation, Protocol):
         Raises:
           ValueError: naming what the base answers and what is wanted.
         """
+        ...
+
+    def evaluation(self, scored: Scored) -> TaskEvaluation[Any]:
+        """How answers are scored."""
         ...
 
     @classmethod

@@ -2,7 +2,7 @@
 
 Held-out phones are scored as base, federated, personalized and control on the same examples, over
 all and by segment, beside what chance would have done. What a mistake is, and what else there is to
-say of it, the evaluation of the task knows (`simulations.evaluation.task`).
+say of it, the evaluation of the task knows (`fedspeech.tasks.evaluation`).
 
 Two stages may ship: the base and the federated adapter. Public validation speakers choose, who are
 neither phones nor scored; phones personalize from the stage that was chosen.
@@ -28,51 +28,16 @@ from fedspeech.evaluation.over_phones import (
     shots_section,
 )
 from fedspeech.evaluation.personalization import phone_accuracies
-from fedspeech.models.decoding import BeamSettings
 from fedspeech.seeds import stream
-from fedspeech.tasks.asr import Asr
+from fedspeech.tasks.evaluation import TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.vectors import FloatVector
-from simulations.evaluation.asr import AsrEvaluation
-from simulations.evaluation.kws import KwsEvaluation
-from simulations.evaluation.task import TaskEvaluation
-from simulations.scenario.corpora import SentenceCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.experiment import UnseenPhone, World
 
 Found = Mapping[Model, Sequence[Any]]
-
-
-def task_evaluation(world: World, scenario: Scenario) -> TaskEvaluation[Any]:
-    """How the task of a scenario is scored."""
-    if isinstance(world.task, Asr):
-        settings = scenario.decoding
-        return AsrEvaluation(
-            adapter=world.adapter,
-            alphabet=world.task.labels,
-            language_model=world.task.prior,
-            beam=BeamSettings(
-                width=settings.beam_width,
-                prior_weight=settings.language_model_weight,
-                word_bonus=settings.word_insertion_bonus,
-                list_bonus=settings.contextual_bias,
-            ),
-            each_round=settings.evaluated_each_round,
-            # What people said is shown to nobody.
-            examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
-            seed=scenario.seed,
-        )
-    return KwsEvaluation(
-        adapter=world.adapter,
-        labels=world.task.labels.labels,
-        evaluation_negatives=world.strangers,
-        guard_negatives=world.held_back,
-        false_accept_rate=scenario.evaluation.false_accept_rate,
-        non_words=world.task.negatives,
-        seed=scenario.seed,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +99,7 @@ class Evaluator:
     ) -> None:
         """Keeps the base's own adapter to compare with."""
         self._world, self._scenario = world, scenario
-        self._task = task or task_evaluation(world, scenario)
+        self._task = task or world.evaluation()
         arrays = world.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 

@@ -271,6 +271,15 @@ class EvaluationSettings(Section):
     false_accept_rate: Fraction = Field(
         default=0.05, description="False accept rate at which the false reject rate is stated."
     )
+    false_accepts_per_hour: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="False accepts per hour of a stream at which false rejects are stated instead, "
+        "as a wake word is judged; without it, clips judge.",
+    )
+    stream_minutes: Annotated[float, Field(gt=0, le=6000)] = Field(
+        default=30.0,
+        description="Minutes of synthesized sound without target words in that stream.",
+    )
 
 
 class FaultSettings(Section):

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import Enrolment
+from fedspeech.tasks.evaluation import Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -63,13 +65,20 @@ class UnseenPhone:
       phone: who it is.
       own: own takes per word, or own sentences, to what the phone adapts on.
       judged: what it is judged by, the same whatever it adapted on.
+      judged_clips: the same, as they were recorded.
       contacts: names in its own list, which nobody is told.
     """
 
     phone: Phone
     own: Mapping[int, LocalDataset]
     judged: LocalDataset
+    judged_clips: tuple[Utterance, ...] = field(default=(), repr=False)
     contacts: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def phone_id(self) -> str:
+        """Its pseudonym."""
+        return self.phone.phone_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +123,22 @@ class World:
     def task(self) -> Task:
         """What is recognized."""
         return self.voices.task
+
+    def evaluation(self) -> TaskEvaluation[Any]:
+        """How answers of the task are scored."""
+        partition = self.partition
+        return self.task.evaluation(
+            Scored(
+                base=self.base,
+                adapter=self.adapter,
+                corpus=self.voices.corpus,
+                public_corpus=self.voices.public_corpus,
+                validation=[clip for phone in partition.validation for clip in phone.utterances],
+                guard_negatives=self.held_back,
+                evaluation_negatives=self.strangers,
+                seed=self.job.seed,
+            )
+        )
 
     @property
     def drawn_from(self) -> int | None:
@@ -387,6 +412,7 @@ def _held_out_phones(
                 phone=phone,
                 own={count: select(split.own) for count, split in splits.items()},
                 judged=select(splits[takes[-1]].judged),
+                judged_clips=splits[takes[-1]].judged,
                 contacts=corpus.contacts(phone.speaker_id)
                 if isinstance(corpus, SyntheticCorpus)
                 else (),

@@ -24,11 +24,13 @@ from fedspeech.corpora.partition import (
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
+from fedspeech.models.decoding import BeamSettings, WordPrior
 from fedspeech.seeds import canonical
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
+from fedspeech.tasks.stream_evaluation import StreamSettings
 from fedspeech.tasks.task import Task
 from simulations.scenario.corpora import (
     EmbeddedCorpus,
@@ -113,7 +115,7 @@ def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices
             words = Vocabulary(in_order_of(known, scenario.vocabulary))
             return _drawn(
                 scenario,
-                Kws(WordRoles(words.targets)),
+                _spotting(scenario, WordRoles(words.targets)),
                 embedded_spec(scenario, scenario.corpus, words),
                 unit="phone" if scenario.corpus.voices else "user",
             )
@@ -121,13 +123,45 @@ def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices
             return _recorded(scenario, scenario.corpus, None if made else base)
         case SentenceCorpus():
             spec = sentence_spec(scenario, scenario.corpus, base.frontend)
-            return _drawn(scenario, Asr(synthetic_prior(scenario.seed)), spec)
+            return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
         case JoinedSentences() | TranscribedCorpus():
             taught = () if made else base.speakers
             corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
             return Voices(
-                Asr(spoken_prior(partition.public)), corpus, corpus, partition.public, partition
+                _recognizing(scenario, spoken_prior(partition.public)),
+                corpus,
+                corpus,
+                partition.public,
+                partition,
             )
+
+
+def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
+    """Keyword spotting, scored as the scenario says."""
+    settings = scenario.evaluation
+    stream = settings.false_accepts_per_hour
+    return Kws(
+        roles,
+        false_accept_rate=settings.false_accept_rate,
+        stream=StreamSettings(stream, settings.stream_minutes) if stream else None,
+    )
+
+
+def _recognizing(scenario: Scenario, prior: WordPrior) -> Asr:
+    """Speech recognition, searched and scored as the scenario says."""
+    settings = scenario.decoding
+    return Asr(
+        prior=prior,
+        beam=BeamSettings(
+            width=settings.width,
+            prior_weight=settings.prior_weight,
+            word_bonus=settings.word_bonus,
+            list_bonus=settings.list_bonus,
+        ),
+        each_round=settings.judged_each_round,
+        # What people said is shown to nobody.
+        examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
+    )
 
 
 def _drawn(
@@ -178,8 +212,9 @@ def embedded_spec(
                 words=words,
                 takes_per_word=settings.utterances_per_word,
                 unknown_words=(*held_out, *public.groups[0].unknown_words),
-                num_unknown=len(words),
-                num_silence=len(words) // 2,
+                # Few words need as many others: false accepts are counted on them.
+                num_unknown=max(10, len(words)),
+                num_silence=max(10, len(words)) // 2,
             ),
         ),
     )
@@ -257,7 +292,7 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
         public = (*public, *_rooms(noise))
     if not partition.validation:
         partition = dataclasses.replace(partition, validation=synthetic.validation)
-    return Voices(Kws(roles), corpus, public_corpus, public, partition)
+    return Voices(_spotting(scenario, roles), corpus, public_corpus, public, partition)
 
 
 def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fedspeech.evaluation.metric import Visibility
 from fedspeech.evaluation.personalization import phone_accuracies
+from fedspeech.tasks.evaluation import TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
-from simulations.evaluation.task import TaskEvaluation
 from simulations.setup.experiment import World
 
 Accuracies = NDArray[np.float64]

@@ -22,7 +22,6 @@ from fedspeech.files import write_text
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
-from simulations.evaluation.evaluator import task_evaluation
 from simulations.progress import RunProgress
 from simulations.results.account import Account
 from simulations.scenario.corpora import FolderCorpus
@@ -278,7 +277,7 @@ def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
     the bits of the masked protocol. Where every round is charged, composition counts on fresh
     noise and fresh coins in every trial: nothing is shared, and noise is the operating system's.
     """
-    task = task_evaluation(world, scenario)
+    task = world.evaluation()
     if population == "charged":
         job: Job = dataclasses.replace(world.job, noise="os")
         panel = Panel.of_public_speakers(world, task)

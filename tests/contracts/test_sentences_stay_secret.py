@@ -19,8 +19,8 @@ from fedspeech.job import Job
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import BeamDecoder, WordPrior
 from fedspeech.synthesis.grammar import Grammar
+from fedspeech.tasks import asr_evaluation
 from fedspeech.training import cohort
-from simulations.evaluation import asr
 from simulations.results.run_folder import read
 from simulations.run import preparing, runner
 from simulations.scenario.reading import read_scenario
@@ -103,7 +103,7 @@ def test_a_run_that_breaks_tells_nobody_either(recordings, tmp_path, capfd, monk
     if where == "training":
         monkeypatch.setattr(cohort, "pad_block", broken)
     else:
-        monkeypatch.setattr(asr, "rate_metric", broken)
+        monkeypatch.setattr(asr_evaluation, "rate_metric", broken)
     with pytest.raises((FedspeechError, RuntimeError)) as caught:
         simulate(recordings, tmp_path / "run")
     trace = "".join(traceback.format_exception(caught.value))

@@ -15,7 +15,7 @@ from tiny_world import TINY, cache, tiny_scenario, tiny_world
 
 from fedspeech.privacy.participation import PoissonParticipation
 from server.state import load_checkpoint
-from simulations.evaluation.evaluator import Evaluator, task_evaluation
+from simulations.evaluation.evaluator import Evaluator
 from simulations.run import runner
 from simulations.run.runner import simulate
 from simulations.scenario.reading import read_scenario
@@ -55,7 +55,7 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
     expected, adapter = adapter_of_simulate(tmp_path / "run", scenario)
     job = OTHER.job(tiny_world().job)
     job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, secure_aggregation="ideal"))
-    panel = Panel.of_held_out_phones(tiny_world(), task_evaluation(tiny_world(), scenario))
+    panel = Panel.of_held_out_phones(tiny_world(), tiny_world().evaluation())
     found = run_trial(job, panel, never, None)
     assert found.adapter_sha256 == expected
     judge = Evaluator(tiny_world(), scenario)

@@ -7,9 +7,9 @@ import pytest
 from tiny_world import tiny_scenario, tiny_world
 
 from fedspeech.evaluation.metric import MODELS, Metric, Section
+from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from simulations.evaluation import evaluator
 from simulations.evaluation.evaluator import Evaluator
-from simulations.evaluation.kws import KwsEvaluation
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.decoding import BeamDecoder, BeamSettings, WordPrior, greedy
 from fedspeech.seeds import stream
 from fedspeech.synthesis.names import by_kind
+from fedspeech.tasks.evaluation import HeldOutPhone
 from fedspeech.training.corrections import corrected
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.objectives import ctc
 from fedspeech.vectors import FloatVector
-from simulations.evaluation.task import HeldOutPhone
 
 WORDS, CHARACTERS = RATES
 

@@ -1,4 +1,4 @@
-"""What an evaluation of one task answers; `simulations.evaluation.evaluator` asks nothing else.
+"""How the answers of one task are scored: all that whoever compares models asks.
 
 Scores of single phones merge by `+`, so that shards may count and divide once.
 """
@@ -6,12 +6,16 @@ Scores of single phones merge by `+`, so that shards may count and divide once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.evaluation.metric import Metric, Model, Section, Segment
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.base import Base
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
 
@@ -19,8 +23,41 @@ Mistakes = NDArray[np.int64]
 ScoresT = TypeVar("ScoresT")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """What is scored, and on what besides the phones' own examples.
+
+    Attributes:
+      base: the frozen part.
+      adapter: the trained part.
+      corpus: of the held-out phones.
+      public_corpus: of the public validation speakers.
+      validation: their examples.
+      guard_negatives: public clips without a target, on which thresholds are set.
+      evaluation_negatives: others, on which every phone's adapter may err.
+      seed: of intervals and of synthesized sound.
+    """
+
+    base: Base
+    adapter: Adapter
+    corpus: Corpus
+    public_corpus: Corpus
+    validation: Sequence[Utterance]
+    guard_negatives: LocalDataset
+    evaluation_negatives: LocalDataset
+    seed: int
+
+
 class HeldOutPhone(Protocol):
     """A phone that never trained."""
+
+    @property
+    def phone_id(self) -> str:
+        """Its pseudonym."""
+
+    @property
+    def judged_clips(self) -> Sequence[Utterance]:
+        """The examples that it is judged by, as they were recorded."""
 
     @property
     def judged(self) -> LocalDataset:

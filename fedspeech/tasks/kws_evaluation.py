@@ -14,9 +14,9 @@ from fedspeech.evaluation.kws import KwsCounts, KwsScores, answers
 from fedspeech.evaluation.metric import Metric, Model, Section, Segment
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
+from fedspeech.tasks.evaluation import HeldOutPhone
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
-from simulations.evaluation.task import HeldOutPhone
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
