@@ -18,7 +18,7 @@ from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.queries.query import Query, address_of
 from fedspeech.training.cohort import train_cohort
-from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.dataset import LocalDataset, lowest_label
 from fedspeech.training.dp_sgd import example_cost, train_private
 from fedspeech.training.local import LocalTraining
 from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
@@ -132,8 +132,10 @@ class AdapterTraining(Query):
     def check(self, arrays: PopulationArrays) -> None:
         """Refuses labels that the adapter has no output for."""
         labels = np.concatenate([arrays.labels, arrays.background.labels])
-        lowest = 0 if labels.ndim == 1 else -1  # after the last character of a sentence
-        if labels.size and not lowest <= labels.min() <= labels.max() < self.adapter.num_labels:
+        if (
+            labels.size
+            and not lowest_label(labels) <= labels.min() <= labels.max() < self.adapter.num_labels
+        ):
             # Found here, where it stops everybody, not on the phone whose label it is.
             raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
 

@@ -90,8 +90,8 @@ class StreamEvaluation(KwsEvaluation):
         assert counts is not None
         hours = counts.hours / len(scores)
         return (
-            f"{counts.keywords:,} words, and {hours:.1f} synthesized hours without one that each of "
-            f"{len(scores)} phones hears"
+            f"{counts.keywords:,} words, and {hours:.1f} synthesized hours without one that each "
+            f"of {len(scores)} phones hears"
         )
 
     def error_metric(

@@ -39,9 +39,10 @@ class LocalDataset:
                 "expected one label per embedding, got shapes "
                 f"{self.embeddings.shape} and {self.labels.shape}"
             )
-        if self.labels.size and self.labels.ndim == 1 and self.labels.min() < 0:
+        lowest = lowest_label(self.labels)
+        if self.labels.size and lowest == 0 and self.labels.min() < 0:
             raise ValueError(f"labels must not be negative, got {self.labels.min()}")
-        if self.labels.ndim == 2 and not _ends_once(self.labels):
+        if lowest < 0 and not _ends_once(self.labels):
             raise ValueError("characters must be positive, with -1 after the last of a sentence")
 
     def __len__(self) -> int:
@@ -64,6 +65,11 @@ class LocalDataset:
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.labels, other.labels]),
         )
+
+
+def lowest_label(labels: NDArray[np.int64]) -> int:
+    """0 where a clip has one label; -1, which ends a row, where it has a sequence of them."""
+    return 0 if labels.ndim == 1 else -1
 
 
 def _ends_once(labels: NDArray[np.int64]) -> bool:

@@ -23,7 +23,7 @@ from simulations.results.run_folder import RunFolder, check_place, share_ledger
 from simulations.run.environment import capture_environment
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import Accept, World, anything, build_world
+from simulations.setup.experiment import Accept, Experiment, World, anything, build_world
 
 
 def environment(engine: Engine) -> Environment:
@@ -52,7 +52,7 @@ class Prepared:
 
 
 def prepared(
-    scenario: Scenario,
+    what: Scenario | Experiment,
     folder: RunFolder,
     progress: RunProgress,
     workers: int | None,
@@ -66,7 +66,7 @@ def prepared(
     check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
     with progress.stage("prepare"):
         world = build_world(
-            scenario,
+            what,
             cache=cache,
             eye=folder.path.resolve() / "eye",
             workers=workers,
@@ -75,6 +75,7 @@ def prepared(
         )
     job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
     world = dataclasses.replace(world, job=job)
+    scenario = what if isinstance(what, Scenario) else what.scenario
     return Prepared(scenario, world, folder, progress, workers)
 
 

@@ -23,10 +23,16 @@ from simulations.results.run_folder import RunFolder, check_place, read_environm
 from simulations.run.preparing import Prepared, environment, prepared
 from simulations.run.runner import Run
 from simulations.scenario.reading import read_scenario
+from simulations.setup.experiment import Experiment
 
 
 def resume(
-    path: Path, *, workers: int | None, cache: Path | None, engine: Engine | None = None
+    path: Path,
+    *,
+    workers: int | None,
+    cache: Path | None,
+    engine: Engine | None = None,
+    experiment: Experiment | None = None,
 ) -> Path:
     """Takes a run to its end and returns its folder.
 
@@ -35,6 +41,7 @@ def resume(
       workers: processes; None: one per core.
       cache: where features are kept; None: the user's cache.
       engine: what carries the messages; None: what carried them before.
+      experiment: what a Python program ran; None: the scenario in the folder says it all.
 
     Raises:
       FedspeechError: if there is nothing to go on with, or what the run stood on has changed.
@@ -52,7 +59,7 @@ def resume(
         before = read_environment(path)
         engine = engine or (before.engine if before else "inprocess")
         progress.say(f"scenario {scenario.name}, resumed")
-        parts = prepared(scenario, folder, progress, workers, cache)
+        parts = prepared(experiment or scenario, folder, progress, workers, cache)
         run = _begun(parts, before, engine)
         run.to_the_end()
     return folder.path

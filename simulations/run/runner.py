@@ -49,13 +49,14 @@ from simulations.run.preparing import Prepared, environment, prepared, require_f
 from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
+from simulations.setup.experiment import Experiment
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 Seen = dict[str, Any]
 
 
 def simulate(
-    scenario: Scenario,
+    what: Scenario | Experiment,
     *,
     out: Path | None,
     workers: int | None,
@@ -63,10 +64,10 @@ def simulate(
     engine: Engine = "inprocess",
     ledger: Path | None = None,
 ) -> Path:
-    """Runs a scenario and returns its run folder.
+    """Runs a scenario, or an experiment made of objects, and returns its run folder.
 
     Args:
-      scenario: what to run.
+      what: to run.
       out: a new or empty folder; None: runs/NAME-DATE below the current folder.
       workers: processes; None: one per core. Results do not depend on it.
       cache: where features are kept; None: the user's cache.
@@ -76,7 +77,10 @@ def simulate(
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
     """
-    scenario = scenario.with_absolute_paths()
+    if isinstance(what, Scenario):
+        what = scenario = what.with_absolute_paths()
+    else:
+        scenario = what.scenario
     if engine != "inprocess":
         require_engine()
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -90,7 +94,7 @@ def simulate(
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")
             accept = functools.partial(require_first_round, folder.ledger)
-            run = Run(prepared(scenario, folder, progress, workers, cache, accept), engine)
+            run = Run(prepared(what, folder, progress, workers, cache, accept), engine)
         except BaseException:
             # Nothing was sent and nothing charged: what this run left would only be in the next
             # one's way. What was synthesized stays in the cache.

@@ -30,7 +30,7 @@ class ToneCorpus:
 
     def __init__(self):
         self.groups = {
-            group: [f"{group}{number}" for number in range(count)]
+            group: [f"{group}-{number}" for number in range(count)]
             for group, count in GROUPS.items()
         }
         everybody = [name for group in self.groups.values() for name in group]
@@ -143,11 +143,12 @@ def tone_base():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk = KwsTrunk(TrunkSpec())
+        trunk.output.conv.weight.data *= 40.0  # features of the size that a trained one has
     frontend, features = FrontendSpec(), trunk.spec.features
     return Base(
         trunk=trunk,
         frontend=frontend,
-        feature_mean=np.full(frontend.num_features, -8.0, np.float32),
+        feature_mean=np.full(frontend.num_features, -14.8, np.float32),
         feature_std=np.full(frontend.num_features, 3.0, np.float32),
         vocabulary=NamedLabels(TONES),
         head_weight=np.zeros((2, features), np.float32),

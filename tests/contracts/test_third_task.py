@@ -1,0 +1,73 @@
+"""A task that no folder of the product knows goes the whole way from a corpus to a report."""
+
+import re
+
+import pytest
+from sources import ROOT
+from tiny_world import cache, tiny_scenario
+from tones import TONES, tone_base, tone_speakers
+
+from simulations.results.run_folder import read
+from simulations.run import runner
+from simulations.setup.experiment import Experiment
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of an experiment that is made of objects, and of no scenario file."""
+    scenario = tiny_scenario(
+        "name=tones", "personalization.takes=[1,2]", "training.learning_rate=0.5",
+        "privacy.noise_multiplier=0.3", "privacy.clip_norm=1.0", "privacy.rounds=3",
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("tones") / "run"
+    experiment = Experiment(scenario, tone_speakers(), tone_base())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "export_files", lambda *_, **__: {})
+        return runner.simulate(experiment, out=folder, workers=1, cache=cache())
+
+
+@pytest.mark.slow
+def test_it_learns_and_says_so_in_its_own_words(run):
+    summary = read(run).summary
+    sections = {section.key: section for section in summary.sections}
+    error = sections["error"].by_model("tones mistaken")
+    assert error["base"].value == pytest.approx(0.5, abs=0.01), "a head of zeros knows nothing"
+    assert error["federated"].value < 0.3
+    assert sections["accuracy"].names[0] == "tones told apart"
+    assert sections["pitch"].metrics[0].value == 900.0
+
+
+@pytest.mark.slow
+def test_its_figures_stand_in_the_report(run):
+    page = (run / "report.html").read_text("utf-8")
+    assert "tones mistaken" in page
+    assert "Pitch of the whistles" in page
+
+
+@pytest.mark.slow
+def test_its_adapter_is_read_back(run):
+    from fedspeech.models.adapters.files import load_adapter
+
+    adapter, parameters = load_adapter(run / "adapter", tone_base().sha256)
+    assert parameters["head_bias"].shape == (len(TONES),)
+    assert adapter.name == "head"
+
+
+ASKS = re.compile(
+    r"isinstance\([^)]*\b(Vocabulary|Alphabet|Kws|Asr)\b|\.task\s*[!=]=|labels\.ndim|"
+    r"startswith\(\"frame_|\bwer is\b|\.roles is\b"
+)
+
+
+def test_nobody_outside_the_tasks_asks_which_task_it_is():
+    """The scenario's schema may, which has a word for each, and arrays of labels have two shapes."""
+    may = ("fedspeech/tasks/", "simulations/scenario/", "fedspeech/training/dataset.py")
+    asking = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for package in ("fedspeech", "clients", "server", "simulations")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        if not str(file.relative_to(ROOT)).startswith(may)
+        for line in file.read_text("utf-8").splitlines()
+        if ASKS.search(line)
+    ]
+    assert not asking
