@@ -192,7 +192,20 @@ class TranscribedCorpus(Section):
     )
 
 
-AnyCorpus = EmbeddedCorpus | FolderCorpus | SentenceCorpus | JoinedSentences | TranscribedCorpus
+class ProvidedCorpus(Section):
+    """Speech, speakers and task that a Python program hands over as an `Experiment`."""
+
+    kind: Literal["provided"] = Field(default="provided", description="No file says what it is.")
+
+
+AnyCorpus = (
+    EmbeddedCorpus
+    | FolderCorpus
+    | SentenceCorpus
+    | JoinedSentences
+    | TranscribedCorpus
+    | ProvidedCorpus
+)
 CORPORA: dict[str, type[Section]] = {
     corpus.model_fields["kind"].default: corpus for corpus in get_args(AnyCorpus)
 }

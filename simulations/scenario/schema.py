@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus
+from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.sections import (
     Count,
     Fraction,
@@ -395,6 +395,8 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _adapter_fits(self) -> Self:
+        if isinstance(self.corpus, ProvidedCorpus):
+            return self  # its task says what fits
         frames = self.adapter.startswith("frame_")
         if frames != (self.task == "asr"):
             what, other = ("words", "head or affine") if frames else (

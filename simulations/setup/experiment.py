@@ -40,7 +40,7 @@ from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.virtual_phones import Recipes
-from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus
+from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.bases import MADE, base_of, layout_of
 from simulations.setup.embedding import Embedder, Progress, parity_speech
@@ -171,6 +171,11 @@ class Experiment:
           ScenarioError: if parts of the scenario do not fit together.
           CorpusError: if the recordings cannot be used.
         """
+        if isinstance(scenario.corpus, ProvidedCorpus):
+            raise ScenarioError(
+                f"a Python program handed over the speech of {scenario.name}: run or resume it "
+                "from there, as simulate(Experiment(...)) or resume(folder, experiment=...)"
+            )
         base = layout_of(scenario)
         try:
             speakers = open_voices(scenario, base, made=scenario.base.source == MADE)

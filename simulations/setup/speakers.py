@@ -36,6 +36,7 @@ from simulations.scenario.corpora import (
     EmbeddedCorpus,
     FolderCorpus,
     JoinedSentences,
+    ProvidedCorpus,
     SentenceCorpus,
     TranscribedCorpus,
 )
@@ -124,6 +125,8 @@ def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices
         case SentenceCorpus():
             spec = sentence_spec(scenario, scenario.corpus, base.frontend)
             return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
+        case ProvidedCorpus():
+            raise ScenarioError("no file says who speaks: a Python program does")
         case JoinedSentences() | TranscribedCorpus():
             taught = () if made else base.speakers
             corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
@@ -153,12 +156,12 @@ def _recognizing(scenario: Scenario, prior: WordPrior) -> Asr:
     return Asr(
         prior=prior,
         beam=BeamSettings(
-            width=settings.width,
-            prior_weight=settings.prior_weight,
-            word_bonus=settings.word_bonus,
-            list_bonus=settings.list_bonus,
+            width=settings.beam_width,
+            prior_weight=settings.language_model_weight,
+            word_bonus=settings.word_insertion_bonus,
+            list_bonus=settings.contextual_bias,
         ),
-        each_round=settings.judged_each_round,
+        each_round=settings.evaluated_each_round,
         # What people said is shown to nobody.
         examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
     )

@@ -7,19 +7,22 @@ from sources import ROOT
 from tiny_world import cache, tiny_scenario
 from tones import TONES, tone_base, tone_speakers
 
+from fedspeech.errors import ScenarioError
 from simulations.results.run_folder import read
 from simulations.run import runner
+from simulations.scenario.corpora import ProvidedCorpus
 from simulations.setup.experiment import Experiment
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of an experiment that is made of objects, and of no scenario file."""
-    scenario = tiny_scenario(
-        "name=tones", "personalization.takes=[1,2]", "training.learning_rate=0.5",
+    whole = tiny_scenario(
+        "name=tones", "personalization.shots=[1,2]", "training.learning_rate=0.5",
         "privacy.noise_multiplier=0.3", "privacy.clip_norm=1.0", "privacy.rounds=3",
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tones") / "run"
+    scenario = whole.model_copy(update={"corpus": ProvidedCorpus()})
     experiment = Experiment(scenario, tone_speakers(), tone_base())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "export_files", lambda *_, **__: {})
@@ -53,6 +56,12 @@ def test_its_adapter_is_read_back(run):
     assert adapter.name == "head"
 
 
+def test_without_the_program_that_made_it_nobody_opens_it():
+    scenario = tiny_scenario().model_copy(update={"name": "tones", "corpus": ProvidedCorpus()})
+    with pytest.raises(ScenarioError, match=r"a Python program handed over the speech of tones"):
+        Experiment.from_scenario(scenario)
+
+
 ASKS = re.compile(
     r"isinstance\([^)]*\b(Vocabulary|Alphabet|Kws|Asr)\b|\.task\s*[!=]=|labels\.ndim|"
     r"startswith\(\"frame_|\bwer is\b|\.roles is\b"
@@ -60,7 +69,7 @@ ASKS = re.compile(
 
 
 def test_nobody_outside_the_tasks_asks_which_task_it_is():
-    """The scenario's schema may, which has a word for each, and arrays of labels have two shapes."""
+    """The scenario's schema may, which has a word for each; arrays of labels have two shapes."""
     may = ("fedspeech/tasks/", "simulations/scenario/", "fedspeech/training/dataset.py")
     asking = [
         f"{file.relative_to(ROOT)}: {line.strip()}"

@@ -13,6 +13,7 @@ from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
+from simulations.setup.bases import layout_of
 from simulations.setup.embedding import PARITY_CLIPS
 from simulations.setup.experiment import Experiment, build_world
 from simulations.setup.planning import plan_of
@@ -193,7 +194,8 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["default", "asr-default"])
 def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
-    voices = open_voices(read_scenario(scenario, ["corpus.validation_speakers=40"]))
+    read = read_scenario(scenario, ["corpus.validation_speakers=40"])
+    voices = open_voices(read, layout_of(read))
 
     def accents(phones):
         return {phone.segments["accent"] for phone in phones}
