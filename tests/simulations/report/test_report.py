@@ -285,7 +285,11 @@ def test_a_section_that_nobody_foresaw_is_shown(example, tmp_path):
         matrices=(
             Matrix(name="High and low", says="", labels=("high", "low"), counts=((3, 1), (0, 4))),
         ),
-        texts=(Texts(name="Played", header=("score", "heard"), rows=(("do re", "do mi"),)),),
+        texts=(
+            Texts(
+                name="Played", header=("score", "heard"), rows=(("do re", "do mi"), ("so", ""))
+            ),
+        ),
     )  # fmt: skip
     run = example.write(
         tmp_path / "run", found_summary=example.changed_sections(example.summary(), tones)
@@ -295,7 +299,7 @@ def test_a_section_that_nobody_foresaw_is_shown(example, tmp_path):
         "tones told apart (of two): base 43.8 %", "A tone counts where both are named",
         "pitch error", "by ear", "1.625", "Pitch over loudness", "Louder is easier", "0.125",
         "High and low",
-        "Played", "do mi", "Tones told apart, by instrument", "flute", "81.2 %",
+        "Played", "do mi", "so (nothing)", "Tones told apart, by instrument", "flute", "81.2 %",
     ):  # fmt: skip
         assert shown in page.prose, shown
     keys = {figure["key"] for figure in page.figures}

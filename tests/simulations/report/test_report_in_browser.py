@@ -1,8 +1,11 @@
 """The page in a real browser."""
 
+import dataclasses
+
 import pytest
 from chromium import CHROMIUM, Browser
 
+from fedspeech.evaluation.metric import Segment
 from simulations.report.writing import write_report
 
 pytestmark = pytest.mark.browser
@@ -33,9 +36,16 @@ def test_page_draws_every_plot_and_fits_the_screen(browser, tmp_path, example, w
 
 def test_hostile_names_are_shown_and_not_run(browser, tmp_path, example):
     name = "<img src=x onerror='window.broken=1'><script>window.broken=1</script>"
-    segments = example.summary().segments
-    hostile = {name: {name: next(iter(segments["accent"].values()))}}
-    run = example.write(tmp_path / "run", found_summary=example.summary(segments=hostile))
+    section = example.summary().section("accuracy")
+    segment = Segment(name=name, value=name)
+    metrics = tuple(
+        dataclasses.replace(metric, segment=segment if metric.segment else None)
+        for metric in section.metrics
+    )
+    hostile = dataclasses.replace(section, metrics=metrics)
+    run = example.write(
+        tmp_path / "run", found_summary=example.changed_sections(example.summary(), hostile)
+    )
     browser.open(write_report(run), 1280)
     assert browser.evaluate("window.broken === undefined")
     assert browser.evaluate("document.body.innerText.includes('<script>window.broken=1')")
