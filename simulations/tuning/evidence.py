@@ -1,9 +1,9 @@
 """How sure the comparison of settings is: seeds and phones drawn again, all settings alike.
 
-Every setting is judged by the same phones under the same seeds, so differences are paired. Phones
-are drawn whole (clips of one phone are not independent), and seeds too where there are several: one
-seed's noise and cohorts move all of its phones together, and phones alone would call that certain.
-With few seeds the interval is still somewhat narrow.
+Every setting is evaluated on the same phones under the same seeds, so differences are paired.
+Phones are drawn whole (clips of one phone are not independent), and seeds too where there are
+several: one seed's noise and cohorts move all of its phones together, and phones alone would call
+that certain. With few seeds the interval is still somewhat narrow.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Evidence:
         """Draws the resamples, the same for all settings."""
         shapes = {found.shape[1] for found in accuracies}
         if len(shapes) != 1 or any(len(found) == 0 for found in accuracies):
-            raise ValueError("every seed needs judges, and the same settings as the others")
+            raise ValueError("every seed needs members, and the same settings as the others")
         self.by_seed: Matrix = np.stack([found.mean(axis=0) for found in accuracies])
         self.means: Matrix = self.by_seed.mean(axis=0)
         total = np.zeros((RESAMPLES, *shapes))

@@ -22,7 +22,7 @@ def maps(found: Tuning) -> list[Figure]:
             cells,
             key="accuracy",
             title="Accuracy",
-            says="Mean over seeds and judges, per cent. An asterisk: stopped early as hopeless.",
+            says="Mean over seeds and members, per cent. An asterisk: stopped early as hopeless.",
             value=lambda cell: cell.accuracy.mean,
         )
     ]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from fedspeech.privacy.guarantee import Guarantee
-from simulations.tuning.search import Judged, Search
+from simulations.tuning.search import Evaluated, Search
 from simulations.tuning.space import Setting, tidy
 
 GENERATION = 6  # Pareto trials that are chosen knowing the same others, whatever the workers
 
 
-def grid(search: Search) -> list[Judged]:
+def grid(search: Search) -> list[Evaluated]:
     """Tries every combination."""
     space = search.space
     return search.evaluate(space.settings(space.clip_norm, space.noise_multiplier))
 
 
-def pareto(search: Search, trials: int, seed: int) -> list[Judged]:
+def pareto(search: Search, trials: int, seed: int) -> list[Evaluated]:
     """Seeks high accuracy and small epsilon at once with Optuna's multi-objective TPE sampler.
 
     Ozaki et al. 2022 (doi:10.1613/jair.1.13188). The first trial is the scenario's own setting, if
@@ -26,7 +26,7 @@ def pareto(search: Search, trials: int, seed: int) -> list[Judged]:
       trials: how many.
       seed: of the sampler.
     """
-    done: list[Judged] = []
+    done: list[Evaluated] = []
     while len(done) < trials:
         before = len(done)
         numbers = range(len(done), min(len(done) + GENERATION, trials))
@@ -37,7 +37,9 @@ def pareto(search: Search, trials: int, seed: int) -> list[Judged]:
                 chosen = search.space.own
             settings.append(_tidied(search, chosen))
 
-        def peers(guarantee: Guarantee, known: tuple[Judged, ...] = tuple(done)) -> list[Judged]:
+        def peers(
+            guarantee: Guarantee, known: tuple[Evaluated, ...] = tuple(done)
+        ) -> list[Evaluated]:
             """Finished trials that are at least as private."""
             return [
                 other

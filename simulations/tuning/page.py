@@ -67,7 +67,7 @@ def _lede(found: Tuning) -> str:
     what = "held-out phones" if found.visibility == "simulation_only" else "public speakers"
     return (
         f"{found.corpus} · {found.phones:,} phones train · {found.rounds} rounds a trial · "
-        f"{len(found.tried)} settings · evaluated on {found.judges} {what} over "
+        f"{len(found.tried)} settings · evaluated on {found.members} {what} over "
         f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'}"
     )
 

@@ -1,4 +1,4 @@
-"""Who judges the trials of one seed, small enough to be sent to every worker."""
+"""Who evaluates the trials of one seed, small enough to be sent to every worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Panel:
       visibility: "simulation_only": held-out phones; "server": public validation speakers, all that
         may choose where the speech that trains is private and every release is charged.
       task: how answers are scored.
-      clips: of each member, whatever setting is judged.
+      clips: of each member, whatever setting is evaluated.
       segments: of each member, segment to value.
     """
 

@@ -85,11 +85,11 @@ def _eligible(found: Tuning) -> list[Tried]:
 
 
 def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
-    """Who judged, the whole price, and what the figures leave out."""
+    """Who evaluated, the whole price, and what the figures leave out."""
     chosen = found.trial(choice.number)
     what = "phones" if found.visibility == "simulation_only" else "public speakers"
     yield (
-        f"Accuracy ({found.measure}) with its 95 % interval on {found.judges} {what} over "
+        f"Accuracy ({found.measure}) with its 95 % interval on {found.members} {what} over "
         f"{_seeds(found)}; a setting is not told from another where the 95 % interval of their "
         "paired difference holds zero. "
         f"{_capital(phrasing.price(chosen.guarantee, 'planned'))}; who must be honest: "

@@ -1,4 +1,4 @@
-"""From judged trials to results: figures with intervals, the choice, what it spends."""
+"""From evaluated trials to results: figures with intervals, the choice, what it spends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulations.tuning.results import (
     Tried,
     WorstSegment,
 )
-from simulations.tuning.search import Ground, Judged, matrices
+from simulations.tuning.search import Evaluated, Ground, matrices
 from simulations.tuning.space import Space, log_spaced
 
 LEVELS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -29,7 +29,7 @@ MOST_POINTS = 20
 
 
 def compare(
-    judged: Sequence[Judged],
+    evaluated: Sequence[Evaluated],
     grounds: Sequence[Ground],
     plan: PrivacyPlan,
     *,
@@ -41,7 +41,7 @@ def compare(
     """Gives every setting its figures and chooses among those that went to their end in budget.
 
     Args:
-      judged: all settings, by number.
+      evaluated: all settings, by number.
       grounds: one per seed.
       plan: of the scenario.
       within: accuracy that may be given up for a smaller epsilon.
@@ -49,11 +49,11 @@ def compare(
       minimum_phones: of a segment.
       notice: what must be printed beside an epsilon.
     """
-    evidence = Evidence(matrices(judged), stream(seed, "tuning"))
-    epsilons = [found.guarantee.epsilon_release for found in judged]
+    evidence = Evidence(matrices(evaluated), stream(seed, "tuning"))
+    epsilons = [found.guarantee.epsilon_release for found in evaluated]
     eligible = [
         index
-        for index, found in enumerate(judged)
+        for index, found in enumerate(evaluated)
         if not found.stopped and epsilons[index] <= plan.epsilon_budget
     ]
     choice = evidence.choose(eligible, epsilons, within) if eligible else None
@@ -72,14 +72,14 @@ def compare(
             curve=_mean_curve(found),
             signal_to_noise=_mean_signal(found),
         )
-        for index, found in enumerate(judged)
+        for index, found in enumerate(evaluated)
     )
     return tried, choice
 
 
-def recommended(choice: Choice, judged: Sequence[Judged], plan: PrivacyPlan) -> Recommended:
+def recommended(choice: Choice, evaluated: Sequence[Evaluated], plan: PrivacyPlan) -> Recommended:
     """The choice by trial numbers, with what its plan spends round by round."""
-    chosen = judged[choice.index]
+    chosen = evaluated[choice.index]
     under = chosen.setting.plan(plan)
     steps = np.unique(np.linspace(1, plan.rounds, min(plan.rounds, MOST_POINTS)).astype(int))
     spending = {}
@@ -88,10 +88,10 @@ def recommended(choice: Choice, judged: Sequence[Judged], plan: PrivacyPlan) -> 
         spending[rounds] = (spent.epsilon_release, spent.epsilon_server)
     return Recommended(
         number=chosen.number,
-        best=judged[choice.best].number,
+        best=evaluated[choice.best].number,
         share_same=choice.share_same,
         flattery=choice.flattery,
-        unresolved=tuple(judged[index].number for index in choice.unresolved),
+        unresolved=tuple(evaluated[index].number for index in choice.unresolved),
         spending=spending,
     )
 
@@ -140,13 +140,13 @@ def spread(found: Estimate) -> Spread:
 def _cells(
     grounds: Sequence[Ground], minimum_phones: int
 ) -> list[tuple[str, str, tuple[tuple[int, int], ...]]]:
-    """Segment, value and members (seed's place, judge) of every group that is large enough."""
+    """Segment, value and members (seed's place, member) of every group that is large enough."""
     members = [
-        (place, judge)
+        (place, member)
         for place, ground in enumerate(grounds)
-        for judge in range(len(ground.panel.clips))
+        for member in range(len(ground.panel.clips))
     ]
-    known = [grounds[place].panel.segments[judge] for place, judge in members]
+    known = [grounds[place].panel.segments[member] for place, member in members]
     return [
         (segment, cell.value, tuple(members[i] for i in cell.members))
         for segment in sorted({name for segments in known for name in segments})
@@ -156,7 +156,7 @@ def _cells(
 
 
 def _worst(
-    found: Judged, cells: Sequence[tuple[str, str, tuple[tuple[int, int], ...]]]
+    found: Evaluated, cells: Sequence[tuple[str, str, tuple[tuple[int, int], ...]]]
 ) -> WorstSegment | None:
     """The group with the lowest mean."""
     groups = [
@@ -171,7 +171,7 @@ def _worst(
     return min(groups, key=lambda group: group.accuracy, default=None)
 
 
-def _mean_curve(found: Judged) -> dict[int, float]:
+def _mean_curve(found: Evaluated) -> dict[int, float]:
     """Mean over seeds at the marks that every seed reached."""
     reached = set.intersection(*(set(outcome.curve) for outcome in found.outcomes))
     return {
@@ -180,7 +180,7 @@ def _mean_curve(found: Judged) -> dict[int, float]:
     }
 
 
-def _mean_signal(found: Judged) -> float | None:
+def _mean_signal(found: Evaluated) -> float | None:
     ratios = [
         outcome.signal_to_noise for outcome in found.outcomes if outcome.signal_to_noise is not None
     ]

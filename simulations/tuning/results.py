@@ -116,7 +116,7 @@ class Tuning(Record):
       visibility: who could see the figures that chose.
       measure: name of the accuracy.
       seeds: of the trials.
-      judges: phones or speakers who judged, over all seeds.
+      members: phones or speakers on whose examples settings were compared, over all seeds.
       base: mean accuracy before the first round.
       phones: population that trains.
       rounds: planned for each trial.
@@ -142,7 +142,7 @@ class Tuning(Record):
     visibility: Visibility
     measure: str
     seeds: tuple[int, ...]
-    judges: Annotated[int, Field(ge=1)]
+    members: Annotated[int, Field(ge=1)]
     base: Share
     phones: Count
     rounds: Count

@@ -43,7 +43,7 @@ class Ground:
     Attributes:
       seed: of speakers, cohorts and noise.
       job: of the scenario's own setting, as trials run it.
-      panel: who judges.
+      panel: on whose examples settings are compared.
       base: mean accuracy before the first round.
     """
 
@@ -54,7 +54,7 @@ class Ground:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Evaluated:
     """A setting that was tried.
 
     Attributes:
@@ -71,7 +71,7 @@ class Judged:
 
     @property
     def accuracy(self) -> float:
-        """Mean over seeds of the mean over judges."""
+        """Mean over seeds of the mean over members."""
         return float(np.mean([np.mean(outcome.accuracies) for outcome in self.outcomes]))
 
     @property
@@ -81,11 +81,11 @@ class Judged:
         return "budget" if "budget" in reasons else "".join(reasons)
 
 
-def matrices(judged: Sequence[Judged]) -> list[Matrix]:
-    """Per seed the accuracies of judges and settings, shape (judges, settings)."""
-    seeds = range(len(judged[0].outcomes))
+def matrices(evaluated: Sequence[Evaluated]) -> list[Matrix]:
+    """Per seed the accuracies of members and settings, shape (members, settings)."""
+    seeds = range(len(evaluated[0].outcomes))
     return [
-        np.array([found.outcomes[seed].accuracies for found in judged], dtype=np.float64).T
+        np.array([found.outcomes[seed].accuracies for found in evaluated], dtype=np.float64).T
         for seed in seeds
     ]
 
@@ -173,8 +173,8 @@ class Search:
     def evaluate(
         self,
         settings: Sequence[Setting],
-        peers: Callable[[Guarantee], Sequence[Judged]] = lambda guarantee: (),
-    ) -> list[Judged]:
+        peers: Callable[[Guarantee], Sequence[Evaluated]] = lambda guarantee: (),
+    ) -> list[Evaluated]:
         """Tries settings, side by side, unless they were tried before.
 
         Args:
@@ -193,22 +193,22 @@ class Search:
                 if str(ground.seed) not in self._trial(number).user_attrs:
                     curves = tuple(peer.outcomes[place].curve for peer in compared)
                     tasks.append((number, ground.seed, setting, curves))
-        judged: list[Judged] = []
+        evaluated: list[Evaluated] = []
         for (number, seed, setting, _), outcome in self._run(tasks):
             trial = optuna.trial.Trial(self._study, self._trial(number)._trial_id)
             trial.set_user_attr(str(seed), outcome.model_dump(mode="json"))
-            if done := self._judged(number, setting, self.price(setting)):
+            if done := self._evaluated(number, setting, self.price(setting)):
                 self._say(done)
             if outcome.stopped == "budget":
                 break
         for setting, guarantee, number in zip(settings, guarantees, numbers, strict=True):
-            found = self._judged(number, setting, guarantee)
+            found = self._evaluated(number, setting, guarantee)
             if found is not None and found.stopped != "budget":
                 self._tell(found)
-                judged.append(found)
-        return judged
+                evaluated.append(found)
+        return evaluated
 
-    def suggestion(self, number: int, known: Sequence[Judged], seed: int) -> Setting:
+    def suggestion(self, number: int, known: Sequence[Evaluated], seed: int) -> Setting:
         """What Optuna's TPE sampler would try as trial `number`, knowing some trials.
 
         The sampler starts afresh from the trial's number, in memory: a pure function of its
@@ -254,7 +254,7 @@ class Search:
         )
         return len(trials)
 
-    def _tell(self, found: Judged) -> None:
+    def _tell(self, found: Evaluated) -> None:
         """Closes a trial in the study, once."""
         if self._trial(found.number).state != TrialState.RUNNING:
             return
@@ -264,7 +264,7 @@ class Search:
         values = [found.accuracy, found.guarantee.epsilon_release]
         self._study.tell(found.number, values[: len(self._study.directions)])
 
-    def _judged(self, number: int, setting: Setting, guarantee: Guarantee) -> Judged | None:
+    def _evaluated(self, number: int, setting: Setting, guarantee: Guarantee) -> Evaluated | None:
         """A trial that is finished under every seed, or has met the end of its budget."""
         stored = self._trial(number).user_attrs
         outcomes = [
@@ -274,7 +274,7 @@ class Search:
         ]
         if len(outcomes) < len(self.grounds):
             return None
-        return Judged(number, setting, guarantee, tuple(outcomes))
+        return Evaluated(number, setting, guarantee, tuple(outcomes))
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
@@ -296,7 +296,7 @@ class Search:
             found["local_epochs"] = IntDistribution(space.local_epochs[0], space.local_epochs[-1])
         return found
 
-    def _say(self, found: Judged) -> None:
+    def _say(self, found: Evaluated) -> None:
         """One line for what a setting gave."""
         came = {
             "": f"{100 * found.accuracy:.1f}%",

@@ -1,4 +1,4 @@
-"""One trial: the rounds of one setting under one seed, judged on the way and at the end.
+"""One trial: the rounds of one setting under one seed, evaluated on the way and at the end.
 
 The rounds are those of `fedspeech simulate`, over the same Flower app, with quota and drop-outs.
 What follows them in a run (personalizing, export, report) is left out.
@@ -33,7 +33,7 @@ from simulations.tuning.panel import Panel
 
 CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the planned rounds at which a trial is judged."""
+"""Shares of the planned rounds at which a trial is evaluated."""
 
 HOPELESS_LOSS: dict[Visibility, float] = {"simulation_only": 0.05, "server": 0.2}
 """A trial that is so far below the base at half its rounds teaches nothing worth the rest. Public
@@ -49,7 +49,7 @@ class Outcome(Record):
     """What came of a trial.
 
     Attributes:
-      accuracies: of each judge with the last adapter.
+      accuracies: of each member with the last adapter.
       curve: rounds to mean accuracy, at the marks that were reached.
       adapter_sha256: of the last adapter's float32 bytes, hex.
       completed: rounds whose sum was used.
@@ -78,7 +78,7 @@ class Hopeless:
     on which worker was faster.
 
     Attributes:
-      base: accuracy before the first round, on the same judges.
+      base: accuracy before the first round, on the same members.
       rounds: planned.
       visibility: who could see the accuracy.
       peers: curves of finished trials of the same seed to compare with.
@@ -108,18 +108,18 @@ class Hopeless:
 
 
 def marks(rounds: int) -> tuple[int, ...]:
-    """Rounds after which a trial is judged, the last one included."""
+    """Rounds after which a trial is evaluated, the last one included."""
     return tuple(sorted({math.ceil(share * rounds) for share in MARKS}))
 
 
 def run_trial(
     job: Job, panel: Panel, hopeless: Hopeless, ledger: Path | None, scratch: Path | None = None
 ) -> Outcome:
-    """Runs a job's rounds and judges them.
+    """Runs a job's rounds and evaluates them.
 
     Args:
       job: as `Setting.job` gives it.
-      panel: who judges.
+      panel: on whose examples settings are compared.
       hopeless: asked at every mark but the last.
       ledger: charged for each round before phones are asked for it; None: nobody's privacy is at
         stake, and an account that prices nothing stands in for it.
@@ -176,7 +176,7 @@ class _Watch:
         self._signal: float | None = None
 
     def on_round(self, record: RoundRecord, state: ServerState) -> None:
-        """Judges at the marks; refused rounds end the trial, abandoned ones are part of it."""
+        """Evaluates at the marks; refused rounds end the trial, abandoned ones are part of it."""
         self.state = state
         if record.status == "refused":
             self.stopped = "budget"

@@ -35,7 +35,7 @@ from simulations.tuning.page import render
 from simulations.tuning.panel import Panel
 from simulations.tuning.phrasing import recommendation, setting_of, short
 from simulations.tuning.results import Mode, Tuning
-from simulations.tuning.search import Ground, Judged, Search
+from simulations.tuning.search import Evaluated, Ground, Search
 from simulations.tuning.space import Axis, Space
 
 Population = Literal["synthetic", "declared public", "charged"]
@@ -161,7 +161,7 @@ class _Tuning:
             _ground(scenario.model_copy(update={"seed": seed}), world, population)
             for seed, world in worlds.items()
         ]
-        self._judged: list[Judged] = []
+        self._evaluated: list[Evaluated] = []
         _check_corners(space, self._plan)
 
     def search(self, workers: int, progress: RunProgress) -> None:
@@ -182,10 +182,10 @@ class _Tuning:
         ):
             match request.mode:
                 case "grid":
-                    self._judged = modes.grid(search)
+                    self._evaluated = modes.grid(search)
                 case "pareto":
-                    self._judged = modes.pareto(search, request.trials, seed)
-        if not self._judged:
+                    self._evaluated = modes.pareto(search, request.trials, seed)
+        if not self._evaluated:
             raise BudgetExhausted(
                 "the budget covers no trial at all; raise privacy.epsilon_budget, or search larger "
                 "noise multipliers or fewer rounds"
@@ -196,7 +196,7 @@ class _Tuning:
         request, plan = self._request, self._plan
         with progress.stage("report"):
             tried, choice = recommending.compare(
-                self._judged,
+                self._evaluated,
                 self._grounds,
                 plan,
                 within=request.within,
@@ -212,7 +212,7 @@ class _Tuning:
                 visibility=self._grounds[0].panel.visibility,
                 measure=self._grounds[0].panel.task.accuracy,
                 seeds=tuple(ground.seed for ground in self._grounds),
-                judges=sum(len(ground.panel.clips) for ground in self._grounds),
+                members=sum(len(ground.panel.clips) for ground in self._grounds),
                 base=sum(ground.base for ground in self._grounds) / len(self._grounds),
                 phones=plan.population,
                 rounds=plan.rounds,
@@ -220,7 +220,7 @@ class _Tuning:
                 budget=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
                 rate_rule=self._space.rule,
                 tried=tried,
-                recommended=recommending.recommended(choice, self._judged, plan)
+                recommended=recommending.recommended(choice, self._evaluated, plan)
                 if choice
                 else None,
                 contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
@@ -264,7 +264,7 @@ class _Tuning:
 
     def _spent(self) -> Account | None:
         """What the ledger that was charged held after the last trial."""
-        spent = [one.spent for found in self._judged for one in found.outcomes if one.spent]
+        spent = [one.spent for found in self._evaluated for one in found.outcomes if one.spent]
         return max(spent, key=lambda held: held.guarantee.rounds, default=None)
 
 
@@ -293,7 +293,7 @@ def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
         panel = Panel.of_held_out_phones(world, task)
     if not panel.clips:
         raise ScenarioError(
-            "nobody can judge: this scenario has no "
+            "nobody can be evaluated: this scenario has no "
             + ("validation speakers" if population == "charged" else "phones that never train")
         )
     base = float(panel.accuracies(job.load_arrays().initial).mean())

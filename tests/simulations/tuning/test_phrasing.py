@@ -21,7 +21,7 @@ NOISES = (4.0, 8.0, 64.0)
 
 @functools.cache
 def tuning(phones, scatter=0.1, within=0.005):
-    """Three settings of rising noise at 80, 78 and 50 %, judged by so many unequal phones."""
+    """Three settings of rising noise at 80, 78 and 50 %, evaluated by so many unequal phones."""
     noise = scatter * stream(5, "scatter").normal(size=(phones, 3))
     evidence = Evidence(
         [np.array([0.80, 0.78, 0.50]) + noise - noise.mean(axis=0)], stream(0, "draws")
@@ -52,7 +52,7 @@ def tuning(phones, scatter=0.1, within=0.005):
     )  # fmt: skip
     found = Tuning(
         mode="pareto", scenario="quick", corpus="synthetic", population="synthetic",
-        visibility="simulation_only", measure="tones told apart", seeds=(1,), judges=phones,
+        visibility="simulation_only", measure="tones told apart", seeds=(1,), members=phones,
         base=0.45, phones=12, rounds=2, within=within,
         budget=None, rate_rule="constant", tried=tried, recommended=chosen,
     )  # fmt: skip

@@ -98,21 +98,21 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
     budget = price.guarantee().epsilon_release * 1.001
     with charged_search(tmp_path, budget) as search:
         settings = search.space.settings(search.space.clip_norm, (1.0,))
-        judged = search.evaluate(settings)
-    assert [found.setting.clip_norm for found in judged] == [0.05, 0.1]
+        evaluated = search.evaluate(settings)
+    assert [found.setting.clip_norm for found in evaluated] == [0.05, 0.1]
     charges = rows(ledger, "charge")
     assert len(charges) == 4  # a trial that the budget does not cover is not begun
     assert {row["noise"] for row in charges} == {rows(ledger, "opened")[0]["noise"]}
     assert len({row["opened"] for row in charges}) == 2
-    assert judged[-1].outcomes[0].spent.guarantee.rounds == 4
-    assert judged[-1].outcomes[0].spent.guarantee.epsilon_release == pytest.approx(
+    assert evaluated[-1].outcomes[0].spent.guarantee.rounds == 4
+    assert evaluated[-1].outcomes[0].spent.guarantee.epsilon_release == pytest.approx(
         charges[-1]["epsilon_release"]
     )
     # Going on asks the ledger for nothing that is there already.
     with charged_search(tmp_path, budget) as search:
         again = search.evaluate(settings[:2])
     assert len(rows(ledger, "charge")) == 4
-    assert [found.outcomes for found in again] == [found.outcomes for found in judged]
+    assert [found.outcomes for found in again] == [found.outcomes for found in evaluated]
 
 
 def test_more_rounds_than_the_budget_covers_are_refused_together(tmp_path):
