@@ -9,7 +9,7 @@ from tones import TONES, tone_base, tone_speakers
 
 from fedspeech.errors import ScenarioError
 from simulations.results.run_folder import read
-from simulations.run import runner
+from simulations.run.runner import simulate
 from simulations.scenario.corpora import ProvidedCorpus
 from simulations.setup.experiment import Experiment
 
@@ -24,9 +24,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tones") / "run"
     scenario = whole.model_copy(update={"corpus": ProvidedCorpus()})
     experiment = Experiment(scenario, tone_speakers(), tone_base())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "export_files", lambda *_, **__: {})
-        return runner.simulate(experiment, out=folder, workers=1, cache=cache())
+    return simulate(experiment, out=folder, workers=1, cache=cache())
 
 
 @pytest.mark.slow
@@ -45,6 +43,14 @@ def test_its_figures_stand_in_the_report(run):
     page = (run / "report.html").read_text("utf-8")
     assert "tones mistaken" in page
     assert "Pitch of the whistles" in page
+
+
+@pytest.mark.slow
+def test_a_task_without_files_for_phones_is_refused_by_name_and_stops_nothing(run):
+    summary = read(run).summary
+    assert summary.status == "complete"
+    assert "none of 'tones'" in summary.export_refused
+    assert not list((run / "export").glob("*"))
 
 
 @pytest.mark.slow
