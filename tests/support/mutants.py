@@ -17,6 +17,7 @@ PARTS = {
     "ledger": "The ledger and what is stated of it",
     "protocol": "The phone's side of secure aggregation",
     "handlers": "Phones and server around the protocol",
+    "publication": "What may leave the operator's desk",
 }
 
 
@@ -33,7 +34,7 @@ class Mutant:
       test: a default test that fails then.
     """
 
-    part: Literal["plan", "encoding", "ledger", "protocol", "handlers"]
+    part: Literal["plan", "encoding", "ledger", "protocol", "handlers", "publication"]
     fault: str
     file: str
     before: str
@@ -716,6 +717,22 @@ MUTANTS = (
         before="            failing += ends * quota_failure(rounds, cost.probability, cost.quota)",
         after="            failing += 0",
         test="tests/fedspeech/privacy/test_pricing.py::test_a_quota_counts_in_every_world_where_a_phone_has_one",
+    ),
+    Mutant(
+        part="publication",
+        fault="what the server alone sees of a model is published",
+        file="fedspeech/evaluation/metric.py",
+        before='    return (item for item in items if item.visibility != "server")',
+        after="    return (item for item in items)",
+        test="tests/simulations/results/test_redaction.py::test_what_only_the_server_sees_and_what_is_of_single_phones_goes_whatever_it_is_called",
+    ),
+    Mutant(
+        part="publication",
+        fault="figures of single phones are published",
+        file="fedspeech/evaluation/metric.py",
+        before="charts=tuple(chart for chart in _public(self.charts) if not chart.single_phones)",
+        after="charts=tuple(chart for chart in _public(self.charts))",
+        test="tests/simulations/results/test_redaction.py::test_what_only_the_server_sees_and_what_is_of_single_phones_goes_whatever_it_is_called",
     ),
 )
 
