@@ -33,7 +33,7 @@ from fedspeech.privacy.mechanisms import DiscreteGaussian
 from fedspeech.secagg import session
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.costs import bytes_per_phone
-from fedspeech.secagg.keys import Enrolment, hkdf, public_key, seal, unseal, verify
+from fedspeech.secagg.keys import IdentityDirectory, hkdf, public_key, seal, unseal, verify
 from fedspeech.secagg.masks import keystream
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms
@@ -221,7 +221,7 @@ def send(
     phone: int,
     vector: NDArray[np.uint32],
     of: Round,
-    enrolment: Enrolment,
+    identities: IdentityDirectory,
     primitives: Primitives,
 ) -> Sent:
     """Masks a vector and shares the secret of its mask."""
@@ -234,7 +234,7 @@ def send(
     shares = of.committee.share(secret).astype("<u4")
     keys = primitives.agree(private, key, of.keys, infos)
     sealed = [seal(k, share.tobytes(), i) for k, share, i in zip(keys, shares, infos, strict=True)]
-    signature = enrolment.identity(phone).sign(of.statement(phone, key, masked))
+    signature = identities.identity(phone).sign(of.statement(phone, key, masked))
     return Sent(phone, key, masked, sealed, signature)
 
 
@@ -243,7 +243,7 @@ def answer(
     private: X25519PrivateKey,
     sent: list[Sent],
     of: Round,
-    enrolment: Enrolment,
+    identities: IdentityDirectory,
     primitives: Primitives,
 ) -> Integers:
     """Adds up what phones sealed for one member, shape (polynomials,): its only answer.
@@ -256,7 +256,7 @@ def answer(
     keys = primitives.agree(private, of.keys[member], [one.key for one in sent], infos)
     for one, key, info in zip(sent, keys, infos, strict=True):
         said = of.statement(one.phone, one.key, one.masked)
-        if not primitives.verify(enrolment.public(one.phone), said, one.signature):
+        if not primitives.verify(identities.public(one.phone), said, one.signature):
             raise ValueError(f"phone {one.phone} did not sign")
         share = unseal(key, one.sealed[member], info)
         if share is None:
@@ -289,26 +289,26 @@ def play(
       secret: coordinates of the secret.
       gone: members that do not answer.
     """
-    enrolment = Enrolment(os.urandom(32), b"one shot", phones + committee.size)
+    identities = IdentityDirectory(os.urandom(32), b"one shot", phones + committee.size)
     vectors = np.random.default_rng(0).integers(0, 1 << bits, (phones, dimension), np.uint32)
     privates = [X25519PrivateKey.generate() for _ in range(committee.size)]
     keys = [public_key(private) for private in privates]
     context = hashlib.sha256(b"".join(keys)).digest()
     a, expanding = _timed(lambda: matrix(context, dimension, secret), times=5)
     of = Round(context, bits, a, committee, keys)
-    signed = [enrolment.identity(phones + at).sign(key) for at, key in enumerate(keys)]
-    publics = [enrolment.public(phones + at) for at in range(committee.size)]
+    signed = [identities.identity(phones + at).sign(key) for at, key in enumerate(keys)]
+    publics = [identities.public(phones + at) for at in range(committee.size)]
     rows = list(zip(publics, keys, signed, strict=True))
     _, checking = _timed(lambda: [verify(*row) for row in rows], times=5)
     for phone in range(phones):
-        enrolment.public(phone)
+        identities.public(phone)
     members = np.arange(gone, committee.size)
 
     def all_send(primitives: Primitives) -> list[Sent]:
-        return [send(p, vectors[p], of, enrolment, primitives) for p in range(phones)]
+        return [send(p, vectors[p], of, identities, primitives) for p in range(phones)]
 
     def answers_of(members: Integers, primitives: Primitives) -> Integers:
-        told = [answer(m, privates[m], sent, of, enrolment, primitives) for m in members.tolist()]
+        told = [answer(m, privates[m], sent, of, identities, primitives) for m in members.tolist()]
         return np.array(told)
 
     committee.share(np.zeros(secret, np.int64))  # makes its tables, once in a process
@@ -376,14 +376,14 @@ def play_masked(phones: int, dimension: int, bits: int, colluders: int) -> dict[
         setattr(Alone, name, timed(name))
     vectors = dict.fromkeys(range(phones), np.zeros(dimension, np.uint32))
     terms = SessionTerms(
-        rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=2, min_survivors=2,
-        colluders=colluders, dropped_share=0.15,
+        round_id=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=2,
+        min_survivors=2, colluders=colluders, dropped_share=0.15,
     )  # fmt: skip
-    enrolment = Enrolment(os.urandom(32), b"one shot", phones)
+    identities = IdentityDirectory(os.urandom(32), b"one shot", phones)
     with mock.patch.object(session, "Phone", Alone):
         opened, seconds = _timed(
             lambda: session.sum_vectors(
-                vectors, terms=terms, purpose=bytes(32), enrolment=enrolment,
+                vectors, terms=terms, purpose=bytes(32), identities=identities,
                 primitives=SharedPrimitives(),
             )
         )  # fmt: skip

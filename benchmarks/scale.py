@@ -31,7 +31,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -122,7 +122,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         initial=np.zeros(DIMENSION, np.float32),
     )
     arrays.save(folder / "arrays")
-    Enrolment.create(folder / "enrolment.key")
+    IdentityDirectory.create(folder / "identities.key")
     plan = PrivacyPlan(
         dimension=DIMENSION,
         clip_norm=0.1,
@@ -156,7 +156,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
         recipes=Recipes(seed=1, share=0.5),
-        enrolment=str(folder / "enrolment.key"),
+        identities=str(folder / "identities.key"),
         memory=str(folder / "memory"),
     )
 

@@ -1,4 +1,4 @@
-"""Flower ClientApp: open the message, call the fleet, close the message."""
+"""Flower ClientApp: open the message, ask the shard, close the message."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.client_shard import Fleet
-from clients.durable_state import Memory
-from clients.masked import MaskedFleet
+from clients.client_shard import ClientShard
+from clients.durable_state import DurableState
+from clients.masked import MaskedShard
 from clients.permissions import Permission, RoundRequest, require_permission, require_turn
-from clients.state import FleetState, SessionState
+from clients.state import SessionState, ShardState
 from fedspeech import messages
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
@@ -101,26 +101,30 @@ def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
       ProtocolAbort: if they do not.
     """
     with _nothing_told():
-        request, fleet = from_record(message.content, kind), _fleet(context)
-        permission = require_permission(request, fleet.job.plan)
+        request, client_shard = from_record(message.content, kind), _client_shard(context)
+        permission = require_permission(request, client_shard.job.plan)
         if isinstance(request, CountsRequest):
-            return Message(to_record(fleet.counts()), reply_to=message)
-        with _memory(context, fleet).held() as memory:
-            reply = _remembered(fleet, request, permission, memory, context)
+            return Message(to_record(client_shard.counts()), reply_to=message)
+        with _memory(context, client_shard).held() as memory:
+            reply = _remembered(client_shard, request, permission, memory, context)
         return Message(to_record(reply), reply_to=message)
 
 
 def _remembered(
-    fleet: Fleet, request: RoundRequest, permission: Permission, memory: Memory, context: Context
+    client_shard: ClientShard,
+    request: RoundRequest,
+    permission: Permission,
+    memory: DurableState,
+    context: Context,
 ) -> messages.Message:
     """Computes an answer that the memory permits, and has it remembered before it is returned.
 
     From then on the stage is answered, whether or not the answer arrives: no other one is given.
     """
-    job, kept = fleet.job, memory.read()
-    state = FleetState() if kept is None else FleetState.from_bytes(kept, job.fingerprint)
+    job, kept = client_shard.job, memory.read()
+    state = ShardState() if kept is None else ShardState.from_bytes(kept, job.fingerprint)
     require_turn(request, permission, job, state)
-    reply, state, session = _computed(fleet, request, state, context)
+    reply, state, session = _computed(client_shard, request, state, context)
     state = state.answered(permission.stage, session)
     memory.write(state.history.round, state.to_bytes(job.fingerprint))
     context.state["session"] = ConfigRecord({"bytes": session})
@@ -128,15 +132,15 @@ def _remembered(
 
 
 def _computed(
-    fleet: Fleet, request: RoundRequest, state: FleetState, context: Context
-) -> tuple[messages.Message, FleetState, bytes]:
+    client_shard: ClientShard, request: RoundRequest, state: ShardState, context: Context
+) -> tuple[messages.Message, ShardState, bytes]:
     """What the phones answer, what they must remember, and the session's new secrets."""
     match request:
         case RosterRequest():
-            return (*fleet.join(request, state), b"")
+            return (*client_shard.join(request, state), b"")
         case UpdateRequest():
-            return (*fleet.update(request, state), b"")
-    phones = _open_masked(fleet)
+            return (*client_shard.update(request, state), b"")
+    phones = _open_masked(client_shard)
     reply: SessionAnswer
     if isinstance(request, AdvertiseRequest):
         reply, (state, session) = phones.advertise(request, state)
@@ -156,7 +160,7 @@ def _computed(
     return reply, state, session.to_bytes()
 
 
-def _read_session(context: Context, state: FleetState) -> SessionState:
+def _read_session(context: Context, state: ShardState) -> SessionState:
     """The session that the phones are in, if that is what Flower has kept.
 
     Raises:
@@ -167,16 +171,16 @@ def _read_session(context: Context, state: FleetState) -> SessionState:
     return SessionState.from_bytes(kept if isinstance(kept, bytes) else b"", state.session_sha256)
 
 
-def _memory(context: Context, fleet: Fleet) -> Memory:
+def _memory(context: Context, client_shard: ClientShard) -> DurableState:
     """What the phones remember: by their job, or with the process that plays them.
 
     Raises:
       ProtocolAbort: if there is no place for it: such phones could be asked twice.
     """
-    if fleet.job.memory:
-        return Memory(Path(fleet.job.memory), fleet.shard)
+    if client_shard.job.memory:
+        return DurableState(Path(client_shard.job.memory), client_shard.shard)
     if folder := context.node_config.get("memory"):
-        return Memory(Path(str(folder)), fleet.shard, lasting=False)
+        return DurableState(Path(str(folder)), client_shard.shard, lasting=False)
     raise ProtocolAbort("phones without a memory answer nothing: the job must name a folder for it")
 
 
@@ -194,27 +198,27 @@ def _nothing_told() -> Iterator[None]:
         ) from None
 
 
-def _fleet(context: Context) -> Fleet:
+def _client_shard(context: Context) -> ClientShard:
     """The shard of this node, opened once per process.
 
     A node that was told its job when it was started takes it from nobody else.
     """
     shard, num_shards = (context.node_config[k] for k in ("partition-id", "num-partitions"))
     job_path = str(context.node_config.get("job") or context.run_config.get("job", ""))
-    fleet = _open_fleet(Job.load(Path(job_path)), int(shard))
-    if int(num_shards) != fleet.counts().num_shards:
+    client_shard = _open_shard(Job.load(Path(job_path)), int(shard))
+    if int(num_shards) != client_shard.counts().num_shards:
         raise ProtocolAbort(
-            f"the job splits its phones into {fleet.counts().num_shards} shards, "
+            f"the job splits its phones into {client_shard.counts().num_shards} shards, "
             f"but this run has {num_shards} nodes"
         )
-    return fleet
+    return client_shard
 
 
 @functools.lru_cache(maxsize=64)
-def _open_fleet(job: Job, shard: int) -> Fleet:
-    return Fleet(job, shard)
+def _open_shard(job: Job, shard: int) -> ClientShard:
+    return ClientShard(job, shard)
 
 
 @functools.lru_cache(maxsize=64)
-def _open_masked(fleet: Fleet) -> MaskedFleet:
-    return MaskedFleet(fleet)
+def _open_masked(client_shard: ClientShard) -> MaskedShard:
+    return MaskedShard(client_shard)

@@ -6,8 +6,8 @@ later than its last one. Which request is answered at all, and when, is said by
 `clients.permissions`: each stage once, since fresh noise over the same delta would let the noise be
 averaged away.
 
-`Fleet.join` and `Fleet.update` are the whole exchange where secure aggregation is simulated;
-`clients.masked` puts the stages of the protocol between them.
+`ClientShard.join` and `ClientShard.update` are the whole exchange where secure aggregation is
+simulated; `clients.masked` puts the stages of the protocol between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.state import FleetState
+from clients.state import ShardState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.messages import (
@@ -39,7 +39,7 @@ from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import FloatVector
 
 
-class Fleet:
+class ClientShard:
     """The phones of one shard.
 
     Args:
@@ -70,7 +70,7 @@ class Fleet:
         """Answers how many phones are here."""
         return Counts(shard=self.shard, num_shards=self.job.num_shards, num_phones=self.num_phones)
 
-    def enter(self, key: RoundKey, session: int, state: FleetState) -> FleetState:
+    def enter(self, key: RoundKey, session: int, state: ShardState) -> ShardState:
         """Lets each phone toss its coin and enter the round.
 
         Returns:
@@ -86,7 +86,7 @@ class Fleet:
             )
         history = state.history.entering(key.round, session)
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
-            state = FleetState(key=state.key, joined=state.joined, history=state.history)  # anew
+            state = ShardState(key=state.key, joined=state.joined, history=state.history)  # anew
         # A round has one toss, whatever session or id the server gives it: tossing again until a
         # phone comes would force its presence.
         tossed = key.round == state.history.round
@@ -99,14 +99,14 @@ class Fleet:
             self._show_times(key.round, called, own)
         return replace(state, key=key, joined=own, history=history)
 
-    def join(self, request: RosterRequest, state: FleetState) -> tuple[Roster, FleetState]:
+    def join(self, request: RosterRequest, state: ShardState) -> tuple[Roster, ShardState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
         state = self.enter(request.key, request.key.attempt, state)
         return Roster(key=request.key, phones=state.joined), state
 
     def update(
-        self, request: UpdateRequest, state: FleetState
-    ) -> tuple[ProtectedUpdate, FleetState]:
+        self, request: UpdateRequest, state: ShardState
+    ) -> tuple[ProtectedUpdate, ShardState]:
         """Trains the phones that joined and sums what they send.
 
         Returns:

@@ -27,7 +27,7 @@ _KEPT = 2  # files a shard: of this round and of the last one entered before it
 _WAIT_S = 60.0
 
 
-class Memory:
+class DurableState:
     """Of one shard.
 
     Args:
@@ -47,7 +47,7 @@ class Memory:
         self._folder, self._name, self._lasting = folder, f"shard-{shard:05d}", lasting
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[Memory]:
+    def held(self) -> Iterator[DurableState]:
         """Keeps everybody else from answering for these phones.
 
         Raises:

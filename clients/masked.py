@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.client_shard import Fleet
-from clients.state import FleetState, SessionState
+from clients.client_shard import ClientShard
+from clients.state import SessionState, ShardState
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import model_sha256
 from fedspeech.messages import (
@@ -56,35 +56,35 @@ from fedspeech.secagg.shamir import LIMBS
 
 AnswerT = TypeVar("AnswerT")
 Answered = tuple[list[int], list[AnswerT], NDArray[np.int64]]
-States = tuple[FleetState, SessionState]
+States = tuple[ShardState, SessionState]
 
 
-class MaskedFleet:
-    """A fleet whose phones mask what they send.
+class MaskedShard:
+    """A shard whose phones mask what they send.
 
     Args:
-      fleet: the phones.
+      client_shard: the phones.
 
     Raises:
       ScenarioError: if the phones' identities are missing.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, client_shard: ClientShard) -> None:
         """Opens the directory of identities."""
-        self._fleet = fleet
-        self._enrolment = fleet.job.enrol()
-        self._primitives = fleet.job.primitives()
+        self._client_shard = client_shard
+        self._identity_directory = client_shard.job.identity_directory()
+        self._primitives = client_shard.job.primitives()
         self._identities: dict[int, Identity] = {}  # of the session that is going on
 
     def advertise(
-        self, request: AdvertiseRequest, state: FleetState
+        self, request: AdvertiseRequest, state: ShardState
     ) -> tuple[Advertisements, States]:
         """Stage advertise: the phones that join make keys.
 
         Raises:
-          ProtocolAbort: for what `Fleet.enter` refuses.
+          ProtocolAbort: for what `ClientShard.enter` refuses.
         """
-        state = self._fleet.enter(request.key, request.session, state)
+        state = self._client_shard.enter(request.key, request.session, state)
         self._forget()
         phones = {number: self._phone(request, number) for number in state.joined.tolist()}
         there, told, refused = _each(phones, lambda phone: phone.advertise())
@@ -98,7 +98,7 @@ class MaskedFleet:
         return answer, (state, _kept(SessionState(), phones, there))
 
     def accept(
-        self, request: RosterNotice, state: FleetState, session: SessionState
+        self, request: RosterNotice, state: ShardState, session: SessionState
     ) -> tuple[Nonces, States]:
         """Stage advertise, second half: the phones take the roster and reveal their nonces."""
         phones = self._phones(request, state, session, Stage.ACCEPT)
@@ -113,7 +113,7 @@ class MaskedFleet:
                 signatures=request.signatures,
             )
 
-        purpose = self._fleet.job.purpose(request.key, request.model_sha256)
+        purpose = self._client_shard.job.purpose(request.key, request.model_sha256)
         there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
         if there or not phones:
@@ -122,7 +122,7 @@ class MaskedFleet:
         return answer, (state, _kept(session, phones, there))
 
     def share(
-        self, request: ShareRequest, state: FleetState, session: SessionState
+        self, request: ShareRequest, state: ShardState, session: SessionState
     ) -> tuple[SealedBatch, States]:
         """Stage share: the phones split their secrets among their neighbors."""
         phones = self._phones(request, state, session, Stage.SHARE)
@@ -139,7 +139,7 @@ class MaskedFleet:
         return answer, (state, _kept(session, phones, there))
 
     def mask(
-        self, request: MaskRequest, state: FleetState, session: SessionState
+        self, request: MaskRequest, state: ShardState, session: SessionState
     ) -> tuple[MaskedVectors, States]:
         """Stage mask: the phones train on the model that the session is for, and mask.
 
@@ -150,8 +150,10 @@ class MaskedFleet:
         model = model_sha256(request.model, request.clip_norm)
         if phones and model != session.model_sha256:
             raise ProtocolAbort(f"round {request.key.number}: not the model of this session")
-        bits, sharers = self._fleet.job.plan.bits, Members(request.sharers)
-        hosted = dict(zip(self._fleet.own(request.sharers).tolist(), request.sealed, strict=False))
+        bits, sharers = self._client_shard.job.plan.bits, Members(request.sharers)
+        hosted = dict(
+            zip(self._client_shard.own(request.sharers).tolist(), request.sealed, strict=False)
+        )
 
         def masks_of(phone: Phone) -> tuple[bytes, Masks]:
             k = len(phone.neighbors)
@@ -165,9 +167,9 @@ class MaskedFleet:
 
         there, told, refused = _each(phones, masks_of)
         numbers = np.array(there, dtype=np.int64)
-        encoded = self._fleet.vectors(request, numbers)
+        encoded = self._client_shard.vectors(request, numbers)
         words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, bits)
-        shape = (len(words), self._fleet.job.plan.vector_length)
+        shape = (len(words), self._client_shard.job.plan.vector_length)
         masked = np.array(words, word_type(bits)).reshape(shape)  # there may be none
         answer = MaskedVectors(
             **_head(request, there, refused),
@@ -178,7 +180,7 @@ class MaskedFleet:
         return answer, (state.counting(numbers), _kept(session, phones, there))
 
     def agree(
-        self, request: AgreeRequest, state: FleetState, session: SessionState
+        self, request: AgreeRequest, state: ShardState, session: SessionState
     ) -> tuple[Agreements, States]:
         """Stage agree: the phones sign the one pair of lists that they will unmask for."""
         phones = self._phones(request, state, session, Stage.AGREE)
@@ -195,7 +197,7 @@ class MaskedFleet:
         return answer, (state, _kept(session, phones, there))
 
     def unmask(
-        self, request: UnmaskRequest, state: FleetState, session: SessionState
+        self, request: UnmaskRequest, state: ShardState, session: SessionState
     ) -> tuple[UnmaskShares, States]:
         """Stage unmask: the phones give one share of each neighbor, and keep nothing."""
         phones = self._phones(request, state, session, Stage.UNMASK)
@@ -218,28 +220,28 @@ class MaskedFleet:
         self._identities.clear()
 
     def _phone(self, message: SessionMessage, number: int) -> Phone:
-        job = self._fleet.job
+        job = self._client_shard.job
         if number not in self._identities:
-            self._identities[number] = self._enrolment.identity(number)
+            self._identities[number] = self._identity_directory.identity(number)
         return Phone(
             number,
             self._identities[number],
-            self._enrolment,
+            self._identity_directory,
             job.terms(message.key, message.session),
             self._primitives,
         )
 
     def _phones(
-        self, message: SessionMessage, state: FleetState, session: SessionState, now: Stage
+        self, message: SessionMessage, state: ShardState, session: SessionState, now: Stage
     ) -> dict[int, Phone]:
         """The phones that are still there and do not vanish before this stage."""
         key = message.key
         numbers = np.array(sorted(session.secrets), dtype=np.int64)
         purpose = b""
         if session.roster is not None:
-            purpose = self._fleet.job.purpose(key, session.model_sha256)
+            purpose = self._client_shard.job.purpose(key, session.model_sha256)
         phones = {}
-        for number in self._fleet.answering(key, numbers, now).tolist():
+        for number in self._client_shard.answering(key, numbers, now).tolist():
             phones[number] = self._phone(message, number).restore(
                 session.secrets[number],
                 stage=state.history.stage,

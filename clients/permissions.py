@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from clients.state import FleetState
+from clients.state import ShardState
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import Job, check_key
 from fedspeech.messages import (
@@ -108,7 +108,7 @@ def require_permission(request: object, plan: PrivacyPlan) -> Permission:
 
 
 def require_turn(
-    request: RoundRequest, permission: Permission, job: Job, state: FleetState
+    request: RoundRequest, permission: Permission, job: Job, state: ShardState
 ) -> None:
     """Refuses a request that is not for these phones' round, session and next stage.
 

@@ -1,6 +1,6 @@
 """What the phones of a shard remember, and how it is kept: for ever, and within one session.
 
-`FleetState` stands in the phones' memory and decides: rounds entered, inputs sent, the stage of the
+`ShardState` stands in the phones' memory and decides: rounds entered, inputs sent, the stage of the
 round that was answered last. `SessionState` holds the secrets of one masked session and travels in
 the context that Flower keeps for the node. That context is not believed: it may be older than what
 the phones have done, a copy, or of another run, so the memory holds the digest of the one that
@@ -30,7 +30,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class FleetState:
+class ShardState:
     """What a shard must remember from message to message, whatever becomes of its node.
 
     Attributes:
@@ -58,14 +58,14 @@ class FleetState:
         place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
         return np.where(self.senders[place] == phones, self.inputs_sent[place], 0)
 
-    def counting(self, phones: NDArray[np.int64]) -> FleetState:
+    def counting(self, phones: NDArray[np.int64]) -> ShardState:
         """The state after each of some different phones has sent one more input."""
         senders = np.union1d(self.senders, phones)
         return replace(
             self, senders=senders, inputs_sent=self.sent_by(senders) + np.isin(senders, phones)
         )
 
-    def answered(self, stage: Stage, session: bytes) -> FleetState:
+    def answered(self, stage: Stage, session: bytes) -> ShardState:
         """The state after a stage was answered, bound to the session that goes with it.
 
         Args:
@@ -93,7 +93,7 @@ class FleetState:
                     "round": np.array(
                         [history.round, history.session, history.stage, self.key.attempt]
                     ),
-                    "rid": _bytes(self.key.rid),
+                    "rid": _bytes(self.key.round_id),
                     "context": _bytes(self.key.context),
                     "senders": self.senders,
                     "inputs_sent": self.inputs_sent,
@@ -104,7 +104,7 @@ class FleetState:
         )
 
     @classmethod
-    def from_bytes(cls, kept: bytes, job: str) -> FleetState:
+    def from_bytes(cls, kept: bytes, job: str) -> ShardState:
         """Reads what `to_bytes` gave.
 
         Raises:
@@ -120,7 +120,7 @@ class FleetState:
                 key=RoundKey(
                     round=number,
                     attempt=attempt,
-                    rid=arrays["rid"].tobytes(),
+                    round_id=arrays["rid"].tobytes(),
                     context=arrays["context"].tobytes(),
                 ),
                 joined=arrays["joined"],

@@ -29,15 +29,15 @@ from fedspeech.privacy.examples import ExampleCost
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.query import Query, open_query
 from fedspeech.secagg.dropouts import last_stage
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import Primitives, shared_primitives
-from fedspeech.secagg.protocol import SessionTerms, Stage, session_rid
+from fedspeech.secagg.protocol import SessionTerms, Stage, session_round_id
 from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
 from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import Recipes
 from fedspeech.vectors import FloatVector
 
-_PLACES = ("arrays", "enrolment", "eye", "memory")  # where a job's parts are, not what they are
+_PLACES = ("arrays", "identities", "eye", "memory")  # where a job's parts are, not what they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class Job:
       time: when rounds happen in virtual time; None: nobody is ever away or late.
       faults: what nodes do wrong, by a schedule from the seed.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
-      enrolment: file with the secret behind the phones' simulated identities; read only where sums
+      identities: file with the secret behind the phones' simulated identities; read only where sums
         are masked.
       eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
         deployment.
@@ -123,7 +123,7 @@ class Job:
     time: TimeAxis | None = None
     faults: Faults = Faults()
     deadline_s: float = 0.0
-    enrolment: str = ""
+    identities: str = ""
     eye: str = ""
     memory: str = ""
     repeats: str = ""
@@ -225,16 +225,16 @@ class Job:
         """Returns the source of everything that protects somebody."""
         if self.noise == "os":
             return NoiseEntropy.os()
-        return NoiseEntropy.rehearsal(self.seed, self.run_id)
+        return NoiseEntropy.seeded(self.seed, self.run_id)
 
     def round_key(self, round_number: int, attempt: int = 0) -> RoundKey:
         """Names an attempt at a round; under `os` noise the rid is fresh at every call."""
-        rid = self.entropy().keystream("rid", round_number, attempt).bytes(16)
+        round_id = self.entropy().keystream("rid", round_number, attempt).bytes(16)
         return RoundKey(
             round=round_number,
             attempt=attempt,
-            rid=rid,
-            context=self.context(round_number, attempt, rid),
+            round_id=round_id,
+            context=self.context(round_number, attempt, round_id),
         )
 
     def phone_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
@@ -255,13 +255,13 @@ class Job:
         """
         if not self.query.draws_secrets:
             return stream(self.seed, "batches", key.round, phone)
-        secret = self.entropy().keystream("example privacy", key.rid, key.attempt, phone)
+        secret = self.entropy().keystream("example privacy", key.round_id, key.attempt, phone)
         return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(secret.bytes(32), "big")))
 
-    def context(self, round_number: int, attempt: int, rid: bytes) -> bytes:
+    def context(self, round_number: int, attempt: int, round_id: bytes) -> bytes:
         """What both sides must have computed alike: job, source code and round."""
         code = (source_sha256(), self._query_code)
-        parts = canonical(self.fingerprint, *code, round_number, attempt, rid)
+        parts = canonical(self.fingerprint, *code, round_number, attempt, round_id)
         return hashlib.sha256(parts).digest()
 
     @functools.cached_property
@@ -278,7 +278,7 @@ class Job:
           key: of the round.
           model: `model_sha256`.
         """
-        parts = canonical("purpose", key.context, key.rid, model)
+        parts = canonical("purpose", key.context, key.round_id, model)
         return hashlib.sha256(parts).digest()
 
     def terms(self, key: RoundKey, session: int) -> SessionTerms:
@@ -287,15 +287,15 @@ class Job:
         Its id is derived from job, source code, round and attempt, which the key's context holds:
         what phones sign under it is worth nothing anywhere else.
         """
-        return self.plan.terms(session_rid(key.context, session), key.round)
+        return self.plan.terms(session_round_id(key.context, session), key.round)
 
-    def enrol(self) -> Enrolment:
+    def identity_directory(self) -> IdentityDirectory:
         """Opens the phones' simulated identities; once per process.
 
         Raises:
           ScenarioError: if there are none.
         """
-        return _enrolment(self.enrolment, self.run_id, self.plan.population)
+        return _identity_directory(self.identities, self.run_id, self.plan.population)
 
     def primitives(self) -> Primitives:
         """What this process computes masks with: shared between phones in a rehearsal only."""
@@ -372,8 +372,8 @@ class Job:
 
 
 @functools.lru_cache(maxsize=4)
-def _enrolment(path: str, run_id: str, phones: int) -> Enrolment:
-    return Enrolment.open(Path(path), run_id.encode(), phones)
+def _identity_directory(path: str, run_id: str, phones: int) -> IdentityDirectory:
+    return IdentityDirectory.open(Path(path), run_id.encode(), phones)
 
 
 def _sha256(settings: dict[str, Any]) -> str:
@@ -386,7 +386,7 @@ def check_key(job: Job, key: RoundKey) -> None:
     Raises:
       ProtocolAbort: if they do not.
     """
-    if key.context != job.context(key.round, key.attempt, key.rid):
+    if key.context != job.context(key.round, key.attempt, key.round_id):
         raise ProtocolAbort(
             f"round {key.number}: the server's job, plan or source code is not this phone's"
         )
@@ -400,4 +400,4 @@ def model_sha256(model: FloatVector, clip_norm: float) -> bytes:
 @functools.lru_cache(maxsize=8)
 def rotation_seed(key: RoundKey) -> bytes:
     """Public seed of the round's random rotation, 32 bytes."""
-    return hashlib.sha256(canonical("rotation", key.rid, key.round, key.attempt)).digest()
+    return hashlib.sha256(canonical("rotation", key.round_id, key.round, key.attempt)).digest()

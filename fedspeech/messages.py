@@ -51,21 +51,21 @@ class RoundKey:
     Attributes:
       round: index from 0; `number` is what a person reads.
       attempt: index from 0; a retried round has fresh noise and a fresh rid.
-      rid: 16 bytes, never used twice.
+      round_id: 16 bytes, never used twice.
       context: SHA-256 over job, source code and round; phones refuse a context that they did not
         compute themselves.
     """
 
     round: int
     attempt: int
-    rid: bytes
+    round_id: bytes
     context: bytes
 
     def __post_init__(self) -> None:
         """Checks ranges and lengths."""
         _check_integer("round", self.round, 1 << 31)
         _check_integer("attempt", self.attempt, 1 << 16)
-        _check_bytes("rid", self.rid, 16)
+        _check_bytes("round_id", self.round_id, 16)
         _check_bytes("context", self.context, 32)
 
     @property

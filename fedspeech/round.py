@@ -104,7 +104,7 @@ def run_round(
     ledger.require_budget(round_number)
     cohort = joining(job, key)
     charge = ledger.charge(
-        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)
+        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)
     )
     try:
         contributions = query.contributions(
@@ -137,7 +137,7 @@ def joining(job: Job, key: RoundKey) -> list[int]:
     ]
     if len(cohort) < job.plan.min_cohort:
         raise CohortTooSmall(
-            f"{len(cohort)} phones joined, the plan's floor is {job.plan.min_cohort}"
+            f"{len(cohort)} phones joined, the plan's minimum is {job.plan.min_cohort}"
         )
     return cohort
 
@@ -160,16 +160,16 @@ def sum_phones(
     if plan.secure_aggregation == "masked":
         return sum_vectors(
             encoded,
-            terms=plan.terms(key.rid, key.round),
+            terms=plan.terms(key.round_id, key.round),
             purpose=job.purpose(key, model_sha256(state.model, state.clip_norm)),
-            enrolment=job.enrol(),
+            identities=job.identity_directory(),
             last_stage=last_stage,
             primitives=job.primitives(),
         ).total
     sent = [vector for phone, vector in encoded.items() if last_stage(phone) >= Stage.MASK]
     if len(sent) < plan.min_survivors:
         raise CohortTooSmall(
-            f"{len(sent)} phones survived, the plan's floor is {plan.min_survivors}"
+            f"{len(sent)} phones reported, the plan's minimum is {plan.min_survivors}"
         )
     return ring_sum(sent, plan.bits)
 
@@ -185,7 +185,7 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
     if plan.participation == "limited":
         return LimitedParticipation(population=plan.population, size=size).cohort(key.round)
     if plan.drawn_by_server:
-        secret = Keystream(hashlib.sha256(canonical("cohort", key.rid, key.round)).digest())
+        secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
     else:
         secret = job.entropy().keystream("cohort", key.round)
     if plan.participation == "fixed_size":
@@ -211,8 +211,8 @@ def privatize_phone(
     return plan.privatize(
         contribution,
         rotation_seed=rotation_seed(key),
-        rounding=entropy.keystream("rounding", key.rid, key.attempt, phone),
-        noise=entropy.keystream("noise", key.rid, key.attempt, phone),
+        rounding=entropy.keystream("rounding", key.round_id, key.attempt, phone),
+        noise=entropy.keystream("noise", key.round_id, key.attempt, phone),
         clip_norm=clip_norm,
     )
 
@@ -262,7 +262,7 @@ def open_sum(
         total,
         rotation_seed=rotation_seed(key),
         clip_norm=state.clip_norm,
-        noise=job.entropy().keystream("server noise", key.rid, key.attempt),
+        noise=job.entropy().keystream("server noise", key.round_id, key.attempt),
     )
     clip_norm = state.clip_norm
     if decoded.too_long:

@@ -6,7 +6,7 @@ Two kinds, never mixed:
   protects nobody (data, shuffling, initial weights). Streams with different names are independent.
 * `NoiseEntropy`: 256-bit keys of ChaCha20 keystreams for everything that protects somebody
   (privacy noise, conditional rounding, participation coins). `NoiseEntropy.os()` asks the
-  operating system; `NoiseEntropy.rehearsal(seed, run_id)` derives keys from a seed, so that a
+  operating system; `NoiseEntropy.seeded(seed, run_id)` derives keys from a seed, so that a
   simulation can be repeated, and labels itself wherever an epsilon is printed.
 """
 
@@ -142,7 +142,7 @@ class Keystream:
 class NoiseEntropy:
     """The source of every keystream that protects somebody.
 
-    Build one with `NoiseEntropy.os()` or `NoiseEntropy.rehearsal(seed, run_id)`.
+    Build one with `NoiseEntropy.os()` or `NoiseEntropy.seeded(seed, run_id)`.
 
     Attributes:
       source: "os" (unpredictable, not repeatable) or "rehearsal" (derived from a seed).
@@ -157,7 +157,7 @@ class NoiseEntropy:
         return cls(source="os")
 
     @classmethod
-    def rehearsal(cls, seed: int, run_id: str) -> NoiseEntropy:
+    def seeded(cls, seed: int, run_id: str) -> NoiseEntropy:
         """Keys from a seed: repeatable, and worth nothing against who knows the seed."""
         root = canonical("fedspeech rehearsal", seed, run_id)
         return cls(source="rehearsal", _key=hmac.digest(bytes(32), root, "sha256"))

@@ -103,7 +103,7 @@ class IdealGathering(_Gathering):
         self.seen.cohort = len(self._roster)
         floor = self._job.plan.min_cohort
         if failed or len(self._roster) < floor:
-            short = f"{len(self._roster)} phones joined, the plan's floor is {floor}"
+            short = f"{len(self._roster)} phones joined, the plan's minimum is {floor}"
             raise Abandoned(failed or short)
 
     def collect(self) -> NDArray[np.uint32]:
@@ -125,7 +125,7 @@ class IdealGathering(_Gathering):
         survivors = sum(len(update.survivors) for update in updates)
         self.seen.survivors = survivors
         if failed or survivors < plan.min_survivors:
-            short = f"{survivors} phones survived, the plan's floor is {plan.min_survivors}"
+            short = f"{survivors} phones reported, the plan's minimum is {plan.min_survivors}"
             raise Abandoned(failed or short)
         return ring_sum([update.total for update in updates], plan.bits)
 
@@ -171,7 +171,7 @@ class MaskedGathering(_Gathering):
         for self._session in range(MAX_SESSIONS):
             self._server = Server(
                 self._job.terms(self._key, self._session),
-                self._job.enrol(),
+                self._job.identity_directory(),
                 self._job.primitives(),
             )
             try:

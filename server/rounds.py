@@ -126,8 +126,8 @@ def _run_round(
     except Abandoned as error:
         return state, record("abandoned", reason=str(error), cohort=seen.cohort)
 
-    commitment = job.entropy().commitment(key.rid, key.attempt)
-    charge = ledger.charge(round_number, key.attempt, key.rid, commitment)
+    commitment = job.entropy().commitment(key.round_id, key.attempt)
+    charge = ledger.charge(round_number, key.attempt, key.round_id, commitment)
 
     def abandoned(reason: str) -> tuple[ServerState, RoundRecord]:
         ledger.outcome(charge, completed=False, reason=reason)

@@ -231,15 +231,15 @@ class PlanSizing(PlanConfig):
         noise = stddev * (math.sqrt(self.padded_dimension) + 6)
         return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
 
-    def terms(self, rid: bytes, round_number: int) -> SessionTerms:
+    def terms(self, round_id: bytes, round_number: int) -> SessionTerms:
         """What phones and server of a masked session agree on, all of it from this plan.
 
         Args:
-          rid: 16 bytes, of the session.
+          round_id: 16 bytes, of the session.
           round_number: from 0.
         """
         return SessionTerms(
-            rid=rid,
+            round_id=round_id,
             round=round_number,
             dimension=self.vector_length,
             bits=self.bits,

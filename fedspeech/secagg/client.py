@@ -84,7 +84,7 @@ class Phone(PhoneState):
             commitment = commitment_to(bytes(self._nonce))
             terms = self._terms
             statement = advertisement_statement(
-                terms.rid, terms.round, self.number, seal_key, mask_key, commitment
+                terms.round_id, terms.round, self.number, seal_key, mask_key, commitment
             )
             self._mine = seal_key + mask_key + commitment
             return Advertisement(

@@ -17,7 +17,7 @@ from fedspeech.secagg.masks import expand, word_type
 from fedspeech.secagg.protocol import (
     HASH_BYTES,
     ID_BYTES,
-    RID_BYTES,
+    ROUND_ID_BYTES,
     SEALED_BYTES,
     SHARE_BYTES,
 )
@@ -40,7 +40,7 @@ def bytes_per_phone(
     nonce = 0 if parameters.complete else KEY_BYTES
     vector = dimension * -(-bits // 8)
     return {
-        "advertise": (advertisement + nonce, RID_BYTES + n * advertisement),
+        "advertise": (advertisement + nonce, ROUND_ID_BYTES + n * advertisement),
         "share": (k * SEALED_BYTES + HASH_BYTES + SIGNATURE_BYTES, n * nonce),
         "mask": (
             vector + SIGNATURE_BYTES,

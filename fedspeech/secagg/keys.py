@@ -133,7 +133,7 @@ class Directory(Protocol):
         ...
 
 
-class Enrolment:
+class IdentityDirectory:
     """SIMULATED certification: whoever holds its secret is every phone and the whole directory.
 
     In a product each phone makes its own identity key, and an authority that is not the server
@@ -153,7 +153,7 @@ class Enrolment:
         self._publics: dict[int, bytes] = {}
 
     @classmethod
-    def open(cls, path: Path, purpose: bytes, phones: int) -> Enrolment:
+    def open(cls, path: Path, purpose: bytes, phones: int) -> IdentityDirectory:
         """Reads the secret that `create` left.
 
         Raises:
@@ -163,12 +163,14 @@ class Enrolment:
             secret = path.read_bytes()
         except OSError as error:
             raise ScenarioError(
-                f"no enrolment of phones at {path} ({error.strerror}); "
+                f"no identities of phones at {path} ({error.strerror}); "
                 "`fedspeech prepare` makes one"
             ) from error
         if len(secret) != KEY_BYTES:
-            raise ScenarioError(f"the enrolment at {path} must have {KEY_BYTES} bytes, got "
-                                f"{len(secret)}; delete it and prepare again")  # fmt: skip
+            raise ScenarioError(
+                f"the file of identities at {path} must have {KEY_BYTES} bytes, got {len(secret)}; "
+                "delete it and prepare again"
+            )
         return cls(secret, purpose, phones)
 
     @staticmethod
@@ -209,4 +211,4 @@ class Enrolment:
 
     def __repr__(self) -> str:
         """Shows how many were enrolled, never the secret."""
-        return f"Enrolment({self._phones} phones, simulated)"
+        return f"IdentityDirectory({self._phones} phones, simulated)"

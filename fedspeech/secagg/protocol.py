@@ -46,7 +46,7 @@ from fedspeech.secagg.shamir import LIMBS, MAX_SHARES
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 
-RID_BYTES = 16
+ROUND_ID_BYTES = 16
 HASH_BYTES = 32
 SHARE_BYTES = 2 * LIMBS * 4  # a share of the seed and one of the mask key
 SEALED_BYTES = SHARE_BYTES + TAG_BYTES
@@ -79,7 +79,7 @@ class SessionTerms:
     """What each phone holds itself and takes from no message; part of the context of all keys.
 
     Attributes:
-      rid: 16 bytes that name this session and no other.
+      round_id: 16 bytes that name this session and no other.
       round: number of the round.
       dimension: coordinates of a vector.
       bits: of the ring.
@@ -90,7 +90,7 @@ class SessionTerms:
       server: "lying" or "curious": what the graph is made for.
     """
 
-    rid: bytes
+    round_id: bytes
     round: int
     dimension: int
     bits: int
@@ -102,8 +102,8 @@ class SessionTerms:
 
     def __post_init__(self) -> None:
         """Checks what a session could not live with."""
-        if len(self.rid) != RID_BYTES:
-            raise ValueError(f"rid must have {RID_BYTES} bytes, got {len(self.rid)}")
+        if len(self.round_id) != ROUND_ID_BYTES:
+            raise ValueError(f"round_id must have {ROUND_ID_BYTES} bytes, got {len(self.round_id)}")
         if not 1 <= self.bits <= 32:
             raise ValueError(f"bits must be in 1..32, got bits={self.bits}")
         if not 2 <= self.min_survivors <= self.min_cohort:
@@ -158,7 +158,7 @@ class SessionTerms:
             ],
             dtype=">i8",
         )  # fmt: skip
-        return self.rid + numbers.tobytes()
+        return self.round_id + numbers.tobytes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,8 +309,8 @@ class Context:
             roster.members.ids.tolist(), roster.seal_rows, roster.mask_rows,
             rows(roster.commitments), strict=True,
         )  # fmt: skip
-        rid, number = self.terms.rid, self.terms.round
-        return [advertisement_statement(rid, number, *column) for column in columns]
+        round_id, number = self.terms.round_id, self.terms.round
+        return [advertisement_statement(round_id, number, *column) for column in columns]
 
     @cached_property
     def digest(self) -> bytes:
@@ -353,10 +353,15 @@ def bind(terms: SessionTerms, purpose: bytes, roster: Roster) -> Context:
 
 
 def advertisement_statement(
-    rid: bytes, round_number: int, phone: int, seal_key: bytes, mask_key: bytes, commitment: bytes
+    round_id: bytes,
+    round_number: int,
+    phone: int,
+    seal_key: bytes,
+    mask_key: bytes,
+    commitment: bytes,
 ) -> bytes:
     """What a phone signs when it advertises: for one session of one round and for no other."""
-    place = rid + round_number.to_bytes(8, "big") + id_bytes(phone)
+    place = round_id + round_number.to_bytes(8, "big") + id_bytes(phone)
     return b"fedspeech secagg adv" + place + seal_key + mask_key + commitment
 
 
@@ -398,7 +403,7 @@ def commitment_to(secret: bytes) -> bytes:
     return hashlib.sha256(b"fedspeech secagg commit" + secret).digest()
 
 
-def session_rid(round_id: bytes, session: int) -> bytes:
+def session_round_id(round_id: bytes, session: int) -> bytes:
     """Names one session of a round, 16 bytes; each start of a round has its own.
 
     Args:
@@ -406,7 +411,7 @@ def session_rid(round_id: bytes, session: int) -> bytes:
       session: start of the round, from 0.
     """
     data = b"fedspeech secagg session" + round_id + session.to_bytes(8, "big")
-    return hashlib.sha256(data).digest()[:RID_BYTES]
+    return hashlib.sha256(data).digest()[:ROUND_ID_BYTES]
 
 
 # Bytes and checks.

@@ -117,14 +117,14 @@ class Server:
             if is_weak(seal_key) or is_weak(mask_key):
                 continue
             statement = advertisement_statement(
-                self._terms.rid, self._terms.round, phone, seal_key, mask_key, commitment
+                self._terms.round_id, self._terms.round, phone, seal_key, mask_key, commitment
             )
             if self._holds(phone, statement, signature):
                 seen |= fresh
                 kept.append(place)
         if len(kept) < self._terms.min_cohort:
             raise CohortTooSmall(
-                f"advertise: {len(kept)} phones joined, the plan's floor is "
+                f"advertise: {len(kept)} phones joined, the plan's minimum is "
                 f"{self._terms.min_cohort}"
             )
         self.roster = Roster(

@@ -3,9 +3,9 @@
 The text to read after `protocol`; also what a simulation without messages, the tests and the
 benchmark run. `clients` and `server` do the same over messages, shard by shard.
 
-    phones = Enrolment(os.urandom(32), b"example", 5)
+    phones = IdentityDirectory(os.urandom(32), b"example", 5)
     vectors = {phone: np.arange(4, dtype=np.uint32) for phone in range(5)}
-    found = sum_vectors(vectors, terms=terms, purpose=bytes(32), enrolment=phones)
+    found = sum_vectors(vectors, terms=terms, purpose=bytes(32), identities=phones)
     found.total  # five times the vector, mod 2^bits
 """
 
@@ -30,7 +30,7 @@ from fedspeech.secagg.protocol import (
     Members,
     SessionTerms,
     Stage,
-    session_rid,
+    session_round_id,
     table,
 )
 from fedspeech.secagg.ring import RingVector
@@ -38,7 +38,7 @@ from fedspeech.secagg.server import NoncesMissing, Server
 from fedspeech.secagg.shamir import LIMBS
 
 
-class Enrolled(Directory, Protocol):
+class Identities(Directory, Protocol):
     """Who knows both sides of every identity: a simulator."""
 
     def identity(self, phone: int) -> Identity:
@@ -77,7 +77,7 @@ def sum_vectors(
     *,
     terms: SessionTerms,
     purpose: bytes,
-    enrolment: Enrolled,
+    identities: Identities,
     last_stage: Callable[[int], Stage] = stays,
     primitives: Primitives | None = None,
     random: Callable[[int], bytes] = os.urandom,
@@ -88,7 +88,7 @@ def sum_vectors(
       vectors: of each phone, shape (dimension,), uint32, below 2^bits; left as they are.
       terms: of the round; each start of it gets a rid of its own, derived from this one.
       purpose: 32 bytes, hash of whatever else must be alike.
-      enrolment: identities.
+      identities: identities.
       last_stage: the last stage that a phone answers before it vanishes.
       primitives: what to compute with; None: each thing where it is asked for.
       random: secret bytes; the operating system's, except in tests with fixed keys.
@@ -100,11 +100,11 @@ def sum_vectors(
     primitives = primitives or Primitives()
     present = [phone for phone in vectors if last_stage(phone) >= Stage.ADVERTISE]
     for session in range(MAX_SESSIONS):
-        own_terms = replace(terms, rid=session_rid(terms.rid, session))
-        server = Server(own_terms, enrolment, primitives)
+        own_terms = replace(terms, round_id=session_round_id(terms.round_id, session))
+        server = Server(own_terms, identities, primitives)
         phones = {
             number: Phone(
-                number, enrolment.identity(number), enrolment, own_terms, primitives, random
+                number, identities.identity(number), identities, own_terms, primitives, random
             )
             for number in present
         }

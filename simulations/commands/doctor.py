@@ -149,7 +149,7 @@ def _round() -> str:
     import numpy as np
 
     from fedspeech.privacy.plan import PrivacyPlan
-    from fedspeech.secagg.keys import Enrolment
+    from fedspeech.secagg.keys import IdentityDirectory
     from fedspeech.secagg.primitives import SharedPrimitives
     from fedspeech.secagg.session import sum_vectors
     from fedspeech.seeds import NoiseEntropy
@@ -174,7 +174,7 @@ def _round() -> str:
         sent,
         terms=plan.terms(os.urandom(16), 0),
         purpose=bytes(32),
-        enrolment=Enrolment(os.urandom(32), b"doctor", 100),
+        identities=IdentityDirectory(os.urandom(32), b"doctor", 100),
         primitives=SharedPrimitives(),
     )
     mean = plan.decode(opened.total, rotation_seed=bytes(32)).mean

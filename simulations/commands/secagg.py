@@ -165,7 +165,7 @@ def measure(
 
     from fedspeech.secagg import shamir
     from fedspeech.secagg.costs import bytes_per_phone, operations, primitives_alone
-    from fedspeech.secagg.keys import Enrolment
+    from fedspeech.secagg.keys import IdentityDirectory
     from fedspeech.secagg.primitives import Primitives, SharedPrimitives
     from fedspeech.secagg.protocol import SessionTerms, Stage
     from fedspeech.secagg.ring import ring_sum
@@ -173,7 +173,7 @@ def measure(
 
     floor = max(2, (phones - int(dropout * phones)) // 2)
     terms = SessionTerms(
-        rid=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
+        round_id=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
         min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1),
         server="lying" if threat_model == "malicious" else "curious",
     )  # fmt: skip
@@ -187,9 +187,9 @@ def measure(
     vanishing = rng.permutation(phones)[: int(dropout * phones)].tolist()
     stages = (Stage.SHARE, Stage.MASK, Stage.AGREE)
     last = {phone: stages[i % len(stages)] for i, phone in enumerate(vanishing)}
-    enrolment = Enrolment(os.urandom(32), b"benchmark", phones)
+    identities = IdentityDirectory(os.urandom(32), b"benchmark", phones)
     for phone in range(phones):
-        enrolment.public(phone)  # identities are made once in a phone's life, not in a session
+        identities.public(phone)  # identities are made once in a phone's life, not in a session
 
     # Tables of the field and of this threshold are made once in a process, not in a session.
     expected_graph = terms.parameters(phones)
@@ -201,7 +201,7 @@ def measure(
     def run(primitives: Primitives) -> tuple[Opened, float]:
         started = time.process_time()
         opened = sum_vectors(
-            vectors, terms=terms, purpose=bytes(32), enrolment=enrolment, primitives=primitives,
+            vectors, terms=terms, purpose=bytes(32), identities=identities, primitives=primitives,
             last_stage=lambda phone: last.get(phone, Stage.UNMASK),
         )  # fmt: skip
         return opened, time.process_time() - started

@@ -132,13 +132,13 @@ def prepare(
                 (out / LEDGER).unlink()  # the link, which would be in the way of the next try
             raise
         # Everything beside the job and named from there, so that the folder can be carried around.
-        arrays, enrolment = out / "arrays", out / "enrolment.key"
+        arrays, identities = out / "arrays", out / "identities.key"
         shutil.copytree(world.job.arrays, arrays)
-        shutil.copyfile(world.job.enrolment, enrolment)
-        enrolment.chmod(0o600)
+        shutil.copyfile(world.job.identities, identities)
+        identities.chmod(0o600)
         path = (out / "job.json").resolve()
         dataclasses.replace(
-            world.job, arrays=arrays.name, enrolment=enrolment.name, memory="phones"
+            world.job, arrays=arrays.name, identities=identities.name, memory="phones"
         ).save(path)
         progress.say(
             f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"

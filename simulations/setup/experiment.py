@@ -34,7 +34,7 @@ from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.tasks.evaluation import Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
@@ -280,14 +280,14 @@ def _build(
     folder = cache / "jobs" / digest
     if not folder.is_dir():
         arrays.save(folder)
-    enrolment = cache / "enrolment.key"
-    Enrolment.create(enrolment)
+    identities = cache / "identities.key"
+    IdentityDirectory.create(identities)
     job = dataclasses.replace(
         job,
         base_sha256=base.sha256,
         arrays=str(folder),
         arrays_sha256=digest,
-        enrolment=str(enrolment),
+        identities=str(identities),
     )
     return World(
         base=base,

@@ -7,24 +7,24 @@ import os
 import numpy as np
 import pytest
 
-from clients.durable_state import Memory, alone, go_back
-from clients.state import FleetState, SessionState
+from clients.durable_state import DurableState, alone, go_back
+from clients.state import SessionState, ShardState
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.messages import RoundKey
 from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Members, Roster, Stage
 
 JOB = "ab" * 32
-STATE = FleetState(
+STATE = ShardState(
     senders=np.array([21, 25]), inputs_sent=np.array([3, 1]), joined=np.array([22, 30]),
-    key=RoundKey(round=7, attempt=2, rid=bytes(range(16)), context=bytes(range(32))),
+    key=RoundKey(round=7, attempt=2, round_id=bytes(range(16)), context=bytes(range(32))),
     history=History(round=7, session=2, stage=Stage.SHARE), session_sha256=bytes(range(1, 33)),
 )  # fmt: skip
 
 
 def test_every_field_of_a_shards_state_outlives_its_node():
-    fresh, read = FleetState(), FleetState.from_bytes(STATE.to_bytes(JOB), JOB)
-    for field in dataclasses.fields(FleetState):  # a new field must be kept, and set here
+    fresh, read = ShardState(), ShardState.from_bytes(STATE.to_bytes(JOB), JOB)
+    for field in dataclasses.fields(ShardState):  # a new field must be kept, and set here
         assert repr(getattr(STATE, field.name)) != repr(getattr(fresh, field.name)), field.name
         np.testing.assert_equal(getattr(read, field.name), getattr(STATE, field.name))
 
@@ -34,12 +34,12 @@ def test_every_field_of_a_shards_state_outlives_its_node():
 )
 def test_memory_that_is_damaged_or_of_another_version_is_refused_and_never_taken_for_none(damage):
     with pytest.raises(ProtocolAbort, match="damaged, or was written by another version"):
-        FleetState.from_bytes(damage(STATE.to_bytes(JOB)), JOB)
+        ShardState.from_bytes(damage(STATE.to_bytes(JOB)), JOB)
 
 
 def test_memory_of_another_job_is_refused_by_name():
     with pytest.raises(ProtocolAbort, match="belongs to job abababababab, not to cdcdcdcdcdcd"):
-        FleetState.from_bytes(STATE.to_bytes(JOB), "cd" * 32)
+        ShardState.from_bytes(STATE.to_bytes(JOB), "cd" * 32)
 
 
 def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
@@ -72,14 +72,14 @@ def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
 
 
 def test_the_last_two_rounds_are_kept_and_a_rehearsal_goes_back_to_the_one_before(tmp_path):
-    memory = Memory(tmp_path / "phones", 3)
+    memory = DurableState(tmp_path / "phones", 3)
     assert memory.read() is None
     for number in (0, 2, 5):
         memory.write(number, b"entered %d" % number)
     memory.write(5, b"sent 5")
     assert memory.read() == b"sent 5"
     assert len(list((tmp_path / "phones").glob("shard-*"))) == 2
-    assert Memory(tmp_path / "phones", 4).read() is None
+    assert DurableState(tmp_path / "phones", 4).read() is None
     go_back(tmp_path / "phones", 5, "rehearsal")
     assert memory.read() == b"entered 2"
     with pytest.raises(FedspeechError, match="in a rehearsal only"):
@@ -88,14 +88,14 @@ def test_the_last_two_rounds_are_kept_and_a_rehearsal_goes_back_to_the_one_befor
 
 
 def test_nobody_hosts_phones_while_they_are_set_back(tmp_path):
-    Memory(tmp_path / "phones", 0)
+    DurableState(tmp_path / "phones", 0)
     with alone(tmp_path / "phones"), pytest.raises(ProtocolAbort, match="being set back"):
-        Memory(tmp_path / "phones", 0)
-    Memory(tmp_path / "phones", 0)
+        DurableState(tmp_path / "phones", 0)
+    DurableState(tmp_path / "phones", 0)
 
 
 def test_rounds_are_told_apart_by_number_and_not_by_name(tmp_path):
-    memory = Memory(tmp_path / "phones", 0)
+    memory = DurableState(tmp_path / "phones", 0)
     for number in (99_999, 100_000):
         memory.write(number, b"%d" % number)
     assert memory.read() == b"100000"
@@ -104,13 +104,13 @@ def test_rounds_are_told_apart_by_number_and_not_by_name(tmp_path):
 def test_one_message_is_answered_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("clients.durable_state._WAIT_S", 0.1)
     with (
-        Memory(tmp_path / "phones", 3).held(),
-        Memory(tmp_path / "phones", 4).held(),
+        DurableState(tmp_path / "phones", 3).held(),
+        DurableState(tmp_path / "phones", 4).held(),
         pytest.raises(ProtocolAbort, match="busy with another message"),
-        Memory(tmp_path / "phones", 3).held(),
+        DurableState(tmp_path / "phones", 3).held(),
     ):
         pass
-    with Memory(tmp_path / "phones", 3).held():
+    with DurableState(tmp_path / "phones", 3).held():
         pass
 
 
@@ -118,7 +118,7 @@ def test_one_message_is_answered_at_a_time(tmp_path, monkeypatch):
 def test_what_lasts_is_flushed_to_the_disk_with_its_name(tmp_path, monkeypatch, lasting, syncs):
     flushed, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (flushed.append(file), real(file)))
-    memory = Memory(tmp_path / "phones", 0, lasting=lasting)
+    memory = DurableState(tmp_path / "phones", 0, lasting=lasting)
     memory.write(0, b"entered 0")
     assert len(flushed) == syncs
     assert memory.read() == b"entered 0"

@@ -177,7 +177,7 @@ def test_a_server_that_ships_other_code_to_the_phones_runs_none_of_it(tmp_path):
     phones = bundle / "clients" / "app.py"
     theft = (
         f"\nimport pathlib\npathlib.Path({str(read)!r}).write_bytes(\n"
-        f"    pathlib.Path({job.enrolment!r}).read_bytes()\n)\n"
+        f"    pathlib.Path({job.identities!r}).read_bytes()\n)\n"
     )
     phones.write_text(phones.read_text() + theft)
     with Deployment(tmp_path / "flower", path) as link:

@@ -15,10 +15,10 @@ from tiny_job import make_job
 from whole_runs import run_through
 
 import clients.durable_state
-from clients.client_shard import Fleet
-from clients.durable_state import Memory
+from clients.client_shard import ClientShard
+from clients.durable_state import DurableState
 from clients.permissions import PERMISSIONS, require_permission
-from clients.state import FleetState
+from clients.state import ShardState
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import Job, model_sha256
@@ -90,14 +90,14 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
     tmp_path, monkeypatch, changes
 ):
     """Before every stage of a session: a roster, then an update, of a round of the server's."""
-    own, real = [], Fleet.vectors
+    own, real = [], ClientShard.vectors
 
-    def vectors(fleet, request, phones):
-        encoded = real(fleet, request, phones)
+    def vectors(client_shard, request, phones):
+        encoded = real(client_shard, request, phones)
         own.extend(encoded)
         return encoded
 
-    monkeypatch.setattr(Fleet, "vectors", vectors)
+    monkeypatch.setattr(ClientShard, "vectors", vectors)
     tried = []
 
     def lie(grid, request):
@@ -285,12 +285,12 @@ def test_a_session_goes_on_as_the_round_that_was_entered_and_as_no_other(
         yield job.round_key(key.round + 1)
         yield job.round_key(99)
         yield job.round_key(key.round, attempt=7)
-        rid = os.urandom(16)
-        fits = job.context(key.round, key.attempt, rid)
-        yield dataclasses.replace(key, rid=rid, context=fits)
+        round_id = os.urandom(16)
+        fits = job.context(key.round, key.attempt, round_id)
+        yield dataclasses.replace(key, round_id=round_id, context=fits)
         yield dataclasses.replace(key, context=os.urandom(32))
         other = dataclasses.replace(job, seed=job.seed + 1)  # another job of the same phones
-        yield dataclasses.replace(key, context=other.context(key.round, key.attempt, key.rid))
+        yield dataclasses.replace(key, context=other.context(key.round, key.attempt, key.round_id))
 
     def lie(grid, request):
         if not isinstance(request, (UpdateRequest, *IN_SESSION)):
@@ -316,8 +316,10 @@ def test_advertisements_of_one_round_do_not_pad_the_roster_of_another(tmp_path):
     path, job = lasting(tmp_path, **MASKED, noise="os")
 
     def opening(number):
-        rid = bytes(16)
-        key = RoundKey(round=number, attempt=0, rid=rid, context=job.context(number, 0, rid))
+        round_id = bytes(16)
+        key = RoundKey(
+            round=number, attempt=0, round_id=round_id, context=job.context(number, 0, round_id)
+        )
         return AdvertiseRequest(key=key, session=0)
 
     def notice(*parts):
@@ -422,7 +424,7 @@ def test_nothing_is_answered_that_could_not_be_remembered(tmp_path, monkeypatch)
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr(clients.durable_state.Memory, "write", full)
+            patched.setattr(clients.durable_state.DurableState, "write", full)
             with pytest.raises(Refused, match="OSError in this shard; its text stays here"):
                 grid.ask(request)
         tried.append(type(request))
@@ -438,8 +440,8 @@ def test_a_stage_is_on_disk_when_its_answer_exists(tmp_path, monkeypatch):
 
     def to_record(message):
         if not isinstance(message, messages.Counts):
-            kept = Memory(tmp_path / "phones", 0).read()
-            state = FleetState.from_bytes(kept, job.fingerprint)
+            kept = DurableState(tmp_path / "phones", 0).read()
+            state = ShardState.from_bytes(kept, job.fingerprint)
             seen.append((type(message), state.history.stage, state.key))
         return real(message)
 

@@ -19,7 +19,7 @@ from fedspeech.secagg.refusals import KINDS
 from fedspeech.seeds import stream
 from simulations.engines.in_process import InProcessGrid
 
-KEY = RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32))
+KEY = RoundKey(round=0, attempt=0, round_id=bytes(16), context=bytes(32))
 PHONES = np.array([1, 4, 9])
 SIDES = {
     "total": (8,),
@@ -109,14 +109,14 @@ def malform(rng, record):
             case 2 if config:
                 config[pick(rng, sorted(config))] = pick(rng, ODD)
             case 3:
-                config[pick(rng, ["more", "rid", "shares", "x" * 50_000])] = pick(rng, ODD)
+                config[pick(rng, ["more", "round_id", "shares", "x" * 50_000])] = pick(rng, ODD)
             case 4 if config:
                 del config[pick(rng, sorted(config))]
             case 5:
                 arrays.pop(name, None)
                 record["vectors"] = ArrayRecord(arrays)
             case 6:
-                arrays[pick(rng, ["more", "rid", "phones"])] = Array(np.ones(3))
+                arrays[pick(rng, ["more", "round_id", "phones"])] = Array(np.ones(3))
                 record["vectors"] = ArrayRecord(arrays)
             case _ if arrays:
                 old = arrays[name]

@@ -20,7 +20,7 @@ from tiny_job import make_job
 from whole_runs import run_in_grid, run_reference, run_through
 
 import clients.app
-from clients.masked import MaskedFleet
+from clients.masked import MaskedShard
 from clients.state import SessionState
 from fedspeech import messages
 from fedspeech.job import Job
@@ -237,10 +237,10 @@ def test_refusals_of_phones_are_named_to_the_server(tmp_path, monkeypatch):
     monkeypatch.setattr(Phone, "accept", choosy)
     # SessionTerms are shared between the phones of a fleet only by value.
     monkeypatch.setattr(
-        MaskedFleet, "_phone",
+        MaskedShard, "_phone",
         lambda self, message, number: Phone(
-            number, self._enrolment.identity(number), self._enrolment,
-            self._fleet.job.terms(message.key, message.session), self._primitives,
+            number, self._identity_directory.identity(number), self._identity_directory,
+            self._client_shard.job.terms(message.key, message.session), self._primitives,
         ),
     )  # fmt: skip
     (record,), _, _ = run(tmp_path, path, job, arrays)
@@ -252,7 +252,7 @@ def test_refusals_of_phones_are_named_to_the_server(tmp_path, monkeypatch):
 
 def forget_everything():
     """What a fresh process would not know."""
-    clients.app._open_fleet.cache_clear()
+    clients.app._open_shard.cache_clear()
     clients.app._open_masked.cache_clear()
     for cached in (phone_state.drawn_graph, secagg_client._advertised, secagg_client._agreed):
         cached.cache_clear()
@@ -386,11 +386,11 @@ def test_no_secret_of_a_session_is_on_disk_or_in_a_message_that_is_printed(tmp_p
     (record,), _, _ = run(tmp_path, path, job, arrays, tampering(change))
     assert record.status == "completed"
     assert len(secrets) > 60
-    enrolment = (tmp_path / "enrolment.key").read_bytes()
+    identities = (tmp_path / "identities.key").read_bytes()
     for file in tmp_path.rglob("*"):
-        if file.is_file() and file.name != "enrolment.key":
+        if file.is_file() and file.name != "identities.key":
             data = file.read_bytes()
-            for secret in (*secrets, enrolment):
+            for secret in (*secrets, identities):
                 assert secret not in data, file
                 assert secret.hex().encode() not in data, file
     assert max(map(len, printed)) < 80

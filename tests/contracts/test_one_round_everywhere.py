@@ -154,13 +154,13 @@ def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
     records, state = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     assert [record.status for record in records] == ["abandoned"] * 2
     assert state.completed == 0
-    assert "survived" in records[0].reason
+    assert "reported" in records[0].reason
     rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["opened", "charge", "outcome", "charge", "outcome"]
     assert not rows[2]["completed"]
     ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
     for number in range(2):  # the reference round settles what it charged, in the same words
-        with pytest.raises(CohortTooSmall, match="survived"):
+        with pytest.raises(CohortTooSmall, match="reported"):
             run_round(job.query, state, job, arrays, ledger, number)
     assert (tmp_path / "reference.jsonl").read_bytes() == (tmp_path / "ledger.jsonl").read_bytes()
 

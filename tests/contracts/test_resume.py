@@ -22,7 +22,7 @@ from simulations.engines.in_process import InProcessGrid
 def serve(path, resume=""):
     """One life of server and phones, in this process; what phones compute is written down."""
     job, asked = Job.load(path), path.with_name("asked.txt")
-    real = clients.client_shard.Fleet.vectors
+    real = clients.client_shard.ClientShard.vectors
 
     def vectors(self, request, phones):
         encoded = real(self, request, phones)
@@ -31,7 +31,7 @@ def serve(path, resume=""):
             file.write(f"{request.key.round} {self.shard} {digest}\n")
         return encoded
 
-    clients.client_shard.Fleet.vectors = vectors
+    clients.client_shard.ClientShard.vectors = vectors
     config = {"job": str(path), "resume": resume}
     if resume == "replay":
         go_back(path.with_name("phones"), last(path).next_round, job.noise)
@@ -40,7 +40,7 @@ def serve(path, resume=""):
         with InProcessGrid("clients.app:app", job.num_shards, config) as grid:
             server.app.app(grid, context)
     finally:
-        clients.client_shard.Fleet.vectors = real
+        clients.client_shard.ClientShard.vectors = real
 
 
 def last(path):

@@ -18,7 +18,7 @@ from fedspeech.privacy.failure_probabilities import EVENTS, probabilities, total
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.dropouts import share_answering, share_gone, tolerated_share
 from fedspeech.secagg.graph import ring_graph
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.session import sum_vectors
@@ -287,7 +287,7 @@ def decided(plan, rng, rounds):
     return worst
 
 
-ENROLMENT = Enrolment(bytes(32), b"round events", 2400)
+ENROLMENT = IdentityDirectory(bytes(32), b"round events", 2400)
 
 
 def real_way_out(plan, last):
@@ -296,7 +296,7 @@ def real_way_out(plan, last):
     terms = dataclasses.replace(plan.terms(bytes(16), 0), dimension=6)
     try:
         opened = sum_vectors(
-            vectors, terms=terms, purpose=bytes(32), enrolment=ENROLMENT,
+            vectors, terms=terms, purpose=bytes(32), identities=ENROLMENT,
             last_stage=lambda phone: last[phone], primitives=SharedPrimitives(),
         )  # fmt: skip
     except (ProtocolAbort, CohortTooSmall) as error:

@@ -9,7 +9,7 @@ import pytest
 from tiny_job import make_job, with_plan
 from whole_runs import run_in_grid, run_reference
 
-from clients.durable_state import Memory
+from clients.durable_state import DurableState
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
 from fedspeech.training.virtual_phones import Recipes
@@ -41,7 +41,9 @@ def test_a_million_phones_give_the_same_integers_here_and_over_messages(tmp_path
     records, _ = run_in_grid(path, job, arrays, tmp_path / "l.jsonl")
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
-    kept = sum(len(Memory(tmp_path / "memory", shard).read()) for shard in range(job.num_shards))
+    kept = sum(
+        len(DurableState(tmp_path / "memory", shard).read()) for shard in range(job.num_shards)
+    )
     assert kept < 10_000  # bytes: of those who sent, not of a million
 
 

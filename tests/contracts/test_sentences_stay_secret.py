@@ -133,7 +133,7 @@ def test_characters_do_not_fit_where_a_message_wants_a_vector():
     labels = Alphabet().encode(["call arun"])
     with pytest.raises(ProtocolAbort, match="total must be a one-dimensional uint32 array"):
         messages.ProtectedUpdate(
-            key=messages.RoundKey(round=0, attempt=0, rid=bytes(16), context=bytes(32)),
+            key=messages.RoundKey(round=0, attempt=0, round_id=bytes(16), context=bytes(32)),
             survivors=np.arange(3),
             total=labels[0],
         )

@@ -84,7 +84,7 @@ def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where
     jobs = [setting.job(free.job) for setting in (Setting.of(tiny_scenario()), OTHER)]
     keys = [job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for job in jobs]
     assert keys[0] == keys[1]
-    assert jobs[0].round_key(1).rid == jobs[1].round_key(1).rid
+    assert jobs[0].round_key(1).round_id == jobs[1].round_key(1).round_id
     # The tiny plan has everybody take part; half of them tell a schedule from another.
     half = PoissonParticipation(population=400, probability=0.5)
     cohorts = [half.cohort(job.entropy().keystream("cohort", 0)) for job in jobs]

@@ -37,7 +37,9 @@ def test_a_job_and_its_arrays_survive_a_round_trip(tmp_path):
 def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
     (tmp_path / "here").mkdir()
     path, job, arrays = make_job(tmp_path / "here")
-    relative = dataclasses.replace(job, arrays="arrays", enrolment="enrolment.key", memory="phones")
+    relative = dataclasses.replace(
+        job, arrays="arrays", identities="identities.key", memory="phones"
+    )
     relative.save(path)
     moved = (tmp_path / "here").rename(tmp_path / "there")
     read = Job.load(moved / "job.json")
@@ -212,9 +214,9 @@ def test_rounds_rotate_by_their_own_seed_and_attempts_have_their_own_rid(tmp_pat
     _, job, _ = make_job(tmp_path)
     keys = [job.round_key(0), job.round_key(1), job.round_key(0, attempt=1)]
     assert job.round_key(0) == keys[0]
-    assert len({key.rid for key in keys}) == len({rotation_seed(key) for key in keys}) == 3
+    assert len({key.round_id for key in keys}) == len({rotation_seed(key) for key in keys}) == 3
     fresh = dataclasses.replace(job, noise="os")
-    assert fresh.round_key(0).rid != fresh.round_key(0).rid
+    assert fresh.round_key(0).round_id != fresh.round_key(0).round_id
 
 
 def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_path):
@@ -230,12 +232,12 @@ def test_saving_the_same_arrays_twice_keeps_the_first_and_prints_no_value(tmp_pa
 def test_a_masked_session_is_named_by_all_that_it_belongs_to(tmp_path):
     """Whatever id a server gives its rounds, what phones sign in one session fits no other."""
     _, job, _ = make_job(tmp_path, secure_aggregation="masked")
-    rid = bytes(16)
+    round_id = bytes(16)
 
     def named(job, number=0, attempt=0, session=0):
-        context = job.context(number, attempt, rid)
-        key = RoundKey(round=number, attempt=attempt, rid=rid, context=context)
-        return job.terms(key, session).rid
+        context = job.context(number, attempt, round_id)
+        key = RoundKey(round=number, attempt=attempt, round_id=round_id, context=context)
+        return job.terms(key, session).round_id
 
     names = [
         named(job), named(job, number=1), named(job, attempt=1), named(job, session=1),

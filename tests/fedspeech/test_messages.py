@@ -24,7 +24,7 @@ from fedspeech.messages import (
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import Delta
 
-KEY = RoundKey(round=3, attempt=0, rid=bytes(16), context=bytes(32))
+KEY = RoundKey(round=3, attempt=0, round_id=bytes(16), context=bytes(32))
 INDICES = np.array([1, 4, 9])
 EXAMPLES = [
     CountsRequest(),

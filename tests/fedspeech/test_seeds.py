@@ -77,7 +77,7 @@ def test_the_keystream_is_chacha20_from_block_zero():
 
 
 def test_uniforms_lie_in_the_unit_interval_on_a_grid_of_53_bits():
-    values = NoiseEntropy.rehearsal(1, "run").keystream("uniform").uniform(100_000)
+    values = NoiseEntropy.seeded(1, "run").keystream("uniform").uniform(100_000)
     assert values.min() >= 0
     assert values.max() < 1
     assert (values * 2.0**53 % 1 == 0).all()
@@ -101,22 +101,22 @@ def test_the_operating_system_never_repeats_and_needs_no_notice():
 
 def test_a_rehearsal_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
     def first_bytes(seed, run, *names):
-        return NoiseEntropy.rehearsal(seed, run).keystream(*names).bytes(32)
+        return NoiseEntropy.seeded(seed, run).keystream(*names).bytes(32)
 
     assert first_bytes(1, "r", "noise", 0) == first_bytes(1, "r", "noise", 0)
     uses = [(1, "r", "noise", 0), (2, "r", "noise", 0), (1, "s", "noise", 0), (1, "r", "noise", 1),
             (1, "r", "rounding", 0)]  # fmt: skip
     assert len({first_bytes(*use) for use in uses}) == len(uses)
-    assert NoiseEntropy.rehearsal(1, "r").notice == REHEARSAL_NOTICE
-    assert "rehearsal" in repr(NoiseEntropy.rehearsal(1, "secret-run"))
-    assert "secret-run" not in repr(NoiseEntropy.rehearsal(1, "secret-run"))
+    assert NoiseEntropy.seeded(1, "r").notice == REHEARSAL_NOTICE
+    assert "rehearsal" in repr(NoiseEntropy.seeded(1, "secret-run"))
+    assert "secret-run" not in repr(NoiseEntropy.seeded(1, "secret-run"))
 
 
 def test_the_keys_of_a_rehearsal_are_hkdf_of_seed_run_and_names():
     """RFC 5869 as the cryptography library computes it, extract and expand in one."""
     hkdf = HKDF(hashes.SHA256(), length=32, salt=None, info=canonical("noise", b"rid", 3))
     key = hkdf.derive(canonical("fedspeech rehearsal", 7, "run"))
-    drawn = NoiseEntropy.rehearsal(7, "run").keystream("noise", b"rid", 3)
+    drawn = NoiseEntropy.seeded(7, "run").keystream("noise", b"rid", 3)
     assert drawn.bytes(64) == Keystream(key).bytes(64)
 
 

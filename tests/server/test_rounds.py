@@ -113,7 +113,7 @@ def test_survivors_below_the_floor_abandon_the_round(tmp_path):
 
     (record,), state, ledger, _ = run(tmp_path, thin)
     assert record.status == "abandoned"
-    assert record.reason == "6 phones survived, the plan's floor is 8"
+    assert record.reason == "6 phones reported, the plan's minimum is 8"
     assert (state.completed, ledger.rounds_charged) == (0, 1)
     assert [(run.charged, run.completed) for run in ledger.runs] == [(1, 0)]
 

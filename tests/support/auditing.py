@@ -14,7 +14,7 @@ from scipy.stats import beta
 from fedspeech.messages import RoundKey
 from fedspeech.seeds import NoiseEntropy, canonical
 
-ENTROPY = NoiseEntropy.rehearsal(11, "distinguishers")
+ENTROPY = NoiseEntropy.seeded(11, "distinguishers")
 RISK = 1e-4
 
 
@@ -46,8 +46,8 @@ def send(plan, vector, *name):
 
 def turn(*names):
     """The key of a round of its own."""
-    rid = hashlib.sha256(canonical(*names)).digest()[:16]
-    return RoundKey(round=0, attempt=0, rid=rid, context=bytes(32))
+    round_id = hashlib.sha256(canonical(*names)).digest()[:16]
+    return RoundKey(round=0, attempt=0, round_id=round_id, context=bytes(32))
 
 
 class Keyed:

@@ -260,16 +260,16 @@ MUTANTS = (
         part="encoding",
         fault="noise and rounding have one key",
         file="fedspeech/round.py",
-        before='noise=entropy.keystream("noise", key.rid',
-        after='noise=entropy.keystream("rounding", key.rid',
+        before='noise=entropy.keystream("noise", key.round_id',
+        after='noise=entropy.keystream("rounding", key.round_id',
         test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
     ),
     Mutant(
         part="encoding",
         fault="noise does not depend on the phone",
         file="fedspeech/round.py",
-        before='noise=entropy.keystream("noise", key.rid, key.attempt, phone)',
-        after='noise=entropy.keystream("noise", key.rid, key.attempt)',
+        before='noise=entropy.keystream("noise", key.round_id, key.attempt, phone)',
+        after='noise=entropy.keystream("noise", key.round_id, key.attempt)',
         test="tests/fedspeech/test_round.py::test_rounding_and_noise_of_a_phone_have_keystreams_of_their_own",
     ),
     Mutant(
@@ -278,7 +278,7 @@ MUTANTS = (
         file="fedspeech/round.py",
         before=(
             "    charge = ledger.charge(\n"
-            "        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)\n"
+            "        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)\n"
             "    )\n"
         ),
         after=(
@@ -286,7 +286,7 @@ MUTANTS = (
             "        [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)\n"
             "    )\n"
             "    charge = ledger.charge(\n"
-            "        round_number, key.attempt, key.rid, entropy.commitment(key.rid, key.attempt)\n"
+            "        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)\n"
             "    )\n"
         ),
         test="tests/fedspeech/test_round.py::test_the_charge_is_on_disk_before_anything_is_trained",

@@ -33,7 +33,7 @@ class CheckedOnce(SharedPrimitives):
 def terms_of(**changes):
     """SessionTerms with floors so low that only the thresholds of the protocol count."""
     given = {
-        "rid": bytes(16), "round": 3, "dimension": 9, "bits": 16, "min_cohort": 2,
+        "round_id": bytes(16), "round": 3, "dimension": 9, "bits": 16, "min_cohort": 2,
         "min_survivors": 2,
     }  # fmt: skip
     return SessionTerms(**(given | changes))
@@ -58,7 +58,7 @@ class FixedPhone(Phone):
 
 def fixed_random(terms, number):
     """The secret bytes of one phone in one session, in the order in which it draws them."""
-    return Keystream(hashlib.sha256(terms.rid + number.to_bytes(8, "big")).digest()).bytes
+    return Keystream(hashlib.sha256(terms.round_id + number.to_bytes(8, "big")).digest()).bytes
 
 
 def recorded(vectors, *, phone=FixedPhone, **arguments):
@@ -222,14 +222,14 @@ class Watched:
             return session.sum_vectors(vectors, **arguments)
 
 
-def check_end(rng, terms, last, enrolment, primitives):
+def check_end(rng, terms, last, identities, primitives):
     """Runs one session on the complete graph and checks its end against `foretold`; returns it."""
     end = foretold(terms, last)
     vectors = vectors_of(rng, last, terms)
     before = {phone: vector.copy() for phone, vector in vectors.items()}
     watched = Watched()
     arguments = {
-        "terms": terms, "purpose": PURPOSE, "enrolment": enrolment, "primitives": primitives,
+        "terms": terms, "purpose": PURPOSE, "identities": identities, "primitives": primitives,
         "last_stage": last.__getitem__,
     }  # fmt: skip
     if end.refusal is None:

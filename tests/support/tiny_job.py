@@ -10,7 +10,7 @@ from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -80,9 +80,9 @@ def make_job(
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
         eye=eye,
-        enrolment=str(folder / "enrolment.key"),
+        identities=str(folder / "identities.key"),
     )
-    Enrolment.create(folder / "enrolment.key")
+    IdentityDirectory.create(folder / "identities.key")
     if not (folder / "arrays").is_dir():
         arrays.save(folder / "arrays")
     path = folder / "job.json"

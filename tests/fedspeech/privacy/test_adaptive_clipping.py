@@ -11,7 +11,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
-ENTROPY = NoiseEntropy.rehearsal(4, "adaptive clipping")
+ENTROPY = NoiseEntropy.seeded(4, "adaptive clipping")
 RULE = AdaptiveClipping(target_quantile=0.5, min_clip_norm=0.01, max_clip_norm=10.0)
 
 

@@ -130,7 +130,7 @@ def repeated_attack(job, trials=400):
                 seed = rotation_seed(key)
                 sent = plan.privatize(
                     np.array([content, 0, 0, 0]), rotation_seed=seed,
-                    rounding=ENTROPY.keystream("round", key.rid), noise=None,
+                    rounding=ENTROPY.keystream("round", key.round_id), noise=None,
                 )  # fmt: skip
                 sums.append(encoding.rotate(job.open(key, sent), seed))
             direction = encoding.rotate(np.array([1.0, 0, 0, 0]), rotation_seed(turn(world, trial)))

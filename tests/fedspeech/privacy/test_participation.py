@@ -16,7 +16,7 @@ from fedspeech.privacy.participation import (
 )
 from fedspeech.seeds import Keystream, NoiseEntropy
 
-ENTROPY = NoiseEntropy.rehearsal(3, "a run")
+ENTROPY = NoiseEntropy.seeded(3, "a run")
 
 
 def coins(population=3000, probability=0.1, cap=None):
@@ -35,7 +35,7 @@ def test_a_cohort_is_sorted_distinct_and_repeatable():
     assert cohort[-1] < 3000
     np.testing.assert_array_equal(cohort, coins().cohort(secret(4)))
     assert not np.array_equal(cohort, coins().cohort(secret(5)))
-    other = NoiseEntropy.rehearsal(4, "a run")
+    other = NoiseEntropy.seeded(4, "a run")
     assert not np.array_equal(cohort, coins().cohort(secret(4, other)))
 
 

@@ -21,7 +21,7 @@ PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     delta=1 / 30_000, epsilon_budget=2.0,
 )  # fmt: skip
 NONE = dataclasses.replace(PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf)
-ENTROPY = NoiseEntropy.rehearsal(1, "plan tests")
+ENTROPY = NoiseEntropy.seeded(1, "plan tests")
 
 
 def change(plan=PLAN, **changes):

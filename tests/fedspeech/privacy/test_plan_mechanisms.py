@@ -14,7 +14,7 @@ from fedspeech.secagg.ring import ring_sum
 from fedspeech.seeds import NoiseEntropy
 
 NOISY = ("central", "distributed", "skellam", "local")
-ENTROPY = NoiseEntropy.rehearsal(8, "mechanisms")
+ENTROPY = NoiseEntropy.seeded(8, "mechanisms")
 PAIRS = [
     (mechanism, participation)
     for mechanism in NOISY

@@ -17,7 +17,7 @@ from secagg_sessions import CheckedOnce
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.graph import SECURITY_BITS, graph_parameters
-from fedspeech.secagg.keys import Enrolment, Secret, exchange, hkdf
+from fedspeech.secagg.keys import IdentityDirectory, Secret, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.protocol import SHARE_BYTES, Members, SessionTerms, Stage, mask_info, table
 from fedspeech.secagg.refusals import (
@@ -29,14 +29,14 @@ from fedspeech.secagg.refusals import (
 from fedspeech.secagg.server import Server
 from fedspeech.seeds import canonical
 
-PHONES = Enrolment(bytes(32), b"tests", 200)
+PHONES = IdentityDirectory(bytes(32), b"tests", 200)
 PURPOSE = bytes(32)
 CURIOUS = {"colluders": 20, "server": "curious"}
 
 
 def terms_of(count, **changes):
     given = {"round": 0, "dimension": 6, "bits": 24, "min_cohort": count, "min_survivors": 3}
-    return SessionTerms(rid=bytes(16), **(given | changes))
+    return SessionTerms(round_id=bytes(16), **(given | changes))
 
 
 def corrupt_tenth(count):

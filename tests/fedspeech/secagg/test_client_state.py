@@ -19,7 +19,7 @@ from secagg_sessions import (
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
 from fedspeech.secagg.exchange import History
-from fedspeech.secagg.keys import Enrolment, Identity, exchange, hkdf, unseal
+from fedspeech.secagg.keys import Identity, IdentityDirectory, exchange, hkdf, unseal
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
@@ -27,7 +27,7 @@ from fedspeech.secagg.protocol import (
     Roster,
     Stage,
     bind,
-    session_rid,
+    session_round_id,
     share_info,
 )
 from fedspeech.secagg.refusals import (
@@ -39,7 +39,7 @@ from fedspeech.secagg.refusals import (
     StaleState,
 )
 
-PHONES = Enrolment(bytes(32), b"tests", 200)
+PHONES = IdentityDirectory(bytes(32), b"tests", 200)
 REQUESTS = ("advertise", "accept", "share", "mask", "agree", "unmask")
 BOUNDARIES = REQUESTS[1:]  # before each request but the first
 
@@ -106,7 +106,7 @@ def session(monkeypatch, n, terms, gone, boundaries, phone=Reborn):
     monkeypatch.setattr(Reborn, "boundaries", boundaries)
     vectors = vectors_of(np.random.default_rng(n), range(n), terms)
     found, messages = recorded(
-        vectors, phone=phone, terms=terms, enrolment=PHONES, primitives=SharedPrimitives(),
+        vectors, phone=phone, terms=terms, identities=PHONES, primitives=SharedPrimitives(),
         last_stage=lambda number: gone.get(number, Stage.UNMASK),
     )  # fmt: skip
     check_sum(found, vectors, terms)
@@ -140,7 +140,7 @@ def test_a_restored_phone_finds_its_place_on_the_ring(monkeypatch, boundaries):
 
 NUMBER, SIZE = 2, 5
 ROUND = terms_of()
-TERMS = replace(ROUND, rid=session_rid(ROUND.rid, 0))
+TERMS = replace(ROUND, round_id=session_round_id(ROUND.round_id, 0))
 
 
 class Listening(FixedPhone):
@@ -179,7 +179,7 @@ def listened(n=SIZE, terms=ROUND):
     heard = {}
     kind = type("Listening", (Listening,), {"heard": heard})
     vectors = vectors_of(np.random.default_rng(0), range(n), terms)
-    recorded(vectors, phone=kind, terms=terms, enrolment=PHONES, primitives=SharedPrimitives())
+    recorded(vectors, phone=kind, terms=terms, identities=PHONES, primitives=SharedPrimitives())
     return heard
 
 
@@ -427,7 +427,12 @@ def on_a_ring():
     heard = listened(131, terms)
     (roster, purpose), (nonces,) = heard["accept"][0], heard["share"][0]
     phone = Phone(
-        NUMBER, Mute(bytes(32)), PHONES, replace(terms, rid=TERMS.rid), Forbidden(), no_random
+        NUMBER,
+        Mute(bytes(32)),
+        PHONES,
+        replace(terms, round_id=TERMS.round_id),
+        Forbidden(),
+        no_random,
     )
     kept = {"roster": roster, "purpose": purpose, "nonces": nonces}
     return phone, heard["share"][2], kept

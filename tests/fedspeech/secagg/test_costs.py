@@ -8,7 +8,7 @@ import pytest
 
 from fedspeech.secagg import client, keys, masks, primitives, shamir
 from fedspeech.secagg.costs import operations, primitives_alone
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.session import sum_vectors
@@ -43,20 +43,20 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
 
     monkeypatch.setattr(primitives, "apply_mask", applied)
     last = {1: Stage.SHARE, 3: Stage.SHARE, 4: Stage.MASK, 6: Stage.AGREE}
-    enrolment = Enrolment(os.urandom(32), b"", phones)
+    identities = IdentityDirectory(os.urandom(32), b"", phones)
     for phone in range(phones):
-        enrolment.public(phone)
-    identities = [enrolment.identity(phone) for phone in range(phones)]
-    monkeypatch.setattr(enrolment, "identity", identities.__getitem__)  # phones have theirs
+        identities.public(phone)
+    identities = [identities.identity(phone) for phone in range(phones)]
+    monkeypatch.setattr(identities, "identity", identities.__getitem__)  # phones have theirs
     calls.clear()
     opened = sum_vectors(
         {phone: np.ones(5, np.uint32) for phone in range(phones)},
         terms=SessionTerms(
-            rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8,
+            round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8,
             colluders=1,
         ),
         purpose=bytes(32),
-        enrolment=enrolment,
+        identities=identities,
         primitives=SharedPrimitives(),
         last_stage=lambda phone: last.get(phone, Stage.UNMASK),
     )  # fmt: skip
@@ -72,7 +72,7 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
 
 def test_primitives_alone_are_timed_for_every_operation():
     parameters = SessionTerms(
-        rid=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8
+        round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8
     ).parameters(10)
     counts = {"exchanges": 10, "joins": 3, "keystreams": 5}
     seconds = primitives_alone(counts, parameters, dimension=5, bits=16)

@@ -1,4 +1,4 @@
-"""Keys, seals and signatures are those of the standards; an enrolment is one secret in one file."""
+"""Keys, seals and signatures are those of the standards; identities are one secret in one file."""
 
 import multiprocessing
 import os
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fedspeech.errors import ScenarioError
 from fedspeech.secagg import keys
 from fedspeech.secagg.keys import (
-    Enrolment,
     Identity,
+    IdentityDirectory,
     Secret,
     exchange,
     hkdf,
@@ -320,58 +320,59 @@ def test_the_librarys_counter_mode_is_that_of_nist():
     assert Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(text) == expected
 
 
-# Enrolment.
+# The directory of identities.
 
 SECRET = bytes(range(100, 132))
 
 
-def publics(enrolment, phones=5):
-    return [enrolment.public(phone) for phone in range(phones)]
+def publics(identities, phones=5):
+    return [identities.public(phone) for phone in range(phones)]
 
 
 def test_the_same_secret_makes_the_same_identities():
-    first, again = Enrolment(SECRET, b"job", 5), Enrolment(SECRET, b"job", 5)
+    first, again = IdentityDirectory(SECRET, b"job", 5), IdentityDirectory(SECRET, b"job", 5)
     assert publics(first) == publics(again) == [first.identity(phone).public for phone in range(5)]
     assert len(set(publics(first))) == 5
     assert verify(first.public(3), b"said", again.identity(3).sign(b"said"))
-    assert publics(Enrolment(SECRET, b"job", 100)) == publics(first)
+    assert publics(IdentityDirectory(SECRET, b"job", 100)) == publics(first)
 
 
 def test_another_secret_or_purpose_makes_other_identities():
     populations = [
-        Enrolment(SECRET, b"job", 5), Enrolment(SECRET, b"job2", 5), Enrolment(SECRET, b"", 5),
-        Enrolment(SECRET[::-1], b"job", 5), Enrolment(bytes(32), b"job", 5),
+        IdentityDirectory(SECRET, b"job", 5), IdentityDirectory(SECRET, b"job2", 5),
+        IdentityDirectory(SECRET, b"", 5),
+        IdentityDirectory(SECRET[::-1], b"job", 5), IdentityDirectory(bytes(32), b"job", 5),
     ]  # fmt: skip
     assert len({public for population in populations for public in publics(population)}) == 25
 
 
 @pytest.mark.parametrize("phone", [-1, 5, 6, 2**40])
 def test_nobody_outside_the_population_has_an_identity(phone):
-    enrolment = Enrolment(SECRET, b"job", 5)
-    for ask in (enrolment.identity, enrolment.public):
+    identities = IdentityDirectory(SECRET, b"job", 5)
+    for ask in (identities.identity, identities.public):
         with pytest.raises(UnknownPhone, match=f"phone {phone} was never enrolled: there are 5"):
             ask(phone)
 
 
 def test_identities_that_were_let_go_come_back_the_same(monkeypatch):
     monkeypatch.setattr(keys, "_KEPT_PUBLICS", 2)
-    enrolment = keys.Enrolment(bytes(32), b"population", 10**6)
-    first = [enrolment.public(phone) for phone in range(5)]
-    assert len(enrolment._publics) == 2
-    assert [enrolment.public(phone) for phone in range(5)] == first
+    identities = keys.IdentityDirectory(bytes(32), b"population", 10**6)
+    first = [identities.public(phone) for phone in range(5)]
+    assert len(identities._publics) == 2
+    assert [identities.public(phone) for phone in range(5)] == first
 
 
 def test_printing_shows_no_secret():
-    enrolment = Enrolment(SECRET, b"job", 5)
+    identities = IdentityDirectory(SECRET, b"job", 5)
     identity = Identity(SECRET)
     root = hkdf(SECRET, b"")
-    for shown in (enrolment, identity, enrolment.identity(0), [enrolment], {0: identity}):
+    for shown in (identities, identity, identities.identity(0), [identities], {0: identity}):
         for text in (repr(shown), str(shown), f"{shown}"):
             assert len(text) < 60
             for secret in (SECRET, root):
                 assert secret.hex()[:8] not in text
                 assert repr(secret)[2:10] not in text
-    assert repr(enrolment) == "Enrolment(5 phones, simulated)"
+    assert repr(identities) == "IdentityDirectory(5 phones, simulated)"
     assert repr(identity) == f"Identity({identity.public.hex()[:8]}...)"
 
 
@@ -389,7 +390,7 @@ def test_a_secret_prints_its_length_only():
 
 
 def test_a_directory_equals_itself_only():
-    first, again = Enrolment(SECRET, b"job", 5), Enrolment(SECRET, b"job", 5)
+    first, again = IdentityDirectory(SECRET, b"job", 5), IdentityDirectory(SECRET, b"job", 5)
     assert first != again
     assert len({first, again, first}) == 2
 
@@ -398,7 +399,7 @@ def test_a_directory_equals_itself_only():
 def test_only_its_user_can_read_the_secret(tmp_path, umask):
     before = os.umask(umask)
     try:
-        Enrolment.create(tmp_path / "deep" / "enrolment")
+        IdentityDirectory.create(tmp_path / "deep" / "enrolment")
     finally:
         os.umask(before)
     file = tmp_path / "deep" / "enrolment"
@@ -409,17 +410,17 @@ def test_only_its_user_can_read_the_secret(tmp_path, umask):
 
 def test_creating_again_keeps_the_first_secret(tmp_path):
     file = tmp_path / "enrolment"
-    Enrolment.create(file)
-    first, population = file.read_bytes(), publics(Enrolment.open(file, b"job", 5))
-    Enrolment.create(file)
+    IdentityDirectory.create(file)
+    first, population = file.read_bytes(), publics(IdentityDirectory.open(file, b"job", 5))
+    IdentityDirectory.create(file)
     assert file.read_bytes() == first
-    assert publics(Enrolment.open(file, b"job", 5)) == population
+    assert publics(IdentityDirectory.open(file, b"job", 5)) == population
     assert os.listdir(tmp_path) == ["enrolment"]
 
 
 def test_two_files_hold_two_secrets(tmp_path):
     for name in ("one", "two"):
-        Enrolment.create(tmp_path / name)
+        IdentityDirectory.create(tmp_path / name)
     assert (tmp_path / "one").read_bytes() != (tmp_path / "two").read_bytes()
 
 
@@ -427,7 +428,7 @@ def create_and_read(folder, barrier, rounds, told):
     for number in range(rounds):
         barrier.wait()
         file = folder / str(number)
-        Enrolment.create(file)
+        IdentityDirectory.create(file)
         told.put((number, file.read_bytes()))
 
 
@@ -459,7 +460,7 @@ def test_who_comes_second_keeps_what_the_first_made(tmp_path, monkeypatch):
         link(source, target)
 
     monkeypatch.setattr(os, "link", late)
-    Enrolment.create(file)
+    IdentityDirectory.create(file)
     assert file.read_bytes() == others
     assert os.listdir(tmp_path) == ["enrolment"]
 
@@ -467,9 +468,9 @@ def test_who_comes_second_keeps_what_the_first_made(tmp_path, monkeypatch):
 def test_a_missing_enrolment_says_what_makes_one(tmp_path):
     file = tmp_path / "enrolment"
     with pytest.raises(ScenarioError, match=rf"at {file} \(No such file.*\); `fedspeech prepare`"):
-        Enrolment.open(file, b"job", 5)
-    with pytest.raises(ScenarioError, match="no enrolment of phones"):
-        Enrolment.open(tmp_path, b"job", 5)
+        IdentityDirectory.open(file, b"job", 5)
+    with pytest.raises(ScenarioError, match="no identities of phones"):
+        IdentityDirectory.open(tmp_path, b"job", 5)
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
@@ -478,5 +479,5 @@ def test_an_enrolment_of_the_wrong_length_says_so_and_shows_nothing(tmp_path, si
     file.write_bytes(b"S" * size)
     text = rf"at {file} must have 32 bytes, got {size}; delete it and prepare again"
     with pytest.raises(ScenarioError, match=text) as refusal:
-        Enrolment.open(file, b"job", 5)
+        IdentityDirectory.open(file, b"job", 5)
     assert "SS" not in str(refusal.value)

@@ -15,7 +15,7 @@ from secagg_sessions import CheckedOnce
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import shamir
 from fedspeech.secagg.client import Phone
-from fedspeech.secagg.keys import Enrolment, public_key, seal
+from fedspeech.secagg.keys import IdentityDirectory, public_key, seal
 from fedspeech.secagg.masks import apply_mask, cut
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
@@ -36,10 +36,10 @@ from fedspeech.secagg.protocol import (
 from fedspeech.secagg.refusals import CiphertextMissing, Malformed, Refusal
 from fedspeech.secagg.server import NoncesMissing, Server
 
-PHONES = Enrolment(os.urandom(32), b"tests", 200)
+PHONES = IdentityDirectory(os.urandom(32), b"tests", 200)
 PURPOSE = bytes(32)
 TERMS = SessionTerms(
-    rid=bytes(16), round=0, dimension=7, bits=20, min_cohort=6, min_survivors=5, colluders=2
+    round_id=bytes(16), round=0, dimension=7, bits=20, min_cohort=6, min_survivors=5, colluders=2
 )
 STAGES = ("advertise", "share", "mask", "agree", "unmask")
 LIAR = 3
@@ -62,7 +62,7 @@ class Cohort:
     """
 
     def __init__(self, lies, count=8):
-        self.terms, self.primitives = replace(TERMS, rid=os.urandom(16)), Primitives()
+        self.terms, self.primitives = replace(TERMS, round_id=os.urandom(16)), Primitives()
         self.server = Server(self.terms, PHONES, self.primitives)
         self.lies, self.refusals = lies, {}
         self.phones = {
@@ -237,7 +237,7 @@ def advertised(phone, said, *, number=None, signed=True, **fields):
     number, said = phone.number if number is None else number, replace(said, **fields)
     if signed:
         statement = advertisement_statement(
-            phone._terms.rid,
+            phone._terms.round_id,
             phone._terms.round,
             number,
             said.seal_key,

@@ -17,7 +17,7 @@ from secagg_sessions import CheckedOnce
 from fedspeech.secagg import protocol, shamir
 from fedspeech.secagg.client import Phone, masked_vector
 from fedspeech.secagg.exchange import History, Inbox, Quorum
-from fedspeech.secagg.keys import Enrolment, Identity, public_key, seal
+from fedspeech.secagg.keys import Identity, IdentityDirectory, public_key, seal
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
@@ -51,12 +51,12 @@ from fedspeech.secagg.refusals import (
 from fedspeech.secagg.server import Server
 
 COUNT, SPARSE = 8, 140
-PHONES = Enrolment(os.urandom(32), b"tests", 200)
+PHONES = IdentityDirectory(os.urandom(32), b"tests", 200)
 MODEL, OTHER_MODEL = bytes(32), b"\1" * 32
 STRANGER = 999  # whom nobody enrolled
 # Eight phones, two of them corrupt: six shares or signatures are needed, and a list has five.
 TERMS = SessionTerms(
-    rid=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_survivors=5, colluders=2
+    round_id=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_survivors=5, colluders=2
 )
 RING_TERMS = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
 COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
@@ -75,7 +75,7 @@ class Session:
     """An honest session up to the next answer of its phones; attributes are what the server has."""
 
     def __init__(self, terms=TERMS, count=COUNT, *, own_terms=None, primitives=None, kind=Phone):
-        self.terms = replace(terms, rid=os.urandom(16))
+        self.terms = replace(terms, round_id=os.urandom(16))
         self.primitives = primitives or Primitives()
         self.server = Server(self.terms, PHONES, self.primitives)
         self.phones = [
@@ -216,14 +216,16 @@ def only(roster, numbers):
 
 
 def with_phone(
-    roster, number, identity, rid, *, round_number=TERMS.round, seal_key=None, mask_key=None
+    roster, number, identity, round_id, *, round_number=TERMS.round, seal_key=None, mask_key=None
 ):
     """A roster with the advertisement of one more phone, or of this one anew."""
     keys = [
         given or public_key(X25519PrivateKey.generate()) for given in (seal_key, mask_key)
     ]  # fmt: skip
     commitment = os.urandom(32)
-    signature = identity.sign(advertisement_statement(rid, round_number, number, *keys, commitment))
+    signature = identity.sign(
+        advertisement_statement(round_id, round_number, number, *keys, commitment)
+    )
     others = roster.members.ids != number
     order = np.argsort(np.append(roster.members.ids[others], number))
     rows = (*keys, commitment, signature)
@@ -294,7 +296,7 @@ ROSTERS = {
     "an advertisement of another round under the same id": (
         BadSignature,
         lambda s: with_phone(
-            s.roster, 50, PHONES.identity(50), s.terms.rid, round_number=TERMS.round - 1
+            s.roster, 50, PHONES.identity(50), s.terms.round_id, round_number=TERMS.round - 1
         ),
     ),
     "the roster of another session": (RosterNotMine, lambda s: Session().to(1).roster),
@@ -304,13 +306,13 @@ ROSTERS = {
     ),
     "a Sybil that nobody enrolled": (
         UnknownPhone,
-        lambda s: with_phone(s.roster, STRANGER, Identity(os.urandom(32)), s.terms.rid),
+        lambda s: with_phone(s.roster, STRANGER, Identity(os.urandom(32)), s.terms.round_id),
     ),
     "a Sybil under an enrolled number": (
-        BadSignature, lambda s: with_phone(s.roster, 50, Identity(os.urandom(32)), s.terms.rid)
+        BadSignature, lambda s: with_phone(s.roster, 50, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "a Sybil under the number of a phone that is there": (
-        BadSignature, lambda s: with_phone(s.roster, 3, Identity(os.urandom(32)), s.terms.rid)
+        BadSignature, lambda s: with_phone(s.roster, 3, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "an enrolled phone's advertisement under another number": (
         BadSignature, lambda s: replace(s.roster, members=members(0, 1, 2, 3, 4, 5, 6, 50))
@@ -368,7 +370,7 @@ def test_a_second_roster_is_refused(again):
 def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, kind):
     session = Session().to(1)
     session.roster = with_phone(
-        session.roster, 3, PHONES.identity(3), session.terms.rid, **{kind: key}
+        session.roster, 3, PHONES.identity(3), session.terms.round_id, **{kind: key}
     )
     session.phones[0].accept(session.roster, MODEL)
     phone = session.phones[0]
@@ -397,7 +399,9 @@ def test_a_phone_with_other_terms_believes_nobody_and_is_believed_by_nobody(own)
         refused(BadSignature, phone, phone.mask, forwarded(session, number))
 
 
-@pytest.mark.parametrize("own", [{"rid": os.urandom(16)}, {"round": 5}], ids=["rid", "round"])
+@pytest.mark.parametrize(
+    "own", [{"round_id": os.urandom(16)}, {"round": 5}], ids=["round_id", "round"]
+)
 def test_a_phone_of_another_session_refuses_the_roster(own):
     session = Session(own_terms=own)
     told = [phone.advertise() for phone in session.phones]

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from secagg_sessions import CheckedOnce, recorded, terms_of, vectors_of
 
 from fedspeech.secagg import keys, primitives
-from fedspeech.secagg.keys import Enrolment, Identity, public_key
+from fedspeech.secagg.keys import Identity, IdentityDirectory, public_key
 from fedspeech.secagg.masks import keystream
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives, SignedStatements
 from fedspeech.secagg.protocol import Stage
 from fedspeech.secagg.refusals import WeakKey
 
-PHONES = Enrolment(bytes(32), b"tests", 200)
+PHONES = IdentityDirectory(bytes(32), b"tests", 200)
 PAIR = [X25519PrivateKey.from_private_bytes(bytes([1 + i]) * 32) for i in range(2)]
 PUBLICS = [public_key(private) for private in PAIR]
 IDENTITY = Identity(bytes(32))
@@ -39,7 +39,7 @@ class SharedChecks(Primitives):
 def session(terms, n, gone, shared):
     vectors = vectors_of(np.random.default_rng(n), range(n), terms)
     found, messages = recorded(
-        vectors, terms=terms, enrolment=PHONES, primitives=shared,
+        vectors, terms=terms, identities=PHONES, primitives=shared,
         last_stage=lambda phone: gone.get(phone, Stage.UNMASK),
     )  # fmt: skip
     return found, messages
@@ -83,7 +83,7 @@ def test_on_a_ring_every_message_is_the_same_with_shared_primitives():
 def test_another_session_has_other_messages():
     # or the equalities above would say nothing
     _, first = session(terms_of(), 5, {}, Primitives())
-    _, other = session(terms_of(rid=bytes([1]) * 16), 5, {}, Primitives())
+    _, other = session(terms_of(round_id=bytes([1]) * 16), 5, {}, Primitives())
     same = [(a, b) for a, b in zip(first, other, strict=True) if a[:2] == b[:2] and a[2] == b[2]]
     assert {stage for (stage, _, _), _ in same} <= {"sharers", "survivors", "total"}
 

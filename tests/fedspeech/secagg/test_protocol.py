@@ -11,7 +11,7 @@ from secagg_sessions import PURPOSE, FixedPhone, recorded, terms_of, vectors_of
 
 from fedspeech.secagg import protocol
 from fedspeech.secagg.costs import bytes_per_phone
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.masks import pack
 from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import (
@@ -22,13 +22,13 @@ from fedspeech.secagg.protocol import (
     bind,
     commitment_to,
     rows,
-    session_rid,
+    session_round_id,
     table,
 )
 from fedspeech.secagg.refusals import KeyReused, Malformed
 from fedspeech.secagg.server import Server
 
-PHONES = Enrolment(bytes(32), b"tests", 200)
+PHONES = IdentityDirectory(bytes(32), b"tests", 200)
 
 
 def members(*ids):
@@ -52,7 +52,7 @@ COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 
 # One other value for each term; whoever adds a term must add it here.
 OTHER_TERMS = {
-    "rid": bytes(15) + b"\1", "round": 4, "dimension": 10, "bits": 17, "min_cohort": 3,
+    "round_id": bytes(15) + b"\1", "round": 4, "dimension": 10, "bits": 17, "min_cohort": 3,
     "min_survivors": 3, "colluders": 1, "dropped_share": 0.1 + 1e-9, "server": "curious",
 }  # fmt: skip
 GIVEN = terms_of(min_cohort=6)
@@ -75,7 +75,9 @@ SMALL = st.integers(2, 5)
 TERMS = st.builds(
     lambda low, more, **given: SessionTerms(min_survivors=low, min_cohort=low + more, **given),
     SMALL, st.integers(0, 3),
-    rid=st.sampled_from([bytes(16), bytes(15) + b"\1", bytes(14) + b"\1\0", b"\1" + bytes(15)]),
+    round_id=st.sampled_from(
+        [bytes(16), bytes(15) + b"\1", bytes(14) + b"\1\0", b"\1" + bytes(15)]
+    ),
     round=st.sampled_from([0, 1, 2, 256]), dimension=st.sampled_from([1, 2, 256, 2**32]),
     bits=st.sampled_from([1, 2, 16]), colluders=st.sampled_from([0, 1, 256]),
     dropped_share=st.sampled_from([0.0, 1e-9, 0.1]), server=st.sampled_from(["lying", "curious"]),
@@ -98,8 +100,8 @@ def test_terms_that_swap_two_numbers_do_not_share_an_encoding(terms, data):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"rid": bytes(15)}, "16 bytes, got 15"),
-        ({"rid": bytes(17)}, "16 bytes, got 17"),
+        ({"round_id": bytes(15)}, "16 bytes, got 15"),
+        ({"round_id": bytes(17)}, "16 bytes, got 17"),
         ({"bits": 0}, r"1\.\.32, got bits=0"),
         ({"bits": 33}, r"1\.\.32, got bits=33"),
         ({"min_survivors": 1}, "min_survivors=1"),
@@ -341,11 +343,13 @@ def test_commitments_are_to_one_secret(first, other):
 
 def test_each_session_of_each_round_has_its_own_name():
     rids = [bytes(16), bytes(15) + b"\1", b"\1" + bytes(15)]
-    names = [session_rid(rid, number) for rid in rids for number in range(300)]
+    names = [session_round_id(round_id, number) for round_id in rids for number in range(300)]
     assert len(set(names)) == len(names)
     assert {len(name) for name in names} == {16}
     assert not set(names) & set(rids)
-    assert session_rid(session_rid(rids[0], 1), 2) != session_rid(session_rid(rids[0], 2), 1)
+    assert session_round_id(session_round_id(rids[0], 1), 2) != session_round_id(
+        session_round_id(rids[0], 2), 1
+    )
 
 
 # Bytes.
@@ -374,7 +378,7 @@ class Weighed(FixedPhone):
         self._weigh(
             "advertise",
             [number, said.seal_key, said.mask_key, said.commitment, said.signature],
-            [self._terms.rid],
+            [self._terms.round_id],
         )
         return said
 
@@ -427,7 +431,7 @@ def test_bytes_per_phone_are_those_of_a_sessions_messages(n, bits, dimension, mo
 
     monkeypatch.setattr(Server, "add_masked", weighed)
     found, _ = recorded(
-        vectors_of(np.random.default_rng(0), range(n), terms), terms=terms, enrolment=PHONES,
+        vectors_of(np.random.default_rng(0), range(n), terms), terms=terms, identities=PHONES,
         phone=type("Weighed", (Weighed,), {"sizes": sizes}), primitives=SharedPrimitives(),
     )  # fmt: skip
     assert sizes == bytes_per_phone(n, found.context.parameters, dimension, bits)

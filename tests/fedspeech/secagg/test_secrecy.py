@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedspeech.secagg import client, shamir
 from fedspeech.secagg.client import Phone, masked_vector
 from fedspeech.secagg.exchange import Quorum
-from fedspeech.secagg.keys import Enrolment, exchange, hkdf
+from fedspeech.secagg.keys import IdentityDirectory, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut, keystream, word_type
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import Members, SessionTerms, commitment_to, mask_info, table
@@ -28,11 +28,11 @@ from fedspeech.seeds import canonical
 
 ALARM = 1e-8
 ENROLLED = os.urandom(32)
-PHONES = Enrolment(ENROLLED, b"tests", 10)
+PHONES = IdentityDirectory(ENROLLED, b"tests", 10)
 MODEL = bytes(32)
 COUNT = 5
 TERMS = SessionTerms(
-    rid=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_survivors=4
+    round_id=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_survivors=4
 )
 
 
@@ -40,7 +40,7 @@ class Session:
     """Five phones and an honest server, up to the list of those who shared."""
 
     def __init__(self, *, random=None, **changes):
-        self.terms = replace(TERMS, rid=os.urandom(16), **changes)
+        self.terms = replace(TERMS, round_id=os.urandom(16), **changes)
         self.primitives = Primitives()
         self.server = Server(self.terms, PHONES, self.primitives)
         self.phones = [
@@ -384,7 +384,7 @@ def test_each_bit_of_a_phones_seed_reaches_its_masked_vector(bit):
             {place: hashlib.sha256(b"%d %d" % (number, place)).digest() for place in range(3)}
             | {3: own}
         ), dimension=100)  # fmt: skip
-        session.server._terms = session.terms = replace(session.terms, rid=bytes(16))
+        session.server._terms = session.terms = replace(session.terms, round_id=bytes(16))
         for phone in session.phones:
             phone._terms = session.terms
         masked.append(session.shared().mask(np.zeros(100, np.uint32)).masked[0])

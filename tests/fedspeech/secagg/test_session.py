@@ -17,18 +17,18 @@ from secagg_sessions import (
 )
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.secagg.keys import Enrolment
+from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
-from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, session_rid
+from fedspeech.secagg.protocol import MAX_SESSIONS, Stage, session_round_id
 from fedspeech.secagg.session import stays, sum_vectors
 
-PHONES = Enrolment(os.urandom(32), b"tests", 1000)
+PHONES = IdentityDirectory(os.urandom(32), b"tests", 1000)
 GONE_EARLY = [stage for stage in Stage if stage < Stage.UNMASK]
 
 
 def summed(vectors, terms, last_stage=stays, primitives=None):
     return sum_vectors(
-        vectors, terms=terms, purpose=PURPOSE, enrolment=PHONES, last_stage=last_stage,
+        vectors, terms=terms, purpose=PURPOSE, identities=PHONES, last_stage=last_stage,
         primitives=primitives or SharedPrimitives(),
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ def test_an_abort_names_its_stage_and_the_floor(gone, refusal, text):
     watched = Watched()
     with pytest.raises(refusal, match=text):
         watched.sum_vectors(
-            vectors, terms=terms, purpose=PURPOSE, enrolment=PHONES,
+            vectors, terms=terms, purpose=PURPOSE, identities=PHONES,
             last_stage=lambda phone: gone if phone >= 5 else Stage.UNMASK,
         )  # fmt: skip
     assert watched.opened == []
@@ -196,7 +196,7 @@ def test_too_many_dropouts_on_a_ring_open_nothing(gone, server):
     stage = {Stage.MASK: "agree", Stage.AGREE: "unmask"}[gone]
     with pytest.raises(ProtocolAbort, match=f"^{stage}: "):
         watched.sum_vectors(
-            vectors, terms=terms, purpose=PURPOSE, enrolment=PHONES, primitives=SharedPrimitives(),
+            vectors, terms=terms, purpose=PURPOSE, identities=PHONES, primitives=SharedPrimitives(),
             last_stage=lambda phone: gone if phone >= 14 else Stage.UNMASK,
         )  # fmt: skip
     assert len(watched.arrived) == 140
@@ -226,7 +226,7 @@ def test_missing_nonces_restart_the_session_without_those_who_vanished(restarts)
     assert found.sessions == restarts + 1
     assert found.survivors.ids.tolist() == list(range(restarts, 140))
     assert found.context.roster.members.ids.tolist() == list(range(restarts, 140))
-    assert found.context.terms.rid == session_rid(terms.rid, restarts)
+    assert found.context.terms.round_id == session_round_id(terms.round_id, restarts)
     check_sum(found, vectors, terms)
 
 
@@ -236,7 +236,7 @@ def test_nonces_missing_in_every_session_abort_the_round():
     watched = Watched()
     with pytest.raises(ProtocolAbort, match=rf"^advertise: nonces .* {MAX_SESSIONS} sessions"):
         watched.sum_vectors(
-            vectors, terms=terms, purpose=PURPOSE, enrolment=PHONES, primitives=SharedPrimitives(),
+            vectors, terms=terms, purpose=PURPOSE, identities=PHONES, primitives=SharedPrimitives(),
             last_stage=Vanishing(MAX_SESSIONS),
         )  # fmt: skip
     assert watched.arrived == []

@@ -89,7 +89,7 @@ def test_a_run_goes_on_with_another_cache_whose_identities_are_others(tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     shutil.copytree(cache(), tmp_path / "cache")
-    (tmp_path / "cache" / "enrolment.key").unlink()
+    (tmp_path / "cache" / "identities.key").unlink()
     resume(tmp_path / "run", workers=1, cache=tmp_path / "cache")
     assert left(tmp_path / "run") == left(tmp_path / "whole")
 
