@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fedspeech.evaluation.metric import ERROR, Section
+from fedspeech.evaluation.metric import Section
 from simulations.report import phrasing
 from simulations.results.summary import Summary
 
@@ -14,11 +14,6 @@ def headline_lines(summary: Summary) -> Iterator[str]:
     for section in summary.sections:
         if line := _line(section):
             yield line
-
-
-def has_error(summary: Summary) -> bool:
-    """Whether stages can be compared by an error."""
-    return bool(summary.section(ERROR).whole)
 
 
 def _line(section: Section) -> str:

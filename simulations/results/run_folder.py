@@ -161,11 +161,6 @@ class RunFolder:
         share_ledger(self.ledger, path)
 
     @property
-    def shares_ledger(self) -> bool:
-        """Whether other runs charge the same ledger."""
-        return self.ledger.is_symlink()
-
-    @property
     def checkpoints(self) -> Path:
         """Where the run stands after its last round, in `last.safetensors`."""
         return self.path / "checkpoints"
