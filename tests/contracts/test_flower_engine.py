@@ -95,5 +95,5 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
 
     _, state = run_reference(job, arrays, tmp_path / "reference.jsonl")
     flower = load_checkpoint(job_folder / "checkpoints" / "last.safetensors").state
-    np.testing.assert_array_equal(flower.optimizer.parameters, state.optimizer.parameters)
+    np.testing.assert_array_equal(flower.query.parameters, state.query.parameters)
     assert (job_folder / "ledger.jsonl").read_bytes() == (tmp_path / "reference.jsonl").read_bytes()
