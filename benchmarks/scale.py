@@ -35,7 +35,7 @@ from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid
 
@@ -155,7 +155,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         base_sha256="0" * 64,
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
-        recipes=Recipes(seed=1, share=0.5),
+        recipes=VirtualPhones(seed=1, share=0.5),
         identities=str(folder / "identities.key"),
         memory=str(folder / "memory"),
     )

@@ -34,7 +34,7 @@ from fedspeech.secagg.primitives import Primitives, shared_primitives
 from fedspeech.secagg.protocol import SessionTerms, Stage, session_round_id
 from fedspeech.seeds import NoiseEntropy, Streams, canonical, stream
 from fedspeech.source import source_sha256
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
 
 _PLACES = ("arrays", "identities", "eye", "memory")  # where a job's parts are, not what they are
@@ -119,7 +119,7 @@ class Job:
     base_sha256: str
     arrays: str
     arrays_sha256: str
-    recipes: Recipes | None = None
+    recipes: VirtualPhones | None = None
     time: TimeAxis | None = None
     faults: Faults = Faults()
     deadline_s: float = 0.0
@@ -357,7 +357,9 @@ class Job:
                     "query": open_query(values["query"]),
                     "faults": Faults(**values["faults"]),
                     "time": TimeAxis(**values["time"]) if values.get("time") else None,
-                    "recipes": Recipes(**values["recipes"]) if values.get("recipes") else None,
+                    "recipes": VirtualPhones(**values["recipes"])
+                    if values.get("recipes")
+                    else None,
                     **{
                         place: str(path.absolute().parent / values[place])
                         for place in _PLACES

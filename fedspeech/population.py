@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedspeech.errors import ScenarioError
 from fedspeech.seeds import canonical
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
 
 
@@ -39,7 +39,7 @@ class PopulationArrays:
     background: LocalDataset
     validation: LocalDataset
     initial: FloatVector
-    recipes: Recipes | None = None
+    recipes: VirtualPhones | None = None
 
     def __repr__(self) -> str:
         """Shows shapes only."""

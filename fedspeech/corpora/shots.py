@@ -11,7 +11,7 @@ from fedspeech.seeds import stream
 
 
 @dataclass(frozen=True)
-class Takes:
+class Shots:
     """One phone's clips for personalization.
 
     Attributes:
@@ -23,14 +23,14 @@ class Takes:
     judged: tuple[Utterance, ...] = field(repr=False)
 
 
-def split_takes(
+def split_shots(
     phone: Phone,
     targets: Collection[str],
     takes_per_word: int,
     *,
     seed: int,
     reserve: int | None = None,
-) -> Takes:
+) -> Shots:
     """Splits a phone's clips into own takes and the clips that it is judged by.
 
     Of each target word the seed draws an order: the first `takes_per_word` are own, those up to
@@ -66,13 +66,13 @@ def split_takes(
         kept = min(reserve, len(names) - 1)
         own.update(names[: min(takes_per_word, kept)])
         aside.update(names[:kept])
-    return Takes(
+    return Shots(
         own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
         judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
     )
 
 
-def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) -> Takes:
+def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) -> Shots:
     """Splits a phone's sentences into those it adapts on and those that it is judged by.
 
     The seed draws one order: the first `sentences` are own, those up to `reserve` are laid aside,
@@ -95,7 +95,7 @@ def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) ->
         )
     stream(seed, "takes", phone.phone_id).shuffle(names)
     own, aside = set(names[:sentences]), set(names[:reserve])
-    return Takes(
+    return Shots(
         own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
         judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
     )

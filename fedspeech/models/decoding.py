@@ -1,7 +1,7 @@
 """From logits of windows to transcripts: greedy, or by beam with a prior and a phone's own list.
 
     greedy(logits, windows, alphabet)
-    prior = WordPrior.of(public_sentences)
+    prior = BigramLanguageModel.of(public_sentences)
     BeamDecoder(alphabet, prior, {"people": ("arun", "vera")})(logits[0])
 
 The prior is public. A phone's own list (contacts, favorite places) is read here and nowhere else:
@@ -57,7 +57,7 @@ def greedy(
 
 
 @dataclass(frozen=True, eq=False)
-class WordPrior:
+class BigramLanguageModel:
     """A bigram model of public sentences; words that it has not seen are spelled at a price.
 
     P(w | v) = (n(v, w) + k P(w)) / (n(v) + k) with k = 2, P(w) = n(w) / (n + u) for known words; a
@@ -77,7 +77,7 @@ class WordPrior:
     @classmethod
     def of(
         cls, sentences: Iterable[str], names: Mapping[str, Collection[str]] | None = None
-    ) -> WordPrior:
+    ) -> BigramLanguageModel:
         """Counts words and neighbors.
 
         Args:
@@ -183,7 +183,7 @@ class BeamDecoder:
     def __init__(
         self,
         alphabet: Alphabet,
-        prior: WordPrior,
+        prior: BigramLanguageModel,
         own_list: Mapping[str, Collection[str]] | None = None,
         settings: BeamSettings | None = None,
     ) -> None:

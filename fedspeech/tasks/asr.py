@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
 from fedspeech.corpora.partition import Phone
-from fedspeech.corpora.shots import Takes, split_sentences
+from fedspeech.corpora.shots import Shots, split_sentences
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.base import Base, sentence_base_path
-from fedspeech.models.decoding import BeamSettings, WordPrior
+from fedspeech.models.decoding import BeamSettings, BigramLanguageModel
 from fedspeech.seeds import stream
 from fedspeech.tasks.asr_evaluation import AsrEvaluation
 from fedspeech.tasks.evaluation import Scored
@@ -40,7 +40,9 @@ class Asr:
     name: ClassVar[str] = "asr"
     adapters: ClassVar[tuple[str, ...]] = ("frame_affine", "frame_bottleneck")
 
-    prior: WordPrior = field(default_factory=lambda: WordPrior.of(()), repr=False)
+    prior: BigramLanguageModel = field(
+        default_factory=lambda: BigramLanguageModel.of(()), repr=False
+    )
     labels: Alphabet = field(default_factory=Alphabet)
     beam: BeamSettings = field(default_factory=BeamSettings)
     each_round: int | None = None
@@ -51,7 +53,7 @@ class Asr:
         """Nothing: every sentence is meant for the phone that hears it."""
         return ""
 
-    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Takes:
+    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
         """Draws own sentences; see `Task.split`."""
         return split_sentences(phone, count, seed=seed, reserve=reserve)
 

@@ -26,7 +26,7 @@ from fedspeech.evaluation.asr import (
 from fedspeech.evaluation.metric import MODELS, Metric, Model, Section, Segment, Texts
 from fedspeech.models.adapters.adapter import Adapter, present_windows
 from fedspeech.models.adapters.scoring import score_clips
-from fedspeech.models.decoding import BeamDecoder, BeamSettings, WordPrior, greedy
+from fedspeech.models.decoding import BeamDecoder, BeamSettings, BigramLanguageModel, greedy
 from fedspeech.seeds import stream
 from fedspeech.synthesis.names import by_kind
 from fedspeech.tasks.evaluation import HeldOutPhone
@@ -60,7 +60,7 @@ class AsrEvaluation:
         *,
         adapter: Adapter,
         alphabet: Alphabet,
-        language_model: WordPrior,
+        language_model: BigramLanguageModel,
         beam: BeamSettings,
         each_round: int | None,
         examples: int,

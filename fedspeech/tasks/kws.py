@@ -30,7 +30,7 @@ from fedspeech.corpora.corpus import (
     Vocabulary,
 )
 from fedspeech.corpora.partition import Phone
-from fedspeech.corpora.shots import Takes, split_takes
+from fedspeech.corpora.shots import Shots, split_shots
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
 from fedspeech.tasks.evaluation import Scored
@@ -159,9 +159,9 @@ class Kws:
         """What the other words are that judge."""
         return self.roles.words
 
-    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Takes:
+    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
         """Draws shots of every word that a phone may adapt on; see `Task.split`."""
-        takes = split_takes(phone, self.roles.own, count, seed=seed, reserve=reserve)
+        takes = split_shots(phone, self.roles.own, count, seed=seed, reserve=reserve)
         judged = tuple(clip for clip in takes.judged if self.roles.judges(clip.word))
         return dataclasses.replace(takes, judged=judged)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from fedspeech.corpora.corpus import Corpus, Labels, Utterance
 from fedspeech.corpora.partition import Phone
-from fedspeech.corpora.shots import Takes
+from fedspeech.corpora.shots import Shots
 from fedspeech.models.base import Base
 from fedspeech.tasks.evaluation import Scored, TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
@@ -41,7 +41,7 @@ class Task(Adaptation, Protocol):
         """What the clips without a target are on which false accepts are counted; empty: none."""
         ...
 
-    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Takes:
+    def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
         """Splits the clips of a phone that never trains.
 
         Args:

@@ -54,8 +54,8 @@ class Guard:
     """How a phone decides how much of its adaptation to keep.
 
     Attributes:
-      shrinkages: factors tried, ascending from 0 (the global adapter) to at most 1 (all of it);
-        each is multiplied by the cube of the share of target words with a clip.
+      interpolation_weights: factors tried, ascending from 0 (the global adapter) to at most 1 (all
+        of it); each is multiplied by the cube of the share of target words with a clip.
       unchecked: the largest factor if no clip can be held back.
       folds: parts into which own clips are dealt; clips of one word go to different parts.
       max_false_accept_rise: how much the share of held-back unknown and silence clips that are
@@ -65,16 +65,18 @@ class Guard:
       ValueError: if a value is outside its range.
     """
 
-    shrinkages: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    interpolation_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
     unchecked: float = 0.5
     folds: int = 4
     max_false_accept_rise: float = 0.02
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        factors = self.shrinkages
+        factors = self.interpolation_weights
         if not factors or factors[0] != 0 or factors[-1] > 1 or sorted(set(factors)) != [*factors]:
-            raise ValueError(f"shrinkages must ascend from 0 to at most 1, got {factors}")
+            raise ValueError(
+                f"interpolation_weights must ascend from 0 to at most 1, got {factors}"
+            )
         if not 0 <= self.unchecked <= 1:
             raise ValueError(f"unchecked must be in [0, 1], got {self.unchecked}")
         if self.folds < 2:
@@ -111,15 +113,15 @@ class Personalized:
 
     Attributes:
       delta: what adapting on all own clips changed; zero for a phone without clips.
-      shrinkage: how much of it the guard keeps; 1 without a guard.
+      interpolation_weight: how much of it the guard keeps; 1 without a guard.
     """
 
     delta: Delta
-    shrinkage: float
+    interpolation_weight: float
 
     def __repr__(self) -> str:
         """Shows the factor; the delta shows its shape only."""
-        return f"Personalized({self.delta}, shrinkage={self.shrinkage})"
+        return f"Personalized({self.delta}, interpolation_weight={self.interpolation_weight})"
 
     def adapter(self, start: FloatVector, *, guarded: bool = True) -> FloatVector:
         """Returns the phone's own adapter, shape (d,), from the global one.
@@ -128,7 +130,9 @@ class Personalized:
           start: the global adapter it was trained from, flat.
           guarded: False takes the whole delta, as if there were no guard.
         """
-        kept: FloatVector = _shrunk(start, self.delta, [self.shrinkage if guarded else 1.0])[0]
+        kept: FloatVector = _shrunk(
+            start, self.delta, [self.interpolation_weight if guarded else 1.0]
+        )[0]
         return kept
 
 
@@ -187,14 +191,18 @@ def personalize(
         if guard is not None:
             covered = judged.coverage(clips.labels)
             ceiling = 1.0 if held_out else guard.unchecked
-            factors = [covered**3 * factor for factor in guard.shrinkages if factor <= ceiling]
+            factors = [
+                covered**3 * factor for factor in guard.interpolation_weights if factor <= ceiling
+            ]
             limit = guard.max_false_accept_rise
-            factor = _shrinkage(adapter, judged, start, delta, held_out, held_back, factors, limit)
+            factor = _chosen_weight(
+                adapter, judged, start, delta, held_out, held_back, factors, limit
+            )
         results.append(Personalized(delta, factor))
     return results
 
 
-def _shrinkage(
+def _chosen_weight(
     adapter: Adapter,
     judged: Adaptation,
     start: FloatVector,

@@ -18,7 +18,7 @@ from fedspeech.seeds import stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipes:
+class VirtualPhones:
     """How phones are drawn from voices.
 
     Attributes:

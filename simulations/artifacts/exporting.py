@@ -29,7 +29,7 @@ from simulations.results.exported import ExportedFile, FamilyFile, exported_fiel
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
 from simulations.setup.experiment import World
-from simulations.setup.speakers import Voices
+from simulations.setup.speakers import SpeakerSplit
 
 if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
     from tflite_export.card import Card
@@ -67,7 +67,7 @@ def export_files(
         trained = trained_model(folder, world.base)
         material = Material(
             speech=world.speech,
-            held_out=lambda: held_out_clips(world.base, world.voices, RUN_HELD_OUT_CLIPS),
+            held_out=lambda: held_out_clips(world.base, world.speakers, RUN_HELD_OUT_CLIPS),
             batch_clips=batch_clips(world.job),
         )
         family = kind.of(trained, material)
@@ -78,7 +78,7 @@ def export_files(
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
     found = _found(exported, family)
-    return found | _listened(exported, world.base, world.voices, world.job.seed)
+    return found | _listened(exported, world.base, world.speakers, world.job.seed)
 
 
 def export_run(
@@ -214,7 +214,7 @@ def _found(exported: Exported, family: Family) -> dict[str, Any]:
     return exported_fields(file, published, exported.refused, family.files)
 
 
-def _listened(exported: Exported, base: Base, voices: Voices, seed: int) -> dict[str, Any]:
+def _listened(exported: Exported, base: Base, voices: SpeakerSplit, seed: int) -> dict[str, Any]:
     """The summary's field `listening`, where a streaming file was made."""
     for found in exported.verified:
         if found.kind == "streaming":

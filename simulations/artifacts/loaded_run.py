@@ -36,7 +36,7 @@ from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_world
-from simulations.setup.speakers import Voices, open_voices, public_spec, without_teachers
+from simulations.setup.speakers import SpeakerSplit, open_speakers, public_spec, without_teachers
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
@@ -63,7 +63,7 @@ class FinishedRun:
     scenario: Scenario
     summary: Summary
     base: Base
-    voices: Voices
+    voices: SpeakerSplit
     job: Job
 
     @classmethod
@@ -91,7 +91,7 @@ class FinishedRun:
         # JSON's quoting is TOML's for such a string.
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_teachers(open_voices(scenario, base), base)
+        voices = without_teachers(open_speakers(scenario, base), base)
         _require_same_recordings(run, scenario, summary, voices)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 
@@ -209,7 +209,7 @@ class FinishedRun:
 
 
 def _require_same_recordings(
-    run: Path, scenario: Scenario, summary: Summary, voices: Voices
+    run: Path, scenario: Scenario, summary: Summary, voices: SpeakerSplit
 ) -> None:
     """Refuses recordings on which the run was not made.
 
@@ -260,7 +260,7 @@ def card_of(file: Path) -> dict[str, Any]:
     return read_card(TfliteModel(model_bytes(content, file.name)).content)
 
 
-def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldOut:
+def held_out_clips(base: Base, voices: SpeakerSplit, most: int | None = None) -> HeldOut:
     """Clips of unseen phones, on whom nothing is trained, decided or calibrated.
 
     Args:
@@ -287,7 +287,7 @@ def held_out_clips(base: Base, voices: Voices, most: int | None = None) -> HeldO
 
 
 def calibration(
-    base: Base, voices: Voices, scenario: Scenario, own: Path | None = None
+    base: Base, voices: SpeakerSplit, scenario: Scenario, own: Path | None = None
 ) -> Calibration:
     """Clips of what the base was trained on, as if recorded like the run's recordings.
 

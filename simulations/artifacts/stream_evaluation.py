@@ -35,7 +35,7 @@ from simulations.console import Console
 from simulations.results.exported import Listening
 from simulations.results.run_folder import read
 from simulations.scenario.reading import read_scenario
-from simulations.setup.speakers import Voices
+from simulations.setup.speakers import SpeakerSplit
 from tflite_export.files import read_model
 
 if TYPE_CHECKING:  # LiteRT, which help does without
@@ -164,7 +164,7 @@ def threshold_of(file: Path) -> float:
     return found.quiet_threshold
 
 
-def streaming_rates(file: Path, base: Base, voices: Voices, seed: int) -> Listening:
+def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> Listening:
     """Counts the errors of a run's streaming file at the default threshold and at a quieter one.
 
     Args:

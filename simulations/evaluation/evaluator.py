@@ -181,7 +181,7 @@ class Evaluator:
         groups, withheld = cells(
             [unseen.phone.segments for unseen in self._phones],
             self._scenario.evaluation.min_segment_phones,
-            self._world.heard_accents,
+            self._world.pretraining_accents,
         )
         sections = self._sections(federated, start, own, control, groups)
         if choice is not None:
@@ -273,14 +273,16 @@ class Evaluator:
     ) -> list[Personalized]:
         """Personalizes every held-out phone with some examples of its own, or of another phone."""
         settings, world = self._scenario.personalization, self._world
-        public = world.background.take(np.arange(min(settings.negatives, len(world.background))))
+        public = world.training_negatives.take(
+            np.arange(min(settings.negatives, len(world.training_negatives)))
+        )
         most = max(len(clips) for clips in own) + len(public)
         return personalize(
             world.adapter,
             world.adapter.spec.unflatten(start),
             own,
             public,
-            world.held_back,
+            world.guard_negatives,
             LocalTraining(
                 learning_rate=settings.learning_rate,
                 batch_size=most,

@@ -182,7 +182,7 @@ class Run:
             say(drawn(self._plan.population, self._world.drawn_from))
         for group in group_skipped(self._world.skipped):
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
-        corpus = self._world.voices.corpus
+        corpus = self._world.speakers.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
             for words in doubtful_names(corpus.persons.merged.values(), corpus.persons.alike):
                 say(words.strip())
@@ -368,7 +368,7 @@ class Run:
             bytes_up=bytes_up,
             bytes_down=bytes_down,
             bytes_once=len(self._world.base.to_bytes()),
-            recordings_sha256=self._world.voices.sha256,
+            recordings_sha256=self._world.speakers.sha256,
             utility=self._utility(),
             time=run_time(self._rows, plan),
             examples_hidden=self._ledger.example_guarantee(),

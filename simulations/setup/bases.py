@@ -12,7 +12,7 @@ from fedspeech.tasks.kws import Kws
 from simulations.scenario.corpora import TranscribedCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.sentences import long_sentences
-from simulations.setup.speakers import Voices
+from simulations.setup.speakers import SpeakerSplit
 
 BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
@@ -40,7 +40,7 @@ def layout_of(scenario: Scenario) -> Base:
     return _cut_for(scenario, base)
 
 
-def base_of(scenario: Scenario, voices: Voices, layout: Base, cache: Path) -> Base:
+def base_of(scenario: Scenario, voices: SpeakerSplit, layout: Base, cache: Path) -> Base:
     """The base that a scenario names, made or taught further where it says so.
 
     Args:

@@ -39,15 +39,15 @@ from fedspeech.tasks.evaluation import Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.bases import MADE, base_of, layout_of
 from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import PlanSizes, plan_of, split_way_out
 from simulations.setup.recordings import spares_speakers
-from simulations.setup.sentences import HEARD_ACCENT
-from simulations.setup.speakers import SHARE_OF_VOICE, Voices, open_voices, without_teachers
+from simulations.setup.sentences import PRETRAINING_ACCENT
+from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit, open_speakers, without_teachers
 
 Accept = Callable[[PrivacyPlan], None]
 """Refuses a plan by raising."""
@@ -90,16 +90,16 @@ class World:
       adapter: what is trained.
       corpus_name: for reports.
       licences: corpus to licence.
-      voices: who speaks; its partition knows what the base was taught on.
+      speakers: who speaks; its partition knows what the base was taught on.
       partition: who is where.
       job: the federated run.
       unseen: phones never trained on.
-      background: public unknown and silence clips that ship to every phone.
-      held_back: others, which a phone's guard counts false accepts on.
-      strangers: yet others, on which false accepts are judged where the corpus has none of its own.
+      training_negatives: public unknown and silence clips that ship to every phone.
+      guard_negatives: others, which a phone's guard counts false accepts on.
+      evaluation_negatives: yet others, on which false accepts are judged where the corpus has none.
       speech: clips for parity after their left context, shape (n, heard_samples).
       skipped: recordings and speakers left out, with the reason.
-      heard_accents: accents among the base's speakers; empty if unknown.
+      pretraining_accents: accents among the base's speakers; empty if unknown.
       validates: whether the public validation speakers are of the phones' own corpus.
     """
 
@@ -107,22 +107,22 @@ class World:
     adapter: Adapter
     corpus_name: str
     licences: Mapping[str, str]
-    voices: Voices
+    speakers: SpeakerSplit
     partition: Partition
     job: Job
     unseen: tuple[UnseenPhone, ...]
-    background: LocalDataset
-    held_back: LocalDataset
-    strangers: LocalDataset
+    training_negatives: LocalDataset
+    guard_negatives: LocalDataset
+    evaluation_negatives: LocalDataset
     speech: NDArray[np.float32]
     skipped: tuple[Skipped, ...]
-    heard_accents: tuple[str, ...]
+    pretraining_accents: tuple[str, ...]
     validates: bool = True
 
     @property
     def task(self) -> Task:
         """What is recognized."""
-        return self.voices.task
+        return self.speakers.task
 
     def evaluation(self) -> TaskEvaluation[Any]:
         """How answers of the task are scored."""
@@ -131,11 +131,11 @@ class World:
             Scored(
                 base=self.base,
                 adapter=self.adapter,
-                corpus=self.voices.corpus,
-                public_corpus=self.voices.public_corpus,
+                corpus=self.speakers.corpus,
+                public_corpus=self.speakers.public_corpus,
                 validation=[clip for phone in partition.validation for clip in phone.utterances],
-                guard_negatives=self.held_back,
-                evaluation_negatives=self.strangers,
+                guard_negatives=self.guard_negatives,
+                evaluation_negatives=self.evaluation_negatives,
                 seed=self.job.seed,
             )
         )
@@ -160,7 +160,7 @@ class Experiment:
     """
 
     scenario: Scenario
-    speakers: Voices
+    speakers: SpeakerSplit
     base: Base
 
     @classmethod
@@ -178,7 +178,7 @@ class Experiment:
             )
         base = layout_of(scenario)
         try:
-            speakers = open_voices(scenario, base, made=scenario.base.source == MADE)
+            speakers = open_speakers(scenario, base, made=scenario.base.source == MADE)
         except TooFewSpeakers as error:
             raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
         if scenario.base.source != MADE:
@@ -294,16 +294,18 @@ def _build(
         adapter=adapter,
         corpus_name=corpus.name,
         licences={corpus.name: corpus.licence, public_corpus.name: public_corpus.licence},
-        voices=voices,
+        speakers=voices,
         partition=partition,
         job=job,
         unseen=(unseen := _held_out_phones(scenario, voices, embed)),
-        background=background,
-        held_back=held_back,
-        strangers=voices.task.evaluation_negatives([phone.judged for phone in unseen], validation),
+        training_negatives=background,
+        guard_negatives=held_back,
+        evaluation_negatives=voices.task.evaluation_negatives(
+            [phone.judged for phone in unseen], validation
+        ),
         speech=parity_speech(base, public_corpus, partition.validation),
         skipped=(*corpus.skipped, *partition.skipped),
-        heard_accents=(HEARD_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
+        pretraining_accents=(PRETRAINING_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
         validates=bool(partition.validation)
         and partition.validation[0].speaker_id in corpus.speakers,
     )
@@ -314,7 +316,7 @@ def _job(experiment: Experiment, eye: Path | None) -> Job:
     scenario = experiment.scenario
     recipes = None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        recipes = Recipes(seed=scenario.seed, share=SHARE_OF_VOICE)
+        recipes = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
     return Job(
         seed=scenario.seed,
         noise="os" if scenario.noise_entropy == "os" else "rehearsal",
@@ -394,7 +396,7 @@ def _first(clips: LocalDataset, count: int) -> LocalDataset:
 
 
 def _held_out_phones(
-    scenario: Scenario, voices: Voices, embed: Embedder
+    scenario: Scenario, voices: SpeakerSplit, embed: Embedder
 ) -> tuple[UnseenPhone, ...]:
     """Splits each unseen phone's clips into nested own takes and what it is judged by."""
     corpus, phones = voices.corpus, voices.partition.unseen

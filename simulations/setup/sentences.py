@@ -15,7 +15,7 @@ from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec
 from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
-from fedspeech.models.decoding import WordPrior
+from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import stream
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, by_kind
@@ -26,7 +26,7 @@ from fedspeech.training.pretrain_sentences import (
 from simulations.scenario.corpora import JoinedSentences, SentenceCorpus, TranscribedCorpus
 from simulations.scenario.schema import Scenario
 
-HEARD_ACCENT = "plain"
+PRETRAINING_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
 PUBLIC_SENTENCES = 8
 PRIOR_SENTENCES = 4_000
@@ -42,9 +42,12 @@ def sentence_spec(
     Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
     would always be the base.
     """
-    unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
+    unheard = [accent for accent in ACCENTS if accent != PRETRAINING_ACCENT]
     share = settings.new_accent_share
-    accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
+    accents = (
+        (PRETRAINING_ACCENT, 1 - share),
+        *((accent, share / len(unheard)) for accent in unheard),
+    )
     public = SpeakerGroup(
         name="public",
         num_speakers=PUBLIC_SPEAKERS,
@@ -131,14 +134,14 @@ def long_sentences(base: Base) -> Base:
     return replace(base, frontend=replace(base.frontend, clip_samples=longest))
 
 
-def synthetic_prior(seed: int) -> WordPrior:
+def synthetic_prior(seed: int) -> BigramLanguageModel:
     """Counts words of sentences that the public grammar draws."""
     grammar, rng = public_grammar(), stream(seed, "prior")
     names = grammar.draw_contacts(rng)
     drawn = (grammar.draw_sentence(rng, names) for _ in range(PRIOR_SENTENCES))
-    return WordPrior.of(drawn, by_kind(names))
+    return BigramLanguageModel.of(drawn, by_kind(names))
 
 
-def spoken_prior(public: Sequence[Phone]) -> WordPrior:
+def spoken_prior(public: Sequence[Phone]) -> BigramLanguageModel:
     """Counts words of what public speakers said."""
-    return WordPrior.of(clip.word for phone in public for clip in phone.utterances)
+    return BigramLanguageModel.of(clip.word for phone in public for clip in phone.utterances)

@@ -24,7 +24,7 @@ from fedspeech.corpora.partition import (
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
-from fedspeech.models.decoding import BeamSettings, WordPrior
+from fedspeech.models.decoding import BeamSettings, BigramLanguageModel
 from fedspeech.seeds import canonical
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.synthesis.voices import ACCENTS
@@ -43,7 +43,7 @@ from simulations.scenario.corpora import (
 from simulations.scenario.schema import Scenario
 from simulations.setup.recordings import applied, moved, split_speakers
 from simulations.setup.sentences import (
-    HEARD_ACCENT,
+    PRETRAINING_ACCENT,
     real_sentences,
     sentence_spec,
     spoken_prior,
@@ -55,7 +55,7 @@ SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones ar
 
 
 @dataclass(frozen=True, eq=False)
-class Voices:
+class SpeakerSplit:
     """Who speaks in a scenario, before anything is computed of what they say.
 
     Attributes:
@@ -98,7 +98,7 @@ class Voices:
         return digest.hexdigest()
 
 
-def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices:
+def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> SpeakerSplit:
     """Opens or draws the corpora of a scenario and says who is a phone.
 
     Args:
@@ -130,7 +130,7 @@ def open_voices(scenario: Scenario, base: Base, *, made: bool = False) -> Voices
         case JoinedSentences() | TranscribedCorpus():
             taught = () if made else base.speakers
             corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
-            return Voices(
+            return SpeakerSplit(
                 _recognizing(scenario, spoken_prior(partition.public)),
                 corpus,
                 corpus,
@@ -150,7 +150,7 @@ def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
     )
 
 
-def _recognizing(scenario: Scenario, prior: WordPrior) -> Asr:
+def _recognizing(scenario: Scenario, prior: BigramLanguageModel) -> Asr:
     """Speech recognition, searched and scored as the scenario says."""
     settings = scenario.decoding
     return Asr(
@@ -169,11 +169,11 @@ def _recognizing(scenario: Scenario, prior: WordPrior) -> Asr:
 
 def _drawn(
     scenario: Scenario, task: Task, spec: SyntheticSpec, unit: Literal["user", "phone"] = "user"
-) -> Voices:
+) -> SpeakerSplit:
     """Speakers of the synthesizer, each group where its name says."""
     corpus = SyntheticCorpus(spec)
     partition = dataclasses.replace(by_group(corpus, seed=scenario.seed), unit=unit)
-    return Voices(task, corpus, corpus, partition.public, partition)
+    return SpeakerSplit(task, corpus, corpus, partition.public, partition)
 
 
 def embedded_spec(
@@ -184,9 +184,12 @@ def embedded_spec(
     Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
     would always be the base.
     """
-    unheard = [accent for accent in ACCENTS if accent != HEARD_ACCENT]
+    unheard = [accent for accent in ACCENTS if accent != PRETRAINING_ACCENT]
     share = settings.new_accent_share
-    accents = ((HEARD_ACCENT, 1 - share), *((accent, share / len(unheard)) for accent in unheard))
+    accents = (
+        (PRETRAINING_ACCENT, 1 - share),
+        *((accent, share / len(unheard)) for accent in unheard),
+    )
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
@@ -261,7 +264,7 @@ def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(word for word in HELD_OUT_WORDS if word not in vocabulary.targets)
 
 
-def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> Voices:
+def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> SpeakerSplit:
     """Real recordings: corpora, phones, and the words that the model will know."""
     if not settings.path:
         raise ScenarioError(
@@ -295,7 +298,7 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
         public = (*public, *_rooms(noise))
     if not partition.validation:
         partition = dataclasses.replace(partition, validation=synthetic.validation)
-    return Voices(_spotting(scenario, roles), corpus, public_corpus, public, partition)
+    return SpeakerSplit(_spotting(scenario, roles), corpus, public_corpus, public, partition)
 
 
 def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:
@@ -313,7 +316,7 @@ def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone,
     )
 
 
-def without_teachers(voices: Voices, base: Base) -> Voices:
+def without_teachers(voices: SpeakerSplit, base: Base) -> SpeakerSplit:
     """Makes public whoever the base learned from: a teacher of the base is never a phone."""
     return dataclasses.replace(voices, partition=moved(voices.partition, set(base.speakers)))
 

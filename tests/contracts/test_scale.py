@@ -12,7 +12,7 @@ from whole_runs import run_in_grid, run_reference
 from clients.durable_state import DurableState
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
 
@@ -28,7 +28,7 @@ def million_phones(folder, cohort, rounds, **plan):
             quota=2, min_cohort=int(0.5 * cohort), min_survivors=int(0.4 * cohort),
             delta=1 / (10 * MILLION), **plan,
         ),
-        recipes=Recipes(seed=5, share=0.5),
+        recipes=VirtualPhones(seed=5, share=0.5),
         memory=str(folder / "memory"),
     )  # fmt: skip
     job.save(path)

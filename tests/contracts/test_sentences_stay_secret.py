@@ -17,7 +17,7 @@ from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.models.base import Base, sentence_base_path
-from fedspeech.models.decoding import BeamDecoder, WordPrior
+from fedspeech.models.decoding import BeamDecoder, BigramLanguageModel
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.tasks import asr_evaluation
 from fedspeech.training import cohort
@@ -143,7 +143,7 @@ def test_what_holds_words_does_not_show_them(recordings):
     secret = SECRETS[0]
     base = Base.load(sentence_base_path())
     corpus = open_transcribed(recordings, base.frontend)
-    prior = WordPrior.of([secret])
+    prior = BigramLanguageModel.of([secret])
     group = SpeakerGroup(
         name="unseen", num_speakers=1, words=(), takes_per_word=0, num_sentences=2,
         grammar=Grammar(people=(secret,), places=(secret,), contacts=1),

@@ -12,7 +12,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 from simulations.run.virtual_time import round_time
 
 AXIS = TimeAxis(seed=5, first_round_h=2.0, every_h=24.0, deadline_s=2.4)
@@ -27,7 +27,7 @@ def in_time(folder, axis=AXIS, **plan):
     }  # fmt: skip
     job = dataclasses.replace(
         with_plan(job, **settings | plan),
-        recipes=Recipes(seed=5, share=0.5),
+        recipes=VirtualPhones(seed=5, share=0.5),
         time=axis,
         eye=str(folder / "eye"),
     )

@@ -14,7 +14,7 @@ from fedspeech.job import Job, check_key, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExamplePrivacy
-from fedspeech.training.virtual_phones import Recipes
+from fedspeech.training.virtual_phones import VirtualPhones
 
 CLIPS = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)
 
@@ -51,7 +51,7 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
 
 def test_phones_that_are_recipes_survive_a_round_trip(tmp_path):
     path, plain, arrays = make_job(tmp_path)
-    job = dataclasses.replace(plain, recipes=Recipes(seed=1, share=0.5))
+    job = dataclasses.replace(plain, recipes=VirtualPhones(seed=1, share=0.5))
     job.save(path)
     read = Job.load(path)
     assert read == job

@@ -12,7 +12,7 @@ from fedspeech.corpora.partition import AllBut, by_speaker
 from fedspeech.errors import FedspeechError
 from fedspeech.tasks.kws import Kws, WordRoles
 from simulations.artifacts.loaded_run import _require_same_recordings
-from simulations.setup.speakers import Voices
+from simulations.setup.speakers import SpeakerSplit
 
 
 def record(folder, seed):
@@ -32,7 +32,7 @@ def voices_of(folder):
     """Whoever speaks in a folder, as a scenario would split them."""
     corpus = open_corpus(folder)
     partition = by_speaker(corpus, seed=0, unseen=AllBut(3))
-    return Voices(
+    return SpeakerSplit(
         task=Kws(WordRoles(("no", "yes"))), corpus=corpus, public_corpus=corpus,
         public=partition.public, partition=partition,
     )  # fmt: skip
@@ -58,9 +58,9 @@ def test_a_run_is_not_opened_on_other_recordings():
 
     def opened(recordings_sha256):
         summary = SimpleNamespace(recordings_sha256=recordings_sha256, corpus="words")
-        _require_same_recordings("RUN", scenario, summary, world.voices)
+        _require_same_recordings("RUN", scenario, summary, world.speakers)
 
-    opened(world.voices.sha256)
+    opened(world.speakers.sha256)
     with pytest.raises(FedspeechError, match="words holds other recordings than RUN was made on"):
         opened("1" * 64)
     with pytest.raises(FedspeechError, match="does not say which recordings"):

@@ -9,7 +9,7 @@ import torch
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import NamedLabels, Speaker, Utterance
 from fedspeech.corpora.partition import by_group
-from fedspeech.corpora.shots import split_takes
+from fedspeech.corpora.shots import split_shots
 from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
@@ -66,7 +66,7 @@ class Tones:
     negatives: str = ""
 
     def split(self, phone, count, *, seed, reserve):
-        return split_takes(phone, TONES, count, seed=seed, reserve=reserve)
+        return split_shots(phone, TONES, count, seed=seed, reserve=reserve)
 
     def public_clips(self, phones, recorded, taught, seed):
         clips = [clip for phone in phones for clip in phone.utterances]
@@ -159,11 +159,11 @@ def tone_base():
 
 def tone_speakers():
     """Who whistles, in which role."""
-    from simulations.setup.speakers import Voices
+    from simulations.setup.speakers import SpeakerSplit
 
     corpus = ToneCorpus()
     partition = by_group(corpus, seed=1)
-    return Voices(Tones(), corpus, corpus, partition.public, partition)
+    return SpeakerSplit(Tones(), corpus, corpus, partition.public, partition)
 
 
 def nothing_heard(shape):

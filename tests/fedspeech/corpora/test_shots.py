@@ -2,7 +2,7 @@ import pytest
 
 from fedspeech.corpora.corpus import SILENCE, Utterance
 from fedspeech.corpora.partition import Phone
-from fedspeech.corpora.shots import split_takes
+from fedspeech.corpora.shots import split_shots
 
 TARGETS = ("yes", "no", "up")
 
@@ -26,7 +26,7 @@ def words(clips):
 
 
 def test_own_takes_and_judged_clips_share_nothing_and_miss_nothing(phone):
-    takes = split_takes(phone, TARGETS, 2, seed=0)
+    takes = split_shots(phone, TARGETS, 2, seed=0)
     assert words(takes.own) == {"yes": 2, "no": 2, "up": 1}
     assert words(takes.judged) == {"yes": 3, "no": 3, "up": 1, "tree": 3, SILENCE: 2}
     assert not set(takes.own) & set(takes.judged)
@@ -34,7 +34,7 @@ def test_own_takes_and_judged_clips_share_nothing_and_miss_nothing(phone):
 
 
 def test_with_a_reserve_more_takes_contain_fewer_and_are_judged_alike(phone):
-    none, one, two, three = (split_takes(phone, TARGETS, k, seed=0, reserve=3) for k in range(4))
+    none, one, two, three = (split_shots(phone, TARGETS, k, seed=0, reserve=3) for k in range(4))
     assert none.own == ()
     assert set(one.own) < set(two.own) < set(three.own)
     assert none.judged == one.judged == two.judged == three.judged
@@ -43,13 +43,13 @@ def test_with_a_reserve_more_takes_contain_fewer_and_are_judged_alike(phone):
 
 
 def test_the_split_follows_seed_and_phone_and_not_the_order_of_clips(phone):
-    first = split_takes(phone, TARGETS, 2, seed=0)
-    assert split_takes(phone, TARGETS[::-1], 2, seed=0) == first
+    first = split_shots(phone, TARGETS, 2, seed=0)
+    assert split_shots(phone, TARGETS[::-1], 2, seed=0) == first
     turned = Phone("phone-0", "anna", {}, phone.utterances[::-1])
-    assert set(split_takes(turned, TARGETS, 2, seed=0).own) == set(first.own)
-    own = {split_takes(phone, TARGETS, 2, seed=seed).own for seed in range(9)}
+    assert set(split_shots(turned, TARGETS, 2, seed=0).own) == set(first.own)
+    own = {split_shots(phone, TARGETS, 2, seed=seed).own for seed in range(9)}
     others = {
-        split_takes(Phone(f"phone-{n}", "anna", {}, phone.utterances), TARGETS, 2, seed=0).own
+        split_shots(Phone(f"phone-{n}", "anna", {}, phone.utterances), TARGETS, 2, seed=0).own
         for n in range(9)
     }
     assert len(own) > 4
@@ -58,6 +58,6 @@ def test_the_split_follows_seed_and_phone_and_not_the_order_of_clips(phone):
 
 def test_impossible_numbers_are_refused(phone):
     with pytest.raises(ValueError, match="takes_per_word=-1"):
-        split_takes(phone, TARGETS, -1, seed=0)
+        split_shots(phone, TARGETS, -1, seed=0)
     with pytest.raises(ValueError, match="reserve=1"):
-        split_takes(phone, TARGETS, 2, seed=0, reserve=1)
+        split_shots(phone, TARGETS, 2, seed=0, reserve=1)

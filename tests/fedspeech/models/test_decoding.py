@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fedspeech.corpora.corpus import Alphabet
-from fedspeech.models.decoding import START, BeamDecoder, BeamSettings, WordPrior, greedy
+from fedspeech.models.decoding import START, BeamDecoder, BeamSettings, BigramLanguageModel, greedy
 
 SMALL = Alphabet((" ", "a", "b"))
 PLAIN = BeamSettings(width=1_000, prior_weight=0.0, word_bonus=0.0, list_bonus=0.0)
 SAID = ("call ann", "call bob", "call ann please", "stop", "call ann", "drive to the mill")
-PRIOR = WordPrior.of(SAID, {"people": ("ann", "bob"), "places": ("mill",)})
+PRIOR = BigramLanguageModel.of(SAID, {"people": ("ann", "bob"), "places": ("mill",)})
 
 
 def logits_of(text, alphabet, *, sure=8.0, instead=None):
@@ -43,7 +43,7 @@ def test_greedy_merges_repetitions_drops_blanks_and_stops_at_the_last_window():
     [PLAIN, BeamSettings(width=1_000, prior_weight=0.8, word_bonus=0.5, list_bonus=1.5)],
 )
 def test_a_wide_beam_finds_the_best_text_over_all_paths(seed, settings):
-    prior = WordPrior.of(["a b", "aa", "a bb"], {"people": ("b", "bb")})
+    prior = BigramLanguageModel.of(["a b", "aa", "a bb"], {"people": ("b", "bb")})
     own = {"people": ("ba", "b"), "places": ("ab",)}
     logits = np.random.default_rng(seed).normal(size=(4, 4)).astype(np.float32)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -95,7 +95,7 @@ def test_the_guard_saves_the_words_of_which_a_phone_has_no_clip():
     lost, lost_with_guard = losses(found, judged)
     assert lost > 0.02
     assert lost_with_guard < lost / 4
-    assert max(one.shrinkage for one in found) <= 0.75 / TARGETS**3
+    assert max(one.interpolation_weight for one in found) <= 0.75 / TARGETS**3
 
 
 def test_the_guard_refuses_what_held_back_clips_speak_against():
@@ -103,8 +103,8 @@ def test_the_guard_refuses_what_held_back_clips_speak_against():
     labels = np.repeat(np.arange(TARGETS), 3)
     said = np.where(np.arange(12) % 3 == 0, (labels + 1) % TARGETS, labels)
     own = [LocalDataset(clips(said, phone).embeddings, labels) for phone in range(30)]
-    guarded = adapt(own, Guard(shrinkages=(0.0, 1.0)))
-    assert np.mean([one.shrinkage == 0 for one in guarded]) > 0.5
+    guarded = adapt(own, Guard(interpolation_weights=(0.0, 1.0)))
+    assert np.mean([one.interpolation_weight == 0 for one in guarded]) > 0.5
     judged = [clips(np.repeat(np.arange(TARGETS), 25), 77)] * 30
     lost, lost_with_guard = losses(guarded, judged)
     assert lost > 0.1
@@ -114,7 +114,7 @@ def test_the_guard_refuses_what_held_back_clips_speak_against():
 def test_a_words_only_clip_is_never_held_back():
     # Held back, it would be answered by an adapter that never heard the word.
     found = adapt([own_clips(phone, 1) for phone in range(12)], Guard(max_false_accept_rise=1.0))
-    assert {one.shrinkage for one in found} == {0.5}
+    assert {one.interpolation_weight for one in found} == {0.5}
 
 
 def test_false_accepts_never_rise_beyond_the_stated_figure_on_the_held_back_set():
@@ -150,7 +150,7 @@ def test_without_a_guard_all_of_the_delta_is_kept_and_equals_the_one_phone_loop(
     own = own_clips(0, 2)
     found = adapt([own], None)[0]
     alone = train_adapter(ADAPTER, GLOBAL, own.joined(PUBLIC), TRAINING, stream(3, "x"))
-    assert found.shrinkage == 1
+    assert found.interpolation_weight == 1
     np.testing.assert_allclose(found.delta.vector, alone.vector, atol=1e-5)
     assert np.array_equal(found.adapter(START), START + found.delta.vector)
 
@@ -160,7 +160,7 @@ def test_the_guard_does_not_change_what_is_learnt_only_how_much_is_kept():
     with_guard, without = adapt(own, Guard()), adapt(own, None)
     for one, other in zip(with_guard, without, strict=True):
         assert np.array_equal(one.delta.vector, other.delta.vector)
-        assert one.shrinkage in Guard().shrinkages  # every word has a clip
+        assert one.interpolation_weight in Guard().interpolation_weights  # every word has a clip
 
 
 def test_a_phone_does_not_depend_on_its_company():
@@ -168,7 +168,7 @@ def test_a_phone_does_not_depend_on_its_company():
     together = adapt(own, Guard())
     alone = adapt(own[7:8], Guard(), phones=[7])[0]
     assert np.array_equal(together[7].delta.vector, alone.delta.vector)
-    assert together[7].shrinkage == alone.shrinkage
+    assert together[7].interpolation_weight == alone.interpolation_weight
 
 
 def test_a_phone_without_clips_keeps_the_global_adapter():
@@ -200,9 +200,9 @@ def test_the_largest_set_must_fit():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shrinkages": (0.5, 1.0)}, "shrinkages must ascend from 0"),
-        ({"shrinkages": (0.0, 1.5)}, "shrinkages must ascend from 0"),
-        ({"shrinkages": (0.0, 1.0, 0.5)}, "shrinkages must ascend from 0"),
+        ({"interpolation_weights": (0.5, 1.0)}, "interpolation_weights must ascend from 0"),
+        ({"interpolation_weights": (0.0, 1.5)}, "interpolation_weights must ascend from 0"),
+        ({"interpolation_weights": (0.0, 1.0, 0.5)}, "interpolation_weights must ascend from 0"),
         ({"unchecked": 1.5}, r"unchecked must be in \[0, 1\], got 1.5"),
         ({"folds": 1}, "folds must be at least 2, got 1"),
         ({"max_false_accept_rise": -0.1}, r"max_false_accept_rise must be in \[0, 1\]"),

@@ -181,7 +181,7 @@ def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
 
     monkeypatch.setattr(stream_evaluation, "_listener", lambda _: Recording())
     monkeypatch.setattr(stream_evaluation, "RUN_SECONDS", 12.0)
-    found = stream_evaluation.streaming_rates(Path("x.tflite"), world.base, world.voices, seed=1)
+    found = stream_evaluation.streaming_rates(Path("x.tflite"), world.base, world.speakers, seed=1)
     assert 0 < found.keywords <= stream_evaluation.RUN_KEYWORDS
     assert found.hours == pytest.approx(12 / 3600)
     assert found.false_accepts == 0, "so the quieter threshold is the lowest that is counted"

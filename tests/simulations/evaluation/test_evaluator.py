@@ -145,7 +145,7 @@ def test_thresholds_are_set_on_guard_negatives_and_judged_on_others(judge):
     thresholds = found["operating_points"].by_model("threshold")
     assert set(thresholds) == {"base", "federated", "personalized", "control"}
     # With other guard negatives the threshold is another; the clips that judge do not move it.
-    louder = dataclasses.replace(world, held_back=world.held_back.take(np.arange(3)))
+    louder = dataclasses.replace(world, guard_negatives=world.guard_negatives.take(np.arange(3)))
     other = Evaluator(louder, tiny_scenario()).personalization(world.job.load_arrays().initial)
     others = sections(other)["operating_points"].by_model("threshold")
     assert thresholds["base"].value != others["base"].value

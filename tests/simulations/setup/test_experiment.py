@@ -17,7 +17,7 @@ from simulations.setup.bases import layout_of
 from simulations.setup.embedding import PARITY_CLIPS
 from simulations.setup.experiment import Experiment, build_world
 from simulations.setup.planning import plan_of
-from simulations.setup.speakers import embedded_spec, open_voices
+from simulations.setup.speakers import embedded_spec, open_speakers
 from tflite_export.evidence import repeated
 
 
@@ -106,7 +106,7 @@ def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():
 
 def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
     world = tiny_world()
-    kept = [world.background, world.held_back, world.job.load_arrays().validation]
+    kept = [world.training_negatives, world.guard_negatives, world.job.load_arrays().validation]
     rows = [{embedding.tobytes() for embedding in clips.embeddings} for clips in kept]
     assert len(set().union(*rows)) == sum(map(len, rows))
 
@@ -195,7 +195,7 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
 @pytest.mark.parametrize("scenario", ["default", "asr-default"])
 def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
     read = read_scenario(scenario, ["corpus.validation_speakers=40"])
-    voices = open_voices(read, layout_of(read))
+    voices = open_speakers(read, layout_of(read))
 
     def accents(phones):
         return {phone.segments["accent"] for phone in phones}

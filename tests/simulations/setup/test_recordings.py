@@ -19,7 +19,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import build_world
 from simulations.setup.recordings import applied, moved, split_speakers
-from simulations.setup.speakers import open_voices
+from simulations.setup.speakers import open_speakers
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHERS = ("bed", "bird", "cat", "dog", "happy", "house")
@@ -192,12 +192,12 @@ def test_no_clip_has_two_roles(world):
     own = set().union(*(rows(phone.own[1]) for phone in world.unseen))
     judged = set().union(*(rows(phone.judged) for phone in world.unseen))
     federated = {embedding.tobytes() for embedding in arrays.embeddings}
-    groups = [federated, rows(world.background), rows(world.held_back), rows(arrays.validation),
-              own, judged]  # fmt: skip
+    public = [world.training_negatives, world.guard_negatives, arrays.validation]
+    groups = [federated, *map(rows, public), own, judged]
     assert all(groups)
     assert len(set().union(*groups)) == sum(map(len, groups))
     assert world.validates
-    assert not len(world.strangers)  # the corpus has other words of its own
+    assert not len(world.evaluation_negatives)  # the corpus has other words of its own
 
 
 def test_other_words_train_and_judge_and_are_never_the_same_words(world):
@@ -219,7 +219,7 @@ def test_other_words_train_and_judge_and_are_never_the_same_words(world):
 @pytest.mark.slow
 def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
     recorded = {f"s{number:02}" for number in range(16)}
-    shipped = [clip for phone in world.voices.public for clip in phone.utterances]
+    shipped = [clip for phone in world.speakers.public for clip in phone.utterances]
     private = speakers(world.partition.federated) | speakers(world.partition.unseen)
     assert {clip.speaker_id for clip in shipped} & recorded == speakers(world.partition.public)
     assert not {clip.speaker_id for clip in shipped} & private
@@ -240,7 +240,7 @@ def public_clips(voices, base):
 
 def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
     monkeypatch.setattr(kws, "ENOUGH_REAL_NEGATIVES", 8)
-    training, guard = public_clips(world.voices, world.base)
+    training, guard = public_clips(world.speakers, world.base)
 
     def kind(clip):
         if clip.word == SILENCE:
@@ -256,15 +256,15 @@ def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
 def test_the_words_of_a_base_may_stand_in_another_order(folder):
     base = Base.load(default_base_path())
     turned = scenario(folder, f"vocabulary={json.dumps(list(TEN[::-1]))}")
-    assert open_voices(turned, base).task.labels == base.vocabulary
+    assert open_speakers(turned, base).task.labels == base.vocabulary
     named_by_nobody = scenario(folder, "vocabulary=[]")
-    assert open_voices(named_by_nobody, base).task.labels == base.vocabulary
+    assert open_speakers(named_by_nobody, base).task.labels == base.vocabulary
 
 
 def test_speakers_who_taught_the_base_do_not_guard(folder):
     base = Base.load(default_base_path())
     base = dataclasses.replace(base, speakers=("s00", "s01", "s02"))
-    voices = open_voices(scenario(folder), base)
+    voices = open_speakers(scenario(folder), base)
     training, guard = public_clips(voices, base)
     assert {"s00", "s01", "s02"} <= {clip.speaker_id for clip in training}
     assert not {"s00", "s01", "s02"} & {clip.speaker_id for clip in guard}
