@@ -1,4 +1,4 @@
-"""Voices and accents."""
+"""SpeakerSplit and accents."""
 
 import numpy as np
 import pytest
