@@ -1,7 +1,7 @@
 """Ends what an engine started once the process that started it is gone, however that came about.
 
-A process of its own, told by its standard input coming to an end, which no kill can prevent. The
-standard library alone, so that it starts at once.
+A process of its own, told by its standard input coming to an end, which no kill can prevent.
+Nothing of ours is imported, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
+
+import psutil
 
 GRACE_S = 10.0
 
@@ -20,16 +21,14 @@ GRACE_S = 10.0
 def marked(mark: str) -> list[int]:
     """Numbers of the other processes that were started with `mark`, NAME=VALUE, set.
 
-    Reads /proc; where there is none nothing is found, and Flower's own chain has to do.
+    Processes that have ended meanwhile, and those of other users, are passed over.
     """
+    name, _, value = mark.partition("=")
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (process / "environ").read_bytes().split(b"\0")
-        except OSError:  # ended meanwhile, or another user's
-            continue
-        if mark.encode() in variables and int(process.name) != os.getpid():
-            found.append(int(process.name))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(name) == value:
+                found.append(process.pid)
     return found
 
 
