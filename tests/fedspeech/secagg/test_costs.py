@@ -43,11 +43,11 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
 
     monkeypatch.setattr(primitives, "apply_mask", applied)
     last = {1: Stage.SHARE, 3: Stage.SHARE, 4: Stage.MASK, 6: Stage.AGREE}
-    identities = IdentityDirectory(os.urandom(32), b"", phones)
+    directory = IdentityDirectory(os.urandom(32), b"", phones)
     for phone in range(phones):
-        identities.public(phone)
-    identities = [identities.identity(phone) for phone in range(phones)]
-    monkeypatch.setattr(identities, "identity", identities.__getitem__)  # phones have theirs
+        directory.public(phone)
+    identities = [directory.identity(phone) for phone in range(phones)]
+    monkeypatch.setattr(directory, "identity", identities.__getitem__)  # phones have theirs
     calls.clear()
     opened = sum_vectors(
         {phone: np.ones(5, np.uint32) for phone in range(phones)},
@@ -56,7 +56,7 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
             colluders=1,
         ),
         purpose=bytes(32),
-        identities=identities,
+        identities=directory,
         primitives=SharedPrimitives(),
         last_stage=lambda phone: last.get(phone, Stage.UNMASK),
     )  # fmt: skip
