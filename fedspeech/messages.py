@@ -16,6 +16,9 @@ counts, no free-form dictionary, and no floating-point number from a phone.
 little-endian, beside the name of their type and their shape, and are read only if the bytes are
 exactly as many as that shape needs: no claim of a sender makes the reader allocate. Whatever a
 record holds, the reader raises `ProtocolAbort` and nothing else.
+
+The file is longer than others on purpose: whoever asks what may leave a phone reads one file to its
+end.
 """
 
 from __future__ import annotations
