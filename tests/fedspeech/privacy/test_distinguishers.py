@@ -20,7 +20,6 @@ from fedspeech.privacy.participation import PoissonParticipation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import privatize_phone
 from fedspeech.secagg.ring import ring_sum
-from fedspeech.vectors import Delta
 
 # --- The server: everybody else colludes, so it sees this phone's integers alone -----------------
 
@@ -129,7 +128,7 @@ def twin_attack(plan, kept, twin, trials=500):
             own, known = (
                 encoding.from_ring(
                     privatize_phone(
-                        plan, Delta(np.array([content, 0, 0, 0], dtype=np.float32)),
+                        plan, np.array([content, 0, 0, 0], dtype=np.float32),
                         of, phone, Keyed(kept), plan.clip_norm,
                     ),
                     plan.bits,
