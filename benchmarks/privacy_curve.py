@@ -93,7 +93,7 @@ def accuracy(world: World, scenario: Scenario, vector: FloatVector, *, unheard: 
     chosen = [
         found
         for found, phone in zip(correct, world.unseen, strict=True)
-        if not unheard or phone.phone.segments["accent"] not in world.pretraining_accents
+        if not unheard or phone.phone.segments["accent"] not in world.speakers.pretraining_accents
     ]
     return float(phone_accuracies(chosen).mean())
 

@@ -44,6 +44,11 @@ class Phone:
     utterances: tuple[Utterance, ...] = field(repr=False)
 
 
+def utterances_of(phones: Iterable[Phone]) -> list[Utterance]:
+    """Everything that was recorded on some phones, phone after phone."""
+    return [utterance for phone in phones for utterance in phone.utterances]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Partition:
     """The four groups.

@@ -35,7 +35,13 @@ from fedspeech.synthesis.render_plan import Take
 from fedspeech.synthesis.voices import ACCENTS, Spread, Voice, draw_voice
 
 _CHUNK_CLIPS = 96
-_UNHEARD = tuple(name for name in ACCENTS if name != "plain")
+PRETRAINING_ACCENT = "plain"  # of whoever teaches a base
+_UNHEARD = tuple(name for name in ACCENTS if name != PRETRAINING_ACCENT)
+
+
+def accent_shares(new: float) -> tuple[tuple[str, float], ...]:
+    """Accents of speakers of whom a share has one that no base was taught, all of those alike."""
+    return (PRETRAINING_ACCENT, 1 - new), *((name, new / len(_UNHEARD)) for name in _UNHEARD)
 
 
 @dataclass(frozen=True, kw_only=True)

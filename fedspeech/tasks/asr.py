@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
-from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.shots import Shots, split_sentences
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.base import Base, sentence_base_path
@@ -64,7 +64,7 @@ class Asr:
         del recorded, taught
         halves = []
         for part in (phones[::2], phones[1::2]):
-            clips = [clip for phone in part for clip in phone.utterances]
+            clips = utterances_of(part)
             order = stream(seed, "public sentences").permutation(len(clips))
             halves.append([clips[index] for index in order])
         return halves[0], halves[1]
@@ -74,7 +74,7 @@ class Asr:
     ) -> LocalDataset:
         """None."""
         del judged
-        return validation.take(np.arange(0))
+        return validation.first(0)
 
     def check_base(self, base: Base) -> None:
         """Refuses a base that spots words; see `Task.check_base`."""

@@ -4,7 +4,8 @@ A wake word is judged by false rejects at so many false accepts per hour, which 
 The base hears keyword-free sound once; any number of adapters then score every hop of it.
 
     sound = KeywordFree(base, adapter, seconds=1800, targets=("computer",), seed=1)
-    counts = sound.counts(vector) + keywords_of(base, adapter, vector, heard, labels)
+    words = SpokenKeywords(base, adapter, heard, labels)
+    counts = sound.counts(vector) + words.counts(vector)
     counts.at_most(2.0)                             # lowest threshold with 2 an hour, and its FRR
 """
 
@@ -47,16 +48,16 @@ class KeywordFree:
             base.listening_output(scene) for scene in keyword_free(seconds, targets, seed)
         ]
 
-    def counts(self, vector: FloatVector, rules: ListeningRules | None = None) -> ListeningCounts:
+    def counts(self, vector: FloatVector) -> ListeningCounts:
         """Counts one adapter's detections, all of them false."""
-        rules = rules or ListeningRules()
-        first, *others = (
+        rules = ListeningRules()
+        found = (
             ListeningCounts.without_keywords(
                 _logits(self._adapter, vector, scene), rules, self._hop_ms
             )
             for scene in self._scenes
         )
-        return sum(others, first)
+        return sum(found, ListeningCounts.nothing())
 
 
 class SpokenKeywords:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from fedspeech.corpora.corpus import (
     Utterance,
     Vocabulary,
 )
-from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.shots import Shots, split_shots
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
@@ -103,7 +103,7 @@ def word_roles(
       seed: draws the words that judge.
       known: targets of a base. They are the default, and the same words stand in their order.
     """
-    counts = Counter(clip.word for phone in held_out for clip in phone.utterances)
+    counts = Counter(clip.word for clip in utterances_of(held_out))
     said = [word for word in sorted(counts) if word not in (SILENCE, UNKNOWN)]
     targets = in_order_of(known, vocabulary or known) or _frequent(said, counts)
     others = [word for word in said if word not in targets]
@@ -187,7 +187,7 @@ class Kws:
         """Unknown and silence clips of validation speakers; see `Task.evaluation_negatives`."""
         targets = len(self.roles.targets)
         if any((clips.labels >= targets).any() for clips in judged):
-            return validation.take(np.arange(0))
+            return validation.first(0)
         return validation.take(np.flatnonzero(validation.labels >= targets))
 
     def check_base(self, base: Base) -> None:
@@ -201,18 +201,10 @@ class Kws:
 
     def evaluation(self, scored: Scored) -> KwsEvaluation:
         """On clips, or on a stream."""
-        settings: dict[str, Any] = {
-            "adapter": scored.adapter,
-            "labels": self.labels.labels,
-            "evaluation_negatives": scored.evaluation_negatives,
-            "guard_negatives": scored.guard_negatives,
-            "false_accept_rate": self.false_accept_rate,
-            "non_words": self.negatives,
-            "seed": scored.seed,
-        }
+        labels, far, non_words = self.labels.labels, self.false_accept_rate, self.negatives
         if self.stream is None:
-            return KwsEvaluation(**settings)
-        return StreamEvaluation(**settings, stream=self.stream, scored=scored)
+            return KwsEvaluation(scored, labels, far, non_words)
+        return StreamEvaluation(scored, labels, far, non_words, self.stream)
 
     @classmethod
     def shipped_base(cls) -> Path:
@@ -276,7 +268,7 @@ def _targets(labels: Labels) -> tuple[str, ...]:
 
 def _in_turn(phones: Sequence[Phone], recorded: Collection[str], seed: int) -> list[Utterance]:
     """Other words and silence of some phones, each kind shuffled, kinds in turn."""
-    clips = [clip for phone in phones for clip in phone.utterances]
+    clips = utterances_of(phones)
     silence = [clip for clip in clips if clip.word == SILENCE]
     unknown = [clip for clip in clips if clip.word != SILENCE]
     for kind, group in (("silence", silence), ("unknown", unknown)):

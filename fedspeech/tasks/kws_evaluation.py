@@ -12,34 +12,27 @@ from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 from fedspeech.evaluation import kws
 from fedspeech.evaluation.kws import KwsCounts, KwsScores, answers
 from fedspeech.evaluation.metric import Metric, Model, Section, Segment
-from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
-from fedspeech.tasks.evaluation import HeldOutPhone
+from fedspeech.tasks.evaluation import HeldOutPhone, Scored
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class KwsEvaluation:
     """Answers to clips, one label each.
 
     Attributes:
-      adapter: what is scored.
+      scored: what is scored, and on what.
       labels: of the model: target words, unknown, silence.
-      evaluation_negatives: clips without a target word on which every phone's adapter may err.
-      guard_negatives: others, on which thresholds are set.
       false_accept_rate: at which false rejects are stated.
       non_words: what the clips without a target word are, in words.
-      seed: of intervals.
     """
 
-    adapter: Adapter
+    scored: Scored
     labels: tuple[str, ...]
-    evaluation_negatives: LocalDataset
-    guard_negatives: LocalDataset
     false_accept_rate: float
     non_words: str
-    seed: int
 
     accuracy = "accuracy with non-words counted"
     shots = "own clips per target word"
@@ -68,13 +61,13 @@ class KwsEvaluation:
 
     def score(self, vector: FloatVector, phone: HeldOutPhone) -> KwsScores:
         """Detections in a phone's clips, in evaluation negatives and in guard negatives."""
-        guard, unknown = self.guard_negatives, len(self.labels) - 2
+        guard, unknown = self.scored.guard_negatives, len(self.labels) - 2
         # Guard negatives in which somebody speaks: silence would lower every threshold.
         spoken = guard.take(np.flatnonzero(guard.labels == unknown))
         judged, targets = phone.judged, len(self.labels) - NUM_NEGATIVE_LABELS
         said = judged.take(np.flatnonzero(judged.labels < targets))
         return KwsScores.of_targets(
-            self._counts(vector, judged.joined(self.evaluation_negatives)),
+            self._counts(vector, judged.joined(self.scored.evaluation_negatives)),
             self._counts(vector, spoken) if len(spoken) else None,
             self._logits(vector, said),
             said.labels,
@@ -104,7 +97,7 @@ class KwsEvaluation:
         phones: Sequence[HeldOutPhone],
     ) -> Iterator[Section]:
         """Operating points, target words alone, curves and confusion."""
-        yield kws.target_accuracy(scores, self.seed)
+        yield kws.target_accuracy(scores, self.scored.seed)
         if points := kws.operating_points(scores, self.false_accept_rate):
             yield points
         yield kws.detection(scores, self.labels, self.false_accept_rate)
@@ -118,6 +111,6 @@ class KwsEvaluation:
     def _logits(self, vector: FloatVector, clips: LocalDataset) -> NDArray[np.float32]:
         """Scores clips with one adapter: shape (n, c)."""
         logits: NDArray[np.float32] = score_clips(
-            self.adapter, vector[np.newaxis], clips.embeddings
+            self.scored.adapter, vector[np.newaxis], clips.embeddings
         )[0]
         return logits

@@ -19,7 +19,7 @@ from fedspeech.evaluation import kws
 from fedspeech.evaluation.kws import KwsScores
 from fedspeech.evaluation.metric import Interval, Metric, Model, Section, Segment
 from fedspeech.evaluation.streaming import ListeningCounts, OperatingPoint, poisson_interval
-from fedspeech.tasks.evaluation import HeldOutPhone, Scored
+from fedspeech.tasks.evaluation import HeldOutPhone
 from fedspeech.tasks.keyword_stream import KeywordFree, SpokenKeywords
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.training.dataset import LocalDataset
@@ -52,17 +52,15 @@ class StreamSettings:
             )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class StreamEvaluation(KwsEvaluation):
     """Answers to a stream, beside those to clips.
 
     Attributes:
       stream: at which rate, on how much sound.
-      scored: what listens, and to whom.
     """
 
     stream: StreamSettings
-    scored: Scored
     _heard: dict[str, ListeningCounts] = field(default_factory=dict, init=False, repr=False)
     _spoken: dict[str, SpokenKeywords] = field(default_factory=dict, init=False, repr=False)
 
@@ -165,13 +163,12 @@ class StreamEvaluation(KwsEvaluation):
 
     @functools.cached_property
     def _sound(self) -> KeywordFree:
-        targets = self.labels[:-NUM_NEGATIVE_LABELS]
         return KeywordFree(
             self.scored.base,
-            self.adapter,
+            self.scored.adapter,
             seconds=60 * self.stream.minutes,
-            targets=targets,
-            seed=self.seed,
+            targets=self.labels[:-NUM_NEGATIVE_LABELS],
+            seed=self.scored.seed,
         )
 
     def _false(self, vector: FloatVector) -> ListeningCounts:
@@ -192,7 +189,7 @@ class StreamEvaluation(KwsEvaluation):
             base = self.scored.base
             labels = base.vocabulary.encode([clip.word for clip in said])
             heard = base.heard(corpus, said)
-            self._spoken[who] = SpokenKeywords(base, self.adapter, heard, labels)
+            self._spoken[who] = SpokenKeywords(base, self.scored.adapter, heard, labels)
         return self._spoken[who]
 
     def _point(

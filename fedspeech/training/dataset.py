@@ -57,6 +57,10 @@ class LocalDataset:
         """Returns the clips at `indices`, in that order."""
         return LocalDataset(self.embeddings[indices], self.labels[indices])
 
+    def first(self, count: int | None) -> LocalDataset:
+        """Returns the first clips, at most so many; None: all of them."""
+        return LocalDataset(self.embeddings[:count], self.labels[:count])
+
     def joined(self, other: LocalDataset) -> LocalDataset:
         """Returns these clips followed by the other's, for instance the public negatives."""
         if not len(other):

@@ -71,7 +71,7 @@ def export_files(
             batch_clips=batch_clips(world.job),
         )
         family = kind.of(trained, material)
-        card = model_card(trained, family.task, summary, spent, world.licences)
+        card = model_card(trained, family.task, summary, spent, world.speakers.licences)
         exported = export_family(
             family, card, family.run_kinds, folder=folder.export, progress=progress.file
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedspeech.corpora.corpus import Corpus, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
-from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.metric import ACCURACY
@@ -187,9 +187,8 @@ class FinishedRun:
         trained = trained_model(self.folder, self.base)
         summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
         voices, task = self.voices, family_of(self.voices.task.name).task
-        licences = {corpus.name: corpus.licence for corpus in (voices.corpus, voices.public_corpus)}
         if adapter == "global":
-            return trained, model_card(trained, task, summary, spent, licences)
+            return trained, model_card(trained, task, summary, spent, voices.licences)
         # Phones that never trained: what each adapts to is made again from the scenario.
         names = sorted(phone.phone_id for phone in voices.partition.unseen)
         if adapter not in names:
@@ -205,7 +204,9 @@ class FinishedRun:
             spec.flatten(trained.parameters), adapter
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
-        return trained, model_card(trained, task, summary, spent, licences, adapter, accuracies)
+        return trained, model_card(
+            trained, task, summary, spent, voices.licences, adapter, accuracies
+        )
 
 
 def _require_same_recordings(
@@ -305,9 +306,8 @@ def calibration(
 
     phones = (*voices.partition.federated, *voices.partition.unseen)
     if own is not None:
-        said = [clip for phone in phones for clip in phone.utterances]
         # By what is in the sound: a folder may hold a phone's clip under another name.
-        forbidden = {voices.corpus.fingerprint(clip) for clip in said}
+        forbidden = {voices.corpus.fingerprint(clip) for clip in utterances_of(phones)}
         return Calibration.of_recordings(base, open_corpus(own), forbidden)
     corpus: Corpus
     if base.provenance.get("corpus") == "synthetic" or not isinstance(

@@ -127,8 +127,7 @@ class Evaluator:
     def correct(self, vector: FloatVector, most: int | None = None) -> list[NDArray[np.bool_]]:
         """Per held-out phone, which of its first `most` examples one adapter answers rightly."""
         return [
-            self._task.mistakes(vector, phone.judged.take(np.arange(len(phone.judged))[:most])) == 0
-            for phone in self._phones
+            self._task.mistakes(vector, phone.judged.first(most)) == 0 for phone in self._phones
         ]
 
     def choose(self, federated: FloatVector) -> StageChoice | None:
@@ -181,7 +180,7 @@ class Evaluator:
         groups, withheld = cells(
             [unseen.phone.segments for unseen in self._phones],
             self._scenario.evaluation.min_segment_phones,
-            self._world.pretraining_accents,
+            self._world.speakers.pretraining_accents,
         )
         sections = self._sections(federated, start, own, control, groups)
         if choice is not None:
@@ -273,9 +272,7 @@ class Evaluator:
     ) -> list[Personalized]:
         """Personalizes every held-out phone with some examples of its own, or of another phone."""
         settings, world = self._scenario.personalization, self._world
-        public = world.training_negatives.take(
-            np.arange(min(settings.negatives, len(world.training_negatives)))
-        )
+        public = world.training_negatives.first(settings.negatives)
         most = max(len(clips) for clips in own) + len(public)
         return personalize(
             world.adapter,

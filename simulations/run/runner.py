@@ -175,12 +175,12 @@ class Run:
     def rounds(self) -> None:
         """Runs the federated rounds."""
         say = self._progress.say
-        say(f"{self._world.corpus_name}: {self._plan.population:,} phones federate, "
+        say(f"{self._world.speakers.corpus.name}: {self._plan.population:,} phones federate, "
             f"{len(self._world.unseen)} are held out; adapter {self._world.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._world.drawn_from:
             say(drawn(self._plan.population, self._world.drawn_from))
-        for group in group_skipped(self._world.skipped):
+        for group in group_skipped(self._world.speakers.skipped):
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         corpus = self._world.speakers.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
@@ -348,7 +348,7 @@ class Run:
         return Summary(
             **dict(self._account(self._ledger.guarantee())),
             scenario=self._scenario.name,
-            corpus=self._world.corpus_name,
+            corpus=self._world.speakers.corpus.name,
             seed=self._scenario.seed,
             command=f"fedspeech simulate --scenario {self._scenario.name}",
             status=status,

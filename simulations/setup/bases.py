@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.tasks.asr import Asr
@@ -53,7 +54,7 @@ def base_of(scenario: Scenario, voices: SpeakerSplit, layout: Base, cache: Path)
         made = voices.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
         return _cut_for(scenario, made)
     if scenario.base.source == TUNED:
-        clips = [clip for phone in voices.partition.public for clip in phone.utterances]
+        clips = utterances_of(voices.partition.public)
         return voices.task.taught_base(layout, voices.corpus, clips, seed=BASE_SEED, cache=cache)
     return layout
 

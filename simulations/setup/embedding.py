@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance
-from fedspeech.corpora.partition import Phone
+from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
@@ -81,5 +81,5 @@ def parity_speech(base: Base, corpus: Corpus, phones: Sequence[Phone]) -> NDArra
       corpus: of the phones.
       phones: public ones.
     """
-    clips = [clip for phone in phones for clip in phone.utterances if clip.word != SILENCE]
+    clips = [clip for clip in utterances_of(phones) if clip.word != SILENCE]
     return base.heard(corpus, clips[:PARITY_CLIPS])

@@ -14,15 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import OptimizerSettings
-from fedspeech.corpora.corpus import (
-    NUM_NEGATIVE_LABELS,
-    Skipped,
-    Utterance,
-)
-from fedspeech.corpora.partition import (
-    Partition,
-    Phone,
-)
+from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Utterance
+from fedspeech.corpora.partition import Partition, Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
@@ -40,13 +33,12 @@ from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.virtual_phones import VirtualPhones
-from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus, ProvidedCorpus
+from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus
 from simulations.scenario.schema import Scenario
 from simulations.setup.bases import MADE, base_of, layout_of
 from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import PlanSizes, plan_of, split_way_out
 from simulations.setup.recordings import spares_speakers
-from simulations.setup.sentences import PRETRAINING_ACCENT
 from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit, open_speakers, without_teachers
 
 Accept = Callable[[PrivacyPlan], None]
@@ -88,35 +80,25 @@ class World:
     Attributes:
       base: the frozen part.
       adapter: what is trained.
-      corpus_name: for reports.
-      licences: corpus to licence.
       speakers: who speaks; its partition knows what the base was taught on.
-      partition: who is where.
       job: the federated run.
       unseen: phones never trained on.
       training_negatives: public unknown and silence clips that ship to every phone.
       guard_negatives: others, which a phone's guard counts false accepts on.
       evaluation_negatives: yet others, on which false accepts are judged where the corpus has none.
       speech: clips for parity after their left context, shape (n, heard_samples).
-      skipped: recordings and speakers left out, with the reason.
-      pretraining_accents: accents among the base's speakers; empty if unknown.
       validates: whether the public validation speakers are of the phones' own corpus.
     """
 
     base: Base
     adapter: Adapter
-    corpus_name: str
-    licences: Mapping[str, str]
     speakers: SpeakerSplit
-    partition: Partition
     job: Job
     unseen: tuple[UnseenPhone, ...]
     training_negatives: LocalDataset
     guard_negatives: LocalDataset
     evaluation_negatives: LocalDataset
     speech: NDArray[np.float32]
-    skipped: tuple[Skipped, ...]
-    pretraining_accents: tuple[str, ...]
     validates: bool = True
 
     @property
@@ -124,16 +106,20 @@ class World:
         """What is recognized."""
         return self.speakers.task
 
+    @property
+    def partition(self) -> Partition:
+        """Who is where."""
+        return self.speakers.partition
+
     def evaluation(self) -> TaskEvaluation[Any]:
         """How answers of the task are scored."""
-        partition = self.partition
         return self.task.evaluation(
             Scored(
                 base=self.base,
                 adapter=self.adapter,
                 corpus=self.speakers.corpus,
                 public_corpus=self.speakers.public_corpus,
-                validation=[clip for phone in partition.validation for clip in phone.utterances],
+                validation=utterances_of(self.partition.validation),
                 guard_negatives=self.guard_negatives,
                 evaluation_negatives=self.evaluation_negatives,
                 seed=self.job.seed,
@@ -163,6 +149,20 @@ class Experiment:
     speakers: SpeakerSplit
     base: Base
 
+    def __post_init__(self) -> None:
+        """Refuses a base that answers something else than the task asks.
+
+        Raises:
+          ScenarioError: naming what it answers and what is wanted.
+        """
+        source = self.scenario.base.source
+        if source == MADE:  # for the labels of this very task
+            return
+        try:
+            self.speakers.task.check_base(self.base)
+        except ValueError as error:
+            raise ScenarioError(f"the base {source}: {error}") from error
+
     @classmethod
     def from_scenario(cls, scenario: Scenario) -> Experiment:
         """Opens the corpora and reads the base if it is a file; computes nothing.
@@ -171,21 +171,12 @@ class Experiment:
           ScenarioError: if parts of the scenario do not fit together.
           CorpusError: if the recordings cannot be used.
         """
-        if isinstance(scenario.corpus, ProvidedCorpus):
-            raise ScenarioError(
-                f"a Python program handed over the speech of {scenario.name}: run or resume it "
-                "from there, as simulate(Experiment(...)) or resume(folder, experiment=...)"
-            )
         base = layout_of(scenario)
         try:
             speakers = open_speakers(scenario, base, made=scenario.base.source == MADE)
         except TooFewSpeakers as error:
             raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
         if scenario.base.source != MADE:
-            try:
-                speakers.task.check_base(base)
-            except ValueError as error:
-                raise ScenarioError(f"the base {scenario.base.source}: {error}") from error
             speakers = without_teachers(speakers, base)
         return cls(scenario, speakers, base)
 
@@ -263,16 +254,15 @@ def _build(
     # any epsilon. The other words that a phone has said itself are its own clips like the rest.
     halves = voices.task.public_clips(voices.public, voices.recorded, base.speakers, scenario.seed)
     background, held_back = (embed(public_corpus, clips) for clips in halves)
-    validation_clips = [clip for phone in partition.validation for clip in phone.utterances]
-    validation = embed(public_corpus, validation_clips)
-    federated = embed(corpus, [clip for phone in partition.federated for clip in phone.utterances])
+    validation = embed(public_corpus, utterances_of(partition.validation))
+    federated = embed(corpus, utterances_of(partition.federated))
     sizes = [len(phone.utterances) for phone in partition.federated]
     initial = adapter.initial(base.head_weight, base.head_bias)
     arrays = PopulationArrays(
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        background=_first(background, scenario.training.negatives),
+        background=background.first(scenario.training.negatives),
         validation=validation,
         initial=adapter.spec.flatten(initial),
     )
@@ -292,10 +282,7 @@ def _build(
     return World(
         base=base,
         adapter=adapter,
-        corpus_name=corpus.name,
-        licences={corpus.name: corpus.licence, public_corpus.name: public_corpus.licence},
         speakers=voices,
-        partition=partition,
         job=job,
         unseen=(unseen := _held_out_phones(scenario, voices, embed)),
         training_negatives=background,
@@ -304,8 +291,6 @@ def _build(
             [phone.judged for phone in unseen], validation
         ),
         speech=parity_speech(base, public_corpus, partition.validation),
-        skipped=(*corpus.skipped, *partition.skipped),
-        pretraining_accents=(PRETRAINING_ACCENT,) if isinstance(corpus, SyntheticCorpus) else (),
         validates=bool(partition.validation)
         and partition.validation[0].speaker_id in corpus.speakers,
     )
@@ -391,16 +376,12 @@ def _base(experiment: Experiment, cache: Path) -> Base:
     return base
 
 
-def _first(clips: LocalDataset, count: int) -> LocalDataset:
-    return clips.take(np.arange(min(count, len(clips))))
-
-
 def _held_out_phones(
     scenario: Scenario, voices: SpeakerSplit, embed: Embedder
 ) -> tuple[UnseenPhone, ...]:
     """Splits each unseen phone's clips into nested own takes and what it is judged by."""
     corpus, phones = voices.corpus, voices.partition.unseen
-    clips = [clip for phone in phones for clip in phone.utterances]
+    clips = utterances_of(phones)
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
     takes = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})

@@ -9,9 +9,9 @@ from pathlib import Path
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus
 from fedspeech.corpora.layouts import open_corpus
-from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker
+from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker, utterances_of
 from fedspeech.corpora.sentences import JoinedWords
-from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec
+from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec, accent_shares
 from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
@@ -19,14 +19,10 @@ from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import stream
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, by_kind
-from fedspeech.synthesis.voices import ACCENTS
-from fedspeech.training.pretrain_sentences import (
-    public_grammar,
-)
+from fedspeech.training.pretrain_sentences import public_grammar
 from simulations.scenario.corpora import JoinedSentences, SentenceCorpus, TranscribedCorpus
 from simulations.scenario.schema import Scenario
 
-PRETRAINING_ACCENT = "plain"
 PUBLIC_SPEAKERS = 24
 PUBLIC_SENTENCES = 8
 PRIOR_SENTENCES = 4_000
@@ -42,12 +38,6 @@ def sentence_spec(
     Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
     would always be the base.
     """
-    unheard = [accent for accent in ACCENTS if accent != PRETRAINING_ACCENT]
-    share = settings.new_accent_share
-    accents = (
-        (PRETRAINING_ACCENT, 1 - share),
-        *((accent, share / len(unheard)) for accent in unheard),
-    )
     public = SpeakerGroup(
         name="public",
         num_speakers=PUBLIC_SPEAKERS,
@@ -58,7 +48,7 @@ def sentence_spec(
     )
     phones = replace(
         public,
-        accents=accents,
+        accents=accent_shares(settings.new_accent_share),
         grammar=Grammar(
             people=tuple(PEOPLE),
             places=tuple(PLACES),
@@ -144,4 +134,4 @@ def synthetic_prior(seed: int) -> BigramLanguageModel:
 
 def spoken_prior(public: Sequence[Phone]) -> BigramLanguageModel:
     """Counts words of what public speakers said."""
-    return BigramLanguageModel.of(clip.word for phone in public for clip in phone.utterances)
+    return BigramLanguageModel.of(clip.word for clip in utterances_of(public))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Utterance, Vocabulary
+from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Utterance, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.noise import NoiseCorpus
@@ -21,13 +21,18 @@ from fedspeech.corpora.partition import (
     with_devices,
     with_quantity_skew,
 )
-from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
+from fedspeech.corpora.synthetic import (
+    PRETRAINING_ACCENT,
+    SpeakerGroup,
+    SyntheticCorpus,
+    SyntheticSpec,
+    accent_shares,
+)
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BeamSettings, BigramLanguageModel
 from fedspeech.seeds import canonical
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
-from fedspeech.synthesis.voices import ACCENTS
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.stream_evaluation import StreamSettings
@@ -43,14 +48,13 @@ from simulations.scenario.corpora import (
 from simulations.scenario.schema import Scenario
 from simulations.setup.recordings import applied, moved, split_speakers
 from simulations.setup.sentences import (
-    PRETRAINING_ACCENT,
+    PUBLIC_SPEAKERS,
     real_sentences,
     sentence_spec,
     spoken_prior,
     synthetic_prior,
 )
 
-PUBLIC_SPEAKERS = 24
 SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones are drawn from voices
 
 
@@ -78,6 +82,21 @@ class SpeakerSplit:
         if self.corpus is self.public_corpus:
             return frozenset()
         return frozenset(self.corpus.speakers)
+
+    @property
+    def licences(self) -> dict[str, str]:
+        """Corpus to licence."""
+        return {corpus.name: corpus.licence for corpus in (self.corpus, self.public_corpus)}
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Recordings and speakers left out, with the reason."""
+        return (*self.corpus.skipped, *self.partition.skipped)
+
+    @property
+    def pretraining_accents(self) -> tuple[str, ...]:
+        """Accents of the speakers who taught a base; empty if unknown."""
+        return (PRETRAINING_ACCENT,) if isinstance(self.corpus, SyntheticCorpus) else ()
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -126,7 +145,10 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
             spec = sentence_spec(scenario, scenario.corpus, base.frontend)
             return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
         case ProvidedCorpus():
-            raise ScenarioError("no file says who speaks: a Python program does")
+            raise ScenarioError(
+                f"a Python program handed over the speech of {scenario.name}: run or resume it "
+                "from there, as simulate(Experiment(...)) or resume(folder, experiment=...)"
+            )
         case JoinedSentences() | TranscribedCorpus():
             taught = () if made else base.speakers
             corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
@@ -184,12 +206,7 @@ def embedded_spec(
     Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
     would always be the base.
     """
-    unheard = [accent for accent in ACCENTS if accent != PRETRAINING_ACCENT]
-    share = settings.new_accent_share
-    accents = (
-        (PRETRAINING_ACCENT, 1 - share),
-        *((accent, share / len(unheard)) for accent in unheard),
-    )
+    accents = accent_shares(settings.new_accent_share)
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)

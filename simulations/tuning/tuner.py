@@ -155,7 +155,7 @@ class _Tuning:
         self._scenario, self._request, self._space = scenario, request, space
         self._population, self._folder = population, folder
         world = worlds[scenario.seed]
-        self._corpus_name = world.corpus_name
+        self._corpus_name = world.speakers.corpus.name
         self._plan, self._notice = world.job.plan, world.job.entropy().notice
         self._grounds = [
             _ground(scenario.model_copy(update={"seed": seed}), world, population)

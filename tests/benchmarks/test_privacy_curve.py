@@ -13,7 +13,8 @@ def test_accuracies_are_means_over_the_phones_that_are_asked_for():
     world, scenario = tiny_world(), tiny_scenario()
     vector = world.job.load_arrays().initial
     by_phone = [clips.mean() for clips in Evaluator(world, scenario).correct(vector)]
-    heard = [phone.phone.segments["accent"] in world.pretraining_accents for phone in world.unseen]
+    known = world.speakers.pretraining_accents
+    heard = [phone.phone.segments["accent"] in known for phone in world.unseen]
     assert accuracy(world, scenario, vector, unheard=False) == pytest.approx(np.mean(by_phone))
     unheard = [share for share, known in zip(by_phone, heard, strict=True) if not known]
     assert accuracy(world, scenario, vector, unheard=True) == pytest.approx(np.mean(unheard))

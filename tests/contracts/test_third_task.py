@@ -8,6 +8,7 @@ from tiny_world import cache, tiny_scenario
 from tones import TONES, tone_base, tone_speakers
 
 from fedspeech.errors import ScenarioError
+from fedspeech.models.base import Base, default_base_path
 from simulations.results.run_folder import read
 from simulations.run.runner import simulate
 from simulations.scenario.corpora import ProvidedCorpus
@@ -66,6 +67,12 @@ def test_without_the_program_that_made_it_nobody_opens_it():
     scenario = tiny_scenario().model_copy(update={"name": "tones", "corpus": ProvidedCorpus()})
     with pytest.raises(ScenarioError, match=r"a Python program handed over the speech of tones"):
         Experiment.from_scenario(scenario)
+
+
+def test_a_base_that_answers_something_else_is_refused_whoever_hands_it_over():
+    scenario = tiny_scenario().model_copy(update={"corpus": ProvidedCorpus()})
+    with pytest.raises(ScenarioError, match="it knows no tones"):
+        Experiment(scenario, tone_speakers(), Base.load(default_base_path()))
 
 
 ASKS = re.compile(

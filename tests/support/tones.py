@@ -15,7 +15,6 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
 from fedspeech.models.kws import KwsTrunk, TrunkSpec
 from fedspeech.seeds import stream
-from fedspeech.training.dataset import LocalDataset
 
 TONES = ("low", "high")
 HERTZ = {"low": 300.0, "high": 900.0}
@@ -164,8 +163,3 @@ def tone_speakers():
     corpus = ToneCorpus()
     partition = by_group(corpus, seed=1)
     return SpeakerSplit(Tones(), corpus, corpus, partition.public, partition)
-
-
-def nothing_heard(shape):
-    """No clip at all."""
-    return LocalDataset(np.zeros((0, *shape), np.float32), np.zeros(0, np.int64))
