@@ -4,6 +4,8 @@ A message names the rule and the value. It may carry round, stage and pseudonymo
 never audio, text, embeddings, deltas or keys.
 """
 
+from __future__ import annotations
+
 
 class FedspeechError(Exception):
     """A refusal that the user can act on; the command line prints it without a traceback."""
@@ -52,3 +54,19 @@ class ExportRefused(FedspeechError):
 
 class NoRoundRan(FedspeechError):
     """Not one round was completed: none can be paid, or the run is over and its folder in order."""
+
+
+def require(holds: bool, rule: str, **values: object) -> None:
+    """Refuses a bad value by name, rule and value.
+
+    Raises:
+      ValueError: if the rule does not hold.
+    """
+    if not holds:
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise ValueError(f"{rule}, got {shown}")
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)

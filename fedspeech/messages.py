@@ -24,7 +24,8 @@ end.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -46,30 +47,136 @@ _DTYPES = {
     kind: np.dtype(kind).newbyteorder("<") for kind in ("uint8", "uint32", "int64", "float32")
 }
 
+Rule = dict[str, Callable[[Any, str], None]]
+"""What a field must hold, as the metadata of a field: the rule gets the message and the name."""
 
-@dataclass(frozen=True, kw_only=True)
-class RoundKey:
+
+def _rule(check: Callable[[Any, str], None]) -> Rule:
+    return {"rule": check}
+
+
+def _integer(below: int | str) -> Rule:
+    """An integer from 0, below a number or another field."""
+
+    def check(message: Any, name: str) -> None:
+        value = getattr(message, name)
+        stop = getattr(message, below) if isinstance(below, str) else below
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (value, stop))
+        if not whole or not 0 <= value < stop:
+            raise ProtocolAbort(f"{name} must be an integer in [0, {stop}), got {value!r:.40}")
+
+    return _rule(check)
+
+
+def _bytes(length: int) -> Rule:
+    def check(message: Any, name: str) -> None:
+        value = getattr(message, name)
+        if not isinstance(value, bytes) or len(value) != length:
+            raise ProtocolAbort(f"{name} must be {length} bytes, got {type(value).__name__}")
+
+    return _rule(check)
+
+
+def _array(dtype: type[np.generic], *shape: int | str | None) -> Rule:
+    """An array of this type; a side is a length, as long as another field, or any."""
+
+    def check(message: Any, name: str) -> None:
+        value = getattr(message, name)
+        sides = tuple(
+            len(getattr(message, side)) if isinstance(side, str) else side for side in shape
+        )
+        fits = (
+            isinstance(value, np.ndarray)
+            and value.dtype == dtype
+            and value.ndim == len(sides)
+            and all(want in (None, have) for want, have in zip(sides, value.shape, strict=True))
+        )
+        if not fits:
+            kind = np.dtype(dtype).name
+            wanted = f"{kind} array of shape {sides}"
+            if sides == (None,):
+                wanted = f"one-dimensional {kind} array"
+            raise ProtocolAbort(
+                f"{name} must be a {wanted}, got {getattr(value, 'dtype', type(value).__name__)} "
+                f"of shape {getattr(value, 'shape', None)}"
+            )
+
+    return _rule(check)
+
+
+def _rows(*shape: int | None, of: str = "phones") -> Rule:
+    """A row of bytes for each of the phones in another field."""
+    return _array(np.uint8, of, *shape)
+
+
+def _positive(message: Any, name: str) -> None:
+    value = getattr(message, name)
+    if not isinstance(value, float) or not 0 < value < math.inf:
+        raise ProtocolAbort(f"{name} must be a positive number, got {value!r:.40}")
+
+
+def _finite(message: Any, name: str) -> None:
+    _array(np.float32, None)["rule"](message, name)
+    if not np.isfinite(getattr(message, name)).all():
+        raise ProtocolAbort(f"{name} must be finite in every coordinate")
+
+
+def _increasing(message: Any, name: str) -> None:
+    _array(np.int64, None)["rule"](message, name)
+    value = getattr(message, name)
+    if value.size and (value[0] < 0 or value[-1] >= MAX_PHONES or (value[1:] <= value[:-1]).any()):
+        raise ProtocolAbort(f"{name} must be strictly increasing phone indices")
+
+
+def _counts(message: Any, name: str) -> None:
+    _array(np.int64, len(KINDS))["rule"](message, name)
+    if (getattr(message, name) < 0).any():
+        raise ProtocolAbort(f"{name} must not be negative")
+
+
+_MODEL, _NORM, _PHONES = _rule(_finite), _rule(_positive), _rule(_increasing)
+_SIGNATURES = _rows(SIGNATURE_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class _Checked:
+    """Fields that are checked, in the order of their declaration, wherever a message is made.
+
+    Raises:
+      ProtocolAbort: naming the first field that breaks its rule.
+    """
+
+    kind: ClassVar[str] = ""  # as it travels
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        for part in fields(self):
+            if rule := part.metadata.get("rule"):
+                rule(self, part.name)
+
+    def __repr__(self) -> str:
+        """Shows arrays by their shape, and no value in them."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        shown = [f"{name}={getattr(value, 'shape', value)!r}" for name, value in values.items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RoundKey(_Checked):
     """What names one attempt at one round; every message of it carries the same key.
 
     Attributes:
       round: index from 0; `number` is what a person reads.
       attempt: index from 0; a retried round has fresh noise and a fresh rid.
-      round_id: 16 bytes, never used twice.
+      round_id: never used twice.
       context: SHA-256 over job, source code and round; phones refuse a context that they did not
         compute themselves.
     """
 
-    round: int
-    attempt: int
-    round_id: bytes
-    context: bytes
-
-    def __post_init__(self) -> None:
-        """Checks ranges and lengths."""
-        _check_integer("round", self.round, 1 << 31)
-        _check_integer("attempt", self.attempt, 1 << 16)
-        _check_bytes("round_id", self.round_id, 16)
-        _check_bytes("context", self.context, 32)
+    round: int = field(metadata=_integer(1 << 31))
+    attempt: int = field(metadata=_integer(1 << 16))
+    round_id: bytes = field(metadata=_bytes(16))
+    context: bytes = field(metadata=_bytes(32))
 
     @property
     def number(self) -> int:
@@ -78,240 +185,162 @@ class RoundKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountsRequest:
+class CountsRequest(_Checked):
     """Server to shard: how many phones do you host?"""
 
     kind: ClassVar[str] = "counts-request"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RosterRequest:
+class RosterRequest(_Checked):
     """Server to shard: who takes part in this round? Phones toss their own coins."""
 
     kind: ClassVar[str] = "roster-request"
     key: RoundKey
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class UpdateRequest:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class UpdateRequest(_Checked):
     """Server to shard: contribute to the query under this model and send the protected sum.
 
     Attributes:
-      model: of the query, for instance a global adapter, shape (any,), float32.
+      model: of the query, for instance a global adapter.
       clip_norm: L2 bound on the contribution in this round.
-      roster: all phones of the round, sorted; each phone checks the floor itself.
+      roster: all phones of the round; each phone checks the floor itself.
     """
 
     kind: ClassVar[str] = "update-request"
     key: RoundKey
-    model: NDArray[np.float32]
-    clip_norm: float
-    roster: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        _check_model(self.model)
-        _check_positive("clip_norm", self.clip_norm)
-        _check_indices("roster", self.roster)
+    model: NDArray[np.float32] = field(metadata=_MODEL)
+    clip_norm: float = field(metadata=_NORM)
+    roster: NDArray[np.int64] = field(metadata=_PHONES)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SessionMessage:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SessionMessage(_Checked):
     """What every message of a masked session carries.
 
     Attributes:
-      key: of the round.
       session: starts of the round before this one; nonces that stay away restart it.
     """
 
     key: RoundKey
-    session: int
-
-    def __post_init__(self) -> None:
-        """Checks the range."""
-        _check_integer("session", self.session, MAX_SESSIONS)
+    session: int = field(metadata=_integer(MAX_SESSIONS))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AdvertiseRequest(SessionMessage):
     """Server to shard, masked: open a session of a round; phones that join make keys."""
 
     kind: ClassVar[str] = "advertise-request"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RosterNotice(SessionMessage):
     """Server to shard, masked: everybody's advertisement, and the model that is coming.
 
     Attributes:
       model_sha256: of the query's model and the clip norm.
-      phones: all phones of the session, sorted, shape (n,).
-      seal_keys: shape (n, 32).
-      mask_keys: shape (n, 32).
-      commitments: shape (n, 32).
-      signatures: shape (n, 64).
+      phones: all phones of the session.
     """
 
     kind: ClassVar[str] = "roster-notice"
-    model_sha256: bytes
-    phones: NDArray[np.int64]
-    seal_keys: NDArray[np.uint8]
-    mask_keys: NDArray[np.uint8]
-    commitments: NDArray[np.uint8]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_bytes("model_sha256", self.model_sha256, HASH_BYTES)
-        _check_indices("phones", self.phones)
-        _check_advertisements(self)
+    model_sha256: bytes = field(metadata=_bytes(HASH_BYTES))
+    phones: NDArray[np.int64] = field(metadata=_PHONES)
+    seal_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
+    mask_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
+    commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES))
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ShareRequest(SessionMessage):
     """Server to shard, masked: all nonces; draw the graph and share.
 
     Attributes:
-      nonces: in the roster's order, shape (n, 32); none where everybody is everybody's neighbor.
+      nonces: in the roster's order; none where everybody is everybody's neighbor.
     """
 
     kind: ClassVar[str] = "share-request"
-    nonces: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_table("nonces", self.nonces, np.uint8, (None, KEY_BYTES))
+    nonces: NDArray[np.uint8] = field(metadata=_array(np.uint8, None, KEY_BYTES))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MaskRequest(SessionMessage):
     """Server to shard, masked: contribute under this model and send the masked vectors.
 
     Attributes:
-      model: of the query, shape (any,), float32.
+      model: of the query.
       clip_norm: L2 bound on the contribution in this round.
-      sharers: all phones that shared, sorted, shape (m,).
-      commitments: to their seeds, shape (m, 32).
-      signatures: over them, shape (m, 64).
-      sealed: for each phone of this shard in `sharers`, in order, what its neighbors sealed for
-        it, shape (phones, k, 88).
+      sharers: all phones that shared.
+      commitments: to their seeds.
+      signatures: over them.
+      sealed: for each phone of this shard in `sharers`, in order, what its neighbors sealed for it.
     """
 
     kind: ClassVar[str] = "mask-request"
-    model: NDArray[np.float32]
-    clip_norm: float
-    sharers: NDArray[np.int64]
-    commitments: NDArray[np.uint8]
-    signatures: NDArray[np.uint8]
-    sealed: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_model(self.model)
-        _check_positive("clip_norm", self.clip_norm)
-        _check_indices("sharers", self.sharers)
-        count = len(self.sharers)
-        _check_table("commitments", self.commitments, np.uint8, (count, HASH_BYTES))
-        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
-        _check_table("sealed", self.sealed, np.uint8, (None, None, SEALED_BYTES))
+    model: NDArray[np.float32] = field(metadata=_MODEL)
+    clip_norm: float = field(metadata=_NORM)
+    sharers: NDArray[np.int64] = field(metadata=_PHONES)
+    commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES, of="sharers"))
+    signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="sharers"))
+    sealed: NDArray[np.uint8] = field(metadata=_array(np.uint8, None, None, SEALED_BYTES))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AgreeRequest(SessionMessage):
     """Server to shard, masked: whose vectors arrived; sign if that can be.
 
     Attributes:
-      survivors: sorted, shape (m,).
-      signatures: theirs over the list of sharers, shape (m, 64).
+      signatures: of the survivors, over the list of sharers.
     """
 
     kind: ClassVar[str] = "agree-request"
-    survivors: NDArray[np.int64]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_indices("survivors", self.survivors)
-        shape = (len(self.survivors), SIGNATURE_BYTES)
-        _check_table("signatures", self.signatures, np.uint8, shape)
+    survivors: NDArray[np.int64] = field(metadata=_PHONES)
+    signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="survivors"))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class UnmaskRequest(SessionMessage):
-    """Server to shard, masked: a quorum of signatures over both lists; give the shares.
-
-    Attributes:
-      signers: sorted, shape (m,).
-      signatures: theirs, shape (m, 64).
-    """
+    """Server to shard, masked: a quorum of signatures over both lists; give the shares."""
 
     kind: ClassVar[str] = "unmask-request"
-    signers: NDArray[np.int64]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_indices("signers", self.signers)
-        shape = (len(self.signers), SIGNATURE_BYTES)
-        _check_table("signatures", self.signatures, np.uint8, shape)
+    signers: NDArray[np.int64] = field(metadata=_PHONES)
+    signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="signers"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class Counts(_Checked):
     """Shard to server: place of the shard and how many phones it hosts."""
 
     kind: ClassVar[str] = "counts"
-    shard: int
-    num_shards: int
-    num_phones: int
-
-    def __post_init__(self) -> None:
-        """Checks ranges."""
-        _check_integer("num_shards", self.num_shards, 1 << 20)
-        _check_integer("shard", self.shard, self.num_shards)
-        _check_integer("num_phones", self.num_phones, MAX_PHONES)
+    shard: int = field(metadata=_integer("num_shards"))
+    num_shards: int = field(metadata=_integer(1 << 20))
+    num_phones: int = field(metadata=_integer(MAX_PHONES))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Roster:
-    """Shard to server: the phones that joined, by pseudonymous index, sorted."""
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Roster(_Checked):
+    """Shard to server: the phones that joined, by pseudonymous index."""
 
     kind: ClassVar[str] = "roster"
     key: RoundKey
-    phones: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        """Checks the indices."""
-        _check_indices("phones", self.phones)
+    phones: NDArray[np.int64] = field(metadata=_PHONES)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ProtectedUpdate:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ProtectedUpdate(_Checked):
     """Shard to server: the sum mod 2^b of the survivors' encoded and noised vectors.
 
     Attributes:
-      survivors: indices of the phones in the sum, sorted.
-      total: shape (padded dimension,), uint32.
+      survivors: indices of the phones in the sum.
+      total: shape (vector length,).
     """
 
     kind: ClassVar[str] = "protected-update"
     key: RoundKey
-    survivors: NDArray[np.int64]
-    total: NDArray[np.uint32]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        _check_indices("survivors", self.survivors)
-        _check_vector("total", self.total, np.uint32)
-
-    def __repr__(self) -> str:
-        """Shows counts and shape only."""
-        return f"ProtectedUpdate(survivors={len(self.survivors)}, total={self.total.shape})"
+    survivors: NDArray[np.int64] = field(metadata=_PHONES)
+    total: NDArray[np.uint32] = field(metadata=_array(np.uint32, None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -319,47 +348,23 @@ class SessionAnswer(SessionMessage):
     """What every answer in a masked session carries.
 
     Attributes:
-      phones: that answer, sorted, shape (m,).
+      phones: that answer.
       refused: how many others left the session for each of `refusals.KINDS`.
     """
 
-    phones: NDArray[np.int64]
-    refused: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_indices("phones", self.phones)
-        _check_table("refused", self.refused, np.int64, (len(KINDS),))
-        if (self.refused < 0).any():
-            raise ProtocolAbort("refused must not be negative")
-
-    def __repr__(self) -> str:
-        """Shows counts only."""
-        return f"{type(self).__name__}(phones={len(self.phones)}, refused={self.refused.sum()})"
+    phones: NDArray[np.int64] = field(metadata=_PHONES)
+    refused: NDArray[np.int64] = field(metadata=_rule(_counts))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Advertisements(SessionAnswer):
-    """Shard to server, masked: keys and commitments of the phones that join.
-
-    Attributes:
-      seal_keys: shape (m, 32).
-      mask_keys: shape (m, 32).
-      commitments: shape (m, 32).
-      signatures: shape (m, 64).
-    """
+    """Shard to server, masked: keys and commitments of the phones that join."""
 
     kind: ClassVar[str] = "advertisements"
-    seal_keys: NDArray[np.uint8]
-    mask_keys: NDArray[np.uint8]
-    commitments: NDArray[np.uint8]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_advertisements(self)
+    seal_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
+    mask_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
+    commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES))
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -367,16 +372,11 @@ class Nonces(SessionAnswer):
     """Shard to server, masked: what the phones had committed to.
 
     Attributes:
-      nonces: shape (m, 32), or (m, 0) where everybody is everybody's neighbor.
+      nonces: of `KEY_BYTES`, or of none where everybody is everybody's neighbor.
     """
 
     kind: ClassVar[str] = "nonces"
-    nonces: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_table("nonces", self.nonces, np.uint8, (len(self.phones), None))
+    nonces: NDArray[np.uint8] = field(metadata=_rows(None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -384,23 +384,14 @@ class SealedBatch(SessionAnswer):
     """Shard to server, masked: what each phone sealed for its neighbors.
 
     Attributes:
-      sealed: shape (m, k, 88).
-      commitments: to their seeds, shape (m, 32).
-      signatures: over them, shape (m, 64).
+      commitments: to their seeds.
+      signatures: over them.
     """
 
     kind: ClassVar[str] = "sealed-batch"
-    sealed: NDArray[np.uint8]
-    commitments: NDArray[np.uint8]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        count = len(self.phones)
-        _check_table("sealed", self.sealed, np.uint8, (count, None, SEALED_BYTES))
-        _check_table("commitments", self.commitments, np.uint8, (count, HASH_BYTES))
-        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
+    sealed: NDArray[np.uint8] = field(metadata=_rows(None, SEALED_BYTES))
+    commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES))
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -408,38 +399,21 @@ class MaskedVectors(SessionAnswer):
     """Shard to server, masked: the phones' vectors under their masks.
 
     Attributes:
-      packed: the words of each, `bits` of every word, shape (m, bytes).
-      signatures: over the list of sharers, shape (m, 64).
+      packed: the words of each, `bits` of every word.
+      signatures: over the list of sharers.
     """
 
     kind: ClassVar[str] = "masked-vectors"
-    packed: NDArray[np.uint8]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        _check_table("packed", self.packed, np.uint8, (len(self.phones), None))
-        shape = (len(self.phones), SIGNATURE_BYTES)
-        _check_table("signatures", self.signatures, np.uint8, shape)
+    packed: NDArray[np.uint8] = field(metadata=_rows(None))
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Agreements(SessionAnswer):
-    """Shard to server, masked: signatures over both lists.
-
-    Attributes:
-      signatures: shape (m, 64).
-    """
+    """Shard to server, masked: signatures over both lists."""
 
     kind: ClassVar[str] = "agreements"
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        shape = (len(self.phones), SIGNATURE_BYTES)
-        _check_table("signatures", self.signatures, np.uint8, shape)
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -447,20 +421,12 @@ class UnmaskShares(SessionAnswer):
     """Shard to server, masked: one share of each neighbor, from each phone.
 
     Attributes:
-      shares: shape (m, k, 9), uint32.
-      signatures: over them and both lists, shape (m, 64).
+      signatures: over the shares and both lists.
     """
 
     kind: ClassVar[str] = "unmask-shares"
-    shares: NDArray[np.uint32]
-    signatures: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        """Checks types and lengths."""
-        super().__post_init__()
-        count = len(self.phones)
-        _check_table("shares", self.shares, np.uint32, (count, None, LIMBS))
-        _check_table("signatures", self.signatures, np.uint8, (count, SIGNATURE_BYTES))
+    shares: NDArray[np.uint32] = field(metadata=_array(np.uint32, "phones", None, LIMBS))
+    signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 MaskedAnswer = Advertisements | Nonces | SealedBatch | MaskedVectors | Agreements | UnmaskShares
@@ -474,69 +440,6 @@ Message = (
 MessageT = TypeVar("MessageT", bound=Message)
 
 
-def _check_integer(name: str, value: object, stop: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < stop:
-        raise ProtocolAbort(f"{name} must be an integer in [0, {stop}), got {value!r:.40}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, float) or not 0 < value < math.inf:
-        raise ProtocolAbort(f"{name} must be a positive number, got {value!r:.40}")
-
-
-def _check_bytes(name: str, value: object, length: int) -> None:
-    if not isinstance(value, bytes) or len(value) != length:
-        raise ProtocolAbort(f"{name} must be {length} bytes, got {type(value).__name__}")
-
-
-def _check_vector(name: str, value: object, dtype: type[np.generic]) -> None:
-    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != 1:
-        raise ProtocolAbort(
-            f"{name} must be a one-dimensional {np.dtype(dtype).name} array, got "
-            f"{getattr(value, 'dtype', type(value).__name__)} of shape "
-            f"{getattr(value, 'shape', None)}"
-        )
-
-
-def _check_table(
-    name: str, value: object, dtype: type[np.generic], shape: tuple[int | None, ...]
-) -> None:
-    """Checks type and shape of an array; None stands for any length."""
-    found = getattr(value, "shape", None)
-    fits = (
-        isinstance(value, np.ndarray)
-        and value.dtype == dtype
-        and value.ndim == len(shape)
-        and all(want in (None, have) for want, have in zip(shape, value.shape, strict=True))
-    )
-    if not fits:
-        raise ProtocolAbort(
-            f"{name} must be a {np.dtype(dtype).name} array of shape {shape}, got "
-            f"{getattr(value, 'dtype', type(value).__name__)} of shape {found}"
-        )
-
-
-def _check_model(value: NDArray[np.float32]) -> None:
-    _check_vector("model", value, np.float32)
-    if not np.isfinite(value).all():
-        raise ProtocolAbort("model must be finite in every coordinate")
-
-
-def _check_advertisements(message: RosterNotice | Advertisements) -> None:
-    count = len(message.phones)
-    _check_table("seal_keys", message.seal_keys, np.uint8, (count, KEY_BYTES))
-    _check_table("mask_keys", message.mask_keys, np.uint8, (count, KEY_BYTES))
-    _check_table("commitments", message.commitments, np.uint8, (count, HASH_BYTES))
-    _check_table("signatures", message.signatures, np.uint8, (count, SIGNATURE_BYTES))
-
-
-def _check_indices(name: str, value: object) -> None:
-    _check_vector(name, value, np.int64)
-    assert isinstance(value, np.ndarray)
-    if value.size and (value[0] < 0 or value[-1] >= MAX_PHONES or (value[1:] <= value[:-1]).any()):
-        raise ProtocolAbort(f"{name} must be strictly increasing phone indices")
-
-
 def to_record(message: Message) -> RecordDict:
     """Puts a message into a Flower record.
 
@@ -547,14 +450,13 @@ def to_record(message: Message) -> RecordDict:
         raise ProtocolAbort(f"{type(message).__name__} is not a message of this protocol")
     config: dict[str, Any] = {"kind": message.kind, "version": PROTOCOL_VERSION}
     arrays: dict[str, Array] = {}
-    for field in fields(message):
-        value = getattr(message, field.name)
+    for name, value in vars(message).items():
         if isinstance(value, RoundKey):
-            config.update({part.name: getattr(value, part.name) for part in fields(value)})
+            config.update(vars(value))
         elif isinstance(value, np.ndarray):
-            arrays[field.name] = to_array(value)
+            arrays[name] = to_array(value)
         else:
-            config[field.name] = value
+            config[name] = value
     return RecordDict({"message": ConfigRecord(config), "vectors": ArrayRecord(arrays)})
 
 
@@ -600,9 +502,9 @@ def _read(record: RecordDict, expected: type[MessageT]) -> MessageT:
         raise ProtocolAbort(f"the other side does not speak protocol version {PROTOCOL_VERSION}")
     if (kind := values.pop("kind", None)) != expected.kind:
         raise ProtocolAbort(f"expected a {expected.kind}, got {kind!r:.40}")
-    names = {field.name for field in fields(expected)}
+    names = {part.name for part in fields(expected)}
     arrays = record.array_records["vectors"]
-    parts = {field.name for field in fields(RoundKey)} if "key" in names else set()
+    parts = {part.name for part in fields(RoundKey)} if "key" in names else set()
     wanted, got = (names - {"key"}) | parts, {*values, *arrays}
     if wanted != got or set(values) & set(arrays):
         raise ProtocolAbort(f"a {kind} must carry exactly {sorted(wanted)}, got {sorted(got)}")

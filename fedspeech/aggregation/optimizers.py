@@ -3,7 +3,9 @@
 Reddi et al. 2021 (arXiv:2003.00295), Algorithm 2. The mean delta is a pseudo-gradient that is
 added. Everything here is post-processing of a private sum and costs no privacy.
 
-    optimizer = FedAdam(learning_rate=0.01)
+    optimizer = ServerOptimizer(
+        optimizer="fedadam", learning_rate=0.01, momentum=0.9, beta_2=0.99, adaptivity=1e-3
+    )
     state = optimizer.init(parameters)
     state = optimizer.apply(state, mean_delta)
 """
@@ -12,150 +14,39 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import require
 from fedspeech.vectors import GlobalState, Vector
 
-
-class ServerOptimizer(Protocol):
-    """State in, state out."""
-
-    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
-        """Starts from parameters, shape (d,)."""
-        ...
-
-    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
-        """Returns the state after one round.
-
-        Args:
-          state: before; left unchanged.
-          mean_delta: decoded mean, shape (d,).
-
-        Raises:
-          ValueError: if shapes differ or the state belongs to another optimizer.
-        """
-        ...
+_MOMENTS: dict[str, tuple[str, ...]] = {
+    "fedavg": (),
+    "fedavgm": ("first",),
+    "fedadam": ("first", "second"),
+    "fedyogi": ("first", "second"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedAvg:
-    """x <- x + eta delta.
+class ServerOptimizer:
+    """One server optimizer: state in, state out.
+
+    | optimizer | step on a mean delta |
+    |---|---|
+    | fedavg | x <- x + eta delta |
+    | fedavgm | m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335) |
+    | fedadam | m <- beta m + (1-beta) delta; v <- b2 v + (1-b2) delta^2; |
+    | | x <- x + eta m / (sqrt(v) + tau); no bias correction and v_0 = tau^2, as in the paper |
+    | fedyogi | fedadam with v <- v - (1-b2) delta^2 sign(v - delta^2): v falls slowly |
 
     Attributes:
-      learning_rate: eta, positive.
-    """
-
-    learning_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Checks the rate."""
-        _check_positive("learning_rate", self.learning_rate)
-
-    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
-        """Starts without memory."""
-        return GlobalState(parameters.astype(np.float64))
-
-    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
-        """Takes one step."""
-        _moments(state, mean_delta)
-        return GlobalState(state.parameters + self.learning_rate * mean_delta)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedAvgM:
-    """m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335).
-
-    Attributes:
-      learning_rate: eta, positive.
+      optimizer: of the table.
+      learning_rate: eta.
       momentum: beta, in [0, 1).
-    """
-
-    learning_rate: float = 1.0
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Checks rate and momentum."""
-        _check_positive("learning_rate", self.learning_rate)
-        _check_decay("momentum", self.momentum)
-
-    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
-        """Starts at rest."""
-        wide = parameters.astype(np.float64)
-        return GlobalState(wide, {"first": np.zeros_like(wide)})
-
-    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
-        """Takes one step."""
-        (first,) = _moments(state, mean_delta, "first")
-        first = self.momentum * first + mean_delta
-        return GlobalState(state.parameters + self.learning_rate * first, {"first": first})
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedAdam:
-    """m <- b1 m + (1-b1) delta; v <- b2 v + (1-b2) delta^2; x <- x + eta m / (sqrt(v) + tau).
-
-    No bias correction and v_0 = tau^2, as in the paper.
-
-    Attributes:
-      learning_rate: eta, positive.
-      beta_1: decay of the first moment, in [0, 1).
-      beta_2: decay of the second moment, in [0, 1).
-      adaptivity: tau, positive; the smaller, the more adaptive.
-    """
-
-    learning_rate: float = 0.01
-    beta_1: float = 0.9
-    beta_2: float = 0.99
-    adaptivity: float = 1e-3
-
-    def __post_init__(self) -> None:
-        """Checks rates."""
-        _check_positive("learning_rate", self.learning_rate)
-        _check_positive("adaptivity", self.adaptivity)
-        _check_decay("beta_1", self.beta_1)
-        _check_decay("beta_2", self.beta_2)
-
-    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
-        """Starts with m = 0 and v = tau^2."""
-        wide = parameters.astype(np.float64)
-        second = np.full_like(wide, self.adaptivity**2)
-        return GlobalState(wide, {"first": np.zeros_like(wide), "second": second})
-
-    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
-        """Takes one step."""
-        first, second = _moments(state, mean_delta, "first", "second")
-        first = self.beta_1 * first + (1 - self.beta_1) * mean_delta
-        second = self._second(second, mean_delta**2)
-        step = self.learning_rate * first / (np.sqrt(second) + self.adaptivity)
-        return GlobalState(state.parameters + step, {"first": first, "second": second})
-
-    def _second(self, second: Vector, square: Vector) -> Vector:
-        """Moves v towards delta^2, by a share of their difference."""
-        return self.beta_2 * second + (1 - self.beta_2) * square
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedYogi(FedAdam):
-    """FedAdam with v <- v - (1-b2) delta^2 sign(v - delta^2): v falls slowly, whatever its size."""
-
-    def _second(self, second: Vector, square: Vector) -> Vector:
-        """Moves v towards delta^2, by a share of delta^2."""
-        return second - (1 - self.beta_2) * square * np.sign(second - square)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
-    """Which server optimizer, with which settings.
-
-    Attributes:
-      optimizer: "fedavg", "fedavgm", "fedadam" or "fedyogi".
-      learning_rate: of the server.
-      momentum: of FedAvgM; first decay of FedAdam and FedYogi.
-      beta_2: second decay of FedAdam and FedYogi.
-      adaptivity: tau of FedAdam and FedYogi.
+      beta_2: in [0, 1).
+      adaptivity: tau; the smaller, the more adaptive.
 
     Raises:
       ValueError: if there is no optimizer of that name, or a setting is out of range.
@@ -169,51 +60,58 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        self.build()
-
-    def build(self) -> ServerOptimizer:
-        """Returns the optimizer."""
-        rate, momentum = self.learning_rate, self.momentum
-        adaptive = {
-            "learning_rate": rate,
-            "beta_1": momentum,
-            "beta_2": self.beta_2,
-            "adaptivity": self.adaptivity,
-        }
-        match self.optimizer:
-            case "fedavg":
-                return FedAvg(learning_rate=rate)
-            case "fedavgm":
-                return FedAvgM(learning_rate=rate, momentum=momentum)
-            case "fedadam":
-                return FedAdam(**adaptive)
-            case "fedyogi":
-                return FedYogi(**adaptive)
-        raise ValueError(
-            f"optimizer must be fedavg, fedavgm, fedadam or fedyogi, got {self.optimizer!r}"
+        require(
+            self.optimizer in _MOMENTS,
+            f"optimizer must be one of {', '.join(_MOMENTS)}",
+            optimizer=self.optimizer,
         )
+        for name in ("learning_rate", "adaptivity"):
+            value = getattr(self, name)
+            fits = math.isfinite(value) and value > 0
+            require(fits, f"{name} must be positive and finite", **{name: value})
+        for name in ("momentum", "beta_2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name} must be in [0, 1)", **{name: value})
 
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
+        """The state before the first round, from parameters of shape (d,)."""
+        wide = parameters.astype(np.float64)
+        starts = {"first": np.zeros_like(wide), "second": np.full_like(wide, self.adaptivity**2)}
+        return GlobalState(wide, {name: starts[name] for name in _MOMENTS[self.optimizer]})
 
-def _moments(state: GlobalState, mean_delta: Vector, *names: str) -> list[Vector]:
-    """Returns the named moments after checking that state, delta and optimizer fit."""
-    if mean_delta.shape != state.parameters.shape:
-        raise ValueError(
-            f"expected a delta of shape {state.parameters.shape}, got {mean_delta.shape}"
-        )
-    if set(state.moments) != set(names):
-        raise ValueError(
-            f"this optimizer remembers {sorted(names)}, the state has {sorted(state.moments)}"
-        )
-    if any(moment.shape != mean_delta.shape for moment in state.moments.values()):
-        raise ValueError(f"moments must have the shape of the parameters, {mean_delta.shape}")
-    return [state.moments[name] for name in names]
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
+        """The state after one round with this decoded mean; the one before is left unchanged.
 
+        Raises:
+          ValueError: if shapes differ or the state belongs to another optimizer.
+        """
+        moments = self._checked(state, mean_delta)
+        step = mean_delta
+        if self.optimizer == "fedavgm":
+            step = moments["first"] = self.momentum * moments["first"] + mean_delta
+        elif "second" in moments:
+            first = self.momentum * moments["first"] + (1 - self.momentum) * mean_delta
+            moments = {"first": first, "second": self._second(moments["second"], mean_delta**2)}
+            scaled = self.learning_rate * first / (np.sqrt(moments["second"]) + self.adaptivity)
+            return GlobalState(state.parameters + scaled, moments)
+        return GlobalState(state.parameters + self.learning_rate * step, moments)
 
-def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, got {name}={value}")
+    def _second(self, second: Vector, square: Vector) -> Vector:
+        if self.optimizer == "fedyogi":
+            return second - (1 - self.beta_2) * square * np.sign(second - square)
+        return self.beta_2 * second + (1 - self.beta_2) * square
 
-
-def _check_decay(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {name}={value}")
+    def _checked(self, state: GlobalState, mean_delta: Vector) -> dict[str, Vector]:
+        """The moments of a state that fits this optimizer and delta."""
+        if mean_delta.shape != state.parameters.shape:
+            raise ValueError(
+                f"expected a delta of shape {state.parameters.shape}, got {mean_delta.shape}"
+            )
+        names = _MOMENTS[self.optimizer]
+        if set(state.moments) != set(names):
+            raise ValueError(
+                f"this optimizer remembers {sorted(names)}, the state has {sorted(state.moments)}"
+            )
+        if any(moment.shape != mean_delta.shape for moment in state.moments.values()):
+            raise ValueError(f"moments must have the shape of the parameters, {mean_delta.shape}")
+        return dict(state.moments)

@@ -13,10 +13,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fedspeech.errors import is_integer, require
 from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.config import Mechanism, Participation
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.privacy.rules import check_availability, is_integer, require
+from fedspeech.privacy.rules import check_availability
 from fedspeech.privacy.sizing import MAX_FLOOR
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage

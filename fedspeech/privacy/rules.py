@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fedspeech.errors import is_integer, require
 from fedspeech.privacy.clipping import L2Clip
 from fedspeech.privacy.config import MECHANISMS, PARTICIPATIONS
 from fedspeech.privacy.events import NO_SKELLAM_COIN
@@ -273,15 +274,3 @@ def check_floor(
         **{name: floor},
         expected=float(f"{standing:.6g}"),
     )
-
-
-def is_integer(value: object) -> bool:
-    """Whether a value is a whole number; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require(holds: bool, rule: str, **values: object) -> None:
-    """Raises a ValueError that names the rule and the values."""
-    if not holds:
-        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        raise ValueError(f"{rule}, got {shown}")

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
@@ -50,7 +50,7 @@ class AdapterTraining(Query):
 
     training: LocalTraining
     adapter: AdapterShape
-    optimizer: OptimizerSettings
+    optimizer: ServerOptimizer
     example_privacy: ExamplePrivacy | None = None
     trainer: TrainingFunction | None = None
 
@@ -79,7 +79,7 @@ class AdapterTraining(Query):
 
     def initial(self, arrays: PopulationArrays) -> GlobalState:
         """Starts from the adapter that the arrays hold."""
-        return self.optimizer.build().init(arrays.initial)
+        return self.optimizer.init(arrays.initial)
 
     def contributions(
         self,
@@ -104,7 +104,7 @@ class AdapterTraining(Query):
 
     def update(self, state: GlobalState, mean: Vector) -> GlobalState:
         """Takes one step of the server optimizer."""
-        return self.optimizer.build().apply(state, mean)
+        return self.optimizer.apply(state, mean)
 
     @property
     def draws_secrets(self) -> bool:
@@ -156,7 +156,7 @@ class AdapterTraining(Query):
                 **settings,
                 "training": LocalTraining(**settings["training"]),
                 "adapter": AdapterShape(**settings["adapter"]),
-                "optimizer": OptimizerSettings(**settings["optimizer"]),
+                "optimizer": ServerOptimizer(**settings["optimizer"]),
                 "example_privacy": clips and ExamplePrivacy(**clips),
             }
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Utterance
 from fedspeech.corpora.partition import Partition, Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
@@ -429,6 +429,6 @@ def _example_privacy(scenario: Scenario) -> ExamplePrivacy | None:
     return None if settings is None else ExamplePrivacy(**settings.model_dump())
 
 
-def _server(scenario: Scenario) -> OptimizerSettings:
+def _server(scenario: Scenario) -> ServerOptimizer:
     """What the server does with the decoded mean."""
-    return OptimizerSettings(**scenario.server_optimizer.model_dump())
+    return ServerOptimizer(**scenario.server_optimizer.model_dump())

@@ -64,7 +64,7 @@ def test_a_job_imports_only_what_is_installed_as_a_query(tmp_path, address):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("fedspeech.queries.training:OptimizerSettings", "must be a class of queries"),
+        ("fedspeech.queries.training:ServerOptimizer", "must be a class of queries"),
         ("fedspeech.queries.query:Query", "must be a class of queries"),
         ("fedspeech.queries.query:open_query", "must be a class of queries"),
         ("fedspeech.queries.training:Missing", "cannot be imported"),

@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 
-from fedspeech.aggregation.optimizers import OptimizerSettings
+from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.job import Faults
 from fedspeech.models.decoding import BeamSettings
@@ -22,7 +22,7 @@ from simulations.setup.planning import PARTICIPATIONS, SERVERS
 
 PAIRS = (
     (schema.TrainingSettings, LocalTraining, {}),
-    (schema.ServerOptimizerSettings, OptimizerSettings, {}),
+    (schema.ServerOptimizerSettings, ServerOptimizer, {}),
     (schema.ExamplePrivacySettings, ExamplePrivacy, {}),
     (schema.AdaptiveClippingSettings, AdaptiveClipping, {}),
     (schema.PersonalizationSettings, Guard, {}),
