@@ -12,6 +12,14 @@ from fedspeech.privacy.sizing import MAX_FLOOR, MIN_STDDEV, RING_BITS, PlanSizin
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
+_CHOICES = {
+    "mechanism": MECHANISMS,
+    "participation": PARTICIPATIONS,
+    "unit": ("user", "phone"),
+    "secure_aggregation": ("masked", "ideal"),
+    "server": ("lying", "curious"),
+}
+
 
 def check(plan: PlanSizing) -> None:
     """Checks each value, then what depends on several.
@@ -21,168 +29,153 @@ def check(plan: PlanSizing) -> None:
     """
     _check_values(plan)
     _check_participation(plan)
+    _check_turns_and_caps(plan)
     _check_noise(plan)
     assert plan.bits  # raises by itself if no ring is wide enough
     _check_stddev(plan)
-    _check_protocol(plan)
+    if plan.secure_aggregation == "masked":
+        _check_protocol(plan)
+
+
+def _require(plan: PlanSizing, holds: bool, rule: str, *names: str) -> None:
+    """Refuses a plan, naming the values of these fields."""
+    require(holds, rule, **{name: getattr(plan, name) for name in names})
 
 
 def _check_values(plan: PlanSizing) -> None:
     """Checks one value at a time, and the order of the floors."""
     for name in ("dimension", "population", "rounds", "quota", "min_cohort", "min_survivors"):
-        require(
-            is_integer(getattr(plan, name)) and getattr(plan, name) >= 1,
-            f"{name} must be a positive integer",
-            **{name: getattr(plan, name)},
-        )
-    for name, choices in (
-        ("mechanism", MECHANISMS),
-        ("participation", PARTICIPATIONS),
-        ("unit", ("user", "phone")),
-        ("secure_aggregation", ("masked", "ideal")),
-        ("server", ("lying", "curious")),
-    ):
-        require(
-            getattr(plan, name) in choices,
-            f"{name} must be one of {', '.join(choices)}",
-            **{name: getattr(plan, name)},
-        )
-    require(
-        plan.ring_bits is None or plan.ring_bits in RING_BITS,
-        f"ring_bits must be one of {RING_BITS}",
-        ring_bits=plan.ring_bits,
-    )
+        value = getattr(plan, name)
+        whole = is_integer(value) and value >= 1
+        _require(plan, whole, f"{name} must be a positive integer", name)
+    for name, choices in _CHOICES.items():
+        known = getattr(plan, name) in choices
+        _require(plan, known, f"{name} must be one of {', '.join(choices)}", name)
+    known = plan.ring_bits is None or plan.ring_bits in RING_BITS
+    _require(plan, known, f"ring_bits must be one of {RING_BITS}", "ring_bits")
     L2Clip(clip_norm=plan.clip_norm)
-    require(
-        0 < plan.participation_probability <= 1,
-        "participation_probability must be in (0, 1]",
-        participation_probability=plan.participation_probability,
-    )
-    require(
-        0 <= plan.dropout_rate < 1, "dropout_rate must be in [0, 1)", dropout_rate=plan.dropout_rate
-    )
-    require(
+    q = "participation_probability"
+    _require(plan, 0 < plan.participation_probability <= 1, f"{q} must be in (0, 1]", q)
+    _require(plan, 0 <= plan.dropout_rate < 1, "dropout_rate must be in [0, 1)", "dropout_rate")
+    _require(
+        plan,
         plan.min_survivors <= plan.min_cohort <= plan.population,
         "expected min_survivors <= min_cohort <= population",
-        min_survivors=plan.min_survivors,
-        min_cohort=plan.min_cohort,
-        population=plan.population,
-    )
-    require(
+        "min_survivors", "min_cohort", "population",
+    )  # fmt: skip
+    _require(
+        plan,
         is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_survivors,
         "colluders must be an integer in [0, min_survivors)",
-        colluders=plan.colluders,
-        min_survivors=plan.min_survivors,
-    )
-    require(
+        "colluders", "min_survivors",
+    )  # fmt: skip
+    _require(
+        plan,
         plan.delta > 0 and plan.delta * 10 * plan.population <= 1 + 1e-9,
         "delta must be positive and at most 1 / (10 * population)",
-        delta=plan.delta,
-        population=plan.population,
-    )
-    require(
-        plan.epsilon_budget > 0,
-        "epsilon_budget must be positive",
-        epsilon_budget=plan.epsilon_budget,
-    )
+        "delta", "population",
+    )  # fmt: skip
+    _require(plan, plan.epsilon_budget > 0, "epsilon_budget must be positive", "epsilon_budget")
 
 
 def _check_participation(plan: PlanSizing) -> None:
-    """Checks that the way phones come fits the noise, the quota and the cap."""
+    """Checks that the way phones come fits the noise and the floors."""
     if plan.mechanism == "skellam" and plan.participation == "poisson":
         raise ValueError(NO_SKELLAM_COIN)
     check_availability(plan.availability, plan.participation)
     for name, stage in (("min_cohort", Stage.ADVERTISE), ("min_survivors", Stage.MASK)):
-        check_floor(
-            name,
-            getattr(plan, name),
-            standing=plan.expected_cohort * share_answering(plan.dropout_rate, stage),
-            colluders=plan.colluders,
-            availability=plan.availability,
-        )
+        _check_floor(plan, name, plan.expected_cohort * share_answering(plan.dropout_rate, stage))
     whole = abs(plan.expected_cohort - round(plan.expected_cohort)) < 1e-6
-    require(
+    _require(
+        plan,
         plan.participation == "poisson" or (whole and plan.expected_cohort > 0.5),
         f"{plan.participation} participation needs a whole number of phones per round",
-        participation_probability=plan.participation_probability,
-        population=plan.population,
+        "participation_probability", "population",
+    )  # fmt: skip
+    rule = "min_cohort must be at most the cohort"
+    if plan.participation == "poisson":
+        rule = (
+            f"min_cohort must be at most {MAX_FLOOR:.0%} of the expected cohort, or single phones "
+            "decide whether a round takes place"
+        )
+    fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_floor + 1e-9
+    _require(plan, fits, rule, "min_cohort", "expected_cohort")
+
+
+def _check_floor(plan: PlanSizing, name: str, standing: float) -> None:
+    """Checks that more phones than the fewest bring a round no nearer to its floor.
+
+    Args:
+      plan: with a share of phones that may be away.
+      name: of the floor.
+      standing: phones that are expected there, of the fewest that are there when a round begins.
+    """
+    floor = getattr(plan, name)
+    require(
+        plan.availability == 1 or floor <= standing - plan.colluders - 1,
+        f"{name} must be below the honest phones that are expected to stand there",
+        **{name: floor},
+        expected=float(f"{standing:.6g}"),
     )
+
+
+def _check_turns_and_caps(plan: PlanSizing) -> None:
+    """Checks what belongs to one kind of participation only."""
     if plan.participation == "limited":
         turns = math.ceil(plan.window * plan.participation_probability - 1e-9)
-        require(
+        _require(
+            plan,
             plan.quota >= min(turns, plan.window),
             f"a phone's turn comes {turns} times in {plan.window} rounds: quota must allow it",
-            quota=plan.quota,
+            "quota",
         )
     if plan.quota_window is not None:
-        require(
+        _require(
+            plan,
             plan.participation == "limited",
             "quota_window belongs to limited participation: others count a phone's rounds over "
             "the whole run",
-            quota_window=plan.quota_window,
-            participation=plan.participation,
-        )
-        require(
-            is_integer(plan.quota_window) and plan.quota_window >= 1,
-            "quota_window must be a positive integer",
-            quota_window=plan.quota_window,
-        )
+            "quota_window", "participation",
+        )  # fmt: skip
+        whole = is_integer(plan.quota_window) and plan.quota_window >= 1
+        _require(plan, whole, "quota_window must be a positive integer", "quota_window")
     if plan.cohort_cap is not None:
-        require(
+        _require(
+            plan,
             plan.participation == "poisson",
             "cohort_cap belongs to poisson participation, where nobody knows how many will come",
-            cohort_cap=plan.cohort_cap,
-            participation=plan.participation,
-        )
-        require(
+            "cohort_cap", "participation",
+        )  # fmt: skip
+        _require(
+            plan,
             is_integer(plan.cohort_cap) and plan.min_cohort <= plan.cohort_cap <= plan.population,
             "cohort_cap must be an integer from min_cohort to population",
-            cohort_cap=plan.cohort_cap,
-            min_cohort=plan.min_cohort,
-        )
-    require(
-        plan.mechanism == "none" or plan.min_cohort <= plan.largest_floor + 1e-9,
-        f"min_cohort must be at most {MAX_FLOOR:.0%} of the expected cohort, or single "
-        "phones decide whether a round takes place"
-        if plan.participation == "poisson"
-        else "min_cohort must be at most the cohort",
-        min_cohort=plan.min_cohort,
-        expected_cohort=plan.expected_cohort,
-    )
+            "cohort_cap", "min_cohort",
+        )  # fmt: skip
 
 
 def _check_noise(plan: PlanSizing) -> None:
     """Checks that mechanism, noise and budget fit together."""
     if plan.mechanism == "none":
-        require(
-            plan.noise_multiplier == 0,
-            'noise_multiplier must be 0 for mechanism "none"',
-            noise_multiplier=plan.noise_multiplier,
-        )
-        require(
-            math.isinf(plan.epsilon_budget),
-            'epsilon_budget must be infinite for mechanism "none": it promises nothing',
-            epsilon_budget=plan.epsilon_budget,
-        )
+        rule = 'noise_multiplier must be 0 for mechanism "none"'
+        _require(plan, plan.noise_multiplier == 0, rule, "noise_multiplier")
+        rule = 'epsilon_budget must be infinite for mechanism "none": it promises nothing'
+        _require(plan, math.isinf(plan.epsilon_budget), rule, "epsilon_budget")
     else:
-        require(
-            math.isfinite(plan.noise_multiplier) and plan.noise_multiplier > 0,
-            "noise_multiplier must be positive and finite",
-            noise_multiplier=plan.noise_multiplier,
-        )
+        fits = math.isfinite(plan.noise_multiplier) and plan.noise_multiplier > 0
+        rule = "noise_multiplier must be positive and finite"
+        _require(plan, fits, rule, "noise_multiplier")
     if plan.adaptive_clipping is not None:
-        require(
+        _require(
+            plan,
             plan.mechanism != "local",
             'adaptive_clipping is refused for mechanism "local": noise enough for one phone alone '
             "would drown its bit",
-            mechanism=plan.mechanism,
+            "mechanism",
         )
         low, high = plan.adaptive_clipping.min_clip_norm, plan.adaptive_clipping.max_clip_norm
-        require(
-            low <= plan.clip_norm <= high,
-            f"clip_norm must be from min_clip_norm={low} to max_clip_norm={high}",
-            clip_norm=plan.clip_norm,
-        )
+        rule = f"clip_norm must be from min_clip_norm={low} to max_clip_norm={high}"
+        _require(plan, low <= plan.clip_norm <= high, rule, "clip_norm")
 
 
 def _check_stddev(plan: PlanSizing) -> None:
@@ -208,29 +201,28 @@ def _check_stddev(plan: PlanSizing) -> None:
 
 def _check_protocol(plan: PlanSizing) -> None:
     """Checks that the masked protocol can work with the fewest phones that may come."""
-    if plan.secure_aggregation != "masked":
-        return
-    require(
+    _require(
+        plan,
         plan.mechanism != "local",
         'secure_aggregation must be "ideal" for mechanism "local": each vector is noisy by itself '
         "and needs no mask",
-        secure_aggregation=plan.secure_aggregation,
+        "secure_aggregation",
     )
-    require(
+    _require(
+        plan,
         plan.min_survivors >= 2,
         "min_survivors must be at least 2 for a masked sum: a sum of one hides nothing",
-        min_survivors=plan.min_survivors,
+        "min_survivors",
     )
     gone = share_gone(plan.dropout_rate)
-    require(
+    _require(
+        plan,
         2 * (1 - gone) * plan.min_cohort > plan.min_cohort + plan.colluders,
         "of the smallest cohort, more than half and colluders must be there at the end "
         f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a roster): lower dropout_rate or "
         "colluders, or raise min_cohort",
-        min_cohort=plan.min_cohort,
-        dropout_rate=plan.dropout_rate,
-        colluders=plan.colluders,
-    )
+        "min_cohort", "dropout_rate", "colluders",
+    )  # fmt: skip
     for cohort in (plan.min_cohort, plan.max_cohort):
         try:
             plan.terms(bytes(16), 0).parameters(cohort)
@@ -250,27 +242,4 @@ def check_availability(availability: float, participation: str) -> None:
         "cannot draw who is away",
         availability=availability,
         participation=participation,
-    )
-
-
-def check_floor(
-    name: str, floor: int, *, standing: float, colluders: int, availability: float
-) -> None:
-    """Checks that more phones than the fewest bring a round no nearer to its floor.
-
-    Args:
-      name: of the floor.
-      floor: phones.
-      standing: phones that are expected there, of the fewest that are there when a round begins.
-      colluders: among them.
-      availability: smallest share of the population that is there; 1: nobody is ever away.
-
-    Raises:
-      ValueError: if the floor is not below the honest phones that are expected.
-    """
-    require(
-        availability == 1 or floor <= standing - colluders - 1,
-        f"{name} must be below the honest phones that are expected to stand there",
-        **{name: floor},
-        expected=float(f"{standing:.6g}"),
     )
