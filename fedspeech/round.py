@@ -20,9 +20,9 @@ from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.participation import (
-    FixedSizeParticipation,
-    LimitedParticipation,
     PoissonParticipation,
+    fixed_size_cohort,
+    turns,
 )
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.query import Query
@@ -86,7 +86,7 @@ def run_round(
     Args:
       query: what is asked: the job's own, or another that answers for it.
       state: before the round.
-      job: the run, and the plan that protects its phones.
+      job: names the plan that protects the phones.
       arrays: what the phones hold.
       ledger: charged before phones are asked for what the charge pays for.
       round_number: from 0.
@@ -183,13 +183,13 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
     plan = job.plan
     size = round(plan.expected_cohort)
     if plan.participation == "limited":
-        return LimitedParticipation(population=plan.population, size=size).cohort(key.round)
+        return turns(key.round, population=plan.population, size=size)
     if plan.drawn_by_server:
         secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
     else:
         secret = job.entropy().keystream("cohort", key.round)
     if plan.participation == "fixed_size":
-        return FixedSizeParticipation(population=plan.population, size=size).cohort(secret)
+        return fixed_size_cohort(secret, population=plan.population, size=size)
     return PoissonParticipation(
         population=plan.population, probability=plan.participation_probability, cap=plan.cohort_cap
     ).cohort(secret)
@@ -234,21 +234,13 @@ def open_sum(
     never leave their phones. A decoded mean is a signal s plus noise of known power: d coordinates
     of variance v. So |mean|^2 estimates |s|^2 + d v without bias, and
     sqrt(max(0, |mean|^2 / (d v) - 1)) is the length of the signal over that of the noise. Noise
-    alone spreads |mean|^2 / (d v) around 1 by sqrt(2 / d), so a ratio below `smallest_seen` is told
-    from none in a few cases of a hundred only.
+    alone spreads |mean|^2 / (d v) around 1 by sqrt(2 / d), so a ratio below (8 / d)^(1/4), two
+    deviations up, is told from none in a few cases of a hundred only.
 
     One round says little: signal that keeps its direction adds up like T over T rounds and noise
     like sqrt(T), so rounds that each look like nothing can carry a run. `ServerState` therefore
     follows the sum of the means too. (Phones pull back what noise has put into the model; where
     that is most of what they do, the sum of the means shrinks again.)
-
-    Args:
-      query: that was asked.
-      state: before the round.
-      job: the run.
-      key: of the round.
-      total: opened sum, shape (vector length,).
-      survivors: phones in it.
 
     Returns:
       The state after the round, and its signal to noise; None without noise.
@@ -281,14 +273,6 @@ def open_sum(
         noise_power=state.noise_power + power,
     )
     return advanced, _ratio(decoded.mean, power)
-
-
-def smallest_seen(dimension: int) -> float:
-    """Smallest signal to noise that is told from none: where |mean|^2 is two deviations up.
-
-    |mean|^2 / (d v) - 1 > 2 sqrt(2 / d), so the ratio of lengths exceeds (8 / d)^(1/4).
-    """
-    return float((8 / dimension) ** 0.25)
 
 
 def _ratio(mean: NDArray[np.float64], noise_power: float) -> float | None:

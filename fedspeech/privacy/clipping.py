@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Relation = Literal["zero-out", "add/remove", "replace"]
+from fedspeech.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
 class L2Clip:
-    """Scales a vector down to an L2 norm, and states the sensitivity that this buys.
+    """Scales a vector down to an L2 norm: the most that one phone can add to a sum.
 
     | vector | result |
     |---|---|
@@ -22,9 +21,6 @@ class L2Clip:
     | norm above | same direction, norm `clip_norm` |
     | zero | zero |
     | any coordinate NaN or infinite | zero: taking part must not depend on data |
-
-    Attributes:
-      clip_norm: the bound, positive and finite.
 
     Raises:
       ValueError: if the bound is not positive and finite.
@@ -34,10 +30,8 @@ class L2Clip:
 
     def __post_init__(self) -> None:
         """Checks the bound."""
-        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError(
-                f"clip_norm must be positive and finite, got clip_norm={self.clip_norm}"
-            )
+        fits = math.isfinite(self.clip_norm) and self.clip_norm > 0
+        require(fits, "clip_norm must be positive and finite", clip_norm=self.clip_norm)
 
     def __call__(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """Clips one vector, shape (d,). Every phone weighs the same, however many examples."""
@@ -53,15 +47,6 @@ class L2Clip:
         if norm is None:
             return 0
         return 1 if norm <= self.clip_norm else -1
-
-    def sensitivity(self, relation: Relation) -> float:
-        """How far one phone can move the sum of clipped vectors, in L2.
-
-        Args:
-          relation: "zero-out" (its vector or zeros), "add/remove" (its vector or nothing) or
-            "replace" (its vector or another one).
-        """
-        return 2 * self.clip_norm if relation == "replace" else self.clip_norm
 
 
 def _norm(vector: NDArray[np.float64]) -> float | None:

@@ -2,8 +2,8 @@
 
 Of coins, the number of heads is binomial and, given it, every set of that size is equally likely;
 so a simulation draws the number and then the set, in time that grows with the cohort and not with
-the population. Draws come from a secret keystream: amplification counts on no reader knowing who
-takes part. Turns are public and count on nothing.
+the population. Draws come from a secret keystream of one round: amplification counts on no reader
+knowing who takes part. Turns are public and count on nothing. Phones are indexed from 0.
 
 A round has one draw. One that is abandoned for want of phones is not drawn again: drawing until
 enough come would force presence.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import require
 from fedspeech.privacy.mechanisms import FRACTION_BITS, PRECISION_BITS, CumulativeTable
 from fedspeech.seeds import Keystream, canonical
 
@@ -28,7 +29,6 @@ class PoissonParticipation:
     """Each phone enters each round with the same probability, whatever else happened.
 
     Attributes:
-      population: eligible phones, indexed from 0.
       probability: of a phone's coin, in (0, 1].
       cap: of more phones than these, so many are drawn; None: all come.
 
@@ -42,11 +42,12 @@ class PoissonParticipation:
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        if self.population < 1 or not 0 < self.probability <= 1:
-            raise ValueError(
-                "expected population >= 1 and probability in (0, 1], got "
-                f"{self.population}, {self.probability}"
-            )
+        require(
+            self.population >= 1 and 0 < self.probability <= 1,
+            "expected population >= 1 and probability in (0, 1]",
+            population=self.population,
+            probability=self.probability,
+        )
 
     @property
     def total_variation(self) -> float:
@@ -54,53 +55,21 @@ class PoissonParticipation:
         return math.ldexp(self.population + 3, 1 - PRECISION_BITS)
 
     def cohort(self, keystream: Keystream) -> NDArray[np.int64]:
-        """Returns the phones whose coins fell on heads, sorted, shape (cohort,).
-
-        Args:
-          keystream: secret, of one round.
-        """
+        """Returns the phones whose coins fell on heads, sorted, shape (cohort,)."""
         count = int(_binomial(self.population, self.probability).draw(keystream, 1)[0])
         count = min(count, self.cap or count)  # a random part of a random set is a random set
         return _subset(keystream, count, self.population)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixedSizeParticipation:
-    """A uniformly random set of always the same size.
-
-    Attributes:
-      population: eligible phones, indexed from 0.
-      size: of a cohort, at most population.
-    """
-
-    population: int
-    size: int
-
-    def cohort(self, keystream: Keystream) -> NDArray[np.int64]:
-        """Returns the phones that were drawn, sorted, shape (size,).
-
-        Args:
-          keystream: secret, of one round.
-        """
-        return _subset(keystream, self.size, self.population)
+def fixed_size_cohort(keystream: Keystream, *, population: int, size: int) -> NDArray[np.int64]:
+    """Returns a uniformly random set of phones, sorted, shape (size,)."""
+    return _subset(keystream, size, population)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LimitedParticipation:
-    """Phones take turns in one public order, so none comes more often than the others.
-
-    Attributes:
-      population: eligible phones, indexed from 0.
-      size: of a cohort, at most population.
-    """
-
-    population: int
-    size: int
-
-    def cohort(self, round_number: int) -> NDArray[np.int64]:
-        """Returns the phones whose turn it is, sorted, shape (size,)."""
-        places = (round_number * self.size + np.arange(self.size)) % self.population
-        return np.sort(_order(self.population)[places])
+def turns(round_number: int, *, population: int, size: int) -> NDArray[np.int64]:
+    """Returns the phones whose turn it is in one public order, sorted, shape (size,)."""
+    places = (round_number * size + np.arange(size)) % population
+    return np.sort(_order(population)[places])
 
 
 @functools.lru_cache(maxsize=2)

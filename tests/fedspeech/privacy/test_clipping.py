@@ -36,12 +36,6 @@ def test_clipping_leaves_its_argument_alone():
     np.testing.assert_array_equal(vector, [3.0, 4.0])
 
 
-def test_sensitivity_doubles_under_replacement_only():
-    clip = L2Clip(clip_norm=0.5)
-    assert clip.sensitivity("add/remove") == clip.sensitivity("zero-out") == 0.5
-    assert clip.sensitivity("replace") == 1.0
-
-
 @pytest.mark.parametrize("clip_norm", [0.0, -1.0, math.inf, math.nan])
 def test_a_clip_norm_that_bounds_nothing_is_refused(clip_norm):
     with pytest.raises(ValueError, match="clip_norm must be positive and finite"):

@@ -9,10 +9,10 @@ import scipy.stats
 
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.participation import (
-    FixedSizeParticipation,
-    LimitedParticipation,
     PoissonParticipation,
     _binomial,
+    fixed_size_cohort,
+    turns,
 )
 from fedspeech.seeds import Keystream, NoiseEntropy
 
@@ -135,9 +135,9 @@ def test_a_cap_keeps_a_random_part_of_those_who_came():
 
 def test_a_cohort_of_fixed_size_is_any_set_of_that_size_alike():
     """All 20 sets of 3 of 6 phones, chi-square at 1e-6."""
-    drawn, seen = FixedSizeParticipation(population=6, size=3), {}
+    seen = {}
     for r in range(4000):
-        cohort = tuple(drawn.cohort(secret(r)).tolist())
+        cohort = tuple(fixed_size_cohort(secret(r), population=6, size=3).tolist())
         seen[cohort] = seen.get(cohort, 0) + 1
     assert set(seen) == set(itertools.combinations(range(6), 3))
     statistic = sum((count - 200) ** 2 / 200 for count in seen.values())
@@ -146,10 +146,9 @@ def test_a_cohort_of_fixed_size_is_any_set_of_that_size_alike():
 
 @pytest.mark.parametrize(("population", "size"), [(10, 3), (12, 4), (7, 7), (1000, 64)])
 def test_turns_come_round_alike_and_never_twice_in_a_cohort(population, size):
-    turns, rounds = LimitedParticipation(population=population, size=size), 25
-    seen = np.zeros(population, dtype=int)
+    rounds, seen = 25, np.zeros(population, dtype=int)
     for r in range(rounds):
-        cohort = turns.cohort(r)
+        cohort = turns(r, population=population, size=size)
         assert (np.diff(cohort) > 0).all()
         assert cohort.size == size
         seen[cohort] += 1
