@@ -12,13 +12,13 @@ from fedspeech.privacy.sizing import MAX_FLOOR, MIN_STDDEV, RING_BITS, PlanSizin
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
-_CHOICES = {
-    "mechanism": MECHANISMS,
-    "participation": PARTICIPATIONS,
-    "unit": ("user", "phone"),
-    "secure_aggregation": ("masked", "ideal"),
-    "server": ("lying", "curious"),
-}
+_CHOICES = (
+    ("mechanism", MECHANISMS),
+    ("participation", PARTICIPATIONS),
+    ("unit", ("user", "phone")),
+    ("secure_aggregation", ("masked", "ideal")),
+    ("server", ("lying", "curious")),
+)
 
 
 def check(plan: PlanSizing) -> None:
@@ -48,7 +48,7 @@ def _check_values(plan: PlanSizing) -> None:
         value = getattr(plan, name)
         whole = is_integer(value) and value >= 1
         _require(plan, whole, f"{name} must be a positive integer", name)
-    for name, choices in _CHOICES.items():
+    for name, choices in _CHOICES:
         known = getattr(plan, name) in choices
         _require(plan, known, f"{name} must be one of {', '.join(choices)}", name)
     known = plan.ring_bits is None or plan.ring_bits in RING_BITS
