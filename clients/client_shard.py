@@ -42,17 +42,12 @@ from fedspeech.vectors import FloatVector
 class ClientShard:
     """The phones of one shard.
 
-    Args:
-      job: the shard's own copy.
-      shard: which part of the population.
-
     Raises:
       ScenarioError: if the job's arrays are missing or not its own.
       ProtocolAbort: if the shard is not one of the job's.
     """
 
     def __init__(self, job: Job, shard: int) -> None:
-        """Maps the phones' data."""
         if not 0 <= shard < job.num_shards:
             raise ProtocolAbort(f"shard must be in [0, {job.num_shards}), got {shard}")
         self.job = job
@@ -108,9 +103,6 @@ class ClientShard:
         self, request: UpdateRequest, state: ShardState
     ) -> tuple[ProtectedUpdate, ShardState]:
         """Trains the phones that joined and sums what they send.
-
-        Returns:
-          The protected sum of the shard's survivors, and the state to keep.
 
         Raises:
           ProtocolAbort: for a roster that does not list this shard's phones as they joined.

@@ -32,7 +32,6 @@ class DurableState:
 
     Args:
       folder: of all shards of this node; made if it is not there.
-      shard: which one.
       lasting: whether the phones outlive this process; else what is written need not be on disk.
 
     Raises:
@@ -40,7 +39,6 @@ class DurableState:
     """
 
     def __init__(self, folder: Path, shard: int, *, lasting: bool = True) -> None:
-        """Reads nothing yet."""
         folder.mkdir(parents=True, exist_ok=True)
         if lasting:
             _in_use(folder)
@@ -65,12 +63,7 @@ class DurableState:
         return files[-1].read_bytes() if files else None
 
     def write(self, round_number: int, content: bytes) -> None:
-        """Keeps what phones must remember from a round on; on disk when the call returns.
-
-        Args:
-          round_number: last one entered, from 0.
-          content: to be read back as it is.
-        """
+        """Keeps what phones must remember from a round on; on disk when the call returns."""
         path = self._folder / f"{self._name}-round-{round_number:05d}"
         if self._lasting:
             write_whole(path, content)
@@ -82,11 +75,6 @@ class DurableState:
 
 def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -> None:
     """Lets the phones of a simulation forget a round and all later ones.
-
-    Args:
-      folder: of the phones' memories.
-      first_round: the first to be forgotten.
-      noise: of the run.
 
     Raises:
       FedspeechError: if the noise is not a rehearsal, or phones are still at work.

@@ -62,15 +62,11 @@ States = tuple[ShardState, SessionState]
 class MaskedShard:
     """A shard whose phones mask what they send.
 
-    Args:
-      client_shard: the phones.
-
     Raises:
       ScenarioError: if the phones' identities are missing.
     """
 
     def __init__(self, client_shard: ClientShard) -> None:
-        """Opens the directory of identities."""
         self._client_shard = client_shard
         self._identity_directory = client_shard.job.identity_directory()
         self._primitives = client_shard.job.primitives()

@@ -84,13 +84,6 @@ PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
 def require_permission(request: object, plan: PrivacyPlan) -> Permission:
     """Refuses a type of request that phones of a plan never answer.
 
-    Args:
-      request: any message from a server.
-      plan: the phones' own.
-
-    Returns:
-      The request's row.
-
     Raises:
       ProtocolAbort: naming the request and what the plan says.
     """
@@ -111,12 +104,6 @@ def require_turn(
     request: RoundRequest, permission: Permission, job: Job, state: ShardState
 ) -> None:
     """Refuses a request that is not for these phones' round, session and next stage.
-
-    Args:
-      request: that the plan permits.
-      permission: its row.
-      job: the phones' own.
-      state: from their memory.
 
     Raises:
       ProtocolAbort: naming where the phones are, and where the server thinks they are.

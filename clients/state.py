@@ -66,12 +66,7 @@ class ShardState:
         )
 
     def answered(self, stage: Stage, session: bytes) -> ShardState:
-        """The state after a stage was answered, bound to the session that goes with it.
-
-        Args:
-          stage: of the round that phones are in.
-          session: `SessionState.to_bytes`; empty where there is none.
-        """
+        """The state after a stage was answered, bound to the session that goes with it."""
         return replace(
             self,
             history=replace(self.history, stage=stage),
@@ -161,7 +156,6 @@ class SessionState:
     secrets: Mapping[int, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Shows how many phones are in it."""
         return f"SessionState({len(self.secrets)} phones)"
 
     def to_bytes(self) -> bytes:

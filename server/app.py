@@ -65,12 +65,6 @@ def serve(grid: Grid, path: Path, how: str, told: Callable[[], object] = lambda:
     A round is over once the last checkpoint is on disk, after whoever follows the run has been
     told: killed before, it was interrupted, whatever was told of it.
 
-    Args:
-      grid: whose nodes are the job's.
-      path: `job.json`.
-      how: "" for a new run, else how it goes on: "next" or "replay".
-      told: called when a round was left beside the job, for `server.rows.Follower`.
-
     Raises:
       FedspeechError: if there is a run already and nothing was said of resuming, if it cannot go
         on, or if another server runs the job.

@@ -25,15 +25,9 @@ APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
 class FaultyGrid(GridAround):
-    """A grid on which nodes misbehave.
-
-    Args:
-      grid: with honest nodes.
-      job: names how often which fault happens, and the seed.
-    """
+    """A grid on which nodes misbehave."""
 
     def __init__(self, grid: Grid, job: Job) -> None:
-        """Starts with nothing held back."""
         super().__init__(grid)
         self._job = job
         self._shard_of: dict[int, int] = {}  # as nodes say when they are asked for their counts

@@ -74,20 +74,12 @@ class _Gathering:
     """One round."""
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
-        """Asks nothing yet."""
         self.seen = Seen()
         self._shards, self._job, self._key, self._state = shards, job, key, state
 
 
 class IdealGathering(_Gathering):
-    """One round whose sum an ideal party takes: simulated.
-
-    Args:
-      shards: to ask.
-      job: the run.
-      key: of the round.
-      state: of the server before the round.
-    """
+    """One round whose sum an ideal party takes: simulated."""
 
     def join(self) -> None:
         """Asks who takes part.
@@ -143,17 +135,9 @@ class IdealGathering(_Gathering):
 
 
 class MaskedGathering(_Gathering):
-    """One round whose sum only the phones together can open.
-
-    Args:
-      shards: to ask.
-      job: the run.
-      key: of the round.
-      state: of the server before the round.
-    """
+    """One round whose sum only the phones together can open."""
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
-        """Asks nothing yet."""
         super().__init__(shards, job, key, state)
         self._model_sha256 = model_sha256(state.model, state.clip_norm)
         self._refused: Counter[str] = Counter()

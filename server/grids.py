@@ -21,14 +21,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class GridAround(Grid):
-    """A grid that stands for another one, and does what it does.
-
-    Args:
-      grid: the other one.
-    """
+    """A grid that stands for another one, and does what it does."""
 
     def __init__(self, grid: Grid) -> None:
-        """Takes the grid."""
         self._grid = grid
 
     def set_run(self, run: Run) -> None:
@@ -74,12 +69,10 @@ class OneByOneGrid(GridAround):
     Whoever waits is told every minute for whom: in the log, and in a file for other processes.
 
     Args:
-      grid: the other one.
       waiting: the file, there while somebody is waited for beyond a minute.
     """
 
     def __init__(self, grid: Grid, waiting: Path) -> None:
-        """Takes the grid."""
         super().__init__(grid)
         self._waiting = waiting
 

@@ -51,10 +51,6 @@ class Resumed:
 def start(job: Job, folder: Path) -> Resumed:
     """Begins a run: a row in its population's ledger, then a first checkpoint.
 
-    Args:
-      job: of the run.
-      folder: of the job; its ledger is a link where runs share one.
-
     Raises:
       FedspeechError: if a run of this job stands there, or a link leads to a folder that is not
         here.
@@ -93,11 +89,6 @@ def start(job: Job, folder: Path) -> Resumed:
 
 def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     """Finds where a run goes on; settles in the ledger, and drops of the rows, what was lost.
-
-    Args:
-      job: of the run.
-      folder: of the job.
-      replay: whether phones have forgotten the round that was not over, and it is to be replayed.
 
     Raises:
       FedspeechError: if there is no checkpoint, or a round that was charged is to be replayed under

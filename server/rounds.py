@@ -73,17 +73,6 @@ def run_rounds(
 ) -> ServerState:
     """Runs the plan's rounds, or as many as the budget allows.
 
-    Args:
-      grid: any Flower Grid whose nodes run `clients.app`.
-      job: the run.
-      ledger: of this population; it may hold earlier charges.
-      state: to start from.
-      on_round: told of every round when it is over, refused ones included.
-      first_round: where a run that was interrupted goes on; `server.resuming` says where.
-
-    Returns:
-      The state after the last round.
-
     Raises:
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
         round.

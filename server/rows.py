@@ -20,14 +20,7 @@ LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safeten
 
 
 def leave_round(folder: Path, record: RoundRecord, checkpoint: Checkpoint, job: Job) -> None:
-    """Leaves a round that is over: its checkpoint, then its line, which says that both are there.
-
-    Args:
-      folder: of the job.
-      record: of the round.
-      checkpoint: after it.
-      job: of the run.
-    """
+    """Leaves a round that is over: its checkpoint, then its line, which says both are there."""
     save_checkpoint(folder / round_checkpoint(record.round), checkpoint)
     with (folder / ROUNDS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row_of(record, job)) + "\n")
@@ -56,16 +49,9 @@ def keep_rows(path: Path, rounds: int) -> None:
 
 
 class Follower:
-    """Hands on the rounds of a run, each once, in order.
-
-    Args:
-      folder: of the job.
-      known: rounds that are not handed on.
-      on_round: told of every other.
-    """
+    """Hands on the rounds of a run, each once, in order."""
 
     def __init__(self, folder: Path, known: int, on_round: OnRound) -> None:
-        """Hands on nothing yet."""
         self._folder, self._known, self._on_round = folder, known, on_round
 
     def __call__(self) -> bool:

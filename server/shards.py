@@ -44,16 +44,11 @@ class Shards:
 
     Node ids are random in Flower's engines, and replies come in any order.
 
-    Args:
-      grid: any Flower Grid whose nodes run `clients.app`.
-      job: the run.
-
     Raises:
       ProtocolAbort: if the nodes do not host the job's population, each shard by one node.
     """
 
     def __init__(self, grid: Grid, job: Job) -> None:
-        """Asks every node which shard it hosts; a node that hosts none of this job is left out."""
         self._grid, self._job = grid, job
         nodes = list(grid.get_node_ids())
         hosts: dict[int, list[int]] = {shard: [] for shard in range(job.num_shards)}

@@ -20,7 +20,6 @@ class Console(rich.console.Console):
     """
 
     def __init__(self, *, markup: bool = False, **settings: Any) -> None:
-        """Prints to standard output unless `settings`, those of rich, say otherwise."""
         super().__init__(markup=markup, **{"highlight": False, **settings})
 
     def on_broken_pipe(self) -> None:

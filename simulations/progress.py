@@ -45,7 +45,6 @@ class RunProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        """Writes to `console`, by default standard output."""
         self.console = console or Console()
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
@@ -65,7 +64,6 @@ class RunProgress:
         self._next_percent = 0
 
     def __enter__(self) -> RunProgress:
-        """Shows the bars."""
         if self._bars:
             self._bars.start()
         return self
@@ -76,7 +74,6 @@ class RunProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes the bars down."""
         if self._bars:
             self._bars.stop()
 

@@ -98,12 +98,8 @@ class Phone(PhoneState):
     def accept(self, roster: Roster, purpose: bytes) -> bytes:
         """Takes the one roster and the one purpose of the session, and reveals the nonce for them.
 
-        Args:
-          roster: all advertisements.
-          purpose: 32 bytes; the hash of all else that must be alike, recomputed by the caller.
-
-        Returns:
-          The nonce, 32 bytes; empty where everybody is everybody's neighbor.
+        `purpose` is the hash of all else that must be alike, 32 bytes, recomputed by the caller.
+        The nonce is 32 bytes; empty where everybody is everybody's neighbor.
 
         Raises:
           RosterNotMine: if it lacks this phone's own advertisement.
@@ -183,14 +179,8 @@ class Phone(PhoneState):
     def mask(self, inbox: Inbox) -> tuple[bytes, Masks]:
         """Opens what the neighbors left, and says which masks its vector gets.
 
-        `masked_vector` applies them for one phone; a simulator may apply those of many phones
-        together.
-
-        Args:
-          inbox: from the server.
-
-        Returns:
-          The signature to send with the vector, and the masks, which are secret.
+        Returns the signature to send with the vector, and the masks, which are secret; a simulator
+        may apply those of many phones together.
 
         Raises:
           SharersInconsistent: if the list of sharers leaves out this phone or names a stranger.
@@ -288,12 +278,8 @@ class Phone(PhoneState):
         """Signs the one pair of lists that this phone will unmask for.
 
         A neighbor's share is given only if that neighbor itself masked under the same list of
-        sharers: its own signature says so.
-
-        Args:
-          survivors: phones whose masked vector arrived.
-          signatures: the neighbors' over the list of sharers, in the order of the graph, shape
-            (k, 64); rows of neighbors that did not survive are not read.
+        sharers: its own signature says so. `signatures` holds the neighbors', in the order of the
+        graph, shape (k, 64); rows of neighbors that did not survive are not read.
 
         Raises:
           SurvivorsInconsistent: if the list is no part of the sharers or leaves out this phone.
@@ -343,9 +329,6 @@ class Phone(PhoneState):
     def unmask(self, quorum: Quorum) -> tuple[bytes, NDArray[np.uint32]]:
         """Gives, once, one share of each neighbor: of the seed if it survived, else of the key.
 
-        Args:
-          quorum: signatures of survivors over the pair of lists that this phone signed.
-
         Returns:
           A signature over the shares and both lists; and the shares, one row per neighbor in the
           order of the graph, shape (k, 9), zeros for neighbors that never shared.
@@ -383,18 +366,7 @@ class Phone(PhoneState):
 def masked_vector(
     phone: Phone, inbox: Inbox, vector: RingVector, primitives: Primitives, bits: int
 ) -> tuple[Words, bytes]:
-    """Masks one phone's vector: `Phone.mask`, applied.
-
-    Args:
-      phone: that has shared.
-      inbox: from the server.
-      vector: shape (dimension,), uint32, below 2^bits.
-      primitives: what to compute with.
-      bits: of the ring.
-
-    Returns:
-      The masked words, shape (dimension,), and the signature to send with them.
-    """
+    """Masks one phone's vector, shape (dimension,); returns its words and the signature to send."""
     signature, masks = phone.mask(inbox)
     (words,) = mask_vectors([vector], [masks], primitives, bits)
     return words, signature
@@ -403,17 +375,7 @@ def masked_vector(
 def mask_vectors(
     vectors: Sequence[RingVector], masks: Sequence[Masks], primitives: Primitives, bits: int
 ) -> list[Words]:
-    """Applies to each vector the masks that its phone named; the vectors are left as they are.
-
-    Args:
-      vectors: of one shape (dimension,), uint32, below 2^bits.
-      masks: from `Phone.mask`, one entry per vector.
-      primitives: what to compute with.
-      bits: of the ring.
-
-    Returns:
-      The masked words of each vector, below 2^bits.
-    """
+    """Applies to each vector the masks that its phone named; the vectors are left as they are."""
     words = [vector.astype(word_type(bits)) for vector in vectors]
     primitives.add_masks(words, masks)
     return [cut(own, bits) for own in words]

@@ -19,12 +19,7 @@ _VANISH_AT = (Stage.NONE, Stage.ADVERTISE, Stage.SHARE, Stage.MASK, Stage.AGREE)
 
 
 def share_answering(rate: float, stage: Stage) -> float:
-    """Returns the share of phones that answer a stage, of all that would take part.
-
-    Args:
-      rate: share that never sends its masked vector, in [0, 1).
-      stage: in question.
-    """
+    """Returns the share of phones that answer a stage, of all that would take part."""
     return max(0.0, 1 - rate / 3 * sum(last < stage for last in _VANISH_AT))
 
 
@@ -35,9 +30,6 @@ def share_gone(rate: float) -> float:
     1 - 2 rate / 3 that remain, rate vanishes. Where a deadline is what stops phones, they all
     vanish after their shares, and that is less: rate of all. Of phones that send no vector alone,
     the share is at most rate in both cases.
-
-    Args:
-      rate: as above.
     """
     return min(1.0, rate / (1 - 2 * rate / 3))
 
@@ -78,14 +70,7 @@ def _divergence(share: float, rate: float) -> float:
 
 @functools.lru_cache(maxsize=1 << 12)  # asked again at each stage of a round
 def last_stage(rate: float, seed: int, round_number: int, phone: int) -> Stage:
-    """Returns the last stage that a phone answers in a round: the seeded schedule of a simulation.
-
-    Args:
-      rate: as above.
-      seed: of the run.
-      round_number: of the round.
-      phone: its number.
-    """
+    """Returns the last stage that a phone answers in a round, by the seeded schedule."""
     if rate == 0:
         return Stage.UNMASK
     place = int(stream(seed, "dropout", round_number, phone).random() / (rate / 3))

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedspeech.secagg.protocol import MAX_SESSIONS, Bytes, Members, Stage
+import numpy as np
+
+from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
+from fedspeech.secagg.protocol import (
+    HASH_BYTES,
+    MAX_SESSIONS,
+    SEALED_BYTES,
+    Bytes,
+    Members,
+    Stage,
+    table,
+)
 from fedspeech.secagg.refusals import Replayed
 
 
@@ -48,14 +60,14 @@ class History:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Advertisement:
-    """Stage advertise: what a phone says of itself. All fields are public.
+    """Stage advertise: what a phone says of itself; all of it is public.
 
     Attributes:
       phone: number.
       seal_key: X25519 public key for sealing, 32 bytes.
       mask_key: X25519 public key for masks, 32 bytes.
       commitment: to the nonce, 32 bytes.
-      signature: over all of it, 64 bytes.
+      signature: over the other fields, 64 bytes.
     """
 
     phone: int
@@ -63,6 +75,15 @@ class Advertisement:
     mask_key: bytes
     commitment: bytes
     signature: bytes
+
+    @staticmethod
+    def columns(told: Sequence[Advertisement]) -> dict[str, Bytes]:
+        """What several phones say, as the columns of a roster."""
+        return {
+            "seal_keys": table([one.seal_key for one in told], KEY_BYTES),
+            "mask_keys": table([one.mask_key for one in told], KEY_BYTES),
+            **_signed_commitments(told),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +99,20 @@ class SealedShares:
     sealed: Bytes
     commitment: bytes
     signature: bytes
+
+    @staticmethod
+    def columns(told: Sequence[SealedShares]) -> dict[str, Bytes]:
+        """What several phones leave: sealed (m, k, 88), commitments (m, 32), signatures (m, 64)."""
+        nothing = np.zeros((0, 0, SEALED_BYTES), np.uint8)
+        sealed = np.array([one.sealed for one in told]) if told else nothing
+        return {"sealed": sealed, **_signed_commitments(told)}
+
+
+def _signed_commitments(told: Sequence[Advertisement | SealedShares]) -> dict[str, Bytes]:
+    return {
+        "commitments": table([one.commitment for one in told], HASH_BYTES),
+        "signatures": table([one.signature for one in told], SIGNATURE_BYTES),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -94,7 +94,6 @@ class Secret(bytearray):
         self[:] = bytes(len(self))
 
     def __repr__(self) -> str:
-        """Shows the length only."""
         return f"Secret(<{len(self)} bytes>)"
 
     __str__ = __repr__
@@ -104,7 +103,6 @@ class Identity:
     """A phone's long-term signing key. Printing it shows nothing."""
 
     def __init__(self, secret: bytes) -> None:
-        """Takes the 32 secret bytes of an Ed25519 key."""
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
         self.public = self._key.public_key().public_bytes_raw()
 
@@ -113,16 +111,13 @@ class Identity:
         return self._key.sign(statement)
 
     def __repr__(self) -> str:
-        """Shows the public key only."""
         return f"Identity({self.public.hex()[:8]}...)"
 
 
 class Directory(Protocol):
     """The identity keys of phones, certified by somebody who is not the server; never changes."""
 
-    def __hash__(self) -> int:
-        """One directory equals itself only."""
-        ...
+    def __hash__(self) -> int: ...
 
     def public(self, phone: int) -> bytes:
         """Returns a phone's public identity key, 32 bytes.
@@ -147,7 +142,6 @@ class IdentityDirectory:
     """
 
     def __init__(self, secret: bytes, purpose: bytes, phones: int) -> None:
-        """Enrols phones 0 to `phones` - 1."""
         self._root = Secret(hkdf(secret, canonical("fedspeech enrolment", purpose)))
         self._phones = phones
         self._publics: dict[int, bytes] = {}
@@ -210,5 +204,4 @@ class IdentityDirectory:
         return self._publics[phone]
 
     def __repr__(self) -> str:
-        """Shows how many were enrolled, never the secret."""
         return f"IdentityDirectory({self._phones} phones, simulated)"

@@ -81,12 +81,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> Words:
 
 
 def apply_mask(key: bytes, targets: Sequence[tuple[Words, bool]]) -> None:
-    """Adds one mask to some vectors and takes it off others, in place; expanded once for all.
-
-    Args:
-      key: 32 bytes.
-      targets: vectors of one shape and type, each with whether the mask is added.
-    """
+    """Adds one mask to some vectors and takes it off others, in place; expanded once for all."""
     first = targets[0][0]
     buffer = _own_buffer()
     start = 0

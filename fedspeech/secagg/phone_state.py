@@ -15,11 +15,7 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedspeech.secagg.graph import Graph
-from fedspeech.secagg.keys import (
-    Directory,
-    Identity,
-    Secret,
-)
+from fedspeech.secagg.keys import Directory, Identity, Secret
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
     Context,
@@ -48,11 +44,7 @@ class PhoneState:
     """The secrets of one session, what the phone has seen of it, and the stage it is at.
 
     Args:
-      number: of the phone, as in the directory.
-      identity: what it signs with.
       directory: identity keys of all phones, from somebody who is not the server.
-      terms: the phone's own.
-      primitives: what it computes with.
       random: secret bytes; the operating system's, except in tests with fixed keys.
     """
 
@@ -65,7 +57,6 @@ class PhoneState:
         primitives: Primitives,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Has done nothing yet."""
         self.number = number
         self.stage = Stage.NONE
         self.context: Context | None = None
@@ -85,7 +76,6 @@ class PhoneState:
         self._steps = threading.Lock()
 
     def __repr__(self) -> str:
-        """Shows number and stage only."""
         left = ", left" if self._left else ""
         return f"Phone({self.number}, stage {self.stage.word}{left})"
 
@@ -119,15 +109,8 @@ class PhoneState:
     ) -> Self:
         """Goes on from what `save` gave, with the public lists kept beside it.
 
-        Args:
-          saved: from `save`.
-          stage: the latest that this phone has answered, from a place that no older copy of the
-            state can overwrite (a monotonic counter of the phone).
-          roster: that was accepted, if one was.
-          purpose: that came with it.
-          nonces: of the session.
-          sharers: list that was masked under.
-          survivors: list that was agreed to.
+        `stage` is the latest that this phone has answered. It comes from a place that no older copy
+        of the state can overwrite, such as a monotonic counter of the phone.
 
         Raises:
           StaleState: if the state is older than `stage`.

@@ -88,12 +88,7 @@ class Primitives:
         return all(self.verify(*row) for row in rows)
 
     def add_masks(self, vectors: Sequence[Words], masks: Sequence[Masks]) -> None:
-        """Applies to each vector its masks, in place.
-
-        Args:
-          vectors: of one shape and type.
-          masks: for each vector, keys and whether their masks are added or taken off.
-        """
+        """Applies to each vector its masks, in place."""
         for vector, own in zip(vectors, masks, strict=True):
             for key, added in own:
                 apply_mask(key, [(vector, added)])
@@ -106,7 +101,6 @@ class SharedPrimitives(Primitives):
     """Each thing computed once for all phones of this process; for simulations only."""
 
     def __init__(self) -> None:
-        """Remembers nothing yet."""
         self._secrets: dict[Edge, bytes] = {}
         self._keys: dict[tuple[Edge, bytes], bytes] = {}
         self._verified: dict[bytes, tuple[bytes, bytes]] = {}  # who signed what, by signature

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,15 @@ HASH_BYTES = 32
 SHARE_BYTES = 2 * LIMBS * 4  # a share of the seed and one of the mask key
 SEALED_BYTES = SHARE_BYTES + TAG_BYTES
 ID_BYTES = 8
+# Columns of a roster with the bytes of their entries, in the order in which they are hashed.
+ROSTER_COLUMNS: Mapping[str, int] = MappingProxyType(
+    {
+        "seal_keys": KEY_BYTES,
+        "mask_keys": KEY_BYTES,
+        "commitments": HASH_BYTES,
+        "signatures": SIGNATURE_BYTES,
+    }
+)
 
 # How often a phone may advertise in one round: nonces that stay away restart the session, and each
 # start is a new draw of the graph, so the chance of a bad graph is priced that many times.
@@ -101,7 +111,6 @@ class SessionTerms:
     server: Server = "lying"
 
     def __post_init__(self) -> None:
-        """Checks what a session could not live with."""
         if len(self.round_id) != ROUND_ID_BYTES:
             raise ValueError(f"round_id must have {ROUND_ID_BYTES} bytes, got {len(self.round_id)}")
         if not 1 <= self.bits <= 32:
@@ -175,7 +184,6 @@ class Members:
     ids: Indices
 
     def __post_init__(self) -> None:
-        """Checks the list once for all who read it."""
         ids = _own(self.ids)
         if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
             raise Malformed("a list of phones must be a one-dimensional int64 array")
@@ -184,7 +192,6 @@ class Members:
         object.__setattr__(self, "ids", ids)
 
     def __len__(self) -> int:
-        """How many phones."""
         return len(self.ids)
 
     @cached_property
@@ -233,11 +240,7 @@ class Roster:
     signatures: Bytes
 
     def __post_init__(self) -> None:
-        """Checks everything that does not need a directory, once for all who read it."""
-        for name, width in (
-            ("seal_keys", KEY_BYTES), ("mask_keys", KEY_BYTES),
-            ("commitments", HASH_BYTES), ("signatures", SIGNATURE_BYTES),
-        ):  # fmt: skip
+        for name, width in ROSTER_COLUMNS.items():
             object.__setattr__(self, name, _own(getattr(self, name)))
             check_bytes(name, getattr(self, name), len(self.members), width)
         every_key = self.seal_rows + self.mask_rows
@@ -247,8 +250,12 @@ class Roster:
             raise KeyReused("no commitment may stand twice in a roster")
 
     def __len__(self) -> int:
-        """How many phones."""
         return len(self.members)
+
+    @property
+    def columns(self) -> dict[str, Bytes]:
+        """Everything but the phones' numbers, by name."""
+        return {name: getattr(self, name) for name in ROSTER_COLUMNS}
 
     @cached_property
     def seal_rows(self) -> list[bytes]:
@@ -270,9 +277,8 @@ class Roster:
     def digest(self) -> bytes:
         """SHA-256 over every field of every phone, 32 bytes."""
         state = hashlib.sha256(b"fedspeech secagg roster" + len(self).to_bytes(8, "big"))
-        columns = (self.seal_keys, self.mask_keys, self.commitments, self.signatures)
         state.update(_id_bytes(self.members.ids))
-        for column in columns:
+        for column in self.columns.values():
             state.update(np.ascontiguousarray(column).data)
         return state.digest()
 
@@ -404,12 +410,7 @@ def commitment_to(secret: bytes) -> bytes:
 
 
 def session_round_id(round_id: bytes, session: int) -> bytes:
-    """Names one session of a round, 16 bytes; each start of a round has its own.
-
-    Args:
-      round_id: bytes that name the round and all that it belongs to.
-      session: start of the round, from 0.
-    """
+    """Names one session of a round, 16 bytes; each start of a round has its own."""
     data = b"fedspeech secagg session" + round_id + session.to_bytes(8, "big")
     return hashlib.sha256(data).digest()[:ROUND_ID_BYTES]
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from fedspeech.errors import ProtocolAbort
 from fedspeech.secagg.client import Phone, mask_vectors
+from fedspeech.secagg.exchange import Advertisement, SealedShares
 from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, Identity
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
-    HASH_BYTES,
     MAX_SESSIONS,
     Context,
     Members,
@@ -67,6 +67,10 @@ class Opened:
     sessions: int
 
 
+LastStage = Callable[[int], Stage]
+Phones = Mapping[int, Phone]
+
+
 def stays(phone: int) -> Stage:
     """Nobody vanishes."""
     return Stage.UNMASK
@@ -78,7 +82,7 @@ def sum_vectors(
     terms: SessionTerms,
     purpose: bytes,
     identities: Identities,
-    last_stage: Callable[[int], Stage] = stays,
+    last_stage: LastStage = stays,
     primitives: Primitives | None = None,
     random: Callable[[int], bytes] = os.urandom,
 ) -> Opened:
@@ -86,9 +90,9 @@ def sum_vectors(
 
     Args:
       vectors: of each phone, shape (dimension,), uint32, below 2^bits; left as they are.
-      terms: of the round; each start of it gets a rid of its own, derived from this one.
+      terms: of the round; each session of it gets a round id of its own, derived from this one.
       purpose: 32 bytes, hash of whatever else must be alike.
-      identities: identities.
+      identities: of all phones.
       last_stage: the last stage that a phone answers before it vanishes.
       primitives: what to compute with; None: each thing where it is asked for.
       random: secret bytes; the operating system's, except in tests with fixed keys.
@@ -127,23 +131,19 @@ def sum_vectors(
     raise ProtocolAbort(f"advertise: nonces were missing in each of {MAX_SESSIONS} sessions")
 
 
-Phones = Mapping[int, Phone]
-LastStage = Callable[[int], Stage]
+def _there(members: Members, last_stage: LastStage, stage: Stage) -> list[int]:
+    """Who of a list has not vanished before a stage."""
+    return [phone for phone in members.ids.tolist() if last_stage(phone) >= stage]
 
 
 def _advertise(
     server: Server, phones: Phones, purpose: bytes, last_stage: LastStage
 ) -> tuple[bytes, ...]:
     told = [phone.advertise() for phone in phones.values()]
-    roster = server.close_roster(
-        np.array([one.phone for one in told], dtype=np.int64),
-        table([one.seal_key for one in told], KEY_BYTES),
-        table([one.mask_key for one in told], KEY_BYTES),
-        table([one.commitment for one in told], HASH_BYTES),
-        table([one.signature for one in told], SIGNATURE_BYTES),
-    )
+    numbers = np.array([one.phone for one in told], dtype=np.int64)
+    roster = server.close_roster(numbers, **Advertisement.columns(told))
     context = server.bind(purpose)
-    there = [n for n in roster.members.ids.tolist() if last_stage(n) >= Stage.ACCEPT]
+    there = _there(roster.members, last_stage, Stage.ACCEPT)
     nonces = [phones[number].accept(roster, purpose) for number in there]
     width = 0 if context.parameters.complete else KEY_BYTES
     return server.close_nonces(np.array(there, dtype=np.int64), table(nonces, width))
@@ -152,14 +152,9 @@ def _advertise(
 def _share(
     server: Server, phones: Phones, nonces: tuple[bytes, ...], last_stage: LastStage
 ) -> None:
-    there = [n for n in server.roster.members.ids.tolist() if last_stage(n) >= Stage.SHARE]
+    there = _there(server.roster.members, last_stage, Stage.SHARE)
     told = [phones[number].share(nonces) for number in there]
-    server.close_shares(
-        np.array(there, dtype=np.int64),
-        np.array([one.sealed for one in told]),
-        table([one.commitment for one in told], HASH_BYTES),
-        table([one.signature for one in told], SIGNATURE_BYTES),
-    )
+    server.close_shares(np.array(there, dtype=np.int64), *SealedShares.columns(told).values())
 
 
 def _mask(
@@ -169,21 +164,21 @@ def _mask(
     last_stage: LastStage,
     primitives: Primitives,
 ) -> None:
-    bits = server.context.terms.bits
-    there = [n for n in server.sharers.ids.tolist() if last_stage(n) >= Stage.MASK]
-    signatures, masks = [], []
-    for number in there:
-        signature, own = phones[number].mask(server.inbox(number))
-        signatures.append(signature)
-        masks.append(own)
-    words = mask_vectors([vectors[number] for number in there], masks, primitives, bits)
-    for number, masked, signature in zip(there, words, signatures, strict=True):
+    there = _there(server.sharers, last_stage, Stage.MASK)
+    told = [phones[number].mask(server.inbox(number)) for number in there]
+    words = mask_vectors(
+        [vectors[number] for number in there],
+        [masks for _, masks in told],
+        primitives,
+        server.context.terms.bits,
+    )
+    for number, masked, (signature, _) in zip(there, words, told, strict=True):
         server.add_masked(number, masked, signature)
     server.close_masked()
 
 
 def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector:
-    there = [n for n in server.survivors.ids.tolist() if last_stage(n) >= Stage.AGREE]
+    there = _there(server.survivors, last_stage, Stage.AGREE)
     signatures = [
         phones[number].agree(server.survivors, server.neighbors_signatures(number))
         for number in there

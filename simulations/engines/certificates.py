@@ -21,11 +21,9 @@ class Authority:
 
     Args:
       folder: where certificates and keys are written, for this user alone; made here.
-      valid_days: of every certificate.
     """
 
     def __init__(self, folder: Path, valid_days: int = 30) -> None:
-        """Makes the authority and writes `ca.pem`."""
         folder.mkdir(mode=0o700, parents=True)
         self._folder, self._valid = folder, datetime.timedelta(days=valid_days)
         self._key = ec.generate_private_key(ec.SECP256R1())

@@ -24,7 +24,6 @@ class Deployment(SuperLink):
     """A SuperLink over TLS and one authenticated SuperNode per shard; a context manager.
 
     Args:
-      folder: for configuration, keys and logs while it runs.
       job_path: `job.json`, which nodes take from their own configuration, never from the server.
 
     Raises:
@@ -32,7 +31,6 @@ class Deployment(SuperLink):
     """
 
     def __init__(self, folder: Path, job_path: Path) -> None:
-        """Makes certificates and keys; starts nothing."""
         super().__init__(folder)
         self._job_path, self._shards = job_path, Job.load(job_path).num_shards
         self.authority = Authority(self.folder / "keys")
@@ -45,7 +43,6 @@ class Deployment(SuperLink):
         self._connection = {"root-certificates": str(self.authority.certificate)}
 
     def __enter__(self) -> Deployment:
-        """Starts the SuperLink, then registers and starts a node per shard."""
         super().__enter__()
         try:
             for shard in range(self._shards):
@@ -64,14 +61,7 @@ class Deployment(SuperLink):
     def start_node(
         self, name: str, shard: int, private_key: Path, root_certificate: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Starts a SuperNode.
-
-        Args:
-          name: of its log, after "supernode-".
-          shard: that it hosts.
-          private_key: that it shows.
-          root_certificate: by which it knows the SuperLink; None: the deployment's own.
-        """
+        """Starts a SuperNode."""
         job = json.dumps(str(self._job_path))
         config = f"partition-id={shard} num-partitions={self._shards} job={job}"
         return self.start(

@@ -71,7 +71,6 @@ class SuperLink:
         connection: Mapping[str, Any] | None = None,
         federation: str = "",
     ) -> None:
-        """Makes its folder; starts nothing."""
         deadline = time.monotonic() + 2 * watchdog.GRACE_S
         while folder.exists() and time.monotonic() < deadline:
             time.sleep(0.1)  # the watchdog of a killed run is clearing up
@@ -98,7 +97,6 @@ class SuperLink:
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> SuperLink:
-        """Starts it and waits until it answers."""
         settings = {"address": self.address, **self._connection}
         (self.folder / "home").mkdir()
         (self.folder / "home" / "config.toml").write_text(
@@ -125,7 +123,6 @@ class SuperLink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends it and everything that it started."""
         self.close()
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -174,14 +171,6 @@ class SuperLink:
         app: Path | None = None,
     ) -> None:
         """Runs a job to its end and hands on every round as it is over.
-
-        Args:
-          job: `job.json`; rows and checkpoints stand beside it.
-          on_round: told of every round but the first `known`.
-          say: told for whom the server waits, a line a minute.
-          resume: how the server's side begins, as `server.app` says.
-          known: rounds that the caller has rows of.
-          app: folder of the bundle that is sent to the nodes; None: of this process's own code.
 
         Raises:
           FedspeechError: if the run failed, with the reason.

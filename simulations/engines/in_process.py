@@ -95,18 +95,12 @@ def load_app(path: str) -> ClientApp:
 
 
 class InProcess:
-    """The engine of one process: the server here, phones here or in workers; a context manager.
-
-    Args:
-      workers: processes; 1 means this one.
-    """
+    """The engine of one process: the server here, phones here or in workers; a context manager."""
 
     def __init__(self, workers: int) -> None:
-        """Starts nothing."""
         self._workers = workers
 
     def __enter__(self) -> InProcess:
-        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,8 +132,6 @@ class InProcessGrid(Grid):
       app: a ClientApp, or its `module:attribute` path (needed with more than one worker).
       num_nodes: nodes; node i has partition-id i, num-partitions num_nodes and a folder memory in
         its config.
-      run_config: what `flwr run -c` would give.
-      workers: processes; 1 means this one.
 
     Raises:
       RuntimeError: if another grid is open in this process.
@@ -155,7 +147,6 @@ class InProcessGrid(Grid):
         run_config: Mapping[str, UserConfigValue] | None = None,
         workers: int = 1,
     ) -> None:
-        """Starts nodes, and workers if asked for."""
         if num_nodes < 1 or workers < 1:
             raise ValueError(f"expected at least one node and worker, got {num_nodes}, {workers}")
         if InProcessGrid._open is not None:
@@ -192,7 +183,6 @@ class InProcessGrid(Grid):
         InProcessGrid._open = self
 
     def __enter__(self) -> InProcessGrid:
-        """Returns itself."""
         return self
 
     def __exit__(
@@ -201,7 +191,6 @@ class InProcessGrid(Grid):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes the grid; what was interrupted is not waited for."""
         if kind is not None:
             for pool in self._pools:
                 pool.kill()

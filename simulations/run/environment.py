@@ -30,13 +30,7 @@ PACKAGES = (
 def capture_environment(
     *, torch_threads: int | None, source_sha256: str = "", engine: Engine = "inprocess"
 ) -> Environment:
-    """Describes this machine and the installed packages, naming neither host, user nor path.
-
-    Args:
-      torch_threads: `torch.get_num_threads()`; None if torch does not compute here.
-      source_sha256: of the code that runs.
-      engine: that carries the messages.
-    """
+    """Describes this machine and the installed packages, naming neither host, user nor path."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -100,13 +100,6 @@ def prepare(
 ) -> None:
     """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
 
-    Args:
-      scenario: what to run.
-      out: a new or empty folder.
-      workers: processes; None: one per core.
-      cache: where features are kept; None: the user's cache.
-      ledger: of the population, that the server charges; None: one of this job alone.
-
     Raises:
       FedspeechError: if another job, or a run of one, is there.
     """

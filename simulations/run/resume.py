@@ -36,13 +36,6 @@ def resume(
 ) -> Path:
     """Takes a run to its end and returns its folder.
 
-    Args:
-      path: the run folder.
-      workers: processes; None: one per core.
-      cache: where features are kept; None: the user's cache.
-      engine: what carries the messages; None: what carried them before.
-      experiment: what a Python program ran; None: the scenario in the folder says it all.
-
     Raises:
       FedspeechError: if there is nothing to go on with, or what the run stood on has changed.
     """

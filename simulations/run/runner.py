@@ -124,15 +124,12 @@ class Run:
     """The state of one run between its stages.
 
     Args:
-      prepared: what runs, where and how.
-      engine: what carries the messages.
       resumed: where an interrupted run goes on; None: a new one begins.
     """
 
     def __init__(
         self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
     ) -> None:
-        """Opens the ledger of a new run, or takes up what an interrupted one left."""
         self.stopped: str | None = None
         self._scenario, self._world = prepared.scenario, prepared.world
         self._folder, self._progress = prepared.folder, prepared.progress

@@ -16,12 +16,7 @@ from simulations.results.summary import RunTime
 
 
 def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
-    """Collects what shards left of the times of a round; None if nothing, or there is no time.
-
-    Args:
-      job: the run.
-      record: of the round.
-    """
+    """Collects what shards left of the times of a round; None if nothing, or there is no time."""
     files = sorted(Path(job.eye).glob(f"times-{record.round:05d}-shard-*.npz"))
     if job.time is None or not files:
         return None

@@ -30,6 +30,7 @@ MODULES = (
     "phone_state",
     "server",
     "exchange",
+    "unmasking",
 )  # of fedspeech.secagg: what phone and server do
 
 
