@@ -27,7 +27,6 @@ from fedspeech.messages import (
     MaskRequest,
     RosterNotice,
     RosterRequest,
-    SessionAnswer,
     ShareRequest,
     UnmaskRequest,
     UpdateRequest,
@@ -38,60 +37,6 @@ from fedspeech.messages import (
 app = ClientApp()
 _LOG = logging.getLogger(__name__)
 Request = CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
-
-
-@app.query("counts")
-def counts(message: Message, context: Context) -> Message:
-    """Says which shard this is."""
-    return _answer(message, context, CountsRequest)
-
-
-@app.query("roster")
-def roster(message: Message, context: Context) -> Message:
-    """Says which phones join the round; where sums are simulated."""
-    return _answer(message, context, RosterRequest)
-
-
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Trains the phones that joined and sends their sum; where sums are simulated."""
-    return _answer(message, context, UpdateRequest)
-
-
-@app.query("advertise")
-def advertise(message: Message, context: Context) -> Message:
-    """Opens a masked session: the phones that join make keys."""
-    return _answer(message, context, AdvertiseRequest)
-
-
-@app.query("accept")
-def accept(message: Message, context: Context) -> Message:
-    """Shows phones the roster; they reveal their nonces."""
-    return _answer(message, context, RosterNotice)
-
-
-@app.query("share")
-def share(message: Message, context: Context) -> Message:
-    """Has phones share their secrets among their neighbors."""
-    return _answer(message, context, ShareRequest)
-
-
-@app.train("masked")
-def masked(message: Message, context: Context) -> Message:
-    """Trains the phones and sends their masked vectors."""
-    return _answer(message, context, MaskRequest)
-
-
-@app.query("agree")
-def agree(message: Message, context: Context) -> Message:
-    """Has phones sign who shared and who survived."""
-    return _answer(message, context, AgreeRequest)
-
-
-@app.query("unmask")
-def unmask(message: Message, context: Context) -> Message:
-    """Asks phones for the shares that open the sum."""
-    return _answer(message, context, UnmaskRequest)
 
 
 def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
@@ -124,40 +69,23 @@ def _remembered(
     job, kept = client_shard.job, memory.read()
     state = ShardState() if kept is None else ShardState.from_bytes(kept, job.fingerprint)
     require_turn(request, permission, job, state)
-    reply, state, session = _computed(client_shard, request, state, context)
+    reply: messages.Message
+    session = b""  # secrets; simulated sums have none
+    if isinstance(request, RosterRequest):
+        reply, state = client_shard.join(request, state)
+    elif isinstance(request, UpdateRequest):
+        reply, state = client_shard.update(request, state)
+    else:
+        opens = isinstance(request, AdvertiseRequest)
+        before = SessionState() if opens else _read_session(context, state)
+        reply, state, after = _open_masked(client_shard).answer(
+            request, permission.stage, state, before
+        )
+        session = after.to_bytes()
     state = state.answered(permission.stage, session)
     memory.write(state.history.round, state.to_bytes(job.fingerprint))
     context.state["session"] = ConfigRecord({"bytes": session})
     return reply
-
-
-def _computed(
-    client_shard: ClientShard, request: RoundRequest, state: ShardState, context: Context
-) -> tuple[messages.Message, ShardState, bytes]:
-    """What the phones answer, what they must remember, and the session's new secrets."""
-    match request:
-        case RosterRequest():
-            return (*client_shard.join(request, state), b"")
-        case UpdateRequest():
-            return (*client_shard.update(request, state), b"")
-    phones = _open_masked(client_shard)
-    reply: SessionAnswer
-    if isinstance(request, AdvertiseRequest):
-        reply, (state, session) = phones.advertise(request, state)
-        return reply, state, session.to_bytes()
-    session = _read_session(context, state)
-    match request:
-        case RosterNotice():
-            reply, (state, session) = phones.accept(request, state, session)
-        case ShareRequest():
-            reply, (state, session) = phones.share(request, state, session)
-        case MaskRequest():
-            reply, (state, session) = phones.mask(request, state, session)
-        case AgreeRequest():
-            reply, (state, session) = phones.agree(request, state, session)
-        case UnmaskRequest():
-            reply, (state, session) = phones.unmask(request, state, session)
-    return reply, state, session.to_bytes()
 
 
 def _read_session(context: Context, state: ShardState) -> SessionState:
@@ -222,3 +150,18 @@ def _open_shard(job: Job, shard: int) -> ClientShard:
 @functools.lru_cache(maxsize=64)
 def _open_masked(client_shard: ClientShard) -> MaskedShard:
     return MaskedShard(client_shard)
+
+
+# Where Flower delivers each request.
+for _kind, _route in (
+    (CountsRequest, app.query("counts")),
+    (RosterRequest, app.query("roster")),
+    (UpdateRequest, app.train()),
+    (AdvertiseRequest, app.query("advertise")),
+    (RosterNotice, app.query("accept")),
+    (ShareRequest, app.query("share")),
+    (MaskRequest, app.train("masked")),
+    (AgreeRequest, app.query("agree")),
+    (UnmaskRequest, app.query("unmask")),
+):
+    _route(functools.partial(_answer, kind=_kind))

@@ -6,7 +6,7 @@ that refuses leaves the session, its secrets are not kept, and the answer counts
 its refusal.
 
 Every stage but the first is asked for once, in order and in the session that the phones are in:
-`clients.permissions.require_turn` holds that before these methods are called.
+`clients.permissions.require_turn` holds that before `MaskedShard.answer` is called.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from fedspeech.messages import (
     AdvertiseRequest,
     Agreements,
     AgreeRequest,
+    MaskedAnswer,
+    MaskedRequest,
     MaskedVectors,
     MaskRequest,
     Nonces,
@@ -39,12 +41,13 @@ from fedspeech.messages import (
     UnmaskShares,
 )
 from fedspeech.secagg.client import Phone, mask_vectors
-from fedspeech.secagg.exchange import Inbox, Quorum
+from fedspeech.secagg.exchange import Advertisement, Inbox, Quorum, SealedShares
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
 from fedspeech.secagg.masks import Masks, pack, word_type
 from fedspeech.secagg.protocol import (
-    HASH_BYTES,
+    ROSTER_COLUMNS,
     SEALED_BYTES,
+    Bytes,
     Members,
     Roster,
     Stage,
@@ -54,9 +57,9 @@ from fedspeech.secagg.protocol import (
 from fedspeech.secagg.refusals import KINDS, Refusal
 from fedspeech.secagg.shamir import LIMBS
 
-AnswerT = TypeVar("AnswerT")
-Answered = tuple[list[int], list[AnswerT], NDArray[np.int64]]
-States = tuple[ShardState, SessionState]
+ToldT = TypeVar("ToldT")
+AnswerT = TypeVar("AnswerT", bound=MaskedAnswer)
+Seen = dict[str, Any]  # what phones saw at a stage and must be shown again: fields of SessionState
 
 
 class MaskedShard:
@@ -72,141 +75,125 @@ class MaskedShard:
         self._primitives = client_shard.job.primitives()
         self._identities: dict[int, Identity] = {}  # of the session that is going on
 
-    def advertise(
-        self, request: AdvertiseRequest, state: ShardState
-    ) -> tuple[Advertisements, States]:
-        """Stage advertise: the phones that join make keys.
+    def answer(
+        self, request: MaskedRequest, stage: Stage, state: ShardState, session: SessionState
+    ) -> tuple[MaskedAnswer, ShardState, SessionState]:
+        """Answers one stage for all phones that are still there.
+
+        Returns:
+          The answer, and what the phones must remember: for ever, and within the session.
 
         Raises:
-          ProtocolAbort: for what `ClientShard.enter` refuses.
+          ProtocolAbort: for what `ClientShard.enter` refuses, for another model than the session's,
+            or one whose norm phones may not clip to.
         """
-        state = self._client_shard.enter(request.key, request.session, state)
-        self._forget()
-        phones = {number: self._phone(request, number) for number in state.joined.tolist()}
-        there, told, refused = _each(phones, lambda phone: phone.advertise())
-        answer = Advertisements(
-            **_head(request, there, refused),
-            seal_keys=table([one.seal_key for one in told], KEY_BYTES),
-            mask_keys=table([one.mask_key for one in told], KEY_BYTES),
-            commitments=table([one.commitment for one in told], HASH_BYTES),
-            signatures=table([one.signature for one in told], SIGNATURE_BYTES),
-        )
-        return answer, (state, _kept(SessionState(), phones, there))
+        if isinstance(request, AdvertiseRequest):
+            state = self._client_shard.enter(request.key, request.session, state)
+            self._forget()
+            numbers = state.joined.tolist()
+            asked = _Asked(request, {number: self._phone(request, number) for number in numbers})
+        else:
+            asked = _Asked(request, self._phones(request, state, session, stage))
+        answer, seen = self._answered(request, asked, session)
+        kept = {number: asked.phones[number].save() for number in asked.there}
+        if isinstance(request, MaskRequest):
+            state = state.counting(answer.phones)
+        elif isinstance(request, UnmaskRequest):
+            kept = {}
+            self._forget()
+        return answer, state, replace(session, secrets=kept, **seen)
 
-    def accept(
-        self, request: RosterNotice, state: ShardState, session: SessionState
-    ) -> tuple[Nonces, States]:
-        """Stage advertise, second half: the phones take the roster and reveal their nonces."""
-        phones = self._phones(request, state, session, Stage.ACCEPT)
+    def _answered(
+        self, request: MaskedRequest, asked: _Asked, session: SessionState
+    ) -> tuple[MaskedAnswer, Seen]:
+        match request:
+            case AdvertiseRequest():
+                columns = Advertisement.columns(asked.each(lambda phone: phone.advertise()))
+                return asked.answer(Advertisements, **columns), {}
+            case RosterNotice():
+                return self._accept(request, asked)
+            case ShareRequest():
+                nonces = tuple(rows(request.nonces))
+                told = asked.each(lambda phone: phone.share(nonces))
+                answer = asked.answer(SealedBatch, **SealedShares.columns(told))
+                return answer, {"nonces": nonces}
+            case MaskRequest():
+                return self._mask(request, asked, session)
+            case AgreeRequest():
+                return self._agree(request, asked)
+            case UnmaskRequest():
+                return self._unmask(request, asked)
+
+    def _accept(self, request: RosterNotice, asked: _Asked) -> tuple[Nonces, Seen]:
+        """The phones take the roster and reveal their nonces."""
 
         @functools.cache
         def roster() -> Roster:  # read once, and refused by each phone if it cannot be
-            return Roster(
-                members=Members(request.phones),
-                seal_keys=request.seal_keys,
-                mask_keys=request.mask_keys,
-                commitments=request.commitments,
-                signatures=request.signatures,
-            )
+            columns = {name: getattr(request, name) for name in ROSTER_COLUMNS}
+            return Roster(members=Members(request.phones), **columns)
 
         purpose = self._client_shard.job.purpose(request.key, request.model_sha256)
-        there, nonces, refused = _each(phones, lambda phone: phone.accept(roster(), purpose))
+        nonces = asked.each(lambda phone: phone.accept(roster(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
-        if there or not phones:
-            session = replace(session, roster=roster(), model_sha256=request.model_sha256)
-        answer = Nonces(**_head(request, there, refused), nonces=table(nonces, width))
-        return answer, (state, _kept(session, phones, there))
+        seen: Seen = {}
+        if asked.there or not asked.phones:
+            seen = {"roster": roster(), "model_sha256": request.model_sha256}
+        return asked.answer(Nonces, nonces=table(nonces, width)), seen
 
-    def share(
-        self, request: ShareRequest, state: ShardState, session: SessionState
-    ) -> tuple[SealedBatch, States]:
-        """Stage share: the phones split their secrets among their neighbors."""
-        phones = self._phones(request, state, session, Stage.SHARE)
-        nonces = tuple(rows(request.nonces))
-        there, told, refused = _each(phones, lambda phone: phone.share(nonces))
-        sealed = [one.sealed for one in told]
-        answer = SealedBatch(
-            **_head(request, there, refused),
-            sealed=np.array(sealed) if sealed else np.zeros((0, 0, SEALED_BYTES), np.uint8),
-            commitments=table([one.commitment for one in told], HASH_BYTES),
-            signatures=table([one.signature for one in told], SIGNATURE_BYTES),
-        )
-        session = replace(session, nonces=nonces)
-        return answer, (state, _kept(session, phones, there))
-
-    def mask(
-        self, request: MaskRequest, state: ShardState, session: SessionState
-    ) -> tuple[MaskedVectors, States]:
-        """Stage mask: the phones train on the model that the session is for, and mask.
-
-        Raises:
-          ProtocolAbort: if this is another model, or phones may not clip to its norm.
-        """
-        phones = self._phones(request, state, session, Stage.MASK)
+    def _mask(
+        self, request: MaskRequest, asked: _Asked, session: SessionState
+    ) -> tuple[MaskedVectors, Seen]:
+        """The phones train on the model that the session is for, and mask."""
         model = model_sha256(request.model, request.clip_norm)
-        if phones and model != session.model_sha256:
+        if asked.phones and model != session.model_sha256:
             raise ProtocolAbort(f"round {request.key.number}: not the model of this session")
-        bits, sharers = self._client_shard.job.plan.bits, Members(request.sharers)
-        hosted = dict(
-            zip(self._client_shard.own(request.sharers).tolist(), request.sealed, strict=False)
-        )
+        plan, sharers = self._client_shard.job.plan, Members(request.sharers)
+        own = self._client_shard.own(request.sharers).tolist()
+        sealed_for = dict(zip(own, request.sealed, strict=False))
 
         def masks_of(phone: Phone) -> tuple[bytes, Masks]:
-            k = len(phone.neighbors)
+            nothing = np.zeros((len(phone.neighbors), SEALED_BYTES), np.uint8)
             inbox = Inbox(
                 sharers=sharers,
-                sealed=hosted.get(phone.number, np.zeros((k, SEALED_BYTES), np.uint8)),
+                sealed=sealed_for.get(phone.number, nothing),
                 commitments=_of_neighbors(phone, sharers, request.commitments),
                 signatures=_of_neighbors(phone, sharers, request.signatures),
             )
             return phone.mask(inbox)
 
-        there, told, refused = _each(phones, masks_of)
-        numbers = np.array(there, dtype=np.int64)
-        encoded = self._client_shard.vectors(request, numbers)
-        words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, bits)
-        shape = (len(words), self._client_shard.job.plan.vector_length)
-        masked = np.array(words, word_type(bits)).reshape(shape)  # there may be none
-        answer = MaskedVectors(
-            **_head(request, there, refused),
-            packed=pack(masked, bits),
+        told = asked.each(masks_of)
+        encoded = self._client_shard.vectors(request, np.array(asked.there, dtype=np.int64))
+        words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, plan.bits)
+        shape = (len(words), plan.vector_length)
+        masked = np.array(words, word_type(plan.bits)).reshape(shape)  # there may be none
+        answer = asked.answer(
+            MaskedVectors,
+            packed=pack(masked, plan.bits),
             signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )
-        session = replace(session, sharers=sharers)
-        return answer, (state.counting(numbers), _kept(session, phones, there))
+        return answer, {"sharers": sharers}
 
-    def agree(
-        self, request: AgreeRequest, state: ShardState, session: SessionState
-    ) -> tuple[Agreements, States]:
-        """Stage agree: the phones sign the one pair of lists that they will unmask for."""
-        phones = self._phones(request, state, session, Stage.AGREE)
+    def _agree(self, request: AgreeRequest, asked: _Asked) -> tuple[Agreements, Seen]:
+        """The phones sign the one pair of lists that they will unmask for."""
         survivors = Members(request.survivors)
 
         def agreed(phone: Phone) -> bytes:
             return phone.agree(survivors, _of_neighbors(phone, survivors, request.signatures))
 
-        there, told, refused = _each(phones, agreed)
-        answer = Agreements(
-            **_head(request, there, refused), signatures=table(told, SIGNATURE_BYTES)
-        )
-        session = replace(session, survivors=survivors)
-        return answer, (state, _kept(session, phones, there))
+        signatures = table(asked.each(agreed), SIGNATURE_BYTES)
+        return asked.answer(Agreements, signatures=signatures), {"survivors": survivors}
 
-    def unmask(
-        self, request: UnmaskRequest, state: ShardState, session: SessionState
-    ) -> tuple[UnmaskShares, States]:
-        """Stage unmask: the phones give one share of each neighbor, and keep nothing."""
-        phones = self._phones(request, state, session, Stage.UNMASK)
+    def _unmask(self, request: UnmaskRequest, asked: _Asked) -> tuple[UnmaskShares, Seen]:
+        """The phones give one share of each neighbor, and keep nothing."""
         quorum = Quorum(Members(request.signers), request.signatures)
-        there, told, refused = _each(phones, lambda phone: phone.unmask(quorum))
-        self._forget()
+        told = asked.each(lambda phone: phone.unmask(quorum))
         shares = [given for _, given in told]
-        answer = UnmaskShares(
-            **_head(request, there, refused),
+        answer = asked.answer(
+            UnmaskShares,
             shares=np.array(shares) if shares else np.zeros((0, 0, LIMBS), np.uint32),
             signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )
-        return answer, (state, replace(session, secrets={}))
+        return answer, {}
 
     # Behind the stages.
 
@@ -216,14 +203,13 @@ class MaskedShard:
         self._identities.clear()
 
     def _phone(self, message: SessionMessage, number: int) -> Phone:
-        job = self._client_shard.job
         if number not in self._identities:
             self._identities[number] = self._identity_directory.identity(number)
         return Phone(
             number,
             self._identities[number],
             self._identity_directory,
-            job.terms(message.key, message.session),
+            self._client_shard.job.terms(message.key, message.session),
             self._primitives,
         )
 
@@ -236,9 +222,8 @@ class MaskedShard:
         purpose = b""
         if session.roster is not None:
             purpose = self._client_shard.job.purpose(key, session.model_sha256)
-        phones = {}
-        for number in self._client_shard.answering(key, numbers, now).tolist():
-            phones[number] = self._phone(message, number).restore(
+        return {
+            number: self._phone(message, number).restore(
                 session.secrets[number],
                 stage=state.history.stage,
                 roster=session.roster,
@@ -247,42 +232,51 @@ class MaskedShard:
                 sharers=session.sharers,
                 survivors=session.survivors,
             )
-        return phones
+            for number in self._client_shard.answering(key, numbers, now).tolist()
+        }
 
 
-def _each(phones: Mapping[int, Phone], ask: Callable[[Phone], AnswerT]) -> Answered[AnswerT]:
-    """Asks every phone: who answered, what, and how many refused for which reason."""
-    there, answers, refused = [], [], np.zeros(len(KINDS), np.int64)
-    for number, phone in phones.items():
-        try:
-            answers.append(ask(phone))
-        except Refusal as refusal:
-            phone.erase()
-            refused[KINDS.index(type(refusal))] += 1
-        else:
-            there.append(number)
-    return there, answers, refused
+class _Asked:
+    """The phones that are asked at one stage, and what became of them.
+
+    Attributes:
+      phones: by number.
+      there: numbers of those that answered.
+    """
+
+    def __init__(self, request: SessionMessage, phones: Mapping[int, Phone]) -> None:
+        self._request, self.phones = request, phones
+        self.there: list[int] = []
+        self._refused = np.zeros(len(KINDS), np.int64)
+
+    def each(self, ask: Callable[[Phone], ToldT]) -> list[ToldT]:
+        """Asks every phone; returns what those say that do not refuse."""
+        told = []
+        for number, phone in self.phones.items():
+            try:
+                told.append(ask(phone))
+            except Refusal as refusal:
+                phone.erase()
+                self._refused[KINDS.index(type(refusal))] += 1
+            else:
+                self.there.append(number)
+        return told
+
+    def answer(self, kind: type[AnswerT], **columns: Any) -> AnswerT:
+        """Returns the shard's answer, once all phones were asked."""
+        return kind(
+            key=self._request.key,
+            session=self._request.session,
+            phones=np.array(self.there, dtype=np.int64),
+            refused=self._refused,
+            **columns,
+        )
 
 
-def _of_neighbors(phone: Phone, members: Members, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _of_neighbors(phone: Phone, members: Members, table: NDArray[np.uint8]) -> Bytes:
     """A phone's neighbors' rows of a table over some members; zeros for those not among them."""
     numbers = np.array(phone.neighbors)
     there = members.present(phone.neighbors)
     found = np.zeros((len(numbers), table.shape[1]), np.uint8)
     found[there] = table[np.searchsorted(members.ids, numbers[there])]
     return found
-
-
-def _kept(session: SessionState, phones: Mapping[int, Phone], there: list[int]) -> SessionState:
-    """The session with the secrets of the phones that are still in it, and of no other."""
-    return replace(session, secrets={number: phones[number].save() for number in there})
-
-
-def _head(request: SessionMessage, there: list[int], refused: NDArray[np.int64]) -> dict[str, Any]:
-    """What every answer begins with."""
-    return {
-        "key": request.key,
-        "session": request.session,
-        "phones": np.array(there, dtype=np.int64),
-        "refused": refused,
-    }

@@ -22,10 +22,9 @@ from safetensors.numpy import load, save
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import RoundKey
 from fedspeech.secagg.exchange import History
-from fedspeech.secagg.protocol import Members, Roster, Stage, rows, table
+from fedspeech.secagg.protocol import ROSTER_COLUMNS, Members, Roster, Stage, rows, table
 
 _NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-_ROSTER_COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -169,7 +168,7 @@ class SessionState:
         }
         if self.roster is not None:
             arrays["members"] = self.roster.members.ids
-            arrays |= {name: getattr(self.roster, name) for name in _ROSTER_COLUMNS}
+            arrays |= self.roster.columns
         if self.nonces:
             arrays["nonces"] = table(self.nonces, len(self.nonces[0]))
         for name, members in (("sharers", self.sharers), ("survivors", self.survivors)):
@@ -196,7 +195,7 @@ class SessionState:
         arrays: Arrays = load(kept)
         roster = None
         if "members" in arrays:
-            columns = {name: arrays[name] for name in _ROSTER_COLUMNS}
+            columns = {name: arrays[name] for name in ROSTER_COLUMNS}
             roster = Roster(members=Members(arrays["members"]), **columns)
         secrets, ends = arrays["secrets"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
         return cls(

@@ -18,7 +18,7 @@ from fedspeech.errors import FedspeechError
 from fedspeech.files import hold
 from fedspeech.job import Job
 from fedspeech.round import ServerState
-from server.grids import OneByOneGrid
+from server.grids import Nodes, OneByOneGrid
 from server.resuming import Resumed, resume, start
 from server.rounds import RoundRecord, run_rounds
 from server.rows import LAST, leave_round
@@ -59,7 +59,7 @@ def _words(error: Exception) -> str:
     return f"an error of fedspeech itself: {type(error).__name__}: {error}"
 
 
-def serve(grid: Grid, path: Path, how: str, told: Callable[[], object] = lambda: None) -> None:
+def serve(grid: Nodes, path: Path, how: str, told: Callable[[], object] = lambda: None) -> None:
     """Runs the rounds of a job that are left, as its only server: the loop of every engine.
 
     A round is over once the last checkpoint is on disk, after whoever follows the run has been
@@ -78,7 +78,9 @@ def serve(grid: Grid, path: Path, how: str, told: Callable[[], object] = lambda:
         _play(grid, job, folder, _opened(job, folder, how), told)
 
 
-def _play(grid: Grid, job: Job, folder: Path, resumed: Resumed, told: Callable[[], object]) -> None:
+def _play(
+    grid: Nodes, job: Job, folder: Path, resumed: Resumed, told: Callable[[], object]
+) -> None:
     """Runs the rounds that are left and leaves each."""
     ledger, begun = resumed.ledger, resumed.checkpoint
 

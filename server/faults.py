@@ -14,24 +14,26 @@ from dataclasses import asdict
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message
-from flwr.serverapp import Grid
 
 from fedspeech.job import Job
 from fedspeech.messages import from_array, to_array
 from fedspeech.seeds import stream
-from server.grids import GridAround
+from server.grids import Nodes
 
 APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
-class FaultyGrid(GridAround):
+class FaultyGrid:
     """A grid on which nodes misbehave."""
 
-    def __init__(self, grid: Grid, job: Job) -> None:
-        super().__init__(grid)
-        self._job = job
+    def __init__(self, grid: Nodes, job: Job) -> None:
+        self._grid, self._job = grid, job
         self._shard_of: dict[int, int] = {}  # as nodes say when they are asked for their counts
         self._late: list[Message] = []
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Ids of all nodes."""
+        return self._grid.get_node_ids()
 
     def fault(self, kind: str, round_number: int, shard: int) -> str:
         """What goes wrong with one request to one node, by name; "" for nothing."""

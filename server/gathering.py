@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,6 @@ from fedspeech.messages import (
     RosterRequest,
     RoundKey,
     SealedBatch,
-    SessionAnswer,
     ShareRequest,
     UnmaskRequest,
     UnmaskShares,
@@ -181,59 +180,47 @@ class MaskedGathering(_Gathering):
     # The stages.
 
     def _advertise(self) -> None:
-        request = AdvertiseRequest(key=self._key, session=self._session)
-        answers = self._ask("query.advertise", request, Advertisements, {})
-        columns = ("phones", "seal_keys", "mask_keys", "commitments", "signatures")
+        answers = self._ask("query.advertise", AdvertiseRequest(**self._head), Advertisements, {})
         self.seen.cohort = sum(len(answer.phones) for answer in answers)
-        self._server.close_roster(*(_joined(answers, name) for name in columns))
+        self._server.close_roster(*_columns(answers))
         self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
     def _nonces(self) -> tuple[bytes, ...]:
         roster = self._server.roster
         request = RosterNotice(
-            key=self._key,
-            session=self._session,
+            **{**self._head, **roster.columns},
             model_sha256=self._model_sha256,
             phones=roster.members.ids,
-            seal_keys=roster.seal_keys,
-            mask_keys=roster.mask_keys,
-            commitments=roster.commitments,
-            signatures=roster.signatures,
         )
         width = 0 if self._server.context.parameters.complete else KEY_BYTES
         answers = self._ask("query.accept", request, Nonces, {"nonces": (width,)})
-        return self._server.close_nonces(_joined(answers, "phones"), _joined(answers, "nonces"))
+        return self._server.close_nonces(*_columns(answers))
 
     def _share(self, nonces: tuple[bytes, ...]) -> None:
-        request = ShareRequest(
-            key=self._key, session=self._session, nonces=table(nonces, KEY_BYTES)
-        )
-        answers = self._ask(
-            "query.share", request, SealedBatch, {"sealed": (self._k, SEALED_BYTES)}
-        )
-        columns = ("phones", "sealed", "commitments", "signatures")
-        self._server.close_shares(*(_joined(answers, name) for name in columns))
+        request = ShareRequest(**self._head, nonces=table(nonces, KEY_BYTES))
+        shapes = {"sealed": (self._k, SEALED_BYTES)}
+        answers = self._ask("query.share", request, SealedBatch, shapes)
+        self._server.close_shares(*_columns(answers))
 
     def _mask(self) -> None:
-        server, sharers = self._server, self._server.sharers
+        server, plan, sharers = self._server, self._job.plan, self._server.sharers.ids
         commitments, signatures = server.seed_commitments()
         requests = []
         for shard in range(self._job.num_shards):
             hosted = self._job.shard_phones(shard)
-            own = sharers.ids[(sharers.ids >= hosted.start) & (sharers.ids < hosted.stop)]
             requests.append(
                 MaskRequest(
-                    key=self._key,
-                    session=self._session,
+                    **self._head,
                     model=self._state.model,
                     clip_norm=self._state.clip_norm,
-                    sharers=sharers.ids,
+                    sharers=sharers,
                     commitments=commitments,
                     signatures=signatures,
-                    sealed=server.sealed_for(own),
+                    sealed=server.sealed_for(
+                        sharers[(sharers >= hosted.start) & (sharers < hosted.stop)]
+                    ),
                 )
             )
-        plan = self._job.plan
         row = (packed_bytes(plan.vector_length, plan.bits),)
         for answer in self._ask("train.masked", requests, MaskedVectors, {"packed": row}):
             words = unpack(answer.packed, plan.bits)
@@ -246,24 +233,23 @@ class MaskedGathering(_Gathering):
     def _unmask(self) -> NDArray[np.uint32]:
         server = self._server
         agree = AgreeRequest(
-            key=self._key,
-            session=self._session,
+            **self._head,
             survivors=server.survivors.ids,
             signatures=server.masked_signatures(),
         )
-        agreed = self._ask("query.agree", agree, Agreements, {})
-        quorum = server.close_agreement(_joined(agreed, "phones"), _joined(agreed, "signatures"))
+        quorum = server.close_agreement(*_columns(self._ask("query.agree", agree, Agreements, {})))
         unmask = UnmaskRequest(
-            key=self._key,
-            session=self._session,
-            signers=quorum.members.ids,
-            signatures=quorum.signatures,
+            **self._head, signers=quorum.members.ids, signatures=quorum.signatures
         )
         answers = self._ask("query.unmask", unmask, UnmaskShares, {"shares": (self._k, LIMBS)})
-        columns = ("phones", "shares", "signatures")
-        return server.open(*(_joined(answers, name) for name in columns))
+        return server.open(*_columns(answers))
 
     # Behind the stages.
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        """What every request of the session begins with."""
+        return {"key": self._key, "session": self._session}
 
     @property
     def _k(self) -> int:
@@ -307,7 +293,11 @@ class MaskedGathering(_Gathering):
             raise Abandoned(reason) from None
 
 
-def _joined(answers: Sequence[SessionAnswer], name: str) -> NDArray[Any]:
-    """Joins one field of the answers of all shards that have phones left."""
-    parts = [getattr(answer, name) for answer in answers if len(answer.phones)]
-    return np.concatenate(parts or [getattr(answers[0], name)])
+def _columns(answers: Sequence[MaskedAnswer]) -> list[NDArray[Any]]:
+    """The phones of all shards and what they said, field by field, as `Server` takes them."""
+    told = [answer for answer in answers if len(answer.phones)] or answers[:1]
+    return [
+        np.concatenate([getattr(answer, field.name) for answer in told])
+        for field in fields(answers[0])
+        if field.name not in ("key", "session", "refused")
+    ]

@@ -1,4 +1,4 @@
-"""A Flower Grid with something in between: the answers that cannot even be put together."""
+"""What rounds ask of a Flower Grid, and the answers that cannot even be put together."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Protocol
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from httpx import HTTPError
 
 UNREADABLE = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION: the fault is the node's
@@ -20,46 +20,21 @@ TELL_EVERY_S = 60.0
 _LOG = logging.getLogger(__name__)
 
 
-class GridAround(Grid):
-    """A grid that stands for another one, and does what it does."""
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-
-    def set_run(self, run: Run) -> None:
-        """Takes the run's description."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run's description."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Builds a message."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+class Nodes(Protocol):
+    """What rounds ask of a Flower Grid."""
 
     def get_node_ids(self) -> Iterable[int]:
         """Ids of all nodes."""
-        return self._grid.get_node_ids()
+        ...
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Sends messages as they are."""
-        return self._grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Returns replies as they are."""
-        return self._grid.pull_messages(message_ids)
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Sends messages and waits for all replies, or until the timeout (s) for those there."""
+        ...
 
 
-class OneByOneGrid(GridAround):
+class OneByOneGrid:
     """Pulls each answer by itself, so that one that cannot be put together fails its sender alone.
 
     Flower carries a message as a tree of objects that the node itself has encoded, and checks of
@@ -73,8 +48,11 @@ class OneByOneGrid(GridAround):
     """
 
     def __init__(self, grid: Grid, waiting: Path) -> None:
-        super().__init__(grid)
-        self._waiting = waiting
+        self._grid, self._waiting = grid, waiting
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Ids of all nodes."""
+        return self._grid.get_node_ids()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -85,7 +63,7 @@ class OneByOneGrid(GridAround):
           HTTPError: if the SuperLink itself does not answer.
         """
         sent = list(messages)
-        pushed = zip(self.push_messages(sent), sent, strict=False)  # what was not has no id
+        pushed = zip(self._grid.push_messages(sent), sent, strict=False)  # what was not has no id
         waiting = {message_id: message for message_id, message in pushed if message_id}
         began = told = time.monotonic()
         deadline = None if timeout is None else began + timeout
@@ -122,7 +100,7 @@ class OneByOneGrid(GridAround):
     def _pull(self, message_id: str, message: Message) -> list[Message]:
         """The answer to one message, if it is there; an error in the node's name, if it is none."""
         try:
-            return list(self.pull_messages([message_id]))
+            return list(self._grid.pull_messages([message_id]))
         except HTTPError:
             raise
         except Exception as error:  # whatever a stranger's objects set off

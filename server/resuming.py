@@ -13,7 +13,7 @@ be there: rosters, a charge, an opened sum, a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
@@ -127,7 +127,5 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
         )
         for number in range(first, min(max(charged, default=first) + 1, job.plan.rounds))
     )
-    checkpoint = Checkpoint(
-        state=checkpoint.state, next_round=first + len(lost), opened=checkpoint.opened
-    )
+    checkpoint = replace(checkpoint, next_round=first + len(lost))
     return Resumed(ledger, checkpoint, lost, replay=False)

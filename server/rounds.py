@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedspeech.errors import BudgetExhausted, ProtocolAbort
@@ -23,6 +22,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, open_sum
 from server.faults import FaultyGrid
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
+from server.grids import Nodes
 from server.shards import Shards
 
 
@@ -64,7 +64,7 @@ OnRound = Callable[[RoundRecord, ServerState], None]
 
 
 def run_rounds(
-    grid: Grid,
+    grid: Nodes,
     job: Job,
     ledger: Ledger,
     state: ServerState,
@@ -96,33 +96,36 @@ def _run_round(
     """Runs one round, or says why it came to nothing."""
     plan, key, started = job.plan, job.round_key(round_number), time.perf_counter()
 
-    def record(status: Literal["completed", "abandoned", "refused"], **seen: Any) -> RoundRecord:
+    how = MaskedGathering if plan.secure_aggregation == "masked" else IdealGathering
+    gathering = how(shards, job, key, state)
+    seen = gathering.seen
+
+    def record(status: Literal["completed", "abandoned", "refused"], **more: Any) -> RoundRecord:
         return RoundRecord(
-            round=round_number, status=status, guarantee=ledger.guarantee(),
-            seconds=time.perf_counter() - started, **seen,
-        )  # fmt: skip
+            round=round_number,
+            status=status,
+            cohort=seen.cohort,
+            survivors=seen.survivors,
+            guarantee=ledger.guarantee(),
+            seconds=time.perf_counter() - started,
+            **more,
+        )
 
     try:
         ledger.require_budget(round_number)
     except BudgetExhausted as error:
         return state, record("refused", reason=str(error))
-
-    how = MaskedGathering if plan.secure_aggregation == "masked" else IdealGathering
-    gathering = how(shards, job, key, state)
-    seen = gathering.seen
     try:
         gathering.join()
     except Abandoned as error:
-        return state, record("abandoned", reason=str(error), cohort=seen.cohort)
+        return state, record("abandoned", reason=str(error))
 
     commitment = job.entropy().commitment(key.round_id, key.attempt)
     charge = ledger.charge(round_number, key.attempt, key.round_id, commitment)
 
     def abandoned(reason: str) -> tuple[ServerState, RoundRecord]:
         ledger.outcome(charge, completed=False, reason=reason)
-        return state, record(
-            "abandoned", reason=reason, cohort=seen.cohort, survivors=seen.survivors
-        )
+        return state, record("abandoned", reason=reason)
 
     try:
         total = gathering.collect()
@@ -136,8 +139,6 @@ def _run_round(
     ledger.outcome(charge, completed=True)
     return advanced, record(
         "completed",
-        cohort=seen.cohort,
-        survivors=seen.survivors,
         wrap_warning=plan.wrap_warning(total),
         signal_to_noise=latest,
         accumulated_signal_to_noise=advanced.signal_to_noise,

@@ -14,7 +14,6 @@ from dataclasses import fields, replace
 from typing import TypeVar
 
 from flwr.app import Message
-from flwr.serverapp import Grid
 
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
@@ -30,6 +29,7 @@ from fedspeech.messages import (
     SessionAnswer,
     SessionMessage,
 )
+from server.grids import Nodes
 
 AnswerT = TypeVar("AnswerT", bound=Roster | ProtectedUpdate | MaskedAnswer)
 _LOG = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Shards:
       ProtocolAbort: if the nodes do not host the job's population, each shard by one node.
     """
 
-    def __init__(self, grid: Grid, job: Job) -> None:
+    def __init__(self, grid: Nodes, job: Job) -> None:
         self._grid, self._job = grid, job
         nodes = list(grid.get_node_ids())
         hosts: dict[int, list[int]] = {shard: [] for shard in range(job.num_shards)}

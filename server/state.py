@@ -38,18 +38,16 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """Returns the checkpoint as a safetensors file."""
-        counts = {
-            "completed": self.state.completed,
-            "next_round": self.next_round,
-            "opened": self.opened,
+        state = self.state
+        own: dict[str, NDArray[Any]] = {
+            "completed": np.array([state.completed], dtype=np.int64),
+            "next_round": np.array([self.next_round], dtype=np.int64),
+            "opened": np.array([self.opened], dtype=np.int64),
+            "clip_norm": np.array([state.clip_norm]),
+            "summed_means": state.summed_means,
+            "noise_power": np.array([state.noise_power]),
         }
-        more: dict[str, NDArray[Any]] = {
-            name: np.array([count], dtype=np.int64) for name, count in counts.items()
-        }
-        more["clip_norm"] = np.array([self.state.clip_norm])
-        more["summed_means"] = self.state.summed_means
-        more["noise_power"] = np.array([self.state.noise_power])
-        return bytes(save({**self.state.query.to_arrays(), **more}))
+        return bytes(save({**state.query.to_arrays(), **own}))
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -14,9 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig, UserConfigValue
@@ -34,6 +32,7 @@ from server.rows import Follower
 
 CLIENT_APP = "clients.app:app"
 SERVER_NODE_ID = 1
+STAYS_CHARGED = "the round it was in stays charged"
 CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 
@@ -185,12 +184,7 @@ class InProcessGrid(Grid):
     def __enter__(self) -> InProcessGrid:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             for pool in self._pools:
                 pool.kill()
@@ -280,7 +274,7 @@ class InProcessGrid(Grid):
 
 def _submit(pool: WorkerPool, message: Message) -> Future[Message]:
     """Hands a message to its node's worker, which may have died since it was last heard."""
-    with _deaths_said():
+    with worker_deaths_said(STAYS_CHARGED):
         return pool.submit(_handle_in_worker, message)
 
 
@@ -288,9 +282,5 @@ def _result(reply: Future[Message] | Message) -> Message:
     """Unwraps a reply, unless its worker died over it."""
     if isinstance(reply, Message):
         return reply
-    with _deaths_said():
+    with worker_deaths_said(STAYS_CHARGED):
         return reply.result()
-
-
-def _deaths_said() -> AbstractContextManager[None]:
-    return worker_deaths_said("the round it was in stays charged")

@@ -25,7 +25,6 @@ from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
-from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
 from server.resuming import Resumed, start
@@ -45,14 +44,13 @@ from simulations.results.run_folder import RunFolder
 from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
 from simulations.run.closing import closing_words, no_round
+from simulations.run.left_by_shards import overflow_and_clipping, round_time, run_time
 from simulations.run.preparing import Prepared, environment, prepared, require_first_round
-from simulations.run.virtual_time import round_time, run_time
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.experiment import Experiment
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
-Seen = dict[str, Any]
 
 
 def simulate(
@@ -211,12 +209,9 @@ class Run:
             yield paragraphs(planned)
             return
         before, after = ledger.guarantee(), ledger.guarantee(more_rounds=max(0, left))
-        yield f"The population has spent, on its ledger so far: {self._priced(before, 'charged')}."
-        yield f"This run's plan alone, all rounds: {self._priced(planned, 'planned')}."
+        yield f"The population has spent, on its ledger so far: {price(before, 'charged')}."
+        yield f"This run's plan alone, all rounds: {price(planned, 'planned')}."
         yield "Together, when all rounds of this run are charged too:\n" + paragraphs(after)
-
-    def _priced(self, spent: Guarantee, rounds: Literal["charged", "planned"]) -> str:
-        return price(spent, rounds)
 
     def _carrier(self) -> InProcess | SuperLink:
         """What carries the messages of the rounds."""
@@ -257,7 +252,7 @@ class Run:
             ),
             simulation_only=SimulationRound(
                 held_out_accuracy=self._evaluator.held_out_accuracy(state.model),
-                **_what_only_a_simulator_sees(Path(self._job.eye), self._plan, record),
+                **overflow_and_clipping(self._job, record),
                 time=round_time(self._job, record),
             ),
             seconds=record.seconds,
@@ -414,24 +409,3 @@ class Run:
         """What has been spent, in the words of results."""
         ledger, budget = self._ledger, self._plan.epsilon_budget
         return account_of(spent, ledger.noise_notice, budget, runs=ledger.runs_charged)
-
-
-def _what_only_a_simulator_sees(folder: Path, plan: PrivacyPlan, record: RoundRecord) -> Seen:
-    """Collects what shards left of a round: share of clipped deltas, coordinates that wrapped."""
-    files = sorted(folder.glob(f"round-{record.round:05d}-shard-*.npz"))
-    if not files:
-        return {}
-    exact = np.zeros(plan.vector_length, dtype=np.int64)
-    norms = []
-    for file in files:
-        with np.load(file) as left:
-            exact += left["exact_sum"]
-            norms.append(left["delta_norms"])
-        file.unlink()
-    half = plan.modulus // 2
-    clip_norm = record.clip_norm or plan.clip_norm
-    lengths = np.concatenate(norms)
-    return {
-        "true_wraps": int(((exact < -half) | (exact >= half)).sum()),
-        "share_clipped": float((lengths > clip_norm).mean()) if len(lengths) else None,
-    }

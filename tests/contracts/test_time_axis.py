@@ -13,7 +13,7 @@ from fedspeech.job import Job
 from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.protocol import Stage
 from fedspeech.training.virtual_phones import VirtualPhones
-from simulations.run.virtual_time import round_time
+from simulations.run.left_by_shards import round_time
 
 AXIS = TimeAxis(seed=5, first_round_h=2.0, every_h=24.0, deadline_s=2.4)
 

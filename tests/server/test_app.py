@@ -123,7 +123,7 @@ def test_who_waits_is_told_for_whom(tmp_path, monkeypatch, caplog, timeout, unti
     waiting, told = tmp_path / "waiting.txt", []
     grid = SlowGrid(2)
     one_by_one = OneByOneGrid(grid, waiting)
-    pull = one_by_one.pull_messages
+    pull = grid.pull_messages
 
     def watched(ids):
         if waiting.exists():
@@ -131,7 +131,7 @@ def test_who_waits_is_told_for_whom(tmp_path, monkeypatch, caplog, timeout, unti
             grid.answers = 3
         return pull(ids)
 
-    monkeypatch.setattr(one_by_one, "pull_messages", watched)
+    monkeypatch.setattr(grid, "pull_messages", watched)
     sent = [Message(RecordDict(), node, "query.x", group_id="4") for node in (2, 3, 4)]
     assert len(list(one_by_one.send_and_receive(sent, timeout=timeout))) == 3
     assert told[0].startswith("round 5: no answer to query.x for 0 s from node 4 (waits " + until)

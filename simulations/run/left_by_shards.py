@@ -1,11 +1,13 @@
-"""From what shards left of a round to its figures in virtual time."""
+"""What only a simulator sees of a round: files that shards left, their figures, virtual time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedspeech.device.virtual_time import CHECK_IN_S
 from fedspeech.job import Job
@@ -15,24 +17,41 @@ from simulations.results.rows import RoundRow, RoundTime
 from simulations.results.summary import RunTime
 
 
-def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
-    """Collects what shards left of the times of a round; None if nothing, or there is no time."""
-    files = sorted(Path(job.eye).glob(f"times-{record.round:05d}-shard-*.npz"))
-    if job.time is None or not files:
-        return None
-    called, seconds, sends = 0, [], []
-    for file in files:
+def _taken(job: Job, what: str, record: RoundRecord) -> list[dict[str, NDArray[Any]]]:
+    """What each shard left of a round in `ClientShard`, one kind of it; the files are removed."""
+    found = []
+    for file in sorted(Path(job.eye).glob(f"{what}-{record.round:05d}-shard-*.npz")):
         with np.load(file) as left:
-            called += int(left["called"])
-            seconds.append(left["seconds"])
-            sends.append(left["sends"])
+            found.append(dict(left))
         file.unlink()
-    joined, sent = np.concatenate(seconds), np.concatenate(sends)
+    return found
+
+
+def overflow_and_clipping(job: Job, record: RoundRecord) -> dict[str, Any]:
+    """Coordinates of the sum that left the ring, and the share of deltas that were clipped."""
+    shards = _taken(job, "round", record)
+    if not shards:
+        return {}
+    exact = sum((left["exact_sum"] for left in shards), start=np.int64(0))
+    lengths = np.concatenate([left["delta_norms"] for left in shards])
+    half = job.plan.modulus // 2
+    clip_norm = record.clip_norm or job.plan.clip_norm
+    return {
+        "true_wraps": int(((exact < -half) | (exact >= half)).sum()),
+        "share_clipped": float((lengths > clip_norm).mean()) if len(lengths) else None,
+    }
+
+
+def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
+    """Times of a round's phones; None if shards left nothing, or there is no virtual time."""
+    if job.time is None or not (shards := _taken(job, "times", record)):
+        return None
+    joined, sent = (np.concatenate([left[of] for left in shards]) for of in ("seconds", "sends"))
     answers, floor, deadline_s = np.sort(joined[sent]), job.plan.min_survivors, job.time.deadline_s
     missing = len(answers) < len(joined) or not len(joined)
     return RoundTime(
         called_h=job.time.called_h(record.round),
-        called=called,
+        called=sum(int(left["called"]) for left in shards),
         joined=len(joined),
         late=int((joined > deadline_s).sum()),
         phone_s_median=float(np.median(joined)) if len(joined) else None,
