@@ -363,15 +363,6 @@ class Phone(PhoneState):
             return self._identity.sign(statement), shares
 
 
-def masked_vector(
-    phone: Phone, inbox: Inbox, vector: RingVector, primitives: Primitives, bits: int
-) -> tuple[Words, bytes]:
-    """Masks one phone's vector, shape (dimension,); returns its words and the signature to send."""
-    signature, masks = phone.mask(inbox)
-    (words,) = mask_vectors([vector], [masks], primitives, bits)
-    return words, signature
-
-
 def mask_vectors(
     vectors: Sequence[RingVector], masks: Sequence[Masks], primitives: Primitives, bits: int
 ) -> list[Words]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_left
 
 from fedspeech.secagg.protocol import Stage
 from fedspeech.seeds import stream
@@ -19,12 +20,12 @@ _VANISH_AT = (Stage.NONE, Stage.ADVERTISE, Stage.SHARE, Stage.MASK, Stage.AGREE)
 
 
 def share_answering(rate: float, stage: Stage) -> float:
-    """Returns the share of phones that answer a stage, of all that would take part."""
+    """Share of the phones that would take part which answer a stage."""
     return max(0.0, 1 - rate / 3 * sum(last < stage for last in _VANISH_AT))
 
 
 def share_gone(rate: float) -> float:
-    """Returns the share of the last roster of a session that is gone at its end, at most.
+    """Largest expected share of a session's last roster that is gone at its end.
 
     Who vanishes between roster and nonces restarts the session and is on no later roster, so of the
     1 - 2 rate / 3 that remain, rate vanishes. Where a deadline is what stops phones, they all
@@ -35,32 +36,21 @@ def share_gone(rate: float) -> float:
 
 
 def tolerated_share(rate: float, smallest: int, bits: float) -> float:
-    """Returns a share of a roster that all but hardly any rosters keep their drop-outs under.
+    """A share t of a roster, in thousandths, that hardly any roster's drop-outs exceed.
 
     Of n phones that drop out each for itself, on average with probability p, a share t > p or more
     does so with probability at most exp(-n KL(t, p)), where KL(t, p) = t ln(t/p) +
     (1-t) ln((1-t)/(1-p)) (Hoeffding 1963, Theorem 1, Equation 2.1; phones need not be alike). For
     one t the bound falls with n: the t that meets 2^-bits at the smallest roster meets it at all.
-
-    Args:
-      rate: p: probability that a phone of a roster is gone, in [0, 1).
-      smallest: phones on the smallest roster.
-      bits: more are gone with probability at most 2^-bits.
-
-    Returns:
-      t, rounded up to a thousandth; 0 if nobody drops out, and 1 where no share below it will do.
+    It is 0 if nobody drops out, and 1 where no share below it will do.
     """
     if rate <= 0:
         return 0.0
-    needed = bits * math.log(2) / smallest
-    low, high = math.ceil(1000 * rate), 1000
-    while low < high:
-        middle = (low + high) // 2
-        if _divergence(middle / 1000, rate) >= needed:
-            high = middle
-        else:
-            low = middle + 1
-    return high / 1000
+    needed, first = bits * math.log(2) / smallest, math.ceil(1000 * rate)
+    # From the rate on, the divergence grows with the share.
+    return (
+        bisect_left(range(1000), needed, lo=first, key=lambda t: _divergence(t / 1000, rate)) / 1000
+    )
 
 
 def _divergence(share: float, rate: float) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.secagg import session
-from fedspeech.secagg.client import Phone
+from fedspeech.secagg.client import Phone, mask_vectors
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import SessionTerms, Stage
 from fedspeech.secagg.refusals import NeighborsBelowThreshold
@@ -45,6 +45,13 @@ def vectors_of(rng, phones, terms):
         phone: rng.integers(0, 2**terms.bits, terms.dimension, dtype=np.uint64).astype(np.uint32)
         for phone in phones
     }
+
+
+def masked_vector(phone, inbox, vector, primitives, bits):
+    """`Phone.mask`, applied to one phone's vector: its words, and the signature to send."""
+    signature, masks = phone.mask(inbox)
+    (words,) = mask_vectors([vector], [masks], primitives, bits)
+    return words, signature
 
 
 class FixedPhone(Phone):

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from secagg_sessions import CheckedOnce
+from secagg_sessions import CheckedOnce, masked_vector
 
 from fedspeech.secagg import protocol, shamir
-from fedspeech.secagg.client import Phone, masked_vector
+from fedspeech.secagg.client import Phone
 from fedspeech.secagg.exchange import History, Inbox, Quorum
 from fedspeech.secagg.keys import Identity, IdentityDirectory, public_key, seal
 from fedspeech.secagg.primitives import Primitives

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import scipy.stats
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from secagg_sessions import masked_vector
 
 from fedspeech.secagg import client, shamir
-from fedspeech.secagg.client import Phone, masked_vector
+from fedspeech.secagg.client import Phone
 from fedspeech.secagg.exchange import Quorum
 from fedspeech.secagg.keys import IdentityDirectory, exchange, hkdf
 from fedspeech.secagg.masks import apply_mask, cut, keystream, word_type
