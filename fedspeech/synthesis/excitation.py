@@ -1,9 +1,9 @@
-"""What the synthesizer looks up: glottal pulses, white noise, spectra of hisses, poles by hertz."""
+"""Tables of the synthesizer: glottal pulses, white noise, spectra of hisses, poles by frequency."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import scipy.fft
@@ -26,26 +26,26 @@ Table = NDArray[np.float64]
 
 
 def sibilant_rows(voices: Sequence[Voice]) -> NDArray[np.intp]:
-    """Row of the hiss tables nearest to each voice's sibilant scale, shape (n,)."""
+    """Row of `hiss_spectra` nearest to each voice's sibilant scale, shape (n,)."""
     scales = np.array([voice.sibilant_scale for voice in voices])
     rows: NDArray[np.intp] = np.rint((np.clip(scales, 0.75, 1.35) - 0.75) / 0.05).astype(np.intp)
     return rows
 
 
-@lru_cache(maxsize=1)
+@cache
 def window() -> FloatArray:
     """Periodic Hann window of two hops: shifted copies add up to one."""
     return (0.5 - 0.5 * np.cos(np.pi * np.arange(2 * HOP) / HOP)).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
+@cache
 def pole_tables() -> tuple[Table, Table]:
-    """Cosine of the angle of a pole and its radius, by hertz in steps of one."""
+    """Cosine of a pole's angle by frequency, and its radius by bandwidth, in steps of 1 Hz."""
     hertz = np.arange(RATE_HZ // 2)
     return np.cos(2 * np.pi * hertz / RATE_HZ), np.exp(-np.pi * hertz / RATE_HZ)
 
 
-@lru_cache(maxsize=1)
+@cache
 def pulses() -> FloatArray:
     """Derivatives of the glottal flow over one period, unit energy, shape (9 * points,).
 
@@ -67,7 +67,7 @@ def pulses() -> FloatArray:
     return np.concatenate(tables).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
+@cache
 def noise_spectra() -> NDArray[np.complex64]:
     """Windowed spectra of sixteen seconds of white noise, shape (frames, bins), on a circle."""
     noise = stream(0, "breath noise").standard_normal((NOISE_FRAMES, HOP), dtype=np.float32)
@@ -76,7 +76,7 @@ def noise_spectra() -> NDArray[np.complex64]:
     return spectra
 
 
-@lru_cache(maxsize=1)
+@cache
 def hiss_spectra() -> FloatArray:
     """Magnitudes of each hiss by sibilant scale, unit power, shape (hisses, 13, 2 * bins).
 

@@ -49,13 +49,9 @@ _MARGIN = 4_300  # samples of silence around a sentence
 
 
 def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
-    """Synthesizes clips of one length, each utterance at a random place in it.
+    """Synthesizes clips of one length at 16 kHz, each utterance at a random place in its clip.
 
     An utterance that is longer than the clip is spoken faster.
-
-    Args:
-      takes: n of them.
-      num_samples: length of a clip at 16 kHz, at least 4,000.
 
     Returns:
       Shape (n, num_samples), float32, speech at about `SPEECH_RMS` times its take's loudness.
@@ -77,13 +73,9 @@ def word_clips(takes: Sequence[Take], num_samples: int) -> FloatArray:
 
 
 def sentences(takes: Sequence[Take], num_samples: int) -> list[FloatArray]:
-    """Synthesizes utterances of any number of words, each as long as it takes.
+    """Synthesizes utterances of any number of words and of their natural length.
 
     An utterance that is longer than `num_samples` is spoken faster.
-
-    Args:
-      takes: n of them.
-      num_samples: the longest sound.
 
     Returns:
       n arrays of shape (at most num_samples,), float32, with 32 to 300 ms of silence at either end.
@@ -98,7 +90,7 @@ def sentences(takes: Sequence[Take], num_samples: int) -> list[FloatArray]:
 
 
 def _speak(takes: Sequence[Take], longest: int) -> list[tuple[FloatArray, float]]:
-    """Synthesizes one block; returns each clip's sound and where (0 to 1) it wants to stand."""
+    """Synthesizes one block; returns each clip's waveform and its place in the slack, 0 to 1."""
     score = lay_out(takes, longest)
     frames = _Frames.of(score)
     voices = [take.voice for take in takes]
@@ -117,7 +109,7 @@ def _speak(takes: Sequence[Take], longest: int) -> list[tuple[FloatArray, float]
 
 
 def _place(draws: Table) -> float:
-    """Where a clip's sound stands in its slack: mostly near the middle, sometimes anywhere."""
+    """Place of a waveform in the slack of its clip: mostly near the middle, a quarter anywhere."""
     spread = 1.0 if draws[1] < 0.25 else 0.5
     return float(0.5 + spread * (draws[2] - 0.5))
 
@@ -127,10 +119,10 @@ class _Frames:
     """Tracks of all clips of a block, one row per frame of 8 ms, padded to whole blocks of rows.
 
     Attributes:
-      clip: which clip each frame belongs to, shape (f,); padding belongs to the last.
+      clip: index of each frame's clip, shape (f,); padding belongs to the last.
       per_clip: frames of each clip, shape (n,).
       first: the first frame of each clip, shape (n,).
-      place: of each frame in its clip, 0 at the start of speech to 1 at its end, shape (f,).
+      place: of each frame, 0 at the start of speech to 1 at its end, shape (f,).
       tracks: segment columns by frame, shape (f, columns), formants smoothed.
       speech: 1 within speech and 0 in rests and padding, shape (f,).
     """

@@ -1,4 +1,4 @@
-"""What people say to a phone: digit strings, spelled words, commands with slots, names.
+"""Sentences said to a phone: digit strings, spelled words, commands with slots, names.
 
     grammar = Grammar(people=tuple(PEOPLE), places=tuple(PLACES), contacts=8)
     contacts = grammar.draw_contacts(rng)                # ("arun", "vera", ..., "harbour")
@@ -53,12 +53,12 @@ KINDS = ("digits", "codes", "commands", "names")
 
 @dataclass(frozen=True, kw_only=True)
 class Grammar:
-    """What a group of speakers says.
+    """A distribution over the sentences of a group of speakers.
 
     Attributes:
-      people: names that its speakers may know.
-      places: places that they may go to.
-      contacts: names in a speaker's own list, a quarter of them places; 0: everybody knows all.
+      people: the names from which contact lists are drawn.
+      places: the places from which they are drawn.
+      contacts: names in a speaker's own list, a quarter of them places; 0: the list holds all.
       shares: of `KINDS`, relative to each other.
 
     Raises:
@@ -83,7 +83,7 @@ class Grammar:
             )
 
     def draw_contacts(self, rng: np.random.Generator) -> tuple[str, ...]:
-        """Draws one speaker's own list, in alphabetical order."""
+        """Draws one speaker's contact list, in alphabetical order."""
         if not self.contacts:
             return tuple(sorted((*self.people, *self.places)))
         num_places = min(max(1, self.contacts // 4), len(self.places))
@@ -92,20 +92,18 @@ class Grammar:
         return tuple(sorted((*(self.people[i] for i in people), *(self.places[i] for i in places))))
 
     def draw_sentence(self, rng: np.random.Generator, contacts: Sequence[str]) -> str:
-        """Draws a sentence of somebody with these contacts."""
+        """Draws a sentence of a speaker with these contacts."""
         kind = KINDS[int(rng.choice(len(KINDS), p=np.array(self.shares) / sum(self.shares)))]
         if kind == "digits":
             return _digits(rng, int(rng.integers(2, 6)))
         if kind == "names":
             name = _one_of(contacts, rng)
-            frames = TO_PLACES if name in self.places else TO_PEOPLE
-            frame = _one_of(frames, rng)
+            frame = _one_of(TO_PLACES if name in self.places else TO_PEOPLE, rng)
             return _fill(frame.replace("{person}", name).replace("{place}", name), rng)
         return _fill(_one_of(COMMANDS if kind == "commands" else CODES, rng), rng)
 
 
 def _fill(frame: str, rng: np.random.Generator) -> str:
-    """Fills every slot of a frame."""
     words = []
     for word in frame.split():
         match word:
@@ -130,7 +128,6 @@ def _fill(frame: str, rng: np.random.Generator) -> str:
 
 
 def _digits(rng: np.random.Generator, count: int) -> str:
-    """So many digits."""
     return " ".join(_one_of(DIGITS, rng) for _ in range(count))
 
 
@@ -146,5 +143,4 @@ def _number(rng: np.random.Generator) -> str:
 
 
 def _one_of(values: Sequence[str], rng: np.random.Generator) -> str:
-    """One of some strings, uniformly."""
     return str(values[int(rng.integers(len(values)))])

@@ -1,8 +1,8 @@
-"""What phones are made of: for each pronunciation, a table of acoustic segments.
+"""Phonemes as acoustic segments: for each pronunciation, a table of targets.
 
 A segment is a stretch of steady targets: a vowel is one, a diphthong two, a stop three (closure,
-burst, puff). The synthesizer smooths the targets over time, and that is where transitions,
-coarticulation and the undershoot of short vowels (Lindblom 1963) come from.
+burst, puff). The synthesizer smooths the targets over time; transitions, coarticulation and the
+undershoot of short vowels (Lindblom 1963) follow from that.
 
 Vowels: formants and durations of Hillenbrand et al. 1995 (J. Acoust. Soc. Am. 97, 3099), Table V,
 men. Glides of diphthongs follow Holbrook and Fairbanks 1962; consonants the loci of Delattre,
@@ -13,7 +13,7 @@ Liberman and Cooper 1955 and the durations and amplitudes of Klatt 1976, 1980 (J
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ SYMBOLS = (*sorted(VOWELS), *sorted(CONSONANTS))
 
 HISSES = ("none", "s", "sh", "f", "th", "t", "k_front", "k_back", "p", "click")
 """Kinds of frication in the order of their numbers; `formants` draws their spectra."""
-
-GAP = ""
-"""The pause between two words of a sentence."""
 
 COLUMNS = (
     *("f1", "f2", "f3", "b1", "b2", "b3"),
@@ -75,29 +72,24 @@ _STOPS = {
     "D": (_RIDGE, True, "t", 0.24, 10, 6),
     "G": (_VELUM, True, "k", 0.22, 14, 10),
 }
-_FRICATIVES = {
-    # place, voicing, hiss, amplitude, ms
-    "S": (_RIDGE, 0.0, "s", 0.42, 125),
-    "Z": (_RIDGE, 0.30, "s", 0.22, 90),
-    "SH": (_PALATE, 0.0, "sh", 0.45, 125),
-    "ZH": (_PALATE, 0.30, "sh", 0.22, 85),
-    "F": (_LIPS, 0.0, "f", 0.13, 115),
-    "V": (_LIPS, 0.40, "f", 0.06, 70),
-    "TH": (_TEETH, 0.0, "th", 0.10, 105),
-    "DH": (_TEETH, 0.45, "th", 0.05, 55),
-}
-_NASALS = {
-    # formants, the vowel's share, ms; murmur spectra after Fujimura 1962
-    "M": ((260, 1050, 2200), 0.15, 80),
-    "N": ((270, 1550, 2600), 0.15, 75),
-    "NG": ((280, 2050, 2550), 0.3, 85),
-}
-_APPROXIMANTS = {
-    # formants, the vowel's share, ms, voicing
-    "W": ((300, 680, 2250), 0.1, 70, 0.6),
-    "Y": ((280, 2280, 3000), 0.1, 65, 0.6),
-    "R": ((340, 1200, 1600), 0.15, 75, 0.7),
-    "L": ((370, 1080, 2650), 0.2, 75, 0.6),
+_CONTINUANTS = {
+    # formants, the vowel's share, ms, factor on ms at the end of a word, tempo, voicing, hiss, its
+    # kind, damping; murmur spectra of nasals after Fujimura 1962
+    "S": (*_RIDGE, 125, 1.3, 0.7, 0.0, 0.42, "s", 1.5),
+    "Z": (*_RIDGE, 90, 1.3, 0.7, 0.30, 0.22, "s", 1.5),
+    "SH": (*_PALATE, 125, 1.3, 0.7, 0.0, 0.45, "sh", 1.5),
+    "ZH": (*_PALATE, 85, 1.3, 0.7, 0.30, 0.22, "sh", 1.5),
+    "F": (*_LIPS, 115, 1.3, 0.7, 0.0, 0.13, "f", 1.5),
+    "V": (*_LIPS, 70, 1.3, 0.7, 0.40, 0.06, "f", 1.5),
+    "TH": (*_TEETH, 105, 1.3, 0.7, 0.0, 0.10, "th", 1.5),
+    "DH": (*_TEETH, 55, 1.3, 0.7, 0.45, 0.05, "th", 1.5),
+    "M": ((260, 1050, 2200), 0.15, 80, 1.35, 0.7, 0.55, 0.0, "none", 2.6),
+    "N": ((270, 1550, 2600), 0.15, 75, 1.35, 0.7, 0.55, 0.0, "none", 2.6),
+    "NG": ((280, 2050, 2550), 0.3, 85, 1.35, 0.7, 0.55, 0.0, "none", 2.6),
+    "W": ((300, 680, 2250), 0.1, 70, 1.4, 0.8, 0.6, 0.0, "none", 1.2),
+    "Y": ((280, 2280, 3000), 0.1, 65, 1.4, 0.8, 0.6, 0.0, "none", 1.2),
+    "R": ((340, 1200, 1600), 0.15, 75, 1.4, 0.8, 0.7, 0.0, "none", 1.2),
+    "L": ((370, 1080, 2650), 0.2, 75, 1.4, 0.8, 0.6, 0.0, "none", 1.2),
 }
 
 
@@ -121,12 +113,7 @@ class _Segment:
 
 @lru_cache(maxsize=4096)
 def word_segments(accent_name: str, phones: tuple[str, ...]) -> NDArray[np.float64]:
-    """Returns the segment table of one word in one accent, shape (segments, columns); read-only.
-
-    Args:
-      accent_name: a key of `ACCENTS`.
-      phones: dictionary phones, vowels with stress digits.
-    """
+    """Returns the segment table of one word in one accent, shape (segments, columns); read-only."""
     accent = ACCENTS[accent_name]
     spoken = accent.realize(phones)
     segments: list[_Segment] = []
@@ -135,15 +122,15 @@ def word_segments(accent_name: str, phones: tuple[str, ...]) -> NDArray[np.float
     return _table(_coarticulate(segments))
 
 
-@lru_cache(maxsize=1)
+@cache
 def gap_segments() -> NDArray[np.float64]:
     """Returns the segment table of a pause within a sentence, shape (1, columns); read-only."""
     return _table([_Segment(formants=_SCHWA, vowel_share=0, ms=70, tempo=1)])
 
 
-@lru_cache(maxsize=1)
+@cache
 def noise_segments() -> tuple[NDArray[np.float64], ...]:
-    """Returns tables of what a device hears when nobody speaks: nothing, a breath, clicks."""
+    """Returns tables of recordings without speech: nothing, a breath, clicks."""
     rest = _Segment(formants=_SCHWA, vowel_share=0, ms=120, tempo=1)
     breath = replace(rest, ms=350, breath=0.10)
     click = replace(rest, ms=9, tempo=0, hiss=0.25, hiss_kind="click")
@@ -173,20 +160,10 @@ def _phone_segments(accent: Accent, phones: tuple[str, ...], index: int) -> list
         made = _stop(accent, bare, previous, following)
     elif bare in ("CH", "JH"):
         made = _affricate(bare, following)
-    elif bare in _FRICATIVES:
-        made = _fricative(accent, bare, following)
-    elif bare in _NASALS:
-        formants, share, usual_ms = _NASALS[bare]
-        ms = usual_ms * accent.consonant_length * (1.35 if following is None else 1)
-        made = [
-            _Segment(
-                formants=formants, vowel_share=share, ms=ms, tempo=0.7, voicing=0.55, damping=2.6
-            )
-        ]
     elif bare == "HH":
         made = [_Segment(formants=_SCHWA, vowel_share=1, ms=65, tempo=0.6, breath=0.55)]
     else:
-        made = _approximant(accent, bare, following)
+        made = [_continuant(accent, bare, following)]
     return [replace(segment, symbol=SYMBOLS.index(bare)) for segment in made]
 
 
@@ -282,40 +259,22 @@ def _affricate(bare: str, following: str | None) -> list[_Segment]:
     ]
 
 
-def _fricative(accent: Accent, bare: str, following: str | None) -> list[_Segment]:
-    """A steady hiss, with or without voice; longer and less voiced at the end of a word."""
-    (formants, share), voicing, hiss_kind, hiss, ms = _FRICATIVES[bare]
+def _continuant(accent: Accent, bare: str, following: str | None) -> _Segment:
+    """A fricative, nasal or approximant: one target, longer at the end of a word."""
+    formants, share, ms, at_end, tempo, voicing, hiss, hiss_kind, damping = _CONTINUANTS[bare]
     final = following is None
-    return [
-        _Segment(
-            formants=formants,
-            vowel_share=share,
-            ms=ms * accent.consonant_length * (1.3 if final else 1),
-            tempo=0.7,
-            voicing=voicing * (0.6 if final else 1),
-            hiss=hiss,
-            hiss_kind=hiss_kind,
-            damping=1.5,
-        )
-    ]
-
-
-def _approximant(accent: Accent, bare: str, following: str | None) -> list[_Segment]:
-    """A short vowel of its own; l is darker at the end of a word."""
-    formants, share, ms, voicing = _APPROXIMANTS[bare]
-    low, high, third = formants
-    if bare == "L" and following in VOWELS:
-        high = 1250
-    return [
-        _Segment(
-            formants=(low, high, third),
-            vowel_share=share,
-            ms=ms * accent.consonant_length * (1.4 if following is None else 1),
-            tempo=0.8,
-            voicing=voicing,
-            damping=1.2,
-        )
-    ]
+    if bare == "L" and following in VOWELS:  # clear before a vowel, dark elsewhere
+        formants = (370, 1250, 2650)
+    return _Segment(
+        formants=formants,
+        vowel_share=share,
+        ms=ms * accent.consonant_length * (at_end if final else 1),
+        tempo=tempo,
+        voicing=voicing * (0.6 if final and hiss else 1),  # final fricatives lose their voice
+        hiss=hiss,
+        hiss_kind=hiss_kind,
+        damping=damping,
+    )
 
 
 def _coarticulate(segments: list[_Segment]) -> list[_Segment]:

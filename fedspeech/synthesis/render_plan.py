@@ -1,7 +1,7 @@
-"""What a block of clips plays: words become segments, varied by speaker and by take.
+"""The segments of a block of clips: words become segments, varied by speaker and by take.
 
-Everything here is a number per segment; `formants` turns segments into sound. Durations are whole
-samples, so that sums of them are exact and no clip feels which clips stand before it.
+`formants` turns segments into waveforms. Durations are whole samples, so that their sums are exact
+and the bits of a clip do not depend on the clips before it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ Table = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """One recording to be made: who says what, and which of their ways of saying it.
+    """One utterance to be synthesized.
 
     Attributes:
-      voice: who speaks.
-      words: dictionary phones of each word; empty for a recording in which nobody speaks.
-      seed: everything that differs from take to take, 0 to 2**64 - 1.
+      words: dictionary phones of each word; empty for silence.
+      seed: of everything that differs from take to take, 0 to 2**64 - 1.
     """
 
     voice: Voice
@@ -46,12 +45,12 @@ class Take:
 
 @dataclass(frozen=True)
 class Score:
-    """What a block of takes plays: segments of all clips one after another.
+    """The segments of a block of takes, one clip after another.
 
     Attributes:
       segments: shape (s, columns), with each clip's variations applied.
       samples: length of each segment, shape (s,), integer.
-      clip: which clip each segment belongs to, shape (s,).
+      clip: index of each segment's clip, shape (s,).
       counts: segments per clip, shape (n,).
       draws: uniforms of each take, shape (n, TAKE_DRAWS): 1 and 2 place the clip, 3 and 4 its final
         release, 5 chooses a silence, 6 to 13 gaps, 15 to 17 breath, jitter and pulse.
@@ -68,7 +67,7 @@ class Score:
 
 
 def lay_out(takes: Sequence[Take], longest: int) -> Score:
-    """Lays out segments and lets each take vary them."""
+    """Lays out the segments of a block and applies the variation of each take."""
     seeds = np.array([take.seed for take in takes], dtype=np.uint64)
     draws = uniforms(mix(seeds ^ np.uint64(0xA5)), TAKE_DRAWS)
     gauss = normals(mix(seeds ^ np.uint64(0x5A)), TAKE_DRAWS)
@@ -107,7 +106,6 @@ def lay_out(takes: Sequence[Take], longest: int) -> Score:
 
 
 def _variation(takes: Sequence[Take]) -> Table:
-    """How much each take of a block may vary, shape (n,)."""
     return np.array([take.voice.takes for take in takes])
 
 
@@ -131,7 +129,7 @@ def _vary_formants(
     wobble: Table,
     variation: Table,
 ) -> None:
-    """Applies the speaker's vowel places, clarity and tract and the take's wobble, in place."""
+    """Applies each speaker's vowels, clarity and tract length and each take's wobble, in place."""
     voice_seeds = np.array([take.voice.seed for take in takes], dtype=np.uint64)[clip]
     symbol = segments[:, COLUMN["symbol"]].astype(np.uint64)
     stressed = segments[:, COLUMN["stress"]].astype(np.uint64)

@@ -1,8 +1,8 @@
-"""Who speaks: voices drawn at random, and the accents that they have.
+"""Voices drawn at random, and their accents.
 
-An accent is a fixed set of shifts of vowels, consonants and timing, so how much a model gains for
-an accent can be checked against what the accent does. The accents combine features reported of
-Englishes (Wells 1982, "Accents of English"); none is a portrait of a place.
+An accent is a fixed set of shifts of vowels, consonants and timing, so a model's gain for an accent
+can be traced to these shifts. The accents combine features reported of Englishes (Wells 1982,
+"Accents of English"); none is a portrait of a place.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Accent:
 
 
 def _substitute(phone: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Looks a phone up without its stress digit and hands the digit on to vowels."""
+    """Looks a phone up without its stress digit and passes the digit on to vowels."""
     bare = phone.rstrip("012")
     stress = phone[len(bare) :]
     if bare not in table:
@@ -71,63 +71,40 @@ _RAISED = Accent(
     replaced={"AY": ("OY",)},
     final={"ER": ("AH",)},
     shifts={
-        "EH": (0.62, 1.21),
-        "AE": (0.73, 1.16),
-        "IH": (1.17, 0.77),
-        "AH": (1.3, 1.15),
-        "AA": (0.75, 0.88),
-        "AO": (0.62, 0.8),
-        "AW": (0.9, 1.35),
-        "OW": (1.38, 1.35),
+        "EH": (0.62, 1.21), "AE": (0.73, 1.16), "IH": (1.17, 0.77), "AH": (1.3, 1.15),
+        "AA": (0.75, 0.88), "AO": (0.62, 0.8), "AW": (0.9, 1.35), "OW": (1.38, 1.35),
         "UW": (1.0, 1.56),
     },
     vowel_length=1.05,
     pitch_swing=1.3,
-)
+)  # fmt: skip
 
 _LEVELLED = Accent(
     # Diphthongs lose most of their glides and vowels are drawn out; back vowels merge towards open.
     name="levelled",
     glides={"AY": 0.1, "OW": 0.0, "EY": 0.0, "AW": 0.1, "OY": 0.1},
     shifts={
-        "AY": (1.10, 1.10),
-        "OW": (0.80, 0.84),
-        "AW": (1.0, 1.32),
-        "EY": (0.86, 1.06),
-        "EH": (0.86, 1.12),
-        "AO": (1.22, 1.24),
-        "AA": (1.05, 1.12),
-        "AH": (0.86, 1.20),
+        "AY": (1.10, 1.10), "OW": (0.80, 0.84), "AW": (1.0, 1.32), "EY": (0.86, 1.06),
+        "EH": (0.86, 1.12), "AO": (1.22, 1.24), "AA": (1.05, 1.12), "AH": (0.86, 1.20),
         "IH": (0.88, 1.12),
     },
     vowel_length=1.25,
     consonant_length=0.95,
     final_release=0.35,
-)
+)  # fmt: skip
 
 _FIVE_VOWEL = Accent(
     # The vowels of a five-vowel system, every syllable as long as the next, no puff after p, t, k,
     # a tapped r, final consonants without voice.
     name="five_vowel",
     replaced={
-        "IH": ("IY",),
-        "UH": ("UW",),
-        "AH": ("AA",),
-        "AE": ("AA",),
-        "ER": ("EH", "R"),
-        "TH": ("T",),
-        "DH": ("D",),
-        "Z": ("S",),
-        "V": ("B",),
-        "R": ("D",),
+        "IH": ("IY",), "UH": ("UW",), "AH": ("AA",), "AE": ("AA",), "ER": ("EH", "R"),
+        "TH": ("T",), "DH": ("D",), "Z": ("S",), "V": ("B",), "R": ("D",),
     },
     final={"D": ("T",), "B": ("P",), "G": ("K",), "N": ("NG",), "M": ("N",), "ZH": ("SH",)},
     glides={"OW": 0.4, "EY": 0.5},
     shifts={
-        "AA": (1.15, 1.17),
-        "AO": (0.7, 0.8),
-        "EH": (0.8, 1.15),
-        "OW": (1.06, 0.9),
+        "AA": (1.15, 1.17), "AO": (0.7, 0.8), "EH": (0.8, 1.15), "OW": (1.06, 0.9),
         "UW": (0.85, 0.75),
     },
     vowel_length=0.9,
@@ -135,7 +112,7 @@ _FIVE_VOWEL = Accent(
     aspiration=0.25,
     final_release=0.5,
     pitch_swing=0.7,
-)
+)  # fmt: skip
 
 _FRONTED = Accent(
     # Back vowels move forward, l becomes a vowel, final t, p, k are swallowed, everything is short.
@@ -143,22 +120,15 @@ _FRONTED = Accent(
     replaced={"TH": ("F",)},
     final={"L": ("W",)},
     shifts={
-        "OW": (1.08, 1.65),
-        "UW": (1.0, 1.88),
-        "UH": (1.0, 1.44),
-        "AO": (0.85, 1.27),
-        "AA": (0.82, 1.22),
-        "AH": (0.73, 1.27),
-        "AW": (0.8, 1.27),
-        "AY": (0.85, 0.8),
-        "EH": (1.22, 0.9),
-        "AE": (1.15, 0.85),
+        "OW": (1.08, 1.65), "UW": (1.0, 1.88), "UH": (1.0, 1.44), "AO": (0.85, 1.27),
+        "AA": (0.82, 1.22), "AH": (0.73, 1.27), "AW": (0.8, 1.27), "AY": (0.85, 0.8),
+        "EH": (1.22, 0.9), "AE": (1.15, 0.85),
     },
     vowel_length=0.82,
     consonant_length=0.92,
     final_release=0.1,
     pitch_swing=1.2,
-)
+)  # fmt: skip
 
 ACCENTS: Mapping[str, Accent] = MappingProxyType(
     {accent.name: accent for accent in (PLAIN, _RAISED, _LEVELLED, _FIVE_VOWEL, _FRONTED)}
@@ -168,7 +138,7 @@ ACCENTS: Mapping[str, Accent] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How widely speakers, and the takes of one speaker, differ: the knobs of diversity.
+    """How widely speakers, and the takes of one speaker, differ.
 
     Attributes:
       tract: standard deviation of the formant scale within a sex and age band, as a ratio.
@@ -198,10 +168,10 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """A speaker's way of sounding, the same in every take.
+    """The acoustic figures of a speaker, the same in every take.
 
     Attributes:
-      seed: where what has no name of its own comes from (the place of each vowel).
+      seed: of what has no field of its own (the place of each vowel).
       accent: a key of `ACCENTS`.
       sex: one of `SEXES`.
       age_band: one of `AGE_BANDS`.
@@ -214,8 +184,7 @@ class Voice:
       tilt: pole of the low-pass that softens the voice, 0 (bright) to below 1.
       jitter: standard deviation of pitch from frame to frame, as a ratio.
       clarity: 1 reaches every vowel's target, 0 says schwa for all.
-      vowels: see `Spread`.
-      takes: see `Spread`.
+      vowels, takes: see `Spread`.
     """
 
     seed: int
@@ -236,16 +205,11 @@ class Voice:
 
 
 def draw_voice(rng: np.random.Generator, accent: str, spread: Spread) -> Voice:
-    """Draws a voice.
+    """Draws a voice of an accent, which is a key of `ACCENTS`.
 
     Formant scales and pitches by sex and age: Hillenbrand et al. 1995 (J. Acoust. Soc. Am. 97,
     3099), Table V: women's formants about 1.16 times men's, children's about 1.26 times; 131, 220
     and 237 Hz. Rates and jitter by age are rounder figures.
-
-    Args:
-      rng: a named stream, for instance `stream(seed, "voice", speaker_id)`.
-      accent: a key of `ACCENTS`.
-      spread: how widely to draw.
 
     Raises:
       ValueError: if there is no such accent.

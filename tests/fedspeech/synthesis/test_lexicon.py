@@ -15,7 +15,7 @@ from fedspeech.synthesis.lexicon import (
     pronunciation,
     sentence_pronunciation,
 )
-from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, by_kind, heard
+from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, by_kind, pretraining_names
 from fedspeech.training.pretrain_sentences import public_grammar
 
 
@@ -51,7 +51,7 @@ def test_a_public_speaker_says_half_of_the_names_and_a_phone_only_its_own():
         for _ in range(3_000)
         for w in public.draw_sentence(rng, public.draw_contacts(rng)).split()
     }
-    assert said & set(NAMES) == {*heard(PEOPLE), *heard(PLACES)}
+    assert said & set(NAMES) == {*pretraining_names(PEOPLE), *pretraining_names(PLACES)}
     phone = Grammar(people=tuple(PEOPLE), places=tuple(PLACES), contacts=8)
     contacts = phone.draw_contacts(rng)
     said = {w for _ in range(500) for w in phone.draw_sentence(rng, contacts).split()}
