@@ -1,9 +1,9 @@
-"""Variations of log-mel features for pre-training: cheap stand-ins for voices, rooms, microphones.
+"""Variations of features for pre-training, which stand for other voices, rooms and microphones.
 
-Everything happens on features, where a clip costs microseconds: stretching and shifting along time
-and along the mel scale (tempo, tract length), a ringing room, a microphone's smooth response, added
-noise, and masks over bands and frames (SpecAugment, Park et al. 2019, arXiv:1904.08779). Only
-training sees them; phones and evaluation get features as they are.
+On features a clip costs microseconds. Log-mel is stretched and shifted along time (tempo) and along
+the mel scale (tract length), with a ringing room, a microphone's smooth response, added noise, and
+masks over bands and frames (SpecAugment, Park et al. 2019, arXiv:1904.08779). Only pre-training
+uses them; phones and evaluation get features as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far features are varied; a clip draws each change uniformly, independent of the others.
+    """How far log-mel is varied; a clip draws each change uniformly and independently.
 
     Attributes:
       shift_frames: largest shift in time, either way.
@@ -47,16 +47,10 @@ class Augmentation:
 def augment(
     log_mel: Tensor, floor: float, spec: Augmentation, generator: torch.Generator
 ) -> Tensor:
-    """Varies every clip of a batch on its own.
+    """Varies every clip of a batch independently.
 
-    Args:
-      log_mel: shape (n, frames, mels), log(energy + floor), not standardized.
-      floor: the front end's floor, in squared full scale; masks hold it.
-      spec: how far.
-      generator: where the draws come from.
-
-    Returns:
-      Same shape and meaning.
+    `log_mel`, shape (n, frames, mels), is log(energy + floor), not standardized, and so is the
+    result. `floor` is the front end's, in squared full scale; it fills masks.
     """
     num_clips, num_frames, num_mels = log_mel.shape
 
@@ -97,7 +91,7 @@ def augment(
 
 @dataclass(frozen=True, kw_only=True)
 class CepstralVariation:
-    """How far the cepstra of a sentence are varied, where no energies are left to vary.
+    """How far the cepstra of a sentence are varied, for features without energies.
 
     Attributes:
       stretch: largest relative change of tempo, either way.
@@ -118,13 +112,10 @@ class CepstralVariation:
 def vary_cepstra(
     features: Tensor, frames: Tensor, spec: CepstralVariation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Varies every sentence of a batch on its own.
+    """Varies every sentence of a batch independently.
 
-    Args:
-      features: standardized, shape (n, frames, m), zeros after the end of each sentence.
-      frames: of each sentence, shape (n,).
-      spec: how far.
-      generator: where the draws come from.
+    Features are standardized, shape (n, frames, m), with zeros after each sentence's number of
+    frames, shape (n,).
 
     Returns:
       Features, shape (n, longer frames, m), zeros after the ends, and the new numbers of frames.

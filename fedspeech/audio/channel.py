@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -39,10 +39,10 @@ _BLOCK_CLIPS = 16  # a whole number of SIMD lanes, so that every clip takes the 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A phone in its place: what stands between the speaker and the samples.
+    """A phone in a room: everything between the speaker's mouth and the samples.
 
     Attributes:
-      kind: device class, for instance "handset" (`DEVICE_KINDS`).
+      kind: device class, a key of `DEVICE_KINDS`.
       low_hz, high_hz: -6 dB edges of the microphone's band.
       slope_db: tilt of the response, dB per octave around 1 kHz.
       resonance_hz, resonance_db: one broad peak (or, if negative, dip) of the case.
@@ -97,9 +97,7 @@ class Device:
 class DeviceKind:
     """The range from which devices of one class are drawn, each figure as (lowest, highest).
 
-    Attributes:
-      low_hz, high_hz, slope_db, gain_db, clip_level, rt60_s, reverb_db, snr_db: see `Device`.
-      resonance_db: of a peak between 800 Hz and 5 kHz.
+    The resonance is a peak between 800 Hz and 5 kHz; for the other figures see `Device`.
     """
 
     low_hz: tuple[float, float]
@@ -113,73 +111,37 @@ class DeviceKind:
     snr_db: tuple[float, float]
 
 
-DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType(
-    {
-        "handset": DeviceKind(
-            low_hz=(40, 180),
-            high_hz=(5_500, 7_800),
-            slope_db=(-2.0, 3.0),
-            resonance_db=(-3, 5),
-            gain_db=(-6, 8),
-            clip_level=(0.7, 1.0),
-            rt60_s=(0.1, 0.35),
-            reverb_db=(-24, -12),
-            snr_db=(18, 42),
-        ),
-        "headset": DeviceKind(
-            low_hz=(30, 200),
-            high_hz=(3_600, 7_000),
-            slope_db=(-2.5, 2.5),
-            resonance_db=(-3, 6),
-            gain_db=(-4, 10),
-            clip_level=(0.5, 1.0),
-            rt60_s=(0.08, 0.25),
-            reverb_db=(-32, -18),
-            snr_db=(20, 44),
-        ),
-        "speakerphone": DeviceKind(
-            low_hz=(60, 300),
-            high_hz=(4_500, 7_500),
-            slope_db=(-1.0, 3.0),
-            resonance_db=(0, 8),
-            gain_db=(-8, 6),
-            clip_level=(0.5, 1.0),
-            rt60_s=(0.2, 0.5),
-            reverb_db=(-14, -4),
-            snr_db=(14, 32),
-        ),
-        "far_field": DeviceKind(
-            low_hz=(40, 180),
-            high_hz=(5_000, 7_800),
-            slope_db=(-3.0, 2.0),
-            resonance_db=(-4, 4),
-            gain_db=(-14, 0),
-            clip_level=(0.8, 1.0),
-            rt60_s=(0.3, 0.65),
-            reverb_db=(-7, 2),
-            snr_db=(9, 26),
-        ),
-        "cheap_mic": DeviceKind(
-            low_hz=(120, 400),
-            high_hz=(3_000, 5_000),
-            slope_db=(-2.0, 4.0),
-            resonance_db=(3, 11),
-            gain_db=(-4, 14),
-            clip_level=(0.15, 0.6),
-            rt60_s=(0.1, 0.4),
-            reverb_db=(-22, -8),
-            snr_db=(10, 28),
-        ),
-    }
-)
+DEVICE_KINDS: Mapping[str, DeviceKind] = MappingProxyType({
+    "handset": DeviceKind(
+        low_hz=(40, 180), high_hz=(5_500, 7_800), slope_db=(-2.0, 3.0), resonance_db=(-3, 5),
+        gain_db=(-6, 8), clip_level=(0.7, 1.0), rt60_s=(0.1, 0.35), reverb_db=(-24, -12),
+        snr_db=(18, 42),
+    ),
+    "headset": DeviceKind(
+        low_hz=(30, 200), high_hz=(3_600, 7_000), slope_db=(-2.5, 2.5), resonance_db=(-3, 6),
+        gain_db=(-4, 10), clip_level=(0.5, 1.0), rt60_s=(0.08, 0.25), reverb_db=(-32, -18),
+        snr_db=(20, 44),
+    ),
+    "speakerphone": DeviceKind(
+        low_hz=(60, 300), high_hz=(4_500, 7_500), slope_db=(-1.0, 3.0), resonance_db=(0, 8),
+        gain_db=(-8, 6), clip_level=(0.5, 1.0), rt60_s=(0.2, 0.5), reverb_db=(-14, -4),
+        snr_db=(14, 32),
+    ),
+    "far_field": DeviceKind(
+        low_hz=(40, 180), high_hz=(5_000, 7_800), slope_db=(-3.0, 2.0), resonance_db=(-4, 4),
+        gain_db=(-14, 0), clip_level=(0.8, 1.0), rt60_s=(0.3, 0.65), reverb_db=(-7, 2),
+        snr_db=(9, 26),
+    ),
+    "cheap_mic": DeviceKind(
+        low_hz=(120, 400), high_hz=(3_000, 5_000), slope_db=(-2.0, 4.0), resonance_db=(3, 11),
+        gain_db=(-4, 14), clip_level=(0.15, 0.6), rt60_s=(0.1, 0.4), reverb_db=(-22, -8),
+        snr_db=(10, 28),
+    ),
+})  # fmt: skip
 
 
 def draw_device(rng: np.random.Generator, kind: str | None = None) -> Device:
     """Draws a device: its class unless given, then each figure uniformly in the class's range.
-
-    Args:
-      rng: a named stream, for instance `stream(seed, "device", speaker_id)`.
-      kind: a key of `DEVICE_KINDS`, or None to draw one.
 
     Raises:
       ValueError: if there is no such class.
@@ -207,10 +169,8 @@ def draw_device(rng: np.random.Generator, kind: str | None = None) -> Device:
 def speech_rms(clip: NDArray[np.float32]) -> float:
     """Root mean square of speech while it lasts, full scale 1; 0 for digital silence.
 
-    It lasts in the 20 ms frames within 20 dB of the loudest.
-
-    Args:
-      clip: shape (n,), at 16 kHz, at least a frame long.
+    Speech lasts in the 20 ms frames within 20 dB of the loudest. The clip has shape (n,), 16 kHz
+    and at least one frame.
     """
     frames = len(clip) // _FRAME_SAMPLES
     power = np.square(clip[: frames * _FRAME_SAMPLES], dtype=np.float64)
@@ -314,7 +274,7 @@ def _response(device: Device, num_points: int) -> NDArray[np.complex64]:
     return response
 
 
-@lru_cache(maxsize=1)
+@cache
 def _noise_bank() -> Mapping[str, NDArray[np.float32]]:
     """Sixteen seconds of each kind of noise, unit root mean square, the same in every process."""
     rng = stream(0, "noise bank")
@@ -355,15 +315,8 @@ def _noise_bank() -> Mapping[str, NDArray[np.float32]]:
         phase = 2 * np.pi * np.cumsum(pitch[note]) / RATE_HZ
         for harmonic in (1, 2, 3, 4):
             tones += loud[note] * np.sin(harmonic * phase) / harmonic
-    kinds = {
-        "room": room,
-        "fan": fan,
-        "hum": hum,
-        "street": street,
-        "babble": babble,
-        "tones": tones,
-    }
+    noises = (room, fan, hum, street, babble, tones)
     return {
-        kind: (sound / np.sqrt(np.mean(sound**2))).astype(np.float32)
-        for kind, sound in kinds.items()
+        kind: (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+        for kind, noise in zip(NOISE_KINDS, noises, strict=True)
     }

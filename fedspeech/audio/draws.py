@@ -1,7 +1,7 @@
-"""Random numbers for many clips at once, each clip from its own 64-bit seed.
+"""Random numbers for many clips at once, each clip from its own 64-bit seed, shape (n,), uint64.
 
-A NumPy generator per clip costs as much as a tenth of its synthesis. Here draw k of a clip is a
-hash of (seed, k): nothing depends on which clips stand beside it, or on the order of asking.
+A NumPy generator per clip costs a tenth of its synthesis. Here draw k of a clip is a hash of
+(seed, k), independent of the other clips and of the order of calls.
 
     >>> draws = uniforms(np.array([7, 8], dtype=np.uint64), 3)
     >>> bool((draws[1] == uniforms(np.array([8], dtype=np.uint64), 3)[0]).all())
@@ -23,10 +23,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Scrambles 64-bit words: the finalizer of SplitMix64.
 
     Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", section 5 (the
-    constants are Stafford's variant 13).
-
-    Args:
-      values: uint64, any shape; words that differ in one bit give unrelated words.
+    constants are Stafford's variant 13). Words that differ in one bit give unrelated words.
     """
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -34,32 +31,17 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def words(seeds: Seeds, num_draws: int) -> NDArray[np.uint64]:
-    """Returns SplitMix64's first `num_draws` outputs under each seed, shape (n, num_draws).
-
-    Args:
-      seeds: shape (n,), uint64.
-      num_draws: outputs per seed.
-    """
+    """Returns SplitMix64's first `num_draws` outputs under each seed, shape (n, num_draws)."""
     steps = _GOLDEN * np.arange(1, num_draws + 1, dtype=np.uint64)
     return mix(seeds[:, None] + steps)
 
 
 def uniforms(seeds: Seeds, num_draws: int) -> NDArray[np.float64]:
-    """Returns uniforms strictly between 0 and 1, shape (n, num_draws).
-
-    Args:
-      seeds: shape (n,), uint64.
-      num_draws: draws per seed.
-    """
+    """Returns uniforms strictly between 0 and 1, shape (n, num_draws)."""
     return ((words(seeds, num_draws) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normals(seeds: Seeds, num_draws: int) -> NDArray[np.float64]:
-    """Returns standard normals by the inverse distribution function, shape (n, num_draws).
-
-    Args:
-      seeds: shape (n,), uint64.
-      num_draws: draws per seed.
-    """
+    """Returns standard normals by the inverse distribution function, shape (n, num_draws)."""
     draws: NDArray[np.float64] = ndtri(uniforms(seeds, num_draws))
     return draws

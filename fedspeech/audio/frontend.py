@@ -23,11 +23,6 @@ def hann_window(num_samples: int) -> NDArray[np.float32]:
     return (np.sin(np.pi * k / num_samples) ** 2).astype(np.float32)
 
 
-def hamming_window(num_samples: int) -> NDArray[np.float32]:
-    """Returns the symmetric Hamming window, shape (num_samples,)."""
-    return np.hamming(num_samples).astype(np.float32)
-
-
 def mel_matrix(spec: FrontendSpec) -> NDArray[np.float32]:
     """Returns the filters, shape (fft / 2 + 1, mels): triangles of height 1 on the mel scale.
 
@@ -102,8 +97,8 @@ class LogMel(nn.Module):
         """
         super().__init__()
         self.spec = spec
-        shape = hamming_window if spec.cepstra else hann_window
-        window = shape(spec.window_samples).astype(np.float64)
+        shape = np.hamming if spec.cepstra else hann_window
+        window = shape(spec.window_samples).astype(np.float32).astype(np.float64)
         scaled = (window / window.sum()).astype(np.float32)
         filters = mel_matrix(spec)
         self.register_buffer("window", torch.from_numpy(scaled), persistent=False)
@@ -118,13 +113,10 @@ class LogMel(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Computes the features of whole clips or of any piece of a stream.
 
-        Args:
-          waveforms: shape (n, samples), float32, full scale 1; at least one window long.
-
-        Returns:
-          Shape (n, frames, features) with frames = 1 + (samples - window) // hop. The last bits of
-          a clip may depend on how many clips share the call (matrix products choose their kernel by
-          size); callers that must repeat bits use blocks of one size.
+        Waveforms have shape (n, samples), float32, full scale 1. The result has shape (n, frames,
+        features) with frames = 1 + (samples - window) // hop. The last bits of a clip may depend on
+        the number of clips in the call (matrix products choose their kernel by size); callers that
+        must repeat bits use blocks of one size.
 
         Raises:
           ValueError: if the shape is wrong or a waveform is shorter than a window.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Cepstra:
-    """What turns log-mel into cepstra, in the units of Sphinx's front end.
+    """The transform of log-mel into cepstra, in the units of Sphinx's front end.
 
     Attributes:
       num: coefficients kept, the mean over the bands among them.
@@ -117,11 +117,8 @@ class FrontendSpec:
     def recorded_frames(self, clips: NDArray[np.float32]) -> NDArray[np.int64]:
         """Counts the frames of each clip that begin before its last value that is not zero.
 
-        Args:
-          clips: waveforms, shape (n, samples), or features, shape (n, frames, m).
-
-        Returns:
-          Shape (n,), at most the frames that there are.
+        Clips are waveforms, shape (n, samples), or features, shape (n, frames, m); counts have
+        shape (n,).
         """
         there = clips != 0 if clips.ndim == 2 else (clips != 0).any(axis=2)
         places = np.arange(1, clips.shape[1] + 1, dtype=np.int64)
