@@ -1,6 +1,6 @@
-"""What every corpus looks like to the rest: speakers, utterances, waveforms on demand.
+"""The interface of every corpus (speakers, utterances, waveforms on demand) and of labels.
 
-A word is what was said; a label is what the model answers. `Labels` map one to the other. A
+A word is what a speaker says; a label is an output of the model. `Labels` map one to the other. A
 `Vocabulary` has its target words, then `_unknown_` (any other word), then `_silence_` (rooms,
 noise, gaps); an `Alphabet` has characters, and each utterance is a sequence of them.
 """
@@ -23,12 +23,12 @@ OutputUnit = Literal["clip", "frame"]
 
 
 class Labels(Protocol):
-    """The outputs of a model, and how what was said becomes numbers of outputs.
+    """The outputs of a model, and the encoding of words as output indices.
 
     Attributes:
-      output_unit: what has one logit per label. "clip": a clip of fixed length, scored after what
-        was heard before it. "frame": every frame of an utterance of any length.
-      tag: what model hubs call such a model.
+      output_unit: what has one logit per label: "clip", a clip of fixed length that follows its
+        left context, or "frame", every frame of an utterance of any length.
+      tag: the name of the task on model hubs.
     """
 
     output_unit: ClassVar[OutputUnit]
@@ -37,29 +37,23 @@ class Labels(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
-        ...
 
     def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
-        """Returns output indices: shape (n,) per clip, or (n, most), -1 after the last of each."""
-        ...
+        """Returns output indices: shape (n,) per clip, or (n, length), padded with -1."""
 
     def to_metadata(self) -> dict[str, Any]:
-        """Returns what `labels_from` reads, as JSON values."""
-        ...
+        """Returns the JSON values that `labels_from` reads."""
 
     def in_words(self) -> str:
-        """Says what the outputs mean, for a model card."""
-        ...
+        """Describes the outputs, for a model card."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The target words of a keyword model and the two labels that stand for everything else.
 
-    One target word is a wake word.
-
     Attributes:
-      targets: distinct lower-case words, 1 to 40 of them.
+      targets: 1 to 40 distinct lower-case words; a single one is a wake word.
 
     Raises:
       ValueError: if a target repeats, is empty or is one of the two reserved labels.
@@ -109,10 +103,10 @@ MAX_CHARACTERS = 80
 
 @dataclass(frozen=True)
 class Alphabet:
-    """The characters of transcripts, after the blank that CTC answers between them.
+    """The characters of transcripts, after the blank that CTC emits between them.
 
     Attributes:
-      characters: distinct, lower case; the space parts words.
+      characters: distinct, lower case; the space separates words.
 
     Raises:
       ValueError: if one repeats, is the blank, or is no single lower-case character.
@@ -137,10 +131,10 @@ class Alphabet:
         return (BLANK, *self.characters)
 
     def encode(self, said: Sequence[str]) -> NDArray[np.int64]:
-        """Returns output indices, shape (n, MAX_CHARACTERS), -1 after the last of each.
+        """Returns output indices, shape (n, MAX_CHARACTERS), padded with -1.
 
         Raises:
-          ValueError: if one is too long or leaves the alphabet; no transcript is shown.
+          ValueError: if one is too long or leaves the alphabet; the message shows no transcript.
         """
         numbers = {character: number for number, character in enumerate(self.labels)}
         rows = np.full((len(said), MAX_CHARACTERS), -1, dtype=np.int64)
@@ -155,7 +149,7 @@ class Alphabet:
         return rows
 
     def decode(self, indices: NDArray[np.int64]) -> str:
-        """Returns the transcript of character indices; what is not positive is left out."""
+        """Returns the transcript of output indices; blanks and padding are left out."""
         return "".join(self.labels[index] for index in indices if index > 0)
 
     def to_metadata(self) -> dict[str, Any]:
@@ -170,7 +164,7 @@ class Alphabet:
 
 @dataclass(frozen=True)
 class NamedLabels:
-    """One of several kinds of sound per clip, and nothing that stands for everything else.
+    """One of several kinds of sound per clip, without a label for everything else.
 
     Attributes:
       labels: distinct names, at least 2 of them.
@@ -209,7 +203,7 @@ class NamedLabels:
 
 
 def labels_from(metadata: Mapping[str, Any]) -> Labels:
-    """Reads what `to_metadata` of the labels of a base or an adapter wrote.
+    """Reads the labels of a base or an adapter, as `to_metadata` wrote them.
 
     Raises:
       KeyError: if there are neither target words, characters nor names.
@@ -224,11 +218,11 @@ def labels_from(metadata: Mapping[str, Any]) -> Labels:
 
 @dataclass(frozen=True)
 class Speaker:
-    """A person recorded, with what is known of them.
+    """A recorded person.
 
     Attributes:
       speaker_id: unique within the corpus.
-      segments: segment name (accent, sex, age_band, device, noise) to value; only what is known.
+      segments: segment name (accent, sex, age_band, device, noise) to value, as far as known.
     """
 
     speaker_id: str
@@ -240,8 +234,8 @@ class Utterance:
     """One recording of one word, of a sentence, or of silence. Printing it does not show the words.
 
     Attributes:
-      utterance_id: unique within the corpus; of a sentence it says nothing of what was said.
-      speaker_id: who spoke; for silence, on whose device it was recorded.
+      utterance_id: unique within the corpus; that of a sentence does not reveal its words.
+      speaker_id: the speaker; of silence, the owner of the recording device.
       word: lower-case word, the words of a sentence separated by spaces, or `SILENCE`.
     """
 
@@ -252,12 +246,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A recording that was left out, and why.
-
-    Attributes:
-      where: file or archive member, relative to the corpus.
-      reason: the rule and the value, in words.
-    """
+    """A recording that was left out: its place in the corpus, and the reason as `rule: detail`."""
 
     where: str
     reason: str
@@ -265,13 +254,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class SkippedGroup:
-    """Recordings left out for one reason.
-
-    Attributes:
-      rule: the reason without its details.
-      count: how many.
-      examples: the first three, with details.
-    """
+    """Recordings left out under one rule: how many, and the first three as examples."""
 
     rule: str
     count: int
@@ -279,7 +262,7 @@ class SkippedGroup:
 
 
 def group_skipped(skipped: Iterable[Skipped]) -> tuple[SkippedGroup, ...]:
-    """Groups what was left out by its rule, the part of the reason before the colon."""
+    """Groups recordings by the rule under which they were left out, largest group first."""
     groups: dict[str, list[Skipped]] = {}
     for skip in skipped:
         groups.setdefault(skip.reason.partition(": ")[0], []).append(skip)
@@ -288,41 +271,34 @@ def group_skipped(skipped: Iterable[Skipped]) -> tuple[SkippedGroup, ...]:
 
 
 class Corpus(Protocol):
-    """Recordings of speakers, read or synthesized when they are asked for."""
+    """Recordings of speakers, read or synthesized on demand."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
-        ...
+        """Name in reports."""
 
     @property
     def licence(self) -> str:
         """Licence of the recordings, for the model card."""
-        ...
 
     @property
     def speakers(self) -> Mapping[str, Speaker]:
         """Speakers by id."""
-        ...
 
     @property
     def utterances(self) -> Sequence[Utterance]:
         """Every usable utterance, in a fixed order."""
-        ...
 
     @property
     def skipped(self) -> Sequence[Skipped]:
-        """What was left out."""
-        ...
+        """Recordings left out, with the reason."""
 
     def fingerprint(self, utterance: Utterance) -> str:
-        """Hex SHA-256 of what determines the waveform: file bytes, or the synthesizer's recipe."""
-        ...
+        """Hex SHA-256 of all that determines the waveform: file bytes, or synthesizer settings."""
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
         """Returns clips, shape (n, clip_samples), full scale 1; bits do not depend on batching.
 
-        A sentence begins with its clip and is followed by zeros. A corpus without sound gives the
-        features of its front end instead, shape (n, frames, features), likewise followed by zeros.
+        A sentence starts at sample 0 and is followed by zeros. A corpus without waveforms returns
+        features of its front end, shape (n, frames, features), likewise followed by zeros.
         """
-        ...

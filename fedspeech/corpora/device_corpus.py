@@ -1,4 +1,4 @@
-"""Real speakers on simulated devices: a corpus that records another corpus's clips again."""
+"""Real speakers on simulated devices: the clips of a corpus, recorded again."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Variant:
     Attributes:
       utterance: its own id, the original's speaker and word.
       original: the clip of the underlying corpus.
-      device: what records it.
-      noise_seed: which stretch of noise it meets, below 2**63.
+      device: the recording device.
+      noise_seed: of the stretch of noise that is added, below 2**63.
     """
 
     utterance: Utterance
@@ -42,47 +42,24 @@ class DeviceCorpus:
     """
 
     def __init__(self, corpus: Corpus, variants: Mapping[str, Variant]) -> None:
-        """Wraps a corpus.
-
-        Args:
-          corpus: at 16 kHz, the rate of the device chain.
-          variants: by the id of their utterance.
+        """Wraps a corpus at 16 kHz; the key of a variant is the id of its utterance.
 
         Raises:
           ValueError: if a variant has the id of an original clip.
         """
-        self._corpus = corpus
-        self._variants = dict(variants)
-        originals = {utterance.utterance_id for utterance in corpus.utterances}
-        taken = sorted(originals & set(self._variants))
+        self._corpus, self._variants = corpus, dict(variants)
+        taken = sorted({clip.utterance_id for clip in corpus.utterances} & set(variants))
         if taken:
             raise ValueError(f"the id of a variant must be new, got {taken[0]!r}")
-
-    @property
-    def name(self) -> str:
-        """The original's name, and what was done to it."""
-        return f"{self._corpus.name} on simulated devices"
-
-    @property
-    def licence(self) -> str:
-        """The original's licence."""
-        return self._corpus.licence
-
-    @property
-    def speakers(self) -> Mapping[str, Speaker]:
-        """The original's speakers; a device is a segment of the phone, not of the speaker."""
-        return self._corpus.speakers
-
-    @property
-    def utterances(self) -> Sequence[Utterance]:
-        """The original's clips, then the variants."""
-        variants = (variant.utterance for variant in self._variants.values())
-        return (*self._corpus.utterances, *variants)
-
-    @property
-    def skipped(self) -> Sequence[Skipped]:
-        """What the original left out."""
-        return self._corpus.skipped
+        self.name = f"{corpus.name} on simulated devices"
+        self.licence = corpus.licence
+        # A device is a segment of the phone, not of the speaker.
+        self.speakers: Mapping[str, Speaker] = corpus.speakers
+        self.utterances: Sequence[Utterance] = (
+            *corpus.utterances,
+            *(variant.utterance for variant in variants.values()),
+        )
+        self.skipped: Sequence[Skipped] = corpus.skipped
 
     def fingerprint(self, utterance: Utterance) -> str:
         """Hex SHA-256 of the original's fingerprint, the device and the stretch of noise."""
@@ -102,20 +79,15 @@ class DeviceCorpus:
                 for utterance, variant in zip(utterances, found, strict=True)
             ]
         )
-        rows = [row for row, variant in enumerate(found) if variant is not None]
-        played = [variant for variant in found if variant is not None]
-        if played:
-            spoken = np.stack(
-                [
-                    clips[row] if variant.original.word == SILENCE else nominal(clips[row])
-                    for row, variant in zip(rows, played, strict=True)
-                ]
-            )
-            clips[rows] = apply_devices(
-                spoken,
-                [variant.device for variant in played],
-                [variant.noise_seed for variant in played],
-            )
+        played = {row: variant for row, variant in enumerate(found) if variant is not None}
+        if not played:
+            return clips
+        for row, variant in played.items():
+            if variant.original.word != SILENCE:
+                clips[row] = nominal(clips[row])
+        devices = [variant.device for variant in played.values()]
+        seeds = [variant.noise_seed for variant in played.values()]
+        clips[list(played)] = apply_devices(clips[list(played)], devices, seeds)
         return clips
 
 

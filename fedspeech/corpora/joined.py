@@ -1,4 +1,4 @@
-"""Two corpora as one: recorded target words beside synthetic unknown words and silence."""
+"""The union of two corpora: recorded target words, synthetic unknown words and silence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class JoinedCorpus:
     """
 
     def __init__(self, first: Corpus, second: Corpus) -> None:
-        """Joins two corpora whose ids do not clash."""
         self._parts = (first, second)
         self._home = {clip.utterance_id: part for part in self._parts for clip in part.utterances}
         self.utterances: Sequence[Utterance] = (*first.utterances, *second.utterances)
@@ -26,24 +25,12 @@ class JoinedCorpus:
         clash = set(first.speakers) & set(second.speakers)
         if clash or len(self._home) != len(self.utterances):
             raise ValueError(f"corpora that are joined must share no id, got {sorted(clash)[:3]}")
-
-    @property
-    def name(self) -> str:
-        """Both names."""
-        return " and ".join(part.name for part in self._parts)
-
-    @property
-    def licence(self) -> str:
-        """Both licences."""
-        return "; ".join(part.licence for part in self._parts)
-
-    @property
-    def skipped(self) -> Sequence[Skipped]:
-        """What either left out."""
-        return [skipped for part in self._parts for skipped in part.skipped]
+        self.name = f"{first.name} and {second.name}"
+        self.licence = f"{first.licence}; {second.licence}"
+        self.skipped: Sequence[Skipped] = (*first.skipped, *second.skipped)
 
     def fingerprint(self, utterance: Utterance) -> str:
-        """As its own corpus has it."""
+        """Returns the fingerprint in the utterance's own corpus."""
         return self._home[utterance.utterance_id].fingerprint(utterance)
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Which layout a folder of recordings has."""
+"""The layout of a folder of recordings, and the corpus to open it with."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Literal
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora import speech_commands
+from fedspeech.corpora.corpus import Corpus
 from fedspeech.corpora.files import AUDIO_SUFFIXES
 from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table, read_columns
 from fedspeech.corpora.noise import holds_noise
 from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
-from fedspeech.corpora.transcribed import FEATURE_COLUMNS
+from fedspeech.corpora.transcribed import FEATURE_COLUMNS, FeatureCorpus
 from fedspeech.errors import CorpusError
 
 Layout = Literal["noise", "features", "manifest", "Speech Commands", "recordings", "none"]
 
 
 def layout_of(folder: Path) -> Layout:
-    """Says how a folder is arranged: the one owner of that question.
+    """Returns the layout of a folder.
 
     A manifest decides, wherever the files lie that it names. Without one, word folders come before
-    sound files that lie in the folder itself: "recordings", of which nobody says what is said.
+    sound files in the folder itself, "recordings", which have neither speakers nor words.
 
     Raises:
       CorpusError: if there is no such folder.
@@ -47,10 +48,6 @@ def open_corpus(
 ) -> ManifestCorpus | SpeechCommandsCorpus:
     """Opens a folder of recordings: by its manifest if it has one, else as Speech Commands.
 
-    Args:
-      folder: the corpus.
-      spec: sample rate and length of clips; `FrontendSpec()` if None.
-
     Raises:
       CorpusError: if the folder has neither layout, or nothing in it is usable.
     """
@@ -73,8 +70,21 @@ def open_corpus(
             raise CorpusError(_neither(folder))
 
 
+def open_transcribed(folder: Path, spec: FrontendSpec) -> Corpus:
+    """Opens a folder of transcribed sentences: a manifest beside recordings, or beside features.
+
+    Sentences longer than a clip of the front end are left out.
+
+    Raises:
+      CorpusError: if there is no manifest, it must be corrected, or nothing in it is usable.
+    """
+    if folder.is_dir() and layout_of(folder) == "features":
+        return FeatureCorpus(folder, spec)
+    return ManifestCorpus(folder, spec, sentences=True)
+
+
 def _neither(folder: Path) -> str:
-    """Explains both layouts, and points at subfolders that have one of them."""
+    """Explains both layouts, and names subfolders that have one of them."""
     message = (
         f"{folder} has neither layout of a corpus. Expected either\n"
         "  a manifest.csv (or metadata.csv) beside the recordings, whose first line names the "

@@ -1,8 +1,8 @@
-"""Recordings on disk as a corpus: one validating pass when it is opened, decoding on demand.
+"""Recordings on disk as a corpus: one validating pass on opening, then decoding on demand.
 
-Opening decodes every file once, in order, and keeps verdicts and hashes, not samples: what
-`utterances` names can be read. `waveforms` decodes again (about 0.4 ms a clip) and refuses a file
-that has changed in between, so that the memory needed does not grow with the corpus.
+Opening decodes every file once, in order, and keeps hashes, not samples, so that memory does not
+grow with the corpus. Every member of `utterances` is readable. `waveforms` decodes again (about
+0.4 ms a clip) and refuses a file that has changed since the corpus was opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
-from fedspeech.corpora.files import Folder, UnusableError, decode, fit
+from fedspeech.corpora.files import Folder, Recording, UnusableError, decode, fit
 from fedspeech.corpora.identity import Persons
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
@@ -28,29 +28,22 @@ _READING = "reading 2"  # raise it when `decode` or `fit` change what they retur
 
 @dataclass(frozen=True)
 class File:
-    """Where a clip is stored.
-
-    Attributes:
-      file: path relative to the folder, or member of the tar.
-      shard: path of the tar relative to the folder, if there is one.
-    """
+    """The place of a clip: a path relative to the folder, or a member of the tar `shard`."""
 
     file: str
     shard: str | None = None
 
     def __str__(self) -> str:
-        """The name by which it is reported; bytes that are no UTF-8 as escapes."""
+        """Name in reports; bytes that are no UTF-8 as escapes."""
         name = self.file if self.shard is None else f"{self.shard}:{self.file}"
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A clip of silence: a piece of a noise recording that is held in memory.
+    """A clip of silence: samples of a noise recording in memory, shape (clip_samples,), float32.
 
-    Attributes:
-      samples: shape (clip_samples,), float32.
-      digest: hex SHA-256 of the noise file and the place of the piece.
+    The digest is the hex SHA-256 of the noise file and the place of the clip in it.
     """
 
     samples: NDArray[np.float32] = field(repr=False)
@@ -59,18 +52,18 @@ class Cut:
 
 @dataclass(frozen=True)
 class Entry:
-    """An utterance and where its sound comes from."""
+    """An utterance and the source of its waveform."""
 
     utterance: Utterance
     source: File | Cut
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Tally:
-    """What the recordings of a corpus were like before they became clips.
+    """Properties of the usable recordings of a corpus, before they became clips.
 
     Attributes:
-      seconds: length of all usable recordings together.
+      seconds: total length.
       rates_hz: sample rate to number of recordings.
       downmixed: recordings with more than one channel.
       canceled: those of them whose channels cancel each other, so that the loudest was taken.
@@ -78,16 +71,31 @@ class Tally:
       cut: recordings longer than a clip.
     """
 
-    seconds: float
-    rates_hz: Mapping[int, int]
-    downmixed: int
-    canceled: int
-    padded: int
-    cut: int
+    seconds: float = 0.0
+    rates_hz: Counter[int] = field(default_factory=Counter)
+    downmixed: int = 0
+    canceled: int = 0
+    padded: int = 0
+    cut: int = 0
+
+    def add(self, recording: Recording, clip_samples: int) -> None:
+        """Counts one recording."""
+        self.seconds += recording.seconds
+        self.rates_hz[recording.rate_hz] += 1
+        self.downmixed += recording.channels > 1
+        self.canceled += recording.canceled
+        self.padded += len(recording.samples) < clip_samples
+        self.cut += len(recording.samples) > clip_samples
 
 
 class RecordedCorpus:
-    """A `Corpus` over files. The layouts derive from it and only say which files and who spoke."""
+    """A `Corpus` over files; subclasses list the files and the speakers of one layout.
+
+    Attributes:
+      layout: name of the arrangement of files.
+      persons: how the names of speakers are written.
+      tally: what the recordings were like.
+    """
 
     def __init__(
         self,
@@ -104,107 +112,64 @@ class RecordedCorpus:
         """Reads and checks every recording once.
 
         Args:
-          layout: what the arrangement of files is called.
-          folder: where the files are.
-          speakers: every speaker that an entry names.
-          persons: how their names are written.
-          entries: in the order that the corpus will have; utterance ids are unique.
-          skipped: what the layout left out before any file was opened.
+          layout: name of the arrangement of files.
+          folder: reads the files.
+          speakers: every speaker of an entry; those without a usable recording are left out.
+          persons: how the names of speakers are written.
+          entries: in the order of the corpus; utterance ids are unique.
+          skipped: entries that the layout left out before any file was opened.
           spec: sample rate and length of clips.
-          sentences: whether a clip begins with its recording and a longer recording is left out,
-            since its transcript would not fit what is kept.
+          sentences: whether a clip starts with its recording and a longer recording is left out,
+            since its transcript would not fit the part that is kept.
 
         Raises:
           CorpusError: if not one recording is usable.
         """
-        self.layout, self.persons = layout, persons
-        self._folder = folder
-        self._spec = spec
-        self._sentences = sentences
-        self._skipped = list(skipped)
+        self.layout, self.persons, self.tally = layout, persons, Tally()
+        self.name, self.licence = folder.root.name, licence_of(folder.root)
+        self._folder, self._spec, self._sentences = folder, spec, sentences
         self._entries: dict[str, Entry] = {}
         self._digests: dict[str, str] = {}
-        self._scan(entries)
+        left_out = list(skipped)
+        first: dict[str, File] = {}
+        for entry in entries:
+            try:
+                self._digests[entry.utterance.utterance_id] = self._check(entry, first)
+            except UnusableError as problem:
+                left_out.append(Skipped(str(entry.source), str(problem)))
+                continue
+            self._entries[entry.utterance.utterance_id] = entry
+        self.skipped: Sequence[Skipped] = tuple(left_out)
         if not self._entries:
-            examples = "\n".join(f"  {skip.where}: {skip.reason}" for skip in self._skipped[:5])
+            examples = "\n".join(f"  {skip.where}: {skip.reason}" for skip in left_out[:5])
             raise CorpusError(
-                f"no usable recording in {folder.root}: all {len(self._skipped)} were skipped, "
+                f"no usable recording in {folder.root}: all {len(left_out)} were skipped, "
                 f"for instance\n{examples}"
             )
-        self._utterances = tuple(entry.utterance for entry in self._entries.values())
-        heard = {utterance.speaker_id for utterance in self._utterances}
-        self._speakers = {name: who for name, who in speakers.items() if name in heard}
+        self.utterances: Sequence[Utterance] = tuple(e.utterance for e in self._entries.values())
+        recorded = {utterance.speaker_id for utterance in self.utterances}
+        self.speakers: Mapping[str, Speaker] = {
+            name: speaker for name, speaker in speakers.items() if name in recorded
+        }
 
-    def _scan(self, entries: Iterable[Entry]) -> None:
-        """Decodes every entry, keeps what is usable and counts the rest."""
-        first: dict[str, File] = {}
-        rates: Counter[int] = Counter()
-        seconds, downmixed, canceled, padded, cut = 0.0, 0, 0, 0, 0
-        for entry in entries:
-            if isinstance(entry.source, File):
-                try:
-                    data = self._folder.read(entry.source.file, entry.source.shard)
-                    digest = hashlib.sha256(data).hexdigest()
-                    if digest in first:
-                        raise UnusableError(
-                            "the same bytes as an earlier file", f"equals {first[digest]}"
-                        )
-                    recording = decode(
-                        data, rate_hz=self._spec.rate_hz, flat=entry.utterance.word == SILENCE
-                    )
-                    missing = self._spec.clip_samples - len(recording.samples)
-                    if self._sentences and missing < 0:
-                        raise UnusableError(
-                            "too long for a sentence", f"{-missing} samples more than a clip"
-                        )
-                except UnusableError as problem:
-                    self._skipped.append(Skipped(str(entry.source), str(problem)))
-                    continue
-                first[digest] = entry.source
-                rates[recording.rate_hz] += 1
-                seconds += recording.seconds
-                downmixed += recording.channels > 1
-                canceled += recording.canceled
-                padded += len(recording.samples) < self._spec.clip_samples
-                cut += len(recording.samples) > self._spec.clip_samples
-            else:
-                digest = entry.source.digest
-                seconds += len(entry.source.samples) / self._spec.rate_hz
-            self._entries[entry.utterance.utterance_id] = entry
-            self._digests[entry.utterance.utterance_id] = digest
-        self.tally = Tally(
-            seconds=seconds,
-            rates_hz=rates,
-            downmixed=downmixed,
-            canceled=canceled,
-            padded=padded,
-            cut=cut,
-        )
-
-    @property
-    def name(self) -> str:
-        """Name of the folder."""
-        return self._folder.root.name
-
-    @property
-    def licence(self) -> str:
-        """What the folder's licence file is called or begins with."""
-        return licence_of(self._folder.root)
-
-    @property
-    def speakers(self) -> Mapping[str, Speaker]:
-        """Speakers with at least one usable recording, by id."""
-        return self._speakers
-
-    @property
-    def utterances(self) -> Sequence[Utterance]:
-        """Every recording that was decoded and found usable, in the order of the layout."""
-        return self._utterances
-
-    @property
-    def skipped(self) -> Sequence[Skipped]:
-        """What was left out; reasons read `rule: detail`."""
-        return tuple(self._skipped)
+    def _check(self, entry: Entry, first: dict[str, File]) -> str:
+        """Decodes and counts an entry; returns its digest, or raises `UnusableError`."""
+        clip_samples, source = self._spec.clip_samples, entry.source
+        if isinstance(source, Cut):
+            self.tally.seconds += len(source.samples) / self._spec.rate_hz
+            return source.digest
+        data = self._folder.read(source.file, source.shard)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in first:
+            raise UnusableError("the same bytes as an earlier file", f"equals {first[digest]}")
+        flat = entry.utterance.word == SILENCE
+        recording = decode(data, rate_hz=self._spec.rate_hz, flat=flat)
+        excess = len(recording.samples) - clip_samples
+        if self._sentences and excess > 0:
+            raise UnusableError("too long for a sentence", f"{excess} samples more than a clip")
+        first[digest] = source
+        self.tally.add(recording, clip_samples)
+        return digest
 
     def fingerprint(self, utterance: Utterance) -> str:
         """Hex SHA-256 of the file's bytes, the clip format and the rules of reading."""
@@ -215,7 +180,7 @@ class RecordedCorpus:
         return hashlib.sha256(recipe).hexdigest()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
-        """Decodes clips, shape (n, clip_samples), float32, full scale 1; each for itself.
+        """Decodes clips, shape (n, clip_samples), float32, full scale 1.
 
         Raises:
           CorpusError: if a file is no longer what it was when the corpus was opened.

@@ -11,10 +11,9 @@ import numpy as np
 
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
-from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import Phone, by_group
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import CorpusError
 from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path

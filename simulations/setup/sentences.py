@@ -8,11 +8,10 @@ from pathlib import Path
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus
-from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker, utterances_of
 from fedspeech.corpora.sentences import JoinedWords
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec, accent_shares
-from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel

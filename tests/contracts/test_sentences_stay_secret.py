@@ -12,8 +12,8 @@ from tiny_world import cache
 
 from fedspeech import messages
 from fedspeech.corpora.corpus import Alphabet, Utterance
+from fedspeech.corpora.layouts import open_transcribed
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
-from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.models.base import Base, sentence_base_path

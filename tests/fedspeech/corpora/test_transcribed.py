@@ -8,8 +8,8 @@ import soundfile
 
 from fedspeech.audio.spec import SPHINX_MFCC
 from fedspeech.corpora.corpus import Speaker, Utterance
+from fedspeech.corpora.layouts import open_transcribed
 from fedspeech.corpora.sentences import JoinedWords
-from fedspeech.corpora.transcribed import open_transcribed
 from fedspeech.errors import CorpusError
 
 HEADER = "clip_id,speaker,first_frame,frames,accent,transcript"
