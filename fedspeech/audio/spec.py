@@ -129,6 +129,9 @@ class FrontendSpec:
         return lasting
 
 
+LOG_MEL = FrontendSpec()
+"""40 log-mel bands, 50 frames a second: the features of keyword models."""
+
 SPHINX_MFCC = FrontendSpec(
     window_samples=410,
     hop_samples=160,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from fedspeech.audio.spec import FrontendSpec
+from fedspeech.audio.spec import LOG_MEL, FrontendSpec
 from fedspeech.corpora import speech_commands
 from fedspeech.corpora.corpus import Corpus
 from fedspeech.corpora.files import AUDIO_SUFFIXES
@@ -44,7 +44,7 @@ def layout_of(folder: Path) -> Layout:
 
 
 def open_corpus(
-    folder: Path, spec: FrontendSpec | None = None
+    folder: Path, spec: FrontendSpec = LOG_MEL
 ) -> ManifestCorpus | SpeechCommandsCorpus:
     """Opens a folder of recordings: by its manifest if it has one, else as Speech Commands.
 

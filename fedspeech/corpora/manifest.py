@@ -1,26 +1,26 @@
-"""The generic layout: a folder of recordings and one CSV that says who says what in which file.
+"""The generic layout: a folder of recordings and one CSV of files, speakers and words.
 
     file,speaker,word,accent
     anna/yes_1.wav,anna,yes,Scottish
     anna/no_1.wav,anna,no,Scottish
 
 Columns: `file` (relative path), or `member` and `shard` (member of an uncompressed tar);
-`speaker`; `word` or `transcript`; optionally `clip_id`. Any further column that never changes
-within a speaker is a segment of its speakers. How a speaker is written is `identity`'s matter.
+`speaker`, whose spellings `identity` compares; `word` or `transcript`; optionally `clip_id`. Any
+further column that never changes within a speaker is a segment of its speakers.
 
-A row is one line. A row that cannot be used is left out and named; a table of which more than
-`MAX_UNUSABLE_SHARE` cannot be used is refused, since then the table is wrong and not its rows.
+A row is one line. An unusable row is left out and reported; a table with more than
+`MAX_UNUSABLE_SHARE` of unusable rows is refused, since then the table is wrong and not its rows.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspeech.audio.spec import FrontendSpec
+from fedspeech.audio.spec import LOG_MEL, FrontendSpec
 from fedspeech.corpora.corpus import MAX_CHARACTERS, Alphabet, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import Folder
 from fedspeech.corpora.identity import Persons, plain
@@ -46,7 +46,18 @@ class Row:
     """One line of a manifest: its number in the file, and column to stripped text."""
 
     line: int
-    cells: Mapping[str, str]
+    cells: dict[str, str]
+
+    @property
+    def source(self) -> File:
+        """The place of the recording."""
+        file = self.cells.get("file") or self.cells.get("member", "")
+        return File(file, self.cells.get("shard") or None)
+
+    @property
+    def clip_id(self) -> str:
+        """The clip id, which without such a column is the name of the file."""
+        return self.cells.get("clip_id") or str(self.source)
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,11 @@ class Table:
     """A manifest as text.
 
     Attributes:
-      name: file name, for messages.
+      name: file name.
       columns: names of the columns, lower case.
-      rows: the lines that can be used, each speaker under the first way to write the name.
-      skipped: the lines that cannot, and why.
-      persons: who is behind the names of speakers.
+      rows: the usable lines, each speaker under the first spelling of the name.
+      skipped: the other lines, with the reason.
+      persons: the people behind the names of speakers.
     """
 
     name: str
@@ -80,12 +91,11 @@ def read_columns(path: Path) -> tuple[str, ...]:
     Raises:
       CorpusError: if it cannot be opened, is not UTF-8, or the line cannot be split.
     """
-    first = next(iter(_lines(path)), "")
-    return _header(path, first)
+    return _header(path, _lines(path)[0])
 
 
 def _delimiter(header: str) -> str:
-    """Returns whichever of comma, semicolon and tab the header uses most."""
+    """Whichever of comma, semicolon and tab the header uses most."""
     return max(",;\t", key=header.count)
 
 
@@ -94,10 +104,8 @@ def read_table(
 ) -> Table:
     """Reads a folder's manifest: UTF-8, separated by comma, semicolon or tab.
 
-    Args:
-      folder: where it is.
-      needed: of each tuple one column must be there.
-      example: header and one line, for the error message.
+    Of each tuple in `needed` one column is required. `example`, a header and one line, stands in
+    error messages.
 
     Raises:
       CorpusError: if there is none, or it is empty, not UTF-8, has no such header, or has lines
@@ -125,9 +133,13 @@ def read_table(
     usable, incomplete = _complete(rows, needed)
     problems = sorted((*problems, *incomplete), key=lambda skip: int(skip.where.split()[1]))
     _refuse(path, problems, len(rows) + len(problems) - len(incomplete))
-    return Table(
-        path.name, columns, tuple(_of(persons, row) for row in usable), tuple(problems), persons
+    named = (
+        Row(row.line, row.cells | {"speaker": persons.of[row.cells["speaker"]]})
+        if row.cells.get("speaker")
+        else row
+        for row in usable
     )
+    return Table(path.name, columns, tuple(named), tuple(problems), persons)
 
 
 def _header(path: Path, line: str) -> tuple[str, ...]:
@@ -163,12 +175,12 @@ def _cells(line: str, delimiter: str) -> tuple[str, ...]:
 def _complete(
     rows: Sequence[Row], needed: Sequence[tuple[str, ...]]
 ) -> tuple[list[Row], list[Skipped]]:
-    """Splits rows into those that can be used and those that lack a cell or repeat a clip."""
+    """Splits rows into usable ones and those that lack a cell or repeat a clip."""
     usable, problems = [], []
     seen: dict[str, int] = {}
     for row in rows:
         empty = [names for names in needed if not any(row.cells.get(name) for name in names)]
-        clip_id = _clip_id(row)
+        clip_id = row.clip_id
         if empty:
             reason = f"a cell is empty: {', '.join(map(_either, empty))}"
         elif clip_id in seen:
@@ -181,25 +193,15 @@ def _complete(
     return usable, problems
 
 
-def _of(persons: Persons, row: Row) -> Row:
-    """A row under its speaker's first name."""
-    name = row.cells.get("speaker")
-    return row if name is None else Row(row.line, {**row.cells, "speaker": persons.of[name]})
-
-
 def _lines(path: Path) -> list[str]:
-    """The lines of a manifest; each of the three ways to end one counts."""
-    return re.split("\r\n|\r|\n", _text(path))
-
-
-def _text(path: Path) -> str:
-    """Decodes UTF-8, with or without a byte order mark."""
+    """The lines of a manifest in UTF-8, with or without a byte order mark; at least one."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CorpusError(f"{path} cannot be opened: {error.strerror}") from error
     try:
-        return data.decode("utf-8-sig")
+        # Not `splitlines`: it also splits at separators that may stand within a cell.
+        return re.split("\r\n|\r|\n", data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise CorpusError(
@@ -255,24 +257,20 @@ class ManifestCorpus(RecordedCorpus):
     """A corpus described by `manifest.csv` or `metadata.csv`."""
 
     def __init__(
-        self, folder: Path, spec: FrontendSpec | None = None, *, sentences: bool = False
+        self, folder: Path, spec: FrontendSpec = LOG_MEL, *, sentences: bool = False
     ) -> None:
         """Reads the manifest, then checks every recording.
 
-        Args:
-          folder: the folder with the manifest; files are relative to it.
-          spec: sample rate and length of clips; `FrontendSpec()` if None.
-          sentences: keep clips of any number of words, each from its beginning.
+        With `sentences`, clips of any number of words are kept, each from its beginning.
 
         Raises:
-          CorpusError: if the manifest must be corrected (the lines are named), or if not one
+          CorpusError: if the manifest must be corrected (the message names lines), or if not one
             recording is usable.
         """
         table = read_table(folder, needed=NEEDED, example=EXAMPLE)
         segments, self.unused_columns = segments_by_speaker(table)
         entries, skipped = [], list(table.skipped)
         for row in table.rows:
-            source = _source(row)
             words = (row.cells.get("word") or row.cells["transcript"]).lower().split()
             reason = ""
             if sentences:
@@ -280,10 +278,10 @@ class ManifestCorpus(RecordedCorpus):
             elif len(words) > 1:
                 reason = f"more than one word: {len(words)} words, a clip holds one"
             if reason:
-                skipped.append(Skipped(str(source), reason))
+                skipped.append(Skipped(str(row.source), reason))
                 continue
-            utterance = Utterance(_clip_id(row), row.cells["speaker"], " ".join(words))
-            entries.append(Entry(utterance, source))
+            utterance = Utterance(row.clip_id, row.cells["speaker"], " ".join(words))
+            entries.append(Entry(utterance, row.source))
         super().__init__(
             layout=f"manifest ({table.name})",
             folder=Folder(folder),
@@ -291,28 +289,17 @@ class ManifestCorpus(RecordedCorpus):
             persons=table.persons,
             entries=entries,
             skipped=skipped,
-            spec=spec or FrontendSpec(),
+            spec=spec,
             sentences=sentences,
         )
 
 
 def unusable_transcript(said: str) -> str:
-    """Why a transcript cannot be learned; empty if it can. Never shows it."""
+    """Why a transcript is unusable; empty if it is usable. Never shows the transcript."""
     if not 1 <= len(said) <= MAX_CHARACTERS:
         return f"transcript length not in 1 to {MAX_CHARACTERS} characters: {len(said)}"
     strange = set(said) - set(Alphabet().characters)
     return f"characters outside the alphabet: {len(strange)} kinds of them" if strange else ""
-
-
-def _source(row: Row) -> File:
-    """Returns where a line's recording is."""
-    file = row.cells.get("file") or row.cells.get("member", "")
-    return File(file, row.cells.get("shard") or None)
-
-
-def _clip_id(row: Row) -> str:
-    """Returns the line's clip id, which without such a column is the name of the file."""
-    return row.cells.get("clip_id") or str(_source(row))
 
 
 def segments_by_speaker(

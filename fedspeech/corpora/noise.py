@@ -1,16 +1,16 @@
-"""Noise recordings: rooms and machines without speech, the stuff of `_silence_`."""
+"""Noise recordings: rooms and machines without speech, which are cut into `_silence_`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.spec import FrontendSpec
+from fedspeech.audio.spec import LOG_MEL, FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, Folder, UnusableError, decode
 from fedspeech.corpora.identity import Persons
@@ -28,7 +28,7 @@ class Noise:
     """One recording without speech.
 
     Attributes:
-      kind: what makes the noise.
+      kind: source of the noise, in words.
       samples: shape (n,), float32, full scale 1, at the rate of the front end.
       digest: hex SHA-256 of the file.
     """
@@ -37,26 +37,52 @@ class Noise:
     samples: NDArray[np.float32] = field(repr=False)
     digest: str
 
+    @property
+    def speaker(self) -> Speaker:
+        """The speaker of the recording's clips.
+
+        Each recording is one, so that silence for training and for evaluation can come from
+        different recordings.
+        """
+        return Speaker(f"{NOISE_FOLDER}/{self.kind}", {"noise": self.kind})
+
+    def silences(self, clip_samples: int) -> Iterator[Entry]:
+        """Cuts the recording into clips of `_silence_`, without overlap."""
+        speaker_id = self.speaker.speaker_id
+        for index in range(len(self.samples) // clip_samples):
+            start = index * clip_samples
+            digest = hashlib.sha256(canonical("cut", self.digest, start)).hexdigest()
+            yield Entry(
+                Utterance(f"{speaker_id}/{index}", speaker_id, SILENCE),
+                Cut(self.samples[start : start + clip_samples], digest),
+            )
+
 
 @dataclass(frozen=True)
 class NoiseFolder:
-    """The usable recordings of a folder, and what was left out."""
+    """The usable recordings of a folder, and those left out."""
 
     noises: tuple[Noise, ...]
     skipped: tuple[Skipped, ...]
 
+    @property
+    def speakers(self) -> dict[str, Speaker]:
+        """The speakers of all recordings."""
+        return {noise.speaker.speaker_id: noise.speaker for noise in self.noises}
 
-def read_noise(folder: Path, spec: FrontendSpec | None = None) -> NoiseFolder:
-    """Reads a folder of noise: a manifest with file (or member and shard) and kind, or just files.
+    def silences(self, spec: FrontendSpec) -> list[Entry]:
+        """Clips of `_silence_` from all recordings."""
+        return [entry for noise in self.noises for entry in noise.silences(spec.clip_samples)]
 
-    Args:
-      folder: a folder with a manifest, with sound files, or with `_background_noise_` in it.
-      spec: sample rate; `FrontendSpec()` if None.
+
+def read_noise(folder: Path, spec: FrontendSpec = LOG_MEL) -> NoiseFolder:
+    """Reads a folder with a manifest (file, or member and shard; kind) or with sound files.
+
+    They may also lie in its subfolder `_background_noise_`.
 
     Raises:
       CorpusError: if there is no usable noise in it.
     """
-    spec = spec or FrontendSpec()
     if (folder / NOISE_FOLDER).is_dir():
         folder = folder / NOISE_FOLDER
     if not folder.is_dir():
@@ -66,9 +92,7 @@ def read_noise(folder: Path, spec: FrontendSpec | None = None) -> NoiseFolder:
     for kind, source in _sources(folder):
         try:
             data = reader.read(source.file, source.shard)
-            recording = decode(
-                data, rate_hz=spec.rate_hz, max_seconds=MAX_NOISE_SECONDS, flat=False
-            )
+            recording = decode(data, rate_hz=spec.rate_hz, max_seconds=MAX_NOISE_SECONDS)
         except UnusableError as problem:
             skipped.append(Skipped(str(source), str(problem)))
             continue
@@ -98,59 +122,25 @@ def _sources(folder: Path) -> Iterator[tuple[str, File]]:
         return
     table = read_table(folder, needed=(("file", "member"),), example=_EXAMPLE)
     for row in table.rows:
-        file = row.cells.get("file") or row.cells.get("member", "")
-        yield row.cells.get("kind") or Path(file).stem, File(file, row.cells.get("shard") or None)
-
-
-def noise_speakers(noises: Sequence[Noise]) -> dict[str, Speaker]:
-    """Makes each noise recording a speaker of its own, `_background_noise_/<kind>`.
-
-    So silence to train on and silence to judge by can come from different recordings.
-    """
-    return {
-        _speaker_id(noise): Speaker(_speaker_id(noise), {"noise": noise.kind}) for noise in noises
-    }
-
-
-def _speaker_id(noise: Noise) -> str:
-    """Returns the id under which a recording's clips go."""
-    return f"{NOISE_FOLDER}/{noise.kind}"
-
-
-def silences(noises: Sequence[Noise], spec: FrontendSpec) -> Iterator[Entry]:
-    """Cuts noise into clips of `_silence_`, one after the other, without overlap."""
-    for noise in noises:
-        speaker_id = _speaker_id(noise)
-        for index in range(len(noise.samples) // spec.clip_samples):
-            start = index * spec.clip_samples
-            digest = hashlib.sha256(canonical("cut", noise.digest, start)).hexdigest()
-            yield Entry(
-                Utterance(f"{speaker_id}/{index}", speaker_id, SILENCE),
-                Cut(noise.samples[start : start + spec.clip_samples], digest),
-            )
+        yield row.cells.get("kind") or Path(row.source.file).stem, row.source
 
 
 class NoiseCorpus(RecordedCorpus):
-    """A folder of noise as a corpus whose every clip is `_silence_`."""
+    """A folder of noise as a corpus of `_silence_`."""
 
-    def __init__(self, folder: Path, spec: FrontendSpec | None = None) -> None:
-        """Reads the noise and cuts it.
-
-        Args:
-          folder: see `read_noise`.
-          spec: sample rate and length of clips; `FrontendSpec()` if None.
+    def __init__(self, folder: Path, spec: FrontendSpec = LOG_MEL) -> None:
+        """Reads the noise and cuts it; see `read_noise`.
 
         Raises:
           CorpusError: if there is no usable noise, or none as long as a clip.
         """
-        spec = spec or FrontendSpec()
         noise = read_noise(folder, spec)
         super().__init__(
             layout="noise",
             folder=Folder(folder),
-            speakers=noise_speakers(noise.noises),
+            speakers=noise.speakers,
             persons=Persons(()),
-            entries=silences(noise.noises, spec),
+            entries=noise.silences(spec),
             skipped=noise.skipped,
             spec=spec,
         )

@@ -95,7 +95,10 @@ class RecordedCorpus:
       layout: name of the arrangement of files.
       persons: how the names of speakers are written.
       tally: what the recordings were like.
+      unused_columns: columns of a manifest that change within a speaker, so are no segment.
     """
+
+    unused_columns: tuple[str, ...] = ()
 
     def __init__(
         self,

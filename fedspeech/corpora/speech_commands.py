@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fedspeech.audio.spec import FrontendSpec
+from fedspeech.audio.spec import LOG_MEL, FrontendSpec
 from fedspeech.corpora.corpus import Skipped, Speaker, Utterance
 from fedspeech.corpora.files import AUDIO_SUFFIXES, Folder
 from fedspeech.corpora.identity import Persons, plain
-from fedspeech.corpora.noise import NOISE_FOLDER, noise_speakers, read_noise, silences
+from fedspeech.corpora.noise import NOISE_FOLDER, read_noise
 from fedspeech.corpora.recorded import Entry, File, RecordedCorpus
 from fedspeech.errors import CorpusError
 
@@ -33,41 +33,32 @@ class SpeechCommandsCorpus(RecordedCorpus):
     """Speech Commands as it is published, or any folder arranged in the same way.
 
     Attributes:
-      official: speaker id to "validation" or "testing", by the published lists; the others
-        are for training. A speaker with a clip in the testing list is a testing speaker.
+      official: speaker id to "validation" or "testing", by the published lists; all others are
+        training speakers. A speaker with a clip in the testing list is a testing speaker.
     """
 
-    def __init__(self, folder: Path, spec: FrontendSpec | None = None) -> None:
-        """Lists the folder and checks every recording.
-
-        Args:
-          folder: the folder with one subfolder per word.
-          spec: sample rate and length of clips; `FrontendSpec()` if None.
+    def __init__(self, folder: Path, spec: FrontendSpec = LOG_MEL) -> None:
+        """Lists the folder, which has one subfolder per word, and checks every recording.
 
         Raises:
           CorpusError: if not one recording is usable.
         """
-        spec = spec or FrontendSpec()
         skipped: list[Skipped] = []
         listed = list(_entries(folder, skipped))
         persons = Persons(entry.utterance.speaker_id for entry in listed)
-        entries = [
-            replace(
-                entry,
-                utterance=replace(
-                    entry.utterance, speaker_id=persons.of[entry.utterance.speaker_id]
-                ),
-            )
-            for entry in listed
-        ]
+        entries = []
+        for entry in listed:
+            speaker_id = persons.of[entry.utterance.speaker_id]
+            utterance = replace(entry.utterance, speaker_id=speaker_id)
+            entries.append(replace(entry, utterance=utterance))
         speakers = {name: Speaker(name) for name in persons.of.values()}
         if (folder / NOISE_FOLDER).is_dir():
             noise = read_noise(folder, spec)
             skipped += [
                 Skipped(f"{NOISE_FOLDER}/{skip.where}", skip.reason) for skip in noise.skipped
             ]
-            entries += silences(noise.noises, spec)
-            speakers |= noise_speakers(noise.noises)
+            entries += noise.silences(spec)
+            speakers |= noise.speakers
         self.official = {
             persons.of.get(name, name): part for name, part in _official(folder).items()
         }

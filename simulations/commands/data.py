@@ -54,22 +54,22 @@ def render_check(check: FolderCheck, console: Console) -> None:
 def _lines(check: FolderCheck) -> Iterable[str]:
     """Yields the lines of a check."""
     from fedspeech.audio.channel import SPEECH_RMS
-    from fedspeech.corpora.identity import doubtful_names
     from simulations.setup.folder_check import LOWEST_LEVEL_DB
 
-    yield f"{check.folder}: {check.layout}, licence {check.licence}"
+    corpus, tally = check.corpus, check.corpus.tally
+    yield f"{check.folder}: {corpus.layout}, licence {corpus.licence}"
     yield (
-        f"{_count(check.clips, 'clip')}, {_count(check.speakers, 'speaker')}, "
-        f"{_count(len(check.words), 'word')}, {_length(check.hours)}"
+        f"{_count(len(corpus.utterances), 'clip')}, {_count(check.speakers, 'speaker')}, "
+        f"{_count(len(check.words), 'word')}, {_length(tally.seconds / 3600)}"
     )
     if check.silence:
         yield f"  {check.silence} of the clips are silence or noise"
-    if check.rates_hz:
-        rates = (f"{count:,} at {rate / 1000:g} kHz" for rate, count in check.rates_hz)
+    if tally.rates_hz:
+        rates = (f"{n:,} at {rate / 1000:g} kHz" for rate, n in sorted(tally.rates_hz.items()))
         yield "recordings: " + ", ".join(rates)
         yield (
-            f"  {check.downmixed:,} mixed down to mono, {check.padded:,} padded to a clip, "
-            f"{check.cut:,} cut to a clip"
+            f"  {tally.downmixed:,} mixed down to mono, {tally.padded:,} padded to a clip, "
+            f"{tally.cut:,} cut to a clip"
         )
     if check.level_db is not None:
         median, low = (round(level) for level in check.level_db)
@@ -82,12 +82,12 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             f"  {check.quiet:.0%} of the clips lie more than {-LOWEST_LEVEL_DB:g} dB below "
             "nominal, where words are heard badly: record them louder, or raise their level first"
         )
-    if check.canceled:
+    if tally.canceled:
         yield (
-            f"  {_count(check.canceled, 'recording')} with channels that cancel each other: of "
+            f"  {_count(tally.canceled, 'recording')} with channels that cancel each other: of "
             "these the loudest channel is taken"
         )
-    if any(rate < 16_000 for rate, _ in check.rates_hz):
+    if any(rate < 16_000 for rate in tally.rates_hz):
         yield "  those below 16 kHz are resampled; above half their rate there is nothing to hear"
     if check.words:
         more = f", and {len(check.words) - 40} more" if len(check.words) > 40 else ""
@@ -101,12 +101,12 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             for least, most, number in check.clips_per_speaker
             if number
         )
-    yield from doubtful_names(check.merged, check.alike)
+    yield from corpus.persons.doubtful()
     if check.segments:
         values = ", ".join(f"{name} ({_count(found, 'value')})" for name, found in check.segments)
         yield f"segments: {values}"
-    if check.unused_columns:
-        yield f"  no segment, since it changes within a speaker: {', '.join(check.unused_columns)}"
+    if unused := corpus.unused_columns:
+        yield f"  no segment, since it changes within a speaker: {', '.join(unused)}"
     yield f"skipped: {sum(group.count for group in check.skipped)}"
     for group in check.skipped:
         yield f"  {group.count} x {group.rule}"

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 
 from fedspeech.corpora.corpus import group_skipped
-from fedspeech.corpora.identity import doubtful_names
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, NoRoundRan
@@ -179,7 +178,7 @@ class Run:
             say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
         corpus = self._world.speakers.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
-            for words in doubtful_names(corpus.persons.merged.values(), corpus.persons.alike):
+            for words in corpus.persons.doubtful():
                 say(words.strip())
         for line in self._prices():
             say(line)

@@ -1,10 +1,10 @@
-"""What a folder of recordings is good for, and how `real-commands` would divide its speakers."""
+"""The check of a folder of recordings: its contents, and its division by `real-commands`."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.channel import SPEECH_RMS, speech_rms
-from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import SILENCE, SkippedGroup, Utterance, group_skipped
+from fedspeech.corpora.corpus import SILENCE, Skipped, SkippedGroup, Utterance, group_skipped
 from fedspeech.corpora.layouts import layout_of, open_corpus
-from fedspeech.corpora.manifest import ManifestCorpus
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.errors import CorpusError, ScenarioError
@@ -36,14 +34,14 @@ _LEVEL_CLIPS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """How `real-commands` would divide a folder if the scenario says nothing of it.
+    """How `real-commands` would divide a folder by default.
 
     Attributes:
-      rule: how it would choose the unseen speakers, in words.
-      public, validation, federated, unseen: how many speakers, or phones, that gives.
-      targets: the words that the model would know.
-      non_words: what the words are that judge false accepts, in words.
-      options: of the command line that the privacy rules ask of so few phones; mostly "".
+      rule: the choice of the unseen speakers, in words.
+      public, validation, federated, unseen: numbers of speakers, or phones.
+      targets: target words of the model.
+      non_words: the words on which false accepts are evaluated, in words.
+      options: of the command line, without which the privacy rules refuse so few phones.
     """
 
     rule: str
@@ -58,74 +56,52 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderCheck:
-    """What a folder of recordings is good for.
+    """The contents of a folder of recordings, and its use for `real-commands`.
 
     Attributes:
-      folder: where it is.
-      layout: how it is arranged.
-      licence: what its licence file says.
-      clips: usable recordings, silence included.
-      speakers: speakers of words.
-      hours: length of the usable recordings.
+      folder: its path as given.
+      corpus: its usable recordings.
       words: word to number of clips, most frequent first, without silence.
-      silence: clips of silence.
       clips_per_speaker: (least, most or None, number of speakers) of each bracket.
-      rates_hz: sample rate to recordings.
-      downmixed, padded, cut: recordings that were stereo, shorter, longer than a clip.
-      canceled: stereo recordings whose channels cancel each other, so that one was taken.
+      speakers: speakers of words.
       level_db: root mean square of speech while it lasts, relative to nominal, of the median clip
         and of the quietest tenth; None without words.
-      quiet: share of the clips that lie too low to be heard well.
-      merged: ways to write one speaker's name, of those with several.
-      alike: different speakers whose names differ by punctuation alone.
+      quiet: share of the clips below the levels that bases are trained on.
       segments: segment to number of its values.
-      unused_columns: columns that change within a speaker.
-      skipped: recordings and speakers left out, by reason, most frequent first.
-      lexicon_lacks: words that the synthesizer cannot say without being told how.
-      split: how `real-commands` would divide it; None if it cannot.
-      obstacle: why `real-commands` cannot run on it, or None if it can.
+      skipped: recordings and speakers left out, by rule, most frequent first.
+      lexicon_lacks: words without a pronunciation in the lexicon.
+      split: the division of `real-commands`; None if it cannot run on the folder.
+      obstacle: why it cannot, or None.
     """
 
     folder: Path
-    layout: str
-    licence: str
-    clips: int
-    speakers: int
-    hours: float
+    corpus: RecordedCorpus
     words: tuple[tuple[str, int], ...]
-    silence: int
     clips_per_speaker: tuple[tuple[int, int | None, int], ...]
-    rates_hz: tuple[tuple[int, int], ...]
-    downmixed: int
-    canceled: int
-    padded: int
-    cut: int
-    segments: tuple[tuple[str, int], ...]
-    unused_columns: tuple[str, ...]
+    speakers: int
     level_db: tuple[float, float] | None
     quiet: float
-    merged: tuple[tuple[str, ...], ...]
-    alike: tuple[tuple[str, ...], ...]
+    segments: tuple[tuple[str, int], ...]
     skipped: tuple[SkippedGroup, ...]
     lexicon_lacks: tuple[str, ...]
     split: Split | None
     obstacle: str | None
 
+    @property
+    def silence(self) -> int:
+        """Clips without words."""
+        return len(self.corpus.utterances) - sum(count for _, count in self.words)
 
-def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
-    """Decodes every recording of a folder and says what it could be used for.
 
-    Args:
-      folder: a corpus of speakers, or a folder of noise.
-      spec: sample rate and length of clips; `FrontendSpec()` if None.
+def check_folder(folder: Path) -> FolderCheck:
+    """Decodes every recording of a folder of speakers or of noise.
 
     Raises:
       CorpusError: if the folder has no known layout, its manifest must be corrected, or nothing
         in it is usable.
     """
     corpus: RecordedCorpus
-    noise = layout_of(folder) == "noise"
-    corpus = NoiseCorpus(folder, spec) if noise else open_corpus(folder, spec)
+    corpus = NoiseCorpus(folder) if layout_of(folder) == "noise" else open_corpus(folder)
     spoken = [utterance for utterance in corpus.utterances if utterance.word != SILENCE]
     words = Counter(utterance.word for utterance in spoken)
     counts = Counter(utterance.speaker_id for utterance in spoken)
@@ -133,48 +109,23 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
     levels = _levels_db(corpus, spoken)
     split, obstacle = None, _obstacle(len(counts), len(words))
     if obstacle is None:
-        settings = FolderCorpus(path=str(folder))
         try:
-            partition = split_speakers(corpus, settings, seed=0)
-            roles = word_roles(partition.unseen, (), seed=0)
-            partition = applied(roles, partition)
-            split = Split(
-                rule=str(unseen_rule(corpus, settings)),
-                public=sum(phone.speaker_id in counts for phone in partition.public),
-                validation=len(partition.validation),
-                federated=len(partition.federated),
-                unseen=len(partition.unseen),
-                targets=roles.targets,
-                non_words=roles.words,
-                options=_asked_for(settings, len(partition.federated), roles.targets),
-            )
-            skipped += partition.skipped
+            split, left_out = _split(corpus, folder, counts)
+            skipped += left_out
         except (CorpusError, ScenarioError) as problem:
             obstacle = str(problem)
     return FolderCheck(
         folder=folder,
-        layout=corpus.layout,
-        licence=corpus.licence,
-        clips=len(corpus.utterances),
-        speakers=len(counts),
-        hours=corpus.tally.seconds / 3600,
+        corpus=corpus,
         words=tuple(words.most_common()),
-        silence=len(corpus.utterances) - len(spoken),
         clips_per_speaker=tuple(
             (least, most, sum(least <= n <= (most or n) for n in counts.values()))
             for least, most in _BRACKETS
         ),
-        rates_hz=tuple(sorted(corpus.tally.rates_hz.items())),
-        downmixed=corpus.tally.downmixed,
-        canceled=corpus.tally.canceled,
+        speakers=len(counts),
         level_db=None if not len(levels) else (np.median(levels), np.quantile(levels, 0.1)),
         quiet=float((levels < LOWEST_LEVEL_DB).mean()) if len(levels) else 0.0,
-        merged=tuple(corpus.persons.merged.values()),
-        alike=corpus.persons.alike,
-        padded=corpus.tally.padded,
-        cut=corpus.tally.cut,
         segments=_segments(corpus),
-        unused_columns=corpus.unused_columns if isinstance(corpus, ManifestCorpus) else (),
         skipped=group_skipped(skipped),
         lexicon_lacks=tuple(sorted(set(words) - set(PRONUNCIATIONS))),
         split=split,
@@ -182,11 +133,36 @@ def check_folder(folder: Path, spec: FrontendSpec | None = None) -> FolderCheck:
     )
 
 
-def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> str:
-    """Options with which the privacy rules accept so many phones; empty if they do without.
+def _split(
+    corpus: RecordedCorpus, folder: Path, speakers: Collection[str]
+) -> tuple[Split, Sequence[Skipped]]:
+    """Divides speakers as `real-commands` would; also returns the speakers left out.
 
     Raises:
-      ScenarioError: if they accept them with none.
+      CorpusError or ScenarioError: if it would refuse the folder.
+    """
+    settings = FolderCorpus(path=str(folder))
+    partition = split_speakers(corpus, settings, seed=0)
+    roles = word_roles(partition.unseen, (), seed=0)
+    partition = applied(roles, partition)
+    split = Split(
+        rule=str(unseen_rule(corpus, settings)),
+        public=sum(phone.speaker_id in speakers for phone in partition.public),
+        validation=len(partition.validation),
+        federated=len(partition.federated),
+        unseen=len(partition.unseen),
+        targets=roles.targets,
+        non_words=roles.words,
+        options=_asked_for(settings, len(partition.federated), roles.targets),
+    )
+    return split, partition.skipped
+
+
+def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> str:
+    """Options with which the privacy rules accept so many phones; empty if none are needed.
+
+    Raises:
+      ScenarioError: if no options nearby make the rules accept them.
     """
     scenario = read_scenario("real-commands", [f"corpus.path={json.dumps(settings.path)}"])
     sizes = sizes_of_speakers(scenario, phones, len(targets))
@@ -204,7 +180,7 @@ def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[n
 
 
 def _obstacle(speakers: int, words: int) -> str | None:
-    """Says what is missing for `real-commands`, if anything is."""
+    """What `real-commands` needs and the folder lacks, or None."""
     if not words:
         return "nobody speaks in it: it can only be the noise of another corpus"
     if speakers < 2:

@@ -32,6 +32,12 @@ def test_a_manifest_names_the_kind(studio, sound):
     assert [skip.where for skip in noise.skipped] == ["n.tar:2.wav"]
 
 
+def test_a_manifest_of_noise_may_leave_speakers_open(studio, sound):
+    studio.clip("tap.wav", sound(hiss(1)))
+    studio.manifest("file,kind,speaker", "tap.wav,tap,")
+    assert [one.kind for one in read_noise(studio.root).noises] == ["tap"]
+
+
 def test_a_manifest_of_speakers_is_no_noise(studio):
     studio.manifest("file,speaker,word", "a.wav,anna,yes")
     assert not holds_noise(studio.root)

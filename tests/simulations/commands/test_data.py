@@ -37,11 +37,11 @@ def test_a_check_says_what_a_folder_is_good_for(tmp_path):
     extra = ["bad.wav,s0,yes,s", "none1.wav,s0,yes,s", "none2.wav,s0,yes,s"]
     record(tmp_path, plan, extra, rate_hz=8_000)
     check = check_folder(tmp_path)
-    assert (check.clips, check.speakers, check.silence) == (19, 7, 0)
+    assert (len(check.corpus.utterances), check.speakers, check.silence) == (19, 7, 0)
     assert check.words == (("yes", 7), ("no", 6), ("zyzzyva", 6))
     assert check.lexicon_lacks == ("zyzzyva",)
-    assert check.rates_hz == ((8_000, 19),)
-    assert check.hours == pytest.approx(19 / 3600)
+    assert check.corpus.tally.rates_hz == {8_000: 19}
+    assert check.corpus.tally.seconds == pytest.approx(19)
     assert check.segments == (("accent", 2),)
     assert check.obstacle is None
     assert check.split.federated + check.split.unseen == 6
@@ -94,7 +94,8 @@ def test_a_folder_of_noise_is_recognized(tmp_path):
     soundfile.write(tmp_path / "tap.wav", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
     (tmp_path / "manifest.csv").write_text("file,kind\ntap.wav,tap\n")
     check = check_folder(tmp_path)
-    assert (check.layout, check.clips, check.silence, check.speakers) == ("noise", 2, 2, 0)
+    assert (check.corpus.layout, len(check.corpus.utterances)) == ("noise", 2)
+    assert (check.silence, check.speakers) == (2, 0)
     assert check.obstacle == "nobody speaks in it: it can only be the noise of another corpus"
 
 
