@@ -23,6 +23,7 @@ import numpy as np
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError
 from fedspeech.files import write_whole
+from fedspeech.limits import Share
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost
@@ -42,30 +43,30 @@ _PLACES = ("arrays", "identities", "eye", "memory")  # where a job's parts are, 
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """How often nodes misbehave in a simulation: shares of the requests, each for itself.
+    """Faults of nodes by a schedule from the seed, as shares of the requests.
 
     Attributes:
-      silent: the answer is lost.
-      late: it comes after the deadline, among the answers to a later request.
-      twice: it comes twice.
-      fails: the node says that it failed.
-      wrong_round: it names another round.
-      wrong_shapes: its arrays have other shapes.
-      nan: its arrays are floats, and not numbers.
-      stale_source: the node runs other code.
+      silent: share of requests whose answer is lost.
+      late: share of requests answered after the deadline.
+      twice: share of requests answered twice.
+      fails: share of requests that a node says failed.
+      wrong_round: share of answers that name another round.
+      wrong_shapes: share of answers with arrays of other shapes.
+      nan: share of answers with arrays of NaN.
+      stale_source: share of answers from a node with other code.
 
     Raises:
       ValueError: if a share is out of range, or they add up to more than one.
     """
 
-    silent: float = 0.0
-    late: float = 0.0
-    twice: float = 0.0
-    fails: float = 0.0
-    wrong_round: float = 0.0
-    wrong_shapes: float = 0.0
-    nan: float = 0.0
-    stale_source: float = 0.0
+    silent: Share = 0.0
+    late: Share = 0.0
+    twice: Share = 0.0
+    fails: Share = 0.0
+    wrong_round: Share = 0.0
+    wrong_shapes: Share = 0.0
+    nan: Share = 0.0
+    stale_source: Share = 0.0
 
     def __post_init__(self) -> None:
         """Checks the shares."""

@@ -1,5 +1,13 @@
 """What the server does with the decoded mean delta: four optimizers as pure functions.
 
+| optimizer | step on a mean delta |
+|---|---|
+| fedavg | x <- x + eta delta |
+| fedavgm | m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335) |
+| fedadam | m <- beta m + (1-beta) delta; v <- b2 v + (1-b2) delta^2; |
+| | x <- x + eta m / (sqrt(v) + tau); no bias correction and v_0 = tau^2, as in the paper |
+| fedyogi | fedadam with v <- v - (1-b2) delta^2 sign(v - delta^2): v falls slowly |
+
 Reddi et al. 2021 (arXiv:2003.00295), Algorithm 2. The mean delta is a pseudo-gradient that is
 added. Everything here is post-processing of a private sum and costs no privacy.
 
@@ -12,13 +20,13 @@ added. Everything here is post-processing of a private sum and costs no privacy.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.errors import require
+from fedspeech.limits import Decay, Positive, check_limits
 from fedspeech.vectors import GlobalState, Vector
 
 _MOMENTS: dict[str, tuple[str, ...]] = {
@@ -31,47 +39,28 @@ _MOMENTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptimizer:
-    """One server optimizer: state in, state out.
-
-    | optimizer | step on a mean delta |
-    |---|---|
-    | fedavg | x <- x + eta delta |
-    | fedavgm | m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335) |
-    | fedadam | m <- beta m + (1-beta) delta; v <- b2 v + (1-b2) delta^2; |
-    | | x <- x + eta m / (sqrt(v) + tau); no bias correction and v_0 = tau^2, as in the paper |
-    | fedyogi | fedadam with v <- v - (1-b2) delta^2 sign(v - delta^2): v falls slowly |
+    """The server's step along the decoded mean delta.
 
     Attributes:
-      optimizer: of the table.
-      learning_rate: eta.
-      momentum: beta, in [0, 1).
-      beta_2: in [0, 1).
-      adaptivity: tau; the smaller, the more adaptive.
+      optimizer: server optimizer.
+      learning_rate: step size of the server optimizer.
+      momentum: momentum of FedAvgM; decay of the first moment of FedAdam and FedYogi.
+      beta_2: decay of the second moment of FedAdam and FedYogi.
+      adaptivity: tau of FedAdam and FedYogi.
 
     Raises:
       ValueError: if there is no optimizer of that name, or a setting is out of range.
     """
 
-    optimizer: str
-    learning_rate: float
-    momentum: float
-    beta_2: float
-    adaptivity: float
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = "fedavg"
+    learning_rate: Positive = 1.0
+    momentum: Decay = 0.9
+    beta_2: Decay = 0.99
+    adaptivity: Positive = 1e-3
 
     def __post_init__(self) -> None:
-        """Checks the settings."""
-        require(
-            self.optimizer in _MOMENTS,
-            f"optimizer must be one of {', '.join(_MOMENTS)}",
-            optimizer=self.optimizer,
-        )
-        for name in ("learning_rate", "adaptivity"):
-            value = getattr(self, name)
-            fits = math.isfinite(value) and value > 0
-            require(fits, f"{name} must be positive and finite", **{name: value})
-        for name in ("momentum", "beta_2"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"{name} must be in [0, 1)", **{name: value})
+        """Checks every setting, also those that the optimizer does not read."""
+        check_limits(self)
 
     def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """The state before the first round, from parameters of shape (d,)."""

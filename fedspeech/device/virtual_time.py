@@ -22,7 +22,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Annotated
 
+from annotated_types import Ge, Lt
+
+from fedspeech.limits import Positive, check_limits
 from fedspeech.seeds import stream
 
 HOURS = 24.0
@@ -98,36 +102,42 @@ class PhoneWork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeAxis:
-    """The virtual time of a run; all phones live in one time zone.
+class RoundTimes:
+    """Virtual time: hour of each round, availability and speed of phones.
 
     Attributes:
-      seed: of who is there when and who is how fast.
-      first_round_h: hour of the day at which the first round is called, in [0, 24).
-      every_h: hours from one call to the next.
-      deadline_s: seconds from the roster after which an answer is too late.
+      first_round_h: hour of the day at which the first round is called.
+      every_h: hours from one round to the next; 24: a round a night.
+      deadline_s: seconds from the cohort list after which a phone's answer is too late.
 
     Raises:
       ValueError: if a number is out of range, or rounds overlap.
     """
 
-    seed: int
-    first_round_h: float
-    every_h: float
-    deadline_s: float
+    first_round_h: Annotated[float, Ge(0), Lt(HOURS)] = 2.0
+    every_h: Positive = 24.0
+    deadline_s: Positive = 20.0
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        if not 0 <= self.first_round_h < HOURS:
-            raise ValueError(f"first_round_h must be in [0, 24), got {self.first_round_h}")
-        if not 0 < self.deadline_s < math.inf:
-            raise ValueError(f"deadline_s must be positive and finite, got {self.deadline_s}")
+        check_limits(self)
         longest_h = (CHECK_IN_S + self.deadline_s) / 3600
-        if not longest_h <= self.every_h < math.inf:
+        if self.every_h < longest_h:
             raise ValueError(
                 f"a round takes {longest_h:.3g} hours at most (a roster of {CHECK_IN_S:g} s, then "
                 f"deadline_s={self.deadline_s:g}): every_h must be as long, got {self.every_h}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeAxis(RoundTimes):
+    """The virtual time of a run; all phones live in one time zone.
+
+    Attributes:
+      seed: of who is there when and who is how fast.
+    """
+
+    seed: int
 
     def called_h(self, round_number: int) -> float:
         """Hours from the midnight before the first round to the call of a round."""

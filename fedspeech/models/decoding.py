@@ -1,11 +1,11 @@
-"""From logits of windows to transcripts: greedy, or by beam with a prior and a phone's own list.
+"""From logits of frames to transcripts: greedy, or by beam with model and list.
 
-    greedy(logits, windows, alphabet)
-    prior = BigramLanguageModel.of(public_sentences)
-    BeamDecoder(alphabet, prior, {"people": ("arun", "vera")})(logits[0])
+    greedy(logits, frames, alphabet)
+    model = BigramLanguageModel.of(public_sentences)
+    BeamDecoder(alphabet, model, {"people": ("arun", "vera")})(logits[0])
 
-The prior is public. A phone's own list (contacts, favorite places) is read here and nowhere else:
-it is in no message and in no adapter, and nothing here prints it.
+The language model is public. A phone's contextual biasing list (contacts, favorite places) is read
+here and nowhere else: it is in no message and in no adapter, and nothing here prints it.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Alphabet
+from fedspeech.limits import Count, NotNegative, check_limits
 
 FloatArray = NDArray[np.float32]
 
 START = ""
 """What stands before the first word of a sentence."""
 
-_NEW = "?"  # stands for every word that the prior has not seen
+_NEW = "?"  # stands for every word that the language model has not seen
 _NEVER = -math.inf
 _LOG_CHARACTERS = math.log(28)
-_UNLIKELY = -7.5  # labels below this log-probability are not followed up in a window
+_UNLIKELY = -7.5  # labels below this log-probability are not followed up in a frame
 
 
 def greedy(
-    logits: FloatArray, windows: Sequence[int] | NDArray[np.int64], alphabet: Alphabet
+    logits: FloatArray, frames: Sequence[int] | NDArray[np.int64], alphabet: Alphabet
 ) -> list[str]:
-    """Takes the likeliest label of every window, merges repetitions and drops blanks.
+    """Takes the likeliest label of every frame, merges repetitions and drops blanks.
 
     Args:
       logits: shape (n, w, c).
-      windows: how many windows of each sentence count, n of them.
+      frames: how many frames of each sentence count, n of them.
       alphabet: meaning of the labels.
 
     Returns:
       n transcripts, without spaces at either end.
     """
     transcripts = []
-    for answers, count in zip(np.argmax(logits, axis=2), windows, strict=True):
-        heard = answers[:count]
+    for labels, count in zip(np.argmax(logits, axis=2), frames, strict=True):
+        heard = labels[:count]
         changes = np.ones(len(heard), dtype=bool)
         changes[1:] = heard[1:] != heard[:-1]
         transcripts.append(" ".join(alphabet.decode(heard[changes]).split()))
@@ -131,24 +132,24 @@ class BeamSettings:
     """How a beam is searched.
 
     Attributes:
-      width: prefixes kept after each window.
-      prior_weight: of the prior's log-probability.
-      word_bonus: added for every word, against the prior's liking for few.
-      list_bonus: added per character that follows a name of the own list, kept once the name ends.
+      beam_width: number of prefixes kept.
+      language_model_weight: weight of the bigram language model of public sentences.
+      word_insertion_bonus: log-probability added for every word.
+      contextual_bias: log-probability added per character of a name in the phone's contextual
+        biasing list, where that is used.
 
     Raises:
       ValueError: if the width is not positive or a weight is negative.
     """
 
-    width: int = 24
-    prior_weight: float = 0.9
-    word_bonus: float = 1.0
-    list_bonus: float = 2.0
+    beam_width: Count = 24
+    language_model_weight: NotNegative = 0.9
+    word_insertion_bonus: NotNegative = 1.0
+    contextual_bias: NotNegative = 2.0
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.width < 1 or min(self.prior_weight, self.word_bonus, self.list_bonus) < 0:
-            raise ValueError(f"width must be positive and no weight negative, got {self}")
+        check_limits(self)
 
 
 @dataclass(slots=True)
@@ -158,7 +159,7 @@ class _Prefix:
     Attributes:
       blank: log-probability of all paths that end in a blank.
       label: of all others.
-      worth: what prior and list say of the text.
+      worth: score of the text by language model and list.
     """
 
     blank: float
@@ -170,33 +171,35 @@ class BeamDecoder:
     """Prefix beam search (Hannun et al. 2014, arXiv:1408.2873, Algorithm 1) with word scores.
 
     A word that is not complete counts as the best word that it may become (Ortmanns et al. 1996:
-    look-ahead), so a prefix is not kept for a word that the prior will refuse at its end, nor
+    look-ahead), so a prefix is not kept for a word that the language model refuses at its end, nor
     dropped before it.
 
     Args:
       alphabet: meaning of the labels; it must have a space.
-      prior: of public sentences.
-      own_list: names to listen for, by kind, as the prior knows kinds; empty for none.
+      language_model: of public sentences.
+      biasing_list: names to listen for, by kind, as the language model knows kinds; empty for none.
       settings: widths and weights.
     """
 
     def __init__(
         self,
         alphabet: Alphabet,
-        prior: BigramLanguageModel,
-        own_list: Mapping[str, Collection[str]] | None = None,
+        language_model: BigramLanguageModel,
+        biasing_list: Mapping[str, Collection[str]] | None = None,
         settings: BeamSettings | None = None,
     ) -> None:
         """Prepares the beginnings of known words."""
-        self._alphabet, self._prior = alphabet, prior
+        self._alphabet, self._language_model = alphabet, language_model
         self._settings = BeamSettings() if settings is None else settings
-        self._own = {
+        self._listed = {
             name: (kind, -math.log(len(names)))
-            for kind, names in (own_list or {}).items()
+            for kind, names in (biasing_list or {}).items()
             for name in names
         }
-        self._own_begun = _beginnings(self._own)
-        known = (word for word in prior.words if word != START and word not in self._own)
+        self._listed_begun = _beginnings(self._listed)
+        known = (
+            word for word in language_model.words if word != START and word not in self._listed
+        )
         self._begun = _beginnings(known)
         self._completed: dict[tuple[str, str], float] = {}
         self._promised: dict[tuple[str, str], float] = {}
@@ -205,16 +208,16 @@ class BeamDecoder:
         """Transcribes one sentence.
 
         Args:
-          logits: shape (w, c), windows that count only.
+          logits: shape (w, c), frames that count only.
         """
         shifted = logits - logits.max(axis=1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         worth = self._worth()
         beam: dict[str, _Prefix] = {"": _Prefix(0.0, _NEVER, worth(""))}
-        for window in logs:
-            labels = np.flatnonzero(window[1:] > _UNLIKELY) + 1
-            likely = [(self._alphabet.labels[i], float(window[i])) for i in labels]
-            beam = self._step(beam, float(window[0]), likely, worth)
+        for frame in logs:
+            labels = np.flatnonzero(frame[1:] > _UNLIKELY) + 1
+            likely = [(self._alphabet.labels[i], float(frame[i])) for i in labels]
+            beam = self._step(beam, float(frame[0]), likely, worth)
         best = max(beam, key=lambda text: self._ended(text, beam[text]))
         return " ".join(best.split())
 
@@ -225,7 +228,7 @@ class BeamDecoder:
         likely: list[tuple[str, float]],
         worth: Callable[[str], float],
     ) -> dict[str, _Prefix]:
-        """One window: every prefix stays, or grows by one character."""
+        """One frame: every prefix stays, or grows by one character."""
         found: dict[str, _Prefix] = {}
         for text, prefix in beam.items():
             total = _add(prefix.blank, prefix.label)
@@ -252,10 +255,10 @@ class BeamDecoder:
             (_add(prefix.blank, prefix.label) + prefix.worth, text)
             for text, prefix in found.items()
         ]
-        return {text: found[text] for _, text in heapq.nlargest(self._settings.width, scores)}
+        return {text: found[text] for _, text in heapq.nlargest(self._settings.beam_width, scores)}
 
     def _worth(self) -> Callable[[str], float]:
-        """What prior and list say of a prefix; it is asked for the same ones in many windows."""
+        """Score of a prefix by language model and list; many frames ask for the same prefix."""
         complete = cache(lambda text: self._complete(text.split()))
 
         @cache
@@ -275,41 +278,41 @@ class BeamDecoder:
 
     def _scored(self, previous: str, word: str) -> float:
         """Score of a complete word after another."""
-        if word not in self._own and word not in self._prior.words:
+        if word not in self._listed and word not in self._language_model.words:
             return self._spelled(len(word))
-        key = (previous if previous in self._prior.words else _NEW, word)
+        key = (previous if previous in self._language_model.words else _NEW, word)
         if key not in self._completed:
             settings = self._settings
-            log = self._prior.log_probability(previous, word)
-            bonus = settings.word_bonus
-            if word in self._own:
+            log = self._language_model.log_probability(previous, word)
+            bonus = settings.word_insertion_bonus
+            if word in self._listed:
                 # One of the list, where public speakers say names of its kind: of these one is as
                 # likely as another. And the list speaks for it.
-                kind, share = self._own[word]
-                log = max(log, self._prior.log_probability_of_name(previous, kind) + share)
-                bonus += settings.list_bonus * len(word)
-            self._completed[key] = settings.prior_weight * log + bonus
+                kind, share = self._listed[word]
+                log = max(log, self._language_model.log_probability_of_name(previous, kind) + share)
+                bonus += settings.contextual_bias * len(word)
+            self._completed[key] = settings.language_model_weight * log + bonus
         return self._completed[key]
 
     def _spelled(self, characters: int) -> float:
         """Score of a word that nobody knows, complete or not."""
-        log = self._prior.log_probability_of_new(characters)
-        return self._settings.prior_weight * log + self._settings.word_bonus
+        log = self._language_model.log_probability_of_new(characters)
+        return self._settings.language_model_weight * log + self._settings.word_insertion_bonus
 
     def _promise(self, previous: str, partial: str) -> float:
         """Score of a word that is not complete: the best that it may become.
 
         Of a name's bonus only what its characters have earned.
         """
-        known, own = self._begun.get(partial), self._own_begun.get(partial)
+        known, own = self._begun.get(partial), self._listed_begun.get(partial)
         if not known and not own:
             return self._spelled(len(partial))
-        key = (previous if previous in self._prior.words else _NEW, partial)
+        key = (previous if previous in self._language_model.words else _NEW, partial)
         if key not in self._promised:
             scores = [self._scored(previous, word) for word in known or ()]
             scores += [
                 self._scored(previous, name)
-                - self._settings.list_bonus * (len(name) - len(partial))
+                - self._settings.contextual_bias * (len(name) - len(partial))
                 for name in own or ()
             ]
             self._promised[key] = max(self._spelled(len(partial)), *scores)

@@ -17,37 +17,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedspeech.limits import NotNegative, Positive, Probability, check_limits
 from fedspeech.privacy import dp_accounting_bridge
 from fedspeech.privacy.events import Gaussian, PoissonSampled, from_record, to_record
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExamplePrivacy:
-    """How much each step hides an example.
+    """DP-SGD on the phone, which hides single examples in what a phone sends.
+
+    It is priced apart from the epsilons of the phone's user and never added to them.
 
     Attributes:
-      noise_multiplier: stddev of the noise on a sum of gradients over `clip_norm`; 0 hides nothing.
-      clip_norm: L2 bound on one example's gradient.
-      delta: of the whole run, for one example.
+      noise_multiplier: standard deviation of a step's noise over `clip_norm`; 0 clips and promises
+        nothing.
+      clip_norm: L2 bound on the gradient of one example.
+      delta: delta of one example, for the whole run.
 
     Raises:
       ValueError: if a value is out of range.
     """
 
-    noise_multiplier: float
-    clip_norm: float
-    delta: float
+    noise_multiplier: NotNegative
+    clip_norm: Positive = 1.0
+    delta: Probability = 1e-5
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
-            raise ValueError(
-                f"noise_multiplier must be finite and not negative, got {self.noise_multiplier}"
-            )
-        if not (math.isfinite(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError(f"clip_norm must be positive and finite, got {self.clip_norm}")
-        if not 0 < self.delta < 1:
-            raise ValueError(f"delta must be in (0, 1), got {self.delta}")
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class Asr:
     """Recognizing sentences.
 
     Attributes:
-      prior: bigram language model of public sentences, the same on every phone.
+      language_model: of public sentences, the same on every phone.
       labels: blank and characters.
       beam: how a phone searches for transcripts.
       each_round: sentences of a phone that are scored after every round; None: all.
@@ -40,7 +40,7 @@ class Asr:
     name: ClassVar[str] = "asr"
     adapters: ClassVar[tuple[str, ...]] = ("frame_affine", "frame_bottleneck")
 
-    prior: BigramLanguageModel = field(
+    language_model: BigramLanguageModel = field(
         default_factory=lambda: BigramLanguageModel.of(()), repr=False
     )
     labels: Alphabet = field(default_factory=Alphabet)
@@ -89,7 +89,7 @@ class Asr:
         return AsrEvaluation(
             adapter=scored.adapter,
             alphabet=self.labels,
-            language_model=self.prior,
+            language_model=self.language_model,
             beam=self.beam,
             each_round=self.each_round,
             examples=self.examples,

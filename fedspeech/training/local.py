@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedspeech.limits import Count, Decay, NotNegative, Positive, check_limits
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.training.dataset import LocalDataset, Schedule, batch_schedule
 from fedspeech.training.objectives import objective_of, proximal
@@ -25,48 +26,36 @@ whose adaptivity is 1e-3 and more)."""
 
 @dataclass(frozen=True, kw_only=True)
 class LocalTraining:
-    """How a phone trains in one round.
+    """Adapter training on the phone.
 
     Attributes:
-      optimizer: "sgd" (with momentum) or "adam"; its state starts at zero in every round.
-      learning_rate: step size.
-      momentum: of SGD, heavy ball without dampening; Adam does not read it.
-      batch_size: clips per step; a phone with fewer uses all it has.
-      local_epochs: passes over the phone's clips.
-      max_steps: cap on the steps of one round, or None.
-      max_examples: limit on the clips of one round, drawn without replacement; also the length
-        to which phones are padded, so that the time a phone takes does not tell how many it has.
-      proximal_mu: FedProx (Li et al. 2020, arXiv:1812.06127, Eq. 2): adds
-        mu / 2 ||parameters - global parameters||^2 to the loss of every step.
+      optimizer: local optimizer; its state starts at zero in every round.
+      learning_rate: step size of the local optimizer.
+      momentum: momentum of SGD, a heavy ball without dampening; Adam does not read it.
+      batch_size: number of examples in a step; a phone with fewer uses all it has.
+      local_epochs: number of passes over a phone's examples.
+      max_steps: largest number of steps in a round. Not set: no cap.
+      max_examples: largest number of examples of a phone in a round, drawn without replacement;
+        phones are padded to it, so the time of a phone does not tell how many it has.
+      proximal_mu: FedProx: weight of half the squared distance from the global adapter (Li et al.
+        2020, arXiv:1812.06127, Eq. 2).
 
     Raises:
       ValueError: if a value is outside its range.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    batch_size: int
-    local_epochs: int
-    max_steps: int | None = None
-    max_examples: int = 64
-    proximal_mu: float = 0.0
+    learning_rate: Positive = 0.1
+    momentum: Decay = 0.9
+    batch_size: Count = 16
+    local_epochs: Count = 2
+    max_steps: Count | None = None
+    max_examples: Count = 64
+    proximal_mu: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        if self.optimizer not in ("sgd", "adam"):
-            raise ValueError(f"optimizer must be sgd or adam, got {self.optimizer!r}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
-        if not (math.isfinite(self.proximal_mu) and self.proximal_mu >= 0):
-            raise ValueError(f"proximal_mu must be finite and not negative, got {self.proximal_mu}")
-        for name in ("batch_size", "local_epochs", "max_examples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1 or None, got {self.max_steps}")
+        check_limits(self)
 
     @property
     def num_steps(self) -> int:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from simulations.scenario.sections import Count, NotNegative, Section, Share, WholeNumber
+from fedspeech.limits import Count, NotNegative, Share, WholeNumber
+from simulations.scenario.sections import Section
 
 MOST_SPOKEN = 100_000  # phones whose every utterance is synthesized before the first round
 

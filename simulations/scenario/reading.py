@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ScenarioError
 from simulations.scenario.corpora import CORPORA
 from simulations.scenario.renamed import KEYS, VALUES, new_value
 from simulations.scenario.schema import SCHEMA, Scenario
+from simulations.scenario.sections import keys_of, sections_in
 
 
 def scenario_names() -> list[str]:
@@ -106,10 +107,11 @@ def _explain(name: str, error: ValidationError) -> str:
                 f"it has schema = {given!r} and this version reads schema = {SCHEMA}; `fedspeech "
                 "scenarios show` prints every key that it has"
             )
-        elif finding["type"] == "extra_forbidden":
+        elif finding["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(_unknown(path, finding["loc"]))
-        elif not where:  # parts that do not fit each other
-            lines.append(finding["msg"].removeprefix("Value error, "))
+        elif finding["type"] == "value_error":  # of several keys; it names them and their values
+            rule = finding["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {rule}" if where else rule)
         elif (new := new_value(where, given)) is not None:
             lines.append(f"{where}: {given!r} is now {new!r}")
         else:
@@ -128,14 +130,12 @@ def _unknown(path: list[str], location: tuple[int | str, ...]) -> str:
     return f"unknown key {where}{hint}"
 
 
-def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Mapping[str, Any]:
+def _keys_beside(path: list[str], location: tuple[int | str, ...]) -> Iterable[str]:
     """Valid keys of the section in which an unknown key stands."""
-    model: type[BaseModel] = Scenario
+    section: type[Any] = Scenario
     for part in path[:-1]:
         if part == "corpus":
-            model = next((kind for name, kind in CORPORA.items() if name in location), model)
+            section = next((kind for name, kind in CORPORA.items() if name in location), section)
         else:
-            annotation = model.model_fields[part].annotation
-            kinds = get_args(annotation) or (annotation,)  # a section may be left out
-            model = next(kind for kind in kinds if kind is not None and issubclass(kind, BaseModel))
-    return model.model_fields
+            section = next(sections_in(keys_of(section)[part]))
+    return keys_of(section)

@@ -1,26 +1,35 @@
 """The keys of a scenario: one TOML file describes one simulation, whole.
 
-Sections become objects in `simulations.setup.experiment` and nowhere else; the library never sees a
-scenario.
+A section is the dataclass of the library that it becomes, where the two have the same keys; every
+other section becomes an object in `simulations.setup`. The library never sees a scenario.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
-from simulations.scenario.sections import (
+from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.device.virtual_time import RoundTimes
+from fedspeech.job import Faults
+from fedspeech.limits import (
     Count,
+    Decay,
     Fraction,
     NotNegative,
     Positive,
-    Section,
+    Probability,
     Share,
     WholeNumber,
 )
+from fedspeech.models.decoding import BeamSettings
+from fedspeech.privacy.examples import ExamplePrivacy
+from fedspeech.training.local import LocalTraining
+from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
+from simulations.scenario.sections import Section
 
 SCHEMA: Literal[2] = 2
 MADE_BASES = ("shipped", "synthetic", "tuned")  # every other source of a base is a file
@@ -41,67 +50,18 @@ class BaseSettings(Section):
     )
 
 
-class ExamplePrivacySettings(Section):
-    """DP-SGD on the phone, which hides single examples in what a phone sends.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(LocalTraining):
+    """Adapter training on the phone.
 
-    It is priced apart from the epsilons of the phone's user and never added to them.
+    Attributes:
+      negatives: number of public training negatives on a phone: other words and silence, or public
+        sentences.
+      example_privacy: DP-SGD on the phone. Not set: single examples are not hidden.
     """
 
-    noise_multiplier: NotNegative = Field(
-        description="Standard deviation of a step's noise over `clip_norm`; 0 clips and promises "
-        "nothing."
-    )
-    clip_norm: Positive = Field(default=1.0, description="L2 bound on the gradient of one example.")
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=1e-5, description="Delta of one example, for the whole run."
-    )
-
-
-class TrainingSettings(Section):
-    """Adapter training on the phone."""
-
-    optimizer: Literal["sgd", "adam"] = Field(
-        default="sgd", description="Local optimizer; its state starts at zero in every round."
-    )
-    learning_rate: Positive = Field(default=0.1, description="Step size of the local optimizer.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.9, description="Momentum of SGD; Adam does not read it."
-    )
-    batch_size: Count = Field(default=16, description="Number of examples in a step.")
-    local_epochs: Count = Field(default=2, description="Number of passes over a phone's examples.")
-    max_examples: Count = Field(
-        default=64,
-        description="Largest number of examples of a phone in a round, drawn without replacement; "
-        "phones are padded to it.",
-    )
-    proximal_mu: NotNegative = Field(
-        default=0.0, description="FedProx: weight of the squared distance from the global adapter."
-    )
-    negatives: WholeNumber = Field(
-        default=12,
-        description="Number of public training negatives on a phone: other words and silence, or "
-        "public sentences.",
-    )
-    example_privacy: ExamplePrivacySettings | None = Field(
-        default=None, description="DP-SGD on the phone. Not set: single examples are not hidden."
-    )
-
-
-class ServerOptimizerSettings(Section):
-    """The server's step along the decoded mean delta."""
-
-    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi"] = Field(
-        default="fedavg", description="Server optimizer."
-    )
-    learning_rate: Positive = Field(default=1.0, description="Step size of the server optimizer.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.9,
-        description="Momentum of FedAvgM; decay of the first moment of FedAdam and FedYogi.",
-    )
-    beta_2: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.99, description="Decay of the second moment of FedAdam and FedYogi."
-    )
-    adaptivity: Positive = Field(default=1e-3, description="Tau of FedAdam and FedYogi.")
+    negatives: WholeNumber = 12
+    example_privacy: ExamplePrivacy | None = None
 
 
 class AdaptiveClippingSettings(Section):
@@ -191,7 +151,7 @@ class PrivacySettings(Section):
     colluders: WholeNumber = Field(
         default=0, description="Number of phones that may work with the adversary."
     )
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
+    dropout_rate: Decay = Field(
         default=0.04,
         description="Share of phones that would take part and vanish before they send, each for "
         "itself; the minimum sizes and the graph of a masked sum are made for it, and the "
@@ -201,7 +161,7 @@ class PrivacySettings(Section):
         default=None,
         description="Width of the ring, in bits. Not set: the narrowest that rounds well.",
     )
-    delta: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+    delta: Probability | None = Field(
         default=None, description="Delta of the guarantee. Not set: 1 / (10 x population)."
     )
     epsilon_budget: Annotated[float, Field(gt=0, allow_inf_nan=True)] = Field(
@@ -236,29 +196,18 @@ class PersonalizationSettings(Section):
     )
 
 
-class DecodingSettings(Section):
-    """Search for transcripts; not read where words are spotted."""
+@dataclass(frozen=True, kw_only=True)
+class DecodingSettings(BeamSettings):
+    """Search for transcripts; not read where words are spotted.
 
-    beam_width: Count = Field(default=24, description="Number of prefixes kept.")
-    language_model_weight: NotNegative = Field(
-        default=0.9, description="Weight of the bigram language model of public sentences."
-    )
-    word_insertion_bonus: NotNegative = Field(
-        default=1.0, description="Log-probability added for every word."
-    )
-    contextual_bias: NotNegative = Field(
-        default=2.0,
-        description="Log-probability added per character of a name in the phone's contextual "
-        "biasing list, where that is used.",
-    )
-    evaluated_each_round: Count = Field(
-        default=3,
-        description="Number of sentences of each held-out phone, and of each public validation "
-        "speaker, evaluated after every round.",
-    )
-    examples: WholeNumber = Field(
-        default=8, description="Number of transcripts in the report; of synthetic speech only."
-    )
+    Attributes:
+      evaluated_each_round: number of sentences of each held-out phone, and of each public
+        validation speaker, evaluated after every round.
+      examples: number of transcripts in the report; of synthetic speech only.
+    """
+
+    evaluated_each_round: Count = 3
+    examples: WholeNumber = 8
 
 
 class EvaluationSettings(Section):
@@ -271,7 +220,7 @@ class EvaluationSettings(Section):
     false_accept_rate: Fraction = Field(
         default=0.05, description="False accept rate at which the false reject rate is stated."
     )
-    false_accepts_per_hour: Annotated[float, Field(gt=0)] | None = Field(
+    false_accepts_per_hour: Positive | None = Field(
         default=None,
         description="False accepts per hour of a stream at which false rejects are stated instead, "
         "as a wake word is judged; without it, clips judge.",
@@ -279,23 +228,6 @@ class EvaluationSettings(Section):
     stream_minutes: Annotated[float, Field(gt=0, le=6000)] = Field(
         default=30.0,
         description="Minutes of synthesized sound without target words in that stream.",
-    )
-
-
-class FaultSettings(Section):
-    """Faults of nodes by a schedule from the seed, as shares of the requests."""
-
-    silent: Share = Field(default=0.0, description="Share of requests whose answer is lost.")
-    late: Share = Field(default=0.0, description="Share of requests answered after the deadline.")
-    twice: Share = Field(default=0.0, description="Share of requests answered twice.")
-    fails: Share = Field(default=0.0, description="Share of requests that a node says failed.")
-    wrong_round: Share = Field(default=0.0, description="Share of answers that name another round.")
-    wrong_shapes: Share = Field(
-        default=0.0, description="Share of answers with arrays of other shapes."
-    )
-    nan: Share = Field(default=0.0, description="Share of answers with arrays of NaN.")
-    stale_source: Share = Field(
-        default=0.0, description="Share of answers from a node with other code."
     )
 
 
@@ -310,24 +242,7 @@ class Simulation(Section):
         description="Seconds after which a node that has not answered is silent; 0: never. With "
         "one worker in process there is no deadline.",
     )
-    faults: FaultSettings = Field(
-        default=FaultSettings(), description="Faults of nodes, in any engine."
-    )
-
-
-class TimeSettings(Section):
-    """Virtual time: hour of each round, availability and speed of phones."""
-
-    first_round_h: Annotated[float, Field(ge=0, lt=24)] = Field(
-        default=2.0, description="Hour of the day at which the first round is called."
-    )
-    every_h: Positive = Field(
-        default=24.0, description="Hours from one round to the next; 24: a round a night."
-    )
-    deadline_s: Positive = Field(
-        default=20.0,
-        description="Seconds from the cohort list after which a phone's answer is too late.",
-    )
+    faults: Faults = Field(default=Faults(), description="Faults of nodes, in any engine.")
 
 
 class Scenario(Section):
@@ -371,8 +286,8 @@ class Scenario(Section):
     training: TrainingSettings = Field(
         default=TrainingSettings(), description="Adapter training on the phone."
     )
-    server_optimizer: ServerOptimizerSettings = Field(
-        default=ServerOptimizerSettings(), description="The server's step."
+    server_optimizer: ServerOptimizer = Field(
+        default=ServerOptimizer(), description="The server's step."
     )
     privacy: PrivacySettings = Field(default=PrivacySettings(), description="The privacy plan.")
     personalization: PersonalizationSettings = Field(
@@ -383,7 +298,7 @@ class Scenario(Section):
     )
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures.")
     simulation: Simulation = Field(default=Simulation(), description="Settings of the simulator.")
-    time: TimeSettings | None = Field(
+    time: RoundTimes | None = Field(
         default=None,
         description="Virtual time. Not set: rounds take none, and no phone is away or late.",
     )

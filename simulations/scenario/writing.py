@@ -15,9 +15,9 @@ from pydantic.fields import FieldInfo
 
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import Scenario
-from simulations.scenario.sections import Section
+from simulations.scenario.sections import about, is_section, keys_of, sections_in
 
-_BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
+_BOUNDS = {"gt": "> {:g}", "ge": ">= {:g}", "lt": "< {:g}", "le": "<= {:g}"}
 _TYPES = {int: "whole number", float: "number", str: "text"}
 
 
@@ -26,31 +26,24 @@ def to_toml(scenario: Scenario) -> str:
     return "".join(_lines(scenario, "")).lstrip("\n")
 
 
-def _lines(section: Section, name: str) -> Iterator[str]:
+def _lines(section: Any, name: str) -> Iterator[str]:
     """Yields the lines of a section, then those of the tables in it."""
-    tables: list[tuple[str, FieldInfo, Section | Mapping[str, str]]] = []
-    for key, field in type(section).model_fields.items():
+    tables: list[tuple[str, FieldInfo, Any]] = []
+    for key, field in keys_of(type(section)).items():
         value, shown = getattr(section, key), field.alias or key
-        if isinstance(value, Section | Mapping):
+        if isinstance(value, Mapping) or is_section(type(value)):
             tables.append((f"{name}{shown}", field, value))
             continue
         yield f"\n# {field.description}{_default_words(field)}\n"
         if value is None:
             yield f"# {shown} is not set\n"
         else:
-            yield f"{shown} = {_literal(section.model_dump(mode='json')[key])}\n"
+            yield f"{shown} = {_literal(value)}\n"
     for path, field, table in tables:
-        yield f"\n# {_about(field, table)}\n[{path}]\n"
-        if isinstance(table, Section):
-            yield from _lines(table, f"{path}.")
-        else:
-            yield tomli_w.dumps(table)
-
-
-def _about(field: FieldInfo, table: Section | Mapping[str, str]) -> str:
-    """What a table is about, in one line."""
-    about = type(table).__doc__ if isinstance(table, Section) else field.description
-    return (about or "").partition("\n")[0]
+        is_table = is_section(type(table))
+        meaning = about(type(table)) if is_table else field.description or ""
+        yield f"\n# {meaning.partition(chr(10))[0]}\n[{path}]\n"
+        yield from _lines(table, f"{path}.") if is_table else [tomli_w.dumps(table)]
 
 
 def _default_words(field: FieldInfo) -> str:
@@ -89,7 +82,7 @@ def reference() -> str:
     return _INTRODUCTION + "".join(f"{line}\n" for line in _tables("", Scenario, shipped))
 
 
-def _tables(path: str, section: type[Section], at: Mapping[str, Any]) -> Iterator[str]:
+def _tables(path: str, section: type[Any], at: Mapping[str, Any]) -> Iterator[str]:
     """Yields the lines of a section's table, then those of the sections in it.
 
     Args:
@@ -97,18 +90,18 @@ def _tables(path: str, section: type[Section], at: Mapping[str, Any]) -> Iterato
       section: whose keys are listed.
       at: by scenario that ships, its section of this kind.
     """
-    kind = section.model_fields.get("kind")
+    kind = keys_of(section).get("kind")
     heading = f"`[{path}]`" if path else "Top of the file"
     yield from ("", f"## {heading}" + (f' with `kind = "{kind.default}"`' if kind else ""), "")
-    yield from (" ".join((section.__doc__ or "").split()), "")
+    yield from (" ".join(about(section).split()), "")
     yield from ("| key | values | default | meaning |", "|---|---|---|---|")
-    for key, field in section.model_fields.items():
+    for key, field in keys_of(section).items():
         meaning = (field.description or "").replace("|", "\\|")
         default = _default_column(key, field, at)
         yield f"| `{field.alias or key}` | {_values(field)} | {default} | {meaning} |"
-    for key, field in section.model_fields.items():
+    for key, field in keys_of(section).items():
         held = {name: getattr(one, key) for name, one in at.items()}
-        for below in _sections(field):
+        for below in sections_in(field):
             of_kind = {name: one for name, one in held.items() if isinstance(one, below)}
             yield from _tables(f"{path}.{key}" if path else key, below, of_kind)
 
@@ -117,7 +110,7 @@ def _default_column(key: str, field: FieldInfo, at: Mapping[str, Any]) -> str:
     """The default of a key, and the shipped scenarios that have another value."""
     if field.is_required():
         return "*required*"
-    if any(_sections(field)):
+    if any(sections_in(field)):
         return "not set" if field.default is None else "its defaults"
     default = field.default
     parts = ["not set" if default is None else f"`{_literal(default)}`"]
@@ -129,17 +122,9 @@ def _default_column(key: str, field: FieldInfo, at: Mapping[str, Any]) -> str:
     return "; ".join(parts + [f"`{value}` in {', '.join(names)}" for value, names in own.items()])
 
 
-def _sections(field: FieldInfo) -> Iterator[type[Section]]:
-    """Yields the kinds of section that a key may hold."""
-    kinds = get_args(field.annotation) or (field.annotation,)
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, Section):
-            yield kind
-
-
 def _values(field: FieldInfo) -> str:
     """The values that a key may have, in words."""
-    if any(_sections(field)):
+    if any(sections_in(field)):
         return "a section"
     return _of_type(field.annotation, field.metadata)
 

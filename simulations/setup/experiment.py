@@ -13,18 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Utterance
 from fedspeech.corpora.partition import Partition, Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
-from fedspeech.job import Faults, Job
+from fedspeech.job import Job
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.population import PopulationArrays
-from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import IdentityDirectory
@@ -310,15 +308,15 @@ def _job(experiment: Experiment, eye: Path | None) -> Job:
         query=AdapterTraining(
             training=_training(scenario),
             adapter=experiment.adapter,
-            optimizer=_server(scenario),
-            example_privacy=_example_privacy(scenario),
+            optimizer=scenario.server_optimizer,
+            example_privacy=scenario.training.example_privacy,
         ),
         base_sha256="",
         arrays="",
         arrays_sha256="",
         recipes=recipes,
         time=_time(scenario),
-        faults=Faults(**scenario.simulation.faults.model_dump()),
+        faults=scenario.simulation.faults,
         deadline_s=scenario.simulation.deadline_s,
         eye="" if eye is None else str(eye),
     )
@@ -413,22 +411,10 @@ def _time(scenario: Scenario) -> TimeAxis | None:
     """When rounds happen, if they happen in time."""
     if scenario.time is None:
         return None
-    return TimeAxis(seed=scenario.seed, **scenario.time.model_dump())
+    return TimeAxis(seed=scenario.seed, **vars(scenario.time))
 
 
 def _training(scenario: Scenario) -> LocalTraining:
     """What a phone does in a round."""
-    settings = scenario.training.model_dump()
-    del settings["negatives"], settings["example_privacy"]
-    return LocalTraining(**settings)
-
-
-def _example_privacy(scenario: Scenario) -> ExamplePrivacy | None:
-    """How training hides single clips, if it does."""
-    settings = scenario.training.example_privacy
-    return None if settings is None else ExamplePrivacy(**settings.model_dump())
-
-
-def _server(scenario: Scenario) -> ServerOptimizer:
-    """What the server does with the decoded mean."""
-    return ServerOptimizer(**scenario.server_optimizer.model_dump())
+    names = [field.name for field in dataclasses.fields(LocalTraining)]
+    return LocalTraining(**{name: getattr(scenario.training, name) for name in names})

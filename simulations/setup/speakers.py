@@ -30,7 +30,7 @@ from fedspeech.corpora.synthetic import (
 )
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
-from fedspeech.models.decoding import BeamSettings, BigramLanguageModel
+from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import canonical
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.tasks.asr import Asr
@@ -172,17 +172,12 @@ def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
     )
 
 
-def _recognizing(scenario: Scenario, prior: BigramLanguageModel) -> Asr:
+def _recognizing(scenario: Scenario, language_model: BigramLanguageModel) -> Asr:
     """Speech recognition, searched and scored as the scenario says."""
     settings = scenario.decoding
     return Asr(
-        prior=prior,
-        beam=BeamSettings(
-            width=settings.beam_width,
-            prior_weight=settings.language_model_weight,
-            word_bonus=settings.word_insertion_bonus,
-            list_bonus=settings.contextual_bias,
-        ),
+        language_model=language_model,
+        beam=settings,
         each_round=settings.evaluated_each_round,
         # What people said is shown to nobody.
         examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,

@@ -84,12 +84,10 @@ class Setting:
         return scenario.model_copy(
             update={
                 "privacy": scenario.privacy.model_copy(update=privacy),
-                "server_optimizer": scenario.server_optimizer.model_copy(
-                    update={"learning_rate": self.server_learning_rate}
+                "server_optimizer": dataclasses.replace(
+                    scenario.server_optimizer, learning_rate=self.server_learning_rate
                 ),
-                "training": scenario.training.model_copy(
-                    update={"local_epochs": self.local_epochs}
-                ),
+                "training": dataclasses.replace(scenario.training, local_epochs=self.local_epochs),
             }
         )
 

@@ -80,11 +80,11 @@ def test_slower_devices_and_more_work_take_longer():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"first_round_h": 24.0}, r"first_round_h must be in \[0, 24\), got 24"),
-        ({"deadline_s": 0.0}, "deadline_s must be positive and finite, got 0"),
-        ({"deadline_s": math.nan}, "deadline_s must be positive and finite, got nan"),
+        ({"first_round_h": 24.0}, r"first_round_h must be in \[0, 24\), got first_round_h=24"),
+        ({"deadline_s": 0.0}, "deadline_s must be positive and finite, got deadline_s=0"),
+        ({"deadline_s": math.nan}, "deadline_s must be positive and finite, got deadline_s=nan"),
         ({"every_h": CHECK_IN_S / 3600}, "every_h must be as long, got 0.25"),
-        ({"every_h": math.inf}, "every_h must be as long, got inf"),
+        ({"every_h": math.inf}, "every_h must be positive and finite, got every_h=inf"),
     ],
 )
 def test_numbers_out_of_range_are_refused(changes, words):

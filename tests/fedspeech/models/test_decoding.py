@@ -10,9 +10,11 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.models.decoding import START, BeamDecoder, BeamSettings, BigramLanguageModel, greedy
 
 SMALL = Alphabet((" ", "a", "b"))
-PLAIN = BeamSettings(width=1_000, prior_weight=0.0, word_bonus=0.0, list_bonus=0.0)
+PLAIN = BeamSettings(
+    beam_width=1_000, language_model_weight=0.0, word_insertion_bonus=0.0, contextual_bias=0.0
+)
 SAID = ("call ann", "call bob", "call ann please", "stop", "call ann", "drive to the mill")
-PRIOR = BigramLanguageModel.of(SAID, {"people": ("ann", "bob"), "places": ("mill",)})
+MODEL = BigramLanguageModel.of(SAID, {"people": ("ann", "bob"), "places": ("mill",)})
 
 
 def logits_of(text, alphabet, *, sure=8.0, instead=None):
@@ -40,7 +42,15 @@ def test_greedy_merges_repetitions_drops_blanks_and_stops_at_the_last_window():
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
     "settings",
-    [PLAIN, BeamSettings(width=1_000, prior_weight=0.8, word_bonus=0.5, list_bonus=1.5)],
+    [
+        PLAIN,
+        BeamSettings(
+            beam_width=1_000,
+            language_model_weight=0.8,
+            word_insertion_bonus=0.5,
+            contextual_bias=1.5,
+        ),
+    ],
 )
 def test_a_wide_beam_finds_the_best_text_over_all_paths(seed, settings):
     prior = BigramLanguageModel.of(["a b", "aa", "a bb"], {"people": ("b", "bb")})
@@ -63,8 +73,8 @@ def test_a_wide_beam_finds_the_best_text_over_all_paths(seed, settings):
             for kind, names in own.items():
                 if word in names:
                     named = prior.log_probability_of_name(before, kind) - math.log(len(names))
-                    log = max(log, named) + settings.list_bonus / 0.8 * len(word)
-            total += settings.prior_weight * log + settings.word_bonus
+                    log = max(log, named) + settings.contextual_bias / 0.8 * len(word)
+            total += settings.language_model_weight * log + settings.word_insertion_bonus
         return total
 
     # What differs in a last space only is the same transcript; the search ranks them apart.
@@ -73,12 +83,12 @@ def test_a_wide_beam_finds_the_best_text_over_all_paths(seed, settings):
 
 def test_the_prior_is_a_distribution_over_words_and_prefers_what_was_said():
     for before in ("call", "ann", START):
-        known = sum(math.exp(PRIOR.log_probability(before, word)) for word in PRIOR.words)
+        known = sum(math.exp(MODEL.log_probability(before, word)) for word in MODEL.words)
         assert 0.4 < known < 1  # the rest is for words that nobody has said yet
-    assert PRIOR.log_probability("call", "ann") > PRIOR.log_probability("call", "bob")
-    assert PRIOR.log_probability(START, "call") > PRIOR.log_probability(START, "ann")
-    assert PRIOR.log_probability("call", "zed") < PRIOR.log_probability("call", "please")
-    name = PRIOR.log_probability_of_name
+    assert MODEL.log_probability("call", "ann") > MODEL.log_probability("call", "bob")
+    assert MODEL.log_probability(START, "call") > MODEL.log_probability(START, "ann")
+    assert MODEL.log_probability("call", "zed") < MODEL.log_probability("call", "please")
+    name = MODEL.log_probability_of_name
     assert name("call", "people") > name("ann", "people")
     assert name("call", "people") > name("call", "places")
     assert name("the", "places") > name("the", "people")
@@ -88,15 +98,15 @@ def test_the_prior_mends_a_doubtful_character():
     alphabet = Alphabet()
     heard = logits_of("call amn", alphabet, instead={6: {"n": 7.5}})
     assert greedy(heard[None], [len(heard)], alphabet) == ["call amn"]
-    assert BeamDecoder(alphabet, PRIOR)(heard) == "call ann"
+    assert BeamDecoder(alphabet, MODEL)(heard) == "call ann"
 
 
 def test_an_own_list_brings_back_a_name_and_leaves_clear_words_alone():
     alphabet = Alphabet()
     heard = logits_of("call aroon", alphabet, sure=6.0, instead={7: {"u": 5.0}, 8: {"_": 5.5}})
     without, own = (
-        BeamDecoder(alphabet, PRIOR),
-        BeamDecoder(alphabet, PRIOR, {"people": ("arun", "vera")}),
+        BeamDecoder(alphabet, MODEL),
+        BeamDecoder(alphabet, MODEL, {"people": ("arun", "vera")}),
     )
     assert without(heard) != "call arun"
     assert own(heard) == "call arun"
@@ -106,7 +116,7 @@ def test_an_own_list_brings_back_a_name_and_leaves_clear_words_alone():
 
 def test_a_name_is_looked_for_where_names_of_its_kind_are_said():
     alphabet = Alphabet()
-    own = BeamDecoder(alphabet, PRIOR, {"people": ("milo",), "places": ("mile",)})
+    own = BeamDecoder(alphabet, MODEL, {"people": ("milo",), "places": ("mile",)})
     doubt = {"instead": {-1: {}}}
     for said, meant in (("call mila", "call milo"), ("drive to the mila", "drive to the mile")):
         last = len(said) - 1
@@ -115,9 +125,9 @@ def test_a_name_is_looked_for_where_names_of_its_kind_are_said():
 
 
 def test_a_prefix_promises_at_least_what_its_words_are_worth():
-    own = BeamDecoder(Alphabet(), PRIOR, {"people": ("anna", "bo")})
+    own = BeamDecoder(Alphabet(), MODEL, {"people": ("anna", "bo")})
     for before, word in itertools.product((START, "call", "zed"), ("ann", "anna", "bo", "bobby")):
-        bonus = BeamSettings().list_bonus if word in ("anna", "bo") else 0.0
+        bonus = BeamSettings().contextual_bias if word in ("anna", "bo") else 0.0
         for end in range(len(word) + 1):
             earned = own._scored(before, word) - bonus * (len(word) - end)
             assert own._promise(before, word[:end]) >= earned
@@ -127,23 +137,23 @@ def test_a_narrow_beam_keeps_a_name_whose_first_characters_hardly_sound():
     alphabet = Alphabet()
     rivals = {5: dict.fromkeys("bcdfgh", 9.0)}
     heard = logits_of("call vera", alphabet, sure=8.0, instead=rivals)
-    narrow = BeamSettings(width=6)
-    assert BeamDecoder(alphabet, PRIOR, {"people": ("vera",)}, narrow)(heard) == "call vera"
+    narrow = BeamSettings(beam_width=6)
+    assert BeamDecoder(alphabet, MODEL, {"people": ("vera",)}, narrow)(heard) == "call vera"
 
 
 def test_nothing_recorded_is_nothing_said():
-    assert BeamDecoder(SMALL, PRIOR)(np.zeros((0, 4), np.float32)) == ""
+    assert BeamDecoder(SMALL, MODEL)(np.zeros((0, 4), np.float32)) == ""
 
 
-def test_neither_prior_nor_decoder_shows_a_word():
-    decoder = BeamDecoder(Alphabet(), PRIOR, {"people": ("arun",)})
-    for shown in (repr(PRIOR), repr(decoder), str(vars(decoder)["_prior"])):
+def test_neither_language_model_nor_decoder_shows_a_word():
+    decoder = BeamDecoder(Alphabet(), MODEL, {"people": ("arun",)})
+    for shown in (repr(MODEL), repr(decoder), str(vars(decoder)["_language_model"])):
         assert "ann" not in shown
         assert "arun" not in shown
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="width must be positive"):
-        BeamSettings(width=0)
-    with pytest.raises(ValueError, match="no weight negative"):
-        BeamSettings(list_bonus=-1.0)
+    with pytest.raises(ValueError, match="beam_width must be at least 1, got beam_width=0"):
+        BeamSettings(beam_width=0)
+    with pytest.raises(ValueError, match="contextual_bias must be finite and not negative"):
+        BeamSettings(contextual_bias=-1.0)

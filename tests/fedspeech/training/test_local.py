@@ -91,13 +91,19 @@ def test_the_stream_decides_the_order_of_the_batches():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "rmsprop"}, "optimizer must be sgd or adam, got 'rmsprop'"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive and finite, got 0.0"),
+        ({"optimizer": "rmsprop"}, "optimizer must be sgd or adam, got optimizer='rmsprop'"),
+        (
+            {"learning_rate": 0.0},
+            "learning_rate must be positive and finite, got learning_rate=0.0",
+        ),
         ({"learning_rate": float("nan")}, "learning_rate must be positive and finite"),
-        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
-        ({"proximal_mu": -1.0}, "proximal_mu must be finite and not negative, got -1.0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"max_steps": 0}, "max_steps must be at least 1 or None, got 0"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got momentum=1.0"),
+        (
+            {"proximal_mu": -1.0},
+            "proximal_mu must be finite and not negative, got proximal_mu=-1.0",
+        ),
+        ({"batch_size": 0}, "batch_size must be at least 1, got batch_size=0"),
+        ({"max_steps": 0}, "max_steps must be at least 1 or None, got max_steps=0"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(changes, message):

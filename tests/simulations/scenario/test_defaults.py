@@ -8,33 +8,15 @@ import dataclasses
 
 import pytest
 
-from fedspeech.aggregation.optimizers import ServerOptimizer
-from fedspeech.device.virtual_time import TimeAxis
-from fedspeech.job import Faults
-from fedspeech.models.decoding import BeamSettings
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.config import PlanConfig
-from fedspeech.privacy.examples import ExamplePrivacy
-from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard
 from simulations.scenario import schema
 from simulations.setup.planning import PARTICIPATIONS, SERVERS
 
 PAIRS = (
-    (schema.TrainingSettings, LocalTraining, {}),
-    (schema.ServerOptimizerSettings, ServerOptimizer, {}),
-    (schema.ExamplePrivacySettings, ExamplePrivacy, {}),
     (schema.AdaptiveClippingSettings, AdaptiveClipping, {}),
     (schema.PersonalizationSettings, Guard, {}),
-    (schema.FaultSettings, Faults, {}),
-    (schema.TimeSettings, TimeAxis, {}),
-    (
-        schema.DecodingSettings, BeamSettings,
-        {
-            "beam_width": "width", "language_model_weight": "prior_weight",
-            "word_insertion_bonus": "word_bonus", "contextual_bias": "list_bonus",
-        },
-    ),
     (
         schema.PrivacySettings, PlanConfig,
         {

@@ -5,7 +5,7 @@ import pytest
 from fedspeech.errors import ScenarioError
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import Scenario
-from simulations.scenario.sections import Section
+from simulations.scenario.sections import is_section, keys_of
 from simulations.scenario.writing import to_toml
 
 
@@ -25,6 +25,14 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ScenarioError, match=r"unknown key privacy\.clip_norn; did you mean privacy"
     ):
         read_scenario("default", ["privacy.clip_norn=1"])
+    with pytest.raises(
+        ScenarioError, match=r"unknown key training\.optimiser; did you mean training\.optimizer"
+    ):
+        read_scenario("default", ["training.optimiser=adam"])
+    with pytest.raises(
+        ScenarioError, match=r"unknown key training\.example_privacy\.clip; did .*clip_norm"
+    ):
+        read_scenario("default", ["training.example_privacy.clip=1"])
     with pytest.raises(ScenarioError, match=r"unknown key sed; did you mean seed"):
         read_scenario("default", ["sed=1"])
     with pytest.raises(
@@ -41,6 +49,10 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ("privacy.rounds=many", "privacy.rounds: .*integer, got 'many'"),
         ("privacy.participation_probability=1.5", "less than or equal to 1, got 1.5"),
         ("adapter=lora", "adapter: .*'head', 'affine', .*'frame_bottleneck', got 'lora'"),
+        ("training.learning_rate=-1", "training.learning_rate: .*greater than 0, got -1"),
+        ("training.optimizer=lion", "training.optimizer: .*'sgd' or 'adam', got 'lion'"),
+        ("time.every_h=0.01", r"time: a round takes .*deadline_s=20\): every_h must be .*0\.01$"),
+        ("simulation.faults={late=0.6,nan=0.6}", "simulation.faults: .*add up to at most 1, got"),
         ("seed", "--set takes section.key=value, got 'seed'"),
         ("seed.x=1", "'seed' is a value, not a section"),
         ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),
@@ -108,8 +120,9 @@ def test_a_scenario_is_written_with_every_key_and_read_back_the_same(tmp_path):
         text = to_toml(scenario)
         (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
         assert read_scenario(str(tmp_path / "mine.toml")) == scenario
-        sections = [scenario, *(value for _, value in scenario if isinstance(value, Section))]
-        for section in sections:
-            fields = type(section).model_fields
+        sections = [type(value) for _, value in scenario if is_section(type(value))]
+        assert len(sections) >= 8
+        for section in (Scenario, *sections):
+            fields = keys_of(section)
             assert all((field.alias or key) in text for key, field in fields.items())
         assert "# cohort_cap is not set" in text or scenario.privacy.cohort_cap

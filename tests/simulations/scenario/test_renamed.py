@@ -10,6 +10,7 @@ from simulations.scenario.corpora import CORPORA
 from simulations.scenario.reading import read_scenario
 from simulations.scenario.renamed import KEYS, OPTIONS, VALUES
 from simulations.scenario.schema import Scenario
+from simulations.scenario.sections import keys_of
 
 ROOMS = {
     "corpus.sentences_per_unseen_phone": "asr-quick",
@@ -21,9 +22,9 @@ def exists(key):
     """Whether a scenario has a key."""
     section, _, last = key.rpartition(".")
     if section == "corpus":
-        return any(last in kind.model_fields for kind in CORPORA.values())
+        return any(last in keys_of(kind) for kind in CORPORA.values())
     home = Scenario.model_fields[section].annotation if section else Scenario
-    return last in home.model_fields
+    return last in keys_of(home)
 
 
 @pytest.mark.parametrize(("old", "new"), KEYS.items())
