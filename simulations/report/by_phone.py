@@ -6,18 +6,14 @@ import math
 from collections.abc import Sequence
 
 from fedspeech.evaluation.metric import MODELS, Chart
-from simulations.report.figures import Column, Figure, Json, axes, counts, share
+from simulations.report import phrasing
+from simulations.report.figures import Column, Figure, Json, axes, counts, scatter, share
 
 BIN = 5  # points
 
 
 def single_phones(key: str, found: Chart) -> list[Figure]:
-    """Both plots of a chart over single phones.
-
-    Args:
-      key: of the figures.
-      found: with a line of the federated and one of the personalized model; else nothing is drawn.
-    """
+    """Both plots of a chart over single phones; none without both models that are compared."""
     before, after, control = (found.of(name) for name in ("federated", "personalized", "control"))
     if not before or not after:
         return []
@@ -49,32 +45,24 @@ def _before_after(key: str, found: Chart) -> Figure:
         title="Each phone before and after personalizing",
         visibility=(found.visibility,),
         says=(
-            f"{found.y.name[:1].upper() + found.y.name[1:]}. Above the dotted line a phone "
+            f"{phrasing.capital(found.y.name)}. Above the dotted line a phone "
             f"gained: {above} of {len(before)} did, "
             f"{below} lost, {len(before) - above - below} stayed the same."
         ),
         header=tuple(column.name for column in columns),
         table=tuple(tuple(column.cell(row) for column in columns) for row in range(len(order))),
         traces=[
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [low, 103],
-                "y": [low, 103],
-                "line": {"color": "@muted", "width": 1, "dash": "dot"},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            },
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "one phone",
-                "x": [round(100 * value, 4) for value in before],
-                "y": [round(100 * value, 4) for value in after],
-                "marker": {"color": "@personalized", "size": 8, "opacity": 0.6},
-                "hovertemplate": "%{x:.1f} % → %{y:.1f} %<extra></extra>",
-                "showlegend": False,
-            },
+            scatter([low, 103], [low, 103], "lines", "muted", line={"width": 1, "dash": "dot"}),
+            scatter(
+                [round(100 * value, 4) for value in before],
+                [round(100 * value, 4) for value in after],
+                "markers",
+                "personalized",
+                "one phone",
+                marker={"opacity": 0.6, "line": {"width": 0}},
+                hovertemplate="%{x:.1f} % → %{y:.1f} %<extra></extra>",
+                showlegend=False,
+            ),
         ],
         layout=axes(
             "federated, %",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from fedspeech.evaluation.metric import MODELS, REGRESSION, Metric, Model, Segment
 from simulations.report import phrasing
-from simulations.report.figures import Figure, Json, axes, marker
+from simulations.report.figures import Figure, Json, axes, marker, scatter
 from simulations.results.summary import Summary
 
 Cells = dict[Segment, dict[Model, Metric]]
@@ -49,7 +49,7 @@ def _segment(
     labels = [_label(segment, found) for segment, found in ordered]
     return Figure(
         key=key,
-        title=f"{metric.name[:1].upper() + metric.name[1:]}, by {name.replace('_', ' ')}",
+        title=f"{phrasing.capital(metric.name)}, by {name.replace('_', ' ')}",
         visibility=(metric.visibility,),
         says="By model; " + ("lower is better." if metric.lower_is_better else "higher is better."),
         header=(
@@ -79,31 +79,22 @@ def _dumbbells(labels: list[str], cells: list[dict[Model, Metric]]) -> list[Json
     traces: list[Json] = []
     for label, found in zip(labels, cells, strict=True):
         values = [_drawn(metric) for metric in found.values()]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [min(values), max(values)],
-                "y": [label, label],
-                "line": {"color": "@rule", "width": 5},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
+        ends = [min(values), max(values)]
+        traces.append(scatter(ends, [label, label], "lines", "rule", line={"width": 5}))
     for model in MODELS:
         placed = [(label, found[model]) for label, found in zip(labels, cells, strict=True)
                   if model in found]  # fmt: skip
         if placed:
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": model,
-                    "x": [_drawn(metric) for _, metric in placed],
-                    "y": [label for label, _ in placed],
-                    "marker": marker(model, 11),
-                    "hovertemplate": "%{x:.1f}" + f"<extra>{model}</extra>",
-                }
+                scatter(
+                    [_drawn(metric) for _, metric in placed],
+                    [label for label, _ in placed],
+                    "markers",
+                    model,
+                    model,
+                    marker=marker(model, 11),
+                    hovertemplate="%{x:.1f}" + f"<extra>{model}</extra>",
+                )
             )
     return traces
 

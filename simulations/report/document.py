@@ -24,14 +24,6 @@ from simulations.results.account import Account
 
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
-MODE_WORDS = {
-    "distributed": "every phone adds its share of discrete Gaussian noise before the sum",
-    "skellam": "every phone adds its share of Skellam noise before the sum",
-    "central": "the server adds Gaussian noise to the sum; until then it sees the exact one",
-    "local": "every phone adds the whole noise to its own update",
-    "none": "none",
-}
-
 
 def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) -> str:
     """Returns a page.
@@ -60,16 +52,9 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
             "plotly": Markup(plotly),
             "script": Markup(script),
             "figures": [
-                {
-                    "key": figure.key,
-                    "height": figure.height,
-                    "traces": figure.traces,
-                    "layout": figure.layout,
-                }
+                {name: getattr(figure, name) for name in ("key", "height", "traces", "layout")}
                 for figure in figures
             ],
-            "visibility_names": phrasing.VISIBILITY_NAMES,
-            "visibility_words": phrasing.VISIBILITY_WORDS,
         }
     )
     return page.replace(CONTENTS, _contents(page))
@@ -107,22 +92,10 @@ def promise_context(account: Account, rounds: str) -> dict[str, Any]:
         "promises": phrasing.promises(guarantee),
         "caveats": phrasing.caveats(account),
         "no_privacy": NO_NOISE,
-        "both_sides": phrasing.BOTH_SIDES,
-        "rehearsal": sentence(account.noise_notice) if account.noise_notice else "",
+        "rehearsal": phrasing.sentence(account.noise_notice) if account.noise_notice else "",
         "delta": phrasing.delta(guarantee.delta),
-        "mode_words": MODE_WORDS[guarantee.mechanism],
         "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
     }
-
-
-def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return capital(text).rstrip(".") + "."
-
-
-def capital(text: str) -> str:
-    """With a capital."""
-    return text[:1].upper() + text[1:]
 
 
 def _file(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,11 +37,9 @@ class Figure:
 
     Attributes:
       key: identifier in the page.
-      title: what it shows.
       visibility: who could see these figures.
       says: how to read it, one or two sentences.
-      header: column names of the table of its numbers.
-      table: the same numbers, for readers without the plot.
+      table: the numbers of the plot, for readers without it.
       traces: Plotly's data.
       layout: what differs from the page's common layout.
       height: in CSS pixels.
@@ -85,19 +83,18 @@ class Column:
 
     def trace(self, over: Column) -> Json:
         """The line over another column."""
-        return {
-            "type": "scatter",
-            "mode": "lines" if len(self.values) > 1 else "markers",
-            "name": self.name,
-            "x": list(over.values),
-            "y": [None if v is None else round(self.scale * v, 4) for v in self.values]
+        return scatter(
+            over.values,
+            [None if v is None else round(self.scale * v, 4) for v in self.values]
             if self.scale != 1
-            else list(self.values),
-            "connectgaps": True,
-            "line": {"color": f"@{self.role}", "width": 2, "dash": self.dash},
-            "marker": {"color": f"@{self.role}", "size": 8},
-            "hovertemplate": f"{over.name} %{{x:.4~g}}: %{{y:.4~g}}<extra>{self.name}</extra>",
-        }
+            else self.values,
+            "lines" if len(self.values) > 1 else "markers",
+            self.role,
+            self.name,
+            connectgaps=True,
+            line={"dash": self.dash},
+            hovertemplate=f"{over.name} %{{x:.4~g}}: %{{y:.4~g}}<extra>{self.name}</extra>",
+        )
 
 
 def share(name: str, values: Sequence[float | None], role: str = "", **more: Any) -> Column:
@@ -128,22 +125,9 @@ def figure(
     y: Json | None = None,
     height: int = 300,
 ) -> Figure | None:
-    """A table whose columns with a role are drawn over its first column.
+    """A table whose columns with a role are drawn over its first column, or over `over`.
 
-    Args:
-      key: as in `Figure`, like the next two.
-      title: likewise.
-      says: likewise.
-      columns: of the table.
-      visibility: as in `Figure`.
-      y_title: of the axis of values.
-      x_title: of the other one; "": the name of what is drawn over.
-      over: what is drawn over instead of the first column.
-      y: what else is said of the axis of values.
-      height: in CSS pixels.
-
-    Returns:
-      None if no value would be drawn.
+    `y` is what else is said of the axis of values. None if no value would be drawn.
     """
     place = over or columns[0]
     drawn = [
@@ -239,33 +223,27 @@ def _curve(curve: Curve, found: Chart, place: int) -> list[Json]:
     first = curve.name == next(one.name for one in found.curves if one.model == curve.model)
     scale, over = _scale(found.y), [_scale(found.x) * x for x in curve.x]
     few = len(curve.x) <= TABLE_POINTS
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers" if few else "lines",
-        "name": html.escape(curve.name),
-        "x": over,
-        "y": [scale * y for y in curve.y],
-        "line": {
-            "color": f"@{role}",
-            "width": 2,
-            "dash": DASHES[role] if first else "dot",
-        },
-        "marker": marker(role, 9) | ({} if first else {"symbol": "diamond-open"}),
-        "hovertemplate": "%{x:.3~g}: %{y:.4~g}<extra>" + html.escape(curve.name) + "</extra>",
-    }
+    line = scatter(
+        over,
+        [scale * y for y in curve.y],
+        "lines+markers" if few else "lines",
+        role,
+        curve.name,
+        line={"dash": DASHES[role] if first else "dot"},
+        marker=marker(role, 9) | ({} if first else {"symbol": "diamond-open"}),
+        hovertemplate="%{x:.3~g}: %{y:.4~g}<extra>" + html.escape(curve.name) + "</extra>",
+    )
     if not curve.low or not first or len(curve.x) < 2 or curve.model == "control":
         return [line]
-    band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [*over, *reversed(over)],
-        "y": [scale * y for y in (*curve.low, *reversed(curve.high))],
-        "fill": "toself",
-        "fillcolor": f"@{role}-soft",
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+    band = scatter(
+        [*over, *reversed(over)],
+        [scale * y for y in (*curve.low, *reversed(curve.high))],
+        "lines",
+        role,
+        fill="toself",
+        fillcolor=f"@{role}-soft",
+        line={"width": 0},
+    )
     return [band, line]
 
 
@@ -276,13 +254,8 @@ def _positive(curve: Curve) -> Curve:
     def taken(values: Sequence[float]) -> tuple[float, ...]:
         return tuple(values[place] for place in kept) if values else ()
 
-    return Curve(
-        name=curve.name,
-        x=taken(curve.x),
-        y=taken(curve.y),
-        model=curve.model,
-        low=taken(curve.low),
-        high=taken(curve.high),
+    return replace(
+        curve, x=taken(curve.x), y=taken(curve.y), low=taken(curve.low), high=taken(curve.high)
     )
 
 
@@ -294,6 +267,35 @@ def _scale(axis: Axis) -> float:
 def _axis_title(axis: Axis) -> str:
     """A name with its unit."""
     return html.escape(axis.name) + (", %" if axis.unit == "share" else "")
+
+
+def scatter(
+    x: Sequence[Any],
+    y: Sequence[Any],
+    mode: str,
+    role: str,
+    name: str = "",
+    *,
+    line: Json | None = None,
+    marker: Json | None = None,
+    **more: Any,
+) -> Json:
+    """A trace in the color of a role; without a name it is neither in the legend nor hovered over.
+
+    `line` and `marker` say what differs from a solid line of two pixels and from a filled circle.
+    """
+    color = f"@{role}"
+    outline = {"color": color, "width": 1.5}
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "x": list(x),
+        "y": list(y),
+        "line": {"color": color, "width": 2} | (line or {}),
+        "marker": {"color": color, "size": 8, "line": outline} | (marker or {}),
+        **({"name": html.escape(name)} if name else {"hoverinfo": "skip", "showlegend": False}),
+        **more,
+    }
 
 
 def marker(model: Model, size: int) -> Json:

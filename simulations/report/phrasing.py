@@ -8,92 +8,11 @@ from decimal import Decimal
 from typing import Literal
 
 from fedspeech.evaluation.collapse import DRAWS
-from fedspeech.evaluation.metric import ERROR, Unit, Visibility
+from fedspeech.evaluation.metric import ERROR, Unit
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import READER, RELATIONS, only_said, rounded_up, sum_words, tier
 from simulations.results.account import Account
 from simulations.results.summary import Summary
-
-BOTH_SIDES = (
-    "A simulator plays both sides: one program was the server and every phone. The figures here "
-    "are computed for the mechanism as it ran; no real phone enforced them."
-)
-
-HELD_OUT = (
-    "These are exact figures of the recordings of people who never trained, and no epsilon covers "
-    "them: neither figure above is about these people. A group of few may single somebody out. Ask "
-    "them, or leave this out, before it goes to anybody else."
-)
-
-VISIBILITY_NAMES: dict[Visibility, str] = {
-    "public": "public",
-    "server": "server",
-    "simulation_only": "simulation only",
-}
-
-VISIBILITY_WORDS: dict[Visibility, str] = {
-    "public": "anyone could compute this",
-    "server": "a real server would see this too",
-    "simulation_only": "only a simulation can see this",
-}
-
-GLOSSARY = (
-    (
-        "ε (epsilon)",
-        "How much any one unit (see unit of privacy) can shift the odds of anything an observer "
-        "may see: at most by a factor of e to the power ε. Smaller is safer; ∞ is no promise.",
-    ),
-    ("δ (delta)", "The small probability with which the promise of ε may fail."),
-    (
-        "unit of privacy",
-        "Whom the promise is about: everything one such unit ever contributed. A user is one "
-        "device with all its rounds, so a speaker with two devices counts twice.",
-    ),
-    (
-        "neighboring relation",
-        "Which two worlds nobody must be able to tell apart, such as with and without one phone.",
-    ),
-    ("base", "The shared model before any phone contributed."),
-    ("federated", "The base with the adapter that many phones trained together."),
-    (
-        "personalized",
-        "The federated adapter, adapted further on one phone with its own clips; never leaves it.",
-    ),
-    (
-        "control",
-        "The same procedure with another phone’s clips: what extra training gives without being "
-        "personal.",
-    ),
-    (
-        "guard",
-        "The phone keeps the federated adapter where adapting does not help on its own clips.",
-    ),
-    ("worst decile", "Mean accuracy of the tenth of phones that fare worst."),
-    (
-        "held-out phones",
-        "Phones of speakers in no training group; each counts once, whatever its number of clips.",
-    ),
-    ("FRR", "False reject rate: share of clips with a target word that were not recognized as it."),
-    ("FAR", "False accept rate: share of clips without a target word that were taken for one."),
-    (
-        "WER, CER",
-        "Word and character error rate of sentences: substitutions, deletions and insertions over "
-        "what was said.",
-    ),
-    (
-        "by chance",
-        "Share of phones that would look worse by the luck of few clips had nothing changed.",
-    ),
-    ("cohort, survivors", "Phones that a round asked; those whose update reached the sum."),
-    (
-        "server (visibility)",
-        "What a real server would see: messages, sums and public validation speakers.",
-    ),
-    (
-        "simulation only (visibility)",
-        "What only a simulation can see: every phone. No decision was taken on it.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -232,6 +151,16 @@ def delta(value: float) -> str:
     mantissa = value / 10**exponent
     power = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa:.1f} × 10{power} (1 in {1 / value:,.0f})"
+
+
+def sentence(text: str) -> str:
+    """Writes a text with a capital and a full stop."""
+    return capital(text).rstrip(".") + "."
+
+
+def capital(text: str) -> str:
+    """Writes a text with a capital."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(share: float) -> str:

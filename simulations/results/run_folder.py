@@ -57,7 +57,7 @@ class Results:
 
     def settings(self) -> dict[str, Any]:
         """Returns the scenario's settings under dotted names."""
-        return dict(_flat("", tomllib.loads(self.scenario)))
+        return dict(flat("", tomllib.loads(self.scenario)))
 
 
 class RunFolder:
@@ -65,34 +65,57 @@ class RunFolder:
 
     Attributes:
       path: the folder.
+      lock: held by the process that runs or resumes here.
+      scenario: the resolved scenario, TOML.
+      metrics: one `RoundRow` a line.
+      summary: one `Summary`.
+      environment: one `Environment`.
+      ledger: the privacy ledger, which the library writes.
+      checkpoint: where the run stands after its last round.
+      job: what the server and every shard of phones agree on.
+      base: the frozen base.
+      memory: durable state of simulated phones; removed once the run is complete.
+      adapter: the adapter that ships, its configuration and model card.
+      export: what goes onto phones.
+      report: for the operator.
+      published_report: the report without the operator's part.
     """
 
     def __init__(self, path: Path) -> None:
         """Names the places in `path`; touches nothing."""
         self.path = path
+        self.lock = path / "run.lock"
+        self.scenario = path / "scenario.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.environment = path / "environment.json"
+        self.ledger = path / "ledger.jsonl"
+        self.checkpoint = path / "checkpoints" / "last.safetensors"
+        self.job = path / "job.json"
+        self.base = path / "base.safetensors"
+        self.memory = path / "phones"
+        self.adapter = path / "adapter"
+        self.export = path / "export"
+        self.report = path / "report.html"
+        self.published_report = path / "report-public.html"
         self._made = False
 
     @classmethod
     def create(cls, path: Path, *, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> RunFolder:
         """Makes the folder and its subfolders for a new run.
 
-        Args:
-          path: a folder that does not exist yet or is empty.
-          minimum_free_bytes: disk space that must be free.
-
         Raises:
           FedspeechError: if it holds something, cannot be written to, or the disk is full.
         """
+        folder = cls(path)
+        folder._made = not path.exists()
         if path.exists() and not path.is_dir():
             raise FedspeechError(f"a run needs a folder, and {path} is a file")
-        made = not path.exists()
-        if not made and any(path.iterdir()):
+        if not folder._made and any(path.iterdir()):
             raise FedspeechError(_occupied(path))
         check_place(path, "a run folder", minimum_free_bytes)
-        folder = cls(path)
-        folder._made = made
         hash_chain.forget_head(folder.ledger)  # of a run that stood here and was removed
-        for subfolder in (folder.checkpoints, folder.adapter, folder.export):
+        for subfolder in (folder.checkpoint.parent, folder.adapter, folder.export):
             subfolder.mkdir()
         return folder
 
@@ -105,7 +128,7 @@ class RunFolder:
             self.scenario, self.environment, self.job, self.base, self.lock, self.checkpoint,
             self.ledger,  # of a shared ledger this is the link alone
         )  # fmt: skip
-        folders = (self.checkpoints, self.adapter, self.export)
+        folders = (self.checkpoint.parent, self.adapter, self.export)
         remove_made(files, (*folders, self.path) if self._made else folders)
 
     def hold(self) -> BinaryIO:
@@ -114,96 +137,7 @@ class RunFolder:
         Raises:
           FedspeechError: if another process does.
         """
-        held = hold(self.lock)
-        if held is None:
-            raise FedspeechError(f"the run in {self.path} is still going on in another process")
-        return held
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that runs or resumes here."""
-        return self.path / "run.lock"
-
-    @property
-    def scenario(self) -> Path:
-        """The resolved scenario, TOML."""
-        return self.path / "scenario.toml"
-
-    @property
-    def metrics(self) -> Path:
-        """One `RoundRow` a line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def summary(self) -> Path:
-        """One `Summary`."""
-        return self.path / "summary.json"
-
-    @property
-    def environment(self) -> Path:
-        """One `Environment`."""
-        return self.path / "environment.json"
-
-    @property
-    def ledger(self) -> Path:
-        """The privacy ledger, which the library writes."""
-        return self.path / "ledger.jsonl"
-
-    def share_ledger(self, path: Path) -> None:
-        """Makes the run charge a ledger that outlives it, through a link in the folder.
-
-        Args:
-          path: the population's ledger; made if it is not there.
-
-        Raises:
-          FedspeechError: if its folder is missing, or it is no file.
-        """
-        share_ledger(self.ledger, path)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the run stands after its last round, in `last.safetensors`."""
-        return self.path / "checkpoints"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the run stands after its last round."""
-        return self.checkpoints / "last.safetensors"
-
-    @property
-    def job(self) -> Path:
-        """What the server and every shard of phones agree on."""
-        return self.path / "job.json"
-
-    @property
-    def base(self) -> Path:
-        """The frozen base."""
-        return self.path / "base.safetensors"
-
-    @property
-    def memory(self) -> Path:
-        """What simulated phones must not forget; gone once the run is complete."""
-        return self.path / "phones"
-
-    @property
-    def adapter(self) -> Path:
-        """The adapter that ships, its configuration and model card."""
-        return self.path / "adapter"
-
-    @property
-    def export(self) -> Path:
-        """What goes onto phones."""
-        return self.path / "export"
-
-    @property
-    def report(self) -> Path:
-        """The report for the operator."""
-        return self.path / "report.html"
-
-    @property
-    def published_report(self) -> Path:
-        """The report without the operator's part."""
-        return self.path / "report-public.html"
+        return hold_alone(self.lock, "run")
 
     def write_scenario(self, toml: str) -> None:
         """Writes the resolved scenario."""
@@ -234,6 +168,18 @@ class RunFolder:
         return rows
 
 
+def hold_alone(lock: Path, what: str) -> BinaryIO:
+    """Makes this process the only one that works in the folder of a lock, until it is closed.
+
+    Raises:
+      FedspeechError: if another process does.
+    """
+    held = hold(lock)
+    if held is None:
+        raise FedspeechError(f"the {what} in {lock.parent} is still going on in another process")
+    return held
+
+
 def _occupied(path: Path) -> str:
     """Why no new run may begin in a folder that holds something, and what may be done instead."""
     folder = RunFolder(path)
@@ -254,9 +200,7 @@ def _occupied(path: Path) -> str:
 def share_ledger(link: Path, ledger: Path) -> None:
     """Makes whoever charges the ledger at `link` charge the population's own, which outlives it.
 
-    Args:
-      link: where the folder of one run or job has its ledger.
-      ledger: the population's; made when it is first charged, if it is not there.
+    The population's ledger is made when it is first charged, if it is not there.
 
     Raises:
       FedspeechError: if its folder is missing, or it is no file.
@@ -272,11 +216,6 @@ def share_ledger(link: Path, ledger: Path) -> None:
 
 def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BYTES) -> None:
     """Makes a folder and checks, before work is put into it, that more can be written there.
-
-    Args:
-      path: the folder.
-      what: it is, in words.
-      minimum_free_bytes: disk space that must be free.
 
     Raises:
       FedspeechError: if it cannot be written to, or the disk is full.
@@ -297,9 +236,6 @@ def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BY
 
 def read(path: Path) -> Results:
     """Reads a run folder, also one whose run was cut short.
-
-    Args:
-      path: the folder.
 
     Raises:
       FedspeechError: if it is no run folder, or a file in it is damaged; the message names which.
@@ -392,11 +328,10 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {complaint['msg']}" if where else complaint["msg"]
 
 
-def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings of nested tables under dotted names."""
+def flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the values of nested tables under dotted names."""
     for key, value in table.items():
-        name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            yield from _flat(f"{name}.", value)
+            yield from flat(f"{prefix}{key}.", value)
         else:
-            yield name, value
+            yield f"{prefix}{key}", value

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedspeech.privacy.phrasing import example_paragraph
-from simulations.report.headline import headline_lines
+from simulations.report.outcome import headline_lines, listening_line, setbacks
 from simulations.report.phrasing import collapse, price
-from simulations.report.setbacks import setbacks
-from simulations.report.streaming import listening_line
 from simulations.results.summary import Summary
 
 

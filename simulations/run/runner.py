@@ -39,7 +39,7 @@ from simulations.report.writing import write_report
 from simulations.results.account import Account
 from simulations.results.environment import Engine
 from simulations.results.rows import RoundRow, ServerRound, SimulationRound
-from simulations.results.run_folder import RunFolder
+from simulations.results.run_folder import RunFolder, share_ledger
 from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
 from simulations.run.closing import closing_words, no_round
@@ -86,7 +86,7 @@ def simulate(
     with folder.hold(), RunProgress() as progress:
         try:
             if ledger is not None:
-                folder.share_ledger(ledger)
+                share_ledger(folder.ledger, ledger)
             folder.write_scenario(to_toml(scenario))
             folder.write_environment(environment(engine))
             progress.say(f"scenario {scenario.name}: {scenario.description}")

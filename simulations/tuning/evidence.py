@@ -15,21 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.evaluation.personalization import RESAMPLES
+from simulations.tuning.results import Spread
 
 Matrix = NDArray[np.float64]
 
 SAME_PRICE = 1.005
 """Epsilons of one noise multiplier differ by what rounding costs under each clip norm: no reason to
 prefer one."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Choice:
 
     index: int
     best: int
-    loss: Estimate
+    loss: Spread
     share_same: float
     flattery: float
     unresolved: tuple[int, ...]
@@ -81,13 +73,13 @@ class Evidence:
                 total[rows] += counts @ found / phones
         self.resampled: Matrix = total / len(accuracies)
 
-    def accuracy(self, index: int) -> Estimate:
+    def accuracy(self, index: int) -> Spread:
         """Mean accuracy of a setting: seeds count alike, and so do the phones of a seed."""
-        return _estimate(self.means[index], self.resampled[:, index])
+        return _spread(self.means[index], self.resampled[:, index])
 
-    def difference(self, index: int, reference: int) -> Estimate:
+    def difference(self, index: int, reference: int) -> Spread:
         """Paired difference of two settings."""
-        return _estimate(
+        return _spread(
             self.means[index] - self.means[reference],
             self.resampled[:, index] - self.resampled[:, reference],
         )
@@ -101,7 +93,7 @@ class Evidence:
 
         Args:
           eligible: settings that may be chosen, at least one.
-          epsilons: of every setting.
+          epsilons: of all settings.
           within: accuracy, 0.005 is half a point.
         """
         columns = np.array(sorted(eligible))
@@ -143,10 +135,10 @@ def _chosen(means: Matrix, prices: Matrix, margins: Matrix) -> NDArray[np.int64]
     return found
 
 
-def _estimate(mean: float, resampled: Matrix) -> Estimate:
+def _spread(mean: float, resampled: Matrix) -> Spread:
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(float(mean), min(float(low), float(mean)), max(float(high), float(mean)))
+    return Spread(mean=mean, low=min(low, mean), high=max(high, mean))
 
 
-def _holds_zero(found: Estimate) -> bool:
+def _holds_zero(found: Spread) -> bool:
     return found.low <= 0 <= found.high

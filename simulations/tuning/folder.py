@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fedspeech.errors import FedspeechError
-from fedspeech.files import hold, remove_made, write_text
-from simulations.results.run_folder import check_place
+from fedspeech.files import remove_made, write_text
+from simulations.results.run_folder import check_place, hold_alone
 
 SETTINGS, LOCK = "settings.json", "tune.lock"
-
-
-def flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields the values of nested tables under dotted names."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
 
 
 def open_folder(folder: Path, settings: dict[str, str]) -> BinaryIO:
@@ -36,32 +26,18 @@ def open_folder(folder: Path, settings: dict[str, str]) -> BinaryIO:
     path = folder / SETTINGS
     if folder.exists() and not folder.is_dir():
         raise FedspeechError(f"a tuning needs a folder, and {folder} is a file")
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise FedspeechError(
-                f"a tuning needs a new or empty folder, or its own to go on, and {folder} holds "
-                "other files"
-            )
-        check_place(folder, "a tuning's folder")
-        held = _hold(folder)
-        write_text(path, json.dumps(settings, indent=1) + "\n")
-        return held
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FedspeechError(f"{path} is damaged: {error}") from error
-    names = sorted({*before, *settings})
-    differing = [
-        f"{name} was {before.get(name, 'unset')}, is {settings.get(name, 'unset')}"
-        for name in names
-        if before.get(name) != settings.get(name)
-    ]
-    if differing:
+    if path.exists():
+        _require_same(path, settings)
+        return hold_alone(folder / LOCK, "tuning")
+    if folder.exists() and any(folder.iterdir()):
         raise FedspeechError(
-            f"{folder} holds another tuning; go on with the same settings or choose another --out:"
-            "\n  " + "\n  ".join(differing)
+            f"a tuning needs a new or empty folder, or its own to go on, and {folder} holds "
+            "other files"
         )
-    return _hold(folder)
+    check_place(folder, "a tuning's folder")
+    held = hold_alone(folder / LOCK, "tuning")
+    write_text(path, json.dumps(settings, indent=1) + "\n")
+    return held
 
 
 def give_up(folder: Path) -> None:
@@ -69,8 +45,18 @@ def give_up(folder: Path) -> None:
     remove_made((folder / SETTINGS, folder / LOCK), (folder,))
 
 
-def _hold(folder: Path) -> BinaryIO:
-    held = hold(folder / LOCK)
-    if held is None:
-        raise FedspeechError(f"the tuning in {folder} is still going on in another process")
-    return held
+def _require_same(path: Path, settings: dict[str, str]) -> None:
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FedspeechError(f"{path} is damaged: {error}") from error
+    differing = [
+        f"{name} was {before.get(name, 'unset')}, is {settings.get(name, 'unset')}"
+        for name in sorted({*before, *settings})
+        if before.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise FedspeechError(
+            f"{path.parent} holds another tuning; go on with the same settings or choose another "
+            "--out:\n  " + "\n  ".join(differing)
+        )

@@ -8,7 +8,8 @@ from typing import Any
 from simulations.report import phrasing
 from simulations.report.document import document, promise_context
 from simulations.report.figures import Figure
-from simulations.tuning import figures, maps
+from simulations.tuning import figures
+from simulations.tuning.phrasing import interval
 from simulations.tuning.results import Tried, Tuning
 from simulations.tuning.trial import HOPELESS_LOSS
 
@@ -20,10 +21,10 @@ HEADER = (
 
 def render(found: Tuning) -> str:
     """Returns the page."""
-    chosen = found.trial(found.recommended.number) if found.recommended else None
+    chosen = found.chosen
     groups: dict[str, list[Figure]] = {
-        "maps": maps.maps(found) if found.mode == "grid" else [],
-        "fronts": figures.fronts(found, front(found)),
+        "maps": figures.maps(found),
+        "fronts": figures.fronts(found),
         "spending": figures.spending(found, found.recommended) if found.recommended else [],
     }
     context: dict[str, Any] = {
@@ -50,31 +51,17 @@ def render(found: Tuning) -> str:
     return document("tuning.html", [one for group in groups.values() for one in group], context)
 
 
-def front(found: Tuning) -> list[int]:
-    """Numbers of the settings that no other beats in accuracy and epsilon, by rising epsilon."""
-    best, numbers = -1.0, []
-    for trial in sorted(
-        (trial for trial in found.tried if not trial.stopped),
-        key=lambda trial: (trial.guarantee.epsilon_release, -trial.accuracy.mean),
-    ):
-        if trial.accuracy.mean > best:
-            best = trial.accuracy.mean
-            numbers.append(trial.number)
-    return numbers
-
-
 def _lede(found: Tuning) -> str:
     what = "held-out phones" if found.visibility == "simulation_only" else "public speakers"
     return (
         f"{found.corpus} · {found.phones:,} phones train · {found.rounds} rounds a trial · "
-        f"{len(found.tried)} settings · evaluated on {found.members} {what} over "
-        f"{len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'}"
+        f"{len(found.tried)} settings · evaluated on {found.members} {what} over {found.seeds_said}"
     )
 
 
 def _slice(found: Tuning) -> str:
     """What of the search a map leaves out."""
-    left_out = len(found.tried) - len(maps.shown(found))
+    left_out = len(found.tried) - len(figures.shown(found))
     if found.mode != "grid" or not left_out:
         return ""
     return (
@@ -107,7 +94,7 @@ def _row(trial: Tried, found: Tuning) -> tuple[str, ...]:
         f"{trial.noise_multiplier:g}",
         f"{trial.server_learning_rate:g}",
         str(trial.local_epochs),
-        figures.interval(trial),
+        interval(trial.accuracy),
         f"{phrasing.points(against.mean)} "
         f"[{phrasing.points(against.low)}, {phrasing.points(against.high)}]"
         if against

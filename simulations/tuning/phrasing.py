@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 from simulations.report import phrasing
 from simulations.tuning.results import Recommended, Spread, Tried, Tuning
-from simulations.tuning.space import Setting
 
 
 def short(found: Tuning) -> tuple[str, ...]:
     """The recommendation in three lines: what to run, why, how sure; none where there is none."""
-    if found.recommended is None:
+    chosen = found.chosen
+    if found.recommended is None or chosen is None:
         return ()
-    chosen = found.trial(found.recommended.number)
     promised = chosen.guarantee
     return (
-        f"Run {setting_of(chosen)}: {_interval(chosen.accuracy)} (base "
+        f"Run {chosen}: {interval(chosen.accuracy)} (base "
         f"{phrasing.percent(found.base)}) at epsilon {phrasing.epsilon(promised.epsilon_release)} "
         f"against readers of the published models ({promised.relation_release}), "
         f"{phrasing.epsilon(promised.epsilon_server)} against the server "
@@ -35,10 +34,8 @@ def recommendation(found: Tuning) -> Iterator[str]:
     yield _visibility_words(found)
     if found.spent is not None:
         yield (
-            "The ledger now holds: "
-            + phrasing.price(found.spent.guarantee, "charged")
-            + ". A run of the "
-            "recommended scenario on the same population adds its own."
+            f"The ledger now holds: {phrasing.price(found.spent.guarantee, 'charged')}. A run of "
+            "the recommended scenario on the same population adds its own."
         )
 
 
@@ -58,7 +55,7 @@ def _reason(found: Tuning, choice: Recommended) -> str:
     return (
         f"it has the smallest epsilon of those within {_limit(found)} of the best seen or not told "
         f"from it: {_difference(chosen.against_best)} from {phrasing.percent(best.accuracy.mean)} "
-        f"at epsilon {phrasing.epsilon(best.guarantee.epsilon_release)} ({setting_of(best)})."
+        f"at epsilon {phrasing.epsilon(best.guarantee.epsilon_release)} ({best})."
     )
 
 
@@ -90,9 +87,9 @@ def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
     what = "phones" if found.visibility == "simulation_only" else "public speakers"
     yield (
         f"Accuracy ({found.measure}) with its 95 % interval on {found.members} {what} over "
-        f"{_seeds(found)}; a setting is not told from another where the 95 % interval of their "
+        f"{found.seeds_said}; a setting is not told from another where the 95 % interval of their "
         "paired difference holds zero. "
-        f"{_capital(phrasing.price(chosen.guarantee, 'planned'))}; who must be honest: "
+        f"{phrasing.capital(phrasing.price(chosen.guarantee, 'planned'))}; who must be honest: "
         f"{chosen.guarantee.trust}"
     )
     flattered = (
@@ -107,17 +104,11 @@ def _terms(found: Tuning, choice: Recommended) -> Iterator[str]:
 def _edge_of_range(found: Tuning, chosen: Tried) -> str:
     """Where the range may have been too small."""
     ends = []
-    for name, value, values in (
-        ("clip norm", chosen.clip_norm, {trial.clip_norm for trial in found.tried}),
-        (
-            "noise multiplier",
-            chosen.noise_multiplier,
-            {trial.noise_multiplier for trial in found.tried},
-        ),
-    ):
+    for name in ("clip_norm", "noise_multiplier"):
+        value, values = getattr(chosen, name), {getattr(trial, name) for trial in found.tried}
         if len(values) > 1 and value in (min(values), max(values)):
             end = "largest" if value == max(values) else "smallest"
-            ends.append(f"the {end} {name} tried")
+            ends.append(f"the {end} {name.replace('_', ' ')} tried")
     if not ends:
         return ""
     return f" It has {' and '.join(ends)}: a wider range may hold better ones."
@@ -133,7 +124,7 @@ def _nothing_words(found: Tuning) -> str:
     cheapest = min(done, key=lambda trial: trial.guarantee.epsilon_release)
     return (
         "Nothing can be recommended: no setting that went to its end stays within "
-        f"privacy.epsilon_budget = {found.budget:g}. The smallest seen: {setting_of(cheapest)}; "
+        f"privacy.epsilon_budget = {found.budget:g}. The smallest seen: {cheapest}; "
         f"{phrasing.price(cheapest.guarantee, 'planned')}. Search larger noise multipliers, plan "
         "fewer rounds, or raise the budget."
     )
@@ -171,29 +162,11 @@ def _limit(found: Tuning) -> str:
     return f"{100 * found.within:g} point{'' if found.within == 0.01 else 's'}"
 
 
-def _seeds(found: Tuning) -> str:
-    count = len(found.seeds)
-    return f"{count} seed{'' if count == 1 else 's'}"
-
-
-def _interval(found: Spread) -> str:
+def interval(found: Spread) -> str:
+    """A share with its interval."""
     return f"{phrasing.percent(found.mean)} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _difference(found: Spread) -> str:
     low, high = phrasing.points(found.low), phrasing.points(found.high)
     return f"{phrasing.points(found.mean)} points [{low}, {high}]"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def setting_of(trial: Tried) -> Setting:
-    """What was tried."""
-    return Setting(
-        clip_norm=trial.clip_norm,
-        noise_multiplier=trial.noise_multiplier,
-        server_learning_rate=trial.server_learning_rate,
-        local_epochs=trial.local_epochs,
-    )

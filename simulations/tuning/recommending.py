@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -12,20 +11,17 @@ from fedspeech.evaluation.segments import cut
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.seeds import stream
 from simulations.results.spent import account_of
-from simulations.tuning.evidence import Choice, Estimate, Evidence
-from simulations.tuning.results import (
-    Contour,
-    Recommended,
-    Spread,
-    Tried,
-    WorstSegment,
-)
+from simulations.tuning.evidence import Choice, Evidence
+from simulations.tuning.results import Contour, Recommended, Tried, WorstSegment
 from simulations.tuning.search import Evaluated, Ground, matrices
 from simulations.tuning.space import Space, log_spaced
 
 LEVELS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 FINE_STEPS = 17
 MOST_POINTS = 20
+
+Cells = list[tuple[str, str, tuple[tuple[int, int], ...]]]
+"""Segment, value and members (seed's place, member) of groups of phones."""
 
 
 def compare(
@@ -61,12 +57,12 @@ def compare(
     tried = tuple(
         Tried(
             number=found.number,
-            **asdict(found.setting),
+            **dict(found.setting),
             **dict(account_of(found.guarantee, notice, plan.epsilon_budget)),
             within_budget=epsilons[index] <= plan.epsilon_budget,
-            accuracy=spread(evidence.accuracy(index)),
+            accuracy=evidence.accuracy(index),
             by_seed=tuple(map(float, evidence.by_seed[:, index])),
-            against_best=spread(evidence.difference(index, choice.best)) if choice else None,
+            against_best=evidence.difference(index, choice.best) if choice else None,
             worst_segment=_worst(found, cells),
             stopped=found.stopped,
             curve=_mean_curve(found),
@@ -82,17 +78,14 @@ def recommended(choice: Choice, evaluated: Sequence[Evaluated], plan: PrivacyPla
     chosen = evaluated[choice.index]
     under = chosen.setting.plan(plan)
     steps = np.unique(np.linspace(1, plan.rounds, min(plan.rounds, MOST_POINTS)).astype(int))
-    spending = {}
-    for rounds in steps.tolist():
-        spent = under.guarantee(rounds)
-        spending[rounds] = (spent.epsilon_release, spent.epsilon_server)
+    spent = {rounds: under.guarantee(rounds) for rounds in steps.tolist()}
     return Recommended(
         number=chosen.number,
         best=evaluated[choice.best].number,
         share_same=choice.share_same,
         flattery=choice.flattery,
         unresolved=tuple(evaluated[index].number for index in choice.unresolved),
-        spending=spending,
+        spending={rounds: (of.epsilon_release, of.epsilon_server) for rounds, of in spent.items()},
     )
 
 
@@ -132,15 +125,8 @@ def contours(space: Space, plan: PrivacyPlan) -> tuple[Contour, ...]:
     )
 
 
-def spread(found: Estimate) -> Spread:
-    """An estimate as results keep it."""
-    return Spread(mean=found.mean, low=found.low, high=found.high)
-
-
-def _cells(
-    grounds: Sequence[Ground], minimum_phones: int
-) -> list[tuple[str, str, tuple[tuple[int, int], ...]]]:
-    """Segment, value and members (seed's place, member) of every group that is large enough."""
+def _cells(grounds: Sequence[Ground], minimum_phones: int) -> Cells:
+    """Every group that is large enough."""
     members = [
         (place, member)
         for place, ground in enumerate(grounds)
@@ -155,9 +141,7 @@ def _cells(
     ]
 
 
-def _worst(
-    found: Evaluated, cells: Sequence[tuple[str, str, tuple[tuple[int, int], ...]]]
-) -> WorstSegment | None:
+def _worst(found: Evaluated, cells: Cells) -> WorstSegment | None:
     """The group with the lowest mean."""
     groups = [
         WorstSegment(

@@ -13,6 +13,7 @@ from pydantic import Field
 from fedspeech.evaluation.metric import Visibility
 from simulations.results.account import Account
 from simulations.results.record import Count, Epsilon, Finite, Positive, Record, Share
+from simulations.tuning.space import Setting
 
 Mode = Literal["grid", "pareto"]
 
@@ -41,16 +42,11 @@ class WorstSegment(Record):
     phones: Count
 
 
-class Tried(Account):
-    """One setting.
+class Tried(Account, Setting):
+    """One setting with the account of all planned rounds under it.
 
     Attributes:
       number: of its trial, from 0.
-      clip_norm: L2 bound on a delta.
-      noise_multiplier: of the sum.
-      server_learning_rate: of the server.
-      local_epochs: of a phone.
-      guarantee: of all planned rounds, as `Account` has it.
       within_budget: whether epsilon_release is at most the scenario's budget.
       accuracy: over seeds and phones.
       by_seed: mean accuracy under each seed.
@@ -63,10 +59,6 @@ class Tried(Account):
     """
 
     number: Count
-    clip_norm: Positive
-    noise_multiplier: Positive
-    server_learning_rate: Positive
-    local_epochs: Count
     within_budget: bool
     accuracy: Spread
     by_seed: tuple[Share, ...]
@@ -162,3 +154,13 @@ class Tuning(Record):
     def trial(self, number: int) -> Tried:
         """The trial of a number."""
         return next(trial for trial in self.tried if trial.number == number)
+
+    @property
+    def chosen(self) -> Tried | None:
+        """The recommended setting."""
+        return self.trial(self.recommended.number) if self.recommended else None
+
+    @property
+    def seeds_said(self) -> str:
+        """The number of seeds, in words."""
+        return f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"

@@ -28,11 +28,12 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
 from simulations.progress import RunProgress
 from simulations.tuning.evidence import Matrix
-from simulations.tuning.panel import Panel
-from simulations.tuning.space import Axis, Setting, Space
-from simulations.tuning.trial import Curve, Hopeless, Outcome, run_trial
+from simulations.tuning.space import Axis, Setting, Space, tidy
+from simulations.tuning.trial import Curve, Hopeless, Outcome, Panel, run_trial
 
 STUDY = "tune"
+GENERATION = 6
+"""Pareto trials that are chosen knowing the same others, whatever the workers."""
 Direction = Literal["maximize", "minimize"]
 
 
@@ -83,10 +84,9 @@ class Evaluated:
 
 def matrices(evaluated: Sequence[Evaluated]) -> list[Matrix]:
     """Per seed the accuracies of members and settings, shape (members, settings)."""
-    seeds = range(len(evaluated[0].outcomes))
     return [
         np.array([found.outcomes[seed].accuracies for found in evaluated], dtype=np.float64).T
-        for seed in seeds
+        for seed in range(len(evaluated[0].outcomes))
     ]
 
 
@@ -223,8 +223,6 @@ class Search:
         study.add_trials([self._trial(found.number) for found in known])
         return self._setting(study.ask(self._distributions()))
 
-    # Behind it.
-
     def _run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Runs trials of single seeds and yields each as it is done."""
         grounds = {ground.seed: ground for ground in self.grounds}
@@ -287,11 +285,10 @@ class Search:
         """Ranges of what is searched, from end to end."""
         space = self.space
         found: dict[str, BaseDistribution] = {
-            "clip_norm": _range(space.clip_norm),
-            "noise_multiplier": _range(space.noise_multiplier),
+            name: _range(axis)
+            for name in ("clip_norm", "noise_multiplier", "server_learning_rate")
+            if (axis := getattr(space, name)) is not None
         }
-        if space.server_learning_rate is not None:
-            found["server_learning_rate"] = _range(space.server_learning_rate)
         if space.local_epochs is not None:
             found["local_epochs"] = IntDistribution(space.local_epochs[0], space.local_epochs[-1])
         return found
@@ -307,6 +304,48 @@ class Search:
 
 
 Task = tuple[int, int, Setting, tuple[Curve, ...]]  # number, seed, setting, peers
+
+
+def pareto(search: Search, trials: int, seed: int) -> list[Evaluated]:
+    """Seeks high accuracy and small epsilon at once with Optuna's multi-objective TPE sampler.
+
+    Ozaki et al. 2022 (doi:10.1613/jair.1.13188). The first trial is the scenario's own setting, if
+    it lies in the range. Trials are chosen in generations of six that know the same others.
+    """
+    done: list[Evaluated] = []
+    while len(done) < trials:
+        before = len(done)
+        settings = [
+            _tidied(
+                search.space,
+                search.space.own
+                if number == 0 and search.space.holds_own()
+                else search.suggestion(number, done, seed),
+            )
+            for number in range(before, min(before + GENERATION, trials))
+        ]
+        known = [other for other in done if not other.stopped]
+
+        def peers(guarantee: Guarantee, known: Sequence[Evaluated] = known) -> list[Evaluated]:
+            """Finished trials that are at least as private."""
+            price = guarantee.epsilon_release
+            return [other for other in known if other.guarantee.epsilon_release <= price]
+
+        found = search.evaluate(settings, peers)
+        done += {one.number: one for one in found if one.number >= before}.values()
+        if len(found) < len(settings) or len(done) == before:
+            break  # the budget is spent, or there is nothing else to try
+    return done
+
+
+def _tidied(space: Space, setting: Setting) -> Setting:
+    """The same with four digits in what was drawn."""
+    return space.at(
+        tidy(setting.clip_norm),
+        tidy(setting.noise_multiplier),
+        tidy(setting.server_learning_rate) if space.server_learning_rate else None,
+        setting.local_epochs if space.local_epochs else None,
+    )
 
 
 def _range(values: Axis) -> FloatDistribution:
@@ -330,15 +369,5 @@ def _run_task(ground: Ground, task: Task, charge: Path | None, scratch: Path) ->
     """Runs one setting under one seed."""
     _, _, setting, peers = task
     job = setting.job(ground.job)
-    return run_trial(
-        job,
-        ground.panel,
-        Hopeless(
-            base=ground.base,
-            rounds=job.plan.rounds,
-            visibility=ground.panel.visibility,
-            peers=peers,
-        ),
-        charge,
-        scratch,
-    )
+    hopeless = Hopeless(ground.base, job.plan.rounds, ground.panel.visibility, peers)
+    return run_trial(job, ground.panel, hopeless, charge, scratch)

@@ -18,6 +18,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
+from simulations.results.record import Count, Positive, Record
 from simulations.scenario.schema import Scenario
 
 Axis = tuple[float, ...]
@@ -29,8 +30,7 @@ SCALED_STEPS = ("fedavg", "fedavgm")
 divide by its size, so with them a smaller clip norm is no smaller step, and the rate stays."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(Record):
     """One point of the search.
 
     Attributes:
@@ -40,10 +40,10 @@ class Setting:
       local_epochs: of a phone.
     """
 
-    clip_norm: float
-    noise_multiplier: float
-    server_learning_rate: float
-    local_epochs: int
+    clip_norm: Positive
+    noise_multiplier: Positive
+    server_learning_rate: Positive
+    local_epochs: Count
 
     @classmethod
     def of(cls, scenario: Scenario) -> Setting:
@@ -184,13 +184,18 @@ class Space:
             local_epochs=self.own.local_epochs if local_epochs is None else local_epochs,
         )
 
-    def settings(self, clip_norms: Axis, noise_multipliers: Axis) -> tuple[Setting, ...]:
-        """Every combination of some clips and noises with the rates and epochs searched."""
+    def settings(self) -> tuple[Setting, ...]:
+        """Every combination of what is searched."""
         rates: tuple[float | None, ...] = self.server_learning_rate or (None,)
         epochs: tuple[int | None, ...] = self.local_epochs or (None,)
-        return tuple(
-            self.at(*point)
-            for point in itertools.product(clip_norms, noise_multipliers, rates, epochs)
+        points = itertools.product(self.clip_norm, self.noise_multiplier, rates, epochs)
+        return tuple(self.at(*point) for point in points)
+
+    def holds_own(self) -> bool:
+        """Whether the scenario's own setting lies between the ends of what is searched."""
+        axes = ((name, getattr(self, name)) for name in Setting.model_fields)
+        return all(
+            axis is None or axis[0] <= getattr(self.own, name) <= axis[-1] for name, axis in axes
         )
 
     @property

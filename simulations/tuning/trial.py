@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from fedspeech.errors import BudgetExhausted
 from fedspeech.evaluation.metric import Visibility
+from fedspeech.evaluation.personalization import phone_accuracies
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.round import ServerState
+from fedspeech.tasks.evaluation import TaskEvaluation
+from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid
 from simulations.results.account import Account
 from simulations.results.record import Count, Record, Share
 from simulations.results.spent import account_of
-from simulations.tuning.panel import Panel
+from simulations.setup.experiment import World
 
 CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)
@@ -65,6 +71,51 @@ class Outcome(Record):
     stopped: Literal["", "hopeless", "budget"] = ""
     signal_to_noise: float | None = None
     spent: Account | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Phones or public speakers on whose examples the trials of one seed are compared.
+
+    Attributes:
+      visibility: "simulation_only": held-out phones; "server": public validation speakers, all that
+        may choose where the speech that trains is private and every release is charged.
+      task: how answers are scored.
+      clips: of each member, whatever setting is evaluated.
+      segments: of each member, segment to value.
+    """
+
+    visibility: Visibility
+    task: TaskEvaluation[Any]
+    clips: tuple[LocalDataset, ...]
+    segments: tuple[Mapping[str, str], ...]
+
+    @classmethod
+    def of_held_out_phones(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
+        """Phones that never train, on the examples that a run's report evaluates them by."""
+        return cls(
+            visibility="simulation_only",
+            task=task,
+            clips=tuple(phone.judged for phone in world.unseen),
+            segments=tuple(phone.phone.segments for phone in world.unseen),
+        )
+
+    @classmethod
+    def of_public_speakers(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
+        """Public validation speakers."""
+        clips, speakers = world.job.load_arrays().validation, world.partition.validation
+        ends = np.cumsum([0, *(len(speaker.utterances) for speaker in speakers)])
+        return cls(
+            visibility="server",
+            task=task,
+            clips=tuple(clips.take(np.arange(*pair)) for pair in itertools.pairwise(ends)),
+            segments=tuple(speaker.segments for speaker in speakers),
+        )
+
+    def accuracies(self, vector: FloatVector) -> NDArray[np.float64]:
+        """Share of its examples that each member's phone answers rightly, shape (n,)."""
+        correct = [self.task.mistakes(vector, own) == 0 for own in self.clips]
+        return phone_accuracies(correct).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -117,13 +168,9 @@ def run_trial(
 ) -> Outcome:
     """Runs a job's rounds and evaluates them.
 
-    Args:
-      job: as `Setting.job` gives it.
-      panel: on whose examples settings are compared.
-      hopeless: asked at every mark but the last.
-      ledger: charged for each round before phones are asked for it; None: nobody's privacy is at
-        stake, and an account that prices nothing stands in for it.
-      scratch: an existing folder for what a trial leaves if it is killed; None: the system's.
+    `ledger` is charged for each round before phones are asked for it. Where it is None, nobody's
+    privacy is at stake, and an account that prices nothing stands in for it. `scratch` is an
+    existing folder for what a trial leaves if it is killed; None: the system's.
     """
     with tempfile.TemporaryDirectory(prefix="trial-", dir=scratch) as folder:
         path = Path(folder) / "job.json"
@@ -185,12 +232,11 @@ class _Watch:
             self._signal = record.accumulated_signal_to_noise
         done = record.round + 1
         if done in self._marks:
-            self._curve[done] = _mean(self._panel, state.model)
+            self._curve[done] = float(self._panel.accuracies(state.model).mean())
             if done < self._marks[-1] and self._hopeless(self._curve):
                 raise _Enough
 
     def outcome(self) -> Outcome:
-        """What came of it."""
         return Outcome(
             accuracies=tuple(map(float, self._panel.accuracies(self.state.model))),
             curve=self._curve,
@@ -199,10 +245,6 @@ class _Watch:
             stopped=self.stopped,
             signal_to_noise=self._signal,
         )
-
-
-def _mean(panel: Panel, adapter: FloatVector) -> float:
-    return float(panel.accuracies(adapter).mean())
 
 
 def _trial(curve: Curve, *, finished: bool) -> optuna.trial.FrozenTrial:

@@ -20,23 +20,22 @@ import torch
 from fedspeech.errors import BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job
-from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
 from simulations.progress import RunProgress
-from simulations.results.account import Account
+from simulations.results.run_folder import flat
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import World, build_world
-from simulations.tuning import modes, recommending
-from simulations.tuning.folder import flat, give_up, open_folder
+from simulations.tuning import recommending
+from simulations.tuning.folder import give_up, open_folder
 from simulations.tuning.page import render
-from simulations.tuning.panel import Panel
-from simulations.tuning.phrasing import recommendation, setting_of, short
+from simulations.tuning.phrasing import recommendation, short
 from simulations.tuning.results import Mode, Tuning
-from simulations.tuning.search import Evaluated, Ground, Search
-from simulations.tuning.space import Axis, Space
+from simulations.tuning.search import Evaluated, Ground, Search, pareto
+from simulations.tuning.space import Axis, Setting, Space
+from simulations.tuning.trial import Panel
 
 Population = Literal["synthetic", "declared public", "charged"]
 
@@ -49,11 +48,8 @@ class Request:
     """What was asked for.
 
     Attributes:
-      mode: how to search.
-      clip_norm: values; None: around the scenario's own.
-      noise_multiplier: likewise.
-      server_learning_rate: values; None: not searched.
-      local_epochs: values; None: not searched.
+      clip_norm: values; None: around the scenario's own; `noise_multiplier` likewise.
+      server_learning_rate: values; None: not searched; `local_epochs` likewise.
       seeds: how many, from the scenario's own on; None: three, or one where trials are charged.
       trials: of mode "pareto".
       within: accuracy that may be given up, 0.005 is half a point.
@@ -81,21 +77,19 @@ def tune(
     workers: int | None,
     cache: Path | None,
 ) -> Path:
-    """Tunes a scenario and returns the folder.
+    """Tunes a scenario around its own setting and returns the folder.
 
-    Args:
-      scenario: what to tune, around its own setting.
-      request: how.
-      out: a new folder, or one of the same tuning to go on with; None: runs/tune-NAME-DATE.
-      workers: processes; None: one per core. Results do not depend on it.
-      cache: where features are kept; None: the user's cache.
+    `out` is a new folder, or one of the same tuning to go on with; None: runs/tune-NAME-DATE.
+    Results do not depend on the number of `workers`; None: one per core.
 
     Raises:
       FedspeechError: naming what cannot be used.
     """
     population = _population(scenario, request)
     seeds = _seeds(scenario, request)
-    space = _space(scenario, request)
+    space = Space.around(
+        scenario, **{axis: getattr(request, axis) for axis in Setting.model_fields}
+    )
     settings = _settings(scenario, request, space, seeds, population)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or Path("runs") / f"tune-{scenario.name}-{stamp}"
@@ -107,16 +101,13 @@ def tune(
         progress.say(f"tuning {scenario.name} ({request.mode}); {_rights(population)}")
         try:
             with progress.stage("prepare"):
-                worlds = {
-                    seed: build_world(
+                worlds = {}
+                for seed in seeds:
+                    worlds[seed] = build_world(
                         scenario.model_copy(update={"seed": seed}),
-                        cache=cache_folder(cache),
-                        eye=None,
-                        workers=workers,
+                        cache=cache_folder(cache), eye=None, workers=workers,
                         progress=progress.advance,
-                    )
-                    for seed in seeds
-                }
+                    )  # fmt: skip
                 tuning = _Tuning(scenario, request, space, worlds, population, folder)
         except BaseException:
             if new:  # nothing was tried: what is left would only be in the next one's way
@@ -154,37 +145,38 @@ class _Tuning:
     ) -> None:
         self._scenario, self._request, self._space = scenario, request, space
         self._population, self._folder = population, folder
-        world = worlds[scenario.seed]
-        self._corpus_name = world.speakers.corpus.name
-        self._plan, self._notice = world.job.plan, world.job.entropy().notice
+        self._world = worlds[scenario.seed]
+        self._plan = self._world.job.plan
         self._grounds = [
             _ground(scenario.model_copy(update={"seed": seed}), world, population)
             for seed, world in worlds.items()
         ]
         self._evaluated: list[Evaluated] = []
-        _check_corners(space, self._plan)
+        # The plan refuses what it would refuse before anything is trained.
+        for clip in {space.clip_norm[0], space.clip_norm[-1]}:
+            for noise in {space.noise_multiplier[0], space.noise_multiplier[-1]}:
+                space.at(clip, noise).plan(self._plan)
 
     def search(self, workers: int, progress: RunProgress) -> None:
-        """Runs the trials."""
-        request, seed = self._request, self._scenario.seed
+        """Runs the trials.
+
+        Raises:
+          BudgetExhausted: if the budget covers none.
+        """
+        request, two = self._request, self._request.mode == "pareto"
         with (
             progress.stage("trials"),
             Search(
-                self._folder / "study.db",
-                self._grounds,
-                self._plan,
-                self._space,
-                directions=("maximize", "minimize") if request.mode == "pareto" else ("maximize",),
-                workers=workers,
-                progress=progress,
-                charge=request.charge,
+                self._folder / "study.db", self._grounds, self._plan, self._space,
+                directions=("maximize", "minimize") if two else ("maximize",),
+                workers=workers, progress=progress, charge=request.charge,
             ) as search,
-        ):
-            match request.mode:
-                case "grid":
-                    self._evaluated = modes.grid(search)
-                case "pareto":
-                    self._evaluated = modes.pareto(search, request.trials, seed)
+        ):  # fmt: skip
+            self._evaluated = (
+                pareto(search, request.trials, self._scenario.seed)
+                if two
+                else search.evaluate(self._space.settings())
+            )
         if not self._evaluated:
             raise BudgetExhausted(
                 "the budget covers no trial at all; raise privacy.epsilon_budget, or search larger "
@@ -193,79 +185,68 @@ class _Tuning:
 
     def finish(self, settings: Mapping[str, str], progress: RunProgress) -> Tuning:
         """Chooses, and writes results, page and scenario file."""
-        request, plan = self._request, self._plan
         with progress.stage("report"):
-            tried, choice = recommending.compare(
-                self._evaluated,
-                self._grounds,
-                plan,
-                within=request.within,
-                seed=self._scenario.seed,
-                minimum_phones=self._scenario.evaluation.min_segment_phones,
-                notice=self._notice,
-            )
-            found = Tuning(
-                mode=request.mode,
-                scenario=self._scenario.name,
-                corpus=self._corpus_name,
-                population=self._population,
-                visibility=self._grounds[0].panel.visibility,
-                measure=self._grounds[0].panel.task.accuracy,
-                seeds=tuple(ground.seed for ground in self._grounds),
-                members=sum(len(ground.panel.clips) for ground in self._grounds),
-                base=sum(ground.base for ground in self._grounds) / len(self._grounds),
-                phones=plan.population,
-                rounds=plan.rounds,
-                within=request.within,
-                budget=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
-                rate_rule=self._space.rule,
-                tried=tried,
-                recommended=recommending.recommended(choice, self._evaluated, plan)
-                if choice
-                else None,
-                contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
-                spent=self._spent(),
-                settings=dict(settings),
-            )
+            found = self._found(settings)
             said = {"short": short(found), "words": tuple(recommendation(found))}
             found = found.model_copy(update=said)
             self._write_scenario(found)
-        found = found.model_copy(
-            update={
-                "seconds": sum(progress.seconds.values()),
-                "cpu_seconds": sum(progress.cpu_seconds.values()),
-            }
-        )
+        times = {
+            "seconds": sum(progress.seconds.values()),
+            "cpu_seconds": sum(progress.cpu_seconds.values()),
+        }
+        found = found.model_copy(update=times)
         write_text(self._folder / "results.json", found.model_dump_json(indent=1) + "\n")
         write_text(self._folder / "tuning.html", render(found))
         return found
 
+    def _found(self, settings: Mapping[str, str]) -> Tuning:
+        request, plan, grounds = self._request, self._plan, self._grounds
+        tried, choice = recommending.compare(
+            self._evaluated,
+            grounds,
+            plan,
+            within=request.within,
+            seed=self._scenario.seed,
+            minimum_phones=self._scenario.evaluation.min_segment_phones,
+            notice=self._world.job.entropy().notice,
+        )
+        spent = [one.spent for found in self._evaluated for one in found.outcomes if one.spent]
+        return Tuning(
+            mode=request.mode,
+            scenario=self._scenario.name,
+            corpus=self._world.speakers.corpus.name,
+            population=self._population,
+            visibility=grounds[0].panel.visibility,
+            measure=grounds[0].panel.task.accuracy,
+            seeds=tuple(ground.seed for ground in grounds),
+            members=sum(len(ground.panel.clips) for ground in grounds),
+            base=sum(ground.base for ground in grounds) / len(grounds),
+            phones=plan.population,
+            rounds=plan.rounds,
+            within=request.within,
+            budget=plan.epsilon_budget if math.isfinite(plan.epsilon_budget) else None,
+            rate_rule=self._space.rule,
+            tried=tried,
+            recommended=recommending.recommended(choice, self._evaluated, plan) if choice else None,
+            contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
+            spent=max(spent, key=lambda held: held.guarantee.rounds, default=None),
+            settings=dict(settings),
+        )
+
     def _write_scenario(self, found: Tuning) -> None:
         """Writes the recommended scenario, as `fedspeech simulate --scenario` takes it."""
         path = self._folder / "recommended.toml"
-        if found.recommended is None:
+        if found.chosen is None:
             path.unlink(missing_ok=True)
             return
-        chosen = setting_of(found.trial(found.recommended.number))
-        ready = (
-            chosen.scenario(self._scenario)
-            .with_absolute_paths()
-            .model_copy(
-                update={
-                    "name": f"{self._scenario.name}-tuned",
-                    "description": f"{self._scenario.name} as `fedspeech tune` recommends it.",
-                }
-            )
-        )
-        comment = "".join(
-            f"# {line}\n" for line in (f"Tuned by mode {found.mode}.", _rights(found.population))
-        )
+        name = self._scenario.name
+        said = {
+            "name": f"{name}-tuned",
+            "description": f"{name} as `fedspeech tune` recommends it.",
+        }
+        ready = found.chosen.scenario(self._scenario).with_absolute_paths().model_copy(update=said)
+        comment = f"# Tuned by mode {found.mode}.\n# {_rights(found.population)}\n"
         write_text(path, comment + to_toml(ready))
-
-    def _spent(self) -> Account | None:
-        """What the ledger that was charged held after the last trial."""
-        spent = [one.spent for found in self._evaluated for one in found.outcomes if one.spent]
-        return max(spent, key=lambda held: held.guarantee.rounds, default=None)
 
 
 def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
@@ -355,24 +336,6 @@ def _seeds(scenario: Scenario, request: Request) -> tuple[int, ...]:
     return tuple(range(scenario.seed, scenario.seed + count))
 
 
-def _space(scenario: Scenario, request: Request) -> Space:
-    """Where to search."""
-    return Space.around(
-        scenario,
-        clip_norm=request.clip_norm,
-        noise_multiplier=request.noise_multiplier,
-        server_learning_rate=request.server_learning_rate,
-        local_epochs=request.local_epochs,
-    )
-
-
-def _check_corners(space: Space, plan: PrivacyPlan) -> None:
-    """Has the plan refuse what it would refuse before anything is trained."""
-    for clip in {space.clip_norm[0], space.clip_norm[-1]}:
-        for noise in {space.noise_multiplier[0], space.noise_multiplier[-1]}:
-            space.at(clip, noise).plan(plan)
-
-
 def _settings(
     scenario: Scenario,
     request: Request,
@@ -385,10 +348,7 @@ def _settings(
         "mode": request.mode,
         "seeds": list(seeds),
         "population": population,
-        "clip norm": list(space.clip_norm),
-        "noise multiplier": list(space.noise_multiplier),
-        "server learning rate": space.server_learning_rate,
-        "local epochs": space.local_epochs,
+        **{axis.replace("_", " "): getattr(space, axis) for axis in Setting.model_fields},
         "ledger": str(request.charge.resolve()) if request.charge else None,
         "source code": source_sha256()[:16],
         **dict(flat("scenario.", scenario.with_absolute_paths().model_dump(mode="json"))),

@@ -19,10 +19,9 @@ from simulations.evaluation.evaluator import Evaluator
 from simulations.run import runner
 from simulations.run.runner import simulate
 from simulations.scenario.reading import read_scenario
-from simulations.tuning.panel import Panel
 from simulations.tuning.results import Tuning
 from simulations.tuning.space import Setting
-from simulations.tuning.trial import run_trial
+from simulations.tuning.trial import Panel, run_trial
 from simulations.tuning.tuner import Request, _ground, tune
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()", "tune"]

@@ -101,12 +101,6 @@ def test_unknown_relation_is_printed_as_it_is(example):
     assert release.relation == "replace-two"
 
 
-def test_terms_of_the_summary_are_explained():
-    terms = " ".join(term for term, _ in phrasing.GLOSSARY)
-    for needed in ("ε", "δ", "FRR", "FAR", "control", "guard", "worst decile", "cohort"):
-        assert needed in terms
-
-
 def test_collapse_says_what_was_tested_and_is_not_said_where_phones_gained(example):
     fallen = Utility(
         base=0.97, federated=0.6, clips=224, signal_to_noise=0.1, collapsed=True, by_noise=0.55

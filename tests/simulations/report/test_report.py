@@ -125,6 +125,13 @@ def test_the_first_screen_has_the_error_the_price_a_date_and_the_contents(page, 
     assert len(links) > 5
 
 
+def test_terms_of_the_summary_are_explained(page):
+    words = page.text[page.text.index('<h2 id="words">') :]
+    terms = " ".join(re.findall(r"<dt>(.*?)</dt>", words))
+    for needed in ("ε", "δ", "FRR", "FAR", "control", "guard", "worst decile", "cohort"):
+        assert needed in terms
+
+
 @pytest.mark.slow
 def test_numbers_are_not_broken_over_lines(page):
     paragraphs = re.findall(r"<p[^>]*>(.*?)</p>", page.text)

@@ -13,7 +13,6 @@ from simulations.setup.planning import plan_of
 from simulations.tuning.evidence import Evidence
 from simulations.tuning.page import render
 from simulations.tuning.phrasing import recommendation, short
-from simulations.tuning.recommending import spread
 from simulations.tuning.results import Recommended, Tried, Tuning
 
 NOISES = (4.0, 8.0, 64.0)
@@ -39,8 +38,8 @@ def tuning(phones, scatter=0.1, within=0.005):
             number=index + 1, clip_norm=0.1, noise_multiplier=NOISES[index],
             server_learning_rate=1.0, local_epochs=2, within_budget=True, worst_segment=None,
             **dict(account_of(guarantees[index], None, None)),
-            accuracy=spread(evidence.accuracy(index)), by_seed=(float(evidence.means[index]),),
-            against_best=spread(evidence.difference(index, choice.best)), stopped="",
+            accuracy=evidence.accuracy(index), by_seed=(float(evidence.means[index]),),
+            against_best=evidence.difference(index, choice.best), stopped="",
             curve={1: 0.5}, signal_to_noise=1.0,
         )
         for index in range(3)

@@ -9,10 +9,9 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.training.dataset import LocalDataset
 from simulations.progress import RunProgress
 from simulations.tuning import search
-from simulations.tuning.panel import Panel
 from simulations.tuning.search import Ground, Search
 from simulations.tuning.space import Space
-from simulations.tuning.trial import Hopeless, marks, run_trial
+from simulations.tuning.trial import Hopeless, Panel, marks, run_trial
 
 
 class Judges:
@@ -97,5 +96,5 @@ def test_every_trial_of_a_charged_search_is_told_who_pays(tmp_path, monkeypatch,
         directions=("maximize",), workers=4 if charged else 1, progress=RunProgress(),
         charge=path,
     ) as found:  # fmt: skip
-        found.evaluate(space.settings(space.clip_norm, (1.0,)))
+        found.evaluate(space.settings())
     assert told == [path, path]

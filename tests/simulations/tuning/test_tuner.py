@@ -97,7 +97,7 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
         price.charge(number, 0, bytes([number]) * 16)
     budget = price.guarantee().epsilon_release * 1.001
     with charged_search(tmp_path, budget) as search:
-        settings = search.space.settings(search.space.clip_norm, (1.0,))
+        settings = search.space.settings()
         evaluated = search.evaluate(settings)
     assert [found.setting.clip_norm for found in evaluated] == [0.05, 0.1]
     charges = rows(ledger, "charge")
