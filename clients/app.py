@@ -40,11 +40,7 @@ Request = CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
 
 
 def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
-    """Answers one request, if the phones' plan and memory permit it.
-
-    Raises:
-      ProtocolAbort: if they do not.
-    """
+    """Answers one request, if the phones' plan and memory permit it."""
     with _nothing_told():
         request, client_shard = from_record(message.content, kind), _client_shard(context)
         permission = require_permission(request, client_shard.job.plan)
@@ -89,22 +85,14 @@ def _remembered(
 
 
 def _read_session(context: Context, state: ShardState) -> SessionState:
-    """The session that the phones are in, if that is what Flower has kept.
-
-    Raises:
-      ProtocolAbort: if it is another one.
-    """
+    """The session that the phones are in, if that is what Flower has kept."""
     records = context.state.config_records
     kept = records["session"]["bytes"] if "session" in records else b""
     return SessionState.from_bytes(kept if isinstance(kept, bytes) else b"", state.session_sha256)
 
 
 def _memory(context: Context, client_shard: ClientShard) -> DurableState:
-    """What the phones remember: by their job, or with the process that plays them.
-
-    Raises:
-      ProtocolAbort: if there is no place for it: such phones could be asked twice.
-    """
+    """What the phones remember: by their job, or with the process that plays them."""
     if client_shard.job.memory:
         return DurableState(Path(client_shard.job.memory), client_shard.shard)
     if folder := context.node_config.get("memory"):

@@ -46,11 +46,7 @@ class DurableState:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[DurableState]:
-        """Keeps everybody else from answering for these phones.
-
-        Raises:
-          ProtocolAbort: if somebody still does after a minute.
-        """
+        """Keeps everybody else from answering for these phones."""
         lock = hold(self._folder / f"{self._name}.lock", wait_s=_WAIT_S)
         if lock is None:
             raise ProtocolAbort("these phones are busy with another message")
@@ -93,11 +89,7 @@ def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -
 
 
 def alone(folder: Path) -> BinaryIO:
-    """Waits until no process hosts phones here, and keeps others out until the file is closed.
-
-    Raises:
-      FedspeechError: if one still does after a minute.
-    """
+    """Waits until no process hosts phones here, and keeps others out until the file is closed."""
     _in_use.cache_clear()  # this process itself may have hosted them
     held = hold(folder / "in-use", wait_s=_WAIT_S)
     if held is None:

@@ -54,9 +54,6 @@ def check_bundle(bundle: bytes) -> None:
     Args:
       bundle: the zip archive that came from the server; nothing in it is run or kept, and no more
         of it is unpacked than the installed code is long.
-
-    Raises:
-      ProtocolAbort: if a file differs, is missing or is one too many, or it is no archive.
     """
     installed = source_files()
     try:
@@ -112,11 +109,7 @@ _ANSWERING = {
 
 
 def _call(program: Any, options: list[str], replaced: dict[str, dict[str, Any]]) -> None:
-    """Runs one of Flower's programs with our code in its place for some names.
-
-    Raises:
-      ProtocolAbort: if this version of Flower has no such name: then nothing runs at all.
-    """
+    """Runs one of Flower's programs with our code in its place for some names."""
     for place, names in replaced.items():
         module = importlib.import_module(place)
         for name, ours in names.items():

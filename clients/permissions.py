@@ -82,11 +82,7 @@ PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
 
 
 def require_permission(request: object, plan: PrivacyPlan) -> Permission:
-    """Refuses a type of request that phones of a plan never answer.
-
-    Raises:
-      ProtocolAbort: naming the request and what the plan says.
-    """
+    """Refuses a type of request that phones of a plan never answer."""
     never = f"a phone never answers {type(request).__name__}"
     permission = PERMISSIONS.get(type(request))
     if permission is None:
@@ -103,11 +99,7 @@ def require_permission(request: object, plan: PrivacyPlan) -> Permission:
 def require_turn(
     request: RoundRequest, permission: Permission, job: Job, state: ShardState
 ) -> None:
-    """Refuses a request that is not for these phones' round, session and next stage.
-
-    Raises:
-      ProtocolAbort: naming where the phones are, and where the server thinks they are.
-    """
+    """Refuses a request that is not for these phones' round, session and next stage."""
     key, session = request.key, session_of(request)
     check_key(job, key)
     if permission.after is None:

@@ -73,11 +73,7 @@ class ShardState:
         )
 
     def to_bytes(self, job: str) -> bytes:
-        """Returns what the memory keeps.
-
-        Args:
-          job: fingerprint of the job that the phones belong to.
-        """
+        """Returns what the memory keeps."""
         assert self.key is not None, "nothing is kept before a round was entered"
         history = self.history
         return bytes(

@@ -97,11 +97,7 @@ def _play(
 
 
 def _opened(job: Job, folder: Path, how: str) -> Resumed:
-    """Begins a run, or takes one up.
-
-    Raises:
-      FedspeechError: if there is one already and nothing was said of resuming, or it cannot be.
-    """
+    """Begins a run, or takes one up."""
     if not how:
         return start(job, folder)
     if how not in ("next", "replay"):

@@ -81,11 +81,7 @@ class IdealGathering(_Gathering):
     """One round whose sum an ideal party takes: simulated."""
 
     def join(self) -> None:
-        """Asks who takes part.
-
-        Raises:
-          Abandoned: if a shard failed, or fewer joined than the floor.
-        """
+        """Asks who takes part."""
         request = RosterRequest(key=self._key)
         rosters, failed = self._shards.ask(
             "query.roster", request, Roster, self._key, lambda roster: None
@@ -98,11 +94,7 @@ class IdealGathering(_Gathering):
             raise Abandoned(failed or short)
 
     def collect(self) -> NDArray[np.uint32]:
-        """Returns the sum of what they send, mod 2^bits, shape (vector length,).
-
-        Raises:
-          Abandoned: if a shard failed, or fewer survived than the floor.
-        """
+        """Returns the sum of what they send, mod 2^bits, shape (vector length,)."""
         plan = self._job.plan
         request = UpdateRequest(
             key=self._key,
@@ -147,9 +139,6 @@ class MaskedGathering(_Gathering):
 
         A nonce that stays away restarts the session without its phone. Nothing was sent that
         depends on speech, so nothing is charged for that.
-
-        Raises:
-          Abandoned: if a shard failed, too few are left, or nonces stayed away every time.
         """
         for self._session in range(MAX_SESSIONS):
             self._server = Server(

@@ -36,7 +36,6 @@ class Resumed:
     """Where an interrupted run goes on.
 
     Attributes:
-      ledger: of the run.
       checkpoint: the last; its next_round is the one to start with.
       lost: rounds between, to be reported as any other.
       replay: whether the round that was not over is replayed.

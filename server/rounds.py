@@ -41,8 +41,6 @@ class RoundRecord:
         (`fedspeech.round.open_sum`); 0 is nothing but noise, None is no noise.
       accumulated_signal_to_noise: the same of the sum of all decoded means so far.
       clip_norm: that phones clipped to; None if no sum was opened.
-      guarantee: as of the end of the round.
-      seconds: wall time.
       total: the opened sum, shape (vector length,), uint32; None if none was opened.
     """
 

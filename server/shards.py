@@ -84,13 +84,6 @@ class Shards:
         at once, whoever is left may stand just at the floor, and whether the round takes place
         would tell of single phones.
 
-        Args:
-          kind: Flower's type of the message.
-          request: to all, or one for each shard in order.
-          answer_type: that each must answer with.
-          key: of the round.
-          check: raises ProtocolAbort for an answer that does not fit this request.
-
         Returns:
           The answers in shard order, and what went wrong, in words, or "".
 
@@ -147,12 +140,7 @@ class Shards:
         return shard
 
     def _hosted(self, answer: AnswerT, shard: int, kind: str) -> AnswerT:
-        """What an answer says for phones of its shard.
-
-        Raises:
-          ProtocolAbort: if it speaks for others and cannot be taken apart, or counts more phones
-            than its shard hosts.
-        """
+        """What an answer says for phones of its shard."""
         hosted = self._job.shard_phones(shard)
         phones = answer.survivors if isinstance(answer, ProtectedUpdate) else answer.phones
         own = (phones >= hosted.start) & (phones < hosted.stop)
@@ -173,11 +161,7 @@ class Shards:
 
 
 def _read(reply: Message, expected: type[MessageT]) -> MessageT:
-    """Reads what a node answered.
-
-    Raises:
-      ProtocolAbort: if it is not what was expected, or the node says why there is no answer.
-    """
+    """Reads what a node answered."""
     if not reply.has_content():
         raise ProtocolAbort(messages.printable(str(reply.error.reason)))
     return messages.from_record(reply.content, expected)

@@ -27,7 +27,6 @@ class Checkpoint:
     """Where a run stands between two rounds.
 
     Attributes:
-      state: of the server.
       next_round: index of the first round that is not over, from 0.
       opened: number of the ledger's row that opened this run.
     """

@@ -70,11 +70,7 @@ class Phone(PhoneState):
     # Stage advertise.
 
     def advertise(self) -> Advertisement:
-        """Makes the session's keys and says what they are.
-
-        Raises:
-          SecondAnswer: if asked again.
-        """
+        """Makes the session's keys and says what they are."""
         with self._step(Stage.NONE, Stage.ADVERTISE):
             self._seal_key = Secret(self._random(KEY_BYTES))
             self._mask_key = Secret(self._random(KEY_BYTES))

@@ -40,9 +40,6 @@ class History:
 
         Only later rounds, or later sessions of a round that no vector was sent in: two
         vectors of one round would be two samples of one delta.
-
-        Raises:
-          Replayed: for any other session.
         """
         if not 0 <= session < MAX_SESSIONS:
             raise Replayed(f"a round has sessions 0 to {MAX_SESSIONS - 1}, got {session}")
@@ -63,7 +60,6 @@ class Advertisement:
     """Stage advertise: what a phone says of itself; all of it is public.
 
     Attributes:
-      phone: number.
       seal_key: X25519 public key for sealing, 32 bytes.
       mask_key: X25519 public key for masks, 32 bytes.
       commitment: to the nonce, 32 bytes.

@@ -255,11 +255,7 @@ def _ring_graph(ids: bytes, seed: bytes, k: int) -> Graph:
 
 @functools.lru_cache(maxsize=4)
 def complete_graph(num_phones: int) -> Graph:
-    """Builds the graph in which every phone is adjacent to every other; it needs no seed.
-
-    Raises:
-      ValueError: if there are fewer than 2 phones.
-    """
+    """Builds the graph in which every phone is adjacent to every other; it needs no seed."""
     if num_phones < 2:
         raise ValueError(f"num_phones must be at least 2, got num_phones={num_phones}")
     others = np.arange(num_phones - 1, dtype=np.int32)

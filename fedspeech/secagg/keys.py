@@ -182,21 +182,13 @@ class IdentityDirectory:
             partial.unlink(missing_ok=True)
 
     def identity(self, phone: int) -> Identity:
-        """Returns what a phone signs with; in a product it never leaves the phone.
-
-        Raises:
-          UnknownPhone: if nobody of that number was enrolled.
-        """
+        """Returns what a phone signs with; in a product it never leaves the phone."""
         if not 0 <= phone < self._phones:
             raise UnknownPhone(f"phone {phone} was never enrolled: there are {self._phones}")
         return Identity(hkdf(bytes(self._root), canonical("identity", phone)))
 
     def public(self, phone: int) -> bytes:
-        """Returns a phone's public identity key, 32 bytes.
-
-        Raises:
-          UnknownPhone: if nobody of that number was enrolled.
-        """
+        """Returns a phone's public identity key, 32 bytes."""
         if phone not in self._publics:
             if len(self._publics) == _KEPT_PUBLICS:
                 del self._publics[next(iter(self._publics))]  # it can be derived again

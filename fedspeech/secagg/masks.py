@@ -26,11 +26,7 @@ _COUNTER = modes.CTR(bytes(16))
 
 
 def word_type(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Returns the words in which vectors of a ring travel and are masked.
-
-    Raises:
-      ValueError: if bits is not in 1..32.
-    """
+    """Returns the words in which vectors of a ring travel and are masked."""
     if not 1 <= bits <= 32:
         raise ValueError(f"bits must be in 1..32, got bits={bits}")
     return np.dtype(np.uint16 if bits <= 16 else np.uint32)
@@ -65,11 +61,7 @@ def pack(words: Words, bits: int) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], bits: int) -> Words:
-    """Inverts `pack`, shape (m, d).
-
-    Raises:
-      ValueError: if a row is no whole number of words.
-    """
+    """Inverts `pack`, shape (m, d)."""
     kind, width = word_type(bits), packed_bytes(1, bits)
     count, num_bytes = packed.shape
     if num_bytes % width:
@@ -111,9 +103,6 @@ def expand(key: bytes, num_bytes: int, buffer: bytearray) -> Iterator[int]:
       key: 32 bytes, of this one keystream.
       num_bytes: in all.
       buffer: of 2^18 bytes; read it before the next block overwrites it.
-
-    Raises:
-      ValueError: for a key of another length.
     """
     if len(key) != 32:
         raise ValueError(f"a mask's key must have 32 bytes, got {len(key)}")

@@ -90,9 +90,7 @@ class SessionTerms:
 
     Attributes:
       round_id: 16 bytes that name this session and no other.
-      round: number of the round.
       dimension: coordinates of a vector.
-      bits: of the ring.
       min_cohort: phones that a roster has at least.
       min_survivors: phones that share at least, and that a sum has at least.
       colluders: corrupt phones that may join, all of them.
@@ -222,7 +220,6 @@ class Roster:
     """The advertisements of a session: sorted, complete, signed.
 
     Attributes:
-      members: the phones.
       seal_keys: X25519 keys for sealing shares, shape (n, 32), uint8.
       mask_keys: X25519 keys for masks, shape (n, 32), uint8.
       commitments: SHA-256 of each phone's nonce, shape (n, 32), uint8.
@@ -288,9 +285,7 @@ class Context:
     """One session as its keys know it: terms, purpose and roster, bound by one hash.
 
     Attributes:
-      terms: of the session.
       purpose: 32 bytes: hash of whatever else must be alike, such as the model that was sent.
-      roster: closed.
     """
 
     terms: SessionTerms
@@ -346,9 +341,6 @@ def bind(terms: SessionTerms, purpose: bytes, roster: Roster) -> Context:
     """Returns the context of a session.
 
     It is a function of public values; the phones of one process that read one roster share it.
-
-    Raises:
-      Malformed: if the purpose is not 32 bytes.
     """
     if not isinstance(purpose, bytes) or len(purpose) != HASH_BYTES:
         raise Malformed(f"a purpose must be {HASH_BYTES} bytes")
@@ -448,11 +440,7 @@ def _own(value: Any) -> Any:
 
 
 def check_bytes(name: str, value: object, count: int, width: int) -> None:
-    """Checks that a value is a byte table of a certain shape.
-
-    Raises:
-      Malformed: if it is not.
-    """
+    """Checks that a value is a byte table of a certain shape."""
     if (
         not isinstance(value, np.ndarray)
         or value.dtype != np.uint8

@@ -214,13 +214,7 @@ class Server:
     # Stage mask.
 
     def add_masked(self, phone: int, words: Words, signature: bytes) -> bool:
-        """Adds one masked vector to the sum; says whether it was one.
-
-        Args:
-          phone: that sent it.
-          words: shape (dimension,), in the words of the ring.
-          signature: over the list of sharers under which it was masked.
-        """
+        """Adds one masked vector to the sum; says whether it was one."""
         if self.stage != Stage.SHARE or phone in self._arrived:
             return False
         if self.sharers.place(phone) is None:

@@ -54,8 +54,6 @@ class Opened:
       total: the sum of the survivors' vectors mod 2^bits, shape (dimension,), uint32.
       sharers: who shared, and masked with each other.
       survivors: whose vectors are in it.
-      context: of the session that opened it: roster, neighbors, threshold.
-      graph: of that session.
       sessions: started, the last one included.
     """
 

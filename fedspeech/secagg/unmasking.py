@@ -28,8 +28,6 @@ class Unmasking:
     """One session at its last stage; all tables are by place in the roster.
 
     Attributes:
-      context: of the session.
-      graph: of the session.
       commitments: to the seeds of those who shared, shape (n, 32).
       shared: who shared, shape (n,), bool.
       alive: whose vector is in the sum, shape (n,), bool.

@@ -25,9 +25,6 @@ class Deployment(SuperLink):
 
     Args:
       job_path: `job.json`, which nodes take from their own configuration, never from the server.
-
-    Raises:
-      FedspeechError: if Flower's commands are missing, or something does not come up.
     """
 
     def __init__(self, folder: Path, job_path: Path) -> None:

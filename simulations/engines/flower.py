@@ -136,11 +136,7 @@ class SuperLink:
         return self.folder / f"{name}.log"
 
     def flwr(self, *arguments: str) -> dict[str, Any]:
-        """Runs Flower's command line and returns what it says as JSON.
-
-        Raises:
-          FedspeechError: if it fails, with its words.
-        """
+        """Runs Flower's command line and returns what it says as JSON."""
         done = subprocess.run(
             [executable("flwr"), *arguments, "--format", "json"],
             cwd=self.app, env=self.environment, capture_output=True, text=True, check=False,
@@ -263,11 +259,7 @@ def require_engine() -> None:
 
 
 def executable(name: str) -> str:
-    """Path of a command of Flower's, beside this Python or on the path.
-
-    Raises:
-      FedspeechError: if it is not installed.
-    """
+    """Path of a command of Flower's, beside this Python or on the path."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -319,11 +311,7 @@ def answers(address: str) -> bool:
 def wait_until(
     holds: Any, process: subprocess.Popen[bytes], log: Path, wait_s: float = START_WAIT_S
 ) -> None:
-    """Waits until something holds.
-
-    Raises:
-      FedspeechError: if the process ends or time runs out, with the end of its log.
-    """
+    """Waits until something holds."""
     deadline = time.monotonic() + wait_s
     while not holds():
         if process.poll() is not None or time.monotonic() > deadline:

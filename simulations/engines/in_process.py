@@ -81,11 +81,7 @@ def _handle_in_worker(message: Message) -> Message:
 
 
 def load_app(path: str) -> ClientApp:
-    """Imports `module:attribute`.
-
-    Raises:
-      ValueError: if it is not a ClientApp.
-    """
+    """Imports `module:attribute`."""
     module, _, attribute = path.partition(":")
     app = getattr(importlib.import_module(module), attribute)
     if not isinstance(app, ClientApp):
@@ -260,11 +256,7 @@ class InProcessGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Sends messages and waits for all replies, or until the timeout (s) for those there.
-
-        Raises:
-          FedspeechError: if a worker process died.
-        """
+        """Sends messages and waits for all replies, or until the timeout (s) for those there."""
         ids = list(self.push_messages(messages))
         waiting = [reply for i in ids if isinstance(reply := self._replies[i], Future)]
         if waiting:

@@ -34,15 +34,7 @@ def environment(engine: Engine) -> Environment:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scenario's world, and where and how its run goes.
-
-    Attributes:
-      scenario: what to run.
-      world: what it stands for.
-      folder: of the run.
-      progress: what the user sees.
-      workers: processes.
-    """
+    """A scenario's world, and where and how its run goes."""
 
     scenario: Scenario
     world: World

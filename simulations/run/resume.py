@@ -59,11 +59,7 @@ def resume(
 
 
 def _wait_for_the_rest(folder: RunFolder) -> None:
-    """Waits for what a killed run may have left at work: workers, phones and servers of Flower's.
-
-    Raises:
-      FedspeechError: if they do not end.
-    """
+    """Waits for what a killed run may have left at work: workers, phones and servers of Flower's."""
     if (folder.path / LOCK).exists():
         server = hold(folder.path / LOCK, wait_s=LOCK_WAIT_S)
         if server is None:
