@@ -56,14 +56,10 @@ class ClientShard:
         self._arrays = job.load_arrays()
         self._entropy = job.entropy()
 
-    @property
-    def num_phones(self) -> int:
-        """Phones in this shard."""
-        return len(self.phones)
-
     def counts(self) -> Counts:
         """Answers how many phones are here."""
-        return Counts(shard=self.shard, num_shards=self.job.num_shards, num_phones=self.num_phones)
+        num_shards, num_phones = self.job.num_shards, len(self.phones)
+        return Counts(shard=self.shard, num_shards=num_shards, num_phones=num_phones)
 
     def enter(self, key: RoundKey, session: int, state: ShardState) -> ShardState:
         """Lets each phone toss its coin and enter the round.

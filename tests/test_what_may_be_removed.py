@@ -26,7 +26,6 @@ MAY_TOUCH = {
     ("simulations/engines/flower.py", "close"): "the folder `flower` of a run",
     ("simulations/engines/flower.py", "run"): "a named file of a run behind Flower",
     ("server/rows.py", "__call__"): "the named checkpoint of a round that was handed on",
-    ("simulations/engines/flower.py", "app_folder"): "writes into the folder `flower` of a run",
     ("simulations/run/left_by_shards.py", "_taken"): "named files in the folder `eye` of a run",
     (
         "simulations/run/preparing.py",

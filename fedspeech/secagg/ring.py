@@ -10,24 +10,6 @@ from numpy.typing import NDArray
 RingVector = NDArray[np.uint32]
 
 
-def add_into(accumulator: RingVector, vector: RingVector, bits: int) -> None:
-    """Adds one vector to an accumulator in place, mod 2^bits.
-
-    uint32 addition is exact mod 2^32, and 2^bits divides 2^32, so a mask finishes the reduction.
-
-    Raises:
-      ValueError: if bits is not in 1..32, or a vector is not uint32 of the accumulator's shape.
-    """
-    if not 1 <= bits <= 32:
-        raise ValueError(f"bits must be in 1..32, got bits={bits}")
-    if vector.dtype != np.uint32 or accumulator.dtype != np.uint32:
-        raise ValueError(f"ring vectors are uint32, got {vector.dtype} and {accumulator.dtype}")
-    if vector.shape != accumulator.shape:
-        raise ValueError(f"expected a vector of shape {accumulator.shape}, got {vector.shape}")
-    np.add(accumulator, vector, out=accumulator)
-    np.bitwise_and(accumulator, np.uint32(2**bits - 1), out=accumulator)
-
-
 def ring_sum(vectors: Iterable[RingVector], bits: int) -> RingVector:
     """Sums vectors of one shape mod 2^bits; order and partial sums do not matter.
 
@@ -37,11 +19,18 @@ def ring_sum(vectors: Iterable[RingVector], bits: int) -> RingVector:
     Raises:
       ValueError: if there is no vector, or shapes, types or bits do not fit.
     """
+    if not 1 <= bits <= 32:
+        raise ValueError(f"bits must be in 1..32, got bits={bits}")
     total: RingVector | None = None
     for vector in vectors:
+        if vector.dtype != np.uint32:
+            raise ValueError(f"ring vectors are uint32, got {vector.dtype}")
         if total is None:
             total = np.zeros(vector.shape, dtype=np.uint32)
-        add_into(total, vector, bits)
+        if vector.shape != total.shape:
+            raise ValueError(f"expected a vector of shape {total.shape}, got {vector.shape}")
+        np.add(total, vector, out=total)
     if total is None:
         raise ValueError("a sum needs at least one vector, got none")
-    return total
+    # uint32 wraps at 2^32, a multiple of 2^bits: dropping the high bits at the end is exact.
+    return total & np.uint32(2**bits - 1)

@@ -31,7 +31,7 @@ Integers = NDArray[np.int64]
 
 
 def to_limbs(secret: bytes) -> Integers:
-    """Cuts a 32-byte secret into nine 30-bit limbs, least significant first (bytes little-endian)."""
+    """Cuts a 32-byte secret into nine 30-bit limbs, least significant first; little-endian."""
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"a secret has {SECRET_BYTES} bytes, got {len(secret)}")
     number = int.from_bytes(secret, "little")

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +26,7 @@ from uuid import uuid4
 import tomli_w
 
 from fedspeech.errors import FedspeechError
-from fedspeech.source import SOURCE_PACKAGES
+from fedspeech.source import source_files
 from server.app import FAILED, WAITING
 from server.rounds import OnRound
 from server.rows import Follower
@@ -77,7 +76,8 @@ class SuperLink:
         folder.mkdir(mode=0o700)
         self.folder = folder.resolve()
         self.app = self.folder / "app"
-        self.mark = f"{TOKEN}={uuid4().hex}"
+        token = uuid4().hex
+        self.mark = f"{TOKEN}={token}"
         self.address = f"127.0.0.1:{free_port()}"
         self.environment = {
             # Else Ray looks for whatever cluster was last started here, which may be long dead.
@@ -87,9 +87,8 @@ class SuperLink:
             "RAY_TMPDIR": ray_folder(os.environ),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(self.folder / "home"),
+            TOKEN: token,
         }
-        name, value = self.mark.split("=")
-        self.environment[name] = value
         self._federation = federation
         self._options, self._connection = list(options), dict(connection or {"insecure": True})
         self._started: list[subprocess.Popen[bytes]] = []
@@ -228,12 +227,9 @@ def app_folder(folder: Path) -> None:
 
     Both sides then run the very code of this process, from a checkout or an installation alike.
     """
-    for package in SOURCE_PACKAGES:
-        with resources.as_file(resources.files(package)) as source:
-            for file in source.rglob("*.py"):
-                target = folder / package / file.relative_to(source)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+    for name, content in source_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     described = {
         "project": {
             "name": "fedspeech", "version": "0", "description": "", "license": "Apache-2.0",

@@ -31,7 +31,7 @@ from server.rounds import OnRound
 from server.rows import Follower
 
 CLIENT_APP = "clients.app:app"
-SERVER_NODE_ID = 1
+RUN_ID = SERVER_NODE_ID = 1
 STAYS_CHARGED = "the round it was in stays charged"
 CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
@@ -39,11 +39,12 @@ CLIENT_APP_RAISED = 2  # flwr's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 class _Node:
     """A node and its context; handles one message at a time."""
 
-    def __init__(self, app: ClientApp, run_id: int, node_id: int, config: UserConfig,
-                 run_config: UserConfig) -> None:  # fmt: skip
+    def __init__(
+        self, app: ClientApp, node_id: int, config: UserConfig, run_config: UserConfig
+    ) -> None:
         self._app = app
         self._context = Context(
-            run_id=run_id, node_id=node_id, node_config=config, state=RecordDict(),
+            run_id=RUN_ID, node_id=node_id, node_config=config, state=RecordDict(),
             run_config=dict(run_config),
         )  # fmt: skip
 
@@ -64,16 +65,24 @@ class _Node:
         return reply
 
 
+def _nodes(
+    app: ClientApp, configs: Mapping[int, UserConfig], run_config: UserConfig
+) -> dict[int, _Node]:
+    return {node_id: _Node(app, node_id, config, run_config) for node_id, config in configs.items()}
+
+
 # The nodes of this worker process; a module variable because a process pool has no other place.
 _WORKER_NODES: dict[int, _Node] = {}
 
 
-def _start_worker(app_path: str, run_id: int, nodes: Mapping[int, UserConfig],
-                  run_config: UserConfig) -> None:  # fmt: skip
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, SERVER_NODE_ID, 1
-    app = load_app(app_path)
-    for node_id, config in nodes.items():
-        _WORKER_NODES[node_id] = _Node(app, run_id, node_id, config, run_config)
+def _identify() -> None:
+    """Says to Flower, in this process, whose messages it makes."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SERVER_NODE_ID, 1
+
+
+def _start_worker(app_path: str, configs: Mapping[int, UserConfig], run_config: UserConfig) -> None:
+    _identify()
+    _WORKER_NODES.update(_nodes(load_app(app_path), configs, run_config))
 
 
 def _handle_in_worker(message: Message) -> Message:
@@ -146,35 +155,31 @@ class InProcessGrid(Grid):
             raise ValueError(f"expected at least one node and worker, got {num_nodes}, {workers}")
         if InProcessGrid._open is not None:
             raise RuntimeError("one InProcessGrid at a time: close the open one first")
-        self._run = Run.create_empty(run_id=1)
-        self._replies: dict[str, Future[Message] | Message] = {}
+        self._run = Run.create_empty(run_id=RUN_ID)
+        self._replies: dict[str, Future[Message]] = {}
         self._nodes: dict[int, _Node] = {}
         self._pools: list[WorkerPool] = []
         self._node_ids = [SERVER_NODE_ID + 1 + index for index in range(num_nodes)]
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, SERVER_NODE_ID, 1
+        _identify()
         self._memory = tempfile.TemporaryDirectory(
             prefix="fedspeech-nodes-", ignore_cleanup_errors=True
         )
+        everywhere: UserConfig = {"num-partitions": num_nodes, "memory": self._memory.name}
         configs: dict[int, UserConfig] = {
-            node_id: {
-                "partition-id": index,
-                "num-partitions": num_nodes,
-                "memory": self._memory.name,
-            }
+            node_id: {"partition-id": index, **everywhere}
             for index, node_id in enumerate(self._node_ids)
         }
         run_config = dict(run_config or {})
         if workers == 1:
             app = load_app(app) if isinstance(app, str) else app
-            for node_id, config in configs.items():
-                self._nodes[node_id] = _Node(app, 1, node_id, config, run_config)
+            self._nodes = _nodes(app, configs, run_config)
         else:
             if not isinstance(app, str):
                 raise ValueError("with more than one worker, give the app as module:attribute")
             os.environ.setdefault("OMP_NUM_THREADS", "1")
             for worker in range(min(workers, num_nodes)):
                 own = {n: configs[n] for n in self._node_ids[worker :: min(workers, num_nodes)]}
-                self._pools.append(WorkerPool(1, _start_worker, app, 1, own, run_config))
+                self._pools.append(WorkerPool(1, _start_worker, app, own, run_config))
         InProcessGrid._open = self
 
     def __enter__(self) -> InProcessGrid:
@@ -233,24 +238,27 @@ class InProcessGrid(Grid):
                 raise ValueError(f"there is no node {node_id} in this grid")
             message_id = uuid4().hex
             message.metadata.__dict__["_message_id"] = message_id
-            if self._pools:
-                pool = self._pools[self._node_ids.index(node_id) % len(self._pools)]
-                self._replies[message_id] = _submit(pool, message)
-            else:
-                self._replies[message_id] = self._nodes[node_id].handle(message)
+            self._replies[message_id] = self._asked(node_id, message)
             ids.append(message_id)
         return ids
+
+    def _asked(self, node_id: int, message: Message) -> Future[Message]:
+        """The reply of a node: at once, or from its worker, which may have died meanwhile."""
+        if self._pools:
+            pool = self._pools[self._node_ids.index(node_id) % len(self._pools)]
+            with worker_deaths_said(STAYS_CHARGED):
+                return pool.submit(_handle_in_worker, message)
+        reply = Future[Message]()
+        reply.set_result(self._nodes[node_id].handle(message))
+        return reply
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Returns the replies that are there; each is returned once."""
         ready = []
         for message_id in message_ids:
-            reply = self._replies.get(message_id)
-            if isinstance(reply, Future) and not reply.done():
-                continue
-            if reply is not None:
-                del self._replies[message_id]
-                ready.append(_result(reply))
+            if message_id in self._replies and self._replies[message_id].done():
+                with worker_deaths_said(STAYS_CHARGED):
+                    ready.append(self._replies.pop(message_id).result())
         return ready
 
     def send_and_receive(
@@ -258,21 +266,5 @@ class InProcessGrid(Grid):
     ) -> Iterable[Message]:
         """Sends messages and waits for all replies, or until the timeout (s) for those there."""
         ids = list(self.push_messages(messages))
-        waiting = [reply for i in ids if isinstance(reply := self._replies[i], Future)]
-        if waiting:
-            wait(waiting, timeout=timeout)
+        wait([self._replies[message_id] for message_id in ids], timeout=timeout)
         return self.pull_messages(ids)
-
-
-def _submit(pool: WorkerPool, message: Message) -> Future[Message]:
-    """Hands a message to its node's worker, which may have died since it was last heard."""
-    with worker_deaths_said(STAYS_CHARGED):
-        return pool.submit(_handle_in_worker, message)
-
-
-def _result(reply: Future[Message] | Message) -> Message:
-    """Unwraps a reply, unless its worker died over it."""
-    if isinstance(reply, Message):
-        return reply
-    with worker_deaths_said(STAYS_CHARGED):
-        return reply.result()

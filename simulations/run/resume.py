@@ -59,7 +59,7 @@ def resume(
 
 
 def _wait_for_the_rest(folder: RunFolder) -> None:
-    """Waits for what a killed run may have left at work: workers, phones and servers of Flower's."""
+    """Waits for workers, phones and servers of Flower's that a killed run may have left at work."""
     if (folder.path / LOCK).exists():
         server = hold(folder.path / LOCK, wait_s=LOCK_WAIT_S)
         if server is None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -193,7 +194,10 @@ class OneMore(InProcessGrid):
         if message.metadata.dst_node_id != 99:
             return super().push_messages(messages)
         message.metadata.__dict__["_message_id"] = "to 99"
-        self._replies["to 99"] = Message(Error(code=2, reason="no such job"), reply_to=message)
+        self._replies["to 99"] = Future()
+        self._replies["to 99"].set_result(
+            Message(Error(code=2, reason="no such job"), reply_to=message)
+        )
         return ["to 99"]
 
     def send_and_receive(self, messages, *, timeout=None):
