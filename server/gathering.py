@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,9 +56,8 @@ class Abandoned(Exception):
     """A round comes to nothing, for a reason in words."""
 
 
-@dataclass
-class Seen:
-    """What the server has counted of a round so far.
+class _Gathering:
+    """One round.
 
     Attributes:
       cohort: phones that joined; None if nobody was asked.
@@ -68,12 +67,7 @@ class Seen:
     cohort: int | None = None
     survivors: int | None = None
 
-
-class _Gathering:
-    """One round."""
-
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
-        self.seen = Seen()
         self._shards, self._job, self._key, self._state = shards, job, key, state
 
 
@@ -87,7 +81,7 @@ class IdealGathering(_Gathering):
             "query.roster", request, Roster, self._key, lambda roster: None
         )
         self._roster = np.concatenate([answer.phones for answer in rosters])
-        self.seen.cohort = len(self._roster)
+        self.cohort = len(self._roster)
         floor = self._job.plan.min_cohort
         if failed or len(self._roster) < floor:
             short = f"{len(self._roster)} phones joined, the plan's minimum is {floor}"
@@ -106,7 +100,7 @@ class IdealGathering(_Gathering):
             "train", request, ProtectedUpdate, self._key, self._check_update
         )
         survivors = sum(len(update.survivors) for update in updates)
-        self.seen.survivors = survivors
+        self.survivors = survivors
         if failed or survivors < plan.min_survivors:
             short = f"{survivors} phones reported, the plan's minimum is {plan.min_survivors}"
             raise Abandoned(failed or short)
@@ -170,7 +164,7 @@ class MaskedGathering(_Gathering):
 
     def _advertise(self) -> None:
         answers = self._ask("query.advertise", AdvertiseRequest(**self._head), Advertisements, {})
-        self.seen.cohort = sum(len(answer.phones) for answer in answers)
+        self.cohort = sum(len(answer.phones) for answer in answers)
         self._server.close_roster(*_columns(answers))
         self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
@@ -217,7 +211,7 @@ class MaskedGathering(_Gathering):
                 answer.phones.tolist(), words, answer.signatures, strict=True
             ):
                 server.add_masked(phone, vector, signature.tobytes())
-        self.seen.survivors = len(server.close_masked())
+        self.survivors = len(server.close_masked())
 
     def _unmask(self) -> NDArray[np.uint32]:
         server = self._server

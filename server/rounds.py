@@ -96,14 +96,13 @@ def _run_round(
 
     how = MaskedGathering if plan.secure_aggregation == "masked" else IdealGathering
     gathering = how(shards, job, key, state)
-    seen = gathering.seen
 
     def record(status: Literal["completed", "abandoned", "refused"], **more: Any) -> RoundRecord:
         return RoundRecord(
             round=round_number,
             status=status,
-            cohort=seen.cohort,
-            survivors=seen.survivors,
+            cohort=gathering.cohort,
+            survivors=gathering.survivors,
             guarantee=ledger.guarantee(),
             seconds=time.perf_counter() - started,
             **more,
@@ -129,9 +128,9 @@ def _run_round(
         total = gathering.collect()
     except Abandoned as error:
         return abandoned(str(error))
-    assert seen.survivors is not None
+    assert gathering.survivors is not None
     try:
-        advanced, latest = open_sum(job.query, state, job, key, total, seen.survivors)
+        advanced, latest = open_sum(job.query, state, job, key, total, gathering.survivors)
     except ProtocolAbort as error:
         return abandoned(str(error))
     ledger.outcome(charge, completed=True)

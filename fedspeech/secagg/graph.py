@@ -53,7 +53,6 @@ class GraphParameters:
     """How dense the graph of a round is.
 
     Attributes:
-      num_phones: n, the roster.
       neighbors: k, even for a ring graph, n - 1 for the complete one.
       threshold: t, shares needed to unmask.
     """
@@ -85,16 +84,10 @@ def graph_parameters(
     thresholds that fit the smallest ring it takes the lowest from 2 on (one share is never the
     secret), so more colluders lower neither k nor t of a ring.
 
-    Args:
-      num_phones: n, the roster, at least 2.
-      colluders: c, corrupt phones that may be in it.
-      dropped: phones that may be gone at the end.
-      server: "lying" may choose whom to drop after it saw the ring; "curious" keeps to the protocol
-        while phones drop out by chance.
-      security_bits: more is learned than the sum with probability at most 2^-security_bits; by
-        default that of `SECURITY_BITS`. log2 of the number of graphs to choose from is added by
-        the caller.
-      correctness_bits: some phone lacks answers with probability at most 2^-correctness_bits.
+    A "lying" server may choose whom to drop after it saw the ring; a "curious" one keeps to the
+    protocol while phones drop out by chance. More is learned than the sum with probability at most
+    2^-security_bits, by default that of `SECURITY_BITS`; the caller adds log2 of the number of
+    graphs to choose from. Some phone lacks answers with probability at most 2^-correctness_bits.
 
     Raises:
       ValueError: if a value is out of range, or survivors may be too few: more than (n + c)/2 must
@@ -222,15 +215,10 @@ class Graph:
 def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
     """Builds the graph of a round; whoever has roster and seed builds the same one.
 
-    Cached, since in a simulation all phones of a round live in one process.
-
     Args:
-      ids: the roster, shape (n,), ascending.
+      ids: the roster, shape (n,), int64, strictly ascending.
       seed: what nobody could choose: a hash over nonces, or a beacon.
       neighbors: k, even, below n.
-
-    Raises:
-      ValueError: if ids are not int64 in strictly ascending order, or k does not fit.
     """
     if ids.dtype != np.int64 or ids.ndim != 1 or not (ids[1:] > ids[:-1]).all():
         raise ValueError(f"ids must be int64, ascending, no two alike, got {ids.dtype} {ids.shape}")
@@ -241,7 +229,7 @@ def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
     return _ring_graph(ids.tobytes(), bytes(seed), neighbors)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=4)  # in a simulation all phones of a round live in one process
 def _ring_graph(ids: bytes, seed: bytes, k: int) -> Graph:
     phones = np.frombuffer(ids, dtype=np.int64).tolist()
     digests = [hashlib.sha256(canonical(seed, phone)).digest() for phone in phones]

@@ -134,11 +134,8 @@ class IdentityDirectory:
     In a product each phone makes its own identity key, and an authority that is not the server
     vouches for it. Here one secret from the operating system, in a file of the user's own that is
     in no run folder and in no message, stands for that authority and for all phones' key stores.
-
-    Args:
-      secret: 32 bytes from the operating system.
-      purpose: what sets this population apart from others, for instance a job's fingerprint.
-      phones: how many are enrolled; numbers from 0.
+    `purpose` sets this population apart from others, for instance a job's fingerprint; phones are
+    numbered from 0.
     """
 
     def __init__(self, secret: bytes, purpose: bytes, phones: int) -> None:
@@ -148,11 +145,7 @@ class IdentityDirectory:
 
     @classmethod
     def open(cls, path: Path, purpose: bytes, phones: int) -> IdentityDirectory:
-        """Reads the secret that `create` left.
-
-        Raises:
-          ScenarioError: if there is none, or it is not one.
-        """
+        """Reads the secret that `create` left; `ScenarioError` if there is none."""
         try:
             secret = path.read_bytes()
         except OSError as error:

@@ -45,14 +45,10 @@ def packed_bytes(dimension: int, bits: int) -> int:
 
 
 def pack(words: Words, bits: int) -> NDArray[np.uint8]:
-    """Writes the words of vectors as bytes, without those that the ring does not use.
-
-    Args:
-      words: shape (m, d), below 2^bits.
-      bits: of the ring.
+    """Writes words, shape (m, d), as little-endian bytes, without those that the ring lacks.
 
     Returns:
-      Shape (m, d * width), uint8, width the bytes that hold `bits`; little-endian.
+      Shape (m, d * width), uint8, width the bytes that hold `bits`.
     """
     width = packed_bytes(1, bits)
     flat = words.astype(words.dtype.newbyteorder("<")).view(np.uint8)
@@ -99,10 +95,7 @@ def _own_buffer() -> bytearray:
 def expand(key: bytes, num_bytes: int, buffer: bytearray) -> Iterator[int]:
     """Writes a keystream into a buffer, block after block, and yields their sizes in bytes.
 
-    Args:
-      key: 32 bytes, of this one keystream.
-      num_bytes: in all.
-      buffer: of 2^18 bytes; read it before the next block overwrites it.
+    The buffer has 2^18 bytes; whoever reads it does so before the next block overwrites it.
     """
     if len(key) != 32:
         raise ValueError(f"a mask's key must have 32 bytes, got {len(key)}")

@@ -62,13 +62,7 @@ class Primitives:
         others: Sequence[bytes],
         infos: Sequence[bytes],
     ) -> list[bytes]:
-        """Returns one 32-byte key per other phone, each for the purpose that its info names.
-
-        Args:
-          private: own key.
-          public: of the own key.
-          others: public keys of the other phones.
-          infos: purposes, the same at both ends of an edge.
+        """Returns one 32-byte key per other phone, for the purpose that both ends' info names.
 
         Raises:
           WeakKey: if one of the keys has low order.

@@ -170,14 +170,7 @@ class SessionTerms:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """A list of phones, by number, strictly increasing.
-
-    Attributes:
-      ids: shape (m,), int64.
-
-    Raises:
-      Malformed: for another type, shape or order.
-    """
+    """A list of phones by number, shape (m,), int64, strictly increasing; else `Malformed`."""
 
     ids: Indices
 
@@ -226,8 +219,7 @@ class Roster:
       signatures: each phone's over its own advertisement, shape (n, 64), uint8.
 
     Raises:
-      Malformed: for shapes or types that do not fit together.
-      KeyReused: if two phones have a key or commitment in common.
+      Malformed, KeyReused: for shapes or types that do not fit, or a key or commitment used twice.
     """
 
     members: Members

@@ -66,7 +66,6 @@ class Opened:
 
 
 LastStage = Callable[[int], Stage]
-Phones = Mapping[int, Phone]
 
 
 def stays(phone: int) -> Stage:
@@ -101,92 +100,82 @@ def sum_vectors(
     """
     primitives = primitives or Primitives()
     present = [phone for phone in vectors if last_stage(phone) >= Stage.ADVERTISE]
-    for session in range(MAX_SESSIONS):
-        own_terms = replace(terms, round_id=session_round_id(terms.round_id, session))
+    for number in range(MAX_SESSIONS):
+        own_terms = replace(terms, round_id=session_round_id(terms.round_id, number))
         server = Server(own_terms, identities, primitives)
         phones = {
-            number: Phone(
-                number, identities.identity(number), identities, own_terms, primitives, random
+            phone: Phone(
+                phone, identities.identity(phone), identities, own_terms, primitives, random
             )
-            for number in present
+            for phone in present
         }
+        session = _Session(server, phones, last_stage)
         try:
-            nonces = _advertise(server, phones, purpose, last_stage)
+            nonces = session.advertise(purpose)
         except NoncesMissing as missing:
             present = missing.present.tolist()
             continue
-        _share(server, phones, nonces, last_stage)
-        _mask(server, phones, vectors, last_stage, primitives)
-        total = _unmask(server, phones, last_stage)
+        session.share(nonces)
+        session.mask(vectors, primitives)
         return Opened(
-            total=total,
+            total=session.unmask(),
             sharers=server.sharers,
             survivors=server.survivors,
             context=server.context,
             graph=server.graph,
-            sessions=session + 1,
+            sessions=number + 1,
         )
     raise ProtocolAbort(f"advertise: nonces were missing in each of {MAX_SESSIONS} sessions")
 
 
-def _there(members: Members, last_stage: LastStage, stage: Stage) -> list[int]:
-    """Who of a list has not vanished before a stage."""
-    return [phone for phone in members.ids.tolist() if last_stage(phone) >= stage]
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """One start of a session: the server, and the phones that advertise."""
 
+    server: Server
+    phones: Mapping[int, Phone]
+    last_stage: LastStage
 
-def _advertise(
-    server: Server, phones: Phones, purpose: bytes, last_stage: LastStage
-) -> tuple[bytes, ...]:
-    told = [phone.advertise() for phone in phones.values()]
-    numbers = np.array([one.phone for one in told], dtype=np.int64)
-    roster = server.close_roster(numbers, **Advertisement.columns(told))
-    context = server.bind(purpose)
-    there = _there(roster.members, last_stage, Stage.ACCEPT)
-    nonces = [phones[number].accept(roster, purpose) for number in there]
-    width = 0 if context.parameters.complete else KEY_BYTES
-    return server.close_nonces(np.array(there, dtype=np.int64), table(nonces, width))
+    def _there(self, members: Members, stage: Stage) -> list[int]:
+        """Who of a list has not vanished before a stage."""
+        return [phone for phone in members.ids.tolist() if self.last_stage(phone) >= stage]
 
+    def advertise(self, purpose: bytes) -> tuple[bytes, ...]:
+        told = [phone.advertise() for phone in self.phones.values()]
+        numbers = np.array([one.phone for one in told], dtype=np.int64)
+        roster = self.server.close_roster(numbers, **Advertisement.columns(told))
+        context = self.server.bind(purpose)
+        there = self._there(roster.members, Stage.ACCEPT)
+        nonces = [self.phones[number].accept(roster, purpose) for number in there]
+        width = 0 if context.parameters.complete else KEY_BYTES
+        return self.server.close_nonces(np.array(there, dtype=np.int64), table(nonces, width))
 
-def _share(
-    server: Server, phones: Phones, nonces: tuple[bytes, ...], last_stage: LastStage
-) -> None:
-    there = _there(server.roster.members, last_stage, Stage.SHARE)
-    told = [phones[number].share(nonces) for number in there]
-    server.close_shares(np.array(there, dtype=np.int64), *SealedShares.columns(told).values())
+    def share(self, nonces: tuple[bytes, ...]) -> None:
+        there = self._there(self.server.roster.members, Stage.SHARE)
+        told = [self.phones[number].share(nonces) for number in there]
+        columns = SealedShares.columns(told)
+        self.server.close_shares(np.array(there, dtype=np.int64), *columns.values())
 
+    def mask(self, vectors: Mapping[int, RingVector], primitives: Primitives) -> None:
+        server, there = self.server, self._there(self.server.sharers, Stage.MASK)
+        told = [self.phones[number].mask(server.inbox(number)) for number in there]
+        masks, bits = [masks for _, masks in told], server.context.terms.bits
+        words = mask_vectors([vectors[number] for number in there], masks, primitives, bits)
+        for number, masked, (signature, _) in zip(there, words, told, strict=True):
+            server.add_masked(number, masked, signature)
+        server.close_masked()
 
-def _mask(
-    server: Server,
-    phones: Phones,
-    vectors: Mapping[int, RingVector],
-    last_stage: LastStage,
-    primitives: Primitives,
-) -> None:
-    there = _there(server.sharers, last_stage, Stage.MASK)
-    told = [phones[number].mask(server.inbox(number)) for number in there]
-    words = mask_vectors(
-        [vectors[number] for number in there],
-        [masks for _, masks in told],
-        primitives,
-        server.context.terms.bits,
-    )
-    for number, masked, (signature, _) in zip(there, words, told, strict=True):
-        server.add_masked(number, masked, signature)
-    server.close_masked()
-
-
-def _unmask(server: Server, phones: Phones, last_stage: LastStage) -> RingVector:
-    there = _there(server.survivors, last_stage, Stage.AGREE)
-    signatures = [
-        phones[number].agree(server.survivors, server.neighbors_signatures(number))
-        for number in there
-    ]
-    quorum = server.close_agreement(
-        np.array(there, dtype=np.int64), table(signatures, SIGNATURE_BYTES)
-    )
-    there = [number for number in there if last_stage(number) >= Stage.UNMASK]
-    told = [phones[number].unmask(quorum) for number in there]
-    k = server.context.parameters.neighbors
-    shares = np.array([given for _, given in told], np.uint32).reshape(len(there), k, LIMBS)
-    signed = table([signature for signature, _ in told], SIGNATURE_BYTES)
-    return server.open(np.array(there, dtype=np.int64), shares, signed)
+    def unmask(self) -> RingVector:
+        server, there = self.server, self._there(self.server.survivors, Stage.AGREE)
+        signatures = [
+            self.phones[number].agree(server.survivors, server.neighbors_signatures(number))
+            for number in there
+        ]
+        signed = table(signatures, SIGNATURE_BYTES)
+        quorum = server.close_agreement(np.array(there, dtype=np.int64), signed)
+        there = [number for number in there if self.last_stage(number) >= Stage.UNMASK]
+        told = [self.phones[number].unmask(quorum) for number in there]
+        k = server.context.parameters.neighbors
+        shares = np.array([given for _, given in told], np.uint32).reshape(len(there), k, LIMBS)
+        signed = table([signature for signature, _ in told], SIGNATURE_BYTES)
+        return server.open(np.array(there, dtype=np.int64), shares, signed)
