@@ -19,24 +19,16 @@ from clients.state import SessionState, ShardState
 from fedspeech import messages
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.job import Job
-from fedspeech.messages import (
-    AdvertiseRequest,
-    AgreeRequest,
-    CountsRequest,
-    MaskedRequest,
-    MaskRequest,
-    RosterNotice,
-    RosterRequest,
-    ShareRequest,
-    UnmaskRequest,
-    UpdateRequest,
-    from_record,
-    to_record,
-)
+from fedspeech.messages import from_record, to_record
 
 app = ClientApp()
 _LOG = logging.getLogger(__name__)
-Request = CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
+Request = (
+    messages.CountsRequest
+    | messages.RosterRequest
+    | messages.UpdateRequest
+    | messages.MaskedRequest
+)
 
 
 def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
@@ -44,7 +36,7 @@ def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
     with _nothing_told():
         request, client_shard = from_record(message.content, kind), _client_shard(context)
         permission = require_permission(request, client_shard.job.plan)
-        if isinstance(request, CountsRequest):
+        if isinstance(request, messages.CountsRequest):
             return Message(to_record(client_shard.counts()), reply_to=message)
         with _memory(context, client_shard).held() as memory:
             reply = _remembered(client_shard, request, permission, memory, context)
@@ -67,12 +59,12 @@ def _remembered(
     require_turn(request, permission, job, state)
     reply: messages.Message
     session = b""  # secrets; simulated sums have none
-    if isinstance(request, RosterRequest):
+    if isinstance(request, messages.RosterRequest):
         reply, state = client_shard.join(request, state)
-    elif isinstance(request, UpdateRequest):
+    elif isinstance(request, messages.UpdateRequest):
         reply, state = client_shard.update(request, state)
     else:
-        opens = isinstance(request, AdvertiseRequest)
+        opens = isinstance(request, messages.AdvertiseRequest)
         before = SessionState() if opens else _read_session(context, state)
         reply, state, after = _open_masked(client_shard).answer(
             request, permission.stage, state, before
@@ -142,14 +134,14 @@ def _open_masked(client_shard: ClientShard) -> MaskedShard:
 
 # Where Flower delivers each request.
 for _kind, _route in (
-    (CountsRequest, app.query("counts")),
-    (RosterRequest, app.query("roster")),
-    (UpdateRequest, app.train()),
-    (AdvertiseRequest, app.query("advertise")),
-    (RosterNotice, app.query("accept")),
-    (ShareRequest, app.query("share")),
-    (MaskRequest, app.train("masked")),
-    (AgreeRequest, app.query("agree")),
-    (UnmaskRequest, app.query("unmask")),
+    (messages.CountsRequest, app.query("counts")),
+    (messages.RosterRequest, app.query("roster")),
+    (messages.UpdateRequest, app.train()),
+    (messages.AdvertiseRequest, app.query("advertise")),
+    (messages.RosterNotice, app.query("accept")),
+    (messages.ShareRequest, app.query("share")),
+    (messages.MaskRequest, app.train("masked")),
+    (messages.AgreeRequest, app.query("agree")),
+    (messages.UnmaskRequest, app.query("unmask")),
 ):
     _route(functools.partial(_answer, kind=_kind))

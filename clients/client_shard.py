@@ -21,17 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.state import ShardState
+from fedspeech import messages
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job
-from fedspeech.messages import (
-    Counts,
-    MaskRequest,
-    ProtectedUpdate,
-    Roster,
-    RosterRequest,
-    RoundKey,
-    UpdateRequest,
-)
+from fedspeech.messages import RoundKey
 from fedspeech.privacy.encoding import from_ring
 from fedspeech.round import draw_cohort, privatize_phone
 from fedspeech.secagg.protocol import Stage
@@ -56,10 +49,10 @@ class ClientShard:
         self._arrays = job.load_arrays()
         self._entropy = job.entropy()
 
-    def counts(self) -> Counts:
+    def counts(self) -> messages.Counts:
         """Answers how many phones are here."""
         num_shards, num_phones = self.job.num_shards, len(self.phones)
-        return Counts(shard=self.shard, num_shards=num_shards, num_phones=num_phones)
+        return messages.Counts(shard=self.shard, num_shards=num_shards, num_phones=num_phones)
 
     def enter(self, key: RoundKey, session: int, state: ShardState) -> ShardState:
         """Lets each phone toss its coin and enter the round.
@@ -90,14 +83,16 @@ class ClientShard:
             self._show_times(key.round, called, own)
         return replace(state, key=key, joined=own, history=history)
 
-    def join(self, request: RosterRequest, state: ShardState) -> tuple[Roster, ShardState]:
+    def join(
+        self, request: messages.RosterRequest, state: ShardState
+    ) -> tuple[messages.Roster, ShardState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
         state = self.enter(request.key, request.key.attempt, state)
-        return Roster(key=request.key, phones=state.joined), state
+        return messages.Roster(key=request.key, phones=state.joined), state
 
     def update(
-        self, request: UpdateRequest, state: ShardState
-    ) -> tuple[ProtectedUpdate, ShardState]:
+        self, request: messages.UpdateRequest, state: ShardState
+    ) -> tuple[messages.ProtectedUpdate, ShardState]:
         """Trains the phones that joined and sums what they send.
 
         Raises:
@@ -119,7 +114,7 @@ class ClientShard:
         encoded = self.vectors(request, survivors)
         nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may have no survivor
         total = ring_sum([nothing, *encoded], plan.bits)
-        update = ProtectedUpdate(key=key, survivors=survivors, total=total)
+        update = messages.ProtectedUpdate(key=key, survivors=survivors, total=total)
         return update, state.counting(survivors)
 
     # What both ways of summing share.
@@ -137,7 +132,7 @@ class ClientShard:
         return answering
 
     def vectors(
-        self, request: UpdateRequest | MaskRequest, phones: NDArray[np.int64]
+        self, request: messages.UpdateRequest | messages.MaskRequest, phones: NDArray[np.int64]
     ) -> list[NDArray[np.uint32]]:
         """What some phones contribute, encoded and noised, (vector length,) each.
 

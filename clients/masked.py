@@ -21,25 +21,10 @@ from numpy.typing import NDArray
 
 from clients.client_shard import ClientShard
 from clients.state import SessionState, ShardState
+from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import model_sha256
-from fedspeech.messages import (
-    Advertisements,
-    AdvertiseRequest,
-    Agreements,
-    AgreeRequest,
-    MaskedAnswer,
-    MaskedRequest,
-    MaskedVectors,
-    MaskRequest,
-    Nonces,
-    RosterNotice,
-    SealedBatch,
-    SessionMessage,
-    ShareRequest,
-    UnmaskRequest,
-    UnmaskShares,
-)
+from fedspeech.messages import SessionMessage
 from fedspeech.secagg.client import Phone, mask_vectors
 from fedspeech.secagg.exchange import Advertisement, Inbox, Quorum, SealedShares
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
@@ -58,7 +43,7 @@ from fedspeech.secagg.refusals import KINDS, Refusal
 from fedspeech.secagg.shamir import LIMBS
 
 ToldT = TypeVar("ToldT")
-AnswerT = TypeVar("AnswerT", bound=MaskedAnswer)
+AnswerT = TypeVar("AnswerT", bound=messages.MaskedAnswer)
 Seen = dict[str, Any]  # what phones saw at a stage and must be shown again: fields of SessionState
 
 
@@ -76,8 +61,12 @@ class MaskedShard:
         self._identities: dict[int, Identity] = {}  # of the session that is going on
 
     def answer(
-        self, request: MaskedRequest, stage: Stage, state: ShardState, session: SessionState
-    ) -> tuple[MaskedAnswer, ShardState, SessionState]:
+        self,
+        request: messages.MaskedRequest,
+        stage: Stage,
+        state: ShardState,
+        session: SessionState,
+    ) -> tuple[messages.MaskedAnswer, ShardState, SessionState]:
         """Answers one stage for all phones that are still there.
 
         Returns:
@@ -87,7 +76,7 @@ class MaskedShard:
           ProtocolAbort: for what `ClientShard.enter` refuses, for another model than the session's,
             or one whose norm phones may not clip to.
         """
-        if isinstance(request, AdvertiseRequest):
+        if isinstance(request, messages.AdvertiseRequest):
             state = self._client_shard.enter(request.key, request.session, state)
             self._forget()
             numbers = state.joined.tolist()
@@ -96,35 +85,37 @@ class MaskedShard:
             asked = _Asked(request, self._phones(request, state, session, stage))
         answer, seen = self._answered(request, asked, session)
         kept = {number: asked.phones[number].save() for number in asked.there}
-        if isinstance(request, MaskRequest):
+        if isinstance(request, messages.MaskRequest):
             state = state.counting(answer.phones)
-        elif isinstance(request, UnmaskRequest):
+        elif isinstance(request, messages.UnmaskRequest):
             kept = {}
             self._forget()
         return answer, state, replace(session, secrets=kept, **seen)
 
     def _answered(
-        self, request: MaskedRequest, asked: _Asked, session: SessionState
-    ) -> tuple[MaskedAnswer, Seen]:
+        self, request: messages.MaskedRequest, asked: _Asked, session: SessionState
+    ) -> tuple[messages.MaskedAnswer, Seen]:
         match request:
-            case AdvertiseRequest():
+            case messages.AdvertiseRequest():
                 columns = Advertisement.columns(asked.each(lambda phone: phone.advertise()))
-                return asked.answer(Advertisements, **columns), {}
-            case RosterNotice():
+                return asked.answer(messages.Advertisements, **columns), {}
+            case messages.RosterNotice():
                 return self._accept(request, asked)
-            case ShareRequest():
+            case messages.ShareRequest():
                 nonces = tuple(rows(request.nonces))
                 told = asked.each(lambda phone: phone.share(nonces))
-                answer = asked.answer(SealedBatch, **SealedShares.columns(told))
+                answer = asked.answer(messages.SealedBatch, **SealedShares.columns(told))
                 return answer, {"nonces": nonces}
-            case MaskRequest():
+            case messages.MaskRequest():
                 return self._mask(request, asked, session)
-            case AgreeRequest():
+            case messages.AgreeRequest():
                 return self._agree(request, asked)
-            case UnmaskRequest():
+            case messages.UnmaskRequest():
                 return self._unmask(request, asked)
 
-    def _accept(self, request: RosterNotice, asked: _Asked) -> tuple[Nonces, Seen]:
+    def _accept(
+        self, request: messages.RosterNotice, asked: _Asked
+    ) -> tuple[messages.Nonces, Seen]:
         """The phones take the roster and reveal their nonces."""
 
         @functools.cache
@@ -138,11 +129,11 @@ class MaskedShard:
         seen: Seen = {}
         if asked.there or not asked.phones:
             seen = {"roster": roster(), "model_sha256": request.model_sha256}
-        return asked.answer(Nonces, nonces=table(nonces, width)), seen
+        return asked.answer(messages.Nonces, nonces=table(nonces, width)), seen
 
     def _mask(
-        self, request: MaskRequest, asked: _Asked, session: SessionState
-    ) -> tuple[MaskedVectors, Seen]:
+        self, request: messages.MaskRequest, asked: _Asked, session: SessionState
+    ) -> tuple[messages.MaskedVectors, Seen]:
         """The phones train on the model that the session is for, and mask."""
         model = model_sha256(request.model, request.clip_norm)
         if asked.phones and model != session.model_sha256:
@@ -167,13 +158,15 @@ class MaskedShard:
         shape = (len(words), plan.vector_length)
         masked = np.array(words, word_type(plan.bits)).reshape(shape)  # there may be none
         answer = asked.answer(
-            MaskedVectors,
+            messages.MaskedVectors,
             packed=pack(masked, plan.bits),
             signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )
         return answer, {"sharers": sharers}
 
-    def _agree(self, request: AgreeRequest, asked: _Asked) -> tuple[Agreements, Seen]:
+    def _agree(
+        self, request: messages.AgreeRequest, asked: _Asked
+    ) -> tuple[messages.Agreements, Seen]:
         """The phones sign the one pair of lists that they will unmask for."""
         survivors = Members(request.survivors)
 
@@ -181,15 +174,17 @@ class MaskedShard:
             return phone.agree(survivors, _of_neighbors(phone, survivors, request.signatures))
 
         signatures = table(asked.each(agreed), SIGNATURE_BYTES)
-        return asked.answer(Agreements, signatures=signatures), {"survivors": survivors}
+        return asked.answer(messages.Agreements, signatures=signatures), {"survivors": survivors}
 
-    def _unmask(self, request: UnmaskRequest, asked: _Asked) -> tuple[UnmaskShares, Seen]:
+    def _unmask(
+        self, request: messages.UnmaskRequest, asked: _Asked
+    ) -> tuple[messages.UnmaskShares, Seen]:
         """The phones give one share of each neighbor, and keep nothing."""
         quorum = Quorum(Members(request.signers), request.signatures)
         told = asked.each(lambda phone: phone.unmask(quorum))
         shares = [given for _, given in told]
         answer = asked.answer(
-            UnmaskShares,
+            messages.UnmaskShares,
             shares=np.array(shares) if shares else np.zeros((0, 0, LIMBS), np.uint32),
             signatures=table([signature for signature, _ in told], SIGNATURE_BYTES),
         )

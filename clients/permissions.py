@@ -13,21 +13,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from clients.state import ShardState
+from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import Job, check_key
-from fedspeech.messages import (
-    AdvertiseRequest,
-    AgreeRequest,
-    CountsRequest,
-    MaskedRequest,
-    MaskRequest,
-    RosterNotice,
-    RosterRequest,
-    SessionMessage,
-    ShareRequest,
-    UnmaskRequest,
-    UpdateRequest,
-)
+from fedspeech.messages import SessionMessage
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.secagg.protocol import Stage
 
@@ -35,7 +24,7 @@ _MASKED, _SIMULATED = frozenset({"masked"}), frozenset({"ideal"})
 # Named one by one: a mechanism that is added to the library is refused until it has its place here.
 _NOISE_IN_SUMS = frozenset({"distributed", "skellam", "central", "none"})
 _EVERY_MECHANISM = _NOISE_IN_SUMS | {"local"}
-RoundRequest = RosterRequest | UpdateRequest | MaskedRequest
+RoundRequest = messages.RosterRequest | messages.UpdateRequest | messages.MaskedRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +55,17 @@ def _masked(stage: Stage, after: Stage | None = None) -> Permission:
 
 PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
     {
-        CountsRequest: Permission(
+        messages.CountsRequest: Permission(
             sums=_MASKED | _SIMULATED, mechanisms=_EVERY_MECHANISM, stage=Stage.NONE
         ),
-        RosterRequest: _simulated(Stage.ADVERTISE),
-        UpdateRequest: _simulated(Stage.MASK, after=Stage.ADVERTISE),
-        AdvertiseRequest: _masked(Stage.ADVERTISE),
-        RosterNotice: _masked(Stage.ACCEPT, after=Stage.ADVERTISE),
-        ShareRequest: _masked(Stage.SHARE, after=Stage.ACCEPT),
-        MaskRequest: _masked(Stage.MASK, after=Stage.SHARE),
-        AgreeRequest: _masked(Stage.AGREE, after=Stage.MASK),
-        UnmaskRequest: _masked(Stage.UNMASK, after=Stage.AGREE),
+        messages.RosterRequest: _simulated(Stage.ADVERTISE),
+        messages.UpdateRequest: _simulated(Stage.MASK, after=Stage.ADVERTISE),
+        messages.AdvertiseRequest: _masked(Stage.ADVERTISE),
+        messages.RosterNotice: _masked(Stage.ACCEPT, after=Stage.ADVERTISE),
+        messages.ShareRequest: _masked(Stage.SHARE, after=Stage.ACCEPT),
+        messages.MaskRequest: _masked(Stage.MASK, after=Stage.SHARE),
+        messages.AgreeRequest: _masked(Stage.AGREE, after=Stage.MASK),
+        messages.UnmaskRequest: _masked(Stage.UNMASK, after=Stage.AGREE),
     }
 )
 

@@ -25,6 +25,7 @@ from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import ROSTER_COLUMNS, Members, Roster, Stage, rows, table
 
 _NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+_PHONES = ("senders", "inputs_sent", "joined")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -75,23 +76,15 @@ class ShardState:
     def to_bytes(self, job: str) -> bytes:
         """Returns what the memory keeps."""
         assert self.key is not None, "nothing is kept before a round was entered"
-        history = self.history
-        return bytes(
-            save(
-                {
-                    "job": _bytes(bytes.fromhex(job)),
-                    "round": np.array(
-                        [history.round, history.session, history.stage, self.key.attempt]
-                    ),
-                    "rid": _bytes(self.key.round_id),
-                    "context": _bytes(self.key.context),
-                    "senders": self.senders,
-                    "inputs_sent": self.inputs_sent,
-                    "joined": self.joined,
-                    "session_sha256": _bytes(self.session_sha256),
-                }
-            )
-        )
+        history, key = self.history, self.key
+        arrays: Arrays = {
+            "job": _bytes(bytes.fromhex(job)),
+            "round": np.array([history.round, history.session, history.stage, key.attempt]),
+            "rid": _bytes(key.round_id),
+            "context": _bytes(key.context),
+            "session_sha256": _bytes(self.session_sha256),
+        }
+        return bytes(save(arrays | {name: getattr(self, name) for name in _PHONES}))
 
     @classmethod
     def from_bytes(cls, kept: bytes, job: str) -> ShardState:
@@ -104,18 +97,17 @@ class ShardState:
             arrays: Arrays = load(kept)
             owner = arrays["job"].tobytes().hex()
             number, session, stage, attempt = (int(value) for value in arrays["round"])
+            key = RoundKey(
+                round=number,
+                attempt=attempt,
+                round_id=arrays["rid"].tobytes(),
+                context=arrays["context"].tobytes(),
+            )
             state = cls(
-                senders=arrays["senders"],
-                inputs_sent=arrays["inputs_sent"],
-                key=RoundKey(
-                    round=number,
-                    attempt=attempt,
-                    round_id=arrays["rid"].tobytes(),
-                    context=arrays["context"].tobytes(),
-                ),
-                joined=arrays["joined"],
+                key=key,
                 history=History(round=number, session=session, stage=Stage(stage)),
                 session_sha256=arrays["session_sha256"].tobytes(),
+                **{name: arrays[name] for name in _PHONES},
             )
         except (SafetensorError, KeyError, ValueError):
             raise ProtocolAbort(
@@ -189,23 +181,22 @@ class SessionState:
                 "left the session"
             )
         arrays: Arrays = load(kept)
+
+        def members(name: str) -> Members | None:
+            return Members(arrays[name]) if name in arrays else None
+
         roster = None
-        if "members" in arrays:
-            columns = {name: arrays[name] for name in ROSTER_COLUMNS}
-            roster = Roster(members=Members(arrays["members"]), **columns)
+        if (phones := members("members")) is not None:
+            roster = Roster(members=phones, **{name: arrays[name] for name in ROSTER_COLUMNS})
         secrets, ends = arrays["secrets"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
+        places = zip(arrays["phones"].tolist(), [0, *ends], ends, strict=False)
         return cls(
             model_sha256=arrays["model_sha256"].tobytes(),
             roster=roster,
             nonces=tuple(rows(arrays["nonces"])) if "nonces" in arrays else (),
-            sharers=Members(arrays["sharers"]) if "sharers" in arrays else None,
-            survivors=Members(arrays["survivors"]) if "survivors" in arrays else None,
-            secrets={
-                phone: secrets[start:end]
-                for phone, start, end in zip(
-                    arrays["phones"].tolist(), [0, *ends], ends, strict=False
-                )
-            },
+            sharers=members("sharers"),
+            survivors=members("survivors"),
+            secrets={phone: secrets[start:end] for phone, start, end in places},
         )
 
 

@@ -16,29 +16,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech import messages
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, model_sha256
-from fedspeech.messages import (
-    Advertisements,
-    AdvertiseRequest,
-    Agreements,
-    AgreeRequest,
-    MaskedAnswer,
-    MaskedVectors,
-    MaskRequest,
-    Message,
-    Nonces,
-    ProtectedUpdate,
-    Roster,
-    RosterNotice,
-    RosterRequest,
-    RoundKey,
-    SealedBatch,
-    ShareRequest,
-    UnmaskRequest,
-    UnmaskShares,
-    UpdateRequest,
-)
+from fedspeech.messages import RoundKey
 from fedspeech.round import ServerState
 from fedspeech.secagg.keys import KEY_BYTES
 from fedspeech.secagg.masks import packed_bytes, unpack
@@ -49,7 +30,7 @@ from fedspeech.secagg.server import NoncesMissing, Server
 from fedspeech.secagg.shamir import LIMBS
 from server.shards import NobodyAnswers, Shards
 
-AnswerT = TypeVar("AnswerT", bound=MaskedAnswer)
+AnswerT = TypeVar("AnswerT", bound=messages.MaskedAnswer)
 
 
 class Abandoned(Exception):
@@ -76,9 +57,9 @@ class IdealGathering(_Gathering):
 
     def join(self) -> None:
         """Asks who takes part."""
-        request = RosterRequest(key=self._key)
+        request = messages.RosterRequest(key=self._key)
         rosters, failed = self._shards.ask(
-            "query.roster", request, Roster, self._key, lambda roster: None
+            "query.roster", request, messages.Roster, self._key, lambda roster: None
         )
         self._roster = np.concatenate([answer.phones for answer in rosters])
         self.cohort = len(self._roster)
@@ -90,14 +71,14 @@ class IdealGathering(_Gathering):
     def collect(self) -> NDArray[np.uint32]:
         """Returns the sum of what they send, mod 2^bits, shape (vector length,)."""
         plan = self._job.plan
-        request = UpdateRequest(
+        request = messages.UpdateRequest(
             key=self._key,
             model=self._state.model,
             clip_norm=self._state.clip_norm,
             roster=self._roster,
         )
         updates, failed = self._shards.ask(
-            "train", request, ProtectedUpdate, self._key, self._check_update
+            "train", request, messages.ProtectedUpdate, self._key, self._check_update
         )
         survivors = sum(len(update.survivors) for update in updates)
         self.survivors = survivors
@@ -106,7 +87,7 @@ class IdealGathering(_Gathering):
             raise Abandoned(failed or short)
         return ring_sum([update.total for update in updates], plan.bits)
 
-    def _check_update(self, update: ProtectedUpdate) -> None:
+    def _check_update(self, update: messages.ProtectedUpdate) -> None:
         """Checks that a shard's sum is one of this round's phones, in this plan's ring."""
         plan = self._job.plan
         if not np.isin(update.survivors, self._roster).all():
@@ -163,26 +144,28 @@ class MaskedGathering(_Gathering):
     # The stages.
 
     def _advertise(self) -> None:
-        answers = self._ask("query.advertise", AdvertiseRequest(**self._head), Advertisements, {})
+        answers = self._ask(
+            "query.advertise", messages.AdvertiseRequest(**self._head), messages.Advertisements, {}
+        )
         self.cohort = sum(len(answer.phones) for answer in answers)
         self._server.close_roster(*_columns(answers))
         self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
     def _nonces(self) -> tuple[bytes, ...]:
         roster = self._server.roster
-        request = RosterNotice(
+        request = messages.RosterNotice(
             **{**self._head, **roster.columns},
             model_sha256=self._model_sha256,
             phones=roster.members.ids,
         )
         width = 0 if self._server.context.parameters.complete else KEY_BYTES
-        answers = self._ask("query.accept", request, Nonces, {"nonces": (width,)})
+        answers = self._ask("query.accept", request, messages.Nonces, {"nonces": (width,)})
         return self._server.close_nonces(*_columns(answers))
 
     def _share(self, nonces: tuple[bytes, ...]) -> None:
-        request = ShareRequest(**self._head, nonces=table(nonces, KEY_BYTES))
+        request = messages.ShareRequest(**self._head, nonces=table(nonces, KEY_BYTES))
         shapes = {"sealed": (self._k, SEALED_BYTES)}
-        answers = self._ask("query.share", request, SealedBatch, shapes)
+        answers = self._ask("query.share", request, messages.SealedBatch, shapes)
         self._server.close_shares(*_columns(answers))
 
     def _mask(self) -> None:
@@ -192,7 +175,7 @@ class MaskedGathering(_Gathering):
         for shard in range(self._job.num_shards):
             hosted = self._job.shard_phones(shard)
             requests.append(
-                MaskRequest(
+                messages.MaskRequest(
                     **self._head,
                     model=self._state.model,
                     clip_norm=self._state.clip_norm,
@@ -205,7 +188,7 @@ class MaskedGathering(_Gathering):
                 )
             )
         row = (packed_bytes(plan.vector_length, plan.bits),)
-        for answer in self._ask("train.masked", requests, MaskedVectors, {"packed": row}):
+        for answer in self._ask("train.masked", requests, messages.MaskedVectors, {"packed": row}):
             words = unpack(answer.packed, plan.bits)
             for phone, vector, signature in zip(
                 answer.phones.tolist(), words, answer.signatures, strict=True
@@ -215,16 +198,20 @@ class MaskedGathering(_Gathering):
 
     def _unmask(self) -> NDArray[np.uint32]:
         server = self._server
-        agree = AgreeRequest(
+        agree = messages.AgreeRequest(
             **self._head,
             survivors=server.survivors.ids,
             signatures=server.masked_signatures(),
         )
-        quorum = server.close_agreement(*_columns(self._ask("query.agree", agree, Agreements, {})))
-        unmask = UnmaskRequest(
+        quorum = server.close_agreement(
+            *_columns(self._ask("query.agree", agree, messages.Agreements, {}))
+        )
+        unmask = messages.UnmaskRequest(
             **self._head, signers=quorum.members.ids, signatures=quorum.signatures
         )
-        answers = self._ask("query.unmask", unmask, UnmaskShares, {"shares": (self._k, LIMBS)})
+        answers = self._ask(
+            "query.unmask", unmask, messages.UnmaskShares, {"shares": (self._k, LIMBS)}
+        )
         return server.open(*_columns(answers))
 
     # Behind the stages.
@@ -242,7 +229,7 @@ class MaskedGathering(_Gathering):
     def _ask(
         self,
         kind: str,
-        request: Message | Sequence[Message],
+        request: messages.Message | Sequence[messages.Message],
         answer_type: type[AnswerT],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> list[AnswerT]:
@@ -276,7 +263,7 @@ class MaskedGathering(_Gathering):
             raise Abandoned(reason) from None
 
 
-def _columns(answers: Sequence[MaskedAnswer]) -> list[NDArray[Any]]:
+def _columns(answers: Sequence[messages.MaskedAnswer]) -> list[NDArray[Any]]:
     """The phones of all shards and what they said, field by field, as `Server` takes them."""
     told = [answer for answer in answers if len(answer.phones)] or answers[:1]
     return [

@@ -18,20 +18,12 @@ from flwr.app import Message
 from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.job import Job
-from fedspeech.messages import (
-    Counts,
-    CountsRequest,
-    MaskedAnswer,
-    MessageT,
-    ProtectedUpdate,
-    Roster,
-    RoundKey,
-    SessionAnswer,
-    SessionMessage,
-)
+from fedspeech.messages import RoundKey, SessionMessage
 from server.grids import Nodes
 
-AnswerT = TypeVar("AnswerT", bound=Roster | ProtectedUpdate | MaskedAnswer)
+AnswerT = TypeVar(
+    "AnswerT", bound=messages.Roster | messages.ProtectedUpdate | messages.MaskedAnswer
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -53,10 +45,10 @@ class Shards:
         nodes = list(grid.get_node_ids())
         hosts: dict[int, list[int]] = {shard: [] for shard in range(job.num_shards)}
         failures = []
-        requests = [CountsRequest()] * len(nodes)
+        requests = [messages.CountsRequest()] * len(nodes)
         for place, reply in self._replies(nodes, "query.counts", requests, "counts"):
             try:
-                hosts[self._shard_of(_read(reply, Counts))].append(nodes[place])
+                hosts[self._shard_of(_read(reply, messages.Counts))].append(nodes[place])
             except ProtocolAbort as error:
                 failures.append(f"node {nodes[place]} cannot host its phones: {error}")
         if not all(len(found) == 1 for found in hosts.values()):
@@ -67,7 +59,7 @@ class Shards:
             )
         for failure in failures:
             _LOG.warning("left out: %s", failure)
-        self._nodes: list[int] = [hosts[shard][0] for shard in sorted(hosts)]
+        self._nodes = [hosts[shard][0] for shard in sorted(hosts)]
 
     def ask(
         self,
@@ -129,7 +121,7 @@ class Shards:
             if place is not None:
                 yield place, reply
 
-    def _shard_of(self, answer: Counts) -> int:
+    def _shard_of(self, answer: messages.Counts) -> int:
         """The shard that a node says it hosts, if the job has it."""
         job, shard = self._job, answer.shard
         if answer.num_shards != job.num_shards or answer.num_phones != len(job.shard_phones(shard)):
@@ -142,14 +134,14 @@ class Shards:
     def _hosted(self, answer: AnswerT, shard: int, kind: str) -> AnswerT:
         """What an answer says for phones of its shard."""
         hosted = self._job.shard_phones(shard)
-        phones = answer.survivors if isinstance(answer, ProtectedUpdate) else answer.phones
+        phones = answer.survivors if isinstance(answer, messages.ProtectedUpdate) else answer.phones
         own = (phones >= hosted.start) & (phones < hosted.stop)
-        if isinstance(answer, SessionAnswer) and (answer.refused > len(hosted)).any():
+        if isinstance(answer, messages.SessionAnswer) and (answer.refused > len(hosted)).any():
             raise ProtocolAbort(f"it counts more refusals than its {len(hosted)} phones")
         if own.all():
             return answer
         words = f"it answers for phone {phones[~own][0]}, which it does not host"
-        if isinstance(answer, Roster | ProtectedUpdate):
+        if isinstance(answer, messages.Roster | messages.ProtectedUpdate):
             raise ProtocolAbort(words)
         _LOG.warning("round %d: %s: shard %d: %s; left out", answer.key.number, kind, shard, words)
         rows = {
@@ -160,7 +152,7 @@ class Shards:
         return replace(answer, **rows)
 
 
-def _read(reply: Message, expected: type[MessageT]) -> MessageT:
+def _read(reply: Message, expected: type[messages.MessageT]) -> messages.MessageT:
     """Reads what a node answered."""
     if not reply.has_content():
         raise ProtocolAbort(messages.printable(str(reply.error.reason)))
@@ -168,7 +160,9 @@ def _read(reply: Message, expected: type[MessageT]) -> MessageT:
 
 
 def _check_session(
-    answer: Roster | ProtectedUpdate | SessionAnswer, request: messages.Message, key: RoundKey
+    answer: messages.Roster | messages.ProtectedUpdate | messages.SessionAnswer,
+    request: messages.Message,
+    key: RoundKey,
 ) -> None:
     """Checks that an answer is to this round, and to this session of it."""
     if answer.key.round != key.round:
@@ -176,7 +170,7 @@ def _check_session(
     if answer.key != key:
         raise ProtocolAbort(f"an answer to round {key.number} of another job or attempt")
     if (
-        isinstance(answer, SessionAnswer)
+        isinstance(answer, messages.SessionAnswer)
         and isinstance(request, SessionMessage)
         and answer.session != request.session
     ):
