@@ -108,8 +108,7 @@ class SuperLink:
         arguments = [*self._options, "--host", host, "--port", port]
         try:
             app_folder(self.app)
-            link = self.start("superlink", executable("flower-superlink"), *arguments)
-            wait_until(lambda: answers(self.address), link, self.log("superlink"))
+            self._wait_for(self.start("superlink", executable("flower-superlink"), *arguments))
         except BaseException:
             self.close()
             raise
@@ -159,7 +158,10 @@ class SuperLink:
         known: int,
         app: Path | None = None,
     ) -> None:
-        """Runs a job to its end and hands on every round as it is over.
+        """Runs a job to its end and hands on every round as it is over, but the first `known`.
+
+        `resume` says how the server's side begins, as in `server.app`; `say` is told for whom it
+        waits. `app` is the folder of the bundle for the nodes, by default of this process's code.
 
         Raises:
           FedspeechError: if the run failed, with the reason.
@@ -187,13 +189,24 @@ class SuperLink:
             if follow():
                 asked = time.monotonic()
         if status != "finished:completed":
-            why = failed.read_text() if failed.exists() else self._last_words(found)
+            if failed.exists():
+                why = failed.read_text()
+            else:
+                why = f"{found.get('status-details', '')}\n{self._said(12)}"
             raise FedspeechError(f"Flower's engine stopped ({status or 'failed'}): {why}")
 
-    def _last_words(self, run: Mapping[str, Any]) -> str:
-        """What is known of a run that failed without a word of the app's."""
+    def _wait_for(self, link: subprocess.Popen[bytes]) -> None:
+        """Waits until the SuperLink answers."""
+        deadline = time.monotonic() + START_WAIT_S
+        while not answers(self.address):
+            if link.poll() is not None or time.monotonic() > deadline:
+                raise FedspeechError(f"superlink of Flower does not come up:\n{self._said(6)}")
+            time.sleep(0.1)
+
+    def _said(self, lines: int) -> str:
+        """The last lines of the SuperLink's log."""
         log = self.log("superlink").read_text(errors="replace").strip().splitlines()
-        return f"{run.get('status-details', '')}\n" + "\n".join(log[-12:])
+        return "\n".join(log[-lines:])
 
     def close(self) -> None:
         """Ends every process, then removes the folder."""
@@ -302,15 +315,3 @@ def answers(address: str) -> bool:
     with socket.socket() as caller:
         caller.settimeout(0.5)
         return caller.connect_ex((host, int(port))) == 0
-
-
-def wait_until(
-    holds: Any, process: subprocess.Popen[bytes], log: Path, wait_s: float = START_WAIT_S
-) -> None:
-    """Waits until something holds."""
-    deadline = time.monotonic() + wait_s
-    while not holds():
-        if process.poll() is not None or time.monotonic() > deadline:
-            words = "\n".join(log.read_text(errors="replace").strip().splitlines()[-6:])
-            raise FedspeechError(f"{log.stem} of Flower does not come up:\n{words}")
-        time.sleep(0.1)
