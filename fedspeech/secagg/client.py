@@ -230,12 +230,8 @@ class Phone(PhoneState):
         """Keeps what each neighbor sealed for this phone."""
         context, places = self._bound, self._back_places
         infos = [share_info(context.digest, self._neighbors[place], self._own) for place in present]
-        keys = self._agree(
-            self._seal_key,
-            context.roster.seal_rows,
-            [self._places[place] for place in present],
-            infos,
-        )
+        others = [self._places[place] for place in present]
+        keys = self._agree(self._seal_key, context.roster.seal_rows, others, infos)
         held = np.zeros((len(self._places), 2 * shamir.LIMBS), np.uint32)
         opened = []
         for place, key, info in zip(present, keys, infos, strict=True):
@@ -254,18 +250,14 @@ class Phone(PhoneState):
 
     def _masks(self, context: Context, present: list[int]) -> Masks:
         """The phone's own mask, and one per neighbor: added for later phones, else taken off."""
-        digest, me = context.digest, self._own
         others = [self._neighbors[place] for place in present]
-        added = [other > me for other in others]
-        infos = [
-            mask_info(digest, me, other) if later else mask_info(digest, other, me)
-            for other, later in zip(others, added, strict=True)
-        ]
+        infos = [mask_info(context.digest, *sorted((self._own, other))) for other in others]
         places = [self._places[place] for place in present]
         keys = self._agree(self._mask_key, context.roster.mask_rows, places, infos)
         own = bytes(self._seed)
         for spent in (self._mask_key, self._seal_key, self._seed):
             spent.wipe()
+        added = [other > self._own for other in others]
         return [(own, True), *zip(keys, added, strict=True)]
 
     # Stage agree.

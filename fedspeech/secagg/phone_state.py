@@ -86,13 +86,9 @@ class PhoneState:
 
     def save(self) -> bytes:
         """What the phone must keep to go on in another process. Secret; for this session only."""
-        digests = [
-            b"" if seen is None else seen.digest
-            for seen in (self.context, self.sharers, self.survivors)
-        ]
         parts = (
             bytes([self.stage, self._left]), self._mine, self._seal_key, self._mask_key,
-            self._nonce, self._seed, *digests, self._held,
+            self._nonce, self._seed, *self._digests(), self._held,
         )  # fmt: skip
         return b"".join(len(part).to_bytes(4, "big") + bytes(part) for part in parts)
 
@@ -137,15 +133,17 @@ class PhoneState:
                     self.graph = drawn_graph(self.context, tuple(nonces))
             self.sharers = sharers if sharing else None
             self.survivors = survivors if surviving else None
-            seen = (self.context, self.sharers, self.survivors)
-            found = [b"" if one is None else one.digest for one in seen]
-            if found != [context, sharing, surviving]:
+            if self._digests() != [context, sharing, surviving]:
                 raise Malformed("a list kept beside the state is not the one that this phone saw")
         except BaseException:
             self._left = True
             self.erase()
             raise
         return self
+
+    def _digests(self) -> list[bytes]:
+        seen = (self.context, self.sharers, self.survivors)
+        return [b"" if one is None else one.digest for one in seen]
 
     @contextlib.contextmanager
     def _step(self, stage: Stage, after: Stage) -> Iterator[None]:
