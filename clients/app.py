@@ -70,6 +70,7 @@ def _remembered(
             request, permission.stage, state, before
         )
         session = after.to_bytes()
+    # On disk before anybody sees the answer: a kill in between costs the answer, not the rule.
     state = state.answered(permission.stage, session)
     memory.write(state.history.round, state.to_bytes(job.fingerprint))
     context.state["session"] = ConfigRecord({"bytes": session})

@@ -86,6 +86,7 @@ class MaskedShard:
         answer, seen = self._answered(request, asked, session)
         kept = {number: asked.phones[number].save() for number in asked.there}
         if isinstance(request, messages.MaskRequest):
+            # Counted whether or not the vectors arrive: a quota is of what was sent.
             state = state.counting(answer.phones)
         elif isinstance(request, messages.UnmaskRequest):
             kept = {}

@@ -22,21 +22,17 @@ LEDGER, ROUNDS, LAST = "ledger.jsonl", "rounds.jsonl", "checkpoints/last.safeten
 def leave_round(folder: Path, record: RoundRecord, checkpoint: Checkpoint, job: Job) -> None:
     """Leaves a round that is over: its checkpoint, then its line, which says both are there."""
     save_checkpoint(folder / round_checkpoint(record.round), checkpoint)
+    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    del row["total"]  # rows hold figures alone, and count rounds from 1
+    row |= {"round": record.round + 1, "guarantee": record.guarantee.to_record()}
+    row["noise_notice"] = job.entropy().notice
     with (folder / ROUNDS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row_of(record, job)) + "\n")
+        file.write(json.dumps(row) + "\n")
 
 
 def round_checkpoint(round_number: int) -> str:
     """Where the checkpoint after one round stands, below the job's folder."""
     return f"checkpoints/round-{round_number:05d}.safetensors"
-
-
-def row_of(record: RoundRecord, job: Job) -> dict[str, object]:
-    """One line of rounds.jsonl: the record without the sum, rounds counted from 1, the noise."""
-    row = {field.name: getattr(record, field.name) for field in fields(record)}
-    del row["total"]
-    told = {"round": record.round + 1, "guarantee": record.guarantee.to_record()}
-    return {**row, **told, "noise_notice": job.entropy().notice}
 
 
 def keep_rows(path: Path, rounds: int) -> None:
@@ -66,6 +62,7 @@ class Follower:
             checkpoint = self._folder / round_checkpoint(number)
             state = load_checkpoint(checkpoint).state
             guarantee = Guarantee.from_record(row.pop("guarantee"))
+            # Its checkpoint goes last: until the row is kept, a killed run needs it again.
             self._on_round(RoundRecord(round=number, guarantee=guarantee, **row), state)
             checkpoint.unlink()
             self._known = number + 1

@@ -88,6 +88,7 @@ class Shards:
         requests = list(request) if isinstance(request, Sequence) else [request] * len(nodes)
         for shard, reply in self._replies(nodes, kind, requests, str(key.round)):
             try:
+                # Two answers to one request: which of them is the shard's own, nobody can say.
                 if failures.pop(shard, "") != "silence":
                     raise ProtocolAbort("a second answer to one request")
                 answer = _read(reply, answer_type)

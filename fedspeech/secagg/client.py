@@ -160,6 +160,7 @@ class Phone(PhoneState):
                 seal(key, share, info + place.to_bytes(4, "big"))
                 for place, (key, share, info) in enumerate(zip(keys, plain, infos, strict=True))
             ]
+            # What was shared in clear is not left in memory for the rest of the session.
             shares[:] = 0
             secrets[:] = 0
             commitment = commitment_to(bytes(self._seed))
@@ -343,7 +344,7 @@ class Phone(PhoneState):
             if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
                 raise BadSignature("a survivor did not sign the lists that this phone signed")
             shares = np.frombuffer(bytes(self._held), np.uint32).reshape(-1, shamir.LIMBS).copy()
-            self.erase()
+            self.erase()  # before the answer: no path leads to a second one
             statement = unmasked_statement(
                 context.digest, id_bytes(self.number), sharers.digest, survivors.digest,
                 shares.tobytes(),

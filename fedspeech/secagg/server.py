@@ -93,6 +93,7 @@ class Server:
         )
         for name, column in columns.items():
             check_bytes(name, column, len(ids), ROSTER_COLUMNS[name])
+        # By number, as the roster is: whose message came first does not decide who is left out.
         kept: list[int] = []
         seen: set[bytes | int] = set()
         entries = [rows(column) for column in columns.values()]
@@ -235,7 +236,7 @@ class Server:
           ProtocolAbort: if fewer than the floor on survivors are left.
         """
         self._at(Stage.SHARE)
-        self.stage = Stage.MASK
+        self.stage = Stage.MASK  # first: a vector that comes now would be in no list
         survivors = sorted(self._arrived)
         self.survivors = Members(np.array(survivors, dtype=np.int64))
         self._floor("mask", len(self.survivors), self._terms.min_survivors)
@@ -300,6 +301,7 @@ class Server:
             shared=np.isin(roster, self.sharers.ids),
             alive=np.isin(roster, self.survivors.ids),
         )
+        # The vectors were added up as they came; what is left is to take their masks off.
         given, by_place = np.isin(roster, givers.ids), self._by_place(givers, shares[first])
         masks = unmasking.masks(given, by_place, self._primitives)
         self._primitives.add_masks([self._total], [masks])

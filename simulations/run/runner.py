@@ -293,7 +293,7 @@ class Run:
         with self._progress.stage("report"):
             shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
             report = self._write_results(status)
-        summary = self._summary(status)
+        summary = self._summary(status)  # once more: it now holds the seconds of the report
         self._folder.write_summary(summary)
         if status == "complete":
             shutil.rmtree(self._folder.memory, ignore_errors=True)
