@@ -6,9 +6,10 @@ guessed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +18,8 @@ class NonPrivate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscreteGaussianSum:
-    """A sum to which every honest phone has added its own discrete Gaussian share.
+class _SumOfShares:
+    """A sum to which every honest phone has added its own share of the noise.
 
     The cost of one round to a phone that took part, under zero-out: the phone keeps its share.
 
@@ -36,17 +37,13 @@ class DiscreteGaussianSum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SkellamSum:
-    """A sum to which every honest phone has added its own Skellam share; shares sum exactly.
+class DiscreteGaussianSum(_SumOfShares):
+    """A sum with discrete Gaussian shares."""
 
-    The cost of one round to a phone that took part, under zero-out. Fields as for
-    `DiscreteGaussianSum`; the variance of a share is stddev^2.
-    """
 
-    sensitivity: float
-    stddev: float
-    shares: int
-    dimension: int
+@dataclass(frozen=True, kw_only=True)
+class SkellamSum(_SumOfShares):
+    """A sum with Skellam shares, which add up to Skellam noise exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,62 +231,81 @@ def is_skellam(event: object) -> bool:
 
 def to_record(event: Event) -> dict[str, Any]:
     """Returns the event as plain data for JSON."""
-    record: dict[str, Any] = {"kind": type(event).__name__}
-    for name, value in vars(event).items():
-        match name:
-            case "event":
-                record[name] = to_record(value)
-            case "parts":
-                record[name] = [to_record(part) for part in value]
-            case _:
-                record[name] = value
+    record = {"kind": type(event).__name__, **vars(event)}
+    if "event" in record:
+        record["event"] = to_record(record["event"])
+    if "parts" in record:
+        record["parts"] = [to_record(part) for part in record["parts"]]
     return record
 
 
-_SHARES = (DiscreteGaussianSum, Joint)
-_GIVEN = (*_SHARES, SkellamSum, Gaussian)
-# What each kind of event may hold inside; nothing where it holds none.
-_KINDS: dict[type[Any], tuple[type[Any], ...]] = {
-    **dict.fromkeys((NonPrivate, *_GIVEN), ()),
-    PoissonSampled: (*_SHARES, Gaussian),
-    Presence: _SHARES,
-    Replaced: _GIVEN,
-    WithoutReplacement: _GIVEN,
-    CappedPoisson: (Gaussian,),
-}
-_BY_NAME = {kind.__name__: kind for kind in _KINDS}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def from_record(record: Mapping[str, Any]) -> Event:
-    """Rebuilds an event.
+    """Rebuilds an event; what it holds inside must be of the type that its field declares.
 
     Raises:
       ValueError: if the kind is unknown or the fields do not fit it.
     """
-    fields = {name: value for name, value in record.items() if name != "kind"}
-    kind = _BY_NAME.get(record.get("kind", ""))
+    fields = dict(record)
+    kind = _KINDS.get(fields.pop("kind", ""))
     if kind is None:
         raise ValueError(
             f"unknown event of kind {record.get('kind')!r}; it is not priced by guessing"
         )
+    holds = get_type_hints(kind)
     try:
-        if kind is Joint:
-            parts = tuple(from_record(part) for part in fields.pop("parts"))
-            if not all(isinstance(part, (DiscreteGaussianSum, SkellamSum)) for part in parts):
-                raise ValueError("parts of a joint sum must be sums of discrete shares")
-            fields["parts"] = parts
-        elif _KINDS[kind]:
-            inner = from_record(fields.pop("event"))
-            if not isinstance(inner, _KINDS[kind]):
-                raise ValueError(
-                    f"an event of kind {kind.__name__} cannot hold one of kind "
-                    f"{type(inner).__name__}"
-                )
-            fields["event"] = inner
+        if "event" in holds:
+            fields["event"] = _held(kind, fields["event"], holds["event"])
+        if "parts" in holds:
+            part_type, _ = get_args(holds["parts"])
+            fields["parts"] = tuple(_held(kind, part, part_type) for part in fields["parts"])
         event: Event = kind(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an event record does not fit its kind: {error}") from None
     return event
+
+
+def _held(kind: type[Any], record: Mapping[str, Any], allowed: Any) -> Event:
+    """The event inside one of this kind."""
+    inner = from_record(record)
+    if not isinstance(inner, allowed):
+        raise ValueError(
+            f"an event of kind {kind.__name__} cannot hold one of kind {type(inner).__name__}"
+        )
+    return inner
+
+
+RecordT = TypeVar("RecordT")
+
+
+def rebuilt(
+    kind: Callable[..., RecordT],
+    record: Mapping[str, Any],
+    keys: Mapping[str, str] = MappingProxyType({}),
+    **read: Callable[[Any], Any],
+) -> RecordT:
+    """Makes the object that a record describes.
+
+    Args:
+      kind: takes the record's fields.
+      record: as it was read.
+      keys: by field, the key under which the record has it, where that is another.
+      **read: by field, what turns plain data into its value.
+
+    Raises:
+      ValueError: if a field is missing, unknown or of the wrong type.
+    """
+    names = {key: name for name, key in keys.items()}
+    try:
+        fields = {names.get(key, key): value for key, value in dict(record).items()}
+        if len(fields) < len(record):
+            raise TypeError("a field is named twice")
+        return kind(**fields | {name: reader(fields[name]) for name, reader in read.items()})
+    except (KeyError, TypeError) as error:
+        name = getattr(kind, "__name__", "")
+        raise ValueError(f"a record of {name} does not fit: {error}") from None
 
 
 # Keys that ledgers have for fields which are named otherwise here.
@@ -313,13 +329,6 @@ def cost_from_record(record: Mapping[str, Any]) -> RoundCost:
     Raises:
       ValueError: if an event is unknown or fields do not fit.
     """
-    names = {key: name for name, key in _KEYS.items()}
-    fields = {names.get(key, key): value for key, value in record.items()}
-    try:
-        if len(fields) < len(record):
-            raise TypeError("a field is named twice")
-        for name in ("release", "given", "server"):
-            fields[name] = from_record(fields[name])
-        return RoundCost(**fields)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a cost record does not fit: {error}") from None
+    return rebuilt(
+        RoundCost, record, _KEYS, release=from_record, given=from_record, server=from_record
+    )

@@ -19,7 +19,7 @@ from typing import Any
 
 from fedspeech.limits import NotNegative, Positive, Probability, check_limits
 from fedspeech.privacy import dp_accounting_bridge
-from fedspeech.privacy.events import Gaussian, PoissonSampled, from_record, to_record
+from fedspeech.privacy.events import Gaussian, PoissonSampled, from_record, rebuilt, to_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class ExampleCost:
       event: one step to an example that is in it by a coin.
       steps: of one round.
       quota: rounds that a phone takes part in at most, which is what is paid for.
-      clip_norm: of one example's gradient.
+      clip_norm: L2 bound on one example's gradient.
       delta: of the whole run.
     """
 
@@ -82,15 +82,12 @@ class ExampleCost:
         Raises:
           ValueError: if the event is unknown or none of DP-SGD, or fields do not fit.
         """
-        try:
-            event = from_record(record["event"])
-            if not (isinstance(event, PoissonSampled) and isinstance(event.event, Gaussian)):
-                raise ValueError(
-                    f"a step of DP-SGD is a Poisson-sampled Gaussian, got {record['event']}"
-                )
-            return cls(**{**record, "event": event})
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"a cost of examples does not fit: {error}") from None
+        cost = rebuilt(cls, record, event=from_record)
+        if not (isinstance(cost.event, PoissonSampled) and isinstance(cost.event.event, Gaussian)):
+            raise ValueError(
+                f"a step of DP-SGD is a Poisson-sampled Gaussian, got {record['event']}"
+            )
+        return cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +134,7 @@ class ExampleGuarantee:
         Raises:
           ValueError: if a field is missing or unknown.
         """
-        try:
-            lists = {name: tuple(record[name]) for name in ("noise_multipliers", "clip_norms")}
-            return cls(**{**record, **lists, "epsilon": float(record["epsilon"])})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"a record of examples does not fit: {error}") from None
+        return rebuilt(cls, record, epsilon=float, noise_multipliers=tuple, clip_norms=tuple)
 
 
 def price(costs: Sequence[ExampleCost]) -> ExampleGuarantee | None:

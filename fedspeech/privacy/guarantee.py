@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedspeech.errors import require
 from fedspeech.privacy import adversary_views
 from fedspeech.privacy.adversary_views import Spent
 from fedspeech.privacy.config import Mechanism, Unit
+from fedspeech.privacy.events import rebuilt
 
 _EPSILONS = ("epsilon_release", "epsilon_server")
 _KEYS = {"failure_probability": "bad_event_mass"}  # as files have it
@@ -68,10 +70,9 @@ class Guarantee:
     def __post_init__(self) -> None:
         """Checks the figures, also of a record that was read back."""
         for name in _EPSILONS:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be a number from 0, got {getattr(self, name)}")
-        if not 0 <= self.delta <= 1:
-            raise ValueError(f"delta must be in [0, 1], got {self.delta}")
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be a number from 0", **{name: value})
+        require(0 <= self.delta <= 1, "delta must be in [0, 1]", delta=self.delta)
 
     def to_record(self, infinite: str = "Infinity") -> dict[str, Any]:
         """Returns the guarantee as plain data for JSON.
@@ -89,12 +90,7 @@ class Guarantee:
         Raises:
           ValueError: if a field is missing, unknown or out of range.
         """
-        names = {key: name for name, key in _KEYS.items()}
-        try:
-            fields = {names.get(key, key): value for key, value in record.items()}
-            return cls(**fields | {name: float(fields[name]) for name in _EPSILONS})
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"a record of a guarantee does not fit: {error}") from None
+        return rebuilt(cls, record, _KEYS, epsilon_release=float, epsilon_server=float)
 
 
 def price(
@@ -110,28 +106,18 @@ def price(
     """Composes rounds, of one plan or of several, into a guarantee.
 
     `fedspeech.privacy.adversary_views` says how; the release is never priced below what a phone
-    that took part at its quota pays without any sampling.
-
-    Args:
-      spent: the cost of a round and the number of such rounds, failed ones included.
-      delta: of the whole.
-      unit: of privacy.
-      trust: who must be honest, in words.
-      mechanism: of the plan that asks.
-      secure_aggregation: how sums were taken.
-      server: whom the masked protocol was made to withstand.
+    that took part at its quota pays without any sampling. What does not follow from the rounds is
+    given by the plan that asks, under the names of `Guarantee`.
 
     Raises:
       ValueError: if a number of rounds is negative or delta is not in (0, 1).
     """
-    if any(rounds < 0 for _, rounds in spent):
-        raise ValueError(f"rounds must not be negative, got {[rounds for _, rounds in spent]}")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be in (0, 1), got delta={delta}")
-    release, against_server = (
-        adversary_views.release(spent, delta),
-        adversary_views.server(spent, delta),
-    )
+    counts = [rounds for _, rounds in spent]
+    require(min(counts) >= 0, "rounds must not be negative", rounds=counts)
+    require(0 < delta < 1, "delta must be in (0, 1)", delta=delta)
+    release = adversary_views.release(spent, delta)
+    against_server = adversary_views.server(spent, delta)
+    reason = "no noise was added" if mechanism == "none" and not release.reason else release.reason
     return Guarantee(
         epsilon_release=release.epsilon,
         epsilon_server=against_server.epsilon,
@@ -141,7 +127,7 @@ def price(
         relation_server=against_server.relation,
         amplified=release.amplified,
         accountant=_NAMES[release.claim],
-        rounds=sum(rounds for _, rounds in spent),
+        rounds=sum(counts),
         quota=sum(cost.quota for cost, rounds in spent if rounds)
         or max(cost.quota for cost, _ in spent),
         trust=trust,
@@ -149,9 +135,7 @@ def price(
         mechanism=mechanism,
         secure_aggregation=secure_aggregation,
         server=server,
-        reason=_sentence(release.reason)
-        if release.reason or mechanism != "none"
-        else "no noise was added.",
+        reason=f"{reason}." if reason else "",
     )
 
 
@@ -159,7 +143,3 @@ _NAMES = {
     "rdp": "Renyi divergences, the noise of absent phones included (dp-accounting)",
     "pld": "privacy loss distributions (dp-accounting)",
 }
-
-
-def _sentence(reason: str) -> str:
-    return f"{reason}." if reason else ""

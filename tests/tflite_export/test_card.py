@@ -118,7 +118,9 @@ def test_segments_stand_in_the_text_with_counts_and_eye(card):
 
 
 def test_a_card_without_a_number_for_epsilon_is_not_written(trained, make_card):
-    with pytest.raises(ValueError, match="epsilon_server must be a number from 0, got nan"):
+    with pytest.raises(
+        ValueError, match="epsilon_server must be a number from 0, got epsilon_server=nan"
+    ):
         make_card(trained, epsilon_server=math.nan)
 
 

@@ -82,5 +82,5 @@ def test_an_event_that_is_not_known_is_refused(record):
 
 
 def test_a_cost_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="cost record"):
+    with pytest.raises(ValueError, match="record of RoundCost"):
         cost_from_record({"release": to_record(SAMPLED)})

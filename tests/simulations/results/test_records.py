@@ -49,7 +49,7 @@ def test_what_is_no_guarantee_is_refused(example, field, value):
     values = example.rows()[0].model_dump()
     with pytest.raises(ValidationError, match=field):
         RoundRow(**(values | {"guarantee": values["guarantee"] | {field: value}}))
-    with pytest.raises(ValidationError, match="a record of a guarantee does not fit"):
+    with pytest.raises(ValidationError, match="a record of Guarantee does not fit"):
         RoundRow(**(values | {"guarantee": {field: value}}))
     with pytest.raises(ValidationError, match="a guarantee is a table of figures"):
         RoundRow(**(values | {"guarantee": value}))
