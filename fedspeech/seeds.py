@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
 
 Name = str | int | bytes
+NoiseSource = Literal["os", "rehearsal"]
 
 REHEARSAL_NOTICE = "noise reproducible from the seed: a rehearsal, not a release"
 
@@ -148,7 +149,7 @@ class NoiseEntropy:
       source: "os" (unpredictable, not repeatable) or "rehearsal" (derived from a seed).
     """
 
-    source: Literal["os", "rehearsal"]
+    source: NoiseSource
     _key: bytes = field(default=b"", repr=False)
 
     @classmethod

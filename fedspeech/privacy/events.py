@@ -269,7 +269,7 @@ def from_record(record: Mapping[str, Any]) -> Event:
 
 def _held(kind: type[Any], record: Mapping[str, Any], allowed: Any) -> Event:
     """The event inside one of this kind."""
-    inner = from_record(record)
+    inner: Event = from_record(record)
     if not isinstance(inner, allowed):
         raise ValueError(
             f"an event of kind {kind.__name__} cannot hold one of kind {type(inner).__name__}"

@@ -26,19 +26,20 @@ What its rows add up to is `fedspeech.privacy.spending`.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO
 
-from fedspeech.errors import LedgerDamaged
+from fedspeech.errors import LedgerDamaged, require
 from fedspeech.hash_chain import HashChain, Head, Row, fragment_fields, keep_head, kept_head
 from fedspeech.privacy.events import cost_to_record
 from fedspeech.privacy.examples import ExampleCost
 from fedspeech.privacy.phrasing import sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.spending import UNTIL_LOOKED_AT, Charge, Purpose, Spending, plan_of
-from fedspeech.seeds import REHEARSAL_NOTICE
+from fedspeech.seeds import REHEARSAL_NOTICE, NoiseSource
 
 
 class Ledger(Spending):
@@ -49,7 +50,7 @@ class Ledger(Spending):
         path: Path,
         plan: PrivacyPlan,
         run_id: str,
-        noise_source: Literal["os", "rehearsal"],
+        noise_source: NoiseSource,
         *,
         keeps_head: bool = True,
     ) -> None:
@@ -68,7 +69,7 @@ class Ledger(Spending):
         path: Path,
         plan: PrivacyPlan,
         run_id: str,
-        noise_source: Literal["os", "rehearsal"],
+        noise_source: NoiseSource,
         purpose: Purpose = "training",
         *,
         example_cost: ExampleCost | None = None,
@@ -90,8 +91,8 @@ class Ledger(Spending):
           ScenarioError: if the population of an earlier plan had another size or unit.
           ValueError: if the noise source is unknown.
         """
-        if noise_source not in ("os", "rehearsal"):
-            raise ValueError(f'noise_source must be "os" or "rehearsal", got {noise_source!r}')
+        known = noise_source in ("os", "rehearsal")
+        require(known, 'noise_source must be "os" or "rehearsal"', noise_source=noise_source)
         ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
@@ -101,7 +102,7 @@ class Ledger(Spending):
                     "kind": "opened",
                     "purpose": purpose,
                     "run_id": run_id,
-                    "plan": _jsonable(asdict(plan)),
+                    "plan": {name: _jsonable(value) for name, value in asdict(plan).items()},
                     "fingerprint": plan.fingerprint,
                     "cost": cost_to_record(plan.cost),
                     "trust": plan.trust,
@@ -114,16 +115,13 @@ class Ledger(Spending):
 
     @classmethod
     def require_first_round(cls, path: Path, plan: PrivacyPlan) -> None:
-        """Refuses a run that could not pay its first round, before it is prepared; writes nothing.
+        """Refuses a run that could not pay its first round, before it is prepared.
 
-        Args:
-          path: the file; it need not be there.
-          plan: of the run.
+        Writes nothing; the file need not be there.
 
         Raises:
           BudgetExhausted: if one round would bring epsilon_release above the plan's budget.
-          LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
-          ScenarioError: if the population of an earlier plan had another size or unit.
+          LedgerDamaged, ScenarioError: as `open`.
         """
         ledger = cls(Path(path).resolve(), plan, "", "os", keeps_head=False)
         ledger._catch_up(io.BytesIO(ledger.path.read_bytes() if ledger.path.exists() else b""))
@@ -135,7 +133,7 @@ class Ledger(Spending):
         path: Path,
         plan: PrivacyPlan,
         run_id: str,
-        noise_source: Literal["os", "rehearsal"],
+        noise_source: NoiseSource,
         opened: int | None,
         example_cost: ExampleCost | None = None,
     ) -> Ledger:
@@ -145,15 +143,9 @@ class Ledger(Spending):
         replayed: `charge` then returns the row that is there. Under noise from the operating
         system every charge is another one.
 
-        Args:
-          path: the file.
-          plan: of the run.
-          run_id: of the run.
-          noise_source: of the run.
-          opened: number of the row that opened it; None if it was killed before it could keep that:
-            the last row that opened this run, or a new one. None is for a file that no other run
-            uses.
-          example_cost: of the run, as for `open`.
+        `opened` is the number of the row that opened the run. None, if it was killed before it
+        could keep that, is for a file that no other run uses: the last row that opened this run,
+        or a new one. All else is as for `open`.
 
         Raises:
           LedgerDamaged: if there is no file, a complete line does not check, or the row is not
@@ -166,14 +158,14 @@ class Ledger(Spending):
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
         if opened is None:
-            own = [n for n, row in ledger._opened.items() if row["run_id"] == run_id]
+            own = [n for n, run in ledger._runs.items() if run.run_id == run_id]
             if not own:
                 return cls.open(path, plan, run_id, noise_source, example_cost=example_cost)
             opened = own[-1]
-        row = ledger._opened.get(opened)
-        if row is None:
+        run = ledger._runs.get(opened)
+        if run is None:
             raise LedgerDamaged(f"{ledger.path.name}: row {opened} opens no run; it was cut")
-        found = (row["run_id"], row["fingerprint"], row["noise"], ledger._examples.get(opened))
+        found = (run.run_id, run.row["fingerprint"], run.noise, run.examples)
         if found != (run_id, plan.fingerprint, _noise_words(noise_source), example_cost):
             raise ValueError(f"row {opened} of {ledger.path.name} opened another run or plan")
         ledger._own, ledger._resumed = opened, True
@@ -192,9 +184,8 @@ class Ledger(Spending):
           LedgerDamaged: if there is no file, the run is not in it, a complete line does not check,
             or the file does not go on from a head.
         """
-        kept = kept_head(
-            Path(path), LedgerDamaged
-        )  # before the file: another process may append in between
+        # The head before the file: another process may append in between.
+        kept = kept_head(Path(path), LedgerDamaged)
         try:
             copy = io.BytesIO(Path(path).read_bytes())
         except OSError as error:
@@ -210,9 +201,7 @@ class Ledger(Spending):
             raise LedgerDamaged(f"{path} holds no run" + (f" {run_id[:8]}" if run_id else ""))
         last = openings[-1]
         plan = plan_of(last, Path(path).name)
-        source: Literal["os", "rehearsal"] = "os"
-        if last["noise"] == REHEARSAL_NOTICE:
-            source = "rehearsal"
+        source: NoiseSource = "rehearsal" if last["noise"] == REHEARSAL_NOTICE else "os"
         ledger = cls(Path(path), plan, last["run_id"], source, keeps_head=False)
         ledger._own = last["sequence"]
         ledger._chain = chain
@@ -234,13 +223,9 @@ class Ledger(Spending):
         return self._chain.head
 
     def require_budget(self, round: int, rounds: int = 1) -> None:  # noqa: A002
-        """Refuses rounds that the budget would not cover, before anybody is asked to join them.
+        """Refuses rounds from `round` on that the budget would not cover, before anybody is asked.
 
         Writes nothing; `charge` asks again under the same lock as it pays.
-
-        Args:
-          round: number of the round, or of the first of them.
-          rounds: how many are planned.
 
         Raises:
           BudgetExhausted: if they would bring epsilon_release above the plan's budget.
@@ -264,7 +249,7 @@ class Ledger(Spending):
         both spend the last of a budget.
 
         Args:
-          round: number of the round.
+          round: from 0.
           attempt: of that round, from 0; every attempt that sends inputs costs.
           rid: names this attempt, at least 16 bytes, never used before on this population; but in a
             resumed rehearsal it is paid for already when the round is replayed.
@@ -278,14 +263,13 @@ class Ledger(Spending):
             of the round that was paid for.
           ValueError: if rid is too short or was used before.
         """
-        if len(rid) < 16:
-            raise ValueError(f"rid must have at least 16 bytes, got {len(rid)}")
+        require(len(rid) >= 16, "rid must have at least 16 bytes", length=len(rid))
         with self._chain.locked() as file:
             self._catch_up(file)
             for paid in self._replayed():
                 if paid.rid == rid:
                     return self._paid(paid, round, attempt, noise_commitment)
-            if rid.hex() in self._rids:
+            if any(row["rid"] == rid.hex() for row in self._charges.values()):
                 raise ValueError(f"rid must never be used twice, got round={round} again")
             price = self._affordable(round)
             row = self._append(
@@ -314,7 +298,7 @@ class Ledger(Spending):
 
     def _paid(self, charge: Charge, round_number: int, attempt: int, commitment: str) -> Charge:
         """Returns the charge of a round that is replayed, if it is the same in everything."""
-        row = self._charge_rows[charge.sequence]
+        row = self._charges[charge.sequence]
         found = (row["round"], row["attempt"], row["noise_commitment"])
         if found != (round_number, attempt, commitment):
             raise LedgerDamaged(
@@ -324,14 +308,10 @@ class Ledger(Spending):
         return charge
 
     def outcome(self, charge: Charge, completed: bool, reason: str = "") -> None:
-        """Records what became of a charged round; the charge stays either way.
+        """Records whether a charged round opened and published its sum; it stays charged if not.
 
-        A replay that ends as the round did before adds nothing.
-
-        Args:
-          charge: what `charge` returned.
-          completed: whether the sum was opened and published.
-          reason: why not; for the operator, never for a published report.
+        A replay that ends as the round did before adds nothing. The reason is for the operator,
+        never for a published report.
 
         Raises:
           LedgerDamaged: if the file was edited or cut since it was last read.
@@ -358,18 +338,15 @@ class Ledger(Spending):
         """Writes a row and counts it."""
         written = self._chain.append(file, row)
         self._count(written)
-        if self._keeps_head and (
-            why := keep_head(self.path, Head(written["sequence"], written["sha256"]))
-        ):
-            self._say_once(
+        head = Head(written["sequence"], written["sha256"])
+        if self._keeps_head and (why := keep_head(self.path, head)):
+            notice = (
                 f"how far {self.path.name} has got could not be kept outside it, so rows cut off "
                 f"its end would not show: {why}"
             )
+            if notice not in self.notices:
+                self.notices.append(notice)
         return written
-
-    def _say_once(self, notice: str) -> None:
-        if notice not in self.notices:
-            self.notices.append(notice)
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Reads what is new, and repairs a torn end on the safe side."""
@@ -390,12 +367,9 @@ class Ledger(Spending):
         self._append(file, {"kind": "recovered", **fragment_fields(fragment), "reason": notice})
 
 
-def _jsonable(fields: Row) -> Row:
+def _jsonable(value: Any) -> Any:
     """Writes infinities as words, so that every JSON reader can read the file."""
-    return {
-        name: "infinite" if isinstance(value, float) and value == float("inf") else value
-        for name, value in fields.items()
-    }
+    return "infinite" if value == math.inf else value
 
 
 def _noise_words(noise_source: str) -> str:

@@ -9,7 +9,7 @@ never added to the epsilons of phones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -22,7 +22,7 @@ from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.seeds import REHEARSAL_NOTICE
+from fedspeech.seeds import REHEARSAL_NOTICE, NoiseSource
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 """What a run on a population is for."""
@@ -36,7 +36,7 @@ class Charge:
 
     Attributes:
       sequence: number of its row in the ledger.
-      round: number of the round.
+      round: number of the round, from 0.
       attempt: of that round, from 0.
       rid: 16 or more random bytes that name this attempt.
     """
@@ -47,73 +47,69 @@ class Charge:
     rid: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Run:
-    """One run on a population.
+    """One run on a population, as far as its rows were read.
 
     Attributes:
-      opened: number of the row that opened it.
-      run_id: of the run.
-      purpose: what it is for.
-      plan: of the run.
+      row: that opened it.
+      ledger: name of the file, for errors.
+      trust: who must be honest, in words.
+      cost: of one of its rounds.
+      examples: what it costs one example of a phone; None: it hides none.
       charged: rounds that were charged, failed and recovered ones included.
       completed: rounds whose sum was opened and used.
-      noise: where its noise comes from, in words.
     """
 
-    opened: int
-    run_id: str
-    purpose: Purpose
-    plan: PrivacyPlan
-    charged: int
-    completed: int
-    noise: str
+    row: Row
+    ledger: str
+    trust: str
+    cost: RoundCost
+    examples: ExampleCost | None
+    charged: int = 0
+    completed: int = 0
+
+    @property
+    def run_id(self) -> str:
+        """Of the run."""
+        return str(self.row["run_id"])
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the run is for."""
+        return cast("Purpose", self.row["purpose"])
+
+    @property
+    def noise(self) -> str:
+        """Where its noise comes from, in words."""
+        return str(self.row["noise"])
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """Its plan.
+
+        Raises:
+          LedgerDamaged: if this version of fedspeech knows no such plan.
+        """
+        return plan_of(self.row, self.ledger)
 
 
 class Spending:
     """What a population has spent, as far as its rows were read."""
 
-    def __init__(
-        self, name: str, plan: PrivacyPlan, noise_source: Literal["os", "rehearsal"]
-    ) -> None:
-        """Starts with no row.
-
-        Args:
-          name: of the ledger, for errors.
-          plan: of the run that asks.
-          noise_source: of that run.
-        """
+    def __init__(self, name: str, plan: PrivacyPlan, noise_source: NoiseSource) -> None:
+        """Starts with no row; plan and noise are those of the run that asks."""
         self._name, self._plan, self._noise_source = name, plan, noise_source
-        # By sequence number of the `opened` row.
-        self._charges: dict[int, int] = {}
-        self._costs: dict[int, RoundCost] = {}
-        self._examples: dict[int, ExampleCost] = {}
-        self._trust: dict[int, str] = {}
-        self._latest = self._own = -1
-        self._rids: set[str] = set()
-        self._opened: dict[int, Row] = {}
-        self._charge_rows: dict[int, Row] = {}
-        self._outcomes: dict[int, Row] = {}  # by sequence number of the charge
+        self._own = -1
+        # Each by the number of its row; outcomes by that of the charge.
+        self._runs: dict[int, Run] = {}
+        self._charges: dict[int, Row] = {}
+        self._outcomes: dict[int, Row] = {}
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """All runs on this population, in order."""
-        return tuple(
-            Run(
-                opened=opened,
-                run_id=row["run_id"],
-                purpose=row["purpose"],
-                plan=plan_of(row, self._name),
-                charged=self._charges.get(opened, 0),
-                completed=sum(
-                    outcome["completed"]
-                    for charge, outcome in self._outcomes.items()
-                    if self._charge_rows[charge]["opened"] == opened
-                ),
-                noise=row["noise"],
-            )
-            for opened, row in self._opened.items()
-        )
+        return tuple(self._runs.values())
 
     @property
     def opened(self) -> int:
@@ -123,9 +119,8 @@ class Spending:
     @property
     def charges(self) -> tuple[Charge, ...]:
         """Charges of this run, in order."""
-        return tuple(
-            self._charge_of(row) for row in self._charge_rows.values() if row["opened"] == self._own
-        )
+        own = [row for row in self._charges.values() if row["opened"] == self._own]
+        return tuple(self._charge_of(row) for row in own)
 
     def settled(self, charge: Charge) -> bool:
         """Whether the ledger says what became of a charged round."""
@@ -134,33 +129,28 @@ class Spending:
     @property
     def own_rounds_charged(self) -> int:
         """Rounds charged to this run, failed and recovered ones included."""
-        return self._charges.get(self._own, 0)
+        return self._runs[self._own].charged if self._own in self._runs else 0
 
     @property
     def runs_charged(self) -> int:
         """Runs that were charged for a round, this one included whether or not it was."""
-        return len({*(opened for opened, rounds in self._charges.items() if rounds), self._own})
+        return len({*(opened for opened, run in self._runs.items() if run.charged), self._own})
 
     @property
     def noise_notice(self) -> str | None:
         """That noise of a run which was charged, or of this one, can be drawn again; else None."""
         rehearsed = self._noise_source == "rehearsal" or any(
-            row["noise"] == REHEARSAL_NOTICE and self._charges.get(opened)
-            for opened, row in self._opened.items()
+            run.noise == REHEARSAL_NOTICE and run.charged for run in self.runs
         )
         return REHEARSAL_NOTICE if rehearsed else None
 
     @property
     def rounds_charged(self) -> int:
         """Rounds charged to this population, of all runs, failed and recovered ones included."""
-        return sum(self._charges.values())
+        return sum(run.charged for run in self.runs)
 
     def guarantee(self, more_rounds: int = 0) -> Guarantee:
-        """Returns what the population has spent, as far as this process has read.
-
-        Args:
-          more_rounds: rounds of this run to price as if they were charged too.
-        """
+        """What the population has spent, with `more_rounds` of this run as if charged too."""
         return self._price(extra=more_rounds)
 
     def example_guarantee(self) -> ExampleGuarantee | None:
@@ -168,9 +158,8 @@ class Spending:
 
         Each that was charged counts at its quota; the run that asks counts before it is charged.
         """
-        return examples.price(
-            [c for n, c in self._examples.items() if n == self._own or self._charges.get(n)]
-        )
+        counted = [run for n, run in self._runs.items() if n == self._own or run.charged]
+        return examples.price([run.examples for run in counted if run.examples])
 
     def _charge_of(self, row: Row) -> Charge:
         return Charge(
@@ -199,30 +188,33 @@ class Spending:
     def _price(self, extra: int) -> Guarantee:
         """Composes every run's rounds, with `extra` more of this one."""
         # A run that was charged for nothing may have abandoned rounds, which readers see.
-        begun = {**dict.fromkeys(self._costs, 0), **self._charges}
+        begun = {n: run.charged for n, run in self._runs.items()}
         begun[self._own] = begun.get(self._own, 0) + extra
-        spent = [(self._costs.get(n, self._plan.cost), rounds) for n, rounds in begun.items()]
-        counts = [opened for opened, rounds in begun.items() if rounds]
-        trust = dict.fromkeys(
-            self._trust.get(opened, self._plan.trust) for opened in (*counts, self._own)
-        )
+        spent, paying = [], []
+        for n, rounds in begun.items():
+            run = self._runs.get(n)
+            spent.append((run.cost if run else self._plan.cost, rounds))
+            if run and rounds:
+                paying.append(run)
+        own = self._runs.get(self._own)
+        trust = [*(run.trust for run in paying), own.trust if own else self._plan.trust]
         return guarantee.price(
             spent,
             delta=self._plan.delta,
             unit=self._plan.unit,
-            trust=" And, for other plans on this population: ".join(trust),
+            trust=" And, for other plans on this population: ".join(dict.fromkeys(trust)),
             mechanism=cast(
-                "Mechanism", self._weakest("mechanism", ("none", "central", "local"), counts)
+                "Mechanism", self._weakest("mechanism", ("none", "central", "local"), paying)
             ),
-            secure_aggregation=self._weakest("secure_aggregation", ("ideal",), counts),
-            server=self._weakest("server", ("curious",), counts),
+            secure_aggregation=self._weakest("secure_aggregation", ("ideal",), paying),
+            server=self._weakest("server", ("curious",), paying),
         )
 
-    def _weakest(self, name: str, weak: tuple[str, ...], counts: Iterable[int]) -> str:
+    def _weakest(self, name: str, weak: tuple[str, ...], paying: Iterable[Run]) -> str:
         """The first of the weak settings that a run had which was charged, else this plan's own."""
-        found = {self._opened[opened]["plan"][name] for opened in counts if opened >= 0}
         own: str = getattr(self._plan, name)
-        return next((setting for setting in weak if setting in {*found, own}), own)
+        found = {own, *(run.row["plan"][name] for run in paying)}
+        return next((setting for setting in weak if setting in found), own)
 
     def _count(self, row: Row) -> None:
         """Adds one checked row to the account, or refuses what no ledger says."""
@@ -241,26 +233,30 @@ class Spending:
           KeyError, TypeError, ValueError: if it lacks a field, names a row that is not there, or is
             of an unknown kind.
         """
+        number = row["sequence"]
         match row["kind"]:
             case "opened":
                 self._check_population(row["plan"])
-                self._latest = row["sequence"]
-                self._opened[self._latest] = row
-                self._costs[self._latest] = cost_from_record(row["cost"])
-                self._trust[self._latest] = row["trust"]
-                if "examples" in row:
-                    self._examples[self._latest] = ExampleCost.from_record(row["examples"])
+                hidden = row.get("examples")
+                self._runs[number] = Run(
+                    row=row,
+                    ledger=self._name,
+                    trust=row["trust"],
+                    cost=cost_from_record(row["cost"]),
+                    examples=hidden and ExampleCost.from_record(hidden),
+                )
             case "charge":
-                self._opened[row["opened"]]
-                self._charges[row["opened"]] = self._charges.get(row["opened"], 0) + 1
-                self._rids.add(row["rid"])
-                self._charge_rows[row["sequence"]] = row
+                self._charge_of(row)  # has all that a charge says
+                self._runs[row["opened"]].charged += 1
+                self._charges[number] = row
             case "outcome":
-                self._charge_rows[row["charge"]]
+                run = self._runs[self._charges[row["charge"]]["opened"]]
+                before = self._outcomes.get(row["charge"], {"completed": False})
+                run.completed += row["completed"] - before["completed"]
                 self._outcomes[row["charge"]] = row
             case "recovered":
-                if self._costs:  # before the first plan nothing can have been charged
-                    self._charges[self._latest] = self._charges.get(self._latest, 0) + 1
+                if self._runs:  # before the first plan nothing can have been charged
+                    self._runs[max(self._runs)].charged += 1
             case unknown:
                 raise ValueError(f"unknown kind {unknown!r}")
 
@@ -281,14 +277,13 @@ def plan_of(row: Row, name: str) -> PrivacyPlan:
       LedgerDamaged: if this version of fedspeech knows no such plan.
     """
     try:
-        return PrivacyPlan(**_floats(row["plan"]))
+        fields: dict[str, Any] = dict(row["plan"])
+        infinite = dict.fromkeys(
+            (n for n, value in fields.items() if value == "infinite"), math.inf
+        )
+        return PrivacyPlan(**fields | infinite)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise LedgerDamaged(
             f"{name}, row {row['sequence'] + 1}: its plan is none that this version of fedspeech "
             f"knows: {error}"
         ) from error
-
-
-def _floats(fields: Mapping[str, Any]) -> Row:
-    """Reads what `_jsonable` wrote."""
-    return {name: math.inf if value == "infinite" else value for name, value in fields.items()}
