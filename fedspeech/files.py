@@ -12,11 +12,7 @@ from typing import BinaryIO
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replaces a file by a complete one, on disk when the call returns.
-
-    Args:
-      path: the file; a reader sees the old one or the new one, never a part.
-      content: what shall stand in it.
+    """Replaces a file: a reader sees the old one or the new one, on disk when the call returns.
 
     Raises:
       OSError: if the disk is full or not writable; the old file stays.
@@ -35,12 +31,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file by a complete one, on disk when the call returns.
-
-    Args:
-      path: the file; a reader sees the old one or the new one, never a part.
-      text: what shall stand in it, UTF-8.
-    """
+    """Replaces a file by this text, UTF-8, as `write_whole` does."""
     write_whole(path, text.encode())
 
 
@@ -71,7 +62,7 @@ def hold(path: Path, *, shared: bool = False, wait_s: float = 0.0) -> BinaryIO |
     """
     file = path.open("ab", buffering=0)
     deadline = time.monotonic() + wait_s
-    while not _locked(file, shared):
+    while not lock(file, shared=shared, wait=False):
         if time.monotonic() >= deadline:
             file.close()
             return None
@@ -85,15 +76,23 @@ if sys.platform == "win32":
     def sync_folder(folder: Path) -> None:
         """Does nothing: Windows has no way to flush a folder."""
 
-    def _locked(file: BinaryIO, shared: bool) -> bool:
-        """Tries to lock; Windows has no shared locks here, so those who share take none."""
+    def lock(file: BinaryIO, *, shared: bool = False, wait: bool = True) -> bool:
+        """Locks an open file until it is closed; False if others have it and none waits.
+
+        Windows has no shared locks here, so those who share take none.
+        """
         if shared:
             return True
-        file.seek(0)
+        place = file.tell()
+        file.seek(1 << 40)  # one byte far beyond the end stands for the whole file
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except OSError:
+            if wait:
+                raise
             return False
+        finally:
+            file.seek(place)
         return True
 else:
     import fcntl
@@ -106,10 +105,11 @@ else:
         finally:
             os.close(descriptor)
 
-    def _locked(file: BinaryIO, shared: bool) -> bool:
-        """Tries to lock."""
+    def lock(file: BinaryIO, *, shared: bool = False, wait: bool = True) -> bool:
+        """Locks an open file until it is closed; False if others have it and none waits."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

@@ -24,14 +24,14 @@ import hashlib
 import io
 import json
 import os
-import sys
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fedspeech.errors import ChainDamaged
-from fedspeech.files import sync_folder, write_text
+from fedspeech.files import lock, sync_folder, write_text
 
 Row = dict[str, Any]
 
@@ -61,14 +61,10 @@ class Head:
         Raises:
           ValueError: if it is anything else.
         """
-        sequence, _, sha256 = text.strip().partition(":")
-        if (
-            not sequence.isdecimal()
-            or len(sha256) != 64
-            or not set(sha256) <= set("0123456789abcdef")
-        ):
+        found = re.fullmatch(r"([0-9]+):([0-9a-f]{64})", text.strip())
+        if found is None:
             raise ValueError(f"a head is NUMBER:SHA256, as it was printed, got {text!r}")
-        return cls(int(sequence), sha256)
+        return cls(int(found[1]), found[2])
 
 
 class HashChain:
@@ -84,13 +80,7 @@ class HashChain:
         damaged: type[ChainDamaged] = ChainDamaged,
         consequence: str = "nothing is written to it until somebody has looked",
     ) -> None:
-        """Prepares a chain; reads nothing.
-
-        Args:
-          path: the file.
-          damaged: what is raised where a row does not check.
-          consequence: of damage, in words.
-        """
+        """Prepares a chain and reads nothing; `damaged` is raised, and says the consequence."""
         self._path = path
         self._damaged, self._consequence = damaged, consequence
         self._position = 0  # bytes read and checked
@@ -103,11 +93,8 @@ class HashChain:
     def locked(self) -> Iterator[BinaryIO]:
         """Opens the file for reading and appending, and keeps every other process out."""
         with self._path.open("a+b", buffering=0) as file:
-            _lock(file)
-            try:
-                yield file
-            finally:
-                _unlock(file)
+            lock(file)
+            yield file
 
     @property
     def _sequence(self) -> int:
@@ -140,11 +127,7 @@ class HashChain:
             )
 
     def read(self, file: BinaryIO, kept: Head | None = None) -> Iterator[Row]:
-        """Yields rows that were not read before; leaves a torn end in `torn`.
-
-        Args:
-          file: opened.
-          kept: the head that this user kept outside; None: they kept none.
+        """Yields rows not read before, as far as the head that was kept; keeps what is torn.
 
         Raises:
           ChainDamaged: if a complete line does not check, the file has shrunk, or it does not go
@@ -249,10 +232,8 @@ def _checksum(row: Row) -> str:
 
 def fragment_fields(fragment: bytes) -> Row:
     """What a `recovered` row says of the torn line before it."""
-    return {
-        "fragment_bytes": len(fragment),
-        "fragment_sha256": hashlib.sha256(fragment).hexdigest(),
-    }
+    digest = hashlib.sha256(fragment).hexdigest()
+    return {"fragment_bytes": len(fragment), "fragment_sha256": digest}
 
 
 def state_folder() -> Path | None:
@@ -284,10 +265,6 @@ def head_place(chain: Path) -> str:
 
 def kept_head(chain: Path, damaged: type[ChainDamaged] = ChainDamaged) -> Head | None:
     """The head that this user kept of a chain; None if they kept none.
-
-    Args:
-      chain: the file whose head is asked for.
-      damaged: what is raised where the head cannot be read.
 
     Raises:
       `damaged`: if it is there and cannot be read.
@@ -322,25 +299,3 @@ def forget_head(chain: Path) -> None:
     file = head_file(chain)
     if file is not None:
         file.unlink(missing_ok=True)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
-        """Waits for the file: one byte far beyond its end stands for all of it."""
-        file.seek(1 << 40)
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(1 << 40)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        """Waits for the file."""
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_UN)

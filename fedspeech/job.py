@@ -239,21 +239,11 @@ class Job:
         )
 
     def phone_rngs(self, key: RoundKey, phones: Sequence[int]) -> Streams:
-        """Streams that phones draw a contribution from, each opened when asked for.
-
-        Args:
-          key: of the round.
-          phones: indices in the population.
-        """
+        """Streams that phones draw a contribution from, each opened when asked for."""
         return Streams(functools.partial(self.phone_rng, key), phones)
 
     def phone_rng(self, key: RoundKey, phone: int) -> np.random.Generator:
-        """What a phone's contribution is drawn from: secret where it protects somebody.
-
-        Args:
-          key: of the round.
-          phone: index in the population.
-        """
+        """What a phone's contribution is drawn from: secret where it protects somebody."""
         if not self.query.draws_secrets:
             return stream(self.seed, "batches", key.round, phone)
         secret = self.entropy().keystream("example privacy", key.round_id, key.attempt, phone)
@@ -271,13 +261,9 @@ class Job:
         return self.query.code()
 
     def purpose(self, key: RoundKey, model: bytes) -> bytes:
-        """What a masked session is for: this job and round, and the one model phones were sent.
+        """What a masked session is for: this job and round, and the one `model_sha256`.
 
         Phones that were sent different models have masks that never cancel.
-
-        Args:
-          key: of the round.
-          model: `model_sha256`.
         """
         parts = canonical("purpose", key.context, key.round_id, model)
         return hashlib.sha256(parts).digest()

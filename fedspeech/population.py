@@ -7,6 +7,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,36 +93,24 @@ class PopulationArrays:
         Raises:
           ScenarioError: if one is missing or damaged.
         """
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name in _ARRAY_NAMES:
             try:
-                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+                found = np.load(folder / f"{name}.npy", mmap_mode="r")
             except (OSError, ValueError) as error:
                 raise ScenarioError(f"job array {folder / name}.npy: {error}") from error
-        return cls(
-            embeddings=np.asarray(arrays["embeddings"]),  # mapped all the same
-            labels=np.asarray(arrays["labels"]),
-            offsets=np.array(arrays["offsets"]),
-            background=LocalDataset(
-                np.array(arrays["background_embeddings"]), np.array(arrays["background_labels"])
-            ),
-            validation=LocalDataset(
-                np.array(arrays["validation_embeddings"]), np.array(arrays["validation_labels"])
-            ),
-            initial=np.array(arrays["initial"]),
-        )
+            arrays[name] = np.asarray(found) if name in _MAPPED else np.array(found)
+        for name in _DATASETS:
+            parts = (arrays.pop(f"{name}_embeddings"), arrays.pop(f"{name}_labels"))
+            arrays[name] = LocalDataset(*parts)
+        return cls(**arrays)
 
     def _flat(self) -> dict[str, NDArray[np.generic]]:
-        return {
-            "embeddings": self.embeddings,
-            "labels": self.labels,
-            "offsets": self.offsets,
-            "background_embeddings": self.background.embeddings,
-            "background_labels": self.background.labels,
-            "validation_embeddings": self.validation.embeddings,
-            "validation_labels": self.validation.labels,
-            "initial": self.initial,
-        }
+        arrays = dict(vars(self))
+        for name in _DATASETS:
+            data = arrays[name]
+            arrays |= {f"{name}_embeddings": data.embeddings, f"{name}_labels": data.labels}
+        return {name: arrays[name] for name in _ARRAY_NAMES}
 
     def sha256(self) -> str:
         """Digest over names, types, shapes and bytes of all arrays, hex."""
@@ -136,6 +125,8 @@ _ARRAY_NAMES = (
     "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
     "validation_embeddings", "validation_labels", "initial",
 )  # fmt: skip
+_MAPPED = ("embeddings", "labels")  # grow with the population; the rest is read
+_DATASETS = ("background", "validation")
 
 
 @functools.lru_cache(maxsize=4)

@@ -34,9 +34,6 @@ def canonical(*names: Name) -> bytes:
 
     Each name is tagged with its type and prefixed with its length.
 
-    Args:
-      names: strings, integers (any sign and size) or bytes.
-
     Raises:
       TypeError: for any other type; booleans and floats are refused, since they compare equal to
         integers that they are not.
@@ -61,10 +58,6 @@ def stream(seed: int, *names: Name) -> np.random.Generator:
     The 128-bit state of a PCG64DXSM comes from SHA-256 over seed and names, so streams of
     different names, or of the same name under different seeds, share nothing. Never for privacy
     noise, masks, keys or shares.
-
-    Args:
-      seed: the run's seed.
-      names: what the stream is for, for instance `"batches", round_number, phone_id`.
     """
     digest = hashlib.sha256(canonical("fedspeech stream", seed, *names)).digest()
     return np.random.Generator(np.random.PCG64DXSM(int.from_bytes(digest, "big")))
@@ -74,12 +67,7 @@ class Streams(Sequence[np.random.Generator]):
     """Generators that are opened when they are asked for: whoever draws nothing costs nothing."""
 
     def __init__(self, opened: Callable[[int], np.random.Generator], numbers: Sequence[int]):
-        """Opens none.
-
-        Args:
-          opened: opens the stream of a number, always the same one.
-          numbers: one per place.
-        """
+        """Opens none; `opened` gives the stream of a number, `numbers` has one for each place."""
         self._opened, self._numbers = opened, numbers
 
     @overload
@@ -107,9 +95,6 @@ class Keystream:
 
     def __init__(self, key: bytes) -> None:
         """Starts the stream at block zero.
-
-        Args:
-          key: 32 bytes.
 
         Raises:
           ValueError: if the key is not 32 bytes long.
@@ -173,9 +158,6 @@ class NoiseEntropy:
 
         A replay that is about other keys shows. Under `os` each phone draws its own key when it
         needs it: there is none to commit to.
-
-        Args:
-          names: what they are for, such as `rid, attempt`.
         """
         if self.source == "os":
             return ""
@@ -187,9 +169,6 @@ class NoiseEntropy:
         Under `os` each call gets a fresh key, whatever the names. Under `rehearsal` the key is
         HKDF-SHA256 (RFC 5869) of seed, run id and names; the caller must never use the same names
         for two purposes or two attempts.
-
-        Args:
-          names: purpose, round id, attempt, phone.
         """
         if self.source == "os":
             return Keystream(os.urandom(32))

@@ -69,6 +69,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import require
 from fedspeech.privacy.events import (
     CappedPoisson,
     DiscreteGaussianSum,
@@ -103,7 +104,7 @@ def rdp(event: Event) -> FloatArray:
       TypeError: for an event that this accountant does not know.
     """
     match event:
-        case NonPrivate():
+        case NonPrivate() | CappedPoisson():  # only privacy loss distributions price a cap
             return np.full(ORDERS.shape, np.inf)
         case Gaussian():
             return _continuous(event)
@@ -121,8 +122,6 @@ def rdp(event: Event) -> FloatArray:
             return rdp(doubled(event.event))
         case WithoutReplacement():
             return _without_replacement(event)
-        case CappedPoisson():  # only privacy loss distributions price it
-            return np.full(ORDERS.shape, np.inf)
     raise TypeError(f"no price for an event of type {type(event).__name__}")
 
 
@@ -136,8 +135,7 @@ def epsilon(curve: FloatArray, delta: float) -> float:
     Raises:
       ValueError: if delta is not in (0, 1) or the curve is negative or not a number.
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be in (0, 1), got delta={delta}")
+    require(0 < delta < 1, "delta must be in (0, 1)", delta=delta)
     if not (curve >= 0).all():
         raise ValueError("a Renyi divergence is a number that is not negative")
     finite = np.isfinite(curve)
@@ -325,12 +323,6 @@ def opacus_checks(
     Its PRV accountant states an upper bound .01 above its estimate, fails at extremes, where it is
     left out, and takes long at a large epsilon, where it is not asked. Never its GDP accountant,
     which underestimates (1.68 against 4.21 at q = .002, z = .6).
-
-    Args:
-      probability: of taking part, below 1 for PRV.
-      noise_multiplier: stddev of the sum's noise over sensitivity.
-      rounds: how many.
-      delta: in (0, 1).
 
     Returns:
       Epsilons by name, of "opacus_rdp" and "prv" those that could be had.

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fedspeech.errors import require
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveClipping:
@@ -35,25 +37,20 @@ class AdaptiveClipping:
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        for name, value, most in (
-            ("target_quantile", self.target_quantile, 1.0),
-            ("learning_rate", self.learning_rate, 10.0),
-            ("bit_noise", self.bit_noise, 10.0),
-        ):
-            if not 0 < value <= most:
-                raise ValueError(f"{name} must be in (0, {most:g}], got {name}={value}")
-        if not 0 < self.min_clip_norm < self.max_clip_norm < math.inf:
-            raise ValueError(
-                "expected 0 < min_clip_norm < max_clip_norm, got "
-                f"min_clip_norm={self.min_clip_norm}, max_clip_norm={self.max_clip_norm}"
-            )
+        for name, most in (("target_quantile", 1), ("learning_rate", 10), ("bit_noise", 10)):
+            value = getattr(self, name)
+            require(0 < value <= most, f"{name} must be in (0, {most}]", **{name: value})
+        require(
+            0 < self.min_clip_norm < self.max_clip_norm < math.inf,
+            "expected 0 < min_clip_norm < max_clip_norm",
+            min_clip_norm=self.min_clip_norm,
+            max_clip_norm=self.max_clip_norm,
+        )
 
     def updated(self, clip_norm: float, share_within: float) -> float:
-        """Returns the next round's clip norm: C exp(-eta (b - gamma)), within its bounds.
+        """The next round's clip norm: C exp(-eta (b - gamma)), within its bounds.
 
-        Args:
-          clip_norm: of this round.
-          share_within: b, the noisy share of deltas within it; noise may take it out of [0, 1].
+        Noise may take b, the share of deltas within this round's, out of [0, 1].
         """
         moved = clip_norm * math.exp(-self.learning_rate * (share_within - self.target_quantile))
         return min(self.max_clip_norm, max(self.min_clip_norm, moved))
@@ -62,12 +59,8 @@ class AdaptiveClipping:
 def vector_noise_multiplier(noise_multiplier: float, bit_stddev: float) -> float:
     """What is left for the vector when the bit takes its part: (z^-2 - (2 sigma_b)^-2)^(-1/2).
 
-    Andrew et al. 2021, Theorem 1. A bit is +-1/2, so that one phone moves their sum by 1/2 and the
-    bit's own multiplier is 2 sigma_b.
-
-    Args:
-      noise_multiplier: z of vector and bit together.
-      bit_stddev: sigma_b, stddev of the noise on the sum of bits.
+    Andrew et al. 2021, Theorem 1, for z of both together and noise of stddev sigma_b on the sum of
+    bits. A bit is +-1/2, so that one phone moves the sum by 1/2 and its multiplier is 2 sigma_b.
 
     Raises:
       ValueError: if the bit alone would cost more than z allows.

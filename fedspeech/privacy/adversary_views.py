@@ -73,12 +73,7 @@ class View:
 
 
 def server(spent: Spent, delta: float) -> View:
-    """Prices the view of the server, which knows who took part: no sampling.
-
-    Args:
-      spent: rounds.
-      delta: of the whole.
-    """
+    """Prices the view of the server, which knows who took part: no sampling."""
     graph_failure = sum(rounds * cost.graph_failure for cost, rounds in spent)
     parts = [(cost.server, min(rounds, cost.quota)) for cost, rounds in spent if rounds]
     relation = _common(cost.server_relation for cost, rounds in spent if rounds) or "zero-out"
@@ -89,10 +84,6 @@ def server(spent: Spent, delta: float) -> View:
 
 def release(spent: Spent, delta: float) -> View:
     """Prices the view of a reader of the models: its own argument, or the server's if smaller.
-
-    Args:
-      spent: rounds.
-      delta: of the whole.
 
     Raises:
       ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
@@ -114,15 +105,7 @@ _IMPLIES: Mapping[Relation, tuple[Relation, ...]] = {
 
 
 def _release(spent: Spent, delta: float) -> View:
-    """Prices the view of a reader of the models; zero-out where bad events do not fit.
-
-    Args:
-      spent: rounds.
-      delta: of the whole.
-
-    Raises:
-      ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
-    """
+    """Prices a reader's own view; zero-out where bad events do not fit."""
     begun = spent
     relevant = [(cost, rounds) for cost, rounds in spent if rounds] or spent
     relation = _common(cost.release_relation for cost, _ in relevant)
@@ -141,7 +124,7 @@ def _release(spent: Spent, delta: float) -> View:
             # A quota that runs out parts both worlds from the argument under "replace".
             ends = 2 if relation == "replace" else 1
             failing += ends * quota_failure(rounds, cost.probability, cost.quota)
-    if relation != "zero-out":
+    if relation != "zero-out":  # abandoned rounds were not charged, and readers see them
         for cost, rounds in begun:
             failing += _paid(cost, max(rounds, cost.planned)) * cost.floor_failure
     prices = _accountants(parts)
@@ -163,9 +146,8 @@ def _release(spent: Spent, delta: float) -> View:
             f"rounds is {cap_failure:.1e}, and e^epsilon times that exceeds a tenth of delta; "
             "raise the cap or leave it out"
         )
-    if math.isinf(withdrawn):
-        reason = "there are too few honest shares for a bound against the missing noise of a phone"
-    else:
+    reason = "there are too few honest shares for a bound against the missing noise of a phone"
+    if math.isfinite(withdrawn):
         reason = (
             "events outside the argument (a phone's quota, one phone deciding a round) have "
             f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of "
@@ -253,15 +235,13 @@ def _accountants(parts: Sequence[Part]) -> dict[str, EpsilonAt]:
     if not parts:
         return {"rdp": lambda delta: 0.0}
     found: dict[str, EpsilonAt] = {}
-    renyi = dp_accounting_bridge.rdp(parts)
-    if renyi is not None:
+    if renyi := dp_accounting_bridge.rdp(parts):
         found["rdp"] = renyi
     else:
         curve = np.asarray(sum(count * accountant.rdp(event) for event, count in parts))
         if not math.isinf(curve.min()):
             found["rdp"] = lambda delta: accountant.epsilon(curve, delta)
-    distribution = dp_accounting_bridge.pld(parts)
-    if distribution is not None:
+    if distribution := dp_accounting_bridge.pld(parts):
         found["pld"] = distribution
     return found
 

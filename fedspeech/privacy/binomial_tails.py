@@ -84,12 +84,8 @@ def floor_failure(
 def shortfall(trials: int, probability: float, needed: int, *, alike: bool = True) -> float:
     """Returns P[Bin(trials, probability) < needed]: so many phones, votes or shares do not come.
 
-    Args:
-      trials: phones, each for itself.
-      probability: of one, or on average.
-      needed: of them.
-      alike: whether it is the same for all. If not, this is a bound: up to the mean the binomial's
-        of the same mean (Hoeffding 1956, Theorem 5), beyond it 1.
+    If the probability is not `alike` for all but on average, this is a bound: up to the mean the
+    binomial's of the same mean (Hoeffding 1956, Theorem 5), beyond it 1.
     """
     if needed <= 0:
         return 0.0

@@ -55,7 +55,7 @@ class PlanCodec(PlanSizing):
           vector: the delta, shape (dimension,).
           rotation_seed: public, the same for all phones of a round.
           rounding: secret, of this phone and attempt, used for nothing else.
-          noise: secret, of this phone and attempt, used for nothing else.
+          noise: likewise.
           clip_norm: of the round; None: the plan's.
 
         Returns:
@@ -94,14 +94,9 @@ class PlanCodec(PlanSizing):
         sum. Added to an unwrapped sum it would hide nothing where the sum stands at the ring's
         edge: one phone more, and a coordinate jumps by the whole ring.
 
-        Args:
-          total: sum mod 2^bits, shape (vector_length,).
-          rotation_seed: of the round.
-          clip_norm: of the round; None: the plan's.
-          noise: secret, of this round; for "central", where the server adds the noise here.
-
         Raises:
-          ValueError: if the sum has another shape or leaves the ring, or noise is missing.
+          ValueError: if the sum has another shape or leaves the ring, or "central" noise, secret
+            and of this round, is missing.
         """
         if self.central:
             if noise is None:

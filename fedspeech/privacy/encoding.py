@@ -36,15 +36,9 @@ def rotation_signs(seed: bytes, dimension: int) -> NDArray[np.float64]:
 
 
 def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Multiplies by the orthonormal Walsh-Hadamard matrix in d log2 d additions.
+    """Multiplies by the orthonormal Walsh-Hadamard matrix in d log2 d additions; its own inverse.
 
-    It is its own inverse.
-
-    Args:
-      vector: shape (d,), d a power of two.
-
-    Returns:
-      Shape (d,), a new array.
+    Takes shape (d,), d a power of two, and returns a new array.
     """
     current = vector * (1 / math.sqrt(vector.shape[0]))
     spare, half = np.empty_like(current), current.shape[0] // 2
@@ -58,14 +52,8 @@ def hadamard(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 def rotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
     """Spreads a vector over all coordinates: pads with zeros, flips public signs, transforms.
 
-    Keeps the L2 norm; flattens peaks, so that sums rarely wrap and rounding costs little.
-
-    Args:
-      vector: shape (d,).
-      seed: public, the same for all phones of a round.
-
-    Returns:
-      Shape (padded(d),).
+    Keeps the L2 norm; flattens peaks, so that sums rarely wrap and rounding costs little. The seed
+    is public and the same for all phones of a round; shape (d,) becomes (padded(d),).
     """
     wide = np.zeros(padded(vector.shape[0]))
     signs = rotation_signs(seed, wide.shape[0])
@@ -81,12 +69,7 @@ def unrotate(rotated: NDArray[np.float64], seed: bytes, dimension: int) -> NDArr
 def stochastic_round(values: NDArray[np.float64], keystream: Keystream) -> NDArray[np.int64]:
     """Rounds each coordinate up with probability equal to its fractional part; unbiased.
 
-    Args:
-      values: scaled and rotated, shape (d,), below 2^62 in magnitude.
-      keystream: of one phone and one attempt.
-
-    Returns:
-      Integers, shape (d,), each less than 1 away.
+    Takes values below 2^62 in magnitude; the integers are each less than 1 away, shape (d,).
     """
     floor = np.floor(values)
     up = keystream.uniform(values.shape[0]) < values - floor
@@ -99,11 +82,7 @@ def rounded_norm_bound(norm: float, dimension: int) -> int:
     """Returns the largest squared L2 norm that conditional rounding lets through.
 
     Kairouz, Liu, Steinke 2021, Theorem 1 with beta = exp(-1/2): a vector of L2 norm at most
-    `norm` passes one try with probability at least 1 - beta.
-
-    Args:
-      norm: bound before rounding, in integer units (clip norm times scale).
-      dimension: padded number of coordinates.
+    `norm`, in integer units, passes one try with probability at least 1 - beta.
     """
     root = math.sqrt(dimension)
     beta_term = math.sqrt(2 * 0.5)  # sqrt(2 ln(1 / beta))
@@ -117,16 +96,9 @@ def conditional_round(
 ) -> NDArray[np.int64]:
     """Rounds at random until the norm is within the bound; after 64 tries gives zeros.
 
-    Zeros are within any bound, so the cut-off costs no privacy. The number of tries depends on
-    the data and is told to nobody.
-
-    Args:
-      values: shape (d,).
-      norm_bound_squared: from `rounded_norm_bound`, below 2^62.
-      keystream: of one phone and one attempt.
-
-    Returns:
-      Integers, shape (d,), squared norm at most the bound, in exact arithmetic.
+    The bound is that of `rounded_norm_bound`, below 2^62, and is kept in exact arithmetic. Zeros
+    are within any bound, so the cut-off costs no privacy. The number of tries depends on the data
+    and is told to nobody.
     """
     for _ in range(MAX_ROUNDING_TRIES):
         rounded = stochastic_round(values, keystream)

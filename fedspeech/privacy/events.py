@@ -267,9 +267,9 @@ def from_record(record: Mapping[str, Any]) -> Event:
     return event
 
 
-def _held(kind: type[Any], record: Mapping[str, Any], allowed: Any) -> Event:
+def _held(kind: type[Any], record: Mapping[str, Any], allowed: Any) -> Any:
     """The event inside one of this kind."""
-    inner: Event = from_record(record)
+    inner = from_record(record)
     if not isinstance(inner, allowed):
         raise ValueError(
             f"an event of kind {kind.__name__} cannot hold one of kind {type(inner).__name__}"

@@ -56,18 +56,9 @@ def fill(
 ) -> Filled:
     """Makes a plan; fields that are left out or None are filled in.
 
-    The cohort is that of the fewest phones that are there; where nobody tosses a coin, a
-    probability is rounded to whole phones.
-
-    Args:
-      mechanism: of `PrivacyPlan`, as are the following.
-      participation: how phones come.
-      population: eligible phones.
-      rounds: planned.
-      noise_multiplier: over the clip norm.
-      cohort: expected phones in a round; this or `probability`.
-      probability: of one phone in one round.
-      **given: further fields of `PrivacyPlan`.
+    Either the expected `cohort` or the `probability` of one phone in one round is given; all else
+    are fields of `PrivacyPlan`. The cohort is that of the fewest phones that are there; where
+    nobody tosses a coin, a probability is rounded to whole phones.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -130,18 +121,12 @@ def _probability(
             f"cohort={cohort}, probability={probability}"
         )
     if cohort is not None:
-        require(
-            0 < cohort <= population, "cohort must be in (0, population]",
-            cohort=cohort, population=population,
-        )  # fmt: skip
-        require(
-            cohort <= population * availability,
-            "cohort must be at most the phones that are there",
-            cohort=cohort,
-            population=population,
-            availability=availability,
-        )
-        return min(1.0, cohort / (population * availability))
+        sizes = {"cohort": cohort, "population": population}
+        require(0 < cohort <= population, "cohort must be in (0, population]", **sizes)
+        there = population * availability
+        rule = "cohort must be at most the phones that are there"
+        require(cohort <= there, rule, **sizes, availability=availability)
+        return min(1.0, cohort / there)
     assert probability is not None
     require(0 < probability <= 1, "probability must be in (0, 1]", probability=probability)
     if participation == "poisson":

@@ -24,6 +24,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import require
 from fedspeech.seeds import Keystream
 
 PRECISION_BITS = 256
@@ -39,11 +40,7 @@ class CumulativeTable:
     """Draws integers with given weights; each probability is exact to 2^-256."""
 
     def __init__(self, first: int, weights: Sequence[int]) -> None:
-        """Builds the table.
-
-        Args:
-          first: the integer that the first weight belongs to; the others follow by ones.
-          weights: non-negative integers, as large as the precision asks for.
+        """Builds the table from the weights of `first`, `first` + 1, ..., any whole numbers.
 
         Raises:
           ValueError: if no weight is positive.
@@ -115,8 +112,8 @@ class IntegerDistribution:
         Raises:
           ValueError: if stddev is not positive and finite.
         """
-        if not (math.isfinite(stddev) and stddev > 0):
-            raise ValueError(f"stddev must be positive and finite, got stddev={stddev}")
+        fits = math.isfinite(stddev) and stddev > 0
+        require(fits, "stddev must be positive and finite", stddev=stddev)
         self.stddev = stddev
         half = self._half_weights(stddev)
         self._table = CumulativeTable(1 - len(half), half[:0:-1] + half)

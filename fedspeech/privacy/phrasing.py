@@ -219,12 +219,9 @@ def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
 
 
 def assumptions(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
-    """Returns everything that a plan's two epsilons stand on, one sentence each.
+    """Everything that a plan's two epsilons stand on, one sentence each.
 
-    Args:
-      plan: of the run.
-      cost: of one of its rounds.
-      assumed: names of fields that nobody gave.
+    Fields that nobody gave are named in `assumed`.
     """
     return [
         *_about_participation(plan, assumed),

@@ -25,6 +25,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from fedspeech.errors import require
 from fedspeech.privacy import accountant, adversary_views
 from fedspeech.privacy.adversary_views import View
 from fedspeech.privacy.events import (
@@ -61,11 +62,7 @@ class Price:
 
 
 def price(filled: Filled, *, cross_check: bool = False) -> Price:
-    """Prices all rounds of a plan.
-
-    Args:
-      filled: the plan, and what was filled in.
-      cross_check: also ask Opacus, which takes seconds to import.
+    """Prices all rounds of a plan; with `cross_check` also by Opacus, which takes seconds.
 
     Raises:
       ValueError: if a cohort cap with noise on phones is reached too often to be a bad event.
@@ -89,18 +86,12 @@ def spent(plan: PrivacyPlan, joined: int) -> View:
     Against the server; under `central`, where the server has everything, against a reader of the
     models who knows in which rounds it was.
 
-    Args:
-      plan: of the rounds.
-      joined: rounds in which the phone sent anything.
-
     Raises:
       ValueError: if it joined no round, or more than it may.
     """
-    if not 1 <= joined <= plan.participations:
-        raise ValueError(
-            f"joined must be from 1 to the rounds that a phone may join "
-            f"({plan.participations}), got joined={joined}"
-        )
+    most = plan.participations
+    rule = f"joined must be from 1 to the rounds that a phone may join ({most})"
+    require(1 <= joined <= most, rule, joined=joined)
     cost = dataclasses.replace(plan.cost, quota=joined)
     if plan.central:
         cost = dataclasses.replace(cost, server=cost.given, server_relation="zero-out")

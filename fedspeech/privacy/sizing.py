@@ -232,12 +232,7 @@ class PlanSizing(PlanConfig):
         return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
 
     def terms(self, round_id: bytes, round_number: int) -> SessionTerms:
-        """What phones and server of a masked session agree on, all of it from this plan.
-
-        Args:
-          round_id: 16 bytes, of the session.
-          round_number: from 0.
-        """
+        """What phones and server of a masked session agree on, all of it from this plan."""
         return SessionTerms(
             round_id=round_id,
             round=round_number,
@@ -266,9 +261,7 @@ class PlanSizing(PlanConfig):
     def bytes_per_phone(self, cohort: int | None) -> tuple[int, int]:
         """Bytes that one phone sends and receives in a round, without the transport's framing.
 
-        Args:
-          cohort: phones on the roster, which a masked session shows to each of them; None: nobody
-            was asked.
+        A masked session shows the whole cohort to each of its phones; None: nobody was asked.
         """
         if cohort is None:
             return 0, 0
