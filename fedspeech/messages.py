@@ -355,6 +355,10 @@ class SessionAnswer(SessionMessage):
     phones: NDArray[np.int64] = field(metadata=_PHONES)
     refused: NDArray[np.int64] = field(metadata=_rule(_counts))
 
+    def __repr__(self) -> str:
+        """Shows counts only."""
+        return f"{type(self).__name__}(phones={len(self.phones)}, refused={self.refused.sum()})"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Advertisements(SessionAnswer):

@@ -77,8 +77,10 @@ class ServerOptimizer:
         moments = self._checked(state, mean_delta)
         step = mean_delta
         if self.optimizer == "fedavgm":
+            # m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335).
             step = moments["first"] = self.momentum * moments["first"] + mean_delta
         elif "second" in moments:
+            # x <- x + eta m / (sqrt(v) + tau), v_0 = tau^2, without bias correction as in the paper.
             first = self.momentum * moments["first"] + (1 - self.momentum) * mean_delta
             moments = {"first": first, "second": self._second(moments["second"], mean_delta**2)}
             scaled = self.learning_rate * first / (np.sqrt(moments["second"]) + self.adaptivity)
@@ -86,7 +88,7 @@ class ServerOptimizer:
         return GlobalState(state.parameters + self.learning_rate * step, moments)
 
     def _second(self, second: Vector, square: Vector) -> Vector:
-        if self.optimizer == "fedyogi":
+        if self.optimizer == "fedyogi":  # v falls slowly, whatever its size
             return second - (1 - self.beta_2) * square * np.sign(second - square)
         return self.beta_2 * second + (1 - self.beta_2) * square
 

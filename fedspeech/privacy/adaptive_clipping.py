@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Le
 
 from fedspeech.errors import require
+from fedspeech.limits import Fraction, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +33,15 @@ class AdaptiveClipping:
       ValueError: if a rule is broken; the message names rule and value.
     """
 
-    target_quantile: float
-    learning_rate: float = 0.2
-    bit_noise: float = 0.05
+    target_quantile: Fraction
+    learning_rate: Annotated[float, Gt(0), Le(10)] = 0.2
+    bit_noise: Annotated[float, Gt(0), Le(10)] = 0.05
     min_clip_norm: float
     max_clip_norm: float
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
-        for name, most in (("target_quantile", 1), ("learning_rate", 10), ("bit_noise", 10)):
-            value = getattr(self, name)
-            require(0 < value <= most, f"{name} must be in (0, {most}]", **{name: value})
+        check_limits(self)
         require(
             0 < self.min_clip_norm < self.max_clip_norm < math.inf,
             "expected 0 < min_clip_norm < max_clip_norm",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.errors import require
+from fedspeech.limits import Positive, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,11 @@ class L2Clip:
       ValueError: if the bound is not positive and finite.
     """
 
-    clip_norm: float
+    clip_norm: Positive
 
     def __post_init__(self) -> None:
         """Checks the bound."""
-        fits = math.isfinite(self.clip_norm) and self.clip_norm > 0
-        require(fits, "clip_norm must be positive and finite", clip_norm=self.clip_norm)
+        check_limits(self)
 
     def __call__(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """Clips one vector, shape (d,). Every phone weighs the same, however many examples."""
