@@ -80,7 +80,7 @@ class ServerOptimizer:
             # m <- beta m + delta; x <- x + eta m (Hsu et al. 2019, arXiv:1909.06335).
             step = moments["first"] = self.momentum * moments["first"] + mean_delta
         elif "second" in moments:
-            # x <- x + eta m / (sqrt(v) + tau), v_0 = tau^2, without bias correction as in the paper.
+            # x <- x + eta m / (sqrt(v) + tau), v_0 = tau^2, no bias correction, as in the paper.
             first = self.momentum * moments["first"] + (1 - self.momentum) * mean_delta
             moments = {"first": first, "second": self._second(moments["second"], mean_delta**2)}
             scaled = self.learning_rate * first / (np.sqrt(moments["second"]) + self.adaptivity)
