@@ -14,7 +14,7 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from fedspeech.audio.channel import apply_devices
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.synthesis.formants import word_clips
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
 
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
 
     start = time.process_time()
-    corpus = SyntheticCorpus(default_spec(DEFAULT_TARGETS, seed=1))
+    corpus = SyntheticCorpus(pretraining_spec(DEFAULT_TARGETS, seed=1, num_public=1_000))
     utterances = corpus.utterances
     listed = time.process_time() - start
     start = time.process_time()
@@ -45,7 +45,7 @@ def main() -> None:
         corpus.fingerprint(utterance)
     hashed = time.process_time() - start
 
-    chosen = [u for u in utterances if u.speaker_id.startswith("federated")][: options.clips]
+    chosen = utterances[: options.clips]
     takes, devices = zip(*map(corpus.recipe, chosen), strict=True)
     seeds = [take.seed for take in takes]
     num_samples = corpus.spec.frontend.clip_samples

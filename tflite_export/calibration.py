@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import Corpus, Utterance
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.models.folded import FoldedConv
@@ -192,13 +192,10 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
             "synthesizer's public speakers"
         )
     return SyntheticCorpus(
-        default_spec(
+        pretraining_spec(
             Kws.known(base),
             seed=int(provenance["seed"]),
             num_public=len(base.speakers),
-            num_validation=0,
-            num_federated=0,
-            num_unseen=0,
             lexicon=lexicon,
         )
     )

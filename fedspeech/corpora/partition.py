@@ -1,10 +1,10 @@
-"""Who is a phone, and which phones may learn: four groups of speakers that never overlap.
+"""Speakers as phones, in four groups that never overlap: public, validation, federated, unseen.
 
     partition = by_speaker(open_corpus(folder), seed=0, unseen=Heavy(min_clips=30))
     len(partition.federated), len(partition.unseen)
 
-A phone is one speaker, and the unit of privacy the user, unless `with_devices` gives a speaker
-several simulated phones: then the unit is the phone, and says so.
+A phone is one speaker and the unit of privacy is the user, unless `with_devices` gives each speaker
+several simulated phones: then the unit is the phone.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Phone:
     """One device and the recordings on it. Printing it names no speaker and no word.
 
     Attributes:
-      phone_id: pseudonym, unique in the partition; another seed gives another one.
-      speaker_id: who uses it.
-      segments: the speaker's, and those of a simulated device.
-      utterances: what was recorded on it.
+      phone_id: pseudonym, unique in the partition; it depends on the seed.
+      speaker_id: its user.
+      segments: of the speaker and of a simulated device.
+      utterances: recorded on it.
     """
 
     phone_id: str
@@ -45,7 +45,7 @@ class Phone:
 
 
 def utterances_of(phones: Iterable[Phone]) -> list[Utterance]:
-    """Everything that was recorded on some phones, phone after phone."""
+    """All utterances of some phones, phone after phone."""
     return [utterance for phone in phones for utterance in phone.utterances]
 
 
@@ -54,12 +54,12 @@ class Partition:
     """The four groups.
 
     Attributes:
-      public: for pre-training, feature constants and the sounds that every phone gets.
-      validation: public too; what the server may decide on.
+      public: for pre-training, feature constants and the clips that every phone receives.
+      validation: public too; the server may base decisions on them.
       federated: phones that train.
       unseen: phones that never train; personalization and evaluation.
-      unit: what one phone stands for: "user" if every speaker has one phone at most.
-      skipped: speakers left out, and why.
+      unit: of privacy; "user" if every speaker has at most one phone.
+      skipped: speakers left out, with the reason.
 
     Raises:
       ValueError: if a speaker is in two groups, a phone id repeats, or a speaker has two phones
@@ -74,7 +74,7 @@ class Partition:
     skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks that nobody is in two places."""
+        """Checks that no speaker is in two groups."""
         home: dict[str, str] = {}
         phones: set[str] = set()
         for group in GROUPS:
@@ -134,9 +134,9 @@ Rule = Heavy | AllBut | Named
 
 
 def default_rule(corpus: Corpus) -> Rule:
-    """Returns `Heavy(30)` where it leaves two speakers on both sides, else 60 % federate.
+    """Returns `Heavy(30)` if it leaves two speakers on both sides, else 60 % federate.
 
-    Light speakers make a population and heavy ones a test of it, where a corpus has both kinds.
+    Where a corpus has both kinds, speakers with few clips train and those with many evaluate.
     """
     said = _by_speaker(corpus).values()
     counts = [len(clips) for clips in said if _speaks(clips) and len(clips) >= MIN_CLIPS]
@@ -149,12 +149,8 @@ def default_rule(corpus: Corpus) -> Rule:
 def by_group(corpus: Corpus, *, seed: int) -> Partition:
     """Takes the groups from the speaker ids, as the embedded corpus names them: "unseen-000017".
 
-    Args:
-      corpus: one whose speaker ids begin with a group's name and a hyphen.
-      seed: for the pseudonyms.
-
     Raises:
-      ValueError: if a speaker id does not.
+      ValueError: if a speaker id does not begin with a group's name and a hyphen.
     """
     groups: dict[str, list[str]] = {group: [] for group in GROUPS}
     for speaker_id in corpus.speakers:
@@ -176,24 +172,16 @@ def by_speaker(
     public: int = 0,
     validation: int = 0,
     min_clips: int = MIN_CLIPS,
-    taught: Collection[str] = (),
+    pretraining_speakers: Collection[str] = (),
 ) -> Partition:
     """Makes each speaker of a real corpus one phone.
 
-    Speakers of nothing but silence (background noise) are public. Of the speakers that the rule
-    does not make unseen, the seed draws `public` and `validation`; the others federate.
-
-    Args:
-      corpus: recordings of real speakers.
-      seed: draws the speakers and the pseudonyms.
-      unseen: which speakers are never trained on.
-      public: number of speakers for pre-training.
-      validation: number of speakers that the server may decide on.
-      min_clips: speakers with fewer clips are skipped.
-      taught: speakers from whom the base has learned: public, and not drawn.
+    Speakers of nothing but silence (background noise) and pre-training speakers of the base are
+    public. Of the others, except those that the rule makes unseen, the seed draws `public` and
+    `validation` speakers; the rest federate. Speakers with less than `min_clips` clips are skipped.
 
     Raises:
-      TooFewSpeakers: if nobody would federate or nobody would be unseen.
+      TooFewSpeakers: if no speaker would federate or none would be unseen.
       ValueError: if a number is negative, or `min_clips` is not positive.
     """
     if min(public, validation) < 0 or min_clips < 1:
@@ -209,8 +197,8 @@ def by_speaker(
         for name, said in clips.items()
         if name not in rooms and len(said) < min_clips
     )
-    teachers = [name for name in enough if name in set(taught)]
-    enough = [name for name in enough if name not in set(taught)]
+    pretraining = [name for name in enough if name in set(pretraining_speakers)]
+    enough = [name for name in enough if name not in set(pretraining_speakers)]
     order = sorted(enough)
     stream(seed, "speakers").shuffle(order)
     match unseen:
@@ -222,7 +210,7 @@ def by_speaker(
             away = set(order) & set(names)
     drawn = [name for name in order if name not in away]
     groups = {
-        "public": rooms + teachers + drawn[:public],
+        "public": rooms + pretraining + drawn[:public],
         "validation": drawn[public : public + validation],
         "federated": drawn[public + validation :],
         "unseen": [name for name in order if name in away],
@@ -237,7 +225,7 @@ def _refuse_empty(
     clips: Mapping[str, Sequence[Utterance]],
     enough: Sequence[str],
 ) -> None:
-    """Refuses a partition in which nobody trains or nobody is left to judge by."""
+    """Refuses a partition without phones that train or without phones for evaluation."""
     empty = [group for group in ("federated", "unseen") if not groups[group]]
     if empty:
         counts = sorted(len(clips[name]) for name in enough)
@@ -254,14 +242,7 @@ def _refuse_empty(
 def with_quantity_skew(
     partition: Partition, *, seed: int, spread: float, min_clips: int = MIN_CLIPS
 ) -> Partition:
-    """Leaves each federated phone a share exp(-|N(0, spread^2)|) of its clips, drawn by the seed.
-
-    Args:
-      partition: whose federated phones are thinned; the other groups stay whole.
-      seed: draws shares and clips.
-      spread: standard deviation of the log share; 0 changes nothing, 1 leaves half the phones
-        less than half of their clips.
-      min_clips: what a phone keeps at least.
+    """Leaves each federated phone a share exp(-|N(0, spread^2)|) of its clips, `min_clips` or more.
 
     Raises:
       ValueError: if the spread is negative or not finite.
@@ -284,21 +265,15 @@ def with_devices(
 ) -> tuple[Partition, DeviceCorpus]:
     """Gives every speaker several simulated phones: a large population from real speakers.
 
-    Each phone has all of its speaker's clips, recorded again on its own device (`audio.devices`).
+    Each phone has all of its speaker's clips, recorded again on its own device (`audio.channel`).
     Public speakers stay as they are. All phones of a speaker stay in the speaker's group, but
     the guarantee now covers one phone, not the person: the unit becomes "phone".
 
-    Args:
-      partition: one phone per speaker.
-      corpus: where its utterances are from.
-      devices_per_speaker: at least 1.
-      seed: draws devices, noise and pseudonyms.
-
     Returns:
-      The larger partition, and the corpus that plays its utterances.
+      The larger partition, and the corpus of its utterances.
 
     Raises:
-      ValueError: if there is to be less than one device, or there are several already.
+      ValueError: if devices_per_speaker < 1, or speakers have several phones already.
     """
     if devices_per_speaker < 1 or partition.unit != "user":
         raise ValueError(
@@ -308,28 +283,25 @@ def with_devices(
     variants: dict[str, Variant] = {}
 
     def multiply(phones: tuple[Phone, ...]) -> tuple[Phone, ...]:
-        many = []
-        for phone in phones:
-            for number in range(devices_per_speaker):
-                device = draw_device(stream(seed, "device", phone.speaker_id, number))
-                rng = stream(seed, "device noise", phone.speaker_id, number)
-                clips = tuple(
-                    replace(clip, utterance_id=f"{clip.utterance_id}@{number}")
-                    for clip in phone.utterances
-                )
-                for clip, original in zip(clips, phone.utterances, strict=True):
-                    noise_seed = int(rng.integers(2**63))
-                    variants[clip.utterance_id] = Variant(clip, original, device, noise_seed)
-                segments = {"device": device.kind, "noise": device.noise_level}
-                many.append(
-                    Phone(
-                        _pseudonym(seed, phone.speaker_id, number),
-                        phone.speaker_id,
-                        {**phone.segments, **segments},
-                        clips,
-                    )
-                )
-        return _in_order(many)
+        return _in_order(
+            on_device(phone, number) for phone in phones for number in range(devices_per_speaker)
+        )
+
+    def on_device(phone: Phone, number: int) -> Phone:
+        device = draw_device(stream(seed, "device", phone.speaker_id, number))
+        rng = stream(seed, "device noise", phone.speaker_id, number)
+        clips = []
+        for original in phone.utterances:
+            clip = replace(original, utterance_id=f"{original.utterance_id}@{number}")
+            noise_seed = int(rng.integers(2**63))
+            variants[clip.utterance_id] = Variant(clip, original, device, noise_seed)
+            clips.append(clip)
+        return Phone(
+            _pseudonym(seed, phone.speaker_id, number),
+            phone.speaker_id,
+            {**phone.segments, "device": device.kind, "noise": device.noise_level},
+            tuple(clips),
+        )
 
     larger = replace(
         partition,
@@ -350,7 +322,6 @@ def _by_speaker(corpus: Corpus) -> dict[str, list[Utterance]]:
 
 
 def _speaks(clips: Sequence[Utterance]) -> bool:
-    """Whether there is a word among the clips."""
     return any(clip.word != SILENCE for clip in clips)
 
 
@@ -362,20 +333,14 @@ def _partition(
 ) -> Partition:
     """Makes each named speaker one phone of its group."""
 
-    def phones(group: str) -> tuple[Phone, ...]:
-        return _in_order(
-            Phone(
-                _pseudonym(seed, name, 0), name, corpus.speakers[name].segments, tuple(clips[name])
-            )
-            for name in groups[group]
-        )
+    def phone(name: str) -> Phone:
+        segments = corpus.speakers[name].segments
+        return Phone(_pseudonym(seed, name, 0), name, segments, tuple(clips[name]))
 
-    return Partition(
-        public=phones("public"),
-        validation=phones("validation"),
-        federated=phones("federated"),
-        unseen=phones("unseen"),
+    public, validation, federated, unseen = (
+        _in_order(map(phone, groups[group])) for group in GROUPS
     )
+    return Partition(public=public, validation=validation, federated=federated, unseen=unseen)
 
 
 def _in_order(phones: Iterable[Phone]) -> tuple[Phone, ...]:

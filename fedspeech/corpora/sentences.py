@@ -2,9 +2,9 @@
 
     corpus = JoinedWords(open_corpus(folder), spec, words=(2, 4), most=12, seed=1)
 
-Each clip of a speaker is used once at most. A word keeps some of the pause that was recorded around
-it, all words of a sentence are brought to one loudness, and a speaker's sentences are recorded once
-more on one simulated device in one room, so that the joints are heard as little as may be.
+Each clip of a speaker is used at most once. To make the joints inaudible, a word keeps some of the
+pause recorded around it, all words of a sentence have one loudness, and a speaker's sentences are
+recorded again on one simulated device in one room.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class JoinedWords:
         """Draws the sentences; nothing is read yet.
 
         Args:
-          words: where clips come from.
+          words: the corpus of recorded words.
           spec: front end of the base; its clip is the longest sentence.
           length: fewest and most words of a sentence.
           most: sentences per speaker.
-          seed: draws which clips stand together, pauses and devices.
+          seed: of the words of each sentence, pauses and devices.
 
         Raises:
           ValueError: if the lengths are not 1 <= fewest <= most.
@@ -54,7 +54,7 @@ class JoinedWords:
             raise ValueError(f"words per sentence must be 1 <= fewest <= most, got {length}")
         self._words, self._spec, self._seed = words, spec, seed
         self._parts: dict[str, tuple[Utterance, ...]] = {}
-        self._utterances: list[Utterance] = []
+        utterances = []
         clips: dict[str, list[Utterance]] = {name: [] for name in words.speakers}
         for clip in words.utterances:
             if clip.word not in (SILENCE, UNKNOWN):
@@ -70,35 +70,14 @@ class JoinedWords:
                 name = f"{speaker_id}/{number}"
                 self._parts[name] = parts
                 said = " ".join(part.word for part in parts)
-                self._utterances.append(Utterance(name, speaker_id, said))
-        self._speakers = {
-            clip.speaker_id: words.speakers[clip.speaker_id] for clip in self._utterances
+                utterances.append(Utterance(name, speaker_id, said))
+        self.name = f"{words.name} joined to sentences"
+        self.licence = words.licence
+        self.speakers: Mapping[str, Speaker] = {
+            clip.speaker_id: words.speakers[clip.speaker_id] for clip in utterances
         }
-
-    @property
-    def name(self) -> str:
-        """The name of the words' corpus, and what was done to it."""
-        return f"{self._words.name} joined to sentences"
-
-    @property
-    def licence(self) -> str:
-        """The words' licence."""
-        return self._words.licence
-
-    @property
-    def speakers(self) -> Mapping[str, Speaker]:
-        """Speakers with at least one sentence, by id."""
-        return self._speakers
-
-    @property
-    def utterances(self) -> Sequence[Utterance]:
-        """Every sentence, by speaker."""
-        return self._utterances
-
-    @property
-    def skipped(self) -> Sequence[Skipped]:
-        """What the words' corpus left out."""
-        return self._words.skipped
+        self.utterances: Sequence[Utterance] = utterances
+        self.skipped: Sequence[Skipped] = words.skipped
 
     def fingerprint(self, utterance: Utterance) -> str:
         """Hex SHA-256 of the clips' fingerprints in their order, the device and the clip length."""
@@ -122,10 +101,7 @@ class JoinedWords:
             joined = self._join(utterance)[:num_samples]
             row[: len(joined)] = joined
             lengths.append(len(joined))
-        seeds = [
-            int.from_bytes(bytes.fromhex(self.fingerprint(utterance))[:8], "big")
-            for utterance in utterances
-        ]
+        seeds = [int(self.fingerprint(utterance)[:16], 16) for utterance in utterances]
         devices = [self._device(utterance.speaker_id) for utterance in utterances]
         clips = apply_devices(dry, devices, seeds)
         for row, count in zip(clips, lengths, strict=True):
@@ -133,11 +109,11 @@ class JoinedWords:
         return clips
 
     def _device(self, speaker_id: str) -> Device:
-        """The one device that records all sentences of a speaker."""
+        """The device of all sentences of a speaker."""
         return draw_device(stream(self._seed, "joined device", speaker_id))
 
     def _join(self, utterance: Utterance) -> NDArray[np.float32]:
-        """One sentence before its room: words with what was recorded around them, faded over."""
+        """One sentence before its room: words with the pauses around them, cross-faded."""
         rng = stream(self._seed, "joined pauses", utterance.utterance_id)
         parts = self._words.waveforms(self._parts[utterance.utterance_id])
         pieces = [_trimmed(nominal(clip), rng.integers(*_PAUSE, 2)) for clip in parts]
@@ -150,7 +126,7 @@ class JoinedWords:
 
 
 def _trimmed(clip: NDArray[np.float32], around: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A word with at most so many samples before and after it; zeros at the clip's ends go too."""
+    """A word with at most `around` samples before and after it, without zeros at the ends."""
     frames = len(clip) // _FRAME
     power = (
         np.square(clip[: frames * _FRAME], dtype=np.float64).reshape(frames, _FRAME).mean(axis=1)

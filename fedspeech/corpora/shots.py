@@ -1,4 +1,4 @@
-"""A phone's own takes for personalizing, and the clips that it is judged by."""
+"""The split of a phone's utterances into shots for personalization and clips for evaluation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Shots:
     """One phone's clips for personalization.
 
     Attributes:
-      own: what the phone adapts on: clips of target words.
-      judged: what it is judged by; shares no clip with `own`.
+      own: the shots that the phone adapts on.
+      judged: the clips for evaluation; they share no clip with `own`.
     """
 
     own: tuple[Utterance, ...] = field(repr=False)
@@ -31,23 +31,15 @@ def split_shots(
     seed: int,
     reserve: int | None = None,
 ) -> Shots:
-    """Splits a phone's clips into own takes and the clips that it is judged by.
+    """Splits a phone's clips into shots of target words and clips for evaluation.
 
-    Of each target word the seed draws an order: the first `takes_per_word` are own, those up to
-    `reserve` are laid aside, the others are judged. So with one `reserve` the own takes of
-    1, 2, ... per word are nested and judged by the same clips. One clip of each word always remains
-    to be judged. Clips of other words and of silence are judged, never trained on.
-
-    Args:
-      phone: whose clips.
-      targets: target words.
-      takes_per_word: own takes per target word, at least 0.
-      seed: draws the order, by phone and word.
-      reserve: clips per target word that are not judged, at least `takes_per_word`; equal to it
-        if None.
+    The seed draws an order of each target word's clips: the first `takes_per_word` are shots, those
+    up to `reserve` (by default the same number) are unused, the others evaluate. So with one
+    `reserve` the shots of 1, 2, ... per word are nested and evaluated on the same clips. At least
+    one clip of each word evaluates; clips of other words and of silence always do.
 
     Raises:
-      ValueError: if the numbers break these rules.
+      ValueError: unless 0 <= takes_per_word <= reserve.
     """
     reserve = takes_per_word if reserve is None else reserve
     if not 0 <= takes_per_word <= reserve:
@@ -55,37 +47,28 @@ def split_shots(
             "expected 0 <= takes_per_word <= reserve, got "
             f"takes_per_word={takes_per_word}, reserve={reserve}"
         )
-    by_word: dict[str, list[Utterance]] = {}
+    by_word: dict[str, list[str]] = {}
     for utterance in phone.utterances:
-        by_word.setdefault(utterance.word, []).append(utterance)
+        by_word.setdefault(utterance.word, []).append(utterance.utterance_id)
     own: set[str] = set()
-    aside: set[str] = set()
+    reserved: set[str] = set()
     for word in set(targets) & set(by_word):
-        names = sorted(utterance.utterance_id for utterance in by_word[word])
+        names = sorted(by_word[word])
         stream(seed, "takes", phone.phone_id, word).shuffle(names)
         kept = min(reserve, len(names) - 1)
         own.update(names[: min(takes_per_word, kept)])
-        aside.update(names[:kept])
-    return Shots(
-        own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
-        judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
-    )
+        reserved.update(names[:kept])
+    return _shots(phone, own, reserved)
 
 
 def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) -> Shots:
-    """Splits a phone's sentences into those it adapts on and those that it is judged by.
+    """Splits a phone's sentences into shots and sentences for evaluation.
 
-    The seed draws one order: the first `sentences` are own, those up to `reserve` are laid aside,
-    the others are judged; so own sentences are nested and judged by the same others.
-
-    Args:
-      phone: whose sentences.
-      sentences: how many are own.
-      seed: draws the order, by phone.
-      reserve: sentences that are not judged, at least `sentences`.
+    The seed draws one order: the first `sentences` are shots, those up to `reserve` are unused, the
+    others evaluate; so shots are nested and evaluated on the same sentences.
 
     Raises:
-      ValueError: if the numbers break these rules or nothing would be left to judge by.
+      ValueError: unless 0 <= sentences <= reserve and at least one sentence evaluates.
     """
     names = sorted(clip.utterance_id for clip in phone.utterances)
     if not 0 <= sentences <= reserve < len(names):
@@ -94,8 +77,12 @@ def split_sentences(phone: Phone, sentences: int, *, seed: int, reserve: int) ->
             f"sentences={sentences}, reserve={reserve}"
         )
     stream(seed, "takes", phone.phone_id).shuffle(names)
-    own, aside = set(names[:sentences]), set(names[:reserve])
+    return _shots(phone, names[:sentences], names[:reserve])
+
+
+def _shots(phone: Phone, own: Collection[str], reserved: Collection[str]) -> Shots:
+    """The shots of these ids, and the clips that are not reserved, in the order of the phone."""
     return Shots(
         own=tuple(clip for clip in phone.utterances if clip.utterance_id in own),
-        judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in aside),
+        judged=tuple(clip for clip in phone.utterances if clip.utterance_id not in reserved),
     )

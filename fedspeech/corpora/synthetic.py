@@ -1,10 +1,10 @@
-"""The embedded corpus: speakers who are recipes, synthesized when their clips are asked for.
+"""The embedded corpus: synthetic speakers, whose clips are synthesized on demand.
 
-    corpus = SyntheticCorpus(default_spec(DEFAULT_TARGETS, seed=1, num_federated=300))
+    corpus = SyntheticCorpus(pretraining_spec(DEFAULT_TARGETS, seed=1, num_public=100))
     corpus.waveforms(corpus.utterances[:100])          # (100, 16000) float32
 
 Nothing is stored: an utterance's fingerprint is the hash of everything that determines it, and its
-waveform follows from the fingerprint's recipe alone, on every run and number of workers.
+waveform depends on these alone, in every run and for any number of workers.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from fedspeech.synthesis.render_plan import Take
 from fedspeech.synthesis.voices import ACCENTS, Spread, Voice, draw_voice
 
 _CHUNK_CLIPS = 96
-PRETRAINING_ACCENT = "plain"  # of whoever teaches a base
+PRETRAINING_ACCENT = "plain"
 _UNHEARD = tuple(name for name in ACCENTS if name != PRETRAINING_ACCENT)
 
 
 def accent_shares(new: float) -> tuple[tuple[str, float], ...]:
-    """Accents of speakers of whom a share has one that no base was taught, all of those alike."""
+    """Shares of accents where a share `new`, in equal parts, has no pre-training speakers."""
     return (PRETRAINING_ACCENT, 1 - new), *((name, new / len(_UNHEARD)) for name in _UNHEARD)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerGroup:
-    """Speakers who are recorded alike and used for one purpose.
+    """Speakers of one role, and what each of them says.
 
     Attributes:
-      name: the purpose, "public", "validation", "federated" or "unseen"; begins every speaker id.
-      num_speakers: how many.
-      accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
+      name: the role, "public", "validation", "federated" or "unseen"; prefix of speaker ids.
+      num_speakers: their number.
       words: target words, spoken in turn.
-      grammar: what sentences are drawn from; None for a group that says single words.
-      num_sentences: sentences per speaker.
       takes_per_word: clips of target words per speaker, divided by the number of words.
+      accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
       unknown_words: other words, of which each speaker says `num_unknown` in turn.
       num_unknown: clips of other words per speaker.
-      num_silence: clips per speaker in which nobody speaks.
-      skew: spread of the number of target clips over speakers, as the standard deviation of its
-        logarithm; 0 gives everybody the same. The mean stays.
+      num_silence: clips without speech per speaker.
+      skew: standard deviation over speakers of the logarithm of the number of target clips; the
+        mean number does not depend on it.
       min_clips: no speaker has fewer target clips.
-      devices: device classes drawn from.
+      devices: device classes.
+      grammar: distribution of sentences; None for a group that says single words.
+      num_sentences: sentences per speaker.
 
     Raises:
       ValueError: if a number or name cannot be used.
@@ -86,9 +86,7 @@ class SpeakerGroup:
         """Checks numbers and names."""
         if not self.name or "-" in self.name or "/" in self.name:
             raise ValueError(f"a group's name must be free of '-' and '/', got {self.name!r}")
-        for name in (
-            *("num_speakers", "num_unknown", "num_silence", "min_clips", "num_sentences"),
-        ):
+        for name in ("num_speakers", "num_unknown", "num_silence", "min_clips", "num_sentences"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {name}={getattr(self, name)}")
         if not (self.takes_per_word >= 0 and self.skew >= 0):
@@ -121,12 +119,12 @@ class SyntheticSpec:
     """All that determines a synthetic corpus.
 
     Attributes:
-      seed: other seeds give other speakers.
-      groups: groups of speakers, with different names.
-      lexicon: further words to ARPAbet strings, as (word, phones) pairs.
-      held_out_words: words that no group but "validation" and "unseen" may say.
-      spread: how widely voices and takes differ.
-      frontend: where clip length and rate come from.
+      seed: of the speakers.
+      groups: with different names.
+      lexicon: further words and their ARPAbet strings.
+      held_out_words: words that only the groups "validation" and "unseen" may say.
+      spread: of voices and takes.
+      frontend: clip length and rate.
 
     Raises:
       ValueError: if groups clash, a word has no pronunciation, a held-out word would be trained on,
@@ -163,33 +161,18 @@ class SyntheticSpec:
                 )
 
 
-def default_spec(
+def pretraining_spec(
     targets: Sequence[str],
     *,
     seed: int,
-    num_public: int = 150,
-    num_validation: int = 40,
-    num_federated: int = 3_000,
-    num_unseen: int = 60,
+    num_public: int,
+    num_validation: int = 0,
     lexicon: Mapping[str, str] | None = None,
-    spread: Spread | None = None,
 ) -> SyntheticSpec:
-    """The usual four groups: a plain-accented public, and phones of every accent.
-
-    Args:
-      targets: target words.
-      seed: see `SyntheticSpec`.
-      num_public: speakers whose clips train the base; all of accent "plain".
-      num_validation: public speakers on whom the server may decide; of every accent.
-      num_federated: phones that train, with about 12 clips each.
-      num_unseen: phones never trained on, with 8 takes of each word.
-      lexicon: further words to ARPAbet strings.
-      spread: how widely voices and takes differ.
-    """
+    """The speakers of a base: public ones of one accent, and validation speakers of all accents."""
     words = tuple(targets)
     known = tuple(word for word in UNKNOWN_WORDS if word not in words)
     held_out = tuple(word for word in HELD_OUT_WORDS if word not in words)
-    everybody = (("plain", 0.2), *((accent, 0.2) for accent in _UNHEARD))
     public = SpeakerGroup(
         name="public",
         num_speakers=num_public,
@@ -199,41 +182,31 @@ def default_spec(
         num_unknown=16,
         num_silence=4,
     )
-    test = replace(
-        public, accents=everybody, unknown_words=(*held_out, *known), num_unknown=12, num_silence=4
+    validation = replace(
+        public,
+        name="validation",
+        num_speakers=num_validation,
+        accents=tuple((accent, 0.2) for accent in ACCENTS),
+        takes_per_word=3,
+        unknown_words=(*held_out, *known),
+        num_unknown=12,
     )
     return SyntheticSpec(
         seed=seed,
-        groups=(
-            public,
-            replace(test, name="validation", num_speakers=num_validation, takes_per_word=3),
-            SpeakerGroup(
-                name="federated",
-                num_speakers=num_federated,
-                words=words,
-                takes_per_word=12 / len(words),
-                accents=everybody,
-                skew=0.4,
-                min_clips=4,
-            ),
-            replace(test, name="unseen", num_speakers=num_unseen, takes_per_word=8),
-        ),
+        groups=(public, validation),
         lexicon=tuple((lexicon or {}).items()),
         held_out_words=held_out,
-        spread=spread or Spread(),
     )
 
 
 @dataclass(frozen=True)
 class _Person:
-    """A speaker's recipe.
+    """All that determines the clips of a speaker.
 
     Attributes:
-      voice: how they sound.
-      device: what they are recorded with.
-      digest: SHA-256 of both and of the synthesizer's version.
-      words: what they say, in order; repetitions are further takes.
-      contacts: names in their own list; empty for who says single words.
+      digest: SHA-256 of voice, device and the synthesizer's version.
+      words: said by the speaker, in order; repetitions are further takes.
+      contacts: names in the speaker's own list; empty where single words are said.
     """
 
     voice: Voice
@@ -244,25 +217,14 @@ class _Person:
 
 
 class SyntheticCorpus:
-    """A corpus of synthetic speakers; see `fedspeech.corpora.corpus.Corpus`.
-
-    Attributes:
-      spec: what it was made from.
-      name: what reports call it.
-      licence: nobody's recordings, so nobody's rights.
-      skipped: always empty.
-    """
+    """A `Corpus` of synthetic speakers."""
 
     name = "synthetic"
     licence = "CC0 / generated"
     skipped: tuple[Skipped, ...] = ()
 
     def __init__(self, spec: SyntheticSpec) -> None:
-        """Draws the speakers; nothing is synthesized yet.
-
-        Args:
-          spec: groups of speakers and how widely they differ.
-        """
+        """Draws the speakers; nothing is synthesized yet."""
         self.spec = spec
         self._people = {
             f"{group.name}-{index:06d}": _draw_person(spec, group, index)
@@ -303,7 +265,7 @@ class SyntheticCorpus:
         return {name: tuple(ids) for name, ids in members.items()}
 
     def contacts(self, speaker_id: str) -> tuple[str, ...]:
-        """Names in a speaker's own list: what the phone knows and nobody else is told."""
+        """Names in a speaker's own list, which never leaves the phone."""
         return self._people[speaker_id].contacts
 
     @cached_property
@@ -324,16 +286,11 @@ class SyntheticCorpus:
         return tuple(listed)
 
     def fingerprint(self, utterance: Utterance) -> str:
-        """Hex SHA-256 of version, voice, device, the word as this accent says it, take, length."""
+        """Hex SHA-256 of version, voice, device, the word in this accent, take and clip length."""
         return self._digest(utterance).hex()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
-        """Synthesizes clips, shape (n, clip_samples), full scale 1.
-
-        Bits depend on each utterance alone. Cost: a little over a millisecond of one core each.
-
-        Args:
-          utterances: of this corpus, in any order; repetitions are made again.
+        """Synthesizes clips, shape (n, clip_samples), full scale 1, in about 1 ms of a core each.
 
         Raises:
           ValueError: if an utterance is of another corpus.
@@ -358,7 +315,7 @@ class SyntheticCorpus:
         return clips
 
     def recipe(self, utterance: Utterance) -> tuple[Take, Device]:
-        """What an utterance is made from: the take spoken, and the device that records it.
+        """Returns the take that the speaker says, and the device that records it.
 
         Raises:
           ValueError: if the utterance is of another corpus.
@@ -369,13 +326,13 @@ class SyntheticCorpus:
         return take, person.device
 
     def _spoken(self, utterance: Utterance) -> tuple[tuple[str, ...], ...]:
-        """Dictionary phones of each word that is said."""
+        """Dictionary phones of each word."""
         if self._sentences:
             return sentence_pronunciation(utterance.word, self._lexicon)
         return self._phones[utterance.word]
 
     def _digest(self, utterance: Utterance) -> bytes:
-        """SHA-256 of what determines the waveform; also where its seed comes from."""
+        """SHA-256 of all that determines the waveform; the take's seed derives from it."""
         person = self._people.get(utterance.speaker_id)
         if person is None or utterance.word not in (
             person.words if self._sentences else self._phones
@@ -393,7 +350,7 @@ class SyntheticCorpus:
 
 @lru_cache(maxsize=4096)
 def _segments_digest(accent: str, phones: tuple[str, ...]) -> bytes:
-    """SHA-256 of a word's segments: it changes with the tables of phones and accents."""
+    """SHA-256 of a word's segments, which depends on the tables of phones and accents."""
     return hashlib.sha256(word_segments(accent, phones).tobytes()).digest()
 
 
@@ -414,7 +371,7 @@ def _draw_person(spec: SyntheticSpec, group: SpeakerGroup, index: int) -> _Perso
 
 
 def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:
-    """What a speaker says: targets in turn from a random order, then other words, then silence."""
+    """The words of a speaker: targets in turn, then other words in turn, then silence."""
     mean = group.takes_per_word * len(group.words)
     # The mean of a log-normal is exp(mu + sigma^2 / 2).
     factor = math.exp(group.skew * rng.standard_normal() - group.skew**2 / 2)
@@ -427,7 +384,7 @@ def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _in_turn(words: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
-    """Goes through the words in one random order, again and again, `count` in all."""
+    """Cycles through the words in one random order until there are `count`."""
     if not count:
         return []
     order = rng.permutation(len(words))

@@ -31,7 +31,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
-from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, pretraining_spec
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
 from fedspeech.seeds import canonical, stream
@@ -191,22 +191,19 @@ def synthetic_base(
       ValueError: if a word has no pronunciation.
     """
     settings = PretrainSettings() if settings is None else settings
-    usual = default_spec(
+    spec = pretraining_spec(
         vocabulary.targets,
         seed=seed,
         num_public=num_speakers,
         num_validation=max(10, num_speakers // 4),
         lexicon=lexicon,
     )
-    public, validation = (
-        next(group for group in usual.groups if group.name == name)
-        for name in ("public", "validation")
-    )
+    public, validation = spec.groups
     # Half of those who validate speak with the accent that the base hears, half with another.
     others = sum(share for accent, share in validation.accents if accent != "plain")
     accents = {**dict(validation.accents), "plain": others}
     validation = dataclasses.replace(validation, accents=tuple(accents.items()))
-    spec = dataclasses.replace(usual, groups=(public, validation))
+    spec = dataclasses.replace(spec, groups=(public, validation))
 
     def make() -> Base:
         corpus = SyntheticCorpus(spec)

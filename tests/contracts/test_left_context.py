@@ -10,7 +10,7 @@ from fedspeech.corpora.corpus import SILENCE
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.left_context import sounds_before, with_left_context
 from fedspeech.corpora.noise import read_noise
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
 
@@ -25,15 +25,7 @@ def base():
 @pytest.fixture(scope="module")
 def people(base):
     """Speakers that the base has never heard, of its own accent."""
-    spec = default_spec(
-        base.vocabulary.targets,
-        seed=77,
-        num_public=14,
-        num_validation=0,
-        num_federated=0,
-        num_unseen=0,
-    )
-    return SyntheticCorpus(spec)
+    return SyntheticCorpus(pretraining_spec(base.vocabulary.targets, seed=77, num_public=14))
 
 
 @pytest.fixture(scope="module")

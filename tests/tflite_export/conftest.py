@@ -12,7 +12,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.left_context import sounds_before
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.kws import KwsTrunk, TrunkSpec
@@ -149,11 +149,8 @@ def shipped():
 @pytest.fixture(scope="session")
 def people(shipped):
     """Speakers that the shipped base has never heard, of its own accent: 12 of them."""
-    spec = default_spec(
-        shipped.base.vocabulary.targets, seed=77, num_public=12, num_validation=0,
-        num_federated=0, num_unseen=0,
-    )  # fmt: skip
-    return SyntheticCorpus(spec)
+    targets = shipped.base.vocabulary.targets
+    return SyntheticCorpus(pretraining_spec(targets, seed=77, num_public=12))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from fedspeech.corpora.synthetic import (
     SpeakerGroup,
     SyntheticCorpus,
     SyntheticSpec,
-    default_spec,
+    pretraining_spec,
 )
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS, HELD_OUT_WORDS
 from fedspeech.synthesis.voices import ACCENTS, Spread
@@ -63,11 +63,8 @@ def test_bits_depend_on_the_utterance_alone():
 def test_another_process_makes_the_same_bits():
     program = """
 import hashlib
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
-spec = default_spec(
-    ("yes", "no"), seed=3, num_public=0, num_validation=0, num_federated=2, num_unseen=0
-)
-corpus = SyntheticCorpus(spec)
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
+corpus = SyntheticCorpus(pretraining_spec(("yes", "no"), seed=3, num_public=0, num_validation=2))
 digest = hashlib.sha256(corpus.waveforms(corpus.utterances).tobytes()).hexdigest()
 """
     here: dict[str, str] = {}
@@ -136,20 +133,19 @@ def test_quantity_skew_keeps_the_mean_and_the_minimum():
     assert clips.std() > 4
 
 
-def test_the_default_base_hears_one_accent_and_phones_all():
-    spec = default_spec(DEFAULT_TARGETS, seed=1, num_federated=200)
+def test_a_base_is_trained_on_one_accent_and_validated_on_all():
+    spec = pretraining_spec(DEFAULT_TARGETS, seed=1, num_public=150, num_validation=40)
     corpus = SyntheticCorpus(spec)
     accents = {
         name: {corpus.speakers[speaker].segments["accent"] for speaker in members}
         for name, members in corpus.groups.items()
     }
-    assert accents["public"] == {"plain"}
-    assert accents["federated"] == accents["unseen"] == set(ACCENTS)
-    trained = {u.word for u in corpus.utterances if u.speaker_id[:2] in ("pu", "fe")}
-    tested = {u.word for u in corpus.utterances if u.speaker_id[:2] == "un"}
+    assert accents == {"public": {"plain"}, "validation": set(ACCENTS)}
+    trained = {u.word for u in corpus.utterances if u.speaker_id[:2] == "pu"}
+    validated = {u.word for u in corpus.utterances if u.speaker_id[:2] == "va"}
     assert not trained & set(HELD_OUT_WORDS)
-    assert set(HELD_OUT_WORDS) <= tested
-    assert {len(members) for members in corpus.groups.values()} == {150, 40, 200, 60}
+    assert set(HELD_OUT_WORDS) <= validated
+    assert [len(members) for members in corpus.groups.values()] == [150, 40]
 
 
 def test_what_is_not_of_this_corpus_is_refused():

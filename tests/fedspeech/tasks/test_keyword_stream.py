@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedspeech.corpora.stream_scenes import keyword_free
-from fedspeech.corpora.synthetic import SyntheticCorpus, default_spec
+from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.evaluation.streaming import ListeningCounts, ListeningRules
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
@@ -56,10 +56,7 @@ def test_an_adapter_that_answers_silence_accepts_and_finds_nothing(base, adapter
 def spoken(base, adapter):
     """Words of people that the base has never heard, of its own accent."""
     targets = base.vocabulary.targets
-    spec = default_spec(
-        targets, seed=77, num_public=3, num_validation=0, num_federated=0, num_unseen=0
-    )
-    corpus = SyntheticCorpus(spec)
+    corpus = SyntheticCorpus(pretraining_spec(targets, seed=77, num_public=3))
     said = [clip for clip in corpus.utterances if clip.word in targets][:24]
     labels = base.vocabulary.encode([clip.word for clip in said])
     return SpokenKeywords(base, adapter, base.heard(corpus, said), labels)

@@ -11,6 +11,8 @@ from fedspeech.corpora.partition import by_group
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.synthesis.lexicon import HELD_OUT_WORDS
+from fedspeech.synthesis.voices import ACCENTS
 from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
 from simulations.setup.bases import layout_of
@@ -33,6 +35,20 @@ def embedded(scenario):
     return SyntheticCorpus(
         embedded_spec(scenario, scenario.corpus, Vocabulary(scenario.vocabulary))
     )
+
+
+def test_phones_have_all_accents_and_train_on_no_held_out_word():
+    corpus = embedded(read_scenario("quick"))
+    accents = {
+        name: {corpus.speakers[speaker].segments["accent"] for speaker in members}
+        for name, members in corpus.groups.items()
+    }
+    assert accents["public"] == {"plain"}
+    assert accents["federated"] == accents["unseen"] == set(ACCENTS)
+    trained = {u.word for u in corpus.utterances if u.speaker_id[:2] in ("pu", "fe")}
+    tested = {u.word for u in corpus.utterances if u.speaker_id[:2] == "un"}
+    assert not trained & set(HELD_OUT_WORDS)
+    assert set(HELD_OUT_WORDS) <= tested
 
 
 @pytest.mark.slow
