@@ -36,7 +36,12 @@ from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_world
-from simulations.setup.speakers import SpeakerSplit, open_speakers, public_spec, without_teachers
+from simulations.setup.speakers import (
+    SpeakerSplit,
+    open_speakers,
+    public_spec,
+    without_pretraining_speakers,
+)
 
 if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
     from tflite_export.calibration import Calibration
@@ -91,7 +96,7 @@ class FinishedRun:
         # JSON's quoting is TOML's for such a string.
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_teachers(open_speakers(scenario, base), base)
+        voices = without_pretraining_speakers(open_speakers(scenario, base), base)
         _require_same_recordings(run, scenario, summary, voices)
         return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
 

@@ -1,4 +1,4 @@
-"""The frozen base of a run: read from a file, made from synthetic speakers, or taught further."""
+"""The frozen base of a run: read from a file, trained on synthetic speakers, or fine-tuned."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from simulations.scenario.schema import Scenario
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import SpeakerSplit
 
-BASE_SEED = 0  # of the bases made on the way: a run's seed draws phones, never the base
+BASE_SEED = 0  # of bases that runs train: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
-MADE = "synthetic"  # base.source of a base that is made on the way
-TUNED = "tuned"  # and of the shipped one that public speakers teach further
+MADE = "synthetic"  # base.source of a base that the run trains
+TUNED = "tuned"  # of the shipped one, fine-tuned on public speakers
 
 
 def layout_of(scenario: Scenario) -> Base:
     """A base with the sizes and the front end of the one that a scenario will have.
 
-    It is the file that the scenario names. One that is made, or taught further, has the layout of
-    the one that ships.
+    It is the file that the scenario names; a base that the run trains has the shipped one's layout.
 
     Raises:
       ScenarioError: if it cannot be read.
@@ -41,21 +40,16 @@ def layout_of(scenario: Scenario) -> Base:
     return _cut_for(scenario, base)
 
 
-def base_of(scenario: Scenario, voices: SpeakerSplit, layout: Base, cache: Path) -> Base:
-    """The base that a scenario names, made or taught further where it says so.
-
-    Args:
-      scenario: whose.
-      voices: who speaks in it.
-      layout: of `layout_of`.
-      cache: where bases are kept by everything that their bytes depend on.
-    """
+def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Path) -> Base:
+    """The base that a scenario names, trained or fine-tuned if it says so, or from the cache."""
     if scenario.base.source == MADE:
-        made = voices.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
+        made = speakers.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
         return _cut_for(scenario, made)
     if scenario.base.source == TUNED:
-        clips = utterances_of(voices.partition.public)
-        return voices.task.taught_base(layout, voices.corpus, clips, seed=BASE_SEED, cache=cache)
+        clips = utterances_of(speakers.partition.public)
+        return speakers.task.taught_base(
+            layout, speakers.corpus, clips, seed=BASE_SEED, cache=cache
+        )
     return layout
 
 

@@ -1,4 +1,4 @@
-"""From a scenario to objects: the one place where a choice in a file becomes a thing that runs."""
+"""From a scenario to the objects of a run: experiment, plan, base, embeddings and job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ from simulations.setup.bases import MADE, base_of, layout_of
 from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import PlanSizes, plan_of, split_way_out
 from simulations.setup.recordings import spares_speakers
-from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit, open_speakers, without_teachers
+from simulations.setup.speakers import (
+    SHARE_OF_VOICE,
+    SpeakerSplit,
+    open_speakers,
+    without_pretraining_speakers,
+)
 
 Accept = Callable[[PrivacyPlan], None]
 """Refuses a plan by raising."""
@@ -49,14 +54,14 @@ def anything(plan: PrivacyPlan) -> None:
 
 @dataclass(frozen=True, eq=False)
 class UnseenPhone:
-    """A phone never trained on, as embeddings.
+    """A phone that never trains, as embeddings.
 
     Attributes:
-      phone: who it is.
-      own: own takes per word, or own sentences, to what the phone adapts on.
-      judged: what it is judged by, the same whatever it adapted on.
-      judged_clips: the same, as they were recorded.
-      contacts: names in its own list, which nobody is told.
+      phone: its utterances.
+      own: number of shots, per word or of sentences, to the data that the phone adapts on.
+      judged: data for evaluation, the same for every number of shots.
+      judged_clips: the utterances of `judged`.
+      contacts: names in its own list, which never leaves the phone.
     """
 
     phone: Phone
@@ -67,25 +72,24 @@ class UnseenPhone:
 
     @property
     def phone_id(self) -> str:
-        """Its pseudonym."""
+        """Pseudonym of the phone."""
         return self.phone.phone_id
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Everything that a scenario stands for, before the first round.
+    """The objects of a run before its first round.
 
     Attributes:
-      base: the frozen part.
-      adapter: what is trained.
-      speakers: who speaks; its partition knows what the base was taught on.
+      base: the frozen part of the model.
+      adapter: the trained part.
+      speakers: the speaker split; pre-training speakers of the base may still be phones in it.
       job: the federated run.
-      unseen: phones never trained on.
+      unseen: phones that never train.
       training_negatives: public unknown and silence clips that ship to every phone.
-      guard_negatives: others, which a phone's guard counts false accepts on.
-      evaluation_negatives: yet others, on which false accepts are judged where the corpus has none.
-      speech: clips for parity after their left context, shape (n, heard_samples).
-      validates: whether the public validation speakers are of the phones' own corpus.
+      guard_negatives: others, on which a phone's guard counts false accepts.
+      evaluation_negatives: yet others, for false accepts where the corpus has no negatives.
+      speech: clips after their left context for parity checks, shape (n, heard_samples).
     """
 
     base: Base
@@ -97,20 +101,25 @@ class World:
     guard_negatives: LocalDataset
     evaluation_negatives: LocalDataset
     speech: NDArray[np.float32]
-    validates: bool = True
 
     @property
     def task(self) -> Task:
-        """What is recognized."""
+        """The recognition task."""
         return self.speakers.task
 
     @property
     def partition(self) -> Partition:
-        """Who is where."""
+        """The four groups of phones."""
         return self.speakers.partition
 
+    @property
+    def validates(self) -> bool:
+        """Whether the public validation speakers are of the phones' own corpus."""
+        own = self.speakers.corpus.speakers
+        return any(phone.speaker_id in own for phone in self.partition.validation[:1])
+
     def evaluation(self) -> TaskEvaluation[Any]:
-        """How answers of the task are scored."""
+        """The scoring of the task's answers."""
         return self.task.evaluation(
             Scored(
                 base=self.base,
@@ -126,21 +135,21 @@ class World:
 
     @property
     def drawn_from(self) -> int | None:
-        """Distinct voices from which the phones are drawn; None: each has a voice of its own."""
+        """Number of voices from which virtual phones are drawn; None if each phone has its own."""
         return len(self.partition.federated) if self.job.recipes else None
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What is simulated, as objects: a scenario file builds one and nothing more.
+    """The Python objects of a simulation, from a scenario or from a program.
 
         Experiment.from_scenario(read_scenario("quick"))
         Experiment(Scenario(name="mine", adapter="head", corpus=ProvidedCorpus()), speakers, base)
 
     Attributes:
-      scenario: every number.
-      speakers: who speaks, in which role, and for which task.
-      base: the frozen base, or one with the layout of the base that is going to be made.
+      scenario: all settings.
+      speakers: the task, and its speakers by role.
+      base: the frozen base, or one with the layout of the base that will be trained.
     """
 
     scenario: Scenario
@@ -148,13 +157,13 @@ class Experiment:
     base: Base
 
     def __post_init__(self) -> None:
-        """Refuses a base that answers something else than the task asks.
+        """Checks the base's outputs.
 
         Raises:
-          ScenarioError: naming what it answers and what is wanted.
+          ScenarioError: if they are not those of the task, naming both.
         """
         source = self.scenario.base.source
-        if source == MADE:  # for the labels of this very task
+        if source == MADE:  # it will have the task's labels
             return
         try:
             self.speakers.task.check_base(self.base)
@@ -175,22 +184,17 @@ class Experiment:
         except TooFewSpeakers as error:
             raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
         if scenario.base.source != MADE:
-            speakers = without_teachers(speakers, base)
+            speakers = without_pretraining_speakers(speakers, base)
         return cls(scenario, speakers, base)
-
-    @classmethod
-    def of(cls, what: Scenario | Experiment) -> Experiment:
-        """The experiment itself, or that of a scenario."""
-        return what if isinstance(what, Experiment) else cls.from_scenario(what)
 
     @property
     def adapter(self) -> AdapterShape:
-        """What is trained."""
+        """Shape of the trained part."""
         return _shape(self.scenario, self.base, len(self.speakers.task.labels.labels))
 
     @functools.cached_property
     def sizes(self) -> PlanSizes:
-        """What the privacy plan depends on."""
+        """Inputs of the privacy plan."""
         corpus, partition = self.scenario.corpus, self.speakers.partition
         # More phones than voices where they are drawn from these.
         population = len(partition.federated)
@@ -208,15 +212,15 @@ def build_world(
     progress: Progress,
     accept: Accept = anything,
 ) -> World:
-    """Makes the corpora, the base, the embeddings and the job of an experiment.
+    """Makes the base, the embeddings and the job of an experiment, or of a scenario.
 
     Args:
-      what: an experiment, or the scenario of one.
-      cache: where bases, trunk outputs and job arrays are kept by content.
-      eye: where shards leave what only the simulator may see; None in a deployment.
+      what: the experiment or scenario.
+      cache: folder of bases, trunk outputs and job arrays, by content.
+      eye: folder for what only the simulator may see; None in a deployment.
       workers: processes for synthesis and trunk.
-      progress: told of clips done and clips in all.
-      accept: refuses, by raising, a plan that cannot run; asked before anything is made.
+      progress: called with the number of clips done and the number of all clips.
+      accept: called with the plan before anything is made; refuses it by raising.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
@@ -225,33 +229,27 @@ def build_world(
     torch.set_num_threads(1)
     name = what.name if isinstance(what, Scenario) else what.scenario.name
     try:
-        # Before a base is made or anything is synthesized: what does not fit costs no wait.
-        return _build(Experiment.of(what), cache, eye, workers, progress, accept)
+        experiment = what if isinstance(what, Experiment) else Experiment.from_scenario(what)
+        job = _job(experiment, eye)
+        # Settings that do not fit are refused before anything is trained or synthesized.
+        accept(job.plan)
+        base = _base(experiment, cache)
+        adapter = experiment.adapter.build()
+        embed = Embedder(base, adapter, cache, workers, progress)
+        return _build(experiment, job, embed, cache)
     except ValueError as error:  # a setting that a part of the library refused
         raise ScenarioError(f"scenario {name}: {error}") from error
 
 
-def _build(
-    experiment: Experiment,
-    cache: Path,
-    eye: Path | None,
-    workers: int,
-    progress: Progress,
-    accept: Accept,
-) -> World:
-    """Does what `build_world` says."""
-    scenario, voices = experiment.scenario, experiment.speakers
-    job = _job(experiment, eye)
-    accept(job.plan)
-    base = _base(experiment, cache)
-    corpus, public_corpus, partition = voices.corpus, voices.public_corpus, voices.partition
-    adapter = experiment.adapter.build()
-
-    embed = Embedder(base, adapter, cache, workers, progress)
-    # What ships to phones is of public speakers and the same whoever federates: it has no part in
-    # any epsilon. The other words that a phone has said itself are its own clips like the rest.
-    halves = voices.task.public_clips(voices.public, voices.recorded, base.speakers, scenario.seed)
-    background, held_back = (embed(public_corpus, clips) for clips in halves)
+def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> World:
+    """Computes the embeddings, saves those of the job, and completes the job."""
+    scenario, speakers = experiment.scenario, experiment.speakers
+    base, adapter, task = embed.base, embed.adapter, speakers.task
+    corpus, public_corpus, partition = speakers.corpus, speakers.public_corpus, speakers.partition
+    # Negatives that ship to phones come from public speakers, whoever federates, so they have no
+    # part in any epsilon. A phone's own negatives are private clips like its others.
+    halves = task.public_clips(speakers.public, speakers.recorded, base.speakers, scenario.seed)
+    training_negatives, guard_negatives = (embed(public_corpus, clips) for clips in halves)
     validation = embed(public_corpus, utterances_of(partition.validation))
     federated = embed(corpus, utterances_of(partition.federated))
     sizes = [len(phone.utterances) for phone in partition.federated]
@@ -260,7 +258,7 @@ def _build(
         embeddings=federated.embeddings,
         labels=federated.labels,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        background=background.first(scenario.training.negatives),
+        background=training_negatives.first(scenario.training.negatives),
         validation=validation,
         initial=adapter.spec.flatten(initial),
     )
@@ -277,25 +275,24 @@ def _build(
         arrays_sha256=digest,
         identities=str(identities),
     )
+    unseen = _held_out_phones(scenario, speakers, embed)
     return World(
         base=base,
         adapter=adapter,
-        speakers=voices,
+        speakers=speakers,
         job=job,
-        unseen=(unseen := _held_out_phones(scenario, voices, embed)),
-        training_negatives=background,
-        guard_negatives=held_back,
-        evaluation_negatives=voices.task.evaluation_negatives(
+        unseen=unseen,
+        training_negatives=training_negatives,
+        guard_negatives=guard_negatives,
+        evaluation_negatives=task.evaluation_negatives(
             [phone.judged for phone in unseen], validation
         ),
         speech=parity_speech(base, public_corpus, partition.validation),
-        validates=bool(partition.validation)
-        and partition.validation[0].speaker_id in corpus.speakers,
     )
 
 
 def _job(experiment: Experiment, eye: Path | None) -> Job:
-    """The job as far as it is known before anything is made; refuses what does not fit."""
+    """The job without its base and arrays; refuses settings that do not fit."""
     scenario = experiment.scenario
     recipes = None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
@@ -323,7 +320,7 @@ def _job(experiment: Experiment, eye: Path | None) -> Job:
 
 
 def _division(scenario: Scenario, speakers: int) -> str:
-    """How so few speakers may be divided, in words."""
+    """A division of so few speakers that the rules accept, in words."""
     words = len(scenario.vocabulary) if isinstance(scenario.corpus, FolderCorpus) else 0
     sizes = sizes_of_speakers(scenario, speakers, words)
     return split_way_out(
@@ -332,12 +329,10 @@ def _division(scenario: Scenario, speakers: int) -> str:
 
 
 def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> PlanSizes:
-    """What a plan depends on where so many speakers of recordings federate.
+    """Inputs of a plan for recordings of which `population` speakers federate.
 
-    Args:
-      scenario: of recordings.
-      population: speakers who federate.
-      targets: words of the vocabulary; 0: as many outputs as the base has.
+    The model has an output for each target word and negative label; without targets, as many
+    outputs as the base.
     """
     layout = layout_of(scenario)
     outputs = targets + NUM_NEGATIVE_LABELS if targets else len(layout.vocabulary.labels)
@@ -345,7 +340,7 @@ def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> Plan
 
 
 def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) -> PlanSizes:
-    """What the plan of a scenario depends on."""
+    """Inputs of the plan of a scenario."""
     time = _time(scenario)
     return PlanSizes(
         population=population,
@@ -365,24 +360,24 @@ def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
 
 
 def _base(experiment: Experiment, cache: Path) -> Base:
-    """The frozen base, which must be as the plan took it to be."""
+    """The frozen base, which must be of the layout that the plan was made for."""
     speakers = experiment.speakers
     base = base_of(experiment.scenario, speakers, experiment.base, cache)
-    made = Experiment(experiment.scenario, without_teachers(speakers, base), base)
+    made = Experiment(experiment.scenario, without_pretraining_speakers(speakers, base), base)
     if made.adapter != experiment.adapter or made.sizes != experiment.sizes:
         raise ScenarioError("the base that was made is not the one that the plan was made for")
     return base
 
 
 def _held_out_phones(
-    scenario: Scenario, voices: SpeakerSplit, embed: Embedder
+    scenario: Scenario, speakers: SpeakerSplit, embed: Embedder
 ) -> tuple[UnseenPhone, ...]:
-    """Splits each unseen phone's clips into nested own takes and what it is judged by."""
-    corpus, phones = voices.corpus, voices.partition.unseen
+    """Splits each unseen phone's clips into nested shots and clips for evaluation."""
+    corpus, phones = speakers.corpus, speakers.partition.unseen
     clips = utterances_of(phones)
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
-    takes = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})
+    shots = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})
 
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
@@ -390,15 +385,15 @@ def _held_out_phones(
     unseen = []
     for phone in phones:
         splits = {
-            count: voices.task.split(phone, count, seed=scenario.seed, reserve=takes[-1])
-            for count in takes
+            count: speakers.task.split(phone, count, seed=scenario.seed, reserve=shots[-1])
+            for count in shots
         }
         unseen.append(
             UnseenPhone(
                 phone=phone,
                 own={count: select(split.own) for count, split in splits.items()},
-                judged=select(splits[takes[-1]].judged),
-                judged_clips=splits[takes[-1]].judged,
+                judged=select(splits[shots[-1]].judged),
+                judged_clips=splits[shots[-1]].judged,
                 contacts=corpus.contacts(phone.speaker_id)
                 if isinstance(corpus, SyntheticCorpus)
                 else (),
@@ -408,13 +403,11 @@ def _held_out_phones(
 
 
 def _time(scenario: Scenario) -> TimeAxis | None:
-    """When rounds happen, if they happen in time."""
-    if scenario.time is None:
-        return None
-    return TimeAxis(seed=scenario.seed, **vars(scenario.time))
+    """The virtual times of rounds, or None without a section `time`."""
+    return TimeAxis(seed=scenario.seed, **vars(scenario.time)) if scenario.time else None
 
 
 def _training(scenario: Scenario) -> LocalTraining:
-    """What a phone does in a round."""
+    """Local training of a phone in a round."""
     names = [field.name for field in dataclasses.fields(LocalTraining)]
     return LocalTraining(**{name: getattr(scenario.training, name) for name in names})

@@ -23,7 +23,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
-from simulations.setup.recordings import applied, split_speakers, unseen_rule
+from simulations.setup.recordings import split_speakers, unseen_rule, usable
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 LOWEST_LEVEL_DB = -30.0
@@ -144,7 +144,7 @@ def _split(
     settings = FolderCorpus(path=str(folder))
     partition = split_speakers(corpus, settings, seed=0)
     roles = word_roles(partition.unseen, (), seed=0)
-    partition = applied(roles, partition)
+    partition = usable(roles, partition)
     split = Split(
         rule=str(unseen_rule(corpus, settings)),
         public=sum(phone.speaker_id in speakers for phone in partition.public),

@@ -1,9 +1,8 @@
-"""From the settings of a scenario to its privacy plan, which a run obeys and a price is of."""
+"""The privacy plan of a scenario, and the nearest settings that the rules accept."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -26,13 +25,13 @@ PARTICIPATIONS: Mapping[str, Participation] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSizes:
-    """What a plan takes from the rest of a scenario.
+    """The inputs of a plan from the other sections of a scenario.
 
     Attributes:
       population: phones that federate.
       dimension: coordinates of the adapter.
       unit: of privacy, "user" or "phone".
-      availability: smallest share of the population that is there at any hour of the run.
+      availability: smallest share of the population that is available at any hour of the run.
     """
 
     population: int
@@ -42,11 +41,7 @@ class PlanSizes:
 
 
 def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
-    """Makes the plan of a scenario, and prices it: what cannot be priced cannot run.
-
-    Args:
-      settings: of privacy.
-      sizes: of everything else.
+    """Makes the plan of a scenario and computes its guarantee: without one a plan cannot run.
 
     Raises:
       ScenarioError: naming the rule that is broken, and settings nearby that break none.
@@ -60,7 +55,7 @@ def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
 
 
 def maker(settings: PrivacySettings, sizes: PlanSizes) -> Callable[..., Filled]:
-    """Returns what makes a scenario's plan, as it is or of other noise, rounds, cohort or ring."""
+    """Returns a function that makes a scenario's plan, with settings changed by its arguments."""
 
     def make(**changes: Any) -> Filled:
         if not changes:
@@ -75,14 +70,14 @@ def maker(settings: PrivacySettings, sizes: PlanSizes) -> Callable[..., Filled]:
 
 
 def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
-    """Takes every number from the settings; floors are shares of the expected cohort."""
+    """Makes a plan from settings whose floors are shares of the expected cohort."""
     same = (
         "mechanism", "clip_norm", "rounds", "cohort_cap", "colluders", "dropout_rate", "delta",
         "ring_bits",
     )  # fmt: skip
     noisy = settings.mechanism != "none"
-    make = functools.partial(
-        fill,
+    cohort, survivors = _floors(settings, sizes)
+    return fill(
         **{name: getattr(settings, name) for name in same},
         noise_multiplier=settings.noise_multiplier if noisy else 0.0,
         population=sizes.population,
@@ -100,9 +95,9 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         secure_aggregation="ideal"
         if settings.mechanism == "local"
         else settings.secure_aggregation,
+        min_cohort=cohort,
+        min_survivors=survivors,
     )
-    cohort, survivors = _floors(settings, sizes)
-    return make(min_cohort=cohort, min_survivors=survivors)
 
 
 def _floors(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
@@ -119,7 +114,7 @@ def _floors(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
 def adaptive_clipping(
     settings: AdaptiveClippingSettings | None, clip_norm: float
 ) -> AdaptiveClipping | None:
-    """How the clip norm moves, if it does, from the first one on."""
+    """How the clip norm adapts from its first value on, or None."""
     if settings is None:
         return None
     fields = settings.model_dump()
@@ -128,37 +123,37 @@ def adaptive_clipping(
     return AdaptiveClipping(**fields)
 
 
-# Where a rule refuses.
-
+# Settings near refused ones: pricing a plan takes milliseconds, which bounds the search.
 _MOST_CHANGES = 3
-_SMALL = 200  # phones, up to which larger populations are tried,
-_MOST_PHONES = 10  # up to so many times as large
-_MORE_PHONES = 6  # up to so many for which other settings are tried too
+_SMALL = 200  # larger populations than this are not enlarged
+_MOST_PHONES = 10  # factor on the population, tried with the settings as they are
+_MORE_PHONES = 6  # populations tried with other settings
 
 
 def _way_out(settings: PrivacySettings, sizes: PlanSizes) -> str:
-    """Settings near these that no rule refuses, all at once, and how many phones these need."""
-    said = []
+    """Settings near these that no rule refuses, and the population that these settings need."""
+    found = []
     larger = range(sizes.population, sizes.population + _MORE_PHONES)
     for tried in larger if sizes.population <= _SMALL else larger[:1]:
         if changes := nearest_accepted(settings, dataclasses.replace(sizes, population=tried)):
-            said.append(f"{tried:,} phones are accepted with {options(changes)}")
+            found.append(f"{tried:,} phones are accepted with {options(changes)}")
             break
-    if phones := _fewest_accepted(settings, sizes):
-        said.append(f"with these settings {phones:,} phones are")
-    return f". {'; '.join(said)}" if said else ""
+    if sizes.population <= _SMALL:
+        larger = range(sizes.population + 1, _MOST_PHONES * sizes.population + 1)
+        for tried in larger:
+            if _accepted(settings, dataclasses.replace(sizes, population=tried)):
+                found.append(f"with these settings {tried:,} phones are")
+                break
+    return f". {'; '.join(found)}" if found else ""
 
 
 def split_way_out(
     settings: PrivacySettings, sizes: PlanSizes, speakers: int, *, spares: bool
 ) -> str:
-    """Groups of so few speakers, and settings, that no rule refuses, as options all at once.
+    """Sizes of groups of so few speakers, and settings, that no rule refuses, as options.
 
-    Args:
-      settings: of privacy.
-      sizes: of everything but the population.
-      speakers: who are to be divided.
-      spares: whether somebody is to be public, and somebody to validate.
+    `sizes` holds everything but the population; `spares` says whether there are to be public and
+    validation speakers.
     """
     public, validation = (max(2, speakers // 4), max(1, speakers // 12)) if spares else (0, 0)
     federated = speakers - public - validation - max(2, speakers // 5)
@@ -175,7 +170,7 @@ def split_way_out(
 
 
 def options(changes: Mapping[str, float]) -> str:
-    """Changes of settings of privacy as options of the command line."""
+    """Changed privacy settings as options of the command line."""
     return " ".join(f"--set privacy.{name}={value:g}" for name, value in changes.items())
 
 
@@ -183,7 +178,7 @@ def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, f
     """The fewest changes of settings that make a plan, and of as many the smallest.
 
     Returns:
-      Values by name of the setting; empty if no rule refuses them as they are; None if nothing near
+      Setting to value; empty if no rule refuses the settings as they are, None if nothing nearby
       makes a plan.
     """
     steps = {name: values for name, values in _nearer(settings).items() if values}
@@ -204,7 +199,7 @@ def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, f
 
 
 def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
-    """By setting, values in the direction that rules ask for, the nearest first."""
+    """Setting to values in the direction that rules ask for, the nearest first."""
     cohort, survivors = settings.min_cohort_share, settings.min_survivors_share
     probability, noise = settings.participation_probability, settings.noise_multiplier
     return {
@@ -217,19 +212,6 @@ def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
         "colluders": [v for v in (5, 1, 0) if v < settings.colluders],
         "noise_multiplier": [v for v in (1.0, 2.0, 4.0, 8.0) if v > noise > 0],
     }
-
-
-def _fewest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> int | None:
-    """The smallest larger population for which these settings make a plan, or none nearby."""
-    if sizes.population > _SMALL:
-        return None
-    fits = functools.partial(_accepted_with, settings, sizes)
-    larger = range(sizes.population + 1, _MOST_PHONES * sizes.population + 1)
-    return next(filter(fits, larger), None)
-
-
-def _accepted_with(settings: PrivacySettings, sizes: PlanSizes, population: int) -> bool:
-    return _accepted(settings, dataclasses.replace(sizes, population=population))
 
 
 def _accepted(settings: PrivacySettings, sizes: PlanSizes) -> bool:

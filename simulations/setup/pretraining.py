@@ -1,9 +1,9 @@
-"""A base for any vocabulary or for sentences, from the synthesizer or from public speakers."""
+"""Training of a base for any vocabulary or for sentences, on synthetic or public speakers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus, open_transcribed
-from fedspeech.corpora.partition import Phone, by_group
+from fedspeech.corpora.partition import Phone, by_group, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import CorpusError
 from fedspeech.evaluation.kws import KwsCounts
@@ -49,21 +49,21 @@ def keyword_base(
     command: str,
     progress: Advance,
 ) -> Base:
-    """Trains a base that knows words.
+    """Trains a base for keywords.
 
     Args:
-      targets: target words; with a corpus they may be empty: the words that its public speakers
-        say most often, two thirds of them; the others teach the base what is no target.
-      corpus: a folder of recordings; None: the synthesizer.
-      speakers: with a corpus: a text file that names its public speakers, one a line, or how many
-        of those who are not unseen by default are drawn.
-      held_out: with a corpus: a text file that names the speakers by whom the base is judged; None:
-        a tenth of the public speakers, drawn.
+      targets: target words. Empty, with a corpus: two thirds of the words that its public speakers
+        say most often; the others are negatives.
+      corpus: folder of recordings; None for the synthesizer.
+      speakers: with a corpus: text file of its public speakers, one a line, or how many to draw of
+        those who are not unseen by default.
+      held_out: with a corpus: text file of the speakers who evaluate the base; None draws a tenth
+        of the public speakers.
       seed: of synthetic speakers, weights and order.
-      cache: where synthetic bases are kept.
-      lexicon: words that are not built in to ARPAbet strings.
-      command: what made the base, for its provenance.
-      progress: is told the part of the work, how much is done and how much there is.
+      cache: folder of synthetic bases.
+      lexicon: further words to ARPAbet strings.
+      command: of the user, for the provenance.
+      progress: called with the part of the work, how much is done and how much there is.
 
     Raises:
       ValueError: if the words cannot be used.
@@ -90,7 +90,7 @@ def sentence_base(
     command: str,
     progress: Advance,
 ) -> Base:
-    """Trains a base that writes sentences: synthetic, or the shipped one and public speakers.
+    """Trains a base for sentences on synthetic speakers, or fine-tunes the shipped one.
 
     Arguments and errors are those of `keyword_base`.
     """
@@ -103,29 +103,25 @@ def sentence_base(
     public = _public(opened, speakers, held_out, seed)
     command += f" --corpus {opened.name} --speakers {Path(speakers).name}"
     return pretrain_sentences(
-        opened, public.clips(opened, public.training), seed=seed, settings=tuning(start),
-        start=start, validation_utterances=public.clips(opened, public.held_out),
+        opened, public.training, seed=seed, settings=tuning(start),
+        start=start, validation_utterances=public.held_out,
         provenance={"command": command}, progress=progress,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Public:
-    """Public speakers of a corpus: those who teach, and those by whom the base is judged."""
+    """Utterances of public speakers: those that train the base, and those that evaluate it."""
 
-    training: frozenset[str]
-    held_out: frozenset[str]
-
-    def clips(self, corpus: Corpus, speakers: Collection[str]) -> list[Utterance]:
-        """What some of them said, in the order of the corpus."""
-        return [clip for clip in corpus.utterances if clip.speaker_id in speakers]
+    training: list[Utterance]
+    held_out: list[Utterance]
 
 
 def _public(corpus: Corpus, speakers: str, held_out: Path | None, seed: int) -> _Public:
     """The public speakers that are named, or so many drawn by the seed.
 
     Raises:
-      CorpusError: if somebody is named who is not there, or too few are left to teach or to judge.
+      CorpusError: if a speaker is named who is not in the corpus, or a group would be empty.
     """
     if speakers.isdecimal():
         names = _drawn(corpus, int(speakers), seed)
@@ -133,20 +129,23 @@ def _public(corpus: Corpus, speakers: str, held_out: Path | None, seed: int) -> 
         names = named_speakers(corpus, Path(speakers))
     stream(seed, "public speakers").shuffle(names)
     if held_out is None:
-        judging = set(names[: max(1, round(VALIDATION_SHARE * len(names)))])
+        evaluating = set(names[: max(1, round(VALIDATION_SHARE * len(names)))])
     else:
-        judging = set(named_speakers(corpus, held_out))
-    teaching = frozenset(names) - judging
-    if not teaching:
+        evaluating = set(named_speakers(corpus, held_out))
+    training = set(names) - evaluating
+    if not training:
         raise CorpusError(
             f"--speakers must leave at least one speaker to learn from, got {len(names)} of whom "
-            f"{len(judging)} are held out"
+            f"{len(evaluating)} are held out"
         )
-    return _Public(teaching, frozenset(judging))
+    return _Public(
+        [clip for clip in corpus.utterances if clip.speaker_id in training],
+        [clip for clip in corpus.utterances if clip.speaker_id in evaluating],
+    )
 
 
 def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
-    """So many speakers of those who are not unseen by default, drawn by the seed."""
+    """Draws speakers of those who are not unseen by default."""
     none_spared = FolderCorpus(path="", public_speakers=0, validation_speakers=0)
     partition = split_speakers(corpus, none_spared, seed)
     names = sorted(phone.speaker_id for phone in partition.federated)
@@ -167,31 +166,27 @@ def _from_speakers(
     command: str,
     progress: Advance,
 ) -> Base:
-    """Trains on public speakers, their other words included, beside synthetic ones and silence."""
-    said = public.clips(corpus, public.training)
-    roles = word_roles([Phone("public", "public", {}, tuple(said))], targets, seed)
+    """Trains on public speakers, their other words included, synthetic negatives and silence."""
+    roles = word_roles([Phone("public", "public", {}, tuple(public.training))], targets, seed)
     vocabulary = Vocabulary(roles.targets)
     synthetic = SyntheticCorpus(public_spec(Scenario(name="pretrain", seed=seed), vocabulary))
-    negatives = [
-        clip for phone in by_group(synthetic, seed=seed).public for clip in phone.utterances
-    ]
-    held_out = public.clips(corpus, public.held_out)
+    negatives = utterances_of(by_group(synthetic, seed=seed).public)
     base = pretrain(
         JoinedCorpus(corpus, synthetic),
-        [clip for clip in said if roles.trains(clip.word)] + negatives,
+        [clip for clip in public.training if roles.trains(clip.word)] + negatives,
         vocabulary,
         seed=seed,
-        validation_utterances=[clip for clip in held_out if roles.trains(clip.word)],
+        validation_utterances=[clip for clip in public.held_out if roles.trains(clip.word)],
         provenance={"command": command},
         progress=progress,
     )
-    judged = [clip for clip in held_out if roles.judges(clip.word) and clip.word != SILENCE]
-    figures = _figures(_counts(base, corpus, judged), roles)
+    held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
+    figures = _figures(_counts(base, corpus, held_out), roles)
     return dataclasses.replace(base, provenance={**base.provenance, **figures})
 
 
 def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts:
-    """Counts what the base's own head answers."""
+    """Counts answers of the base's own head."""
     nothing = np.zeros((0, len(base.vocabulary.labels)), dtype=np.float32)
     counts = KwsCounts.of(nothing, np.zeros(0, dtype=np.int64))
     for start in range(0, len(clips), BLOCK_CLIPS):
@@ -202,7 +197,7 @@ def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts
 
 
 def _figures(counts: KwsCounts, roles: WordRoles) -> dict[str, str | int | float]:
-    """What matters of a base: what held-out speakers' other words do, and their target words."""
+    """Errors of a base on held-out speakers, for its provenance."""
     figures: dict[str, str | int | float] = {
         "held_out_target_clips": counts.num_positives,
         "held_out_other_clips": counts.num_negatives,

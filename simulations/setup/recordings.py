@@ -1,7 +1,7 @@
-"""Recordings as phones: who is public, who validates, who trains and who is judged.
+"""Recordings as phones in four groups: public, validation, federated, unseen.
 
 partition = split_speakers(corpus, FolderCorpus(path="recordings"), seed=1)
-partition = applied(word_roles(partition.unseen, ("yes", "no"), seed=1), partition)
+partition = usable(word_roles(partition.unseen, ("yes", "no"), seed=1), partition)
 """
 
 from __future__ import annotations
@@ -28,27 +28,23 @@ from fedspeech.seeds import stream
 from fedspeech.tasks.kws import WordRoles
 from simulations.scenario.corpora import FolderCorpus
 
-ENOUGH_SPEAKERS = 20  # of fewer nobody is spared: who federates would be too few to add up
+ENOUGH_SPEAKERS = 20  # with fewer, public speakers would leave too few to federate
 PUBLIC_SHARE, VALIDATION_SHARE, UNSEEN_SHARE = 0.15, 0.1, 0.3
 
 
 def split_speakers(
-    corpus: Corpus, settings: FolderCorpus, seed: int, taught: Collection[str] = ()
+    corpus: Corpus,
+    settings: FolderCorpus,
+    seed: int,
+    pretraining_speakers: Collection[str] = (),
 ) -> Partition:
-    """Says who is where: public, validation, federated or unseen.
-
-    Args:
-      corpus: recordings.
-      settings: what the scenario says of it.
-      seed: draws the speakers.
-      taught: speakers from whom the base has learned; they are public.
+    """Divides speakers by the seed; pre-training speakers of the base are public.
 
     Raises:
-      CorpusError: if nobody is left to train or to judge by, or somebody is named who is not there.
+      CorpusError: if a group would be empty, or a speaker is named who is not in the corpus.
     """
     partition = by_speaker(corpus, seed=seed, unseen=unseen_rule(corpus, settings))
-    if taught:
-        partition = moved(partition, set(taught))
+    partition = made_public(partition, set(pretraining_speakers))
     speakers = len(partition.federated) + (
         0 if _heavy_are_unseen(corpus, settings) else len(partition.unseen)
     )
@@ -59,7 +55,8 @@ def split_speakers(
             f"corpus.public_speakers={public} and corpus.validation_speakers={validation}",
             len(partition.federated) + len(partition.unseen),
         )
-    drawn = [partition.federated[i] for i in _order(len(partition.federated), seed)]
+    order = stream(seed, "public speakers").permutation(len(partition.federated))
+    drawn = [partition.federated[index] for index in order]
     chosen = {phone.phone_id for phone in drawn[public + validation :]}
     return dataclasses.replace(
         partition,
@@ -69,24 +66,24 @@ def split_speakers(
     )
 
 
-def moved(partition: Partition, taught: Collection[str]) -> Partition:
-    """Makes public whoever the base learned from: a teacher of the base is never a phone."""
+def made_public(partition: Partition, speakers: Collection[str]) -> Partition:
+    """Moves all phones of some speakers to the public group."""
     groups = (partition.validation, partition.federated, partition.unseen)
-    teachers = [phone for group in groups for phone in group if phone.speaker_id in taught]
+    moved = [phone for group in groups for phone in group if phone.speaker_id in speakers]
     validation, federated, unseen = (
-        tuple(phone for phone in group if phone.speaker_id not in taught) for group in groups
+        tuple(phone for phone in group if phone.speaker_id not in speakers) for group in groups
     )
     return dataclasses.replace(
         partition,
-        public=(*partition.public, *teachers),
+        public=(*partition.public, *moved),
         validation=validation,
         federated=federated,
         unseen=unseen,
     )
 
 
-def applied(roles: WordRoles, partition: Partition) -> Partition:
-    """Leaves every phone the clips that its role may use; phones without any are skipped."""
+def usable(roles: WordRoles, partition: Partition) -> Partition:
+    """Leaves every phone the clips that its group may use; phones without any are skipped."""
     skipped: list[Skipped] = []
 
     def kept(phones: Sequence[Phone], of_targets: bool) -> tuple[Phone, ...]:
@@ -111,12 +108,12 @@ def applied(roles: WordRoles, partition: Partition) -> Partition:
 
 
 def _usable(roles: WordRoles, clip: Utterance, may_judge: bool) -> bool:
-    """Whether a clip has a use on a phone that trains, or on one that is judged."""
+    """Whether a clip may train, or may evaluate on a phone that never trains."""
     return roles.trains(clip.word) or (may_judge and roles.judges(clip.word))
 
 
 def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
-    """Who is unseen."""
+    """The rule by which speakers are unseen."""
     if settings.held_out_speakers:
         return Named(named_speakers(corpus, Path(settings.held_out_speakers)))
     if settings.federated_speakers:
@@ -129,12 +126,12 @@ def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
 
 
 def _heavy_are_unseen(corpus: Corpus, settings: FolderCorpus) -> bool:
-    """Whether those who are unseen are another kind of speakers than those who federate."""
+    """Whether unseen speakers are chosen by a property, not drawn."""
     return isinstance(unseen_rule(corpus, settings), Heavy | Named)
 
 
 def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
-    """How many of so many speakers are public, and how many validate."""
+    """Numbers of public and of validation speakers."""
     enough = speakers >= ENOUGH_SPEAKERS
     public, validation = settings.public_speakers, settings.validation_speakers
     return (
@@ -144,27 +141,22 @@ def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
 
 
 def spares_speakers(settings: object, speakers: int) -> bool:
-    """Whether somebody is to be public and somebody to validate, of so few speakers."""
+    """Whether there are to be public and validation speakers among so few."""
     return not isinstance(settings, FolderCorpus) or speakers >= ENOUGH_SPEAKERS
 
 
 def _speaking(corpus: Corpus) -> int:
-    """Speakers with enough clips to be a phone."""
+    """Number of speakers with enough clips to be a phone."""
     counts = Counter(clip.speaker_id for clip in corpus.utterances)
     speaking = {clip.speaker_id for clip in corpus.utterances if clip.word != SILENCE}
     return sum(counts[name] >= MIN_CLIPS for name in speaking)
-
-
-def _order(count: int, seed: int) -> list[int]:
-    """An order of phones, drawn by the seed."""
-    return [int(index) for index in stream(seed, "public speakers").permutation(count)]
 
 
 def named_speakers(corpus: Corpus, file: Path) -> list[str]:
     """The speakers that a file names, one a line.
 
     Raises:
-      CorpusError: if the file cannot be read, names nobody or somebody who is not there.
+      CorpusError: if the file is unreadable, empty, or names a speaker who is not in the corpus.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()

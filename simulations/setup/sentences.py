@@ -1,4 +1,4 @@
-"""What a scenario of sentences is built from: speakers, and the prior that every phone has."""
+"""Speakers and bigram language models of scenarios with sentences."""
 
 from __future__ import annotations
 
@@ -32,11 +32,7 @@ LONGEST_FRAMES = 640
 def sentence_spec(
     scenario: Scenario, settings: SentenceCorpus, frontend: FrontendSpec
 ) -> SyntheticSpec:
-    """Public speakers of one accent who know half the names; phones of all accents and names.
-
-    Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
-    would always be the base.
-    """
+    """Public speakers of one accent who know half the names; phones of all accents and names."""
     public = SpeakerGroup(
         name="public",
         num_speakers=PUBLIC_SPEAKERS,
@@ -61,6 +57,7 @@ def sentence_spec(
         frontend=frontend,
         groups=(
             public,
+            # As phones speak: on the pre-training accent, validation would always choose the base.
             replace(phones, name="validation", num_speakers=settings.validation_speakers),
             replace(
                 phones,
@@ -82,11 +79,11 @@ def real_sentences(
     scenario: Scenario,
     settings: JoinedSentences | TranscribedCorpus,
     frontend: FrontendSpec,
-    taught: Collection[str] = (),
+    pretraining_speakers: Collection[str] = (),
 ) -> tuple[Corpus, Partition]:
-    """Real speech: the corpus, and who is where.
+    """Recorded sentences and the groups of their speakers.
 
-    Whoever taught the base is public, and counts among the public speakers that are asked for.
+    Pre-training speakers of the base are public, and count among the public speakers asked for.
 
     Raises:
       ScenarioError: if no recordings are named.
@@ -105,20 +102,21 @@ def real_sentences(
         )
     else:
         corpus = open_transcribed(folder, frontend)
+    known = set(pretraining_speakers) & set(corpus.speakers)
     partition = by_speaker(
         corpus,
         seed=scenario.seed,
         unseen=AllBut(settings.federated_speakers),
-        public=max(0, settings.public_speakers - len(set(taught) & set(corpus.speakers))),
+        public=max(0, settings.public_speakers - len(known)),
         validation=settings.validation_speakers,
         min_clips=scenario.personalization.headline_shots + 2,
-        taught=taught,
+        pretraining_speakers=pretraining_speakers,
     )
     return corpus, partition
 
 
 def long_sentences(base: Base) -> Base:
-    """The same base for clips of up to `LONGEST_FRAMES`; its bytes, and so its name, are others."""
+    """The base with clips of up to `LONGEST_FRAMES`; its hash differs."""
     longest = LONGEST_FRAMES * base.frontend.hop_samples + base.frontend.window_samples
     return replace(base, frontend=replace(base.frontend, clip_samples=longest))
 

@@ -1,4 +1,4 @@
-"""Who speaks in a scenario: its corpora opened or drawn, and everybody in one role."""
+"""The speakers of a scenario: corpora opened or drawn, and each speaker in one role."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from simulations.scenario.corpora import (
     TranscribedCorpus,
 )
 from simulations.scenario.schema import Scenario
-from simulations.setup.recordings import applied, moved, split_speakers
+from simulations.setup.recordings import made_public, split_speakers, usable
 from simulations.setup.sentences import (
     PUBLIC_SPEAKERS,
     real_sentences,
@@ -60,14 +60,14 @@ SHARE_OF_VOICE = 0.5  # of a voice's clips that one phone holds, where phones ar
 
 @dataclass(frozen=True, eq=False)
 class SpeakerSplit:
-    """Who speaks in a scenario, before anything is computed of what they say.
+    """The speakers of a scenario and their task, before embeddings are computed.
 
     Attributes:
-      task: what is recognized, with the labels of the model.
+      task: with the labels of the model.
       corpus: of the phones.
-      public_corpus: of the public speakers and rooms.
-      public: public phones, rooms included.
-      partition: who is where.
+      public_corpus: of public speakers and background noise.
+      public: public phones and background noise.
+      partition: the four groups of phones.
     """
 
     task: Task
@@ -78,7 +78,7 @@ class SpeakerSplit:
 
     @property
     def recorded(self) -> frozenset[str]:
-        """Speakers who are recorded, where public speakers of a synthesizer stand beside them."""
+        """Recorded speakers, where there are public speakers of the synthesizer too."""
         if self.corpus is self.public_corpus:
             return frozenset()
         return frozenset(self.corpus.speakers)
@@ -95,15 +95,12 @@ class SpeakerSplit:
 
     @property
     def pretraining_accents(self) -> tuple[str, ...]:
-        """Accents of the speakers who taught a base; empty if unknown."""
+        """Accents of pre-training speakers; empty if unknown."""
         return (PRETRAINING_ACCENT,) if isinstance(self.corpus, SyntheticCorpus) else ()
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hex SHA-256 of who says what, of phones and public speakers, recordings included.
-
-        Other recordings under the same names give another one; the place on disk has no part in it.
-        """
+        """Hex SHA-256 of phones, speakers, words and recordings; of contents, not of paths."""
         partition, digest = self.partition, hashlib.sha256()
         sides = (
             (self.corpus, (*partition.federated, *partition.unseen)),
@@ -118,12 +115,10 @@ class SpeakerSplit:
 
 
 def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> SpeakerSplit:
-    """Opens or draws the corpora of a scenario and says who is a phone.
+    """Opens or draws the corpora of a scenario and divides their speakers.
 
-    Args:
-      scenario: whose.
-      base: which it will have; its teachers are never phones, and its words stand in its order.
-      made: the base will be made for the words that are found, and has this one's layout only.
+    Target words follow the order of the base, and its pre-training speakers are never phones; with
+    `made`, the base will be trained for the words that are found, and `base` has only its layout.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
@@ -150,8 +145,8 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
                 "from there, as simulate(Experiment(...)) or resume(folder, experiment=...)"
             )
         case JoinedSentences() | TranscribedCorpus():
-            taught = () if made else base.speakers
-            corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, taught)
+            trained = () if made else base.speakers
+            corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, trained)
             return SpeakerSplit(
                 _recognizing(scenario, spoken_prior(partition.public)),
                 corpus,
@@ -162,7 +157,7 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
 
 
 def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
-    """Keyword spotting, scored as the scenario says."""
+    """Keyword spotting with the scenario's settings."""
     settings = scenario.evaluation
     stream = settings.false_accepts_per_hour
     return Kws(
@@ -179,7 +174,7 @@ def _recognizing(scenario: Scenario, language_model: BigramLanguageModel) -> Asr
         language_model=language_model,
         beam=settings,
         each_round=settings.evaluated_each_round,
-        # What people said is shown to nobody.
+        # Examples of real sentences would show what people said.
         examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
     )
 
@@ -187,7 +182,7 @@ def _recognizing(scenario: Scenario, language_model: BigramLanguageModel) -> Asr
 def _drawn(
     scenario: Scenario, task: Task, spec: SyntheticSpec, unit: Literal["user", "phone"] = "user"
 ) -> SpeakerSplit:
-    """Speakers of the synthesizer, each group where its name says."""
+    """Speakers of the synthesizer, in the groups of their ids."""
     corpus = SyntheticCorpus(spec)
     partition = dataclasses.replace(by_group(corpus, seed=scenario.seed), unit=unit)
     return SpeakerSplit(task, corpus, corpus, partition.public, partition)
@@ -196,20 +191,17 @@ def _drawn(
 def embedded_spec(
     scenario: Scenario, settings: EmbeddedCorpus, vocabulary: Vocabulary
 ) -> SyntheticSpec:
-    """Speakers of the embedded corpus: a public of one accent, phones of all accents.
-
-    Those who validate speak as the phones do: a stage chosen on the accent that the base has heard
-    would always be the base.
-    """
+    """Speakers of the embedded corpus: public ones of one accent, phones of all accents."""
     accents = accent_shares(settings.new_accent_share)
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
-    teachers, validation = public.groups
+    shipped, validation = public.groups
     return dataclasses.replace(
         public,
         groups=(
-            teachers,
+            shipped,
+            # As phones speak: on the pre-training accent, validation would always choose the base.
             dataclasses.replace(validation, accents=accents),
             SpeakerGroup(
                 name="federated",
@@ -217,7 +209,7 @@ def embedded_spec(
                 accents=accents,
                 words=words,
                 takes_per_word=more * settings.utterances_per_phone / len(words),
-                unknown_words=public.groups[0].unknown_words,
+                unknown_words=shipped.unknown_words,
                 num_unknown=more * settings.unknown_per_phone,
                 num_silence=more * settings.silence_per_phone,
                 skew=settings.quantity_skew,
@@ -229,8 +221,8 @@ def embedded_spec(
                 accents=accents,
                 words=words,
                 takes_per_word=settings.utterances_per_word,
-                unknown_words=(*held_out, *public.groups[0].unknown_words),
-                # Few words need as many others: false accepts are counted on them.
+                unknown_words=(*held_out, *shipped.unknown_words),
+                # As many as target words: false accepts are counted on them.
                 num_unknown=max(10, len(words)),
                 num_silence=max(10, len(words)) // 2,
             ),
@@ -241,7 +233,7 @@ def embedded_spec(
 def public_spec(
     scenario: Scenario, vocabulary: Vocabulary, validation_speakers: int = 24
 ) -> SyntheticSpec:
-    """Public speakers: their unknown and silence clips ship to phones, others validate."""
+    """Public speakers whose unknown and silence clips ship to phones, and validation speakers."""
     words, held_out = vocabulary.targets, _held_out(vocabulary)
     known = tuple(word for word in UNKNOWN_WORDS if word not in words)
     return SyntheticSpec(
@@ -277,7 +269,7 @@ def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> SpeakerSplit:
-    """Real recordings: corpora, phones, and the words that the model will know."""
+    """Recorded words: corpora, phones and target words."""
     if not settings.path:
         raise ScenarioError(
             "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
@@ -294,7 +286,7 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
             f"the vocabulary asks for {', '.join(missing)}, which nobody says in {corpus.name}; "
             f"it has {', '.join(sorted(said)[:20])}"
         )
-    partition = applied(roles, partition)
+    partition = usable(roles, partition)
     if settings.quantity_skew:
         partition = with_quantity_skew(partition, seed=seed, spread=settings.quantity_skew)
     if settings.devices_per_speaker > 1:
@@ -307,14 +299,14 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
     if settings.noise:
         noise = NoiseCorpus(Path(settings.noise))
         public_corpus = JoinedCorpus(public_corpus, noise)
-        public = (*public, *_rooms(noise))
+        public = (*public, *_background_noise(noise))
     if not partition.validation:
         partition = dataclasses.replace(partition, validation=synthetic.validation)
     return SpeakerSplit(_spotting(scenario, roles), corpus, public_corpus, public, partition)
 
 
 def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:
-    """Public phones with their silence and their other words that may train."""
+    """Public phones with silence and the non-target words that may train."""
     return tuple(
         dataclasses.replace(
             phone,
@@ -328,13 +320,14 @@ def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone,
     )
 
 
-def without_teachers(voices: SpeakerSplit, base: Base) -> SpeakerSplit:
-    """Makes public whoever the base learned from: a teacher of the base is never a phone."""
-    return dataclasses.replace(voices, partition=moved(voices.partition, set(base.speakers)))
+def without_pretraining_speakers(speakers: SpeakerSplit, base: Base) -> SpeakerSplit:
+    """Makes the pre-training speakers of the base public."""
+    partition = made_public(speakers.partition, set(base.speakers))
+    return dataclasses.replace(speakers, partition=partition)
 
 
-def _rooms(noise: Corpus) -> tuple[Phone, ...]:
-    """Each noise recording as a public phone that hears nothing else."""
+def _background_noise(noise: Corpus) -> tuple[Phone, ...]:
+    """Each noise recording as a public phone."""
     clips: dict[str, list[Utterance]] = {}
     for clip in noise.utterances:
         clips.setdefault(clip.speaker_id, []).append(clip)

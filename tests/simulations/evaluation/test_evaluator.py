@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_world import tiny_scenario, tiny_world
 
+from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec
 from fedspeech.evaluation.metric import MODELS, Metric, Section
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from simulations.evaluation import evaluator
@@ -132,8 +133,10 @@ def test_a_better_adapter_ships(judge):
 
 
 def test_nobody_chooses_by_speakers_of_another_corpus():
-    world = dataclasses.replace(tiny_world(), validates=False)
-    judge = Evaluator(world, tiny_scenario())
+    world = tiny_world()
+    others = SyntheticCorpus(SyntheticSpec(seed=1, groups=()))
+    speakers = dataclasses.replace(world.speakers, corpus=others)
+    judge = Evaluator(dataclasses.replace(world, speakers=speakers), tiny_scenario())
     base = world.job.load_arrays().initial
     assert judge.choose(-base) is None
     assert judge.shipped(-base, None).tobytes() == (-base).tobytes()

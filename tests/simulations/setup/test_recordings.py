@@ -18,7 +18,7 @@ from fedspeech.tasks.kws import WordRoles, word_roles
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import build_world
-from simulations.setup.recordings import applied, moved, split_speakers
+from simulations.setup.recordings import made_public, split_speakers, usable
 from simulations.setup.speakers import open_speakers
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -86,12 +86,14 @@ def test_unseen_speakers_can_be_named(tmp_path):
 def test_whoever_taught_the_base_neither_federates_nor_chooses_nor_judges():
     plan = {f"s{number:02}": ["a", "b"] for number in range(40)}
     taught = [f"s{number:02}" for number in range(10)]
-    partition = split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1, taught=taught)
+    partition = split_speakers(
+        corpus(plan), FolderCorpus(path="x"), seed=1, pretraining_speakers=taught
+    )
     assert set(taught) <= speakers(partition.public)
     for group in (partition.validation, partition.federated, partition.unseen):
         assert group
         assert not speakers(group) & set(taught)
-    late = moved(partition, speakers(partition.validation))
+    late = made_public(partition, speakers(partition.validation))
     assert not late.validation
 
 
@@ -117,7 +119,7 @@ def test_words_that_judge_never_train_where_there_are_enough_others():
     assert not roles.evaluation & roles.training
     assert len(roles.training) <= 2  # of a phone's own takes there are no more than of targets
     plan = {f"s{number:02}": list("abcdefghi") * 2 for number in range(20)}
-    partition = applied(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
+    partition = usable(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
     for phone in partition.federated:
         assert not {clip.word for clip in phone.utterances} & roles.evaluation
     assert roles.evaluation <= {clip.word for clip in partition.unseen[0].utterances}
@@ -139,7 +141,7 @@ def test_words_are_counted_on_phones_that_never_train():
 def test_a_phone_without_a_target_word_is_not_judged():
     roles = WordRoles(("a", "b"), frozenset("c"), frozenset("c"))
     plan = {**{name: ["a", "b", "c"] for name in EVEN}, "s05": ["c", "c", "c"]}
-    partition = applied(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
+    partition = usable(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
     where = [group for group in ("unseen", "validation") for phone in getattr(partition, group)
              if phone.speaker_id == "s05"]  # fmt: skip
     assert not where
