@@ -93,7 +93,6 @@ def _run_round(
 ) -> tuple[ServerState, RoundRecord]:
     """Runs one round, or says why it came to nothing."""
     plan, key, started = job.plan, job.round_key(round_number), time.perf_counter()
-
     how = MaskedGathering if plan.secure_aggregation == "masked" else IdealGathering
     gathering = how(shards, job, key, state)
 
@@ -110,10 +109,9 @@ def _run_round(
 
     try:
         ledger.require_budget(round_number)
+        gathering.join()
     except BudgetExhausted as error:
         return state, record("refused", reason=str(error))
-    try:
-        gathering.join()
     except Abandoned as error:
         return state, record("abandoned", reason=str(error))
 

@@ -8,8 +8,8 @@ remembers for itself goes to the folder `memory` of its config, which ends with 
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -91,24 +91,17 @@ def _handle_in_worker(message: Message) -> Message:
 
 def load_app(path: str) -> ClientApp:
     """Imports `module:attribute`."""
-    module, _, attribute = path.partition(":")
-    app = getattr(importlib.import_module(module), attribute)
+    app = pkgutil.resolve_name(path)
     if not isinstance(app, ClientApp):
         raise ValueError(f"{path} must be a flwr ClientApp, got {type(app).__name__}")
     return app
 
 
 class InProcess:
-    """The engine of one process: the server here, phones here or in workers; a context manager."""
+    """The engine of one process: the server here, phones here or in workers."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Has nothing to end: workers end with the run."""
 
     def run(
         self,

@@ -11,6 +11,7 @@ import functools
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -212,7 +213,7 @@ class Run:
         yield f"This run's plan alone, all rounds: {price(planned, 'planned')}."
         yield "Together, when all rounds of this run are charged too:\n" + paragraphs(after)
 
-    def _carrier(self) -> InProcess | SuperLink:
+    def _carrier(self) -> AbstractContextManager[InProcess | SuperLink]:
         """What carries the messages of the rounds."""
         place = self._folder.path / "flower"
         match self._engine:
@@ -222,7 +223,8 @@ class Run:
                 return Deployment(place, self._folder.job.resolve())
         # A run that is over before workers have started needs none; the bits are the same.
         trained = self._plan.rounds * self._plan.expected_cohort
-        return InProcess(self._workers if trained >= PHONES_WORTH_WORKERS else 1)
+        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
+        return nullcontext(InProcess(workers))  # workers end with the rounds
 
     def _federation(self) -> str:
         """What Flower's simulation engine is told: a node per shard, Ray's cores."""
