@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fedspeech.limits import Decay, Fraction, Positive
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.secagg.graph import Server
 
 Mechanism = Literal["distributed", "skellam", "central", "local", "none"]
 Participation = Literal["poisson", "fixed_size", "limited"]
 Unit = Literal["user", "phone"]
-
-MECHANISMS: tuple[Mechanism, ...] = ("distributed", "skellam", "central", "local", "none")
-PARTICIPATIONS: tuple[Participation, ...] = ("poisson", "fixed_size", "limited")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +57,11 @@ class PlanConfig:
 
     mechanism: Mechanism = "distributed"
     dimension: int
-    clip_norm: float
+    clip_norm: Positive
     noise_multiplier: float
     population: int
     participation: Participation = "poisson"
-    participation_probability: float
+    participation_probability: Fraction
     rounds: int
     quota: int
     quota_window: int | None = None
@@ -71,7 +69,7 @@ class PlanConfig:
     min_cohort: int
     min_survivors: int
     colluders: int = 0
-    dropout_rate: float
+    dropout_rate: Decay
     delta: float
     epsilon_budget: float
     unit: Unit = "user"

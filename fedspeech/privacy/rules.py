@@ -5,20 +5,11 @@ from __future__ import annotations
 import math
 
 from fedspeech.errors import is_integer, require
-from fedspeech.privacy.clipping import L2Clip
-from fedspeech.privacy.config import MECHANISMS, PARTICIPATIONS
+from fedspeech.limits import check_limits
 from fedspeech.privacy.events import NO_SKELLAM_COIN
 from fedspeech.privacy.sizing import MAX_FLOOR, MIN_STDDEV, RING_BITS, PlanSizing
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
-
-_CHOICES = (
-    ("mechanism", MECHANISMS),
-    ("participation", PARTICIPATIONS),
-    ("unit", ("user", "phone")),
-    ("secure_aggregation", ("masked", "ideal")),
-    ("server", ("lying", "curious")),
-)
 
 
 def check(plan: PlanSizing) -> None:
@@ -48,15 +39,9 @@ def _check_values(plan: PlanSizing) -> None:
         value = getattr(plan, name)
         whole = is_integer(value) and value >= 1
         _require(plan, whole, f"{name} must be a positive integer", name)
-    for name, choices in _CHOICES:
-        known = getattr(plan, name) in choices
-        _require(plan, known, f"{name} must be one of {', '.join(choices)}", name)
+    check_limits(plan)
     known = plan.ring_bits is None or plan.ring_bits in RING_BITS
     _require(plan, known, f"ring_bits must be one of {RING_BITS}", "ring_bits")
-    L2Clip(clip_norm=plan.clip_norm)
-    q = "participation_probability"
-    _require(plan, 0 < plan.participation_probability <= 1, f"{q} must be in (0, 1]", q)
-    _require(plan, 0 <= plan.dropout_rate < 1, "dropout_rate must be in [0, 1)", "dropout_rate")
     _require(
         plan,
         plan.min_survivors <= plan.min_cohort <= plan.population,

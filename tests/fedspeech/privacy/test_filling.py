@@ -24,8 +24,8 @@ def filled(**changes):
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"mechanism": "gaussian"}, "mechanism must be one of"),
-        ({"participation": "always"}, "participation must be one of"),
+        ({"mechanism": "gaussian"}, "mechanism must be distributed or skellam"),
+        ({"participation": "always"}, "participation must be poisson or fixed_size"),
         ({"population": 0}, "population must be an integer from 1"),
         ({"population": 2.5}, "population must be an integer from 1"),
         ({"population": None}, "population must be an integer from 1"),

@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from fedspeech.privacy.config import PARTICIPATIONS
+from fedspeech.privacy.config import Participation
 from fedspeech.privacy.events import Joint
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.privacy.plan import PrivacyPlan
@@ -18,7 +19,7 @@ ENTROPY = NoiseEntropy.seeded(8, "mechanisms")
 PAIRS = [
     (mechanism, participation)
     for mechanism in NOISY
-    for participation in PARTICIPATIONS
+    for participation in get_args(Participation)
     if (mechanism, participation) != ("skellam", "poisson")
 ]
 
@@ -140,7 +141,7 @@ def test_a_window_of_the_quota_counts_anew(mechanism):
         ({"mechanism": "local", "secure_aggregation": "masked"}, "needs no mask"),
         ({"mechanism": "local", "noise_multiplier": 1e-4}, "must have stddev >= 2"),
         ({"participation": "fixed_size", "min_cohort": 301}, "at most the cohort"),
-        ({"participation": "often"}, "participation must be one of"),
+        ({"participation": "often"}, "participation must be poisson or fixed_size"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_rule(changes, rule):

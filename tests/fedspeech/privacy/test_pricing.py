@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from typing import get_args
 
 import pytest
 import scipy.optimize
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant, phrasing
 from fedspeech.privacy.binomial_tails import quota_failure
-from fedspeech.privacy.config import PARTICIPATIONS
+from fedspeech.privacy.config import Participation
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.filling import fill
 from fedspeech.privacy.plan import PrivacyPlan
@@ -264,7 +265,7 @@ def test_under_central_noise_a_phone_counts_against_a_reader_who_knows_when_it_c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mechanism", NOISY)
-@pytest.mark.parametrize("participation", PARTICIPATIONS)
+@pytest.mark.parametrize("participation", get_args(Participation))
 def test_a_population_of_a_billion_is_priced(mechanism, participation):
     assume_fits = not (mechanism == "skellam" and participation == "poisson")
     if not assume_fits:
@@ -284,7 +285,7 @@ def test_a_population_of_a_billion_is_priced(mechanism, participation):
 SETTINGS = st.fixed_dictionaries(
     {
         "mechanism": st.sampled_from(NOISY),
-        "participation": st.sampled_from(PARTICIPATIONS),
+        "participation": st.sampled_from(get_args(Participation)),
         "cohort": st.integers(40, 600),
         "rounds": st.integers(1, 200),
         "noise_multiplier": st.floats(0.8, 20.0),
