@@ -9,12 +9,10 @@ rows were cut off, or that the whole file was written anew: what is left is a ch
 key is in the checksums. So whoever appends a row keeps its number and checksum, the head, in a file
 of their own, one per chain, named after the chain's resolved path. Every reading compares.
 
-What the head shows, and to whom:
-
-* rows cut off the end, the file removed, put back from an older copy or written anew: to the user
-  who wrote to it, on the machine and in the state folder where they did;
-* the same to anybody who kept a head elsewhere and names it;
-* nothing to somebody who has neither, and nothing if both files are changed by the same hand.
+A head shows that rows were cut off the end, or that the file was removed, put back from an older
+copy or written anew. It shows this to the user who wrote to the file, on the machine and in the
+state folder where they did, and to anybody who kept a head elsewhere and names it. It shows nothing
+to somebody who has neither, and nothing if both files are changed by the same hand.
 """
 
 from __future__ import annotations

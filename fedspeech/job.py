@@ -21,9 +21,9 @@ from typing import Any, Literal
 import numpy as np
 
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
-from fedspeech.errors import ProtocolAbort, ScenarioError
+from fedspeech.errors import ProtocolAbort, ScenarioError, require
 from fedspeech.files import write_whole
-from fedspeech.limits import Share
+from fedspeech.limits import Share, check_limits
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost
@@ -70,9 +70,9 @@ class Faults:
 
     def __post_init__(self) -> None:
         """Checks the shares."""
+        check_limits(self)
         shares = dataclasses.asdict(self)
-        if not all(0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
-            raise ValueError(f"faults must be shares that add up to at most 1, got {shares}")
+        require(sum(shares.values()) <= 1, "faults must add up to at most 1", **shares)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -131,13 +131,11 @@ class Job:
 
     def __post_init__(self) -> None:
         """Checks what depends on two values."""
-        if self.repeats and self.noise == "os":
-            raise ValueError(f'repeats must be "" where noise is "os", got {self.repeats!r}')
-        if self.plan.dimension != self.query.dimension:
-            raise ValueError(
-                f"dimension of the plan must be that of the query, {self.query.dimension}, got "
-                f"{self.plan.dimension}"
-            )
+        drawn_once = not self.repeats or self.noise != "os"
+        require(drawn_once, 'repeats must be "" where noise is "os"', repeats=self.repeats)
+        dimension = self.query.dimension
+        rule = f"dimension of the plan must be that of the query, {dimension}"
+        require(self.plan.dimension == dimension, rule, dimension=self.plan.dimension)
         if self.time is not None:
             self._check_time(self.time)
 
@@ -174,24 +172,20 @@ class Job:
 
     @functools.cached_property
     def run_id(self) -> str:
-        """What rehearsal noise is derived from beside the seed; the same job, the same noise.
-
-        How sums are taken does not count, nor which node hosts which phone, nor what goes wrong on
-        the way: the same bits come out.
-        Nor does a setting of the plan that holds its default, so an option that is not used changes
-        no run.
-        """
+        """What rehearsal noise is derived from beside the seed; the same job, the same noise."""
         if self.repeats:
             return self.repeats
         settings = self._settings()
         if self.recipes is None:
             del settings["recipes"]
+        # Whatever goes wrong on the way and whichever node hosts a phone, the same bits come out.
         del settings["faults"], settings["deadline_s"], settings["num_shards"]
         del settings["repeats"]
         if self.time is None:  # else the way of the sums takes time, and decides who is late
             del settings["time"]
             for name in ("secure_aggregation", "server"):
                 del settings["plan"][name]
+        # An option that is not used changes no run.
         for field in dataclasses.fields(self.plan):
             if settings["plan"].get(field.name, field.default) == field.default:
                 settings["plan"].pop(field.name, None)

@@ -77,14 +77,10 @@ class Ledger(Spending):
     ) -> Ledger:
         """Opens the population's ledger, or starts it, and records this run's plan.
 
-        Args:
-          path: the file; its folder exists.
-          plan: of this run. Earlier runs may have had other plans; their rounds count.
-          run_id: unique among the rehearsals on this population.
-          noise_source: `NoiseEntropy.source`.
-          purpose: what the run is for.
-          example_cost: of DP-SGD on the examples of a phone; None: the run hides no single example.
-          scratch: an account that is thrown away, whose head nobody keeps.
+        Earlier runs may have had other plans; their rounds count. The folder exists; the run id is
+        unique among the rehearsals on this population. `example_cost` is that of DP-SGD on the
+        examples of a phone, None where the run hides no single example. A `scratch` account is
+        thrown away, and nobody keeps its head.
 
         Raises:
           LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
@@ -175,10 +171,8 @@ class Ledger(Spending):
     def inspect(cls, path: Path, run_id: str | None = None, head: Head | None = None) -> Ledger:
         """Reads a ledger and leaves it as it is, a torn end included; not for charging.
 
-        Args:
-          path: the file.
-          run_id: the run that asks: the account is stated at the delta of its plan. None: the last.
-          head: a row that must be in it, from whoever kept it; beside what this user kept.
+        The account is stated at the delta of the plan of this run, or of the last. The file must
+        hold the row `head`, from whoever kept it, beside the one that this user kept.
 
         Raises:
           LedgerDamaged: if there is no file, the run is not in it, a complete line does not check,
@@ -248,13 +242,9 @@ class Ledger(Spending):
         Rows that other processes have appended are read first, under a lock, so two runs cannot
         both spend the last of a budget.
 
-        Args:
-          round: from 0.
-          attempt: of that round, from 0; every attempt that sends inputs costs.
-          rid: names this attempt, at least 16 bytes, never used before on this population; but in a
-            resumed rehearsal it is paid for already when the round is replayed.
-          noise_commitment: `NoiseEntropy.commitment` of the round; "" where phones draw their own
-            keys from the operating system.
+        Every attempt that sends inputs costs. Its `rid` was never used before on this population;
+        but in a resumed rehearsal it is paid for already when the round is replayed. The
+        commitment is `NoiseEntropy.commitment` of the round.
 
         Raises:
           BudgetExhausted: if this round would bring epsilon_release above the plan's budget;

@@ -45,18 +45,14 @@ LOSSES = ((0.0, 0.0), (0.1, 0.0), (0.2, 0.1), (0.4, 0.1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class Price(Filled):
     """What a plan costs.
 
     Attributes:
-      plan: that was priced.
-      assumed: names of its fields that were filled in.
       release: the view of somebody who reads every published model.
       server: the view of the server.
     """
 
-    plan: PrivacyPlan
-    assumed: frozenset[str]
     release: View
     server: View
 

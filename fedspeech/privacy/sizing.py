@@ -223,11 +223,11 @@ class PlanSizing(PlanConfig):
     def norm_bound(self) -> float:
         """What the L2 norm of an honest cohort's sum stays under, in clip norms.
 
-        (max_cohort sensitivity + stddev (sqrt(d) + 6)) over the scaled clip norm, stddev that of
-        the sum's noise. A weak test: many attackers within their clip norm pass it.
+        A weak test: many attackers within their clip norm pass it.
         """
         count = self.max_cohort
         stddev = math.hypot(self.stddev * math.sqrt(count), self.server_stddev)
+        # The norm of d normal numbers is sqrt(d) with deviations below 1: six of them are allowed.
         noise = stddev * (math.sqrt(self.padded_dimension) + 6)
         return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from fedspeech.errors import require
 from fedspeech.privacy import adversary_views
 from fedspeech.privacy.filling import MAX_POPULATION, MAX_ROUNDS, Filled
 from fedspeech.privacy.pricing import Price, price
@@ -24,7 +25,7 @@ from fedspeech.privacy.sizing import RING_BITS
 Unknown = Literal["noise", "rounds", "cohort", "bits"]
 Against = Literal["release", "server"]
 
-UNKNOWNS = ("noise", "rounds", "cohort", "bits")
+UNKNOWNS = get_args(Unknown)
 _MAX_NOISE = 1e5
 _MIN_NOISE = 1e-3
 _TOLERANCE = 1e-4
@@ -55,18 +56,15 @@ def solve(
     """Returns the best plan that costs at most `epsilon`.
 
     The smallest noise, to a relative 1e-4; the most rounds; the largest cohort; the narrowest ring.
-
-    Args:
-      make: makes a plan from the unknown's value: `functools.partial(fill, ...)` of all the rest.
-      unknown: what to find: `noise_multiplier`, `rounds`, `cohort` or `ring_bits` of `fill`.
-      epsilon: bound.
-      against: which of the two epsilons it bounds.
+    The plan comes from `make`, which takes the unknown under its name in `fill`:
+    `functools.partial(fill, ...)` of all the rest.
 
     Raises:
       ValueError: if epsilon is no bound, or nothing meets it; the message says how close it gets.
     """
-    if not (math.isfinite(epsilon) and epsilon > 0):
-        raise ValueError(f"epsilon must be positive and finite, got epsilon={epsilon}")
+    fits = math.isfinite(epsilon) and epsilon > 0
+    require(fits, "epsilon must be positive and finite", epsilon=epsilon)
+    require(unknown in UNKNOWNS, f"unknown must be one of {UNKNOWNS}", unknown=unknown)
     search = _Search(make, epsilon, against)
     match unknown:
         case "noise":
@@ -77,7 +75,6 @@ def solve(
             return search.cohort()
         case "bits":
             return search.bits()
-    raise ValueError(f"unknown must be one of {UNKNOWNS}, got unknown={unknown!r}")
 
 
 class _Search:
@@ -85,6 +82,7 @@ class _Search:
 
     def __init__(self, make: Callable[..., Filled], epsilon: float, against: Against) -> None:
         self._make, self._epsilon, self._against = make, epsilon, against
+        self._view = {"release": adversary_views.release, "server": adversary_views.server}[against]
         self._tried: dict[Any, float] = {}  # epsilon by value; infinite where a rule forbids it
         self._rules: dict[Any, str] = {}  # why a value is forbidden
         self._relations: dict[Any, str] = {}  # that an epsilon holds under
@@ -179,12 +177,9 @@ class _Search:
         raise self._failure("no ring is wide enough")
 
     def _largest(self, met: int, most: int, at_most: str) -> Solution:
-        """Largest integer that is met: doubles steps while they are met, then bisects.
+        """Largest integer that is met: doubles steps from one that is, then bisects.
 
-        Args:
-          met: an integer that is.
-          most: the largest to try.
-          at_most: what is said where that is met.
+        Where `most`, the largest to try, is met, `at_most` says so.
         """
         while True:
             step = 1
@@ -213,12 +208,7 @@ class _Search:
             self._tried[value] = math.inf
             try:
                 plan = self._make(**{self._name: value}).plan
-                look = (
-                    adversary_views.release
-                    if self._against == "release"
-                    else adversary_views.server
-                )
-                view = look([(plan.cost, plan.rounds)], plan.delta)
+                view = self._view([(plan.cost, plan.rounds)], plan.delta)
                 self._tried[value], self._relations[value] = view.epsilon, view.relation
             except ValueError as error:
                 self._rules[value] = str(error)

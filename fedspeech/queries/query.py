@@ -61,13 +61,9 @@ class Query(abc.ABC):
     ) -> Sequence[FloatVector]:
         """What phones contribute, each from its own data alone, before the plan clips it.
 
-        Args:
-          phones: what each holds.
-          model: that the server sent: `GlobalState.parameters` as float32.
-          rngs: one for each phone; secret where `draws_secrets` says so.
-
-        Returns:
-          One vector for each phone, in order, shape (dimension,), float32.
+        The model is `GlobalState.parameters` as the server sent it, float32. Each phone has a
+        generator, secret where `draws_secrets` says so, and gives one vector, shape (dimension,),
+        float32, in order.
 
         Raises:
           ValueError: if the model has another shape than this query's.
@@ -77,9 +73,7 @@ class Query(abc.ABC):
     def update(self, state: GlobalState, mean: Vector) -> GlobalState:
         """The state after a round: post-processing, which costs no privacy.
 
-        Args:
-          state: before the round; left unchanged.
-          mean: decoded sum over the expected cohort, shape (dimension,).
+        The state before is left unchanged; `mean` is the decoded sum over the expected cohort.
         """
 
     @property
