@@ -39,6 +39,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import require
 from fedspeech.seeds import canonical
 
 Server = Literal["lying", "curious"]
@@ -94,30 +95,26 @@ def graph_parameters(
         sign what is unmasked, and in the complete graph t others unmask a survivor.
     """
     n = num_phones
-    if n < 2:
-        raise ValueError(f"num_phones must be at least 2, got num_phones={n}")
-    for name, count in (("colluders", colluders), ("dropped", dropped)):
-        if count < 0:
-            raise ValueError(f"{name} must be at least 0, got {name}={count}")
-    got = f"got num_phones={n}, colluders={colluders}, dropped={dropped}"
-    if 2 * (n - dropped) <= n + colluders:
-        raise ValueError(f"num_phones - dropped must exceed (num_phones + colluders)/2, {got}")
-    if server not in SECURITY_BITS:
-        raise ValueError(f"server must be 'lying' or 'curious', got server={server!r}")
+    require(n >= 2, "num_phones must be at least 2", num_phones=n)
+    require(colluders >= 0, "colluders must be at least 0", colluders=colluders)
+    require(dropped >= 0, "dropped must be at least 0", dropped=dropped)
+    given = {"num_phones": n, "colluders": colluders, "dropped": dropped}
+    rule = "num_phones - dropped must exceed (num_phones + colluders)/2"
+    require(2 * (n - dropped) > n + colluders, rule, **given)
+    require(server in SECURITY_BITS, "server must be 'lying' or 'curious'", server=server)
     security = SECURITY_BITS[server] if security_bits is None else security_bits
     for name, bits in (("security_bits", security), ("correctness_bits", correctness_bits)):
-        if not 0 < bits < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {name}={bits}")
+        require(0 < bits < math.inf, f"{name} must be positive and finite", **{name: bits})
     if n > COMPLETE_UP_TO:
         ring = _smallest_ring(n, colluders, dropped, server, -security - 1, -correctness_bits)
         if ring is not None:
             return ring
     complete = complete_parameters(n, colluders)
-    if n - 1 - dropped < complete.threshold:
-        raise ValueError(
-            "in a complete graph num_phones - dropped - 1 must be at least "
-            f"(num_phones + colluders)//2 + 1, {got}"
-        )
+    rule = (
+        "in a complete graph num_phones - dropped - 1 must be at least (num_phones + colluders)//2 "
+        "+ 1"
+    )
+    require(n - 1 - dropped >= complete.threshold, rule, **given)
     return complete
 
 
@@ -222,10 +219,8 @@ def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
     """
     if ids.dtype != np.int64 or ids.ndim != 1 or not (ids[1:] > ids[:-1]).all():
         raise ValueError(f"ids must be int64, ascending, no two alike, got {ids.dtype} {ids.shape}")
-    if neighbors % 2 or not 2 <= neighbors < ids.size:
-        raise ValueError(
-            f"neighbors must be even and in 2..{ids.size - 1}, got neighbors={neighbors}"
-        )
+    fits = neighbors % 2 == 0 and 2 <= neighbors < ids.size
+    require(fits, f"neighbors must be even and in 2..{ids.size - 1}", neighbors=neighbors)
     return _ring_graph(ids.tobytes(), bytes(seed), neighbors)
 
 
@@ -244,8 +239,7 @@ def _ring_graph(ids: bytes, seed: bytes, k: int) -> Graph:
 @functools.lru_cache(maxsize=4)
 def complete_graph(num_phones: int) -> Graph:
     """Builds the graph in which every phone is adjacent to every other; it needs no seed."""
-    if num_phones < 2:
-        raise ValueError(f"num_phones must be at least 2, got num_phones={num_phones}")
+    require(num_phones >= 2, "num_phones must be at least 2", num_phones=num_phones)
     others = np.arange(num_phones - 1, dtype=np.int32)
     return _graph(others + (others >= np.arange(num_phones)[:, None]).astype(np.int32))
 
