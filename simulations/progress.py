@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import RenderableType
 from rich.progress import (
@@ -89,31 +90,34 @@ class RunProgress:
         finally:
             self.seconds[name] = time.perf_counter() - started
             self.cpu_seconds[name] = _cpu_seconds() - cpu_started
-            if self._bars and self._task is not None:
-                note = f"{self.seconds[name]:.1f} s"
-                self._bars.update(self._task, total=total or 1, completed=total or 1, note=note)
-            else:
-                self.say(f"{name}: {self.seconds[name]:.1f} s")
+            note = f"{self.seconds[name]:.1f} s"
+            if not self._moved(completed=total or 1, total=total or 1, note=note):
+                self.say(f"{name}: {note}")
+
+    def _moved(self, **shown: Any) -> bool:
+        """Moves the stage's bar, if there is one."""
+        if self._bars is None or self._task is None:
+            return False
+        self._bars.update(self._task, **shown)
+        return True
 
     def advance(self, done: int, total: int, part: str = "") -> None:
         """Shows how far the stage is, or the part of it that bears a name."""
         if self._part != (part, total):
             self._part, self._next_percent = (part, total), 0
-        if self._bars and self._task is not None:
-            self._bars.update(self._task, completed=done, total=total, note=part)
-        elif total and 100 * done >= self._next_percent * total and done < total:
+        if self._moved(completed=done, total=total, note=part):
+            return
+        if total and 100 * done >= self._next_percent * total and done < total:
             self.say(f"  {self._stage}: {part}{' ' * bool(part)}{done:,} of {total:,}")
             self._next_percent = 100 * done // total + 25
 
     def file(self, name: str, done: int, total: int) -> None:
         """Shows which file is made next, and how many are."""
-        if self._bars and self._task is not None:
-            self._bars.update(self._task, completed=done, total=total, note=name)
-        else:
+        if not self._moved(completed=done, total=total, note=name):
             self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
 
     def round(self, row: RoundRow, total: int) -> None:
-        """Shows one round: accuracy on both eyes, both epsilons, survivors, rate."""
+        """Shows one round: public and held-out accuracy, both epsilons, survivors, rate."""
         if row.status == "completed":
             public, held_out = row.server.validation_accuracy, row.simulation_only.held_out_accuracy
             rate = (row.server.survivors or 0) / (row.seconds or 1e-9)
@@ -128,9 +132,9 @@ class RunProgress:
             )
         else:
             text = f"round {row.round:>3}/{total}  {row.status}: {row.reason}"
-        if self._bars and self._task is not None and row.status == "completed":
+        if self._bars and row.status == "completed":
             self._bars.latest = text
-            self._bars.update(self._task, completed=row.round, total=total)
+            self._moved(completed=row.round, total=total)
         else:
             self.say(text)
 
