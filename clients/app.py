@@ -115,23 +115,15 @@ def _client_shard(context: Context) -> ClientShard:
     shard, num_shards = (context.node_config[k] for k in ("partition-id", "num-partitions"))
     job_path = str(context.node_config.get("job") or context.run_config.get("job", ""))
     client_shard = _open_shard(Job.load(Path(job_path)), int(shard))
-    if int(num_shards) != client_shard.counts().num_shards:
+    if int(num_shards) != (expected := client_shard.job.num_shards):
         raise ProtocolAbort(
-            f"the job splits its phones into {client_shard.counts().num_shards} shards, "
-            f"but this run has {num_shards} nodes"
+            f"the job splits its phones into {expected} shards, but this run has {num_shards} nodes"
         )
     return client_shard
 
 
-@functools.lru_cache(maxsize=64)
-def _open_shard(job: Job, shard: int) -> ClientShard:
-    return ClientShard(job, shard)
-
-
-@functools.lru_cache(maxsize=64)
-def _open_masked(client_shard: ClientShard) -> MaskedShard:
-    return MaskedShard(client_shard)
-
+_open_shard = functools.lru_cache(maxsize=64)(ClientShard)
+_open_masked = functools.lru_cache(maxsize=64)(MaskedShard)
 
 # Where Flower delivers each request.
 for _kind, _route in (

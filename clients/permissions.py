@@ -8,6 +8,7 @@ masked one; simulated sums are a choice of the phone's own plan.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -45,27 +46,21 @@ class Permission:
     after: Stage | None = None
 
 
-def _simulated(stage: Stage, after: Stage | None = None) -> Permission:
-    return Permission(sums=_SIMULATED, mechanisms=_EVERY_MECHANISM, stage=stage, after=after)
-
-
-def _masked(stage: Stage, after: Stage | None = None) -> Permission:
-    return Permission(sums=_MASKED, mechanisms=_NOISE_IN_SUMS, stage=stage, after=after)
-
-
+_simulated = functools.partial(Permission, sums=_SIMULATED, mechanisms=_EVERY_MECHANISM)
+_masked = functools.partial(Permission, sums=_MASKED, mechanisms=_NOISE_IN_SUMS)
 PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
     {
         messages.CountsRequest: Permission(
             sums=_MASKED | _SIMULATED, mechanisms=_EVERY_MECHANISM, stage=Stage.NONE
         ),
-        messages.RosterRequest: _simulated(Stage.ADVERTISE),
-        messages.UpdateRequest: _simulated(Stage.MASK, after=Stage.ADVERTISE),
-        messages.AdvertiseRequest: _masked(Stage.ADVERTISE),
-        messages.RosterNotice: _masked(Stage.ACCEPT, after=Stage.ADVERTISE),
-        messages.ShareRequest: _masked(Stage.SHARE, after=Stage.ACCEPT),
-        messages.MaskRequest: _masked(Stage.MASK, after=Stage.SHARE),
-        messages.AgreeRequest: _masked(Stage.AGREE, after=Stage.MASK),
-        messages.UnmaskRequest: _masked(Stage.UNMASK, after=Stage.AGREE),
+        messages.RosterRequest: _simulated(stage=Stage.ADVERTISE),
+        messages.UpdateRequest: _simulated(stage=Stage.MASK, after=Stage.ADVERTISE),
+        messages.AdvertiseRequest: _masked(stage=Stage.ADVERTISE),
+        messages.RosterNotice: _masked(stage=Stage.ACCEPT, after=Stage.ADVERTISE),
+        messages.ShareRequest: _masked(stage=Stage.SHARE, after=Stage.ACCEPT),
+        messages.MaskRequest: _masked(stage=Stage.MASK, after=Stage.SHARE),
+        messages.AgreeRequest: _masked(stage=Stage.AGREE, after=Stage.MASK),
+        messages.UnmaskRequest: _masked(stage=Stage.UNMASK, after=Stage.AGREE),
     }
 )
 
