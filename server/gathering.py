@@ -199,9 +199,7 @@ class MaskedGathering(_Gathering):
     def _unmask(self) -> NDArray[np.uint32]:
         server = self._server
         agree = messages.AgreeRequest(
-            **self._head,
-            survivors=server.survivors.ids,
-            signatures=server.masked_signatures(),
+            **self._head, survivors=server.survivors.ids, signatures=server.masked_signatures()
         )
         quorum = server.close_agreement(
             *_columns(self._ask("query.agree", agree, messages.Agreements, {}))

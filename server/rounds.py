@@ -85,11 +85,7 @@ def run_rounds(
 
 
 def _run_round(
-    shards: Shards,
-    job: Job,
-    ledger: Ledger,
-    state: ServerState,
-    round_number: int,
+    shards: Shards, job: Job, ledger: Ledger, state: ServerState, round_number: int
 ) -> tuple[ServerState, RoundRecord]:
     """Runs one round, or says why it came to nothing."""
     plan, key, started = job.plan, job.round_key(round_number), time.perf_counter()

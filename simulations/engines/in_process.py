@@ -104,13 +104,7 @@ class InProcess:
         self._workers = workers
 
     def run(
-        self,
-        job: Path,
-        on_round: OnRound,
-        say: Callable[[str], None],
-        *,
-        resume: str,
-        known: int,
+        self, job: Path, on_round: OnRound, say: Callable[[str], None], *, resume: str, known: int
     ) -> None:
         """Runs a job to its end and hands on every round as it is over; see `SuperLink.run`."""
         follow = Follower(job.parent, known, on_round)
