@@ -16,6 +16,7 @@ PARTS = {
     "encoding": "Clipping, encoding, noise and the round",
     "ledger": "The ledger and what is stated of it",
     "protocol": "The phone's side of secure aggregation",
+    "opening": "The server's side of secure aggregation",
     "handlers": "Phones and server around the protocol",
     "publication": "What may leave the operator's desk",
 }
@@ -34,7 +35,7 @@ class Mutant:
       test: a default test that fails then.
     """
 
-    part: Literal["plan", "encoding", "ledger", "protocol", "handlers", "publication"]
+    part: Literal["plan", "encoding", "ledger", "protocol", "opening", "handlers", "publication"]
     fault: str
     file: str
     before: str
@@ -579,6 +580,38 @@ MUTANTS = (
         before=("                self._claim(stage, after)\n                yield"),
         after=("                yield\n                self._claim(stage, after)"),
         test="tests/fedspeech/secagg/test_malicious_server.py::test_of_threads_that_ask_at_once_one_gets_an_answer",
+    ),
+    Mutant(
+        part="opening",
+        fault="a seed that its phone did not commit to is taken off the sum",
+        file="fedspeech/secagg/unmasking.py",
+        before="                if commitment_to(secret) != self.commitments[place].tobytes():",
+        after="                if False:",
+        test="tests/fedspeech/secagg/test_malicious_phones.py::test_a_false_share_opens_nothing_unless_it_is_not_needed",
+    ),
+    Mutant(
+        part="opening",
+        fault="a mask key that its phone did not advertise is believed",
+        file="fedspeech/secagg/unmasking.py",
+        before="        if (public := public_key(private)) != roster.mask_rows[place]:",
+        after="        public = public_key(private)\n        if False:",
+        test="tests/fedspeech/secagg/test_malicious_phones.py::test_a_mask_key_that_nobody_can_put_together_opens_nothing_once_its_phone_is_gone",
+    ),
+    Mutant(
+        part="opening",
+        fault="a row counts for the phone that it names, whoever signed it",
+        file="fedspeech/secagg/server.py",
+        before="            if self._holds(phone, statement(row, id_bytes(phone)), signature):",
+        after="            if True:",
+        test="tests/fedspeech/secagg/test_malicious_phones.py::test_a_signature_over_other_lists_is_no_vote",
+    ),
+    Mutant(
+        part="opening",
+        fault="a masked vector is added as often as it comes",
+        file="fedspeech/secagg/server.py",
+        before="        if self.stage != Stage.SHARE or phone in self._arrived:",
+        after="        if self.stage != Stage.SHARE:",
+        test="tests/fedspeech/secagg/test_malicious_phones.py::test_a_message_counts_once_and_for_phones_of_the_session_alone",
     ),
     Mutant(
         part="handlers",
