@@ -377,7 +377,7 @@ def play_masked(phones: int, dimension: int, bits: int, colluders: int) -> dict[
     vectors = dict.fromkeys(range(phones), np.zeros(dimension, np.uint32))
     terms = SessionTerms(
         round_id=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=2,
-        min_survivors=2, colluders=colluders, dropped_share=0.15,
+        min_reporting=2, colluders=colluders, dropped_share=0.15,
     )  # fmt: skip
     identities = IdentityDirectory(os.urandom(32), b"one shot", phones)
     with mock.patch.object(session, "Phone", Alone):

@@ -64,7 +64,11 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
         ],
     )
     world = build_world(
-        scenario, cache=cache, eye=None, workers=workers, progress=lambda done, total: None
+        scenario,
+        cache=cache,
+        simulation_only=None,
+        workers=workers,
+        progress=lambda done, total: None,
     )
     job = world.job
     initial = ServerState.initial(job, job.load_arrays())
@@ -72,7 +76,7 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
         path = Path(folder) / "job.json"
         job.save(path)
         ledger = Ledger.open(
-            Path(folder) / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True
+            Path(folder) / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy, scratch=True
         )
         with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
             last = run_rounds(grid, job, ledger, initial, lambda record, state: None)
@@ -88,11 +92,11 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
 
 
 def accuracy(world: World, scenario: Scenario, vector: FloatVector, *, unheard: bool) -> float:
-    """Mean over unseen phones, all of them or those of accents that the base never heard."""
+    """Mean over held-out phones, all of them or those of accents that the base never heard."""
     correct = Evaluator(world, scenario).correct(vector)
     chosen = [
         found
-        for found, phone in zip(correct, world.unseen, strict=True)
+        for found, phone in zip(correct, world.held_out, strict=True)
         if not unheard or phone.phone.segments["accent"] not in world.speakers.pretraining_accents
     ]
     return float(phone_accuracies(chosen).mean())

@@ -105,7 +105,7 @@ def measure(
         )
     minutes = (time.perf_counter() - began) / 60
     same = isinstance(default_rule(open_corpus(folder)), Heavy)
-    return {**figures(read(run).summary), "minutes": minutes, "same_unseen": same}
+    return {**figures(read(run).summary), "minutes": minutes, "same_held_out": same}
 
 
 def figures(summary: Summary) -> Row:
@@ -160,7 +160,7 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
         _line("phones never trained on, mean over them", [row["corpus"] for row in heads]),
         _line("---", ["---"] * len(heads)),
         _line(
-            "phones: federate / unseen",
+            "phones: federate / held-out",
             [f"{row['federated_phones']} / {row['held_out_phones']}" for row in heads],
         ),
     ]
@@ -186,7 +186,7 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
             f"The held-out phones of {row['corpus']} are the same "
             f"{row['held_out_phones']} speakers at every seed; the spread says nothing of other "
             "speakers."
-            if row["same_unseen"]
+            if row["same_held_out"]
             else f"Every seed of {row['corpus']} draws another split of the same speakers."
             for row in heads
         ),

@@ -102,7 +102,9 @@ def _rounds(folder: Path, population: int, cohort: int, rounds: int, sums: str) 
             raise RuntimeError(record.reason)
         seconds.append(time.process_time())
 
-    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True)
+    ledger = Ledger.open(
+        folder / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy, scratch=True
+    )
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
         run_rounds(grid, job, ledger, ServerState.initial(job, job.load_arrays()), on_round)
     return [after - before for before, after in pairwise(seconds)]
@@ -130,9 +132,9 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         population=population,
         participation_probability=cohort / population,
         rounds=rounds,
-        quota=rounds,
+        max_participations=rounds,
         min_cohort=cohort * 7 // 10,
-        min_survivors=cohort * 2 // 3,
+        min_reporting=cohort * 2 // 3,
         dropout_rate=0.04,
         delta=1 / (10 * population),
         epsilon_budget=1e6,
@@ -140,7 +142,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
     )
     return Job(
         seed=1,
-        noise="rehearsal",
+        noise_entropy="seeded",
         num_shards=4,
         plan=plan,
         query=AdapterTraining(
@@ -155,9 +157,9 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
         base_sha256="0" * 64,
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
-        recipes=VirtualPhones(seed=1, share=0.5),
+        virtual_phones=VirtualPhones(seed=1, share=0.5),
         identities=str(folder / "identities.key"),
-        memory=str(folder / "memory"),
+        durable_state=str(folder / "memory"),
     )
 
 

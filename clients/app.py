@@ -25,7 +25,7 @@ app = ClientApp()
 _LOG = logging.getLogger(__name__)
 Request = (
     messages.CountsRequest
-    | messages.RosterRequest
+    | messages.CohortListRequest
     | messages.UpdateRequest
     | messages.MaskedRequest
 )
@@ -59,7 +59,7 @@ def _remembered(
     require_turn(request, permission, job, state)
     reply: messages.Message
     session = b""  # secrets; simulated sums have none
-    if isinstance(request, messages.RosterRequest):
+    if isinstance(request, messages.CohortListRequest):
         reply, state = client_shard.join(request, state)
     elif isinstance(request, messages.UpdateRequest):
         reply, state = client_shard.update(request, state)
@@ -86,8 +86,8 @@ def _read_session(context: Context, state: ShardState) -> SessionState:
 
 def _memory(context: Context, client_shard: ClientShard) -> DurableState:
     """What the phones remember: by their job, or with the process that plays them."""
-    if client_shard.job.memory:
-        return DurableState(Path(client_shard.job.memory), client_shard.shard)
+    if client_shard.job.durable_state:
+        return DurableState(Path(client_shard.job.durable_state), client_shard.shard)
     if folder := context.node_config.get("memory"):
         return DurableState(Path(str(folder)), client_shard.shard, lasting=False)
     raise ProtocolAbort("phones without a memory answer nothing: the job must name a folder for it")
@@ -128,10 +128,10 @@ _open_masked = functools.lru_cache(maxsize=64)(MaskedShard)
 # Where Flower delivers each request.
 for _kind, _route in (
     (messages.CountsRequest, app.query("counts")),
-    (messages.RosterRequest, app.query("roster")),
+    (messages.CohortListRequest, app.query("cohort_list")),
     (messages.UpdateRequest, app.train()),
     (messages.AdvertiseRequest, app.query("advertise")),
-    (messages.RosterNotice, app.query("accept")),
+    (messages.CohortListNotice, app.query("accept")),
     (messages.ShareRequest, app.query("share")),
     (messages.MaskRequest, app.train("masked")),
     (messages.AgreeRequest, app.query("agree")),

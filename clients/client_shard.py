@@ -1,8 +1,8 @@
 """The shard of phones that one Flower node hosts: who joins, what they learn, what they add up to.
 
 Each phone follows its own copy of the plan. It tosses its own coin, keeps count of the inputs it
-has sent and refuses beyond its quota, refuses a cohort below its floor and a round that is not
-later than its last one. Which request is answered at all, and when, is said by
+has sent and refuses beyond its participation limit, refuses a cohort below its minimum and a round
+that is not later than its last one. Which request is answered at all, and when, is said by
 `clients.permissions`: each stage once, since fresh noise over the same delta would let the noise be
 averaged away.
 
@@ -58,7 +58,7 @@ class ClientShard:
         """Lets each phone toss its coin and enter the round.
 
         Returns:
-          The state to keep: `joined` holds the phones that join and have quota left.
+          The state to keep: `joined` holds the phones that join and have participation limit left.
 
         Raises:
           ProtocolAbort: for a round that is not of the phones' plan, or not later than the last.
@@ -79,16 +79,16 @@ class ClientShard:
         called = len(own)
         # Who vanished after advertising is gone when the session restarts.
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
-        if self.job.time is not None and self.job.eye and session == 0:
+        if self.job.time is not None and self.job.simulation_only and session == 0:
             self._show_times(key.round, called, own)
         return replace(state, key=key, joined=own, history=history)
 
     def join(
-        self, request: messages.RosterRequest, state: ShardState
-    ) -> tuple[messages.Roster, ShardState]:
+        self, request: messages.CohortListRequest, state: ShardState
+    ) -> tuple[messages.CohortList, ShardState]:
         """Says which phones join, and what state to keep; refuses what `enter` refuses."""
         state = self.enter(request.key, request.key.attempt, state)
-        return messages.Roster(key=request.key, phones=state.joined), state
+        return messages.CohortList(key=request.key, phones=state.joined), state
 
     def update(
         self, request: messages.UpdateRequest, state: ShardState
@@ -96,26 +96,28 @@ class ClientShard:
         """Trains the phones that joined and sums what they send.
 
         Raises:
-          ProtocolAbort: for a roster that does not list this shard's phones as they joined.
-          CohortTooSmall: if the roster is below the phones' floor.
+          ProtocolAbort: for a cohort list that does not list this shard's phones as they joined.
+          CohortTooSmall: if the cohort list is below the phones' minimum.
         """
         key, plan = request.key, self.job.plan
-        roster = request.roster
-        if not np.array_equal(self.own(roster), state.joined):
+        cohort_list = request.cohort_list
+        if not np.array_equal(self.own(cohort_list), state.joined):
             raise ProtocolAbort(
-                f"round {key.number}: the roster is not what shard {self.shard} sent"
+                f"round {key.number}: the cohort list is not what shard {self.shard} sent"
             )
-        if len(roster) < plan.min_cohort:
+        if len(cohort_list) < plan.min_cohort:
             raise CohortTooSmall(
                 f"round {key.number}: a phone takes part among at least {plan.min_cohort} phones, "
-                f"got {len(roster)}"
+                f"got {len(cohort_list)}"
             )
-        survivors = self.answering(key, state.joined, Stage.MASK)
-        encoded = self.vectors(request, survivors)
-        nothing = np.zeros(plan.vector_length, dtype=np.uint32)  # a shard may have no survivor
+        reporting = self.answering(key, state.joined, Stage.MASK)
+        encoded = self.vectors(request, reporting)
+        nothing = np.zeros(
+            plan.vector_length, dtype=np.uint32
+        )  # a shard may have no reporting phone
         total = ring_sum([nothing, *encoded], plan.bits)
-        update = messages.ProtectedUpdate(key=key, survivors=survivors, total=total)
-        return update, state.counting(survivors)
+        update = messages.ProtectedUpdate(key=key, reporting=reporting, total=total)
+        return update, state.counting(reporting)
 
     # What both ways of summing share.
 
@@ -153,7 +155,7 @@ class ClientShard:
             privatize_phone(plan, contribution, key, int(phone), self._entropy, request.clip_norm)
             for phone, contribution in zip(phones, contributions, strict=True)
         ]
-        if self.job.eye:
+        if self.job.simulation_only:
             self._show_simulator(key.round, contributions, encoded)
         return encoded
 
@@ -172,7 +174,7 @@ class ClientShard:
         )
 
     def _leave(self, what: str, round_number: int, **arrays: Any) -> None:
-        folder = Path(self.job.eye)
+        folder = Path(self.job.simulation_only)
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / f"{what}-{round_number:05d}-shard-{self.shard:03d}.npz", **arrays)
 

@@ -2,9 +2,9 @@
 
 Flower's context ends with its node, is stored after an answer has left, and is another one in every
 run. A phone that believed it would toss its coin for a round twice, answer twice, and start its
-quota anew. So whoever answers for a shard takes hold of its memory first, reads there what the
-phones have done, and writes down what they do now before the answer leaves: two processes, two
-threads and two runs on one folder are one after the other. The memory holds no secret.
+participation limit anew. So whoever answers for a shard takes hold of its memory first, reads there
+what the phones have done, and writes down what they do now before the answer leaves: two processes,
+two threads and two runs on one folder are one after the other. The memory holds no secret.
 
 One file per round; of older ones the last is kept. Going back is a simulator's privilege: where
 noise is a rehearsal, `go_back` lets phones forget the rounds that a killed run did not finish, and
@@ -69,13 +69,13 @@ class DurableState:
             old.unlink()
 
 
-def go_back(folder: Path, first_round: int, noise: Literal["os", "rehearsal"]) -> None:
+def go_back(folder: Path, first_round: int, noise: Literal["os", "seeded"]) -> None:
     """Lets the phones of a simulation forget a round and all later ones.
 
     Raises:
       FedspeechError: if the noise is not a rehearsal, or phones are still at work.
     """
-    if noise != "rehearsal":
+    if noise != "seeded":
         raise FedspeechError(
             "phones forget a round in a rehearsal only: under noise from the operating system a "
             "second answer would be a second sample of one delta"

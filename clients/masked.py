@@ -30,11 +30,11 @@ from fedspeech.secagg.exchange import Advertisement, Inbox, Quorum, SealedShares
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
 from fedspeech.secagg.masks import Masks, pack, word_type
 from fedspeech.secagg.protocol import (
-    ROSTER_COLUMNS,
+    COHORT_LIST_COLUMNS,
     SEALED_BYTES,
     Bytes,
+    CohortList,
     Members,
-    Roster,
     Stage,
     rows,
     table,
@@ -86,7 +86,7 @@ class MaskedShard:
         answer, seen = self._answered(request, asked, session)
         kept = {number: asked.phones[number].save() for number in asked.there}
         if isinstance(request, messages.MaskRequest):
-            # Counted whether or not the vectors arrive: a quota is of what was sent.
+            # Counted whether or not the vectors arrive: a participation limit is of what was sent.
             state = state.counting(answer.phones)
         elif isinstance(request, messages.UnmaskRequest):
             kept = {}
@@ -100,7 +100,7 @@ class MaskedShard:
             case messages.AdvertiseRequest():
                 columns = Advertisement.columns(asked.each(lambda phone: phone.advertise()))
                 return asked.answer(messages.Advertisements, **columns), {}
-            case messages.RosterNotice():
+            case messages.CohortListNotice():
                 return self._accept(request, asked)
             case messages.ShareRequest():
                 nonces = tuple(rows(request.nonces))
@@ -115,21 +115,21 @@ class MaskedShard:
                 return self._unmask(request, asked)
 
     def _accept(
-        self, request: messages.RosterNotice, asked: _Asked
+        self, request: messages.CohortListNotice, asked: _Asked
     ) -> tuple[messages.Nonces, Seen]:
-        """The phones take the roster and reveal their nonces."""
+        """The phones take the cohort list and reveal their nonces."""
 
         @functools.cache
-        def roster() -> Roster:  # read once, and refused by each phone if it cannot be
-            columns = {name: getattr(request, name) for name in ROSTER_COLUMNS}
-            return Roster(members=Members(request.phones), **columns)
+        def cohort_list() -> CohortList:  # read once, and refused by each phone if it cannot be
+            columns = {name: getattr(request, name) for name in COHORT_LIST_COLUMNS}
+            return CohortList(members=Members(request.phones), **columns)
 
         purpose = self._client_shard.job.purpose(request.key, request.model_sha256)
-        nonces = asked.each(lambda phone: phone.accept(roster(), purpose))
+        nonces = asked.each(lambda phone: phone.accept(cohort_list(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
         seen: Seen = {}
         if asked.there or not asked.phones:
-            seen = {"roster": roster(), "model_sha256": request.model_sha256}
+            seen = {"cohort_list": cohort_list(), "model_sha256": request.model_sha256}
         return asked.answer(messages.Nonces, nonces=table(nonces, width)), seen
 
     def _mask(
@@ -169,13 +169,13 @@ class MaskedShard:
         self, request: messages.AgreeRequest, asked: _Asked
     ) -> tuple[messages.Agreements, Seen]:
         """The phones sign the one pair of lists that they will unmask for."""
-        survivors = Members(request.survivors)
+        reporting = Members(request.reporting)
 
         def agreed(phone: Phone) -> bytes:
-            return phone.agree(survivors, _of_neighbors(phone, survivors, request.signatures))
+            return phone.agree(reporting, _of_neighbors(phone, reporting, request.signatures))
 
         signatures = table(asked.each(agreed), SIGNATURE_BYTES)
-        return asked.answer(messages.Agreements, signatures=signatures), {"survivors": survivors}
+        return asked.answer(messages.Agreements, signatures=signatures), {"reporting": reporting}
 
     def _unmask(
         self, request: messages.UnmaskRequest, asked: _Asked
@@ -216,17 +216,17 @@ class MaskedShard:
         key = message.key
         numbers = np.array(sorted(session.secrets), dtype=np.int64)
         purpose = b""
-        if session.roster is not None:
+        if session.cohort_list is not None:
             purpose = self._client_shard.job.purpose(key, session.model_sha256)
         return {
             number: self._phone(message, number).restore(
                 session.secrets[number],
                 stage=state.history.stage,
-                roster=session.roster,
+                cohort_list=session.cohort_list,
                 purpose=purpose,
                 nonces=session.nonces,
                 sharers=session.sharers,
-                survivors=session.survivors,
+                reporting=session.reporting,
             )
             for number in self._client_shard.answering(key, numbers, now).tolist()
         }

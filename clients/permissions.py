@@ -25,7 +25,7 @@ _MASKED, _SIMULATED = frozenset({"masked"}), frozenset({"ideal"})
 # Named one by one: a mechanism that is added to the library is refused until it has its place here.
 _NOISE_IN_SUMS = frozenset({"distributed", "skellam", "central", "none"})
 _EVERY_MECHANISM = _NOISE_IN_SUMS | {"local"}
-RoundRequest = messages.RosterRequest | messages.UpdateRequest | messages.MaskedRequest
+RoundRequest = messages.CohortListRequest | messages.UpdateRequest | messages.MaskedRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,10 @@ PERMISSIONS: Mapping[type[object], Permission] = MappingProxyType(
         messages.CountsRequest: Permission(
             sums=_MASKED | _SIMULATED, mechanisms=_EVERY_MECHANISM, stage=Stage.NONE
         ),
-        messages.RosterRequest: _simulated(stage=Stage.ADVERTISE),
+        messages.CohortListRequest: _simulated(stage=Stage.ADVERTISE),
         messages.UpdateRequest: _simulated(stage=Stage.MASK, after=Stage.ADVERTISE),
         messages.AdvertiseRequest: _masked(stage=Stage.ADVERTISE),
-        messages.RosterNotice: _masked(stage=Stage.ACCEPT, after=Stage.ADVERTISE),
+        messages.CohortListNotice: _masked(stage=Stage.ACCEPT, after=Stage.ADVERTISE),
         messages.ShareRequest: _masked(stage=Stage.SHARE, after=Stage.ACCEPT),
         messages.MaskRequest: _masked(stage=Stage.MASK, after=Stage.SHARE),
         messages.AgreeRequest: _masked(stage=Stage.AGREE, after=Stage.MASK),

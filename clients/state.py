@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import RoundKey
 from fedspeech.secagg.exchange import History
-from fedspeech.secagg.protocol import ROSTER_COLUMNS, Members, Roster, Stage, rows, table
+from fedspeech.secagg.protocol import COHORT_LIST_COLUMNS, CohortList, Members, Stage, rows, table
 
 _NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 _PHONES = ("senders", "inputs_sent", "joined")
@@ -34,8 +34,8 @@ class ShardState:
     """What a shard must remember from message to message, whatever becomes of its node.
 
     Attributes:
-      senders: phones of the shard that have sent an input in this window of their quota, sorted;
-        a population of millions costs nothing until it is called.
+      senders: phones of the shard that have sent an input in this window of their participation
+        limit, sorted; a population of millions costs nothing until it is called.
       inputs_sent: how many each of them has sent, same shape, int64.
       key: of the round that phones entered last; None before the first.
       joined: phones that joined it, sorted.
@@ -127,19 +127,19 @@ class SessionState:
     """Secrets and public lists of one masked session. Printing it shows nothing of them.
 
     Attributes:
-      model_sha256: of the model that the session is for, 32 bytes; empty before the roster.
-      roster: accepted; None before.
-      nonces: of all phones, in the roster's order.
+      model_sha256: of the model that the session is for, 32 bytes; empty before the cohort list.
+      cohort_list: accepted; None before.
+      nonces: of all phones, in the cohort list's order.
       sharers: list that phones masked under.
-      survivors: list that phones agreed to.
+      reporting: list that phones agreed to.
       secrets: what each phone that is still there keeps, by number.
     """
 
     model_sha256: bytes = b""
-    roster: Roster | None = None
+    cohort_list: CohortList | None = None
     nonces: tuple[bytes, ...] = ()
     sharers: Members | None = None
-    survivors: Members | None = None
+    reporting: Members | None = None
     secrets: Mapping[int, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -154,12 +154,12 @@ class SessionState:
             "lengths": np.array([len(secret) for secret in secrets], dtype=np.int64),
             "secrets": _bytes(b"".join(secrets)),
         }
-        if self.roster is not None:
-            arrays["members"] = self.roster.members.ids
-            arrays |= self.roster.columns
+        if self.cohort_list is not None:
+            arrays["members"] = self.cohort_list.members.ids
+            arrays |= self.cohort_list.columns
         if self.nonces:
             arrays["nonces"] = table(self.nonces, len(self.nonces[0]))
-        for name, members in (("sharers", self.sharers), ("survivors", self.survivors)):
+        for name, members in (("sharers", self.sharers), ("reporting", self.reporting)):
             if members is not None:
                 arrays[name] = members.ids
         return bytes(save({n: np.ascontiguousarray(array) for n, array in arrays.items()}))
@@ -185,17 +185,19 @@ class SessionState:
         def members(name: str) -> Members | None:
             return Members(arrays[name]) if name in arrays else None
 
-        roster = None
+        cohort_list = None
         if (phones := members("members")) is not None:
-            roster = Roster(members=phones, **{name: arrays[name] for name in ROSTER_COLUMNS})
+            cohort_list = CohortList(
+                members=phones, **{name: arrays[name] for name in COHORT_LIST_COLUMNS}
+            )
         secrets, ends = arrays["secrets"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
         places = zip(arrays["phones"].tolist(), [0, *ends], ends, strict=False)
         return cls(
             model_sha256=arrays["model_sha256"].tobytes(),
-            roster=roster,
+            cohort_list=cohort_list,
             nonces=tuple(rows(arrays["nonces"])) if "nonces" in arrays else (),
             sharers=members("sharers"),
-            survivors=members("survivors"),
+            reporting=members("reporting"),
             secrets={phone: secrets[start:end] for phone, start, end in places},
         )
 

@@ -16,7 +16,7 @@ class BudgetExhausted(FedspeechError):
 
 
 class CohortTooSmall(FedspeechError):
-    """Fewer phones than the plan's floor; the round is abandoned, never re-drawn."""
+    """Fewer phones than the plan's minimum; the round is abandoned, never re-drawn."""
 
 
 class ProtocolAbort(FedspeechError):

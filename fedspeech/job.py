@@ -3,7 +3,7 @@
 A job is a file `job.json` and the arrays it names by path and SHA-256: cached embeddings of the
 phones, a public background set that ships to every phone, public validation speakers, the initial
 adapter. It reaches a node by path, and the node checks the digest. Phones take query, plan, clip
-norm, noise and floors from their own copy of the job and never from a message.
+norm, noise and minimums from their own copy of the job and never from a message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,12 @@ from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
 
-_PLACES = ("arrays", "identities", "eye", "memory")  # where a job's parts are, not what they are
+_PLACES = (
+    "arrays",
+    "identities",
+    "simulation_only",
+    "memory",
+)  # where a job's parts are, not what they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,7 @@ class Job:
       base_sha256: of the base file behind the embeddings.
       arrays: folder of the arrays.
       arrays_sha256: their digest.
-      recipes: how phones are drawn from the voices in the arrays; None: one phone each.
+      virtual_phones: how phones are drawn from the voices in the arrays; None: one phone each.
       time: when rounds happen in virtual time; None: nobody is ever away or late.
       faults: what nodes do wrong, by a schedule from the seed.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
@@ -113,19 +118,19 @@ class Job:
     """
 
     seed: int
-    noise: Literal["rehearsal", "os"]
+    noise: Literal["seeded", "os"]
     num_shards: int
     plan: PrivacyPlan
     query: Query
     base_sha256: str
     arrays: str
     arrays_sha256: str
-    recipes: VirtualPhones | None = None
+    virtual_phones: VirtualPhones | None = None
     time: TimeAxis | None = None
     faults: Faults = Faults()
     deadline_s: float = 0.0
     identities: str = ""
-    eye: str = ""
+    simulation_only: str = ""
     memory: str = ""
     repeats: str = ""
 
@@ -140,7 +145,7 @@ class Job:
             self._check_time(self.time)
 
     def _check_time(self, time: TimeAxis) -> None:
-        """Checks that the plan's floors hold at every hour of the run and at the deadline."""
+        """Checks that the plan's minimums hold at every hour of the run and at the deadline."""
         least, late = time.least_available(self.plan.rounds), time.share_late(self.work)
         if self.plan.availability > least:
             raise ValueError(
@@ -176,8 +181,8 @@ class Job:
         if self.repeats:
             return self.repeats
         settings = self._settings()
-        if self.recipes is None:
-            del settings["recipes"]
+        if self.virtual_phones is None:
+            del settings["virtual_phones"]
         # Whatever goes wrong on the way and whichever node hosts a phone, the same bits come out.
         del settings["faults"], settings["deadline_s"], settings["num_shards"]
         del settings["repeats"]
@@ -280,7 +285,7 @@ class Job:
 
     def primitives(self) -> Primitives:
         """What this process computes masks with: shared between phones in a rehearsal only."""
-        return shared_primitives() if self.noise == "rehearsal" else Primitives()
+        return shared_primitives() if self.noise == "seeded" else Primitives()
 
     def last_stage(self, round_number: int, phone: int) -> Stage:
         """The simulator's schedule: the last stage that a phone answers before it vanishes.
@@ -314,7 +319,7 @@ class Job:
         """
         arrays = PopulationArrays.checked(Path(self.arrays), self.arrays_sha256)
         self.query.check(arrays)
-        return dataclasses.replace(arrays, recipes=self.recipes)
+        return dataclasses.replace(arrays, virtual_phones=self.virtual_phones)
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
@@ -338,8 +343,8 @@ class Job:
                     "query": open_query(values["query"]),
                     "faults": Faults(**values["faults"]),
                     "time": TimeAxis(**values["time"]) if values.get("time") else None,
-                    "recipes": VirtualPhones(**values["recipes"])
-                    if values.get("recipes")
+                    "virtual_phones": VirtualPhones(**values["virtual_phones"])
+                    if values.get("virtual_phones")
                     else None,
                     **{
                         place: str(path.absolute().parent / values[place])

@@ -3,7 +3,8 @@
 What leaves a phone is one of three kinds, and nothing else has a way out:
 
 * counts: `Counts`, how many phones a shard hosts. A property of the installation, never of data.
-* protocol messages: the pseudonymous indices of the phones that take part (`Roster`), and the keys,
+* protocol messages: the pseudonymous indices of the phones that take part (`CohortList`),
+and the keys,
   nonces, sealed shares, signatures and shares of a masked session (`fedspeech.secagg`).
 * protected updates: encoded, noised vectors mod 2^b, either each under its masks (`MaskedVectors`),
   or, where secure aggregation is simulated, as the sum over a shard (`ProtectedUpdate`).
@@ -192,10 +193,10 @@ class CountsRequest(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RosterRequest(_Checked):
+class CohortListRequest(_Checked):
     """Server to shard: who takes part in this round? Phones toss their own coins."""
 
-    kind: ClassVar[str] = "roster-request"
+    kind: ClassVar[str] = "cohort-list-request"
     key: RoundKey
 
 
@@ -206,14 +207,14 @@ class UpdateRequest(_Checked):
     Attributes:
       model: of the query, for instance a global adapter.
       clip_norm: L2 bound on the contribution in this round.
-      roster: all phones of the round; each phone checks the floor itself.
+      cohort_list: all phones of the round; each phone checks the minimum itself.
     """
 
     kind: ClassVar[str] = "update-request"
     key: RoundKey
     model: NDArray[np.float32] = field(metadata=_MODEL)
     clip_norm: float = field(metadata=_NORM)
-    roster: NDArray[np.int64] = field(metadata=_PHONES)
+    cohort_list: NDArray[np.int64] = field(metadata=_PHONES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -236,7 +237,7 @@ class AdvertiseRequest(SessionMessage):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RosterNotice(SessionMessage):
+class CohortListNotice(SessionMessage):
     """Server to shard, masked: everybody's advertisement, and the model that is coming.
 
     Attributes:
@@ -244,7 +245,7 @@ class RosterNotice(SessionMessage):
       phones: all phones of the session.
     """
 
-    kind: ClassVar[str] = "roster-notice"
+    kind: ClassVar[str] = "cohort-list-notice"
     model_sha256: bytes = field(metadata=_bytes(HASH_BYTES))
     phones: NDArray[np.int64] = field(metadata=_PHONES)
     seal_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
@@ -258,7 +259,7 @@ class ShareRequest(SessionMessage):
     """Server to shard, masked: all nonces; draw the graph and share.
 
     Attributes:
-      nonces: in the roster's order; none where everybody is everybody's neighbor.
+      nonces: in the cohort list's order; none where everybody is everybody's neighbor.
     """
 
     kind: ClassVar[str] = "share-request"
@@ -292,12 +293,12 @@ class AgreeRequest(SessionMessage):
     """Server to shard, masked: whose vectors arrived; sign if that can be.
 
     Attributes:
-      signatures: of the survivors, over the list of sharers.
+      signatures: of the reporting phones, over the list of sharers.
     """
 
     kind: ClassVar[str] = "agree-request"
-    survivors: NDArray[np.int64] = field(metadata=_PHONES)
-    signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="survivors"))
+    reporting: NDArray[np.int64] = field(metadata=_PHONES)
+    signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="reporting"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -320,26 +321,26 @@ class Counts(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Roster(_Checked):
+class CohortList(_Checked):
     """Shard to server: the phones that joined, by pseudonymous index."""
 
-    kind: ClassVar[str] = "roster"
+    kind: ClassVar[str] = "cohort_list"
     key: RoundKey
     phones: NDArray[np.int64] = field(metadata=_PHONES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ProtectedUpdate(_Checked):
-    """Shard to server: the sum mod 2^b of the survivors' encoded and noised vectors.
+    """Shard to server: the sum mod 2^b of the reporting phones' encoded and noised vectors.
 
     Attributes:
-      survivors: indices of the phones in the sum.
+      reporting: indices of the phones in the sum.
       total: shape (vector length,).
     """
 
     kind: ClassVar[str] = "protected-update"
     key: RoundKey
-    survivors: NDArray[np.int64] = field(metadata=_PHONES)
+    reporting: NDArray[np.int64] = field(metadata=_PHONES)
     total: NDArray[np.uint32] = field(metadata=_array(np.uint32, None))
 
 
@@ -435,11 +436,11 @@ class UnmaskShares(SessionAnswer):
 
 MaskedAnswer = Advertisements | Nonces | SealedBatch | MaskedVectors | Agreements | UnmaskShares
 MaskedRequest = (
-    AdvertiseRequest | RosterNotice | ShareRequest | MaskRequest | AgreeRequest | UnmaskRequest
+    AdvertiseRequest | CohortListNotice | ShareRequest | MaskRequest | AgreeRequest | UnmaskRequest
 )
 Message = (
-    CountsRequest | RosterRequest | UpdateRequest | MaskedRequest
-    | Counts | Roster | ProtectedUpdate | MaskedAnswer
+    CountsRequest | CohortListRequest | UpdateRequest | MaskedRequest
+    | Counts | CohortList | ProtectedUpdate | MaskedAnswer
 )  # fmt: skip
 MessageT = TypeVar("MessageT", bound=Message)
 

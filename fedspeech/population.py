@@ -30,8 +30,8 @@ class PopulationArrays:
       background: unknown and silence clips that ship to every phone.
       validation: public validation speakers; the only clips that the server sees.
       initial: the adapter before the first round, shape (d,), float32.
-      recipes: where phones are drawn from voices: the clips are then those of voice p, and phones
-        as many as the plan says; None: one phone per voice.
+      virtual_phones: where phones are drawn from voices: the clips are then those of voice p, and
+        phones as many as the plan says; None: one phone per voice.
     """
 
     embeddings: NDArray[np.float32]
@@ -40,7 +40,7 @@ class PopulationArrays:
     background: LocalDataset
     validation: LocalDataset
     initial: FloatVector
-    recipes: VirtualPhones | None = None
+    virtual_phones: VirtualPhones | None = None
 
     def __repr__(self) -> str:
         """Shows shapes only."""
@@ -51,10 +51,10 @@ class PopulationArrays:
     def phone(self, index: int) -> LocalDataset:
         """Returns what one phone trains on: its own clips, then the background set."""
         own: slice | NDArray[np.int64]
-        if self.recipes is None:
+        if self.virtual_phones is None:
             own = slice(self.offsets[index], self.offsets[index + 1])
         else:
-            own = self.recipes.clips(index, self.offsets)
+            own = self.virtual_phones.clips(index, self.offsets)
         return LocalDataset(self.embeddings[own], self.labels[own]).joined(self.background)
 
     def save(self, folder: Path) -> None:

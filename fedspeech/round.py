@@ -167,9 +167,9 @@ def sum_phones(
             primitives=job.primitives(),
         ).total
     sent = [vector for phone, vector in encoded.items() if last_stage(phone) >= Stage.MASK]
-    if len(sent) < plan.min_survivors:
+    if len(sent) < plan.min_reporting:
         raise CohortTooSmall(
-            f"{len(sent)} phones reported, the plan's minimum is {plan.min_survivors}"
+            f"{len(sent)} phones reported, the plan's minimum is {plan.min_reporting}"
         )
     return ring_sum(sent, plan.bits)
 
@@ -182,7 +182,7 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
     """
     plan = job.plan
     size = round(plan.expected_cohort)
-    if plan.participation == "limited":
+    if plan.participation == "round_robin":
         return turns(key.round, population=plan.population, size=size)
     if plan.drawn_by_server:
         secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
@@ -223,7 +223,7 @@ def open_sum(
     job: Job,
     key: RoundKey,
     total: NDArray[np.uint32],
-    survivors: int,
+    reporting: int,
 ) -> tuple[ServerState, float | None]:
     """Decodes the sum to a mean over the expected cohort and gives it to the query.
 
@@ -264,7 +264,7 @@ def open_sum(
         )
     if plan.adaptive_clipping is not None and decoded.share_within is not None:
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
-    power = plan.noise_norm(survivors, state.clip_norm) ** 2
+    power = plan.noise_norm(reporting, state.clip_norm) ** 2
     advanced = ServerState(
         query=query.update(state.query, decoded.mean),
         clip_norm=clip_norm,

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
 
 Name = str | int | bytes
-NoiseSource = Literal["os", "rehearsal"]
+NoiseSource = Literal["os", "seeded"]
 
-REHEARSAL_NOTICE = "noise reproducible from the seed: a rehearsal, not a release"
+SEEDED_NOISE_NOTICE = "noise reproducible from the seed: a rehearsal, not a release"
 
 
 def canonical(*names: Name) -> bytes:
@@ -146,12 +146,12 @@ class NoiseEntropy:
     def seeded(cls, seed: int, run_id: str) -> NoiseEntropy:
         """Keys from a seed: repeatable, and worth nothing against who knows the seed."""
         root = canonical("fedspeech rehearsal", seed, run_id)
-        return cls(source="rehearsal", _key=hmac.digest(bytes(32), root, "sha256"))
+        return cls(source="seeded", _key=hmac.digest(bytes(32), root, "sha256"))
 
     @property
     def notice(self) -> str | None:
         """What must be printed beside every epsilon, or None."""
-        return REHEARSAL_NOTICE if self.source == "rehearsal" else None
+        return SEEDED_NOISE_NOTICE if self.source == "seeded" else None
 
     def commitment(self, *names: Name) -> str:
         """Returns what fixes the keys of one use before any of them is drawn, hex; "" under `os`.
@@ -166,11 +166,11 @@ class NoiseEntropy:
     def keystream(self, *names: Name) -> Keystream:
         """Opens the keystream of one use, for instance `"noise", rid, attempt, phone`.
 
-        Under `os` each call gets a fresh key, whatever the names. Under `rehearsal` the key is
+        Under `os` each call gets a fresh key, whatever the names. Under `seeded` the key is
         HKDF-SHA256 (RFC 5869) of seed, run id and names; the caller must never use the same names
         for two purposes or two attempts.
         """
         if self.source == "os":
             return Keystream(os.urandom(32))
-        # HKDF's extract step is done once, in `rehearsal`; 32 bytes are one block of its expand.
+        # HKDF's extract step is done once, in `seeded`; 32 bytes are one block of its expand.
         return Keystream(hmac.digest(self._key, canonical(*names) + b"\x01", "sha256"))

@@ -42,11 +42,11 @@ class _Gathering:
 
     Attributes:
       cohort: phones that joined; None if nobody was asked.
-      survivors: phones whose inputs arrived; None before.
+      reporting: phones whose inputs arrived; None before.
     """
 
     cohort: int | None = None
-    survivors: int | None = None
+    reporting: int | None = None
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         self._shards, self._job, self._key, self._state = shards, job, key, state
@@ -57,15 +57,15 @@ class IdealGathering(_Gathering):
 
     def join(self) -> None:
         """Asks who takes part."""
-        request = messages.RosterRequest(key=self._key)
-        rosters, failed = self._shards.ask(
-            "query.roster", request, messages.Roster, self._key, lambda roster: None
+        request = messages.CohortListRequest(key=self._key)
+        cohort_lists, failed = self._shards.ask(
+            "query.cohort_list", request, messages.CohortList, self._key, lambda cohort_list: None
         )
-        self._roster = np.concatenate([answer.phones for answer in rosters])
-        self.cohort = len(self._roster)
-        floor = self._job.plan.min_cohort
-        if failed or len(self._roster) < floor:
-            short = f"{len(self._roster)} phones joined, the plan's minimum is {floor}"
+        self._cohort_list = np.concatenate([answer.phones for answer in cohort_lists])
+        self.cohort = len(self._cohort_list)
+        minimum = self._job.plan.min_cohort
+        if failed or len(self._cohort_list) < minimum:
+            short = f"{len(self._cohort_list)} phones joined, the plan's minimum is {minimum}"
             raise Abandoned(failed or short)
 
     def collect(self) -> NDArray[np.uint32]:
@@ -75,23 +75,23 @@ class IdealGathering(_Gathering):
             key=self._key,
             model=self._state.model,
             clip_norm=self._state.clip_norm,
-            roster=self._roster,
+            cohort_list=self._cohort_list,
         )
         updates, failed = self._shards.ask(
             "train", request, messages.ProtectedUpdate, self._key, self._check_update
         )
-        survivors = sum(len(update.survivors) for update in updates)
-        self.survivors = survivors
-        if failed or survivors < plan.min_survivors:
-            short = f"{survivors} phones reported, the plan's minimum is {plan.min_survivors}"
+        reporting = sum(len(update.reporting) for update in updates)
+        self.reporting = reporting
+        if failed or reporting < plan.min_reporting:
+            short = f"{reporting} phones reported, the plan's minimum is {plan.min_reporting}"
             raise Abandoned(failed or short)
         return ring_sum([update.total for update in updates], plan.bits)
 
     def _check_update(self, update: messages.ProtectedUpdate) -> None:
         """Checks that a shard's sum is one of this round's phones, in this plan's ring."""
         plan = self._job.plan
-        if not np.isin(update.survivors, self._roster).all():
-            raise ProtocolAbort("a phone outside the roster sent an update")
+        if not np.isin(update.reporting, self._cohort_list).all():
+            raise ProtocolAbort("a phone outside the cohort list sent an update")
         if len(update.total) != plan.vector_length:
             raise ProtocolAbort(
                 f"a sum must have {plan.vector_length} coordinates, got {len(update.total)}"
@@ -148,15 +148,15 @@ class MaskedGathering(_Gathering):
             "query.advertise", messages.AdvertiseRequest(**self._head), messages.Advertisements, {}
         )
         self.cohort = sum(len(answer.phones) for answer in answers)
-        self._server.close_roster(*_columns(answers))
+        self._server.close_cohort_list(*_columns(answers))
         self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
     def _nonces(self) -> tuple[bytes, ...]:
-        roster = self._server.roster
-        request = messages.RosterNotice(
-            **{**self._head, **roster.columns},
+        cohort_list = self._server.cohort_list
+        request = messages.CohortListNotice(
+            **{**self._head, **cohort_list.columns},
             model_sha256=self._model_sha256,
-            phones=roster.members.ids,
+            phones=cohort_list.members.ids,
         )
         width = 0 if self._server.context.parameters.complete else KEY_BYTES
         answers = self._ask("query.accept", request, messages.Nonces, {"nonces": (width,)})
@@ -194,12 +194,12 @@ class MaskedGathering(_Gathering):
                 answer.phones.tolist(), words, answer.signatures, strict=True
             ):
                 server.add_masked(phone, vector, signature.tobytes())
-        self.survivors = len(server.close_masked())
+        self.reporting = len(server.close_masked())
 
     def _unmask(self) -> NDArray[np.uint32]:
         server = self._server
         agree = messages.AgreeRequest(
-            **self._head, survivors=server.survivors.ids, signatures=server.masked_signatures()
+            **self._head, reporting=server.reporting.ids, signatures=server.masked_signatures()
         )
         quorum = server.close_agreement(
             *_columns(self._ask("query.agree", agree, messages.Agreements, {}))

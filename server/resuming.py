@@ -1,7 +1,7 @@
 """How a run begins, or goes on that was killed: which round comes next, and what was lost.
 
 A round is over once its checkpoint is on disk. Of the round after the last checkpoint anything may
-be there: rosters, a charge, an opened sum, a row.
+be there: cohort lists, a charge, an opened sum, a row.
 
 * Noise that is a rehearsal: the round is replayed from its beginning. Coins, training, rounding and
   noise come from the same streams, so the same integers are summed; masks and sessions are fresh.
@@ -68,13 +68,13 @@ def start(job: Job, folder: Path) -> Resumed:
             "prepare the job where its server runs"
         )
     # Killed before its first checkpoint, a run has charged nothing; its own file has its row.
-    account = (place, job.plan, job.run_id, job.noise)
+    account = (place, job.plan, job.run_id, job.noise_entropy)
     if place.exists() and not path.is_symlink():
         ledger = Ledger.resume(*account, None, job.example_cost)
     else:
         ledger = Ledger.open(*account, example_cost=job.example_cost)
     before = {run.run_id for run in ledger.runs if run.charged}
-    if job.noise == "rehearsal" and job.run_id in before:
+    if job.noise_entropy == "seeded" and job.run_id in before:
         raise ScenarioError(
             "the ledger was charged for this very rehearsal before: the same scenario and "
             f"seed draw the same noise; change seed={job.seed}"
@@ -97,7 +97,12 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     ledger_path, checkpoint = folder / LEDGER, load_checkpoint(folder / LAST)
     try:
         ledger = Ledger.resume(
-            ledger_path, job.plan, job.run_id, job.noise, checkpoint.opened, job.example_cost
+            ledger_path,
+            job.plan,
+            job.run_id,
+            job.noise_entropy,
+            checkpoint.opened,
+            job.example_cost,
         )
     except ValueError as error:
         raise FedspeechError(f"this run cannot go on: {error}") from error
@@ -110,7 +115,7 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     keep_rows(folder / ROUNDS, first)
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
     if replay:
-        if charged and job.noise != "rehearsal":
+        if charged and job.noise_entropy != "seeded":
             raise FedspeechError("only a rehearsal is replayed: other noise cannot be drawn twice")
         return Resumed(ledger, checkpoint)
     for charge in charged.values():

@@ -1,8 +1,8 @@
-"""Rounds over a Flower Grid, as the server sees them: rosters, floors, charge, sums, step.
+"""Rounds over a Flower Grid, as the server sees them: cohort lists, minimums, charge, sums, step.
 
 The order protects: the budget is asked before any message leaves, the ledger is charged on disk
-before phones are asked for what the charge pays for, and the floor on survivors is checked before
-the sum is opened. An abandoned round is never drawn again; its index is spent.
+before phones are asked for what the charge pays for, and the minimum of reporting phones is checked
+before the sum is opened. An abandoned round is never drawn again; its index is spent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RoundRecord:
       status: "completed"; "abandoned", with a reason; "refused", before any message left.
       reason: in words, or "".
       cohort: phones that joined; None if nobody was asked.
-      survivors: phones in the sum; None if there is none.
+      reporting: phones in the sum; None if there is none.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
       signal_to_noise: length of the signal in the decoded mean over that of its noise, estimated
         (`fedspeech.round.open_sum`); 0 is nothing but noise, None is no noise.
@@ -48,7 +48,7 @@ class RoundRecord:
     status: Literal["completed", "abandoned", "refused"]
     reason: str = ""
     cohort: int | None = None
-    survivors: int | None = None
+    reporting: int | None = None
     wrap_warning: bool = False
     signal_to_noise: float | None = None
     accumulated_signal_to_noise: float | None = None
@@ -97,7 +97,7 @@ def _run_round(
             round=round_number,
             status=status,
             cohort=gathering.cohort,
-            survivors=gathering.survivors,
+            reporting=gathering.reporting,
             guarantee=ledger.guarantee(),
             seconds=time.perf_counter() - started,
             **more,
@@ -122,9 +122,9 @@ def _run_round(
         total = gathering.collect()
     except Abandoned as error:
         return abandoned(str(error))
-    assert gathering.survivors is not None
+    assert gathering.reporting is not None
     try:
-        advanced, latest = open_sum(job.query, state, job, key, total, gathering.survivors)
+        advanced, latest = open_sum(job.query, state, job, key, total, gathering.reporting)
     except ProtocolAbort as error:
         return abandoned(str(error))
     ledger.outcome(charge, completed=True)

@@ -22,7 +22,7 @@ from fedspeech.messages import RoundKey, SessionMessage
 from server.grids import Nodes
 
 AnswerT = TypeVar(
-    "AnswerT", bound=messages.Roster | messages.ProtectedUpdate | messages.MaskedAnswer
+    "AnswerT", bound=messages.CohortList | messages.ProtectedUpdate | messages.MaskedAnswer
 )
 _LOG = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Shards:
         """Sends a request to every shard, or one each.
 
         A shard that fails or stays silent fails the round: the plan prices how likely one phone
-        decides over a floor for phones that drop out each for itself; with a quarter of them gone
-        at once, whoever is left may stand just at the floor, and whether the round takes place
+        decides over a minimum for phones that drop out each for itself; with a quarter of them gone
+        at once, whoever is left may stand just at the minimum, and whether the round takes place
         would tell of single phones.
 
         Returns:
@@ -135,14 +135,14 @@ class Shards:
     def _hosted(self, answer: AnswerT, shard: int, kind: str) -> AnswerT:
         """What an answer says for phones of its shard."""
         hosted = self._job.shard_phones(shard)
-        phones = answer.survivors if isinstance(answer, messages.ProtectedUpdate) else answer.phones
+        phones = answer.reporting if isinstance(answer, messages.ProtectedUpdate) else answer.phones
         own = (phones >= hosted.start) & (phones < hosted.stop)
         if isinstance(answer, messages.SessionAnswer) and (answer.refused > len(hosted)).any():
             raise ProtocolAbort(f"it counts more refusals than its {len(hosted)} phones")
         if own.all():
             return answer
         words = f"it answers for phone {phones[~own][0]}, which it does not host"
-        if isinstance(answer, messages.Roster | messages.ProtectedUpdate):
+        if isinstance(answer, messages.CohortList | messages.ProtectedUpdate):
             raise ProtocolAbort(words)
         _LOG.warning("round %d: %s: shard %d: %s; left out", answer.key.number, kind, shard, words)
         rows = {
@@ -161,7 +161,7 @@ def _read(reply: Message, expected: type[messages.MessageT]) -> messages.Message
 
 
 def _check_session(
-    answer: messages.Roster | messages.ProtectedUpdate | messages.SessionAnswer,
+    answer: messages.CohortList | messages.ProtectedUpdate | messages.SessionAnswer,
     request: messages.Message,
     key: RoundKey,
 ) -> None:

@@ -117,17 +117,17 @@ class RunProgress:
             self.say(f"  {self._stage}: {name}, {done + 1} of {total}")
 
     def round(self, row: RoundRow, total: int) -> None:
-        """Shows one round: public and held-out accuracy, both epsilons, survivors, rate."""
+        """Shows one round: public and held-out accuracy, both epsilons, reporting phones, rate."""
         if row.status == "completed":
             public, held_out = row.server.validation_accuracy, row.simulation_only.held_out_accuracy
-            rate = (row.server.survivors or 0) / (row.seconds or 1e-9)
+            rate = (row.server.reporting or 0) / (row.seconds or 1e-9)
             text = (
                 f"round {row.round:>3}/{total}"
                 f"  public {_percent(public)}  held-out {_percent(held_out)}"
                 f"  epsilon release {epsilon(row.guarantee.epsilon_release)}"
                 f" server {epsilon(row.guarantee.epsilon_server)}"
                 f"  signal to noise {_signal(row)}"
-                f"  survivors {row.server.survivors}/{row.server.cohort}"
+                f"  reporting phones {row.server.reporting}/{row.server.cohort}"
                 f"  {rate:,.0f} phones/s"
             )
         else:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.models.folded import FoldedConv, FoldedTrunk
+from fedspeech.models.folded import FoldedConv, FoldedEncoder
 from fedspeech.vectors import ParameterSpec
 
 Parameters = Mapping[str, NDArray[np.float32]]
@@ -64,7 +64,7 @@ class Network:
       cosines: what turns them into cepstra, shape (mels, cepstra); None for log-mel.
       feature_mean: shape (m,), mels or cepstra.
       feature_std: shape (m,).
-      trunk: convolutions with BatchNorm folded in.
+      encoder: convolutions with BatchNorm folded in.
       adapter: which formula follows the encoder.
       parameters: the adapter's, by name.
     """
@@ -78,7 +78,7 @@ class Network:
     cosines: NDArray[np.float32] | None
     feature_mean: NDArray[np.float32]
     feature_std: NDArray[np.float32]
-    trunk: FoldedTrunk
+    encoder: FoldedEncoder
     adapter: AdapterShape
     parameters: Parameters
 
@@ -102,7 +102,7 @@ class Network:
         # An affine stands before the activation, so the last convolution can take it over: the
         # merged file has no layer more than the base.
         scale, shift = self.parameters["scale"], self.parameters["shift"]
-        last = self.trunk.output
+        last = self.encoder.output
         output = FoldedConv(
             last.weight * scale[:, None, None], last.bias * scale + shift, last.stride
         )
@@ -110,7 +110,7 @@ class Network:
         spec = ParameterSpec(tuple((name, value.shape) for name, value in head.items()))
         return replace(
             self,
-            trunk=FoldedTrunk(self.trunk.stem, self.trunk.blocks, output),
+            encoder=FoldedEncoder(self.encoder.stem, self.encoder.blocks, output),
             adapter=AdapterShape("head", spec, (len(scale),)),
             parameters=head,
         )
@@ -121,8 +121,8 @@ def kernel(conv: FoldedConv) -> NDArray[np.float32]:
     return np.ascontiguousarray(conv.weight.transpose(2, 1, 0)[:, None])
 
 
-def run_trunk(
-    trunk: FoldedTrunk,
+def run_encoder(
+    encoder: FoldedEncoder,
     x: T,
     *,
     convolve: Callable[[str, FoldedConv, T], T],
@@ -132,7 +132,7 @@ def run_trunk(
     """Runs the encoder in whatever library brings the convolution: one home of its order of layers.
 
     Args:
-      trunk: its arrays.
+      encoder: its arrays.
       x: standardized log-mel.
       convolve: applies one causal convolution, given its name.
       relu: the activation.
@@ -141,8 +141,8 @@ def run_trunk(
     Returns:
       The last layer before its activation, not noted.
     """
-    x = note("stem", relu(convolve("stem", trunk.stem, x)))
-    for index, block in enumerate(trunk.blocks):
+    x = note("stem", relu(convolve("stem", encoder.stem, x)))
+    for index, block in enumerate(encoder.blocks):
         name = f"block{index}"
         passed = x
         if block.shortcut is not None:
@@ -151,21 +151,21 @@ def run_trunk(
         y = note(f"{name}.first", relu(convolve(f"{name}.first", block.first, x)))
         y = note(f"{name}.second", convolve(f"{name}.second", block.second, y))
         x = note(name, relu(y + passed))  # type: ignore[operator]  # arrays of either library
-    return convolve("output", trunk.output, x)
+    return convolve("output", encoder.output, x)
 
 
-def convolution_steps(trunk: FoldedTrunk) -> Iterator[tuple[str, FoldedConv, int]]:
+def convolution_steps(encoder: FoldedEncoder) -> Iterator[tuple[str, FoldedConv, int]]:
     """Yields name, convolution and the frames of the clip between two of its input frames."""
-    yield "stem", trunk.stem, 1
-    step = trunk.stem.stride
-    for index, block in enumerate(trunk.blocks):
+    yield "stem", encoder.stem, 1
+    step = encoder.stem.stride
+    for index, block in enumerate(encoder.blocks):
         if block.shortcut is not None:
             yield f"block{index}.shortcut", block.shortcut, step
         yield f"block{index}.first", block.first, step
         # From here on frames lie further apart; the shortcut starts where the block does.
         step *= block.first.stride
         yield f"block{index}.second", block.second, step
-    yield "output", trunk.output, step
+    yield "output", encoder.output, step
 
 
 def hash_words(sha256: str) -> NDArray[np.int32]:

@@ -136,7 +136,7 @@ def _torch_clip(trained: Trained, clip: NDArray[np.float32]) -> Callable[[], obj
 
     def call() -> object:
         with torch.inference_mode():
-            return adapter.logits(tensors, adapter.embed(base.trunk_output(clip))[None])
+            return adapter.logits(tensors, adapter.embed(base.encoder_output(clip))[None])
 
     return call
 

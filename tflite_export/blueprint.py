@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from fedspeech.audio.spec import Cepstra, FrontendSpec
-from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedTrunk
+from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedEncoder
 from fedspeech.vectors import ParameterSpec
 from tflite_export.arrays import AdapterShape, Network, convolution_steps
 
@@ -52,13 +52,13 @@ class Blueprint:
     def save(self, path: Path) -> None:
         """Writes the file."""
         network = self.network
-        convolutions = {name: conv for name, conv, _ in convolution_steps(network.trunk)}
+        convolutions = {name: conv for name, conv, _ in convolution_steps(network.encoder)}
         arrays = {name: getattr(network, name) for name in _ARRAYS}
         if network.frontend.cepstra:
             arrays |= {"offset": network.offset, "cosines": network.cosines}
         arrays |= {f"parameters.{name}": value for name, value in network.parameters.items()}
         for name, conv in convolutions.items():
-            arrays |= {f"trunk.{name}.weight": conv.weight, f"trunk.{name}.bias": conv.bias}
+            arrays |= {f"encoder.{name}.weight": conv.weight, f"encoder.{name}.bias": conv.bias}
         header = {
             "graph": self.graph,
             "precision": self.precision,
@@ -104,7 +104,7 @@ def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> N
         cosines=arrays.get("cosines"),
         context_frames=header["context_frames"],
         frontend=FrontendSpec(**frontend, cepstra=Cepstra(**cepstra) if cepstra else None),
-        trunk=_trunk(header["strides"], arrays),
+        encoder=_encoder(header["strides"], arrays),
         adapter=AdapterShape(
             adapter["name"], ParameterSpec(shapes), tuple(adapter["embedding_shape"])
         ),
@@ -116,11 +116,11 @@ def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> N
     )
 
 
-def _trunk(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> FoldedTrunk:
+def _encoder(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> FoldedEncoder:
     """Rebuilds the encoder from the names that `convolution_steps` gives its layers."""
 
     def conv(name: str) -> FoldedConv:
-        weight, bias = (arrays[f"trunk.{name}.{part}"] for part in ("weight", "bias"))
+        weight, bias = (arrays[f"encoder.{name}.{part}"] for part in ("weight", "bias"))
         return FoldedConv(weight, bias, strides[name])
 
     def block(name: str) -> FoldedBlock:
@@ -131,4 +131,4 @@ def _trunk(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> Fo
     # Every block has a first convolution; a shortcut only some of them.
     count = sum(name.endswith(".first") for name in strides)
     blocks = tuple(block(f"block{index}") for index in range(count))
-    return FoldedTrunk(conv("stem"), blocks, conv("output"))
+    return FoldedEncoder(conv("stem"), blocks, conv("output"))

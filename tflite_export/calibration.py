@@ -29,7 +29,7 @@ from fedspeech.models.base import Base
 from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import Kws
-from tflite_export.arrays import Network, run_trunk
+from tflite_export.arrays import Network, run_encoder
 from tflite_export.evidence import log_mel
 
 CALIBRATION_CLIPS = 400
@@ -43,14 +43,14 @@ class Calibration:
 
     Attributes:
       corpus: name of the corpus that they are of.
-      licence: its licence.
+      license: its license.
       clips: (utterance id, hex SHA-256 of what determines its waveform) pairs.
       waveforms: shape (n, heard_samples), float32, as `Base.heard` gives them.
       recorded_at_hz: sample rate to clips that sound as if recorded at it; see `recorded_at`.
     """
 
     corpus: str
-    licence: str
+    license: str
     clips: tuple[tuple[str, str], ...] = field(repr=False)
     waveforms: NDArray[np.float32] = field(repr=False)
     recorded_at_hz: Mapping[int, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Calibration:
         """What the card says of it: everything but the list, which stands beside."""
         return {
             "corpus": self.corpus,
-            "licence": self.licence,
+            "license": self.license,
             "clips": len(self.clips),
             "clips_sha256": self.sha256,
             "recorded_at_hz": {str(rate): count for rate, count in self.recorded_at_hz.items()},
@@ -133,7 +133,7 @@ class Calibration:
             )
         return cls(
             corpus=corpus.name,
-            licence=corpus.licence,
+            license=corpus.license,
             clips=clips,
             waveforms=base.heard(corpus, chosen),
         )
@@ -271,6 +271,6 @@ def observe_features(network: Network, features: Tensor) -> dict[str, tuple[floa
 
     with torch.inference_mode():
         x = note("input", features.transpose(1, 2))
-        windows = run_trunk(network.trunk, x, convolve=convolve, relu=torch.relu, note=note)
+        windows = run_encoder(network.encoder, x, convolve=convolve, relu=torch.relu, note=note)
         note("output", torch.relu(windows))
     return seen

@@ -131,8 +131,8 @@ class Card:
       noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
       example_level: what one clip of a phone was promised, in words; apart from `privacy`.
       metrics: accuracies by segment.
-      metrics_eye: who can know the metrics: the "simulator", or anybody ("public").
-      data_licences: corpus to licence.
+      metrics_visibility: who can know the metrics: the "simulator", or anybody ("public").
+      data_licenses: corpus to license.
       versions: package to version, of what made the file.
       phone: pseudonym of the phone whose own adapter this is; None for the global one.
       file: which file of the family the card is in; None in the card beside them.
@@ -150,8 +150,8 @@ class Card:
     privacy: Guarantee
     noise_notice: str | None
     metrics: tuple[SegmentAccuracy, ...]
-    metrics_eye: Literal["simulator", "public"]
-    data_licences: Mapping[str, str]
+    metrics_visibility: Literal["simulator", "public"]
+    data_licenses: Mapping[str, str]
     versions: Mapping[str, str]
     phone: str | None = None
     file: str | None = None
@@ -167,8 +167,8 @@ class Card:
         privacy: Guarantee,
         noise_notice: str | None,
         metrics: tuple[SegmentAccuracy, ...],
-        metrics_eye: Literal["simulator", "public"],
-        data_licences: Mapping[str, str],
+        metrics_visibility: Literal["simulator", "public"],
+        data_licenses: Mapping[str, str],
         phone: str | None = None,
         example_level: str | None = None,
     ) -> Card:
@@ -190,8 +190,8 @@ class Card:
             privacy=privacy,
             noise_notice=noise_notice,
             metrics=metrics,
-            metrics_eye=metrics_eye,
-            data_licences=dict(data_licences),
+            metrics_visibility=metrics_visibility,
+            data_licenses=dict(data_licenses),
             versions=_versions(),
             phone=phone,
             example_level=example_level,
@@ -211,7 +211,7 @@ class Card:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
         whose = {"personal": (PERSONAL_NOTICE,), "base": (BASE_NOTICE,)}.get(self.stage, ())
-        judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_eye == "simulator" else ()
+        judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_visibility == "simulator" else ()
         integers = (INTEGER_NOTICE,) if self.calibration else ()
         return (*whose, self.task.output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
 
@@ -250,7 +250,7 @@ class Card:
             "",
             "## Accuracy by segment",
             "",
-            f"Means over phones that were never trained on; eye: {self.metrics_eye}.",
+            f"Means over phones that were never trained on; eye: {self.metrics_visibility}.",
             "",
             *_table(
                 ("segment", "value", "phones", *models),
@@ -285,7 +285,7 @@ class Card:
                 if self.calibration
                 else ()
             ),
-            *_table(("data", "licence"), self.data_licences.items()),
+            *_table(("data", "license"), self.data_licenses.items()),
             "",
             *_table(("software", "version"), self.versions.items()),
         ]

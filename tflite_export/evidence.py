@@ -138,7 +138,7 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
     """
     # In blocks, or thousands of clips would need gigabytes of windows at once.
     starts = range(0, len(waveforms), _BLOCK)
-    outputs = (trained.base.trunk_output(waveforms[start : start + _BLOCK]) for start in starts)
+    outputs = (trained.base.encoder_output(waveforms[start : start + _BLOCK]) for start in starts)
     return np.concatenate([_score(trained, output) for output in outputs])
 
 
@@ -155,11 +155,11 @@ def listening_logits(trained: Trained, samples: FloatArray) -> FloatArray:
     return _score(trained, trained.base.listening_output(samples))
 
 
-def _score(trained: Trained, trunk_output: torch.Tensor) -> FloatArray:
+def _score(trained: Trained, encoder_output: torch.Tensor) -> FloatArray:
     """Logits by the adapter, shape (n, c)."""
     adapter = trained.adapter
     vector = adapter.spec.flatten(trained.parameters)[np.newaxis]
-    logits: FloatArray = score_clips(adapter, vector, adapter.embed(trunk_output).numpy())[0]
+    logits: FloatArray = score_clips(adapter, vector, adapter.embed(encoder_output).numpy())[0]
     return logits
 
 

@@ -30,7 +30,7 @@ class KeywordGraph(Layers):
 
     def _score_log_mel(self, log_mel: Tensor) -> dict[str, Tensor]:
         """Standardization, encoder, adapter."""
-        windows = self.note("output", tf.nn.relu(self.trunk(log_mel)))
+        windows = self.note("output", tf.nn.relu(self.encoder(log_mel)))
         return {"logits": self.score(self.of_clip(windows))}
 
 

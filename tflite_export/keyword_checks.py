@@ -84,7 +84,7 @@ def _size(model: TfliteModel, evidence: Evidence) -> Check:
     """Bytes of a full-integer file; the adapter's own values stay in float."""
     merged = network(evidence.trained).merged()
     whole = sum(value.size for value in merged.parameters.values())
-    integers = evidence.trained.base.trunk.num_parameters
+    integers = evidence.trained.base.encoder.num_parameters
     limit = INT8_BYTES_PER_PARAMETER * integers + FLOAT_BYTES * whole + INT8_FURTHER_BYTES
     return at_most(
         "bytes without the card", len(model.content) - card_bytes(model.content), limit,

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedspeech.models.folded import FoldedConv
-from tflite_export.arrays import Network, convolution_steps, kernel, run_trunk
+from tflite_export.arrays import Network, convolution_steps, kernel, run_encoder
 from tflite_export.blueprint import Ranges
 
 Tensor = Any  # TensorFlow ships no types
@@ -101,13 +101,13 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         bands = self.log_mel(waveform) + self.network.offset
         return tf.reduce_sum(bands[..., tf.newaxis] * self.network.cosines, axis=2)
 
-    def trunk(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
+    def encoder(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
         """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""
         network = self.network
         # Inside the file, so that no app can forget it or take the constants of another base.
         standardized = (log_mel - network.feature_mean) / network.feature_std
-        return run_trunk(
-            network.trunk,
+        return run_encoder(
+            network.encoder,
             self.note("input", standardized[:, :, tf.newaxis]),
             convolve=convolve or self.convolve,
             relu=tf.nn.relu,
@@ -120,7 +120,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         In a full-integer file this stands after the layer's range is marked, or the layer that
         comes before would compute in float.
         """
-        *_, (_, _, stride) = convolution_steps(self.network.trunk)
+        *_, (_, _, stride) = convolution_steps(self.network.encoder)
         return windows[:, self.network.context_frames // stride :]
 
     def score(self, windows: Tensor) -> Tensor:

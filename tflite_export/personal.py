@@ -103,7 +103,7 @@ class PersonalGraph(Layers):
         return {"logits": forward(self.network.adapter, self._named(adapter), embedding).logits}
 
     def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
-        windows = self.of_clip(self.trunk(self.log_mel(waveform)))[:, :, 0]
+        windows = self.of_clip(self.encoder(self.log_mel(waveform)))[:, :, 0]
         # The affine stands before activation and mean, so the windows themselves are cached; every
         # other adapter needs no more than the mean of the activated ones.
         if self.network.adapter.name == "affine":

@@ -59,7 +59,7 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
         np.arange(0, every, max(1, every // _TRAINING_CLIPS))[:_TRAINING_CLIPS]
     )
     clips = LocalDataset(personal.embed(few.waveforms), few.labels)
-    expected = trained.adapter.embed(trained.base.trunk_output(few.waveforms)).numpy()
+    expected = trained.adapter.embed(trained.base.encoder_output(few.waveforms)).numpy()
     yield at_most(
         "embeddings, largest difference", np.abs(clips.embeddings - expected).max(),
         MAX_LOGIT_DIFFERENCE, f"{len(clips)} clips",

@@ -78,7 +78,7 @@ def sentence_checks(
         streamed = as_streamed(trained, sentences)
         yield from _same(kind, model, "embed_hop" if personal else "hop", trained, streamed)
     if personal:
-        output = trained.base.trunk_output(sentences[:1])
+        output = trained.base.encoder_output(sentences[:1])
         windows = output[:, : int(present_windows(output)[0])]
         yield _training(model, trained, windows)
         yield from _restoring(model, trained)
@@ -109,7 +109,7 @@ def _same(
     """What one signature answers, sentence by sentence, against the trained model."""
     # Without the blank of CTC, which is no character.
     alphabet = Alphabet(trained.base.vocabulary.labels[1:])
-    embeddings = trained.base.trunk_output(sentences)
+    embeddings = trained.base.encoder_output(sentences)
     windows = present_windows(embeddings).numpy()
     expected = _torch_logits(trained, embeddings)
     found = np.zeros_like(expected)
@@ -167,7 +167,7 @@ def _frames(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray
 
     Where nothing was recorded they hold what would change every answer if a file heard it.
     """
-    base, stride = trained.base, trained.base.trunk.spec.stride
+    base, stride = trained.base, trained.base.encoder.spec.stride
     raw = base.features(sentences).numpy() * base.feature_std + base.feature_mean
     frames = _padded(raw, (len(raw), windows * stride, raw.shape[2]))
     frames = frames.reshape(len(raw), windows, stride, -1)
@@ -178,7 +178,7 @@ def _frames(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray
 def _samples(trained: Trained, waveforms: FloatArray, windows: int) -> FloatArray:
     """Samples by window (n, w, stride hops), less the first, which a stream has in its memory."""
     spec = trained.base.frontend
-    step = trained.base.trunk.spec.stride * spec.hop_samples
+    step = trained.base.encoder.spec.stride * spec.hop_samples
     streamed = waveforms[:, spec.window_samples - spec.hop_samples :]
     padded = _padded(streamed, (len(streamed), windows * step))
     return padded.reshape(len(streamed), windows, step)
@@ -187,7 +187,7 @@ def _samples(trained: Trained, waveforms: FloatArray, windows: int) -> FloatArra
 def _present(trained: Trained, sentences: FloatArray, windows: int) -> FloatArray:
     """Which frames of each window were recorded, (n, w, stride), 1 or 0."""
     base = trained.base
-    stride = base.trunk.spec.stride
+    stride = base.encoder.spec.stride
     frames = base.frontend.recorded_frames(sentences)
     there = np.arange(windows * stride) < frames[:, None]
     return there.astype(np.float32).reshape(len(sentences), windows, stride)

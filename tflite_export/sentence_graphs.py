@@ -55,13 +55,13 @@ class SentenceGraph(Layers):
         self._samples = tf.Variable(tf.zeros((1, overlap)), name="samples")
         self._past: dict[str, Any] = {}
         self._stride = 1
-        for name, conv, _ in convolution_steps(arrays.trunk):
+        for name, conv, _ in convolution_steps(arrays.encoder):
             if conv.left_padding:
                 # Of its inputs, a causal convolution remembers as many as reach back from the next
                 # one.
                 shape = (1, conv.left_padding, 1, conv.weight.shape[1])
                 self._past[name] = tf.Variable(tf.zeros(shape), name=f"past_{name}")
-        for block in arrays.trunk.blocks:
+        for block in arrays.encoder.blocks:
             self._stride *= block.first.stride
 
     def signatures(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class SentenceGraph(Layers):
         # What was not recorded is the mean frame: zero once it is standardized.
         kept = tf.where(present[:, :, tf.newaxis] > 0, frames, tf.constant(arrays.feature_mean))
         # As many frames as the encoder strides over make exactly one window.
-        return self.trunk(kept)[:, 0, 0]
+        return self.encoder(kept)[:, 0, 0]
 
     def _heard(self, samples: Tensor) -> Tensor:
         """The frames that end with these samples, (1, stride, m)."""

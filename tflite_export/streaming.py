@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from fedspeech.models.folded import FoldedConv
-from tflite_export.arrays import Network, convolution_steps, run_trunk
+from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.blueprint import Ranges
 from tflite_export.layers import CALL, Layers, Tensor, trace
 
@@ -41,7 +41,7 @@ class StreamingGraph(Layers):
         self._silent = silent_inputs(network)
         self._past: dict[str, Any] = {}
         self._dilation: dict[str, int] = {}
-        for name, conv, step in convolution_steps(network.trunk):
+        for name, conv, step in convolution_steps(network.encoder):
             self._dilation[name] = step
             if conv.left_padding:
                 # At every frame instead of every fourth: the taps lie `step` frames apart.
@@ -97,7 +97,7 @@ class StreamingGraph(Layers):
 
     def _frame(self, log_mel: Tensor) -> dict[str, Tensor]:
         """One frame through the encoder; the score is over every fourth of the last windows."""
-        output = self.note("output", tf.nn.relu(self.trunk(log_mel[:, tf.newaxis])))
+        output = self.note("output", tf.nn.relu(self.encoder(log_mel[:, tf.newaxis])))
         windows = self._with_past(self._past["windows"], output)
         # The newest window is the last of these; those between belong to clips that end at other
         # hops.
@@ -105,7 +105,7 @@ class StreamingGraph(Layers):
 
     def _clip(self, log_mel: Tensor) -> dict[str, Tensor]:
         """A whole clip at once, as `graph.KeywordGraph`."""
-        windows = self.note("output", tf.nn.relu(self.trunk(log_mel, super().convolve)))
+        windows = self.note("output", tf.nn.relu(self.encoder(log_mel, super().convolve)))
         return {"logits": self.score(self.of_clip(windows))}
 
     def _reset(self, call: Tensor) -> dict[str, Tensor]:
@@ -134,8 +134,8 @@ def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
 
     # Power zero, of which the front end takes the logarithm after adding its floor.
     silence = np.full_like(network.feature_mean, np.log(network.frontend.floor))
-    output = run_trunk(
-        network.trunk,
+    output = run_encoder(
+        network.encoder,
         (silence - network.feature_mean) / network.feature_std,
         convolve=convolve,
         relu=relu,

@@ -30,7 +30,7 @@ class Trained:
     @property
     def num_parameters(self) -> int:
         """Values that inference needs: those of the encoder and of the adapter."""
-        return self.base.trunk.num_parameters + self.adapter.spec.size
+        return self.base.encoder.num_parameters + self.adapter.spec.size
 
     @property
     def is_the_base(self) -> bool:
@@ -70,7 +70,7 @@ def network(trained: Trained) -> Network:
         cosines=frontend.cosines.numpy() if base.frontend.cepstra else None,
         feature_mean=base.feature_mean,
         feature_std=base.feature_std,
-        trunk=base.trunk.folded(),
+        encoder=base.encoder.folded(),
         adapter=AdapterShape(trained.adapter.name, spec, trained.adapter.embedding_shape),
         parameters=parameters,
     )

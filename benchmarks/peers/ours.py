@@ -80,12 +80,12 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         arrays.save(Path(place) / "arrays")
         job = Job(
-            seed=1, noise="rehearsal", num_shards=SHARDS,
+            seed=1, noise_entropy="seeded", num_shards=SHARDS,
             plan=PrivacyPlan(dropout_rate=0.0,
                 dimension=task.PARAMETERS, clip_norm=task.CLIP_NORM,
                 noise_multiplier=task.NOISE_MULTIPLIER, population=phones,
-                participation_probability=1.0, rounds=rounds + 1, quota=rounds + 1,
-                min_cohort=int(0.7 * phones), min_survivors=int(0.7 * phones),
+                participation_probability=1.0, rounds=rounds + 1, max_participations=rounds + 1,
+                min_cohort=int(0.7 * phones), min_reporting=int(0.7 * phones),
                 delta=1 / (10 * phones), epsilon_budget=1e9, secure_aggregation="ideal",
             ),
             query=AdapterTraining(
@@ -103,10 +103,10 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
 
         def on_round(record, _) -> None:
             assert record.status == "completed", record.reason
-            marks.append((time.perf_counter(), time.process_time(), record.survivors))
+            marks.append((time.perf_counter(), time.process_time(), record.reporting))
 
         ledger = Ledger.open(
-            Path(place) / "ledger.jsonl", job.plan, job.run_id, job.noise, scratch=True
+            Path(place) / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy, scratch=True
         )
         state = ServerState.initial(job, arrays)
         with InProcessGrid("clients.app:app", SHARDS, {"job": str(path)}) as grid:

@@ -278,8 +278,8 @@ class Corpus(Protocol):
         """Name in reports."""
 
     @property
-    def licence(self) -> str:
-        """Licence of the recordings, for the model card."""
+    def license(self) -> str:
+        """License of the recordings, for the model card."""
 
     @property
     def speakers(self) -> Mapping[str, Speaker]:

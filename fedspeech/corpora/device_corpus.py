@@ -52,7 +52,7 @@ class DeviceCorpus:
         if taken:
             raise ValueError(f"the id of a variant must be new, got {taken[0]!r}")
         self.name = f"{corpus.name} on simulated devices"
-        self.licence = corpus.licence
+        self.license = corpus.license
         # A device is a segment of the phone, not of the speaker.
         self.speakers: Mapping[str, Speaker] = corpus.speakers
         self.utterances: Sequence[Utterance] = (

@@ -26,7 +26,7 @@ class JoinedCorpus:
         if clash or len(self._home) != len(self.utterances):
             raise ValueError(f"corpora that are joined must share no id, got {sorted(clash)[:3]}")
         self.name = f"{first.name} and {second.name}"
-        self.licence = f"{first.licence}; {second.licence}"
+        self.license = f"{first.license}; {second.license}"
         self.skipped: Sequence[Skipped] = (*first.skipped, *second.skipped)
 
     def fingerprint(self, utterance: Utterance) -> str:

@@ -16,7 +16,7 @@ class KnownCorpus:
     """A corpus that fedspeech reads, and where its recordings are to be had."""
 
     name: str
-    licence: str
+    license: str
     size: str
     layout: str
     source: str

@@ -1,7 +1,7 @@
-"""Speakers as phones, in four groups that never overlap: public, validation, federated, unseen.
+"""Speakers as phones, in four groups that never overlap: public, validation, federated, held-out.
 
-    partition = by_speaker(open_corpus(folder), seed=0, unseen=Heavy(min_clips=30))
-    len(partition.federated), len(partition.unseen)
+    partition = by_speaker(open_corpus(folder), seed=0, held-out=Heavy(min_clips=30))
+    len(partition.federated), len(partition.held-out)
 
 A phone is one speaker and the unit of privacy is the user, unless `with_devices` gives each speaker
 several simulated phones: then the unit is the phone.
@@ -23,7 +23,7 @@ from fedspeech.errors import TooFewSpeakers
 from fedspeech.seeds import canonical, stream
 
 Unit = Literal["user", "phone"]
-GROUPS = ("public", "validation", "federated", "unseen")
+GROUPS = ("public", "validation", "federated", "held_out")
 MIN_CLIPS = 2  # a phone with one clip has nothing left to be judged by
 
 
@@ -57,7 +57,7 @@ class Partition:
       public: for pre-training, feature constants and the clips that every phone receives.
       validation: public too; the server may base decisions on them.
       federated: phones that train.
-      unseen: phones that never train; personalization and evaluation.
+      held_out: phones that never train; personalization and evaluation.
       unit: of privacy; "user" if every speaker has at most one phone.
       skipped: speakers left out, with the reason.
 
@@ -69,7 +69,7 @@ class Partition:
     public: tuple[Phone, ...]
     validation: tuple[Phone, ...]
     federated: tuple[Phone, ...]
-    unseen: tuple[Phone, ...]
+    held_out: tuple[Phone, ...]
     unit: Unit = "user"
     skipped: tuple[Skipped, ...] = ()
 
@@ -99,35 +99,35 @@ class Partition:
 
 @dataclass(frozen=True)
 class Heavy:
-    """Speakers with at least `min_clips` clips are unseen; the others federate."""
+    """Speakers with at least `min_clips` clips are held-out; the others federate."""
 
     min_clips: int = 30
 
     def __str__(self) -> str:
         """The rule in words."""
-        return f"speakers with {self.min_clips} clips or more are unseen"
+        return f"speakers with {self.min_clips} clips or more are held-out"
 
 
 @dataclass(frozen=True)
 class AllBut:
-    """`federated` speakers, drawn by the seed, federate; the rest are unseen."""
+    """`federated` speakers, drawn by the seed, federate; the rest are held-out."""
 
     federated: int
 
     def __str__(self) -> str:
         """The rule in words."""
-        return f"{self.federated} speakers federate, drawn by the seed, and the rest are unseen"
+        return f"{self.federated} speakers federate, drawn by the seed, and the rest are held-out"
 
 
 @dataclass(frozen=True)
 class Named:
-    """The speakers named are unseen, for instance those of an official test list."""
+    """The speakers named are held-out, for instance those of an official test list."""
 
     speakers: Collection[str]
 
     def __str__(self) -> str:
         """The rule in words."""
-        return f"{len(self.speakers)} speakers are named as unseen"
+        return f"{len(self.speakers)} speakers are named as held-out"
 
 
 Rule = Heavy | AllBut | Named
@@ -147,7 +147,7 @@ def default_rule(corpus: Corpus) -> Rule:
 
 
 def by_group(corpus: Corpus, *, seed: int) -> Partition:
-    """Takes the groups from the speaker ids, as the embedded corpus names them: "unseen-000017".
+    """Takes the groups from the speaker ids, as the embedded corpus names them: "held_out-000017".
 
     Raises:
       ValueError: if a speaker id does not begin with a group's name and a hyphen.
@@ -168,7 +168,7 @@ def by_speaker(
     corpus: Corpus,
     *,
     seed: int,
-    unseen: Rule,
+    held_out: Rule,
     public: int = 0,
     validation: int = 0,
     min_clips: int = MIN_CLIPS,
@@ -177,11 +177,11 @@ def by_speaker(
     """Makes each speaker of a real corpus one phone.
 
     Speakers of nothing but silence (background noise) and pre-training speakers of the base are
-    public. Of the others, except those that the rule makes unseen, the seed draws `public` and
+    public. Of the others, except those that the rule makes held-out, the seed draws `public` and
     `validation` speakers; the rest federate. Speakers with less than `min_clips` clips are skipped.
 
     Raises:
-      TooFewSpeakers: if no speaker would federate or none would be unseen.
+      TooFewSpeakers: if no speaker would federate or none would be held-out.
       ValueError: if a number is negative, or `min_clips` is not positive.
     """
     if min(public, validation) < 0 or min_clips < 1:
@@ -201,7 +201,7 @@ def by_speaker(
     enough = [name for name in enough if name not in set(pretraining_speakers)]
     order = sorted(enough)
     stream(seed, "speakers").shuffle(order)
-    match unseen:
+    match held_out:
         case Heavy(least):
             away = {name for name in order if len(clips[name]) >= least}
         case AllBut(count):
@@ -213,9 +213,9 @@ def by_speaker(
         "public": rooms + pretraining + drawn[:public],
         "validation": drawn[public : public + validation],
         "federated": drawn[public + validation :],
-        "unseen": [name for name in order if name in away],
+        "held_out": [name for name in order if name in away],
     }
-    _refuse_empty(groups, unseen, clips, enough)
+    _refuse_empty(groups, held_out, clips, enough)
     return replace(_partition(corpus, clips, groups, seed), skipped=skipped)
 
 
@@ -226,7 +226,7 @@ def _refuse_empty(
     enough: Sequence[str],
 ) -> None:
     """Refuses a partition without phones that train or without phones for evaluation."""
-    empty = [group for group in ("federated", "unseen") if not groups[group]]
+    empty = [group for group in ("federated", "held_out") if not groups[group]]
     if empty:
         counts = sorted(len(clips[name]) for name in enough)
         spread = f", {counts[0]} to {counts[-1]} clips each" if counts else ""
@@ -307,7 +307,7 @@ def with_devices(
         partition,
         validation=multiply(partition.validation),
         federated=multiply(partition.federated),
-        unseen=multiply(partition.unseen),
+        held_out=multiply(partition.held_out),
         unit="phone",
     )
     return larger, DeviceCorpus(corpus, variants)
@@ -337,10 +337,10 @@ def _partition(
         segments = corpus.speakers[name].segments
         return Phone(_pseudonym(seed, name, 0), name, segments, tuple(clips[name]))
 
-    public, validation, federated, unseen = (
+    public, validation, federated, held_out = (
         _in_order(map(phone, groups[group])) for group in GROUPS
     )
-    return Partition(public=public, validation=validation, federated=federated, unseen=unseen)
+    return Partition(public=public, validation=validation, federated=federated, held_out=held_out)
 
 
 def _in_order(phones: Iterable[Phone]) -> tuple[Phone, ...]:

@@ -129,7 +129,7 @@ class RecordedCorpus:
           CorpusError: if not one recording is usable.
         """
         self.layout, self.persons, self.tally = layout, persons, Tally()
-        self.name, self.licence = folder.root.name, licence_of(folder.root)
+        self.name, self.license = folder.root.name, license_of(folder.root)
         self._folder, self._spec, self._sentences = folder, spec, sentences
         self._entries: dict[str, Entry] = {}
         self._digests: dict[str, str] = {}
@@ -210,7 +210,7 @@ class RecordedCorpus:
         return fit(recording.samples, self._spec.clip_samples)
 
 
-def licence_of(root: Path) -> str:
+def license_of(root: Path) -> str:
     """Reads `LICENSE.CC-BY-4.0.txt` as CC-BY-4.0, and of a plain LICENSE the first line."""
     for path in sorted(root.glob("LICEN[CS]E*")):
         name = path.name.removesuffix(".txt").removesuffix(".md")[len("LICENSE") :].strip(".-_ ")

@@ -72,7 +72,7 @@ class JoinedWords:
                 said = " ".join(part.word for part in parts)
                 utterances.append(Utterance(name, speaker_id, said))
         self.name = f"{words.name} joined to sentences"
-        self.licence = words.licence
+        self.license = words.license
         self.speakers: Mapping[str, Speaker] = {
             clip.speaker_id: words.speakers[clip.speaker_id] for clip in utterances
         }

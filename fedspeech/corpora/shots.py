@@ -26,26 +26,26 @@ class Shots:
 def split_shots(
     phone: Phone,
     targets: Collection[str],
-    takes_per_word: int,
+    utterances_per_word: int,
     *,
     seed: int,
     reserve: int | None = None,
 ) -> Shots:
     """Splits a phone's clips into shots of target words and clips for evaluation.
 
-    The seed draws an order of each target word's clips: the first `takes_per_word` are shots, those
-    up to `reserve` (by default the same number) are unused, the others evaluate. So with one
+    The seed draws an order of each target word's clips: the first `utterances_per_word` are shots,
+    those up to `reserve` (by default the same number) are unused, the others evaluate. So with one
     `reserve` the shots of 1, 2, ... per word are nested and evaluated on the same clips. At least
     one clip of each word evaluates; clips of other words and of silence always do.
 
     Raises:
-      ValueError: unless 0 <= takes_per_word <= reserve.
+      ValueError: unless 0 <= utterances_per_word <= reserve.
     """
-    reserve = takes_per_word if reserve is None else reserve
-    if not 0 <= takes_per_word <= reserve:
+    reserve = utterances_per_word if reserve is None else reserve
+    if not 0 <= utterances_per_word <= reserve:
         raise ValueError(
-            "expected 0 <= takes_per_word <= reserve, got "
-            f"takes_per_word={takes_per_word}, reserve={reserve}"
+            "expected 0 <= utterances_per_word <= reserve, got "
+            f"utterances_per_word={utterances_per_word}, reserve={reserve}"
         )
     by_word: dict[str, list[str]] = {}
     for utterance in phone.utterances:
@@ -56,7 +56,7 @@ def split_shots(
         names = sorted(by_word[word])
         stream(seed, "takes", phone.phone_id, word).shuffle(names)
         kept = min(reserve, len(names) - 1)
-        own.update(names[: min(takes_per_word, kept)])
+        own.update(names[: min(utterances_per_word, kept)])
         reserved.update(names[:kept])
     return _shots(phone, own, reserved)
 

@@ -49,10 +49,10 @@ class SpeakerGroup:
     """Speakers of one role, and what each of them says.
 
     Attributes:
-      name: the role, "public", "validation", "federated" or "unseen"; prefix of speaker ids.
+      name: the role, "public", "validation", "federated" or "held-out"; prefix of speaker ids.
       num_speakers: their number.
       words: target words, spoken in turn.
-      takes_per_word: clips of target words per speaker, divided by the number of words.
+      utterances_per_word: clips of target words per speaker, divided by the number of words.
       accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
       unknown_words: other words, of which each speaker says `num_unknown` in turn.
       num_unknown: clips of other words per speaker.
@@ -71,7 +71,7 @@ class SpeakerGroup:
     name: str
     num_speakers: int
     words: tuple[str, ...]
-    takes_per_word: float
+    utterances_per_word: float
     accents: tuple[tuple[str, float], ...] = (("plain", 1.0),)
     unknown_words: tuple[str, ...] = ()
     num_unknown: int = 0
@@ -89,10 +89,10 @@ class SpeakerGroup:
         for name in ("num_speakers", "num_unknown", "num_silence", "min_clips", "num_sentences"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {name}={getattr(self, name)}")
-        if not (self.takes_per_word >= 0 and self.skew >= 0):
+        if not (self.utterances_per_word >= 0 and self.skew >= 0):
             raise ValueError(
-                "takes_per_word and skew must not be negative, got "
-                f"takes_per_word={self.takes_per_word}, skew={self.skew}"
+                "utterances_per_word and skew must not be negative, got "
+                f"utterances_per_word={self.utterances_per_word}, skew={self.skew}"
             )
         for accent, share in self.accents:
             if accent not in ACCENTS or not share >= 0:
@@ -122,7 +122,7 @@ class SyntheticSpec:
       seed: of the speakers.
       groups: with different names.
       lexicon: further words and their ARPAbet strings.
-      held_out_words: words that only the groups "validation" and "unseen" may say.
+      held_out_words: words that only the groups "validation" and "held-out" may say.
       spread: of voices and takes.
       frontend: clip length and rate.
 
@@ -155,7 +155,7 @@ class SyntheticSpec:
             for word in (*group.words, *group.unknown_words, *named):
                 pronunciation(word, extra)
             leaked = set(self.held_out_words) & {*group.words, *group.unknown_words}
-            if leaked and group.name not in ("validation", "unseen"):
+            if leaked and group.name not in ("validation", "held_out"):
                 raise ValueError(
                     f"held-out words must not be trained on, got {sorted(leaked)} in {group.name!r}"
                 )
@@ -177,7 +177,7 @@ def pretraining_spec(
         name="public",
         num_speakers=num_public,
         words=words,
-        takes_per_word=4,
+        utterances_per_word=4,
         unknown_words=known,
         num_unknown=16,
         num_silence=4,
@@ -187,7 +187,7 @@ def pretraining_spec(
         name="validation",
         num_speakers=num_validation,
         accents=tuple((accent, 0.2) for accent in ACCENTS),
-        takes_per_word=3,
+        utterances_per_word=3,
         unknown_words=(*held_out, *known),
         num_unknown=12,
     )
@@ -220,7 +220,7 @@ class SyntheticCorpus:
     """A `Corpus` of synthetic speakers."""
 
     name = "synthetic"
-    licence = "CC0 / generated"
+    license = "CC0 / generated"
     skipped: tuple[Skipped, ...] = ()
 
     def __init__(self, spec: SyntheticSpec) -> None:
@@ -372,7 +372,7 @@ def _draw_person(spec: SyntheticSpec, group: SpeakerGroup, index: int) -> _Perso
 
 def _script(group: SpeakerGroup, rng: np.random.Generator) -> tuple[str, ...]:
     """The words of a speaker: targets in turn, then other words in turn, then silence."""
-    mean = group.takes_per_word * len(group.words)
+    mean = group.utterances_per_word * len(group.words)
     # The mean of a log-normal is exp(mu + sigma^2 / 2).
     factor = math.exp(group.skew * rng.standard_normal() - group.skew**2 / 2)
     num_targets = max(group.min_clips, round(mean * factor)) if mean else 0

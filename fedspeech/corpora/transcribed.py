@@ -23,7 +23,7 @@ from fedspeech.corpora.manifest import (
     segments_by_speaker,
     unusable_transcript,
 )
-from fedspeech.corpora.recorded import licence_of
+from fedspeech.corpora.recorded import license_of
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
@@ -50,7 +50,7 @@ class FeatureCorpus:
             needed=(("speaker",), ("transcript",), *((name,) for name in FEATURE_COLUMNS)),
             example=("clip_id,first_frame,frames,speaker,transcript", "a1,0,250,anna,call me"),
         )
-        self.name, self.licence, self.persons = folder.name, licence_of(folder), table.persons
+        self.name, self.license, self.persons = folder.name, license_of(folder), table.persons
         self._spec = spec
         self._frames = _read_array(folder, spec)
         self._places: dict[str, slice] = {}

@@ -4,14 +4,14 @@ Round r is called at a public time. Many phones lie idle on a charger at night, 
 away when its coin says yes is never asked. The coin remains the only chance that amplification
 counts on: a phone takes part with at most the probability of its coin, so whoever knows when it was
 there (its owner's habits are no secret) gains nothing. `PrivacyPlan.availability` sizes divisor and
-floors by the hour at which the fewest are there, and claims nothing else from it.
+minimums by the hour at which the fewest are there, and claims nothing else from it.
 
 Whoever is late counts as a drop-out: it has shared its keys, and its vector does not come in time.
 Lateness follows from device, network and work, and the work is the same for all, counted at
 `max_examples` clips, so that nobody's seconds tell of its data. Drop-outs must stay within the
 plan's `dropout_rate`: a deadline that drops more is refused. Some devices are late more often than
-others, and everybody may know which; the plan's floors then count whole tails, which unequal phones
-do not exceed (`fedspeech.privacy.failure_probabilities`).
+others, and everybody may know which; the plan's minimums then count whole tails, which unequal
+phones do not exceed (`fedspeech.privacy.failure_probabilities`).
 
 Not played: phones waiting for each other between the stages of a masked session, and leaving the
 charger half-way; the plan's random drop-outs stand for both.
@@ -37,7 +37,7 @@ from Bonawitz et al. (2019), "Towards Federated Learning at Scale", section 9, f
 24 hours; their level, the hour and the cosine between them are assumptions."""
 
 CHECK_IN_S = 900.0
-"""Seconds until all who are there have heard of a round and its roster closes: the shortest period
+"""Seconds until all available phones know of a round and its cohort list closes: the shortest period
 of deferred work on Android (`PeriodicWorkRequest`, 15 minutes)."""
 
 START_S = 2.0
@@ -124,7 +124,8 @@ class RoundTimes:
         longest_h = (CHECK_IN_S + self.deadline_s) / 3600
         if self.every_h < longest_h:
             raise ValueError(
-                f"a round takes {longest_h:.3g} hours at most (a roster of {CHECK_IN_S:g} s, then "
+                f"a round takes {longest_h:.3g} hours at most (a cohort list of {CHECK_IN_S:g} s, "
+                f"then "
                 f"deadline_s={self.deadline_s:g}): every_h must be as long, got {self.every_h}"
             )
 
@@ -174,7 +175,7 @@ class TimeAxis(RoundTimes):
         return DEVICES[-1]
 
     def seconds(self, work: PhoneWork, round_number: int, phone: int) -> float:
-        """Seconds from the roster until a phone has sent its last message."""
+        """Seconds from the cohort list until a phone has sent its last message."""
         spread = stream(self.seed, "network", round_number, phone).standard_normal()
         device = self.device(phone)
         return _computing_s(device, work) + _network_s(device, work) * math.exp(

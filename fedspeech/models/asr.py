@@ -1,4 +1,4 @@
-"""A small model of sentences: the trunk of `kws.py`, larger, with an answer every 40 ms.
+"""A small model of sentences: the encoder of `kws.py`, larger, with an answer every 40 ms.
 
 Connectionist temporal classification (CTC) lets the network answer a character late, so it is
 causal and still hears some of what follows: its look-ahead is 0 ms, and after the last frame of a
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.models.kws import EncoderSpec, KwsEncoder
 
 FLUSH_WINDOWS = 6
 
-SENTENCE_TRUNK = TrunkSpec(
+SENTENCE_ENCODER = EncoderSpec(
     num_mels=13,
     stem_channels=64,
     channels=(64, 96, 96, 96, 96),
@@ -23,7 +23,7 @@ SENTENCE_TRUNK = TrunkSpec(
 """The layout of bases for sentences, over cepstra: 135 frames in sight, 100 a second."""
 
 
-class SentenceTrunk(KwsTrunk):
+class SentenceEncoder(KwsEncoder):
     """Standardized features to the last layer before its activation, for sentences.
 
     With the default layout: 415,488 parameters, an output every 40 ms, look-ahead 0 ms.
@@ -32,15 +32,15 @@ class SentenceTrunk(KwsTrunk):
     MAX_PARAMETERS = 1_500_000
 
 
-def window_logits(trunk_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def window_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The base's own head: relu, linear, for every window.
 
     Args:
-      trunk_output: shape (n, w, f).
+      encoder_output: shape (n, w, f).
       weight: shape (c, f).
       bias: shape (c,).
 
     Returns:
       Shape (n, w, c).
     """
-    return trunk_output.relu() @ weight.T + bias
+    return encoder_output.relu() @ weight.T + bias

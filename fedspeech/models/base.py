@@ -1,14 +1,14 @@
 """The base: everything of a model that federated learning leaves alone, as one file.
 
-A base is a frozen trunk, the constants that standardize its input, the head that pre-training
+A base is a frozen encoder, the constants that standardize its input, the head that pre-training
 ended with (where adapters start) and a record of how it was made. Its name is the SHA-256 of its
 bytes: adapters, caches and exported files refer to it by that hash.
 
     base = Base.load(default_base_path())
     heard = base.heard(corpus, utterances)      # (n, 23040 + 16000): left context, then the clip
-    outputs = base.trunk_output(heard)          # (n, 13, 64): the clip's windows
+    outputs = base.encoder_output(heard)          # (n, 13, 64): the clip's windows
 
-Its labels say what it answers. A base that answers every window of its trunk, such as one for
+Its labels say what it answers. A base that answers every window of its encoder, such as one for
 sentences, has no left context, since a sentence begins with a reset, and what was never recorded is
 zeros in each of its stages.
 """
@@ -35,8 +35,8 @@ from fedspeech.audio.spec import Cepstra, FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Labels, Utterance, labels_from
 from fedspeech.corpora.left_context import with_left_context
 from fedspeech.files import write_whole
-from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk, window_logits
-from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
+from fedspeech.models.asr import FLUSH_WINDOWS, SentenceEncoder, window_logits
+from fedspeech.models.kws import EncoderSpec, KwsEncoder, pooled_logits
 
 FORMAT = 1
 _METADATA_KEY = "fedspeech_base"
@@ -46,26 +46,26 @@ Provenance = Mapping[str, str | int | float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """A pre-trained model; making one freezes its trunk.
+    """A pre-trained model; making one freezes its encoder.
 
-    Shapes: c labels, f features of the trunk, m features of the front end.
+    Shapes: c labels, f features of the encoder, m features of the front end.
 
     Attributes:
-      trunk: put into `eval` mode and without gradients.
+      encoder: put into `eval` mode and without gradients.
       frontend: what turns waveforms into features.
       feature_mean: shape (m,), subtracted from the features; from public speakers only.
       feature_std: shape (m,), what the features are then divided by; positive.
       vocabulary: labels of the head.
       head_weight: shape (c, f).
       head_bias: shape (c,).
-      provenance: how it was made: command, seed, corpus, licence, figures.
+      provenance: how it was made: command, seed, corpus, license, figures.
       speakers: ids of the speakers it was trained on; none of them may be a phone.
 
     Raises:
       ValueError: if shapes do not fit together, a value is not finite or a deviation not positive.
     """
 
-    trunk: KwsTrunk
+    encoder: KwsEncoder
     frontend: FrontendSpec
     feature_mean: NDArray[np.float32]
     feature_std: NDArray[np.float32]
@@ -76,11 +76,11 @@ class Base:
     speakers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Checks the parts against each other and freezes the trunk."""
-        spec, labels = self.trunk.spec, len(self.vocabulary.labels)
+        """Checks the parts against each other and freezes the encoder."""
+        spec, labels = self.encoder.spec, len(self.vocabulary.labels)
         if spec.num_mels != self.frontend.num_features:
             raise ValueError(
-                f"the trunk takes {spec.num_mels} features, the front end gives "
+                f"the encoder takes {spec.num_mels} features, the front end gives "
                 f"{self.frontend.num_features}"
             )
         expected = {
@@ -102,7 +102,7 @@ class Base:
                 )
         if self.feature_std.min() <= 0:
             raise ValueError(f"feature_std must be positive, got {self.feature_std.min()}")
-        self.trunk.eval().requires_grad_(False)
+        self.encoder.eval().requires_grad_(False)
 
     def __repr__(self) -> str:
         """Shows the name and the labels."""
@@ -120,14 +120,14 @@ class Base:
 
     @property
     def num_windows(self) -> int:
-        """Windows of the trunk for a clip of the front end's length."""
+        """Windows of the encoder for a clip of the front end's length."""
         flush = 0 if self.per_clip else FLUSH_WINDOWS
-        return self.trunk.spec.num_windows(self.frontend.frames_per_clip) + flush
+        return self.encoder.spec.num_windows(self.frontend.frames_per_clip) + flush
 
     @property
     def context_frames(self) -> int:
         """Frames of left context before a clip; 0 for sentences."""
-        return self.trunk.spec.context_frames if self.per_clip else 0
+        return self.encoder.spec.context_frames if self.per_clip else 0
 
     @property
     def context_samples(self) -> int:
@@ -157,11 +157,11 @@ class Base:
                 return features
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
             there = torch.arange(features.shape[1]) < frames[:, None]
-            flush = FLUSH_WINDOWS * self.trunk.spec.stride
+            flush = FLUSH_WINDOWS * self.encoder.spec.stride
             return torch.nn.functional.pad(features * there[:, :, None], (0, 0, 0, flush))
 
-    def trunk_output(self, clips: NDArray[np.float32]) -> Tensor:
-        """Returns the trunk's last layer before its activation, shape (n, w, f).
+    def encoder_output(self, clips: NDArray[np.float32]) -> Tensor:
+        """Returns the encoder's last layer before its activation, shape (n, w, f).
 
         Args:
           clips: what was heard, shape (n, heard_samples), float32, full scale 1; or see `features`.
@@ -176,18 +176,18 @@ class Base:
                 f"(`Base.heard`), got {clips.shape[1]}"
             )
         with torch.inference_mode():
-            output: Tensor = self.trunk(self.features(clips))
+            output: Tensor = self.encoder(self.features(clips))
             if self.per_clip:
                 return output[:, -self.num_windows :]
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
             windows = torch.where(
-                frames > 0, -(-frames // self.trunk.spec.stride) + FLUSH_WINDOWS, 0
+                frames > 0, -(-frames // self.encoder.spec.stride) + FLUSH_WINDOWS, 0
             )
             there = torch.arange(output.shape[1]) < windows[:, None]
             return output * there[:, :, None]
 
     def listening_output(self, samples: NDArray[np.float32]) -> Tensor:
-        """Returns what `trunk_output` gives for the clip that ends with each hop of a stream.
+        """Returns what `encoder_output` gives for the clip that ends with each hop of a stream.
 
         Digital silence is before the stream. The windows of a clip do not depend on the clip's
         place, so each is computed once.
@@ -198,24 +198,24 @@ class Base:
         Returns:
           Shape (hops, w, f), hops = n // hop_samples.
         """
-        spec, stride = self.frontend, self.trunk.spec.stride
+        spec, stride = self.frontend, self.encoder.spec.stride
         reach = (self.num_windows - 1) * stride
         frames_before = self.context_frames + reach
         silence = frames_before * spec.hop_samples + spec.window_samples - spec.hop_samples
         with torch.inference_mode():
             features = self.features(np.pad(samples, (silence, 0))[np.newaxis])
             frames = features.shape[1]
-            every = torch.empty(frames, self.trunk.spec.features)
+            every = torch.empty(frames, self.encoder.spec.features)
             for phase in range(stride):
-                every[phase::stride] = self.trunk(features[:, phase:])[0]
+                every[phase::stride] = self.encoder(features[:, phase:])[0]
             clips = every[self.context_frames :].unfold(0, reach + 1, 1)
             return clips[:, :, ::stride].transpose(1, 2)
 
-    def logits(self, trunk_output: Tensor) -> Tensor:
-        """Scores trunk outputs (n, w, f) with the base's own head; (n, c), or (n, w, c)."""
+    def logits(self, encoder_output: Tensor) -> Tensor:
+        """Scores encoder outputs (n, w, f) with the base's own head; (n, c), or (n, w, c)."""
         weight, bias = torch.from_numpy(self.head_weight), torch.from_numpy(self.head_bias)
         score = pooled_logits if self.per_clip else window_logits
-        return score(trunk_output, weight, bias)
+        return score(encoder_output, weight, bias)
 
     def to_bytes(self) -> bytes:
         """Returns the safetensors file: the same base gives the same bytes."""
@@ -223,7 +223,7 @@ class Base:
             "format": FORMAT,
             # What a base for words never has is left out: its bytes are its name.
             "frontend": {k: v for k, v in asdict(self.frontend).items() if v is not None},
-            "trunk": asdict(self.trunk.spec),
+            "encoder": asdict(self.encoder.spec),
             **self.vocabulary.to_metadata(),
             "provenance": dict(self.provenance),
             "speakers": self.speakers,
@@ -246,17 +246,17 @@ class Base:
                 raise ValueError(f"expected format {FORMAT}, got {metadata['format']}")
             layout: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
-                for name, value in metadata["trunk"].items()
+                for name, value in metadata["encoder"].items()
             }
             labels = labels_from(metadata)
             per_clip = labels.output_unit == "clip"
-            trunk = (KwsTrunk if per_clip else SentenceTrunk)(TrunkSpec(**layout))
-            _fill(trunk, tensors)
+            encoder = (KwsEncoder if per_clip else SentenceEncoder)(EncoderSpec(**layout))
+            _fill(encoder, tensors)
             frontend = dict(metadata["frontend"])
             if "cepstra" in frontend:
                 frontend["cepstra"] = Cepstra(**frontend["cepstra"])
             return cls(
-                trunk=trunk,
+                encoder=encoder,
                 frontend=FrontendSpec(**frontend),
                 feature_mean=tensors["feature_mean"],
                 feature_std=tensors["feature_std"],
@@ -297,9 +297,11 @@ class Base:
 
     def _tensors(self) -> dict[str, NDArray[np.float32]]:
         """Every stored array by name."""
-        trunk = {f"trunk.{name}": value.numpy() for name, value in _stored(self.trunk).items()}
+        encoder = {
+            f"encoder.{name}": value.numpy() for name, value in _stored(self.encoder).items()
+        }
         own = ("feature_mean", "feature_std", "head_weight", "head_bias")
-        return {**trunk, **{name: getattr(self, name) for name in own}}
+        return {**encoder, **{name: getattr(self, name) for name in own}}
 
     @cached_property
     def _log_mel(self) -> LogMel:
@@ -324,24 +326,24 @@ def sentence_base_path() -> Path:
     return Path(__file__).with_name("sentence_base.safetensors")
 
 
-def _stored(trunk: KwsTrunk) -> dict[str, Tensor]:
-    """The trunk's state without BatchNorm's batch counters, which nothing reads."""
-    state = trunk.state_dict()
+def _stored(encoder: KwsEncoder) -> dict[str, Tensor]:
+    """The encoder's state without BatchNorm's batch counters, which nothing reads."""
+    state = encoder.state_dict()
     return {name: value.detach() for name, value in state.items() if value.is_floating_point()}
 
 
-def _fill(trunk: KwsTrunk, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copies stored arrays into a fresh trunk; refuses missing, additional or misshapen ones."""
-    stored = _stored(trunk)
-    expected = {f"trunk.{name}" for name in stored}
+def _fill(encoder: KwsEncoder, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copies stored arrays into a fresh encoder; refuses missing, additional or misshapen ones."""
+    stored = _stored(encoder)
+    expected = {f"encoder.{name}" for name in stored}
     expected |= {"feature_mean", "feature_std", "head_weight", "head_bias"}
     if set(tensors) != expected:
         raise ValueError(f"arrays missing or unknown: {sorted(set(tensors) ^ expected)}")
     for name, value in stored.items():
-        array = tensors[f"trunk.{name}"]
+        array = tensors[f"encoder.{name}"]
         if array.shape != tuple(value.shape) or array.dtype != np.float32:
             raise ValueError(
-                f"trunk.{name} must be float32 of shape {tuple(value.shape)}, got "
+                f"encoder.{name} must be float32 of shape {tuple(value.shape)}, got "
                 f"{array.dtype} {array.shape}"
             )
         value.copy_(torch.from_numpy(array.copy()))

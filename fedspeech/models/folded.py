@@ -1,4 +1,4 @@
-"""The trunk as plain arrays, BatchNorm folded in: what is left of it where there is no torch."""
+"""The encoder as plain arrays, BatchNorm folded in: what is left of it where there is no torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FoldedBlock:
 
 
 @dataclass(frozen=True, eq=False)
-class FoldedTrunk:
+class FoldedEncoder:
     """output(blocks(relu(stem(x)))), and no activation after `output`."""
 
     stem: FoldedConv

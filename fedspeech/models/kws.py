@@ -1,16 +1,16 @@
-"""The trunk: a small causal residual network over time, frozen once it is pre-trained.
+"""The encoder: a small causal residual network over time, frozen once it is pre-trained.
 
 Mel bands are the input channels and every convolution runs along time (TC-ResNet, Choi et al. 2019,
 arXiv:1904.03814), padded on the left only: no output looks at a later frame. BatchNorm carries
-fixed statistics when the trunk is used, so it folds into the convolutions, and nothing normalizes
-over time: a phone can run the trunk hop by hop and get what the whole clip gives.
+fixed statistics when the encoder is used, so it folds into the convolutions, and nothing normalizes
+over time: a phone can run the encoder hop by hop and get what the whole clip gives.
 
 An output sees more frames than a clip has, so it depends on what was heard before the clip. A
-listening phone has always heard something: `TrunkSpec.context_frames` says how much of it counts,
+listening phone has always heard something: `EncoderSpec.context_frames` says how much of it counts,
 and a clip is never scored without it (`fedspeech.corpora.left_context`).
 
-    trunk = KwsTrunk(TrunkSpec()).eval()
-    outputs = trunk(features)           # (n, 72 + 49, 40) -> (n, 18 + 13, 64), not yet activated
+    encoder = KwsEncoder(EncoderSpec()).eval()
+    outputs = encoder(features)           # (n, 72 + 49, 40) -> (n, 18 + 13, 64), not yet activated
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedTrunk
+from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrunkSpec:
-    """Layout of the trunk: a stem, residual blocks of two convolutions, a pointwise output layer.
+class EncoderSpec:
+    """Layout of the encoder: a stem, residual blocks of two convolutions, a pointwise output layer.
 
     Attributes:
       num_mels: input channels: mel bands, or cepstra.
@@ -59,7 +59,7 @@ class TrunkSpec:
             )
         sizes = (self.num_mels, self.stem_channels, self.stem_kernel, self.kernel, self.features)
         if min(*sizes, *self.channels, *self.strides) < 1:
-            raise ValueError(f"every size in a trunk must be positive, got {self}")
+            raise ValueError(f"every size in an encoder must be positive, got {self}")
 
     @property
     def stride(self) -> int:
@@ -140,7 +140,7 @@ class ResidualBlock(nn.Module):
         return FoldedBlock(self.first.folded(), self.second.folded(), shortcut)
 
 
-class KwsTrunk(nn.Module):
+class KwsEncoder(nn.Module):
     """Standardized log-mel to the last layer before its activation.
 
     With the default spec: 116,224 parameters, an output every 80 ms, look-ahead 0 ms, and
@@ -153,7 +153,7 @@ class KwsTrunk(nn.Module):
 
     MAX_PARAMETERS = 150_000
 
-    def __init__(self, spec: TrunkSpec) -> None:
+    def __init__(self, spec: EncoderSpec) -> None:
         """Makes the layers; the initial values come from torch's generator."""
         super().__init__()
         self.spec = spec
@@ -166,7 +166,7 @@ class KwsTrunk(nn.Module):
         self.output = CausalConv(spec.channels[-1], spec.features, 1)
         if self.num_parameters > self.MAX_PARAMETERS:
             raise ValueError(
-                f"a trunk may have at most {self.MAX_PARAMETERS} parameters, "
+                f"an encoder may have at most {self.MAX_PARAMETERS} parameters, "
                 f"got {self.num_parameters}"
             )
 
@@ -176,7 +176,7 @@ class KwsTrunk(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Computes the trunk output.
+        """Computes the encoder output.
 
         Args:
           features: standardized log-mel, shape (n, frames, mels).
@@ -191,9 +191,9 @@ class KwsTrunk(nn.Module):
         output: Tensor = self.output(x)
         return output.transpose(1, 2)
 
-    def folded(self) -> FoldedTrunk:
-        """Returns plain arrays that compute what this trunk computes in `eval` mode."""
-        return FoldedTrunk(
+    def folded(self) -> FoldedEncoder:
+        """Returns plain arrays that compute what this encoder computes in `eval` mode."""
+        return FoldedEncoder(
             self.stem.folded(),
             tuple(block.folded() for block in self._blocks()),
             self.output.folded(),
@@ -206,15 +206,15 @@ class KwsTrunk(nn.Module):
             yield block
 
 
-def pooled_logits(trunk_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def pooled_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The base's own head: relu, mean over windows, linear.
 
     Args:
-      trunk_output: shape (n, w, f).
+      encoder_output: shape (n, w, f).
       weight: shape (c, f).
       bias: shape (c,).
 
     Returns:
       Shape (n, c).
     """
-    return torch.relu(trunk_output).mean(dim=1) @ weight.T + bias
+    return torch.relu(encoder_output).mean(dim=1) @ weight.T + bias

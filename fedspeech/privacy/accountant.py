@@ -16,7 +16,7 @@ has m shares without it and m+1 with it, and the variance of d coordinates betra
    and drop out. Without the phone the sum is B = m shares; with it A = x + (m+1) shares,
    ||x||_2 <= Delta; under sampling, M = (1-q) B + q A. Divergences are jointly convex, so random x
    (rounding) costs no more than the worst x. More honest others only help: every D_l below falls
-   in m. So m = min_survivors - colluders, where "the others alone reach the floor" fails only in
+   in m. So m = min_reporting - colluders, where "the others alone reach the minimum" fails only in
    a bad event that is priced apart.
 2. For an integer order a, E_B[(M/B)^a] = sum_l C(a,l) (1-q)^(a-l) q^l exp((l-1) D_l(A||B)),
    exactly, with exponent 0 for l < 2.

@@ -1,12 +1,12 @@
 """What each adversary's view of a population's rounds costs a phone, bad events included.
 
-Bad events (a phone's quota runs out, one phone decides whether a round takes place, a cap is
-reached, samplers miss their ideals) have a total probability B over all rounds, and the delta that
-is printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its answer at
-0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of delta, or
-rounds under different neighboring relations meet, no sampling is counted on: what a phone said is
-protected, not that it took part (zero-out), at as many rounds as it may join. That figure may be
-below the one that was withdrawn, which promised more.
+Bad events (a phone's participation limit runs out, one phone decides whether a round takes place, a
+cap is reached, samplers miss their ideals) have a total probability B over all rounds, and the
+delta that is printed covers them: each accountant is asked at delta - e^eps' B, where eps' is its
+answer at 0.9 delta, so that the parts sum to at most delta. Where e^eps' B would exceed a tenth of
+delta, or rounds under different neighboring relations meet, no sampling is counted on: what a phone
+said is protected, not that it took part (zero-out), at as many rounds as it may join. That figure
+may be below the one that was withdrawn, which promised more.
 
 A reader of the models sees less than the server does: every model is computed from sums, cohorts
 and aborted rounds that the server sees, without asking a phone again. What holds of the server's
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedspeech.privacy import accountant, dp_accounting_bridge
-from fedspeech.privacy.binomial_tails import SHARE_OF_DELTA, quota_failure
+from fedspeech.privacy.binomial_tails import SHARE_OF_DELTA, max_participations_failure
 from fedspeech.privacy.dp_accounting_bridge import EpsilonAt, Part
 from fedspeech.privacy.events import NonPrivate, Relation, RoundCost
 
@@ -75,7 +75,9 @@ class View:
 def server(spent: Spent, delta: float) -> View:
     """Prices the view of the server, which knows who took part: no sampling."""
     graph_failure = sum(rounds * cost.graph_failure for cost, rounds in spent)
-    parts = [(cost.server, min(rounds, cost.quota)) for cost, rounds in spent if rounds]
+    parts = [
+        (cost.server, min(rounds, cost.max_participations)) for cost, rounds in spent if rounds
+    ]
     relation = _common(cost.server_relation for cost, rounds in spent if rounds) or "zero-out"
     if graph_failure > SHARE_OF_DELTA * delta:
         return _without_bound(parts, f"masking graphs fail with probability {graph_failure:.1e}")
@@ -121,12 +123,15 @@ def _release(spent: Spent, delta: float) -> View:
     failing = _sampler_failure(spent) + cap_failure
     for cost, rounds in spent:
         if cost.sampled:
-            # A quota that runs out parts both worlds from the argument under "replace".
+            # A participation limit that runs out parts both worlds from the argument under
+            # "replace".
             ends = 2 if relation == "replace" else 1
-            failing += ends * quota_failure(rounds, cost.probability, cost.quota)
+            failing += ends * max_participations_failure(
+                rounds, cost.probability, cost.max_participations
+            )
     if relation != "zero-out":  # abandoned rounds were not charged, and readers see them
         for cost, rounds in begun:
-            failing += _paid(cost, max(rounds, cost.planned)) * cost.floor_failure
+            failing += _paid(cost, max(rounds, cost.planned)) * cost.minimum_failure
     prices = _accountants(parts)
     epsilons = _charged(prices, failing, delta)
     if epsilons:
@@ -149,7 +154,8 @@ def _release(spent: Spent, delta: float) -> View:
     reason = "there are too few honest shares for a bound against the missing noise of a phone"
     if math.isfinite(withdrawn):
         reason = (
-            "events outside the argument (a phone's quota, one phone deciding a round) have "
+            "events outside the argument (a phone's participation limit, one phone deciding a "
+            "round) have "
             f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of "
             "delta"
         )
@@ -158,7 +164,7 @@ def _release(spent: Spent, delta: float) -> View:
 
 def _zero_out(spent: Spent, delta: float, reason: str) -> View:
     """Protects what a phone said, at all rounds it may join; nothing where there is no bound."""
-    parts = [(cost.given, min(rounds, cost.quota)) for cost, rounds in spent]
+    parts = [(cost.given, min(rounds, cost.max_participations)) for cost, rounds in spent]
     plain = _unsampled(parts, "zero-out", _sampler_failure(spent), delta)
     if math.isinf(plain.epsilon):
         return plain
@@ -213,7 +219,7 @@ def _common(relations: Iterable[Relation]) -> Relation | None:
 
 def _paid(cost: RoundCost, rounds: int) -> int:
     """How often the release of a round is paid for."""
-    return rounds if cost.sampled else min(rounds, cost.quota)
+    return rounds if cost.sampled else min(rounds, cost.max_participations)
 
 
 def _sampler_failure(spent: Spent) -> float:

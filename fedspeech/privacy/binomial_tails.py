@@ -1,9 +1,9 @@
 """What the accountant's argument leaves out, priced as probability instead of divergence.
 
-The argument holds outside a few events: a phone's quota runs out, one phone's presence lifts a
-round over a floor, a sampler misses its ideal. If their total probability is B, delta grows by
-e^epsilon * B (moving between the two worlds multiplies a probability by e^epsilon), never by B
-alone.
+The argument holds outside a few events: a phone's participation limit runs out, one phone's
+presence lifts a round over a minimum, a sampler misses its ideal. If their total probability is B,
+delta grows by e^epsilon * B (moving between the two worlds multiplies a probability by e^epsilon),
+never by B alone.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from numpy.typing import NDArray
 SHARE_OF_DELTA = 0.1
 
 
-def quota_failure(rounds: int, probability: float, quota: int) -> float:
-    """Returns P[Bin(rounds, probability) > quota]: a phone would have come, but may not."""
-    if rounds <= quota:
+def max_participations_failure(rounds: int, probability: float, max_participations: int) -> float:
+    """Returns P[Bin(rounds, probability) > max_participations]: a phone would come, but may not."""
+    if rounds <= max_participations:
         return 0.0
-    return float(scipy.special.betainc(quota + 1, rounds - quota, probability))
+    return float(
+        scipy.special.betainc(max_participations + 1, rounds - max_participations, probability)
+    )
 
 
-def floor_failure(
+def minimum_failure(
     *,
     population: int,
     probability: float,
     colluders: int,
-    floors: Sequence[tuple[int, float]],
+    minimums: Sequence[tuple[int, float]],
     availability: float = 1.0,
 ) -> float:
-    """Returns the probability that one phone's presence lifts one round over a floor.
+    """Returns the probability that one phone's presence lifts one round over a minimum.
 
-    It does when exactly floor - 1 others stand there. Colluders may or may not join, and those who
-    joined may or may not answer, so at each floor the worst number of them counts: max over j of
-    P[honest others = floor - 1 - j]. Floors add up, and the whole is multiplied by the probability
-    that the phone comes. Where everybody who stands at one floor stands at the other, and nobody
-    may keep silent, only the higher one counts.
+    It does when exactly minimum - 1 others stand there. Colluders may or may not join, and those
+    who joined may or may not answer, so at each minimum the worst number of them counts: max over j
+    of P[honest others = minimum - 1 - j]. Minimums add up, and the whole is multiplied by the
+    probability that the phone comes. Where everybody who stands at one minimum stands at the other,
+    and nobody may keep silent, only the higher one counts.
 
-    Who is not there when a round begins stands at no floor. The fewer are there, the nearer the
-    floors, so the smallest share counts for all rounds. Phones that are there more or less often
-    make a sum of unequal coins, whose probability of exactly floor - 1 has no simple bound: the
+    Who is not there when a round begins stands at no minimum. The fewer are there, the nearer the
+    minimums, so the smallest share counts for all rounds. Phones that are there more or less often
+    make a sum of unequal coins, whose probability of exactly minimum - 1 has no simple bound: the
     whole tail counts. The phone itself and colluders may always be there, and answer, which leaves
     so much less of the share to the others.
 
@@ -52,27 +54,27 @@ def floor_failure(
       population: phones, this one included.
       probability: of taking part.
       colluders: corrupt phones that may join.
-      floors: number of phones and the share of those who take part that stand there, each phone
+      minimums: number of phones and the share of those who take part that stand there, each phone
         for itself.
       availability: smallest share of the population that is there, each phone for itself.
     """
     honest_others = population - 1 - colluders
     if availability < 1:
         tails = 0.0
-        for floor, share in floors:
+        for minimum, share in minimums:
             others = max(0.0, population * availability * share - 1 - colluders)
             rate = probability * others / max(1, honest_others)
-            tails += shortfall(honest_others, rate, floor, alike=False)
+            tails += shortfall(honest_others, rate, minimum, alike=False)
         return min(1.0, probability * tails)
     if colluders == 0:
         highest: dict[float, int] = {}
-        for floor, share in floors:
-            highest[share] = max(floor, highest.get(share, 0))
-        floors = [(floor, share) for share, floor in highest.items()]
+        for minimum, share in minimums:
+            highest[share] = max(minimum, highest.get(share, 0))
+        minimums = [(minimum, share) for share, minimum in highest.items()]
     failing = 0.0
-    for floor, share in floors:
+    for minimum, share in minimums:
         rate = probability * share
-        counts = floor - 1 - np.arange(colluders + 1)
+        counts = minimum - 1 - np.arange(colluders + 1)
         counts = counts[(counts >= 0) & (counts <= honest_others)]
         if rate == 1.0:
             failing += float((counts == honest_others).any())

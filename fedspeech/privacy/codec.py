@@ -116,9 +116,9 @@ class PlanCodec(PlanSizing):
             too_long=self.norm_warning(total),
         )
 
-    def noise_norm(self, survivors: int, clip_norm: float | None = None) -> float:
-        """Expected L2 norm of the noise in a decoded mean of so many survivors."""
-        variance = survivors * self.stddev**2 + self.server_stddev**2
+    def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:
+        """Expected L2 norm of the noise in a decoded mean of so many reporting phones."""
+        variance = reporting * self.stddev**2 + self.server_stddev**2
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         return math.sqrt(variance * self.dimension) / scale / self.expected_cohort
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 from fedspeech.limits import Decay, Fraction, Positive
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
-from fedspeech.secagg.graph import Server
+from fedspeech.secagg.graph import ThreatModel
 
 Mechanism = Literal["distributed", "skellam", "central", "local", "none"]
-Participation = Literal["poisson", "fixed_size", "limited"]
+Participation = Literal["poisson", "fixed_size", "round_robin"]
 Unit = Literal["user", "phone"]
 
 
@@ -24,24 +24,25 @@ class PlanConfig:
         "none" (the same path without noise; epsilon is infinite).
       dimension: coordinates of a delta, before padding.
       clip_norm: L2 bound C on a delta; of the first round if it adapts.
-      noise_multiplier: stddev z over C: of the sum's noise with the fewest honest survivors, for
-        "local" of one phone's noise; 0 for "none". Clip bits included.
+      noise_multiplier: stddev z over C: of the sum's noise with the fewest honest reporting phones,
+        for "local" of one phone's noise; 0 for "none". Clip bits included.
       population: eligible phones.
       participation: "poisson" (each phone's own coin), "fixed_size" (a random cohort of always the
-        same size) or "limited" (phones take turns; nobody counts on chance).
+        same size) or "round_robin" (phones take turns; nobody counts on chance).
       participation_probability: of a phone in a round; times population and availability, the
         expected cohort.
       rounds: planned.
-      quota: rounds a phone takes part in at most; the phone counts what it sent.
-      quota_window: rounds after which a phone counts anew, for "limited"; None: never.
+      max_participations: rounds a phone takes part in at most; the phone counts what it sent.
+      participation_window: rounds after which a phone counts anew, for "round_robin"; None: never.
       cohort_cap: of more phones than these, so many are drawn, for "poisson"; None: no cap.
-      min_cohort: floor on the roster; below it a round is abandoned, never drawn again.
-      min_survivors: floor on those who answer; sizes the noise.
+      min_cohort: minimum cohort size; below it a round is abandoned, never drawn again.
+      min_reporting: minimum on those who answer; sizes the noise.
       colluders: corrupt phones of the population that may join a round, all of them.
-      dropout_rate: share of a roster that never answers, each for itself and whatever its data.
+      dropout_rate: share of a cohort list that never answers, each for itself and whatever its
+        data.
       availability: smallest share of the population that is there when a round begins, for
         "poisson"; phones are there, and drop out, each for itself and whatever their data, some
-        more often than others, and everybody may know which. Divisor and floors are sized by it;
+        more often than others, and everybody may know which. Divisor and minimums are sized by it;
         nothing is amplified by it: the coin alone is.
       delta: at most 1 / (10 population).
       epsilon_budget: limit on epsilon_release; infinite for "none".
@@ -49,9 +50,9 @@ class PlanConfig:
       adaptive_clipping: how the clip norm moves; None: it stays.
       secure_aggregation: "masked": the protocol of `fedspeech.secagg`; "ideal": a plain modular sum
         that stands for it.
-      server: whom the protocol withstands: a "lying" server, which breaks any rule and chooses who
-        drops out once it has seen the graph, or a "curious" one, which keeps the rules and looks,
-        as phones that collude with it do.
+      threat_model: whom the protocol withstands: a "malicious" server, which breaks any rule and
+        chooses who drops out once it has seen the graph, or a "semi_honest" one, which keeps the
+        rules and looks, as phones that collude with it do.
       ring_bits: width of the ring; None: the narrowest where rounding costs at most 1 %.
     """
 
@@ -63,11 +64,11 @@ class PlanConfig:
     participation: Participation = "poisson"
     participation_probability: Fraction
     rounds: int
-    quota: int
-    quota_window: int | None = None
+    max_participations: int
+    participation_window: int | None = None
     cohort_cap: int | None = None
     min_cohort: int
-    min_survivors: int
+    min_reporting: int
     colluders: int = 0
     dropout_rate: Decay
     delta: float
@@ -75,6 +76,6 @@ class PlanConfig:
     unit: Unit = "user"
     adaptive_clipping: AdaptiveClipping | None = None
     secure_aggregation: Literal["masked", "ideal"]
-    server: Server = "lying"
+    threat_model: ThreatModel = "malicious"
     availability: float = 1.0
     ring_bits: int | None = None

@@ -89,7 +89,8 @@ GivenParticipation = SharedNoise | SkellamSum | Gaussian
 
 NO_SKELLAM_COIN = (
     "poisson participation is refused with skellam noise: an absent phone withholds its noise, and "
-    "what that tells is not derived for Skellam shares; use fixed_size or limited participation, "
+    "what that tells is not derived for Skellam shares; use fixed_size or round-robin "
+    "participation, "
     "or the distributed mechanism"
 )
 
@@ -198,10 +199,10 @@ class RoundCost:
       server: to the server, given that the phone took part.
       server_relation: of `server`.
       probability: of taking part; 1 where nobody counts on chance.
-      quota: rounds that a phone takes part in at most; the phone counts.
+      max_participations: rounds that a phone takes part in at most; the phone counts.
       planned: rounds that may begin. One that is abandoned before anything is sent is not charged,
-        and readers see it all the same, so floors count in all of them.
-      floor_failure: probability, in one round, that one phone's presence lifts it over a floor.
+        and readers see it all the same, so minimums count in all of them.
+      minimum_failure: probability, in one round, that one phone's presence lifts it over a minimum.
       cap_failure: probability, in one round, that a cap on the cohort is reached.
       sampler_failure: bound, in one round, on the distance of the samplers from their ideals.
       graph_failure: probability, in one round, of a masking graph that does not protect.
@@ -214,9 +215,9 @@ class RoundCost:
     server: Event
     server_relation: Relation
     probability: float
-    quota: int
+    max_participations: int
     planned: int
-    floor_failure: float
+    minimum_failure: float
     cap_failure: float = 0.0
     sampler_failure: float
     graph_failure: float = 0.0
@@ -310,7 +311,7 @@ def rebuilt(
 
 # Keys that ledgers have for fields which are named otherwise here.
 _KEYS = {
-    "floor_failure": "floor_mass", "cap_failure": "cap_mass",
+    "minimum_failure": "minimum_mass", "cap_failure": "cap_mass",
     "sampler_failure": "tail_mass", "graph_failure": "graph_mass",
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ epsilon is part of the other, and they are never added. Whatever takes the steps
 exported file, states this one price.
 
     cost = ExampleCost(event=PoissonSampled(probability=0.25, event=Gaussian(noise_multiplier=1.5)),
-                       steps=8, quota=15, clip_norm=1.0, delta=1e-5)
+                       steps=8, participation limit=15, clip_norm=1.0, delta=1e-5)
     print(price([cost]).epsilon)
 """
 
@@ -54,14 +54,14 @@ class ExampleCost:
     Attributes:
       event: one step to an example that is in it by a coin.
       steps: of one round.
-      quota: rounds that a phone takes part in at most, which is what is paid for.
+      max_participations: rounds that a phone takes part in at most, which is what is paid for.
       clip_norm: L2 bound on one example's gradient.
       delta: of the whole run.
     """
 
     event: PoissonSampled
     steps: int
-    quota: int
+    max_participations: int
     clip_norm: float
     delta: float
 
@@ -140,18 +140,21 @@ class ExampleGuarantee:
 def price(costs: Sequence[ExampleCost]) -> ExampleGuarantee | None:
     """Composes the steps of one run, or of several on the same phones; None where there are none.
 
-    Each run is paid for at its quota, whatever was charged so far: a phone joins no more rounds.
+    Each run is paid for at its participation limit, whatever was charged so far: a phone joins no
+    more rounds.
     """
     if not costs:
         return None
     delta = min(cost.delta for cost in costs)
-    bound = dp_accounting_bridge.rdp([(cost.event, cost.steps * cost.quota) for cost in costs])
+    bound = dp_accounting_bridge.rdp(
+        [(cost.event, cost.steps * cost.max_participations) for cost in costs]
+    )
     assert bound is not None  # the library prices this event
     return ExampleGuarantee(
         epsilon=max(0.0, bound(delta)),
         delta=delta,
-        participations=sum(cost.quota for cost in costs),
-        steps=sum(cost.steps * cost.quota for cost in costs),
+        participations=sum(cost.max_participations for cost in costs),
+        steps=sum(cost.steps * cost.max_participations for cost in costs),
         noise_multipliers=tuple(cost.noise_multiplier for cost in costs),
         clip_norms=tuple(cost.clip_norm for cost in costs),
         runs=len(costs),

@@ -3,10 +3,10 @@
 The accountant's argument holds outside a few events: one phone decides whether a round opens, a cap
 is reached, a sampler misses its ideal, a masking graph falls to pieces. `EVENTS` lists all that can
 happen in a round of the real protocol, as `server`, `clients` and `fedspeech.secagg` run it: each
-with a floor or a probability that the price includes, or with the reason why it has none. A test
+with a minimum or a probability that the price includes, or with the reason why it has none. A test
 finds every exit of that code and the event that explains it.
 
-    probabilities(plan)["the roster is below min_cohort"]
+    probabilities(plan)["the cohort list is below min_cohort"]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fedspeech.secagg.dropouts import share_answering
 from fedspeech.secagg.graph import COMPLETE_UP_TO, SECURITY_BITS
 from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
 
-Floor = tuple[int, float]
+Minimum = tuple[int, float]
 """Phones that must stand there, and the share of those who come that do."""
 
 
@@ -37,16 +37,22 @@ class RoundEvent:
     Attributes:
       name: in words.
       counted: the field of `RoundCost` that its probability is part of; "" if it has none.
-      floor: of the round, which one phone may lift it over; None where the plan has no such floor.
+      minimum: of the round, which one phone may lift it over; None where the plan has no such
+        minimum.
       probability: of the event in one round.
       reason: why it has no probability of its own; "" if it has one.
     """
 
     name: str
     counted: Literal[
-        "", "floor_failure", "cap_failure", "sampler_failure", "graph_failure", "quota"
+        "",
+        "minimum_failure",
+        "cap_failure",
+        "sampler_failure",
+        "graph_failure",
+        "max_participations",
     ] = ""
-    floor: Callable[[PlanSizing], Floor | None] | None = None
+    minimum: Callable[[PlanSizing], Minimum | None] | None = None
     probability: Callable[[PlanSizing], float] | None = None
     reason: str = ""
 
@@ -59,64 +65,66 @@ def totals(plan: PlanSizing) -> dict[str, float]:
             for event in EVENTS
             if event.counted == name and event.probability is not None
         )
-        for name in ("floor_failure", "cap_failure", "sampler_failure", "graph_failure")
+        for name in ("minimum_failure", "cap_failure", "sampler_failure", "graph_failure")
     }
-    floors = [event.floor(plan) for event in EVENTS if event.floor is not None]
-    found["floor_failure"] += _lifted(plan, [floor for floor in floors if floor is not None])
+    minimums = [event.minimum(plan) for event in EVENTS if event.minimum is not None]
+    found["minimum_failure"] += _lifted(
+        plan, [minimum for minimum in minimums if minimum is not None]
+    )
     return {name: min(1.0, probability) for name, probability in found.items()}
 
 
 def probabilities(plan: PlanSizing) -> dict[str, float]:
     """Returns the probability in one round of each event that has one and can happen under a plan.
 
-    A quota that runs out is one event of the whole run.
+    A participation limit that runs out is one event of the whole run.
     """
     found = {}
     for event in EVENTS:
-        if event.floor is not None and (floor := event.floor(plan)) is not None:
-            found[event.name] = _lifted(plan, [floor])
+        if event.minimum is not None and (minimum := event.minimum(plan)) is not None:
+            found[event.name] = _lifted(plan, [minimum])
         elif event.probability is not None:
             found[event.name] = event.probability(plan)
     return {name: probability for name, probability in found.items() if probability > 0}
 
 
-# Floors. Each is where a number of phones is compared with a number of the plan.
+# Minimums. Each is where a number of phones is compared with a number of the plan.
 
 
-def _on_roster(plan: PlanSizing) -> Floor:
+def _on_cohort_list(plan: PlanSizing) -> Minimum:
     return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ADVERTISE)
 
 
-def _on_next_roster(plan: PlanSizing) -> Floor | None:
+def _on_next_cohort_list(plan: PlanSizing) -> Minimum | None:
     """A session restarts without those whose nonces stayed away; no graph, no nonces."""
     if not _draws_graphs(plan):
         return None
     return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ACCEPT)
 
 
-def _sharing(plan: PlanSizing) -> Floor | None:
+def _sharing(plan: PlanSizing) -> Minimum | None:
     if plan.secure_aggregation != "masked":
         return None
-    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)
+    return plan.min_reporting, share_answering(plan.dropout_rate, Stage.SHARE)
 
 
-def _sending(plan: PlanSizing) -> Floor:
-    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.MASK)
+def _sending(plan: PlanSizing) -> Minimum:
+    return plan.min_reporting, share_answering(plan.dropout_rate, Stage.MASK)
 
 
-def _lifted(plan: PlanSizing, floors: list[Floor]) -> float:
-    """Probability that one phone's presence lifts the round over one of some floors.
+def _lifted(plan: PlanSizing, minimums: list[Minimum]) -> float:
+    """Probability that one phone's presence lifts the round over one of some minimums.
 
     In a cohort of fixed size the phone that stands in the place of another decides as much.
     """
     if plan.participation == "fixed_size":
         return 0.0
     candidates, probability = _coming(plan)
-    return binomial_tails.floor_failure(
+    return binomial_tails.minimum_failure(
         population=candidates,
         probability=probability,
         colluders=min(plan.colluders, candidates - 1),
-        floors=floors,
+        minimums=minimums,
         availability=plan.availability,
     )
 
@@ -134,21 +142,21 @@ def _fails_with_or_without(plan: PlanSizing) -> float:
 
 
 def _unopened(plan: PlanSizing) -> float:
-    """Probability that a masked round above its floors fails for want of answers at its end.
+    """Probability that a masked round above its minimums fails for want of answers at its end.
 
     Without a quorum of signatures, or without a threshold of shares for one phone, there is no sum.
     Both are rare in themselves, so all of that counts and not only what one phone decides. All
     colluders may have joined and keep silent; some of them, at random, are a phone's neighbors.
-    Smaller rosters fail more often and come less often: sizes are taken in steps, each as likely as
-    any roster below its upper edge. Of an odd and an even roster the one fails more often, so the
-    two smallest of a step count; a roster that was formed after a restart is counted with all of
-    the phones that vanished before it as if they were yet to vanish.
+    Smaller cohort lists fail more often and come less often: sizes are taken in steps, each as
+    likely as any cohort list below its upper edge. Of an odd and an even cohort list the one fails
+    more often, so the two smallest of a step count; a cohort list that was formed after a restart
+    is counted with all of the phones that vanished before it as if they were yet to vanish.
     """
     if plan.secure_aggregation != "masked" or plan.participation == "fixed_size":
         return 0.0
     candidates, probability = _coming(plan)
     coming = probability * plan.availability
-    coming *= share_answering(plan.dropout_rate, _last_roster(plan))
+    coming *= share_answering(plan.dropout_rate, _last_cohort_list(plan))
     edges = np.unique(np.linspace(plan.min_cohort, plan.max_cohort + 1, 17).astype(int))
     failing = 0.0
     for low, high in zip(edges.tolist(), edges[1:].tolist(), strict=False):
@@ -159,7 +167,7 @@ def _unopened(plan: PlanSizing) -> float:
 
 
 def _fails(plan: PlanSizing, size: int, most: int) -> float:
-    """Probability that a roster of this size gets no quorum, or one of `most` phones no shares."""
+    """Probability that a cohort of this size gets no quorum, or one of `most` phones no shares."""
     from scipy.stats import hypergeom  # here because it takes most of a second
 
     reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
@@ -184,15 +192,17 @@ def _capped(plan: PlanSizing) -> float:
     if plan.cohort_cap is None or not plan.on_phones:
         return 0.0
     probability = plan.participation_probability
-    return binomial_tails.quota_failure(plan.population, probability, plan.cohort_cap - 1)
+    return binomial_tails.max_participations_failure(
+        plan.population, probability, plan.cohort_cap - 1
+    )
 
 
-def _quota(plan: PlanSizing) -> float:
+def _max_participations(plan: PlanSizing) -> float:
     """Probability, over the whole run, that a phone would come more often than it may."""
-    if plan.participation == "limited":
+    if plan.participation == "round_robin":
         return 0.0
     probability = plan.participation_probability
-    return binomial_tails.quota_failure(plan.rounds, probability, plan.participations)
+    return binomial_tails.max_participations_failure(plan.rounds, probability, plan.participations)
 
 
 def _sampled_otherwise(plan: PlanSizing) -> float:
@@ -224,34 +234,34 @@ def _sampled_otherwise(plan: PlanSizing) -> float:
 
 def _unprotected(plan: PlanSizing) -> float:
     """Probability that a graph of a round does not protect: each start of it draws one."""
-    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0
+    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.threat_model] if _draws_graphs(plan) else 0.0
 
 
 def _in_pieces(plan: PlanSizing) -> float:
     """Probability that more phones vanish than a ring is made for, which may leave it in pieces.
 
     The ring that loses no more is in pieces with a probability that `_unprotected` includes. Under
-    a lying server nothing opens where a ring is in pieces: the phone at the end of a piece lacks a
-    threshold of shares (`fedspeech.secagg.graph`), whoever vanished and why.
+    a malicious server nothing opens where a ring is in pieces: the phone at the end of a piece
+    lacks a threshold of shares (`fedspeech.secagg.graph`), whoever vanished and why.
     """
-    if plan.server == "lying" or not _draws_graphs(plan):
+    if plan.threat_model == "malicious" or not _draws_graphs(plan):
         return 0.0
-    return float(MAX_SESSIONS * 2.0 ** -(SECURITY_BITS[plan.server] + 1))
+    return float(MAX_SESSIONS * 2.0 ** -(SECURITY_BITS[plan.threat_model] + 1))
 
 
 def _draws_graphs(plan: PlanSizing) -> bool:
-    """Whether a roster may be so long that its graph is drawn."""
+    """Whether a cohort list may be so long that its graph is drawn."""
     return plan.secure_aggregation == "masked" and plan.max_cohort > COMPLETE_UP_TO
 
 
-def _last_roster(plan: PlanSizing) -> Stage:
-    """What a phone has answered that stands on the roster of the session that goes on."""
+def _last_cohort_list(plan: PlanSizing) -> Stage:
+    """What a phone has answered that stands on the cohort list of the session that goes on."""
     return Stage.ACCEPT if _draws_graphs(plan) else Stage.ADVERTISE
 
 
 def _coming(plan: PlanSizing) -> tuple[int, float]:
-    """Phones that may stand on a roster, and the chance of each; where phones take turns, one."""
-    if plan.participation == "limited":
+    """Phones that may be in a cohort, and the chance of each; where phones take turns, one."""
+    if plan.participation == "round_robin":
         return round(plan.expected_cohort), 1.0
     return plan.population, plan.participation_probability
 
@@ -259,19 +269,27 @@ def _coming(plan: PlanSizing) -> tuple[int, float]:
 # The table.
 
 EVENTS: tuple[RoundEvent, ...] = (
-    RoundEvent(name="a phone's quota runs out", counted="quota", probability=_quota),
-    RoundEvent(name="the cap on the cohort is reached", counted="cap_failure", probability=_capped),
-    RoundEvent(name="the roster is below min_cohort", counted="floor_failure", floor=_on_roster),
     RoundEvent(
-        name="the roster of a session that restarts is below min_cohort",
-        counted="floor_failure",
-        floor=_on_next_roster,
+        name="a phone's participation limit runs out",
+        counted="max_participations",
+        probability=_max_participations,
     ),
-    RoundEvent(name="fewer than min_survivors share", counted="floor_failure", floor=_sharing),
-    RoundEvent(name="fewer than min_survivors send", counted="floor_failure", floor=_sending),
+    RoundEvent(name="the cap on the cohort is reached", counted="cap_failure", probability=_capped),
     RoundEvent(
-        name="a masked round above its floors lacks signatures or shares",
-        counted="floor_failure",
+        name="the cohort list is below min_cohort",
+        counted="minimum_failure",
+        minimum=_on_cohort_list,
+    ),
+    RoundEvent(
+        name="the cohort list of a session that restarts is below min_cohort",
+        counted="minimum_failure",
+        minimum=_on_next_cohort_list,
+    ),
+    RoundEvent(name="fewer than min_reporting share", counted="minimum_failure", minimum=_sharing),
+    RoundEvent(name="fewer than min_reporting send", counted="minimum_failure", minimum=_sending),
+    RoundEvent(
+        name="a masked round above its minimums lacks signatures or shares",
+        counted="minimum_failure",
         probability=_fails_with_or_without,
     ),
     RoundEvent(
@@ -287,12 +305,12 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="nonces stay away in every session of a round",
-        reason="phones that vanish do so before the second roster; after that only colluders keep "
+        reason="phones that vanish do so before the second cohort; after that only colluders keep "
         "nonces back, members of the cohort, who may do so whoever else came",
     ),
     RoundEvent(
-        name="there is no graph for a roster",
-        reason="there is one for the smallest roster and for the largest that is expected, or the "
+        name="there is no graph for a cohort list",
+        reason="there is one for the smallest cohort and for the largest that is expected, or the "
         "plan is refused; more phones never need a denser one than fits",
     ),
     RoundEvent(
@@ -301,7 +319,7 @@ EVENTS: tuple[RoundEvent, ...] = (
     ),
     RoundEvent(
         name="the budget is spent",
-        reason="counts the rounds that were charged, and the floors decide which are",
+        reason="counts the rounds that were charged, and the minimums decide which are",
     ),
     RoundEvent(
         name="a node fails, or answers what does not parse",

@@ -18,7 +18,7 @@ from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.config import Mechanism, Participation
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.rules import check_availability
-from fedspeech.privacy.sizing import MAX_FLOOR
+from fedspeech.privacy.sizing import MAX_MINIMUM
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
@@ -79,13 +79,13 @@ def fill(
     )
     filled = {name: value for name, value in _simple(known).items() if name not in known}
     known |= filled
-    if "quota" not in known:
-        filled["quota"] = known["quota"] = _quota(known)
-    if "min_survivors" not in known:
-        floor = min(_floor(known), known.get("min_cohort", population))
-        filled["min_survivors"] = known["min_survivors"] = floor
+    if "max_participations" not in known:
+        filled["max_participations"] = known["max_participations"] = _max_participations(known)
+    if "min_reporting" not in known:
+        minimum = min(_minimum(known), known.get("min_cohort", population))
+        filled["min_reporting"] = known["min_reporting"] = minimum
     if "min_cohort" not in known:
-        filled["min_cohort"] = known["min_cohort"] = known["min_survivors"]
+        filled["min_cohort"] = known["min_cohort"] = known["min_reporting"]
     return Filled(plan=PrivacyPlan(**known), assumed=frozenset(filled))
 
 
@@ -146,26 +146,26 @@ def _simple(known: dict[str, Any]) -> dict[str, Any]:
         "availability": 1.0,
         # Each vector is noisy by itself where noise is local, and needs no mask.
         "secure_aggregation": "ideal" if known["mechanism"] == "local" else "masked",
-        "server": "lying",
+        "threat_model": "malicious",
     }
 
 
-def _quota(known: dict[str, Any]) -> int:
+def _max_participations(known: dict[str, Any]) -> int:
     """Smallest number of rounds that a phone's coins hardly ever exceed; turns are certain.
 
     A server that adds the noise itself learns nothing less where phones come less often, so there a
     phone may come always.
     """
     rounds, probability = known["rounds"], known["participation_probability"]
-    if known["participation"] == "limited":
-        window = known.get("quota_window") or rounds
+    if known["participation"] == "round_robin":
+        window = known.get("participation_window") or rounds
         return int(max(1, math.ceil(window * probability - 1e-9)))
     if known["mechanism"] in ("central", "none"):
         return int(rounds)
     low, high = 1, int(rounds)
     while low < high:
         middle = (low + high) // 2
-        failing = binomial_tails.quota_failure(rounds, probability, middle)
+        failing = binomial_tails.max_participations_failure(rounds, probability, middle)
         if failing <= _SHARE_OF_DELTA * known["delta"]:
             high = middle
         else:
@@ -173,33 +173,33 @@ def _quota(known: dict[str, Any]) -> int:
     return high
 
 
-def _floor(known: dict[str, Any]) -> int:
-    """Largest floor up to 75 % of those expected that one phone hardly ever decides."""
+def _minimum(known: dict[str, Any]) -> int:
+    """Largest minimum up to 75 % of those expected that one phone hardly ever decides."""
     rate, colluders = known["dropout_rate"], known["colluders"]
     probability, availability = known["participation_probability"], known["availability"]
     expected = known["population"] * probability * availability
     standing = expected * share_answering(rate, Stage.MASK)
-    high = math.floor(MAX_FLOOR * standing + 1e-9)
+    high = math.floor(MAX_MINIMUM * standing + 1e-9)
     if availability < 1:  # the whole tail counts, which has a bound below the mean only
         high = min(high, math.floor(standing) - colluders - 1)
     low = colluders + 1
     if (
         known["secure_aggregation"] == "masked"
-    ):  # half of a roster and colluders are there in the end
+    ):  # half of a cohort list and colluders are there in the end
         low = max(2, low, math.floor(colluders / max(1e-9, 1 - 2 * share_gone(rate))) + 1)
     if known["participation"] == "fixed_size" or known["mechanism"] == "none":
         return int(max(high, 1))
-    limited = known["participation"] == "limited"
-    candidates = round(expected) if limited else known["population"]
+    round_robin = known["participation"] == "round_robin"
+    candidates = round(expected) if round_robin else known["population"]
     most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
 
-    def decided(floor: int) -> float:
-        return binomial_tails.floor_failure(
+    def decided(minimum: int) -> float:
+        return binomial_tails.minimum_failure(
             population=candidates,
-            probability=1.0 if limited else probability,
+            probability=1.0 if round_robin else probability,
             colluders=min(colluders, candidates - 1),
-            floors=[
-                (floor, share_answering(rate, stage))
+            minimums=[
+                (minimum, share_answering(rate, stage))
                 for stage in (Stage.ADVERTISE, Stage.ACCEPT, Stage.MASK)
             ],
             availability=availability,

@@ -38,11 +38,12 @@ class Guarantee:
       amplified: whether `epsilon_release` counts on the secrecy of who took part.
       accountant: how it was computed.
       rounds: rounds charged, failed ones included.
-      quota: participations at which a phone is priced at most when no sampling is counted on.
+      max_participations: participations at which a phone is priced at most when no sampling is
+        counted on.
       trust: who must be honest, in words.
       failure_probability: of what the accountant's argument leaves out, all rounds.
       secure_aggregation: how sums were taken: "masked" or "ideal".
-      server: whom the masked protocol was made to withstand: "lying" or "curious".
+      threat_model: whom the masked protocol was made to withstand: "malicious" or "semi_honest".
       mechanism: where noise was added.
       reason: why the relation is weaker than participation would give; empty if it is not.
 
@@ -59,12 +60,12 @@ class Guarantee:
     amplified: bool
     accountant: str
     rounds: int
-    quota: int
+    max_participations: int
     trust: str
     failure_probability: float
     mechanism: Mechanism
     secure_aggregation: str
-    server: str
+    threat_model: str
     reason: str
 
     def __post_init__(self) -> None:
@@ -101,13 +102,13 @@ def price(
     trust: str,
     mechanism: Mechanism,
     secure_aggregation: str,
-    server: str,
+    threat_model: str,
 ) -> Guarantee:
     """Composes rounds, of one plan or of several, into a guarantee.
 
     `fedspeech.privacy.adversary_views` says how; the release is never priced below what a phone
-    that took part at its quota pays without any sampling. What does not follow from the rounds is
-    given by the plan that asks, under the names of `Guarantee`.
+    that took part at its participation limit pays without any sampling. What does not follow from
+    the rounds is given by the plan that asks, under the names of `Guarantee`.
 
     Raises:
       ValueError: if a number of rounds is negative or delta is not in (0, 1).
@@ -128,13 +129,13 @@ def price(
         amplified=release.amplified,
         accountant=_NAMES[release.claim],
         rounds=sum(counts),
-        quota=sum(cost.quota for cost, rounds in spent if rounds)
-        or max(cost.quota for cost, _ in spent),
+        max_participations=sum(cost.max_participations for cost, rounds in spent if rounds)
+        or max(cost.max_participations for cost, _ in spent),
         trust=trust,
         failure_probability=release.failure_probability,
         mechanism=mechanism,
         secure_aggregation=secure_aggregation,
-        server=server,
+        threat_model=threat_model,
         reason=f"{reason}." if reason else "",
     )
 

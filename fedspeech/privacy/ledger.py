@@ -39,7 +39,7 @@ from fedspeech.privacy.examples import ExampleCost
 from fedspeech.privacy.phrasing import sum_words
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.spending import UNTIL_LOOKED_AT, Charge, Purpose, Spending, plan_of
-from fedspeech.seeds import REHEARSAL_NOTICE, NoiseSource
+from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
 
 class Ledger(Spending):
@@ -87,7 +87,7 @@ class Ledger(Spending):
           ScenarioError: if the population of an earlier plan had another size or unit.
           ValueError: if the noise source is unknown.
         """
-        known = noise_source in ("os", "rehearsal")
+        known = noise_source in ("os", "seeded")
         require(known, 'noise_source must be "os" or "rehearsal"', noise_source=noise_source)
         ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
         with ledger._chain.locked() as file:
@@ -195,7 +195,7 @@ class Ledger(Spending):
             raise LedgerDamaged(f"{path} holds no run" + (f" {run_id[:8]}" if run_id else ""))
         last = openings[-1]
         plan = plan_of(last, Path(path).name)
-        source: NoiseSource = "rehearsal" if last["noise"] == REHEARSAL_NOTICE else "os"
+        source: NoiseSource = "seeded" if last["noise"] == SEEDED_NOISE_NOTICE else "os"
         ledger = cls(Path(path), plan, last["run_id"], source, keeps_head=False)
         ledger._own = last["sequence"]
         ledger._chain = chain
@@ -275,7 +275,7 @@ class Ledger(Spending):
                     "noise_commitment": noise_commitment,
                     **price.to_record(infinite="infinite"),
                     "server_simulated": price.secure_aggregation == "ideal",
-                    "sum": sum_words(price.mechanism, price.secure_aggregation, price.server),
+                    "sum": sum_words(price.mechanism, price.secure_aggregation, price.threat_model),
                     "noise": _noise_words(self._noise_source),
                 },
             )
@@ -283,8 +283,8 @@ class Ledger(Spending):
 
     def _replayed(self) -> tuple[Charge, ...]:
         """Charges that a resumed rehearsal may meet again."""
-        rehearsal = self._resumed and self._noise_source == "rehearsal"
-        return self.charges if rehearsal else ()
+        seeded = self._resumed and self._noise_source == "seeded"
+        return self.charges if seeded else ()
 
     def _paid(self, charge: Charge, round_number: int, attempt: int, commitment: str) -> Charge:
         """Returns the charge of a round that is replayed, if it is the same in everything."""
@@ -363,4 +363,4 @@ def _jsonable(value: Any) -> Any:
 
 
 def _noise_words(noise_source: str) -> str:
-    return REHEARSAL_NOTICE if noise_source == "rehearsal" else "noise from the operating system"
+    return SEEDED_NOISE_NOTICE if noise_source == "seeded" else "noise from the operating system"

@@ -14,7 +14,7 @@ from fedspeech.privacy.events import RoundCost
 from fedspeech.privacy.examples import ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.sizing import PlanSizing
-from fedspeech.secagg.graph import Server
+from fedspeech.secagg.graph import ThreatModel
 
 NO_NOISE = (
     "No noise is added: epsilon is infinite against everybody. Clipping alone is no protection: "
@@ -23,7 +23,8 @@ NO_NOISE = (
 )
 
 READER = (
-    "sees every published model, and no cohort size, survivor count, identity, timing or reason of "
+    "sees every published model, and no cohort size, reporting phone count, identity, timing or "
+    "reason of "
     "an abort, is neither the server nor a member of a cohort, and is told nothing by either."
 )
 
@@ -40,9 +41,9 @@ RELATIONS = {
     "replace": "compares one {unit} with another in its place",
 }
 
-_TRUST_IN_PROTOCOL: dict[Server, str] = {
-    "lying": "the server, which may lie, does not hold the directory of identities",
-    "curious": (
+_TRUST_IN_PROTOCOL: dict[ThreatModel, str] = {
+    "malicious": "the server, which may lie, does not hold the directory of identities",
+    "semi_honest": (
         "server and colluders keep the rules of the protocol and do not choose who drops out, and "
         "the server does not hold the directory of identities"
     ),
@@ -56,7 +57,7 @@ def trust(plan: PlanSizing) -> str:
         against = "against the server nobody; against readers " if plan.mechanism == "local" else ""
         noise = (
             f"{against}{plan.honest:,} phones of every sum add their noise and tell nobody "
-            f"({plan.min_survivors:,} answers open it, {plan.colluders:,} phones may collude)"
+            f"({plan.min_reporting:,} answers open it, {plan.colluders:,} phones may collude)"
         )
     parts = [noise, _trust_in_participation(plan)]
     if plan.availability < 1:
@@ -65,7 +66,7 @@ def trust(plan: PlanSizing) -> str:
             "begins, whatever its data"
         )
     if plan.secure_aggregation == "masked":
-        parts.append(_TRUST_IN_PROTOCOL[plan.server])
+        parts.append(_TRUST_IN_PROTOCOL[plan.threat_model])
     return "; ".join(parts) + "."
 
 
@@ -73,7 +74,7 @@ def _trust_in_participation(plan: PlanSizing) -> str:
     """Who must keep secret who takes part."""
     if plan.drawn_by_server:
         return "whom the server draws, no reader learns from it or from a phone"
-    if plan.participation == "limited":
+    if plan.participation == "round_robin":
         return "each phone counts its rounds"
     return "each phone keeps its coin secret"
 
@@ -113,13 +114,13 @@ def _against_server(guarantee: Guarantee) -> str:
         if guarantee.mechanism == "central":
             why = SERVER_ADDS_NOISE
         return f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
-    times = min(guarantee.rounds, guarantee.quota)
+    times = min(guarantee.rounds, guarantee.max_participations)
     return (
         f"The server: epsilon_server = {rounded_up(epsilon)} at delta = {guarantee.delta:.2e}, "
         f"{judgment(epsilon)}, for a {guarantee.unit} that takes part {times} times, the most that "
-        "its quota allows. It protects what was said, not that somebody took part "
+        "its participation limit allows. It protects what was said, not that somebody took part "
         f"({guarantee.relation_server}). "
-        + sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.server)
+        + sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.threat_model)
     )
 
 
@@ -161,7 +162,10 @@ def _protects(guarantee: Guarantee) -> str:
     )
     if guarantee.amplified:
         return what + "the secrecy of who took part in which round."
-    return what + f"no sampling: a {guarantee.unit} takes part {guarantee.quota} times at most."
+    return (
+        what
+        + f"no sampling: a {guarantee.unit} takes part at most {guarantee.max_participations} times."
+    )
 
 
 def only_said(unit: str, reason: str) -> str:
@@ -192,7 +196,7 @@ def judgment(epsilon: float) -> str:
     return f"{tier(epsilon)} (the odds of a guess change by a factor of {odds} at most)"
 
 
-def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
+def sum_words(mechanism: str, secure_aggregation: str, threat_model: str) -> str:
     """How sums were taken, and what that is worth in a simulation."""
     if mechanism == "local":
         return (
@@ -209,9 +213,9 @@ def sum_words(mechanism: str, secure_aggregation: str, server: str) -> str:
             "would give, not what this process kept from itself."
         )
     kind = {
-        "lying": "a server that lies and chooses who drops out",
-        "curious": "an honest but curious server, not for one that lies or chooses who drops out",
-    }[server]
+        "malicious": "a server that lies and chooses who drops out",
+        "semi_honest": "a semi-honest server, which keeps the rules and does not choose who drops out",
+    }[threat_model]
     return seen + (
         f"Sums were taken by the masked protocol, with parameters for {kind}. A simulator plays "
         "both sides, so the protocol ran, and kept nothing from this machine."
@@ -226,7 +230,7 @@ def assumptions(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> l
     return [
         *_about_participation(plan, assumed),
         *_about_noise(plan, cost, assumed),
-        *_about_floors(plan, cost, assumed),
+        *_about_minimums(plan, cost, assumed),
         f"A reader of the models {READER}",
         "One phone is one user with all its rounds; a person with two phones spends twice.",
         "Every release to this population is in this account: training, statistics, evaluation, "
@@ -258,7 +262,7 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
         f"(expected cohort {n:,.12g}), whatever it holds and whatever happened before.",
         "fixed_size": f"Every cohort is a uniformly random set of {round(n):,} of "
         f"{plan.population:,} phones, drawn afresh each round.",
-        "limited": f"Anybody may know who takes part; no phone joins more than "
+        "round_robin": f"Anybody may know who takes part; no phone joins more than "
         f"{plan.participations:,} of {plan.rounds:,} rounds, and none joins because another does "
         "or does not.",
     }[plan.participation]
@@ -267,12 +271,13 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
         lines.append(
             f"At least {plan.availability:.1%} of the population is there whenever a round "
             "begins, each phone for itself and whatever its data; some more often than others, and "
-            "everybody may know which. Cohort and floor count the fewest. Being away buys nothing: "
+            "everybody may know which. Cohort and minimum count the fewest. Being away buys "
+            "nothing: "
             "a phone joins with at most the probability of its coin, and only the coin amplifies."
         )
-    if plan.participation != "limited" and plan.participations < plan.rounds:
-        given = " (chosen here)" if "quota" in assumed else ""
-        stopped = binomial_tails.quota_failure(plan.rounds, q, plan.participations)
+    if plan.participation != "round_robin" and plan.participations < plan.rounds:
+        given = " (chosen here)" if "max_participations" in assumed else ""
+        stopped = binomial_tails.max_participations_failure(plan.rounds, q, plan.participations)
         lines.append(
             f"A phone stops for good after {plan.participations:,} rounds{given}; its chance of "
             f"being stopped, {stopped:.1e}, is a bad event."
@@ -290,7 +295,7 @@ def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> 
         )
         lines[0] += f", {plan.padded_dimension:,} as it travels."
         if plan.participation == "poisson" or (
-            plan.participation == "limited" and plan.mechanism != "skellam"
+            plan.participation == "round_robin" and plan.mechanism != "skellam"
         ):
             lines.append(
                 "A phone that stays away withholds its noise too; what the variance of the sum "
@@ -326,18 +331,18 @@ def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> 
     return lines
 
 
-def _about_floors(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
+def _about_minimums(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
     lines = []
-    given = " (chosen here)" if "min_survivors" in assumed else ""
+    given = " (chosen here)" if "min_reporting" in assumed else ""
     lines.append(
         f"No round begins with fewer than {plan.min_cohort:,} phones and no sum of fewer than "
-        f"{plan.min_survivors:,} answers is opened{given}; rounds below that are abandoned, and "
+        f"{plan.min_reporting:,} answers is opened{given}; rounds below that are abandoned, and "
         "never drawn again."
     )
     lines.append(
         f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
         "its data; that one phone decides a round is a bad event of probability "
-        f"{cost.floor_failure:.1e} per round."
+        f"{cost.minimum_failure:.1e} per round."
     )
     if plan.cohort_cap is not None:
         lines.append(

@@ -5,8 +5,8 @@ two sides with different plans stop instead of disagreeing silently. A phone rec
 derived number (bits, scale, noise) and takes none from the server.
 
     plan = PrivacyPlan(dimension=5140, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-                       participation_probability=0.1, rounds=40, quota=16, min_cohort=225,
-                       min_survivors=225, delta=1 / 30_000, epsilon_budget=2.0)
+                       participation_probability=0.1, rounds=40, participation limit=16,
+                       min_cohort=225, min_reporting=225, delta=1 / 30_000, epsilon_budget=2.0)
     sent = plan.privatize(delta.vector, rotation_seed=rid, rounding=keys_r, noise=keys_n)
     found = plan.decode(ring_sum([sent, ...], plan.bits), rotation_seed=rid)
     print(found.mean, phrasing.paragraphs(plan.guarantee(rounds=40)))
@@ -67,7 +67,7 @@ class PrivacyPlan(PlanCodec):
 
         The phone asks, of its own count; an input counts whatever became of its round.
         """
-        return inputs_sent < self.quota
+        return inputs_sent < self.max_participations
 
     def guarantee(self, rounds: int) -> Guarantee:
         """Prices `rounds` rounds, counting every one that sent anything, failed ones included.
@@ -82,5 +82,5 @@ class PrivacyPlan(PlanCodec):
             trust=self.trust,
             mechanism=self.mechanism,
             secure_aggregation=self.secure_aggregation,
-            server=self.server,
+            threat_model=self.threat_model,
         )

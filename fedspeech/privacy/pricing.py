@@ -13,7 +13,7 @@ Doubts, and the safe side that was taken:
   noise included, also where only zero-out can be claimed of it in the end. With Skellam noise what
   its absence tells is not derived, so only zero-out is claimed.
 - `limited` add/remove needs a model of the other phones: the schedule is public, and each of them
-  answers but for `dropout_rate`. A floor that one phone may decide counts as a bad event.
+  answers but for `dropout_rate`. A minimum that one phone may decide counts as a bad event.
 - A vector that phones clip in floating point and round to integers is a little longer than its clip
   norm. With noise on phones that is in the price; with `central` noise the multiplier is over the
   norm as it is after rounding.
@@ -88,7 +88,7 @@ def spent(plan: PrivacyPlan, joined: int) -> View:
     most = plan.participations
     rule = f"joined must be from 1 to the rounds that a phone may join ({most})"
     require(1 <= joined <= most, rule, joined=joined)
-    cost = dataclasses.replace(plan.cost, quota=joined)
+    cost = dataclasses.replace(plan.cost, max_participations=joined)
     if plan.central:
         cost = dataclasses.replace(cost, server=cost.given, server_relation="zero-out")
     return adversary_views.server([(cost, plan.rounds)], plan.delta)
@@ -125,7 +125,7 @@ class Loss:
 
 
 def curve(found: Price) -> list[Price]:
-    """Prices the same plan at other numbers of rounds, floor and quota as they are."""
+    """Prices the same plan at other numbers of rounds; nothing else changes."""
     plan = found.plan
     counts = {max(1, plan.rounds * part // 8) for part in (1, 2, 4)} | {2 * plan.rounds}
     others = [
@@ -138,12 +138,12 @@ def curve(found: Price) -> list[Price]:
 def losses(plan: PrivacyPlan) -> list[Loss]:
     """Prices noise sized for those expected, for mechanisms where phones add it.
 
-    This is what `min_survivors` is for: sized for the fewest honest survivors, the noise of a sum
-    that is opened is never below the one that was priced.
+    This is what `min_reporting` is for: sized for the fewest honest reporting phones, the noise of
+    a sum that is opened is never below the one that was priced.
     """
     given, rows = plan.cost.given, []
     release = plan.cost.release
-    count = plan.participations if plan.participation == "limited" else plan.rounds
+    count = plan.participations if plan.participation == "round_robin" else plan.rounds
     if not isinstance(given, (DiscreteGaussianSum, SkellamSum)):
         return []
     expected = plan.expected_cohort
@@ -204,6 +204,8 @@ def _at(plan: PrivacyPlan, rounds: int) -> PrivacyPlan:
     return dataclasses.replace(
         plan,
         rounds=rounds,
-        quota=plan.quota if counts else rounds,
-        quota_window=plan.window if counts and plan.participation == "limited" else None,
+        max_participations=plan.max_participations if counts else rounds,
+        participation_window=plan.window
+        if counts and plan.participation == "round_robin"
+        else None,
     )

@@ -44,8 +44,8 @@ def round_cost(plan: PlanSizing) -> RoundCost:
       ValueError: for Skellam noise under a coin.
     """
     given = _event(plan, plan.honest)
-    limited = plan.participation == "limited"
-    probability = 1.0 if limited else plan.participation_probability
+    round_robin = plan.participation == "round_robin"
+    probability = 1.0 if round_robin else plan.participation_probability
     release, relation = _release(plan, given)
     server: Event = given
     server_relation: Relation = "zero-out"
@@ -58,12 +58,12 @@ def round_cost(plan: PlanSizing) -> RoundCost:
     return RoundCost(
         release=release,
         release_relation=relation,
-        sampled=not limited and relation != "none",
+        sampled=not round_robin and relation != "none",
         given=given,
         server=server,
         server_relation=server_relation,
         probability=probability,
-        quota=plan.participations,
+        max_participations=plan.participations,
         planned=plan.rounds,
         **failure_probabilities.totals(plan),
     )
@@ -97,7 +97,7 @@ def _release(plan: PlanSizing, given: GivenParticipation | NonPrivate) -> tuple[
         cohort = round(population * probability)
         drawn = WithoutReplacement(population=population, cohort=cohort, event=given)
         return drawn, "replace"
-    if plan.participation == "limited":
+    if plan.participation == "round_robin":
         if is_skellam(given):
             return given, "zero-out"
         assert not isinstance(given, SkellamSum)

@@ -7,7 +7,7 @@ import math
 from fedspeech.errors import is_integer, require
 from fedspeech.limits import check_limits
 from fedspeech.privacy.events import NO_SKELLAM_COIN
-from fedspeech.privacy.sizing import MAX_FLOOR, MIN_STDDEV, RING_BITS, PlanSizing
+from fedspeech.privacy.sizing import MAX_MINIMUM, MIN_STDDEV, RING_BITS, PlanSizing
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
@@ -34,8 +34,15 @@ def _require(plan: PlanSizing, holds: bool, rule: str, *names: str) -> None:
 
 
 def _check_values(plan: PlanSizing) -> None:
-    """Checks one value at a time, and the order of the floors."""
-    for name in ("dimension", "population", "rounds", "quota", "min_cohort", "min_survivors"):
+    """Checks one value at a time, and the order of the minimums."""
+    for name in (
+        "dimension",
+        "population",
+        "rounds",
+        "max_participations",
+        "min_cohort",
+        "min_reporting",
+    ):
         value = getattr(plan, name)
         whole = is_integer(value) and value >= 1
         _require(plan, whole, f"{name} must be a positive integer", name)
@@ -44,15 +51,15 @@ def _check_values(plan: PlanSizing) -> None:
     _require(plan, known, f"ring_bits must be one of {RING_BITS}", "ring_bits")
     _require(
         plan,
-        plan.min_survivors <= plan.min_cohort <= plan.population,
-        "expected min_survivors <= min_cohort <= population",
-        "min_survivors", "min_cohort", "population",
+        plan.min_reporting <= plan.min_cohort <= plan.population,
+        "expected min_reporting <= min_cohort <= population",
+        "min_reporting", "min_cohort", "population",
     )  # fmt: skip
     _require(
         plan,
-        is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_survivors,
-        "colluders must be an integer in [0, min_survivors)",
-        "colluders", "min_survivors",
+        is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_reporting,
+        "colluders must be an integer in [0, min_reporting)",
+        "colluders", "min_reporting",
     )  # fmt: skip
     _require(
         plan,
@@ -64,12 +71,12 @@ def _check_values(plan: PlanSizing) -> None:
 
 
 def _check_participation(plan: PlanSizing) -> None:
-    """Checks that the way phones come fits the noise and the floors."""
+    """Checks that the way phones come fits the noise and the minimums."""
     if plan.mechanism == "skellam" and plan.participation == "poisson":
         raise ValueError(NO_SKELLAM_COIN)
     check_availability(plan.availability, plan.participation)
-    for name, stage in (("min_cohort", Stage.ADVERTISE), ("min_survivors", Stage.MASK)):
-        _check_floor(plan, name, plan.expected_cohort * share_answering(plan.dropout_rate, stage))
+    for name, stage in (("min_cohort", Stage.ADVERTISE), ("min_reporting", Stage.MASK)):
+        _check_minimum(plan, name, plan.expected_cohort * share_answering(plan.dropout_rate, stage))
     whole = abs(plan.expected_cohort - round(plan.expected_cohort)) < 1e-6
     _require(
         plan,
@@ -80,50 +87,55 @@ def _check_participation(plan: PlanSizing) -> None:
     rule = "min_cohort must be at most the cohort"
     if plan.participation == "poisson":
         rule = (
-            f"min_cohort must be at most {MAX_FLOOR:.0%} of the expected cohort, or single phones "
+            f"min_cohort must be at most {MAX_MINIMUM:.0%} of the expected cohort, or single "
+            f"phones "
             "decide whether a round takes place"
         )
-    fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_floor + 1e-9
+    fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_minimum + 1e-9
     _require(plan, fits, rule, "min_cohort", "expected_cohort")
 
 
-def _check_floor(plan: PlanSizing, name: str, standing: float) -> None:
-    """Checks that more phones than the fewest bring a round no nearer to its floor.
+def _check_minimum(plan: PlanSizing, name: str, standing: float) -> None:
+    """Checks that more phones than the fewest bring a round no nearer to its minimum.
 
     Args:
       plan: with a share of phones that may be away.
-      name: of the floor.
+      name: of the minimum.
       standing: phones that are expected there, of the fewest that are there when a round begins.
     """
-    floor = getattr(plan, name)
+    minimum = getattr(plan, name)
     require(
-        plan.availability == 1 or floor <= standing - plan.colluders - 1,
+        plan.availability == 1 or minimum <= standing - plan.colluders - 1,
         f"{name} must be below the honest phones that are expected to stand there",
-        **{name: floor},
+        **{name: minimum},
         expected=float(f"{standing:.6g}"),
     )
 
 
 def _check_turns_and_caps(plan: PlanSizing) -> None:
     """Checks what belongs to one kind of participation only."""
-    if plan.participation == "limited":
+    if plan.participation == "round_robin":
         turns = math.ceil(plan.window * plan.participation_probability - 1e-9)
         _require(
             plan,
-            plan.quota >= min(turns, plan.window),
-            f"a phone's turn comes {turns} times in {plan.window} rounds: quota must allow it",
-            "quota",
+            plan.max_participations >= min(turns, plan.window),
+            f"a phone's turn comes {turns} times in {plan.window} rounds: participation limit "
+            f"must allow it",
+            "max_participations",
         )
-    if plan.quota_window is not None:
+    if plan.participation_window is not None:
         _require(
             plan,
-            plan.participation == "limited",
-            "quota_window belongs to limited participation: others count a phone's rounds over "
+            plan.participation == "round_robin",
+            "participation_window belongs to round-robin participation: others count a phone's "
+            "rounds over "
             "the whole run",
-            "quota_window", "participation",
+            "participation_window", "participation",
         )  # fmt: skip
-        whole = is_integer(plan.quota_window) and plan.quota_window >= 1
-        _require(plan, whole, "quota_window must be a positive integer", "quota_window")
+        whole = is_integer(plan.participation_window) and plan.participation_window >= 1
+        _require(
+            plan, whole, "participation_window must be a positive integer", "participation_window"
+        )
     if plan.cohort_cap is not None:
         _require(
             plan,
@@ -169,10 +181,10 @@ def _check_stddev(plan: PlanSizing) -> None:
         require(
             plan.stddev >= MIN_STDDEV,
             f"noise of one phone must have stddev >= {MIN_STDDEV:g} in integer units (raise "
-            "noise_multiplier or lower min_survivors)",
+            "noise_multiplier or lower min_reporting)",
             stddev=float(f"{plan.stddev:.3g}"),
             noise_multiplier=plan.noise_multiplier,
-            min_survivors=plan.min_survivors,
+            min_reporting=plan.min_reporting,
         )
     if plan.adaptive_clipping is not None:
         noise = 7 * plan.bit_stddev * math.sqrt(plan.max_cohort)
@@ -195,16 +207,16 @@ def _check_protocol(plan: PlanSizing) -> None:
     )
     _require(
         plan,
-        plan.min_survivors >= 2,
-        "min_survivors must be at least 2 for a masked sum: a sum of one hides nothing",
-        "min_survivors",
+        plan.min_reporting >= 2,
+        "min_reporting must be at least 2 for a masked sum: a sum of one hides nothing",
+        "min_reporting",
     )
     gone = share_gone(plan.dropout_rate)
     _require(
         plan,
         2 * (1 - gone) * plan.min_cohort > plan.min_cohort + plan.colluders,
         "of the smallest cohort, more than half and colluders must be there at the end "
-        f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a roster): lower dropout_rate or "
+        f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a cohort list): lower dropout_rate or "
         "colluders, or raise min_cohort",
         "min_cohort", "dropout_rate", "colluders",
     )  # fmt: skip

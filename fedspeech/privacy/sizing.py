@@ -1,4 +1,4 @@
-"""What follows from the fields of a plan: floors, the ring and its scale, the noise of each phone.
+"""What follows from the fields of a plan: minimums, ring and scale, the noise of each phone.
 
 Sizes of the ring are in units of the scaled clip norm, so the clip norm itself drops out of them. A
 phone computes every number here from the fields, and takes none from the server.
@@ -19,7 +19,7 @@ from fedspeech.secagg.dropouts import share_gone, tolerated_share
 from fedspeech.secagg.graph import COMPLETE_UP_TO, CORRECTNESS_BITS, SECURITY_BITS
 from fedspeech.secagg.protocol import SessionTerms
 
-MAX_FLOOR = 0.75  # of the expected cohort
+MAX_MINIMUM = 0.75  # of the expected cohort
 MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
 MAX_COHORT_STDDEVS = 6.0
 RING_BITS = (16, 24, 32)
@@ -72,24 +72,24 @@ class PlanSizing(PlanConfig):
         return min(self.population, most, self.cohort_cap or most)
 
     @property
-    def largest_floor(self) -> float:
+    def largest_minimum(self) -> float:
         """Most that `min_cohort` may be."""
-        return (MAX_FLOOR if self.participation == "poisson" else 1.0) * self.expected_cohort
+        return (MAX_MINIMUM if self.participation == "poisson" else 1.0) * self.expected_cohort
 
     @property
     def window(self) -> int:
-        """Rounds over which a phone counts towards its quota."""
-        return self.quota_window or self.rounds
+        """Rounds over which a phone counts towards its participation limit."""
+        return self.participation_window or self.rounds
 
     @property
     def participations(self) -> int:
         """Rounds of the run in which a phone takes part at most."""
-        return min(self.rounds, self.quota * math.ceil(self.rounds / self.window))
+        return min(self.rounds, self.max_participations * math.ceil(self.rounds / self.window))
 
     @property
     def honest(self) -> int:
-        """Noise shares that are certain to be in a sum: min_survivors - colluders."""
-        return self.min_survivors - self.colluders
+        """Noise shares that are certain to be in a sum: min_reporting - colluders."""
+        return self.min_reporting - self.colluders
 
     @property
     def on_phones(self) -> bool:
@@ -189,7 +189,7 @@ class PlanSizing(PlanConfig):
 
     @property
     def stddev(self) -> float:
-        """Noise of one phone, integer units: sized for the fewest honest survivors."""
+        """Noise of one phone, integer units: sized for the fewest honest reporting phones."""
         if not self.on_phones:
             return 0.0
         shares = 1 if self.mechanism == "local" else self.honest
@@ -239,22 +239,24 @@ class PlanSizing(PlanConfig):
             dimension=self.vector_length,
             bits=self.bits,
             min_cohort=self.min_cohort,
-            min_survivors=self.min_survivors,
+            min_reporting=self.min_reporting,
             colluders=self.colluders,
             dropped_share=self.dropout_tolerance,
-            server=self.server,
+            threat_model=self.threat_model,
         )
 
     @functools.cached_property
     def dropout_tolerance(self) -> float:
-        """Share of a roster that the graph of a masked session is made to lose.
+        """Share of a cohort list that the graph of a masked session is made to lose.
 
         Derived from the drop-outs that the plan expects, so that it is hardly ever exceeded on any
-        roster that needs a graph. A sum under a lying server is then seldom abandoned. Under a
-        curious server a ring that loses more may fall to pieces whose sums have less noise than
-        the plan: the chance of that is one of the failures that `SECURITY_BITS` bounds.
+        cohort list that needs a graph. A sum under a malicious server is then seldom abandoned.
+        Under a semi-honest server a ring that loses more may fall to pieces whose sums have less
+        noise than the plan: the chance of that is one of the failures that `SECURITY_BITS` bounds.
         """
-        bits = CORRECTNESS_BITS if self.server == "lying" else SECURITY_BITS["curious"]
+        bits = (
+            CORRECTNESS_BITS if self.threat_model == "malicious" else SECURITY_BITS["semi_honest"]
+        )
         smallest = max(self.min_cohort, COMPLETE_UP_TO + 1)
         return tolerated_share(share_gone(self.dropout_rate), smallest, bits + 1)
 

@@ -1,9 +1,10 @@
 """Plans that an epsilon asks for: a search over prices, with no formula of its own.
 
 Whatever the search assumed, the answer has been priced by the plan that it belongs to, so it meets
-epsilon. What was not given (floor, quota) is filled in anew for every candidate, as for the answer.
+epsilon. What was not given (minimum, participation limit) is filled in anew for every candidate, as
+for the answer.
 
-Epsilon falls with noise and rises with rounds, but for small steps where a floor or the ring
+Epsilon falls with noise and rises with rounds, but for small steps where a minimum or the ring
 changes; of cohorts the middle ones are the cheapest, since a small one hides no missing noise and a
 large one is drawn too often. A search therefore looks beyond the point where it first fails, and
 says so where something else than epsilon ended it.

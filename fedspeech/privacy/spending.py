@@ -1,9 +1,9 @@
 """What the rows of a ledger add up to: who was charged for what, and the price of all of it.
 
 Rounds are priced per opening, also where two have the same plan: phones count their inputs anew in
-every run, so two runs of one plan can bring a phone to its quota twice. Examples, where runs hide
-them by DP-SGD, are an account of their own: their unit is one example of one phone, so they are
-never added to the epsilons of phones.
+every run, so two runs of one plan can bring a phone to its participation limit twice. Examples,
+where runs hide them by DP-SGD, are an account of their own: their unit is one example of one phone,
+so they are never added to the epsilons of phones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.seeds import REHEARSAL_NOTICE, NoiseSource
+from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 """What a run on a population is for."""
@@ -139,10 +139,10 @@ class Spending:
     @property
     def noise_notice(self) -> str | None:
         """That noise of a run which was charged, or of this one, can be drawn again; else None."""
-        rehearsed = self._noise_source == "rehearsal" or any(
-            run.noise == REHEARSAL_NOTICE and run.charged for run in self.runs
+        rehearsed = self._noise_source == "seeded" or any(
+            run.noise == SEEDED_NOISE_NOTICE and run.charged for run in self.runs
         )
-        return REHEARSAL_NOTICE if rehearsed else None
+        return SEEDED_NOISE_NOTICE if rehearsed else None
 
     @property
     def rounds_charged(self) -> int:
@@ -156,7 +156,8 @@ class Spending:
     def example_guarantee(self) -> ExampleGuarantee | None:
         """What one example of a phone is promised by all runs that hid it; None if none did.
 
-        Each that was charged counts at its quota; the run that asks counts before it is charged.
+        Each that was charged counts at its participation limit; the run that asks counts before it
+        is charged.
         """
         counted = [run for n, run in self._runs.items() if n == self._own or run.charged]
         return examples.price([run.examples for run in counted if run.examples])
@@ -207,7 +208,7 @@ class Spending:
                 "Mechanism", self._weakest("mechanism", ("none", "central", "local"), paying)
             ),
             secure_aggregation=self._weakest("secure_aggregation", ("ideal",), paying),
-            server=self._weakest("server", ("curious",), paying),
+            threat_model=self._weakest("threat_model", ("semi_honest",), paying),
         )
 
     def _weakest(self, name: str, weak: tuple[str, ...], paying: Iterable[Run]) -> str:

@@ -81,7 +81,7 @@ class Query(abc.ABC):
         """Whether what phones draw protects somebody; else it follows from the job's seed."""
         return False
 
-    def example_cost(self, quota: int) -> ExampleCost | None:
+    def example_cost(self, max_participations: int) -> ExampleCost | None:
         """What the rounds that a phone may join cost one of its examples; None: it hides none."""
         return None
 

@@ -111,11 +111,11 @@ class AdapterTraining(Query):
         """Whether the draws hide single clips."""
         return self.example_privacy is not None
 
-    def example_cost(self, quota: int) -> ExampleCost | None:
+    def example_cost(self, max_participations: int) -> ExampleCost | None:
         """The steps of DP-SGD that hide an example, if training does."""
         if self.example_privacy is None:
             return None
-        return example_cost(self.example_privacy, self.training, quota)
+        return example_cost(self.example_privacy, self.training, max_participations)
 
     @property
     def flops(self) -> float:

@@ -32,9 +32,9 @@ from fedspeech.secagg.protocol import (
     HASH_BYTES,
     SEALED_BYTES,
     Bytes,
+    CohortList,
     Context,
     Members,
-    Roster,
     Stage,
     advertisement_statement,
     agreed_statement,
@@ -53,13 +53,13 @@ from fedspeech.secagg.protocol import (
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
-    CohortBelowFloor,
+    CohortBelowMinimum,
+    CohortListNotMine,
     Malformed,
     NeighborsBelowThreshold,
     NoQuorum,
-    RosterNotMine,
+    ReportingInconsistent,
     SharersInconsistent,
-    SurvivorsInconsistent,
 )
 from fedspeech.secagg.ring import RingVector
 
@@ -91,42 +91,44 @@ class Phone(PhoneState):
                 signature=self._identity.sign(statement),
             )
 
-    def accept(self, roster: Roster, purpose: bytes) -> bytes:
-        """Takes the one roster and the one purpose of the session, and reveals the nonce for them.
+    def accept(self, cohort_list: CohortList, purpose: bytes) -> bytes:
+        """Takes the one cohort list and purpose of the session, and reveals the nonce for them.
 
         `purpose` is the hash of all else that must be alike, 32 bytes, recomputed by the caller.
         The nonce is 32 bytes; empty where everybody is everybody's neighbor.
 
         Raises:
-          RosterNotMine: if it lacks this phone's own advertisement.
-          CohortBelowFloor: if it is shorter than this phone's floor.
+          CohortListNotMine: if it lacks this phone's own advertisement.
+          CohortBelowMinimum: if it is shorter than this phone's minimum.
           BadSignature, UnknownPhone: if an advertisement is not that of an enrolled phone.
-          SecondAnswer: for a second roster.
+          SecondAnswer: for a second cohort list.
         """
         with self._step(Stage.ADVERTISE, Stage.ACCEPT):
             terms = self._terms
-            if not isinstance(roster, Roster):
-                raise Malformed("expected a roster")
+            if not isinstance(cohort_list, CohortList):
+                raise Malformed("expected a cohort list")
             if not isinstance(purpose, bytes) or len(purpose) != HASH_BYTES:
                 raise Malformed(f"a purpose must be {HASH_BYTES} bytes")
-            place = roster.members.place(self.number)
+            place = cohort_list.members.place(self.number)
             if place is None:
-                raise RosterNotMine(f"the roster lacks phone {self.number}")
-            shown = roster.seal_rows[place] + roster.mask_rows[place]
-            if self._mine != shown + roster.commitments[place].tobytes():
-                raise RosterNotMine(f"the roster shows other keys for phone {self.number}")
-            if len(roster) < terms.min_cohort:
-                raise CohortBelowFloor(
+                raise CohortListNotMine(f"the cohort list lacks phone {self.number}")
+            shown = cohort_list.seal_rows[place] + cohort_list.mask_rows[place]
+            if self._mine != shown + cohort_list.commitments[place].tobytes():
+                raise CohortListNotMine(f"the cohort list shows other keys for phone {self.number}")
+            if len(cohort_list) < terms.min_cohort:
+                raise CohortBelowMinimum(
                     f"phone {self.number} takes part among at least {terms.min_cohort} phones, "
-                    f"got {len(roster)}"
+                    f"got {len(cohort_list)}"
                 )
-            context = bind(terms, purpose, roster)
+            context = bind(terms, purpose, cohort_list)
             try:
                 complete = context.parameters.complete
             except ValueError as error:
-                raise CohortBelowFloor(f"no graph for a roster of {len(roster)}: {error}") from None
+                raise CohortBelowMinimum(
+                    f"no graph for a cohort list of {len(cohort_list)}: {error}"
+                ) from None
             if not self._primitives.verify_all(_advertised(context, self._directory)):
-                raise BadSignature("an advertisement in the roster is not signed by its phone")
+                raise BadSignature("an advertisement in the cohort list is not signed by its phone")
             self.context = context
             return b"" if complete else bytes(self._nonce)
 
@@ -136,7 +138,7 @@ class Phone(PhoneState):
         """Splits seed and mask key among the neighbors, each part sealed for one of them.
 
         Args:
-          nonces: of all phones in the roster's order; none for the complete graph.
+          nonces: of all phones in the cohort list's order; none for the complete graph.
 
         Raises:
           NonceMismatch: if one is missing or is not what its phone committed to.
@@ -155,7 +157,7 @@ class Phone(PhoneState):
             shares = shamir.share(secrets, t, k, self._random)
             plain = rows(shares.astype("<u4").view(np.uint8))
             infos = [share_info(context.digest, self._own, other) for other in self._neighbors]
-            keys = self._agree(self._seal_key, context.roster.seal_rows, self._places, infos)
+            keys = self._agree(self._seal_key, context.cohort_list.seal_rows, self._places, infos)
             sealed = [
                 seal(key, share, info + place.to_bytes(4, "big"))
                 for place, (key, share, info) in enumerate(zip(keys, plain, infos, strict=True))
@@ -181,7 +183,7 @@ class Phone(PhoneState):
 
         Raises:
           SharersInconsistent: if the list of sharers leaves out this phone or names a stranger.
-          CohortBelowFloor: if it is shorter than the floor on survivors.
+          CohortBelowMinimum: if it is shorter than the minimum of reporting phones.
           NeighborsBelowThreshold: if too few neighbors stand in it.
           BadSignature: if a neighbor did not sign its commitment.
           CiphertextMissing: if a neighbor in it left nothing that opens.
@@ -217,13 +219,13 @@ class Phone(PhoneState):
             return self._identity.sign(statement), masks
 
     def _check_sharers(self, context: Context, sharers: Members) -> None:
-        if not isinstance(sharers, Members) or not sharers.within(context.roster.members):
-            raise SharersInconsistent("the list of sharers names a phone outside the roster")
+        if not isinstance(sharers, Members) or not sharers.within(context.cohort_list.members):
+            raise SharersInconsistent("the list of sharers names a phone outside the cohort list")
         if sharers.place(self.number) is None:
             raise SharersInconsistent(f"the list of sharers leaves out phone {self.number}")
-        if len(sharers) < self._terms.min_survivors:
-            raise CohortBelowFloor(
-                f"a phone masks among at least {self._terms.min_survivors} sharers, "
+        if len(sharers) < self._terms.min_reporting:
+            raise CohortBelowMinimum(
+                f"a phone masks among at least {self._terms.min_reporting} sharers, "
                 f"got {len(sharers)}"
             )
 
@@ -232,7 +234,7 @@ class Phone(PhoneState):
         context, places = self._bound, self._back_places
         infos = [share_info(context.digest, self._neighbors[place], self._own) for place in present]
         others = [self._places[place] for place in present]
-        keys = self._agree(self._seal_key, context.roster.seal_rows, others, infos)
+        keys = self._agree(self._seal_key, context.cohort_list.seal_rows, others, infos)
         held = np.zeros((len(self._places), 2 * shamir.LIMBS), np.uint32)
         opened = []
         for place, key, info in zip(present, keys, infos, strict=True):
@@ -254,7 +256,7 @@ class Phone(PhoneState):
         others = [self._neighbors[place] for place in present]
         infos = [mask_info(context.digest, *sorted((self._own, other))) for other in others]
         places = [self._places[place] for place in present]
-        keys = self._agree(self._mask_key, context.roster.mask_rows, places, infos)
+        keys = self._agree(self._mask_key, context.cohort_list.mask_rows, places, infos)
         own = bytes(self._seed)
         for spent in (self._mask_key, self._seal_key, self._seed):
             spent.wipe()
@@ -263,7 +265,7 @@ class Phone(PhoneState):
 
     # Stage agree.
 
-    def agree(self, survivors: Members, signatures: Bytes) -> bytes:
+    def agree(self, reporting: Members, signatures: Bytes) -> bytes:
         """Signs the one pair of lists that this phone will unmask for.
 
         A neighbor's share is given only if that neighbor itself masked under the same list of
@@ -271,41 +273,41 @@ class Phone(PhoneState):
         graph, shape (k, 64); rows of neighbors that did not survive are not read.
 
         Raises:
-          SurvivorsInconsistent: if the list is no part of the sharers or leaves out this phone.
-          CohortBelowFloor: if it is shorter than the floor.
+          ReportingInconsistent: if the list is no part of the sharers or leaves out this phone.
+          CohortBelowMinimum: if it is shorter than the minimum.
           BadSignature: if a surviving neighbor did not sign the same list of sharers.
         """
         with self._step(Stage.MASK, Stage.AGREE):
             context, sharers = self._bound, self.sharers
             assert sharers is not None
-            if not isinstance(survivors, Members) or not survivors.within(sharers):
-                raise SurvivorsInconsistent("the survivors must be some of those who shared")
-            if survivors.place(self.number) is None:
-                raise SurvivorsInconsistent(f"the survivors leave out phone {self.number}")
-            if len(survivors) < self._terms.min_survivors:
-                raise CohortBelowFloor(
-                    f"a sum has at least {self._terms.min_survivors} phones, got {len(survivors)}"
+            if not isinstance(reporting, Members) or not reporting.within(sharers):
+                raise ReportingInconsistent("the reporting phones must be some of those who shared")
+            if reporting.place(self.number) is None:
+                raise ReportingInconsistent(f"the reporting phones leave out phone {self.number}")
+            if len(reporting) < self._terms.min_reporting:
+                raise CohortBelowMinimum(
+                    f"a sum has at least {self._terms.min_reporting} phones, got {len(reporting)}"
                 )
             check_bytes("signatures", signatures, context.parameters.neighbors, SIGNATURE_BYTES)
             self._check_signed(
-                self._present(survivors),
+                self._present(reporting),
                 rows(signatures),
                 [
                     masked_statement(context.digest, other, sharers.digest)
                     for other in self._neighbors
                 ],
             )
-            self.survivors = survivors
-            self._choose_shares(sharers, survivors)
+            self.reporting = reporting
+            self._choose_shares(sharers, reporting)
             return self._identity.sign(
-                agreed_statement(context.digest, sharers.digest, survivors.digest)
+                agreed_statement(context.digest, sharers.digest, reporting.digest)
             )
 
-    def _choose_shares(self, sharers: Members, survivors: Members) -> None:
+    def _choose_shares(self, sharers: Members, reporting: Members) -> None:
         """Keeps one share of each neighbor, the one to be given, and forgets the other."""
         held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
         chosen = np.zeros((len(held), shamir.LIMBS), np.uint32)
-        alive = self._present(survivors)
+        alive = self._present(reporting)
         gone = sorted(set(self._present(sharers)).difference(alive))
         chosen[alive] = held[alive, : shamir.LIMBS]
         chosen[gone] = held[gone, shamir.LIMBS :]
@@ -323,30 +325,32 @@ class Phone(PhoneState):
           order of the graph, shape (k, 9), zeros for neighbors that never shared.
 
         Raises:
-          NoQuorum: if not more than half of the roster and the colluders signed.
+          NoQuorum: if not more than half of the cohort list and the colluders signed.
           BadSignature: if one of the signatures is not over this phone's pair of lists.
         """
         with self._step(Stage.AGREE, Stage.UNMASK):
-            context, sharers, survivors = self._bound, self.sharers, self.survivors
+            context, sharers, reporting = self._bound, self.sharers, self.reporting
             assert sharers is not None
-            assert survivors is not None
+            assert reporting is not None
             if not isinstance(quorum, Quorum) or not isinstance(quorum.members, Members):
                 raise Malformed("expected a quorum")
-            if not quorum.members.within(survivors):
-                raise NoQuorum("signatures must be those of survivors")
+            if not quorum.members.within(reporting):
+                raise NoQuorum("signatures must be those of reporting phones")
             check_bytes("signatures", quorum.signatures, len(quorum.members), SIGNATURE_BYTES)
             if len(quorum.members) < context.quorum:
                 raise NoQuorum(
-                    f"at least {context.quorum} survivors must have signed the same lists, "
+                    f"at least {context.quorum} reporting phones must have signed the same lists, "
                     f"got {len(quorum.members)}"
                 )
-            statement = agreed_statement(context.digest, sharers.digest, survivors.digest)
+            statement = agreed_statement(context.digest, sharers.digest, reporting.digest)
             if not self._primitives.verify_all(_agreed(self._directory, quorum, statement)):
-                raise BadSignature("a survivor did not sign the lists that this phone signed")
+                raise BadSignature(
+                    "a reporting phone did not sign the lists that this phone signed"
+                )
             shares = np.frombuffer(bytes(self._held), np.uint32).reshape(-1, shamir.LIMBS).copy()
             self.erase()  # before the answer: no path leads to a second one
             statement = unmasked_statement(
-                context.digest, id_bytes(self.number), sharers.digest, survivors.digest,
+                context.digest, id_bytes(self.number), sharers.digest, reporting.digest,
                 shares.tobytes(),
             )  # fmt: skip
             return self._identity.sign(statement), shares
@@ -364,8 +368,8 @@ def mask_vectors(
 @functools.lru_cache(maxsize=4)
 def _advertised(context: Context, directory: Directory) -> SignedStatements:
     """Every phone's signature over its own advertisement."""
-    publics = [directory.public(phone) for phone in context.roster.members.ids.tolist()]
-    return SignedStatements(publics, context.advertisements, rows(context.roster.signatures))
+    publics = [directory.public(phone) for phone in context.cohort_list.members.ids.tolist()]
+    return SignedStatements(publics, context.advertisements, rows(context.cohort_list.signatures))
 
 
 @functools.lru_cache(maxsize=4)

@@ -56,11 +56,14 @@ def operations(opened: Opened, signing: int, unmasking: int) -> dict[str, int]:
 
     Args:
       opened: a session without restarts.
-      signing: survivors that signed both lists.
+      signing: reporting phones that signed both lists.
       unmasking: those of them that gave shares.
     """
-    roster, graph = opened.context.roster.members.ids, opened.graph
-    shared, alive = np.isin(roster, opened.sharers.ids), np.isin(roster, opened.survivors.ids)
+    cohort_list, graph = opened.context.cohort_list.members.ids, opened.graph
+    shared, alive = (
+        np.isin(cohort_list, opened.sharers.ids),
+        np.isin(cohort_list, opened.reporting.ids),
+    )
     gone = shared & ~alive
     n, k = graph.neighbors.shape
     at, other = np.repeat(np.arange(n), k), graph.neighbors.reshape(-1)
@@ -69,7 +72,7 @@ def operations(opened: Opened, signing: int, unmasking: int) -> dict[str, int]:
     masking = int((once & shared[at] & shared[other] & (alive[at] | alive[other])).sum())
     cut = int((gone[at] & alive[other]).sum())  # edges of dropped phones that the server takes off
     opening = int((alive[at] & shared[other]).sum())
-    survivors = int(alive.sum())
+    reporting = int(alive.sum())
     sharers = int(shared.sum())
     return {
         "key pairs": 2 * n + int(gone.sum()),
@@ -77,12 +80,12 @@ def operations(opened: Opened, signing: int, unmasking: int) -> dict[str, int]:
         "derivations": int(shared.sum()) * k + masking,
         "seals": sharers * k,
         "unseals": opening,
-        "signatures": n + sharers + survivors + signing + unmasking,
-        "verifications": n + sharers + survivors + signing + unmasking,
+        "signatures": n + sharers + reporting + signing + unmasking,
+        "verifications": n + sharers + reporting + signing + unmasking,
         "splits": sharers,
-        "joins": survivors + int(gone.sum()),
-        "keystreams": masking + 2 * survivors + cut,
-        "ring additions": opening + 2 * survivors + cut,
+        "joins": reporting + int(gone.sum()),
+        "keystreams": masking + 2 * reporting + cut,
+        "ring additions": opening + 2 * reporting + cut,
     }
 
 

@@ -1,4 +1,4 @@
-"""Who vanishes when: the model that floors are priced by, and the schedule that simulations play.
+"""Who vanishes when: the model that minimums are priced by, and the schedule that simulations play.
 
 Of the phones that would take part, a share `rate` never gets to send its masked vector: a third of
 it before it has advertised, a third after that, a third after its shares. Two thirds as many again
@@ -25,24 +25,24 @@ def share_answering(rate: float, stage: Stage) -> float:
 
 
 def share_gone(rate: float) -> float:
-    """Largest expected share of a session's last roster that is gone at its end.
+    """Largest expected share of a session's last cohort list that is gone at its end.
 
-    Who vanishes between roster and nonces restarts the session and is on no later roster, so of the
-    1 - 2 rate / 3 that remain, rate vanishes. Where a deadline is what stops phones, they all
-    vanish after their shares, and that is less: rate of all. Of phones that send no vector alone,
-    the share is at most rate in both cases.
+    Who vanishes between cohort list and nonces restarts the session and is on no later cohort list,
+    so of the 1 - 2 rate / 3 that remain, rate vanishes. Where a deadline is what stops phones, they
+    all vanish after their shares, and that is less: rate of all. Of phones that send no vector
+    alone, the share is at most rate in both cases.
     """
     return min(1.0, rate / (1 - 2 * rate / 3))
 
 
 def tolerated_share(rate: float, smallest: int, bits: float) -> float:
-    """A share t of a roster, in thousandths, that hardly any roster's drop-outs exceed.
+    """A share t of a cohort list, in thousandths, that hardly any cohort list's drop-outs exceed.
 
     Of n phones that drop out each for itself, on average with probability p, a share t > p or more
     does so with probability at most exp(-n KL(t, p)), where KL(t, p) = t ln(t/p) +
     (1-t) ln((1-t)/(1-p)) (Hoeffding 1963, Theorem 1, Equation 2.1; phones need not be alike). For
-    one t the bound falls with n: the t that meets 2^-bits at the smallest roster meets it at all.
-    It is 0 if nobody drops out, and 1 where no share below it will do.
+    one t the bound falls with n: the t that meets 2^-bits at the smallest cohort list meets it at
+    all. It is 0 if nobody drops out, and 1 where no share below it will do.
     """
     if rate <= 0:
         return 0.0

@@ -74,7 +74,7 @@ class Advertisement:
 
     @staticmethod
     def columns(told: Sequence[Advertisement]) -> dict[str, Bytes]:
-        """What several phones say, as the columns of a roster."""
+        """What several phones say, as the columns of a cohort list."""
         return {
             "seal_keys": table([one.seal_key for one in told], KEY_BYTES),
             "mask_keys": table([one.mask_key for one in told], KEY_BYTES),

@@ -9,19 +9,20 @@ how likely it is that
 * the ring is in pieces, cut twice: n(n-k-1)/2 * (c+d)! (n-k)! / (n! (c+d-k)!);
 * too few neighbors answer: n P[Hyp(n-1, d, k) > k - t].
 
-A lying server drops phones after it saw the ring, so against it the second bound proves nothing.
-But where it cuts out an arc, the phone at an end has only corrupt and dropped phones in its outer
-half, and dropped ones answer nothing. However many it drops, that phone and the arc stay masked,
-unless the k/2 of the inner half and the corrupt ones of the outer half are t:
+A malicious server drops phones after it saw the ring, so against it the second bound proves
+nothing. But where it cuts out an arc, the phone at an end has only corrupt and dropped phones in
+its outer half, and dropped ones answer nothing. However many it drops, that phone and the arc stay
+masked, unless the k/2 of the inner half and the corrupt ones of the outer half are t:
 
 * an arc's end is unmasked: 2n P[Hyp(n-1, c, k/2) >= t - k/2].
 
-Half of the failure probability goes to corrupt neighbors, half to pieces (curious server) or arcs'
-ends (lying); a ring for a lying server meets the bound on pieces as well, to be no weaker. Tails
-run over the n - 1 others with all c or d among them: no other reading makes them likelier.
+Half of the failure probability goes to corrupt neighbors, half to pieces (semi-honest server) or
+arcs' ends (malicious); a ring for a malicious server meets the bound on pieces as well, to be no
+weaker. Tails run over the n - 1 others with all c or d among them: no other reading makes them
+likelier.
 
-    parameters = graph_parameters(1000, colluders=100, dropped=100, server="lying")  # k 152, t 110
-    graph = ring_graph(ids, seed, parameters.neighbors)
+    parameters = graph_parameters(1000, colluders=100, dropped=100, threat_model="malicious")  # k
+    152, t 110 graph = ring_graph(ids, seed, parameters.neighbors)
     graph.neighbors[graph.neighbors[i, p], graph.places[i, p]] == i
 """
 
@@ -42,10 +43,10 @@ from numpy.typing import NDArray
 from fedspeech.errors import require
 from fedspeech.seeds import canonical
 
-Server = Literal["lying", "curious"]
+ThreatModel = Literal["malicious", "semi_honest"]
 
 COMPLETE_UP_TO = 128
-SECURITY_BITS: Mapping[Server, int] = MappingProxyType({"lying": 40, "curious": 60})
+SECURITY_BITS: Mapping[ThreatModel, int] = MappingProxyType({"malicious": 40, "semi_honest": 60})
 CORRECTNESS_BITS = 30
 
 
@@ -74,25 +75,26 @@ def graph_parameters(
     *,
     colluders: int,
     dropped: int,
-    server: Server,
+    threat_model: ThreatModel,
     security_bits: float | None = None,
     correctness_bits: float = CORRECTNESS_BITS,
 ) -> GraphParameters:
     """Finds the sparsest graph that meets every condition for this server, see the module.
 
     Complete up to 128 phones, and where no ring does, with t = floor((n + c)/2) + 1: two sets of
-    survivors would need more than n + c signatures, and nothing is left to chance. Of the
+    reporting phones would need more than n + c signatures, and nothing is left to chance. Of the
     thresholds that fit the smallest ring it takes the lowest from 2 on (one share is never the
     secret), so more colluders lower neither k nor t of a ring.
 
-    A "lying" server may choose whom to drop after it saw the ring; a "curious" one keeps to the
-    protocol while phones drop out by chance. More is learned than the sum with probability at most
-    2^-security_bits, by default that of `SECURITY_BITS`; the caller adds log2 of the number of
+    A "malicious" server may choose whom to drop after it saw the ring; a "semi_honest" one keeps to
+    the protocol while phones drop out by chance. More is learned than the sum with probability at
+    most 2^-security_bits, by default that of `SECURITY_BITS`; the caller adds log2 of the number of
     graphs to choose from. Some phone lacks answers with probability at most 2^-correctness_bits.
 
     Raises:
-      ValueError: if a value is out of range, or survivors may be too few: more than (n + c)/2 must
-        sign what is unmasked, and in the complete graph t others unmask a survivor.
+      ValueError: if a value is out of range, or reporting phones may be too few: more than (n +
+        c)/2 must sign what is unmasked, and in the complete graph t others unmask a reporting
+        phone.
     """
     n = num_phones
     require(n >= 2, "num_phones must be at least 2", num_phones=n)
@@ -101,12 +103,12 @@ def graph_parameters(
     given = {"num_phones": n, "colluders": colluders, "dropped": dropped}
     rule = "num_phones - dropped must exceed (num_phones + colluders)/2"
     require(2 * (n - dropped) > n + colluders, rule, **given)
-    require(server in SECURITY_BITS, "server must be 'lying' or 'curious'", server=server)
-    security = SECURITY_BITS[server] if security_bits is None else security_bits
+    require(server in SECURITY_BITS, "server must be 'malicious' or 'semi-honest'", server=server)
+    security = SECURITY_BITS[threat_model] if security_bits is None else security_bits
     for name, bits in (("security_bits", security), ("correctness_bits", correctness_bits)):
         require(0 < bits < math.inf, f"{name} must be positive and finite", **{name: bits})
     if n > COMPLETE_UP_TO:
-        ring = _smallest_ring(n, colluders, dropped, server, -security - 1, -correctness_bits)
+        ring = _smallest_ring(n, colluders, dropped, threat_model, -security - 1, -correctness_bits)
         if ring is not None:
             return ring
     complete = complete_parameters(n, colluders)
@@ -125,7 +127,12 @@ def complete_parameters(num_phones: int, colluders: int) -> GraphParameters:
 
 
 def _smallest_ring(
-    n: int, colluders: int, dropped: int, server: Server, security: float, correctness: float
+    n: int,
+    colluders: int,
+    dropped: int,
+    threat_model: ThreatModel,
+    security: float,
+    correctness: float,
 ) -> GraphParameters | None:
     """The smallest even k < n - 1 with a threshold, or None; bounds in log2, per kind of failure.
 
@@ -139,7 +146,7 @@ def _smallest_ring(
     union = math.log2(n)
     while half in halves:
         lowest = max(2, _first_below(_log2_tail(n - 1, colluders, 2 * half), security - union))
-        if server == "lying":
+        if threat_model == "malicious":
             corrupt_in_half = _log2_tail(n - 1, colluders, half)
             lowest = max(lowest, half + _first_below(corrupt_in_half, security - union - 1))
         lost = _first_below(_log2_tail(n - 1, dropped, 2 * half), correctness - union)
@@ -197,10 +204,10 @@ def _log2_factorials(largest: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A regular graph on a roster; public, arrays read-only.
+    """A regular graph on a cohort list; public, arrays read-only.
 
     Attributes:
-      neighbors: (n, k), row i: the roster indices of i's neighbors, ascending.
+      neighbors: (n, k), row i: the cohort list indices of i's neighbors, ascending.
       places: (n, k), where i stands in the row of its neighbor: `neighbors[neighbors[i, p],
         places[i, p]] == i`.
     """
@@ -210,10 +217,10 @@ class Graph:
 
 
 def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
-    """Builds the graph of a round; whoever has roster and seed builds the same one.
+    """Builds the graph of a round; whoever has cohort list and seed builds the same one.
 
     Args:
-      ids: the roster, shape (n,), int64, strictly ascending.
+      ids: the cohort list, shape (n,), int64, strictly ascending.
       seed: what nobody could choose: a hash over nonces, or a beacon.
       neighbors: k, even, below n.
     """

@@ -28,7 +28,7 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 _ZERO_NONCE = bytes(12)
-_KEPT_PUBLICS = 1 << 14  # more than a roster has, and no more of a population that never ends
+_KEPT_PUBLICS = 1 << 14  # more than a cohort list has, and no more of a population that never ends
 _SHA256 = hashes.SHA256()
 _PROBE = X25519PrivateKey.generate()  # of no phone: to try public keys on
 

@@ -18,9 +18,9 @@ from fedspeech.secagg.graph import Graph
 from fedspeech.secagg.keys import Directory, Identity, Secret
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
+    CohortList,
     Context,
     Members,
-    Roster,
     SessionTerms,
     Stage,
     bind,
@@ -62,7 +62,7 @@ class PhoneState:
         self.context: Context | None = None
         self.graph: Graph | None = None
         self.sharers: Members | None = None
-        self.survivors: Members | None = None
+        self.reporting: Members | None = None
         self._own = id_bytes(number)
         self._identity, self._directory, self._terms = identity, directory, terms
         self._primitives, self._random = primitives, random
@@ -97,11 +97,11 @@ class PhoneState:
         saved: bytes,
         *,
         stage: Stage,
-        roster: Roster | None,
+        cohort_list: CohortList | None,
         purpose: bytes,
         nonces: Sequence[bytes] = (),
         sharers: Members | None = None,
-        survivors: Members | None = None,
+        reporting: Members | None = None,
     ) -> Self:
         """Goes on from what `save` gave, with the public lists kept beside it.
 
@@ -127,12 +127,12 @@ class PhoneState:
                     f"phone {self.number} has answered stage {stage.word}, and its stored state "
                     f"is from stage {self.stage.word}"
                 )
-            if context and roster is not None:
-                self.context = bind(self._terms, purpose, roster)
+            if context and cohort_list is not None:
+                self.context = bind(self._terms, purpose, cohort_list)
                 if self.stage >= Stage.SHARE:
                     self.graph = drawn_graph(self.context, tuple(nonces))
             self.sharers = sharers if sharing else None
-            self.survivors = survivors if surviving else None
+            self.reporting = reporting if surviving else None
             if self._digests() != [context, sharing, surviving]:
                 raise Malformed("a list kept beside the state is not the one that this phone saw")
         except BaseException:
@@ -142,7 +142,7 @@ class PhoneState:
         return self
 
     def _digests(self) -> list[bytes]:
-        seen = (self.context, self.sharers, self.survivors)
+        seen = (self.context, self.sharers, self.reporting)
         return [b"" if one is None else one.digest for one in seen]
 
     @contextlib.contextmanager
@@ -183,7 +183,7 @@ class PhoneState:
     @functools.cached_property
     def neighbors(self) -> list[int]:
         """The neighbors' numbers, in the order of the graph."""
-        numbers: list[int] = self._bound.roster.members.ids[self._places].tolist()
+        numbers: list[int] = self._bound.cohort_list.members.ids[self._places].tolist()
         return numbers
 
     @property
@@ -193,14 +193,14 @@ class PhoneState:
 
     @functools.cached_property
     def _row(self) -> int:
-        """Own place in the roster."""
-        place = self._bound.roster.members.place(self.number)
+        """Own place in the cohort list."""
+        place = self._bound.cohort_list.members.place(self.number)
         assert place is not None
         return place
 
     @functools.cached_property
     def _places(self) -> list[int]:
-        """The neighbors' places in the roster."""
+        """The neighbors' places in the cohort list."""
         assert self.graph is not None
         places: list[int] = self.graph.neighbors[self._row].tolist()
         return places
@@ -215,7 +215,7 @@ class PhoneState:
     @functools.cached_property
     def _neighbors(self) -> list[bytes]:
         """The neighbors' numbers as bytes."""
-        id_rows = self._bound.roster.id_rows
+        id_rows = self._bound.cohort_list.id_rows
         return [id_rows[place] for place in self._places]
 
     def _present(self, members: Members) -> list[int]:
@@ -249,9 +249,9 @@ def drawn_graph(context: Context, nonces: tuple[bytes, ...]) -> Graph:
     """
     if context.parameters.complete:
         return context.graph(())
-    if len(nonces) != len(context.roster):
-        raise NonceMismatch(f"a graph needs {len(context.roster)} nonces, got {len(nonces)}")
-    commitments = rows(context.roster.commitments)
+    if len(nonces) != len(context.cohort_list):
+        raise NonceMismatch(f"a graph needs {len(context.cohort_list)} nonces, got {len(nonces)}")
+    commitments = rows(context.cohort_list.commitments)
     if any(commitment_to(nonce) != c for nonce, c in zip(nonces, commitments, strict=True)):
         raise NonceMismatch("a nonce is not the one that its phone committed to")
     return context.graph(nonces)

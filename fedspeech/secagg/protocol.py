@@ -1,14 +1,15 @@
-"""What phones and server of a session mean alike: terms, roster, context, and what is signed.
+"""What phones and server of a session mean alike: terms, cohort list, context, and what is signed.
 
 Bonawitz et al. 2017 (ePrint 2017/281) on the sparse graph of Bell et al. 2020 (ePrint 2020/704),
 hardened against a server that lies. Five stages; each phone answers each of them at most once:
 
 1. *advertise*: a phone sends two one-use public keys and a commitment to a nonce, signed. It gets
-   the roster of all phones, and sends its nonce. It gets all nonces, and draws the graph from them.
+   the cohort list of all phones, and sends its nonce. It gets all nonces, and draws the graph from
+   them.
 2. *share*: for each neighbor a sealed share of its own seed and of its mask key, with a signed
    commitment to the seed. It gets what was sealed for it, and the list of those who shared.
 3. *mask*: the masked vector, with a signature over the list of those who shared. It gets the list
-   of survivors, whose vectors arrived, and the signatures of those that are its neighbors.
+   of reporting phones, whose vectors arrived, and the signatures of those that are its neighbors.
 4. *agree*: a signature over both lists. It gets a quorum of such signatures.
 5. *unmask*: for each neighbor one share: of the seed if it survived, of the mask key if it dropped
    out, never both; signed as given for both lists. The sum is open.
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 from fedspeech.secagg.graph import (
     Graph,
     GraphParameters,
-    Server,
+    ThreatModel,
     complete_graph,
     complete_parameters,
     graph_parameters,
@@ -52,8 +53,8 @@ HASH_BYTES = 32
 SHARE_BYTES = 2 * LIMBS * 4  # a share of the seed and one of the mask key
 SEALED_BYTES = SHARE_BYTES + TAG_BYTES
 ID_BYTES = 8
-# Columns of a roster with the bytes of their entries, in the order in which they are hashed.
-ROSTER_COLUMNS: Mapping[str, int] = MappingProxyType(
+# Columns of a cohort list with the bytes of their entries, in the order in which they are hashed.
+COHORT_LIST_COLUMNS: Mapping[str, int] = MappingProxyType(
     {
         "seal_keys": KEY_BYTES,
         "mask_keys": KEY_BYTES,
@@ -72,7 +73,7 @@ class Stage(IntEnum):
 
     NONE = 0
     ADVERTISE = 1
-    ACCEPT = 2  # the second half of the first stage: one roster taken, the nonce revealed
+    ACCEPT = 2  # the second half of the first stage: one cohort list taken, the nonce revealed
     SHARE = 3
     MASK = 4
     AGREE = 5
@@ -80,7 +81,7 @@ class Stage(IntEnum):
 
     @property
     def word(self) -> str:
-        """What the stage is called in messages; accepting the roster ends the first one."""
+        """What the stage is called in messages; accepting the cohort list ends the first one."""
         return "advertise" if self == Stage.ACCEPT else self.name.lower()
 
 
@@ -91,11 +92,11 @@ class SessionTerms:
     Attributes:
       round_id: 16 bytes that name this session and no other.
       dimension: coordinates of a vector.
-      min_cohort: phones that a roster has at least.
-      min_survivors: phones that share at least, and that a sum has at least.
+      min_cohort: phones that a cohort list has at least.
+      min_reporting: phones that share at least, and that a sum has at least.
       colluders: corrupt phones that may join, all of them.
-      dropped_share: share of a roster that may vanish while the sum still opens.
-      server: "lying" or "curious": what the graph is made for.
+      dropped_share: share of a cohort list that may vanish while the sum still opens.
+      threat_model: "malicious" or "semi_honest": what the graph is made for.
     """
 
     round_id: bytes
@@ -103,26 +104,26 @@ class SessionTerms:
     dimension: int
     bits: int
     min_cohort: int
-    min_survivors: int
+    min_reporting: int
     colluders: int = 0
     dropped_share: float = 0.1
-    server: Server = "lying"
+    threat_model: ThreatModel = "malicious"
 
     def __post_init__(self) -> None:
         if len(self.round_id) != ROUND_ID_BYTES:
             raise ValueError(f"round_id must have {ROUND_ID_BYTES} bytes, got {len(self.round_id)}")
         if not 1 <= self.bits <= 32:
             raise ValueError(f"bits must be in 1..32, got bits={self.bits}")
-        if not 2 <= self.min_survivors <= self.min_cohort:
+        if not 2 <= self.min_reporting <= self.min_cohort:
             raise ValueError(
-                "expected 2 <= min_survivors <= min_cohort, got "
-                f"min_survivors={self.min_survivors}, min_cohort={self.min_cohort}"
+                "expected 2 <= min_reporting <= min_cohort, got "
+                f"min_reporting={self.min_reporting}, min_cohort={self.min_cohort}"
             )
         if not 0 <= self.dropped_share < 1:
             raise ValueError(f"dropped_share must be in [0, 1), got {self.dropped_share}")
 
     def parameters(self, num_phones: int) -> GraphParameters:
-        """Neighbors and threshold for a roster of this size.
+        """Neighbors and threshold for a cohort list of this size.
 
         Where more phones may vanish than a quorum can spare, no ring is made: everybody is
         everybody's neighbor, and nothing can fall to pieces.
@@ -135,7 +136,10 @@ class SessionTerms:
             found = complete_parameters(num_phones, self.colluders)
         else:
             found = graph_parameters(
-                num_phones, colluders=self.colluders, dropped=dropped, server=self.server
+                num_phones,
+                colluders=self.colluders,
+                dropped=dropped,
+                threat_model=self.threat_model,
             )
         if found.neighbors > MAX_SHARES:
             raise ValueError(
@@ -160,8 +164,8 @@ class SessionTerms:
         """The terms as bytes, fixed layout."""
         numbers = np.array(
             [
-                self.round, self.dimension, self.bits, self.min_cohort, self.min_survivors,
-                self.colluders, round(self.dropped_share * 1e9), self.server == "lying",
+                self.round, self.dimension, self.bits, self.min_cohort, self.min_reporting,
+                self.colluders, round(self.dropped_share * 1e9), self.threat_model == "malicious",
             ],
             dtype=">i8",
         )  # fmt: skip
@@ -209,7 +213,7 @@ class Members:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Roster:
+class CohortList:
     """The advertisements of a session: sorted, complete, signed.
 
     Attributes:
@@ -229,14 +233,14 @@ class Roster:
     signatures: Bytes
 
     def __post_init__(self) -> None:
-        for name, width in ROSTER_COLUMNS.items():
+        for name, width in COHORT_LIST_COLUMNS.items():
             object.__setattr__(self, name, _own(getattr(self, name)))
             check_bytes(name, getattr(self, name), len(self.members), width)
         every_key = self.seal_rows + self.mask_rows
         if len(set(every_key)) < len(every_key):
-            raise KeyReused("no key may stand twice in a roster")
+            raise KeyReused("no key may stand twice in a cohort list")
         if len(set(rows(self.commitments))) < len(self.members):
-            raise KeyReused("no commitment may stand twice in a roster")
+            raise KeyReused("no commitment may stand twice in a cohort list")
 
     def __len__(self) -> int:
         return len(self.members)
@@ -244,7 +248,7 @@ class Roster:
     @property
     def columns(self) -> dict[str, Bytes]:
         """Everything but the phones' numbers, by name."""
-        return {name: getattr(self, name) for name in ROSTER_COLUMNS}
+        return {name: getattr(self, name) for name in COHORT_LIST_COLUMNS}
 
     @cached_property
     def seal_rows(self) -> list[bytes]:
@@ -274,7 +278,7 @@ class Roster:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """One session as its keys know it: terms, purpose and roster, bound by one hash.
+    """One session as its keys know it: terms, purpose and cohort list, bound by one hash.
 
     Attributes:
       purpose: 32 bytes: hash of whatever else must be alike, such as the model that was sent.
@@ -282,25 +286,25 @@ class Context:
 
     terms: SessionTerms
     purpose: bytes
-    roster: Roster
+    cohort_list: CohortList
 
     @cached_property
     def parameters(self) -> GraphParameters:
         """Neighbors and threshold, recomputed, never taken from a message."""
-        return self.terms.parameters(len(self.roster))
+        return self.terms.parameters(len(self.cohort_list))
 
     @cached_property
     def quorum(self) -> int:
         """Signatures over one pair of lists without which nobody unmasks."""
-        return self.terms.quorum(len(self.roster))
+        return self.terms.quorum(len(self.cohort_list))
 
     @cached_property
     def advertisements(self) -> list[bytes]:
         """What each phone signed in its advertisement."""
-        roster = self.roster
+        cohort_list = self.cohort_list
         columns = zip(
-            roster.members.ids.tolist(), roster.seal_rows, roster.mask_rows,
-            rows(roster.commitments), strict=True,
+            cohort_list.members.ids.tolist(), cohort_list.seal_rows, cohort_list.mask_rows,
+            rows(cohort_list.commitments), strict=True,
         )  # fmt: skip
         round_id, number = self.terms.round_id, self.terms.round
         return [advertisement_statement(round_id, number, *column) for column in columns]
@@ -313,30 +317,30 @@ class Context:
             b"fedspeech secagg context"
             + self.terms.encode()
             + self.purpose
-            + np.array([len(self.roster), k, t], dtype=">i8").tobytes()
-            + self.roster.digest
+            + np.array([len(self.cohort_list), k, t], dtype=">i8").tobytes()
+            + self.cohort_list.digest
         ).digest()
 
     def graph(self, nonces: Sequence[bytes]) -> Graph:
         """Who shares with whom; drawn from all nonces unless everybody shares with everybody.
 
-        SHA-256 of the context and every nonce in the roster's order seeds the ring.
+        SHA-256 of the context and every nonce in the cohort list's order seeds the ring.
         """
         if self.parameters.complete:
-            return complete_graph(len(self.roster))
+            return complete_graph(len(self.cohort_list))
         seed = hashlib.sha256(b"fedspeech secagg graph" + self.digest + b"".join(nonces)).digest()
-        return ring_graph(self.roster.members.ids, seed, self.parameters.neighbors)
+        return ring_graph(self.cohort_list.members.ids, seed, self.parameters.neighbors)
 
 
 @functools.lru_cache(maxsize=4)
-def bind(terms: SessionTerms, purpose: bytes, roster: Roster) -> Context:
+def bind(terms: SessionTerms, purpose: bytes, cohort_list: CohortList) -> Context:
     """Returns the context of a session.
 
-    It is a function of public values; the phones of one process that read one roster share it.
+    It is a function of public values; the phones of one process that read one cohort list share it.
     """
     if not isinstance(purpose, bytes) or len(purpose) != HASH_BYTES:
         raise Malformed(f"a purpose must be {HASH_BYTES} bytes")
-    return Context(terms, purpose, roster)
+    return Context(terms, purpose, cohort_list)
 
 
 # What is signed, and what keys are for.
@@ -365,17 +369,17 @@ def masked_statement(context: bytes, phone: bytes, sharers: bytes) -> bytes:
     return b"fedspeech secagg masked" + context + phone + sharers
 
 
-def agreed_statement(context: bytes, sharers: bytes, survivors: bytes) -> bytes:
+def agreed_statement(context: bytes, sharers: bytes, reporting: bytes) -> bytes:
     """What a phone signs before it unmasks: the one pair of lists that it will answer for."""
-    return b"fedspeech secagg surv" + context + sharers + survivors
+    return b"fedspeech secagg surv" + context + sharers + reporting
 
 
 def unmasked_statement(
-    context: bytes, phone: bytes, sharers: bytes, survivors: bytes, shares: bytes
+    context: bytes, phone: bytes, sharers: bytes, reporting: bytes, shares: bytes
 ) -> bytes:
     """What a phone signs with the shares that it gives: nobody else can give others in its name."""
     given = hashlib.sha256(shares).digest()
-    return b"fedspeech secagg open" + context + phone + sharers + survivors + given
+    return b"fedspeech secagg open" + context + phone + sharers + reporting + given
 
 
 def share_info(context: bytes, source: bytes, destination: bytes) -> bytes:

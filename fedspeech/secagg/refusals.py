@@ -29,16 +29,16 @@ class OutOfOrder(Refusal):
     """A stage was asked for before the one that must come first."""
 
 
-class CohortBelowFloor(Refusal):
-    """Fewer phones than this phone's own floor."""
+class CohortBelowMinimum(Refusal):
+    """Fewer phones than this phone's own minimum."""
 
 
-class RosterNotMine(Refusal):
-    """The roster lacks this phone, or shows another message than the one it sent."""
+class CohortListNotMine(Refusal):
+    """The cohort list lacks this phone, or shows another message than the one it sent."""
 
 
 class KeyReused(Refusal):
-    """Two phones of a roster have the same key or commitment."""
+    """Two phones of a cohort list have the same key or commitment."""
 
 
 class BadSignature(Refusal):
@@ -65,8 +65,8 @@ class NeighborsBelowThreshold(Refusal):
     """Too few neighbors shared: this phone's mask could never be removed."""
 
 
-class SurvivorsInconsistent(Refusal):
-    """The list of survivors is no part of the sharers, or leaves out this phone."""
+class ReportingInconsistent(Refusal):
+    """The list of reporting phones is no part of the sharers, or leaves out this phone."""
 
 
 class NoQuorum(Refusal):
@@ -83,7 +83,7 @@ class StaleState(Refusal):
 
 # Every kind, in the order in which a shard reports how many of its phones refused why.
 KINDS: tuple[type[Refusal], ...] = (
-    Malformed, Replayed, SecondAnswer, OutOfOrder, CohortBelowFloor, RosterNotMine, KeyReused,
+    Malformed, Replayed, SecondAnswer, OutOfOrder, CohortBelowMinimum, CohortListNotMine, KeyReused,
     BadSignature, UnknownPhone, NonceMismatch, SharersInconsistent, CiphertextMissing,
-    NeighborsBelowThreshold, SurvivorsInconsistent, NoQuorum, WeakKey, StaleState,
+    NeighborsBelowThreshold, ReportingInconsistent, NoQuorum, WeakKey, StaleState,
 )  # fmt: skip

@@ -20,14 +20,14 @@ from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES, Directory, is_weak
 from fedspeech.secagg.masks import Words, cut, word_type
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
+    COHORT_LIST_COLUMNS,
     HASH_BYTES,
-    ROSTER_COLUMNS,
     SEALED_BYTES,
     Bytes,
+    CohortList,
     Context,
     Indices,
     Members,
-    Roster,
     SessionTerms,
     Stage,
     advertisement_statement,
@@ -54,8 +54,10 @@ class NoncesMissing(ProtocolAbort):
       present: phones that are still there.
     """
 
-    def __init__(self, present: Indices, roster: int) -> None:
-        super().__init__(f"advertise: {roster - len(present)} of {roster} nonces are missing")
+    def __init__(self, present: Indices, cohort_list: int) -> None:
+        super().__init__(
+            f"advertise: {cohort_list - len(present)} of {cohort_list} nonces are missing"
+        )
         self.present = present
 
 
@@ -70,30 +72,31 @@ class Server:
 
     # Stage advertise.
 
-    def close_roster(
+    def close_cohort_list(
         self,
         ids: Indices,
         seal_keys: Bytes,
         mask_keys: Bytes,
         commitments: Bytes,
         signatures: Bytes,
-    ) -> Roster:
-        """Makes the roster of all advertisements that hold, from rows in any order.
+    ) -> CohortList:
+        """Makes the cohort list of all advertisements that hold, from rows in any order.
 
         One that is not signed by its phone, or repeats a phone, key or commitment, is left out: the
-        phones would refuse the whole roster for it. So is a key of low order, for which its
+        phones would refuse the whole cohort list for it. So is a key of low order, for which its
         neighbors would leave.
 
         Raises:
-          CohortTooSmall: if fewer phones than the floor are left.
+          CohortTooSmall: if fewer phones than the minimum are left.
         """
         self._at(Stage.NONE)
         columns = dict(
-            zip(ROSTER_COLUMNS, (seal_keys, mask_keys, commitments, signatures), strict=True)
+            zip(COHORT_LIST_COLUMNS, (seal_keys, mask_keys, commitments, signatures), strict=True)
         )
         for name, column in columns.items():
-            check_bytes(name, column, len(ids), ROSTER_COLUMNS[name])
-        # By number, as the roster is: whose message came first does not decide who is left out.
+            check_bytes(name, column, len(ids), COHORT_LIST_COLUMNS[name])
+        # By number, as the cohort list is: whose message came first does not decide who is left
+        # out.
         kept: list[int] = []
         seen: set[bytes | int] = set()
         entries = [rows(column) for column in columns.values()]
@@ -117,9 +120,9 @@ class Server:
                 f"{self._terms.min_cohort}"
             )
         advertised = {name: column[kept] for name, column in columns.items()}
-        self.roster = Roster(members=Members(ids[kept]), **advertised)
+        self.cohort_list = CohortList(members=Members(ids[kept]), **advertised)
         self.stage = Stage.ADVERTISE
-        return self.roster
+        return self.cohort_list
 
     def bind(self, purpose: bytes) -> Context:
         """Fixes what the sum is for.
@@ -128,16 +131,16 @@ class Server:
           ProtocolAbort: if there is no graph for so few phones.
         """
         self._at(Stage.ADVERTISE)
-        context = bind(self._terms, purpose, self.roster)
+        context = bind(self._terms, purpose, self.cohort_list)
         try:
             context.parameters  # noqa: B018  (computed here, to fail here)
         except ValueError as error:
-            raise ProtocolAbort(f"advertise: no graph for the roster: {error}") from None
+            raise ProtocolAbort(f"advertise: no graph for the cohort list: {error}") from None
         self.context = context
         return context
 
     def close_nonces(self, ids: Indices, nonces: Bytes) -> tuple[bytes, ...]:
-        """Returns all nonces in the roster's order; none where everybody is everybody's neighbor.
+        """Returns all nonces in the cohort list's order; none where everybody is everybody's neighbor.
 
         Raises:
           NoncesMissing: if none came for a phone that fits its commitment. A nonce is never skipped
@@ -149,7 +152,7 @@ class Server:
         if not self.context.parameters.complete:
             check_bytes("nonces", nonces, len(ids), KEY_BYTES)
             told: dict[int, bytes] = {}
-            members, commitments = self.roster.members, rows(self.roster.commitments)
+            members, commitments = self.cohort_list.members, rows(self.cohort_list.commitments)
             for phone, nonce in zip(ids.tolist(), rows(nonces), strict=True):
                 place = members.place(phone)
                 if place is not None and commitment_to(nonce) == commitments[place]:
@@ -170,20 +173,20 @@ class Server:
         """Collects what phones sealed for their neighbors; returns the list of sharers.
 
         Raises:
-          ProtocolAbort: if fewer than the floor on survivors are left.
+          ProtocolAbort: if fewer than the minimum of reporting phones are left.
         """
         self._at(Stage.ACCEPT)
-        self._floor("share", len(ids), self._terms.min_survivors)
+        self._minimum("share", len(ids), self._terms.min_reporting)
         self._require_rows("share: expected sealed shares", sealed, ids, np.uint8, SEALED_BYTES)
         check_bytes("commitments", commitments, len(ids), HASH_BYTES)
         digest, told = self.context.digest, rows(commitments)
         self.sharers, first = self._signed(
             ids,
             signatures,
-            self.roster.members,
+            self.cohort_list.members,
             lambda row, phone: seed_statement(digest, phone, told[row]),
         )
-        self._floor("share", len(self.sharers), self._terms.min_survivors)
+        self._minimum("share", len(self.sharers), self._terms.min_reporting)
         self._sealed = self._by_place(self.sharers, sealed[first])
         self._commitments = self._by_place(self.sharers, commitments[first])
         self._seed_signatures = self._by_place(self.sharers, signatures[first])
@@ -233,16 +236,16 @@ class Server:
         """Ends the stage: whose vector has arrived is in the sum.
 
         Raises:
-          ProtocolAbort: if fewer than the floor on survivors are left.
+          ProtocolAbort: if fewer than the minimum of reporting phones are left.
         """
         self._at(Stage.SHARE)
         self.stage = Stage.MASK  # first: a vector that comes now would be in no list
-        survivors = sorted(self._arrived)
-        self.survivors = Members(np.array(survivors, dtype=np.int64))
-        self._floor("mask", len(self.survivors), self._terms.min_survivors)
-        told = table([self._arrived[phone] for phone in survivors], SIGNATURE_BYTES)
-        self._masked_signatures = self._by_place(self.survivors, told)
-        return self.survivors
+        reporting = sorted(self._arrived)
+        self.reporting = Members(np.array(reporting, dtype=np.int64))
+        self._minimum("mask", len(self.reporting), self._terms.min_reporting)
+        told = table([self._arrived[phone] for phone in reporting], SIGNATURE_BYTES)
+        self._masked_signatures = self._by_place(self.reporting, told)
+        return self.reporting
 
     def neighbors_signatures(self, phone: int) -> Bytes:
         """What the neighbors of one phone signed with their masked vectors, shape (k, 64)."""
@@ -250,8 +253,8 @@ class Server:
         return found
 
     def masked_signatures(self) -> Bytes:
-        """What all survivors signed with their masked vectors, shape (m, 64)."""
-        found: Bytes = self._masked_signatures[self._places(self.survivors.ids)]
+        """What all reporting phones signed with their masked vectors, shape (m, 64)."""
+        found: Bytes = self._masked_signatures[self._places(self.reporting.ids)]
         return found
 
     # Stage agree.
@@ -264,17 +267,17 @@ class Server:
         """
         self._at(Stage.MASK)
         statement = agreed_statement(
-            self.context.digest, self.sharers.digest, self.survivors.digest
+            self.context.digest, self.sharers.digest, self.reporting.digest
         )
-        signers, first = self._signed(ids, signatures, self.survivors, lambda *_: statement)
-        self._floor("agree", len(signers), self.context.quorum)
+        signers, first = self._signed(ids, signatures, self.reporting, lambda *_: statement)
+        self._minimum("agree", len(signers), self.context.quorum)
         self.stage = Stage.AGREE
         return Quorum(signers, signatures[first])
 
     # Stage unmask.
 
     def open(self, ids: Indices, shares: NDArray[np.uint32], signatures: Bytes) -> RingVector:
-        """Takes all masks off the sum of the survivors' vectors, mod 2^bits.
+        """Takes all masks off the sum of the reporting phones' vectors, mod 2^bits.
 
         Returns:
           Shape (dimension,), uint32.
@@ -285,24 +288,24 @@ class Server:
         """
         self._at(Stage.AGREE)
         self._require_rows("unmask: expected shares", shares, ids, np.uint32, LIMBS)
-        digest, lists = self.context.digest, (self.sharers.digest, self.survivors.digest)
+        digest, lists = self.context.digest, (self.sharers.digest, self.reporting.digest)
         givers, first = self._signed(
             ids,
             signatures,
-            self.survivors,
+            self.reporting,
             lambda row, phone: unmasked_statement(digest, phone, *lists, shares[row].tobytes()),
         )
-        self._floor("unmask", len(givers), self.context.parameters.threshold)
-        roster = self.roster.members.ids
+        self._minimum("unmask", len(givers), self.context.parameters.threshold)
+        cohort_list = self.cohort_list.members.ids
         unmasking = Unmasking(
             context=self.context,
             graph=self.graph,
             commitments=self._commitments,
-            shared=np.isin(roster, self.sharers.ids),
-            alive=np.isin(roster, self.survivors.ids),
+            shared=np.isin(cohort_list, self.sharers.ids),
+            alive=np.isin(cohort_list, self.reporting.ids),
         )
         # The vectors were added up as they came; what is left is to take their masks off.
-        given, by_place = np.isin(roster, givers.ids), self._by_place(givers, shares[first])
+        given, by_place = np.isin(cohort_list, givers.ids), self._by_place(givers, shares[first])
         masks = unmasking.masks(given, by_place, self._primitives)
         self._primitives.add_masks([self._total], [masks])
         self.stage = Stage.UNMASK
@@ -348,8 +351,8 @@ class Server:
         return members, [found[phone] for phone in sorted(found)]
 
     def _by_place(self, members: Members, values: NDArray[Any]) -> NDArray[Any]:
-        """Rows of some phones as a table over the roster, zeros in all others' places."""
-        found = np.zeros((len(self.roster), *values.shape[1:]), values.dtype)
+        """Rows of some phones as a table over the cohort list, zeros in all others' places."""
+        found = np.zeros((len(self.cohort_list), *values.shape[1:]), values.dtype)
         found[self._places(members.ids)] = values
         return found
 
@@ -357,9 +360,9 @@ class Server:
         return [self._place(phone) for phone in ids.tolist()]
 
     def _place(self, phone: int) -> int:
-        place = self.roster.members.place(phone)
+        place = self.cohort_list.members.place(phone)
         if place is None:
-            raise ProtocolAbort(f"phone {phone} is not in the roster")
+            raise ProtocolAbort(f"phone {phone} is not in the cohort list")
         return place
 
     def _holds(self, phone: int, statement: bytes, signature: bytes) -> bool:
@@ -369,6 +372,6 @@ class Server:
             return False
         return self._primitives.verify(public, statement, signature)
 
-    def _floor(self, stage: str, count: int, floor: int) -> None:
-        if count < floor:
-            raise ProtocolAbort(f"{stage}: {count} phones are left, and {floor} are needed")
+    def _minimum(self, stage: str, count: int, minimum: int) -> None:
+        if count < minimum:
+            raise ProtocolAbort(f"{stage}: {count} phones are left, and {minimum} are needed")

@@ -51,15 +51,15 @@ class Opened:
     """What a session came to.
 
     Attributes:
-      total: the sum of the survivors' vectors mod 2^bits, shape (dimension,), uint32.
+      total: the sum of the reporting phones' vectors mod 2^bits, shape (dimension,), uint32.
       sharers: who shared, and masked with each other.
-      survivors: whose vectors are in it.
+      reporting: whose vectors are in it.
       sessions: started, the last one included.
     """
 
     total: RingVector
     sharers: Members
-    survivors: Members
+    reporting: Members
     context: Context
     graph: Graph
     sessions: int
@@ -120,7 +120,7 @@ def sum_vectors(
         return Opened(
             total=session.unmask(),
             sharers=server.sharers,
-            survivors=server.survivors,
+            reporting=server.reporting,
             context=server.context,
             graph=server.graph,
             sessions=number + 1,
@@ -143,15 +143,15 @@ class _Session:
     def advertise(self, purpose: bytes) -> tuple[bytes, ...]:
         told = [phone.advertise() for phone in self.phones.values()]
         numbers = np.array([one.phone for one in told], dtype=np.int64)
-        roster = self.server.close_roster(numbers, **Advertisement.columns(told))
+        cohort_list = self.server.close_cohort_list(numbers, **Advertisement.columns(told))
         context = self.server.bind(purpose)
-        there = self._there(roster.members, Stage.ACCEPT)
-        nonces = [self.phones[number].accept(roster, purpose) for number in there]
+        there = self._there(cohort_list.members, Stage.ACCEPT)
+        nonces = [self.phones[number].accept(cohort_list, purpose) for number in there]
         width = 0 if context.parameters.complete else KEY_BYTES
         return self.server.close_nonces(np.array(there, dtype=np.int64), table(nonces, width))
 
     def share(self, nonces: tuple[bytes, ...]) -> None:
-        there = self._there(self.server.roster.members, Stage.SHARE)
+        there = self._there(self.server.cohort_list.members, Stage.SHARE)
         told = [self.phones[number].share(nonces) for number in there]
         columns = SealedShares.columns(told)
         self.server.close_shares(np.array(there, dtype=np.int64), *columns.values())
@@ -166,9 +166,9 @@ class _Session:
         server.close_masked()
 
     def unmask(self) -> RingVector:
-        server, there = self.server, self._there(self.server.survivors, Stage.AGREE)
+        server, there = self.server, self._there(self.server.reporting, Stage.AGREE)
         signatures = [
-            self.phones[number].agree(server.survivors, server.neighbors_signatures(number))
+            self.phones[number].agree(server.reporting, server.neighbors_signatures(number))
             for number in there
         ]
         signed = table(signatures, SIGNATURE_BYTES)

@@ -1,8 +1,8 @@
 """From the shares that phones gave to the masks that are still on the sum.
 
-A survivor's own mask comes from its seed; a dropped phone's mask key gives the masks that its
-surviving neighbors put on for it. Two checks keep a lying phone from a wrong sum: a seed must fit
-its commitment, and a mask key its public key.
+A reporting phone's own mask comes from its seed; a dropped phone's mask key gives the masks that
+its surviving neighbors put on for it. Two checks keep a malicious phone from a wrong sum: a seed
+must fit its commitment, and a mask key its public key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SignedMasks = list[tuple[bytes, bool]]  # keys, and whether their masks are adde
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unmasking:
-    """One session at its last stage; all tables are by place in the roster.
+    """One session at its last stage; all tables are by place in the cohort list.
 
     Attributes:
       commitments: to the seeds of those who shared, shape (n, 32).
@@ -69,13 +69,13 @@ class Unmasking:
     def _secrets(
         self, owners: Indices, answered: NDArray[np.bool_], shares: NDArray[np.uint32]
     ) -> dict[int, bytes]:
-        """Puts each owner's secret together from the first t shares that came, by roster place."""
+        """Puts each owner's secret together from the first t shares that came, by cohort list place."""
         t = self.context.parameters.threshold
         neighbors, places = self.graph.neighbors[owners], self.graph.places[owners]
         there = answered[neighbors]
         counts = there.sum(axis=1)
         if counts.size and counts.min() < t:
-            phone = self.context.roster.members.ids[owners[int(counts.argmin())]]
+            phone = self.context.cohort_list.members.ids[owners[int(counts.argmin())]]
             raise ProtocolAbort(
                 f"unmask: {t} shares are needed for phone {phone}, {counts.min()} came"
             )
@@ -92,14 +92,14 @@ class Unmasking:
 
     def _edges(self, place: int, secret: bytes, primitives: Primitives) -> SignedMasks:
         """The masks that a dropped phone's surviving neighbors put on, to be taken off."""
-        private, roster = X25519PrivateKey.from_private_bytes(secret), self.context.roster
-        if (public := public_key(private)) != roster.mask_rows[place]:
+        private, cohort_list = X25519PrivateKey.from_private_bytes(secret), self.context.cohort_list
+        if (public := public_key(private)) != cohort_list.mask_rows[place]:
             raise self._lied(place, "mask key does not fit its public key")
-        own = roster.id_rows[place]
+        own = cohort_list.id_rows[place]
         living = [int(other) for other in self.graph.neighbors[place] if self.alive[other]]
-        others = [roster.id_rows[other] for other in living]
+        others = [cohort_list.id_rows[other] for other in living]
         infos = [mask_info(self.context.digest, *sorted((own, other))) for other in others]
-        publics = [roster.mask_rows[other] for other in living]
+        publics = [cohort_list.mask_rows[other] for other in living]
         try:
             keys = primitives.agree(private, public, publics, infos)
         except ProtocolAbort as error:
@@ -108,5 +108,5 @@ class Unmasking:
         return [(key, other > own) for key, other in zip(keys, others, strict=True)]
 
     def _lied(self, place: int, how: str) -> ProtocolAbort:
-        phone = self.context.roster.members.ids[place]
+        phone = self.context.cohort_list.members.ids[place]
         return ProtocolAbort(f"unmask: phone {phone} or its neighbors lied: its {how}")

@@ -109,7 +109,7 @@ class Asr:
     def taught_base(
         self, base: Base, corpus: Corpus, clips: Sequence[Utterance], *, seed: int, cache: Path
     ) -> Base:
-        """Tunes trunk and head; see `Task.taught_base`."""
+        """Tunes encoder and head; see `Task.taught_base`."""
         return tuned_base(base, corpus, clips, seed=seed, cache_dir=cache)
 
     def folds(self, labels: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:

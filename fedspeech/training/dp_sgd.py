@@ -44,14 +44,14 @@ from fedspeech.vectors import Delta
 
 
 def example_cost(
-    privacy: ExamplePrivacy, training: LocalTraining, quota: int
+    privacy: ExamplePrivacy, training: LocalTraining, max_participations: int
 ) -> ExampleCost | None:
     """What a run costs one example of a phone; None where it hides none.
 
     Args:
       privacy: of a step.
       training: what a phone does in a round.
-      quota: rounds in which a phone takes part at most.
+      max_participations: rounds in which a phone takes part at most.
     """
     if privacy.noise_multiplier == 0:
         return None
@@ -59,7 +59,7 @@ def example_cost(
     return ExampleCost(
         event=PoissonSampled(probability=sampling_rate(training), event=step),
         steps=training.num_steps,
-        quota=quota,
+        max_participations=max_participations,
         clip_norm=privacy.clip_norm,
         delta=privacy.delta,
     )

@@ -1,10 +1,10 @@
-"""Trunk outputs of many clips: computed once, in fixed blocks, kept on disk by content.
+"""Encoder outputs of many clips: computed once, in fixed blocks, kept on disk by content.
 
-The trunk is frozen, so its output for a clip never changes: a phone computes it once, and so does
+The encoder is frozen, so its output for a clip never changes: a phone computes it once, and so does
 the simulator. The name of a cached file is a hash over the base, the recordings' fingerprints in
 their order and the version of this code; a second run opens the file and starts at once.
 
-    outputs = trunk_outputs(base, corpus, utterances, Path("cache"), workers=2)   # (n, 13, 64)
+    outputs = encoder_outputs(base, corpus, utterances, Path("cache"), workers=2)   # (n, 13, 64)
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from fedspeech.seeds import canonical
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
 CODE_VERSION = 2
-"""Raised by whoever changes what the front end or the trunk computes."""
+"""Raised by whoever changes what the front end or the encoder computes."""
 
 BLOCK_CLIPS = 64
-"""Clips per call of the trunk: always this many, so that the matrix products are always the same
+"""Clips per call of the encoder: always this many, so that the matrix products are always the same
 and bits depend neither on how many clips there are nor on who computes them."""
 
 CHUNK_CLIPS = 8 * BLOCK_CLIPS
@@ -79,7 +79,7 @@ class _Store:
         return {chunk for chunk, sha256 in noted.items() if _digest(values, chunk) == sha256}
 
 
-def trunk_outputs(
+def encoder_outputs(
     base: Base,
     corpus: Corpus,
     utterances: Sequence[Utterance],
@@ -88,13 +88,13 @@ def trunk_outputs(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Returns the trunk output of every utterance, from the cache where it is there.
+    """Returns the encoder output of every utterance, from the cache where it is there.
 
     Killed half-way, the next call goes on where this one stopped. Chunks whose bytes no longer
     match their checksum are computed again.
 
     Args:
-      base: whose trunk.
+      base: whose encoder.
       corpus: where the waveforms come from; it must be picklable if `workers` > 1.
       utterances: n of them; the order belongs to the content.
       cache_dir: made if need be.
@@ -111,8 +111,8 @@ def trunk_outputs(
         raise ValueError(
             f"expected at least one utterance and one worker, got {len(utterances)}, {workers}"
         )
-    shape = (len(utterances), base.num_windows, base.trunk.spec.features)
-    store = _Store(cache_dir / "trunk" / _key(base, corpus, utterances), shape)
+    shape = (len(utterances), base.num_windows, base.encoder.spec.features)
+    store = _Store(cache_dir / "encoder" / _key(base, corpus, utterances), shape)
     values = store.open()
     finished = store.finished(values)
     chunks = range(-(-len(utterances) // CHUNK_CLIPS))
@@ -188,7 +188,7 @@ def _write(
         block = waveforms[first : first + BLOCK_CLIPS]
         padded = np.zeros((BLOCK_CLIPS, *waveforms.shape[1:]), dtype=np.float32)
         padded[: len(block)] = block
-        outputs = base.trunk_output(padded).numpy()
+        outputs = base.encoder_output(padded).numpy()
         values[start + first : start + first + len(block)] = outputs[: len(block)]
     return _digest(values, chunk)
 
@@ -207,7 +207,9 @@ def _digest(values: NDArray[np.float32], chunk: int) -> str:
 def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     """Names an array by all that its bits depend on."""
     digest = hashlib.sha256(
-        canonical("trunk cache", CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, base.sha256)
+        canonical(
+            "encoder cache", CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, base.sha256
+        )
     )
     for utterance in utterances:
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))

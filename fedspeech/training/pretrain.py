@@ -1,4 +1,4 @@
-"""Makes a base: trains trunk and head on public speakers, then freezes them.
+"""Makes a base: trains encoder and head on public speakers, then freezes them.
 
 Only public speakers are heard here. Their recordings alone give the weights and the constants that
 standardize the features; a speaker who is also a phone, or who also validates, is refused.
@@ -33,7 +33,7 @@ from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec, pretraining_spec
 from fedspeech.models.base import Base, Provenance
-from fedspeech.models.kws import KwsTrunk, TrunkSpec, pooled_logits
+from fedspeech.models.kws import EncoderSpec, KwsEncoder, pooled_logits
 from fedspeech.seeds import canonical, stream
 from fedspeech.synthesis.formants import SYNTHESISER_VERSION
 
@@ -55,7 +55,7 @@ class PretrainSettings:
 
     Attributes:
       frontend: features.
-      trunk: layout.
+      encoder: layout.
       augmentation: how far training features are varied.
       epochs: passes over the training clips.
       batch_clips: clips per step.
@@ -70,7 +70,7 @@ class PretrainSettings:
     """
 
     frontend: FrontendSpec = dataclasses.field(default_factory=FrontendSpec)
-    trunk: TrunkSpec = dataclasses.field(default_factory=TrunkSpec)
+    encoder: EncoderSpec = dataclasses.field(default_factory=EncoderSpec)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     epochs: int = 16
     batch_clips: int = 128
@@ -138,9 +138,9 @@ def pretrain(
         log_mel = _log_mel(corpus, utterances, settings.frontend, progress)
         mean = log_mel.mean(dim=(0, 1))
         std = log_mel.std(dim=(0, 1))
-        trunk, head = _train(log_mel, labels, utterances, mean, std, seed, settings, progress)
+        encoder, head = _train(log_mel, labels, utterances, mean, std, seed, settings, progress)
         base = Base(
-            trunk=trunk,
+            encoder=encoder,
             frontend=settings.frontend,
             feature_mean=mean.numpy(),
             feature_std=std.numpy(),
@@ -231,7 +231,7 @@ def base_accuracy(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -
     correct = 0
     for start in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[start : start + BLOCK_CLIPS]
-        logits = base.logits(base.trunk_output(base.heard(corpus, block)))
+        logits = base.logits(base.encoder_output(base.heard(corpus, block)))
         labels = torch.from_numpy(base.vocabulary.encode([clip.word for clip in block]))
         correct += int((logits.argmax(dim=1) == labels).sum())
     return correct / len(utterances)
@@ -276,7 +276,7 @@ def record(
     return {
         "seed": seed,
         "corpus": corpus.name,
-        "licence": corpus.licence,
+        "license": corpus.license,
         "training_clips": len(utterances),
         "training_speakers": len(speakers_of(utterances)),
         "epochs": epochs,
@@ -330,17 +330,17 @@ def _train(
     seed: int,
     settings: PretrainSettings,
     progress: Progress | None,
-) -> tuple[KwsTrunk, nn.Linear]:
+) -> tuple[KwsEncoder, nn.Linear]:
     """Runs the optimizer; `log_mel` is not standardized."""
     words = sorted({utterance.word for utterance in utterances})
     word_of = torch.tensor([words.index(utterance.word) for utterance in utterances])
     label_of = torch.from_numpy(labels)
     contexts = _contexts(settings)
 
-    trunk = KwsTrunk(settings.trunk).train()
-    head = nn.Linear(settings.trunk.features, int(labels.max()) + 1)
-    word_head = nn.Linear(settings.trunk.features, len(words))
-    parameters = [*trunk.parameters(), *head.parameters(), *word_head.parameters()]
+    encoder = KwsEncoder(settings.encoder).train()
+    head = nn.Linear(settings.encoder.features, int(labels.max()) + 1)
+    word_head = nn.Linear(settings.encoder.features, len(words))
+    parameters = [*encoder.parameters(), *head.parameters(), *word_head.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -356,7 +356,7 @@ def _train(
         # The few clips that fill no batch wait for another epoch's order.
         for batch in order[: steps * settings.batch_clips].chunk(steps):
             streams = _streams(log_mel[batch], contexts, settings, generator)
-            output = _clip_windows(trunk((streams - mean) / std), len(batch), settings)
+            output = _clip_windows(encoder((streams - mean) / std), len(batch), settings)
             loss = nn.functional.cross_entropy(
                 pooled_logits(output, head.weight, head.bias),
                 label_of[batch],
@@ -374,13 +374,13 @@ def _train(
             schedule.step()
         if progress is not None:
             progress("training", epoch + 1, settings.epochs)
-    return trunk, head
+    return encoder, head
 
 
 def _contexts(settings: PretrainSettings) -> Tensor:
     """Features of what may be heard before a stream's first clip, (sounds, frames, mels)."""
     spec = settings.frontend
-    samples = (settings.trunk.context_frames - 1) * spec.hop_samples + spec.window_samples
+    samples = (settings.encoder.context_frames - 1) * spec.hop_samples + spec.window_samples
     with torch.no_grad():
         features: Tensor = LogMel(spec)(torch.tensor(sounds_before(samples)))
     return features
@@ -391,13 +391,13 @@ def _streams(
 ) -> Tensor:
     """Varies clips (n, frames, mels) and lays them one after another, a few to a stream.
 
-    Every clip begins at a multiple of the trunk's stride, after frames of digital silence where its
-    predecessor ends before one.
+    Every clip begins at a multiple of the encoder's stride, after frames of digital silence where
+    its predecessor ends before one.
 
     Returns:
       Shape (streams, context and slots, mels).
     """
-    floor, stride = settings.frontend.floor, settings.trunk.stride
+    floor, stride = settings.frontend.floor, settings.encoder.stride
     drawn = torch.randint(len(contexts), (_streams_of(len(clips)),), generator=generator)
     before, varied = (
         augment(features, floor, settings.augmentation, generator)
@@ -409,7 +409,7 @@ def _streams(
 
 def _clip_windows(output: Tensor, num_clips: int, settings: PretrainSettings) -> Tensor:
     """Picks each clip's windows, (n, w, f), out of those of the streams."""
-    context = settings.trunk.num_windows(settings.trunk.context_frames)
+    context = settings.encoder.num_windows(settings.encoder.context_frames)
     return output[:, context:].reshape(num_clips, -1, output.shape[2])
 
 

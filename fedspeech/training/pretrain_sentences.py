@@ -20,10 +20,10 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
-from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_TRUNK, SentenceTrunk, window_logits
+from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_ENCODER, SentenceEncoder, window_logits
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.decoding import greedy
-from fedspeech.models.kws import TrunkSpec
+from fedspeech.models.kws import EncoderSpec
 from fedspeech.seeds import stream
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.lexicon import sentence_pronunciation
@@ -56,7 +56,7 @@ class SentenceSettings:
 
     Attributes:
       frontend: features; its clip length is the longest sentence.
-      trunk: layout.
+      encoder: layout.
       variation: how far training features are varied.
       epochs: passes over the training sentences.
       batch_clips: sentences per step; those of similar length share a step.
@@ -70,7 +70,7 @@ class SentenceSettings:
     """
 
     frontend: FrontendSpec = SPHINX_MFCC
-    trunk: TrunkSpec = SENTENCE_TRUNK
+    encoder: EncoderSpec = SENTENCE_ENCODER
     variation: CepstralVariation = dataclasses.field(default_factory=CepstralVariation)
     epochs: int = 20
     batch_clips: int = 24
@@ -111,7 +111,7 @@ def pretrain_sentences(
       settings: how; None takes the defaults.
       lexicon: words beside the built-in ones to ARPAbet strings, if every word that is said has a
         pronunciation; None: phones are not known.
-      start: a base to go on from, trunk, head and constants; None starts afresh.
+      start: a base to go on from, encoder, head and constants; None starts afresh.
       validation_utterances: of other public speakers.
       forbidden_speakers: everybody who is, or may become, a phone.
       provenance: what to add to the record.
@@ -134,10 +134,10 @@ def pretrain_sentences(
     with reproducible(seed):
         features, frames = _features(corpus, utterances, settings.frontend, progress)
         mean, std = _constants(features, frames, start)
-        trunk = SentenceTrunk(settings.trunk)
-        head = nn.Linear(settings.trunk.features, len(alphabet.labels))
+        encoder = SentenceEncoder(settings.encoder)
+        head = nn.Linear(settings.encoder.features, len(alphabet.labels))
         if start is not None:
-            trunk.load_state_dict(start.trunk.state_dict())
+            encoder.load_state_dict(start.encoder.state_dict())
             head.weight.data = torch.from_numpy(start.head_weight.copy())
             head.bias.data = torch.from_numpy(start.head_bias.copy())
         there = torch.arange(features.shape[1]) < frames[:, None]
@@ -145,12 +145,12 @@ def pretrain_sentences(
         heads = [(head, labels, 1.0)]
         if lexicon is not None and settings.phone_loss:
             phones = _phone_rows([utterance.word for utterance in utterances], lexicon)
-            phone_head = nn.Linear(settings.trunk.features, len(SYMBOLS) + 1)
+            phone_head = nn.Linear(settings.encoder.features, len(SYMBOLS) + 1)
             heads.append((phone_head, phones, settings.phone_loss))
-        _train(trunk, heads, standard, frames, seed, settings, progress)
+        _train(encoder, heads, standard, frames, seed, settings, progress)
         taught = speakers_of(utterances) | set(start.speakers if start else ())
         base = Base(
-            trunk=trunk,
+            encoder=encoder,
             frontend=settings.frontend,
             feature_mean=mean.numpy(),
             feature_std=std.numpy(),
@@ -175,7 +175,7 @@ def pretrain_sentences(
 def tuning(base: Base) -> SentenceSettings:
     """How a base goes on learning from public speakers."""
     return SentenceSettings(
-        frontend=base.frontend, trunk=base.trunk.spec, epochs=30, learning_rate=1.5e-3
+        frontend=base.frontend, encoder=base.encoder.spec, epochs=30, learning_rate=1.5e-3
     )
 
 
@@ -232,7 +232,7 @@ def synthetic_sentence_base(
         name="public",
         num_speakers=num_speakers,
         words=(),
-        takes_per_word=0,
+        utterances_per_word=0,
         grammar=public_grammar(),
         num_sentences=sentences_per_speaker,
     )
@@ -279,7 +279,7 @@ def sentences_right(base: Base, corpus: Corpus, utterances: Sequence[Utterance])
     right = 0
     for first in range(0, len(utterances), BLOCK_CLIPS):
         block = utterances[first : first + BLOCK_CLIPS]
-        output = base.trunk_output(corpus.waveforms(block))
+        output = base.encoder_output(corpus.waveforms(block))
         windows = (output != 0).any(dim=2).sum(dim=1)
         found = greedy(base.logits(output).numpy(), windows.numpy(), alphabet)
         right += sum(text == clip.word for text, clip in zip(found, block, strict=True))
@@ -327,7 +327,7 @@ def _features(
 
 
 def _train(
-    trunk: SentenceTrunk,
+    encoder: SentenceEncoder,
     heads: Sequence[tuple[nn.Linear, Tensor, float]],
     features: Tensor,
     frames: Tensor,
@@ -336,8 +336,8 @@ def _train(
     progress: Progress | None,
 ) -> None:
     """Runs the optimizer on standardized features; a head stands beside its labels and weight."""
-    trunk.train().requires_grad_(True)
-    parameters = [*trunk.parameters(), *(p for head, _, _ in heads for p in head.parameters())]
+    encoder.train().requires_grad_(True)
+    parameters = [*encoder.parameters(), *(p for head, _, _ in heads for p in head.parameters())]
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -348,7 +348,7 @@ def _train(
     )
     generator = torch.Generator().manual_seed(int(stream(seed, "augment").integers(2**62)))
     order_rng = stream(seed, "order")
-    stride = settings.trunk.stride
+    stride = settings.encoder.stride
     flush = FLUSH_WINDOWS * stride
     for epoch in range(settings.epochs):
         for batch in _batches(frames, size, order_rng):
@@ -360,7 +360,7 @@ def _train(
             padded = -(-int(lasting.max()) // PAD_FRAMES) * PAD_FRAMES
             varied = nn.functional.pad(varied, (0, 0, 0, max(0, padded - varied.shape[1])))
             varied = varied[:, :padded]
-            output = trunk(nn.functional.pad(varied, (0, 0, 0, flush)))
+            output = encoder(nn.functional.pad(varied, (0, 0, 0, flush)))
             windows = -(-lasting // stride) + FLUSH_WINDOWS
             losses = [
                 weight

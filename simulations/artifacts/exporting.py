@@ -71,7 +71,7 @@ def export_files(
             batch_clips=batch_clips(world.job),
         )
         family = kind.of(trained, material)
-        card = model_card(trained, family.task, summary, spent, world.speakers.licences)
+        card = model_card(trained, family.task, summary, spent, world.speakers.licenses)
         exported = export_family(
             family, card, family.run_kinds, folder=folder.export, progress=progress.file
         )
@@ -97,7 +97,7 @@ def export_run(
     Args:
       run: the folder.
       out: where the files go; default RUN/export, and RUN/export/PHONE for a phone's own adapter.
-      adapter: "global" or an unseen phone's pseudonym.
+      adapter: "global" or a held-out phone's pseudonym.
       formats: which files; none means all.
       corpus: where the run's recordings lie now, if they were moved.
       calibration_audio: a folder of recordings on which the integer files are calibrated.

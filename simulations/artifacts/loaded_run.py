@@ -158,9 +158,9 @@ class FinishedRun:
             )
         phones = [
             self._judged(phone) if phone.phone_id == personal else phone
-            for phone in voices.partition.unseen
+            for phone in voices.partition.held_out
         ]
-        partition = dataclasses.replace(voices.partition, unseen=tuple(phones))
+        partition = dataclasses.replace(voices.partition, held_out=tuple(phones))
         judged = dataclasses.replace(voices, partition=partition)
         material = Material(
             speech=self.speech,
@@ -178,7 +178,7 @@ class FinishedRun:
         return dataclasses.replace(phone, utterances=takes.judged)
 
     def trained(self, adapter: str = "global") -> tuple[Trained, Card]:
-        """The global adapter, or one unseen phone's own, with its card.
+        """The global adapter, or one held-out phone's own, with its card.
 
         Args:
           adapter: "global" or a phone's pseudonym.
@@ -193,16 +193,21 @@ class FinishedRun:
         summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
         voices, task = self.voices, family_of(self.voices.task.name).task
         if adapter == "global":
-            return trained, model_card(trained, task, summary, spent, voices.licences)
+            return trained, model_card(trained, task, summary, spent, voices.licenses)
         # Phones that never trained: what each adapts to is made again from the scenario.
-        names = sorted(phone.phone_id for phone in voices.partition.unseen)
+        names = sorted(phone.phone_id for phone in voices.partition.held_out)
         if adapter not in names:
             raise ScenarioError(
-                f"--adapter is global or one of the {len(names)} unseen phones of the run, such as "
+                f"--adapter is global or one of the {len(names)} held-out phones of the run, such "
+                f"as "
                 f"{', '.join(names[:3])}; got {adapter!r}"
             )
         world = build_world(
-            self.scenario, cache=cache_folder(), eye=None, workers=1, progress=lambda *_: None
+            self.scenario,
+            cache=cache_folder(),
+            simulation_only=None,
+            workers=1,
+            progress=lambda *_: None,
         )
         spec = trained.adapter.spec
         own, accuracies = Evaluator(world, self.scenario).personal(
@@ -210,7 +215,7 @@ class FinishedRun:
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))
         return trained, model_card(
-            trained, task, summary, spent, voices.licences, adapter, accuracies
+            trained, task, summary, spent, voices.licenses, adapter, accuracies
         )
 
 
@@ -267,7 +272,7 @@ def card_of(file: Path) -> dict[str, Any]:
 
 
 def held_out_clips(base: Base, voices: SpeakerSplit, most: int | None = None) -> HeldOut:
-    """Clips of unseen phones, on whom nothing is trained, decided or calibrated.
+    """Clips of held-out phones, on whom nothing is trained, decided or calibrated.
 
     Args:
       base: of the model, which says how much left context a clip has.
@@ -276,7 +281,7 @@ def held_out_clips(base: Base, voices: SpeakerSplit, most: int | None = None) ->
     """
     from tflite_export.evidence import HeldOut
 
-    phones = voices.partition.unseen
+    phones = voices.partition.held_out
     # The same number of every phone, so that no talkative one decides.
     each = None if most is None else max(1, most // len(phones))
     clips = [
@@ -309,7 +314,7 @@ def calibration(
     """
     from tflite_export.calibration import Calibration, synthetic_public
 
-    phones = (*voices.partition.federated, *voices.partition.unseen)
+    phones = (*voices.partition.federated, *voices.partition.held_out)
     if own is not None:
         # By what is in the sound: a folder may hold a phone's clip under another name.
         forbidden = {voices.corpus.fingerprint(clip) for clip in utterances_of(phones)}
@@ -346,7 +351,7 @@ def model_card(
     task: TaskOnCard,
     summary: Summary,
     spent: Guarantee,
-    licences: Mapping[str, str],
+    licenses: Mapping[str, str],
     phone: str | None = None,
     accuracies: dict[str, float] | None = None,
 ) -> Card:
@@ -379,8 +384,8 @@ def model_card(
         if summary.examples_hidden
         else None,
         metrics=tuple(metrics),
-        metrics_eye="simulator",
-        data_licences=dict(licences),
+        metrics_visibility="simulator",
+        data_licenses=dict(licenses),
         phone=phone,
     )
 

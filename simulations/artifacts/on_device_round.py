@@ -87,12 +87,12 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
 
     # Seeded noise, so that both rounds meet the same coins and noise.
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
-    job = dataclasses.replace(job, noise="rehearsal", plan=plan, eye="")
+    job = dataclasses.replace(job, noise_entropy="seeded", plan=plan, simulation_only="")
     arrays = job.load_arrays()
     query = AdapterTraining.of(job.query)
     state = ServerState.initial(job, dataclasses.replace(arrays, initial=adapter))
     private = _hiding_examples(job)
-    cost = private.example_cost(quota=1)
+    cost = private.example_cost(max_participations=1)
     assert cost is not None
     plain = dataclasses.replace(query, example_privacy=None)
     hidden = OnDeviceTraining(content, job.base_sha256, example_privacy=private.example_privacy)
@@ -106,7 +106,7 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
         # A ledger of its own: a rehearsal publishes nothing, so the run's population pays nothing.
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "ledger.jsonl"
-            ledger = Ledger.open(path, job.plan, job.run_id, job.noise, scratch=True)
+            ledger = Ledger.open(path, job.plan, job.run_id, job.noise_entropy, scratch=True)
             under = dataclasses.replace(job, query=asked)
             trained = dataclasses.replace(asked, trainer=train)
             sums.append(run_round(trained, state, under, arrays, ledger, 0)[1])
@@ -125,7 +125,7 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
 def _hiding_examples(job: Job) -> AdapterTraining:
     """The query if it hides examples; else one that does, with what a step of its file can hold."""
     query = AdapterTraining.of(job.query)
-    if query.example_cost(quota=1) is not None:
+    if query.example_cost(max_participations=1) is not None:
         return query
     privacy = ExamplePrivacy(
         noise_multiplier=EXAMPLE_NOISE_MULTIPLIER,

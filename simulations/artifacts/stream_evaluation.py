@@ -177,7 +177,7 @@ def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> 
     targets = listener.labels[:-2]
     said = [
         clip
-        for phone in voices.partition.unseen
+        for phone in voices.partition.held_out
         for clip in phone.utterances
         if clip.word in targets
     ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Options of the command by the field of the plan that they fill, where the names differ.
 _OPTIONS = {
-    "ring_bits": "bits", "quota": "max_participations", "participation_probability": "probability",
+    "ring_bits": "bits", "participation_probability": "probability",
 }  # fmt: skip
 _UNKNOWNS = {
     "noise": "noise_multiplier", "rounds": "rounds", "cohort": "cohort", "bits": "ring_bits",
@@ -84,16 +84,17 @@ def budget(
     min_cohort: Annotated[
         int | None, typer.Option("--min-cohort", help="No round of fewer phones takes place.")
     ] = None,
-    min_survivors: Annotated[
+    min_reporting: Annotated[
         int | None,
-        typer.Option("--min-survivors", help="Fewer answers are never opened; sizes the noise."),
+        typer.Option("--min-reporting", help="Fewer answers are never opened; sizes the noise."),
     ] = None,
     colluders: Annotated[
         int | None,
         typer.Option("--colluders", help="Corrupt phones that may join a round, all of them."),
     ] = None,
     dropout_rate: Annotated[
-        float | None, typer.Option("--dropout-rate", help="Share of a roster that never answers.")
+        float | None,
+        typer.Option("--dropout-rate", help="Share of a cohort list that never answers."),
     ] = None,
     availability: Annotated[
         float | None,
@@ -140,8 +141,9 @@ def budget(
         "cohort": cohort, "probability": probability, "rounds": rounds, "delta": delta,
         "noise_multiplier": noise_multiplier, "dimension": dimension, "clip_norm": clip_norm,
         "ring_bits": bits, "cohort_cap": cohort_cap, "min_cohort": min_cohort,
-        "min_survivors": min_survivors, "colluders": colluders, "dropout_rate": dropout_rate,
-        "quota": max_participations, "availability": availability, "secure_aggregation": sums,
+        "min_reporting": min_reporting, "colluders": colluders, "dropout_rate": dropout_rate,
+        "max_participations": max_participations, "availability": availability,
+        "secure_aggregation": sums,
         "clip_quantile": clip_quantile,
     }  # fmt: skip
     _write_price(
@@ -271,7 +273,7 @@ def _in_options(message: str) -> str:
     """Names options as they are typed."""
     fields = (
         "participation_probability", "noise_multiplier", "clip_norm", "cohort_cap", "min_cohort",
-        "min_survivors", "quota", "dropout_rate", "availability", "ring_bits",
+        "min_reporting", "max_participations", "dropout_rate", "availability", "ring_bits",
     )  # fmt: skip
     for field in fields:
         message = re.sub(rf"\b{field}\b", _option(field), message)

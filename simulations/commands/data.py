@@ -17,7 +17,7 @@ _FEW_PHONES = 1_000
 
 
 def list_known() -> None:
-    """List the corpora that fedspeech reads, with licence, size and layout."""
+    """List the corpora that fedspeech reads, with license, size and layout."""
     render_list(Console())
 
 
@@ -31,12 +31,12 @@ def check(
 
 
 def render_list(console: Console) -> None:
-    """Prints the corpora that fedspeech reads, with licence, size, layout and source."""
+    """Prints the corpora that fedspeech reads, with license, size, layout and source."""
     from fedspeech.corpora.known import KNOWN
 
     for known in KNOWN:
         for line in (
-            f"{known.name} ({known.licence})",
+            f"{known.name} ({known.license})",
             f"  {known.size}",
             f"  layout: {known.layout}",
             f"  from: {known.source}",
@@ -57,7 +57,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     from simulations.setup.folder_check import LOWEST_LEVEL_DB
 
     corpus, tally = check.corpus, check.corpus.tally
-    yield f"{check.folder}: {corpus.layout}, licence {corpus.licence}"
+    yield f"{check.folder}: {corpus.layout}, license {corpus.license}"
     yield (
         f"{_count(len(corpus.utterances), 'clip')}, {_count(check.speakers, 'speaker')}, "
         f"{_count(len(check.words), 'word')}, {_length(tally.seconds / 3600)}"
@@ -115,7 +115,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     if split := check.split:
         yield (
             f"real-commands can run on it: {_count(split.federated, 'phone')} would federate, "
-            f"{split.unseen} would be unseen ({split.rule}), {split.public} public, "
+            f"{split.held_out} would be held-out ({split.rule}), {split.public} public, "
             f"{split.validation} to choose by"
         )
         yield f"  target words: {', '.join(split.targets)}; judged by {split.non_words}"

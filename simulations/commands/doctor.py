@@ -110,7 +110,7 @@ def _clip() -> str:
     vocabulary = Vocabulary(Kws.known(base))
     corpus = SyntheticCorpus(public_spec(Scenario(name="doctor"), vocabulary, 1))
     clip = next(clip for clip in corpus.utterances if clip.word in vocabulary.targets)
-    answer = int(base.logits(base.trunk_output(base.heard(corpus, [clip]))).argmax())
+    answer = int(base.logits(base.encoder_output(base.heard(corpus, [clip]))).argmax())
     return f"said {clip.word!r}, heard {vocabulary.labels[answer]!r}"
 
 
@@ -157,7 +157,8 @@ def _round() -> str:
 
     plan = PrivacyPlan(dropout_rate=0.0,
         dimension=100, clip_norm=1.0, noise_multiplier=1.0, population=400,
-        participation_probability=0.25, rounds=1, quota=1, min_cohort=70, min_survivors=70,
+        participation_probability=0.25, rounds=1, max_participations=1, min_cohort=70,
+        min_reporting=70,
         delta=1e-4, epsilon_budget=100.0, secure_aggregation="masked",
     )  # fmt: skip
     entropy, delta = NoiseEntropy.os(), np.full(100, 0.05, np.float32)
@@ -179,6 +180,6 @@ def _round() -> str:
     )
     mean = plan.decode(opened.total, rotation_seed=bytes(32)).mean
     return (
-        f"{len(opened.survivors)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
+        f"{len(opened.reporting)} phones masked, mean {mean.mean():.3f} of 0.05 sent, "
         f"epsilon {epsilon(plan.guarantee(1).epsilon_release)}"
     )

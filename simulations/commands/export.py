@@ -14,7 +14,7 @@ def export(
     run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default RUN/export.")] = None,
     adapter: Annotated[
-        str, typer.Option("--adapter", help="global, or an unseen phone: its own adapter.")
+        str, typer.Option("--adapter", help="global, or a held-out phone: its own adapter.")
     ] = "global",
     formats: Annotated[
         str, typer.Option("--formats", help="Such as float,int8,cc; default: all of them.")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    phones: Annotated[int, typer.Option("--phones", min=2, help="On the roster.")] = 100,
+    phones: Annotated[int, typer.Option("--phones", min=2, help="On the cohort list.")] = 100,
     dimension: Annotated[int, typer.Option("--dimension", min=1, help="Coordinates.")] = 10_000,
     bits: Annotated[int, typer.Option("--bits", min=1, max=32, help="Of the ring.")] = 16,
     dropout: Annotated[
@@ -90,7 +90,7 @@ class Cost:
     """What one masked sum cost.
 
     Attributes:
-      phones: on the roster.
+      phones: on the cohort list.
       dimension: coordinates.
       bits: of the ring.
       dropped: phones that vanished, a third each after their shares, after their vector and before
@@ -100,7 +100,7 @@ class Cost:
       neighbors: of each phone.
       threshold: shares that unmask a phone.
       quorum: signatures without which nobody unmasks.
-      survivors: phones in the sum.
+      reporting: phones in the sum.
       cpu_seconds: of the whole session, each shared computation done once.
       cpu_seconds_unshared: the same with every computation where it is asked for; None if not
         measured.
@@ -123,7 +123,7 @@ class Cost:
     neighbors: int
     threshold: int
     quorum: int
-    survivors: int
+    reporting: int
     cpu_seconds: float
     cpu_seconds_unshared: float | None
     primitives_cpu_seconds: float
@@ -149,10 +149,10 @@ def measure(
     """Runs one session and its primitives alone.
 
     Args:
-      phones: on the roster.
+      phones: on the cohort list.
       dimension: coordinates.
       bits: of the ring.
-      dropout: share of the roster that vanishes.
+      dropout: share of the cohort list that vanishes.
       threat_model: server that the graph withstands.
       colluders: corrupt phones that the graph withstands.
       unshared: also run with every computation where it is asked for.
@@ -171,11 +171,11 @@ def measure(
     from fedspeech.secagg.ring import ring_sum
     from fedspeech.secagg.session import sum_vectors
 
-    floor = max(2, (phones - int(dropout * phones)) // 2)
+    minimum = max(2, (phones - int(dropout * phones)) // 2)
     terms = SessionTerms(
         round_id=os.urandom(16), round=0, dimension=dimension, bits=bits, min_cohort=phones,
-        min_survivors=floor, colluders=colluders, dropped_share=max(dropout, 0.1),
-        server="lying" if threat_model == "malicious" else "curious",
+        min_reporting=minimum, colluders=colluders, dropped_share=max(dropout, 0.1),
+        threat_model="malicious" if threat_model == "malicious" else "semi_honest",
     )  # fmt: skip
     rng = np.random.default_rng(0)
     vectors = {
@@ -207,12 +207,12 @@ def measure(
         return opened, time.process_time() - started
 
     opened, cpu_seconds = run(SharedPrimitives())
-    expected = ring_sum([vectors[phone] for phone in opened.survivors.ids.tolist()], bits)
+    expected = ring_sum([vectors[phone] for phone in opened.reporting.ids.tolist()], bits)
     if not np.array_equal(opened.total, expected):
         raise AssertionError("the sum is wrong")
     parameters = opened.context.parameters
     gone = sum(stage < Stage.UNMASK for stage in last.values())
-    signing = len(opened.survivors) - sum(stage == Stage.MASK for stage in last.values())
+    signing = len(opened.reporting) - sum(stage == Stage.MASK for stage in last.values())
     unmasking = signing - sum(stage == Stage.AGREE for stage in last.values())
     counts = operations(opened, signing, unmasking)
     alone = primitives_alone(counts, parameters, dimension, bits)
@@ -226,7 +226,7 @@ def measure(
         neighbors=parameters.neighbors,
         threshold=parameters.threshold,
         quorum=opened.context.quorum,
-        survivors=len(opened.survivors),
+        reporting=len(opened.reporting),
         cpu_seconds=cpu_seconds,
         cpu_seconds_unshared=run(Primitives())[1] if unshared else None,
         primitives_cpu_seconds=sum(alone.values()),
@@ -262,7 +262,9 @@ def show(cost: Cost, console: Console) -> None:
     table.add_row("all primitives", "", f"{cost.primitives_cpu_seconds:.3f}")
     table.add_row("whole session", "", f"{cost.cpu_seconds:.3f}")
     console.print(table)
-    console.print(f"ratio {cost.ratio:.2f}; the sum of {cost.survivors:,} survivors is exact")
+    console.print(
+        f"ratio {cost.ratio:.2f}; the sum of {cost.reporting:,} reporting phones is exact"
+    )
     if cost.cpu_seconds_unshared is not None:
         console.print(f"with every computation where it is asked: {cost.cpu_seconds_unshared:.3f}")
     traffic = Table(box=None, pad_edge=False)

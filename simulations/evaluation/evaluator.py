@@ -35,7 +35,7 @@ from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.vectors import FloatVector
 from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import UnseenPhone, World
+from simulations.setup.experiment import HeldOutPhone, World
 
 Found = Mapping[Model, Sequence[Any]]
 
@@ -178,7 +178,7 @@ class Evaluator:
         own = {count: self._adapt(start, count, control=False) for count in counts}
         control = {count: self._adapt(start, count, control=True) for count in counts}
         groups, withheld = cells(
-            [unseen.phone.segments for unseen in self._phones],
+            [held_out.phone.segments for held_out in self._phones],
             self._scenario.evaluation.min_segment_phones,
             self._world.speakers.pretraining_accents,
         )
@@ -235,7 +235,7 @@ class Evaluator:
         Raises:
           KeyError: if there is no such phone.
         """
-        names = [unseen.phone.phone_id for unseen in self._phones]
+        names = [held_out.phone.phone_id for held_out in self._phones]
         if phone_id not in names:
             raise KeyError(phone_id)
         index = names.index(phone_id)
@@ -251,8 +251,8 @@ class Evaluator:
         }
 
     @property
-    def _phones(self) -> tuple[UnseenPhone, ...]:
-        return self._world.unseen
+    def _phones(self) -> tuple[HeldOutPhone, ...]:
+        return self._world.held_out
 
     def _mistakes(self, vectors: Sequence[FloatVector]) -> Mistakes:
         """Mistakes in the examples of each held-out phone by its adapter."""
@@ -289,7 +289,7 @@ class Evaluator:
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
                 stream(self._scenario.seed, "personalize", takes, phone.phone.phone_id)
-                for phone in world.unseen
+                for phone in world.held_out
             ],
             world.task,
         )

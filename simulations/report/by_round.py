@@ -55,7 +55,7 @@ def operator(results: Results) -> list[Figure]:
                 rounds(rows),
                 Column("status", [row.status for row in rows]),
                 counts("joined", [row.cohort for row in server], "base"),
-                counts("in the sum", [row.survivors for row in server], "federated"),
+                counts("in the sum", [row.reporting for row in server], "federated"),
                 Column("ring warning", ["yes" if row.wrap_warning else "no" for row in server]),
             ),
             visibility=("server",),

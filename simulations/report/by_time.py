@@ -24,7 +24,7 @@ def note(results: Results) -> str:
         f"{time.days:.3g} virtual days; {phrasing.duration(time.finish_s)} a round{spent}. Of the "
         f"phones whose coin said yes {phrasing.percent(time.share_away)} were away; of those who "
         f"joined {phrasing.percent(time.share_late)} were late. {time.over_selection:.2f} phones "
-        f"joined for each that the floor on survivors needs. {ASSUMED}"
+        f"joined for each that the minimum of reporting phones needs. {ASSUMED}"
     )
 
 
@@ -88,7 +88,7 @@ def _end_of_a_round(rows: list[RoundRow], times: list[RoundTime]) -> Figure | No
         "end-of-a-round",
         "Time to finish a round",
         "Seconds from the call. A round is over at its deadline, or before it if nobody is "
-        "missing; dashed: when the floor on survivors was reached.",
+        "missing; dashed: when the minimum of reporting phones was reached.",
         (
             rounds(rows),
             Column("hour", [f"{time.called_h % 24:.3g}" for time in times]),

@@ -172,7 +172,7 @@ def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "received in a round", phrasing.size(summary.bytes_down)
     if summary.bytes_once:
         yield "received once, the base", phrasing.size(summary.bytes_once)
-    if rounds := summary.guarantee.quota:
+    if rounds := summary.guarantee.max_participations:
         total = rounds * (summary.bytes_up + summary.bytes_down) + summary.bytes_once
         yield f"at most, over {rounds} rounds", phrasing.size(total)
 

@@ -61,7 +61,7 @@ def promises(guarantee: Guarantee) -> tuple[Promise, Promise]:
                     else "each round’s sum. "
                 )
                 + "Priced for a phone that joins as often as it may, in "
-                + f"{min(guarantee.quota, guarantee.rounds)} rounds. "
+                + f"{min(guarantee.max_participations, guarantee.rounds)} rounds. "
                 + _odds(server, unit)
             ),
             relation=_relation(guarantee.relation_server, unit),
@@ -75,13 +75,13 @@ def caveats(account: Account) -> tuple[str, ...]:
     guarantee = account.guarantee
     if guarantee.mechanism == "none":
         return ()
-    found = [sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.server)]
+    found = [sum_words(guarantee.mechanism, guarantee.secure_aggregation, guarantee.threat_model)]
     if guarantee.reason and math.isfinite(guarantee.epsilon_release):
         found.append(f"The first figure protects {only_said(guarantee.unit, guarantee.reason)}")
     elif guarantee.reason:
         found.append(f"No figure can be stated against readers, because {guarantee.reason}")
     found.append(
-        "Cohort members see the roster: the first figure does not hold against them. "
+        "Cohort members see the cohort list: the first figure does not hold against them. "
         "Personalized adapters stay on their phone and are covered by neither figure. "
         + (
             "Both figures are of this run alone: another run on the same speakers adds its own."
@@ -122,7 +122,7 @@ def price(guarantee: Guarantee, rounds: Literal["charged", "planned"]) -> str:
     """Both epsilons in one line, with everything but whom to trust."""
     how = {
         "ideal": " (the secure sum is simulated)",
-        "masked": f" (masked, made for a {guarantee.server} server)",
+        "masked": f" (masked, made for a {guarantee.threat_model} server)",
     }[guarantee.secure_aggregation]
     if guarantee.mechanism == "local":
         how = ""

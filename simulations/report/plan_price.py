@@ -68,7 +68,7 @@ def document(found: Price, explain: bool) -> dict[str, Any]:
                 {"joined": k, "epsilon": _by_accountant(view), "relation": view.relation}
                 for k, view in pricing.account(plan)
             ],
-            "noise_not_sized_for_the_floor": [
+            "noise_not_sized_for_the_minimum": [
                 {**vars(row), "epsilon_release": _number(row.epsilon_release)}
                 for row in pricing.losses(plan)
             ],
@@ -93,14 +93,14 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
     """The plan with what was filled in; what does not apply is left out."""
     names = (
         "mechanism", "participation", "population", "rounds", "noise_multiplier", "clip_norm",
-        "colluders", "dropout_rate", "min_cohort", "min_survivors", "secure_aggregation",
+        "colluders", "dropout_rate", "min_cohort", "min_reporting", "secure_aggregation",
         "fingerprint",
     )  # fmt: skip
     fields: dict[str, Any] = {name: getattr(plan, name) for name in names}
     fields |= {"cohort": plan.expected_cohort, "max_participations": plan.participations}
     if plan.availability < 1:
         fields["availability"] = plan.availability
-    if plan.participation != "limited":
+    if plan.participation != "round_robin":
         fields["probability"] = plan.participation_probability
     if plan.cohort_cap is not None:
         fields["cohort_cap"] = plan.cohort_cap
@@ -162,8 +162,8 @@ def _assumed(found: Price) -> list[str]:
         else "",
         "dimension": f"{plan.dimension:,} coordinates (--dimension)" if plan.on_phones else "",
         "min_cohort": f"no round of fewer than {plan.min_cohort:,} phones (--min-cohort)",
-        "min_survivors": f"no sum of fewer than {plan.min_survivors:,} answers (--min-survivors)",
-        "quota": f"no phone in more than {plan.participations:,} rounds (--max-participations)"
+        "min_reporting": f"no sum of fewer than {plan.min_reporting:,} phones (--min-reporting)",
+        "max_participations": f"no phone in more than {plan.participations:,} rounds (--max-participations)"
         if plan.participations < plan.rounds
         else "",
         "dropout_rate": "nobody drops out (--dropout-rate)",
@@ -239,7 +239,7 @@ def _explain(found: Price, console: Console) -> None:
             f"= {missing[0]:.3g} by the noise it brings ({plan.padded_dimension:,} coordinates, "
             f"{plan.honest:,} other shares): squared signal over noise of one round.",
         )
-    console.print("\n[bold]Over rounds[/bold] (same quota and floor)")
+    console.print("\n[bold]Over rounds[/bold] (same participation limit and minimum)")
     rows = [
         (f"{each.plan.rounds:,}", rounded_up(each.release.epsilon), each.release.relation,
          rounded_up(each.server.epsilon))
@@ -261,7 +261,7 @@ def _explain(found: Price, console: Console) -> None:
 def _explain_events(plan: PrivacyPlan, console: Console) -> None:
     rows = [(name, f"{probability:.1e}") for name, probability in probabilities(plan).items()]
     if rows:
-        console.print("\n[bold]Bad events[/bold] (one round; a quota: the run)")
+        console.print("\n[bold]Bad events[/bold] (one round; a participation limit: the run)")
         console.print(_table(("event", "probability"), rows))
 
 
@@ -274,8 +274,10 @@ def _explain_losses(plan: PrivacyPlan, console: Console) -> None:
         )
         return
     console.print(
-        f"Noise is sized for {plan.honest:,} honest survivors, so the figures above hold however "
-        "many drop out: rounds below the floor are not opened. Had it been sized for the expected "
+        f"Noise is sized for {plan.honest:,} honest reporting phones, so the figures above hold "
+        f"however "
+        "many drop out: rounds below the minimum are not opened. Had it been sized for the "
+        "expected "
         "cohort instead (no bad events counted):",
     )
     rows = [

@@ -1,11 +1,11 @@
 """What of a run may leave the operator's desk.
 
-`epsilon_release` is promised against somebody who "sees no cohort size, survivor count, identity,
-timing or reason of an abort". A report that printed one of these would break the promise that it
-prints, so they are taken out of the data before any page is made; a template cannot leak what it
-never gets. Which abandoned rounds were charged tells at which stage they failed, so every round
-that was begun is priced, and what was spent is said for the whole run and not round by round. Noise
-drawn from a seed is worth nothing to whoever knows the seed: it goes too.
+`epsilon_release` is promised against somebody who "sees no cohort size, reporting phone count,
+identity, timing or reason of an abort". A report that printed one of these would break the promise
+that it prints, so they are taken out of the data before any page is made; a template cannot leak
+what it never gets. Which abandoned rounds were charged tells at which stage they failed, so every
+round that was begun is priced, and what was spent is said for the whole run and not round by round.
+Noise drawn from a seed is worth nothing to whoever knows the seed: it goes too.
 
 Figures of the model stay unless they are the server's own or of single phones
 (`fedspeech.evaluation.metric.Section.publishable`): they come from public validation speakers and
@@ -26,7 +26,7 @@ from simulations.results.run_folder import Results
 from simulations.results.summary import Summary
 
 LEFT_OUT = (
-    "cohort sizes, survivors and ring warnings",
+    "cohort sizes, reporting phones and ring warnings",
     "signal to noise",
     "at which stage and why a round was abandoned, or why the run stopped: every round that was "
     "begun is counted as charged, and no price is shown round by round",

@@ -15,7 +15,7 @@ class ServerRound(Record):
 
     Attributes:
       cohort: phones that were asked or came; None if no message left.
-      survivors: phones whose update is in the sum; None if there is no sum.
+      reporting: phones whose update is in the sum; None if there is no sum.
       wrap_warning: a coordinate of the sum came near the edge of the ring.
       signal_to_noise: estimated L2 norm of the signal in the decoded mean divided by the expected
         norm of its noise; 0: nothing but noise is seen. None without noise.
@@ -26,7 +26,7 @@ class ServerRound(Record):
     """
 
     cohort: Count | None = None
-    survivors: Count | None = None
+    reporting: Count | None = None
     wrap_warning: bool = False
     signal_to_noise: Positive | None = None
     accumulated_signal_to_noise: Positive | None = None
@@ -36,7 +36,7 @@ class ServerRound(Record):
 
 
 class RoundTime(Record):
-    """A round in virtual time. Seconds count from the call; a phone's, from the roster.
+    """A round in virtual time. Seconds count from the call; a phone's, from the cohort list.
 
     Attributes:
       called_h: hours from the midnight before the first round to the call.
@@ -45,7 +45,7 @@ class RoundTime(Record):
       late: of these, phones that missed the deadline.
       phone_s_median: seconds until a phone that joined had sent its last message.
       phone_s_90: seconds within which nine in ten had.
-      enough_s: when as many answers had come as the floor on survivors needs; None: never.
+      enough_s: when as many answers had come as the minimum of reporting phones needs; None: never.
       finished_s: when the round was over: at the deadline, or before it if nobody was missing.
     """
 

@@ -45,12 +45,13 @@ class RunTime(Record):
     Attributes:
       days: from the first call to the end of the last round.
       finish_s: median seconds from call to end of a round.
-      enough_s: median seconds from call until the floor on survivors was reached; None: never.
+      enough_s: median seconds from call until the minimum of reporting phones was reached; None:
+        never.
       phone_s: median over rounds of the median phone's seconds; None if nobody joined.
       share_away: of the phones whose coin said yes.
       share_late: of those who joined.
-      over_selection: mean number of phones that joined over the floor on survivors; 1 is none to
-        spare.
+      over_selection: mean number of phones that joined over the minimum of reporting phones; 1 is
+        none to spare.
     """
 
     days: Positive

@@ -20,7 +20,7 @@ from simulations.results.summary import RunTime
 def _taken(job: Job, what: str, record: RoundRecord) -> list[dict[str, NDArray[Any]]]:
     """What each shard left of a round in `ClientShard`, one kind of it; the files are removed."""
     found = []
-    for file in sorted(Path(job.eye).glob(f"{what}-{record.round:05d}-shard-*.npz")):
+    for file in sorted(Path(job.simulation_only).glob(f"{what}-{record.round:05d}-shard-*.npz")):
         with np.load(file) as left:
             found.append(dict(left))
         file.unlink()
@@ -47,7 +47,11 @@ def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
     if job.time is None or not (shards := _taken(job, "times", record)):
         return None
     joined, sent = (np.concatenate([left[of] for left in shards]) for of in ("seconds", "sends"))
-    answers, floor, deadline_s = np.sort(joined[sent]), job.plan.min_survivors, job.time.deadline_s
+    answers, minimum, deadline_s = (
+        np.sort(joined[sent]),
+        job.plan.min_reporting,
+        job.time.deadline_s,
+    )
     missing = len(answers) < len(joined) or not len(joined)
     return RoundTime(
         called_h=job.time.called_h(record.round),
@@ -56,7 +60,7 @@ def round_time(job: Job, record: RoundRecord) -> RoundTime | None:
         late=int((joined > deadline_s).sum()),
         phone_s_median=float(np.median(joined)) if len(joined) else None,
         phone_s_90=float(np.quantile(joined, 0.9)) if len(joined) else None,
-        enough_s=CHECK_IN_S + float(answers[floor - 1]) if len(answers) >= floor else None,
+        enough_s=CHECK_IN_S + float(answers[minimum - 1]) if len(answers) >= minimum else None,
         finished_s=CHECK_IN_S + (deadline_s if missing else float(answers[-1])),
     )
 
@@ -75,7 +79,7 @@ def run_time(rows: Sequence[RoundRow], plan: PrivacyPlan) -> RunTime | None:
         phone_s=_median([one.phone_s_median for one in rounds]),
         share_away=1 - joined / called if called else 0.0,
         share_late=sum(one.late for one in rounds) / joined if joined else 0.0,
-        over_selection=joined / len(rounds) / plan.min_survivors,
+        over_selection=joined / len(rounds) / plan.min_reporting,
     )
 
 

@@ -60,12 +60,12 @@ def prepared(
         world = build_world(
             what,
             cache=cache,
-            eye=folder.path.resolve() / "eye",
+            simulation_only=folder.path.resolve() / "simulation_only",
             workers=workers,
             progress=progress.advance,
             accept=accept,
         )
-    job = dataclasses.replace(world.job, memory=str(folder.memory.resolve()))
+    job = dataclasses.replace(world.job, durable_state=str(folder.durable_state.resolve()))
     world = dataclasses.replace(world, job=job)
     scenario = what if isinstance(what, Scenario) else what.scenario
     return Prepared(scenario, world, folder, progress, workers)
@@ -107,7 +107,7 @@ def prepare(
                 world = build_world(
                     scenario,
                     cache=cache_folder(cache),
-                    eye=None,
+                    simulation_only=None,
                     workers=workers or os.cpu_count() or 1,
                     progress=progress.advance,
                     accept=functools.partial(require_first_round, out / LEDGER),
@@ -123,7 +123,7 @@ def prepare(
         identities.chmod(0o600)
         path = (out / "job.json").resolve()
         dataclasses.replace(
-            world.job, arrays=arrays.name, identities=identities.name, memory="phones"
+            world.job, arrays=arrays.name, identities=identities.name, durable_state="phones"
         ).save(path)
         progress.say(
             f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"

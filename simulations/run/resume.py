@@ -65,14 +65,14 @@ def _wait_for_the_rest(folder: RunFolder) -> None:
         if server is None:
             raise FedspeechError(f"a server of the killed run is still at work in {folder.path}")
         server.close()
-    if folder.memory.is_dir():
-        alone(folder.memory).close()
+    if folder.durable_state.is_dir():
+        alone(folder.durable_state).close()
 
 
 def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
     """Takes up the run where it stood, or begins it where it had not."""
     folder, job, say = parts.folder, parts.world.job, parts.progress.say
-    shutil.rmtree(job.eye, ignore_errors=True)
+    shutil.rmtree(job.simulation_only, ignore_errors=True)
     if not folder.checkpoint.is_file():
         say("it had not begun its first round")
         folder.write_environment(environment(engine))
@@ -85,10 +85,10 @@ def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
     job.save(folder.job)  # the same job; its arrays and identities may stand in another cache now
     now = environment(engine)
     changed = _changed(before, now)
-    replay = job.noise == "rehearsal" and not changed
+    replay = job.noise_entropy == "seeded" and not changed
     resumed = resume_rounds(job, folder.path, replay=replay)
     if replay:
-        go_back(folder.memory, resumed.checkpoint.next_round, job.noise)
+        go_back(folder.durable_state, resumed.checkpoint.next_round, job.noise_entropy)
     elif changed:
         say(
             f"{', '.join(changed)}: not what the run began with. The bits of an uninterrupted run "

@@ -171,7 +171,7 @@ class Run:
         """Runs the federated rounds."""
         say = self._progress.say
         say(f"{self._world.speakers.corpus.name}: {self._plan.population:,} phones federate, "
-            f"{len(self._world.unseen)} are held out; adapter {self._world.adapter.name}, "
+            f"{len(self._world.held_out)} are held out; adapter {self._world.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._world.drawn_from:
             say(drawn(self._plan.population, self._world.drawn_from))
@@ -244,7 +244,7 @@ class Run:
             reason=record.reason or None,
             server=ServerRound(
                 cohort=record.cohort,
-                survivors=record.survivors,
+                reporting=record.reporting,
                 wrap_warning=record.wrap_warning,
                 signal_to_noise=record.signal_to_noise,
                 accumulated_signal_to_noise=record.accumulated_signal_to_noise,
@@ -293,12 +293,12 @@ class Run:
         status: Literal["complete", "partial"] = "complete" if self._whole else "partial"
         self._ledger.refresh()
         with self._progress.stage("report"):
-            shutil.rmtree(self._job.eye, ignore_errors=True)  # norms of single phones
+            shutil.rmtree(self._job.simulation_only, ignore_errors=True)  # norms of single phones
             report = self._write_results(status)
         summary = self._summary(status)  # once more: it now holds the seconds of the report
         self._folder.write_summary(summary)
         if status == "complete":
-            shutil.rmtree(self._folder.memory, ignore_errors=True)
+            shutil.rmtree(self._folder.durable_state, ignore_errors=True)
         self._progress.say(closing_words(summary, report))
 
     def _write_results(self, status: Literal["complete", "partial"]) -> Path:

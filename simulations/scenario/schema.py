@@ -143,7 +143,7 @@ class PrivacySettings(Section):
         description="Minimum cohort size as a share of the expected cohort; below it a round is "
         "abandoned.",
     )
-    min_survivors_share: Fraction = Field(
+    min_reporting_share: Fraction = Field(
         default=0.67,
         description="Minimum number of reporting phones as a share of the expected cohort; noise "
         "is sized for it.",

@@ -1,4 +1,4 @@
-"""Embeddings of utterances by the frozen trunk, computed once and kept in the cache."""
+"""Embeddings of utterances by the frozen encoder, computed once and kept in the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.encoder_cache import trunk_outputs
+from fedspeech.training.encoder_cache import encoder_outputs
 
 PARITY_CLIPS = 250
 Progress = Callable[[int, int], None]
@@ -61,7 +61,7 @@ class Embedder:
         labels = self.base.vocabulary.encode([clip.word for clip in clips])
         if not clips:
             return LocalDataset(np.zeros((0, *self.adapter.embedding_shape), np.float32), labels)
-        outputs = trunk_outputs(
+        outputs = encoder_outputs(
             self.base, corpus, clips, self._cache, workers=self._workers, progress=self._progress
         )
         blocks = [

@@ -53,7 +53,7 @@ def anything(plan: PrivacyPlan) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class UnseenPhone:
+class HeldOutPhone:
     """A phone that never trains, as embeddings.
 
     Attributes:
@@ -85,7 +85,7 @@ class World:
       adapter: the trained part.
       speakers: the speaker split; pre-training speakers of the base may still be phones in it.
       job: the federated run.
-      unseen: phones that never train.
+      held_out: phones that never train.
       training_negatives: public unknown and silence clips that ship to every phone.
       guard_negatives: others, on which a phone's guard counts false accepts.
       evaluation_negatives: yet others, for false accepts where the corpus has no negatives.
@@ -96,7 +96,7 @@ class World:
     adapter: Adapter
     speakers: SpeakerSplit
     job: Job
-    unseen: tuple[UnseenPhone, ...]
+    held_out: tuple[HeldOutPhone, ...]
     training_negatives: LocalDataset
     guard_negatives: LocalDataset
     evaluation_negatives: LocalDataset
@@ -136,7 +136,7 @@ class World:
     @property
     def drawn_from(self) -> int | None:
         """Number of voices from which virtual phones are drawn; None if each phone has its own."""
-        return len(self.partition.federated) if self.job.recipes else None
+        return len(self.partition.federated) if self.job.virtual_phones else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +207,7 @@ def build_world(
     what: Scenario | Experiment,
     *,
     cache: Path,
-    eye: Path | None,
+    simulation_only: Path | None,
     workers: int,
     progress: Progress,
     accept: Accept = anything,
@@ -216,9 +216,9 @@ def build_world(
 
     Args:
       what: the experiment or scenario.
-      cache: folder of bases, trunk outputs and job arrays, by content.
+      cache: folder of bases, encoder outputs and job arrays, by content.
       eye: folder for what only the simulator may see; None in a deployment.
-      workers: processes for synthesis and trunk.
+      workers: processes for synthesis and encoder.
       progress: called with the number of clips done and the number of all clips.
       accept: called with the plan before anything is made; refuses it by raising.
 
@@ -230,7 +230,7 @@ def build_world(
     name = what.name if isinstance(what, Scenario) else what.scenario.name
     try:
         experiment = what if isinstance(what, Experiment) else Experiment.from_scenario(what)
-        job = _job(experiment, eye)
+        job = _job(experiment, simulation_only)
         # Settings that do not fit are refused before anything is trained or synthesized.
         accept(job.plan)
         base = _base(experiment, cache)
@@ -275,31 +275,31 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Wo
         arrays_sha256=digest,
         identities=str(identities),
     )
-    unseen = _held_out_phones(scenario, speakers, embed)
+    held_out = _held_out_phones(scenario, speakers, embed)
     return World(
         base=base,
         adapter=adapter,
         speakers=speakers,
         job=job,
-        unseen=unseen,
+        held_out=held_out,
         training_negatives=training_negatives,
         guard_negatives=guard_negatives,
         evaluation_negatives=task.evaluation_negatives(
-            [phone.judged for phone in unseen], validation
+            [phone.judged for phone in held_out], validation
         ),
         speech=parity_speech(base, public_corpus, partition.validation),
     )
 
 
-def _job(experiment: Experiment, eye: Path | None) -> Job:
+def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
     """The job without its base and arrays; refuses settings that do not fit."""
     scenario = experiment.scenario
-    recipes = None
+    virtual_phones = None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
-        recipes = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
+        virtual_phones = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
     return Job(
         seed=scenario.seed,
-        noise="os" if scenario.noise_entropy == "os" else "rehearsal",
+        noise_entropy="os" if scenario.noise_entropy == "os" else "seeded",
         num_shards=scenario.simulation.shards,
         plan=plan_of(scenario.privacy, experiment.sizes).plan,
         query=AdapterTraining(
@@ -311,11 +311,11 @@ def _job(experiment: Experiment, eye: Path | None) -> Job:
         base_sha256="",
         arrays="",
         arrays_sha256="",
-        recipes=recipes,
+        virtual_phones=virtual_phones,
         time=_time(scenario),
         faults=scenario.simulation.faults,
         deadline_s=scenario.simulation.deadline_s,
-        eye="" if eye is None else str(eye),
+        simulation_only="" if simulation_only is None else str(simulation_only),
     )
 
 
@@ -354,7 +354,7 @@ def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
     return AdapterShape(
         name=scenario.adapter,
         num_windows=base.num_windows,
-        num_features=base.trunk.spec.features,
+        num_features=base.encoder.spec.features,
         num_labels=outputs,
     )
 
@@ -371,9 +371,9 @@ def _base(experiment: Experiment, cache: Path) -> Base:
 
 def _held_out_phones(
     scenario: Scenario, speakers: SpeakerSplit, embed: Embedder
-) -> tuple[UnseenPhone, ...]:
-    """Splits each unseen phone's clips into nested shots and clips for evaluation."""
-    corpus, phones = speakers.corpus, speakers.partition.unseen
+) -> tuple[HeldOutPhone, ...]:
+    """Splits each held-out phone's clips into nested shots and clips for evaluation."""
+    corpus, phones = speakers.corpus, speakers.partition.held_out
     clips = utterances_of(phones)
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
@@ -382,14 +382,14 @@ def _held_out_phones(
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
 
-    unseen = []
+    held_out = []
     for phone in phones:
         splits = {
             count: speakers.task.split(phone, count, seed=scenario.seed, reserve=shots[-1])
             for count in shots
         }
-        unseen.append(
-            UnseenPhone(
+        held_out.append(
+            HeldOutPhone(
                 phone=phone,
                 own={count: select(split.own) for count, split in splits.items()},
                 judged=select(splits[shots[-1]].judged),
@@ -399,7 +399,7 @@ def _held_out_phones(
                 else (),
             )
         )
-    return tuple(unseen)
+    return tuple(held_out)
 
 
 def _time(scenario: Scenario) -> TimeAxis | None:

@@ -23,7 +23,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.setup.experiment import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
-from simulations.setup.recordings import split_speakers, unseen_rule, usable
+from simulations.setup.recordings import held_out_rule, split_speakers, usable
 
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 LOWEST_LEVEL_DB = -30.0
@@ -37,8 +37,8 @@ class Split:
     """How `real-commands` would divide a folder by default.
 
     Attributes:
-      rule: the choice of the unseen speakers, in words.
-      public, validation, federated, unseen: numbers of speakers, or phones.
+      rule: the choice of the held-out speakers, in words.
+      public, validation, federated, held-out: numbers of speakers, or phones.
       targets: target words of the model.
       non_words: the words on which false accepts are evaluated, in words.
       options: of the command line, without which the privacy rules refuse so few phones.
@@ -48,7 +48,7 @@ class Split:
     public: int
     validation: int
     federated: int
-    unseen: int
+    held_out: int
     targets: tuple[str, ...]
     non_words: str
     options: str
@@ -143,14 +143,14 @@ def _split(
     """
     settings = FolderCorpus(path=str(folder))
     partition = split_speakers(corpus, settings, seed=0)
-    roles = word_roles(partition.unseen, (), seed=0)
+    roles = word_roles(partition.held_out, (), seed=0)
     partition = usable(roles, partition)
     split = Split(
-        rule=str(unseen_rule(corpus, settings)),
+        rule=str(held_out_rule(corpus, settings)),
         public=sum(phone.speaker_id in speakers for phone in partition.public),
         validation=len(partition.validation),
         federated=len(partition.federated),
-        unseen=len(partition.unseen),
+        held_out=len(partition.held_out),
         targets=roles.targets,
         non_words=roles.words,
         options=_asked_for(settings, len(partition.federated), roles.targets),

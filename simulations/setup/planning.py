@@ -13,13 +13,13 @@ from fedspeech.errors import ScenarioError
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.config import Participation
 from fedspeech.privacy.filling import Filled, fill
-from fedspeech.secagg.graph import Server
+from fedspeech.secagg.graph import ThreatModel
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
 
 # Words of a scenario to those of a plan.
-SERVERS: Mapping[str, Server] = {"malicious": "lying", "semi_honest": "curious"}
+SERVERS: Mapping[str, ThreatModel] = {"malicious": "malicious", "semi_honest": "semi_honest"}
 PARTICIPATIONS: Mapping[str, Participation] = {
-    "poisson": "poisson", "fixed_size": "fixed_size", "round_robin": "limited",
+    "poisson": "poisson", "fixed_size": "fixed_size", "round_robin": "round_robin",
 }  # fmt: skip
 
 
@@ -70,21 +70,21 @@ def maker(settings: PrivacySettings, sizes: PlanSizes) -> Callable[..., Filled]:
 
 
 def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
-    """Makes a plan from settings whose floors are shares of the expected cohort."""
+    """Makes a plan from settings whose minimums are shares of the expected cohort."""
     same = (
         "mechanism", "clip_norm", "rounds", "cohort_cap", "colluders", "dropout_rate", "delta",
         "ring_bits",
     )  # fmt: skip
     noisy = settings.mechanism != "none"
-    cohort, survivors = _floors(settings, sizes)
+    cohort, reporting = _minimums(settings, sizes)
     return fill(
         **{name: getattr(settings, name) for name in same},
         noise_multiplier=settings.noise_multiplier if noisy else 0.0,
         population=sizes.population,
         probability=settings.participation_probability,
         participation=PARTICIPATIONS[settings.participation],
-        quota=min(settings.max_participations, settings.rounds),
-        quota_window=settings.participation_window,
+        max_participations=min(settings.max_participations, settings.rounds),
+        participation_window=settings.participation_window,
         server=SERVERS[settings.threat_model],
         dimension=sizes.dimension,
         availability=sizes.availability,
@@ -96,19 +96,19 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         if settings.mechanism == "local"
         else settings.secure_aggregation,
         min_cohort=cohort,
-        min_survivors=survivors,
+        min_reporting=reporting,
     )
 
 
-def _floors(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
-    """Floors on roster and survivors, as shares of the expected cohort."""
+def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
+    """Minimums on cohort list and reporting phones, as shares of the expected cohort."""
     probability = settings.participation_probability
     if settings.participation != "poisson":
         probability = max(1, round(sizes.population * probability)) / sizes.population
     expected = sizes.population * probability * sizes.availability
     cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
-    survivors = max(1, math.floor(settings.min_survivors_share * expected + 1e-9))
-    return cohort, min(cohort, survivors)
+    reporting = max(1, math.floor(settings.min_reporting_share * expected + 1e-9))
+    return cohort, min(cohort, reporting)
 
 
 def adaptive_clipping(
@@ -200,14 +200,14 @@ def nearest_accepted(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, f
 
 def _nearer(settings: PrivacySettings) -> dict[str, list[float]]:
     """Setting to values in the direction that rules ask for, the nearest first."""
-    cohort, survivors = settings.min_cohort_share, settings.min_survivors_share
+    cohort, reporting = settings.min_cohort_share, settings.min_reporting_share
     probability, noise = settings.participation_probability, settings.noise_multiplier
     return {
         "participation_probability": [v for v in (0.1, 0.2, 0.3, 0.5, 0.8, 1.0) if v > probability],
         "min_cohort_share": [v for v in (0.7, 0.6, 0.5, 0.4) if v < cohort]
         + [v for v in (0.7, 0.8) if v > cohort],
-        "min_survivors_share": [v for v in (0.5, 0.6, 0.7, 0.8, 0.9) if v > survivors]
-        + [v for v in (0.6, 0.5, 0.4, 0.3) if v < survivors],
+        "min_reporting_share": [v for v in (0.5, 0.6, 0.7, 0.8, 0.9) if v > reporting]
+        + [v for v in (0.6, 0.5, 0.4, 0.3) if v < reporting],
         "dropout_rate": [v for v in (0.02, 0.01, 0.0) if v < settings.dropout_rate],
         "colluders": [v for v in (5, 1, 0) if v < settings.colluders],
         "noise_multiplier": [v for v in (1.0, 2.0, 4.0, 8.0) if v > noise > 0],

@@ -56,7 +56,7 @@ def keyword_base(
         say most often; the others are negatives.
       corpus: folder of recordings; None for the synthesizer.
       speakers: with a corpus: text file of its public speakers, one a line, or how many to draw of
-        those who are not unseen by default.
+        those who are not held-out by default.
       held_out: with a corpus: text file of the speakers who evaluate the base; None draws a tenth
         of the public speakers.
       seed: of synthetic speakers, weights and order.
@@ -145,14 +145,14 @@ def _public(corpus: Corpus, speakers: str, held_out: Path | None, seed: int) -> 
 
 
 def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
-    """Draws speakers of those who are not unseen by default."""
+    """Draws speakers of those who are not held-out by default."""
     none_spared = FolderCorpus(path="", public_speakers=0, validation_speakers=0)
     partition = split_speakers(corpus, none_spared, seed)
     names = sorted(phone.speaker_id for phone in partition.federated)
     if not 2 <= count < len(names):
         raise CorpusError(
             f"--speakers must be at least 2 and leave somebody to federate, got {count} of the "
-            f"{len(names)} speakers of {corpus.name} who are not unseen"
+            f"{len(names)} speakers of {corpus.name} who are not held-out"
         )
     stream(seed, "public speakers by number").shuffle(names)
     return names[:count]
@@ -191,7 +191,7 @@ def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts
     counts = KwsCounts.of(nothing, np.zeros(0, dtype=np.int64))
     for start in range(0, len(clips), BLOCK_CLIPS):
         block = clips[start : start + BLOCK_CLIPS]
-        logits = base.logits(base.trunk_output(base.heard(corpus, block))).numpy()
+        logits = base.logits(base.encoder_output(base.heard(corpus, block))).numpy()
         counts += KwsCounts.of(logits, base.vocabulary.encode([clip.word for clip in block]))
     return counts
 

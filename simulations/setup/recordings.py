@@ -1,7 +1,7 @@
-"""Recordings as phones in four groups: public, validation, federated, unseen.
+"""Recordings as phones in four groups: public, validation, federated, held-out.
 
 partition = split_speakers(corpus, FolderCorpus(path="recordings"), seed=1)
-partition = usable(word_roles(partition.unseen, ("yes", "no"), seed=1), partition)
+partition = usable(word_roles(partition.held-out, ("yes", "no"), seed=1), partition)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedspeech.tasks.kws import WordRoles
 from simulations.scenario.corpora import FolderCorpus
 
 ENOUGH_SPEAKERS = 20  # with fewer, public speakers would leave too few to federate
-PUBLIC_SHARE, VALIDATION_SHARE, UNSEEN_SHARE = 0.15, 0.1, 0.3
+PUBLIC_SHARE, VALIDATION_SHARE, HELD_OUT_SHARE = 0.15, 0.1, 0.3
 
 
 def split_speakers(
@@ -43,17 +43,17 @@ def split_speakers(
     Raises:
       CorpusError: if a group would be empty, or a speaker is named who is not in the corpus.
     """
-    partition = by_speaker(corpus, seed=seed, unseen=unseen_rule(corpus, settings))
+    partition = by_speaker(corpus, seed=seed, held_out=held_out_rule(corpus, settings))
     partition = made_public(partition, set(pretraining_speakers))
     speakers = len(partition.federated) + (
-        0 if _heavy_are_unseen(corpus, settings) else len(partition.unseen)
+        0 if _heavy_are_held_out(corpus, settings) else len(partition.held_out)
     )
     public, validation = _spared(settings, speakers)
     if public + validation >= len(partition.federated):
         raise TooFewSpeakers(
             f"nobody is left to federate: {len(partition.federated)} speakers, of whom "
             f"corpus.public_speakers={public} and corpus.validation_speakers={validation}",
-            len(partition.federated) + len(partition.unseen),
+            len(partition.federated) + len(partition.held_out),
         )
     order = stream(seed, "public speakers").permutation(len(partition.federated))
     drawn = [partition.federated[index] for index in order]
@@ -68,9 +68,9 @@ def split_speakers(
 
 def made_public(partition: Partition, speakers: Collection[str]) -> Partition:
     """Moves all phones of some speakers to the public group."""
-    groups = (partition.validation, partition.federated, partition.unseen)
+    groups = (partition.validation, partition.federated, partition.held_out)
     moved = [phone for group in groups for phone in group if phone.speaker_id in speakers]
-    validation, federated, unseen = (
+    validation, federated, held_out = (
         tuple(phone for phone in group if phone.speaker_id not in speakers) for group in groups
     )
     return dataclasses.replace(
@@ -78,7 +78,7 @@ def made_public(partition: Partition, speakers: Collection[str]) -> Partition:
         public=(*partition.public, *moved),
         validation=validation,
         federated=federated,
-        unseen=unseen,
+        held_out=held_out,
     )
 
 
@@ -97,12 +97,12 @@ def usable(roles: WordRoles, partition: Partition) -> Partition:
         return tuple(left)
 
     federated, validation = kept(partition.federated, False), kept(partition.validation, True)
-    unseen = kept(partition.unseen, True)
+    held_out = kept(partition.held_out, True)
     return dataclasses.replace(
         partition,
         federated=federated,
         validation=validation,
-        unseen=unseen,
+        held_out=held_out,
         skipped=(*partition.skipped, *skipped),
     )
 
@@ -112,8 +112,8 @@ def _usable(roles: WordRoles, clip: Utterance, may_judge: bool) -> bool:
     return roles.trains(clip.word) or (may_judge and roles.judges(clip.word))
 
 
-def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
-    """The rule by which speakers are unseen."""
+def held_out_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
+    """The rule by which speakers are held-out."""
     if settings.held_out_speakers:
         return Named(named_speakers(corpus, Path(settings.held_out_speakers)))
     if settings.federated_speakers:
@@ -121,13 +121,13 @@ def unseen_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
         return AllBut(settings.federated_speakers + most)
     rule = default_rule(corpus)
     if isinstance(rule, AllBut) and any(_spared(settings, _speaking(corpus))):
-        return AllBut(round((1 - UNSEEN_SHARE) * _speaking(corpus)))
+        return AllBut(round((1 - HELD_OUT_SHARE) * _speaking(corpus)))
     return rule
 
 
-def _heavy_are_unseen(corpus: Corpus, settings: FolderCorpus) -> bool:
-    """Whether unseen speakers are chosen by a property, not drawn."""
-    return isinstance(unseen_rule(corpus, settings), Heavy | Named)
+def _heavy_are_held_out(corpus: Corpus, settings: FolderCorpus) -> bool:
+    """Whether held-out speakers are chosen by a property, not drawn."""
+    return isinstance(held_out_rule(corpus, settings), Heavy | Named)
 
 
 def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:

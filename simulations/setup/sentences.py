@@ -37,7 +37,7 @@ def sentence_spec(
         name="public",
         num_speakers=PUBLIC_SPEAKERS,
         words=(),
-        takes_per_word=0,
+        utterances_per_word=0,
         grammar=public_grammar(),
         num_sentences=PUBLIC_SENTENCES,
     )
@@ -67,7 +67,7 @@ def sentence_spec(
             ),
             replace(
                 phones,
-                name="unseen",
+                name="held_out",
                 num_speakers=settings.held_out_phones,
                 num_sentences=settings.sentences_per_held_out_phone,
             ),
@@ -106,7 +106,7 @@ def real_sentences(
     partition = by_speaker(
         corpus,
         seed=scenario.seed,
-        unseen=AllBut(settings.federated_speakers),
+        held_out=AllBut(settings.federated_speakers),
         public=max(0, settings.public_speakers - len(known)),
         validation=settings.validation_speakers,
         min_clips=scenario.personalization.headline_shots + 2,

@@ -84,9 +84,9 @@ class SpeakerSplit:
         return frozenset(self.corpus.speakers)
 
     @property
-    def licences(self) -> dict[str, str]:
-        """Corpus to licence."""
-        return {corpus.name: corpus.licence for corpus in (self.corpus, self.public_corpus)}
+    def licenses(self) -> dict[str, str]:
+        """Corpus to license."""
+        return {corpus.name: corpus.license for corpus in (self.corpus, self.public_corpus)}
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -103,7 +103,7 @@ class SpeakerSplit:
         """Hex SHA-256 of phones, speakers, words and recordings; of contents, not of paths."""
         partition, digest = self.partition, hashlib.sha256()
         sides = (
-            (self.corpus, (*partition.federated, *partition.unseen)),
+            (self.corpus, (*partition.federated, *partition.held_out)),
             (self.public_corpus, (*self.public, *partition.validation)),
         )
         for corpus, phones in sides:
@@ -208,7 +208,7 @@ def embedded_spec(
                 num_speakers=settings.voices or settings.federated_phones,
                 accents=accents,
                 words=words,
-                takes_per_word=more * settings.utterances_per_phone / len(words),
+                utterances_per_word=more * settings.utterances_per_phone / len(words),
                 unknown_words=shipped.unknown_words,
                 num_unknown=more * settings.unknown_per_phone,
                 num_silence=more * settings.silence_per_phone,
@@ -216,11 +216,11 @@ def embedded_spec(
                 min_clips=4 * more,
             ),
             SpeakerGroup(
-                name="unseen",
+                name="held_out",
                 num_speakers=settings.held_out_phones,
                 accents=accents,
                 words=words,
-                takes_per_word=settings.utterances_per_word,
+                utterances_per_word=settings.utterances_per_word,
                 unknown_words=(*held_out, *shipped.unknown_words),
                 # As many as target words: false accepts are counted on them.
                 num_unknown=max(10, len(words)),
@@ -245,7 +245,7 @@ def public_spec(
                 name="public",
                 num_speakers=PUBLIC_SPEAKERS,
                 words=words,
-                takes_per_word=0,
+                utterances_per_word=0,
                 unknown_words=known,
                 num_unknown=6,
                 num_silence=6,
@@ -254,7 +254,7 @@ def public_spec(
                 name="validation",
                 num_speakers=validation_speakers,
                 words=words,
-                takes_per_word=2,
+                utterances_per_word=2,
                 unknown_words=(*held_out, *known),
                 num_unknown=4,
                 num_silence=4,
@@ -278,7 +278,7 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
     seed = scenario.seed
     partition = split_speakers(corpus, settings, seed, () if base is None else base.speakers)
     known = () if base is None else Kws.known(base)
-    roles = word_roles(partition.unseen, scenario.vocabulary, seed, known)
+    roles = word_roles(partition.held_out, scenario.vocabulary, seed, known)
     said = {clip.word for clip in corpus.utterances} - {SILENCE, UNKNOWN}
     missing = sorted(set(roles.targets) - said)
     if missing:

@@ -1,7 +1,7 @@
 """One trial: the rounds of one setting under one seed, evaluated on the way and at the end.
 
-The rounds are those of `fedspeech simulate`, over the same Flower app, with quota and drop-outs.
-What follows them in a run (personalizing, export, report) is left out.
+The rounds are those of `fedspeech simulate`, over the same Flower app, with participation limit and
+drop-outs. What follows them in a run (personalizing, export, report) is left out.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Panel:
         return cls(
             visibility="simulation_only",
             task=task,
-            clips=tuple(phone.judged for phone in world.unseen),
-            segments=tuple(phone.phone.segments for phone in world.unseen),
+            clips=tuple(phone.judged for phone in world.held_out),
+            segments=tuple(phone.phone.segments for phone in world.held_out),
         )
 
     @classmethod
@@ -179,7 +179,7 @@ def run_trial(
         if file is None:
             file, priced = Path(folder) / "ledger.jsonl", _without_promise(job.plan)
         account = Ledger.open(
-            file, priced, job.run_id, job.noise, "tuning",
+            file, priced, job.run_id, job.noise_entropy, "tuning",
             example_cost=job.example_cost, scratch=ledger is None,
         )  # fmt: skip
         watch = _Watch(job, panel, hopeless)

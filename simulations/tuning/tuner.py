@@ -105,7 +105,7 @@ def tune(
                 for seed in seeds:
                     worlds[seed] = build_world(
                         scenario.model_copy(update={"seed": seed}),
-                        cache=cache_folder(cache), eye=None, workers=workers,
+                        cache=cache_folder(cache), simulation_only=None, workers=workers,
                         progress=progress.advance,
                     )  # fmt: skip
                 tuning = _Tuning(scenario, request, space, worlds, population, folder)
@@ -260,12 +260,12 @@ def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
     """
     task = world.evaluation()
     if population == "charged":
-        job: Job = dataclasses.replace(world.job, noise="os")
+        job: Job = dataclasses.replace(world.job, noise_entropy="os")
         panel = Panel.of_public_speakers(world, task)
     else:
         job = dataclasses.replace(
             world.job,
-            noise="rehearsal",
+            noise_entropy="seeded",
             repeats=world.job.run_id,
             plan=dataclasses.replace(
                 world.job.plan, epsilon_budget=math.inf, secure_aggregation="ideal"

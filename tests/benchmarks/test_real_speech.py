@@ -77,12 +77,12 @@ def summary(seed: int, federated: float) -> Summary:
             amplified=True,
             accountant="",
             rounds=1,
-            quota=1,
+            max_participations=1,
             trust="",
             failure_probability=0.0,
             mechanism="distributed",
             secure_aggregation="ideal",
-            server="lying",
+            threat_model="malicious",
             reason="",
         ),
         noise_notice=None,
@@ -91,7 +91,7 @@ def summary(seed: int, federated: float) -> Summary:
 
 @pytest.fixture
 def rows():
-    extra = {"minutes": 1.5, "same_unseen": False}
+    extra = {"minutes": 1.5, "same_held_out": False}
     return [figures(summary(1, 0.625)) | extra, figures(summary(2, 0.75)) | extra]
 
 
@@ -125,7 +125,7 @@ def test_no_epsilon_stands_without_relation_delta_and_unit(rows):
 
 def test_speakers_that_no_seed_changes_are_said_to_be_the_same(rows):
     assert "another split" in table([rows])
-    fixed = [row | {"same_unseen": True} for row in rows]
+    fixed = [row | {"same_held_out": True} for row in rows]
     text = table([rows, fixed])
     assert "the same 8 speakers at every seed" in text
     assert len(cells(text, "non-words")) == 2

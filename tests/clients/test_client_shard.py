@@ -13,7 +13,7 @@ from clients.client_shard import ClientShard
 from clients.permissions import require_permission, require_turn
 from clients.state import ShardState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
-from fedspeech.messages import RosterRequest, UpdateRequest
+from fedspeech.messages import CohortListRequest, UpdateRequest
 from fedspeech.secagg.protocol import Stage
 
 
@@ -27,12 +27,14 @@ def turn(client_shard, request, state):
 @pytest.fixture
 def joined(tmp_path):
     """A shard of all phones that has joined round 0."""
-    _, job, arrays = make_job(tmp_path, num_shards=1, eye=str(tmp_path / "eye"))
+    _, job, arrays = make_job(
+        tmp_path, num_shards=1, simulation_only=str(tmp_path / "simulation_only")
+    )
     client_shard = ClientShard(job, 0)
     key = job.round_key(0)
-    roster, state = client_shard.join(RosterRequest(key=key), ShardState())
+    cohort_list, state = client_shard.join(CohortListRequest(key=key), ShardState())
     request = UpdateRequest(
-        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, cohort_list=cohort_list.phones
     )
     return job, client_shard, request, state.answered(Stage.ADVERTISE, b"")
 
@@ -45,18 +47,18 @@ def test_a_repeated_request_is_refused_and_never_recomputed(joined):
         turn(client_shard, request, state.answered(Stage.MASK, b""))
 
 
-def test_a_replayed_roster_request_is_refused(joined):
+def test_a_replayed_cohort_list_request_is_refused(joined):
     _, client_shard, request, state = joined
     with pytest.raises(ProtocolAbort, match="replayed"):
-        client_shard.join(RosterRequest(key=request.key), state)
+        client_shard.join(CohortListRequest(key=request.key), state)
 
 
 def test_a_round_beyond_the_plan_is_refused(joined):
-    """The mass of running into the quota is that of so many coins and no more."""
+    """The mass of running into the participation limit is that of so many coins and no more."""
     job, client_shard, _, state = joined
-    client_shard.join(RosterRequest(key=job.round_key(job.plan.rounds - 1)), state)
+    client_shard.join(CohortListRequest(key=job.round_key(job.plan.rounds - 1)), state)
     with pytest.raises(ProtocolAbort, match="beyond the plan, which ends after 3 rounds"):
-        client_shard.join(RosterRequest(key=job.round_key(job.plan.rounds)), state)
+        client_shard.join(CohortListRequest(key=job.round_key(job.plan.rounds)), state)
 
 
 def test_an_update_for_a_round_that_nobody_joined_is_refused(joined):
@@ -69,34 +71,34 @@ def test_a_server_with_another_plan_is_refused(joined):
     job, client_shard, _, _ = joined
     other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, noise_multiplier=0.9))
     with pytest.raises(ProtocolAbort, match="not this phone's"):
-        turn(client_shard, RosterRequest(key=other.round_key(0)), ShardState())
+        turn(client_shard, CohortListRequest(key=other.round_key(0)), ShardState())
 
 
-def test_a_roster_that_adds_or_leaves_out_phones_of_the_shard_is_refused(joined):
+def test_a_cohort_list_that_adds_or_leaves_out_phones_of_the_shard_is_refused(joined):
     _, client_shard, request, state = joined
-    absent = np.setdiff1d(np.arange(60), request.roster)[:1]
-    for roster in (request.roster[1:], np.sort(np.append(request.roster, absent))):
+    absent = np.setdiff1d(np.arange(60), request.cohort_list)[:1]
+    for cohort_list in (request.cohort_list[1:], np.sort(np.append(request.cohort_list, absent))):
         with pytest.raises(ProtocolAbort, match="not what shard 0 sent"):
-            client_shard.update(dataclasses.replace(request, roster=roster), state)
+            client_shard.update(dataclasses.replace(request, cohort_list=cohort_list), state)
 
 
-def test_a_cohort_below_the_phones_own_floor_is_refused(tmp_path):
+def test_a_cohort_below_the_phones_own_minimum_is_refused(tmp_path):
     _, job, arrays = make_job(tmp_path, num_shards=3)
     client_shard = ClientShard(job, 1)
     key = job.round_key(0)
-    roster, state = client_shard.join(RosterRequest(key=key), ShardState())
+    cohort_list, state = client_shard.join(CohortListRequest(key=key), ShardState())
     alone = UpdateRequest(
-        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, roster=roster.phones
+        key=key, model=arrays.initial, clip_norm=job.plan.clip_norm, cohort_list=cohort_list.phones
     )
     with pytest.raises(CohortTooSmall, match="at least 15 phones"):
         client_shard.update(alone, state)
 
 
-def test_the_count_of_sent_inputs_grows_for_survivors_only(joined):
+def test_the_count_of_sent_inputs_grows_for_reporting_only(joined):
     _, client_shard, request, state = joined
     update, state = client_shard.update(request, state)
-    np.testing.assert_array_equal(state.senders, update.survivors)
-    np.testing.assert_array_equal(state.inputs_sent, np.ones_like(update.survivors))
+    np.testing.assert_array_equal(state.senders, update.reporting)
+    np.testing.assert_array_equal(state.inputs_sent, np.ones_like(update.reporting))
 
 
 @pytest.mark.slow
@@ -110,25 +112,30 @@ def test_counts_are_kept_of_those_who_sent_and_of_nobody_else(rounds):
     assert len(state.senders) == len(set().union(*rounds))
 
 
-def test_a_phone_beyond_its_quota_does_not_join(tmp_path):
-    _, job, _ = make_job(tmp_path, num_shards=1, participation_probability=1.0, quota=2)
+def test_a_phone_beyond_its_participation_limit_does_not_join(tmp_path):
+    _, job, _ = make_job(
+        tmp_path, num_shards=1, participation_probability=1.0, max_participations=2
+    )
     client_shard = ClientShard(job, 0)
     tired = ShardState(senders=np.arange(10, 60), inputs_sent=np.repeat([1, 2], [20, 30]))
-    roster, _ = client_shard.join(RosterRequest(key=job.round_key(0)), tired)
-    np.testing.assert_array_equal(roster.phones, np.arange(30))
+    cohort_list, _ = client_shard.join(CohortListRequest(key=job.round_key(0)), tired)
+    np.testing.assert_array_equal(cohort_list.phones, np.arange(30))
 
 
-def test_a_quota_counts_anew_in_the_next_window(tmp_path):
+def test_a_participation_limit_counts_anew_in_the_next_window(tmp_path):
     _, job, arrays = make_job(
-        tmp_path, num_shards=1, participation="limited", participation_probability=1.0, quota=2,
-        quota_window=2, rounds=4,
+        tmp_path, num_shards=1, participation="round_robin", participation_probability=1.0,
+        max_participations=2,
+        participation_window=2, rounds=4,
     )  # fmt: skip
     client_shard, state, joined = ClientShard(job, 0), ShardState(), []
     for number in range(4):
         key = job.round_key(number)
-        roster, state = client_shard.join(RosterRequest(key=key), state)
-        joined.append(len(roster.phones))
-        request = UpdateRequest(key=key, model=arrays.initial, clip_norm=0.2, roster=roster.phones)
+        cohort_list, state = client_shard.join(CohortListRequest(key=key), state)
+        joined.append(len(cohort_list.phones))
+        request = UpdateRequest(
+            key=key, model=arrays.initial, clip_norm=0.2, cohort_list=cohort_list.phones
+        )
         _, state = client_shard.update(request, state)
         assert set(state.inputs_sent) == {number % 2 + 1}
     assert joined == [60] * 4
@@ -143,19 +150,21 @@ def test_a_clip_norm_that_is_not_the_plans_is_refused(joined):
 @pytest.mark.parametrize("changes", [{"participation": "fixed_size"}, {"cohort_cap": 32}])
 def test_a_cohort_that_the_server_draws_is_one_cohort_under_real_noise_too(tmp_path, changes):
     """Each shard draws for itself; only the round's id makes it the same draw."""
-    _, job, _ = make_job(tmp_path, noise="os", **changes)
+    _, job, _ = make_job(tmp_path, noise_entropy="os", **changes)
     key = job.round_key(0)
     joined = [
-        ClientShard(job, shard).join(RosterRequest(key=key), ShardState())[0].phones
+        ClientShard(job, shard).join(CohortListRequest(key=key), ShardState())[0].phones
         for shard in range(3)
     ]
     assert 20 < len(np.concatenate(joined)) <= (30 if "participation" in changes else 32)
-    again = ClientShard(job, 0).join(RosterRequest(key=job.round_key(0)), ShardState())[0].phones
+    again = (
+        ClientShard(job, 0).join(CohortListRequest(key=job.round_key(0)), ShardState())[0].phones
+    )
     assert not np.array_equal(again, joined[0])  # another id, another draw: 1 in 10^4 by chance
 
 
 def test_coins_are_tossed_once_a_round_however_often_its_session_starts(tmp_path):
-    _, job, _ = make_job(tmp_path, num_shards=1, noise="os", secure_aggregation="masked")
+    _, job, _ = make_job(tmp_path, num_shards=1, noise_entropy="os", secure_aggregation="masked")
     client_shard, key = ClientShard(job, 0), job.round_key(0)
     state = client_shard.enter(key, 0, ShardState())
     assert np.array_equal(client_shard.enter(key, 1, state).joined, state.joined)
@@ -164,11 +173,11 @@ def test_coins_are_tossed_once_a_round_however_often_its_session_starts(tmp_path
 def test_what_the_simulator_sees_is_the_exact_sum_and_stays_out_of_the_message(joined, tmp_path):
     job, client_shard, request, state = joined
     update, _ = client_shard.update(request, state)
-    (file,) = (tmp_path / "eye").glob("*.npz")
+    (file,) = (tmp_path / "simulation_only").glob("*.npz")
     left = np.load(file)
     wrapped = (left["exact_sum"] % job.plan.modulus).astype(np.uint32)
     np.testing.assert_array_equal(wrapped, update.total)
-    assert len(left["delta_norms"]) == len(update.survivors)
+    assert len(left["delta_norms"]) == len(update.reporting)
 
 
 def test_the_text_of_an_unforeseen_error_stays_in_the_shard():
@@ -183,10 +192,10 @@ def test_the_text_of_an_unforeseen_error_stays_in_the_shard():
 
 def test_a_round_has_one_toss_however_often_the_server_names_it(tmp_path):
     """Tossing until a phone comes would force its presence. (60 coins agree once in 2^60.)"""
-    _, job, _ = make_job(tmp_path, num_shards=1, noise="os")
+    _, job, _ = make_job(tmp_path, num_shards=1, noise_entropy="os")
     client_shard = ClientShard(job, 0)
-    first, state = client_shard.join(RosterRequest(key=job.round_key(0)), ShardState())
-    again, state = client_shard.join(RosterRequest(key=job.round_key(0, attempt=1)), state)
+    first, state = client_shard.join(CohortListRequest(key=job.round_key(0)), ShardState())
+    again, state = client_shard.join(CohortListRequest(key=job.round_key(0, attempt=1)), state)
     np.testing.assert_array_equal(first.phones, again.phones)
-    later, _ = client_shard.join(RosterRequest(key=job.round_key(1)), state)
+    later, _ = client_shard.join(CohortListRequest(key=job.round_key(1)), state)
     assert not np.array_equal(first.phones, later.phones)

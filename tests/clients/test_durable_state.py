@@ -12,7 +12,7 @@ from clients.state import SessionState, ShardState
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.messages import RoundKey
 from fedspeech.secagg.exchange import History
-from fedspeech.secagg.protocol import Members, Roster, Stage
+from fedspeech.secagg.protocol import CohortList, Members, Stage
 
 JOB = "ab" * 32
 STATE = ShardState(
@@ -43,7 +43,7 @@ def test_memory_of_another_job_is_refused_by_name():
 
 
 def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
-    roster = Roster(
+    cohort_list = CohortList(
         members=Members(np.array([3, 8])),
         **{
             name: np.arange(2 * width, dtype=np.uint8).reshape(2, width) + start
@@ -54,24 +54,24 @@ def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
         },
     )  # fmt: skip
     session = SessionState(
-        model_sha256=bytes(range(32)), roster=roster, nonces=(bytes(32), bytes(range(32))),
-        sharers=Members(np.array([3, 8])), survivors=Members(np.array([8])),
+        model_sha256=bytes(range(32)), cohort_list=cohort_list, nonces=(bytes(32), bytes(range(32))),
+        sharers=Members(np.array([3, 8])), reporting=Members(np.array([8])),
         secrets={8: b"of eight", 3: b"", 5: b"of five"},
     )  # fmt: skip
     kept = session.to_bytes()
     read = SessionState.from_bytes(kept, hashlib.sha256(kept).digest())
-    assert read.roster.digest == roster.digest
+    assert read.cohort_list.digest == cohort_list.digest
     assert (read.model_sha256, read.nonces) == (session.model_sha256, session.nonces)
-    assert (read.sharers.digest, read.survivors.digest) == (
-        session.sharers.digest, session.survivors.digest,
+    assert (read.sharers.digest, read.reporting.digest) == (
+        session.sharers.digest, session.reporting.digest,
     )  # fmt: skip
     assert read.secrets == session.secrets
-    older = dataclasses.replace(session, survivors=None).to_bytes()
+    older = dataclasses.replace(session, reporting=None).to_bytes()
     with pytest.raises(ProtocolAbort, match="not the one that its phones answered last"):
         SessionState.from_bytes(older, hashlib.sha256(kept).digest())
 
 
-def test_the_last_two_rounds_are_kept_and_a_rehearsal_goes_back_to_the_one_before(tmp_path):
+def test_the_last_two_rounds_are_kept_and_a_seeded_goes_back_to_the_one_before(tmp_path):
     memory = DurableState(tmp_path / "phones", 3)
     assert memory.read() is None
     for number in (0, 2, 5):
@@ -80,7 +80,7 @@ def test_the_last_two_rounds_are_kept_and_a_rehearsal_goes_back_to_the_one_befor
     assert memory.read() == b"sent 5"
     assert len(list((tmp_path / "phones").glob("shard-*"))) == 2
     assert DurableState(tmp_path / "phones", 4).read() is None
-    go_back(tmp_path / "phones", 5, "rehearsal")
+    go_back(tmp_path / "phones", 5, "seeded")
     assert memory.read() == b"entered 2"
     with pytest.raises(FedspeechError, match="in a rehearsal only"):
         go_back(tmp_path / "phones", 2, "os")

@@ -31,7 +31,7 @@ def job_of(folder, **settings):
         "phones": 40, "num_shards": SHARDS, "min_cohort": 10, "dropout_rate": 0.1, **settings,
     }  # fmt: skip
     path, job, arrays = make_job(folder, **settings)
-    job = dataclasses.replace(job, memory=str(folder / "phones"))
+    job = dataclasses.replace(job, durable_state=str(folder / "phones"))
     job.save(path)
     return path, job, arrays
 
@@ -56,7 +56,7 @@ def test_in_process_with_any_number_of_workers(tmp_path, expected, workers):
 
 def follow(link, path, job, arrays):
     """Runs a job behind Flower as a run folder does; returns ledger and parameters."""
-    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(path.with_name("ledger.jsonl"), job.plan, job.run_id, job.noise_entropy)
     last, seen = path.parent / "checkpoints" / "last.safetensors", []
     last.parent.mkdir()
     state = ServerState.initial(job, arrays)

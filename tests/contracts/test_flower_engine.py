@@ -73,7 +73,7 @@ def test_flower_simulation_gives_the_same_bits_as_the_reference_round(checkout, 
     path, job, arrays = make_job(
         job_folder, num_shards=2, secure_aggregation="masked", dropout_rate=0.1
     )
-    job = dataclasses.replace(job, memory=str(job_folder / "phones"))
+    job = dataclasses.replace(job, durable_state=str(job_folder / "phones"))
     job.save(path)
     env = environment(tmp_path / "home")
     command = [

@@ -57,7 +57,7 @@ def before(base, people, sounds):
 def accuracy(base, said, heard):
     labels = np.array([base.vocabulary.label(clip.word) for clip in said])
     rows = range(0, len(heard), 64)
-    logits = [base.logits(base.trunk_output(heard[row : row + 64])).numpy() for row in rows]
+    logits = [base.logits(base.encoder_output(heard[row : row + 64])).numpy() for row in rows]
     return float((np.concatenate(logits).argmax(axis=1) == labels).mean())
 
 

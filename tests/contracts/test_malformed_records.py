@@ -174,7 +174,7 @@ class MalformingGrid(InProcessGrid):
 
 
 REQUESTS = {
-    "ideal": ["query.roster", "train"],
+    "ideal": ["query.cohort_list", "train"],
     "masked": [
         "query.advertise", "query.accept", "query.share", "train.masked", "query.agree",
         "query.unmask",
@@ -193,7 +193,7 @@ REQUESTS = {
 )
 def test_one_node_that_sends_malformed_answers_ends_no_run(tmp_path, way, kind, seed):
     """Its rounds come to nothing, by its name and that of the request, or are right anyhow."""
-    path, job, arrays = make_job(tmp_path, secure_aggregation=way, rounds=2, quota=2)
+    path, job, arrays = make_job(tmp_path, secure_aggregation=way, rounds=2, max_participations=2)
     grid = type("Grid", (MalformingGrid,), {"kind": kind, "rng": stream(seed, "node", kind)})
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl", make_grid=grid)
     assert len(records) == 2
@@ -207,7 +207,7 @@ def test_one_node_that_sends_malformed_answers_ends_no_run(tmp_path, way, kind, 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=ADVERSARIAL)])
 def test_phones_refuse_malformed_requests_and_answer_as_before(tmp_path, seed):
     """In any order, of any kind: the node says why, and the next honest round is none the worse."""
-    path, job, _ = make_job(tmp_path, rounds=1, quota=1)
+    path, job, _ = make_job(tmp_path, rounds=1, max_participations=1)
     rng, kinds = stream(seed, "requests"), ["query.counts", *REQUESTS["ideal"], *REQUESTS["masked"]]
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         for _ in range(1000 if seed else 60):
@@ -226,7 +226,7 @@ def test_what_a_node_says_of_its_failure_is_cut_and_made_printable(tmp_path):
                 replies[0] = Message(Error(2, "\x1b[2J\n" + "x" * 10**6), reply_to=messages[0])
             return replies
 
-    path, job, arrays = make_job(tmp_path, rounds=1, quota=1)
+    path, job, arrays = make_job(tmp_path, rounds=1, max_participations=1)
     (record,), _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl", make_grid=Shouting)
     assert record.reason.isprintable()
     assert len(record.reason) < MAX_REASON + 100

@@ -48,13 +48,15 @@ def slow(*values):
 
 
 WIDE = {
-    "phones": 200, "participation_probability": 0.8, "min_cohort": 110, "min_survivors": 100,
-    "colluders": 8, "rounds": 2, "quota": 2, "secure_aggregation": "masked",
+    "phones": 200, "participation_probability": 0.8, "min_cohort": 110, "min_reporting": 100,
+    "colluders": 8, "rounds": 2, "max_participations": 2, "secure_aggregation": "masked",
 }  # fmt: skip
 
 
 def job_of(folder, **plan):
-    return make_job(folder, **{"secure_aggregation": "masked", "rounds": 1, "quota": 1, **plan})
+    return make_job(
+        folder, **{"secure_aggregation": "masked", "rounds": 1, "max_participations": 1, **plan}
+    )
 
 
 def run(folder, job_path, job, arrays, grid=InProcessGrid):
@@ -166,10 +168,10 @@ def test_bits_that_flip_on_the_way_give_the_right_sum_or_none(tmp_path, kind):
             assert set(difference.tolist()) <= {0, 2**8, 2**16 - 2**8}
         elif record.status == "abandoned":
             assert record.total is None
-        elif record.survivors == record.cohort:
+        elif record.reporting == record.cohort:
             np.testing.assert_array_equal(record.total, _honest(tmp_path, job, arrays))
         else:
-            assert record.survivors == record.cohort - 1
+            assert record.reporting == record.cohort - 1
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_what_a_shard_says_for_a_phone_of_another_is_left_out(tmp_path, kind):
 
     path, job, arrays = job_of(tmp_path)
     (record,), _, _ = run(tmp_path, path, job, arrays, LastFirst)
-    assert (record.status, record.survivors) == ("completed", record.cohort), record.reason
+    assert (record.status, record.reporting) == ("completed", record.cohort), record.reason
     np.testing.assert_array_equal(record.total, _honest(tmp_path, job, arrays))
 
 
@@ -216,7 +218,7 @@ def test_too_many_phones_that_vanish_leave_nothing_opened_and_a_charge(tmp_path,
     monkeypatch.setattr(
         Job, "last_stage", lambda job, number, phone: last_stage(0.45, job.seed, number, phone)
     )
-    path, job, arrays = job_of(tmp_path, min_survivors=2, min_cohort=15)
+    path, job, arrays = job_of(tmp_path, min_reporting=2, min_cohort=15)
     (record,), state, rows = run(tmp_path, path, job, arrays)
     assert record.status == "abandoned"
     assert record.reason.split(":")[0] in ("share", "mask", "agree", "unmask")
@@ -225,14 +227,14 @@ def test_too_many_phones_that_vanish_leave_nothing_opened_and_a_charge(tmp_path,
 
 
 def test_refusals_of_phones_are_named_to_the_server(tmp_path, monkeypatch):
-    """Another floor on the phones' side: they refuse the cohort, each for itself."""
+    """Another minimum on the phones' side: they refuse the cohort, each for itself."""
     path, job, arrays = job_of(tmp_path)
     original = Phone.accept
 
-    def choosy(self, roster, purpose):
+    def choosy(self, cohort_list, purpose):
         if self.number % 2:
             object.__setattr__(self._terms, "min_cohort", 1000)
-        return original(self, roster, purpose)
+        return original(self, cohort_list, purpose)
 
     monkeypatch.setattr(Phone, "accept", choosy)
     # SessionTerms are shared between the phones of a fleet only by value.
@@ -245,9 +247,9 @@ def test_refusals_of_phones_are_named_to_the_server(tmp_path, monkeypatch):
     )  # fmt: skip
     (record,), _, _ = run(tmp_path, path, job, arrays)
     if record.status == "abandoned":
-        assert "CohortBelowFloor x" in record.reason
+        assert "CohortBelowMinimum x" in record.reason
     else:
-        assert record.survivors < record.cohort
+        assert record.reporting < record.cohort
 
 
 def forget_everything():
@@ -351,7 +353,7 @@ class RepeatingGrid(InProcessGrid):
 
 def test_a_repeated_request_is_refused_at_every_stage_and_never_recomputed(tmp_path):
     path, job, arrays = job_of(tmp_path)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
     with RepeatingGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         records, _ = run_through(grid, job, arrays, ledger)
     assert set(grid.again) == set(STAGES)
@@ -398,13 +400,13 @@ def test_no_secret_of_a_session_is_on_disk_or_in_a_message_that_is_printed(tmp_p
 
 def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
     path, job, arrays = job_of(tmp_path)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         run_through(grid, job, arrays, ledger)
         for node in grid._nodes.values():
             kept = node._context.state["session"]["bytes"]
             session = SessionState.from_bytes(kept, hashlib.sha256(kept).digest())
-            assert session.survivors is not None
+            assert session.reporting is not None
             assert not session.secrets
 
 
@@ -412,8 +414,9 @@ def test_what_a_node_keeps_holds_no_secret_once_the_sum_is_open(tmp_path):
 def test_shards_without_phones_in_a_round_are_no_failures(tmp_path):
     """A dozen phones in eight shards: in most rounds some shard has nobody."""
     path, job, arrays = make_job(
-        tmp_path, phones=14, num_shards=8, secure_aggregation="masked", rounds=12, quota=12,
-        participation_probability=0.6, min_cohort=3, min_survivors=2, dropout_rate=0.05,
+        tmp_path, phones=14, num_shards=8, secure_aggregation="masked", rounds=12,
+        max_participations=12,
+        participation_probability=0.6, min_cohort=3, min_reporting=2, dropout_rate=0.05,
         clip_norm=0.2, noise_multiplier=4.0,
     )  # fmt: skip
     records, _, _ = run(tmp_path, path, job, arrays)

@@ -38,10 +38,13 @@ ADAPTIVE = AdaptiveClipping(
 WAYS = [
     ("skellam", {"participation": "fixed_size"}),
     slow("central", {"cohort_cap": 32}),
-    slow("local", {"participation": "limited", "quota": 1, "quota_window": 2}),
+    slow(
+        "local",
+        {"participation": "round_robin", "max_participations": 1, "participation_window": 2},
+    ),
     ("distributed", {"adaptive_clipping": ADAPTIVE, "secure_aggregation": "masked"}),
-    slow("central", {"participation": "limited", "adaptive_clipping": ADAPTIVE}),
-    slow("skellam", {"participation": "limited", "secure_aggregation": "masked"}),
+    slow("central", {"participation": "round_robin", "adaptive_clipping": ADAPTIVE}),
+    slow("skellam", {"participation": "round_robin", "secure_aggregation": "masked"}),
 ]
 
 
@@ -116,7 +119,9 @@ def test_the_same_job_twice_is_the_same_ledger_and_adapter(tmp_path):
 
 
 def test_os_noise_differs_every_time(tmp_path):
-    path, job, arrays = make_job(tmp_path, noise="os", participation_probability=1.0, rounds=1)
+    path, job, arrays = make_job(
+        tmp_path, noise_entropy="os", participation_probability=1.0, rounds=1
+    )
     first, _ = run_in_grid(path, job, arrays, tmp_path / "a.jsonl")
     second, _ = run_in_grid(path, job, arrays, tmp_path / "b.jsonl")
     assert (first[0].total != second[0].total).any()
@@ -135,10 +140,10 @@ def test_the_budget_stops_the_run_before_anybody_is_asked(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cohort_below_the_floor_is_abandoned_uncharged_and_never_drawn_again(tmp_path):
+def test_a_cohort_below_the_minimum_is_abandoned_uncharged_and_never_drawn_again(tmp_path):
     path, job, arrays = make_job(
-        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=16,
-        noise_multiplier=8.0, quota=16,
+        tmp_path, participation_probability=0.05, min_cohort=2, min_reporting=2, rounds=16,
+        noise_multiplier=8.0, max_participations=16,
     )  # fmt: skip
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     empty = [record for record in records if record.cohort < 2]
@@ -149,7 +154,7 @@ def test_a_cohort_below_the_floor_is_abandoned_uncharged_and_never_drawn_again(t
     assert sum(row["kind"] == "charge" for row in rows) == 16 - len(empty)
 
 
-def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
+def test_too_few_reporting_abandon_the_round_and_it_stays_charged(tmp_path):
     path, job, arrays = make_job(tmp_path, dropout_rate=0.9, rounds=2, min_cohort=8)
     records, state = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     assert [record.status for record in records] == ["abandoned"] * 2
@@ -158,22 +163,29 @@ def test_too_few_survivors_abandon_the_round_and_it_stays_charged(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["opened", "charge", "outcome", "charge", "outcome"]
     assert not rows[2]["completed"]
-    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(tmp_path / "reference.jsonl", job.plan, job.run_id, job.noise_entropy)
     for number in range(2):  # the reference round settles what it charged, in the same words
         with pytest.raises(CohortTooSmall, match="reported"):
             run_round(job.query, state, job, arrays, ledger, number)
     assert (tmp_path / "reference.jsonl").read_bytes() == (tmp_path / "ledger.jsonl").read_bytes()
 
 
-def test_a_quota_keeps_a_phone_out_once_it_is_used_up(tmp_path):
+def test_a_participation_limit_keeps_a_phone_out_once_it_is_used_up(tmp_path):
     path, job, arrays = make_job(
-        tmp_path, participation_probability=1.0, quota=2, rounds=3, min_cohort=40, min_survivors=40
+        tmp_path,
+        participation_probability=1.0,
+        max_participations=2,
+        rounds=3,
+        min_cohort=40,
+        min_reporting=40,
     )
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl")
     assert [record.cohort for record in records] == [PHONES, PHONES, 0]
 
 
-@pytest.mark.parametrize("server", ["lying", pytest.param("curious", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "server", ["malicious", pytest.param("semi_honest", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.15])
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
     tmp_path, server, dropout_rate
@@ -190,8 +202,8 @@ def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
         for record, total in zip(records, totals, strict=True):
             np.testing.assert_array_equal(record.total, total)
         np.testing.assert_array_equal(state.model, reference.model)
-        found[way] = (totals, [record.survivors for record in records])
+        found[way] = (totals, [record.reporting for record in records])
     np.testing.assert_array_equal(found["ideal"][0], found["masked"][0])
     assert found["ideal"][1] == found["masked"][1]
     if dropout_rate:
-        assert sum(r.cohort - r.survivors for r in records) > 3
+        assert sum(r.cohort - r.reporting for r in records) > 3

@@ -34,7 +34,7 @@ def serve(path, resume=""):
     clients.client_shard.ClientShard.vectors = vectors
     config = {"job": str(path), "resume": resume}
     if resume == "replay":
-        go_back(path.with_name("phones"), last(path).next_round, job.noise)
+        go_back(path.with_name("phones"), last(path).next_round, job.noise_entropy)
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
     try:
         with InProcessGrid("clients.app:app", job.num_shards, config) as grid:
@@ -61,7 +61,7 @@ def tiny(folder, **settings):
     settings = {"num_shards": 2, "dropout_rate": 0.1, "phones": 40, "min_cohort": 10, **settings}
     folder.mkdir(exist_ok=True)
     path, job, _ = make_job(folder, **settings)
-    dataclasses.replace(job, memory=str(folder / "phones")).save(path)
+    dataclasses.replace(job, durable_state=str(folder / "phones")).save(path)
     job.plan.guarantee(1), source_sha256()  # imported and read once, not in every child
     return path
 
@@ -81,13 +81,13 @@ def copies(original, folder):
     """The same job in another folder, with memory of its own."""
     shutil.copytree(original.parent, folder)
     path = folder / original.name
-    dataclasses.replace(Job.load(path), memory=str(folder / "phones")).save(path)
+    dataclasses.replace(Job.load(path), durable_state=str(folder / "phones")).save(path)
     return path
 
 
 @pytest.mark.parametrize("way", ["ideal", pytest.param("masked", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stride", [37, pytest.param(1, marks=pytest.mark.soak)])
-def test_a_rehearsal_killed_before_any_step_ends_with_the_bits_of_one_that_was_not(
+def test_a_seeded_killed_before_any_step_ends_with_the_bits_of_one_that_was_not(
     tmp_path, way, stride
 ):
     path = tiny(tmp_path / "job", secure_aggregation=way)
@@ -120,7 +120,9 @@ def test_a_rehearsal_killed_before_any_step_ends_with_the_bits_of_one_that_was_n
 def test_under_noise_of_the_operating_system_an_interrupted_round_has_failed_and_stays_charged(
     tmp_path, way, stride
 ):
-    path = tiny(tmp_path / "job", secure_aggregation=way, noise="os", rounds=4, quota=4)
+    path = tiny(
+        tmp_path / "job", secure_aggregation=way, noise_entropy="os", rounds=4, max_participations=4
+    )
     step = 0
     while True:
         killed = copies(path, tmp_path / f"killed-{step}")
@@ -149,7 +151,7 @@ def test_under_noise_of_the_operating_system_an_interrupted_round_has_failed_and
 
 
 def test_phones_under_noise_of_the_operating_system_cannot_be_set_back(tmp_path):
-    path = tiny(tmp_path / "job", noise="os", rounds=1, quota=1)
+    path = tiny(tmp_path / "job", noise_entropy="os", rounds=1, max_participations=1)
     assert in_child(serve, path) == 0
     with pytest.raises(FedspeechError, match="forget a round in a rehearsal only"):
         go_back(path.with_name("phones"), 0, "os")
@@ -157,7 +159,7 @@ def test_phones_under_noise_of_the_operating_system_cannot_be_set_back(tmp_path)
 
 
 def test_phones_that_were_not_set_back_refuse_the_round_that_they_answered(tmp_path):
-    path = tiny(tmp_path / "job", rounds=1, quota=1)
+    path = tiny(tmp_path / "job", rounds=1, max_participations=1)
     assert in_child(serve, path) == 0
     checkpoint = last(path)
     assert checkpoint.next_round == 1
@@ -169,16 +171,17 @@ def test_phones_that_were_not_set_back_refuse_the_round_that_they_answered(tmp_p
 
 
 def test_a_second_run_of_a_job_is_refused_where_the_first_one_stands(tmp_path):
-    path = tiny(tmp_path / "job", rounds=1, quota=1)
+    path = tiny(tmp_path / "job", rounds=1, max_participations=1)
     assert in_child(serve, path) == 0
     with pytest.raises(FedspeechError, match="a run of this job stands in"):
         serve(path)
 
 
-def test_a_quota_survives_the_end_of_every_process(tmp_path):
+def test_a_participation_limit_survives_the_end_of_every_process(tmp_path):
     """Everybody joins every round, twice at most, though each life begins with new nodes."""
     path = tiny(
-        tmp_path / "job", rounds=4, quota=2, participation_probability=1.0, min_cohort=20,
+        tmp_path / "job", rounds=4, max_participations=2, participation_probability=1.0,
+        min_cohort=20,
         dropout_rate=0.0,
     )  # fmt: skip
     in_child(serve, path, kill_at=45)

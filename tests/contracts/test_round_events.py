@@ -95,7 +95,7 @@ def test_a_new_way_out_of_a_round_is_found():
 def test_an_event_has_a_probability_or_the_reason_why_it_has_none():
     fields = {field.name for field in dataclasses.fields(RoundCost)}
     for event in EVENTS:
-        has_one = event.floor is not None or event.probability is not None
+        has_one = event.minimum is not None or event.probability is not None
         assert has_one == bool(event.counted)
         assert bool(event.reason) == (not has_one)
         assert event.counted in fields | {""}
@@ -105,9 +105,10 @@ def test_an_event_has_a_probability_or_the_reason_why_it_has_none():
 
 LOSSY = PrivacyPlan(
     dimension=50, clip_norm=1.0, noise_multiplier=4.0, population=2310,
-    participation_probability=0.1, rounds=40, quota=15, min_cohort=130, min_survivors=90,
+    participation_probability=0.1, rounds=40, max_participations=15, min_cohort=130,
+    min_reporting=90,
     dropout_rate=0.2, delta=1 / 23_100, epsilon_budget=1e6, secure_aggregation="masked",
-    server="curious",
+    threat_model="semi_honest",
 )  # fmt: skip
 
 
@@ -122,53 +123,53 @@ def pieces(graph, alive):
     return sizes[sizes > 0]
 
 
-def small_pieces(plan, terms, rosters, seed):
-    """How many rosters show an honest server a sum of fewer phones than the plan's floor.
+def small_pieces(plan, terms, cohort_lists, seed):
+    """How many cohort lists show an honest server a sum of fewer phones than the plan's minimum.
 
     All who vanish do so after their shares, as where a deadline is what stops them.
     """
     rng, shown = np.random.default_rng(seed), 0
-    for number in range(rosters):
+    for number in range(cohort_lists):
         n = rng.binomial(plan.population, plan.participation_probability)
         found = terms.parameters(n)
         alive = rng.random(n) < 1 - plan.dropout_rate
         if found.complete or n < plan.min_cohort or alive.sum() < terms.quorum(n):
             continue
         ring = ring_graph(np.arange(n), number.to_bytes(32, "big"), found.neighbors)
-        shown += bool((pieces(ring, alive) < plan.min_survivors).any())
+        shown += bool((pieces(ring, alive) < plan.min_reporting).any())
     return shown
 
 
-def rosters_in_pieces(plan, careless, rosters):
-    """Rosters in pieces under the plan's own tolerance, and under one that is too small."""
+def cohort_lists_in_pieces(plan, careless, cohort_lists):
+    """Cohort lists in pieces under the plan's own tolerance, and under one that is too small."""
     terms = plan.terms(bytes(16), 0)
     other = dataclasses.replace(terms, dropped_share=careless)
-    return [small_pieces(plan, each, rosters, seed=1) for each in (terms, other)]
+    return [small_pieces(plan, each, cohort_lists, seed=1) for each in (terms, other)]
 
 
 @pytest.mark.slow
 def test_no_ring_falls_into_pieces_under_the_plans_own_drop_outs():
-    """A tolerance that knew nothing of them, 0.02, left 1 of 12 rosters of 200 in pieces."""
-    own, careless = rosters_in_pieces(LOSSY, 0.02, 200)
+    """A tolerance that knew nothing of them, 0.02, left 1 of 12 cohort lists of 200 in pieces."""
+    own, careless = cohort_lists_in_pieces(LOSSY, 0.02, 200)
     assert own == 0
     assert careless > 10
     calm = dataclasses.replace(LOSSY, dropout_rate=0.1, population=4000, delta=1 / 40_000)
     assert not calm.terms(bytes(16), 0).parameters(400).complete
-    own, careless = rosters_in_pieces(calm, 0.0, 200)
+    own, careless = cohort_lists_in_pieces(calm, 0.0, 200)
     assert own == 0
     assert careless > 10
 
 
 @pytest.mark.adversarial
 def test_no_ring_of_1500_falls_into_pieces():
-    own, careless = rosters_in_pieces(LOSSY, 0.02, 1500)
+    own, careless = cohort_lists_in_pieces(LOSSY, 0.02, 1500)
     assert own == 0
     assert careless > 100
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.04, 0.1, 0.2, 0.28])
 @pytest.mark.parametrize("smallest", [129, 210, 700])
-def test_a_tolerance_holds_on_every_roster_from_the_smallest_on(rate, smallest):
+def test_a_tolerance_holds_on_every_cohort_list_from_the_smallest_on(rate, smallest):
     from scipy.stats import binom
 
     tolerated = tolerated_share(rate, smallest, 61)
@@ -188,14 +189,14 @@ def test_a_tolerance_holds_where_phones_are_not_alike():
 
 
 def test_the_tolerance_is_the_plans_and_follows_its_drop_outs():
-    for rate, server in ((0.02, "curious"), (0.1, "curious"), (0.1, "lying")):
+    for rate, server in ((0.02, "semi_honest"), (0.1, "semi_honest"), (0.1, "malicious")):
         plan = dataclasses.replace(LOSSY, dropout_rate=rate, server=server)
-        bits = 61 if server == "curious" else 31
+        bits = 61 if server == "semi_honest" else 31
         assert plan.dropout_tolerance == tolerated_share(share_gone(rate), 130, bits)
         assert plan.terms(bytes(16), 0).dropped_share == plan.dropout_tolerance
         assert plan.dropout_tolerance > rate
     with pytest.raises(ValueError, match="more than half and colluders must be there at the end"):
-        dataclasses.replace(LOSSY, dropout_rate=0.4, min_survivors=60)
+        dataclasses.replace(LOSSY, dropout_rate=0.4, min_reporting=60)
 
 
 def test_where_a_ring_could_lose_more_than_a_quorum_everybody_is_a_neighbor():
@@ -211,7 +212,7 @@ def test_where_a_ring_could_lose_more_than_a_quorum_everybody_is_a_neighbor():
 
 
 def random_plan(rng):
-    """A plan that is not refused, with floors near enough that they decide rounds."""
+    """A plan that is not refused, with minimums near enough that they decide rounds."""
     while True:
         expected = float(rng.uniform(12, 40) if rng.random() < 0.95 else rng.uniform(190, 210))
         probability = float(rng.choice([0.1, 0.3, 0.6]))
@@ -221,12 +222,12 @@ def random_plan(rng):
             return PrivacyPlan(
                 dimension=6, clip_norm=1.0, noise_multiplier=float(rng.uniform(3, 9)),
                 population=int(expected / probability), participation_probability=probability,
-                rounds=int(rng.integers(1, 30)), quota=30, min_cohort=min_cohort,
-                min_survivors=max(colluders + 1, int(rng.uniform(0.6, 0.95) * min_cohort)),
+                rounds=int(rng.integers(1, 30)), max_participations=30, min_cohort=min_cohort,
+                min_reporting=max(colluders + 1, int(rng.uniform(0.6, 0.95) * min_cohort)),
                 colluders=colluders, dropout_rate=rate, epsilon_budget=1e9,
                 delta=1 / (10 * int(expected / probability)),
                 secure_aggregation=str(rng.choice(["masked", "masked", "ideal"])),
-                server=str(rng.choice(["lying", "curious"])),
+                server=str(rng.choice(["malicious", "semi_honest"])),
             )  # fmt: skip
         except ValueError:
             continue
@@ -241,23 +242,23 @@ class Ways:
 
     def way_out(self, counts):
         """The stage at which a round ends, or "" if it opens; `counts` by stage."""
-        plan, roster = self.plan, counts[Stage.ADVERTISE]
-        if roster < plan.min_cohort:
+        plan, cohort_list = self.plan, counts[Stage.ADVERTISE]
+        if cohort_list < plan.min_cohort:
             return "advertise"
         if plan.secure_aggregation == "ideal":
-            return "" if counts[Stage.MASK] >= plan.min_survivors else "mask"
-        if not self.parameters(roster).complete and counts[Stage.ACCEPT] < roster:
-            roster = counts[Stage.ACCEPT]
-            if roster < plan.min_cohort:
+            return "" if counts[Stage.MASK] >= plan.min_reporting else "mask"
+        if not self.parameters(cohort_list).complete and counts[Stage.ACCEPT] < cohort_list:
+            cohort_list = counts[Stage.ACCEPT]
+            if cohort_list < plan.min_cohort:
                 return "advertise"
-        graph, unmasking = self.parameters(roster), counts[Stage.UNMASK]
-        if counts[Stage.SHARE] < plan.min_survivors:
+        graph, unmasking = self.parameters(cohort_list), counts[Stage.UNMASK]
+        if counts[Stage.SHARE] < plan.min_reporting:
             return "share"
         # A phone that finds too few neighbors among the sharers leaves.
         alone = graph.complete and counts[Stage.SHARE] - 1 < graph.threshold
-        if alone or counts[Stage.MASK] < plan.min_survivors:
+        if alone or counts[Stage.MASK] < plan.min_reporting:
             return "mask"
-        if counts[Stage.AGREE] < self.terms.quorum(roster):
+        if counts[Stage.AGREE] < self.terms.quorum(cohort_list):
             return "agree"
         if graph.complete and unmasking - (unmasking > 0) < graph.threshold:
             return "unmask"
@@ -303,21 +304,21 @@ def real_way_out(plan, last):
     except (ProtocolAbort, CohortTooSmall) as error:
         return str(error).partition(":")[0]
     sent = [phone for phone in vectors if last[phone] >= Stage.MASK]
-    assert opened.survivors.ids.tolist() == sent
+    assert opened.reporting.ids.tolist() == sent
     return ""
 
 
-def at_each_floor(plan):
-    """Last stages of phones, so that the first one decides the round at one floor each."""
+def at_each_minimum(plan):
+    """Last stages of phones, so that the first one decides the round at one minimum each."""
     terms = plan.terms(bytes(16), 0)
     rest = plan.min_cohort + 2
     if not terms.parameters(rest).complete:
         yield [Stage.UNMASK] * plan.min_cohort + [Stage.ADVERTISE] * 2
         return  # sessions of so many phones take seconds
     yield [Stage.UNMASK] * plan.min_cohort
-    if plan.min_survivors < plan.min_cohort:
-        yield [Stage.UNMASK] * plan.min_survivors + [Stage.ACCEPT] * (rest - plan.min_survivors)
-        yield [Stage.UNMASK] * plan.min_survivors + [Stage.SHARE] * (rest - plan.min_survivors)
+    if plan.min_reporting < plan.min_cohort:
+        yield [Stage.UNMASK] * plan.min_reporting + [Stage.ACCEPT] * (rest - plan.min_reporting)
+        yield [Stage.UNMASK] * plan.min_reporting + [Stage.SHARE] * (rest - plan.min_reporting)
     quorum = terms.quorum(rest)
     yield [Stage.UNMASK] * quorum + [Stage.MASK] * (rest - quorum)
     yield [Stage.UNMASK] * (quorum + 1) + [Stage.AGREE] * (rest - quorum - 1)
@@ -325,7 +326,7 @@ def at_each_floor(plan):
 
 def check_plan(plan, rng, rounds):
     """One phone decides no oftener than the plan counts; five standard errors."""
-    bound = totals(plan)["floor_failure"] / plan.participation_probability
+    bound = totals(plan)["minimum_failure"] / plan.participation_probability
     share = decided(plan, rng, rounds)
     assert share <= bound + 5 * np.sqrt(max(share, 1 / rounds) / rounds), (plan, share, bound)
 
@@ -336,28 +337,30 @@ def test_one_phone_decides_no_oftener_than_a_plan_counts():
         check_plan(random_plan(rng), rng, 200)
 
 
-def test_the_floor_after_a_restart_is_counted():
+def test_the_minimum_after_a_restart_is_counted():
     """Where a fifth vanishes, it is nearly all that one phone decides; left out once."""
     plan = dataclasses.replace(
-        LOSSY, dropout_rate=0.18, server="lying", min_cohort=170, min_survivors=100,
+        LOSSY, dropout_rate=0.18, threat_model="malicious", min_cohort=170, min_reporting=100,
     )  # fmt: skip
     found = probabilities(plan)
-    restart = found["the roster of a session that restarts is below min_cohort"]
-    assert restart > 5 * found["the roster is below min_cohort"]
+    restart = found["the cohort list of a session that restarts is below min_cohort"]
+    assert restart > 5 * found["the cohort list is below min_cohort"]
     rng, rounds, decided_by_it = np.random.default_rng(5), 400_000, 0
     share = share_answering(0.18, Stage.ACCEPT)
     standing = rng.binomial(plan.population - 1, plan.participation_probability * share, rounds)
     decided_by_it = (standing == plan.min_cohort - 1).mean() * plan.participation_probability
     assert restart == pytest.approx(decided_by_it, rel=0.2)
-    assert totals(plan)["floor_failure"] >= restart
+    assert totals(plan)["minimum_failure"] >= restart
 
 
-def test_a_quota_that_runs_out_is_counted():
-    """P[Bin(40, 0.1) > 15], by exact sums; a quota for every round never runs out."""
+def test_a_participation_limit_that_runs_out_is_counted():
+    """P[Bin(40, 0.1) > 15], by exact sums; a participation limit for every round never runs out."""
     exact = sum(math.comb(40, k) * 0.1**k * 0.9 ** (40 - k) for k in range(16, 41))
-    assert probabilities(LOSSY)["a phone's quota runs out"] == pytest.approx(exact, rel=1e-9)
-    every = dataclasses.replace(LOSSY, quota=LOSSY.rounds)
-    assert "a phone's quota runs out" not in probabilities(every)
+    assert probabilities(LOSSY)["a phone's participation limit runs out"] == pytest.approx(
+        exact, rel=1e-9
+    )
+    every = dataclasses.replace(LOSSY, max_participations=LOSSY.rounds)
+    assert "a phone's participation limit runs out" not in probabilities(every)
 
 
 @pytest.mark.adversarial
@@ -370,7 +373,7 @@ def test_a_hundred_random_plans_walk_through_every_exit():
         if plan.secure_aggregation == "ideal":
             continue
         ways = Ways(plan)
-        for last in at_each_floor(plan):
+        for last in at_each_minimum(plan):
             with_it, without = (
                 ways.way_out(counted(fates)) for fates in (last, [Stage.NONE, *last[1:]])
             )

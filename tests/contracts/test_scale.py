@@ -25,11 +25,11 @@ def million_phones(folder, cohort, rounds, **plan):
     job = dataclasses.replace(
         with_plan(
             job, population=MILLION, participation_probability=cohort / MILLION, rounds=rounds,
-            quota=2, min_cohort=int(0.5 * cohort), min_survivors=int(0.4 * cohort),
+            max_participations=2, min_cohort=int(0.5 * cohort), min_reporting=int(0.4 * cohort),
             delta=1 / (10 * MILLION), **plan,
         ),
-        recipes=VirtualPhones(seed=5, share=0.5),
-        memory=str(folder / "memory"),
+        virtual_phones=VirtualPhones(seed=5, share=0.5),
+        durable_state=str(folder / "memory"),
     )  # fmt: skip
     job.save(path)
     return path, job, job.load_arrays()
@@ -61,7 +61,7 @@ def test_memory_stays_flat_over_five_hundred_rounds(tmp_path, sums):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
 
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
     with InProcessGrid("clients.app:app", job.num_shards, {"job": str(path)}, 1) as grid:
         run_rounds(grid, job, ledger, ServerState.initial(job, arrays), on_round)
     first, last = np.mean(resident[:100]), np.mean(resident[-100:])

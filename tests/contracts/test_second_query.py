@@ -82,7 +82,7 @@ def serve(path, monkeypatch, resume="", kill_after=None):
     monkeypatch.setattr(server.app, "save_checkpoint", saving)
     job = Job.load(path)
     if resume:
-        go_back(Path(job.memory), load_checkpoint(last(path)).next_round, job.noise)
+        go_back(Path(job.durable_state), load_checkpoint(last(path)).next_round, job.noise_entropy)
     config = {"job": str(path), "resume": resume}
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config)
     with InProcessGrid("clients.app:app", job.num_shards, config) as grid:

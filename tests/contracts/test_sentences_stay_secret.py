@@ -134,7 +134,7 @@ def test_characters_do_not_fit_where_a_message_wants_a_vector():
     with pytest.raises(ProtocolAbort, match="total must be a one-dimensional uint32 array"):
         messages.ProtectedUpdate(
             key=messages.RoundKey(round=0, attempt=0, round_id=bytes(16), context=bytes(32)),
-            survivors=np.arange(3),
+            reporting=np.arange(3),
             total=labels[0],
         )
 
@@ -145,7 +145,7 @@ def test_what_holds_words_does_not_show_them(recordings):
     corpus = open_transcribed(recordings, base.frontend)
     prior = BigramLanguageModel.of([secret])
     group = SpeakerGroup(
-        name="unseen", num_speakers=1, words=(), takes_per_word=0, num_sentences=2,
+        name="held_out", num_speakers=1, words=(), utterances_per_word=0, num_sentences=2,
         grammar=Grammar(people=(secret,), places=(secret,), contacts=1),
     )  # fmt: skip
     spec = SyntheticSpec(seed=1, groups=(group,), lexicon=((secret, "Z AY1"),))
@@ -153,10 +153,10 @@ def test_what_holds_words_does_not_show_them(recordings):
     held = (
         Utterance("id", "speaker", secret), corpus, *corpus.utterances[:5], prior, people,
         BeamDecoder(Alphabet(), prior, {"people": (secret,)}), *people.utterances,
-        people._people["unseen-000000"], *people.speakers.values(),
+        people._people["held_out-000000"], *people.speakers.values(),
     )  # fmt: skip
     assert [repr(value) for value in held if secrets_in(repr(value).encode())] == []
-    assert set(people.contacts("unseen-000000")) == {secret}
+    assert set(people.contacts("held_out-000000")) == {secret}
 
 
 @pytest.mark.parametrize("transcript", [f"{SECRETS[0]} 42", SECRETS[0] * 20])
@@ -169,7 +169,11 @@ def test_an_error_over_a_transcript_does_not_show_it(transcript):
 @pytest.mark.slow
 def test_a_job_holds_no_words(recordings):
     world = preparing.build_world(
-        scenario(recordings), cache=cache(), eye=None, workers=1, progress=lambda *_: None
+        scenario(recordings),
+        cache=cache(),
+        simulation_only=None,
+        workers=1,
+        progress=lambda *_: None,
     )
     assert isinstance(world.job, Job)
-    assert not secrets_in(repr((world.job, world.unseen[0], world.partition.federated)).encode())
+    assert not secrets_in(repr((world.job, world.held_out[0], world.partition.federated)).encode())

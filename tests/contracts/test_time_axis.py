@@ -23,13 +23,13 @@ def in_time(folder, axis=AXIS, **plan):
     path, job, _ = make_job(folder)
     settings = {
         "population": 2000, "participation_probability": 0.1, "availability": 0.39, "rounds": 2,
-        "min_cohort": 40, "min_survivors": 30, "dropout_rate": 0.3, "delta": 1 / 20_000,
+        "min_cohort": 40, "min_reporting": 30, "dropout_rate": 0.3, "delta": 1 / 20_000,
     }  # fmt: skip
     job = dataclasses.replace(
         with_plan(job, **settings | plan),
-        recipes=VirtualPhones(seed=5, share=0.5),
+        virtual_phones=VirtualPhones(seed=5, share=0.5),
         time=axis,
-        eye=str(folder / "eye"),
+        simulation_only=str(folder / "simulation_only"),
     )
     job.save(path)
     return path, job, job.load_arrays()
@@ -46,7 +46,7 @@ def test_reference_and_messages_agree_on_who_is_there_and_who_is_late(tmp_path, 
     found = round_time(job, records[1])
     assert found.called_h == 26.0
     assert found.joined == records[1].cohort < 0.6 * found.called  # four in ten are there
-    assert 0 < found.late <= found.joined - records[1].survivors
+    assert 0 < found.late <= found.joined - records[1].reporting
     assert found.enough_s < found.finished_s == CHECK_IN_S + axis.deadline_s
 
 

@@ -88,7 +88,7 @@ def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where
     half = PoissonParticipation(population=400, probability=0.5)
     cohorts = [half.cohort(job.entropy().keystream("cohort", 0)) for job in jobs]
     np.testing.assert_array_equal(*cohorts)
-    assert charged.job.noise == "os"
+    assert charged.job.noise_entropy == "os"
     assert not charged.job.repeats
     assert charged.job.plan == world.job.plan
     fresh = [charged.job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for _ in range(2)]

@@ -38,7 +38,7 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
     (tmp_path / "here").mkdir()
     path, job, arrays = make_job(tmp_path / "here")
     relative = dataclasses.replace(
-        job, arrays="arrays", identities="identities.key", memory="phones"
+        job, arrays="arrays", identities="identities.key", durable_state="phones"
     )
     relative.save(path)
     moved = (tmp_path / "here").rename(tmp_path / "there")
@@ -51,7 +51,7 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
 
 def test_phones_that_are_recipes_survive_a_round_trip(tmp_path):
     path, plain, arrays = make_job(tmp_path)
-    job = dataclasses.replace(plain, recipes=VirtualPhones(seed=1, share=0.5))
+    job = dataclasses.replace(plain, virtual_phones=VirtualPhones(seed=1, share=0.5))
     job.save(path)
     read = Job.load(path)
     assert read == job
@@ -115,7 +115,7 @@ def test_an_array_that_cannot_be_read_is_named(tmp_path, damage):
         lambda values: values.pop("seed"),
         lambda values: values.update(surplus=1),
         lambda values: values["plan"].update(clip_norm=-1.0),
-        lambda values: values["plan"].pop("quota"),
+        lambda values: values["plan"].pop("max_participations"),
         lambda values: values.update(plan="none"),
     ],
 )
@@ -139,19 +139,19 @@ def test_every_setting_changes_the_fingerprint_and_places_on_disk_do_not(tmp_pat
     _, job, _ = make_job(tmp_path)
     others = [
         dataclasses.replace(job, seed=6),
-        dataclasses.replace(job, noise="os"),
+        dataclasses.replace(job, noise_entropy="os"),
         dataclasses.replace(job, num_shards=2),
         dataclasses.replace(job, base_sha256="1" * 64),
         dataclasses.replace(job, arrays_sha256="1" * 64),
         asking(job, training=dataclasses.replace(TRAINING.training, local_epochs=3)),
         asking(job, optimizer=dataclasses.replace(TRAINING.optimizer, learning_rate=0.4)),
         with_plan(job, noise_multiplier=0.9),
-        with_plan(job, min_survivors=9),
+        with_plan(job, min_reporting=9),
         asking(job, example_privacy=CLIPS),
         asking(job, example_privacy=dataclasses.replace(CLIPS, delta=1e-6)),
     ]
     assert len({other.fingerprint for other in [job, *others]}) == len(others) + 1
-    moved = dataclasses.replace(job, arrays="/elsewhere", eye="/eye")
+    moved = dataclasses.replace(job, arrays="/elsewhere", simulation_only="/eye")
     assert moved.fingerprint == job.fingerprint
 
 
@@ -166,7 +166,7 @@ def test_clips_are_hidden_by_secrets_of_phone_round_and_attempt(tmp_path):
     assert len(drawn) == 24
     again = dataclasses.replace(job, num_shards=job.num_shards)
     assert again.phone_rng(job.round_key(2, 1), 3).bytes(16) in drawn
-    secret = dataclasses.replace(job, noise="os")
+    secret = dataclasses.replace(job, noise_entropy="os")
     key = secret.round_key(0)
     assert secret.phone_rng(key, 0).bytes(16) != secret.phone_rng(key, 0).bytes(16)
 
@@ -215,7 +215,7 @@ def test_rounds_rotate_by_their_own_seed_and_attempts_have_their_own_rid(tmp_pat
     keys = [job.round_key(0), job.round_key(1), job.round_key(0, attempt=1)]
     assert job.round_key(0) == keys[0]
     assert len({key.round_id for key in keys}) == len({rotation_seed(key) for key in keys}) == 3
-    fresh = dataclasses.replace(job, noise="os")
+    fresh = dataclasses.replace(job, noise_entropy="os")
     assert fresh.round_key(0).round_id != fresh.round_key(0).round_id
 
 

@@ -11,11 +11,11 @@ from fedspeech import messages
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import (
     PROTOCOL_VERSION,
+    CohortList,
+    CohortListRequest,
     Counts,
     CountsRequest,
     ProtectedUpdate,
-    Roster,
-    RosterRequest,
     RoundKey,
     UpdateRequest,
     from_record,
@@ -28,11 +28,11 @@ KEY = RoundKey(round=3, attempt=0, round_id=bytes(16), context=bytes(32))
 INDICES = np.array([1, 4, 9])
 EXAMPLES = [
     CountsRequest(),
-    RosterRequest(key=KEY),
-    UpdateRequest(key=KEY, model=np.ones(5, np.float32), clip_norm=0.1, roster=INDICES),
+    CohortListRequest(key=KEY),
+    UpdateRequest(key=KEY, model=np.ones(5, np.float32), clip_norm=0.1, cohort_list=INDICES),
     Counts(shard=1, num_shards=4, num_phones=10),
-    Roster(key=KEY, phones=INDICES),
-    ProtectedUpdate(key=KEY, survivors=INDICES, total=np.arange(8, dtype=np.uint32)),
+    CohortList(key=KEY, phones=INDICES),
+    ProtectedUpdate(key=KEY, reporting=INDICES, total=np.arange(8, dtype=np.uint32)),
 ]
 
 
@@ -44,7 +44,8 @@ def test_a_message_survives_the_journey(message):
 
 
 FROM_PHONES = (
-    messages.Counts, messages.Roster, messages.ProtectedUpdate, *get_args(messages.MaskedAnswer),
+    messages.Counts, messages.CohortList, messages.ProtectedUpdate,
+    *get_args(messages.MaskedAnswer),
 )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def test_what_leaves_a_phone_has_no_floating_point_field_and_no_free_form_field(
 )
 def test_nothing_else_passes_as_an_update(secret):
     with pytest.raises(ProtocolAbort):
-        ProtectedUpdate(key=KEY, survivors=INDICES, total=secret)
+        ProtectedUpdate(key=KEY, reporting=INDICES, total=secret)
     with pytest.raises(ProtocolAbort):
         to_record(secret)
 
@@ -90,8 +91,8 @@ def test_a_record_beside_the_agreed_ones_is_refused():
 
 
 def test_a_missing_field_another_kind_or_another_version_is_refused():
-    with pytest.raises(ProtocolAbort, match="expected a roster"):
-        from_record(to_record(EXAMPLES[-1]), Roster)
+    with pytest.raises(ProtocolAbort, match="expected a cohort list"):
+        from_record(to_record(EXAMPLES[-1]), CohortList)
     record = to_record(EXAMPLES[-1])
     record["message"]["version"] = 99
     with pytest.raises(ProtocolAbort, match="version"):
@@ -109,15 +110,17 @@ def test_a_missing_field_another_kind_or_another_version_is_refused():
 @pytest.mark.parametrize("indices", [[3, 3], [4, 1], [-1, 2]])
 def test_phone_indices_are_strictly_increasing(indices):
     with pytest.raises(ProtocolAbort, match="strictly increasing"):
-        Roster(key=KEY, phones=np.array(indices))
+        CohortList(key=KEY, phones=np.array(indices))
 
 
 def test_a_global_adapter_with_nan_is_refused():
     with pytest.raises(ProtocolAbort, match="finite"):
-        UpdateRequest(key=KEY, model=np.array([np.nan], np.float32), clip_norm=0.1, roster=INDICES)
+        UpdateRequest(
+            key=KEY, model=np.array([np.nan], np.float32), clip_norm=0.1, cohort_list=INDICES
+        )
 
 
 def test_printing_an_update_shows_no_value():
     assert "4242" not in repr(
-        ProtectedUpdate(key=KEY, survivors=INDICES, total=np.full(8, 4242, np.uint32))
+        ProtectedUpdate(key=KEY, reporting=INDICES, total=np.full(8, 4242, np.uint32))
     )

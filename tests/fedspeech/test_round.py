@@ -45,7 +45,7 @@ def constant(value, seen=None):
 
 
 def open_ledger(folder, job):
-    return Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    return Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
 
 
 def no_noise(folder, **plan):
@@ -84,7 +84,7 @@ def test_the_mean_is_over_the_expected_cohort_never_over_who_came(tmp_path):
 
 
 def test_a_delta_longer_than_the_clip_norm_counts_as_one_clip_norm(tmp_path):
-    _, job, arrays = no_noise(tmp_path, min_cohort=40, min_survivors=40)
+    _, job, arrays = no_noise(tmp_path, min_cohort=40, min_reporting=40)
     job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, clip_norm=0.2))
     state = ServerState.initial(job, arrays)
     after, _ = run_round(constant(1e6), state, job, arrays, open_ledger(tmp_path, job), 0)
@@ -104,8 +104,8 @@ def test_the_same_round_twice_gives_the_same_integers(tmp_path):
 
 def test_a_small_cohort_is_refused_before_anything_is_paid(tmp_path):
     _, job, arrays = make_job(
-        tmp_path, participation_probability=0.05, min_cohort=2, min_survivors=2, rounds=16,
-        noise_multiplier=8.0, quota=16,
+        tmp_path, participation_probability=0.05, min_cohort=2, min_reporting=2, rounds=16,
+        noise_multiplier=8.0, max_participations=16,
     )  # fmt: skip
     ledger, refused = open_ledger(tmp_path, job), 0
     for number in range(16):
@@ -171,7 +171,7 @@ def ratios(job, arrays, ledger, delta, rounds):
 
 
 def test_noise_alone_shows_no_signal_in_one_round_nor_in_all(tmp_path):
-    _, job, arrays = make_job(tmp_path, rounds=12, quota=12)
+    _, job, arrays = make_job(tmp_path, rounds=12, max_participations=12)
     # Two deviations of noise alone: |mean|^2 / (d v) - 1 > 2 sqrt(2 / d), as a ratio of lengths.
     limit = (8 / job.plan.dimension) ** 0.25
     found = ratios(job, arrays, open_ledger(tmp_path, job), 0.0, 12)
@@ -181,7 +181,9 @@ def test_noise_alone_shows_no_signal_in_one_round_nor_in_all(tmp_path):
 
 
 def test_signal_to_noise_of_a_known_signal_grows_like_the_root_of_rounds(tmp_path):
-    _, job, arrays = make_job(tmp_path, rounds=9, quota=9, participation_probability=1.0)
+    _, job, arrays = make_job(
+        tmp_path, rounds=9, max_participations=9, participation_probability=1.0
+    )
     plan, delta = job.plan, 0.02
     found = ratios(job, arrays, open_ledger(tmp_path, job), delta, 9)
     expected = delta * plan.dimension**0.5 / plan.noise_norm(PHONES)
@@ -202,8 +204,9 @@ def test_without_noise_there_is_no_ratio(tmp_path):
 
 def test_the_cap_on_a_cohort_holds_when_it_is_drawn(tmp_path):
     _, job, _ = make_job(
-        tmp_path, mechanism="central", secure_aggregation="ideal", cohort_cap=32, noise="os",
-        participation_probability=0.5, rounds=3, quota=3,
+        tmp_path, mechanism="central", secure_aggregation="ideal", cohort_cap=32,
+        noise_entropy="os",
+        participation_probability=0.5, rounds=3, max_participations=3,
     )  # fmt: skip
     uncapped = dataclasses.replace(job, plan=dataclasses.replace(job.plan, cohort_cap=None))
     free = [len(draw_cohort(uncapped, uncapped.round_key(number))) for number in range(200)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspeech.seeds import (
-    REHEARSAL_NOTICE,
+    SEEDED_NOISE_NOTICE,
     Keystream,
     NoiseEntropy,
     Streams,
@@ -99,7 +99,7 @@ def test_the_operating_system_never_repeats_and_needs_no_notice():
     assert entropy.keystream("noise", 1).bytes(32) != entropy.keystream("noise", 1).bytes(32)
 
 
-def test_a_rehearsal_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
+def test_a_seeded_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
     def first_bytes(seed, run, *names):
         return NoiseEntropy.seeded(seed, run).keystream(*names).bytes(32)
 
@@ -107,12 +107,12 @@ def test_a_rehearsal_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
     uses = [(1, "r", "noise", 0), (2, "r", "noise", 0), (1, "s", "noise", 0), (1, "r", "noise", 1),
             (1, "r", "rounding", 0)]  # fmt: skip
     assert len({first_bytes(*use) for use in uses}) == len(uses)
-    assert NoiseEntropy.seeded(1, "r").notice == REHEARSAL_NOTICE
-    assert "rehearsal" in repr(NoiseEntropy.seeded(1, "secret-run"))
+    assert NoiseEntropy.seeded(1, "r").notice == SEEDED_NOISE_NOTICE
+    assert "seeded" in repr(NoiseEntropy.seeded(1, "secret-run"))
     assert "secret-run" not in repr(NoiseEntropy.seeded(1, "secret-run"))
 
 
-def test_the_keys_of_a_rehearsal_are_hkdf_of_seed_run_and_names():
+def test_the_keys_of_a_seeded_are_hkdf_of_seed_run_and_names():
     """RFC 5869 as the cryptography library computes it, extract and expand in one."""
     hkdf = HKDF(hashes.SHA256(), length=32, salt=None, info=canonical("noise", b"rid", 3))
     key = hkdf.derive(canonical("fedspeech rehearsal", 7, "run"))

@@ -29,7 +29,7 @@ def serve(path, job, named="", make_grid=InProcessGrid, resume=""):
 def prepared(folder, ledger, **settings):
     """A job whose server charges a ledger that others charge too."""
     folder.mkdir()
-    path, job, _ = make_job(folder, rounds=1, quota=1, **settings)
+    path, job, _ = make_job(folder, rounds=1, max_participations=1, **settings)
     share_ledger(folder / LEDGER, ledger)
     return path, job
 
@@ -39,7 +39,9 @@ def test_servers_of_one_population_charge_one_ledger_and_are_priced_together(tmp
     """Where noise is real too: the second run costs what both do."""
     ledger, spent = tmp_path / "population.jsonl", []
     for name in ("first", "second"):
-        path, job = prepared(tmp_path / name, ledger, noise="os", secure_aggregation="masked")
+        path, job = prepared(
+            tmp_path / name, ledger, noise_entropy="os", secure_aggregation="masked"
+        )
         serve(path, job)
         state = Ledger.resume(path.with_name(LEDGER), job.plan, job.run_id, "os", None)
         spent.append(state.guarantee().epsilon_release)
@@ -49,7 +51,7 @@ def test_servers_of_one_population_charge_one_ledger_and_are_priced_together(tmp
     assert not ledger.is_symlink()
 
 
-def test_a_rehearsal_is_charged_to_a_ledger_once(tmp_path):
+def test_a_seeded_is_charged_to_a_ledger_once(tmp_path):
     """Two sums with the same noise give away their difference."""
     ledger = tmp_path / "population.jsonl"
     path, job = prepared(tmp_path / "first", ledger)
@@ -94,7 +96,7 @@ class Undecodable(InProcessGrid):
 
 
 def test_an_answer_that_flower_cannot_decode_fails_its_shard_alone(tmp_path):
-    path, job, _ = make_job(tmp_path, rounds=2, quota=2)
+    path, job, _ = make_job(tmp_path, rounds=2, max_participations=2)
     serve(path, job, make_grid=Undecodable)
     rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["abandoned"] * 2

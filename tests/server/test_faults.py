@@ -34,10 +34,10 @@ def asked(monkeypatch):
 
 def run(folder, faults, *, workers=1, ledger="ledger.jsonl", **settings):
     """Rounds with faults: job, arrays, (record, state before), ledger rows."""
-    path, job, arrays = make_job(folder, quota=10, **{"rounds": 10, **settings})
+    path, job, arrays = make_job(folder, max_participations=10, **{"rounds": 10, **settings})
     job = dataclasses.replace(job, faults=faults)
     job.save(path)
-    account = Ledger.open(folder / ledger, job.plan, job.run_id, job.noise)
+    account = Ledger.open(folder / ledger, job.plan, job.run_id, job.noise_entropy)
     state, seen = ServerState.initial(job, arrays), []
     before = [state]
 
@@ -53,7 +53,7 @@ def run(folder, faults, *, workers=1, ledger="ledger.jsonl", **settings):
 
 def right_or_not_opened(folder, job, arrays, seen, rows, asked):
     """Every sum is the reference round's; every round in which phones computed is charged."""
-    reference = Ledger.open(folder / "reference.jsonl", job.plan, job.run_id, job.noise)
+    reference = Ledger.open(folder / "reference.jsonl", job.plan, job.run_id, job.noise_entropy)
     for record, before in seen:
         if record.status == "completed":
             _, total = run_round(job.query, before, job, arrays, reference, record.round)
@@ -95,7 +95,7 @@ def test_each_fault_abandons_its_round_and_the_run_goes_on(tmp_path, asked, kind
 
 
 def test_where_nobody_answers_the_run_stops_and_says_so(tmp_path):
-    with pytest.raises(NobodyAnswers, match=r"round 1: no shard answered query\.roster"):
+    with pytest.raises(NobodyAnswers, match=r"round 1: no shard answered query\.cohort list"):
         run(tmp_path, Faults(silent=1.0))
 
 

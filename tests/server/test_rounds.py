@@ -1,4 +1,4 @@
-"""A server keeps its order and its floors, whatever comes back from the nodes."""
+"""A server keeps its order and its minimums, whatever comes back from the nodes."""
 
 import dataclasses
 import json
@@ -11,14 +11,14 @@ from tiny_job import make_job
 from whole_runs import run_in_grid, run_through
 
 from fedspeech.errors import ProtocolAbort
-from fedspeech.messages import Counts, ProtectedUpdate, Roster, from_record, to_record
+from fedspeech.messages import CohortList, Counts, ProtectedUpdate, from_record, to_record
 from fedspeech.privacy.ledger import Ledger
 from simulations.engines.in_process import InProcessGrid
 
-ANSWERS = {"query.counts": Counts, "query.roster": Roster, "train": ProtectedUpdate}
+ANSWERS = {"query.counts": Counts, "query.cohort_list": CohortList, "train": ProtectedUpdate}
 
 
-class LyingGrid(InProcessGrid):
+class MaliciousGrid(InProcessGrid):
     """Honest shards behind a network that may change what they answer.
 
     `tamper(kind, shard, answer)` returns the answers that arrive: messages, or strings for errors.
@@ -45,10 +45,12 @@ class LyingGrid(InProcessGrid):
 
 
 def run(folder, tamper, **plan):
-    """All rounds of a tiny job behind a lying grid: records, last state, ledger, kinds asked."""
-    path, job, arrays = make_job(folder, num_shards=3, **{"rounds": 1, "quota": 1, **plan})
-    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    with LyingGrid(path, job, tamper) as grid:
+    """All rounds of a tiny job behind a malicious grid: records, state, ledger, kinds asked."""
+    path, job, arrays = make_job(
+        folder, num_shards=3, **{"rounds": 1, "max_participations": 1, **plan}
+    )
+    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
+    with MaliciousGrid(path, job, tamper) as grid:
         records, state = run_through(grid, job, arrays, ledger)
     return records, state, ledger, grid.asked
 
@@ -65,9 +67,9 @@ def only(kind, shard, change):
 def test_honest_shards_complete_the_round(tmp_path):
     (record,), state, ledger, asked = run(tmp_path, honest)
     assert (record.status, record.reason) == ("completed", "")
-    assert record.survivors == record.cohort
+    assert record.reporting == record.cohort
     assert state.completed == ledger.rounds_charged == 1
-    assert asked == ["query.counts"] * 3 + ["query.roster"] * 3 + ["train"] * 3
+    assert asked == ["query.counts"] * 3 + ["query.cohort_list"] * 3 + ["train"] * 3
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,10 @@ def test_honest_shards_complete_the_round(tmp_path):
             ],
             "shard 1: an answer to round 8, not 1",
         ),
-        (lambda answer: [Roster(key=answer.key, phones=answer.survivors)], "shard 1: expected a"),
+        (
+            lambda answer: [CohortList(key=answer.key, phones=answer.reporting)],
+            "shard 1: expected a",
+        ),
         (lambda answer: [answer, answer], "shard 1: a second answer to one request"),
     ],
     ids=["error", "silence", "another round", "another kind", "second answer"],
@@ -97,7 +102,7 @@ def test_an_answer_that_is_no_answer_abandons_the_round_and_the_charge_stays(
     assert (state.model == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["query.roster", "train"])
+@pytest.mark.parametrize("kind", ["query.cohort_list", "train"])
 def test_if_no_shard_answers_the_run_ends_and_says_why(tmp_path, kind):
     def mute(k, shard, answer):
         return ["no power"] if k == kind else [answer]
@@ -106,10 +111,10 @@ def test_if_no_shard_answers_the_run_ends_and_says_why(tmp_path, kind):
         run(tmp_path, mute)
 
 
-def test_survivors_below_the_floor_abandon_the_round(tmp_path):
+def test_reporting_below_the_minimum_abandon_the_round(tmp_path):
     def thin(kind, shard, answer):
         if kind == "train":
-            return [dataclasses.replace(answer, survivors=answer.survivors[:2])]
+            return [dataclasses.replace(answer, reporting=answer.reporting[:2])]
         return [answer]
 
     (record,), state, ledger, _ = run(tmp_path, thin)
@@ -119,13 +124,13 @@ def test_survivors_below_the_floor_abandon_the_round(tmp_path):
     assert [(run.charged, run.completed) for run in ledger.runs] == [(1, 0)]
 
 
-def test_a_phone_outside_the_roster_in_the_survivors_fails_that_shard(tmp_path):
+def test_a_phone_outside_the_cohort_list_in_the_reporting_fails_that_shard(tmp_path):
     def intruder(answer):
-        absent = np.setdiff1d(np.arange(20, 40), answer.survivors)[:1]
-        return [dataclasses.replace(answer, survivors=np.sort([*answer.survivors, *absent]))]
+        absent = np.setdiff1d(np.arange(20, 40), answer.reporting)[:1]
+        return [dataclasses.replace(answer, reporting=np.sort([*answer.reporting, *absent]))]
 
     (record,), state, ledger, _ = run(tmp_path, only("train", 1, intruder))
-    assert record.reason == "train: shard 1: a phone outside the roster sent an update"
+    assert record.reason == "train: shard 1: a phone outside the cohort list sent an update"
     assert (record.status, record.total) == ("abandoned", None)
     assert (state.completed, ledger.rounds_charged) == (0, 1)
 
@@ -134,9 +139,9 @@ def test_a_shard_that_speaks_for_a_phone_of_another_fails(tmp_path):
     def claims(answer):
         return [dataclasses.replace(answer, phones=np.sort([3, *answer.phones]))]
 
-    (record,), _, ledger, _ = run(tmp_path, only("query.roster", 1, claims))
+    (record,), _, ledger, _ = run(tmp_path, only("query.cohort_list", 1, claims))
     assert record.reason == (
-        "query.roster: shard 1: it answers for phone 3, which it does not host"
+        "query.cohort list: shard 1: it answers for phone 3, which it does not host"
     )
     assert ledger.rounds_charged == 0
 
@@ -205,7 +210,7 @@ class OneMore(InProcessGrid):
 
 
 def test_a_node_that_is_none_of_this_jobs_is_left_out(tmp_path):
-    path, job, arrays = make_job(tmp_path, rounds=1, quota=1)
+    path, job, arrays = make_job(tmp_path, rounds=1, max_participations=1)
     records, _ = run_in_grid(path, job, arrays, tmp_path / "ledger.jsonl", make_grid=OneMore)
     assert [record.status for record in records] == ["completed"]
 
@@ -216,7 +221,7 @@ def test_a_node_that_cannot_open_its_phones_ends_the_run_with_its_reason(tmp_pat
 
 
 def test_the_refused_round_asks_nobody(tmp_path):
-    _, job, _ = make_job(tmp_path, rounds=1, quota=1)
+    _, job, _ = make_job(tmp_path, rounds=1, max_participations=1)
     budget = job.plan.guarantee(1).epsilon_release / 2
     (record,), _, ledger, asked = run(tmp_path, honest, epsilon_budget=budget)
     assert record.status == "refused"
@@ -240,23 +245,23 @@ class LosesReplies(InProcessGrid):
         ]
 
 
-@pytest.mark.parametrize(("lost", "charges"), [("query.roster", 2), ("train", 3)])
-def test_a_round_with_a_silent_shard_is_abandoned_though_the_others_are_above_the_floors(
+@pytest.mark.parametrize(("lost", "charges"), [("query.cohort_list", 2), ("train", 3)])
+def test_a_round_with_a_silent_shard_is_abandoned_though_the_others_are_above_the_minimums(
     tmp_path, lost, charges
 ):
-    """Or presence shows: without one of the default plan's four shards the others stand at a floor.
+    """Or presence shows: without one of the plan's four shards the others stand at a minimum.
 
     There 4e-3 a round is the mass on which one phone decides, where its delta has room for 3e-6.
     """
-    path, job, arrays = make_job(tmp_path, min_cohort=15, min_survivors=8)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
+    path, job, arrays = make_job(tmp_path, min_cohort=15, min_reporting=8)
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
     with LosesReplies("clients.app:app", job.num_shards, {"job": str(path)}) as grid:
         grid.lost = lost
         records, state = run_through(grid, job, arrays, ledger)
     assert [record.status for record in records] == ["completed", "abandoned", "completed"]
     assert records[1].reason == f"{lost}: shard 0: silence"
     assert records[1].total is None
-    present = records[1].cohort if lost == "query.roster" else records[1].survivors
+    present = records[1].cohort if lost == "query.cohort_list" else records[1].reporting
     assert present >= job.plan.min_cohort
     assert state.completed == 2
     rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]

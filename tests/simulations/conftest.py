@@ -60,11 +60,11 @@ def account(spent: float, **changes: object) -> Account:
         "amplified": True,
         "mechanism": "distributed",
         "secure_aggregation": "ideal",
-        "server": "lying",
+        "threat_model": "malicious",
         "trust": "at least 180 of the phones whose update is summed add their share of the noise",
         "accountant": "RDP of sums of discrete Gaussians",
         "rounds": round(spent * ROUNDS),
-        "quota": 15,
+        "max_participations": 15,
         "failure_probability": 1e-9,
         "reason": "",
     }
@@ -91,8 +91,8 @@ def rows(**changes: object) -> list[RoundRow]:
                     **traffic,
                     round=number,
                     status="abandoned",
-                    reason="survivors must be at least 180, got 171",
-                    server=ServerRound(cohort=219, survivors=171, clip_norm=0.1),
+                    reason="reporting phones must be at least 180, got 171",
+                    server=ServerRound(cohort=219, reporting=171, clip_norm=0.1),
                     seconds=0.9,
                 )
             )
@@ -105,7 +105,7 @@ def rows(**changes: object) -> list[RoundRow]:
                 status="completed",
                 server=ServerRound(
                     cohort=cohort,
-                    survivors=int(rng.binomial(cohort, 0.95)),
+                    reporting=int(rng.binomial(cohort, 0.95)),
                     wrap_warning=number == 30,
                     accumulated_signal_to_noise=1.4 * learned,
                     signal_to_noise=0.9 + 0.6 * (1 - learned) + 0.05 * rng.standard_normal(),
@@ -380,10 +380,10 @@ def summary(**changes: object) -> Summary:
         "bytes_down": 5_640,
         "bytes_once": 412_000,
         "seconds": {
-            "corpus": 41.0, "trunk": 33.0, "rounds": 52.0, "personalizing": 17.0, "export": 31.0,
+            "corpus": 41.0, "encoder": 33.0, "rounds": 52.0, "personalizing": 17.0, "export": 31.0,
             "report": 2.0,
         },
-        "cpu_seconds": {"corpus": 78.0, "trunk": 33.0, "rounds": 50.0},
+        "cpu_seconds": {"corpus": 78.0, "encoder": 33.0, "rounds": 50.0},
         "export": ExportedFile(
             file="export/model_float.tflite",
             size_bytes=97_400,

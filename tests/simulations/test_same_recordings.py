@@ -31,7 +31,7 @@ def record(folder, seed):
 def voices_of(folder):
     """Whoever speaks in a folder, as a scenario would split them."""
     corpus = open_corpus(folder)
-    partition = by_speaker(corpus, seed=0, unseen=AllBut(3))
+    partition = by_speaker(corpus, seed=0, held_out=AllBut(3))
     return SpeakerSplit(
         task=Kws(WordRoles(("no", "yes"))), corpus=corpus, public_corpus=corpus,
         public=partition.public, partition=partition,

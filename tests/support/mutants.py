@@ -65,24 +65,24 @@ def document() -> str:
 MUTANTS = (
     Mutant(
         part="plan",
-        fault="phones' noise is sized for all survivors, colluders included",
+        fault="phones' noise is sized for all reporting phones, colluders included",
         file="fedspeech/privacy/sizing.py",
         before=(
             '        shares = 1 if self.mechanism == "local" else self.honest\n'
             "        return self.vector"
         ),
         after=(
-            '        shares = 1 if self.mechanism == "local" else self.min_survivors\n'
+            '        shares = 1 if self.mechanism == "local" else self.min_reporting\n'
             "        return self.vector"
         ),
         test="tests/fedspeech/privacy/test_plan.py::test_events_say_what_is_released",
     ),
     Mutant(
         part="plan",
-        fault="a plan is priced with the share of every survivor",
+        fault="a plan is priced with the share of every reporting phone",
         file="fedspeech/privacy/round_cost.py",
         before="    given = _event(plan, plan.honest)",
-        after="    given = _event(plan, plan.min_survivors)",
+        after="    given = _event(plan, plan.min_reporting)",
         test="tests/fedspeech/privacy/test_plan.py::test_events_say_what_is_released",
     ),
     Mutant(
@@ -135,11 +135,11 @@ MUTANTS = (
     ),
     Mutant(
         part="plan",
-        fault="a phone may send one input beyond its quota",
+        fault="a phone may send one input beyond its participation limit",
         file="fedspeech/privacy/plan.py",
-        before="        return inputs_sent < self.quota",
-        after="        return inputs_sent <= self.quota",
-        test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_quota_does_not_join",
+        before="        return inputs_sent < self.participation limit",
+        after="        return inputs_sent <= self.participation limit",
+        test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_participation_limit_does_not_join",
     ),
     Mutant(
         part="plan",
@@ -167,30 +167,30 @@ MUTANTS = (
     ),
     Mutant(
         part="plan",
-        fault="the floor on phones that shared is no event",
+        fault="the minimum on phones that shared is no event",
         file="fedspeech/privacy/failure_probabilities.py",
         before=(
             '    if plan.secure_aggregation != "masked":\n'
             "        return None\n"
-            "    return plan.min_survivors, share_answering(plan.dropout_rate, Stage.SHARE)"
+            "    return plan.min_reporting, share_answering(plan.dropout_rate, Stage.SHARE)"
         ),
         after="    return None",
-        test="tests/fedspeech/privacy/test_masked_plan.py::test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there",
+        test="tests/fedspeech/privacy/test_masked_plan.py::test_each_minimum_of_a_masked_round_is_counted_with_phones_that_stand_there",
     ),
     Mutant(
         part="plan",
-        fault="a restart's floor is no event",
+        fault="a restart's minimum is no event",
         file="fedspeech/privacy/failure_probabilities.py",
         before="    return plan.min_cohort, share_answering(plan.dropout_rate, Stage.ACCEPT)",
         after="    return None",
-        test="tests/contracts/test_round_events.py::test_the_floor_after_a_restart_is_counted",
+        test="tests/contracts/test_round_events.py::test_the_minimum_after_a_restart_is_counted",
     ),
     Mutant(
         part="plan",
         fault="a graph is drawn once a round, however often it starts",
         file="fedspeech/privacy/failure_probabilities.py",
-        before="    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0",
-        after="    return 2.0 ** -SECURITY_BITS[plan.server] if _draws_graphs(plan) else 0.0",
+        before="    return MAX_SESSIONS * 2.0 ** -SECURITY_BITS[plan.threat_model] if _draws_graphs(plan) else 0.0",
+        after="    return 2.0 ** -SECURITY_BITS[plan.threat_model] if _draws_graphs(plan) else 0.0",
         test="tests/fedspeech/privacy/test_masked_plan.py::test_bad_graphs_are_priced_per_draw_and_only_where_a_graph_is_drawn",
     ),
     Mutant(
@@ -205,8 +205,8 @@ MUTANTS = (
         part="encoding",
         fault="rounding goes to the nearest integer",
         file="fedspeech/privacy/encoding.py",
-        before="    up = keystream.uniform(values.shape[0]) < values - floor",
-        after="    up = values - floor > 0.5",
+        before="    up = keystream.uniform(values.shape[0]) < values - minimum",
+        after="    up = values - minimum > 0.5",
         test="tests/fedspeech/privacy/test_encoding.py::test_rounding_is_unbiased",
     ),
     Mutant(
@@ -461,27 +461,27 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone accepts a roster with other keys in its name",
+        fault="a phone accepts a cohort list with other keys in its name",
         file="fedspeech/secagg/client.py",
-        before="            if self._mine != shown + roster.commitments[place].tobytes():",
+        before="            if self._mine != shown + cohort list.commitments[place].tobytes():",
         after="            if False:",
-        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_roster_is_refused",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_cohort_list_is_refused",
     ),
     Mutant(
         part="protocol",
-        fault="a phone accepts a roster below its floor",
+        fault="a phone accepts a cohort list below its minimum",
         file="fedspeech/secagg/client.py",
-        before="            if len(roster) < terms.min_cohort:",
+        before="            if len(cohort list) < terms.min_cohort:",
         after="            if False:",
-        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_roster_is_refused",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_cohort_list_is_refused",
     ),
     Mutant(
         part="protocol",
-        fault="a phone does not check who signed the roster",
+        fault="a phone does not check who signed the cohort list",
         file="fedspeech/secagg/client.py",
         before="            if not self._primitives.verify_all(_advertised(context, self._directory)):",
         after="            if False:",
-        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_roster_is_refused",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_cohort_list_is_refused",
     ),
     Mutant(
         part="protocol",
@@ -514,17 +514,19 @@ MUTANTS = (
     ),
     Mutant(
         part="protocol",
-        fault="a phone agrees to survivors below its floor",
+        fault="a phone agrees to reporting phones below its minimum",
         file="fedspeech/secagg/client.py",
-        before="            if len(survivors) < self._terms.min_survivors:",
+        before="            if len(reporting phones) < self._terms.min_reporting:",
         after="            if False:",
-        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_list_of_survivors_is_refused",
+        test="tests/fedspeech/secagg/test_malicious_server.py::test_a_false_list_of_reporting_is_refused",
     ),
     Mutant(
         part="protocol",
         fault="a phone agrees though neighbors masked under other lists",
         file="fedspeech/secagg/client.py",
-        before=("            self._check_signed(\n                self._present(survivors),"),
+        before=(
+            "            self._check_signed(\n                self._present(reporting phones),"
+        ),
         after=("            self._check_signed(\n                [],"),
         test="tests/fedspeech/secagg/test_malicious_server.py::test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors",
     ),
@@ -593,7 +595,7 @@ MUTANTS = (
         part="opening",
         fault="a mask key that its phone did not advertise is believed",
         file="fedspeech/secagg/unmasking.py",
-        before="        if (public := public_key(private)) != roster.mask_rows[place]:",
+        before="        if (public := public_key(private)) != cohort list.mask_rows[place]:",
         after="        public = public_key(private)\n        if False:",
         test="tests/fedspeech/secagg/test_malicious_phones.py::test_a_mask_key_that_nobody_can_put_together_opens_nothing_once_its_phone_is_gone",
     ),
@@ -631,37 +633,37 @@ MUTANTS = (
     ),
     Mutant(
         part="handlers",
-        fault="a phone joins beyond its quota",
+        fault="a phone joins beyond its participation limit",
         file="clients/client_shard.py",
         before=(
             "        own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]\n"
         ),
         after="",
-        test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_quota_does_not_join",
+        test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_participation_limit_does_not_join",
     ),
     Mutant(
         part="handlers",
         fault="an input that was sent is not counted",
         file="clients/client_shard.py",
-        before="        return update, state.counting(survivors)",
+        before="        return update, state.counting(reporting phones)",
         after="        return update, state",
-        test="tests/clients/test_client_shard.py::test_the_count_of_sent_inputs_grows_for_survivors_only",
+        test="tests/clients/test_client_shard.py::test_the_count_of_sent_inputs_grows_for_reporting_only",
     ),
     Mutant(
         part="handlers",
-        fault="phones add up in a cohort below their floor",
+        fault="phones add up in a cohort below their minimum",
         file="clients/client_shard.py",
-        before=("        if len(roster) < plan.min_cohort:\n            raise"),
+        before=("        if len(cohort list) < plan.min_cohort:\n            raise"),
         after=("        if False:\n            raise"),
-        test="tests/clients/test_client_shard.py::test_a_cohort_below_the_phones_own_floor_is_refused",
+        test="tests/clients/test_client_shard.py::test_a_cohort_below_the_phones_own_minimum_is_refused",
     ),
     Mutant(
         part="handlers",
-        fault="a roster without the shard's own phones is answered",
+        fault="a cohort list without the shard's own phones is answered",
         file="clients/client_shard.py",
-        before="        if not np.array_equal(self.own(roster), state.joined):",
+        before="        if not np.array_equal(self.own(cohort list), state.joined):",
         after="        if False:",
-        test="tests/clients/test_client_shard.py::test_a_roster_that_adds_or_leaves_out_phones_of_the_shard_is_refused",
+        test="tests/clients/test_client_shard.py::test_a_cohort_list_that_adds_or_leaves_out_phones_of_the_shard_is_refused",
     ),
     Mutant(
         part="handlers",
@@ -669,7 +671,7 @@ MUTANTS = (
         file="clients/permissions.py",
         before=('        raise ProtocolAbort(\n            f"{never} under a plan with secure'),
         after=('        ProtocolAbort(\n            f"{never} under a plan with secure'),
-        test="tests/contracts/test_lying_server.py::test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask",
+        test="tests/contracts/test_malicious_server.py::test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask",
     ),
     Mutant(
         part="handlers",
@@ -705,19 +707,19 @@ MUTANTS = (
     ),
     Mutant(
         part="handlers",
-        fault="the server sums phones outside the roster",
+        fault="the server sums phones outside the cohort list",
         file="server/gathering.py",
-        before="        if not np.isin(update.survivors, self._roster).all():",
+        before="        if not np.isin(update.reporting phones, self._cohort_list).all():",
         after="        if False:",
-        test="tests/server/test_rounds.py::test_a_phone_outside_the_roster_in_the_survivors_fails_that_shard",
+        test="tests/server/test_rounds.py::test_a_phone_outside_the_cohort_list_in_the_reporting_fails_that_shard",
     ),
     Mutant(
         part="handlers",
-        fault="the server opens a sum below the floor",
+        fault="the server opens a sum below the minimum",
         file="server/gathering.py",
-        before="        if failed or survivors < plan.min_survivors:",
+        before="        if failed or reporting phones < plan.min_reporting:",
         after="        if failed:",
-        test="tests/server/test_rounds.py::test_survivors_below_the_floor_abandon_the_round",
+        test="tests/server/test_rounds.py::test_reporting_below_the_minimum_abandon_the_round",
     ),
     Mutant(
         part="handlers",
@@ -733,23 +735,23 @@ MUTANTS = (
         file="server/rounds.py",
         before="        ledger.outcome(charge, completed=False, reason=reason)",
         after="        ledger.outcome(charge, completed=True, reason=reason)",
-        test="tests/server/test_rounds.py::test_survivors_below_the_floor_abandon_the_round",
+        test="tests/server/test_rounds.py::test_reporting_below_the_minimum_abandon_the_round",
     ),
     Mutant(
         part="plan",
-        fault="a quota that runs out is no event",
+        fault="a participation limit that runs out is no event",
         file="fedspeech/privacy/failure_probabilities.py",
-        before="    return binomial_tails.quota_failure(plan.rounds, probability, plan.participations)",
+        before="    return binomial_tails.max_participations_failure(plan.rounds, probability, plan.participations)",
         after="    return 0.0",
-        test="tests/contracts/test_round_events.py::test_a_quota_that_runs_out_is_counted",
+        test="tests/contracts/test_round_events.py::test_a_participation_limit_that_runs_out_is_counted",
     ),
     Mutant(
         part="plan",
-        fault="a quota that runs out takes nothing from delta",
+        fault="a participation limit that runs out takes nothing from delta",
         file="fedspeech/privacy/adversary_views.py",
-        before="            failing += ends * quota_failure(rounds, cost.probability, cost.quota)",
+        before="            failing += ends * max_participations_failure(rounds, cost.probability, cost.participation limit)",
         after="            failing += 0",
-        test="tests/fedspeech/privacy/test_pricing.py::test_a_quota_counts_in_every_world_where_a_phone_has_one",
+        test="tests/fedspeech/privacy/test_pricing.py::test_a_participation_limit_counts_in_every_world_where_a_phone_has_one",
     ),
     Mutant(
         part="publication",

@@ -6,25 +6,25 @@ costs, or why nothing.
 """
 
 EXITS = {
-    "the roster is below min_cohort": (
+    "the cohort list is below min_cohort": (
         "server.gathering IdealGathering.join Abandoned",
         "clients.client_shard ClientShard.update CohortTooSmall",
-        "fedspeech.secagg.server Server.close_roster CohortTooSmall",
-        "fedspeech.secagg.client Phone.accept CohortBelowFloor",
+        "fedspeech.secagg.server Server.close_cohort_list CohortTooSmall",
+        "fedspeech.secagg.client Phone.accept CohortBelowMinimum",
     ),
-    "the roster of a session that restarts is below min_cohort": (
+    "the cohort list of a session that restarts is below min_cohort": (
         "server.gathering MaskedGathering.join except NoncesMissing",
         "fedspeech.secagg.server Server.close_nonces NoncesMissing",
     ),
-    "fewer than min_survivors share": (
-        "fedspeech.secagg.server Server._floor ProtocolAbort",
-        "fedspeech.secagg.client Phone._check_sharers CohortBelowFloor",
+    "fewer than min_reporting share": (
+        "fedspeech.secagg.server Server._minimum ProtocolAbort",
+        "fedspeech.secagg.client Phone._check_sharers CohortBelowMinimum",
     ),
-    "fewer than min_survivors send": (
+    "fewer than min_reporting send": (
         "server.gathering IdealGathering.collect Abandoned",
-        "fedspeech.secagg.client Phone.agree CohortBelowFloor",
+        "fedspeech.secagg.client Phone.agree CohortBelowMinimum",
     ),
-    "a masked round above its floors lacks signatures or shares": (
+    "a masked round above its minimums lacks signatures or shares": (
         "fedspeech.secagg.client Phone.mask NeighborsBelowThreshold",
         "fedspeech.secagg.client Phone.unmask NoQuorum",
         "fedspeech.secagg.unmasking Unmasking._secrets ProtocolAbort",
@@ -32,7 +32,7 @@ EXITS = {
     "nonces stay away in every session of a round": (
         "server.gathering MaskedGathering.join Abandoned",
     ),
-    "there is no graph for a roster": ("fedspeech.secagg.server Server.bind ProtocolAbort",),
+    "there is no graph for a cohort list": ("fedspeech.secagg.server Server.bind ProtocolAbort",),
     "the sum is longer than honest phones can make it": (
         "server.rounds _run_round except ProtocolAbort",
     ),
@@ -74,14 +74,14 @@ EXITS = {
         "clients.masked MaskedShard._mask ProtocolAbort",
         "fedspeech.secagg.exchange History.entering Replayed",
         "fedspeech.secagg.client Phone.accept Malformed",
-        "fedspeech.secagg.client Phone.accept RosterNotMine",
+        "fedspeech.secagg.client Phone.accept CohortListNotMine",
         "fedspeech.secagg.client Phone.accept BadSignature",
         "fedspeech.secagg.client Phone.share Malformed",
         "fedspeech.secagg.client Phone.mask Malformed",
         "fedspeech.secagg.client Phone._check_sharers SharersInconsistent",
         "fedspeech.secagg.client Phone._open_shares CiphertextMissing",
         "fedspeech.secagg.client Phone._open_shares Malformed",
-        "fedspeech.secagg.client Phone.agree SurvivorsInconsistent",
+        "fedspeech.secagg.client Phone.agree ReportingInconsistent",
         "fedspeech.secagg.client Phone.unmask Malformed",
         "fedspeech.secagg.client Phone.unmask BadSignature",
         "fedspeech.secagg.phone_state PhoneState.restore StaleState",

@@ -31,10 +31,10 @@ class CheckedOnce(SharedPrimitives):
 
 
 def terms_of(**changes):
-    """SessionTerms with floors so low that only the thresholds of the protocol count."""
+    """SessionTerms with minimums so low that only the thresholds of the protocol count."""
     given = {
         "round_id": bytes(16), "round": 3, "dimension": 9, "bits": 16, "min_cohort": 2,
-        "min_survivors": 2,
+        "min_reporting": 2,
     }  # fmt: skip
     return SessionTerms(**(given | changes))
 
@@ -88,9 +88,9 @@ def recorded(vectors, *, phone=FixedPhone, **arguments):
             told("advertise", said.phone, *fields)
             return said
 
-        def accept(self, roster, purpose):
-            nonce = super().accept(roster, purpose)
-            told("nonce", self.number, nonce, roster.digest)
+        def accept(self, cohort_list, purpose):
+            nonce = super().accept(cohort_list, purpose)
+            told("nonce", self.number, nonce, cohort_list.digest)
             return nonce
 
         def share(self, nonces):
@@ -103,8 +103,8 @@ def recorded(vectors, *, phone=FixedPhone, **arguments):
             told("mask", self.number, signature, *[key + bytes([added]) for key, added in masks])
             return signature, masks
 
-        def agree(self, survivors, signatures):
-            signature = super().agree(survivors, signatures)
+        def agree(self, reporting, signatures):
+            signature = super().agree(reporting, signatures)
             told("agree", self.number, signature)
             return signature
 
@@ -124,9 +124,9 @@ def recorded(vectors, *, phone=FixedPhone, **arguments):
             return super().add_masked(number, words, signature)
 
         def close_masked(self):
-            survivors = super().close_masked()
-            told("survivors", None, survivors.ids)
-            return survivors
+            reporting = super().close_masked()
+            told("reporting", None, reporting.ids)
+            return reporting
 
         def close_agreement(self, ids, signatures):
             quorum = super().close_agreement(ids, signatures)
@@ -150,7 +150,7 @@ class End:
     """How a session must end: with the sum of some phones, or refused."""
 
     stage: str
-    survivors: tuple[int, ...] = ()
+    reporting: tuple[int, ...] = ()
     refusal: type[Exception] | None = None
     text: str = ""
 
@@ -170,21 +170,23 @@ def foretold(terms, last):
     t = quorum = (n + terms.colluders) // 2 + 1
     if n < terms.min_cohort:
         return End("advertise", refusal=CohortTooSmall, text="^advertise: ")
-    if n < t + 1:  # t others must be there for each survivor, however few are expected to vanish
+    if (
+        n < t + 1
+    ):  # t others must be there for each reporting phone, however few are expected to vanish
         return End("advertise", refusal=ProtocolAbort, text="^advertise: no graph")
-    sharers, survivors = reach(Stage.SHARE), reach(Stage.MASK)
-    if len(sharers) < terms.min_survivors:
+    sharers, reporting = reach(Stage.SHARE), reach(Stage.MASK)
+    if len(sharers) < terms.min_reporting:
         return End("share", refusal=ProtocolAbort, text="^share: ")
-    if survivors and len(sharers) - 1 < t:
+    if reporting and len(sharers) - 1 < t:
         text = f"^mask: at least {t} neighbors must have shared"
         return End("mask", refusal=NeighborsBelowThreshold, text=text)
-    if len(survivors) < terms.min_survivors:
+    if len(reporting) < terms.min_reporting:
         return End("mask", refusal=ProtocolAbort, text="^mask: ")
     if len(reach(Stage.AGREE)) < quorum:
         return End("agree", refusal=ProtocolAbort, text="^agree: ")
     if len(reach(Stage.UNMASK)) < t + 1:
         return End("unmask", refusal=ProtocolAbort, text="^unmask: ")
-    return End("sum", survivors=tuple(survivors))
+    return End("sum", reporting=tuple(reporting))
 
 
 class Watched:
@@ -242,7 +244,7 @@ def check_end(rng, terms, last, identities, primitives):
     if end.refusal is None:
         found = watched.sum_vectors(vectors, **arguments)
         check_sum(found, vectors, terms)
-        assert tuple(found.survivors.ids.tolist()) == end.survivors == tuple(watched.arrived)
+        assert tuple(found.reporting.ids.tolist()) == end.reporting == tuple(watched.arrived)
         assert found.sessions == 1
     else:
         with pytest.raises(end.refusal, match=end.text):
@@ -256,7 +258,7 @@ def check_end(rng, terms, last, identities, primitives):
 
 def check_sum(found, vectors, terms):
     """The opened sum is bit for bit the plain one of those who survived."""
-    survivors = found.survivors.ids.tolist()
-    expected = ring_sum([vectors[phone] for phone in survivors], terms.bits)
+    reporting = found.reporting.ids.tolist()
+    expected = ring_sum([vectors[phone] for phone in reporting], terms.bits)
     assert found.total.dtype == np.uint32
     np.testing.assert_array_equal(found.total, expected)

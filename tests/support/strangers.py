@@ -9,7 +9,7 @@ from fedspeech.training.pretrain_sentences import public_grammar
 def strangers(seed, num_speakers):
     """Four sentences each, in the accent that the base has heard."""
     group = SpeakerGroup(
-        name="unseen", num_speakers=num_speakers, words=(), takes_per_word=0,
+        name="held_out", num_speakers=num_speakers, words=(), utterances_per_word=0,
         grammar=public_grammar(), num_sentences=4,
     )  # fmt: skip
     return SyntheticCorpus(

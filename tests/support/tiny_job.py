@@ -51,7 +51,14 @@ TRAINING = AdapterTraining(
 
 
 def make_job(
-    folder, *, phones=PHONES, num_shards=3, eye="", noise="rehearsal", query=TRAINING, **plan
+    folder,
+    *,
+    phones=PHONES,
+    num_shards=3,
+    simulation_only="",
+    noise_entropy="seeded",
+    query=TRAINING,
+    **plan,
 ):
     """Writes the arrays and returns path of job.json, job and arrays."""
     arrays = make_arrays(phones=phones)
@@ -62,9 +69,9 @@ def make_job(
         "population": phones,
         "participation_probability": 0.5,
         "rounds": 3,
-        "quota": 3,
+        "max_participations": 3,
         "min_cohort": 15,
-        "min_survivors": 8,
+        "min_reporting": 8,
         "dropout_rate": 0.0,
         "secure_aggregation": "ideal",
         "delta": 1 / (10 * phones),
@@ -72,14 +79,14 @@ def make_job(
     }
     job = Job(
         seed=5,
-        noise=noise,
+        noise_entropy=noise_entropy,
         num_shards=num_shards,
         plan=PrivacyPlan(**{**settings, **plan}),
         query=query,
         base_sha256="0" * 64,
         arrays=str(folder / "arrays"),
         arrays_sha256=arrays.sha256(),
-        eye=eye,
+        simulation_only=simulation_only,
         identities=str(folder / "identities.key"),
     )
     IdentityDirectory.create(folder / "identities.key")

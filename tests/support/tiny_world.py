@@ -1,4 +1,4 @@
-"""The smallest world that is built from a scenario for real: 12 phones, 3 unseen, the real base."""
+"""The smallest world that a scenario builds for real: 12 phones, 3 held-out, the real base."""
 
 import atexit
 import functools
@@ -15,7 +15,7 @@ TINY = (
     "corpus.utterances_per_phone=5", "corpus.utterances_per_word=4",
     "privacy.participation_probability=1.0", "privacy.rounds=2", "privacy.noise_multiplier=1.0",
     "privacy.epsilon_budget=1e6",
-    "privacy.min_cohort_share=0.5", "privacy.min_survivors_share=0.4",
+    "privacy.min_cohort_share=0.5", "privacy.min_reporting_share=0.4",
     "personalization.shots=[1,2]", "adapter=head", "simulation.shards=2",
 )  # fmt: skip
 
@@ -37,5 +37,9 @@ def cache() -> Path:
 def tiny_world() -> World:
     """The world of `tiny_scenario()`, built once."""
     return build_world(
-        tiny_scenario(), cache=cache(), eye=None, workers=1, progress=lambda done, total: None
+        tiny_scenario(),
+        cache=cache(),
+        simulation_only=None,
+        workers=1,
+        progress=lambda done, total: None,
     )

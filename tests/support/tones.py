@@ -13,19 +13,19 @@ from fedspeech.corpora.shots import split_shots
 from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
-from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.seeds import stream
 
 TONES = ("low", "high")
 HERTZ = {"low": 300.0, "high": 900.0}
-GROUPS = {"public": 6, "validation": 4, "federated": 12, "unseen": 3}
+GROUPS = {"public": 6, "validation": 4, "federated": 12, "held_out": 3}
 CLIPS = 6  # of each tone
 
 
 class ToneCorpus:
     """People who whistle, each at a pitch of his own, in noise."""
 
-    name, licence, skipped = "tones", "CC0-1.0", ()
+    name, license, skipped = "tones", "CC0-1.0", ()
 
     def __init__(self):
         self.groups = {
@@ -141,11 +141,11 @@ def tone_base():
     """An encoder that nobody trained, and a head that knows nothing: random features do."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        trunk = KwsTrunk(TrunkSpec())
-        trunk.output.conv.weight.data *= 40.0  # features of the size that a trained one has
-    frontend, features = FrontendSpec(), trunk.spec.features
+        encoder = KwsEncoder(EncoderSpec())
+        encoder.output.conv.weight.data *= 40.0  # features of the size that a trained one has
+    frontend, features = FrontendSpec(), encoder.spec.features
     return Base(
-        trunk=trunk,
+        encoder=encoder,
         frontend=frontend,
         feature_mean=np.full(frontend.num_features, -14.8, np.float32),
         feature_std=np.full(frontend.num_features, 3.0, np.float32),

@@ -8,7 +8,7 @@ from simulations.engines.in_process import InProcessGrid
 
 def run_reference(job, arrays, ledger_path):
     """One round after the other in one place; returns the sums and the last state."""
-    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise_entropy)
     state, totals = ServerState.initial(job, arrays), []
     for number in range(job.plan.rounds):
         state, total = run_round(job.query, state, job, arrays, ledger, number)
@@ -27,6 +27,6 @@ def run_through(grid, job, arrays, ledger):
 
 def run_in_grid(path, job, arrays, ledger_path, workers=1, make_grid=InProcessGrid):
     """Through the phones' app, here or in worker processes; returns records and the last state."""
-    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise)
+    ledger = Ledger.open(ledger_path, job.plan, job.run_id, job.noise_entropy)
     with make_grid("clients.app:app", job.num_shards, {"job": str(path)}, workers) as grid:
         return run_through(grid, job, arrays, ledger)

@@ -15,7 +15,7 @@ from fedspeech.corpora.left_context import sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
-from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
 from tflite_export.blueprint import Blueprint
@@ -29,7 +29,7 @@ from tflite_export.weights import Trained, network
 TARGETS = ("yes", "no", "up", "down")
 
 
-SPEC = TrunkSpec(stem_channels=16, channels=(16, 24), strides=(2, 2), features=24)
+SPEC = EncoderSpec(stem_channels=16, channels=(16, 24), strides=(2, 2), features=24)
 HEARD_SAMPLES = SPEC.context_frames * 320 + 16_000
 
 
@@ -56,13 +56,13 @@ def clips():
 
 
 def make_base(clips, seed=0):
-    """An untrained trunk with lived-in BatchNorm statistics and a head that tells clips apart."""
+    """An untrained encoder with lived-in BatchNorm statistics and a head that tells clips apart."""
     labels = len(TARGETS) + 2
     spec = SPEC
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        trunk = KwsTrunk(spec)
-        for module in trunk.modules():
+        encoder = KwsEncoder(spec)
+        for module in encoder.modules():
             if isinstance(module, torch.nn.BatchNorm1d):
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.3, 2)
@@ -70,12 +70,12 @@ def make_base(clips, seed=0):
                 module.bias.normal_(0, 0.3)
         log_mel = LogMel(FrontendSpec())(torch.from_numpy(clips))
         mean, std = log_mel.mean((0, 1)).numpy(), log_mel.std((0, 1)).numpy()
-        pooled = torch.relu(trunk.eval()((log_mel - mean) / std)).mean(1).numpy()
+        pooled = torch.relu(encoder.eval()((log_mel - mean) / std)).mean(1).numpy()
     rng = stream(seed, "export base")
     weight = rng.standard_normal((labels, spec.features))
     weight /= (pooled @ weight.T).std(0)[:, None]
     return Base(
-        trunk=trunk,
+        encoder=encoder,
         frontend=FrontendSpec(),
         feature_mean=mean,
         feature_std=std,
@@ -98,7 +98,7 @@ def foreign_base(clips):
 
 def moved_adapter(base, kind):
     """A trained model whose adapter has moved away from the base's own head."""
-    spec, labels = base.trunk.spec, len(base.vocabulary.labels)
+    spec, labels = base.encoder.spec, len(base.vocabulary.labels)
     adapter = make_adapter(kind, spec.num_windows(49), spec.features, labels)
     rng = stream(0, "export adapter", kind)
     parameters = {
@@ -190,12 +190,12 @@ def make_card():
             amplified=True,
             accountant="RDP of sums of discrete Gaussians",
             rounds=40,
-            quota=15,
+            max_participations=15,
             trust="half of every cohort is honest",
             failure_probability=1e-8,
             mechanism="distributed",
             secure_aggregation="ideal",
-            server="lying",
+            threat_model="malicious",
             reason="",
         )
         row = SegmentAccuracy(
@@ -207,8 +207,8 @@ def make_card():
             privacy=dataclasses.replace(guarantee, **privacy),
             noise_notice=noise_notice,
             metrics=(row,),
-            metrics_eye="simulator",
-            data_licences={"embedded": "Apache-2.0"},
+            metrics_visibility="simulator",
+            data_licenses={"embedded": "Apache-2.0"},
             phone=phone,
         )
 

@@ -46,7 +46,7 @@ def test_clips_are_of_the_bases_own_training_speakers_and_of_nobody_else(
 ):
     monkeypatch.setattr(SyntheticCorpus, "waveforms", lambda self, clips: np.zeros((len(clips), 2)))
     found = Calibration.of(
-        shipped_base, corpus, forbidden_speakers=("unseen-000001", "federated-000001")
+        shipped_base, corpus, forbidden_speakers=("held_out-000001", "federated-000001")
     )
     speakers = {name.split("/")[0] for name, _ in found.clips}
     assert speakers <= set(shipped_base.speakers)
@@ -87,8 +87,8 @@ def test_ranges_hold_every_value_of_the_network_and_zero(make_trained, clips):
     ranges = observe(network(trained).merged(), clips)
     with torch.inference_mode():
         features = trained.base.features(clips)
-        stem = torch.relu(trained.base.trunk.stem(features.transpose(1, 2)))
-        output = torch.relu(trained.base.trunk(features))
+        stem = torch.relu(trained.base.encoder.stem(features.transpose(1, 2)))
+        output = torch.relu(trained.base.encoder(features))
     for name, values in (("input", features), ("stem", stem), ("output", output)):
         low, high = ranges[name]
         assert low == pytest.approx(min(0.0, float(values.min())), abs=1e-4)
@@ -100,7 +100,7 @@ def made_up(clips=10):
     rng = stream(0, "calibration at rates")
     return Calibration(
         corpus="made up",
-        licence="none",
+        license="none",
         clips=tuple((str(row), "0") for row in range(clips)),
         waveforms=rng.normal(0, 0.1, (clips, 16_000)).astype(np.float32),
     )

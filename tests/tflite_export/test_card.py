@@ -75,10 +75,10 @@ def test_a_file_of_the_base_says_so_in_both_forms(trained, make_card):
 
 def test_figures_of_people_who_were_judged_are_said_to_be_uncovered(trained, make_card, card):
     assert card.metrics
-    assert (JUDGED_NOTICE in card.to_markdown()) == (card.metrics_eye == "simulator")
-    judged = dataclasses.replace(card, metrics_eye="simulator")
+    assert (JUDGED_NOTICE in card.to_markdown()) == (card.metrics_visibility == "simulator")
+    judged = dataclasses.replace(card, metrics_visibility="simulator")
     assert JUDGED_NOTICE in judged.to_json()["notices"]
-    for other in ({"metrics_eye": "public"}, {"metrics": ()}):
+    for other in ({"metrics_visibility": "public"}, {"metrics": ()}):
         assert JUDGED_NOTICE not in dataclasses.replace(judged, **other).to_json()["notices"]
 
 
@@ -105,7 +105,7 @@ def test_json_survives_a_round_trip_and_names_labels_base_data_and_versions(base
     assert written["outputs"] == "logits"
     assert written["base_sha256"] == base.sha256
     assert written["frontend"]["hop_samples"] == 320
-    assert written["data_licences"] == {"embedded": "Apache-2.0"}
+    assert written["data_licenses"] == {"embedded": "Apache-2.0"}
     assert written["metrics"][0]["accuracy"] == {"base": 0.5, "federated": 0.625}
     assert {"torch", "ai-edge-litert", "fedspeech"} <= set(written["versions"])
 
@@ -114,7 +114,7 @@ def test_segments_stand_in_the_text_with_counts_and_eye(card):
     text = card.to_markdown()
     assert "| segment | value | phones | base | federated |" in text
     assert "| accent | coastal | 30 | 0.5 | 0.625 |" in text
-    assert "eye: simulator" in text
+    assert "visibility: simulation_only" in text
 
 
 def test_a_card_without_a_number_for_epsilon_is_not_written(trained, make_card):

@@ -54,7 +54,7 @@ def test_the_reference_of_an_untrained_adapter_is_the_bases_own_answer(make_trai
     base = trained.base
     start = trained.adapter.initial(base.head_weight, base.head_bias)
     with torch.inference_mode():
-        own = base.logits(base.trunk_output(clips[:70])).numpy()
+        own = base.logits(base.encoder_output(clips[:70])).numpy()
     found = reference_logits(dataclasses.replace(trained, parameters=start), clips[:70])
     np.testing.assert_allclose(found, own, atol=1e-5)
 

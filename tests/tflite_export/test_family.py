@@ -223,7 +223,7 @@ def test_one_refused_file_stands_in_no_others_way(by_noise, card, tmp_path):
 
 
 @pytest.mark.export
-def test_a_trunk_that_fell_back_to_float_is_refused(plain, card, keywords):
+def test_a_encoder_that_fell_back_to_float_is_refused(plain, card, keywords):
     content = embed_card(plain, card.inside("int8").to_json())
     with pytest.raises(ExportRefused, match="weights that compute in float: at most 768 allowed"):
         verify_content(content, "model.tflite", keywords)

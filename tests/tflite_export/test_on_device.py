@@ -70,7 +70,7 @@ def test_a_right_file_passes_where_training_multiplies_what_rounding_leaves(
     """Values near 100, and for the affine adapter steps that are too large for its loss."""
     trained, content = personal_file(kind)
     sounds = clips[:32]
-    embeddings = trained.adapter.embed(trained.base.trunk_output(sounds)).numpy()
+    embeddings = trained.adapter.embed(trained.base.encoder_output(sounds)).numpy()
     dataset = LocalDataset(embeddings, reference_logits(trained, sounds).argmax(axis=1))
     training = LocalTraining(
         batch_size=BATCH, local_epochs=50, max_examples=32, learning_rate=0.01, momentum=momentum

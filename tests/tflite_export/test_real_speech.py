@@ -50,7 +50,7 @@ def real_evidence(corpus):
 
     adapter = make_adapter("affine", 13, 64, 12)
     outputs = [
-        adapter.embed(base.trunk_output(base.heard(corpus, light[start : start + 64]))).numpy()
+        adapter.embed(base.encoder_output(base.heard(corpus, light[start : start + 64]))).numpy()
         for start in range(0, len(light), 64)
     ]
     training = LocalTraining(batch_size=64, local_epochs=5, max_examples=len(light))

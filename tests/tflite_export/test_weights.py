@@ -9,7 +9,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters import HeadAdapter, make_adapter
 from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
-from tflite_export.arrays import checksum, convolution_steps, hash_words, kernel, run_trunk
+from tflite_export.arrays import checksum, convolution_steps, hash_words, kernel, run_encoder
 from tflite_export.evidence import reference_logits
 from tflite_export.weights import Trained, network, sparse_filters
 
@@ -50,8 +50,8 @@ def test_merging_leaves_the_function_as_it_was(make_trained, clips, kind):
     merged = network(trained).merged()
     assert merged.adapter.name == ("bottleneck" if kind == "bottleneck" else "head")
     features = trained.base.features(clips[:8])
-    output = run_trunk(
-        merged.trunk, features.transpose(1, 2), convolve=by_torch, relu=torch.relu,
+    output = run_encoder(
+        merged.encoder, features.transpose(1, 2), convolve=by_torch, relu=torch.relu,
         note=lambda name, x: x,
     )  # fmt: skip
     adapter = make_adapter(merged.adapter.name, 13, 24, 6)
@@ -69,7 +69,7 @@ def by_torch(name, conv, x):
 
 
 def test_steps_between_inputs_are_the_strides_before_them(base):
-    steps = {name: step for name, _, step in convolution_steps(base.trunk.folded())}
+    steps = {name: step for name, _, step in convolution_steps(base.encoder.folded())}
     assert steps == {
         "stem": 1, "block0.shortcut": 1, "block0.first": 1, "block0.second": 2,
         "block1.shortcut": 2, "block1.first": 2, "block1.second": 4, "output": 4,

@@ -1,4 +1,4 @@
-"""What a phone trains: few parameters after a frozen trunk."""
+"""What a phone trains: few parameters after a frozen encoder."""
 
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.affine import AffineAdapter
@@ -23,8 +23,8 @@ def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int
     Args:
       name: "head", "affine" or "bottleneck" for words, "frame_affine" or "frame_bottleneck" for
         sentences.
-      num_windows: windows of the trunk per clip.
-      num_features: features of the trunk.
+      num_windows: windows of the encoder per clip.
+      num_features: features of the encoder.
       num_labels: outputs: target words, unknown, silence; or blank and characters.
 
     Raises:

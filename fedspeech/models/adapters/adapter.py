@@ -1,4 +1,4 @@
-"""What an adapter is: few parameters after a frozen trunk, as pure functions of named tensors.
+"""What an adapter is: few parameters after a frozen encoder, as pure functions of named tensors.
 
 The leading axis of every tensor is the phone, so that one phone (1, ...) and a block of phones run
 the same code as batched matrix products.
@@ -69,7 +69,7 @@ Error = Callable[[Tensor, Batch], Tensor]
 def present_windows(embeddings: Tensor) -> Tensor:
     """Counts the windows up to the last that is not all zeros, (..., w, f) to (...).
 
-    What was never recorded is zeros, in samples, in features and in the trunk's windows.
+    What was never recorded is zeros, in samples, in features and in the encoder's windows.
     """
     there = (embeddings != 0).any(dim=-1)
     places = torch.arange(1, there.shape[-1] + 1)
@@ -77,9 +77,9 @@ def present_windows(embeddings: Tensor) -> Tensor:
 
 
 class Adapter(Protocol):
-    """Trainable part after the trunk. It alone names its parameters.
+    """Trainable part after the encoder. It alone names its parameters.
 
-    Shapes: p phones, n clips, w windows and f features of the trunk, c labels.
+    Shapes: p phones, n clips, w windows and f features of the encoder, c labels.
     """
 
     @property
@@ -113,11 +113,11 @@ class Adapter(Protocol):
         """
         ...
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
+    def embed(self, encoder_output: Tensor) -> Tensor:
         """Computes the part that no parameter touches, once per clip.
 
         Args:
-          trunk_output: the trunk's last layer before its activation, shape (n, w, f).
+          encoder_output: the encoder's last layer before its activation, shape (n, w, f).
 
         Returns:
           Shape (n, *embedding_shape).

@@ -1,7 +1,7 @@
-"""Head and a scale and shift per feature, applied before the trunk's last activation.
+"""Head and a scale and shift per feature, applied before the encoder's last activation.
 
 The affine moves the thresholds of the activation, which is where a new microphone or accent shows;
-in effect it re-fits the trunk's last normalization to the phone.
+in effect it re-fits the encoder's last normalization to the phone.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from fedspeech.vectors import ParameterSpec
 
 @dataclass(frozen=True)
 class AffineAdapter:
-    """logits = W mean_w(relu(scale * x + shift)) + b. What is cached is the whole trunk output.
+    """logits = W mean_w(relu(scale * x + shift)) + b. What is cached is the whole encoder output.
 
     Attributes:
-      num_windows: w, windows of the trunk per clip.
-      num_features: f, features of the trunk.
+      num_windows: w, windows of the encoder per clip.
+      num_features: f, features of the encoder.
       num_labels: c, outputs.
     """
 
@@ -77,9 +77,9 @@ class AffineAdapter:
             **copied_head(self.spec, head_weight, head_bias),
         }
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
-        """Keeps the trunk output (n, w, f) as it is: the affine acts before the activation."""
-        return trunk_output
+    def embed(self, encoder_output: Tensor) -> Tensor:
+        """Keeps the encoder output (n, w, f) as it is: the affine acts before the activation."""
+        return encoder_output
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, c)."""

@@ -32,7 +32,7 @@ class BottleneckAdapter:
     Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, without their biases and with ReLU.
 
     Attributes:
-      num_features: f, features of the trunk.
+      num_features: f, features of the encoder.
       num_labels: c, outputs.
       rank: r, width of the bottleneck.
     """
@@ -80,9 +80,9 @@ class BottleneckAdapter:
             **copied_head(self.spec, head_weight, head_bias),
         }
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
+    def embed(self, encoder_output: Tensor) -> Tensor:
         """Pools (n, w, f) to (n, f)."""
-        return pooled(trunk_output)
+        return pooled(encoder_output)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, f) as logits (p, n, c)."""

@@ -50,7 +50,7 @@ def save_adapter(
       base_sha256: hex SHA-256 of the base's file.
       vocabulary: labels of the outputs.
       rounds: completed federated rounds.
-      card: further sections of the model card in Markdown: data and licences, accuracy by segment,
+      card: further sections of the model card in Markdown: data and licenses, accuracy by segment,
         the guarantee with all that an epsilon needs beside it.
 
     Raises:
@@ -139,8 +139,8 @@ tags: [{labels.tag}, federated-learning, adapter]
 
 # An adapter for {labels.tag.replace("-", " ")} ({config["kind"]})
 
-{num_parameters} parameters that stand after the frozen trunk of a fedspeech base. Without that base
-they say nothing.
+{num_parameters} parameters that stand after the frozen encoder of a fedspeech base. Without that
+base they say nothing.
 
 - Base: SHA-256 `{config["base_sha256"]}`
 - {labels.in_words()}

@@ -28,8 +28,8 @@ class _FrameAdapter(ABC):
     """What adapters of sentences share: the parameters of one of words, and an answer per window.
 
     Attributes:
-      num_windows: w, windows of the trunk per clip.
-      num_features: f, features of the trunk.
+      num_windows: w, windows of the encoder per clip.
+      num_features: f, features of the encoder.
       num_labels: c, blank and characters.
     """
 
@@ -76,9 +76,9 @@ class FrameAffineAdapter(_FrameAdapter):
     def _of_words(self) -> AffineAdapter:
         return AffineAdapter(1, self.num_features, self.num_labels)
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
-        """Keeps the trunk output (n, w, f): the affine acts before the activation."""
-        return trunk_output
+    def embed(self, encoder_output: Tensor) -> Tensor:
+        """Keeps the encoder output (n, w, f): the affine acts before the activation."""
+        return encoder_output
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""
@@ -109,9 +109,9 @@ class FrameBottleneckAdapter(_FrameAdapter):
     def _of_words(self) -> BottleneckAdapter:
         return BottleneckAdapter(self.num_features, self.num_labels)
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
-        """Applies the trunk's last activation to (n, w, f)."""
-        return torch.relu(trunk_output)
+    def embed(self, encoder_output: Tensor) -> Tensor:
+        """Applies the encoder's last activation to (n, w, f)."""
+        return torch.relu(encoder_output)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""

@@ -1,4 +1,4 @@
-"""The head alone: the last linear layer of the base, trained on pooled trunk features."""
+"""The head alone: the last linear layer of the base, trained on pooled encoder features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class HeadAdapter:
     """logits = W mean_w(relu(x)) + b. What is cached per clip is the pooled embedding.
 
     Attributes:
-      num_features: f, features of the trunk.
+      num_features: f, features of the encoder.
       num_labels: c, outputs.
     """
 
@@ -53,9 +53,9 @@ class HeadAdapter:
         """Copies the base's head; see `Adapter.initial`."""
         return copied_head(self.spec, head_weight, head_bias)
 
-    def embed(self, trunk_output: Tensor) -> Tensor:
+    def embed(self, encoder_output: Tensor) -> Tensor:
         """Pools (n, w, f) to (n, f)."""
-        return pooled(trunk_output)
+        return pooled(encoder_output)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, f) as logits (p, n, c)."""
@@ -70,9 +70,9 @@ class HeadAdapter:
         )
 
 
-def pooled(trunk_output: Tensor) -> Tensor:
-    """Applies the trunk's last activation and averages the windows: (..., w, f) to (..., f)."""
-    return torch.relu(trunk_output).mean(dim=-2)
+def pooled(encoder_output: Tensor) -> Tensor:
+    """Applies the encoder's last activation and averages the windows: (..., w, f) to (..., f)."""
+    return torch.relu(encoder_output).mean(dim=-2)
 
 
 def head_shapes(num_features: int, num_labels: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

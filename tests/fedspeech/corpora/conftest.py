@@ -70,7 +70,7 @@ class SmallCorpus:
     """A corpus in memory: speaker id to the words said, each clip noise of its own."""
 
     name = "small"
-    licence = "none"
+    license = "none"
     skipped = ()
 
     def __init__(self, said, segments=None, clip_samples=1_600):

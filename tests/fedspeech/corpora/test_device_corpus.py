@@ -9,7 +9,7 @@ from fedspeech.corpora.partition import AllBut, by_speaker, with_devices
 @pytest.fixture
 def played(small_corpus):
     corpus = small_corpus({"anna": ["yes", "no"], "ben": ["yes", "_silence_"]})
-    users = by_speaker(corpus, seed=0, unseen=AllBut(1))
+    users = by_speaker(corpus, seed=0, held_out=AllBut(1))
     phones, played = with_devices(users, corpus, 2, seed=0)
     return corpus, phones, played
 

@@ -6,12 +6,12 @@ from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, Synthetic
 
 
 def corpus(group, seed=1):
-    speakers = SpeakerGroup(name=group, num_speakers=2, words=("yes", "no"), takes_per_word=1)
+    speakers = SpeakerGroup(name=group, num_speakers=2, words=("yes", "no"), utterances_per_word=1)
     return SyntheticCorpus(SyntheticSpec(seed=seed, groups=(speakers,)))
 
 
 def test_every_clip_sounds_and_is_fingerprinted_as_in_its_own_corpus():
-    first, second = corpus("public"), corpus("unseen")
+    first, second = corpus("public"), corpus("held_out")
     joined = JoinedCorpus(first, second)
     assert set(joined.speakers) == set(first.speakers) | set(second.speakers)
     mixed = [second.utterances[0], first.utterances[1], second.utterances[3]]

@@ -63,22 +63,22 @@ def test_phone_ids_are_unique():
 
 
 def test_the_embedded_corpus_names_its_groups(small_corpus):
-    names = ("public-0", "validation-0", "federated-0", "federated-1", "unseen-0")
-    corpus = small_corpus(said(dict.fromkeys(names, 2)), {"unseen-0": {"accent": "northern"}})
+    names = ("public-0", "validation-0", "federated-0", "federated-1", "held_out-0")
+    corpus = small_corpus(said(dict.fromkeys(names, 2)), {"held_out-0": {"accent": "northern"}})
     partition = by_group(corpus, seed=0)
     for group in GROUPS:
         assert speakers(getattr(partition, group)) == {n for n in names if n.startswith(group)}
-    assert partition.unseen[0].segments == {"accent": "northern"}
-    assert len(partition.unseen[0].utterances) == 2
+    assert partition.held_out[0].segments == {"accent": "northern"}
+    assert len(partition.held_out[0].utterances) == 2
     assert partition.unit == "user"
     with pytest.raises(ValueError, match=r"must begin with one of public, .* got 'anna'"):
         by_group(small_corpus({"anna": ["yes"]}), seed=0)
 
 
-def test_heavy_speakers_are_unseen_and_light_ones_federate(small_corpus):
+def test_heavy_speakers_are_held_out_and_light_ones_federate(small_corpus):
     corpus = small_corpus(said({"a": 30, "b": 29, "c": 31, "d": 2, "e": 1}))
-    partition = by_speaker(corpus, seed=0, unseen=Heavy(30))
-    assert speakers(partition.unseen) == {"a", "c"}
+    partition = by_speaker(corpus, seed=0, held_out=Heavy(30))
+    assert speakers(partition.held_out) == {"a", "c"}
     assert speakers(partition.federated) == {"b", "d"}
     assert [(skip.where, skip.reason) for skip in partition.skipped] == [
         ("speaker e", "too few clips: 1, at least 2")
@@ -87,18 +87,18 @@ def test_heavy_speakers_are_unseen_and_light_ones_federate(small_corpus):
 
 def test_a_number_of_speakers_federates_by_the_seed(small_corpus):
     corpus = small_corpus(said({f"s{n}": 3 for n in range(20)}))
-    splits = [by_speaker(corpus, seed=seed, unseen=AllBut(12)) for seed in (0, 0, 1)]
-    assert [(len(split.federated), len(split.unseen)) for split in splits] == [(12, 8)] * 3
+    splits = [by_speaker(corpus, seed=seed, held_out=AllBut(12)) for seed in (0, 0, 1)]
+    assert [(len(split.federated), len(split.held_out)) for split in splits] == [(12, 8)] * 3
     assert splits[0] == splits[1]
-    assert speakers(splits[0].unseen) != speakers(splits[2].unseen)
-    rest = by_speaker(corpus, seed=0, unseen=AllBut(12), public=3, validation=2)
+    assert speakers(splits[0].held_out) != speakers(splits[2].held_out)
+    rest = by_speaker(corpus, seed=0, held_out=AllBut(12), public=3, validation=2)
     assert [len(getattr(rest, group)) for group in GROUPS] == [3, 2, 12, 3]
 
 
-def test_named_speakers_are_unseen(small_corpus):
+def test_named_speakers_are_held_out(small_corpus):
     corpus = small_corpus(said({"a": 3, "b": 3, "c": 3}))
-    partition = by_speaker(corpus, seed=0, unseen=Named({"b", "not there"}))
-    assert speakers(partition.unseen) == {"b"}
+    partition = by_speaker(corpus, seed=0, held_out=Named({"b", "not there"}))
+    assert speakers(partition.held_out) == {"b"}
     assert speakers(partition.federated) == {"a", "c"}
 
 
@@ -115,7 +115,9 @@ def test_every_speaker_is_in_one_group_or_skipped_or_the_split_is_refused(
 ):
     corpus = small_corpus(said({f"s{n}": count for n, count in enumerate(counts)}))
     try:
-        partition = by_speaker(corpus, seed=seed, unseen=rule, public=public, validation=validation)
+        partition = by_speaker(
+            corpus, seed=seed, held_out=rule, public=public, validation=validation
+        )
     except CorpusError:
         return
     groups = [speakers(getattr(partition, group)) for group in GROUPS]
@@ -132,22 +134,22 @@ def test_every_speaker_is_in_one_group_or_skipped_or_the_split_is_refused(
 
 def test_noise_is_public_and_nobody_s_phone(small_corpus):
     corpus = small_corpus({"a": ["yes"] * 40, "b": ["yes"] * 3, "_noise_/tap": [SILENCE] * 50})
-    partition = by_speaker(corpus, seed=0, unseen=Heavy(30))
+    partition = by_speaker(corpus, seed=0, held_out=Heavy(30))
     assert speakers(partition.public) == {"_noise_/tap"}
-    assert speakers(partition.unseen) == {"a"}
+    assert speakers(partition.held_out) == {"a"}
 
 
 def test_a_split_that_leaves_a_group_empty_is_refused_with_figures(small_corpus):
     corpus = small_corpus(said({"a": 4, "b": 9, "c": 1}))
     with pytest.raises(
         CorpusError,
-        match=r"group unseen: 2 speakers .* 4 to 9 clips each; .*speakers with 30 clips or more",
+        match=r"group held-out: 2 speakers .* 4 to 9 clips each; .*speakers with 30 clips or more",
     ):
-        by_speaker(corpus, seed=0, unseen=Heavy(30))
+        by_speaker(corpus, seed=0, held_out=Heavy(30))
     with pytest.raises(CorpusError, match="group federated"):
-        by_speaker(corpus, seed=0, unseen=Heavy(2))
+        by_speaker(corpus, seed=0, held_out=Heavy(2))
     with pytest.raises(ValueError, match="public=-1"):
-        by_speaker(corpus, seed=0, unseen=Heavy(5), public=-1)
+        by_speaker(corpus, seed=0, held_out=Heavy(5), public=-1)
 
 
 def test_the_default_rule_follows_the_corpus(small_corpus):
@@ -159,18 +161,18 @@ def test_the_default_rule_follows_the_corpus(small_corpus):
 
 def test_pseudonyms_follow_the_seed_and_name_nobody(small_corpus):
     corpus = small_corpus(said({"anna": 40, "ben": 3}))
-    first, again, other = (by_speaker(corpus, seed=seed, unseen=Heavy()) for seed in (0, 0, 1))
+    first, again, other = (by_speaker(corpus, seed=seed, held_out=Heavy()) for seed in (0, 0, 1))
     assert first == again
-    assert first.unseen[0].phone_id != other.unseen[0].phone_id
+    assert first.held_out[0].phone_id != other.held_out[0].phone_id
     assert "anna" not in repr(first)
     assert "yes" not in repr(first)
 
 
 def test_skew_leaves_federated_phones_fewer_clips_and_the_others_whole(small_corpus):
     corpus = small_corpus(said({f"s{n:03}": 29 + n % 2 for n in range(400)}))
-    whole = by_speaker(corpus, seed=0, unseen=Heavy(30))
+    whole = by_speaker(corpus, seed=0, held_out=Heavy(30))
     skewed = with_quantity_skew(whole, seed=3, spread=1.0)
-    assert skewed.unseen == whole.unseen
+    assert skewed.held_out == whole.held_out
     sizes = [len(one.utterances) for one in skewed.federated]
     assert min(sizes) >= 2
     # Median share is exp(-0.674) = 0.51. Of 200 phones, 72 to 128 above it: 4 standard
@@ -185,7 +187,7 @@ def test_skew_leaves_federated_phones_fewer_clips_and_the_others_whole(small_cor
 
 def test_devices_multiply_phones_inside_their_group_and_change_the_unit(small_corpus):
     corpus = small_corpus(said({"a": 30, "b": 3, "c": 4, "d": 5}) | {"_noise_/tap": [SILENCE]})
-    users = by_speaker(corpus, seed=0, unseen=Heavy(30), validation=1)
+    users = by_speaker(corpus, seed=0, held_out=Heavy(30), validation=1)
     phones, played = with_devices(users, corpus, 5, seed=1)
     assert phones.unit == "phone"
     assert phones.public == users.public
@@ -196,7 +198,7 @@ def test_devices_multiply_phones_inside_their_group_and_change_the_unit(small_co
     clips = [clip for one in everywhere for clip in one.utterances]
     assert len({clip.utterance_id for clip in clips}) == len(clips)
     assert set(clips) <= set(played.utterances)
-    assert all({"device", "noise"} <= set(one.segments) for one in phones.unseen)
+    assert all({"device", "noise"} <= set(one.segments) for one in phones.held_out)
     assert with_devices(users, corpus, 5, seed=1)[0] == phones
     with pytest.raises(ValueError, match="devices_per_speaker=0"):
         with_devices(users, corpus, 0, seed=1)
@@ -208,10 +210,10 @@ def test_devices_multiply_phones_inside_their_group_and_change_the_unit(small_co
 def test_real_speakers_split_as_the_table_says(real_corpus):
     corpus = real_corpus("speech_commands_v1_subset")
     assert default_rule(corpus) == Heavy(30)
-    partition = by_speaker(corpus, seed=0, unseen=Heavy(30))
-    assert (len(partition.federated), len(partition.unseen)) == (150, 36)
+    partition = by_speaker(corpus, seed=0, held_out=Heavy(30))
+    assert (len(partition.federated), len(partition.held_out)) == (150, 36)
     corpus = real_corpus("dspspeech20_english_a")
     assert default_rule(corpus) == AllBut(12)
-    splits = [by_speaker(corpus, seed=seed, unseen=AllBut(12)) for seed in range(3)]
-    assert {(len(split.federated), len(split.unseen)) for split in splits} == {(12, 8)}
-    assert len({frozenset(speakers(split.unseen)) for split in splits}) == 3
+    splits = [by_speaker(corpus, seed=seed, held_out=AllBut(12)) for seed in range(3)]
+    assert {(len(split.federated), len(split.held_out)) for split in splits} == {(12, 8)}
+    assert len({frozenset(speakers(split.held_out)) for split in splits}) == 3

@@ -57,7 +57,7 @@ def test_the_split_follows_seed_and_phone_and_not_the_order_of_clips(phone):
 
 
 def test_impossible_numbers_are_refused(phone):
-    with pytest.raises(ValueError, match="takes_per_word=-1"):
+    with pytest.raises(ValueError, match="utterances_per_word=-1"):
         split_shots(phone, TARGETS, -1, seed=0)
     with pytest.raises(ValueError, match="reserve=1"):
         split_shots(phone, TARGETS, 2, seed=0, reserve=1)

@@ -22,7 +22,7 @@ GROUP = SpeakerGroup(
     name="federated",
     num_speakers=4,
     words=("yes", "no", "go"),
-    takes_per_word=2,
+    utterances_per_word=2,
     unknown_words=("cat", "dog"),
     num_unknown=1,
     num_silence=1,
@@ -79,7 +79,7 @@ digest = hashlib.sha256(corpus.waveforms(corpus.utterances).tobytes()).hexdigest
 
 
 def test_speakers_do_not_depend_on_how_many_there_are():
-    more = small(groups=(replace(GROUP, num_speakers=9), replace(GROUP, name="unseen")))
+    more = small(groups=(replace(GROUP, num_speakers=9), replace(GROUP, name="held_out")))
     few = small()
     assert few.utterances == more.utterances[:32]
     prints = [few.fingerprint(u) for u in few.utterances]
@@ -113,7 +113,7 @@ def test_words_come_from_the_scenario_s_own_lexicon():
 
 
 def test_held_out_words_cannot_be_trained_on():
-    for name in ("validation", "unseen"):
+    for name in ("validation", "held_out"):
         small(groups=(replace(GROUP, name=name),), held_out_words=("cat",))
     for name in ("public", "federated", "anything"):
         with pytest.raises(ValueError, match="held-out"):
@@ -122,7 +122,7 @@ def test_held_out_words_cannot_be_trained_on():
 
 def test_quantity_skew_keeps_the_mean_and_the_minimum():
     group = replace(
-        GROUP, num_speakers=1_000, takes_per_word=4, skew=0.5, min_clips=5, num_unknown=0
+        GROUP, num_speakers=1_000, utterances_per_word=4, skew=0.5, min_clips=5, num_unknown=0
     )
     corpus = small(groups=(replace(group, num_silence=0),))
     clips = np.unique([u.speaker_id for u in corpus.utterances], return_counts=True)[1]
@@ -163,7 +163,7 @@ def test_what_is_not_of_this_corpus_is_refused():
     [
         ({"name": "a-b"}, "name"),
         ({"num_speakers": -1}, "num_speakers"),
-        ({"takes_per_word": -1}, "takes_per_word"),
+        ({"utterances_per_word": -1}, "utterances_per_word"),
         ({"accents": (("martian", 1.0),)}, "martian"),
         ({"accents": (("plain", 0.0),)}, "shares"),
         ({"devices": ("toaster",)}, "toaster"),

@@ -92,7 +92,7 @@ def test_sound_begins_with_its_clip_and_too_long_a_recording_is_left_out(studio)
 class Words:
     """Two speakers with five clips each: a tone in the middle of a second of faint noise."""
 
-    name, licence, skipped = "tones", "CC0", ()
+    name, license, skipped = "tones", "CC0", ()
 
     def __init__(self):
         self.speakers = {name: Speaker(name) for name in ("ann", "bob")}

@@ -11,9 +11,9 @@ from safetensors import numpy as safetensors_numpy
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.models.base import Base
-from fedspeech.models.kws import KwsTrunk, TrunkSpec
+from fedspeech.models.kws import EncoderSpec, KwsEncoder
 
-SPEC = TrunkSpec(stem_channels=4, channels=(4, 6), strides=(2, 2), kernel=3, features=5)
+SPEC = EncoderSpec(stem_channels=4, channels=(4, 6), strides=(2, 2), kernel=3, features=5)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def base():
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     return Base(
-        trunk=KwsTrunk(SPEC),
+        encoder=KwsEncoder(SPEC),
         frontend=FrontendSpec(),
         feature_mean=rng.normal(size=40).astype(np.float32),
         feature_std=rng.uniform(1, 2, size=40).astype(np.float32),
@@ -42,11 +42,11 @@ def waveforms(base):
 def test_a_loaded_base_computes_the_same_bits(base, waveforms, tmp_path):
     base.save(tmp_path / "base.safetensors")
     loaded = Base.load(tmp_path / "base.safetensors", sha256=base.sha256)
-    assert torch.equal(loaded.trunk_output(waveforms), base.trunk_output(waveforms))
+    assert torch.equal(loaded.encoder_output(waveforms), base.encoder_output(waveforms))
     assert loaded.sha256 == base.sha256
     assert loaded.vocabulary == base.vocabulary
     assert loaded.frontend == base.frontend
-    assert loaded.trunk.spec == base.trunk.spec
+    assert loaded.encoder.spec == base.encoder.spec
     assert loaded.provenance == base.provenance
     assert loaded.speakers == base.speakers
     np.testing.assert_array_equal(loaded.head_weight, base.head_weight)
@@ -70,16 +70,16 @@ def test_features_are_standardized_by_the_constants_alone(base, waveforms):
     torch.testing.assert_close(shifted.features(waveforms[:1]), expected, rtol=0, atol=1e-5)
 
 
-def test_trunk_is_frozen_with_fixed_statistics(base, waveforms):
-    before = base.trunk_output(waveforms)
-    base.trunk_output(5 * waveforms)
-    assert torch.equal(base.trunk_output(waveforms), before)
-    assert not base.trunk.training
-    assert not any(parameter.requires_grad for parameter in base.trunk.parameters())
+def test_encoder_is_frozen_with_fixed_statistics(base, waveforms):
+    before = base.encoder_output(waveforms)
+    base.encoder_output(5 * waveforms)
+    assert torch.equal(base.encoder_output(waveforms), before)
+    assert not base.encoder.training
+    assert not any(parameter.requires_grad for parameter in base.encoder.parameters())
 
 
 def test_logits_are_those_of_the_head(base, waveforms):
-    output = base.trunk_output(waveforms)
+    output = base.encoder_output(waveforms)
     pooled = np.maximum(output.numpy(), 0).mean(axis=1)
     np.testing.assert_allclose(
         base.logits(output), pooled @ base.head_weight.T + base.head_bias, rtol=1e-5, atol=1e-5
@@ -89,18 +89,18 @@ def test_logits_are_those_of_the_head(base, waveforms):
 def test_a_clips_windows_do_not_depend_on_what_came_before_its_left_context(base, waveforms):
     frames, stride = SPEC.context_frames, SPEC.stride
     assert SPEC.receptive_frames - 1 <= frames < SPEC.receptive_frames - 1 + stride
-    whole = base.trunk(base.features(waveforms))[:, -base.num_windows :]
+    whole = base.encoder(base.features(waveforms))[:, -base.num_windows :]
     longer = np.concatenate([np.ones((3, 4 * 320), np.float32), waveforms], axis=1)
-    again = base.trunk(base.features(longer))[:, -base.num_windows :]
+    again = base.encoder(base.features(longer))[:, -base.num_windows :]
     torch.testing.assert_close(again, whole, rtol=0, atol=1e-5)
-    torch.testing.assert_close(base.trunk_output(waveforms), whole, rtol=0, atol=0)
-    late = base.trunk(base.features(waveforms[:, stride * 320 :]))[:, -base.num_windows :]
+    torch.testing.assert_close(base.encoder_output(waveforms), whole, rtol=0, atol=0)
+    late = base.encoder(base.features(waveforms[:, stride * 320 :]))[:, -base.num_windows :]
     assert not torch.allclose(late, whole, rtol=0, atol=1e-5), "with less of it, they do"
 
 
 def test_a_clip_without_its_left_context_is_refused(base, waveforms):
     with pytest.raises(ValueError, match="heard after its left context, 22400 samples"):
-        base.trunk_output(waveforms[:, -16_000:])
+        base.encoder_output(waveforms[:, -16_000:])
 
 
 def test_every_hop_of_a_stream_is_scored_as_the_clip_that_ends_with_it(base, waveforms):
@@ -113,7 +113,7 @@ def test_every_hop_of_a_stream_is_scored_as_the_clip_that_ends_with_it(base, wav
         end = (last + 1) * hop
         heard = np.concatenate([np.zeros(base.heard_samples, np.float32), sound[:end]])
         heard = np.pad(heard, (0, 16_000 - 48 * hop - hop - overlap))[-base.heard_samples :]
-        expected = base.trunk_output(heard[np.newaxis])[0]
+        expected = base.encoder_output(heard[np.newaxis])[0]
         torch.testing.assert_close(found[last], expected, rtol=1e-4, atol=1e-4)
 
 

@@ -11,7 +11,7 @@ from strangers import strangers
 from fedspeech.audio.frontend import LogMel, cepstral_matrix, mel_matrix
 from fedspeech.audio.spec import SPHINX_MFCC, Cepstra, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet
-from fedspeech.models.asr import FLUSH_WINDOWS, SentenceTrunk
+from fedspeech.models.asr import FLUSH_WINDOWS, SentenceEncoder
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.decoding import greedy
 from fedspeech.tasks.kws import Kws
@@ -33,7 +33,7 @@ def test_the_shipped_base_is_small_and_named_by_its_bytes(base):
     data = sentence_base_path().read_bytes()
     assert len(data) < 3_000_000
     assert base.sha256 == hashlib.sha256(data).hexdigest()
-    assert base.trunk.num_parameters < SentenceTrunk.MAX_PARAMETERS
+    assert base.encoder.num_parameters < SentenceEncoder.MAX_PARAMETERS
     assert base.frontend == SPHINX_MFCC
     assert base.provenance["command"] == "fedspeech pretrain --task asr --seed 0"
     assert base.provenance["validation_sentences_right"] > 0.5
@@ -43,7 +43,7 @@ def test_the_shipped_base_is_small_and_named_by_its_bytes(base):
 
 def test_it_hears_most_words_of_the_accent_that_it_knows(base, people):
     clips = people.utterances
-    output = base.trunk_output(people.waveforms(clips))
+    output = base.encoder_output(people.waveforms(clips))
     windows = (output != 0).any(dim=2).sum(dim=1).numpy()
     heard = greedy(base.logits(output).numpy(), windows, base.vocabulary)
     said = [word for clip in clips for word in clip.word.split()]
@@ -56,17 +56,17 @@ def test_it_hears_most_words_of_the_accent_that_it_knows(base, people):
 
 def test_windows_end_with_the_recording_and_do_not_depend_on_padding(base, people):
     waveforms = people.waveforms(people.utterances[:2])
-    output = base.trunk_output(waveforms)
-    assert output.shape == (2, base.num_windows, base.trunk.spec.features)
+    output = base.encoder_output(waveforms)
+    assert output.shape == (2, base.num_windows, base.encoder.spec.features)
     frames = base.frontend.recorded_frames(waveforms)
-    windows = -(-frames // base.trunk.spec.stride) + FLUSH_WINDOWS
+    windows = -(-frames // base.encoder.spec.stride) + FLUSH_WINDOWS
     for clip, count in zip(output, windows, strict=True):
         assert clip[:count].any(dim=1).all()
         assert not clip[count:].any()
     longer = np.pad(waveforms, ((0, 0), (0, 16_000)))
-    again = base.trunk_output(longer)[:, : base.num_windows]
+    again = base.encoder_output(longer)[:, : base.num_windows]
     torch.testing.assert_close(again, output, atol=1e-4, rtol=1e-4)
-    assert not base.trunk_output(np.zeros_like(waveforms)).any()
+    assert not base.encoder_output(np.zeros_like(waveforms)).any()
 
 
 def test_features_instead_of_sound_give_the_same_windows(base, people):
@@ -76,7 +76,7 @@ def test_features_instead_of_sound_give_the_same_windows(base, people):
     frames = base.frontend.recorded_frames(waveforms)
     features[np.arange(features.shape[1]) >= frames[:, None]] = 0
     torch.testing.assert_close(
-        base.trunk_output(features), base.trunk_output(waveforms), atol=1e-4, rtol=1e-4
+        base.encoder_output(features), base.encoder_output(waveforms), atol=1e-4, rtol=1e-4
     )
 
 

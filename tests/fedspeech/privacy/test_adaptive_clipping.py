@@ -19,7 +19,8 @@ def plan(mechanism="distributed", **changes):
     fields = {
         "mechanism": mechanism, "dimension": 60, "clip_norm": 1.0, "noise_multiplier": 1.0,
         "population": 80, "participation": "fixed_size", "participation_probability": 0.5,
-        "rounds": 10, "quota": 10, "min_cohort": 30, "min_survivors": 30, "delta": 1 / 800,
+        "rounds": 10, "max_participations": 10, "min_cohort": 30, "min_reporting": 30,
+        "delta": 1 / 800,
         "epsilon_budget": 1e6 if mechanism != "none" else math.inf,
         "secure_aggregation": "ideal", "dropout_rate": 0.0,
         "adaptive_clipping": AdaptiveClipping(
@@ -115,9 +116,9 @@ def test_share_and_mean_come_back_at_any_clip_norm(clip_norm):
     ],
 )
 def test_share_and_mean_carry_the_noise_that_is_accounted(mechanism):
-    """150 rounds of the fewest survivors: both variances within 5 standard errors."""
+    """150 rounds of the fewest reporting phones: both variances within 5 standard errors."""
     candidate, trials = plan(mechanism), 150
-    zeros = [np.zeros(60)] * candidate.min_survivors
+    zeros = [np.zeros(60)] * candidate.min_reporting
     found = [decoded(candidate, zeros, 1.0, trial) for trial in range(trials)]
     shares = np.array([each.share_within for each in found])
     means = np.stack([each.mean for each in found])
@@ -176,4 +177,4 @@ def test_bits_that_do_not_fit_the_ring_are_refused():
         target_quantile=0.5, bit_noise=0.0003, min_clip_norm=0.01, max_clip_norm=10.0
     )
     with pytest.raises(ValueError, match="clip bits of 40 phones do not fit"):
-        plan(adaptive_clipping=rule, noise_multiplier=0.02, min_cohort=40, min_survivors=40)
+        plan(adaptive_clipping=rule, noise_multiplier=0.02, min_cohort=40, min_reporting=40)

@@ -1,4 +1,4 @@
-"""Rounds of several plans on one population: relations, quotas and bad events together."""
+"""Rounds of several plans on one population: relations, limits and bad events together."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ def cost(mechanism="distributed", participation="poisson", **changes):
     fields = {
         "mechanism": mechanism, "participation": participation, "dimension": 600,
         "clip_norm": 0.1, "noise_multiplier": 3.0, "population": 3000,
-        "participation_probability": 0.1, "rounds": 40, "quota": 18, "min_cohort": 215,
-        "min_survivors": 215, "delta": DELTA, "epsilon_budget": 1e6,
+        "participation_probability": 0.1, "rounds": 40, "max_participations": 18, "min_cohort": 215,
+        "min_reporting": 215, "delta": DELTA, "epsilon_budget": 1e6,
         "secure_aggregation": "ideal", "dropout_rate": 0.0,
     }  # fmt: skip
     return PrivacyPlan(**{**fields, **changes}).cost
@@ -32,8 +32,8 @@ def test_nothing_spent_is_nothing_under_the_relation_of_the_plan():
 def test_two_halves_of_one_relation_are_the_whole():
     for each in (cost(), cost("central"), cost("skellam", "fixed_size")):
         halves, whole = [(each, 20), (each, 20)], [(each, 40)]
-        # The quota of two openings is twice one: only what counts on it may differ.
-        free = dataclasses.replace(each, quota=40)
+        # The participation limit of two openings is twice one: only what counts on it may differ.
+        free = dataclasses.replace(each, max_participations=40)
         assert adversary_views.release([(free, 20), (free, 20)], DELTA).epsilon == pytest.approx(
             adversary_views.release([(free, 40)], DELTA).epsilon, rel=1e-3
         )
@@ -78,7 +78,7 @@ def test_a_local_and_a_shared_run_promise_the_weaker_relation_against_the_server
 
 @pytest.mark.slow
 def test_loss_distributions_of_several_runs_compose():
-    coins, turns = cost("central"), cost("central", "limited")
+    coins, turns = cost("central"), cost("central", "round_robin")
     found = adversary_views.release([(coins, 20), (turns, 4)], DELTA)
     assert set(found.epsilons) == {"rdp", "pld"}
     assert found.relation == "add/remove"
@@ -89,16 +89,16 @@ def test_loss_distributions_of_several_runs_compose():
     assert max(alone) < found.epsilon < sum(alone)
 
 
-def test_rounds_that_were_abandoned_before_a_charge_count_at_their_floors():
+def test_rounds_that_were_abandoned_before_a_charge_count_at_their_minimums():
     """Readers see that no model came, which may be one phone's doing: in delta from the start."""
-    near = cost(min_cohort=222, min_survivors=222)
-    assert 0 < 40 * near.floor_failure < DELTA / 10
+    near = cost(min_cohort=222, min_reporting=222)
+    assert 0 < 40 * near.minimum_failure < DELTA / 10
     for rounds in (0, 1, 40):
         assert (
             adversary_views.release([(near, rounds)], DELTA).failure_probability
-            >= 40 * near.floor_failure
+            >= 40 * near.minimum_failure
         )
-    risky = dataclasses.replace(near, floor_failure=DELTA / 40)
+    risky = dataclasses.replace(near, minimum_failure=DELTA / 40)
     found = adversary_views.release([(risky, 0)], DELTA)
     assert found.relation == "zero-out"
     # Another run's abandoned rounds count too, charged or not.

@@ -19,9 +19,10 @@ from fedspeech.secagg.ring import ring_sum
 from fedspeech.vectors import GlobalState
 
 CENTRAL = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
-    mechanism="central", participation="limited", dimension=4, clip_norm=1.0,
-    noise_multiplier=2.0, population=8, participation_probability=1.0, rounds=1, quota=1,
-    min_cohort=6, min_survivors=2, colluders=1, delta=0.0125, epsilon_budget=10.0,
+    mechanism="central", participation="round_robin", dimension=4, clip_norm=1.0,
+    noise_multiplier=2.0, population=8, participation_probability=1.0, rounds=1,
+    max_participations=1,
+    min_cohort=6, min_reporting=2, colluders=1, delta=0.0125, epsilon_budget=10.0,
 )  # fmt: skip
 
 
@@ -111,7 +112,7 @@ class Served:
     def open(self, key, total):
         """The sum of a round as it reaches the model, shape (4,)."""
         after, _ = open_sum(
-            self.query, ServerState.initial(self, None), self, key, total, survivors=8
+            self.query, ServerState.initial(self, None), self, key, total, reporting=8
         )
         return after.summed_means * self.plan.expected_cohort
 
@@ -185,7 +186,7 @@ def test_a_round_that_is_abandoned_by_its_exact_sum_betrays_the_phone(monkeypatc
 
 
 EDGE = dataclasses.replace(
-    CENTRAL, dimension=64, population=200, min_cohort=150, min_survivors=150, delta=5e-4
+    CENTRAL, dimension=64, population=200, min_cohort=150, min_reporting=150, delta=5e-4
 )
 
 

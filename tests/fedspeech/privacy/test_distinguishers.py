@@ -25,7 +25,8 @@ from fedspeech.secagg.ring import ring_sum
 
 ALONE = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=4, clip_norm=1.0, noise_multiplier=2.0, population=8,
-    participation_probability=1.0, rounds=1, quota=1, min_cohort=6, min_survivors=2, colluders=1,
+    participation_probability=1.0, rounds=1, max_participations=1, min_cohort=6, min_reporting=2,
+    colluders=1,
     delta=0.0125, epsilon_budget=10.0,
 )  # fmt: skip
 
@@ -180,7 +181,7 @@ def test_the_server_beats_a_path_that_does_not_clip(monkeypatch):
 
 COIN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=512, clip_norm=1.0, noise_multiplier=50.0, population=200,
-    participation_probability=0.5, rounds=1, quota=1, min_cohort=10, min_survivors=10,
+    participation_probability=0.5, rounds=1, max_participations=1, min_cohort=10, min_reporting=10,
     delta=5e-4, epsilon_budget=100.0,
 )  # fmt: skip
 
@@ -215,7 +216,7 @@ def test_a_coin_shows_in_the_variance_and_only_the_corrected_epsilon_covers_it()
 
 def test_with_many_shares_the_coin_hides():
     crowd = dataclasses.replace(
-        COIN, population=2000, min_cohort=600, min_survivors=600, delta=5e-5, dimension=4
+        COIN, population=2000, min_cohort=600, min_reporting=600, delta=5e-5, dimension=4
     )
     assert crowd.guarantee(1).epsilon_release < 0.2
 
@@ -224,7 +225,8 @@ def test_with_many_shares_the_coin_hides():
 
 FLOORED = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=4, clip_norm=1.0, noise_multiplier=20.0, population=40,
-    participation_probability=0.5, rounds=30, quota=30, min_cohort=15, min_survivors=15,
+    participation_probability=0.5, rounds=30, max_participations=30, min_cohort=15,
+    min_reporting=15,
     delta=1e-3, epsilon_budget=100.0,
 )  # fmt: skip
 
@@ -249,12 +251,12 @@ def abandoned_attack(plan, trials=2000):
 @pytest.mark.slow
 def test_a_reader_of_abandoned_rounds_beats_the_uncorrected_epsilon_and_no_other_is_printed():
     betrayed, at_least = abandoned_attack(FLOORED, trials=300)
-    without = dataclasses.replace(FLOORED.cost, floor_failure=0.0)
+    without = dataclasses.replace(FLOORED.cost, minimum_failure=0.0)
     uncorrected = adversary_views.release([(without, 30)], FLOORED.delta)
     assert uncorrected.relation == "add/remove"
     assert math.isfinite(uncorrected.epsilon)
     assert at_least > FLOORED.delta  # whatever the epsilon
-    assert betrayed / 300 < 30 * FLOORED.cost.floor_failure  # what was counted, and did not fit
+    assert betrayed / 300 < 30 * FLOORED.cost.minimum_failure  # what was counted, and did not fit
     found = FLOORED.guarantee(30)
     assert (found.relation_release, found.amplified) == ("zero-out", False)
     # What is printed is the server's price of what was said, of which the reader sees a part.
@@ -263,11 +265,11 @@ def test_a_reader_of_abandoned_rounds_beats_the_uncorrected_epsilon_and_no_other
     )
 
 
-def test_a_floor_far_below_the_cohort_betrays_nobody():
+def test_a_minimum_far_below_the_cohort_betrays_nobody():
     """Where presence is promised, what abandoned rounds tell is a tenth of delta at most."""
     crowd = dataclasses.replace(
-        FLOORED, population=2000, min_cohort=700, min_survivors=700, delta=5e-5
+        FLOORED, population=2000, min_cohort=700, min_reporting=700, delta=5e-5
     )
     found = crowd.guarantee(30)
     assert found.relation_release == "add/remove"
-    assert 30 * crowd.cost.floor_failure * math.exp(found.epsilon_release) <= crowd.delta / 10
+    assert 30 * crowd.cost.minimum_failure * math.exp(found.epsilon_release) <= crowd.delta / 10

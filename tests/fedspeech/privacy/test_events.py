@@ -47,7 +47,8 @@ def test_an_event_survives_json(event):
 def test_a_cost_survives_json():
     cost = RoundCost(
         release=SAMPLED, release_relation="add/remove", sampled=True, given=JOINT, server=SUM,
-        server_relation="zero-out", probability=0.1, quota=3, planned=9, floor_failure=1e-9,
+        server_relation="zero-out", probability=0.1, max_participations=3, planned=9,
+        minimum_failure=1e-9,
         sampler_failure=1e-30,
     )  # fmt: skip
     assert cost_from_record(json.loads(json.dumps(cost_to_record(cost)))) == cost

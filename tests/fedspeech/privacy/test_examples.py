@@ -17,12 +17,13 @@ from fedspeech.privacy.plan import PrivacyPlan
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=16, min_cohort=225, min_survivors=225,
+    participation_probability=0.1, rounds=40, max_participations=16, min_cohort=225,
+    min_reporting=225,
     delta=1 / 30_000, epsilon_budget=50.0,
 )  # fmt: skip
 COST = ExampleCost(
     event=PoissonSampled(probability=0.25, event=Gaussian(noise_multiplier=1.5)),
-    steps=8, quota=16, clip_norm=1.0, delta=1e-5,
+    steps=8, max_participations=16, clip_norm=1.0, delta=1e-5,
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def path(tmp_path):
 
 
 def opened(path, run_id="a run", cost=COST, rounds=2):
-    ledger = Ledger.open(path, PLAN, run_id, "rehearsal", example_cost=cost)
+    ledger = Ledger.open(path, PLAN, run_id, "seeded", example_cost=cost)
     for number in range(rounds):
         charge = ledger.charge(number, 0, bytes([number]) * 8 + run_id.encode().rjust(8))
         ledger.outcome(charge, completed=True)
@@ -87,7 +88,7 @@ def test_every_run_that_hid_examples_counts_and_none_that_did_not(path):
     assert (both.steps, both.runs) == (256, 2)
     assert "all 2 runs that trained so" in example_paragraph(both)
     assert Ledger.inspect(path, "plain").example_guarantee() == both
-    asking = Ledger.open(path, PLAN, "another", "rehearsal", example_cost=COST)
+    asking = Ledger.open(path, PLAN, "another", "seeded", example_cost=COST)
     assert asking.example_guarantee() == price([COST] * 3), "before it is charged"
 
 
@@ -95,11 +96,11 @@ def test_whoever_reads_ledgers_reads_one_with_examples(path):
     ledger = opened(path)
     Ledger.require_first_round(path, PLAN)
     assert Ledger.inspect(path).runs[0].charged == 2
-    again = Ledger.resume(path, PLAN, "a run", "rehearsal", ledger.opened, COST)
+    again = Ledger.resume(path, PLAN, "a run", "seeded", ledger.opened, COST)
     assert again.example_guarantee() == ledger.example_guarantee()
     with pytest.raises(ValueError, match="opened another run or plan"):
-        Ledger.resume(path, PLAN, "a run", "rehearsal", ledger.opened, None)
-    fresh = Ledger.resume(path, PLAN, "killed before its first row", "rehearsal", None, COST)
+        Ledger.resume(path, PLAN, "a run", "seeded", ledger.opened, None)
+    fresh = Ledger.resume(path, PLAN, "killed before its first row", "seeded", None, COST)
     assert fresh.example_guarantee() == price([COST, COST])
 
 
@@ -117,7 +118,7 @@ def test_an_unknown_event_of_examples_is_damage(path, monkeypatch):
 def test_no_bound_is_said_and_not_left_out():
     nothing = ExampleCost(
         event=PoissonSampled(probability=1.0, event=Gaussian(noise_multiplier=1e-200)),
-        steps=1, quota=1, clip_norm=1.0, delta=1e-5,
+        steps=1, max_participations=1, clip_norm=1.0, delta=1e-5,
     )  # fmt: skip
     found = price([nothing])
     assert math.isinf(found.epsilon)

@@ -48,20 +48,20 @@ def filled(**changes):
         ({"cohort": math.nan}, "cohort must be in"),
         ({"cohort": 30.5, "participation": "fixed_size"}, "needs a whole number of phones"),
         ({"colluders": -1}, "colluders must be an integer"),
-        ({"colluders": 200, "min_survivors": 200}, r"colluders must be .* \[0, min_survivors\)"),
+        ({"colluders": 200, "min_reporting": 200}, r"colluders must be .* \[0, min_reporting\)"),
         ({"dropout_rate": 1.0}, "dropout_rate must be in"),
         ({"dropout_rate": math.nan}, "dropout_rate must be in"),
-        ({"min_survivors": 301}, "min_cohort must be at most 75%"),
-        ({"quota": 0}, "quota must be a positive integer"),
+        ({"min_reporting": 301}, "min_cohort must be at most 75%"),
+        ({"max_participations": 0}, "participation limit must be a positive integer"),
         ({"mechanism": "skellam"}, "poisson participation is refused with skellam noise"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "fixed_size"}, "cohort_cap belongs"),
-        ({"cohort_cap": 400, "cohort": 300, "participation": "limited"}, "cohort_cap belongs"),
+        ({"cohort_cap": 400, "cohort": 300, "participation": "round_robin"}, "cohort_cap belongs"),
         ({"availability": 0.0}, r"availability must be in \(0, 1\]"),
         ({"availability": math.nan}, r"availability must be in \(0, 1\]"),
         ({"availability": 0.5, "participation": "fixed_size"}, "1 unless participation is poisson"),
         ({"availability": 0.5, "cohort": 1501}, "cohort must be at most the phones"),
         ({"availability": 0.005}, "must be below the honest phones .* expected=1.5"),
-        ({"availability": 0.5, "min_survivors": 150}, "must be below the honest"),
+        ({"availability": 0.5, "min_reporting": 150}, "must be below the honest"),
         ({"noise_multiplier": 0.01}, "noise of one phone must have stddev >= 2"),
     ],
 )
@@ -74,24 +74,24 @@ def test_the_clip_norm_drops_out():
     assert filled(clip_norm=0.01).ring == filled(clip_norm=100.0).ring
 
 
-def test_a_floor_that_was_left_out_is_one_that_a_phone_hardly_ever_decides():
+def test_a_minimum_that_was_left_out_is_one_that_a_phone_hardly_ever_decides():
     for changes in ({}, {"dropout_rate": 0.2}, {"colluders": 20}, {"population": 10**9,
                     "probability": 1e-6, "rounds": 1000}):  # fmt: skip
         found = filled(**changes)
         expected = found.expected_cohort * (1 - found.dropout_rate)
-        assert found.colluders < found.min_survivors <= 0.75 * expected
-        assert found.rounds * found.cost.floor_failure <= 1e-4 * found.delta
+        assert found.colluders < found.min_reporting <= 0.75 * expected
+        assert found.rounds * found.cost.minimum_failure <= 1e-4 * found.delta
 
 
 def stopped(plan):
-    return binomial_tails.quota_failure(plan.rounds, 0.1, plan.participations)
+    return binomial_tails.max_participations_failure(plan.rounds, 0.1, plan.participations)
 
 
-def test_a_quota_that_was_left_out_hardly_ever_stops_a_phone():
+def test_a_participation_limit_that_was_left_out_hardly_ever_stops_a_phone():
     found = filled()
     assert found.participations < 40
     assert stopped(found) <= 1e-4 * found.delta
-    fewer = filled(quota=found.participations - 1)
+    fewer = filled(max_participations=found.participations - 1)
     assert stopped(fewer) > 1e-4 * fewer.delta
 
 
@@ -99,24 +99,24 @@ def test_more_coordinates_are_assumed_than_any_adapter_has():
     assert filled(dimension=None).padded_dimension == 16_384
 
 
-def test_noise_counts_honest_survivors_only():
-    found = filled(min_survivors=200, colluders=50)
+def test_noise_counts_honest_reporting_only():
+    found = filled(min_reporting=200, colluders=50)
     assert found.cost.given.shares == 150
     total = found.cost.given.stddev * math.sqrt(150)
     assert total == pytest.approx(3.0 * found.ring.norm, rel=1e-12)
 
 
 def test_one_phone_decides_no_cohort_of_fixed_size():
-    fixed = filled(participation="fixed_size", min_survivors=299)
-    assert fixed.cost.floor_failure == 0.0
+    fixed = filled(participation="fixed_size", min_reporting=299)
+    assert fixed.cost.minimum_failure == 0.0
 
 
 def test_one_phone_may_decide_a_limited_round():
-    limited = {"participation": "limited", "cohort": 20, "quota": 3}
-    assert filled(**limited, min_survivors=19).cost.floor_failure == 0.0
-    assert filled(**limited, min_survivors=20).cost.floor_failure == 1.0
-    assert filled(**limited, min_survivors=19, colluders=1).cost.floor_failure == 1.0
-    with_dropouts = filled(**limited, min_survivors=15, dropout_rate=0.2).cost.floor_failure
-    rates = (1 - 0.2 / 3, 0.8)  # a third of those who never send never reach the roster
+    round_robin = {"participation": "round_robin", "cohort": 20, "max_participations": 3}
+    assert filled(**round_robin, min_reporting=19).cost.minimum_failure == 0.0
+    assert filled(**round_robin, min_reporting=20).cost.minimum_failure == 1.0
+    assert filled(**round_robin, min_reporting=19, colluders=1).cost.minimum_failure == 1.0
+    with_dropouts = filled(**round_robin, min_reporting=15, dropout_rate=0.2).cost.minimum_failure
+    rates = (1 - 0.2 / 3, 0.8)  # a third of those who never send never reach the cohort list
     pivotal = sum(math.comb(19, 14) * rate**14 * (1 - rate) ** 5 for rate in rates)
     assert with_dropouts == pytest.approx(pivotal, rel=1e-9)

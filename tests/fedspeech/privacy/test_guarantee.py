@@ -13,7 +13,8 @@ from fedspeech.privacy.plan import PrivacyPlan
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+    participation_probability=0.1, rounds=40, max_participations=18, min_cohort=215,
+    min_reporting=215,
     delta=1 / 30_000, epsilon_budget=2.0,
 )  # fmt: skip
 NONE = dataclasses.replace(PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf)
@@ -31,7 +32,7 @@ def test_epsilon_of_a_plan_is_that_of_its_noise_plus_the_cost_of_rounding(dimens
     assert found.epsilon_release == pytest.approx(expected, abs=5e-4)
 
 
-def test_the_server_is_priced_at_the_quota_and_without_amplification():
+def test_the_server_is_priced_at_the_participation_limit_and_without_amplification():
     guarantee = PLAN.guarantee(40)
     assert guarantee.epsilon_server == pytest.approx(
         accountant.epsilon(18 * accountant.rdp(PLAN.cost.given), PLAN.delta), rel=1e-9
@@ -65,10 +66,10 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"quota": 12},  # P[Bin(40, .1) > 12] = 8e-5
-        {"min_cohort": 225, "min_survivors": 225, "quota": 14},
+        {"max_participations": 12},  # P[Bin(40, .1) > 12] = 8e-5
+        {"min_cohort": 225, "min_reporting": 225, "max_participations": 14},
         # 1.0e-6 is under delta / 10 = 3.3e-6, but e^1.28 times that is not.
-        {"min_cohort": 225, "min_survivors": 225, "dimension": 8192},
+        {"min_cohort": 225, "min_reporting": 225, "dimension": 8192},
         {"dropout_rate": 0.2},
     ],
 )
@@ -84,7 +85,9 @@ def test_without_room_for_bad_events_there_is_no_amplification_and_no_smaller_nu
 
 def test_a_reader_who_sees_less_than_the_server_pays_no_more():
     """Few shares, many coordinates: what is withdrawn promised more, and was 100 times as large."""
-    plan = change(dimension=8000, quota=1, min_cohort=40, min_survivors=40, noise_multiplier=20.0)
+    plan = change(
+        dimension=8000, max_participations=1, min_cohort=40, min_reporting=40, noise_multiplier=20.0
+    )
     guarantee = plan.guarantee(40)
     withdrawn = accountant.epsilon(40 * accountant.rdp(plan.cost.release), plan.delta)
     assert guarantee.relation_release == guarantee.relation_server == "zero-out"
@@ -92,15 +95,16 @@ def test_a_reader_who_sees_less_than_the_server_pays_no_more():
 
 
 @pytest.mark.parametrize("mechanism", ["distributed", "skellam", "local"])
-@pytest.mark.parametrize("participation", ["poisson", "fixed_size", "limited"])
-@pytest.mark.parametrize("quota", [4, 40])
+@pytest.mark.parametrize("participation", ["poisson", "fixed_size", "round_robin"])
+@pytest.mark.parametrize("max_participations", [4, 40])
 def test_a_reader_never_pays_more_than_the_server_for_the_same_promise(
-    mechanism, participation, quota
+    mechanism, participation, max_participations
 ):
     if (mechanism, participation) == ("skellam", "poisson"):
         return
     plan = change(
-        mechanism=mechanism, participation=participation, noise_multiplier=0.7, quota=quota,
+        mechanism=mechanism, participation=participation, noise_multiplier=0.7,
+        max_participations=max_participations,
     )  # fmt: skip
     guarantee = plan.guarantee(40)
     implied = {"zero-out": {"zero-out", "replace"}, "replace": {"replace"}}
@@ -121,8 +125,8 @@ def test_a_judgment_in_words_tells_a_small_epsilon_from_a_large_one():
 
 
 def test_who_must_be_honest_is_said_in_one_short_sentence():
-    for changes in ({}, {"secure_aggregation": "masked"}, {"participation": "limited"},
-                    {"secure_aggregation": "masked", "server": "curious"},
+    for changes in ({}, {"secure_aggregation": "masked"}, {"participation": "round_robin"},
+                    {"secure_aggregation": "masked", "threat_model": "semi_honest"},
                     {"mechanism": "central"}, {"mechanism": "local"}):  # fmt: skip
         trust = change(**changes).trust
         assert len(trust.split()) <= 60
@@ -130,16 +134,18 @@ def test_who_must_be_honest_is_said_in_one_short_sentence():
 
 
 def test_no_probability_is_above_one():
-    guarantee = change(quota=1, dropout_rate=0.3, min_cohort=200, min_survivors=200).guarantee(40)
+    guarantee = change(
+        max_participations=1, dropout_rate=0.3, min_cohort=200, min_reporting=200
+    ).guarantee(40)
     assert guarantee.relation_release == "zero-out"
     assert guarantee.failure_probability <= 1
     assert "e+0" not in guarantee.reason.replace("1.0e+00", "")
 
 
-def test_floor_of_three_quarters_is_accounted_and_of_four_fifths_refused():
-    assert change(min_cohort=225, min_survivors=225).guarantee(40).relation_release == "add/remove"
+def test_minimum_of_three_quarters_is_accounted_and_of_four_fifths_refused():
+    assert change(min_cohort=225, min_reporting=225).guarantee(40).relation_release == "add/remove"
     with pytest.raises(ValueError, match="min_cohort must be at most 75%"):
-        change(min_cohort=240, min_survivors=240)
+        change(min_cohort=240, min_reporting=240)
 
 
 def test_without_noise_both_are_infinite_and_the_words_say_so_loudly():
@@ -168,7 +174,7 @@ def test_words_never_print_a_smaller_epsilon_than_the_one_they_stand_for():
 
 def test_half_a_plan_twice_is_the_plan():
     arguments = {"delta": PLAN.delta, "unit": "user", "trust": "x", "mechanism": "distributed",
-                 "secure_aggregation": "ideal", "server": "lying"}  # fmt: skip
+                 "secure_aggregation": "ideal", "threat_model": "malicious"}  # fmt: skip
     cost = PLAN.cost
     twice = price([(cost, 9), (cost, 9)], **arguments)
     once = price([(cost, 18)], **arguments)
@@ -183,7 +189,7 @@ def test_less_than_no_rounds_is_refused():
 
 
 def test_a_guarantee_takes_well_under_a_second():
-    plan = change(rounds=500, noise_multiplier=4.0, quota=90)
+    plan = change(rounds=500, noise_multiplier=4.0, max_participations=90)
     plan.guarantee(1)
     started = time.process_time()
     for rounds in np.linspace(1, 500, 25).astype(int):

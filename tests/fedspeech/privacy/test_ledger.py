@@ -14,11 +14,12 @@ from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.events import cost_to_record
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
-from fedspeech.seeds import REHEARSAL_NOTICE
+from fedspeech.seeds import SEEDED_NOISE_NOTICE
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+    participation_probability=0.1, rounds=40, max_participations=18, min_cohort=215,
+    min_reporting=215,
     delta=1 / 30_000, epsilon_budget=0.5,
 )  # fmt: skip
 NONE = dataclasses.replace(PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf)
@@ -28,7 +29,7 @@ def rid(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def opened(path, plan=PLAN, run_id="a run", source="rehearsal"):
+def opened(path, plan=PLAN, run_id="a run", source="seeded"):
     return Ledger.open(path, plan, run_id, source)
 
 
@@ -76,12 +77,12 @@ def test_a_charge_is_on_disk_when_it_returns_with_all_that_stands_beside_an_epsi
         "trust",
         "accountant",
         "rounds",
-        "quota",
+        "max_participations",
     ):
         assert row[name] == getattr(expected, name)
     assert row["fingerprint"] == PLAN.fingerprint
     assert (row["secure_aggregation"], row["server_simulated"]) == ("ideal", True)
-    assert row["noise"] == REHEARSAL_NOTICE
+    assert row["noise"] == SEEDED_NOISE_NOTICE
     assert (row["round"], row["attempt"], row["rid"]) == (0, 0, rid(0).hex())
     assert row["noise_commitment"] == "a commitment"
 
@@ -100,7 +101,7 @@ def test_file_and_folder_are_flushed_before_a_charge_returns(path, monkeypatch):
     assert synced == [path.stat().st_ino, *kept]
 
 
-def test_real_noise_carries_no_rehearsal_notice(path):
+def test_real_noise_carries_no_seeded_notice(path):
     opened(path, source="os").charge(0, 0, rid(0))
     assert rows(path)[-1]["noise"] == "noise from the operating system"
 
@@ -128,7 +129,7 @@ def test_asking_for_budget_charges_nothing(path):
 
 def test_failed_rounds_and_retries_stay_charged(path):
     ledger = opened(path)
-    ledger.outcome(ledger.charge(0, 0, rid(0)), False, "too few survivors")
+    ledger.outcome(ledger.charge(0, 0, rid(0)), False, "too few reporting phones")
     ledger.outcome(ledger.charge(0, 1, rid(1)), True)
     assert ledger.rounds_charged == 2
     again, expected = opened(path).guarantee(), PLAN.guarantee(2)
@@ -156,7 +157,7 @@ def test_runs_with_other_plans_are_composed_not_forgotten(path):
     assert spent.rounds == 2
     assert weaker.guarantee(2).epsilon_release < spent.epsilon_release
     assert spent.epsilon_release < PLAN.guarantee(2).epsilon_release
-    assert spent.quota == PLAN.quota + weaker.quota
+    assert spent.max_participations == PLAN.max_participations + weaker.max_participations
 
 
 def test_each_row_costs_what_the_plan_costs_that_it_was_charged_for(path):
@@ -172,14 +173,14 @@ def test_each_row_costs_what_the_plan_costs_that_it_was_charged_for(path):
     assert first.guarantee().epsilon_server < PLAN.guarantee(6).epsilon_server
 
 
-def test_a_second_run_of_the_same_plan_has_a_quota_of_its_own(path):
-    """Its phones count anew, so one of them can send twice its quota."""
-    plan = dataclasses.replace(PLAN, quota=2, epsilon_budget=100.0)
+def test_a_second_run_of_the_same_plan_has_a_participation_limit_of_its_own(path):
+    """Its phones count anew, so one of them can send twice its participation limit."""
+    plan = dataclasses.replace(PLAN, max_participations=2, epsilon_budget=100.0)
     for run, start in (("first", 0), ("second", 10)):
         ledger = opened(path, plan=plan, run_id=run, source="os")
         for number in range(start, start + 4):
             ledger.charge(number, 0, rid(number))
-    four = dataclasses.replace(plan, quota=4).guarantee(8).epsilon_server
+    four = dataclasses.replace(plan, max_participations=4).guarantee(8).epsilon_server
     assert ledger.guarantee().epsilon_server == pytest.approx(four, rel=1e-9)
     assert four > 1.3 * plan.guarantee(8).epsilon_server
 
@@ -335,11 +336,11 @@ def test_a_row_that_a_full_disk_cut_is_taken_back_and_nothing_is_charged(path, m
     assert opened(path).rounds_charged == 2
 
 
-def resumed(path, *, source="rehearsal", plan=PLAN, run_id="a run", row=0):
+def resumed(path, *, source="seeded", plan=PLAN, run_id="a run", row=0):
     return Ledger.resume(path, plan, run_id, source, row)
 
 
-def test_a_resumed_rehearsal_pays_for_a_replayed_round_once_and_writes_nothing_new(path):
+def test_a_resumed_seeded_pays_for_a_replayed_round_once_and_writes_nothing_new(path):
     ledger = opened(path)
     ledger.outcome(ledger.charge(0, 0, rid(0), "c0"), True)
     ledger.charge(1, 0, rid(1), "c1")
@@ -405,7 +406,7 @@ def test_a_run_killed_before_it_kept_its_row_takes_it_up_or_opens_one(path):
 
 def test_what_is_charged_outlives_runs_whatever_they_were_for(path):
     tuned = dataclasses.replace(PLAN, noise_multiplier=6.0)
-    tuning = Ledger.open(path, tuned, "tuning", "rehearsal", "tuning")
+    tuning = Ledger.open(path, tuned, "tuning", "seeded", "tuning")
     charge = tuning.charge(0, 0, rid(100))
     tuning.outcome(charge, completed=False, reason="too few phones")
     training = opened(path)
@@ -488,7 +489,7 @@ def every_reading(path, ledger):
     return (
         lambda: Ledger.inspect(path),
         lambda: opened(path, run_id="a third"),
-        lambda: Ledger.resume(path, PLAN, "run 0", "rehearsal", 0),
+        lambda: Ledger.resume(path, PLAN, "run 0", "seeded", 0),
         lambda: ledger.charge(9, 0, rid(99)),
         lambda: ledger.require_budget(9),
         ledger.refresh,
@@ -609,5 +610,5 @@ def test_a_head_that_cannot_be_read_is_damage_not_absence(path):
 
 
 def test_a_scratch_ledger_leaves_nothing_behind(path):
-    Ledger.open(path, PLAN, "a run", "rehearsal", scratch=True).charge(0, 0, rid(0))
+    Ledger.open(path, PLAN, "a run", "seeded", scratch=True).charge(0, 0, rid(0))
     assert hash_chain.kept_head(path) is None

@@ -1,4 +1,4 @@
-"""What a plan adds where sums are masked: terms, floors, the mass of bad graphs, whom to trust."""
+"""What a plan adds where sums are masked: terms, minimums, bad graphs, whom to trust."""
 
 import dataclasses
 import math
@@ -15,7 +15,8 @@ from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
 
 PLAN = PrivacyPlan(
     dimension=772, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=15, min_cohort=210, min_survivors=201,
+    participation_probability=0.1, rounds=40, max_participations=15, min_cohort=210,
+    min_reporting=201,
     colluders=15, dropout_rate=0.04, delta=1 / 30_000, epsilon_budget=5.0,
     secure_aggregation="masked",
 )  # fmt: skip
@@ -35,12 +36,15 @@ def test_masks_cost_no_epsilon_that_two_digits_show():
 
 def test_bad_graphs_are_priced_per_draw_and_only_where_a_graph_is_drawn():
     assert PLAN.cost.graph_failure == MAX_SESSIONS * 2.0**-40
-    curious = MAX_SESSIONS * (2.0**-60 + 2.0**-61)  # the graph, and more drop-outs than it is for
-    assert change(server="curious").cost.graph_failure == curious
+    semi_honest = MAX_SESSIONS * (
+        2.0**-60 + 2.0**-61
+    )  # the graph, and more drop-outs than it is for
+    assert change(threat_model="semi_honest").cost.graph_failure == semi_honest
     assert change(secure_aggregation="ideal").cost.graph_failure == 0
     small = change(
-        population=120, delta=1 / 1200, participation_probability=0.9, quota=40, min_cohort=70,
-        min_survivors=60, epsilon_budget=1e6,
+        population=120, delta=1 / 1200, participation_probability=0.9, max_participations=40,
+        min_cohort=70,
+        min_reporting=60, epsilon_budget=1e6,
     )  # fmt: skip
     assert small.max_cohort <= 128
     assert small.cost.graph_failure == 0
@@ -51,7 +55,7 @@ def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
     cost = dataclasses.replace(PLAN.cost, sampler_failure=0.0, graph_failure=1e-8)
     without = dataclasses.replace(cost, graph_failure=0.0)
     more = {"unit": "user", "trust": "", "mechanism": "distributed"}
-    more |= {"secure_aggregation": "masked", "server": "lying"}
+    more |= {"secure_aggregation": "masked", "threat_model": "malicious"}
     found = guarantee.price([(cost, 40)], delta=PLAN.delta, **more)
     expected = guarantee.price([(without, 40)], delta=PLAN.delta - 40e-8, **more)
     assert found.epsilon_server == pytest.approx(expected.epsilon_server, rel=1e-9)
@@ -62,43 +66,46 @@ def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
     assert math.isinf(guarantee.price([(heavy, 40)], delta=PLAN.delta, **more).epsilon_server)
 
 
-def test_floors_are_those_of_roster_sharers_and_senders():
-    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_survivors=140)
+def test_minimums_are_those_of_cohort_list_sharers_and_senders():
+    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_reporting=140)
     rates = [(150, 1 - 0.1), (140, 1 - 0.2), (140, 1 - 0.3)]
-    floors = binomial_tails.floor_failure(
-        population=3000, probability=0.1, colluders=0, floors=rates
+    minimums = binomial_tails.minimum_failure(
+        population=3000, probability=0.1, colluders=0, minimums=rates
     )
     assert [share_answering(0.3, s) for s in (Stage.ADVERTISE, Stage.SHARE, Stage.MASK)] == [
         pytest.approx(rate) for _, rate in rates
     ]
-    assert wide.cost.floor_failure >= floors
+    assert wide.cost.minimum_failure >= minimums
 
 
-def test_each_floor_of_a_masked_round_is_counted_with_phones_that_stand_there():
-    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_survivors=140)
-    floors = {
-        "the roster is below min_cohort": (150, Stage.ADVERTISE),
-        "the roster of a session that restarts is below min_cohort": (150, Stage.ACCEPT),
-        "fewer than min_survivors share": (140, Stage.SHARE),
-        "fewer than min_survivors send": (140, Stage.MASK),
+def test_each_minimum_of_a_masked_round_is_counted_with_phones_that_stand_there():
+    wide = change(dropout_rate=0.3, colluders=0, min_cohort=150, min_reporting=140)
+    minimums = {
+        "the cohort list is below min_cohort": (150, Stage.ADVERTISE),
+        "the cohort list of a session that restarts is below min_cohort": (150, Stage.ACCEPT),
+        "fewer than min_reporting share": (140, Stage.SHARE),
+        "fewer than min_reporting send": (140, Stage.MASK),
     }
-    floors = {name: (least, share_answering(0.3, stage)) for name, (least, stage) in floors.items()}
+    minimums = {
+        name: (least, share_answering(0.3, stage)) for name, (least, stage) in minimums.items()
+    }
     coming = {"population": 3000, "probability": 0.1, "colluders": 0}
     found = failure_probabilities.probabilities(wide)
-    for name, floor in floors.items():
+    for name, minimum in minimums.items():
         assert found[name] == pytest.approx(
-            binomial_tails.floor_failure(**coming, floors=[floor])
+            binomial_tails.minimum_failure(**coming, minimums=[minimum])
         ), name
-    together = binomial_tails.floor_failure(**coming, floors=list(floors.values()))
-    together += found["a masked round above its floors lacks signatures or shares"]
-    assert wide.cost.floor_failure == pytest.approx(min(1.0, together))
+    together = binomial_tails.minimum_failure(**coming, minimums=list(minimums.values()))
+    together += found["a masked round above its minimums lacks signatures or shares"]
+    assert wide.cost.minimum_failure == pytest.approx(min(1.0, together))
 
 
 def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_they_happen():
     """60,000 simulated rounds of 40 phones; 5 standard errors."""
     plan = PrivacyPlan(
         dimension=50, clip_norm=1.0, noise_multiplier=2.0, population=80,
-        participation_probability=0.5, rounds=1, quota=1, min_cohort=24, min_survivors=14,
+        participation_probability=0.5, rounds=1, max_participations=1, min_cohort=24,
+        min_reporting=14,
         dropout_rate=0.21, delta=1 / 800, epsilon_budget=1e6, secure_aggregation="masked",
     )  # fmt: skip
     rng, rounds, failed = np.random.default_rng(1), 60_000, 0
@@ -109,19 +116,23 @@ def test_rounds_that_fail_for_want_of_answers_are_counted_at_least_as_often_as_t
     def count(stage):
         return (present & (fate < shares[stage])).sum(axis=1)
 
-    roster, signing, unmasking = count(Stage.ADVERTISE), count(Stage.AGREE), count(Stage.UNMASK)
+    cohort_list, signing, unmasking = (
+        count(Stage.ADVERTISE),
+        count(Stage.AGREE),
+        count(Stage.UNMASK),
+    )
     terms = plan.terms(bytes(16), 0)
-    quorum = np.array([terms.quorum(n) if n else 1 for n in range(81)])[roster]
-    opened = (count(Stage.MASK) >= 14) & (roster >= 24)
+    quorum = np.array([terms.quorum(n) if n else 1 for n in range(81)])[cohort_list]
+    opened = (count(Stage.MASK) >= 14) & (cohort_list >= 24)
     failed = (opened & ((signing < quorum) | (unmasking - 1 < quorum))).mean()
     bound = failure_probabilities._unopened(plan)
     assert 0 < failed <= bound + 5 * math.sqrt(failed / rounds)
 
 
 def test_colluders_may_keep_silent_at_the_end_and_leave_a_phone_with_too_few_answers():
-    """The chance of one given phone on rosters of 300: 15 of 299 others say nothing, the rest may.
+    """The chance of one given phone in cohorts of 300: 15 of 299 others say nothing, the rest may.
 
-    Four in ten rosters have 300 phones or fewer.
+    Four in ten cohort lists have 300 phones or fewer.
     """
     graph = PLAN.terms(bytes(16), 0).parameters(300)
     answering = share_answering(0.04, Stage.UNMASK) / share_answering(0.04, Stage.ADVERTISE)
@@ -131,14 +142,14 @@ def test_colluders_may_keep_silent_at_the_end_and_leave_a_phone_with_too_few_ans
     )
     natural = binom.cdf(graph.threshold - 1, graph.neighbors, answering)
     assert lacking > 1000 * natural
-    assert PLAN.cost.floor_failure > 0.4 * lacking
+    assert PLAN.cost.minimum_failure > 0.4 * lacking
 
 
 def test_terms_are_the_plans_own():
     terms = PLAN.terms(b"r" * 16, 7)
     assert (terms.round, terms.dimension, terms.bits) == (7, 1024, PLAN.bits)
-    assert (terms.min_cohort, terms.min_survivors, terms.colluders) == (210, 201, 15)
-    assert (terms.dropped_share, terms.server) == (PLAN.dropout_tolerance, "lying")
+    assert (terms.min_cohort, terms.min_reporting, terms.colluders) == (210, 201, 15)
+    assert (terms.dropped_share, terms.server) == (PLAN.dropout_tolerance, "malicious")
 
 
 def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
@@ -146,9 +157,9 @@ def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
     assert "masked protocol, with parameters for a server that lies" in words
     assert "simulator plays both sides" in words
     assert "the server, which may lie, does not hold the directory of identities" in words
-    curious = paragraphs(change(server="curious").guarantee(40))
-    assert "honest but curious server, not for one that lies" in curious
-    assert "server and colluders keep the rules of the protocol" in curious
+    semi_honest = paragraphs(change(threat_model="semi_honest").guarantee(40))
+    assert "honest but semi-honest server, not for one that lies" in semi_honest
+    assert "server and colluders keep the rules of the protocol" in semi_honest
     ideal = paragraphs(change(secure_aggregation="ideal").guarantee(40))
     assert "simulated here (ideal)" in ideal
     assert "directory" not in ideal
@@ -166,7 +177,7 @@ def test_bytes_of_a_phone_grow_with_the_protocol():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"min_survivors": 1, "colluders": 0, "noise_multiplier": 60.0}, "min_survivors"),
+        ({"min_reporting": 1, "colluders": 0, "noise_multiplier": 60.0}, "min_reporting"),
         ({"dropout_rate": 0.36}, "dropout_rate=0.36"),
         ({"colluders": 195}, "colluders=195"),
     ],

@@ -72,7 +72,7 @@ def test_the_draw_of_a_cohort_counts_among_the_samplers():
     """Few draws of noise for a billion phones: what is more under coins is theirs."""
     fields = {
         "mechanism": "distributed", "population": 10**9, "cohort": 10, "rounds": 1, "dimension": 1,
-        "noise_multiplier": 8.0, "min_cohort": 5, "min_survivors": 5,
+        "noise_multiplier": 8.0, "min_cohort": 5, "min_reporting": 5,
     }  # fmt: skip
     coin, drawn = (
         fill(participation=each, **fields).plan.cost.sampler_failure

@@ -17,7 +17,8 @@ from fedspeech.seeds import NoiseEntropy
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+    participation_probability=0.1, rounds=40, max_participations=18, min_cohort=215,
+    min_reporting=215,
     delta=1 / 30_000, epsilon_budget=2.0,
 )  # fmt: skip
 NONE = dataclasses.replace(PLAN, mechanism="none", noise_multiplier=0.0, epsilon_budget=math.inf)
@@ -185,9 +186,10 @@ def test_no_vector_says_more_than_the_sensitivity(vector):
 
 
 def one_round(**fields):
-    """A plan of one round with a tenth of the phones, whose floors refuse nothing."""
+    """A plan of one round with a tenth of the phones, whose minimums refuse nothing."""
     return PrivacyPlan(
-        participation_probability=0.1, rounds=1, quota=1, min_cohort=1, min_survivors=1,
+        participation_probability=0.1, rounds=1, max_participations=1, min_cohort=1,
+        min_reporting=1,
         delta=1e-9, **{"secure_aggregation": "ideal", "dropout_rate": 0.0, **fields},
     )  # fmt: skip
 
@@ -332,7 +334,13 @@ def test_scale_is_the_one_at_which_sums_stay_in_the_ring():
 
 def test_ring_widens_when_rounding_would_cost_more_than_one_percent():
     assert PLAN.bits == 16
-    wide = change(population=300_000, min_cohort=20_000, min_survivors=20_000, delta=1e-7, quota=30)
+    wide = change(
+        population=300_000,
+        min_cohort=20_000,
+        min_reporting=20_000,
+        delta=1e-7,
+        max_participations=30,
+    )
     assert wide.bits == 24
     for plan in (PLAN, wide):
         assert 1 <= plan.sensitivity / (plan.clip_norm * plan.scale) <= 1.01
@@ -344,7 +352,7 @@ def test_a_plan_survives_json_and_any_change_changes_its_fingerprint():
         assert PrivacyPlan(**json.loads(json.dumps(dataclasses.asdict(plan)))) == plan
     other = [
         change(dimension=601), change(clip_norm=0.11), change(noise_multiplier=3.1),
-        change(rounds=41), change(quota=17), change(min_survivors=214), change(colluders=1),
+        change(rounds=41), change(max_participations=17), change(min_reporting=214), change(colluders=1),
         change(dropout_rate=0.01), change(delta=1e-5), change(epsilon_budget=1.0),
         change(unit="phone"), NONE, PLAN,
     ]  # fmt: skip
@@ -368,7 +376,7 @@ def test_events_say_what_is_released():
         ({"delta": 1 / 29_000}, "delta must be positive and at most"),
         ({"delta": 0.0}, "delta must be positive"),
         ({"min_cohort": 226}, "min_cohort must be at most 75%"),
-        ({"min_survivors": 216}, "min_survivors <= min_cohort"),
+        ({"min_reporting": 216}, "min_reporting <= min_cohort"),
         ({"colluders": 215}, "colluders must be an integer"),
         ({"noise_multiplier": 0.0}, "noise_multiplier must be positive"),
         ({"noise_multiplier": math.nan}, "noise_multiplier must be positive"),
@@ -379,7 +387,7 @@ def test_events_say_what_is_released():
         ({"dropout_rate": 1.0}, "dropout_rate"),
         ({"rounds": 0}, "rounds must be a positive integer"),
         ({"dimension": 2.5}, "dimension must be a positive integer"),
-        ({"quota": True}, "quota must be a positive integer"),
+        ({"max_participations": True}, "participation limit must be a positive integer"),
         ({"epsilon_budget": 0.0}, "epsilon_budget must be positive"),
         ({"epsilon_budget": math.nan}, "epsilon_budget must be positive"),
         ({"mechanism": "laplace"}, "mechanism must be"),
@@ -407,6 +415,6 @@ def test_a_population_that_no_ring_holds_is_refused():
     with pytest.raises(ValueError, match="no ring of up to 32 bits"):
         PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
             dimension=2**20, clip_norm=1.0, noise_multiplier=1.0, population=10**11,
-            participation_probability=0.9, rounds=1, quota=1, min_cohort=10**10,
-            min_survivors=10**10, delta=1e-13, epsilon_budget=1.0,
+            participation_probability=0.9, rounds=1, max_participations=1, min_cohort=10**10,
+            min_reporting=10**10, delta=1e-13, epsilon_budget=1.0,
         )  # fmt: skip

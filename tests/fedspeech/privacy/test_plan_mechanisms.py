@@ -28,8 +28,9 @@ def plan(mechanism, participation, **changes):
     fields = {
         "mechanism": mechanism, "participation": participation, "dimension": 600,
         "clip_norm": 0.1, "noise_multiplier": 0.2 if mechanism == "local" else 3.0,
-        "population": 3000, "participation_probability": 0.1, "rounds": 40, "quota": 18,
-        "min_cohort": 215, "min_survivors": 215, "delta": 1 / 30_000, "epsilon_budget": 1e6,
+        "population": 3000, "participation_probability": 0.1, "rounds": 40,
+        "max_participations": 18,
+        "min_cohort": 215, "min_reporting": 215, "delta": 1 / 30_000, "epsilon_budget": 1e6,
         "secure_aggregation": "ideal", "dropout_rate": 0.0,
     }  # fmt: skip
     return PrivacyPlan(**{**fields, **changes})
@@ -46,17 +47,18 @@ def test_words_name_the_relation_and_who_must_be_honest(mechanism, participation
     honest = {
         "poisson": "keeps its coin secret",
         "fixed_size": "whom the server draws",
-        "limited": "counts its rounds",
+        "round_robin": "counts its rounds",
     }
     assert honest[participation] in words
-    assert ("no sampling" in words) == (participation == "limited")
+    assert ("no sampling" in words) == (participation == "round_robin")
 
 
 def small(mechanism, **changes):
     fields = {
         "dimension": 100, "clip_norm": 1.0, "population": 1000, "min_cohort": 700,
         "noise_multiplier": 0.1 if mechanism == "local" else 3.0,
-        "min_survivors": 700, "participation_probability": 1.0, "rounds": 1, "quota": 1,
+        "min_reporting": 700, "participation_probability": 1.0, "rounds": 1,
+        "max_participations": 1,
         "delta": 1e-4,
     }  # fmt: skip
     return plan(mechanism, "fixed_size", **{**fields, **changes})
@@ -120,22 +122,31 @@ def test_central_noise_is_not_forgotten():
 
 
 @pytest.mark.parametrize("mechanism", ["distributed", "skellam"])
-def test_a_window_of_the_quota_counts_anew(mechanism):
+def test_a_window_of_the_participation_limit_counts_anew(mechanism):
     """Five rounds in every twenty are ten in forty."""
-    whole = plan(mechanism, "limited", quota=10)
-    windows = plan(mechanism, "limited", quota=5, quota_window=20)
+    whole = plan(mechanism, "round_robin", max_participations=10)
+    windows = plan(mechanism, "round_robin", max_participations=5, participation_window=20)
     assert windows.participations == whole.participations == 10
     assert windows.guarantee(40).epsilon_server == whole.guarantee(40).epsilon_server
-    assert plan(mechanism, "limited", quota=4, quota_window=15).participations == 12
+    assert (
+        plan(mechanism, "round_robin", max_participations=4, participation_window=15).participations
+        == 12
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"quota_window": 20}, "quota_window belongs to limited"),
-        ({"participation": "limited", "quota_window": 0}, "quota_window must be a positive"),
-        ({"participation": "limited", "quota": 3}, "turn comes 4 times in 40 rounds"),
-        ({"participation": "limited", "participation_probability": 0.10001}, "a whole number"),
+        ({"participation_window": 20}, "participation_window belongs to limited"),
+        (
+            {"participation": "round_robin", "participation_window": 0},
+            "participation_window must be a positive",
+        ),
+        (
+            {"participation": "round_robin", "max_participations": 3},
+            "turn comes 4 times in 40 rounds",
+        ),
+        ({"participation": "round_robin", "participation_probability": 0.10001}, "a whole number"),
         ({"participation": "fixed_size", "cohort_cap": 400}, "cohort_cap belongs to poisson"),
         ({"cohort_cap": 100}, "cohort_cap must be an integer from min_cohort"),
         ({"mechanism": "local", "secure_aggregation": "masked"}, "needs no mask"),

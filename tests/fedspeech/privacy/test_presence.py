@@ -112,8 +112,8 @@ def test_the_variance_never_beats_a_price(m, d, k, delta):
 def test_real_samples_show_the_absence_too():
     """400 sums of 10 shares in 512 coordinates, Clopper-Pearson at 1e-4."""
     filled = fill(
-        mechanism="distributed", participation="limited", population=100, cohort=20, rounds=1,
-        noise_multiplier=50.0, dimension=512, min_survivors=10, delta=5e-4,
+        mechanism="distributed", participation="round_robin", population=100, cohort=20, rounds=1,
+        noise_multiplier=50.0, dimension=512, min_reporting=10, delta=5e-4,
         secure_aggregation="ideal",
     )  # fmt: skip
     found, plan = price(filled), filled.plan

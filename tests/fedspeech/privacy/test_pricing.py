@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedspeech.privacy import accountant, phrasing
-from fedspeech.privacy.binomial_tails import quota_failure
+from fedspeech.privacy.binomial_tails import max_participations_failure
 from fedspeech.privacy.config import Participation
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.filling import fill
@@ -48,27 +48,27 @@ def paid(plan):
     [
         ("central", "poisson", "add/remove", "none", {"rdp", "pld"}),
         ("central", "fixed_size", "replace", "none", {"rdp"}),
-        ("central", "limited", "add/remove", "none", {"rdp", "pld"}),
+        ("central", "round_robin", "add/remove", "none", {"rdp", "pld"}),
         ("distributed", "poisson", "add/remove", "zero-out", {"rdp"}),
         ("distributed", "fixed_size", "replace", "zero-out", {"rdp"}),
-        ("distributed", "limited", "add/remove", "zero-out", {"rdp"}),
+        ("distributed", "round_robin", "add/remove", "zero-out", {"rdp"}),
         ("skellam", "fixed_size", "replace", "zero-out", {"rdp"}),
-        ("skellam", "limited", "zero-out", "zero-out", {"rdp"}),
+        ("skellam", "round_robin", "zero-out", "zero-out", {"rdp"}),
         ("local", "poisson", "add/remove", "replace", {"rdp"}),
         ("local", "fixed_size", "replace", "replace", {"rdp"}),
-        ("local", "limited", "add/remove", "replace", {"rdp"}),
+        ("local", "round_robin", "add/remove", "replace", {"rdp"}),
     ],
 )
 def test_every_combination_has_its_relations_and_accountants(
     mechanism, participation, release, server, accountants
 ):
-    found = cost(mechanism=mechanism, participation=participation, quota=18)
+    found = cost(mechanism=mechanism, participation=participation, max_participations=18)
     assert found.release.relation == release
     assert found.server.relation == server
     assert set(found.release.epsilons) == accountants
     assert 0 < found.release.epsilon < math.inf
     assert math.isinf(found.server.epsilon) == (mechanism == "central")
-    assert found.release.amplified == (participation != "limited")
+    assert found.release.amplified == (participation != "round_robin")
     assert not found.server.amplified
     assert all(found.release.epsilon <= value for value in found.release.epsilons.values())
     assert found.plan.trust.endswith(".")
@@ -78,13 +78,14 @@ def test_every_combination_has_its_relations_and_accountants(
 def test_a_plan_that_runs_costs_the_same_here():
     plan = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
         dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-        participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+        participation_probability=0.1, rounds=40, max_participations=18, min_cohort=215,
+        min_reporting=215,
         delta=1 / 30_000, epsilon_budget=2.0,
     )  # fmt: skip
     for rounds in (1, 20, 40):
         plan = dataclasses.replace(plan, rounds=rounds)
         there = plan.guarantee(rounds)
-        here = cost(rounds=rounds, min_survivors=215, quota=18)
+        here = cost(rounds=rounds, min_reporting=215, max_participations=18)
         assert here.release.epsilon == pytest.approx(there.epsilon_release, rel=1e-9)
         assert here.server.epsilon == pytest.approx(there.epsilon_server, rel=1e-9)
         assert here.release.relation == there.relation_release
@@ -97,11 +98,11 @@ def test_a_plan_that_runs_costs_the_same_here():
     ("dropout", "colluding", "expected"),
     [(0, 0, 1.99), (0.1, 0, 2.29), (0.2, 0.1, 3.19), (0.4, 0.1, 5.01)],
 )
-def test_noise_that_is_not_sized_for_the_survivors_is_dearer(dropout, colluding, expected):
+def test_noise_that_is_not_sized_for_the_reporting_is_dearer(dropout, colluding, expected):
     """z = 1, q = .01, T = 500, delta = 1e-6; one coordinate: hardly any missing noise shows."""
     found = plan_of(
         population=100_000, cohort=1000, rounds=500, delta=1e-6, noise_multiplier=1.0, dimension=1,
-        mechanism="local", min_survivors=750,
+        mechanism="local", min_reporting=750,
     )  # fmt: skip
     local = dataclasses.replace(found, noise_multiplier=1 / math.sqrt(750))
     (row,) = (r for r in losses(local) if (r.dropout, r.colluding) == (dropout, colluding))
@@ -110,7 +111,7 @@ def test_noise_that_is_not_sized_for_the_survivors_is_dearer(dropout, colluding,
 
 
 def test_central_limited_is_a_gaussian_of_sqrt_k_over_z():
-    found = cost(mechanism="central", participation="limited", quota=8,
+    found = cost(mechanism="central", participation="round_robin", max_participations=8,
                  noise_multiplier=4.0, delta=1e-6)  # fmt: skip
     assert found.release.checks["analytic"] == pytest.approx(3.307601, abs=1e-6)
     assert found.release.epsilons["pld"] == pytest.approx(3.3076, abs=1e-4)
@@ -119,19 +120,19 @@ def test_central_limited_is_a_gaussian_of_sqrt_k_over_z():
 
 def test_a_local_phone_is_two_norms_apart_from_itself():
     """mu = 2 sqrt(k) / sigma against the server, which sees each phone."""
-    found = cost(mechanism="local", participation="limited", quota=8,
+    found = cost(mechanism="local", participation="round_robin", max_participations=8,
                  noise_multiplier=8.0, delta=1e-6)  # fmt: skip
     assert found.server.epsilons["rdp"] == pytest.approx(3.5424, rel=0.01)
     assert found.server.epsilons["rdp"] > 3.5424  # rounding makes vectors a little longer
     assert found.server.relation == "replace"
 
 
-def test_local_noise_adds_up_over_the_survivors():
+def test_local_noise_adds_up_over_the_reporting():
     """z = sigma sqrt(m) for a reader of the sums, who sees a cohort of fixed size."""
     local = cost(mechanism="local", participation="fixed_size", noise_multiplier=0.2,
-                 min_survivors=225, quota=40)  # fmt: skip
+                 min_reporting=225, max_participations=40)  # fmt: skip
     shared = cost(mechanism="distributed", participation="fixed_size", noise_multiplier=3.0,
-                  min_survivors=225, quota=40)  # fmt: skip
+                  min_reporting=225, max_participations=40)  # fmt: skip
     assert local.release.epsilon == pytest.approx(shared.release.epsilon, rel=0.01)
 
 
@@ -139,8 +140,8 @@ def test_local_noise_adds_up_over_the_survivors():
 def test_limited_includes_the_missing_noise(mechanism):
     """A draft left it out: 3.54 instead of 6.14."""
     found = cost(
-        mechanism=mechanism, participation="limited", population=100_000, cohort=1000,
-        quota=8, min_survivors=800, dimension=131_072, delta=1e-6,
+        mechanism=mechanism, participation="round_robin", population=100_000, cohort=1000,
+        max_participations=8, min_reporting=800, dimension=131_072, delta=1e-6,
         noise_multiplier=4.0 / math.sqrt(800) if mechanism == "local" else 4.0,
     )  # fmt: skip
     without = accountant.epsilon(8 * accountant.rdp(found.plan.cost.given), 1e-6)
@@ -152,8 +153,9 @@ def test_limited_includes_the_missing_noise(mechanism):
 def test_a_cap_with_central_noise_is_priced():
     base = {"mechanism": "central", "population": 1000, "cohort": 64, "rounds": 100,
             "noise_multiplier": 1.2, "delta": 1e-4,
-            "min_cohort": 2, "min_survivors": 2}  # fmt: skip
-    # Floors that one phone hardly ever decides: at epsilon 9.68 those of a run would not fit delta.
+            "min_cohort": 2, "min_reporting": 2}  # fmt: skip
+    # Minimums that one phone hardly ever decides: at epsilon 9.68 those of a run would not fit
+    # delta.
     assert cost(**base).release.epsilon == pytest.approx(2.632, abs=1e-3)
     for cap, expected in ((96, 2.641), (64, 9.68)):
         found = cost(**base, cohort_cap=cap)
@@ -175,7 +177,7 @@ def test_a_cap_with_noise_on_phones_is_a_bad_event_or_refused():
 
 
 def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
-    found = cost(min_survivors=225, quota=16)
+    found = cost(min_reporting=225, max_participations=16)
     view, delta = found.release, found.plan.delta
     assert 0 < math.exp(view.epsilon) * view.failure_probability < delta / 10
     event, count = paid(found.plan)
@@ -186,12 +188,12 @@ def test_bad_events_are_paid_out_of_delta_times_e_to_the_epsilon():
 
 
 @pytest.mark.parametrize(("participation", "worlds"), [("poisson", 1), ("fixed_size", 2)])
-def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worlds):
+def test_a_participation_limit_counts_in_every_world_where_a_phone_has_one(participation, worlds):
     """An absent phone has none; one that replaces another runs out just as often."""
-    found = cost(mechanism="central", participation=participation, quota=20)
-    stopped = quota_failure(40, 0.1, 20)
+    found = cost(mechanism="central", participation=participation, max_participations=20)
+    stopped = max_participations_failure(40, 0.1, 20)
     assert stopped > 0
-    lifted = 40 * found.plan.cost.floor_failure
+    lifted = 40 * found.plan.cost.minimum_failure
     assert found.release.failure_probability == pytest.approx(worlds * stopped + lifted, rel=1e-6)
 
 
@@ -200,15 +202,15 @@ def test_a_quota_counts_in_every_world_where_a_phone_has_one(participation, worl
 @pytest.mark.parametrize(
     "changes",
     [
-        {"quota": 8},
-        {"min_survivors": 224, "dropout_rate": 0.1},
-        {"min_survivors": 220, "dropout_rate": 0.2},
-        {"participation": "limited", "cohort": 300, "min_survivors": 300},
+        {"max_participations": 8},
+        {"min_reporting": 224, "dropout_rate": 0.1},
+        {"min_reporting": 220, "dropout_rate": 0.2},
+        {"participation": "round_robin", "cohort": 300, "min_reporting": 300},
     ],
 )
 def test_without_room_for_bad_events_only_zero_out_is_left(mechanism, changes):
     """At as many rounds as a phone may join; what is withdrawn promised more and may cost more."""
-    kept = {"quota": changes.get("quota", 20)}
+    kept = {"max_participations": changes.get("max_participations", 20)}
     found = cost(mechanism=mechanism, **{**changes, **kept})
     assert found.release.relation == "zero-out"
     assert "exceeds a tenth of delta" in found.release.reason
@@ -218,7 +220,7 @@ def test_without_room_for_bad_events_only_zero_out_is_left(mechanism, changes):
 
 
 def test_too_few_shares_for_a_bound_fall_back_to_zero_out():
-    found = cost(min_survivors=1)
+    found = cost(min_reporting=1)
     assert found.release.relation == "zero-out"
     assert "too few honest shares" in found.release.reason
     assert found.release.epsilon == found.server.epsilon
@@ -273,7 +275,7 @@ def test_a_population_of_a_billion_is_priced(mechanism, participation):
     found = cost(
         mechanism=mechanism, participation=participation, population=10**9, cohort=1000,
         rounds=1000, noise_multiplier=1.0,
-        quota=4 if participation == "limited" else None,
+        max_participations=4 if participation == "round_robin" else None,
     )  # fmt: skip
     assert found.plan.delta == pytest.approx(1e-10)
     assert 0 < found.release.epsilon < 20
@@ -290,16 +292,16 @@ SETTINGS = st.fixed_dictionaries(
         "rounds": st.integers(1, 200),
         "noise_multiplier": st.floats(0.8, 20.0),
         "dimension": st.sampled_from([16, 600, 5140]),
-        "quota": st.integers(1, 60),
+        "max_participations": st.integers(1, 60),
     }
 )
 
 
 def comparable(fields):
-    """Fixes floor and quota, so that only what is varied varies; checks the Renyi claim only."""
+    """Fixes minimum and limit, so that only what is varied varies; checks the Renyi claim only."""
     assume(not (fields["mechanism"] == "skellam" and fields["participation"] == "poisson"))
-    floor = max(2, fields["cohort"] // 2)
-    return {**BASE, **fields, "min_survivors": floor}
+    minimum = max(2, fields["cohort"] // 2)
+    return {**BASE, **fields, "min_reporting": minimum}
 
 
 def renyi(fields):
@@ -361,31 +363,31 @@ def test_a_release_is_never_cheaper_than_its_textbook_mechanism(fields):
 # --- What stands around a price ---------------------------------------------------------------
 
 
-def test_the_curve_runs_through_the_price_and_keeps_floor_and_quota():
+def test_the_curve_runs_through_the_price_and_keeps_minimum_and_participation_limit():
     found = cost()
     points = curve(found)
     assert [point.plan.rounds for point in points] == [5, 10, 20, 40, 80]
     assert found in points
-    assert {(point.plan.min_survivors, point.plan.delta) for point in points} == {
-        (found.plan.min_survivors, found.plan.delta)
+    assert {(point.plan.min_reporting, point.plan.delta) for point in points} == {
+        (found.plan.min_reporting, found.plan.delta)
     }
     epsilons = [point.release.epsilon for point in points]
     assert epsilons == sorted(epsilons)
 
 
 def test_the_extra_term_is_d_over_two_m_squared():
-    found = plan_of(dimension=16_384, min_survivors=200)
+    found = plan_of(dimension=16_384, min_reporting=200)
     assert missing_noise(found) == pytest.approx((16_384 / (2 * 200**2), 1 / 9))
     assert missing_noise(plan_of(mechanism="central")) is None
     assert missing_noise(plan_of(participation="fixed_size")) is None
-    local = plan_of(mechanism="local", noise_multiplier=0.2, min_survivors=225)
+    local = plan_of(mechanism="local", noise_multiplier=0.2, min_reporting=225)
     assert missing_noise(local)[1] == pytest.approx(1 / 9)
 
 
 def test_losing_shares_costs_more_and_central_noise_loses_none():
     for mechanism, participation in (
-        ("distributed", "poisson"), ("distributed", "limited"), ("distributed", "fixed_size"),
-        ("skellam", "fixed_size"), ("skellam", "limited"), ("local", "poisson"),
+        ("distributed", "poisson"), ("distributed", "round_robin"), ("distributed", "fixed_size"),
+        ("skellam", "fixed_size"), ("skellam", "round_robin"), ("local", "poisson"),
     ):  # fmt: skip
         rows = losses(plan_of(mechanism=mechanism, participation=participation))
         epsilons = [row.epsilon_release for row in rows]
@@ -395,7 +397,7 @@ def test_losing_shares_costs_more_and_central_noise_loses_none():
     assert losses(plan_of(mechanism="central")) == []
 
 
-def test_the_account_of_a_phone_ends_at_its_quota():
+def test_the_account_of_a_phone_ends_at_its_participation_limit():
     found = cost()
     rows = account(found.plan)
     assert rows[0][0] == 1
@@ -413,7 +415,7 @@ def test_terms_survive_a_copy():
     "changes",
     [
         {"mechanism": "central", "noise_multiplier": 0.0038, "population": 10**10, "rounds": 4000},
-        {"mechanism": "local", "participation": "limited", "noise_multiplier": 0.014,
+        {"mechanism": "local", "participation": "round_robin", "noise_multiplier": 0.014,
          "rounds": 78_597, "delta": 1e-108},
         {"participation": "fixed_size", "population": 10**10, "cohort": 5 * 10**7,
          "noise_multiplier": 100.0},
@@ -451,7 +453,7 @@ def gaussian_epsilon(noise, delta):
 @pytest.mark.parametrize("noise", [0.8, 0.6, 0.4])
 def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
     """At least the exact price of a Gaussian, at most a tenth above it."""
-    found = cost(noise_multiplier=noise, quota=15)
+    found = cost(noise_multiplier=noise, max_participations=15)
     exact = gaussian_epsilon(noise, found.plan.delta)
     for view in (found.release, found.server):
         assert exact < view.epsilon < 1.1 * exact
@@ -463,7 +465,7 @@ def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "printed"), [(0.8, 31.7), (0.578, 50.3), (0.402, 86.7)])
 def test_a_large_epsilon_of_central_noise_is_the_exact_one(noise, printed):
-    found = cost(mechanism="central", participation="limited", noise_multiplier=noise, quota=15,
+    found = cost(mechanism="central", participation="round_robin", noise_multiplier=noise, max_participations=15,
                  population=10_000, cohort=3750)  # fmt: skip
     exact = gaussian_epsilon(noise, 1e-5)
     assert exact - 1e-9 <= found.release.epsilon < exact + 2e-3
@@ -472,7 +474,7 @@ def test_a_large_epsilon_of_central_noise_is_the_exact_one(noise, printed):
 
 
 def test_an_epsilon_beyond_the_precision_of_the_noise_is_infinite_in_one_sentence():
-    found = cost(noise_multiplier=0.2, quota=15)
+    found = cost(noise_multiplier=0.2, max_participations=15)
     assert math.isinf(found.release.epsilon)
     assert math.isinf(found.server.epsilon)
     (said,) = warnings(found)

@@ -32,10 +32,10 @@ def slow(*values):
 
 
 COMBINATIONS = [
-    slow("central", "poisson"), slow("central", "fixed_size"), slow("central", "limited"),
-    ("distributed", "poisson"), ("distributed", "fixed_size"), ("distributed", "limited"),
-    ("skellam", "fixed_size"), ("skellam", "limited"),
-    slow("local", "poisson"), slow("local", "fixed_size"), slow("local", "limited"),
+    slow("central", "poisson"), slow("central", "fixed_size"), slow("central", "round_robin"),
+    ("distributed", "poisson"), ("distributed", "fixed_size"), ("distributed", "round_robin"),
+    ("skellam", "fixed_size"), ("skellam", "round_robin"),
+    slow("local", "poisson"), slow("local", "fixed_size"), slow("local", "round_robin"),
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ COMBINATIONS = [
 @pytest.mark.parametrize(("mechanism", "participation"), COMBINATIONS)
 def test_the_noise_that_was_found_is_just_enough(mechanism, participation):
     make = maker("noise_multiplier", mechanism=mechanism, participation=participation,
-                 quota=8)  # fmt: skip
+                 max_participations=8)  # fmt: skip
     found = solve(make, "noise", 2.0)
     noise = found.price.plan.noise_multiplier
     assert found.price.release.epsilon <= 2.0
@@ -89,7 +89,7 @@ def test_the_narrowest_ring_is_found():
 def test_the_servers_epsilon_can_be_asked_for():
     make = maker("noise_multiplier")
     found = solve(make, "noise", 4.0, against="server")
-    assert 3.98 < found.price.server.epsilon <= 4.0
+    assert 3.98 < found.price.threat_model.epsilon <= 4.0
     with pytest.raises(ValueError, match="no noise is enough"):
         solve(maker("noise_multiplier", mechanism="central"), "noise", 4.0, against="server")
 
@@ -122,7 +122,7 @@ def test_a_rule_that_forbids_every_candidate_is_named():
 )
 def test_solving_for_noise_inverts_pricing(noise, cohort, rounds, participation):
     make = maker("noise_multiplier", cohort=cohort, rounds=rounds, participation=participation,
-                 min_survivors=cohort // 2, quota=40)  # fmt: skip
+                 min_reporting=cohort // 2, max_participations=40)  # fmt: skip
     target = price(make(noise_multiplier=noise)).release.epsilon
     assume(math.isfinite(target))  # too little noise for so many rounds has no bound to invert
     found = solve(make, "noise", target)
@@ -221,14 +221,14 @@ def test_a_window_outside_of_which_the_price_jumps_is_found(solved, first):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_cohort_that_is_found_is_the_largest_where_prices_are_jagged(solved, seed):
-    """Valleys at random places, with small steps as floors make them, against a whole scan."""
+    """Valleys at random places, with small steps as minimums make them, against a whole scan."""
     rng = np.random.default_rng(seed)
     most = int(rng.integers(400, 20_000))
     sizes = np.arange(1, most + 1)
     place, left, right = rng.uniform(0.02, 0.9) * most, *rng.uniform(0.2, 3, 2)
     away = np.log(sizes / place)
     prices = 1 + np.where(away < 0, -left * away, right * away)
-    # The price of a floor: it falls with each step of the floor, and rises up to the next.
+    # The price of a minimum: it falls with each step of the minimum, and rises up to the next.
     prices += 1e-4 * (0.75 * sizes % 1)
     for above in (1e-3, 0.02, 0.5):
         epsilon = prices.min() + above
@@ -309,7 +309,8 @@ def test_a_search_that_something_else_ends_says_so():
     assert everybody.price.plan.expected_cohort == 1500
     assert everybody.limit.startswith("more is refused: cohort must be in (0, population]")
     endless = functools.partial(
-        fill, mechanism="central", participation="limited", population=10**7, cohort=1,
-        noise_multiplier=100.0, quota=1, quota_window=10**7, secure_aggregation="ideal",
+        fill, mechanism="central", participation="round_robin", population=10**7, cohort=1,
+        noise_multiplier=100.0, max_participations=1, participation_window=10**7,
+        secure_aggregation="ideal",
     )  # fmt: skip
     assert "rounds are not tried" in solve(endless, "rounds", 5.0).limit

@@ -31,11 +31,11 @@ from fedspeech.seeds import canonical
 
 PHONES = IdentityDirectory(bytes(32), b"tests", 200)
 PURPOSE = bytes(32)
-CURIOUS = {"colluders": 20, "server": "curious"}
+SEMI_HONEST = {"colluders": 20, "threat_model": "semi_honest"}
 
 
 def terms_of(count, **changes):
-    given = {"round": 0, "dimension": 6, "bits": 24, "min_cohort": count, "min_survivors": 3}
+    given = {"round": 0, "dimension": 6, "bits": 24, "min_cohort": count, "min_reporting": 3}
     return SessionTerms(round_id=bytes(16), **(given | changes))
 
 
@@ -62,7 +62,7 @@ class Session:
         )  # fmt: skip
         self.masked, self.signatures, self.masks, self.shares = {}, {}, {}, {}
         ids, told = np.arange(count), [phone.advertise() for phone in self.phones.values()]
-        self.roster = self.server.close_roster(
+        self.cohort_list = self.server.close_cohort_list(
             ids,
             table([one.seal_key for one in told], 32),
             table([one.mask_key for one in told], 32),
@@ -70,7 +70,7 @@ class Session:
             table([one.signature for one in told], 64),
         )
         self.context = self.server.bind(PURPOSE)
-        nonces = [phone.accept(self.roster, PURPOSE) for phone in self.phones.values()]
+        nonces = [phone.accept(self.cohort_list, PURPOSE) for phone in self.phones.values()]
         width = 0 if self.context.parameters.complete else 32
         self.nonces = self.server.close_nonces(ids, table(nonces, width))
         self.said = [phone.share(self.nonces) for phone in self.phones.values()]
@@ -112,9 +112,9 @@ class Session:
             held = bytes(self.phones[number]._held)
             self.shares[number] = np.frombuffer(held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
 
-    def unmask(self, survivors, asked):
+    def unmask(self, reporting, asked):
         """Agrees and unmasks with those asked; the server has their shares afterwards."""
-        survivors = Members(np.array(sorted(survivors)))
+        reporting = Members(np.array(sorted(reporting)))
         empty = bytes(64)
         signatures, told = np.zeros((len(self.phones), 64), np.uint8), []
         for number in self.phones:
@@ -122,9 +122,9 @@ class Session:
             signatures[number] = np.frombuffer(signed, np.uint8)
         for number in asked:
             neighbors = self.graph.neighbors[number]
-            told.append(self.phones[number].agree(survivors, signatures[neighbors]))
-        self.server.survivors = survivors
-        self.server.stage = Stage.MASK  # nobody holds a lying server to its own order
+            told.append(self.phones[number].agree(reporting, signatures[neighbors]))
+        self.server.reporting = reporting
+        self.server.stage = Stage.MASK  # nobody holds a malicious server to its own order
         quorum = self.server.close_agreement(np.array(asked), table(told, 64))
         answers = {number: self.phones[number].unmask(quorum)[1] for number in asked}
         self.answers = {number: answers[number] for number in set(asked) - self.corrupt}
@@ -153,9 +153,9 @@ class Session:
         private = X25519PrivateKey.from_private_bytes(self.secret(gone, 1))
         low, high = sorted((number, gone))
         info = mask_info(
-            self.context.digest, self.roster.id_rows[low], self.roster.id_rows[high]
+            self.context.digest, self.cohort_list.id_rows[low], self.cohort_list.id_rows[high]
         )  # fmt: skip
-        secret = exchange(private, self.roster.mask_rows[number])
+        secret = exchange(private, self.cohort_list.mask_rows[number])
         return hkdf(secret, info), number > gone  # as the other end put it on
 
     def opened(self, arc, dropped=()):
@@ -274,11 +274,11 @@ def cheapest_arc(corrupt, neighbors, threshold):
 
 
 @pytest.mark.slow
-def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
+def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_semi_honest_server():
     # 200 phones, every tenth corrupt. Of 300 graphs, each drawn with other corrupt phones, all had
     # such an arc, for 26 to 31 phones dropped; here is one of them, with real phones.
     corrupt = corrupt_tenth(200)
-    session = Session(200, terms_of(200, **CURIOUS, min_survivors=100), corrupt=corrupt)
+    session = Session(200, terms_of(200, **SEMI_HONEST, min_reporting=100), corrupt=corrupt)
     k, t = session.context.parameters.neighbors, session.context.parameters.threshold
     assert (k, t) == (38, 21)
     ring, half = session.ring, k // 2
@@ -298,7 +298,7 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
         except NeighborsBelowThreshold:  # just outside of a gap: one more that is dropped
             assert number not in arc
     session.unmask(session.masked, list(session.masked))
-    assert 0 < len(arc) < session.terms.min_survivors
+    assert 0 < len(arc) < session.terms.min_reporting
     np.testing.assert_array_equal(session.opened(arc), session.plain(arc))
 
 
@@ -306,23 +306,26 @@ def test_chosen_drop_outs_open_an_arc_of_a_graph_made_for_a_curious_server():
 @pytest.mark.parametrize(
     ("count", "num_graphs"), [(140, 50), pytest.param(200, 200, marks=pytest.mark.slow)]
 )
-def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(count, num_graphs):
-    # Every arc of every graph is tried, with as many drop-outs as it takes. Some graph of a lying
-    # server has one with a chance of 2^-40; the same search finds one in graphs of the other kind.
+def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_malicious_server(
+    count, num_graphs
+):
+    # Every arc of every graph is tried, with as many drop-outs as it takes. Some graph of a
+    # malicious server has one with a chance of 2^-40; the same search finds one in graphs of the
+    # other kind.
     tenth, random = count // 10, np.random.default_rng(count)
     graphs = {
         server: graph_parameters(count, colluders=tenth, dropped=tenth, server=server)
-        for server in ("lying", "curious")
+        for server in ("malicious", "semi_honest")
     }
-    found = {"lying": 0, "curious": 0}
+    found = {"malicious": 0, "semi_honest": 0}
     for number in range(num_graphs):
         corrupt = random.permutation(count) < tenth
         for server, graph in graphs.items():
-            if server == "lying" or number < 10:
+            if server == "malicious" or number < 10:
                 assert not graph.complete
                 found[server] += bool(cheapest_arc(corrupt, graph.neighbors, graph.threshold))
-    assert found["lying"] == 0
-    assert found["curious"] >= 5
+    assert found["malicious"] == 0
+    assert found["semi_honest"] >= 5
 
 
 # Another list of sharers shown to one phone.
@@ -331,9 +334,9 @@ def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_lying_server(
 class BelievesNeighbors(Phone):
     """A phone without one rule: under which list its neighbors masked, it does not ask."""
 
-    def agree(self, survivors, signatures):
+    def agree(self, reporting, signatures):
         self._check_signed = lambda *_: None
-        return super().agree(survivors, signatures)
+        return super().agree(reporting, signatures)
 
 
 class Lie:
@@ -360,7 +363,7 @@ class Lie:
         self.gone = set(neighbors[:num_neighbors]) - session.corrupt
         self.everybody = session.server.sharers
         self.shown = Members(np.setdiff1d(self.everybody.ids, neighbors[num_neighbors:]))
-        self.survivors = Members(np.setdiff1d(self.everybody.ids, list(self.gone)))
+        self.reporting = Members(np.setdiff1d(self.everybody.ids, list(self.gone)))
         self.session = session
 
     def mask_others(self):
@@ -373,8 +376,8 @@ class Lie:
 
     def comes_out(self):
         """Whether the server computes exactly what the one phone put in."""
-        asked = [n for n in self.survivors.ids.tolist() if n != self.victim]
-        self.session.unmask(self.survivors.ids, asked)
+        asked = [n for n in self.reporting.ids.tolist() if n != self.victim]
+        self.session.unmask(self.reporting.ids, asked)
         opened = self.session.opened([self.victim], self.gone)
         return np.array_equal(opened, self.session.plain([self.victim]))
 
@@ -382,8 +385,13 @@ class Lie:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "changes"),
-    [(7, {}), (12, {"colluders": 2}), (140, {"colluders": 14}), (200, CURIOUS)],
-    ids=["complete", "complete with colluders", "for a lying server", "for a curious server"],
+    [(7, {}), (12, {"colluders": 2}), (140, {"colluders": 14}), (200, SEMI_HONEST)],
+    ids=[
+        "complete",
+        "complete with colluders",
+        "for a malicious server",
+        "for a semi-honest server",
+    ],
 )
 def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors(count, changes):
     corrupt = corrupt_tenth(count) if count > 12 else ()
@@ -393,15 +401,15 @@ def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors(c
     lie.mask_victim()
     signatures = table([session.signatures[number] for number in session.phones], 64)
 
-    def refuses(number, survivors):
+    def refuses(number, reporting):
         try:
-            session.phones[number].agree(survivors, signatures[session.graph.neighbors[number]])
+            session.phones[number].agree(reporting, signatures[session.graph.neighbors[number]])
         except BadSignature:
             return True
         return False
 
     refusing = {
-        n for n in lie.survivors.ids.tolist() if n != lie.victim and refuses(n, lie.survivors)
+        n for n in lie.reporting.ids.tolist() if n != lie.victim and refuses(n, lie.reporting)
     }
     neighbors = set(session.graph.neighbors[lie.victim].tolist())
     assert refusing == neighbors - lie.gone
@@ -411,9 +419,9 @@ def test_another_list_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors(c
 @pytest.mark.slow
 def test_without_that_signature_the_vector_of_one_phone_comes_out():
     # Its t neighbors in the list must be corrupt or vanish, and t others or corrupt ones must hold
-    # its seed: in the graph for a curious server 2t - k = 4 corrupt neighbors of 38 do it.
+    # its seed: in the graph for a semi-honest server 2t - k = 4 corrupt neighbors of 38 do it.
     corrupt = corrupt_tenth(200)
-    session = Session(200, terms_of(200, **CURIOUS), corrupt=corrupt, kind=BelievesNeighbors)
+    session = Session(200, terms_of(200, **SEMI_HONEST), corrupt=corrupt, kind=BelievesNeighbors)
     k, t = session.context.parameters.neighbors, session.context.parameters.threshold
     lie = Lie(session, t)
     assert np.isin(session.graph.neighbors[lie.victim], corrupt).sum() >= 2 * t - k == 4
@@ -440,7 +448,7 @@ def test_on_the_complete_graph_it_comes_out_only_without_the_threshold_on_neighb
         lie.victim, PHONES.identity(lie.victim), PHONES, session.terms, session.primitives
     )
     session.phones[lie.victim] = phone.restore(
-        before, stage=phone.stage, roster=session.roster, purpose=PURPOSE
+        before, stage=phone.stage, cohort_list=session.cohort_list, purpose=PURPOSE
     )
     with monkeypatch.context() as patch:
         patch.setitem(vars(session.context), "parameters", replace(parameters, threshold=2))
@@ -450,10 +458,12 @@ def test_on_the_complete_graph_it_comes_out_only_without_the_threshold_on_neighb
 
 @pytest.mark.parametrize("count", [140, 200, 500, 1000, 2000])
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
-def test_graphs_for_a_lying_server_have_too_few_corrupt_neighbors_even_without_it(count, share):
+def test_graphs_for_a_malicious_server_have_too_few_corrupt_neighbors_even_without_it(count, share):
     colluders = int(share * count)
-    graph = graph_parameters(count, colluders=colluders, dropped=count // 10, server="lying")
+    graph = graph_parameters(
+        count, colluders=colluders, dropped=count // 10, threat_model="malicious"
+    )
     assert not graph.complete
     needed = 2 * graph.threshold - graph.neighbors
     chance = scipy.stats.hypergeom.sf(needed - 1, count - 1, colluders, graph.neighbors)
-    assert count * chance <= 2 ** -SECURITY_BITS["lying"]
+    assert count * chance <= 2 ** -SECURITY_BITS["malicious"]

@@ -23,8 +23,8 @@ from fedspeech.secagg.keys import Identity, IdentityDirectory, exchange, hkdf, u
 from fedspeech.secagg.primitives import Primitives, SharedPrimitives
 from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
+    CohortList,
     Members,
-    Roster,
     Stage,
     bind,
     session_round_id,
@@ -54,7 +54,7 @@ class Reborn:
         self._parts = (number, identity, directory, terms, primitives)
         self._random = fixed_random(terms, number)  # goes on, as an operating system's would
         self._phone = self._fresh()
-        self._lists = {"roster": None, "purpose": bytes(32)}
+        self._lists = {"cohort_list": None, "purpose": bytes(32)}
 
     def _fresh(self):
         return Phone(*self._parts, self._random)
@@ -71,8 +71,8 @@ class Reborn:
     def advertise(self):
         return self._ask("advertise")
 
-    def accept(self, roster, purpose):
-        return self._ask("accept", roster, purpose, roster=roster, purpose=purpose)
+    def accept(self, cohort_list, purpose):
+        return self._ask("accept", cohort_list, purpose, cohort_list=cohort_list, purpose=purpose)
 
     def share(self, nonces):
         return self._ask("share", nonces, nonces=nonces)
@@ -80,8 +80,8 @@ class Reborn:
     def mask(self, inbox):
         return self._ask("mask", inbox, sharers=inbox.sharers)
 
-    def agree(self, survivors, signatures):
-        return self._ask("agree", survivors, signatures, survivors=survivors)
+    def agree(self, reporting, signatures):
+        return self._ask("agree", reporting, signatures, reporting=reporting)
 
     def unmask(self, quorum):
         return self._ask("unmask", quorum)
@@ -95,9 +95,9 @@ def copies(lists):
 def copied(value):
     if isinstance(value, Members):
         return Members(value.ids.copy())
-    if isinstance(value, Roster):
+    if isinstance(value, CohortList):
         columns = ("seal_keys", "mask_keys", "commitments", "signatures")
-        return Roster(members=copied(value.members),
+        return CohortList(members=copied(value.members),
                       **{name: getattr(value, name).copy() for name in columns})  # fmt: skip
     return copy.copy(value)
 
@@ -130,7 +130,7 @@ def test_a_restored_phone_says_what_it_would_have_said(monkeypatch, boundaries, 
     [*[pytest.param((one,), marks=pytest.mark.slow) for one in BOUNDARIES], BOUNDARIES],
 )
 def test_a_restored_phone_finds_its_place_on_the_ring(monkeypatch, boundaries):
-    terms = terms_of(colluders=3, server="curious")
+    terms = terms_of(colluders=3, threat_model="semi_honest")
     gone = {2: Stage.SHARE, 77: Stage.MASK, 100: Stage.SHARE, 130: Stage.AGREE}
     expected = session(monkeypatch, 130 + 1, terms, gone, (), phone=FixedPhone)
     assert session(monkeypatch, 130 + 1, terms, gone, boundaries) == expected
@@ -158,8 +158,8 @@ class Listening(FixedPhone):
     def advertise(self):
         return self._hear("advertise")
 
-    def accept(self, roster, purpose):
-        return self._hear("accept", roster, purpose)
+    def accept(self, cohort_list, purpose):
+        return self._hear("accept", cohort_list, purpose)
 
     def share(self, nonces):
         return self._hear("share", nonces)
@@ -167,8 +167,8 @@ class Listening(FixedPhone):
     def mask(self, inbox):
         return self._hear("mask", inbox)
 
-    def agree(self, survivors, signatures):
-        return self._hear("agree", survivors, signatures)
+    def agree(self, reporting, signatures):
+        return self._hear("agree", reporting, signatures)
 
     def unmask(self, quorum):
         return self._hear("unmask", quorum)
@@ -184,9 +184,9 @@ def listened(n=SIZE, terms=ROUND):
 
 
 HEARD = listened()
-(ROSTER, _), SHARERS = HEARD["accept"][0], HEARD["mask"][0][0].sharers
-SURVIVORS = HEARD["agree"][0][0]
-LISTS = {"roster": ROSTER, "purpose": PURPOSE, "sharers": SHARERS, "survivors": SURVIVORS}
+(COHORT_LIST, _), SHARERS = HEARD["accept"][0], HEARD["mask"][0][0].sharers
+REPORTING = HEARD["agree"][0][0]
+LISTS = {"cohort_list": COHORT_LIST, "purpose": PURPOSE, "sharers": SHARERS, "reporting": REPORTING}
 SAVED = [HEARD["advertise"][1], *[HEARD[request][2] for request in REQUESTS]]  # by requests done
 REACHED = list(Stage)  # by requests done
 
@@ -344,10 +344,10 @@ def test_a_saved_state_holds_what_later_stages_need_and_no_other_secret():
 
 def test_a_share_is_sealed_for_one_neighbor_at_one_place():
     inbox, seal_key = HEARD["mask"][0][0], X25519PrivateKey.from_private_bytes(OWN["seal key"])
-    context, own = bind(TERMS, PURPOSE, ROSTER).digest, NUMBER.to_bytes(8, "big")
+    context, own = bind(TERMS, PURPOSE, COHORT_LIST).digest, NUMBER.to_bytes(8, "big")
     for row, other in enumerate(sorted(set(range(SIZE)) - {NUMBER})):
         info = share_info(context, other.to_bytes(8, "big"), own)
-        key = hkdf(exchange(seal_key, ROSTER.seal_rows[other]), info)
+        key = hkdf(exchange(seal_key, COHORT_LIST.seal_rows[other]), info)
         place = NUMBER - (other < NUMBER)
         for at in range(SIZE):
             opened = unseal(key, inbox.sealed[row].tobytes(), info + at.to_bytes(4, "big"))
@@ -396,19 +396,20 @@ def test_a_state_older_than_what_was_answered_is_refused(count, stage):
 
 
 OTHERS = Members(np.array([0, 1, 2, 3]))
-OTHER_ROSTER = Roster(
-    members=ROSTER.members, seal_keys=ROSTER.seal_keys[::-1], mask_keys=ROSTER.mask_keys,
-    commitments=ROSTER.commitments, signatures=ROSTER.signatures,
+OTHER_COHORT_LIST = CohortList(
+    members=COHORT_LIST.members, seal_keys=COHORT_LIST.seal_keys[::-1],
+    mask_keys=COHORT_LIST.mask_keys,
+    commitments=COHORT_LIST.commitments, signatures=COHORT_LIST.signatures,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("count", "lists"),
     [
-        *[(count, {"roster": OTHER_ROSTER}) for count in range(2, 7)],
+        *[(count, {"cohort_list": OTHER_COHORT_LIST}) for count in range(2, 7)],
         *[(count, {"purpose": bytes(32)}) for count in range(2, 7)],
         *[(count, {"sharers": sharers}) for count in range(4, 7) for sharers in (OTHERS, None)],
-        *[(count, {"survivors": some}) for count in range(5, 7) for some in (OTHERS, None)],
+        *[(count, {"reporting": some}) for count in range(5, 7) for some in (OTHERS, None)],
     ],
 )
 def test_a_list_that_the_phone_did_not_see_is_refused_for_good(count, lists):
@@ -423,9 +424,9 @@ def test_a_list_that_the_phone_did_not_see_is_refused_for_good(count, lists):
 
 def on_a_ring():
     """A phone that never said anything, and what one that shared on a ring would restore."""
-    terms = terms_of(colluders=3, server="curious")
+    terms = terms_of(colluders=3, threat_model="semi_honest")
     heard = listened(131, terms)
-    (roster, purpose), (nonces,) = heard["accept"][0], heard["share"][0]
+    (cohort_list, purpose), (nonces,) = heard["accept"][0], heard["share"][0]
     phone = Phone(
         NUMBER,
         Mute(bytes(32)),
@@ -434,7 +435,7 @@ def on_a_ring():
         Forbidden(),
         no_random,
     )
-    kept = {"roster": roster, "purpose": purpose, "nonces": nonces}
+    kept = {"cohort_list": cohort_list, "purpose": purpose, "nonces": nonces}
     return phone, heard["share"][2], kept
 
 
@@ -457,9 +458,9 @@ def test_a_refusal_of_nonces_is_for_good_and_leaves_no_secret():
         ask(phone, "advertise")
 
 
-def test_a_missing_roster_is_refused():
+def test_a_missing_cohort_list_is_refused():
     with pytest.raises(Malformed):
-        idle().restore(SAVED[3], stage=REACHED[3], **(LISTS | {"roster": None}))
+        idle().restore(SAVED[3], stage=REACHED[3], **(LISTS | {"cohort_list": None}))
 
 
 # Which sessions a phone enters.

@@ -52,7 +52,7 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
     opened = sum_vectors(
         {phone: np.ones(5, np.uint32) for phone in range(phones)},
         terms=SessionTerms(
-            round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8,
+            round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_reporting=8,
             colluders=1,
         ),
         purpose=bytes(32),
@@ -60,19 +60,19 @@ def test_operations_are_those_of_a_session_that_computes_nothing_twice(phones, m
         primitives=SharedPrimitives(),
         last_stage=lambda phone: last.get(phone, Stage.UNMASK),
     )  # fmt: skip
-    survivors = len(opened.survivors)
-    counts = operations(opened, signing=survivors - 1, unmasking=survivors - 2)
+    reporting = len(opened.reporting)
+    counts = operations(opened, signing=reporting - 1, unmasking=reporting - 2)
     assert opened.context.parameters.complete == (phones == 12)
     for kind, count in calls.items():
         assert counts[kind] == count, kind
-    assert counts["joins"] == len(opened.survivors) + 2
+    assert counts["joins"] == len(opened.reporting) + 2
     assert counts["key pairs"] == 2 * phones + 2
     assert set(counts) - set(calls) == {"joins", "key pairs"}
 
 
 def test_primitives_alone_are_timed_for_every_operation():
     parameters = SessionTerms(
-        round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_survivors=8
+        round_id=bytes(16), round=0, dimension=5, bits=16, min_cohort=10, min_reporting=8
     ).parameters(10)
     counts = {"exchanges": 10, "joins": 3, "keystreams": 5}
     seconds = primitives_alone(counts, parameters, dimension=5, bits=16)

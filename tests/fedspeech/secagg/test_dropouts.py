@@ -1,4 +1,4 @@
-"""The schedule that simulations play is the model that floors are priced by."""
+"""The schedule that simulations play is the model that minimums are priced by."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,8 @@ SEED = b"seed" * 8
 def log2_failures(parameters, *, colluders, dropped):
     """Bounds log2 of the probability of each failure that `secagg.graph` lists.
 
-    -inf is impossible, 0 and above no bound at all, as for arcs on the ring of a curious server.
+    -inf is impossible, 0 and above no bound at all, as for arcs on the ring of a semi-honest
+    server.
     """
     n, k, t = parameters.num_phones, parameters.neighbors, parameters.threshold
     bounds = {
@@ -53,22 +54,22 @@ def bits_with_missing_nonces(missing):
 # (server, security bits, percent corrupt, percent dropped, n) -> (k, t): computed apart from this
 # library when the protocol was designed; correctness bits 30.
 DESIGN = {
-    ("lying", 40, 10, 10, 200): (80, 60),
-    ("lying", 40, 10, 10, 1000): (152, 110),
-    ("lying", 40, 10, 10, 2000): (170, 122),
-    ("lying", 60, 10, 10, 200): (82, 62),
-    ("lying", 60, 10, 10, 1000): (176, 130),
-    ("lying", 60, 10, 10, 2000): (200, 147),
-    ("lying", 40, 5, 5, 200): (42, 32),
-    ("lying", 40, 5, 5, 1000): (84, 62),
-    ("lying", 40, 5, 5, 2000): (90, 66),
-    ("curious", 60, 10, 10, 200): (38, 21),
-    ("curious", 60, 10, 10, 1000): (62, 36),
-    ("curious", 60, 10, 10, 2000): (66, 38),
+    ("malicious", 40, 10, 10, 200): (80, 60),
+    ("malicious", 40, 10, 10, 1000): (152, 110),
+    ("malicious", 40, 10, 10, 2000): (170, 122),
+    ("malicious", 60, 10, 10, 200): (82, 62),
+    ("malicious", 60, 10, 10, 1000): (176, 130),
+    ("malicious", 60, 10, 10, 2000): (200, 147),
+    ("malicious", 40, 5, 5, 200): (42, 32),
+    ("malicious", 40, 5, 5, 1000): (84, 62),
+    ("malicious", 40, 5, 5, 2000): (90, 66),
+    ("semi_honest", 60, 10, 10, 200): (38, 21),
+    ("semi_honest", 60, 10, 10, 1000): (62, 36),
+    ("semi_honest", 60, 10, 10, 2000): (66, 38),
     # up to 1, 5, 20 of 1000 nonces may stay away: that many more graphs to choose from
-    ("lying", bits_with_missing_nonces(1), 10, 10, 1000): (164, 120),
-    ("lying", bits_with_missing_nonces(5), 10, 10, 1000): (200, 151),
-    ("lying", bits_with_missing_nonces(20), 10, 10, 1000): (276, 217),
+    ("malicious", bits_with_missing_nonces(1), 10, 10, 1000): (164, 120),
+    ("malicious", bits_with_missing_nonces(5), 10, 10, 1000): (200, 151),
+    ("malicious", bits_with_missing_nonces(20), 10, 10, 1000): (276, 217),
 }
 
 
@@ -96,7 +97,7 @@ def exact_failures(n, k, t, colluders, dropped):
 
 def holds(n, k, t, colluders, dropped, server, security, correctness=30):
     failures = exact_failures(n, k, t, colluders, dropped)
-    if server == "curious":
+    if server == "semi_honest":
         del failures["arc's end unmasked"]
     answers = failures.pop("too few neighbors answer")
     return answers <= Fraction(1, 2**correctness) and all(
@@ -104,7 +105,7 @@ def holds(n, k, t, colluders, dropped, server, security, correctness=30):
     )
 
 
-def parameters(n, percent, server="lying", **bits):
+def parameters(n, percent, threat_model="malicious", **bits):
     return graph_parameters(
         n, colluders=n * percent // 100, dropped=n * percent // 100, server=server, **bits
     )
@@ -125,7 +126,7 @@ def test_parameters_are_those_of_the_design(setting, expected):
 
 
 def test_default_security_is_that_of_the_server():
-    assert dict(SECURITY_BITS) == {"lying": 40, "curious": 60}
+    assert dict(SECURITY_BITS) == {"malicious": 40, "semi_honest": 60}
     for server, bits in SECURITY_BITS.items():
         assert parameters(500, 10, server) == parameters(500, 10, server, security_bits=bits)
 
@@ -134,15 +135,15 @@ def test_default_security_is_that_of_the_server():
 @pytest.mark.parametrize(
     ("n", "colluders", "dropped", "server", "security"),
     [
-        (129, 12, 12, "lying", 40),
-        (130, 0, 0, "lying", 40),
-        (150, 1, 30, "lying", 40),
-        (150, 1, 30, "curious", 60),
-        (171, 30, 5, "lying", 60),
-        (200, 0, 60, "curious", 60),  # the ring in pieces is what binds
-        (200, 40, 60, "curious", 60),
-        (223, 11, 40, "lying", 20),
-        (160, 40, 30, "lying", 40),
+        (129, 12, 12, "malicious", 40),
+        (130, 0, 0, "malicious", 40),
+        (150, 1, 30, "malicious", 40),
+        (150, 1, 30, "semi_honest", 60),
+        (171, 30, 5, "malicious", 60),
+        (200, 0, 60, "semi_honest", 60),  # the ring in pieces is what binds
+        (200, 40, 60, "semi_honest", 60),
+        (223, 11, 40, "malicious", 20),
+        (160, 40, 30, "malicious", 40),
     ],
 )
 def test_no_sparser_ring_and_no_lower_threshold_would_do(n, colluders, dropped, server, security):
@@ -181,7 +182,7 @@ def test_failures_are_the_exact_union_bounds(n, half, t, colluders, dropped):
             assert found[name] == pytest.approx(exact, abs=1e-9)
 
 
-def test_failures_of_large_rosters_are_those_of_scipy():
+def test_failures_of_large_cohort_lists_are_those_of_scipy():
     n, k, t, c, d = 10_000, 194, 139, 1000, 1000
     found = log2_failures(
         GraphParameters(num_phones=n, neighbors=k, threshold=t), colluders=c, dropped=d
@@ -208,7 +209,7 @@ def test_no_other_reading_of_the_tails_is_likelier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("percent", [0, 3, 10, 25])
 def test_every_condition_is_met_at_every_size(server, percent):
     security = SECURITY_BITS[server]
@@ -216,16 +217,18 @@ def test_every_condition_is_met_at_every_size(server, percent):
         found = parameters(n, percent, server)
         failures = log2_failures(found, colluders=n * percent // 100, dropped=n * percent // 100)
         assert failures.pop("too few neighbors answer") <= -30
-        if server == "curious":
+        if server == "semi_honest":
             failures.pop("arc's end unmasked", None)
         assert max(failures.values()) <= -security - 1
         if not found.complete:
             assert found.neighbors % 2 == 0
             assert found.neighbors < n - 1
-            assert server == "curious" or found.neighbors / 2 < found.threshold <= found.neighbors
+            assert (
+                server == "semi_honest" or found.neighbors / 2 < found.threshold <= found.neighbors
+            )
 
 
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
 def test_more_to_fear_never_makes_the_ring_weaker(server):
     def found(colluders=50, dropped=50, **bits):
         ring = graph_parameters(1000, colluders=colluders, dropped=dropped, server=server, **bits)
@@ -244,16 +247,16 @@ def test_more_to_fear_never_makes_the_ring_weaker(server):
         assert all(a <= b for (a, _), (b, _) in itertools.pairwise(more))
 
 
-def test_lying_server_meets_a_denser_ring():
+def test_malicious_server_meets_a_denser_ring():
     for n in (150, 500, 3000):
-        curious, lying = parameters(n, 10, "curious"), parameters(n, 10)
-        assert curious.neighbors < lying.neighbors
-        assert curious.threshold < lying.threshold
+        semi_honest, malicious = parameters(n, 10, "semi_honest"), parameters(n, 10)
+        assert semi_honest.neighbors < malicious.neighbors
+        assert semi_honest.threshold < malicious.threshold
 
 
-def test_small_rosters_get_the_complete_graph():
+def test_small_cohort_lists_get_the_complete_graph():
     for n, c, dropped in ((3, 0, 0), (10, 1, 3), (COMPLETE_UP_TO, 12, 12)):
-        found = graph_parameters(n, colluders=c, dropped=dropped, server="lying")
+        found = graph_parameters(n, colluders=c, dropped=dropped, threat_model="malicious")
         assert found.complete
         assert found.neighbors == n - 1
         # two quorums overlap in more phones than are corrupt, and no lower threshold does that
@@ -266,7 +269,9 @@ def test_complete_graph_fails_with_probability_zero():
         for c in range(n):
             for dropped in range(n):
                 try:
-                    found = graph_parameters(n, colluders=c, dropped=dropped, server="lying")
+                    found = graph_parameters(
+                        n, colluders=c, dropped=dropped, threat_model="malicious"
+                    )
                 except ValueError:
                     assert n - 1 - dropped < (n + c) // 2 + 1
                     continue
@@ -275,7 +280,7 @@ def test_complete_graph_fails_with_probability_zero():
 
 
 def test_where_no_ring_will_do_the_graph_is_complete():
-    found = graph_parameters(150, colluders=60, dropped=25, server="lying")
+    found = graph_parameters(150, colluders=60, dropped=25, threat_model="malicious")
     assert found == GraphParameters(num_phones=150, neighbors=149, threshold=106)
 
 
@@ -289,7 +294,11 @@ def test_where_no_ring_will_do_the_graph_is_complete():
         (200, {"colluders": 200}, r"must exceed .* colluders=200"),
         (10, {"colluders": 1, "dropped": 4}, r"complete .* dropped=4"),
         (2, {}, "complete graph"),
-        (200, {"server": "honest"}, "server must be 'lying' or 'curious', got server='honest'"),
+        (
+            200,
+            {"server": "honest"},
+            "server must be 'malicious' or 'semi-honest', got server='honest'",
+        ),
         (200, {"security_bits": 0}, "security_bits must be positive"),
         (200, {"security_bits": math.inf}, "finite, got security_bits=inf"),
         (200, {"correctness_bits": math.nan}, "correctness_bits must be positive and finite"),
@@ -297,7 +306,7 @@ def test_where_no_ring_will_do_the_graph_is_complete():
 )
 def test_impossible_settings_are_refused(n, changed, message):
     with pytest.raises(ValueError, match=message):
-        graph_parameters(n, **{"colluders": 0, "dropped": 0, "server": "lying"} | changed)
+        graph_parameters(n, **{"colluders": 0, "dropped": 0, "threat_model": "malicious"} | changed)
 
 
 def slow_ring(ids, seed):
@@ -315,8 +324,8 @@ def halves(ring, place, k):
     return [{ring[(place + sign * step) % len(ring)] for step in steps} for sign in (1, -1)]
 
 
-def pieces(graph, survivors):
-    left = set(survivors)
+def pieces(graph, reporting):
+    left = set(reporting)
     while left:
         piece, frontier = set(), {left.pop()}
         while frontier:
@@ -365,11 +374,11 @@ def test_whatever_a_server_drops_no_arc_opens_unless_its_ends_do(corrupt):
     assert (opened[k // 2 + 1] > 0) == (len(corrupt) > 1)  # one at either end
 
 
-ROSTERS = st.lists(st.integers(0, 10**12), min_size=3, max_size=30, unique=True).map(sorted)
+COHORT_LISTS = st.lists(st.integers(0, 10**12), min_size=3, max_size=30, unique=True).map(sorted)
 
 
 @settings(max_examples=60)
-@given(ids=ROSTERS, seed=st.binary(max_size=40), half=st.integers(1, 14))
+@given(ids=COHORT_LISTS, seed=st.binary(max_size=40), half=st.integers(1, 14))
 def test_ring_is_the_obvious_one(ids, seed, half):
     k = min(2 * half, (len(ids) - 1) // 2 * 2)
     graph = ring_graph(np.array(ids), seed, k)

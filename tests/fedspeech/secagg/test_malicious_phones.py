@@ -1,4 +1,4 @@
-"""Whatever phones tell an honest server, the sum of the survivors is right or there is none.
+"""Whatever phones tell an honest server, the sum of the reporting phones is right or there is none.
 
 Eight phones, all adjacent, two of which may be corrupt; what some of them say is replaced on its
 way to the server. Every phone computes for itself: no key is shared.
@@ -39,18 +39,18 @@ from fedspeech.secagg.server import NoncesMissing, Server
 PHONES = IdentityDirectory(os.urandom(32), b"tests", 200)
 PURPOSE = bytes(32)
 TERMS = SessionTerms(
-    round_id=bytes(16), round=0, dimension=7, bits=20, min_cohort=6, min_survivors=5, colluders=2
+    round_id=bytes(16), round=0, dimension=7, bits=20, min_cohort=6, min_reporting=5, colluders=2
 )
 STAGES = ("advertise", "share", "mask", "agree", "unmask")
 LIAR = 3
 
 
 class Careless(Phone):
-    """A corrupt phone: it takes any roster."""
+    """A corrupt phone: it takes any cohort list."""
 
-    def accept(self, roster, purpose):
+    def accept(self, cohort_list, purpose):
         with self._step(Stage.ADVERTISE, Stage.ACCEPT):
-            self.context = bind(self._terms, purpose, roster)
+            self.context = bind(self._terms, purpose, cohort_list)
         return b""
 
 
@@ -98,10 +98,10 @@ class Cohort:
         return cut(words, self.terms.bits), signature
 
     def run(self):
-        """Lets the server close each stage with what it heard; the sum of the survivors."""
+        """Lets the server close each stage with what it heard; the sum of the reporting phones."""
         server = self.server
         told = self.hear("advertise", self.phones, Phone.advertise)
-        roster = server.close_roster(
+        cohort_list = server.close_cohort_list(
             np.array([number for number, _ in told], dtype=np.int64),
             table([one.seal_key for _, one in told], 32),
             table([one.mask_key for _, one in told], 32),
@@ -109,8 +109,8 @@ class Cohort:
             table([one.signature for _, one in told], 64),
         )
         self.context = server.bind(PURPOSE)
-        there = roster.members.ids.tolist()
-        self.hear("accept", there, lambda phone: phone.accept(roster, PURPOSE))
+        there = cohort_list.members.ids.tolist()
+        self.hear("accept", there, lambda phone: phone.accept(cohort_list, PURPOSE))
         server.close_nonces(np.zeros(0, np.int64), np.zeros((0, 0), np.uint8))
 
         told = self.hear("share", there, lambda phone: phone.share(()))
@@ -124,9 +124,9 @@ class Cohort:
             server.add_masked(number, *said)
             for number, said in self.hear("mask", self.sharers.ids.tolist(), self.mask)
         ]
-        self.survivors = server.close_masked()
-        told = self.hear("agree", self.survivors.ids.tolist(), lambda phone: phone.agree(
-            self.survivors, server.neighbors_signatures(phone.number)))  # fmt: skip
+        self.reporting = server.close_masked()
+        told = self.hear("agree", self.reporting.ids.tolist(), lambda phone: phone.agree(
+            self.reporting, server.neighbors_signatures(phone.number)))  # fmt: skip
         quorum = server.close_agreement(
             np.array([number for number, _ in told], dtype=np.int64),
             table([signature for _, signature in told], 64),
@@ -148,8 +148,8 @@ class Cohort:
             return None, str(error)
 
     def expected(self):
-        """The sum of what the survivors put in."""
-        parts = [self.vectors[number] for number in self.survivors.ids.tolist()]
+        """The sum of what the reporting phones put in."""
+        parts = [self.vectors[number] for number in self.reporting.ids.tolist()]
         return cut(np.sum(parts, axis=0, dtype=np.uint32), self.terms.bits)
 
 
@@ -168,7 +168,7 @@ def check(lies, without=None, abort=None):
         assert why.startswith(abort)
         return cohort
     assert without is not None, "there is a sum"
-    assert set(cohort.phones) - set(cohort.survivors.ids.tolist()) == set(without)
+    assert set(cohort.phones) - set(cohort.reporting.ids.tolist()) == set(without)
     np.testing.assert_array_equal(total, cohort.expected())
     return cohort
 
@@ -260,7 +260,7 @@ def key_of_a_neighbor(cohort, phone, said):
     first = next(number for number in cohort.phones if (number, "advertise") not in cohort.lies)
     if phone.number < first:
         return []
-    secret = cohort.phones[first]._seal_key  # of a phone that is in the roster
+    secret = cohort.phones[first]._seal_key  # of a phone that is in the cohort list
     key = public_key(X25519PrivateKey.from_private_bytes(bytes(secret)))
     return [advertised(phone, said, mask_key=key)]
 
@@ -318,12 +318,12 @@ def test_a_key_of_low_order_costs_its_own_phone_alone(fields):
 
 def before_nonces():
     """A server that waits for 140 nonces on a sparse graph, and those nonces by phone."""
-    terms = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
+    terms = replace(TERMS, min_cohort=100, min_reporting=80, colluders=5)
     shared = CheckedOnce()
     server = Server(terms, PHONES, shared)
     phones = [Phone(n, PHONES.identity(n), PHONES, terms, shared) for n in range(140)]
     told = [phone.advertise() for phone in phones]
-    roster = server.close_roster(
+    cohort_list = server.close_cohort_list(
         np.arange(140),
         table([one.seal_key for one in told], 32),
         table([one.mask_key for one in told], 32),
@@ -331,7 +331,7 @@ def before_nonces():
         table([one.signature for one in told], 64),
     )
     server.bind(PURPOSE)
-    return server, {phone.number: phone.accept(roster, PURPOSE) for phone in phones}
+    return server, {phone.number: phone.accept(cohort_list, PURPOSE) for phone in phones}
 
 
 @pytest.mark.parametrize("nonce", [None, bytes(32)])
@@ -360,7 +360,7 @@ def resealed(phone, said, shares, places=None):
     """The message of stage share with other shares, well sealed, for some neighbors or all."""
     context, sealed = phone.context, said.sealed.copy()
     infos = [share_info(context.digest, phone._own, other) for other in phone._neighbors]
-    keys = phone._agree(phone._seal_key, context.roster.seal_rows, phone._places, infos)
+    keys = phone._agree(phone._seal_key, context.cohort_list.seal_rows, phone._places, infos)
     for place in range(len(keys)) if places is None else places:
         plain = shares[place].astype("<u4").tobytes()
         row = seal(keys[place], plain, infos[place] + place.to_bytes(4, "big"))
@@ -532,7 +532,7 @@ def test_words_of_another_kind_or_unsigned_ones_are_left_out(lie):
     check({(LIAR, "mask"): lie}, without=[LIAR])
 
 
-def test_a_vector_that_comes_after_the_survivors_were_named_is_left_out():
+def test_a_vector_that_comes_after_the_reporting_were_named_is_left_out():
     def late(cohort, phone, shares):
         assert not cohort.server.add_masked(LIAR, *kept[0])
         return [(phone.number, shares)]
@@ -566,12 +566,12 @@ def signs(make):
     return lie
 
 
-def over_fewer_survivors(digest, sharers, cohort):
+def over_fewer_reporting(digest, sharers, cohort):
     return agreed_statement(digest, sharers, Members(np.arange(7)).digest)
 
 
 def over_another_session(digest, sharers, cohort):
-    return agreed_statement(bytes(32), sharers, cohort.survivors.digest)
+    return agreed_statement(bytes(32), sharers, cohort.reporting.digest)
 
 
 def over_its_vector_again(digest, sharers, cohort):
@@ -579,11 +579,11 @@ def over_its_vector_again(digest, sharers, cohort):
 
 
 def both(cohort, phone, said):
-    return [*signs(over_fewer_survivors)(cohort, phone, said), (phone.number, said)]
+    return [*signs(over_fewer_reporting)(cohort, phone, said), (phone.number, said)]
 
 
 SIGNATURES = {
-    "over fewer survivors": signs(over_fewer_survivors),
+    "over fewer reporting phones": signs(over_fewer_reporting),
     "over another session": signs(over_another_session),
     "of another stage": signs(over_its_vector_again),
     "of nothing": lambda cohort, phone, said: [(phone.number, bytes(64))],
@@ -606,7 +606,7 @@ def gives(make):
         shares = make(said[1])
         statement = unmasked_statement(
             phone.context.digest, id_bytes(phone.number), cohort.sharers.digest,
-            cohort.survivors.digest, shares.tobytes(),
+            cohort.reporting.digest, shares.tobytes(),
         )  # fmt: skip
         return [(phone.number, (PHONES.identity(phone.number).sign(statement), shares))]
 
@@ -702,7 +702,7 @@ def test_no_mixture_of_lies_gives_a_wrong_sum():
 
 
 STEPS = {
-    "close_roster": lambda server: server.close_roster(
+    "close_cohort_list": lambda server: server.close_cohort_list(
         np.zeros(0, np.int64), *(np.zeros((0, width), np.uint8) for width in (32, 32, 32, 64))
     ),
     "bind": lambda server: server.bind(PURPOSE),
@@ -726,7 +726,7 @@ STEPS = {
 @pytest.mark.parametrize("step", STEPS)
 def test_the_server_closes_stages_in_order_and_each_once(step):
     fresh = Cohort({}).server
-    if step != "close_roster":
+    if step != "close_cohort_list":
         with pytest.raises(ProtocolAbort, match="past stage none"):
             STEPS[step](fresh)
     done = Cohort({})

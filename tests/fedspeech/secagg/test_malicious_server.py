@@ -21,8 +21,8 @@ from fedspeech.secagg.keys import Identity, IdentityDirectory, public_key, seal
 from fedspeech.secagg.primitives import Primitives
 from fedspeech.secagg.protocol import (
     MAX_SESSIONS,
+    CohortList,
     Members,
-    Roster,
     SessionTerms,
     Stage,
     advertisement_statement,
@@ -32,7 +32,8 @@ from fedspeech.secagg.protocol import (
 from fedspeech.secagg.refusals import (
     BadSignature,
     CiphertextMissing,
-    CohortBelowFloor,
+    CohortBelowMinimum,
+    CohortListNotMine,
     KeyReused,
     Malformed,
     NeighborsBelowThreshold,
@@ -40,11 +41,10 @@ from fedspeech.secagg.refusals import (
     NoQuorum,
     OutOfOrder,
     Replayed,
-    RosterNotMine,
+    ReportingInconsistent,
     SecondAnswer,
     SharersInconsistent,
     StaleState,
-    SurvivorsInconsistent,
     UnknownPhone,
     WeakKey,
 )
@@ -56,9 +56,9 @@ MODEL, OTHER_MODEL = bytes(32), b"\1" * 32
 STRANGER = 999  # whom nobody enrolled
 # Eight phones, two of them corrupt: six shares or signatures are needed, and a list has five.
 TERMS = SessionTerms(
-    round_id=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_survivors=5, colluders=2
+    round_id=bytes(16), round=4, dimension=5, bits=20, min_cohort=7, min_reporting=5, colluders=2
 )
-RING_TERMS = replace(TERMS, min_cohort=100, min_survivors=80, colluders=5)
+RING_TERMS = replace(TERMS, min_cohort=100, min_reporting=80, colluders=5)
 COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 P = 2**255 - 19
 LOW_ORDER = [
@@ -104,7 +104,7 @@ class Session:
 
     def advertised(self):
         told = [phone.advertise() for phone in self.phones]
-        self.roster = self.server.close_roster(
+        self.cohort_list = self.server.close_cohort_list(
             self.ids,
             table([one.seal_key for one in told], 32),
             table([one.mask_key for one in told], 32),
@@ -115,7 +115,7 @@ class Session:
 
     def accepted(self, models=None):
         nonces = [
-            phone.accept(self.roster, models[phone.number] if models else MODEL)
+            phone.accept(self.cohort_list, models[phone.number] if models else MODEL)
             for phone in self.phones
         ]
         width = 0 if self.context.parameters.complete else 32
@@ -138,11 +138,11 @@ class Session:
                 phone, inbox, self.vectors[phone.number], self.primitives, self.terms.bits
             )
             assert self.server.add_masked(phone.number, *sent)
-        self.survivors = self.server.close_masked()
+        self.reporting = self.server.close_masked()
 
     def agreed(self):
         told = [
-            phone.agree(self.survivors, self.server.neighbors_signatures(phone.number))
+            phone.agree(self.reporting, self.server.neighbors_signatures(phone.number))
             for phone in self.phones
         ]
         self.quorum = self.server.close_agreement(self.ids, table(told, 64))
@@ -206,19 +206,26 @@ def flipped(column, row, place=0):
     return copy
 
 
-def without(roster, number):
-    return only(roster, [one for one in range(len(roster)) if one != number])
+def without(cohort_list, number):
+    return only(cohort_list, [one for one in range(len(cohort_list)) if one != number])
 
 
-def only(roster, numbers):
-    columns = {name: getattr(roster, name)[numbers] for name in COLUMNS}
-    return Roster(members=Members(roster.members.ids[numbers]), **columns)
+def only(cohort_list, numbers):
+    columns = {name: getattr(cohort_list, name)[numbers] for name in COLUMNS}
+    return CohortList(members=Members(cohort_list.members.ids[numbers]), **columns)
 
 
 def with_phone(
-    roster, number, identity, round_id, *, round_number=TERMS.round, seal_key=None, mask_key=None
+    cohort_list,
+    number,
+    identity,
+    round_id,
+    *,
+    round_number=TERMS.round,
+    seal_key=None,
+    mask_key=None,
 ):
-    """A roster with the advertisement of one more phone, or of this one anew."""
+    """A cohort list with the advertisement of one more phone, or of this one anew."""
     keys = [
         given or public_key(X25519PrivateKey.generate()) for given in (seal_key, mask_key)
     ]  # fmt: skip
@@ -226,14 +233,16 @@ def with_phone(
     signature = identity.sign(
         advertisement_statement(round_id, round_number, number, *keys, commitment)
     )
-    others = roster.members.ids != number
-    order = np.argsort(np.append(roster.members.ids[others], number))
+    others = cohort_list.members.ids != number
+    order = np.argsort(np.append(cohort_list.members.ids[others], number))
     rows = (*keys, commitment, signature)
     columns = {
-        name: np.vstack([getattr(roster, name)[others], np.frombuffer(row, np.uint8)])[order]
+        name: np.vstack([getattr(cohort_list, name)[others], np.frombuffer(row, np.uint8)])[order]
         for name, row in zip(COLUMNS, rows, strict=True)
     }
-    return Roster(members=Members(np.append(roster.members.ids[others], number)[order]), **columns)
+    return CohortList(
+        members=Members(np.append(cohort_list.members.ids[others], number)[order]), **columns
+    )
 
 
 def test_a_session_without_lies_ends_with_the_sum():
@@ -242,7 +251,7 @@ def test_a_session_without_lies_ends_with_the_sum():
     assert not any(any(secrets_of(phone)) for phone in session.phones)
 
 
-# The roster.
+# The cohort list.
 
 
 def swapped(column, one=2, other=3):
@@ -252,29 +261,31 @@ def swapped(column, one=2, other=3):
 
 
 def own_replaced(name):
-    return lambda s: replace(s.roster, **{name: flipped(getattr(s.roster, name), 0)})
+    return lambda s: replace(s.cohort_list, **{name: flipped(getattr(s.cohort_list, name), 0)})
 
 
 def replaced(name):
-    return lambda s: replace(s.roster, **{name: flipped(getattr(s.roster, name), 3, 31)})
+    return lambda s: replace(s.cohort_list, **{name: flipped(getattr(s.cohort_list, name), 3, 31)})
 
 
 def two_swapped(*names):
-    return lambda s: replace(s.roster, **{name: swapped(getattr(s.roster, name)) for name in names})
+    return lambda s: replace(
+        s.cohort_list, **{name: swapped(getattr(s.cohort_list, name)) for name in names}
+    )
 
 
 def replayed_advertisement(s):
-    older = Session().to(1).roster
+    older = Session().to(1).cohort_list
     return replace(
-        s.roster, **{name: changed(getattr(s.roster, name), r3=getattr(older, name)[3])
+        s.cohort_list, **{name: changed(getattr(s.cohort_list, name), r3=getattr(older, name)[3])
                      for name in COLUMNS}
     )  # fmt: skip
 
 
-ROSTERS = {
-    "own sealing key replaced": (RosterNotMine, own_replaced("seal_keys")),
-    "own mask key replaced": (RosterNotMine, own_replaced("mask_keys")),
-    "own commitment replaced": (RosterNotMine, own_replaced("commitments")),
+COHORT_LISTS = {
+    "own sealing key replaced": (CohortListNotMine, own_replaced("seal_keys")),
+    "own mask key replaced": (CohortListNotMine, own_replaced("mask_keys")),
+    "own commitment replaced": (CohortListNotMine, own_replaced("commitments")),
     "own signature replaced": (BadSignature, own_replaced("signatures")),
     "a sealing key replaced": (BadSignature, replaced("seal_keys")),
     "a mask key replaced": (BadSignature, replaced("mask_keys")),
@@ -288,91 +299,91 @@ ROSTERS = {
     "both keys of one phone swapped": (
         BadSignature,
         lambda s: replace(
-            s.roster, seal_keys=changed(s.roster.seal_keys, r3=s.roster.mask_keys[3]),
-            mask_keys=changed(s.roster.mask_keys, r3=s.roster.seal_keys[3]),
+            s.cohort_list, seal_keys=changed(s.cohort_list.seal_keys, r3=s.cohort_list.mask_keys[3]),
+            mask_keys=changed(s.cohort_list.mask_keys, r3=s.cohort_list.seal_keys[3]),
         ),
     ),
     "an advertisement of an earlier session": (BadSignature, replayed_advertisement),
     "an advertisement of another round under the same id": (
         BadSignature,
         lambda s: with_phone(
-            s.roster, 50, PHONES.identity(50), s.terms.round_id, round_number=TERMS.round - 1
+            s.cohort_list, 50, PHONES.identity(50), s.terms.round_id, round_number=TERMS.round - 1
         ),
     ),
-    "the roster of another session": (RosterNotMine, lambda s: Session().to(1).roster),
+    "the cohort list of another session": (CohortListNotMine, lambda s: Session().to(1).cohort_list),
     "an all-zero key that nobody signed": (
         BadSignature,
-        lambda s: replace(s.roster, seal_keys=changed(s.roster.seal_keys, r3=bytes(32))),
+        lambda s: replace(s.cohort_list, seal_keys=changed(s.cohort_list.seal_keys, r3=bytes(32))),
     ),
     "a Sybil that nobody enrolled": (
         UnknownPhone,
-        lambda s: with_phone(s.roster, STRANGER, Identity(os.urandom(32)), s.terms.round_id),
+        lambda s: with_phone(s.cohort_list, STRANGER, Identity(os.urandom(32)), s.terms.round_id),
     ),
     "a Sybil under an enrolled number": (
-        BadSignature, lambda s: with_phone(s.roster, 50, Identity(os.urandom(32)), s.terms.round_id)
+        BadSignature, lambda s: with_phone(s.cohort_list, 50, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "a Sybil under the number of a phone that is there": (
-        BadSignature, lambda s: with_phone(s.roster, 3, Identity(os.urandom(32)), s.terms.round_id)
+        BadSignature, lambda s: with_phone(s.cohort_list, 3, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "an enrolled phone's advertisement under another number": (
-        BadSignature, lambda s: replace(s.roster, members=members(0, 1, 2, 3, 4, 5, 6, 50))
+        BadSignature, lambda s: replace(s.cohort_list, members=members(0, 1, 2, 3, 4, 5, 6, 50))
     ),
-    "fewer phones than the floor": (CohortBelowFloor, lambda s: only(s.roster, range(6))),
-    "this phone left out": (RosterNotMine, lambda s: without(s.roster, 0)),
-    "no phone at all": (RosterNotMine, lambda s: only(s.roster, [])),
-    "something else": (Malformed, lambda s: [s.roster]),
+    "fewer phones than the minimum": (CohortBelowMinimum, lambda s: only(s.cohort_list, range(6))),
+    "this phone left out": (CohortListNotMine, lambda s: without(s.cohort_list, 0)),
+    "no phone at all": (CohortListNotMine, lambda s: only(s.cohort_list, [])),
+    "something else": (Malformed, lambda s: [s.cohort_list]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("refusal", "lie"), ROSTERS.values(), ids=ROSTERS)
-def test_a_false_roster_is_refused(refusal, lie):
+@pytest.mark.parametrize(("refusal", "lie"), COHORT_LISTS.values(), ids=COHORT_LISTS)
+def test_a_false_cohort_list_is_refused(refusal, lie):
     session = Session().to(1)
     phone = session.phones[0]
     refused(refusal, phone, phone.accept, lie(session), MODEL)
 
 
-def test_a_roster_names_no_phone_and_no_key_twice():
-    roster = Session().to(1).roster
+def test_a_cohort_list_names_no_phone_and_no_key_twice():
+    cohort_list = Session().to(1).cohort_list
     with pytest.raises(Malformed, match="strictly increasing"):
-        only(roster, [0, 1, 2, 3, 3])
+        only(cohort_list, [0, 1, 2, 3, 3])
     for name in ("seal_keys", "mask_keys", "commitments"):
-        column = getattr(roster, name)
+        column = getattr(cohort_list, name)
         with pytest.raises(KeyReused):
-            replace(roster, **{name: changed(column, r3=column[2])})
+            replace(cohort_list, **{name: changed(column, r3=column[2])})
     with pytest.raises(KeyReused):  # as a key of the other kind
-        replace(roster, seal_keys=changed(roster.seal_keys, r3=roster.mask_keys[2]))
+        replace(cohort_list, seal_keys=changed(cohort_list.seal_keys, r3=cohort_list.mask_keys[2]))
 
 
-def test_a_roster_with_more_colluders_than_can_be_outvoted_is_refused():
+def test_a_cohort_list_with_more_colluders_than_can_be_outvoted_is_refused():
     session = Session(own_terms={"colluders": 7}).to(1)
     phone = session.phones[0]
-    refused(CohortBelowFloor, phone, phone.accept, session.roster, MODEL)
+    refused(CohortBelowMinimum, phone, phone.accept, session.cohort_list, MODEL)
 
 
 @pytest.mark.parametrize("model", [b"", bytes(31), bytes(33), "x" * 32, None], ids=repr)
 def test_a_purpose_that_is_no_hash_is_refused(model):
     session = Session().to(1)
     phone = session.phones[0]
-    refused(Malformed, phone, phone.accept, session.roster, model)
+    refused(Malformed, phone, phone.accept, session.cohort_list, model)
 
 
 @pytest.mark.parametrize("again", ["the same", "another", "for another model"])
-def test_a_second_roster_is_refused(again):
+def test_a_second_cohort_list_is_refused(again):
     session = Session().to(2)
     phone = session.phones[0]
-    roster = without(session.roster, 7) if again == "another" else session.roster
+    cohort_list = without(session.cohort_list, 7) if again == "another" else session.cohort_list
     model = OTHER_MODEL if again == "for another model" else MODEL
-    refused(SecondAnswer, phone, phone.accept, roster, model)
+    refused(SecondAnswer, phone, phone.accept, cohort_list, model)
 
 
 @pytest.mark.parametrize("key", LOW_ORDER, ids=lambda key: key.hex()[:8])
 @pytest.mark.parametrize("kind", ["seal_key", "mask_key"])
 def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, kind):
     session = Session().to(1)
-    session.roster = with_phone(
-        session.roster, 3, PHONES.identity(3), session.terms.round_id, **{kind: key}
+    session.cohort_list = with_phone(
+        session.cohort_list, 3, PHONES.identity(3), session.terms.round_id, **{kind: key}
     )
-    session.phones[0].accept(session.roster, MODEL)
+    session.phones[0].accept(session.cohort_list, MODEL)
     phone = session.phones[0]
     if kind == "seal_key":
         refused(WeakKey, phone, phone.share, ())
@@ -385,8 +396,8 @@ def test_a_public_key_of_low_order_is_refused_though_its_phone_signed_it(key, ki
 # What must be alike: contexts differ, so no signature holds and no ciphertext opens.
 
 OTHER_TERMS = [
-    {"dimension": 6}, {"bits": 16}, {"min_cohort": 8}, {"min_survivors": 4},
-    {"colluders": 1}, {"dropped_share": 0.0}, {"server": "curious"},
+    {"dimension": 6}, {"bits": 16}, {"min_cohort": 8}, {"min_reporting": 4},
+    {"colluders": 1}, {"dropped_share": 0.0}, {"threat_model": "semi_honest"},
 ]  # fmt: skip
 
 
@@ -402,10 +413,10 @@ def test_a_phone_with_other_terms_believes_nobody_and_is_believed_by_nobody(own)
 @pytest.mark.parametrize(
     "own", [{"round_id": os.urandom(16)}, {"round": 5}], ids=["round_id", "round"]
 )
-def test_a_phone_of_another_session_refuses_the_roster(own):
+def test_a_phone_of_another_session_refuses_the_cohort_list(own):
     session = Session(own_terms=own)
     told = [phone.advertise() for phone in session.phones]
-    roster = Roster(
+    cohort_list = CohortList(
         members=Members(session.ids),
         seal_keys=table([one.seal_key for one in told], 32),
         mask_keys=table([one.mask_key for one in told], 32),
@@ -413,7 +424,7 @@ def test_a_phone_of_another_session_refuses_the_roster(own):
         signatures=table([one.signature for one in told], 64),
     )
     for phone in session.phones[:2]:
-        refused(BadSignature, phone, phone.accept, roster, MODEL)
+        refused(BadSignature, phone, phone.accept, cohort_list, MODEL)
 
 
 def forwarded(session, number):
@@ -421,7 +432,7 @@ def forwarded(session, number):
     graph = session.phones[0].graph
     neighbors, places = graph.neighbors[number], graph.places[number]
     return Inbox(
-        sharers=session.roster.members,
+        sharers=session.cohort_list.members,
         sealed=np.array([o.sealed for o in session.said])[neighbors, places],
         commitments=table([session.said[n].commitment for n in neighbors], 32),
         signatures=table([session.said[n].signature for n in neighbors], 64),
@@ -516,7 +527,7 @@ def inbox_of(session, number=0, **lies):
     return replace(session.server.inbox(number), **lies)
 
 
-def lying_row(row):
+def malicious_row(row):
     """An inbox in which the ciphertext of the first neighbor, phone 1, is another one."""
     return lambda s: inbox_of(s, sealed=changed(inbox_of(s).sealed, r0=row(s)))
 
@@ -537,15 +548,15 @@ INBOXES = {
         SharersInconsistent, lambda s: inbox_of(s, sharers=members(*range(7), STRANGER))
     ),
     "sharers that are no list": (SharersInconsistent, lambda s: inbox_of(s, sharers=s.ids)),
-    "fewer sharers than the floor": (
-        CohortBelowFloor, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3))
+    "fewer sharers than the minimum": (
+        CohortBelowMinimum, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3))
     ),
     "fewer neighbors than the threshold": (
         NeighborsBelowThreshold, lambda s: inbox_of(s, sharers=members(0, 1, 2, 3, 4, 5))
     ),
-    "a ciphertext withheld": (CiphertextMissing, lying_row(lambda s: bytes(88))),
+    "a ciphertext withheld": (CiphertextMissing, malicious_row(lambda s: bytes(88))),
     "a ciphertext truncated": (
-        CiphertextMissing, lying_row(lambda s: inbox_of(s).sealed[0, :80].tobytes() + bytes(8))
+        CiphertextMissing, malicious_row(lambda s: inbox_of(s).sealed[0, :80].tobytes() + bytes(8))
     ),
     "a bit of a ciphertext flipped": (
         CiphertextMissing, lambda s: inbox_of(s, sealed=flipped(inbox_of(s).sealed, 3))
@@ -554,13 +565,13 @@ INBOXES = {
         CiphertextMissing, lambda s: inbox_of(s, sealed=flipped(inbox_of(s).sealed, 3, 87))
     ),
     "a ciphertext meant for another phone": (
-        CiphertextMissing, lying_row(lambda s: inbox_of(s, 2).sealed[1])
+        CiphertextMissing, malicious_row(lambda s: inbox_of(s, 2).sealed[1])
     ),
     "this phone's own ciphertext sent back": (
-        CiphertextMissing, lying_row(lambda s: s.said[0].sealed[0])
+        CiphertextMissing, malicious_row(lambda s: s.said[0].sealed[0])
     ),
     "a ciphertext of another session": (
-        CiphertextMissing, lying_row(lambda s: another_inbox().sealed[0])
+        CiphertextMissing, malicious_row(lambda s: another_inbox().sealed[0])
     ),
     "ciphertexts of two senders swapped": (
         CiphertextMissing, lambda s: inbox_of(s, sealed=swapped(inbox_of(s).sealed))
@@ -604,14 +615,14 @@ def test_a_share_outside_the_field_is_refused_though_its_phone_sealed_it():
     share = np.full(2 * shamir.LIMBS, shamir.PRIME, "<u4").tobytes()
     info = protocol.share_info(session.context.digest, accomplice._own, phone._own)
     (key,) = accomplice._agree(
-        accomplice._seal_key, session.roster.seal_rows, [phone.number], [info]
+        accomplice._seal_key, session.cohort_list.seal_rows, [phone.number], [info]
     )
     row = seal(key, share, info + bytes(4))
     inbox = inbox_of(session, sealed=changed(inbox_of(session).sealed, r0=row))
     refused(Malformed, phone, phone.mask, inbox)
 
 
-# Survivors.
+# Reporting phones.
 
 
 @pytest.fixture
@@ -636,50 +647,50 @@ def mask_all(session, **shown):
         sharers = shown.get(f"p{phone.number}", inbox.sharers)
         signature, _ = phone.mask(replace(inbox, sharers=sharers))
         session.server._arrived[phone.number] = signature
-    session.survivors = session.server.close_masked()
+    session.reporting = session.server.close_masked()
 
 
 def signatures_of(session):
     return session.server.neighbors_signatures(0)
 
 
-SURVIVORS = {
+REPORTING = {
     "a phone that never shared": (
-        SurvivorsInconsistent, lambda s: (members(*range(8)), signatures_of(s))
+        ReportingInconsistent, lambda s: (members(*range(8)), signatures_of(s))
     ),
     "a stranger": (
-        SurvivorsInconsistent, lambda s: (members(*range(7), STRANGER), signatures_of(s))
+        ReportingInconsistent, lambda s: (members(*range(7), STRANGER), signatures_of(s))
     ),
     "without this phone": (
-        SurvivorsInconsistent, lambda s: (members(*range(1, 7)), signatures_of(s))
+        ReportingInconsistent, lambda s: (members(*range(1, 7)), signatures_of(s))
     ),
-    "no list": (SurvivorsInconsistent, lambda s: (list(range(7)), signatures_of(s))),
-    "fewer than the floor": (
-        CohortBelowFloor, lambda s: (members(0, 1, 2, 3), signatures_of(s))
+    "no list": (ReportingInconsistent, lambda s: (list(range(7)), signatures_of(s))),
+    "fewer than the minimum": (
+        CohortBelowMinimum, lambda s: (members(0, 1, 2, 3), signatures_of(s))
     ),
-    "a survivor who signed nothing": (
-        BadSignature, lambda s: (s.survivors, changed(signatures_of(s), r0=bytes(64)))
+    "a reporting phone who signed nothing": (
+        BadSignature, lambda s: (s.reporting, changed(signatures_of(s), r0=bytes(64)))
     ),
-    "signatures of two survivors swapped": (
-        BadSignature, lambda s: (s.survivors, swapped(signatures_of(s)))
+    "signatures of two reporting phones swapped": (
+        BadSignature, lambda s: (s.reporting, swapped(signatures_of(s)))
     ),
     "a signature of another stage": (
         BadSignature,
-        lambda s: (s.survivors, changed(signatures_of(s), r0=s.said[1].signature)),
+        lambda s: (s.reporting, changed(signatures_of(s), r0=s.said[1].signature)),
     ),
     "a signature of another session": (
         BadSignature,
-        lambda s: (s.survivors, signatures_of(Session().to(4))),
+        lambda s: (s.reporting, signatures_of(Session().to(4))),
     ),
-    "one signature too few": (Malformed, lambda s: (s.survivors, signatures_of(s)[:-1])),
+    "one signature too few": (Malformed, lambda s: (s.reporting, signatures_of(s)[:-1])),
     "signatures as numbers": (
-        Malformed, lambda s: (s.survivors, signatures_of(s).astype(np.float64))
+        Malformed, lambda s: (s.reporting, signatures_of(s).astype(np.float64))
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("refusal", "lie"), SURVIVORS.values(), ids=SURVIVORS)
-def test_a_false_list_of_survivors_is_refused(seven, refusal, lie):
+@pytest.mark.parametrize(("refusal", "lie"), REPORTING.values(), ids=REPORTING)
+def test_a_false_list_of_reporting_is_refused(seven, refusal, lie):
     mask_all(seven)
     phone = seven.phones[0]
     refused(refusal, phone, phone.agree, *lie(seven))
@@ -688,16 +699,16 @@ def test_a_false_list_of_survivors_is_refused(seven, refusal, lie):
 def test_a_list_of_sharers_shown_to_one_phone_is_refused_by_it_and_by_its_neighbors():
     session = Session().to(3)
     mask_all(session, p1=members(*range(7)))
-    survivors = members(*range(7))  # phone 7 is in only one of the two lists
+    reporting = members(*range(7))  # phone 7 is in only one of the two lists
     for phone in session.phones[:7]:
         signatures = session.server.neighbors_signatures(phone.number)
-        refused(BadSignature, phone, phone.agree, survivors, signatures)
+        refused(BadSignature, phone, phone.agree, reporting, signatures)
 
 
-def test_a_second_list_of_survivors_is_refused(seven):
+def test_a_second_list_of_reporting_is_refused(seven):
     mask_all(seven)
     phone = seven.phones[0]
-    phone.agree(seven.survivors, signatures_of(seven))
+    phone.agree(seven.reporting, signatures_of(seven))
     refused(SecondAnswer, phone, phone.agree, members(*range(6)), signatures_of(seven))
 
 
@@ -708,10 +719,10 @@ def by(session, *numbers):
     return Quorum(members(*numbers), session.quorum.signatures[list(numbers)])
 
 
-def signed(session, numbers, survivors):
-    """A quorum over another list of survivors, signed with identities the server may hold."""
+def signed(session, numbers, reporting):
+    """A quorum over another reporting list, signed with identities the server may hold."""
     statement = agreed_statement(
-        session.context.digest, session.roster.members.digest, survivors.digest
+        session.context.digest, session.cohort_list.members.digest, reporting.digest
     )
     told = [PHONES.identity(number).sign(statement) for number in numbers]
     return Quorum(members(*numbers), table(told, 64))
@@ -720,7 +731,7 @@ def signed(session, numbers, survivors):
 QUORUMS = {
     "too few signatures": (NoQuorum, lambda s: by(s, 0, 1, 2, 3, 4)),
     "none": (NoQuorum, lambda s: by(s)),
-    "a phone that is no survivor": (
+    "a phone that is no reporting phone": (
         NoQuorum,
         lambda s: Quorum(members(*range(7), STRANGER), s.quorum.signatures),
     ),
@@ -745,7 +756,7 @@ QUORUMS = {
         BadSignature,
         lambda s: Quorum(s.quorum.members, table([
             PHONES.identity(n).sign(agreed_statement(
-                s.context.digest, members(*range(7)).digest, s.survivors.digest))
+                s.context.digest, members(*range(7)).digest, s.reporting.digest))
             for n in range(8)
         ], 64)),
     ),
@@ -776,11 +787,11 @@ def test_a_quorum_for_fewer_colluders_is_refused():
     refused(NoQuorum, phone, phone.unmask, by(session, *range(lowered)))
 
 
-def test_survivors_split_in_two_have_no_quorum_on_either_side():
+def test_reporting_split_in_two_have_no_quorum_on_either_side():
     # Phones 0 to 3 are told that phone 7 vanished, 4 to 6 that it did not; both corrupt phones, 2
     # and 3, sign for both sides. Shares of both kinds of phone 7 would open its vector.
     session = Session().to(4)
-    here, there = members(*range(7)), session.survivors
+    here, there = members(*range(7)), session.reporting
     for phone in session.phones:
         mine = here if phone.number < 4 else there
         phone.agree(mine, session.server.neighbors_signatures(phone.number))
@@ -804,7 +815,7 @@ def test_the_other_kind_of_share_is_never_given():
     of_mask_keys = [row.tobytes() for row in held[:, shamir.LIMBS :]]
     assert not any(share in phone.save() for share in of_mask_keys)  # all survived: forgotten
     _, given = phone.unmask(session.quorum)
-    np.testing.assert_array_equal(given, held[:, : shamir.LIMBS])  # seeds of survivors
+    np.testing.assert_array_equal(given, held[:, : shamir.LIMBS])  # seeds of reporting phones
     assert not any(secrets_of(phone))
     dropped = members(*range(7))
     for again in (
@@ -875,8 +886,8 @@ def test_no_session_of_a_round_is_entered_after_a_masked_vector_has_left():
 def restored(session, saved, counter, **lists):
     """A new process of phone 0 that goes on from what was saved."""
     seen = {
-        "roster": session.roster, "purpose": MODEL, "nonces": getattr(session, "nonces", ()),
-        "sharers": session.phones[0].sharers, "survivors": session.phones[0].survivors,
+        "cohort_list": session.cohort_list, "purpose": MODEL, "nonces": getattr(session, "nonces", ()),
+        "sharers": session.phones[0].sharers, "reporting": session.phones[0].reporting,
     }  # fmt: skip
     phone = session.phone(0)
     return phone, lambda: phone.restore(saved, stage=counter, **(seen | lists))
@@ -901,7 +912,7 @@ def test_a_phone_that_is_stored_after_every_answer_goes_on(terms, count):
 def test_a_state_older_than_the_last_answer_is_refused(answers):
     session = Session().to(answers)
     saved, stage = session.phones[0].save(), session.phones[0].stage
-    lists = {"sharers": session.phones[0].sharers, "survivors": session.phones[0].survivors}
+    lists = {"sharers": session.phones[0].sharers, "reporting": session.phones[0].reporting}
     session.to(6)
     for newer in range(stage + 1, Stage.UNMASK + 1):
         phone, restore = restored(session, saved, Stage(newer), **lists)
@@ -913,18 +924,19 @@ def test_a_state_older_than_the_last_answer_is_refused(answers):
 def test_the_state_of_a_phone_that_has_left_answers_nothing():
     session = Session().to(4)
     old = session.phones[0]
-    refused(SurvivorsInconsistent, old, old.agree, members(*range(1, 8)), signatures_of(session))
+    refused(ReportingInconsistent, old, old.agree, members(*range(1, 8)), signatures_of(session))
     phone, restore = restored(session, old.save(), old.stage)
     restore()
     assert_gone(phone)
 
 
-@pytest.mark.parametrize("name", ["roster", "purpose", "sharers", "survivors", "no sharers"])
+@pytest.mark.parametrize("name", ["cohort_list", "purpose", "sharers", "reporting", "no sharers"])
 def test_a_state_beside_other_lists_is_refused(name):
     session = Session().to(5)
     others = {
-        "roster": {"roster": without(session.roster, 7)}, "purpose": {"purpose": OTHER_MODEL},
-        "sharers": {"sharers": members(*range(7))}, "survivors": {"survivors": members(*range(7))},
+        "cohort_list": {"cohort_list": without(session.cohort_list, 7)},
+        "purpose": {"purpose": OTHER_MODEL},
+        "sharers": {"sharers": members(*range(7))}, "reporting": {"reporting": members(*range(7))},
         "no sharers": {"sharers": None},
     }  # fmt: skip
     lists = others[name]
@@ -934,10 +946,10 @@ def test_a_state_beside_other_lists_is_refused(name):
     assert_gone(phone)
 
 
-def test_a_phone_set_back_before_its_roster_takes_no_second_one():
+def test_a_phone_set_back_before_its_cohort_list_takes_no_second_one():
     session = Session(RING_TERMS, SPARSE, primitives=CheckedOnce()).to(1)
     saved, old = session.phones[0].save(), session.phones[0]
-    old.accept(session.roster, MODEL)  # the nonce is out, and the graph can be known
+    old.accept(session.cohort_list, MODEL)  # the nonce is out, and the graph can be known
     phone, restore = restored(session, saved, old.stage)
     with pytest.raises(StaleState):
         restore()
@@ -959,11 +971,11 @@ def test_a_state_beside_other_nonces_is_refused():
 
 STEPS = {
     "advertise": lambda s, phone: phone.advertise(),
-    "accept": lambda s, phone: phone.accept(s.roster, MODEL),
+    "accept": lambda s, phone: phone.accept(s.cohort_list, MODEL),
     "share": lambda s, phone: phone.share(s.nonces),
     "mask": lambda s, phone: phone.mask(s.server.inbox(phone.number)),
     "agree": lambda s, phone: phone.agree(
-        s.survivors, s.server.neighbors_signatures(phone.number)
+        s.reporting, s.server.neighbors_signatures(phone.number)
     ),
     "unmask": lambda s, phone: phone.unmask(s.quorum),
 }  # fmt: skip
@@ -992,18 +1004,18 @@ def test_of_threads_that_ask_at_once_one_gets_an_answer(stage):
 # Arrays that the server changes after a phone has looked at them.
 
 
-def test_a_roster_that_changes_after_it_was_checked_changes_nothing():
-    given = Session().to(1).roster
+def test_a_cohort_list_that_changes_after_it_was_checked_changes_nothing():
+    given = Session().to(1).cohort_list
     columns = {name: getattr(given, name).copy() for name in COLUMNS}
     ids = given.members.ids.copy()
-    roster = Roster(members=Members(ids), **columns)
+    cohort_list = CohortList(members=Members(ids), **columns)
     for array in (ids, *columns.values()):
         array[3] ^= 1
-    assert roster.digest == given.digest
+    assert cohort_list.digest == given.digest
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(roster, name), getattr(given, name))
+        np.testing.assert_array_equal(getattr(cohort_list, name), getattr(given, name))
         with pytest.raises(ValueError, match="read-only"):
-            getattr(roster, name)[3] ^= 1
+            getattr(cohort_list, name)[3] ^= 1
 
 
 def test_a_list_that_changes_after_it_was_checked_has_one_meaning():
@@ -1027,7 +1039,7 @@ def test_a_list_names_nobody_twice_whatever_the_numbers():
 def test_values_that_have_no_hash_are_refused_by_name():
     session = Session().to(1)
     phone = session.phones[0]
-    refused(Malformed, phone, phone.accept, session.roster, bytearray(32))
+    refused(Malformed, phone, phone.accept, session.cohort_list, bytearray(32))
 
 
 def test_nonces_that_are_no_bytes_are_refused_by_name(ring):

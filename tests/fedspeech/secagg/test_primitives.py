@@ -54,7 +54,7 @@ def assert_same_bytes(terms, n, gone, plain):
         assert again.total.tobytes() == found.total.tobytes()
     stages = Counter(stage for stage, _, _ in expected)
     assert min(stages.values()) >= 1
-    assert {"advertise", "nonce", "share", "sharers", "mask", "masked", "survivors", "agree",
+    assert {"advertise", "nonce", "share", "sharers", "mask", "masked", "reporting", "agree",
             "quorum", "unmask", "total"} == set(stages)  # fmt: skip
 
 
@@ -71,7 +71,7 @@ RING_GONE |= dict.fromkeys(range(110, 116), Stage.SHARE)
 
 @pytest.mark.slow
 def test_on_a_ring_every_message_is_the_same_with_shared_secrets_and_masks():
-    terms = terms_of(bits=24, colluders=5, server="curious")
+    terms = terms_of(bits=24, colluders=5, threat_model="semi_honest")
     assert_same_bytes(terms, 140, RING_GONE, SharedChecks())
 
 
@@ -85,7 +85,7 @@ def test_another_session_has_other_messages():
     _, first = session(terms_of(), 5, {}, Primitives())
     _, other = session(terms_of(round_id=bytes([1]) * 16), 5, {}, Primitives())
     same = [(a, b) for a, b in zip(first, other, strict=True) if a[:2] == b[:2] and a[2] == b[2]]
-    assert {stage for (stage, _, _), _ in same} <= {"sharers", "survivors", "total"}
+    assert {stage for (stage, _, _), _ in same} <= {"sharers", "reporting", "total"}
 
 
 class Calls:

@@ -1,4 +1,4 @@
-"""What is signed and hashed is unmistakable, and floors and sizes are what they are said to be."""
+"""What is signed and hashed is unmistakable; minimums and sizes are what they are said to be."""
 
 from dataclasses import fields, replace
 from itertools import product
@@ -15,8 +15,8 @@ from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.secagg.masks import pack
 from fedspeech.secagg.primitives import SharedPrimitives
 from fedspeech.secagg.protocol import (
+    CohortList,
     Members,
-    Roster,
     SessionTerms,
     Stage,
     bind,
@@ -35,16 +35,16 @@ def members(*ids):
     return Members(np.array(ids, dtype=np.int64))
 
 
-def roster_of(n=6, seed=0):
+def cohort_list_of(n=6, seed=0):
     rng = np.random.default_rng(seed)
     columns = {"seal_keys": 32, "mask_keys": 32, "commitments": 32, "signatures": 64}
-    return Roster(
+    return CohortList(
         members=members(*range(0, 3 * n, 3)),
         **{name: rng.integers(0, 256, (n, width), np.uint8) for name, width in columns.items()},
     )
 
 
-ROSTER = roster_of()
+COHORT_LIST = cohort_list_of()
 COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 
 
@@ -53,7 +53,7 @@ COLUMNS = ("seal_keys", "mask_keys", "commitments", "signatures")
 # One other value for each term; whoever adds a term must add it here.
 OTHER_TERMS = {
     "round_id": bytes(15) + b"\1", "round": 4, "dimension": 10, "bits": 17, "min_cohort": 3,
-    "min_survivors": 3, "colluders": 1, "dropped_share": 0.1 + 1e-9, "server": "curious",
+    "min_reporting": 3, "colluders": 1, "dropped_share": 0.1 + 1e-9, "threat_model": "semi_honest",
 }  # fmt: skip
 GIVEN = terms_of(min_cohort=6)
 
@@ -68,19 +68,19 @@ def test_terms_and_context_change_with_every_term(name):
     other = replace(GIVEN, **{name: OTHER_TERMS[name]})
     assert other.encode() != GIVEN.encode()
     assert len(other.encode()) == len(GIVEN.encode())
-    assert bind(other, PURPOSE, ROSTER).digest != bind(GIVEN, PURPOSE, ROSTER).digest
+    assert bind(other, PURPOSE, COHORT_LIST).digest != bind(GIVEN, PURPOSE, COHORT_LIST).digest
 
 
 SMALL = st.integers(2, 5)
 TERMS = st.builds(
-    lambda low, more, **given: SessionTerms(min_survivors=low, min_cohort=low + more, **given),
+    lambda low, more, **given: SessionTerms(min_reporting=low, min_cohort=low + more, **given),
     SMALL, st.integers(0, 3),
     round_id=st.sampled_from(
         [bytes(16), bytes(15) + b"\1", bytes(14) + b"\1\0", b"\1" + bytes(15)]
     ),
     round=st.sampled_from([0, 1, 2, 256]), dimension=st.sampled_from([1, 2, 256, 2**32]),
     bits=st.sampled_from([1, 2, 16]), colluders=st.sampled_from([0, 1, 256]),
-    dropped_share=st.sampled_from([0.0, 1e-9, 0.1]), server=st.sampled_from(["lying", "curious"]),
+    dropped_share=st.sampled_from([0.0, 1e-9, 0.1]), server=st.sampled_from(["malicious", "semi_honest"]),
 )  # fmt: skip
 
 
@@ -104,8 +104,8 @@ def test_terms_that_swap_two_numbers_do_not_share_an_encoding(terms, data):
         ({"round_id": bytes(17)}, "16 bytes, got 17"),
         ({"bits": 0}, r"1\.\.32, got bits=0"),
         ({"bits": 33}, r"1\.\.32, got bits=33"),
-        ({"min_survivors": 1}, "min_survivors=1"),
-        ({"min_survivors": 3}, "min_survivors=3, min_cohort=2"),
+        ({"min_reporting": 1}, "min_reporting=1"),
+        ({"min_reporting": 3}, "min_reporting=3, min_cohort=2"),
         ({"dropped_share": -0.1}, r"\[0, 1\), got -0.1"),
         ({"dropped_share": 1.0}, r"\[0, 1\), got 1.0"),
         ({"dropped_share": float("nan")}, r"\[0, 1\), got nan"),
@@ -129,7 +129,7 @@ def test_two_quorums_for_two_pairs_of_lists_cannot_be(n, c, data):
 
 
 @pytest.mark.parametrize("n", [3, 10, 100, 128, 129, 200, 1000])
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
 def test_phones_who_may_vanish_leave_a_quorum(n, server):
     terms = terms_of(colluders=n // 20, server=server)
     assert n - int(n * terms.dropped_share) >= terms.quorum(n)
@@ -139,7 +139,7 @@ def test_phones_who_may_vanish_leave_a_quorum(n, server):
     assert parameters.complete <= (parameters.threshold == terms.quorum(n))
 
 
-# Lists of phones, rosters.
+# Lists of phones, cohort lists.
 
 NUMBERS = st.sets(st.sampled_from([0, 1, 2, 255, 256, 2**32, 2**62]), max_size=5)
 
@@ -168,33 +168,33 @@ def test_what_is_no_increasing_list_of_phones_is_refused(ids):
         Members(ids)
 
 
-def changed_roster(column, row, at, bit):
-    columns = {name: getattr(ROSTER, name).copy() for name in COLUMNS}
+def changed_cohort_list(column, row, at, bit):
+    columns = {name: getattr(COHORT_LIST, name).copy() for name in COLUMNS}
     columns[column][row, at] ^= 1 << bit
-    return Roster(members=ROSTER.members, **columns)
+    return CohortList(members=COHORT_LIST.members, **columns)
 
 
 @given(st.sampled_from(COLUMNS), st.integers(0, 5), st.integers(0, 63), st.integers(0, 7))
-def test_roster_and_context_change_with_every_bit(column, row, at, bit):
-    other = changed_roster(column, row, at % getattr(ROSTER, column).shape[1], bit)
-    assert other.digest != ROSTER.digest
-    assert bind(GIVEN, PURPOSE, other).digest != bind(GIVEN, PURPOSE, ROSTER).digest
+def test_cohort_list_and_context_change_with_every_bit(column, row, at, bit):
+    other = changed_cohort_list(column, row, at % getattr(COHORT_LIST, column).shape[1], bit)
+    assert other.digest != COHORT_LIST.digest
+    assert bind(GIVEN, PURPOSE, other).digest != bind(GIVEN, PURPOSE, COHORT_LIST).digest
 
 
 @pytest.mark.parametrize(
     "ids", [(0, 3, 6, 9, 12, 16), (0, 3, 6, 9, 12, 2**40), (0, 4, 6, 9, 12, 15)]
 )
-def test_the_roster_changes_with_every_number(ids):
-    columns = {name: getattr(ROSTER, name) for name in COLUMNS}
-    assert Roster(members=members(*ids), **columns).digest != ROSTER.digest
+def test_the_cohort_list_changes_with_every_number(ids):
+    columns = {name: getattr(COHORT_LIST, name) for name in COLUMNS}
+    assert CohortList(members=members(*ids), **columns).digest != COHORT_LIST.digest
 
 
-def test_the_roster_changes_when_columns_trade_places():
-    columns = [ROSTER.seal_keys, ROSTER.mask_keys, ROSTER.commitments]
+def test_the_cohort_list_changes_when_columns_trade_places():
+    columns = [COHORT_LIST.seal_keys, COHORT_LIST.mask_keys, COHORT_LIST.commitments]
     found = {
-        Roster(
-            members=ROSTER.members, seal_keys=a, mask_keys=b, commitments=c,
-            signatures=ROSTER.signatures,
+        CohortList(
+            members=COHORT_LIST.members, seal_keys=a, mask_keys=b, commitments=c,
+            signatures=COHORT_LIST.signatures,
         ).digest
         for a, b, c in ([0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0], [2, 0, 1])
         for a, b, c in [(columns[a], columns[b], columns[c])]
@@ -202,29 +202,29 @@ def test_the_roster_changes_when_columns_trade_places():
     assert len(found) == 6
 
 
-def test_the_roster_changes_when_a_phone_leaves_or_two_trade_places():
-    columns = {name: getattr(ROSTER, name) for name in COLUMNS}
+def test_the_cohort_list_changes_when_a_phone_leaves_or_two_trade_places():
+    columns = {name: getattr(COHORT_LIST, name) for name in COLUMNS}
     without = {name: column[:-1] for name, column in columns.items()}
     order = [1, 0, 2, 3, 4, 5]
     traded = {name: column[order] for name, column in columns.items()}
     digests = {
-        ROSTER.digest,
-        Roster(members=ROSTER.members, **traded).digest,
-        Roster(members=Members(ROSTER.members.ids[:-1]), **without).digest,
+        COHORT_LIST.digest,
+        CohortList(members=COHORT_LIST.members, **traded).digest,
+        CohortList(members=Members(COHORT_LIST.members.ids[:-1]), **without).digest,
     }
     assert len(digests) == 3
 
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_columns_of_another_shape_or_type_are_refused(column):
-    columns = {name: getattr(ROSTER, name) for name in COLUMNS}
+    columns = {name: getattr(COHORT_LIST, name) for name in COLUMNS}
     right = columns[column]
     for wrong in (
         right[:-1], right[:, :-1], right.astype(np.int64), right.astype(np.int8), right.tobytes(),
         right[None], None,
     ):  # fmt: skip
         with pytest.raises(Malformed, match=column):
-            Roster(members=ROSTER.members, **(columns | {column: wrong}))
+            CohortList(members=COHORT_LIST.members, **(columns | {column: wrong}))
 
 
 @pytest.mark.parametrize(
@@ -234,18 +234,18 @@ def test_columns_of_another_shape_or_type_are_refused(column):
         ("mask_keys", "seal_keys"), ("commitments", "commitments"),
     ],
 )  # fmt: skip
-def test_no_key_or_commitment_stands_twice_in_a_roster(one, two):
-    columns = {name: getattr(ROSTER, name).copy() for name in COLUMNS}
+def test_no_key_or_commitment_stands_twice_in_a_cohort_list(one, two):
+    columns = {name: getattr(COHORT_LIST, name).copy() for name in COLUMNS}
     columns[two][4] = columns[one][1]
     with pytest.raises(KeyReused):
-        Roster(members=ROSTER.members, **columns)
+        CohortList(members=COHORT_LIST.members, **columns)
 
 
 def test_one_phones_two_keys_differ():
-    columns = {name: getattr(ROSTER, name).copy() for name in COLUMNS}
+    columns = {name: getattr(COHORT_LIST, name).copy() for name in COLUMNS}
     columns["mask_keys"][2] = columns["seal_keys"][2]
     with pytest.raises(KeyReused):
-        Roster(members=ROSTER.members, **columns)
+        CohortList(members=COHORT_LIST.members, **columns)
 
 
 # The context.
@@ -255,36 +255,36 @@ def test_one_phones_two_keys_differ():
 def test_the_context_changes_with_every_bit_of_the_purpose(bit):
     other = bytearray(PURPOSE)
     other[bit // 8] ^= 1 << bit % 8
-    assert bind(GIVEN, bytes(other), ROSTER).digest != bind(GIVEN, PURPOSE, ROSTER).digest
+    assert bind(GIVEN, bytes(other), COHORT_LIST).digest != bind(GIVEN, PURPOSE, COHORT_LIST).digest
 
 
 @pytest.mark.parametrize("purpose", [b"", bytes(31), bytes(33), "0" * 32, None])
 def test_a_purpose_is_a_hash(purpose):
     with pytest.raises(Malformed, match="32 bytes"):
-        bind(GIVEN, purpose, ROSTER)
+        bind(GIVEN, purpose, COHORT_LIST)
 
 
-def test_equal_terms_purpose_and_roster_make_equal_contexts():
-    again = bind(replace(GIVEN), bytes(PURPOSE), roster_of())
-    assert again.digest == bind(GIVEN, PURPOSE, ROSTER).digest
+def test_equal_terms_purpose_and_cohort_list_make_equal_contexts():
+    again = bind(replace(GIVEN), bytes(PURPOSE), cohort_list_of())
+    assert again.digest == bind(GIVEN, PURPOSE, COHORT_LIST).digest
     assert again.quorum == 4
     assert again.parameters.threshold == 4
 
 
 def test_the_graph_is_drawn_from_every_bit_of_every_nonce_and_from_the_context():
-    roster, terms = roster_of(140), terms_of(server="curious")
+    cohort_list, terms = cohort_list_of(140), terms_of(threat_model="semi_honest")
     nonces = [bytes([i]) * 32 for i in range(140)]
-    drawn = bind(terms, PURPOSE, roster).graph(nonces).neighbors
+    drawn = bind(terms, PURPOSE, cohort_list).graph(nonces).neighbors
     for changed in (
         [bytes(31) + b"\1", *nonces[1:]], [*nonces[:-1], bytes([139]) * 31 + b"\0"],
         [nonces[1], nonces[0], *nonces[2:]],
     ):  # fmt: skip
-        assert (bind(terms, PURPOSE, roster).graph(changed).neighbors != drawn).any()
+        assert (bind(terms, PURPOSE, cohort_list).graph(changed).neighbors != drawn).any()
     for context in (
-        bind(replace(terms, round=9), PURPOSE, roster), bind(terms, bytes(32), roster),
+        bind(replace(terms, round=9), PURPOSE, cohort_list), bind(terms, bytes(32), cohort_list),
     ):  # fmt: skip
         assert (context.graph(nonces).neighbors != drawn).any()
-    again = bind(replace(terms), PURPOSE, roster_of(140)).graph(list(nonces))
+    again = bind(replace(terms), PURPOSE, cohort_list_of(140)).graph(list(nonces))
     np.testing.assert_array_equal(again.neighbors, drawn)
 
 
@@ -382,10 +382,10 @@ class Weighed(FixedPhone):
         )
         return said
 
-    def accept(self, roster, purpose):
-        nonce = super().accept(roster, purpose)
-        columns = [getattr(roster, column) for column in COLUMNS]
-        self._weigh("advertise", [nonce], [roster.members.ids, *columns])
+    def accept(self, cohort_list, purpose):
+        nonce = super().accept(cohort_list, purpose)
+        columns = [getattr(cohort_list, column) for column in COLUMNS]
+        self._weigh("advertise", [nonce], [cohort_list.members.ids, *columns])
         return nonce
 
     def share(self, nonces):
@@ -399,9 +399,9 @@ class Weighed(FixedPhone):
         self._weigh("mask", [signature], told)
         return signature, masks
 
-    def agree(self, survivors, signatures):
-        signature = super().agree(survivors, signatures)
-        self._weigh("agree", [signature], [survivors.ids, signatures])
+    def agree(self, reporting, signatures):
+        signature = super().agree(reporting, signatures)
+        self._weigh("agree", [signature], [reporting.ids, signatures])
         return signature
 
     def unmask(self, quorum):
@@ -420,7 +420,7 @@ def size(*parts):
     [(4, 16, 10), (21, 24, 11), (9, 32, 9), (9, 12, 5), (9, 1, 9), (140, 24, 11), (140, 16, 8)],
 )
 def test_bytes_per_phone_are_those_of_a_sessions_messages(n, bits, dimension, monkeypatch):
-    terms = terms_of(bits=bits, dimension=dimension, server="curious")
+    terms = terms_of(bits=bits, dimension=dimension, threat_model="semi_honest")
     sizes = {}
     add_masked = Server.add_masked
 

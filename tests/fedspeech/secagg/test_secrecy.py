@@ -33,7 +33,7 @@ PHONES = IdentityDirectory(ENROLLED, b"tests", 10)
 MODEL = bytes(32)
 COUNT = 5
 TERMS = SessionTerms(
-    round_id=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_survivors=4
+    round_id=bytes(16), round=0, dimension=40_000, bits=20, min_cohort=5, min_reporting=4
 )
 
 
@@ -54,7 +54,7 @@ class Session:
 
     def advertised(self):
         told = [phone.advertise() for phone in self.phones]
-        self.roster = self.server.close_roster(
+        self.cohort_list = self.server.close_cohort_list(
             np.arange(COUNT),
             table([one.seal_key for one in told], 32),
             table([one.mask_key for one in told], 32),
@@ -67,7 +67,7 @@ class Session:
     def accepted(self):
         self.advertised()
         for phone in self.phones:
-            phone.accept(self.roster, MODEL)
+            phone.accept(self.cohort_list, MODEL)
         self.server.close_nonces(np.zeros(0, np.int64), np.zeros((0, 32), np.uint8))
         return self
 
@@ -90,12 +90,12 @@ class Session:
             sent = masked_vector(phone, inbox, vector, self.primitives, self.terms.bits)
             self.masked.append(sent[0])
             assert self.server.add_masked(phone.number, *sent)
-        self.survivors = self.server.close_masked()
+        self.reporting = self.server.close_masked()
         return self
 
     def agreed(self):
         told = [
-            phone.agree(self.survivors, self.server.neighbors_signatures(phone.number))
+            phone.agree(self.reporting, self.server.neighbors_signatures(phone.number))
             for phone in self.phones
         ]
         self.quorum = self.server.close_agreement(np.arange(COUNT), table(told, 64))
@@ -305,12 +305,12 @@ def test_a_vector_that_comes_late_stays_under_its_own_mask():
     of_seed = {
         phone.number: bytes(phone._held)[3 * 72 : 3 * 72 + 36] for phone in session.phones[:4]
     }
-    survivors = Members(np.arange(4))
+    reporting = Members(np.arange(4))
     told = [
-        phone.agree(survivors, session.server.neighbors_signatures(phone.number))
+        phone.agree(reporting, session.server.neighbors_signatures(phone.number))
         for phone in session.phones[:4]
     ]
-    quorum = Quorum(survivors, table(told, 64))
+    quorum = Quorum(reporting, table(told, 64))
     given = np.array([phone.unmask(quorum)[1] for phone in session.phones[:4]])
     for phone in session.phones[:4]:
         assert of_seed[phone.number] not in given.tobytes()
@@ -320,8 +320,8 @@ def test_a_vector_that_comes_late_stays_under_its_own_mask():
     private = X25519PrivateKey.from_private_bytes(sources[4].given[1])
     left = session.masked[4].copy()
     for other in range(4):
-        secret = exchange(private, session.roster.mask_rows[other])
-        ids = session.roster.id_rows
+        secret = exchange(private, session.cohort_list.mask_rows[other])
+        ids = session.cohort_list.id_rows
         apply_mask(
             hkdf(secret, mask_info(session.context.digest, ids[other], ids[4])), [(left, True)]
         )
@@ -344,7 +344,7 @@ def test_each_secret_is_32_bytes_of_the_source_and_each_coefficient_four():
         assert all(size < 100 for size in source.asked[5:])  # a coefficient drawn again
         assert (bytes(phone._seal_key), bytes(phone._mask_key)) == (seal_key, mask_key)
         assert (bytes(phone._nonce), bytes(phone._seed)) == (bytes(32), seed)  # nonce: used up
-        assert session.roster.commitments[phone.number].tobytes() == commitment_to(nonce)
+        assert session.cohort_list.commitments[phone.number].tobytes() == commitment_to(nonce)
 
 
 def test_masks_are_keyed_by_the_whole_seed_and_by_the_whole_agreed_secret():
@@ -357,8 +357,8 @@ def test_masks_are_keyed_by_the_whole_seed_and_by_the_whole_agreed_secret():
         for (key, added), other in zip(own[1:], others, strict=True):
             low, high = sorted((number, other))
             private = X25519PrivateKey.from_private_bytes(sources[number].given[1])
-            secret = exchange(private, session.roster.mask_rows[other])
-            ids = [session.roster.id_rows[place] for place in (low, high)]
+            secret = exchange(private, session.cohort_list.mask_rows[other])
+            ids = [session.cohort_list.id_rows[place] for place in (low, high)]
             assert key == hkdf(secret, mask_info(session.context.digest, *ids))
             assert added == (other > number)
     keys = [key for own in masks for key, _ in own]
@@ -487,16 +487,23 @@ def lies(steps, session):
     if steps < 1:
         return []
     if steps == 1:
-        roster = session.roster
+        cohort_list = session.cohort_list
         return [
             lambda phone: phone.accept(None, MODEL),
-            lambda phone: phone.accept(roster, b"short"),
-            lambda phone: phone.accept(replace(roster, seal_keys=roster.seal_keys ^ 1), MODEL),
-            lambda phone: phone.accept(replace(roster, signatures=roster.signatures ^ 1), MODEL),
+            lambda phone: phone.accept(cohort_list, b"short"),
+            lambda phone: phone.accept(
+                replace(cohort_list, seal_keys=cohort_list.seal_keys ^ 1), MODEL
+            ),
+            lambda phone: phone.accept(
+                replace(cohort_list, signatures=cohort_list.signatures ^ 1), MODEL
+            ),
             lambda phone: phone.mask(None),
         ]
     if steps == 2:
-        return [lambda phone: phone.accept(session.roster, MODEL), lambda phone: phone.agree(0, 0)]
+        return [
+            lambda phone: phone.accept(session.cohort_list, MODEL),
+            lambda phone: phone.agree(0, 0),
+        ]
     if steps == 3:
 
         def inbox(phone, **changes):
@@ -515,8 +522,8 @@ def lies(steps, session):
     if steps == 4:
         return [
             lambda phone: phone.agree(nobody, table_of_nothing),
-            lambda phone: phone.agree(session.survivors, table_of_nothing),
-            lambda phone: phone.agree(session.survivors, np.zeros((4, 64), np.uint8)),
+            lambda phone: phone.agree(session.reporting, table_of_nothing),
+            lambda phone: phone.agree(session.reporting, np.zeros((4, 64), np.uint8)),
             lambda phone: phone.unmask(None),
         ]
     forged = Quorum(session.quorum.members, session.quorum.signatures ^ 1)

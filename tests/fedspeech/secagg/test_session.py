@@ -48,10 +48,10 @@ BITS = [pytest.param(16, marks=pytest.mark.slow), 24, pytest.param(32, marks=pyt
 def test_the_masked_sum_is_that_of_the_vectors(bits):
     rng = np.random.default_rng(bits)
     gone = {3: Stage.NONE, 7: Stage.ADVERTISE, 11: Stage.SHARE, 12: Stage.MASK, 20: Stage.AGREE}
-    terms = terms_of(dimension=33, bits=bits, min_cohort=100, min_survivors=90, colluders=10)
+    terms = terms_of(dimension=33, bits=bits, min_cohort=100, min_reporting=90, colluders=10)
     vectors = vectors_of(rng, range(140), terms)
     found = summed(vectors, terms, lambda phone: gone.get(phone, Stage.UNMASK))
-    assert sorted(set(range(140)) - set(found.survivors.ids.tolist())) == [3, 7, 11]
+    assert sorted(set(range(140)) - set(found.reporting.ids.tolist())) == [3, 7, 11]
     check_sum(found, vectors, terms)
 
 
@@ -70,13 +70,13 @@ def test_cohorts_of_every_small_size_open_the_sum_of_those_who_stay(bits):
 @pytest.mark.parametrize("bits", BITS)
 def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
     rng = np.random.default_rng(bits)
-    terms = terms_of(bits=bits, dimension=200, colluders=5, min_cohort=90, min_survivors=80)
+    terms = terms_of(bits=bits, dimension=200, colluders=5, min_cohort=90, min_reporting=80)
     last = some_gone(rng, 100, 10, GONE_EARLY)
     assert check_end(rng, terms, last, PHONES, SharedPrimitives()).stage == "sum"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("bits", BITS)
 def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, server):
     check_ring(200, bits, server, colluders=10)
@@ -85,7 +85,7 @@ def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, serve
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [16, 24, 32])
 def test_a_thousand_phones_on_a_ring_open_the_sum_of_those_who_stay(bits):
-    check_ring(1000, bits, "lying", colluders=100)
+    check_ring(1000, bits, "malicious", colluders=100)
 
 
 def check_ring(n, bits, server, colluders):
@@ -95,8 +95,8 @@ def check_ring(n, bits, server, colluders):
     vectors = vectors_of(rng, range(n), terms)
     found = summed(vectors, terms, last.__getitem__)
     assert not found.context.parameters.complete
-    survivors = [phone for phone in range(n) if last[phone] >= Stage.MASK]
-    assert found.survivors.ids.tolist() == survivors
+    reporting = [phone for phone in range(n) if last[phone] >= Stage.MASK]
+    assert found.reporting.ids.tolist() == reporting
     check_sum(found, vectors, terms)
 
 
@@ -108,9 +108,9 @@ def sessions(draw):
     terms = terms_of(
         bits=draw(st.sampled_from([1, 16, 17, 24, 32])), dimension=draw(st.integers(1, 20)),
         colluders=draw(st.sampled_from([0, 0, 0, 1, 2])), min_cohort=max(2, min_cohort),
-        min_survivors=draw(st.integers(2, max(2, min_cohort))),
+        min_reporting=draw(st.integers(2, max(2, min_cohort))),
         dropped_share=draw(st.sampled_from([0.0, 0.1, 0.3])),
-        server=draw(st.sampled_from(["lying", "curious"])),
+        server=draw(st.sampled_from(["malicious", "semi_honest"])),
     )  # fmt: skip
     gone = draw(st.dictionaries(st.integers(0, n - 1), st.sampled_from(GONE_EARLY), max_size=n))
     return terms, dict.fromkeys(range(n), Stage.UNMASK) | gone
@@ -130,10 +130,10 @@ def test_a_session_ends_at_every_stage_that_it_can_end_at():
         rng = np.random.default_rng(seed)
         n = int(rng.integers(3, 10))
         stage = Stage(rng.choice(GONE_EARLY))
-        floor = int(rng.integers(2, n + 1))
+        minimum = int(rng.integers(2, n + 1))
         terms = terms_of(
             bits=int(rng.choice([16, 24, 32])), colluders=int(rng.integers(0, 2)),
-            min_cohort=floor, min_survivors=int(rng.integers(2, floor + 1)), dropped_share=0.0,
+            min_cohort=minimum, min_reporting=int(rng.integers(2, minimum + 1)), dropped_share=0.0,
         )  # fmt: skip
         last = some_gone(rng, n, int(rng.integers(0, n)), [stage])
         ends[check_end(rng, terms, last, PHONES, SharedPrimitives()).stage] += 1
@@ -150,8 +150,8 @@ def test_a_session_ends_at_every_stage_that_it_can_end_at():
         (Stage.AGREE, ProtocolAbort, "^unmask: 5 phones are left, and 7 are needed"),
     ],
 )
-def test_an_abort_names_its_stage_and_the_floor(gone, refusal, text):
-    terms = terms_of(min_cohort=10, min_survivors=6)
+def test_an_abort_names_its_stage_and_the_minimum(gone, refusal, text):
+    terms = terms_of(min_cohort=10, min_reporting=6)
     vectors = vectors_of(np.random.default_rng(0), range(12), terms)
     watched = Watched()
     with pytest.raises(refusal, match=text):
@@ -179,7 +179,7 @@ def test_a_phones_refusal_names_its_stage(stage, gone, colluders):
         summed(vectors, terms, lambda phone: gone if phone >= 4 else Stage.UNMASK)
 
 
-def test_a_roster_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
+def test_a_cohort_list_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
     terms = terms_of(colluders=5)
     vectors = vectors_of(np.random.default_rng(0), range(6), terms)
     with pytest.raises(ProtocolAbort, match=r"^advertise: "):
@@ -187,7 +187,7 @@ def test_a_roster_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["lying", "curious"])
+@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("gone", [Stage.MASK, Stage.AGREE])
 def test_too_many_dropouts_on_a_ring_open_nothing(gone, server):
     terms = terms_of(colluders=10, server=server)
@@ -220,18 +220,18 @@ class Vanishing:
     "restarts", [1, *(pytest.param(many, marks=pytest.mark.slow) for many in (3, MAX_SESSIONS - 1))]
 )
 def test_missing_nonces_restart_the_session_without_those_who_vanished(restarts):
-    terms = terms_of(colluders=10, server="curious", bits=24)
+    terms = terms_of(colluders=10, threat_model="semi_honest", bits=24)
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)
     found = summed(vectors, terms, Vanishing(restarts))
     assert found.sessions == restarts + 1
-    assert found.survivors.ids.tolist() == list(range(restarts, 140))
-    assert found.context.roster.members.ids.tolist() == list(range(restarts, 140))
+    assert found.reporting.ids.tolist() == list(range(restarts, 140))
+    assert found.context.cohort_list.members.ids.tolist() == list(range(restarts, 140))
     assert found.context.terms.round_id == session_round_id(terms.round_id, restarts)
     check_sum(found, vectors, terms)
 
 
 def test_nonces_missing_in_every_session_abort_the_round():
-    terms = terms_of(colluders=10, server="curious")
+    terms = terms_of(colluders=10, threat_model="semi_honest")
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)
     watched = Watched()
     with pytest.raises(ProtocolAbort, match=rf"^advertise: nonces .* {MAX_SESSIONS} sessions"):
@@ -244,8 +244,8 @@ def test_nonces_missing_in_every_session_abort_the_round():
     assert len(watched.keys) == 3 * advertised == len(set(watched.keys))  # fresh in each session
 
 
-def test_a_restart_keeps_the_floor_on_the_cohort():
-    terms = terms_of(colluders=10, server="curious", min_cohort=138)
+def test_a_restart_keeps_the_minimum_on_the_cohort():
+    terms = terms_of(colluders=10, threat_model="semi_honest", min_cohort=138)
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)
     with pytest.raises(CohortTooSmall, match=r"^advertise: 137 phones joined"):
         summed(vectors, terms, lambda phone: Stage.ADVERTISE if phone < 3 else Stage.UNMASK)
@@ -256,8 +256,8 @@ def test_everybodys_neighbor_needs_no_nonce_and_no_restart():
     vectors = vectors_of(np.random.default_rng(0), range(9), terms)
     found = summed(vectors, terms, lambda phone: Stage.ADVERTISE if phone == 4 else Stage.UNMASK)
     assert found.sessions == 1
-    assert found.context.roster.members.place(4) is not None
-    assert found.survivors.place(4) is None
+    assert found.context.cohort_list.members.place(4) is not None
+    assert found.reporting.place(4) is None
     check_sum(found, vectors, terms)
 
 
@@ -265,5 +265,5 @@ def test_phones_are_summed_whatever_their_numbers_and_order():
     terms = terms_of(bits=24)
     vectors = vectors_of(np.random.default_rng(0), [900, 3, 512, 7, 0, 255, 256], terms)
     found = summed(vectors, terms)
-    assert found.survivors.ids.tolist() == sorted(vectors)
+    assert found.reporting.ids.tolist() == sorted(vectors)
     check_sum(found, vectors, terms)

@@ -17,14 +17,14 @@ GONE_EARLY = [stage for stage in Stage if stage < Stage.UNMASK]
 
 
 def random_terms(rng, n):
-    """SessionTerms that most rosters of n phones can live with."""
+    """SessionTerms that most cohort lists of n phones can live with."""
     min_cohort = int(rng.integers(2, n + 1))
     return terms_of(
         round_id=rng.bytes(16), round=int(rng.integers(0, 1000)),
         dimension=int(rng.integers(1, 80)), bits=int(rng.integers(1, 33)), min_cohort=min_cohort,
-        min_survivors=int(rng.integers(2, min_cohort + 1)), colluders=int(rng.integers(0, n // 3)),
+        min_reporting=int(rng.integers(2, min_cohort + 1)), colluders=int(rng.integers(0, n // 3)),
         dropped_share=float(rng.choice([0.0, 0.1, 0.25])),
-        server=str(rng.choice(["lying", "curious"])),
+        server=str(rng.choice(["malicious", "semi_honest"])),
     )  # fmt: skip
 
 

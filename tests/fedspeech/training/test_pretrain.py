@@ -12,7 +12,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance, Vocabulary
 from fedspeech.models.base import Base, default_base_path
-from fedspeech.models.kws import TrunkSpec
+from fedspeech.models.kws import EncoderSpec
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
 from fedspeech.training.pretrain import (
     PretrainSettings,
@@ -29,7 +29,7 @@ TINY = PretrainSettings(
     augmentation=Augmentation(
         shift_frames=1, shift_mels=0.5, noise_db=(-120, -90), mask_mels=2, mask_frames=2
     ),
-    trunk=TrunkSpec(num_mels=20, stem_channels=8, channels=(8, 8), strides=(2, 2), features=8),
+    encoder=EncoderSpec(num_mels=20, stem_channels=8, channels=(8, 8), strides=(2, 2), features=8),
     epochs=20,
     batch_clips=16,
     learning_rate=0.02,
@@ -39,7 +39,7 @@ TINY = PretrainSettings(
 class Whistles:
     """Words are pitches; speakers differ in loudness and accent of a few per cent."""
 
-    name, licence, skipped = "whistles", "none needed", ()
+    name, license, skipped = "whistles", "none needed", ()
 
     def __init__(self, loudness: float = 0.1, speakers: int = 12) -> None:
         self.loudness = loudness
@@ -177,7 +177,7 @@ def tiny_synthetic(tmp_path, progress=None, seed=1):
         seed=seed,
         cache_dir=tmp_path,
         num_speakers=6,
-        settings=PretrainSettings(trunk=TrunkSpec(channels=(16,), strides=(4,)), epochs=1),
+        settings=PretrainSettings(encoder=EncoderSpec(channels=(16,), strides=(4,)), epochs=1),
         progress=progress,
     )
 
@@ -205,5 +205,5 @@ def test_the_shipped_base_is_small_and_says_how_it_was_made():
     assert default_base_path().stat().st_size <= 600_000
     base = Base.load(default_base_path())
     assert base.vocabulary.targets == DEFAULT_TARGETS
-    assert {"command", "seed", "corpus", "licence", "validation_accuracy"} <= set(base.provenance)
+    assert {"command", "seed", "corpus", "license", "validation_accuracy"} <= set(base.provenance)
     assert all(speaker.startswith("public-") for speaker in base.speakers)

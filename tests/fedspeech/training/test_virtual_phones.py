@@ -12,9 +12,9 @@ OFFSETS = np.array([0, 30, 40, 76])
 
 @given(phone=st.integers(0, 10**9), share=st.floats(0.1, 1.0))
 def test_a_phone_holds_a_part_of_one_voice_and_always_the_same(phone, share):
-    recipes = VirtualPhones(seed=1, share=share)
-    held = recipes.clips(phone, OFFSETS)
-    np.testing.assert_array_equal(held, recipes.clips(phone, OFFSETS))
+    virtual_phones = VirtualPhones(seed=1, share=share)
+    held = virtual_phones.clips(phone, OFFSETS)
+    np.testing.assert_array_equal(held, virtual_phones.clips(phone, OFFSETS))
     (voice,) = set(np.searchsorted(OFFSETS, held, side="right") - 1)
     assert len(set(held)) == len(held) == round(share * (OFFSETS[voice + 1] - OFFSETS[voice]))
     assert (np.diff(held) > 0).all()
@@ -22,15 +22,15 @@ def test_a_phone_holds_a_part_of_one_voice_and_always_the_same(phone, share):
 
 def test_phones_of_one_voice_hold_different_clips():
     """Two of a hundred phones hold the same half of 30 clips with probability 3e-5."""
-    recipes = VirtualPhones(seed=1, share=0.5)
-    held = {recipes.clips(phone, OFFSETS[:2]).tobytes() for phone in range(100)}
+    virtual_phones = VirtualPhones(seed=1, share=0.5)
+    held = {virtual_phones.clips(phone, OFFSETS[:2]).tobytes() for phone in range(100)}
     assert len(held) == 100
 
 
 def test_voices_are_drawn_alike():
     """Chi-squared with 2 degrees of freedom over 3,000 phones; false alarm 1e-5 at 23."""
-    recipes = VirtualPhones(seed=1, share=0.1)
-    first = [recipes.clips(phone, OFFSETS)[0] for phone in range(3000)]
+    virtual_phones = VirtualPhones(seed=1, share=0.1)
+    first = [virtual_phones.clips(phone, OFFSETS)[0] for phone in range(3000)]
     counts = np.bincount(np.searchsorted(OFFSETS, first, side="right") - 1)
     assert ((counts - 1000) ** 2 / 1000).sum() < 23
 

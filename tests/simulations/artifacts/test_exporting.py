@@ -173,7 +173,7 @@ def test_a_later_export_goes_into_summary_and_report(run, tmp_path, capsys):
 
 @pytest.mark.export
 def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run, capsys):
-    phone = FinishedRun.open(run).voices.partition.unseen[0].phone_id
+    phone = FinishedRun.open(run).voices.partition.held_out[0].phone_id
     exporting.export_run(run, None, adapter=phone, formats=["float", "adapter"])
     file = run / "export" / phone / "model_float.tflite"
     card = card_of(file)
@@ -184,7 +184,7 @@ def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run
     exporting.verify_file(file, None)
     summary = read(run).summary
     assert tuple(found.kind for found in summary.export_family) == FORMATS, "the run's own stays"
-    with pytest.raises(ScenarioError, match="--adapter is global or one of the 3 unseen phones"):
+    with pytest.raises(ScenarioError, match="--adapter is global or one of the 3 held-out phones"):
         exporting.export_run(run, None, adapter="nobody")
 
 
@@ -221,7 +221,7 @@ def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys)
 @pytest.mark.export
 def test_listening_prints_detections_with_times(run, tmp_path, capsys):
     phone = FinishedRun.open(run).voices
-    clips = [clip for one in phone.partition.unseen for clip in one.utterances][:6]
+    clips = [clip for one in phone.partition.held_out for clip in one.utterances][:6]
     gap = np.zeros((len(clips), 16_000), np.float32)
     sound = np.concatenate([gap, phone.corpus.waveforms(clips)], axis=1).reshape(-1)
     soundfile.write(tmp_path / "words.wav", sound, 16_000)
@@ -280,13 +280,13 @@ def test_what_cannot_be_listened_to_is_named(run, tmp_path):
 
 
 @pytest.mark.export
-def test_held_out_clips_are_of_every_unseen_phone_alike(run):
+def test_held_out_clips_are_of_every_held_out_phone_alike(run):
     finished = FinishedRun.open(run)
     base, voices = finished.base, finished.voices
     few = held_out_clips(base, voices, 6)
-    names = {phone.phone_id for phone in voices.partition.unseen}
+    names = {phone.phone_id for phone in voices.partition.held_out}
     assert set(few.users) == names
     assert len(few.labels) == 6
     whole = held_out_clips(base, voices)
-    assert len(whole.labels) == sum(len(phone.utterances) for phone in voices.partition.unseen)
+    assert len(whole.labels) == sum(len(phone.utterances) for phone in voices.partition.held_out)
     assert run_of(run / "export" / "card.json") == run.resolve()

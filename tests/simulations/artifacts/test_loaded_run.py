@@ -172,7 +172,7 @@ def test_at_which_stage_a_round_was_abandoned_does_not_show_in_what_is_published
         shutil.copytree(first, run, symlinks=True)
         account = FinishedRun.open(first).job
         (run / "ledger.jsonl").unlink()
-        ledger = Ledger.open(run / "ledger.jsonl", account.plan, account.run_id, "rehearsal")
+        ledger = Ledger.open(run / "ledger.jsonl", account.plan, account.run_id, "seeded")
         for number in range(2 + charged):
             ledger.charge(number, 0, bytes([number]) * 16)
         reason = "too few share" if charged else "too few came"
@@ -199,7 +199,7 @@ def test_a_run_whose_ledger_is_gone_or_another_gets_no_card(shared, tmp_path):
     with pytest.raises(LedgerDamaged, match="no ledger at"):
         moved.accounted  # noqa: B018
     rows = [json.loads(line) for line in run.folder.ledger.read_text().splitlines()]
-    other = Ledger.open(moved.folder.ledger, run.job.plan, "another run", "rehearsal")
+    other = Ledger.open(moved.folder.ledger, run.job.plan, "another run", "seeded")
     assert other.opened != rows[-1]["sequence"]
     with pytest.raises(LedgerDamaged, match="holds no run"):
         moved.accounted  # noqa: B018

@@ -65,7 +65,7 @@ def test_published_epsilons(document, population, how_many, rounds, noise, delta
     found = document(
         *CENTRAL, "--population", population, *how_many, "--rounds", rounds,
         "--noise-multiplier", noise,
-        "--delta", delta, "--min-survivors", 2, "--secure-aggregation", "ideal",
+        "--delta", delta, "--min-reporting", 2, "--secure-aggregation", "ideal",
     )  # fmt: skip
     epsilon = found["epsilon_release"]
     assert epsilon["rdp"] == pytest.approx(rdp, abs=1e-3)
@@ -122,7 +122,8 @@ def test_a_billion_phones_are_priced_at_once(budget):
 def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechanism, how_many):
     plan = PrivacyPlan(
         mechanism=mechanism, dimension=772, clip_norm=0.1, noise_multiplier=3.0, population=12_000,
-        participation_probability=0.1, rounds=40, quota=18, min_cohort=310, min_survivors=310,
+        participation_probability=0.1, rounds=40, max_participations=18, min_cohort=310,
+        min_reporting=310,
         colluders=5, dropout_rate=0.06, availability=0.4, delta=1 / 120_000, epsilon_budget=1e3,
         secure_aggregation="ideal" if mechanism == "local" else "masked",
     )  # fmt: skip
@@ -130,7 +131,7 @@ def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechan
     found = document(
         "--mechanism", mechanism, "--participation", "poisson", "--population", plan.population,
         *how_many, "--rounds", 40, "--noise-multiplier", 3, "--dimension", 772,
-        "--min-survivors", 310,
+        "--min-reporting", 310,
         "--max-participations", 18, "--colluders", 5, "--dropout-rate", 0.06,
         "--availability", 0.4, "--clip-norm", 0.1,
     )  # fmt: skip
@@ -149,7 +150,7 @@ def test_phones_that_are_away_cost_here_what_they_cost_in_a_run(document, mechan
 def test_phones_that_are_away_bring_floors_nearer_and_that_is_said(budget, document):
     plan = ["--population", 12_000, "--probability", 0.1, "--rounds", 40, "--noise-multiplier", 3]
     there, away = (document(*PHONES, *plan, "--availability", share) for share in (1.0, 0.4))
-    assert away["plan"]["min_survivors"] < 0.4 * there["plan"]["min_survivors"]
+    assert away["plan"]["min_reporting"] < 0.4 * there["plan"]["min_reporting"]
     assert away["epsilon_release"]["rdp"] > there["epsilon_release"]["rdp"]
     assert "availability" not in there["plan"]
     _, out, _ = budget(*PHONES, *plan, "--availability", 0.4, "--explain")
@@ -170,13 +171,13 @@ def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget)
     said = " ".join(out.split())
     for words in (
         "masked sums (--secure-aggregation)", "16,384 coordinates (--dimension)",
-        "(--min-survivors)",
+        "(--min-reporting phones)",
         "no phone in more than 18 rounds (--max-participations)", "nobody drops out",
         "nobody colludes",
     ):  # fmt: skip
         assert words in said
     assert said.count("by accountant: rdp") == 2
-    given = ["--dimension", 600, "--min-survivors", 150, "--max-participations", 20,
+    given = ["--dimension", 600, "--min-reporting", 150, "--max-participations", 20,
              "--dropout-rate", 0.1, "--colluders", 2, "--availability", 0.9,
              "--min-cohort", 150, "--secure-aggregation", "masked"]  # fmt: skip
     _, out, _ = budget(*PHONES, *plan, *given)
@@ -191,7 +192,7 @@ def test_explain_prints_what_the_figures_stand_on(budget):
         "epsilon_release 0.", "epsilon_server ", "add/remove", "zero-out", "one user",
         "What this stands on", "Who must be honest", "By accountant", "1 / z^2 = 0.111",
         "d / (2 m^2) = 0.0", "Over rounds", "Dropouts and colluders", "40%", "One phone's account",
-        "e^epsilon times that is inside delta", "Bad events", "the roster is below min_cohort",
+        "e^epsilon times that is inside delta", "Bad events", "the cohort list is below min_cohort",
     ):  # fmt: skip
         assert part in out, part
 
@@ -273,7 +274,7 @@ def test_a_cap_that_takes_its_time_says_so_where_no_program_reads(budget):
         (["--participation", "some"], 2, "'some' is not one of poisson"),
         (["--participation", "round_robin", "--cohort-cap", "120"], 1, "--cohort-cap belongs to"),
         (["--cohort-cap", "100"], 1, "--cohort-cap with noise on phones must hardly ever"),
-        (["--min-survivors", "101"], 1, "--min-cohort must be at most 75% of the expected cohort"),
+        (["--min-reporting", "101"], 1, "--min-cohort must be at most 75% of the expected cohort"),
         (["--solve", "rounds"], 1, "--solve and --epsilon go together"),
         (["--epsilon", "1"], 1, "--solve and --epsilon go together"),
         (["--solve", "noise", "--epsilon", "1"], 1, "leave --noise-multiplier out"),
@@ -345,7 +346,7 @@ def options(plan):
         "rounds": plan.rounds, "noise-multiplier": repr(plan.noise_multiplier),
         "delta": repr(plan.delta), "dimension": plan.dimension,
         "clip-norm": repr(plan.clip_norm), "min-cohort": plan.min_cohort,
-        "min-survivors": plan.min_survivors, "max-participations": plan.quota,
+        "min-reporting": plan.min_reporting, "max-participations": plan.max_participations,
         "colluders": plan.colluders, "dropout-rate": repr(plan.dropout_rate),
         "availability": repr(plan.availability), "secure-aggregation": plan.secure_aggregation,
     }  # fmt: skip
@@ -392,7 +393,7 @@ def random_plan(rng):
             participation_probability=float(rng.uniform(0.02, 0.9)),
             rounds=int(rng.integers(1, 60)), max_participations=int(rng.integers(1, 60)),
             min_cohort_share=float(rng.uniform(0.4, 0.75)),
-            min_survivors_share=float(rng.uniform(0.3, 0.7)),
+            min_reporting_share=float(rng.uniform(0.3, 0.7)),
             colluders=int(rng.integers(0, 6)), dropout_rate=float(rng.uniform(0, 0.15)),
         )  # fmt: skip
         away = settings.participation == "poisson" and rng.random() < 0.4

@@ -44,7 +44,7 @@ def test_a_check_says_what_a_folder_is_good_for(tmp_path):
     assert check.corpus.tally.seconds == pytest.approx(19)
     assert check.segments == (("accent", 2),)
     assert check.obstacle is None
-    assert check.split.federated + check.split.unseen == 6
+    assert check.split.federated + check.split.held_out == 6
     assert (check.split.public, check.split.validation) == (0, 0)  # of seven nobody can be spared
     assert [(group.rule, group.count) for group in check.skipped] == [
         ("no such file", 2), ("not a readable sound file", 1), ("too few clips", 1),
@@ -59,7 +59,7 @@ def test_a_check_says_what_a_folder_is_good_for(tmp_path):
         "skipped: 4",
         "2 x no such file",
         "none1.wav",
-        "real-commands can run on it: 4 phones would federate, 2 would be unseen",
+        "real-commands can run on it: 4 phones would federate, 2 would be held-out",
         "0.3 minutes",
         "so few phones cannot buy a small epsilon",
         f"--corpus {tmp_path} --set privacy.participation_probability=1",
@@ -71,7 +71,7 @@ def test_a_check_does_not_promise_what_the_privacy_rules_refuse(tmp_path):
     """Of five speakers three federate, and no setting of any rule lets three be summed."""
     record(tmp_path, {f"s{n}": ["yes", "no"] for n in range(5)})
     text = printed(render_check, check_folder(tmp_path))
-    assert "real-commands cannot run on it: privacy: min_survivors must be at least 2" in text
+    assert "real-commands cannot run on it: privacy: min_reporting must be at least 2" in text
     assert "4 phones are accepted with --set privacy." in text
 
 
@@ -129,7 +129,7 @@ def test_skips_are_grouped_by_rule_most_frequent_first():
     assert groups[0].examples == (skips[0], skips[2], skips[3])
 
 
-def test_the_list_names_licence_layout_and_source():
+def test_the_list_names_license_layout_and_source():
     text = printed(render_list)
     for part in ("Speech Commands v0.02 (CC BY 4.0)", "AudioMNIST (MIT)", "file,speaker,word"):
         assert part in text
@@ -145,7 +145,7 @@ def test_the_real_corpora_can_all_run():
     check = check_folder(folder / "dspspeech20_english_a")
     split = check.split
     assert (check.speakers, split.public, split.validation) == (20, 3, 2)
-    assert (split.federated, split.unseen) == (9, 6)
+    assert (split.federated, split.held_out) == (9, 6)
     assert check.obstacle is None
     with pytest.raises(CorpusError, match=r"features and no sound; .* --scenario asr-an4 --corpus"):
         check_folder(folder / "an4_mfcc")

@@ -13,14 +13,15 @@ from simulations.commands.ledger import statement
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-    participation_probability=0.1, rounds=40, quota=18, min_cohort=215, min_survivors=215,
+    participation_probability=0.1, rounds=40, max_participations=18, min_cohort=215,
+    min_reporting=215,
     delta=1 / 30_000, epsilon_budget=0.5,
 )  # fmt: skip
 
 
 @pytest.fixture
 def path(tmp_path):
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", PLAN, "a run", "rehearsal")
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", PLAN, "a run", "seeded")
     ledger.charge(0, 0, bytes(16))
     return tmp_path / "ledger.jsonl"
 

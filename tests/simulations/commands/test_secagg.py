@@ -22,7 +22,7 @@ def test_bench_prints_what_a_masked_sum_costs_as_json():
     )
     assert done.returncode == 0, done.stderr
     cost = json.loads(done.stdout)
-    assert (cost["phones"], cost["dropped"], cost["survivors"]) == (12, 3, 11)
+    assert (cost["phones"], cost["dropped"], cost["reporting"]) == (12, 3, 11)
     assert (cost["neighbors"], cost["threshold"], cost["quorum"]) == (11, 7, 7)
     assert cost["cpu_seconds"] > 0
     assert cost["primitives_cpu_seconds"] == pytest.approx(sum(cost["primitives"].values()))
@@ -36,7 +36,7 @@ def test_bench_is_readable_and_compares_with_sharing_nothing():
     done = bench("--phones", "5", "--dimension", "8", "--dropout", "0", "--unshared")
     assert done.returncode == 0, done.stderr
     assert "5 phones, 0 vanish" in done.stdout
-    assert "the sum of 5 survivors is exact" in done.stdout
+    assert "the sum of 5 reporting phones is exact" in done.stdout
     assert "with every computation where it is asked" in done.stdout
 
 
@@ -45,7 +45,7 @@ def test_bench_is_readable_and_compares_with_sharing_nothing():
     ("options", "words"),
     [
         (["--threat-model", "kind"], "--threat-model must be malicious or semi_honest, got kind"),
-        (["--threat-model", "lying"], "lying is now malicious"),
+        (["--threat-model", "malicious"], "malicious is now malicious"),
         (["--phones", "20", "--colluders", "19"], "no session of this kind"),
         (["--phones", "20", "--dropout", "0.9"], "no session of this kind"),
         (["--phones", "1"], "--phones"),

@@ -40,7 +40,7 @@ def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch)
     (own, rest), (other, control_rest) = calls
     own_rows = [clips.embeddings.tobytes() for clips in own]
     other_rows = [clips.embeddings.tobytes() for clips in other]
-    assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_world().unseen]
+    assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_world().held_out]
     assert sorted(own_rows) == sorted(other_rows)
     assert all(mine != theirs for mine, theirs in zip(own_rows, other_rows, strict=True))
     background, held_back, training, guard, streams, task = rest
@@ -61,7 +61,7 @@ def test_every_figure_counts_the_same_phones_and_clips(judge):
     world = tiny_world()
     found = sections(judge.personalization(world.job.load_arrays().initial))
     accuracy, (by_phone,) = found["accuracy"].by_model(), found["accuracy"].charts
-    judged = tuple(len(phone.judged) for phone in world.unseen)
+    judged = tuple(len(phone.judged) for phone in world.held_out)
     assert by_phone.counted == judged
     for name in MODELS:
         shares = np.array(by_phone.of(name))

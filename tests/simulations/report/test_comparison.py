@@ -142,11 +142,12 @@ def charged(path, *rounds, noise=3.0):
     """A ledger that so many runs charged, each for so many rounds."""
     plan = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
         mechanism="distributed", participation="poisson", dimension=600, clip_norm=0.1,
-        noise_multiplier=noise, population=3000, participation_probability=0.1, rounds=40, quota=15,
-        min_cohort=215, min_survivors=215, delta=1 / 30_000, epsilon_budget=1e6,
+        noise_multiplier=noise, population=3000, participation_probability=0.1, rounds=40,
+        max_participations=15,
+        min_cohort=215, min_reporting=215, delta=1 / 30_000, epsilon_budget=1e6,
     )  # fmt: skip
     for run, count in enumerate(rounds):
-        ledger = Ledger.open(path, plan, f"run {run}", "rehearsal")
+        ledger = Ledger.open(path, plan, f"run {run}", "seeded")
         for number in range(count):
             ledger.charge(number, 0, bytes([run, number]) * 8)
     return Ledger.inspect(path).guarantee()

@@ -89,10 +89,12 @@ def test_simulated_sum_is_called_so_and_a_plain_one_too(example):
     assert "no secure sum is counted on" in plain
     assert "simulated here" not in masked
     assert "a server that lies" in masked
-    curious = " ".join(
-        phrasing.caveats(example.account(1.0, secure_aggregation="masked", server="curious"))
+    semi_honest = " ".join(
+        phrasing.caveats(
+            example.account(1.0, secure_aggregation="masked", threat_model="semi_honest")
+        )
     )
-    assert "not for one that lies" in curious
+    assert "not for one that lies" in semi_honest
     assert "plays both sides, so the protocol ran, and kept nothing from this machine" in masked
 
 

@@ -18,8 +18,9 @@ from simulations.results.summary import VISIBILITY, Summary
 GUARANTEE = Guarantee(
     epsilon_release=1.0, epsilon_server=2.0, delta=1e-6, unit="phone",
     relation_release="add/remove", relation_server="zero-out", amplified=True, accountant="RDP",
-    rounds=1, quota=1, trust="the server", failure_probability=0.0, mechanism="distributed",
-    secure_aggregation="ideal", server="lying", reason="",
+    rounds=1, max_participations=1, trust="the server", failure_probability=0.0,
+    mechanism="distributed",
+    secure_aggregation="ideal", threat_model="malicious", reason="",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from simulations.results.summary import Utility
 
 SECRETS = {
     "cohort": 271_828,
-    "survivors": 271_801,
+    "reporting": 271_801,
     "signal_to_noise": 0.61803,
     "accumulated_signal_to_noise": 0.41421,
     "share_clipped": 0.69315,
@@ -42,7 +42,7 @@ def run(example, tmp_path, monkeypatch):
                         name: SECRETS[name]
                         for name in (
                             "cohort",
-                            "survivors",
+                            "reporting",
                             "signal_to_noise",
                             "accumulated_signal_to_noise",
                         )

@@ -68,7 +68,7 @@ FULL = OSError(28, "No space left on device")
     [KeyboardInterrupt(), pytest.param(FULL, marks=pytest.mark.slow)],
     ids=["ctrl-c", "full"],
 )
-def test_an_interrupted_rehearsal_ends_as_if_nothing_had_been(tmp_path, monkeypatch, capsys, error):
+def test_an_interrupted_seeded_ends_as_if_nothing_had_been(tmp_path, monkeypatch, capsys, error):
     run(tmp_path / "whole")
     stop_in_round(monkeypatch, 1, error)
     with pytest.raises(type(error)):

@@ -257,7 +257,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
     assert "\x1b" not in printed
     rounds = re.findall(
         r"round +\d/2  public +[\d.]+%  held-out +[\d.]+%  epsilon release [\d.,]+ server [\d.,]+"
-        r"  signal to noise [\d.]+, so far [\d.]+  survivors \d+/\d+  [\d,]+ phones/s",
+        r"  signal to noise [\d.]+, so far [\d.]+  reporting phones \d+/\d+  [\d,]+ phones/s",
         printed,
     )
     assert len(rounds) == 2
@@ -266,7 +266,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
     assert results.summary.status == "complete"
     assert [row.status for row in results.rows] == ["completed"] * 2
     assert (folder / "report.html").exists()
-    assert not list((folder / "eye").glob("*.npz"))
+    assert not list((folder / "simulation_only").glob("*.npz"))
     for name in (
         "ledger.jsonl",
         "metrics.jsonl",
@@ -458,6 +458,6 @@ def test_a_run_of_many_phones_in_time_tells_its_days_and_leaves_no_phones_times(
         assert 0.2 * there < joined < 1.8 * there  # of 400: five deviations at least
     assert found.summary.voices == 12
     assert found.summary.time.days == pytest.approx(0.5, abs=0.02)
-    assert not (run / "eye").exists()
+    assert not (run / "simulation_only").exists()
     assert "4,000 phones drawn from 12 voices" in capsys.readouterr().out
     assert "Time to finish a round" in (run / "report.html").read_text()

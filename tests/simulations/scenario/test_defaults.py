@@ -20,8 +20,8 @@ PAIRS = (
     (
         schema.PrivacySettings, PlanConfig,
         {
-            "threat_model": "server", "max_participations": "quota",
-            "participation_window": "quota_window",
+            "threat_model": "server", "max_participations": "max_participations",
+            "participation_window": "participation_window",
         },
     ),
 )  # fmt: skip

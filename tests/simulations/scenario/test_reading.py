@@ -104,12 +104,12 @@ def test_an_adapter_of_words_does_not_recognize_sentences():
 
 
 def test_no_scenario_adds_noise_that_no_epsilon_counts():
-    """Noise is sized for the fewest survivors; that of the others is on top and buys nothing."""
+    """Noise is sized for the fewest reporting phones; that of the others buys nothing."""
     for name in scenario_names():
         path = ["corpus.path=x"] if name in ("real-commands", "asr-an4", "asr-joined") else []
         privacy = read_scenario(name, path).privacy
         answers = 1 - privacy.dropout_rate
-        assert math.sqrt(answers / privacy.min_survivors_share) < 1.25, name
+        assert math.sqrt(answers / privacy.min_reporting_share) < 1.25, name
 
 
 def test_a_scenario_is_written_with_every_key_and_read_back_the_same(tmp_path):

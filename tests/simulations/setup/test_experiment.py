@@ -26,7 +26,7 @@ from tflite_export.evidence import repeated
 def groups(partition):
     return {
         name: {phone.speaker_id for phone in getattr(partition, name)}
-        for name in ("public", "validation", "federated", "unseen")
+        for name in ("public", "validation", "federated", "held_out")
     }
 
 
@@ -44,7 +44,7 @@ def test_phones_have_all_accents_and_train_on_no_held_out_word():
         for name, members in corpus.groups.items()
     }
     assert accents["public"] == {"plain"}
-    assert accents["federated"] == accents["unseen"] == set(ACCENTS)
+    assert accents["federated"] == accents["held_out"] == set(ACCENTS)
     trained = {u.word for u in corpus.utterances if u.speaker_id[:2] in ("pu", "fe")}
     tested = {u.word for u in corpus.utterances if u.speaker_id[:2] == "un"}
     assert not trained & set(HELD_OUT_WORDS)
@@ -56,7 +56,7 @@ def test_no_speaker_stands_in_two_groups_or_taught_the_base():
     world = tiny_world()
     found = groups(world.partition)
     assert len(set().union(*found.values())) == sum(map(len, found.values()))
-    for name in ("validation", "federated", "unseen"):
+    for name in ("validation", "federated", "held_out"):
         assert not found[name] & set(world.base.speakers)
     assert len(world.partition.federated) == world.job.plan.population == 12
 
@@ -65,20 +65,20 @@ def test_no_speaker_stands_in_two_groups_or_taught_the_base():
 def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     scenario = tiny_scenario()
     partition = by_group(embedded(scenario), seed=scenario.seed)
-    teachers = (partition.federated[3].speaker_id, partition.unseen[0].speaker_id)
+    teachers = (partition.federated[3].speaker_id, partition.held_out[0].speaker_id)
     honest = Base.load(default_base_path())
     monkeypatch.setattr(
         experiment, "layout_of",
         lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
     )  # fmt: skip
     world = build_world(
-        scenario, cache=cache(), eye=None, workers=1, progress=lambda done, total: None
+        scenario, cache=cache(), simulation_only=None, workers=1, progress=lambda done, total: None
     )
     found = groups(world.partition)
     assert set(teachers) <= found["public"]
-    assert not set(teachers) & (found["federated"] | found["unseen"])
+    assert not set(teachers) & (found["federated"] | found["held_out"])
     assert world.job.plan.population == 11
-    assert len(world.unseen) == 2
+    assert len(world.held_out) == 2
 
 
 def test_features_are_standardized_by_the_bases_constants_alone():
@@ -95,7 +95,7 @@ def test_features_are_standardized_by_the_bases_constants_alone():
         (own, arrays.embeddings[start : start + len(own)]),
     ):
         for clip, embedding in zip(clips, kept, strict=False):
-            alone = world.base.trunk_output(world.base.heard(corpus, [clip]))
+            alone = world.base.encoder_output(world.base.heard(corpus, [clip]))
             np.testing.assert_allclose(
                 world.adapter.embed(alone).numpy()[0], embedding, rtol=1e-4, atol=1e-4
             )
@@ -112,7 +112,7 @@ def test_a_phone_holds_its_own_clips_and_the_public_background():
 
 
 def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():
-    for phone in tiny_world().unseen:
+    for phone in tiny_world().held_out:
         rows = {count: {e.tobytes() for e in own.embeddings} for count, own in phone.own.items()}
         assert rows[1] < rows[2]
         assert len(phone.own[2].labels) == 20
@@ -160,7 +160,7 @@ def nothing_made(monkeypatch):
 def test_parts_that_do_not_fit_together_are_refused_first(changes, words, nothing_made):
     with pytest.raises(FedspeechError, match=words):
         build_world(
-            tiny_scenario(*changes), cache=cache(), eye=None, workers=1,
+            tiny_scenario(*changes), cache=cache(), simulation_only=None, workers=1,
             progress=lambda done, total: None,
         )  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
 
     with pytest.raises(FedspeechError, match="not with me"):
         build_world(
-            tiny_scenario(), cache=cache(), eye=None, workers=1,
+            tiny_scenario(), cache=cache(), simulation_only=None, workers=1,
             progress=lambda done, total: None, accept=accept,
         )  # fmt: skip
     sizes = Experiment.from_scenario(tiny_scenario()).sizes
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_base_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(ScenarioError, match=r"base.source: .*x.safetensors: not a fedspeech base"):
         build_world(
-            tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(), eye=None,
+            tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(), simulation_only=None,
             workers=1, progress=lambda done, total: None,
         )  # fmt: skip
 
@@ -197,7 +197,11 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
                "privacy.max_participations=1", "privacy.rounds=1",
                "privacy.participation_probability=0.0001")  # fmt: skip
     world = build_world(
-        tiny_scenario(*changes), cache=cache(), eye=None, workers=1, progress=lambda *_: None
+        tiny_scenario(*changes),
+        cache=cache(),
+        simulation_only=None,
+        workers=1,
+        progress=lambda *_: None,
     )
     arrays, plan = world.job.load_arrays(), world.job.plan
     assert (plan.population, plan.unit, len(arrays.offsets) - 1) == (1_000_000, "phone", 12)
@@ -216,5 +220,5 @@ def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
     def accents(phones):
         return {phone.segments["accent"] for phone in phones}
 
-    assert accents(voices.partition.validation) == accents(voices.partition.unseen)
+    assert accents(voices.partition.validation) == accents(voices.partition.held_out)
     assert len(accents(voices.partition.public)) == 1

@@ -92,5 +92,5 @@ def test_speakers_who_taught_the_base_are_the_public_ones_and_the_others_are_div
     taught = [f"s{number}" for number in range(20)]
     _, partition = real_sentences(scenario, scenario.corpus, frontend, taught)
     assert sorted(phone.speaker_id for phone in partition.public) == sorted(taught)
-    sizes = [len(partition.validation), len(partition.federated), len(partition.unseen)]
+    sizes = [len(partition.validation), len(partition.federated), len(partition.held_out)]
     assert sizes == [1, 6, 3]

@@ -41,14 +41,14 @@ def speakers(phones):
     return {phone.speaker_id for phone in phones}
 
 
-GROUPS = ("public", "validation", "federated", "unseen")
+GROUPS = ("public", "validation", "federated", "held_out")
 EVEN = {f"s{number:02}": ["a", "b", "c", "d", "e", "f"] * 2 for number in range(20)}
 
 
 def test_speakers_are_spared_for_the_public_and_for_choosing():
     partition = split_speakers(corpus(EVEN), FolderCorpus(path="x"), seed=1)
     sizes = [
-        len(getattr(partition, name)) for name in ("public", "validation", "federated", "unseen")
+        len(getattr(partition, name)) for name in ("public", "validation", "federated", "held_out")
     ]
     assert sizes == [3, 2, 9, 6]
     few = split_speakers(corpus(dict(list(EVEN.items())[:5])), FolderCorpus(path="x"), seed=1)
@@ -61,19 +61,19 @@ def test_numbers_that_are_asked_for_are_kept():
     )
     partition = split_speakers(corpus(EVEN), settings, seed=1)
     sizes = [
-        len(getattr(partition, name)) for name in ("public", "validation", "federated", "unseen")
+        len(getattr(partition, name)) for name in ("public", "validation", "federated", "held_out")
     ]
     assert sizes == [4, 3, 8, 5]
     with pytest.raises(CorpusError, match=r"nobody is left to federate.*public_speakers=14"):
         split_speakers(corpus(EVEN), FolderCorpus(path="x", public_speakers=14), seed=1)
 
 
-def test_unseen_speakers_can_be_named(tmp_path):
+def test_held_out_speakers_can_be_named(tmp_path):
     names = tmp_path / "test_list.txt"
     names.write_text("\ufeffs03\ns07\n\n", encoding="utf-8")
     settings = FolderCorpus(path="x", held_out_speakers=str(names))
     for seed in (1, 2):
-        assert speakers(split_speakers(corpus(EVEN), settings, seed).unseen) == {"s03", "s07"}
+        assert speakers(split_speakers(corpus(EVEN), settings, seed).held_out) == {"s03", "s07"}
     names.write_text("s03\nnobody\n")
     with pytest.raises(CorpusError, match="it has no nobody"):
         split_speakers(corpus(EVEN), settings, seed=1)
@@ -90,31 +90,31 @@ def test_whoever_taught_the_base_neither_federates_nor_chooses_nor_judges():
         corpus(plan), FolderCorpus(path="x"), seed=1, pretraining_speakers=taught
     )
     assert set(taught) <= speakers(partition.public)
-    for group in (partition.validation, partition.federated, partition.unseen):
+    for group in (partition.validation, partition.federated, partition.held_out):
         assert group
         assert not speakers(group) & set(taught)
     late = made_public(partition, speakers(partition.validation))
     assert not late.validation
 
 
-def unseen(words):
+def held_out(words):
     return split_speakers(
         corpus({f"s{n}": list(words) * 2 for n in range(4)}), FolderCorpus(path="x"), seed=1
-    ).unseen
+    ).held_out
 
 
 def test_some_words_of_a_corpus_are_no_targets_unless_it_has_few():
-    nine = word_roles(unseen("abcdefghi"), (), seed=1)
+    nine = word_roles(held_out("abcdefghi"), (), seed=1)
     assert nine.targets == tuple("abcdef")
     assert nine.training == nine.evaluation == set("ghi")  # too few to hold words back
     assert "in training said by other speakers" in nine.words
-    assert word_roles(unseen("abcde"), (), seed=1).targets == tuple("abcde")
-    assert "the recordings have no other word" in word_roles(unseen("abcde"), (), seed=1).words
-    assert len(word_roles(unseen("abcdefghijklmnopqrstuvwxyz"), (), seed=1).targets) == 12
+    assert word_roles(held_out("abcde"), (), seed=1).targets == tuple("abcde")
+    assert "the recordings have no other word" in word_roles(held_out("abcde"), (), seed=1).words
+    assert len(word_roles(held_out("abcdefghijklmnopqrstuvwxyz"), (), seed=1).targets) == 12
 
 
 def test_words_that_judge_never_train_where_there_are_enough_others():
-    roles = word_roles(unseen("abcdefghi"), ("a", "b"), seed=1)
+    roles = word_roles(held_out("abcdefghi"), ("a", "b"), seed=1)
     assert len(roles.evaluation) == 2
     assert not roles.evaluation & roles.training
     assert len(roles.training) <= 2  # of a phone's own takes there are no more than of targets
@@ -122,7 +122,7 @@ def test_words_that_judge_never_train_where_there_are_enough_others():
     partition = usable(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
     for phone in partition.federated:
         assert not {clip.word for clip in phone.utterances} & roles.evaluation
-    assert roles.evaluation <= {clip.word for clip in partition.unseen[0].utterances}
+    assert roles.evaluation <= {clip.word for clip in partition.held_out[0].utterances}
     assert "none of them in training" in roles.words
 
 
@@ -132,7 +132,7 @@ def test_words_are_counted_on_phones_that_never_train():
     for seed in range(20):
         partition = split_speakers(corpus(plan), settings, seed)
         if "s00" in speakers(partition.federated):
-            assert "only" not in word_roles(partition.unseen, (), seed).targets
+            assert "only" not in word_roles(partition.held_out, (), seed).targets
             break
     else:
         raise AssertionError("the speaker never federates")
@@ -142,7 +142,7 @@ def test_a_phone_without_a_target_word_is_not_judged():
     roles = WordRoles(("a", "b"), frozenset("c"), frozenset("c"))
     plan = {**{name: ["a", "b", "c"] for name in EVEN}, "s05": ["c", "c", "c"]}
     partition = usable(roles, split_speakers(corpus(plan), FolderCorpus(path="x"), seed=1))
-    where = [group for group in ("unseen", "validation") for phone in getattr(partition, group)
+    where = [group for group in ("held_out", "validation") for phone in getattr(partition, group)
              if phone.speaker_id == "s05"]  # fmt: skip
     assert not where
 
@@ -176,7 +176,9 @@ def scenario(folder, *changes):
 
 
 def world_of(found):
-    return build_world(found, cache=cache(), eye=None, workers=1, progress=lambda *_: None)
+    return build_world(
+        found, cache=cache(), simulation_only=None, workers=1, progress=lambda *_: None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -191,8 +193,8 @@ def rows(clips):
 @pytest.mark.slow
 def test_no_clip_has_two_roles(world):
     arrays = world.job.load_arrays()
-    own = set().union(*(rows(phone.own[1]) for phone in world.unseen))
-    judged = set().union(*(rows(phone.judged) for phone in world.unseen))
+    own = set().union(*(rows(phone.own[1]) for phone in world.held_out))
+    judged = set().union(*(rows(phone.judged) for phone in world.held_out))
     federated = {embedding.tobytes() for embedding in arrays.embeddings}
     public = [world.training_negatives, world.guard_negatives, arrays.validation]
     groups = [federated, *map(rows, public), own, judged]
@@ -212,7 +214,7 @@ def test_other_words_train_and_judge_and_are_never_the_same_words(world):
         assert set(words) & roles.training
         assert not set(words) & roles.evaluation
     assert (arrays.labels == unknown).sum() == len(world.partition.federated) * 2 * 4
-    for phone in world.unseen:
+    for phone in world.held_out:
         assert (phone.own[1].labels == unknown).sum() == 4  # one take of each word that trains
         assert (phone.judged.labels == unknown).sum() == 2 * len(roles.evaluation)
     assert world.task.negatives == "2 recorded other words, none of them in training"
@@ -222,7 +224,7 @@ def test_other_words_train_and_judge_and_are_never_the_same_words(world):
 def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
     recorded = {f"s{number:02}" for number in range(16)}
     shipped = [clip for phone in world.speakers.public for clip in phone.utterances]
-    private = speakers(world.partition.federated) | speakers(world.partition.unseen)
+    private = speakers(world.partition.federated) | speakers(world.partition.held_out)
     assert {clip.speaker_id for clip in shipped} & recorded == speakers(world.partition.public)
     assert not {clip.speaker_id for clip in shipped} & private
     without = world_of(

@@ -22,7 +22,7 @@ PLOTS = {
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """One page of every mode, of groups small enough for three unseen phones."""
+    """One page of every mode, of groups small enough for three held-out phones."""
     folder = tmp_path_factory.mktemp("tunings")
     scenario = tiny_scenario("evaluation.min_segment_phones=1", "privacy.participation=fixed_size")
     return {

@@ -97,7 +97,7 @@ def test_a_setting_makes_of_a_job_what_its_scenario_would_build():
     scenario = setting.scenario(tiny_scenario())
     assert Setting.of(scenario) == setting
     built = build_world(
-        scenario, cache=cache(), eye=None, workers=1, progress=lambda done, total: None
+        scenario, cache=cache(), simulation_only=None, workers=1, progress=lambda done, total: None
     ).job
     assert setting.job(tiny_world().job) == built
 

@@ -59,7 +59,7 @@ def test_hopeless_is_below_the_base_or_below_peers_at_half_time_and_not_before()
 
 def charged_job(folder):
     folder.mkdir()
-    return make_job(folder, rounds=2, secure_aggregation="ideal", noise="os")[1]
+    return make_job(folder, rounds=2, secure_aggregation="ideal", noise_entropy="os")[1]
 
 
 def test_a_charged_trial_charges_the_population_and_an_uncharged_one_nobody(tmp_path):

@@ -91,7 +91,7 @@ def rows(path, kind):
 def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tmp_path):
     plan, ledger = tiny_world().job.plan, tmp_path / "population.jsonl"
     # Enough for two trials of two rounds by composition, and for half of a third.
-    five = dataclasses.replace(plan, rounds=5, quota=5)
+    five = dataclasses.replace(plan, rounds=5, max_participations=5)
     price = Ledger.open(tmp_path / "price.jsonl", five, "price", "os")
     for number in range(5):
         price.charge(number, 0, bytes([number]) * 16)
@@ -116,10 +116,10 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
 
 
 def test_more_rounds_than_the_budget_covers_are_refused_together(tmp_path):
-    plan = dataclasses.replace(tiny_world().job.plan, rounds=9, quota=9)
+    plan = dataclasses.replace(tiny_world().job.plan, rounds=9, max_participations=9)
     budget = plan.guarantee(3).epsilon_release * 1.001
     plan = dataclasses.replace(plan, epsilon_budget=budget)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", plan, "run", "rehearsal")
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", plan, "run", "seeded")
     ledger.require_budget(0, 3)
     with pytest.raises(BudgetExhausted, match="4 more rounds would bring"):
         ledger.require_budget(0, 4)

@@ -37,17 +37,17 @@ def adapter(request):
 
 def test_the_initial_adapter_computes_the_base_head(adapter):
     rng = np.random.default_rng(1)
-    trunk_output = rng.standard_normal((9, WINDOWS, FEATURES)).astype(np.float32)
+    encoder_output = rng.standard_normal((9, WINDOWS, FEATURES)).astype(np.float32)
     weight = rng.standard_normal((LABELS, FEATURES)).astype(np.float32)
     bias = rng.standard_normal(LABELS).astype(np.float32)
     parameters = {
         name: torch.from_numpy(value[np.newaxis])
         for name, value in adapter.initial(weight, bias).items()
     }
-    embeddings = adapter.embed(torch.from_numpy(trunk_output))
+    embeddings = adapter.embed(torch.from_numpy(encoder_output))
     assert embeddings.shape == (9, *adapter.embedding_shape)
     logits = adapter.logits(parameters, embeddings.unsqueeze(0))[0].numpy()
-    base = np.maximum(trunk_output, 0).mean(axis=1) @ weight.T + bias
+    base = np.maximum(encoder_output, 0).mean(axis=1) @ weight.T + bias
     np.testing.assert_allclose(logits, base, atol=1e-6)
 
 

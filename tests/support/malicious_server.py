@@ -19,10 +19,10 @@ from simulations.engines.in_process import InProcessGrid
 # Of every request: where the app takes it, and what answers it.
 ROUTES = {
     messages.CountsRequest: ("query.counts", messages.Counts),
-    messages.RosterRequest: ("query.roster", messages.Roster),
+    messages.CohortListRequest: ("query.cohort_list", messages.CohortList),
     messages.UpdateRequest: ("train", messages.ProtectedUpdate),
     messages.AdvertiseRequest: ("query.advertise", messages.Advertisements),
-    messages.RosterNotice: ("query.accept", messages.Nonces),
+    messages.CohortListNotice: ("query.accept", messages.Nonces),
     messages.ShareRequest: ("query.share", messages.SealedBatch),
     messages.MaskRequest: ("train.masked", messages.MaskedVectors),
     messages.AgreeRequest: ("query.agree", messages.Agreements),
@@ -30,8 +30,8 @@ ROUTES = {
 }
 REQUESTS = {route: request for request, (route, _) in ROUTES.items()}
 EVERY_TYPE = (
-    messages.CountsRequest, messages.RosterRequest, messages.UpdateRequest,
-    *MaskedRequest.__args__, messages.Counts, messages.Roster, messages.ProtectedUpdate,
+    messages.CountsRequest, messages.CohortListRequest, messages.UpdateRequest,
+    *MaskedRequest.__args__, messages.Counts, messages.CohortList, messages.ProtectedUpdate,
     *MaskedAnswer.__args__,
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ class Refused(Exception):
     """What phones said instead of an answer."""
 
 
-class LyingGrid(InProcessGrid):
+class MaliciousGrid(InProcessGrid):
     """Honest phones behind a server that may ask them more than the honest one does.
 
     Args:
@@ -98,7 +98,7 @@ class LyingGrid(InProcessGrid):
     @property
     def remembered(self):
         """The files of the phones' memories, with their content."""
-        folder = Path(self.job.memory or self._memory.name)
+        folder = Path(self.job.durable_state or self._memory.name)
         return {file: file.read_bytes() for file in folder.glob("shard-*-round-*")}
 
     @contextlib.contextmanager
@@ -131,7 +131,7 @@ def made_up(kind, job, key, session=0):
 
     values = {
         "key": key, "session": session, "shard": 0, "num_shards": 1, "num_phones": count,
-        "phones": phones, "roster": phones, "survivors": phones, "sharers": phones,
+        "phones": phones, "cohort_list": phones, "reporting": phones, "sharers": phones,
         "signers": phones, "model_sha256": bytes(32), "seal_keys": bytes_of(32),
         "mask_keys": bytes_of(32), "commitments": bytes_of(32), "signatures": bytes_of(64),
         "nonces": bytes_of(32), "sealed": bytes_of(3, 88), "packed": bytes_of(9),

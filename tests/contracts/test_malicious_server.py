@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 from killed import in_child
-from lying_server import EVERY_TYPE, ROUTES, LyingGrid, Refused, first_model, made_up
+from malicious_server import EVERY_TYPE, ROUTES, MaliciousGrid, Refused, first_model, made_up
 from secagg_sessions import CheckedOnce
 from tiny_job import make_job
 from whole_runs import run_through
@@ -25,9 +25,9 @@ from fedspeech.job import Job, model_sha256
 from fedspeech.messages import (
     AdvertiseRequest,
     AgreeRequest,
+    CohortListNotice,
+    CohortListRequest,
     MaskRequest,
-    RosterNotice,
-    RosterRequest,
     RoundKey,
     ShareRequest,
     UnmaskRequest,
@@ -38,16 +38,16 @@ from fedspeech.privacy.encoding import from_ring
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.secagg.refusals import KINDS, BadSignature
 
-MASKED = {"secure_aggregation": "masked", "rounds": 2, "quota": 2}
+MASKED = {"secure_aggregation": "masked", "rounds": 2, "max_participations": 2}
 CENTRAL = {"mechanism": "central", "noise_multiplier": 1.0}
-IN_SESSION = (RosterNotice, ShareRequest, MaskRequest, AgreeRequest, UnmaskRequest)
+IN_SESSION = (CohortListNotice, ShareRequest, MaskRequest, AgreeRequest, UnmaskRequest)
 
 
 def run(folder, lie, **settings):
-    """All rounds of a small job under a lying server; returns records and job."""
+    """All rounds of a small job under a malicious server; returns records and job."""
     path, job, arrays = make_job(folder, **{**MASKED, **settings})
-    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    with LyingGrid(path, lie) as grid:
+    ledger = Ledger.open(folder / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
+    with MaliciousGrid(path, lie) as grid:
         records, _ = run_through(grid, job, arrays, ledger)
         lie(grid, None)
     assert [record.status for record in records] == ["completed"] * job.plan.rounds
@@ -57,15 +57,15 @@ def run(folder, lie, **settings):
 def lasting(folder, **settings):
     """A job whose phones have a memory on disk; returns its path and itself."""
     path, job, _ = make_job(folder, **{"num_shards": 1, **settings})
-    job = dataclasses.replace(job, memory=str(folder / "phones"))
+    job = dataclasses.replace(job, durable_state=str(folder / "phones"))
     job.save(path)
     return path, job
 
 
 def simulated_sum(grid, key, context=None):
     """Asks one shard for everything that a simulated sum takes."""
-    joined = grid.ask(RosterRequest(key=key), context=context).phones
-    request = UpdateRequest(key=key, roster=joined, **first_model(grid.job))
+    joined = grid.ask(CohortListRequest(key=key), context=context).phones
+    request = UpdateRequest(key=key, cohort_list=joined, **first_model(grid.job))
     return grid.ask(request, context=context)
 
 
@@ -89,7 +89,7 @@ def every_phone_computes_for_itself(monkeypatch):
 def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
     tmp_path, monkeypatch, changes
 ):
-    """Before every stage of a session: a roster, then an update, of a round of the server's."""
+    """Before every stage of a session: a cohort list, then an update, of a forged round."""
     own, real = [], ClientShard.vectors
 
     def vectors(client_shard, request, phones):
@@ -106,17 +106,17 @@ def test_phones_of_a_masked_plan_never_send_a_vector_without_its_mask(
             for shard in range(grid.job.num_shards):
                 joined = np.array(grid.job.shard_phones(shard))[:4]
                 with contextlib.suppress(Refused):
-                    joined = grid.ask(RosterRequest(key=key), shard).phones
+                    joined = grid.ask(CohortListRequest(key=key), shard).phones
                 everybody = np.union1d(joined, np.arange(grid.job.plan.population))
-                for roster in (joined, everybody):
+                for cohort_list in (joined, everybody):
                     tried.append(type(request))
-                    asked = UpdateRequest(key=key, roster=roster, **first_model(grid.job))
+                    asked = UpdateRequest(key=key, cohort_list=cohort_list, **first_model(grid.job))
                     with pytest.raises(Refused, match="a phone never answers UpdateRequest"):
                         grid.ask(asked, shard)
 
-    records, _ = run(tmp_path, lie, rounds=1, quota=1, num_shards=2, **changes)
+    records, _ = run(tmp_path, lie, rounds=1, max_participations=1, num_shards=2, **changes)
     assert len(set(tried)) == 8  # counts, the six stages, and the end
-    assert len(own) == sum(record.survivors for record in records)  # asked by honest rounds alone
+    assert len(own) == sum(record.reporting for record in records)  # asked by honest rounds alone
 
 
 @pytest.mark.parametrize("secure_aggregation", ["masked", "ideal"])
@@ -139,7 +139,7 @@ EVERY_PLAN = [
     for mechanism, more in (
         ("distributed", {}),
         ("skellam", {"participation": "fixed_size"}),
-        ("skellam", {"participation": "limited"}),
+        ("skellam", {"participation": "round_robin"}),
         ("central", {"cohort_cap": 40}),
         ("none", {"noise_multiplier": 0.0, "epsilon_budget": float("inf")}),
         ("local", {}),
@@ -158,7 +158,7 @@ def permitted(plan, request):
     if plan.secure_aggregation == "masked":
         opening, out = AdvertiseRequest, (AgreeRequest, UnmaskRequest)
     else:
-        opening, out = RosterRequest, ()
+        opening, out = CohortListRequest, ()
     begun = isinstance(request, (UpdateRequest, *IN_SESSION))
     return allowed | ({opening} if begun and not isinstance(request, out) else set())
 
@@ -185,8 +185,8 @@ def test_every_message_in_every_stage_under_every_plan(tmp_path, plan):
                 asked = request
             elif kind is AdvertiseRequest:
                 asked = dataclasses.replace(asked, session=1)
-            elif kind is RosterRequest:
-                asked = RosterRequest(key=grid.job.round_key(request.key.round, attempt=1))
+            elif kind is CohortListRequest:
+                asked = CohortListRequest(key=grid.job.round_key(request.key.round, attempt=1))
             for route in routes:
                 sent.append(kind)
                 right = kind in ROUTES and ROUTES[kind][0] == route
@@ -199,7 +199,7 @@ def test_every_message_in_every_stage_under_every_plan(tmp_path, plan):
                         grid.ask(asked, route=route)
                     assert grid.remembered == before
 
-    run(tmp_path, lie, num_shards=1, rounds=1, quota=1, **plan)
+    run(tmp_path, lie, num_shards=1, rounds=1, max_participations=1, **plan)
     assert len(set(sent)) == len(EVERY_TYPE) == 18
     assert len(stages) == (6 if plan["secure_aggregation"] == "masked" else 2)
 
@@ -210,34 +210,38 @@ def test_every_message_in_every_stage_under_every_plan(tmp_path, plan):
 @pytest.mark.parametrize(
     "settings", [{}, {"secure_aggregation": "masked"}], ids=["ideal", "masked"]
 )
-def test_runs_side_by_side_on_one_memory_answer_a_round_once_and_keep_the_quota(tmp_path, settings):
-    path, job = lasting(tmp_path, participation_probability=1.0, quota=2, rounds=3, **settings)
-    opening = AdvertiseRequest if settings else RosterRequest
+def test_runs_side_by_side_on_one_memory_answer_a_round_once_and_keep_the_participation_limit(
+    tmp_path, settings
+):
+    path, job = lasting(
+        tmp_path, participation_probability=1.0, max_participations=2, rounds=3, **settings
+    )
+    opening = AdvertiseRequest if settings else CohortListRequest
     answered = []
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         runs = [grid.context_of_another_run(run_id=number) for number in range(4)]
         for number in range(job.plan.rounds):
             for context in runs:
                 key = job.round_key(number)
                 if not settings:
                     with contextlib.suppress(Refused):
-                        answered += simulated_sum(grid, key, context).survivors.tolist()
+                        answered += simulated_sum(grid, key, context).reporting.tolist()
                     continue
                 with contextlib.suppress(Refused):
                     request = made_up(opening, job, key)
                     answered += grid.ask(request, context=context).phones.tolist()
-    times = 2 if not settings else 3  # keys cost no quota
+    times = 2 if not settings else 3  # keys cost no participation limit
     assert answered == list(range(60)) * times
 
 
 def test_runs_side_by_side_may_not_go_on_with_each_others_rounds(tmp_path):
     """Run B enters round 1 while run A is in round 0: the later state wins, and A is over."""
     path, job = lasting(tmp_path)
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         a, b = (grid.context_of_another_run(run_id=number) for number in (1, 2))
-        joined = grid.ask(RosterRequest(key=job.round_key(0)), context=a).phones
-        late = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
-        assert len(simulated_sum(grid, job.round_key(1), b).survivors)
+        joined = grid.ask(CohortListRequest(key=job.round_key(0)), context=a).phones
+        late = UpdateRequest(key=job.round_key(0), cohort_list=joined, **first_model(job))
+        assert len(simulated_sum(grid, job.round_key(1), b).reporting)
         with pytest.raises(Refused, match="not the session that these phones are in"):
             grid.ask(late, context=a)
         with pytest.raises(Refused, match="a replayed request"):
@@ -265,10 +269,10 @@ def test_no_older_copied_or_foreign_context_gets_a_second_answer(tmp_path, memor
         older.append(copy.deepcopy(grid.contexts[0]))
 
     path, job, arrays = make_job(tmp_path, **MASKED, num_shards=1)
-    job = dataclasses.replace(job, memory=folder)
+    job = dataclasses.replace(job, durable_state=folder)
     job.save(path)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    with LyingGrid(path, lie) as grid:
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
+    with MaliciousGrid(path, lie) as grid:
         records, _ = run_through(grid, job, arrays, ledger)
     assert [record.status for record in records] == ["completed"] * 2
     assert set(tried) == set(IN_SESSION)
@@ -311,9 +315,9 @@ def test_a_session_goes_on_as_the_round_that_was_entered_and_as_no_other(
     assert set(tried) == (set(IN_SESSION) if secure_aggregation == "masked" else {UpdateRequest})
 
 
-def test_advertisements_of_one_round_do_not_pad_the_roster_of_another(tmp_path):
+def test_advertisements_of_one_round_do_not_pad_the_cohort_list_of_another(tmp_path):
     """The server gives two rounds one id, and lists in the second who joined the first alone."""
-    path, job = lasting(tmp_path, **MASKED, noise="os")
+    path, job = lasting(tmp_path, **MASKED, noise_entropy="os")
 
     def opening(number):
         round_id = bytes(16)
@@ -329,12 +333,12 @@ def test_advertisements_of_one_round_do_not_pad_the_roster_of_another(tmp_path):
             name: np.concatenate([getattr(part, name) for part in parts])[order]
             for name in ("seal_keys", "mask_keys", "commitments", "signatures")
         }
-        return RosterNotice(
+        return CohortListNotice(
             key=opening(1).key, session=0, model_sha256=model_sha256(**first_model(job)),
             phones=phones[order], **columns,
         )  # fmt: skip
 
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         old, new = grid.ask(opening(0)), grid.ask(opening(1))
         gone = ~np.isin(old.phones, new.phones)
         assert gone.any()
@@ -352,17 +356,17 @@ def test_no_model_makes_a_phone_stay_away_or_send_more_than_its_bound(tmp_path, 
     """Values at the edge of the floats: who answers must not depend on what a phone has learned."""
     models = (3e38, -1e20, 1e-45, [3e38, -3e38])
     noise = {"noise_multiplier": 0.0, "epsilon_budget": float("inf")} if mechanism == "none" else {}
-    path, job = lasting(tmp_path, rounds=4, quota=4, mechanism=mechanism, **noise)
-    with LyingGrid(path) as grid:
+    path, job = lasting(tmp_path, rounds=4, max_participations=4, mechanism=mechanism, **noise)
+    with MaliciousGrid(path) as grid:
         for number, value in enumerate(models):
             key = job.round_key(number)
-            joined = grid.ask(RosterRequest(key=key)).phones
+            joined = grid.ask(CohortListRequest(key=key)).phones
             adapter = np.resize(np.array(value, np.float32), job.plan.dimension)
             request = UpdateRequest(
-                key=key, roster=joined, model=adapter, clip_norm=job.plan.clip_norm
+                key=key, cohort_list=joined, model=adapter, clip_norm=job.plan.clip_norm
             )
             answer = grid.ask(request)
-            np.testing.assert_array_equal(answer.survivors, joined)
+            np.testing.assert_array_equal(answer.reporting, joined)
             if mechanism == "none":
                 length = np.linalg.norm(from_ring(answer.total, job.plan.bits).astype(float))
                 assert length <= len(joined) * job.plan.sensitivity
@@ -383,9 +387,9 @@ ADAPTIVE = AdaptiveClipping(
 )
 def test_phones_clip_to_no_norm_but_their_plans(tmp_path, settings, clip_norms):
     path, job = lasting(tmp_path, **settings)
-    with LyingGrid(path) as grid:
-        joined = grid.ask(RosterRequest(key=job.round_key(0))).phones
-        request = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
+    with MaliciousGrid(path) as grid:
+        joined = grid.ask(CohortListRequest(key=job.round_key(0))).phones
+        request = UpdateRequest(key=job.round_key(0), cohort_list=joined, **first_model(job))
         before = grid.remembered
         for clip_norm in clip_norms:
             with pytest.raises(Refused, match="does not clip to"):
@@ -396,16 +400,16 @@ def test_phones_clip_to_no_norm_but_their_plans(tmp_path, settings, clip_norms):
             with pytest.raises(Refused, match="must be a positive number"):
                 grid.ask(sent)
         assert grid.remembered == before
-        assert len(grid.ask(request).survivors) == len(joined)
+        assert len(grid.ask(request).reporting) == len(joined)
 
 
 def test_rounds_before_the_first_and_beyond_the_plan_are_not_entered(tmp_path):
     path, job = lasting(tmp_path)
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         for number, words in ((job.plan.rounds, "beyond the plan"), (99, "beyond the plan")):
             with pytest.raises(Refused, match=words):
-                grid.ask(RosterRequest(key=job.round_key(number)))
-        request = RosterRequest(key=job.round_key(0))
+                grid.ask(CohortListRequest(key=job.round_key(number)))
+        request = CohortListRequest(key=job.round_key(0))
         object.__setattr__(request.key, "round", -1)
         with pytest.raises(Refused, match=r"round must be an integer in \[0"):
             grid.ask(request)
@@ -446,8 +450,8 @@ def test_a_stage_is_on_disk_when_its_answer_exists(tmp_path, monkeypatch):
         return real(message)
 
     monkeypatch.setattr(clients.app, "to_record", to_record)
-    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise)
-    with LyingGrid(path) as grid:
+    ledger = Ledger.open(tmp_path / "ledger.jsonl", job.plan, job.run_id, job.noise_entropy)
+    with MaliciousGrid(path) as grid:
         run_through(grid, job, job.load_arrays(), ledger)
     stages = [stage for _, stage, _ in seen]
     assert stages == [1, 2, 3, 4, 5, 6] * 2
@@ -456,33 +460,33 @@ def test_a_stage_is_on_disk_when_its_answer_exists(tmp_path, monkeypatch):
 
 def test_phones_without_a_memory_answer_nothing_but_how_many_they_are(tmp_path):
     path, job, _ = make_job(tmp_path, num_shards=1)
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         context = grid.context_of_another_run()
         del context.node_config["memory"]
         assert grid.ask(messages.CountsRequest(), context=context).num_phones == 60
         with pytest.raises(Refused, match="without a memory answer nothing"):
-            grid.ask(RosterRequest(key=job.round_key(0)), context=context)
+            grid.ask(CohortListRequest(key=job.round_key(0)), context=context)
 
 
 def test_a_memory_that_holds_nothing_is_damaged_and_not_new(tmp_path):
     """A power cut may leave an empty file of a system that does not sync as it says."""
     path, job = lasting(tmp_path)
-    with LyingGrid(path) as grid:
+    with MaliciousGrid(path) as grid:
         simulated_sum(grid, job.round_key(0))
         for file in grid.remembered:
             file.write_bytes(b"")
         with pytest.raises(Refused, match="is damaged"):
-            grid.ask(RosterRequest(key=job.round_key(0)))
+            grid.ask(CohortListRequest(key=job.round_key(0)))
 
 
 def test_phones_of_another_job_do_not_share_a_memory(tmp_path):
     path, job = lasting(tmp_path)
-    with LyingGrid(path) as grid:
-        grid.ask(RosterRequest(key=job.round_key(0)))
+    with MaliciousGrid(path) as grid:
+        grid.ask(CohortListRequest(key=job.round_key(0)))
     other = dataclasses.replace(job, plan=dataclasses.replace(job.plan, rounds=2))
     other.save(path)
-    with LyingGrid(path) as grid, pytest.raises(Refused, match="belongs to job"):
-        grid.ask(RosterRequest(key=other.round_key(1)))
+    with MaliciousGrid(path) as grid, pytest.raises(Refused, match="belongs to job"):
+        grid.ask(CohortListRequest(key=other.round_key(1)))
 
 
 # At the same time.
@@ -521,7 +525,7 @@ def test_threads_that_ask_at_once_get_one_answer_at_every_stage(tmp_path):
             assert len(at_once(asks)) == 1
         tried.append(type(request))
 
-    run(tmp_path, lie, num_shards=1, rounds=1, quota=1)
+    run(tmp_path, lie, num_shards=1, rounds=1, max_participations=1)
     assert len(tried) == 6
 
 
@@ -530,9 +534,9 @@ def test_processes_that_ask_at_once_get_one_answer(tmp_path):
     path, job = lasting(tmp_path)
     left = tmp_path / "answered"
     left.mkdir()
-    with LyingGrid(path) as grid:
-        joined = grid.ask(RosterRequest(key=job.round_key(0))).phones
-        request = UpdateRequest(key=job.round_key(0), roster=joined, **first_model(job))
+    with MaliciousGrid(path) as grid:
+        joined = grid.ask(CohortListRequest(key=job.round_key(0))).phones
+        request = UpdateRequest(key=job.round_key(0), cohort_list=joined, **first_model(job))
 
         def both():
             other = os.fork()
