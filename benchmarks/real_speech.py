@@ -181,7 +181,7 @@ def table(columns: Sequence[Sequence[Row]]) -> str:
     seeds = ", ".join(str(row["seed"]) for row in columns[0])
     notes = [
         f"Mean over seeds {seeds} (smallest to largest). Noise is reproducible from the seed: a "
-        "rehearsal. The first run of a vocabulary also makes its base.",
+        "seeded noise. The first run of a vocabulary also makes its base.",
         *(
             f"The held-out phones of {row['corpus']} are the same "
             f"{row['held_out_phones']} speakers at every seed; the spread says nothing of other "

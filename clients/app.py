@@ -88,9 +88,9 @@ def _memory(context: Context, client_shard: ClientShard) -> DurableState:
     """What the phones remember: by their job, or with the process that plays them."""
     if client_shard.job.durable_state:
         return DurableState(Path(client_shard.job.durable_state), client_shard.shard)
-    if folder := context.node_config.get("memory"):
+    if folder := context.node_config.get("durable_state"):
         return DurableState(Path(str(folder)), client_shard.shard, lasting=False)
-    raise ProtocolAbort("phones without a memory answer nothing: the job must name a folder for it")
+    raise ProtocolAbort("phones without durable state answer nothing: the job must name its folder")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ what the phones have done, and writes down what they do now before the answer le
 two threads and two runs on one folder are one after the other. The memory holds no secret.
 
 One file per round; of older ones the last is kept. Going back is a simulator's privilege: where
-noise is a rehearsal, `go_back` lets phones forget the rounds that a killed run did not finish, and
+noise is seeded, `go_back` lets phones forget the rounds that a killed run did not finish, and
 a replay then gives the same integers. Phones whose noise comes from the operating system would send
 a second sample of one delta: for them it raises.
 """
@@ -73,11 +73,11 @@ def go_back(folder: Path, first_round: int, noise: Literal["os", "seeded"]) -> N
     """Lets the phones of a simulation forget a round and all later ones.
 
     Raises:
-      FedspeechError: if the noise is not a rehearsal, or phones are still at work.
+      FedspeechError: if the noise is not seeded, or phones are still at work.
     """
     if noise != "seeded":
         raise FedspeechError(
-            "phones forget a round in a rehearsal only: under noise from the operating system a "
+            "phones forget a round under seeded noise only: with noise of the operating system a "
             "second answer would be a second sample of one delta"
         )
     if not folder.is_dir():
@@ -111,5 +111,5 @@ def _in_use(folder: Path) -> BinaryIO:
     """Shows for as long as this process lives that it hosts phones here."""
     held = hold(folder / "in-use", shared=True)
     if held is None:
-        raise ProtocolAbort(f"the memory of these phones is being set back ({folder})")
+        raise ProtocolAbort(f"the durable state of these phones is being set back ({folder})")
     return held

@@ -117,7 +117,7 @@ class ShardState:
         if owner != job:
             raise ProtocolAbort(
                 f"what these phones remember belongs to job {owner[:12]}, not to {job[:12]}: each "
-                "job has a memory folder of its own"
+                "job has a durable_state folder of its own"
             )
         return state
 

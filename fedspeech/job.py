@@ -38,12 +38,9 @@ from fedspeech.source import source_sha256
 from fedspeech.training.virtual_phones import VirtualPhones
 from fedspeech.vectors import FloatVector
 
-_PLACES = (
-    "arrays",
-    "identities",
-    "simulation_only",
-    "memory",
-)  # where a job's parts are, not what they are
+SCHEMA_VERSION = 2  # of the job file and of what a run id is the hash of
+# Where a job's parts are, not what they are.
+_PLACES = ("arrays", "identities", "simulation_only", "durable_state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +87,7 @@ class Job:
 
     Attributes:
       seed: of all streams that protect nobody.
-      noise: "rehearsal" (keys from the seed) or "os".
+      noise_entropy: "seeded" (keys from the seed) or "os" (the operating system's).
       num_shards: Flower nodes among which the phones are split.
       plan: what protects a phone.
       query: what a round asks of a phone, and what the server does with the decoded mean.
@@ -103,22 +100,22 @@ class Job:
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
       identities: file with the secret behind the phones' simulated identities; read only where sums
         are masked.
-      eye: folder in which shards of a simulation leave what only the simulator may see; "" in a
-        deployment.
-      memory: folder in which shards keep what their phones must not forget: rounds entered, stages
-        answered, inputs sent; "" only where the phones live no longer than the process that plays
-        them, which then names a folder of its own. Phones without a memory answer nothing.
-      repeats: run id of another job whose rehearsed coins and noise this one draws again, so that
+      simulation_only: folder in which shards of a simulation leave what only the simulator may
+        see; "" in a deployment.
+      durable_state: folder in which shards keep what their phones must not forget: rounds entered,
+        stages answered, inputs sent; "" only where the phones live no longer than the process that
+        plays them, which then names a folder of its own. Phones without it answer nothing.
+      repeats: run id of another job whose seeded coins and noise this one draws again, so that
         the two differ in their settings and not in their luck; "" for its own. Two sums with the
         same noise give away their difference: for public or synthetic speech only.
 
     Raises:
-      ValueError: if `repeats` is given with `os` noise, which is never drawn twice, or if more
+      ValueError: if `repeats` is given with noise of `os`, which is never drawn twice, or if more
         phones are away or late than the plan assumes, or plan and query differ in dimension.
     """
 
     seed: int
-    noise: Literal["seeded", "os"]
+    noise_entropy: Literal["seeded", "os"]
     num_shards: int
     plan: PrivacyPlan
     query: Query
@@ -131,13 +128,13 @@ class Job:
     deadline_s: float = 0.0
     identities: str = ""
     simulation_only: str = ""
-    memory: str = ""
+    durable_state: str = ""
     repeats: str = ""
 
     def __post_init__(self) -> None:
         """Checks what depends on two values."""
-        drawn_once = not self.repeats or self.noise != "os"
-        require(drawn_once, 'repeats must be "" where noise is "os"', repeats=self.repeats)
+        drawn_once = not self.repeats or self.noise_entropy != "os"
+        require(drawn_once, 'repeats must be "" where noise_entropy is "os"', repeats=self.repeats)
         dimension = self.query.dimension
         rule = f"dimension of the plan must be that of the query, {dimension}"
         require(self.plan.dimension == dimension, rule, dimension=self.plan.dimension)
@@ -177,23 +174,20 @@ class Job:
 
     @functools.cached_property
     def run_id(self) -> str:
-        """What rehearsal noise is derived from beside the seed; the same job, the same noise."""
+        """What seeded noise is derived from beside the seed; the same job, the same noise.
+
+        Every setting counts, defaults included: a default that changes gives an old scenario fresh
+        noise, and never the noise of another plan.
+        """
         if self.repeats:
             return self.repeats
         settings = self._settings()
-        if self.virtual_phones is None:
-            del settings["virtual_phones"]
         # Whatever goes wrong on the way and whichever node hosts a phone, the same bits come out.
-        del settings["faults"], settings["deadline_s"], settings["num_shards"]
-        del settings["repeats"]
+        for name in ("faults", "deadline_s", "num_shards", "repeats"):
+            del settings[name]
         if self.time is None:  # else the way of the sums takes time, and decides who is late
-            del settings["time"]
-            for name in ("secure_aggregation", "server"):
+            for name in ("secure_aggregation", "threat_model"):
                 del settings["plan"][name]
-        # An option that is not used changes no run.
-        for field in dataclasses.fields(self.plan):
-            if settings["plan"].get(field.name, field.default) == field.default:
-                settings["plan"].pop(field.name, None)
         return _sha256(settings)[:16]
 
     def _settings(self) -> dict[str, Any]:
@@ -204,7 +198,7 @@ class Job:
         identity = self.query.identity()
         if shared := settings.keys() & identity.keys():  # one of the two would not be hashed
             raise ValueError(f"a query must not name its settings like the job's: {sorted(shared)}")
-        return settings | identity
+        return {"schema_version": SCHEMA_VERSION} | settings | identity
 
     def _values(self) -> dict[str, Any]:
         """Every field as the job file holds it."""
@@ -223,12 +217,12 @@ class Job:
 
     def entropy(self) -> NoiseEntropy:
         """Returns the source of everything that protects somebody."""
-        if self.noise == "os":
+        if self.noise_entropy == "os":
             return NoiseEntropy.os()
         return NoiseEntropy.seeded(self.seed, self.run_id)
 
     def round_key(self, round_number: int, attempt: int = 0) -> RoundKey:
-        """Names an attempt at a round; under `os` noise the rid is fresh at every call."""
+        """Names an attempt at a round; under noise of `os` the round id is fresh at every call."""
         round_id = self.entropy().keystream("rid", round_number, attempt).bytes(16)
         return RoundKey(
             round=round_number,
@@ -284,8 +278,8 @@ class Job:
         return _identity_directory(self.identities, self.run_id, self.plan.population)
 
     def primitives(self) -> Primitives:
-        """What this process computes masks with: shared between phones in a rehearsal only."""
-        return shared_primitives() if self.noise == "seeded" else Primitives()
+        """What this process computes masks with: shared between phones only under seeded noise."""
+        return shared_primitives() if self.noise_entropy == "seeded" else Primitives()
 
     def last_stage(self, round_number: int, phone: int) -> Stage:
         """The simulator's schedule: the last stage that a phone answers before it vanishes.
@@ -323,7 +317,12 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        write_whole(path, (json.dumps(self._values(), indent=1) + "\n").encode())
+        write_whole(
+            path,
+            (
+                json.dumps({"schema_version": SCHEMA_VERSION} | self._values(), indent=1) + "\n"
+            ).encode(),
+        )
 
     @classmethod
     def load(cls, path: Path) -> Job:
@@ -336,6 +335,8 @@ class Job:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if (version := values.pop("schema_version", 1)) != SCHEMA_VERSION:
+                raise ValueError(f"schema_version must be {SCHEMA_VERSION}, got {version}")
             return cls(
                 **{
                     **values,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 Name = str | int | bytes
 NoiseSource = Literal["os", "seeded"]
 
-SEEDED_NOISE_NOTICE = "noise reproducible from the seed: a rehearsal, not a release"
+SEEDED_NOISE_NOTICE = "seeded noise: reproducible from the seed, so not for release"
 
 
 def canonical(*names: Name) -> bytes:
@@ -131,7 +131,7 @@ class NoiseEntropy:
     Build one with `NoiseEntropy.os()` or `NoiseEntropy.seeded(seed, run_id)`.
 
     Attributes:
-      source: "os" (unpredictable, not repeatable) or "rehearsal" (derived from a seed).
+      source: "os" (unpredictable, not repeatable) or "seeded" (derived from a seed).
     """
 
     source: NoiseSource
@@ -145,7 +145,7 @@ class NoiseEntropy:
     @classmethod
     def seeded(cls, seed: int, run_id: str) -> NoiseEntropy:
         """Keys from a seed: repeatable, and worth nothing against who knows the seed."""
-        root = canonical("fedspeech rehearsal", seed, run_id)
+        root = canonical("fedspeech seeded noise", seed, run_id)
         return cls(source="seeded", _key=hmac.digest(bytes(32), root, "sha256"))
 
     @property

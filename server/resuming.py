@@ -3,7 +3,7 @@
 A round is over once its checkpoint is on disk. Of the round after the last checkpoint anything may
 be there: cohort lists, a charge, an opened sum, a row.
 
-* Noise that is a rehearsal: the round is replayed from its beginning. Coins, training, rounding and
+* Seeded noise: the round is replayed from its beginning. Coins, training, rounding and
   noise come from the same streams, so the same integers are summed; masks and sessions are fresh.
   The charge that may be there is checked and paid once. This takes phones that forget what they did
   in that round, which only a simulator can make them (`clients.durable_state.go_back`).
@@ -53,7 +53,7 @@ def start(job: Job, folder: Path) -> Resumed:
     Raises:
       FedspeechError: if a run of this job stands there, or a link leads to a folder that is not
         here.
-      ScenarioError: if the same rehearsal was charged there before: its noise would be the same.
+      ScenarioError: if the same run was charged there before: its seeded noise would be the same.
       LedgerDamaged: if the ledger does not check.
     """
     path, last = folder / LEDGER, folder / LAST
@@ -76,7 +76,7 @@ def start(job: Job, folder: Path) -> Resumed:
     before = {run.run_id for run in ledger.runs if run.charged}
     if job.noise_entropy == "seeded" and job.run_id in before:
         raise ScenarioError(
-            "the ledger was charged for this very rehearsal before: the same scenario and "
+            "the ledger was charged for this very seeded noise before: the same scenario and "
             f"seed draw the same noise; change seed={job.seed}"
         )
     state = ServerState.initial(job, job.load_arrays())
@@ -116,7 +116,7 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
     if replay:
         if charged and job.noise_entropy != "seeded":
-            raise FedspeechError("only a rehearsal is replayed: other noise cannot be drawn twice")
+            raise FedspeechError("only seeded noise is replayed: other noise cannot be drawn twice")
         return Resumed(ledger, checkpoint)
     for charge in charged.values():
         if not ledger.settled(charge):

@@ -18,7 +18,10 @@ MAY_TOUCH = {
     ("fedspeech/secagg/keys.py", "create"): "a partial file beside a new secret",
     ("fedspeech/hash_chain.py", "forget_head"): "the head of a chain that is gone",
     ("clients/durable_state.py", "write"): "named files of older rounds",
-    ("clients/durable_state.py", "go_back"): "named files of rounds that a rehearsal forgets",
+    (
+        "clients/durable_state.py",
+        "go_back",
+    ): "named files of rounds that a run of seeded noise replays",
     ("server/app.py", "serve"): "`failed.txt` beside a job",
     ("server/grids.py", "send_and_receive"): "`waiting.txt` beside a job",
     ("simulations/engines/watchdog.py", "main"): "the folder `flower` of a run",

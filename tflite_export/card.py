@@ -131,7 +131,7 @@ class Card:
       noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
       example_level: what one clip of a phone was promised, in words; apart from `privacy`.
       metrics: accuracies by segment.
-      metrics_visibility: who can know the metrics: the "simulator", or anybody ("public").
+      metrics_visibility: who can know the metrics: "simulation_only" or "public".
       data_licenses: corpus to license.
       versions: package to version, of what made the file.
       phone: pseudonym of the phone whose own adapter this is; None for the global one.
@@ -150,7 +150,7 @@ class Card:
     privacy: Guarantee
     noise_notice: str | None
     metrics: tuple[SegmentAccuracy, ...]
-    metrics_visibility: Literal["simulator", "public"]
+    metrics_visibility: Literal["simulation_only", "public"]
     data_licenses: Mapping[str, str]
     versions: Mapping[str, str]
     phone: str | None = None
@@ -167,7 +167,7 @@ class Card:
         privacy: Guarantee,
         noise_notice: str | None,
         metrics: tuple[SegmentAccuracy, ...],
-        metrics_visibility: Literal["simulator", "public"],
+        metrics_visibility: Literal["simulation_only", "public"],
         data_licenses: Mapping[str, str],
         phone: str | None = None,
         example_level: str | None = None,
@@ -211,7 +211,8 @@ class Card:
         """What must be read with the figures."""
         noise = (self.noise_notice,) if self.noise_notice else ()
         whose = {"personal": (PERSONAL_NOTICE,), "base": (BASE_NOTICE,)}.get(self.stage, ())
-        judged = (JUDGED_NOTICE,) if self.metrics and self.metrics_visibility == "simulator" else ()
+        hidden = self.metrics and self.metrics_visibility == "simulation_only"
+        judged = (JUDGED_NOTICE,) if hidden else ()
         integers = (INTEGER_NOTICE,) if self.calibration else ()
         return (*whose, self.task.output, LATER_TRAINING_NOTICE, *integers, *judged, *noise)
 
@@ -250,7 +251,7 @@ class Card:
             "",
             "## Accuracy by segment",
             "",
-            f"Means over phones that were never trained on; eye: {self.metrics_visibility}.",
+            f"Means over phones that were never trained on; visibility: {self.metrics_visibility}.",
             "",
             *_table(
                 ("segment", "value", "phones", *models),

@@ -37,7 +37,7 @@ from Bonawitz et al. (2019), "Towards Federated Learning at Scale", section 9, f
 24 hours; their level, the hour and the cosine between them are assumptions."""
 
 CHECK_IN_S = 900.0
-"""Seconds until all available phones know of a round and its cohort list closes: the shortest period
+"""Seconds until all available phones know of a round and its cohort list closes: shortest period
 of deferred work on Android (`PeriodicWorkRequest`, 15 minutes)."""
 
 START_S = 2.0

@@ -38,7 +38,7 @@ from fedspeech.files import write_whole
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceEncoder, window_logits
 from fedspeech.models.kws import EncoderSpec, KwsEncoder, pooled_logits
 
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = "fedspeech_base"
 
 Provenance = Mapping[str, str | int | float]

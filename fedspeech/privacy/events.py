@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 
@@ -284,7 +283,6 @@ RecordT = TypeVar("RecordT")
 def rebuilt(
     kind: Callable[..., RecordT],
     record: Mapping[str, Any],
-    keys: Mapping[str, str] = MappingProxyType({}),
     **read: Callable[[Any], Any],
 ) -> RecordT:
     """Makes the object that a record describes.
@@ -292,34 +290,23 @@ def rebuilt(
     Args:
       kind: takes the record's fields.
       record: as it was read.
-      keys: by field, the key under which the record has it, where that is another.
       **read: by field, what turns plain data into its value.
 
     Raises:
       ValueError: if a field is missing, unknown or of the wrong type.
     """
-    names = {key: name for name, key in keys.items()}
     try:
-        fields = {names.get(key, key): value for key, value in dict(record).items()}
-        if len(fields) < len(record):
-            raise TypeError("a field is named twice")
+        fields = dict(record)
         return kind(**fields | {name: reader(fields[name]) for name, reader in read.items()})
     except (KeyError, TypeError) as error:
         name = getattr(kind, "__name__", "")
         raise ValueError(f"a record of {name} does not fit: {error}") from None
 
 
-# Keys that ledgers have for fields which are named otherwise here.
-_KEYS = {
-    "minimum_failure": "minimum_mass", "cap_failure": "cap_mass",
-    "sampler_failure": "tail_mass", "graph_failure": "graph_mass",
-}  # fmt: skip
-
-
 def cost_to_record(cost: RoundCost) -> dict[str, Any]:
     """Returns a round's cost as plain data for JSON."""
     return {
-        **{_KEYS.get(name, name): value for name, value in vars(cost).items()},
+        **vars(cost),
         **{name: to_record(getattr(cost, name)) for name in ("release", "given", "server")},
     }
 
@@ -330,6 +317,4 @@ def cost_from_record(record: Mapping[str, Any]) -> RoundCost:
     Raises:
       ValueError: if an event is unknown or fields do not fit.
     """
-    return rebuilt(
-        RoundCost, record, _KEYS, release=from_record, given=from_record, server=from_record
-    )
+    return rebuilt(RoundCost, record, release=from_record, given=from_record, server=from_record)

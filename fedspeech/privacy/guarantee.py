@@ -19,7 +19,6 @@ from fedspeech.privacy.config import Mechanism, Unit
 from fedspeech.privacy.events import rebuilt
 
 _EPSILONS = ("epsilon_release", "epsilon_server")
-_KEYS = {"failure_probability": "bad_event_mass"}  # as files have it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class Guarantee:
         Args:
           infinite: what is written for an infinite epsilon.
         """
-        record = {_KEYS.get(name, name): value for name, value in vars(self).items()}
+        record = dict(vars(self))
         return record | {name: infinite for name in _EPSILONS if math.isinf(record[name])}
 
     @classmethod
@@ -91,7 +90,7 @@ class Guarantee:
         Raises:
           ValueError: if a field is missing, unknown or out of range.
         """
-        return rebuilt(cls, record, _KEYS, epsilon_release=float, epsilon_server=float)
+        return rebuilt(cls, record, epsilon_release=float, epsilon_server=float)
 
 
 def price(

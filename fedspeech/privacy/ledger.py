@@ -11,7 +11,7 @@ end. Rows:
 | `outcome` | what became of it: completed, or failed and why |
 | `recovered` | a line torn by a kill was found and is counted as one more charge |
 
-A charge names its round, the hash of its plan and, in a rehearsal, a commitment to its noise: a
+A charge names its round, the hash of its plan and, under seeded noise, a commitment to its noise: a
 killed run that is resumed replays the round that it was in, is checked against the row that is
 there, and pays once. Under noise from the operating system nothing is replayed.
 
@@ -78,9 +78,9 @@ class Ledger(Spending):
         """Opens the population's ledger, or starts it, and records this run's plan.
 
         Earlier runs may have had other plans; their rounds count. The folder exists; the run id is
-        unique among the rehearsals on this population. `example_cost` is that of DP-SGD on the
-        examples of a phone, None where the run hides no single example. A `scratch` account is
-        thrown away, and nobody keeps its head.
+        unique among the runs of seeded noise on this population. `example_cost` is that of DP-SGD
+        on the examples of a phone, None where the run hides no single example. A `scratch` account
+        is thrown away, and nobody keeps its head.
 
         Raises:
           LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
@@ -88,7 +88,7 @@ class Ledger(Spending):
           ValueError: if the noise source is unknown.
         """
         known = noise_source in ("os", "seeded")
-        require(known, 'noise_source must be "os" or "rehearsal"', noise_source=noise_source)
+        require(known, 'noise_source must be "os" or "seeded"', noise_source=noise_source)
         ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
@@ -135,7 +135,7 @@ class Ledger(Spending):
     ) -> Ledger:
         """Goes on with the account of a run that was interrupted; opens none anew.
 
-        Under rehearsal noise a round that was charged is charged once, however often it is
+        Under seeded noise a round that was charged is charged once, however often it is
         replayed: `charge` then returns the row that is there. Under noise from the operating
         system every charge is another one.
 
@@ -243,7 +243,7 @@ class Ledger(Spending):
         both spend the last of a budget.
 
         Every attempt that sends inputs costs. Its `rid` was never used before on this population;
-        but in a resumed rehearsal it is paid for already when the round is replayed. The
+        but in a resumed run of seeded noise it is paid for already when the round is replayed. The
         commitment is `NoiseEntropy.commitment` of the round.
 
         Raises:
@@ -282,7 +282,7 @@ class Ledger(Spending):
         return self._charge_of(row)
 
     def _replayed(self) -> tuple[Charge, ...]:
-        """Charges that a resumed rehearsal may meet again."""
+        """Charges that a resumed run of seeded noise may meet again."""
         seeded = self._resumed and self._noise_source == "seeded"
         return self.charges if seeded else ()
 

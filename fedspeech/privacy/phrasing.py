@@ -164,7 +164,7 @@ def _protects(guarantee: Guarantee) -> str:
         return what + "the secrecy of who took part in which round."
     return (
         what
-        + f"no sampling: a {guarantee.unit} takes part at most {guarantee.max_participations} times."
+        + f"no sampling: a {guarantee.unit} joins at most {guarantee.max_participations} rounds."
     )
 
 
@@ -214,7 +214,7 @@ def sum_words(mechanism: str, secure_aggregation: str, threat_model: str) -> str
         )
     kind = {
         "malicious": "a server that lies and chooses who drops out",
-        "semi_honest": "a semi-honest server, which keeps the rules and does not choose who drops out",
+        "semi_honest": "a semi-honest server, not for one that lies or chooses who drops out",
     }[threat_model]
     return seen + (
         f"Sums were taken by the masked protocol, with parameters for {kind}. A simulator plays "

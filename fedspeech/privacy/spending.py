@@ -139,10 +139,10 @@ class Spending:
     @property
     def noise_notice(self) -> str | None:
         """That noise of a run which was charged, or of this one, can be drawn again; else None."""
-        rehearsed = self._noise_source == "seeded" or any(
+        seeded = self._noise_source == "seeded" or any(
             run.noise == SEEDED_NOISE_NOTICE and run.charged for run in self.runs
         )
-        return SEEDED_NOISE_NOTICE if rehearsed else None
+        return SEEDED_NOISE_NOTICE if seeded else None
 
     @property
     def rounds_charged(self) -> int:

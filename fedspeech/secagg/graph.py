@@ -103,7 +103,8 @@ def graph_parameters(
     given = {"num_phones": n, "colluders": colluders, "dropped": dropped}
     rule = "num_phones - dropped must exceed (num_phones + colluders)/2"
     require(2 * (n - dropped) > n + colluders, rule, **given)
-    require(server in SECURITY_BITS, "server must be 'malicious' or 'semi-honest'", server=server)
+    rule = "threat_model must be 'malicious' or 'semi_honest'"
+    require(threat_model in SECURITY_BITS, rule, threat_model=threat_model)
     security = SECURITY_BITS[threat_model] if security_bits is None else security_bits
     for name, bits in (("security_bits", security), ("correctness_bits", correctness_bits)):
         require(0 < bits < math.inf, f"{name} must be positive and finite", **{name: bits})

@@ -140,7 +140,7 @@ class Server:
         return context
 
     def close_nonces(self, ids: Indices, nonces: Bytes) -> tuple[bytes, ...]:
-        """Returns all nonces in the cohort list's order; none where everybody is everybody's neighbor.
+        """Returns all nonces in the list's order; none where everybody is everybody's neighbor.
 
         Raises:
           NoncesMissing: if none came for a phone that fits its commitment. A nonce is never skipped

@@ -66,7 +66,7 @@ def share(
       values: integers in 0..PRIME-1, shape (w,); two 32-byte secrets are 18 limbs.
       threshold: shares that reconstruct; one fewer are uniform, whatever the values.
       num_shares: shares to make, at x = 1..num_shares.
-      random: returns that many random bytes, from the operating system outside of rehearsals.
+      random: returns that many random bytes, from the operating system except under seeded noise.
 
     Returns:
       Shares, shape (num_shares, w); row i is the share of place i, at x = i + 1.

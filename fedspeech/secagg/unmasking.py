@@ -69,7 +69,7 @@ class Unmasking:
     def _secrets(
         self, owners: Indices, answered: NDArray[np.bool_], shares: NDArray[np.uint32]
     ) -> dict[int, bytes]:
-        """Puts each owner's secret together from the first t shares that came, by cohort list place."""
+        """Puts each owner's secret together from the first t shares that came, by cohort place."""
         t = self.context.parameters.threshold
         neighbors, places = self.graph.neighbors[owners], self.graph.places[owners]
         there = answered[neighbors]

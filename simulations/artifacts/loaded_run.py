@@ -384,7 +384,7 @@ def model_card(
         if summary.examples_hidden
         else None,
         metrics=tuple(metrics),
-        metrics_visibility="simulator",
+        metrics_visibility="simulation_only",
         data_licenses=dict(licenses),
         phone=phone,
     )

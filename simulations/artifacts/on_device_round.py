@@ -103,7 +103,7 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
     ]
     sums = []
     for train, asked in zip(kept, (plain, plain, private), strict=True):
-        # A ledger of its own: a rehearsal publishes nothing, so the run's population pays nothing.
+        # A ledger of its own: a dry run publishes nothing, so the run's population pays nothing.
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "ledger.jsonl"
             ledger = Ledger.open(path, job.plan, job.run_id, job.noise_entropy, scratch=True)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # Options of the command by the field of the plan that they fill, where the names differ.
 _OPTIONS = {
-    "ring_bits": "bits", "participation_probability": "probability",
+    "ring_bits": "bits", "max_participations": "max_participations",
+    "participation_probability": "probability",
 }  # fmt: skip
 _UNKNOWNS = {
     "noise": "noise_multiplier", "rounds": "rounds", "cohort": "cohort", "bits": "ring_bits",
@@ -203,7 +204,7 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
     """What makes a plan from options and what is solved for."""
     from fedspeech.privacy.filling import fill
     from simulations.scenario.schema import AdaptiveClippingSettings
-    from simulations.setup.planning import PARTICIPATIONS, adaptive_clipping
+    from simulations.setup.planning import adaptive_clipping
 
     solved = _UNKNOWNS.get(solve or "")
     if solved in given:
@@ -218,7 +219,6 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
         raise ValueError("--cohort or --probability is needed: how many phones join a round")
     if "cohort_cap" in given and given.get("mechanism") == "central":
         _say("a cohort cap is priced by mixing two loss distributions: this may take a while")
-    given["participation"] = PARTICIPATIONS[given["participation"]]
     if (quantile := given.pop("clip_quantile", None)) is not None:
         settings = AdaptiveClippingSettings(target_quantile=quantile)
         given["adaptive_clipping"] = adaptive_clipping(settings, given.get("clip_norm", 1.0))

@@ -3,7 +3,7 @@
 A `ServerApp` cannot tell it from Flower's own grids: the same messages, the same `Context` per
 node, exceptions of a `ClientApp` as `Message(Error(...))`. With more than one worker, nodes live in
 worker processes, each node always in the same one, since its context stays there. What a node
-remembers for itself goes to the folder `memory` of its config, which ends with the grid.
+remembers for itself goes to the folder `durable_state` of its config, which ends with the grid.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class InProcessGrid(Grid):
 
     Args:
       app: a ClientApp, or its `module:attribute` path (needed with more than one worker).
-      num_nodes: nodes; node i has partition-id i, num-partitions num_nodes and a folder memory in
-        its config.
+      num_nodes: nodes; node i has partition-id i, num-partitions num_nodes and a folder
+        durable_state in its config.
 
     Raises:
       RuntimeError: if another grid is open in this process.
@@ -151,7 +151,7 @@ class InProcessGrid(Grid):
         self._memory = tempfile.TemporaryDirectory(
             prefix="fedspeech-nodes-", ignore_cleanup_errors=True
         )
-        everywhere: UserConfig = {"num-partitions": num_nodes, "memory": self._memory.name}
+        everywhere: UserConfig = {"num-partitions": num_nodes, "durable_state": self._memory.name}
         configs: dict[int, UserConfig] = {
             node_id: {"partition-id": index, **everywhere}
             for index, node_id in enumerate(self._node_ids)

@@ -92,7 +92,7 @@ def promise_context(account: Account, rounds: str) -> dict[str, Any]:
         "promises": phrasing.promises(guarantee),
         "caveats": phrasing.caveats(account),
         "no_privacy": NO_NOISE,
-        "seeded": phrasing.sentence(account.noise_notice) if account.noise_notice else "",
+        "noise_notice": phrasing.sentence(account.noise_notice) if account.noise_notice else "",
         "delta": phrasing.delta(guarantee.delta),
         "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
     }

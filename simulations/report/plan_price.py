@@ -38,7 +38,7 @@ def document(found: Price, explain: bool) -> dict[str, Any]:
             "server": found.server.participations,
         },
         "amplified": {"release": found.release.amplified, "server": False},
-        "bad_event_mass": {
+        "failure_probability": {
             "release": found.release.failure_probability,
             "server": found.server.failure_probability,
         },
@@ -163,7 +163,8 @@ def _assumed(found: Price) -> list[str]:
         "dimension": f"{plan.dimension:,} coordinates (--dimension)" if plan.on_phones else "",
         "min_cohort": f"no round of fewer than {plan.min_cohort:,} phones (--min-cohort)",
         "min_reporting": f"no sum of fewer than {plan.min_reporting:,} phones (--min-reporting)",
-        "max_participations": f"no phone in more than {plan.participations:,} rounds (--max-participations)"
+        "max_participations": f"no phone in more than {plan.participations:,} rounds "
+        "(--max-participations)"
         if plan.participations < plan.rounds
         else "",
         "dropout_rate": "nobody drops out (--dropout-rate)",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of rows and summaries. A run folder of another version is refused."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

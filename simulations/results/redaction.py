@@ -33,7 +33,7 @@ LEFT_OUT = (
     "clipping on the phones that trained",
     "every measurement of time, and bytes of single rounds",
     "accuracy phone by phone",
-    "the seed and the command, from which rehearsed noise could be recomputed",
+    "the seed and the command, from which seeded noise could be recomputed",
     "paths of the machine",
 )
 

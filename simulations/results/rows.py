@@ -92,7 +92,7 @@ class RoundRow(Account):
       bytes_down: sent to one phone that took part.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     round: Annotated[int, Field(ge=1)]
     status: Literal["completed", "abandoned", "refused"]
     reason: str | None = None

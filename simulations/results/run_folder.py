@@ -74,7 +74,7 @@ class RunFolder:
       checkpoint: where the run stands after its last round.
       job: what the server and every shard of phones agree on.
       base: the frozen base.
-      memory: durable state of simulated phones; removed once the run is complete.
+      durable_state: durable state of simulated phones; removed once the run is complete.
       adapter: the adapter that ships, its configuration and model card.
       export: what goes onto phones.
       report: for the operator.
@@ -93,7 +93,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoints" / "last.safetensors"
         self.job = path / "job.json"
         self.base = path / "base.safetensors"
-        self.memory = path / "phones"
+        self.durable_state = path / "phones"
         self.adapter = path / "adapter"
         self.export = path / "export"
         self.report = path / "report.html"

@@ -127,7 +127,7 @@ class Summary(Account):
       visibility: field to who could see it, always `VISIBILITY`.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     scenario: str
     corpus: str
     seed: int | None

@@ -1,9 +1,9 @@
 """`fedspeech resume`: a run that was killed, interrupted or out of disk goes on where it stood.
 
-Whatever moment it stopped at, it goes on from its last checkpoint. A rehearsal on the same machine,
-packages and code replays the round that it was in, and ends with the bits of a run that was never
-interrupted. Where that cannot be promised, or noise came from the operating system, the interrupted
-round has failed: a charge stays, its index is spent.
+Whatever moment it stopped at, it goes on from its last checkpoint. Under seeded noise the
+same machine, packages and code replay the round that it was in, and end with the bits of a run that
+was never interrupted. Where that cannot be promised, or noise came from the operating
+system, the interrupted round has failed: a charge stays, its index is spent.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ KEYS: Mapping[str, str] = {
     "privacy.server": "privacy.threat_model",
     "privacy.quota": "privacy.max_participations",
     "privacy.quota_window": "privacy.participation_window",
+    "privacy.min_survivors_share": "privacy.min_reporting_share",
     "personalization.takes": "personalization.shots",
     "personalization.headline_takes": "personalization.headline_shots",
     "personalization.background_clips": "personalization.negatives",
@@ -40,7 +41,11 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 """Values by the new key that they belong to."""
 
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "budget": {"--noise": "--noise-multiplier", "--clip": "--clip-norm"},
+    "budget": {
+        "--noise": "--noise-multiplier",
+        "--clip": "--clip-norm",
+        "--min-survivors": "--min-reporting",
+    },
     "export": {"--rehearse": "--dry-run-round"},
     "listen": {"--smoothing": "--smoothing-ms", "--cooldown": "--cooldown-ms"},
     "tune": {"--within": "--max-accuracy-drop-points"},

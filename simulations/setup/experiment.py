@@ -217,7 +217,7 @@ def build_world(
     Args:
       what: the experiment or scenario.
       cache: folder of bases, encoder outputs and job arrays, by content.
-      eye: folder for what only the simulator may see; None in a deployment.
+      simulation_only: folder for what only the simulator may see; None in a deployment.
       workers: processes for synthesis and encoder.
       progress: called with the number of clips done and the number of all clips.
       accept: called with the plan before anything is made; refuses it by raising.
@@ -299,7 +299,7 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         virtual_phones = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
     return Job(
         seed=scenario.seed,
-        noise_entropy="os" if scenario.noise_entropy == "os" else "seeded",
+        noise_entropy=scenario.noise_entropy,
         num_shards=scenario.simulation.shards,
         plan=plan_of(scenario.privacy, experiment.sizes).plan,
         query=AdapterTraining(

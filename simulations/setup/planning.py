@@ -11,16 +11,8 @@ from typing import Any
 
 from fedspeech.errors import ScenarioError
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
-from fedspeech.privacy.config import Participation
 from fedspeech.privacy.filling import Filled, fill
-from fedspeech.secagg.graph import ThreatModel
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
-
-# Words of a scenario to those of a plan.
-SERVERS: Mapping[str, ThreatModel] = {"malicious": "malicious", "semi_honest": "semi_honest"}
-PARTICIPATIONS: Mapping[str, Participation] = {
-    "poisson": "poisson", "fixed_size": "fixed_size", "round_robin": "round_robin",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +65,7 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
     """Makes a plan from settings whose minimums are shares of the expected cohort."""
     same = (
         "mechanism", "clip_norm", "rounds", "cohort_cap", "colluders", "dropout_rate", "delta",
-        "ring_bits",
+        "ring_bits", "participation", "threat_model",
     )  # fmt: skip
     noisy = settings.mechanism != "none"
     cohort, reporting = _minimums(settings, sizes)
@@ -82,10 +74,8 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         noise_multiplier=settings.noise_multiplier if noisy else 0.0,
         population=sizes.population,
         probability=settings.participation_probability,
-        participation=PARTICIPATIONS[settings.participation],
         max_participations=min(settings.max_participations, settings.rounds),
         participation_window=settings.participation_window,
-        server=SERVERS[settings.threat_model],
         dimension=sizes.dimension,
         availability=sizes.availability,
         epsilon_budget=settings.epsilon_budget if noisy else math.inf,

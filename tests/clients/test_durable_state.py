@@ -1,4 +1,4 @@
-"""What phones must not forget outlives every process, and goes back in a rehearsal only."""
+"""What phones must not forget outlives every process, and goes back under seeded noise only."""
 
 import dataclasses
 import hashlib
@@ -54,7 +54,8 @@ def test_a_session_is_read_back_whole_and_only_under_its_own_digest():
         },
     )  # fmt: skip
     session = SessionState(
-        model_sha256=bytes(range(32)), cohort_list=cohort_list, nonces=(bytes(32), bytes(range(32))),
+        model_sha256=bytes(range(32)), cohort_list=cohort_list,
+        nonces=(bytes(32), bytes(range(32))),
         sharers=Members(np.array([3, 8])), reporting=Members(np.array([8])),
         secrets={8: b"of eight", 3: b"", 5: b"of five"},
     )  # fmt: skip
@@ -82,7 +83,7 @@ def test_the_last_two_rounds_are_kept_and_a_seeded_goes_back_to_the_one_before(t
     assert DurableState(tmp_path / "phones", 4).read() is None
     go_back(tmp_path / "phones", 5, "seeded")
     assert memory.read() == b"entered 2"
-    with pytest.raises(FedspeechError, match="in a rehearsal only"):
+    with pytest.raises(FedspeechError, match="under seeded noise only"):
         go_back(tmp_path / "phones", 2, "os")
     assert memory.read() == b"entered 2"
 

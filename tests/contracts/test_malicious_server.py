@@ -462,9 +462,9 @@ def test_phones_without_a_memory_answer_nothing_but_how_many_they_are(tmp_path):
     path, job, _ = make_job(tmp_path, num_shards=1)
     with MaliciousGrid(path) as grid:
         context = grid.context_of_another_run()
-        del context.node_config["memory"]
+        del context.node_config["durable_state"]
         assert grid.ask(messages.CountsRequest(), context=context).num_phones == 60
-        with pytest.raises(Refused, match="without a memory answer nothing"):
+        with pytest.raises(Refused, match="without durable state answer nothing"):
             grid.ask(CohortListRequest(key=job.round_key(0)), context=context)
 
 

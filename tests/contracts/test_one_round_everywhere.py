@@ -184,18 +184,20 @@ def test_a_participation_limit_keeps_a_phone_out_once_it_is_used_up(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "server", ["malicious", pytest.param("semi_honest", marks=pytest.mark.slow)]
+    "threat_model", ["malicious", pytest.param("semi_honest", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("dropout_rate", [pytest.param(0.0, marks=pytest.mark.slow), 0.15])
 def test_masked_and_ideal_give_the_same_integers_in_the_round_and_in_the_grid(
-    tmp_path, server, dropout_rate
+    tmp_path, threat_model, dropout_rate
 ):
     """60 phones: everybody is everybody's neighbor. Drop-outs at every stage."""
     plan = {"dropout_rate": dropout_rate, "participation_probability": 0.8, "min_cohort": 20}
     found = {}
     for way in ("ideal", "masked"):
         (tmp_path / way).mkdir()
-        path, job, arrays = make_job(tmp_path / way, secure_aggregation=way, server=server, **plan)
+        path, job, arrays = make_job(
+            tmp_path / way, secure_aggregation=way, threat_model=threat_model, **plan
+        )
         totals, reference = run_reference(job, arrays, tmp_path / way / "reference.jsonl")
         records, state = run_in_grid(path, job, arrays, tmp_path / way / "grid.jsonl")
         assert [record.reason for record in records] == [""] * 3

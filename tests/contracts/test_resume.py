@@ -95,7 +95,7 @@ def test_a_seeded_killed_before_any_step_ends_with_the_bits_of_one_that_was_not(
     assert in_child(serve, whole) == 0
     expected, vectors = left(whole), set(asked(whole))
     assert len(charged(whole)) == 3
-    assert all("a rehearsal, not a release" in row["noise_notice"] for row in expected[2])
+    assert all("so not for release" in row["noise_notice"] for row in expected[2])
     step = 0
     while True:
         killed = copies(path, tmp_path / f"killed-{step}")
@@ -153,7 +153,7 @@ def test_under_noise_of_the_operating_system_an_interrupted_round_has_failed_and
 def test_phones_under_noise_of_the_operating_system_cannot_be_set_back(tmp_path):
     path = tiny(tmp_path / "job", noise_entropy="os", rounds=1, max_participations=1)
     assert in_child(serve, path) == 0
-    with pytest.raises(FedspeechError, match="forget a round in a rehearsal only"):
+    with pytest.raises(FedspeechError, match="forget a round under seeded noise only"):
         go_back(path.with_name("phones"), 0, "os")
     assert in_child(serve, path, "replay") == 70
 

@@ -189,9 +189,9 @@ def test_a_tolerance_holds_where_phones_are_not_alike():
 
 
 def test_the_tolerance_is_the_plans_and_follows_its_drop_outs():
-    for rate, server in ((0.02, "semi_honest"), (0.1, "semi_honest"), (0.1, "malicious")):
-        plan = dataclasses.replace(LOSSY, dropout_rate=rate, server=server)
-        bits = 61 if server == "semi_honest" else 31
+    for rate, threat_model in ((0.02, "semi_honest"), (0.1, "semi_honest"), (0.1, "malicious")):
+        plan = dataclasses.replace(LOSSY, dropout_rate=rate, threat_model=threat_model)
+        bits = 61 if threat_model == "semi_honest" else 31
         assert plan.dropout_tolerance == tolerated_share(share_gone(rate), 130, bits)
         assert plan.terms(bytes(16), 0).dropped_share == plan.dropout_tolerance
         assert plan.dropout_tolerance > rate
@@ -227,7 +227,7 @@ def random_plan(rng):
                 colluders=colluders, dropout_rate=rate, epsilon_budget=1e9,
                 delta=1 / (10 * int(expected / probability)),
                 secure_aggregation=str(rng.choice(["masked", "masked", "ideal"])),
-                server=str(rng.choice(["malicious", "semi_honest"])),
+                threat_model=str(rng.choice(["malicious", "semi_honest"])),
             )  # fmt: skip
         except ValueError:
             continue

@@ -98,7 +98,7 @@ def remembering(folder):
     """A job whose phones have a memory."""
     path, _, _ = job_of(folder)
     values = json.loads(path.read_text())
-    path.write_text(json.dumps(values | {"memory": "phones"}))
+    path.write_text(json.dumps(values | {"durable_state": "phones"}))
     return path
 
 

@@ -44,8 +44,8 @@ def test_a_folder_with_all_its_parts_can_be_carried_elsewhere(tmp_path):
     moved = (tmp_path / "here").rename(tmp_path / "there")
     read = Job.load(moved / "job.json")
     assert read.load_arrays().sha256() == arrays.sha256()
-    assert read.memory == str(moved / "phones")
-    assert read.eye == ""
+    assert read.durable_state == str(moved / "phones")
+    assert read.simulation_only == ""
     assert read.fingerprint == job.fingerprint
 
 

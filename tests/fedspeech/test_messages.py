@@ -91,7 +91,7 @@ def test_a_record_beside_the_agreed_ones_is_refused():
 
 
 def test_a_missing_field_another_kind_or_another_version_is_refused():
-    with pytest.raises(ProtocolAbort, match="expected a cohort list"):
+    with pytest.raises(ProtocolAbort, match="expected a cohort_list"):
         from_record(to_record(EXAMPLES[-1]), CohortList)
     record = to_record(EXAMPLES[-1])
     record["message"]["version"] = 99

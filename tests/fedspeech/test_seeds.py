@@ -1,4 +1,4 @@
-"""Named streams repeat and never meet; keystreams are ChaCha20 and know rehearsal from reality."""
+"""Named streams repeat and never meet; keystreams are ChaCha20 and know seeded from secret."""
 
 import itertools
 
@@ -115,7 +115,7 @@ def test_a_seeded_repeats_by_seed_run_and_name_says_so_and_hides_its_root():
 def test_the_keys_of_a_seeded_are_hkdf_of_seed_run_and_names():
     """RFC 5869 as the cryptography library computes it, extract and expand in one."""
     hkdf = HKDF(hashes.SHA256(), length=32, salt=None, info=canonical("noise", b"rid", 3))
-    key = hkdf.derive(canonical("fedspeech rehearsal", 7, "run"))
+    key = hkdf.derive(canonical("fedspeech seeded noise", 7, "run"))
     drawn = NoiseEntropy.seeded(7, "run").keystream("noise", b"rid", 3)
     assert drawn.bytes(64) == Keystream(key).bytes(64)
 

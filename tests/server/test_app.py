@@ -57,9 +57,9 @@ def test_a_seeded_is_charged_to_a_ledger_once(tmp_path):
     path, job = prepared(tmp_path / "first", ledger)
     serve(path, job)
     path, job = prepared(tmp_path / "second", ledger)
-    with pytest.raises(ScenarioError, match="charged for this very rehearsal before"):
+    with pytest.raises(ScenarioError, match="charged for this very seeded noise before"):
         serve(path, job)
-    assert "this very rehearsal" in path.with_name(FAILED).read_text()
+    assert "this very seeded noise" in path.with_name(FAILED).read_text()
 
 
 def test_a_job_that_came_without_its_ledger_charges_no_other(tmp_path):

@@ -95,7 +95,7 @@ def test_each_fault_abandons_its_round_and_the_run_goes_on(tmp_path, asked, kind
 
 
 def test_where_nobody_answers_the_run_stops_and_says_so(tmp_path):
-    with pytest.raises(NobodyAnswers, match=r"round 1: no shard answered query\.cohort list"):
+    with pytest.raises(NobodyAnswers, match=r"round 1: no shard answered query\.cohort_list"):
         run(tmp_path, Faults(silent=1.0))
 
 

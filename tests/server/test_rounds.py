@@ -141,7 +141,7 @@ def test_a_shard_that_speaks_for_a_phone_of_another_fails(tmp_path):
 
     (record,), _, ledger, _ = run(tmp_path, only("query.cohort_list", 1, claims))
     assert record.reason == (
-        "query.cohort list: shard 1: it answers for phone 3, which it does not host"
+        "query.cohort_list: shard 1: it answers for phone 3, which it does not host"
     )
     assert ledger.rounds_charged == 0
 

@@ -69,7 +69,7 @@ def account(spent: float, **changes: object) -> Account:
         "reason": "",
     }
     around: dict[str, object] = {
-        "noise_notice": "noise reproducible from the seed: a rehearsal, not a release",
+        "noise_notice": "seeded noise: reproducible from the seed, so not for release",
         "epsilon_budget": 1.0,
     }
     of_account = {name: changes.pop(name) for name in Account.model_fields if name in changes}

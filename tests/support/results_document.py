@@ -18,7 +18,6 @@ from typing import Any
 
 from fedspeech.evaluation import metric
 from fedspeech.privacy.examples import ExampleGuarantee
-from fedspeech.privacy.guarantee import _KEYS as KEYS
 from fedspeech.privacy.guarantee import Guarantee
 from simulations.results.account import Account
 from simulations.results.environment import Environment
@@ -61,10 +60,7 @@ def _section(kind: type) -> str:
     meanings = dict(_meanings(doc))
     for name, of in own.items():
         if name != "model_config" and not name.startswith("_"):
-            written = KEYS.get(name, name) if kind is Guarantee else name
-            lines.append(
-                f"| `{written}` | {_type(name, of)} | {meanings[name]}{_seen(kind, name)} |"
-            )
+            lines.append(f"| `{name}` | {_type(name, of)} | {meanings[name]}{_seen(kind, name)} |")
     return "\n".join(lines) + "\n"
 
 

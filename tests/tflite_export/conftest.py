@@ -207,7 +207,7 @@ def make_card():
             privacy=dataclasses.replace(guarantee, **privacy),
             noise_notice=noise_notice,
             metrics=(row,),
-            metrics_visibility="simulator",
+            metrics_visibility="simulation_only",
             data_licenses={"embedded": "Apache-2.0"},
             phone=phone,
         )

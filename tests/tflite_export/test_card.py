@@ -75,8 +75,8 @@ def test_a_file_of_the_base_says_so_in_both_forms(trained, make_card):
 
 def test_figures_of_people_who_were_judged_are_said_to_be_uncovered(trained, make_card, card):
     assert card.metrics
-    assert (JUDGED_NOTICE in card.to_markdown()) == (card.metrics_visibility == "simulator")
-    judged = dataclasses.replace(card, metrics_visibility="simulator")
+    assert (JUDGED_NOTICE in card.to_markdown()) == (card.metrics_visibility == "simulation_only")
+    judged = dataclasses.replace(card, metrics_visibility="simulation_only")
     assert JUDGED_NOTICE in judged.to_json()["notices"]
     for other in ({"metrics_visibility": "public"}, {"metrics": ()}):
         assert JUDGED_NOTICE not in dataclasses.replace(judged, **other).to_json()["notices"]

@@ -268,19 +268,19 @@ def test_fingerprints_follow_content_and_clip_format_not_names(studio):
 
 
 @pytest.mark.parametrize(
-    ("files", "license"),
+    ("files", "terms"),
     [
         ({"LICENSE.CC-BY-4.0.txt": "long"}, "CC-BY-4.0"),
         ({"LICENSE": "\nMIT License\n\nCopyright"}, "MIT License"),
         ({}, "not stated"),
     ],
 )
-def test_the_license_is_what_the_folder_says(studio, files, license):
+def test_the_license_is_what_the_folder_says(studio, files, terms):
     studio.clip("a.wav")
     studio.manifest("file,speaker,word", "a.wav,anna,yes")
     for name, text in files.items():
         (studio.root / name).write_text(text)
-    assert ManifestCorpus(studio.root).license == license
+    assert ManifestCorpus(studio.root).license == terms
 
 
 @pytest.mark.corpus

@@ -143,7 +143,7 @@ def test_a_split_that_leaves_a_group_empty_is_refused_with_figures(small_corpus)
     corpus = small_corpus(said({"a": 4, "b": 9, "c": 1}))
     with pytest.raises(
         CorpusError,
-        match=r"group held-out: 2 speakers .* 4 to 9 clips each; .*speakers with 30 clips or more",
+        match=r"group held_out: 2 speakers .* 4 to 9 clips each; .*speakers with 30 clips or more",
     ):
         by_speaker(corpus, seed=0, held_out=Heavy(30))
     with pytest.raises(CorpusError, match="group federated"):

@@ -126,7 +126,7 @@ def test_a_wrong_hash_is_refused(base, tmp_path):
 def test_damaged_and_foreign_files_are_refused_by_name(base, tmp_path):
     data = base.to_bytes()
     foreign = safetensors_numpy.save({"x": np.zeros(3, np.float32)})
-    old = data.replace(b'\\"format\\": 1', b'\\"format\\": 9')
+    old = data.replace(b'\\"format\\": 2', b'\\"format\\": 9')
     lost = safetensors_numpy.save(
         {k: v for k, v in base._tensors().items() if k != "head_bias"},
         metadata={"fedspeech_base": old_metadata(data)},

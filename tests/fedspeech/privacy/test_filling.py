@@ -52,7 +52,7 @@ def filled(**changes):
         ({"dropout_rate": 1.0}, "dropout_rate must be in"),
         ({"dropout_rate": math.nan}, "dropout_rate must be in"),
         ({"min_reporting": 301}, "min_cohort must be at most 75%"),
-        ({"max_participations": 0}, "participation limit must be a positive integer"),
+        ({"max_participations": 0}, "max_participations must be a positive integer"),
         ({"mechanism": "skellam"}, "poisson participation is refused with skellam noise"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "fixed_size"}, "cohort_cap belongs"),
         ({"cohort_cap": 400, "cohort": 300, "participation": "round_robin"}, "cohort_cap belongs"),

@@ -149,7 +149,7 @@ def test_terms_are_the_plans_own():
     terms = PLAN.terms(b"r" * 16, 7)
     assert (terms.round, terms.dimension, terms.bits) == (7, 1024, PLAN.bits)
     assert (terms.min_cohort, terms.min_reporting, terms.colluders) == (210, 201, 15)
-    assert (terms.dropped_share, terms.server) == (PLAN.dropout_tolerance, "malicious")
+    assert (terms.dropped_share, terms.threat_model) == (PLAN.dropout_tolerance, "malicious")
 
 
 def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
@@ -158,7 +158,7 @@ def test_words_say_how_the_sum_was_taken_and_who_must_be_honest():
     assert "simulator plays both sides" in words
     assert "the server, which may lie, does not hold the directory of identities" in words
     semi_honest = paragraphs(change(threat_model="semi_honest").guarantee(40))
-    assert "honest but semi-honest server, not for one that lies" in semi_honest
+    assert "a semi-honest server, not for one that lies" in semi_honest
     assert "server and colluders keep the rules of the protocol" in semi_honest
     ideal = paragraphs(change(secure_aggregation="ideal").guarantee(40))
     assert "simulated here (ideal)" in ideal

@@ -352,7 +352,8 @@ def test_a_plan_survives_json_and_any_change_changes_its_fingerprint():
         assert PrivacyPlan(**json.loads(json.dumps(dataclasses.asdict(plan)))) == plan
     other = [
         change(dimension=601), change(clip_norm=0.11), change(noise_multiplier=3.1),
-        change(rounds=41), change(max_participations=17), change(min_reporting=214), change(colluders=1),
+        change(rounds=41), change(max_participations=17), change(min_reporting=214),
+        change(colluders=1),
         change(dropout_rate=0.01), change(delta=1e-5), change(epsilon_budget=1.0),
         change(unit="phone"), NONE, PLAN,
     ]  # fmt: skip
@@ -387,14 +388,14 @@ def test_events_say_what_is_released():
         ({"dropout_rate": 1.0}, "dropout_rate"),
         ({"rounds": 0}, "rounds must be a positive integer"),
         ({"dimension": 2.5}, "dimension must be a positive integer"),
-        ({"max_participations": True}, "participation limit must be a positive integer"),
+        ({"max_participations": True}, "max_participations must be a positive integer"),
         ({"epsilon_budget": 0.0}, "epsilon_budget must be positive"),
         ({"epsilon_budget": math.nan}, "epsilon_budget must be positive"),
         ({"mechanism": "laplace"}, "mechanism must be"),
         ({"mechanism": "skellam"}, "poisson participation is refused with skellam"),
         ({"unit": "speaker"}, "unit must be"),
         ({"secure_aggregation": "plain"}, "secure_aggregation must be"),
-        ({"server": "honest"}, "server must be"),
+        ({"threat_model": "honest"}, "threat_model must be"),
         (
             {"dropout_rate": 0.4, "secure_aggregation": "masked"},
             "more than half and colluders must be there at the end",

@@ -137,7 +137,7 @@ def test_a_window_of_the_participation_limit_counts_anew(mechanism):
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"participation_window": 20}, "participation_window belongs to limited"),
+        ({"participation_window": 20}, "participation_window belongs to round-robin"),
         (
             {"participation": "round_robin", "participation_window": 0},
             "participation_window must be a positive",

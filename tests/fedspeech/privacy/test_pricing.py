@@ -465,8 +465,8 @@ def test_a_large_epsilon_is_stated_where_it_has_a_bound(noise):
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "printed"), [(0.8, 31.7), (0.578, 50.3), (0.402, 86.7)])
 def test_a_large_epsilon_of_central_noise_is_the_exact_one(noise, printed):
-    found = cost(mechanism="central", participation="round_robin", noise_multiplier=noise, max_participations=15,
-                 population=10_000, cohort=3750)  # fmt: skip
+    found = cost(mechanism="central", participation="round_robin", noise_multiplier=noise,
+                 max_participations=15, population=10_000, cohort=3750)  # fmt: skip
     exact = gaussian_epsilon(noise, 1e-5)
     assert exact - 1e-9 <= found.release.epsilon < exact + 2e-3
     assert round(exact, 1) == printed

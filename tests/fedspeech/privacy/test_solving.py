@@ -89,7 +89,7 @@ def test_the_narrowest_ring_is_found():
 def test_the_servers_epsilon_can_be_asked_for():
     make = maker("noise_multiplier")
     found = solve(make, "noise", 4.0, against="server")
-    assert 3.98 < found.price.threat_model.epsilon <= 4.0
+    assert 3.98 < found.price.server.epsilon <= 4.0
     with pytest.raises(ValueError, match="no noise is enough"):
         solve(maker("noise_multiplier", mechanism="central"), "noise", 4.0, against="server")
 

@@ -314,16 +314,18 @@ def test_no_choice_of_drop_outs_opens_an_arc_of_a_graph_made_for_a_malicious_ser
     # other kind.
     tenth, random = count // 10, np.random.default_rng(count)
     graphs = {
-        server: graph_parameters(count, colluders=tenth, dropped=tenth, server=server)
-        for server in ("malicious", "semi_honest")
+        threat_model: graph_parameters(
+            count, colluders=tenth, dropped=tenth, threat_model=threat_model
+        )
+        for threat_model in ("malicious", "semi_honest")
     }
     found = {"malicious": 0, "semi_honest": 0}
     for number in range(num_graphs):
         corrupt = random.permutation(count) < tenth
-        for server, graph in graphs.items():
-            if server == "malicious" or number < 10:
+        for threat_model, graph in graphs.items():
+            if threat_model == "malicious" or number < 10:
                 assert not graph.complete
-                found[server] += bool(cheapest_arc(corrupt, graph.neighbors, graph.threshold))
+                found[threat_model] += bool(cheapest_arc(corrupt, graph.neighbors, graph.threshold))
     assert found["malicious"] == 0
     assert found["semi_honest"] >= 5
 

@@ -51,8 +51,8 @@ def bits_with_missing_nonces(missing):
     return 40 + math.log2(sum(math.comb(1000, i) for i in range(missing + 1)))
 
 
-# (server, security bits, percent corrupt, percent dropped, n) -> (k, t): computed apart from this
-# library when the protocol was designed; correctness bits 30.
+# (threat_model, security bits, percent corrupt, percent dropped, n) -> (k, t): computed apart from
+# this library when the protocol was designed; correctness bits 30.
 DESIGN = {
     ("malicious", 40, 10, 10, 200): (80, 60),
     ("malicious", 40, 10, 10, 1000): (152, 110),
@@ -95,9 +95,9 @@ def exact_failures(n, k, t, colluders, dropped):
     }
 
 
-def holds(n, k, t, colluders, dropped, server, security, correctness=30):
+def holds(n, k, t, colluders, dropped, threat_model, security, correctness=30):
     failures = exact_failures(n, k, t, colluders, dropped)
-    if server == "semi_honest":
+    if threat_model == "semi_honest":
         del failures["arc's end unmasked"]
     answers = failures.pop("too few neighbors answer")
     return answers <= Fraction(1, 2**correctness) and all(
@@ -107,18 +107,22 @@ def holds(n, k, t, colluders, dropped, server, security, correctness=30):
 
 def parameters(n, percent, threat_model="malicious", **bits):
     return graph_parameters(
-        n, colluders=n * percent // 100, dropped=n * percent // 100, server=server, **bits
+        n,
+        colluders=n * percent // 100,
+        dropped=n * percent // 100,
+        threat_model=threat_model,
+        **bits,
     )
 
 
 @pytest.mark.parametrize(("setting", "expected"), DESIGN.items())
 def test_parameters_are_those_of_the_design(setting, expected):
-    server, security, corrupt, dropped, n = setting
+    threat_model, security, corrupt, dropped, n = setting
     found = graph_parameters(
         n,
         colluders=n * corrupt // 100,
         dropped=n * dropped // 100,
-        server=server,
+        threat_model=threat_model,
         security_bits=security,
     )
     assert (found.neighbors, found.threshold) == expected
@@ -127,13 +131,15 @@ def test_parameters_are_those_of_the_design(setting, expected):
 
 def test_default_security_is_that_of_the_server():
     assert dict(SECURITY_BITS) == {"malicious": 40, "semi_honest": 60}
-    for server, bits in SECURITY_BITS.items():
-        assert parameters(500, 10, server) == parameters(500, 10, server, security_bits=bits)
+    for threat_model, bits in SECURITY_BITS.items():
+        assert parameters(500, 10, threat_model) == parameters(
+            500, 10, threat_model, security_bits=bits
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("n", "colluders", "dropped", "server", "security"),
+    ("n", "colluders", "dropped", "threat_model", "security"),
     [
         (129, 12, 12, "malicious", 40),
         (130, 0, 0, "malicious", 40),
@@ -146,15 +152,17 @@ def test_default_security_is_that_of_the_server():
         (160, 40, 30, "malicious", 40),
     ],
 )
-def test_no_sparser_ring_and_no_lower_threshold_would_do(n, colluders, dropped, server, security):
+def test_no_sparser_ring_and_no_lower_threshold_would_do(
+    n, colluders, dropped, threat_model, security
+):
     rings = (
         (k, t)
         for k in range(2, n - 1, 2)
         for t in range(2, k + 1)
-        if holds(n, k, t, colluders, dropped, server, security)
+        if holds(n, k, t, colluders, dropped, threat_model, security)
     )
     found = graph_parameters(
-        n, colluders=colluders, dropped=dropped, server=server, security_bits=security
+        n, colluders=colluders, dropped=dropped, threat_model=threat_model, security_bits=security
     )
     complete = (n - 1, (n + colluders) // 2 + 1)
     assert (found.neighbors, found.threshold) == next(rings, complete)
@@ -209,29 +217,32 @@ def test_no_other_reading_of_the_tails_is_likelier():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("percent", [0, 3, 10, 25])
-def test_every_condition_is_met_at_every_size(server, percent):
-    security = SECURITY_BITS[server]
+def test_every_condition_is_met_at_every_size(threat_model, percent):
+    security = SECURITY_BITS[threat_model]
     for n in (*range(129, 400, 13), *range(400, 10_001, 481)):
-        found = parameters(n, percent, server)
+        found = parameters(n, percent, threat_model)
         failures = log2_failures(found, colluders=n * percent // 100, dropped=n * percent // 100)
         assert failures.pop("too few neighbors answer") <= -30
-        if server == "semi_honest":
+        if threat_model == "semi_honest":
             failures.pop("arc's end unmasked", None)
         assert max(failures.values()) <= -security - 1
         if not found.complete:
             assert found.neighbors % 2 == 0
             assert found.neighbors < n - 1
             assert (
-                server == "semi_honest" or found.neighbors / 2 < found.threshold <= found.neighbors
+                threat_model == "semi_honest"
+                or found.neighbors / 2 < found.threshold <= found.neighbors
             )
 
 
-@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
-def test_more_to_fear_never_makes_the_ring_weaker(server):
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
+def test_more_to_fear_never_makes_the_ring_weaker(threat_model):
     def found(colluders=50, dropped=50, **bits):
-        ring = graph_parameters(1000, colluders=colluders, dropped=dropped, server=server, **bits)
+        ring = graph_parameters(
+            1000, colluders=colluders, dropped=dropped, threat_model=threat_model, **bits
+        )
         assert not ring.complete
         return ring.neighbors, ring.threshold
 
@@ -296,8 +307,8 @@ def test_where_no_ring_will_do_the_graph_is_complete():
         (2, {}, "complete graph"),
         (
             200,
-            {"server": "honest"},
-            "server must be 'malicious' or 'semi-honest', got server='honest'",
+            {"threat_model": "honest"},
+            "threat_model must be 'malicious' or 'semi_honest', got threat_model='honest'",
         ),
         (200, {"security_bits": 0}, "security_bits must be positive"),
         (200, {"security_bits": math.inf}, "finite, got security_bits=inf"),

@@ -299,7 +299,8 @@ COHORT_LISTS = {
     "both keys of one phone swapped": (
         BadSignature,
         lambda s: replace(
-            s.cohort_list, seal_keys=changed(s.cohort_list.seal_keys, r3=s.cohort_list.mask_keys[3]),
+            s.cohort_list,
+            seal_keys=changed(s.cohort_list.seal_keys, r3=s.cohort_list.mask_keys[3]),
             mask_keys=changed(s.cohort_list.mask_keys, r3=s.cohort_list.seal_keys[3]),
         ),
     ),
@@ -310,7 +311,8 @@ COHORT_LISTS = {
             s.cohort_list, 50, PHONES.identity(50), s.terms.round_id, round_number=TERMS.round - 1
         ),
     ),
-    "the cohort list of another session": (CohortListNotMine, lambda s: Session().to(1).cohort_list),
+    "the cohort list of another session": (
+        CohortListNotMine, lambda s: Session().to(1).cohort_list),
     "an all-zero key that nobody signed": (
         BadSignature,
         lambda s: replace(s.cohort_list, seal_keys=changed(s.cohort_list.seal_keys, r3=bytes(32))),
@@ -320,10 +322,12 @@ COHORT_LISTS = {
         lambda s: with_phone(s.cohort_list, STRANGER, Identity(os.urandom(32)), s.terms.round_id),
     ),
     "a Sybil under an enrolled number": (
-        BadSignature, lambda s: with_phone(s.cohort_list, 50, Identity(os.urandom(32)), s.terms.round_id)
+        BadSignature,
+        lambda s: with_phone(s.cohort_list, 50, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "a Sybil under the number of a phone that is there": (
-        BadSignature, lambda s: with_phone(s.cohort_list, 3, Identity(os.urandom(32)), s.terms.round_id)
+        BadSignature,
+        lambda s: with_phone(s.cohort_list, 3, Identity(os.urandom(32)), s.terms.round_id)
     ),
     "an enrolled phone's advertisement under another number": (
         BadSignature, lambda s: replace(s.cohort_list, members=members(0, 1, 2, 3, 4, 5, 6, 50))
@@ -886,7 +890,8 @@ def test_no_session_of_a_round_is_entered_after_a_masked_vector_has_left():
 def restored(session, saved, counter, **lists):
     """A new process of phone 0 that goes on from what was saved."""
     seen = {
-        "cohort_list": session.cohort_list, "purpose": MODEL, "nonces": getattr(session, "nonces", ()),
+        "cohort_list": session.cohort_list, "purpose": MODEL,
+        "nonces": getattr(session, "nonces", ()),
         "sharers": session.phones[0].sharers, "reporting": session.phones[0].reporting,
     }  # fmt: skip
     phone = session.phone(0)

@@ -80,7 +80,8 @@ TERMS = st.builds(
     ),
     round=st.sampled_from([0, 1, 2, 256]), dimension=st.sampled_from([1, 2, 256, 2**32]),
     bits=st.sampled_from([1, 2, 16]), colluders=st.sampled_from([0, 1, 256]),
-    dropped_share=st.sampled_from([0.0, 1e-9, 0.1]), server=st.sampled_from(["malicious", "semi_honest"]),
+    dropped_share=st.sampled_from([0.0, 1e-9, 0.1]),
+    threat_model=st.sampled_from(["malicious", "semi_honest"]),
 )  # fmt: skip
 
 
@@ -129,9 +130,9 @@ def test_two_quorums_for_two_pairs_of_lists_cannot_be(n, c, data):
 
 
 @pytest.mark.parametrize("n", [3, 10, 100, 128, 129, 200, 1000])
-@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
-def test_phones_who_may_vanish_leave_a_quorum(n, server):
-    terms = terms_of(colluders=n // 20, server=server)
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
+def test_phones_who_may_vanish_leave_a_quorum(n, threat_model):
+    terms = terms_of(colluders=n // 20, threat_model=threat_model)
     assert n - int(n * terms.dropped_share) >= terms.quorum(n)
     parameters = terms.parameters(n)
     assert parameters.num_phones == n

@@ -76,10 +76,10 @@ def test_a_hundred_phones_open_the_sum_of_those_who_stay(bits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("bits", BITS)
-def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, server):
-    check_ring(200, bits, server, colluders=10)
+def test_two_hundred_phones_on_a_ring_open_the_sum_of_those_who_stay(bits, threat_model):
+    check_ring(200, bits, threat_model, colluders=10)
 
 
 @pytest.mark.slow
@@ -88,9 +88,9 @@ def test_a_thousand_phones_on_a_ring_open_the_sum_of_those_who_stay(bits):
     check_ring(1000, bits, "malicious", colluders=100)
 
 
-def check_ring(n, bits, server, colluders):
+def check_ring(n, bits, threat_model, colluders):
     rng = np.random.default_rng(n + bits)
-    terms = terms_of(bits=bits, dimension=50, colluders=colluders, server=server)
+    terms = terms_of(bits=bits, dimension=50, colluders=colluders, threat_model=threat_model)
     last = some_gone(rng, n, n // 10, GONE_EARLY)
     vectors = vectors_of(rng, range(n), terms)
     found = summed(vectors, terms, last.__getitem__)
@@ -110,7 +110,7 @@ def sessions(draw):
         colluders=draw(st.sampled_from([0, 0, 0, 1, 2])), min_cohort=max(2, min_cohort),
         min_reporting=draw(st.integers(2, max(2, min_cohort))),
         dropped_share=draw(st.sampled_from([0.0, 0.1, 0.3])),
-        server=draw(st.sampled_from(["malicious", "semi_honest"])),
+        threat_model=draw(st.sampled_from(["malicious", "semi_honest"])),
     )  # fmt: skip
     gone = draw(st.dictionaries(st.integers(0, n - 1), st.sampled_from(GONE_EARLY), max_size=n))
     return terms, dict.fromkeys(range(n), Stage.UNMASK) | gone
@@ -187,10 +187,10 @@ def test_a_cohort_list_without_a_graph_aborts_even_if_no_phone_is_left_to_say_so
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", ["malicious", "semi_honest"])
+@pytest.mark.parametrize("threat_model", ["malicious", "semi_honest"])
 @pytest.mark.parametrize("gone", [Stage.MASK, Stage.AGREE])
-def test_too_many_dropouts_on_a_ring_open_nothing(gone, server):
-    terms = terms_of(colluders=10, server=server)
+def test_too_many_dropouts_on_a_ring_open_nothing(gone, threat_model):
+    terms = terms_of(colluders=10, threat_model=threat_model)
     vectors = vectors_of(np.random.default_rng(0), range(140), terms)
     watched = Watched()
     stage = {Stage.MASK: "agree", Stage.AGREE: "unmask"}[gone]

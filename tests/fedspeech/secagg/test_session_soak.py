@@ -24,7 +24,7 @@ def random_terms(rng, n):
         dimension=int(rng.integers(1, 80)), bits=int(rng.integers(1, 33)), min_cohort=min_cohort,
         min_reporting=int(rng.integers(2, min_cohort + 1)), colluders=int(rng.integers(0, n // 3)),
         dropped_share=float(rng.choice([0.0, 0.1, 0.25])),
-        server=str(rng.choice(["malicious", "semi_honest"])),
+        threat_model=str(rng.choice(["malicious", "semi_honest"])),
     )  # fmt: skip
 
 

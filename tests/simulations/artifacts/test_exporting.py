@@ -1,4 +1,4 @@
-"""What commands do with the files of a small run: make, verify, time, rehearse, listen."""
+"""What commands do with the files of a small run: make, verify, time, dry-run a round, listen."""
 
 import functools
 import json

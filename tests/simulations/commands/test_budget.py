@@ -15,7 +15,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
 from simulations.setup.experiment import Experiment
-from simulations.setup.planning import PARTICIPATIONS, PlanSizes, plan_of
+from simulations.setup.planning import PlanSizes, plan_of
 
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]
 PHONES = ["--mechanism", "distributed", "--participation", "poisson"]
@@ -171,7 +171,7 @@ def test_what_was_assumed_is_said_beside_the_figures_without_being_asked(budget)
     said = " ".join(out.split())
     for words in (
         "masked sums (--secure-aggregation)", "16,384 coordinates (--dimension)",
-        "(--min-reporting phones)",
+        "(--min-reporting)",
         "no phone in more than 18 rounds (--max-participations)", "nobody drops out",
         "nobody colludes",
     ):  # fmt: skip
@@ -335,13 +335,10 @@ def run_of(scenario):
     return plan_of(scenario.privacy, Experiment.from_scenario(scenario).sizes).plan
 
 
-WORDS = {word: name for name, word in PARTICIPATIONS.items()}
-
-
 def options(plan):
     """A plan as options of the command."""
     given = {
-        "mechanism": plan.mechanism, "participation": WORDS[plan.participation],
+        "mechanism": plan.mechanism, "participation": plan.participation,
         "population": plan.population, "probability": repr(plan.participation_probability),
         "rounds": plan.rounds, "noise-multiplier": repr(plan.noise_multiplier),
         "delta": repr(plan.delta), "dimension": plan.dimension,
@@ -361,7 +358,7 @@ def assert_same_price(found, plan):
     """A document says of a plan what a run of it says, to the last digit."""
     run = plan.guarantee(plan.rounds)
     assert found["relation"] == {"release": run.relation_release, "server": run.relation_server}
-    assert found["bad_event_mass"]["release"] == run.failure_probability
+    assert found["failure_probability"]["release"] == run.failure_probability
     for name in ("release", "server"):
         claimed = found[f"epsilon_{name}"][found["claim"][name]]
         epsilon = getattr(run, f"epsilon_{name}")

@@ -134,18 +134,18 @@ def test_run_cut_short_before_its_summary_reads_back(example, tmp_path):
 def test_a_folder_of_another_schema_version_is_refused_with_the_way_out(example, tmp_path, name):
     run = example.write(tmp_path / "run")
     file = run / name
-    written = file.read_text().replace('"schema_version":2', '"schema_version":1')
-    written = written.replace('"schema_version": 2', '"schema_version": 1')
+    written = file.read_text().replace('"schema_version":3', '"schema_version":1')
+    written = written.replace('"schema_version": 3', '"schema_version": 1')
     file.write_text(written)
     with pytest.raises(FedspeechError) as told:
         read(run)
-    for said in (name, "schema version 1", "reads version 2", "environment.json", "simulate"):
+    for said in (name, "schema version 1", "reads version 3", "environment.json", "simulate"):
         assert said in str(told.value), said
 
 
 def test_rows_of_before_there_was_a_version_are_version_one(example, tmp_path):
     run = example.write(tmp_path / "run")
-    rows = (run / "metrics.jsonl").read_text().replace('"schema_version":2,', "")
+    rows = (run / "metrics.jsonl").read_text().replace('"schema_version":3,', "")
     (run / "metrics.jsonl").write_text(rows)
     with pytest.raises(FedspeechError, match="has schema version 1, and this fedspeech reads"):
         read(run)

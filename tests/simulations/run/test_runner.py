@@ -261,7 +261,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
         printed,
     )
     assert len(rounds) == 2
-    assert "a rehearsal, not a release" in printed
+    assert "so not for release" in printed
     results = read(folder)
     assert results.summary.status == "complete"
     assert [row.status for row in results.rows] == ["completed"] * 2
@@ -274,7 +274,7 @@ def test_a_whole_run_in_plain_lines(tmp_path, capsys, no_export):
         "report.html",
         "adapter/README.md",
     ):
-        assert "rehearsal, not a release" in (folder / name).read_text(), name
+        assert "so not for release" in (folder / name).read_text(), name
 
 
 @pytest.mark.slow

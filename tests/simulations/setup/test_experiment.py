@@ -186,7 +186,8 @@ def test_a_file_that_is_no_base_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(ScenarioError, match=r"base.source: .*x.safetensors: not a fedspeech base"):
         build_world(
-            tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(), simulation_only=None,
+            tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(),
+            simulation_only=None,
             workers=1, progress=lambda done, total: None,
         )  # fmt: skip
 

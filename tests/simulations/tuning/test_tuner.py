@@ -190,7 +190,7 @@ def test_the_words_carry_every_epsilon_with_its_terms(tmp_path):
     ):  # fmt: skip
         assert term in said, term
     page = (folder / "tuning.html").read_text()
-    assert "rehearsal, not a release" in page
+    assert "so not for release" in page
     assert (folder / "recommended.toml").read_text().startswith("# Tuned by mode grid.\n# The pop")
 
 
