@@ -74,7 +74,9 @@ class Faults:
         """Checks the shares."""
         check_limits(self)
         shares = dataclasses.asdict(self)
-        require(sum(shares.values()) <= 1, "faults must add up to at most 1", **shares)
+        require(
+            sum(shares.values()) <= 1, "faults must be shares that add up to at most 1", **shares
+        )
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -147,7 +147,11 @@ class _Checked:
       ProtocolAbort: naming the first field that breaks its rule.
     """
 
-    kind: ClassVar[str] = ""  # as it travels
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls, kind: str = "") -> None:
+        """Names a kind of message as it travels; "" for what never travels alone."""
+        cls.kind = kind
 
     def __post_init__(self) -> None:
         """Checks every field."""
@@ -186,22 +190,19 @@ class RoundKey(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountsRequest(_Checked):
+class CountsRequest(_Checked, kind="counts-request"):
     """Server to shard: how many phones do you host?"""
-
-    kind: ClassVar[str] = "counts-request"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CohortListRequest(_Checked):
+class CohortListRequest(_Checked, kind="cohort-list-request"):
     """Server to shard: who takes part in this round? Phones toss their own coins."""
 
-    kind: ClassVar[str] = "cohort-list-request"
     key: RoundKey
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class UpdateRequest(_Checked):
+class UpdateRequest(_Checked, kind="update-request"):
     """Server to shard: contribute to the query under this model and send the protected sum.
 
     Attributes:
@@ -210,7 +211,6 @@ class UpdateRequest(_Checked):
       cohort_list: all phones of the round; each phone checks the minimum itself.
     """
 
-    kind: ClassVar[str] = "update-request"
     key: RoundKey
     model: NDArray[np.float32] = field(metadata=_MODEL)
     clip_norm: float = field(metadata=_NORM)
@@ -230,14 +230,12 @@ class SessionMessage(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AdvertiseRequest(SessionMessage):
+class AdvertiseRequest(SessionMessage, kind="advertise-request"):
     """Server to shard, masked: open a session of a round; phones that join make keys."""
-
-    kind: ClassVar[str] = "advertise-request"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CohortListNotice(SessionMessage):
+class CohortListNotice(SessionMessage, kind="cohort-list-notice"):
     """Server to shard, masked: everybody's advertisement, and the model that is coming.
 
     Attributes:
@@ -245,7 +243,6 @@ class CohortListNotice(SessionMessage):
       phones: all phones of the session.
     """
 
-    kind: ClassVar[str] = "cohort-list-notice"
     model_sha256: bytes = field(metadata=_bytes(HASH_BYTES))
     phones: NDArray[np.int64] = field(metadata=_PHONES)
     seal_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
@@ -255,19 +252,18 @@ class CohortListNotice(SessionMessage):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ShareRequest(SessionMessage):
+class ShareRequest(SessionMessage, kind="share-request"):
     """Server to shard, masked: all nonces; draw the graph and share.
 
     Attributes:
       nonces: in the cohort list's order; none where everybody is everybody's neighbor.
     """
 
-    kind: ClassVar[str] = "share-request"
     nonces: NDArray[np.uint8] = field(metadata=_array(np.uint8, None, KEY_BYTES))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class MaskRequest(SessionMessage):
+class MaskRequest(SessionMessage, kind="mask-request"):
     """Server to shard, masked: contribute under this model and send the masked vectors.
 
     Attributes:
@@ -279,7 +275,6 @@ class MaskRequest(SessionMessage):
       sealed: for each phone of this shard in `sharers`, in order, what its neighbors sealed for it.
     """
 
-    kind: ClassVar[str] = "mask-request"
     model: NDArray[np.float32] = field(metadata=_MODEL)
     clip_norm: float = field(metadata=_NORM)
     sharers: NDArray[np.int64] = field(metadata=_PHONES)
@@ -289,48 +284,44 @@ class MaskRequest(SessionMessage):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AgreeRequest(SessionMessage):
+class AgreeRequest(SessionMessage, kind="agree-request"):
     """Server to shard, masked: whose vectors arrived; sign if that can be.
 
     Attributes:
       signatures: of the reporting phones, over the list of sharers.
     """
 
-    kind: ClassVar[str] = "agree-request"
     reporting: NDArray[np.int64] = field(metadata=_PHONES)
     signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="reporting"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class UnmaskRequest(SessionMessage):
+class UnmaskRequest(SessionMessage, kind="unmask-request"):
     """Server to shard, masked: a quorum of signatures over both lists; give the shares."""
 
-    kind: ClassVar[str] = "unmask-request"
     signers: NDArray[np.int64] = field(metadata=_PHONES)
     signatures: NDArray[np.uint8] = field(metadata=_rows(SIGNATURE_BYTES, of="signers"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts(_Checked):
+class Counts(_Checked, kind="counts"):
     """Shard to server: place of the shard and how many phones it hosts."""
 
-    kind: ClassVar[str] = "counts"
     shard: int = field(metadata=_integer("num_shards"))
     num_shards: int = field(metadata=_integer(1 << 20))
     num_phones: int = field(metadata=_integer(MAX_PHONES))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CohortList(_Checked):
+class CohortList(_Checked, kind="cohort_list"):
     """Shard to server: the phones that joined, by pseudonymous index."""
 
-    kind: ClassVar[str] = "cohort_list"
     key: RoundKey
     phones: NDArray[np.int64] = field(metadata=_PHONES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ProtectedUpdate(_Checked):
+class ProtectedUpdate(_Checked, kind="protected-update"):
     """Shard to server: the sum mod 2^b of the reporting phones' encoded and noised vectors.
 
     Attributes:
@@ -338,7 +329,6 @@ class ProtectedUpdate(_Checked):
       total: shape (vector length,).
     """
 
-    kind: ClassVar[str] = "protected-update"
     key: RoundKey
     reporting: NDArray[np.int64] = field(metadata=_PHONES)
     total: NDArray[np.uint32] = field(metadata=_array(np.uint32, None))
@@ -362,10 +352,9 @@ class SessionAnswer(SessionMessage):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Advertisements(SessionAnswer):
+class Advertisements(SessionAnswer, kind="advertisements"):
     """Shard to server, masked: keys and commitments of the phones that join."""
 
-    kind: ClassVar[str] = "advertisements"
     seal_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
     mask_keys: NDArray[np.uint8] = field(metadata=_rows(KEY_BYTES))
     commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES))
@@ -373,19 +362,18 @@ class Advertisements(SessionAnswer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Nonces(SessionAnswer):
+class Nonces(SessionAnswer, kind="nonces"):
     """Shard to server, masked: what the phones had committed to.
 
     Attributes:
       nonces: of `KEY_BYTES`, or of none where everybody is everybody's neighbor.
     """
 
-    kind: ClassVar[str] = "nonces"
     nonces: NDArray[np.uint8] = field(metadata=_rows(None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SealedBatch(SessionAnswer):
+class SealedBatch(SessionAnswer, kind="sealed-batch"):
     """Shard to server, masked: what each phone sealed for its neighbors.
 
     Attributes:
@@ -393,14 +381,13 @@ class SealedBatch(SessionAnswer):
       signatures: over them.
     """
 
-    kind: ClassVar[str] = "sealed-batch"
     sealed: NDArray[np.uint8] = field(metadata=_rows(None, SEALED_BYTES))
     commitments: NDArray[np.uint8] = field(metadata=_rows(HASH_BYTES))
     signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class MaskedVectors(SessionAnswer):
+class MaskedVectors(SessionAnswer, kind="masked-vectors"):
     """Shard to server, masked: the phones' vectors under their masks.
 
     Attributes:
@@ -408,28 +395,25 @@ class MaskedVectors(SessionAnswer):
       signatures: over the list of sharers.
     """
 
-    kind: ClassVar[str] = "masked-vectors"
     packed: NDArray[np.uint8] = field(metadata=_rows(None))
     signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Agreements(SessionAnswer):
+class Agreements(SessionAnswer, kind="agreements"):
     """Shard to server, masked: signatures over both lists."""
 
-    kind: ClassVar[str] = "agreements"
     signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class UnmaskShares(SessionAnswer):
+class UnmaskShares(SessionAnswer, kind="unmask-shares"):
     """Shard to server, masked: one share of each neighbor, from each phone.
 
     Attributes:
       signatures: over the shares and both lists.
     """
 
-    kind: ClassVar[str] = "unmask-shares"
     shares: NDArray[np.uint32] = field(metadata=_array(np.uint32, "phones", None, LIMBS))
     signatures: NDArray[np.uint8] = field(metadata=_SIGNATURES)
 

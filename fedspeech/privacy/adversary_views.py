@@ -106,10 +106,9 @@ _IMPLIES: Mapping[Relation, tuple[Relation, ...]] = {
 }
 
 
-def _release(spent: Spent, delta: float) -> View:
+def _release(begun: Spent, delta: float) -> View:
     """Prices a reader's own view; zero-out where bad events do not fit."""
-    begun = spent
-    relevant = [(cost, rounds) for cost, rounds in spent if rounds] or spent
+    relevant = [(cost, rounds) for cost, rounds in begun if rounds] or begun
     relation = _common(cost.release_relation for cost, _ in relevant)
     spent = [(cost, rounds) for cost, rounds in relevant if rounds]
     if relation == "none":
@@ -119,9 +118,39 @@ def _release(spent: Spent, delta: float) -> View:
             spent, delta, "rounds of different neighboring relations add up to none of them"
         )
     parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
-    cap_failure = min(1.0, sum(rounds * cost.cap_failure for cost, rounds in spent))
-    failing = _sampler_failure(spent) + cap_failure
-    for cost, rounds in spent:
+    prices, failing = _accountants(parts), _outside_argument(begun, relation)
+    if epsilons := _charged(prices, failing, delta):
+        reason = "what an absent phone's missing Skellam noise tells is not derived"
+        return View(
+            epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
+            participations=sum(count for _, count in parts),
+            amplified=any(cost.sampled for cost, _ in relevant),
+            failure_probability=min(1.0, failing),
+            reason=reason if relation == "zero-out" else "",
+        )  # fmt: skip
+    withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
+    if math.isinf(withdrawn):
+        reason = "there are too few honest shares for a bound against the missing noise of a phone"
+        return _zero_out(spent, delta, reason)
+    cap_failure = _cap_failure(spent)
+    if cap_failure > 0 and not _fits(withdrawn, cap_failure, delta):
+        raise ValueError(
+            "cohort_cap with noise on phones must hardly ever be reached: its probability over all "
+            f"rounds is {cap_failure:.1e}, and e^epsilon times that exceeds a tenth of delta; "
+            "raise the cap or leave it out"
+        )
+    reason = (
+        "events outside the argument (a phone's participation limit, one phone deciding a round) "
+        "have "
+        f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of delta"
+    )
+    return _zero_out(spent, delta, reason)
+
+
+def _outside_argument(begun: Spent, relation: Relation) -> float:
+    """Probability of all events that the argument of a release leaves out, all rounds."""
+    failing = _sampler_failure(begun) + _cap_failure(begun)
+    for cost, rounds in begun:
         if cost.sampled:
             # A participation limit that runs out parts both worlds from the argument under
             # "replace".
@@ -129,37 +158,11 @@ def _release(spent: Spent, delta: float) -> View:
             failing += ends * max_participations_failure(
                 rounds, cost.probability, cost.max_participations
             )
-    if relation != "zero-out":  # abandoned rounds were not charged, and readers see them
+    if relation != "zero-out":
         for cost, rounds in begun:
+            # Abandoned rounds were not charged, and readers see them all the same.
             failing += _paid(cost, max(rounds, cost.planned)) * cost.minimum_failure
-    prices = _accountants(parts)
-    epsilons = _charged(prices, failing, delta)
-    if epsilons:
-        reason = ""
-        if relation == "zero-out":
-            reason = "what an absent phone's missing Skellam noise tells is not derived"
-        return View(
-            epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
-            participations=sum(count for _, count in parts),
-            amplified=any(cost.sampled for cost, _ in relevant),
-            failure_probability=min(1.0, failing), reason=reason,
-        )  # fmt: skip
-    withdrawn = min((at((1 - SHARE_OF_DELTA) * delta) for at in prices.values()), default=math.inf)
-    if cap_failure > 0 and math.isfinite(withdrawn) and not _fits(withdrawn, cap_failure, delta):
-        raise ValueError(
-            "cohort_cap with noise on phones must hardly ever be reached: its probability over all "
-            f"rounds is {cap_failure:.1e}, and e^epsilon times that exceeds a tenth of delta; "
-            "raise the cap or leave it out"
-        )
-    reason = "there are too few honest shares for a bound against the missing noise of a phone"
-    if math.isfinite(withdrawn):
-        reason = (
-            "events outside the argument (a phone's participation limit, one phone deciding a "
-            "round) have "
-            f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of "
-            "delta"
-        )
-    return _zero_out(spent, delta, reason)
+    return failing
 
 
 def _zero_out(spent: Spent, delta: float, reason: str) -> View:
@@ -178,9 +181,7 @@ def _unsampled(parts: Sequence[Part], relation: Relation, failing: float, delta:
     epsilons = _charged(_accountants(parts), failing, delta)
     if not epsilons:
         reason = _beyond_precision(failing, delta)
-        return dataclasses.replace(
-            _without_bound(parts, reason), failure_probability=min(1.0, failing)
-        )
+        return _without_bound(parts, reason, failing)
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
         participations=sum(count for _, count in parts), amplified=False,
@@ -200,12 +201,12 @@ def _beyond_precision(failing: float, delta: float) -> str:
     )
 
 
-def _without_bound(parts: Sequence[Part], reason: str) -> View:
+def _without_bound(parts: Sequence[Part], reason: str, failing: float = 0.0) -> View:
     """Promises nothing."""
     return View(
         epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
-        participations=sum(count for _, count in parts), amplified=False, failure_probability=0.0,
-        reason=reason,
+        participations=sum(count for _, count in parts), amplified=False,
+        failure_probability=min(1.0, failing), reason=reason,
     )  # fmt: skip
 
 
@@ -225,6 +226,10 @@ def _paid(cost: RoundCost, rounds: int) -> int:
 def _sampler_failure(spent: Spent) -> float:
     """In both worlds the samplers are off their ideals, hence twice."""
     return sum(2 * rounds * cost.sampler_failure for cost, rounds in spent)
+
+
+def _cap_failure(spent: Spent) -> float:
+    return min(1.0, sum(rounds * cost.cap_failure for cost, rounds in spent))
 
 
 def _exact(parts: Sequence[Part], delta: float) -> dict[str, float]:

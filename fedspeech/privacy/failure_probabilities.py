@@ -28,6 +28,9 @@ from fedspeech.secagg.protocol import MAX_SESSIONS, Stage
 
 Minimum = tuple[int, float]
 """Phones that must stand there, and the share of those who come that do."""
+Counted = Literal[
+    "", "minimum_failure", "cap_failure", "sampler_failure", "graph_failure", "max_participations"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +47,7 @@ class RoundEvent:
     """
 
     name: str
-    counted: Literal[
-        "",
-        "minimum_failure",
-        "cap_failure",
-        "sampler_failure",
-        "graph_failure",
-        "max_participations",
-    ] = ""
+    counted: Counted = ""
     minimum: Callable[[PlanSizing], Minimum | None] | None = None
     probability: Callable[[PlanSizing], float] | None = None
     reason: str = ""
@@ -60,13 +56,14 @@ class RoundEvent:
 def totals(plan: PlanSizing) -> dict[str, float]:
     """Returns the probabilities of a round's events, summed as `RoundCost` names them."""
     found = {
-        name: sum(
-            event.probability(plan)
-            for event in EVENTS
-            if event.counted == name and event.probability is not None
-        )
-        for name in ("minimum_failure", "cap_failure", "sampler_failure", "graph_failure")
+        "minimum_failure": 0.0,
+        "cap_failure": 0.0,
+        "sampler_failure": 0.0,
+        "graph_failure": 0.0,
     }
+    for event in EVENTS:
+        if event.probability is not None and event.counted in found:
+            found[event.counted] += event.probability(plan)
     minimums = [event.minimum(plan) for event in EVENTS if event.minimum is not None]
     found["minimum_failure"] += _lifted(
         plan, [minimum for minimum in minimums if minimum is not None]

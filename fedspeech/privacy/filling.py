@@ -9,6 +9,7 @@ A run and `fedspeech budget` make their plan here, so there is one plan and one 
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -162,15 +163,15 @@ def _max_participations(known: dict[str, Any]) -> int:
         return int(max(1, math.ceil(window * probability - 1e-9)))
     if known["mechanism"] in ("central", "none"):
         return int(rounds)
-    low, high = 1, int(rounds)
-    while low < high:
-        middle = (low + high) // 2
-        failing = binomial_tails.max_participations_failure(rounds, probability, middle)
-        if failing <= _SHARE_OF_DELTA * known["delta"]:
-            high = middle
-        else:
-            low = middle + 1
-    return high
+    most = _SHARE_OF_DELTA * known["delta"]
+
+    def rare(max_participations: int) -> bool:
+        return bool(
+            binomial_tails.max_participations_failure(rounds, probability, max_participations)
+            <= most
+        )
+
+    return 1 + bisect.bisect_left(range(1, rounds), True, key=rare)
 
 
 def _minimum(known: dict[str, Any]) -> int:
@@ -183,9 +184,8 @@ def _minimum(known: dict[str, Any]) -> int:
     if availability < 1:  # the whole tail counts, which has a bound below the mean only
         high = min(high, math.floor(standing) - colluders - 1)
     low = colluders + 1
-    if (
-        known["secure_aggregation"] == "masked"
-    ):  # half of a cohort list and colluders are there in the end
+    if known["secure_aggregation"] == "masked":
+        # More than half of a cohort list and the colluders must be there in the end.
         low = max(2, low, math.floor(colluders / max(1e-9, 1 - 2 * share_gone(rate))) + 1)
     if known["participation"] == "fixed_size" or known["mechanism"] == "none":
         return int(max(high, 1))
@@ -193,24 +193,17 @@ def _minimum(known: dict[str, Any]) -> int:
     candidates = round(expected) if round_robin else known["population"]
     most = _SHARE_OF_DELTA * known["delta"] / known["rounds"]
 
-    def decided(minimum: int) -> float:
-        return binomial_tails.minimum_failure(
+    def decided(minimum: int) -> bool:
+        stages = (Stage.ADVERTISE, Stage.ACCEPT, Stage.MASK)
+        failing = binomial_tails.minimum_failure(
             population=candidates,
             probability=1.0 if round_robin else probability,
             colluders=min(colluders, candidates - 1),
-            minimums=[
-                (minimum, share_answering(rate, stage))
-                for stage in (Stage.ADVERTISE, Stage.ACCEPT, Stage.MASK)
-            ],
+            minimums=[(minimum, share_answering(rate, stage)) for stage in stages],
             availability=availability,
         )
+        return bool(failing > most)
 
     high = max(high, 1)
     low = min(low, high)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if decided(middle) <= most:
-            low = middle
-        else:
-            high = middle - 1
-    return int(high)
+    return int(low) + bisect.bisect_left(range(low + 1, high + 1), True, key=decided)

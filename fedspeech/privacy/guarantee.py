@@ -17,6 +17,7 @@ from fedspeech.privacy import adversary_views
 from fedspeech.privacy.adversary_views import Spent
 from fedspeech.privacy.config import Mechanism, Unit
 from fedspeech.privacy.events import rebuilt
+from fedspeech.privacy.sizing import PlanSizing
 
 _EPSILONS = ("epsilon_release", "epsilon_server")
 
@@ -93,36 +94,35 @@ class Guarantee:
         return rebuilt(cls, record, epsilon_release=float, epsilon_server=float)
 
 
-def price(
-    spent: Spent,
-    *,
-    delta: float,
-    unit: Unit,
-    trust: str,
-    mechanism: Mechanism,
-    secure_aggregation: str,
-    threat_model: str,
-) -> Guarantee:
+def price(spent: Spent, plan: PlanSizing, *, trust: str, **weaker: str) -> Guarantee:
     """Composes rounds, of one plan or of several, into a guarantee.
 
     `fedspeech.privacy.adversary_views` says how; the release is never priced below what a phone
-    that took part at its participation limit pays without any sampling. What does not follow from
-    the rounds is given by the plan that asks, under the names of `Guarantee`.
+    that took part at its participation limit pays without any sampling.
+
+    Args:
+      spent: the cost of a round and the number of such rounds, failed ones included.
+      plan: that asks: at its delta, for its unit.
+      trust: who must be honest, in words.
+      **weaker: settings of other plans among the rounds that promise less than this plan's.
 
     Raises:
-      ValueError: if a number of rounds is negative or delta is not in (0, 1).
+      ValueError: if a number of rounds is negative.
     """
     counts = [rounds for _, rounds in spent]
     require(min(counts) >= 0, "rounds must not be negative", rounds=counts)
-    require(0 < delta < 1, "delta must be in (0, 1)", delta=delta)
-    release = adversary_views.release(spent, delta)
-    against_server = adversary_views.server(spent, delta)
-    reason = "no noise was added" if mechanism == "none" and not release.reason else release.reason
+    release = adversary_views.release(spent, plan.delta)
+    against_server = adversary_views.server(spent, plan.delta)
+    names = ("mechanism", "secure_aggregation", "server")
+    settings: dict[str, Any] = {name: getattr(plan, name) for name in names} | weaker
+    reason = release.reason
+    if settings["mechanism"] == "none":
+        reason = reason or "no noise was added"
     return Guarantee(
         epsilon_release=release.epsilon,
         epsilon_server=against_server.epsilon,
-        delta=delta,
-        unit=unit,
+        delta=plan.delta,
+        unit=plan.unit,
         relation_release=release.relation,
         relation_server=against_server.relation,
         amplified=release.amplified,
@@ -132,10 +132,8 @@ def price(
         or max(cost.max_participations for cost, _ in spent),
         trust=trust,
         failure_probability=release.failure_probability,
-        mechanism=mechanism,
-        secure_aggregation=secure_aggregation,
-        threat_model=threat_model,
         reason=f"{reason}." if reason else "",
+        **settings,
     )
 
 

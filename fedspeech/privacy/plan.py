@@ -75,12 +75,4 @@ class PrivacyPlan(PlanCodec):
         Raises:
           ValueError: if rounds is negative.
         """
-        return guarantee.price(
-            [(self.cost, rounds)],
-            delta=self.delta,
-            unit=self.unit,
-            trust=self.trust,
-            mechanism=self.mechanism,
-            secure_aggregation=self.secure_aggregation,
-            threat_model=self.threat_model,
-        )
+        return guarantee.price([(self.cost, rounds)], self, trust=self.trust)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 from fedspeech.errors import is_integer, require
 from fedspeech.limits import check_limits
+from fedspeech.privacy.config import PlanConfig
 from fedspeech.privacy.events import NO_SKELLAM_COIN
 from fedspeech.privacy.sizing import MAX_MINIMUM, MIN_STDDEV, RING_BITS, PlanSizing
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
+
+_NAMES = frozenset(field.name for field in dataclasses.fields(PlanConfig))
 
 
 def check(plan: PlanSizing) -> None:
@@ -28,9 +33,10 @@ def check(plan: PlanSizing) -> None:
         _check_protocol(plan)
 
 
-def _require(plan: PlanSizing, holds: bool, rule: str, *names: str) -> None:
-    """Refuses a plan, naming the values of these fields."""
-    require(holds, rule, **{name: getattr(plan, name) for name in names})
+def _require(plan: PlanSizing, holds: bool, rule: str) -> None:
+    """Refuses a plan, with the values of all fields that the rule names."""
+    named = [name for name in re.findall(r"[a-z_]+", rule) if name in _NAMES]
+    require(holds, rule, **{name: getattr(plan, name) for name in named})
 
 
 def _check_values(plan: PlanSizing) -> None:
@@ -44,30 +50,19 @@ def _check_values(plan: PlanSizing) -> None:
         "min_reporting",
     ):
         value = getattr(plan, name)
-        whole = is_integer(value) and value >= 1
-        _require(plan, whole, f"{name} must be a positive integer", name)
+        require(
+            is_integer(value) and value >= 1, f"{name} must be a positive integer", **{name: value}
+        )
     check_limits(plan)
     known = plan.ring_bits is None or plan.ring_bits in RING_BITS
-    _require(plan, known, f"ring_bits must be one of {RING_BITS}", "ring_bits")
-    _require(
-        plan,
-        plan.min_reporting <= plan.min_cohort <= plan.population,
-        "expected min_reporting <= min_cohort <= population",
-        "min_reporting", "min_cohort", "population",
-    )  # fmt: skip
-    _require(
-        plan,
-        is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_reporting,
-        "colluders must be an integer in [0, min_reporting)",
-        "colluders", "min_reporting",
-    )  # fmt: skip
-    _require(
-        plan,
-        plan.delta > 0 and plan.delta * 10 * plan.population <= 1 + 1e-9,
-        "delta must be positive and at most 1 / (10 * population)",
-        "delta", "population",
-    )  # fmt: skip
-    _require(plan, plan.epsilon_budget > 0, "epsilon_budget must be positive", "epsilon_budget")
+    _require(plan, known, f"ring_bits must be one of {RING_BITS}")
+    ordered = plan.min_reporting <= plan.min_cohort <= plan.population
+    _require(plan, ordered, "expected min_reporting <= min_cohort <= population")
+    few = is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_reporting
+    _require(plan, few, "colluders must be an integer in [0, min_reporting)")
+    small = plan.delta > 0 and plan.delta * 10 * plan.population <= 1 + 1e-9
+    _require(plan, small, "delta must be positive and at most 1 / (10 * population)")
+    _require(plan, plan.epsilon_budget > 0, "epsilon_budget must be positive")
 
 
 def _check_participation(plan: PlanSizing) -> None:
@@ -81,9 +76,9 @@ def _check_participation(plan: PlanSizing) -> None:
     _require(
         plan,
         plan.participation == "poisson" or (whole and plan.expected_cohort > 0.5),
-        f"{plan.participation} participation needs a whole number of phones per round",
-        "participation_probability", "population",
-    )  # fmt: skip
+        f"{plan.participation} participation needs a whole number of phones per round, "
+        "population * participation_probability",
+    )
     rule = "min_cohort must be at most the cohort"
     if plan.participation == "poisson":
         rule = (
@@ -92,7 +87,7 @@ def _check_participation(plan: PlanSizing) -> None:
             "decide whether a round takes place"
         )
     fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_minimum + 1e-9
-    _require(plan, fits, rule, "min_cohort", "expected_cohort")
+    require(fits, rule, min_cohort=plan.min_cohort, expected_cohort=plan.expected_cohort)
 
 
 def _check_minimum(plan: PlanSizing, name: str, standing: float) -> None:
@@ -121,7 +116,6 @@ def _check_turns_and_caps(plan: PlanSizing) -> None:
             plan.max_participations >= min(turns, plan.window),
             f"a phone's turn comes {turns} times in {plan.window} rounds: participation limit "
             f"must allow it",
-            "max_participations",
         )
     if plan.participation_window is not None:
         _require(
@@ -130,49 +124,43 @@ def _check_turns_and_caps(plan: PlanSizing) -> None:
             "participation_window belongs to round-robin participation: others count a phone's "
             "rounds over "
             "the whole run",
-            "participation_window", "participation",
-        )  # fmt: skip
-        whole = is_integer(plan.participation_window) and plan.participation_window >= 1
-        _require(
-            plan, whole, "participation_window must be a positive integer", "participation_window"
         )
+        whole = is_integer(plan.participation_window) and plan.participation_window >= 1
+        _require(plan, whole, "participation_window must be a positive integer")
     if plan.cohort_cap is not None:
         _require(
             plan,
             plan.participation == "poisson",
             "cohort_cap belongs to poisson participation, where nobody knows how many will come",
-            "cohort_cap", "participation",
-        )  # fmt: skip
+        )
         _require(
             plan,
             is_integer(plan.cohort_cap) and plan.min_cohort <= plan.cohort_cap <= plan.population,
             "cohort_cap must be an integer from min_cohort to population",
-            "cohort_cap", "min_cohort",
-        )  # fmt: skip
+        )
 
 
 def _check_noise(plan: PlanSizing) -> None:
     """Checks that mechanism, noise and budget fit together."""
     if plan.mechanism == "none":
         rule = 'noise_multiplier must be 0 for mechanism "none"'
-        _require(plan, plan.noise_multiplier == 0, rule, "noise_multiplier")
+        _require(plan, plan.noise_multiplier == 0, rule)
         rule = 'epsilon_budget must be infinite for mechanism "none": it promises nothing'
-        _require(plan, math.isinf(plan.epsilon_budget), rule, "epsilon_budget")
+        _require(plan, math.isinf(plan.epsilon_budget), rule)
     else:
         fits = math.isfinite(plan.noise_multiplier) and plan.noise_multiplier > 0
         rule = "noise_multiplier must be positive and finite"
-        _require(plan, fits, rule, "noise_multiplier")
+        _require(plan, fits, rule)
     if plan.adaptive_clipping is not None:
         _require(
             plan,
             plan.mechanism != "local",
             'adaptive_clipping is refused for mechanism "local": noise enough for one phone alone '
             "would drown its bit",
-            "mechanism",
         )
         low, high = plan.adaptive_clipping.min_clip_norm, plan.adaptive_clipping.max_clip_norm
         rule = f"clip_norm must be from min_clip_norm={low} to max_clip_norm={high}"
-        _require(plan, low <= plan.clip_norm <= high, rule, "clip_norm")
+        _require(plan, low <= plan.clip_norm <= high, rule)
 
 
 def _check_stddev(plan: PlanSizing) -> None:
@@ -203,13 +191,11 @@ def _check_protocol(plan: PlanSizing) -> None:
         plan.mechanism != "local",
         'secure_aggregation must be "ideal" for mechanism "local": each vector is noisy by itself '
         "and needs no mask",
-        "secure_aggregation",
     )
     _require(
         plan,
         plan.min_reporting >= 2,
         "min_reporting must be at least 2 for a masked sum: a sum of one hides nothing",
-        "min_reporting",
     )
     gone = share_gone(plan.dropout_rate)
     _require(
@@ -218,8 +204,7 @@ def _check_protocol(plan: PlanSizing) -> None:
         "of the smallest cohort, more than half and colluders must be there at the end "
         f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a cohort list): lower dropout_rate or "
         "colluders, or raise min_cohort",
-        "min_cohort", "dropout_rate", "colluders",
-    )  # fmt: skip
+    )
     for cohort in (plan.min_cohort, plan.max_cohort):
         try:
             plan.terms(bytes(16), 0).parameters(cohort)

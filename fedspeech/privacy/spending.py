@@ -16,7 +16,6 @@ from typing import Any, Literal, cast
 from fedspeech.errors import BudgetExhausted, LedgerDamaged, ScenarioError
 from fedspeech.hash_chain import Row
 from fedspeech.privacy import examples, guarantee
-from fedspeech.privacy.config import Mechanism
 from fedspeech.privacy.events import RoundCost, cost_from_record
 from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee
 from fedspeech.privacy.guarantee import Guarantee
@@ -26,6 +25,13 @@ from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 """What a run on a population is for."""
+
+# Settings that promise less than others, the weakest first.
+_WEAK = {
+    "mechanism": ("none", "central", "local"),
+    "secure_aggregation": ("ideal",),
+    "server": ("semi_honest",),
+}
 
 UNTIL_LOOKED_AT = "nothing is released on this population until somebody has looked"
 
@@ -199,17 +205,9 @@ class Spending:
                 paying.append(run)
         own = self._runs.get(self._own)
         trust = [*(run.trust for run in paying), own.trust if own else self._plan.trust]
-        return guarantee.price(
-            spent,
-            delta=self._plan.delta,
-            unit=self._plan.unit,
-            trust=" And, for other plans on this population: ".join(dict.fromkeys(trust)),
-            mechanism=cast(
-                "Mechanism", self._weakest("mechanism", ("none", "central", "local"), paying)
-            ),
-            secure_aggregation=self._weakest("secure_aggregation", ("ideal",), paying),
-            threat_model=self._weakest("threat_model", ("semi_honest",), paying),
-        )
+        weakest = {name: self._weakest(name, weak, paying) for name, weak in _WEAK.items()}
+        joined = " And, for other plans on this population: ".join(dict.fromkeys(trust))
+        return guarantee.price(spent, self._plan, trust=joined, **weakest)
 
     def _weakest(self, name: str, weak: tuple[str, ...], paying: Iterable[Run]) -> str:
         """The first of the weak settings that a run had which was charged, else this plan's own."""

@@ -173,11 +173,9 @@ def test_words_never_print_a_smaller_epsilon_than_the_one_they_stand_for():
 
 
 def test_half_a_plan_twice_is_the_plan():
-    arguments = {"delta": PLAN.delta, "unit": "user", "trust": "x", "mechanism": "distributed",
-                 "secure_aggregation": "ideal", "threat_model": "malicious"}  # fmt: skip
     cost = PLAN.cost
-    twice = price([(cost, 9), (cost, 9)], **arguments)
-    once = price([(cost, 18)], **arguments)
+    twice = price([(cost, 9), (cost, 9)], PLAN, trust="x")
+    once = price([(cost, 18)], PLAN, trust="x")
     # Two runs of the plan may abandon twice as many rounds.
     assert twice.epsilon_release == pytest.approx(once.epsilon_release, rel=1e-3)
     assert twice.epsilon_server == pytest.approx(once.epsilon_server, rel=1e-9)

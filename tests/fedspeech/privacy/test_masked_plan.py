@@ -54,16 +54,15 @@ def test_a_mass_of_bad_graphs_comes_off_the_servers_delta_as_it_is():
     """Without e^epsilon: the same epsilon as at a delta smaller by that mass."""
     cost = dataclasses.replace(PLAN.cost, sampler_failure=0.0, graph_failure=1e-8)
     without = dataclasses.replace(cost, graph_failure=0.0)
-    more = {"unit": "user", "trust": "", "mechanism": "distributed"}
-    more |= {"secure_aggregation": "masked", "threat_model": "malicious"}
-    found = guarantee.price([(cost, 40)], delta=PLAN.delta, **more)
-    expected = guarantee.price([(without, 40)], delta=PLAN.delta - 40e-8, **more)
+    found = guarantee.price([(cost, 40)], PLAN, trust="")
+    smaller = dataclasses.replace(PLAN, delta=PLAN.delta - 40e-8)
+    expected = guarantee.price([(without, 40)], smaller, trust="")
     assert found.epsilon_server == pytest.approx(expected.epsilon_server, rel=1e-9)
     assert found.epsilon_release == pytest.approx(
-        guarantee.price([(without, 40)], delta=PLAN.delta, **more).epsilon_release, rel=1e-9
+        guarantee.price([(without, 40)], PLAN, trust="").epsilon_release, rel=1e-9
     )
     heavy = dataclasses.replace(cost, graph_failure=PLAN.delta)
-    assert math.isinf(guarantee.price([(heavy, 40)], delta=PLAN.delta, **more).epsilon_server)
+    assert math.isinf(guarantee.price([(heavy, 40)], PLAN, trust="").epsilon_server)
 
 
 def test_minimums_are_those_of_cohort_list_sharers_and_senders():
