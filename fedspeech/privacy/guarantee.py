@@ -113,7 +113,7 @@ def price(spent: Spent, plan: PlanSizing, *, trust: str, **weaker: str) -> Guara
     require(min(counts) >= 0, "rounds must not be negative", rounds=counts)
     release = adversary_views.release(spent, plan.delta)
     against_server = adversary_views.server(spent, plan.delta)
-    names = ("mechanism", "secure_aggregation", "server")
+    names = ("mechanism", "secure_aggregation", "threat_model")
     settings: dict[str, Any] = {name: getattr(plan, name) for name in names} | weaker
     reason = release.reason
     if settings["mechanism"] == "none":

@@ -30,7 +30,7 @@ Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 _WEAK = {
     "mechanism": ("none", "central", "local"),
     "secure_aggregation": ("ideal",),
-    "server": ("semi_honest",),
+    "threat_model": ("semi_honest",),
 }
 
 UNTIL_LOOKED_AT = "nothing is released on this population until somebody has looked"
