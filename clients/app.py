@@ -32,14 +32,14 @@ Request = (
 
 
 def _answer(message: Message, context: Context, kind: type[Request]) -> Message:
-    """Answers one request, if the phones' plan and memory permit it."""
+    """Answers one request, if the phones' plan and durable state permit it."""
     with _nothing_told():
         request, client_shard = from_record(message.content, kind), _client_shard(context)
         permission = require_permission(request, client_shard.job.plan)
         if isinstance(request, messages.CountsRequest):
             return Message(to_record(client_shard.counts()), reply_to=message)
-        with _memory(context, client_shard).held() as memory:
-            reply = _remembered(client_shard, request, permission, memory, context)
+        with _durable_state(context, client_shard).held() as durable:
+            reply = _remembered(client_shard, request, permission, durable, context)
         return Message(to_record(reply), reply_to=message)
 
 
@@ -47,14 +47,14 @@ def _remembered(
     client_shard: ClientShard,
     request: RoundRequest,
     permission: Permission,
-    memory: DurableState,
+    durable: DurableState,
     context: Context,
 ) -> messages.Message:
-    """Computes an answer that the memory permits, and has it remembered before it is returned.
+    """Computes an answer that the durable state permits; writes the stage down before it returns.
 
     From then on the stage is answered, whether or not the answer arrives: no other one is given.
     """
-    job, kept = client_shard.job, memory.read()
+    job, kept = client_shard.job, durable.read()
     state = ShardState() if kept is None else ShardState.from_bytes(kept, job.fingerprint)
     require_turn(request, permission, job, state)
     reply: messages.Message
@@ -72,7 +72,7 @@ def _remembered(
         session = after.to_bytes()
     # On disk before anybody sees the answer: a kill in between costs the answer, not the rule.
     state = state.answered(permission.stage, session)
-    memory.write(state.history.round, state.to_bytes(job.fingerprint))
+    durable.write(state.history.round, state.to_bytes(job.fingerprint))
     context.state["session"] = ConfigRecord({"bytes": session})
     return reply
 
@@ -84,7 +84,7 @@ def _read_session(context: Context, state: ShardState) -> SessionState:
     return SessionState.from_bytes(kept if isinstance(kept, bytes) else b"", state.session_sha256)
 
 
-def _memory(context: Context, client_shard: ClientShard) -> DurableState:
+def _durable_state(context: Context, client_shard: ClientShard) -> DurableState:
     """What the phones remember: by their job, or with the process that plays them."""
     if client_shard.job.durable_state:
         return DurableState(Path(client_shard.job.durable_state), client_shard.shard)

@@ -2,14 +2,14 @@
 
 Flower's context ends with its node, is stored after an answer has left, and is another one in every
 run. A phone that believed it would toss its coin for a round twice, answer twice, and start its
-participation limit anew. So whoever answers for a shard takes hold of its memory first, reads there
-what the phones have done, and writes down what they do now before the answer leaves: two processes,
-two threads and two runs on one folder are one after the other. The memory holds no secret.
+participation limit anew. So whoever answers for a shard takes hold of its durable state first,
+reads there what the phones have done, and writes down what they do now before the answer leaves:
+two processes, two threads and two runs on one folder are one after the other. It holds no secret.
 
-One file per round; of older ones the last is kept. Going back is a simulator's privilege: where
-noise is seeded, `go_back` lets phones forget the rounds that a killed run did not finish, and
-a replay then gives the same integers. Phones whose noise comes from the operating system would send
-a second sample of one delta: for them it raises.
+One file per round; of older ones the last is kept. Only a simulator goes back: where noise is
+seeded, `go_back` lets phones forget the rounds that a killed run did not finish, and a replay then
+gives the same integers. Phones whose noise comes from the operating system would send a second
+sample of one delta: for them it raises.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DurableState:
             yield self
 
     def read(self) -> bytes | None:
-        """Returns what was last written, or None; only while the memory is held."""
+        """Returns what was last written, or None; only while it is held."""
         files = _files(self._folder, self._name)
         return files[-1].read_bytes() if files else None
 

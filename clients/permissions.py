@@ -1,9 +1,9 @@
 """What a phone answers: one row per request, and nothing that has no row.
 
 The server of a round is not trusted, so what it asks decides nothing. Each phone looks up in its
-own plan how sums are taken and by which mechanism noise is added, and in its own memory which round
-it is in and which stage of it was answered last. A phone whose plan masks sends no vector but a
-masked one; simulated sums are a choice of the phone's own plan.
+own plan how sums are taken and by which mechanism noise is added, and in its own durable state
+which round it is in and which stage of it was answered last. A phone whose plan masks sends no
+vector but a masked one; simulated sums are a choice of the phone's own plan.
 """
 
 from __future__ import annotations

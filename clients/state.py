@@ -1,10 +1,10 @@
 """What the phones of a shard remember, and how it is kept: for ever, and within one session.
 
-`ShardState` stands in the phones' memory and decides: rounds entered, inputs sent, the stage of the
-round that was answered last. `SessionState` holds the secrets of one masked session and travels in
-the context that Flower keeps for the node. That context is not believed: it may be older than what
-the phones have done, a copy, or of another run, so the memory holds the digest of the one that
-counts.
+`ShardState` stands in the phones' durable state and decides: rounds entered, inputs sent, the stage
+of the round that was answered last. `SessionState` holds the secrets of one masked session and
+travels in the context that Flower keeps for the node. That context is not believed: it may be older
+than what the phones have done, a copy, or of another run, so the durable state holds the digest of
+the one that counts.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class ShardState:
         )
 
     def to_bytes(self, job: str) -> bytes:
-        """Returns what the memory keeps."""
+        """Returns what the durable state keeps."""
         assert self.key is not None, "nothing is kept before a round was entered"
         history, key = self.history, self.key
         arrays: Arrays = {
@@ -170,7 +170,7 @@ class SessionState:
 
         Args:
           kept: from a context that may be anybody's.
-          sha256: from the phones' memory.
+          sha256: from the phones' durable state.
 
         Raises:
           ProtocolAbort: if it is not the session that the phones are in.

@@ -112,7 +112,7 @@ EXITS = {
         "server.shards Shards.__init__ except ProtocolAbort",
         "server.shards Shards._shard_of ProtocolAbort",
         "server.state load_checkpoint FedspeechError",
-        "clients.app _memory ProtocolAbort",
+        "clients.app _durable_state ProtocolAbort",
         "clients.client_shard ClientShard.__init__ ProtocolAbort",
         "clients.durable_state go_back FedspeechError",
         "clients.durable_state alone FedspeechError",
