@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.evaluation.metric import Interval, Metric, Model, Section, Segment
-from fedspeech.evaluation.personalization import RESAMPLES
+from fedspeech.evaluation.personalization import bootstrap_interval
 
 RATES = {
     "word error rate": ("word_errors", "words"),
@@ -31,13 +31,11 @@ class AsrCounts:
     """What was said and what of it was heard.
 
     Attributes:
-      sentences: how many.
       right: sentences without an error.
-      words: said.
       word_errors: substitutions, deletions and insertions of words.
       characters: said, spaces included.
       character_errors: likewise of characters.
-      names: of the phone's own list, said.
+      names: of the phone's biasing list, said.
       names_heard: of those, written where they were said or elsewhere in the sentence.
       names_inserted: of the list, written though not said.
     """
@@ -56,12 +54,7 @@ class AsrCounts:
     def of(
         cls, said: Sequence[str], heard: Sequence[str], own_list: Collection[str] = ()
     ) -> AsrCounts:
-        """Counts sentences of one phone.
-
-        Args:
-          said: transcripts, lower case, none of them empty.
-          heard: what was recognized, as many.
-          own_list: names of the phone, single words.
+        """Counts sentences of one phone: transcripts, what was recognized, and its biasing list.
 
         Raises:
           ValueError: if there are not as many heard as said, or nothing was said in one.
@@ -104,11 +97,6 @@ class AsrCounts:
         return self.word_errors / self.words if self.words else None
 
     @property
-    def cer(self) -> float | None:
-        """Character error rate."""
-        return self.character_errors / self.characters if self.characters else None
-
-    @property
     def sentence_accuracy(self) -> float | None:
         """Share of sentences without an error."""
         return self.right / self.sentences if self.sentences else None
@@ -142,33 +130,6 @@ def word_errors(said: Sequence[str], heard: Sequence[str]) -> NDArray[np.int64]:
     )
 
 
-def rate_interval(
-    errors: Sequence[int], totals: Sequence[int], rng: np.random.Generator, level: float = 0.95
-) -> tuple[float, float]:
-    """Returns the percentile bootstrap interval of a rate summed over phones.
-
-    Phones are drawn with replacement, whole; errors and totals are then summed and divided.
-
-    Args:
-      errors: per phone.
-      totals: per phone; not all 0.
-      rng: a named stream.
-      level: coverage aimed at, in (0, 1).
-
-    Raises:
-      ValueError: if the totals are all 0 or there is not one per phone.
-    """
-    if len(errors) != len(totals) or not sum(totals):
-        raise ValueError(
-            f"expected a total per phone and something counted, got {len(errors)} and {len(totals)}"
-        )
-    drawn = rng.integers(0, len(errors), (RESAMPLES, len(errors)))
-    above, below = (np.asarray(values)[drawn].sum(axis=1) for values in (errors, totals))
-    tail = (1 - level) / 2
-    low, high = np.quantile(above / np.maximum(below, 1), [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def rate_metric(
     counts: Sequence[AsrCounts],
     name: str,
@@ -179,41 +140,28 @@ def rate_metric(
     segment: Segment | None = None,
     headline: bool = False,
 ) -> Metric:
-    """One of `RATES`, summed over phones and then divided, with its interval over phones.
-
-    Args:
-      counts: of each phone.
-      name: of the rate.
-      rng: for the interval.
-      model: whose transcripts.
-      variant: of it.
-      segment: the group that the phones are.
-      headline: as in `Metric`.
-    """
+    """One of `RATES`, summed over phones and then divided, with its interval over phones."""
     errors, totals = RATES[name]
-    above = [getattr(phone, errors) for phone in counts]
-    below = [getattr(phone, totals) for phone in counts]
-    low, high = rate_interval(above, below, rng)
+    above, below = (
+        np.array([getattr(phone, name) for phone in counts]) for name in (errors, totals)
+    )
+    low, high = bootstrap_interval(above, rng, over=below)
     return Metric(
         name=name,
-        value=sum(above) / sum(below),
+        value=float(above.sum() / below.sum()),
         lower_is_better=True,
         model=model,
         variant=variant,
         segment=segment,
         phones=len(counts),
-        counted=sum(below),
+        counted=int(below.sum()),
         interval=Interval(low=low, high=high),
         headline=headline,
     )
 
 
 def decoding_section(ways: Mapping[str, AsrCounts]) -> Section | None:
-    """The same sentences, decoded in several ways.
-
-    Args:
-      ways: in words, to the counts over all phones.
-    """
+    """The same sentences, decoded in several ways, each with its counts over all phones."""
     metrics: list[Metric] = []
     for way, counts in ways.items():
         if not counts.sentences:

@@ -31,13 +31,7 @@ DRAWS, MOST_EXCEPTIONS = 20, 1
 
 
 def fell(before: float, after: float, clips: int) -> bool:
-    """Whether a model answers fewer clips than its base did, beyond chance.
-
-    Args:
-      before: accuracy of the base.
-      after: of the model.
-      clips: judged each time.
-    """
+    """Whether accuracy on so many clips fell, beyond chance, from that of the base."""
     if clips < 1:
         return False
     spread = math.sqrt((before * (1 - before) + after * (1 - after)) / clips)
@@ -52,12 +46,8 @@ def moved_by_noise(
 ) -> NDArray[np.float32]:
     """Models that noise alone would have made of a base, shape (DRAWS, d).
 
-    Args:
-      base: parameters before the first round, shape (d,).
-      model: after the last, shape (d,).
-      signal_to_noise: ratio of lengths in the sum of all decoded means
-        (`fedspeech.round.ServerState`); the noise has 1 / (1 + ratio^2) of the squared way.
-      rng: a named stream.
+    The ratio of signal to noise is that of lengths in the sum of all decoded means
+    (`fedspeech.round.ServerState`); the noise has 1 / (1 + ratio^2) of the squared way.
     """
     way = (model - base) / math.sqrt(1 + signal_to_noise**2)
     signs = rng.choice((-1.0, 1.0), (DRAWS, len(way)))
@@ -66,12 +56,6 @@ def moved_by_noise(
 
 
 def noise_did_it(before: float, after: float, by_noise: Sequence[float]) -> bool:
-    """Whether noise alone costs at least half of a fall.
-
-    Args:
-      before: accuracy of the base.
-      after: of the model.
-      by_noise: of the models of `moved_by_noise`.
-    """
+    """Whether noise alone costs at least half of a fall: accuracies of `moved_by_noise`."""
     exceptions = sum(before - alone < (before - after) / 2 for alone in by_noise)
     return exceptions <= MOST_EXCEPTIONS

@@ -60,11 +60,7 @@ class KwsCounts:
 
     @classmethod
     def of(cls, logits: FloatArray, labels: IntArray) -> KwsCounts:
-        """Counts clips.
-
-        Args:
-          logits: shape (n, c), finite.
-          labels: shape (n,), what was said, from 0 to c - 1.
+        """Counts clips: finite logits (n, c), and what was said, labels (n,) from 0 to c - 1.
 
         Raises:
           ValueError: if shapes do not fit, a label is out of range or a logit is not finite.
@@ -204,45 +200,6 @@ class KwsScores:
         )
 
 
-def false_rejects_at(far: float) -> str:
-    """Name of the error by which models are compared."""
-    return f"false rejects at {100 * far:g} % false accepts"
-
-
-def error_metric(
-    scores: Sequence[KwsScores],
-    far: float,
-    model: Model,
-    *,
-    variant: str = "",
-) -> Metric | None:
-    """False rejects over all clips of some phones, the model having its own threshold.
-
-    Args:
-      scores: of each phone, by its own adapter.
-      far: stated false accept rate.
-      model: whose.
-      variant: of it.
-
-    Returns:
-      None without clips of both kinds.
-    """
-    counts = merged(scores).heard
-    error = counts.frr_at_far(far)
-    if error is None:
-        return None
-    return Metric(
-        name=false_rejects_at(far),
-        value=error,
-        lower_is_better=True,
-        model=model,
-        variant=variant,
-        phones=len(scores),
-        counted=counts.num_positives,
-        headline=True,
-    )
-
-
 def merged(scores: Sequence[KwsScores]) -> KwsScores:
     """The scores of all phones as of one."""
     first, *others = scores
@@ -352,14 +309,7 @@ def answers(logits: FloatArray) -> IntArray:
 
 
 def detections(logits: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Returns each clip's likeliest target word and its score, log p - log(1 - p).
-
-    Args:
-      logits: shape (n, c).
-
-    Returns:
-      Words and scores, each of shape (n,).
-    """
+    """Likeliest target word and its score, log p - log(1 - p): (n, c) to twice (n,)."""
     words = answers(logits[:, :-NUM_NEGATIVE_LABELS])
     rows = np.arange(len(logits))
     others = logits.astype(np.float64)

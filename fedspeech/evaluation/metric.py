@@ -40,14 +40,7 @@ Item = TypeVar("Item", bound="Metric | Chart | Matrix | Texts")
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A confidence interval.
-
-    Attributes:
-      low: lower end.
-      high: upper end.
-      level: coverage aimed at.
-      method: how it was computed.
-    """
+    """A confidence interval, the coverage aimed at and how it was computed."""
 
     low: float
     high: float
@@ -63,11 +56,9 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A group of phones.
+    """A group of phones: a property, such as "accent", and a value of it.
 
     Attributes:
-      name: of the property, such as "accent".
-      value: of it.
       merged: values that were too small to stand alone and are pooled here.
       in_pretraining_data: whether the base's speakers included the value; None if unknown.
     """
@@ -85,16 +76,12 @@ class Metric:
     Attributes:
       name: what was measured, in words.
       value: the figure; finite.
-      unit: what it is counted in; a share is shown in percent.
-      lower_is_better: an error rather than a success.
-      visibility: who could see it.
       model: whose; None where no model has a part in it.
       variant: what else tells it from others of its name, such as a way of decoding.
       segment: the phones that it is of; None: all held-out phones.
       phones: how many phones or speakers it is of.
       counted: observations behind it; 0: nothing was observed, and the value says nothing.
       by_chance: the value that luck alone would give.
-      interval: of the value.
       headline: whether it is among the first figures of the console and of the report.
     """
 
@@ -124,13 +111,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What one direction of a chart is.
-
-    Attributes:
-      name: in words.
-      unit: of its values.
-      logarithmic: whether equal ratios are equal lengths.
-    """
+    """What one direction of a chart is; logarithmic: equal ratios are equal lengths."""
 
     name: str
     unit: Unit = "share"
@@ -139,15 +120,10 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One line of a chart.
+    """One line of a chart, positions `x` ascending.
 
-    Attributes:
-      name: of the line.
-      x: positions, ascending.
-      y: values, as many.
-      model: whose; None where no model has a part in it.
-      low: lower ends of intervals, as many; empty: none.
-      high: upper ends, likewise.
+    `model` is None where no model has a part in it. Ends of intervals are as many as positions, or
+    none.
     """
 
     name: str
@@ -173,12 +149,9 @@ class Chart:
     """Lines over one axis.
 
     Attributes:
-      name: title.
       says: how to read it.
       x: what the lines run over.
       y: what they are of.
-      curves: the lines.
-      visibility: who could see it.
       counted: observations behind each position; empty where they are of no interest.
       single_phones: each position is one phone: it never leaves the operator's desk.
       marked: a position on `x` that is pointed out.
@@ -201,15 +174,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Counts by what was said and what was answered.
-
-    Attributes:
-      name: title.
-      says: how to read it.
-      labels: of rows and of columns.
-      counts: row: said; column: answered.
-      visibility: who could see it.
-    """
+    """Counts by what was said (rows) and what was answered (columns)."""
 
     name: str
     says: str
@@ -226,14 +191,7 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """A table of words; of synthesized speech alone, for nobody's words are written down.
-
-    Attributes:
-      name: title.
-      header: names of the columns.
-      rows: one text per column.
-      visibility: who could see it.
-    """
+    """A table of words; of synthesized speech alone, for nobody's words are written down."""
 
     name: str
     header: tuple[str, ...]
@@ -252,13 +210,9 @@ class Section:
 
     Attributes:
       key: by which programs find it; one word or several joined by underscores.
-      title: for readers.
       on: what the metrics are of, short enough for brackets behind a name.
       says: how it was measured.
       metrics: numbers; those of segments follow those of all phones.
-      charts: curves.
-      matrices: counts in a square.
-      texts: examples of synthesized speech.
     """
 
     key: str
@@ -281,11 +235,7 @@ class Section:
         return tuple(dict.fromkeys(metric.name for metric in self.whole))
 
     def by_model(self, name: str = "") -> dict[Model, Metric]:
-        """Metrics of all phones by model, without variants.
-
-        Args:
-          name: of the metric; "": the first one of the section.
-        """
+        """Metrics of a name by model, of all phones, without variants; "": the section's first."""
         wanted = name or next(iter(self.names), "")
         return {
             metric.model: metric
@@ -323,10 +273,6 @@ def _public(items: Sequence[Item]) -> Iterator[Item]:
 
 
 def _require_finite(name: str, values: Sequence[float]) -> None:
-    """Refuses NaN and infinity, which JSON has no word for.
-
-    Raises:
-      ValueError: naming the figure.
-    """
+    """Refuses NaN and infinity, which JSON has no word for."""
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} must be finite, got {values}")

@@ -24,7 +24,6 @@ from fedspeech.evaluation.metric import (
 )
 from fedspeech.evaluation.personalization import (
     accuracy_metrics,
-    accuracy_over_phones,
     phone_accuracies,
     regression_metric,
 )
@@ -44,7 +43,7 @@ ShotLine = tuple[str, Model, str, Mapping[int, Mistakes]]
 def cells(
     segments: Sequence[Mapping[str, str]], minimum: int, pretraining: Collection[str]
 ) -> tuple[Cells, dict[str, int]]:
-    """Groups phones by what is known of them.
+    """Groups phones by what is known of them; each segment's groups have a smallest size.
 
     Args:
       segments: of each phone, name to value.
@@ -75,14 +74,7 @@ def cells(
 def accuracy_section(
     mistakes: Mapping[Model, Mistakes], groups: Cells, name: str, seed: int
 ) -> Section:
-    """Accuracy over all phones, by segment and phone by phone: each phone counts once.
-
-    Args:
-      mistakes: of each model.
-      groups: of phones.
-      name: of the accuracy.
-      seed: of the intervals.
-    """
+    """Accuracy over all phones, by segment and phone by phone: each phone counts once."""
     phones = len(mistakes["base"])
     everybody: dict[Segment | None, tuple[int, ...]] = {None: tuple(range(phones))}
     return Section(
@@ -134,11 +126,7 @@ def regression_section(
 ) -> Section:
     """Phones that make more mistakes than before, beside chance.
 
-    Args:
-      mistakes: of each model.
-      before: of the stage that phones personalized from.
-      unguarded: of phones that adapted in any case.
-      groups: of phones.
+    `before` is of the stage that phones personalized from; unguarded phones adapted in any case.
     """
     personalized = mistakes["personalized"]
     return Section(
@@ -166,35 +154,31 @@ def regression_section(
 
 
 def shots_section(lines: Iterable[ShotLine], name: str, shots: str, seed: int) -> Section:
-    """Accuracy over shots; 0 is the adapter that phones start from.
-
-    Args:
-      lines: such as own examples, the same without the guard, and the control.
-      name: of the accuracy.
-      shots: what a shot is.
-      seed: of the intervals.
-    """
+    """Accuracy over shots; 0 is the adapter that phones start from."""
     means, tails = [], []
     for line, model, draws, found in lines:
         x = tuple(float(count) for count in found)
         over = [
-            accuracy_over_phones(
+            accuracy_metrics(
                 [clips == 0 for clips in mistakes],
                 stream(seed, "bootstrap", draws if count else "federated"),
+                name=name,
+                model=model,
             )
             for count, mistakes in found.items()
         ]
+        intervals = [mean.interval for mean, _ in over if mean.interval]
         means.append(
             Curve(
                 name=line,
                 x=x,
-                y=tuple(one.mean for one in over),
+                y=tuple(mean.value for mean, _ in over),
                 model=model,
-                low=tuple(one.low for one in over),
-                high=tuple(one.high for one in over),
+                low=tuple(interval.low for interval in intervals),
+                high=tuple(interval.high for interval in intervals),
             )
         )
-        tails.append(Curve(name=line, x=x, y=tuple(one.worst_decile for one in over), model=model))
+        tails.append(Curve(name=line, x=x, y=tuple(worst.value for _, worst in over), model=model))
     axis = Axis(name=shots, unit="number")
     return Section(
         key=SHOTS,

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from fedspeech.errors import require
 from fedspeech.evaluation.metric import WORST_DECILE, Interval, Metric, Model, Segment
 
 BoolArray = NDArray[np.bool_]
@@ -22,45 +21,6 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.floating]
 
 RESAMPLES = 2_000
-
-
-@dataclass(frozen=True)
-class AccuracyOverPhones:
-    """Accuracy of one model over phones.
-
-    Attributes:
-      mean: mean over phones of the share of clips answered correctly.
-      worst_decile: mean over the worst tenth of phones; see `worst_decile`.
-      phones: how many.
-      low: lower end of the interval of the mean; see `bootstrap_interval`.
-      high: upper end.
-    """
-
-    mean: float
-    worst_decile: float
-    phones: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class RegressionRate:
-    """Phones that make more mistakes than before, beside what chance would give.
-
-    Attributes:
-      rate: share of phones that make more mistakes.
-      expected_by_chance: mean share if every changed clip were as likely to be won as lost.
-      p_value: probability, under that chance, of so few phones made worse, or fewer. Small: the
-        change is better than a coin.
-      phones: how many.
-      changed: phones with at least one changed clip; where there is none, `rate` says nothing.
-    """
-
-    rate: float
-    expected_by_chance: float
-    p_value: float
-    phones: int
-    changed: int
 
 
 def phone_accuracies(correct: Sequence[BoolArray]) -> FloatArray:
@@ -85,44 +45,29 @@ def worst_decile(accuracies: FloatArray) -> float:
 
 
 def bootstrap_interval(
-    values: FloatArray, rng: np.random.Generator, level: float = 0.95
+    values: FloatArray | IntArray,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    *,
+    over: IntArray | None = None,
 ) -> tuple[float, float]:
-    """Returns the percentile bootstrap interval of the mean of one value per phone.
+    """Returns the percentile bootstrap interval of sum(values) / sum(over), one of each per phone.
 
-    Phones are drawn with replacement, whole (Efron and Tibshirani 1993, chapter 13): clips of one
-    phone are not independent, phones are.
+    Without `over` that is the mean. Phones are drawn with replacement, whole (Efron and Tibshirani
+    1993, chapter 13): clips of one phone are not independent, phones are.
 
-    Args:
-      values: shape (phones,).
-      rng: a named stream, such as `stream(seed, "bootstrap", "personalized")`.
-      level: coverage aimed at, in (0, 1).
+    Raises:
+      ValueError: if the level is not in (0, 1) or nothing is counted in `over`.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must be in (0, 1), got {level}")
+    require(0 < level < 1, "level must be in (0, 1)", level=level)
+    totals = np.ones(len(values), dtype=np.int64) if over is None else over
+    require(bool(totals.sum()), "expected something counted", total=int(totals.sum()))
     drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    # A sample may draw only phones on which nothing is counted.
+    means = values[drawn].sum(axis=1) / np.maximum(totals[drawn].sum(axis=1), 1)
     tail = (1 - level) / 2
-    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def accuracy_over_phones(
-    correct: Sequence[BoolArray], rng: np.random.Generator
-) -> AccuracyOverPhones:
-    """Summarizes one model.
-
-    Args:
-      correct: per phone, whether each judged clip was answered correctly, shape (clips,).
-      rng: for the interval.
-    """
-    accuracies = phone_accuracies(correct)
-    low, high = bootstrap_interval(accuracies, rng)
-    return AccuracyOverPhones(
-        mean=float(accuracies.mean()),
-        worst_decile=worst_decile(accuracies),
-        phones=len(accuracies),
-        low=low,
-        high=high,
-    )
 
 
 def accuracy_metrics(
@@ -135,29 +80,25 @@ def accuracy_metrics(
 ) -> tuple[Metric, Metric]:
     """Accuracy over phones with its interval, and that of the worst decile.
 
-    Args:
-      correct: per phone, whether each judged example was answered correctly, shape (examples,).
-      rng: for the interval.
-      name: of the accuracy.
-      model: whose answers.
-      segment: the group that the phones are; None: all held-out phones.
+    Each phone has an array that says which judged examples were answered correctly, (examples,).
     """
-    found = accuracy_over_phones(correct, rng)
+    accuracies = phone_accuracies(correct)
+    low, high = bootstrap_interval(accuracies, rng)
     mean = Metric(
         name=name,
-        value=found.mean,
+        value=float(accuracies.mean()),
         model=model,
         segment=segment,
-        phones=found.phones,
-        interval=Interval(low=found.low, high=found.high),
+        phones=len(accuracies),
+        interval=Interval(low=low, high=high),
         headline=True,
     )
     worst = Metric(
         name=WORST_DECILE,
-        value=found.worst_decile,
+        value=worst_decile(accuracies),
         model=model,
         segment=segment,
-        phones=found.phones,
+        phones=len(accuracies),
     )
     return mean, worst
 
@@ -170,45 +111,29 @@ def regression_metric(
     variant: str = "",
     segment: Segment | None = None,
 ) -> Metric:
-    """The regression rate as results have it; `counted` is the number of changed phones."""
-    found = regression_rate(before, after)
-    return Metric(
-        name="phones worse off",
-        value=found.rate,
-        lower_is_better=True,
-        model=model,
-        variant=variant,
-        segment=segment,
-        phones=found.phones,
-        counted=found.changed,
-        by_chance=found.expected_by_chance,
-    )
-
-
-def regression_rate(before: Sequence[IntArray], after: Sequence[IntArray]) -> RegressionRate:
-    """Counts phones with more mistakes than before, and what chance would give.
+    """Share of phones with more mistakes than before, beside what chance would give.
 
     On a phone's clips the number of mistakes changed by d_1, d_2, ... (0 or 1 for a word, more for
     a sentence). Were the two models equally good on it, each change would have gone either way with
     probability 1/2 (the sign-flip null of McNemar's exact test, conditional on the sizes |d_i|), so
     the phone would be worse with probability P[sum of +-d_i > 0] = (1 - P[sum = 0]) / 2. The
-    expected share is the mean of these; their exact Poisson-binomial distribution gives the
-    p-value. Clips are taken to flip independently within a phone.
+    share by chance is the mean of these. Clips are taken to flip independently within a phone.
 
-    Args:
-      before: per phone, mistakes in each clip, shape (clips,).
-      after: the same clips.
+    Before and after hold mistakes in the same clips of each phone, shape (clips,). `counted` is the
+    number of phones with a changed clip; where there is none, the share says nothing.
     """
     _check_paired(before, after)
     changes = [new.astype(np.int64) - old for old, new in zip(before, after, strict=True)]
-    worse = sum(int(change.sum() > 0) for change in changes)
-    chances = [_chance_of_worse(np.abs(change)) for change in changes]
-    return RegressionRate(
-        rate=worse / len(changes),
-        expected_by_chance=float(np.mean(chances)),
-        p_value=float(stats.poisson_binom.cdf(worse, chances)),
+    return Metric(
+        name="phones worse off",
+        value=sum(int(change.sum() > 0) for change in changes) / len(changes),
+        lower_is_better=True,
+        model=model,
+        variant=variant,
+        segment=segment,
         phones=len(changes),
-        changed=sum(bool(change.any()) for change in changes),
+        counted=sum(bool(change.any()) for change in changes),
+        by_chance=float(np.mean([_chance_of_worse(np.abs(change)) for change in changes])),
     )
 
 

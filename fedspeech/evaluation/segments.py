@@ -39,10 +39,6 @@ def cut(values: Sequence[str | None], minimum_phones: int) -> tuple[Cell, ...]:
     Where an overall figure and all other cells are shown beside it, a withheld cell can be worked
     out by subtraction: the minimum protects against reading noise, not against disclosure.
 
-    Args:
-      values: the segment's value of each phone; None where it is not known.
-      minimum_phones: smallest cell that is shown, at least 1.
-
     Returns:
       Cells by falling size, then by name; the pool last. Every phone is counted in one cell.
     """

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
+from fedspeech.limits import Count, WholeNumber, check_limits
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 DEFAULT_THRESHOLD = 0.8
 
@@ -35,37 +37,22 @@ THRESHOLDS = 1 / (1 + np.exp(-np.linspace(-3.0, 14.0, 171)))
 class ListeningRules:
     """How scores become detections; see the module.
 
-    Attributes:
-      smoothing_hops: at least 1: 1 smooths nothing.
-      cooldown_hops: hops after a detection in which nothing is detected.
-      patience_hops: hops after a keyword's end in which it may still be detected.
-
     Raises:
       ValueError: if a number is out of its range.
     """
 
-    smoothing_hops: int = 10
-    cooldown_hops: int = 50
-    patience_hops: int = 40
+    smoothing_hops: Count = 10
+    cooldown_hops: WholeNumber = 50
+    patience_hops: WholeNumber = 40
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        if self.smoothing_hops < 1 or self.cooldown_hops < 0 or self.patience_hops < 0:
-            raise ValueError(
-                "expected smoothing_hops >= 1, cooldown_hops >= 0 and patience_hops >= 0, got "
-                f"{self.smoothing_hops}, {self.cooldown_hops}, {self.patience_hops}"
-            )
+        check_limits(self)
 
 
 @dataclass(frozen=True)
 class Keyword:
-    """A target word in a stream.
-
-    Attributes:
-      label: which.
-      first_hop: in which it begins.
-      last_hop: in which it ends.
-    """
+    """A target word in a stream, from the hop in which it begins to that in which it ends."""
 
     label: int
     first_hop: int
@@ -82,15 +69,7 @@ def smoothed(probabilities: FloatArray, hops: int) -> FloatArray:
 
 
 def scored(logits: FloatArray, rules: ListeningRules) -> tuple[IntArray, FloatArray]:
-    """The likeliest target word of every hop, and its smoothed probability.
-
-    Args:
-      logits: shape (n, c), one row per hop; targets, then unknown, then silence.
-      rules: for the smoothing.
-
-    Returns:
-      Words and scores, each of shape (n,).
-    """
+    """Likeliest target word of every hop, (n,), and its smoothed probability, of logits (n, c)."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
     probabilities = smoothed(
         exponentials / exponentials.sum(axis=1, keepdims=True), rules.smoothing_hops
@@ -99,15 +78,33 @@ def scored(logits: FloatArray, rules: ListeningRules) -> tuple[IntArray, FloatAr
     return words, probabilities[np.arange(len(words)), words]
 
 
-def detected_hops(scores: FloatArray, threshold: float, cooldown_hops: int) -> IntArray:
-    """Hops of detections: the first that reaches the threshold, then none until it has cooled."""
-    reaching = np.flatnonzero(scores >= threshold)
-    hops = []
-    place = 0
-    while place < len(reaching):
-        hops.append(int(reaching[place]))
-        place = int(np.searchsorted(reaching, reaching[place] + cooldown_hops, side="right"))
-    return np.array(hops, dtype=np.int64)
+def detections(scores: FloatArray, thresholds: FloatArray, cooldown_hops: int) -> BoolArray:
+    """Marks detections at every threshold: the first hop that reaches it, then none until cooled.
+
+    Args:
+      scores: shape (n,).
+      thresholds: shape (t,).
+      cooldown_hops: hops after a detection in which nothing is detected.
+
+    Returns:
+      Shape (t, n).
+    """
+    reaching, hops = np.nonzero(scores >= thresholds[:, np.newaxis])
+    # One ascending list for all thresholds, so one search finds the next hop of each of them.
+    stride = len(scores) + cooldown_hops + 1
+    places = reaching * stride + hops
+    marks = np.zeros((len(thresholds), len(scores)), dtype=bool)
+    at = np.searchsorted(places, np.arange(len(thresholds)) * stride)
+    row = np.arange(len(thresholds))
+    while True:
+        still = at < len(places)
+        at, row = at[still], row[still]
+        still = reaching[at] == row
+        at, row = at[still], row[still]
+        if not len(at):
+            return marks
+        marks[row, hops[at]] = True
+        at = np.searchsorted(places, places[at] + cooldown_hops, side="right")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,22 +134,18 @@ class ListeningCounts:
     def without_keywords(
         cls, logits: FloatArray, rules: ListeningRules, hop_ms: float, added_hops: int = 0
     ) -> ListeningCounts:
-        """Counts a stream in which no target word is said.
+        """Counts a stream in which no target word is said, of logits (hops, c).
 
-        Args:
-          logits: shape (hops, c).
-          rules: how scores become detections.
-          hop_ms: between two rows.
-          added_hops: how many of the hops are silence that nobody recorded. Its detections count,
-            for the recording before it caused them, but its time does not.
+        `added_hops` of them are silence that nobody recorded. Detections in it count, for the
+        recording before it caused them, but its time does not.
         """
         _, scores = scored(logits, rules)
-        counts = [len(detected_hops(scores, at, rules.cooldown_hops)) for at in THRESHOLDS]
+        counts = detections(scores, THRESHOLDS, rules.cooldown_hops).sum(axis=1)
         recorded, added = (
             hops * hop_ms / 3_600_000 for hops in (len(logits) - added_hops, added_hops)
         )
         nothing = np.zeros(len(THRESHOLDS), np.int64)
-        return cls(np.array(counts), nothing, recorded, 0, added)
+        return cls(counts, nothing, recorded, 0, added)
 
     @classmethod
     def of_keywords(
@@ -160,11 +153,12 @@ class ListeningCounts:
     ) -> ListeningCounts:
         """Counts a stream in which keywords are said; its other detections are not counted."""
         words, scores = scored(logits, rules)
-        found = [
-            sum(_is_found(keyword, words, hops, rules.patience_hops) for keyword in keywords)
-            for hops in (detected_hops(scores, at, rules.cooldown_hops) for at in THRESHOLDS)
-        ]
-        return cls(np.zeros(len(THRESHOLDS), np.int64), np.array(found), 0.0, len(keywords))
+        marks = detections(scores, THRESHOLDS, rules.cooldown_hops)
+        found = np.zeros(len(THRESHOLDS), np.int64)
+        for keyword in keywords:
+            during = slice(keyword.first_hop, keyword.last_hop + rules.patience_hops + 1)
+            found += (marks[:, during] & (words[during] == keyword.label)).any(axis=1)
+        return cls(np.zeros(len(THRESHOLDS), np.int64), found, 0.0, len(keywords))
 
     def __add__(self, other: ListeningCounts) -> ListeningCounts:
         """Merges the counts of two sets of streams."""
@@ -208,14 +202,9 @@ class ListeningCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """Both rates at one threshold, with 95 % confidence intervals.
+    """Both rates at one threshold of smoothed probability, with 95 % confidence intervals.
 
-    Attributes:
-      threshold: smoothed probability.
-      false_accepts: detections in sound without keywords.
-      hours: of it.
-      rejected: keywords not found.
-      keywords: said.
+    False accepts are detections in hours of sound without keywords.
     """
 
     threshold: float
@@ -246,13 +235,7 @@ class OperatingPoint:
 
 
 def poisson_interval(count: int, exposure: float, level: float = 0.95) -> tuple[float, float]:
-    """Exact confidence interval of the rate of a Poisson process.
-
-    Args:
-      count: events seen.
-      exposure: over how much, such as hours; positive.
-      level: coverage aimed at.
-    """
+    """Exact confidence interval of the rate of a Poisson process; the exposure is positive."""
     tail = (1 - level) / 2
     low = float(stats.chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
     high = float(stats.chi2.ppf(1 - tail, 2 * (count + 1))) / 2
@@ -263,10 +246,3 @@ def wilson_interval(count: int, total: int, level: float = 0.95) -> tuple[float,
     """Score interval of a share: `count` of `total`, which is positive."""
     found = stats.binomtest(count, total).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
-
-
-def _is_found(keyword: Keyword, words: IntArray, hops: IntArray, patience_hops: int) -> bool:
-    """Whether a detection in a keyword's time names it."""
-    first = np.searchsorted(hops, keyword.first_hop)
-    stop = np.searchsorted(hops, keyword.last_hop + patience_hops, side="right")
-    return bool((words[hops[first:stop]] == keyword.label).any())

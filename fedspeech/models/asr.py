@@ -33,14 +33,5 @@ class SentenceEncoder(KwsEncoder):
 
 
 def window_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The base's own head: relu, linear, for every window.
-
-    Args:
-      encoder_output: shape (n, w, f).
-      weight: shape (c, f).
-      bias: shape (c,).
-
-    Returns:
-      Shape (n, w, c).
-    """
+    """The base's own head: relu, linear, for every frame: (n, w, f), (c, f), (c,) to (n, w, c)."""
     return encoder_output.relu() @ weight.T + bias

@@ -51,8 +51,6 @@ class Base:
     Shapes: c labels, f features of the encoder, m features of the front end.
 
     Attributes:
-      encoder: put into `eval` mode and without gradients.
-      frontend: what turns waveforms into features.
       feature_mean: shape (m,), subtracted from the features; from public speakers only.
       feature_std: shape (m,), what the features are then divided by; positive.
       vocabulary: labels of the head.
@@ -161,11 +159,9 @@ class Base:
             return torch.nn.functional.pad(features * there[:, :, None], (0, 0, 0, flush))
 
     def encoder_output(self, clips: NDArray[np.float32]) -> Tensor:
-        """Returns the encoder's last layer before its activation, shape (n, w, f).
+        """Returns the encoder's last layer before its activation, (n, w, f), of (n, heard_samples).
 
-        Args:
-          clips: what was heard, shape (n, heard_samples), float32, full scale 1; or see `features`.
-            Windows of a sentence that were never recorded are zeros.
+        Sentences may be features (see `features`); frames that were never recorded are zeros.
 
         Raises:
           ValueError: if words come without their left context.
@@ -187,16 +183,10 @@ class Base:
             return output * there[:, :, None]
 
     def listening_output(self, samples: NDArray[np.float32]) -> Tensor:
-        """Returns what `encoder_output` gives for the clip that ends with each hop of a stream.
+        """Returns `encoder_output` of the clip that ends with each hop of a stream, (hops, w, f).
 
-        Digital silence is before the stream. The windows of a clip do not depend on the clip's
-        place, so each is computed once.
-
-        Args:
-          samples: shape (n,), float32, full scale 1, of words.
-
-        Returns:
-          Shape (hops, w, f), hops = n // hop_samples.
+        Digital silence is before the stream of samples (n,). The windows of a clip do not depend on
+        its place, so each is computed once.
         """
         spec, stride = self.frontend, self.encoder.spec.stride
         reach = (self.num_windows - 1) * stride
@@ -276,11 +266,7 @@ class Base:
 
     @classmethod
     def load(cls, path: Path, sha256: str | None = None) -> Base:
-        """Reads a base.
-
-        Args:
-          path: a file that `save` wrote.
-          sha256: the hash it must have; None takes what is there.
+        """Reads a base, whose hash must be `sha256` if one is given.
 
         Raises:
           ValueError: if the hash differs or the file is no valid base; the message names the file.

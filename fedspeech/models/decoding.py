@@ -40,13 +40,8 @@ def greedy(
 ) -> list[str]:
     """Takes the likeliest label of every frame, merges repetitions and drops blanks.
 
-    Args:
-      logits: shape (n, w, c).
-      frames: how many frames of each sentence count, n of them.
-      alphabet: meaning of the labels.
-
-    Returns:
-      n transcripts, without spaces at either end.
+    Of the logits, shape (n, w, c), so many frames of each sentence count. No transcript has a space
+    at an end.
     """
     transcripts = []
     for labels, count in zip(np.argmax(logits, axis=2), frames, strict=True):
@@ -79,12 +74,10 @@ class BigramLanguageModel:
     def of(
         cls, sentences: Iterable[str], names: Mapping[str, Collection[str]] | None = None
     ) -> BigramLanguageModel:
-        """Counts words and neighbors.
+        """Counts words and neighbors of public sentences.
 
-        Args:
-          sentences: public ones.
-          names: by kind, words among theirs in whose place any other name of the kind may stand:
-            people are called, places are driven to.
+        `names` are, by kind, words in whose place any other name of the kind may stand: people are
+        called, places are driven to.
         """
         kind_of = {name: kind for kind, known in (names or {}).items() for name in known}
         words: Counter[str] = Counter()
@@ -154,12 +147,9 @@ class BeamSettings:
 
 @dataclass(slots=True)
 class _Prefix:
-    """A transcript begun.
+    """A transcript begun: log-probabilities of all paths that end in a blank, and of all others.
 
-    Attributes:
-      blank: log-probability of all paths that end in a blank.
-      label: of all others.
-      worth: score of the text by language model and list.
+    `worth` is the score of the text by language model and list.
     """
 
     blank: float
@@ -172,13 +162,8 @@ class BeamDecoder:
 
     A word that is not complete counts as the best word that it may become (Ortmanns et al. 1996:
     look-ahead), so a prefix is not kept for a word that the language model refuses at its end, nor
-    dropped before it.
-
-    Args:
-      alphabet: meaning of the labels; it must have a space.
-      language_model: of public sentences.
-      biasing_list: names to listen for, by kind, as the language model knows kinds; empty for none.
-      settings: widths and weights.
+    dropped before it. The alphabet must have a space; the biasing list holds names by kind, as the
+    language model knows kinds.
     """
 
     def __init__(
@@ -205,11 +190,7 @@ class BeamDecoder:
         self._promised: dict[tuple[str, str], float] = {}
 
     def __call__(self, logits: FloatArray) -> str:
-        """Transcribes one sentence.
-
-        Args:
-          logits: shape (w, c), frames that count only.
-        """
+        """Transcribes one sentence of logits (w, c), frames that count only."""
         shifted = logits - logits.max(axis=1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         worth = self._worth()

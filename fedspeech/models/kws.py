@@ -176,14 +176,10 @@ class KwsEncoder(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Computes the encoder output.
+        """Computes encoder outputs before the activation: (n, frames, mels) to (n, windows, f).
 
-        Args:
-          features: standardized log-mel, shape (n, frames, mels).
-
-        Returns:
-          Shape (n, windows, f) with windows = ceil(frames / stride), before the activation.
-          Window w depends on frames 0 to stride * w and on nothing later.
+        Features are standardized; windows = ceil(frames / stride). Window w depends on frames 0 to
+        stride * w and on nothing later.
         """
         x = torch.relu(self.stem(features.transpose(1, 2)))
         for block in self.blocks:
@@ -207,14 +203,5 @@ class KwsEncoder(nn.Module):
 
 
 def pooled_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The base's own head: relu, mean over windows, linear.
-
-    Args:
-      encoder_output: shape (n, w, f).
-      weight: shape (c, f).
-      bias: shape (c,).
-
-    Returns:
-      Shape (n, c).
-    """
+    """The base's own head: relu, mean over windows, linear: (n, w, f), (c, f), (c,) to (n, c)."""
     return torch.relu(encoder_output).mean(dim=1) @ weight.T + bias

@@ -31,7 +31,6 @@ class Asr:
 
     Attributes:
       language_model: of public sentences, the same on every phone.
-      labels: blank and characters.
       beam: how a phone searches for transcripts.
       each_round: sentences of a phone that are scored after every round; None: all.
       examples: transcripts that are shown, one of a phone each; 0 where people said them.

@@ -8,8 +8,10 @@ only where the speech is synthetic.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,42 +40,28 @@ from fedspeech.vectors import FloatVector
 WORDS, CHARACTERS = RATES
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AsrEvaluation:
-    """Transcripts of sentences.
+    """Transcripts of sentences, scored as an `Asr` says; the seed is of intervals."""
 
-    Args:
-      adapter: what is scored.
-      alphabet: of the model.
-      language_model: of the public sentences.
-      beam: how phones search.
-      each_round: sentences of a phone that are scored after every round; None: all.
-      examples: of so many phones, one sentence each is shown; 0 where people said them.
-      seed: of intervals.
-    """
+    adapter: Adapter
+    alphabet: Alphabet
+    language_model: BigramLanguageModel
+    beam: BeamSettings
+    each_round: int | None
+    examples: int
+    seed: int
+    # Several figures are of the same transcripts, and a search takes longer than their logits.
+    _written: dict[tuple[bytes, bytes], list[str]] = field(default_factory=dict, init=False)
 
     error = WORDS
     accuracy = "sentences right"
     shots = "own sentences"
 
-    def __init__(
-        self,
-        *,
-        adapter: Adapter,
-        alphabet: Alphabet,
-        language_model: BigramLanguageModel,
-        beam: BeamSettings,
-        each_round: int | None,
-        examples: int,
-        seed: int,
-    ) -> None:
-        """Keeps what a search needs."""
-        self._adapter, self._alphabet, self._beam = adapter, alphabet, beam
-        self._language_model, self._examples, self._seed = language_model, examples, seed
-        self.each_round = each_round
-        # Several figures are of the same transcripts, and a search takes longer than their logits.
-        self._written: dict[tuple[bytes, bytes], list[str]] = {}
-        # Without a list, one decoder for all phones remembers what the language model says.
-        self._without_list = BeamDecoder(alphabet, language_model, settings=beam)
+    @functools.cached_property
+    def _without_list(self) -> BeamDecoder:
+        """One decoder for all phones remembers what the language model says."""
+        return BeamDecoder(self.alphabet, self.language_model, settings=self.beam)
 
     def validation(self, vector: FloatVector, clips: LocalDataset) -> tuple[float, float]:
         """Share of sentences without an error, and CTC loss per character, on public speakers."""
@@ -116,7 +104,7 @@ class AsrEvaluation:
         return rate_metric(
             scores,
             WORDS,
-            stream(self._seed, "bootstrap", RATES[WORDS][0], "corrections" if variant else model),
+            stream(self.seed, "bootstrap", RATES[WORDS][0], "corrections" if variant else model),
             model,
             variant=variant,
             segment=segment,
@@ -138,7 +126,7 @@ class AsrEvaluation:
                 rate_metric(
                     found,
                     CHARACTERS,
-                    stream(self._seed, "bootstrap", RATES[CHARACTERS][0], model),
+                    stream(self.seed, "bootstrap", RATES[CHARACTERS][0], model),
                     model,
                 )
                 for model, found in scores.items()
@@ -147,7 +135,7 @@ class AsrEvaluation:
         ways = self._ways(vectors["personalized"], phones, scores["personalized"])
         if decoding := decoding_section(ways):
             yield decoding
-        if self._examples:
+        if self.examples:
             yield self._example_section(vectors, phones)
 
     def weak_labels(
@@ -169,7 +157,7 @@ class AsrEvaluation:
             missing = [name for name in names if name not in heard.split()]
             meant = corrected(heard, f"no i said {missing[0]}") if missing else None
             labels.append((meant or heard)[:MAX_CHARACTERS])
-        return LocalDataset(clips.embeddings, self._alphabet.encode(labels))
+        return LocalDataset(clips.embeddings, self.alphabet.encode(labels))
 
     def _ways(
         self,
@@ -182,7 +170,7 @@ class AsrEvaluation:
         for vector, phone in zip(vectors, phones, strict=True):
             logits, frames = self._logits(vector, phone.judged)
             said, names = self._said(phone.judged), phone.contacts
-            plain += AsrCounts.of(said, greedy(logits, frames, self._alphabet), names)
+            plain += AsrCounts.of(said, greedy(logits, frames, self.alphabet), names)
             if names:
                 listed += AsrCounts.of(said, self._searched(logits, frames, names), names)
         return {
@@ -195,7 +183,7 @@ class AsrEvaluation:
         self, vectors: Mapping[Model, Sequence[FloatVector]], phones: Sequence[HeldOutPhone]
     ) -> Section:
         """The first sentence of a few phones, as each model writes it."""
-        shown = phones[: self._examples]
+        shown = phones[: self.examples]
         rows = tuple(
             (
                 self._said(phone.judged)[0],
@@ -221,7 +209,7 @@ class AsrEvaluation:
     ) -> list[str]:
         """Transcripts by beam search."""
         search = (
-            BeamDecoder(self._alphabet, self._language_model, by_kind(biasing_list), self._beam)
+            BeamDecoder(self.alphabet, self.language_model, by_kind(biasing_list), self.beam)
             if biasing_list
             else self._without_list
         )
@@ -229,11 +217,11 @@ class AsrEvaluation:
 
     def _said(self, clips: LocalDataset) -> list[str]:
         """The transcripts behind the labels."""
-        return [self._alphabet.decode(row) for row in clips.labels]
+        return [self.alphabet.decode(row) for row in clips.labels]
 
     def _logits(
         self, vector: FloatVector, clips: LocalDataset
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores sentences with one adapter: (n, w, c), and the frames of each that count."""
-        logits = score_clips(self._adapter, vector[np.newaxis], clips.embeddings)[0]
+        logits = score_clips(self.adapter, vector[np.newaxis], clips.embeddings)[0]
         return logits, present_windows(torch.from_numpy(clips.embeddings)).numpy()

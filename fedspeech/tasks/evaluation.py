@@ -6,13 +6,14 @@ Scores of single phones merge by `+`, so that shards may count and divide once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Corpus, Utterance
+from fedspeech.corpora.partition import Phone
 from fedspeech.evaluation.metric import Metric, Model, Section, Segment
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
@@ -48,28 +49,28 @@ class Scored:
     seed: int
 
 
-class HeldOutPhone(Protocol):
-    """A phone that never trained."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOutPhone:
+    """A phone that never trains, as embeddings.
+
+    Attributes:
+      phone: who it is.
+      own: shots to the examples that it adapts on.
+      judged: examples that it is judged by, the same whatever it adapted on.
+      judged_clips: the same, as they were recorded.
+      contacts: names in its contextual biasing list, which nobody is told.
+    """
+
+    phone: Phone
+    own: Mapping[int, LocalDataset]
+    judged: LocalDataset
+    judged_clips: tuple[Utterance, ...] = field(default=(), repr=False)
+    contacts: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def phone_id(self) -> str:
         """Its pseudonym."""
-
-    @property
-    def judged_clips(self) -> Sequence[Utterance]:
-        """The examples that it is judged by, as they were recorded."""
-
-    @property
-    def judged(self) -> LocalDataset:
-        """Examples that it is judged by, whatever it adapted on."""
-
-    @property
-    def own(self) -> Mapping[int, LocalDataset]:
-        """Shots to the examples that it adapts on."""
-
-    @property
-    def contacts(self) -> tuple[str, ...]:
-        """Names in its contextual biasing list, which nobody is told."""
+        return self.phone.phone_id
 
 
 class TaskEvaluation(Protocol[ScoresT]):

@@ -51,7 +51,7 @@ class WordRoles:
 
     Attributes:
       targets: words of the vocabulary; they train and judge.
-      training: other words that train, and of which a phone adapts on own takes.
+      training: other words that train, and of which a phone adapts on its own shots.
       evaluation: other words that judge; None: all of them.
     """
 
@@ -94,14 +94,9 @@ def word_roles(
     """Says which words are targets, which others train and which judge.
 
     Words are counted on phones that never train: the vocabulary is published, and no epsilon of
-    the run covers a choice made on the speech of phones that federate.
-
-    Args:
-      held_out: phones that never train.
-      vocabulary: target words; empty: the most frequent words, at most `MOST_TARGETS` and two
-        thirds of them, so that some are left to be no target.
-      seed: draws the words that judge.
-      known: targets of a base. They are the default, and the same words stand in their order.
+    the run covers a choice made on the speech of phones that federate. An empty vocabulary takes
+    the known targets of a base, else the most frequent words, at most `MOST_TARGETS` and two thirds
+    of them, so that some are left to be no target. The seed draws the words that judge.
     """
     counts = Counter(clip.word for clip in utterances_of(held_out))
     said = [word for word in sorted(counts) if word not in (SILENCE, UNKNOWN)]

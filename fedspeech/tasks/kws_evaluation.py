@@ -41,7 +41,7 @@ class KwsEvaluation:
     @property
     def error(self) -> str:
         """False rejects at the stated rate of false accepts."""
-        return kws.false_rejects_at(self.false_accept_rate)
+        return f"false rejects at {100 * self.false_accept_rate:g} % false accepts"
 
     def validation(self, vector: FloatVector, clips: LocalDataset) -> tuple[float, float]:
         """Accuracy and cross-entropy in nats on public clips."""
@@ -85,10 +85,23 @@ class KwsEvaluation:
         variant: str = "",
         segment: Segment | None = None,
     ) -> Metric | None:
-        """False rejects over all phones, the model having its own threshold."""
+        """False rejects over all phones, the model having its own threshold; None if unknown."""
         if segment is not None:  # the non-words of a few phones set no threshold
             return None
-        return kws.error_metric(scores, self.false_accept_rate, model, variant=variant)
+        counts = kws.merged(scores).heard
+        error = counts.frr_at_far(self.false_accept_rate)
+        if error is None:
+            return None
+        return Metric(
+            name=self.error,
+            value=error,
+            lower_is_better=True,
+            model=model,
+            variant=variant,
+            phones=len(scores),
+            counted=counts.num_positives,
+            headline=True,
+        )
 
     def sections(
         self,

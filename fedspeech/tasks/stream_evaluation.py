@@ -20,7 +20,7 @@ from fedspeech.evaluation.kws import KwsScores
 from fedspeech.evaluation.metric import Interval, Metric, Model, Section, Segment
 from fedspeech.evaluation.streaming import ListeningCounts, OperatingPoint, poisson_interval
 from fedspeech.tasks.evaluation import HeldOutPhone
-from fedspeech.tasks.keyword_stream import KeywordFree, SpokenKeywords
+from fedspeech.tasks.keyword_stream import HeardStreams
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector
@@ -28,11 +28,7 @@ from fedspeech.vectors import FloatVector
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """On how much sound a rate of false accepts is held.
-
-    Attributes:
-      false_accepts_per_hour: at which false rejects are stated.
-      minutes: of synthesized sound without target words.
+    """The rate at which false rejects are stated, and minutes of synthesized sound that hold it.
 
     Raises:
       ValueError: if the sound is too short for the rate: not one false accept may be in it.
@@ -54,15 +50,11 @@ class StreamSettings:
 
 @dataclass(frozen=True, eq=False)
 class StreamEvaluation(KwsEvaluation):
-    """Answers to a stream, beside those to clips.
-
-    Attributes:
-      stream: at which rate, on how much sound.
-    """
+    """Answers to a stream, beside those to clips."""
 
     stream: StreamSettings
     _heard: dict[str, ListeningCounts] = field(default_factory=dict, init=False, repr=False)
-    _spoken: dict[str, SpokenKeywords] = field(default_factory=dict, init=False, repr=False)
+    _spoken: dict[str, HeardStreams] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def error(self) -> str:
@@ -73,7 +65,10 @@ class StreamEvaluation(KwsEvaluation):
         """False rejects of the words of public speakers; None if they say none."""
         del clips  # their last second alone
         words = self._keywords("validation", self.scored.public_corpus, self.scored.validation)
-        return None if words is None else _frr(self._point(self._false(vector), words, vector))
+        if words is None:
+            return None
+        counts = self._false(vector) + words.counts(vector)
+        return _frr(counts.at_most(self.stream.false_accepts_per_hour))
 
     def score(self, vector: FloatVector, phone: HeldOutPhone) -> KwsScores:
         """Counts on clips and, of the same adapter, on the stream."""
@@ -162,8 +157,8 @@ class StreamEvaluation(KwsEvaluation):
         )
 
     @functools.cached_property
-    def _sound(self) -> KeywordFree:
-        return KeywordFree(
+    def _sound(self) -> HeardStreams:
+        return HeardStreams.keyword_free(
             self.scored.base,
             self.scored.adapter,
             seconds=60 * self.stream.minutes,
@@ -180,7 +175,7 @@ class StreamEvaluation(KwsEvaluation):
 
     def _keywords(
         self, who: str, corpus: Corpus, clips: Sequence[Utterance]
-    ) -> SpokenKeywords | None:
+    ) -> HeardStreams | None:
         """Target words of some speakers, heard once; None if they say none."""
         said = [clip for clip in clips if clip.word in self.labels[:-NUM_NEGATIVE_LABELS]]
         if not said:
@@ -189,13 +184,8 @@ class StreamEvaluation(KwsEvaluation):
             base = self.scored.base
             labels = base.vocabulary.encode([clip.word for clip in said])
             heard = base.heard(corpus, said)
-            self._spoken[who] = SpokenKeywords(base, self.scored.adapter, heard, labels)
+            self._spoken[who] = HeardStreams.of_keywords(base, self.scored.adapter, heard, labels)
         return self._spoken[who]
-
-    def _point(
-        self, false: ListeningCounts, words: SpokenKeywords, vector: FloatVector
-    ) -> OperatingPoint | None:
-        return (false + words.counts(vector)).at_most(self.stream.false_accepts_per_hour)
 
 
 def _frr(point: OperatingPoint | None) -> float:

@@ -42,13 +42,9 @@ class Task(Adaptation, Protocol):
         ...
 
     def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
-        """Splits the clips of a phone that never trains.
+        """Splits the clips of a phone that never trains into `count` shots and what judges it.
 
-        Args:
-          phone: whose clips.
-          count: shots that it adapts on.
-          seed: of the run.
-          reserve: shots that are laid aside, so that fewer are judged by the same clips.
+        So many as `reserve` are laid aside, so that fewer shots are judged by the same clips.
         """
         ...
 
@@ -68,12 +64,7 @@ class Task(Adaptation, Protocol):
     def evaluation_negatives(
         self, judged: Sequence[LocalDataset], validation: LocalDataset
     ) -> LocalDataset:
-        """Clips without a target on which false accepts are counted if phones have none.
-
-        Args:
-          judged: of each phone never trained on, what it is judged by.
-          validation: clips of public validation speakers.
-        """
+        """Validation clips without a target, for false accepts where phones have none."""
         ...
 
     def check_base(self, base: Base) -> None:

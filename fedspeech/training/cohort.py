@@ -10,7 +10,6 @@ one-phone loop, whose shapes differ, it agrees to 1e-5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from fedspeech.training import dual
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
 from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON, LocalTraining
 from fedspeech.training.objectives import objective_of
+from fedspeech.training.one_thread import one_thread
 from fedspeech.vectors import Delta, FloatVector
 
 BLOCK_PHONES = 64
@@ -36,18 +36,10 @@ def train_cohort(
     training: LocalTraining,
     rngs: Sequence[np.random.Generator],
 ) -> list[Delta]:
-    """Trains the adapter on each phone's clips, as `local.train_adapter` would.
+    """Trains the adapter on each phone's clips, as `local.train_adapter` would, to one delta each.
 
-    Args:
-      adapter: what is trained.
-      parameters: the global adapter, named as in `adapter.spec`.
-      datasets: one per phone; read block by block, so a lazy sequence need not fit in memory.
-      training: how.
-      rngs: one per phone, `stream(seed, "batches", round, phone)`; asked for only where a phone
-        draws something, so a lazy sequence need not open the others.
-
-    Returns:
-      One delta per phone, in the order of `datasets`.
+    Both sequences may be lazy: datasets are read block by block, and a stream
+    (`stream(seed, "batches", round, phone)`) is asked for only where its phone draws something.
 
     Raises:
       ValueError: if there is not one stream per phone or an embedding has another shape.
@@ -109,11 +101,7 @@ def _train_parameters(
 
 
 def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Tensor]]:
-    """Yields the steps of a block: the clips, and (p,) 1 for a phone that takes the step, else 0.
-
-    If one batch holds all that a phone may train on, every step is the same `Batch`, in the order
-    in which the clips lie in the block.
-    """
+    """Yields the steps of a block: clips, and (p,) 1 for a phone that takes the step, else 0."""
     embeddings, labels = torch.from_numpy(block.embeddings), torch.from_numpy(block.labels)
     positions = torch.from_numpy(block.batches)
     present = positions >= 0
@@ -121,7 +109,7 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
     weights = present / counts.clamp(min=1)
     active = (counts[:, :, 0] > 0).to(torch.float32)
     num_phones, num_steps, batch_size = positions.shape
-    if training.takes_all_at_once:
+    if training.takes_all_at_once:  # every step is the same batch, in the order of the block
         whole = Batch(embeddings, labels, weights[:, :1].sum(dim=1))
         yield from ((whole, active[:, step]) for step in range(num_steps))
         return
@@ -190,14 +178,3 @@ class _Adam:
 def _per_phone(values: Tensor, like: Tensor) -> Tensor:
     """Shapes (p,) so that it multiplies a tensor of shape (p, ...)."""
     return values.view(-1, *[1] * (like.ndim - 1))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Runs torch on one thread: the split among threads would show in the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -108,15 +108,7 @@ def batch_schedule(
 
     A phone with more than `max_examples` clips draws that many without replacement. Each local
     epoch shuffles them and cuts batches; its last batch may be short. If one batch holds
-    everything there is nothing to shuffle, and nothing is drawn.
-
-    Args:
-      num_examples: clips on the phone.
-      max_examples: limit on the clips of one round.
-      batch_size: clips per step.
-      local_epochs: passes over the clips.
-      max_steps: cap on the steps, or None.
-      rng: opens the stream of this round and phone; called only if something is drawn.
+    everything there is nothing to shuffle, and `rng` is not called.
     """
     size = min(batch_size, max_examples)
     if num_examples <= size:
@@ -148,10 +140,9 @@ def _in_order(num_examples: int, size: int, local_epochs: int, max_steps: int | 
 class Block:
     """Up to `num_phones` phones, padded with zeros to one shape. Printing it shows that only.
 
-    Attributes:
-      embeddings: shape (num_phones, max_examples, *embedding_shape), float32.
-      labels: shape (num_phones, max_examples), or with characters as a third axis; int64.
-      batches: shape (num_phones, steps, batch_size), int64; -1 where there is no clip.
+    Shapes: embeddings (num_phones, max_examples, *embedding_shape); labels (num_phones,
+    max_examples), or with characters as a third axis; batches (num_phones, steps, batch_size), -1
+    where there is no clip.
     """
 
     embeddings: NDArray[np.float32]
@@ -170,11 +161,8 @@ def pad_block(
 ) -> Block:
     """Copies the scheduled clips of some phones into one padded block.
 
-    Args:
-      datasets: one per phone.
-      schedules: one per phone.
-      embeddings: room for the block's, shape (num_phones, max_examples, *embedding_shape). It is
-        overwritten: for block after block, fresh memory costs more than what is copied into it.
+    The block's embeddings, shape (num_phones, max_examples, *embedding_shape), are overwritten: for
+    block after block, fresh memory costs more than what is copied into it.
 
     Raises:
       ValueError: if there are more phones than places or an embedding has another shape.

@@ -37,22 +37,16 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.seeds import Keystream
-from fedspeech.training.cohort import one_thread
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining, make_optimizer
+from fedspeech.training.one_thread import one_thread
 from fedspeech.vectors import Delta
 
 
 def example_cost(
     privacy: ExamplePrivacy, training: LocalTraining, max_participations: int
 ) -> ExampleCost | None:
-    """What a run costs one example of a phone; None where it hides none.
-
-    Args:
-      privacy: of a step.
-      training: what a phone does in a round.
-      max_participations: rounds in which a phone takes part at most.
-    """
+    """What at most `max_participations` rounds cost one example of a phone; None if no example is hidden."""
     if privacy.noise_multiplier == 0:
         return None
     step = Gaussian(noise_multiplier=privacy.noise_multiplier)
@@ -79,21 +73,10 @@ def train_private(
     *,
     privacy: ExamplePrivacy,
 ) -> list[Delta]:
-    """Trains the adapter on each phone's clips, one phone after the other.
+    """Trains the adapter on each phone's clips, one phone after the other; one delta per phone.
 
-    A phone's bits depend on its clips and its generator, not on who else is trained.
-
-    Args:
-      adapter: what is trained.
-      parameters: the global adapter, named as in `adapter.spec`.
-      datasets: one per phone.
-      training: how.
-      rngs: one per phone, seeded from `NoiseEntropy` for this phone and attempt alone; each gives
-        the key of one keystream.
-      privacy: of one clip.
-
-    Returns:
-      One delta per phone, in the order of `datasets`.
+    A phone's bits depend on its clips and its generator, not on who else is trained. Each generator
+    is seeded from `NoiseEntropy` for one phone and attempt alone, and gives the key of a keystream.
 
     Raises:
       ValueError: if there is not one generator per phone.

@@ -46,7 +46,7 @@ def train_head(
     update: Update,
     proximal_mu: float,
 ) -> dict[str, Tensor]:
-    """Trains the heads of a block of phones.
+    """Trains the heads of a block of phones; returns what each parameter has changed by, by name.
 
     Args:
       start: head_weight (p, c, f) and head_bias (p, c).
@@ -55,9 +55,6 @@ def train_head(
       error: the objective's derivative by the logits.
       update: SGD's, which moves coefficients as it would move weights.
       proximal_mu: pull towards the start.
-
-    Returns:
-      What each parameter has changed by, by name.
     """
     initial = head_scores(start, clips.transpose(1, 2))
     products = torch.bmm(clips, clips.transpose(1, 2)).add_(1)  # 1: the bias's own feature

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION
 from fedspeech.models.base import Base
 from fedspeech.seeds import canonical
+from fedspeech.training.one_thread import one_thread
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
 
 CODE_VERSION = 2
@@ -88,21 +89,11 @@ def encoder_outputs(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Returns the encoder output of every utterance, from the cache where it is there.
+    """Returns the encoder output of every utterance, (n, windows, f) float32, mapped from the cache.
 
     Killed half-way, the next call goes on where this one stopped. Chunks whose bytes no longer
-    match their checksum are computed again.
-
-    Args:
-      base: whose encoder.
-      corpus: where the waveforms come from; it must be picklable if `workers` > 1.
-      utterances: n of them; the order belongs to the content.
-      cache_dir: made if need be.
-      workers: processes, one torch thread each. The bits do not depend on it.
-      progress: called with (clips done, clips in all) after every chunk.
-
-    Returns:
-      Shape (n, windows, f), float32, mapped read-only from the cache.
+    match their checksum are computed again. The bits do not depend on the number of worker
+    processes, for which the corpus must be picklable; progress is told clips done and in all.
 
     Raises:
       ValueError: if there are no utterances or no workers.
@@ -141,7 +132,7 @@ def _compute(
     # A worker takes about two seconds to import torch, as long as a chunk takes.
     workers = min(workers, len(missing) // 2)
     if workers <= 1:
-        with _one_thread():
+        with one_thread():
             values = store.open()
             for chunk in missing:
                 yield chunk, _write(base, corpus, _members(utterances, chunk), values, chunk)
@@ -214,14 +205,3 @@ def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     for utterance in utterances:
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets torch use one thread: more could split a sum and change its last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -71,13 +71,7 @@ class LocalTraining:
     def schedule(
         self, num_examples: int, rngs: Sequence[np.random.Generator], phone: int
     ) -> Schedule:
-        """Draws which clips a phone trains on in this round, and in which batches.
-
-        Args:
-          num_examples: clips on the phone.
-          rngs: streams of this round; the phone's is asked for only if something is drawn.
-          phone: its place among them.
-        """
+        """Draws the clips and batches of one of many phones; its stream is opened only to draw."""
         return batch_schedule(
             num_examples,
             max_examples=self.max_examples,
@@ -95,20 +89,10 @@ def train_adapter(
     training: LocalTraining,
     rng: np.random.Generator,
 ) -> Delta:
-    """Trains the adapter on one phone's clips and returns what changed.
+    """Trains the adapter on one phone's clips; returns local minus global parameters.
 
     An empty dataset gives a zero delta. Nothing is refused for its values: a delta that is not
     finite is dealt with where it leaves the phone, so that taking part does not depend on data.
-
-    Args:
-      adapter: what is trained.
-      parameters: the global adapter, named as in `adapter.spec`.
-      dataset: the phone's clips.
-      training: how.
-      rng: `stream(seed, "batches", round, phone)`.
-
-    Returns:
-      Local minus global parameters, shape (adapter.spec.size,).
     """
     start = {name: torch.tensor(value[np.newaxis]) for name, value in parameters.items()}
     local = {name: value.clone().requires_grad_() for name, value in start.items()}

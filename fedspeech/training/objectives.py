@@ -93,31 +93,17 @@ def objective_of(adapter: Adapter) -> Objective:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Computes the mean cross-entropy of a batch, in nats.
-
-    Args:
-      logits: shape (n, c).
-      labels: shape (n,), int64.
-
-    Returns:
-      A scalar.
-    """
+    """Computes the mean cross-entropy of a batch, in nats: logits (n, c), labels (n,)."""
     return functional.cross_entropy(logits, labels)
 
 
 def ctc(logits: Tensor, windows: Tensor, labels: Tensor) -> Tensor:
-    """Computes the CTC loss of every sentence per character, in nats.
-
-    In double precision: over 80 windows torch's kernel loses four digits in float32, and Adam makes
-    steps of the difference.
+    """Computes the CTC loss of every sentence per character, in nats, shape (n,).
 
     Args:
       logits: shape (n, w, c); label 0 is the blank.
-      windows: shape (n,): how many windows of each sentence count.
+      windows: shape (n,): how many frames of each sentence count.
       labels: shape (n, characters), int64, -1 after the last character.
-
-    Returns:
-      Shape (n,).
     """
     lengths = (labels >= 0).sum(dim=1)
     losses = functional.ctc_loss(

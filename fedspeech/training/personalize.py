@@ -124,12 +124,7 @@ class Personalized:
         return f"Personalized({self.delta}, interpolation_weight={self.interpolation_weight})"
 
     def adapter(self, start: FloatVector, *, guarded: bool = True) -> FloatVector:
-        """Returns the phone's own adapter, shape (d,), from the global one.
-
-        Args:
-          start: the global adapter it was trained from, flat.
-          guarded: False takes the whole delta, as if there were no guard.
-        """
+        """Returns the phone's own adapter (d,) from the global one; unguarded: the whole delta."""
         kept: FloatVector = _shrunk(
             start, self.delta, [self.interpolation_weight if guarded else 1.0]
         )[0]
@@ -159,11 +154,8 @@ def personalize(
       held_back: other unknown and silence clips, for the guard; disjoint from `public`.
       training: how a phone adapts; `max_examples` must hold own and public clips together.
       guard: None adapts in any case.
-      rngs: one per phone, `stream(seed, "personalize", takes, phone)`.
+      rngs: one per phone, `stream(seed, "personalize", shots, phone)`.
       judged: how the guard judges answers and labels of the task.
-
-    Returns:
-      One per phone, in the order of `own`.
 
     Raises:
       ValueError: if there is not one stream per phone or clips exceed `training.max_examples`.

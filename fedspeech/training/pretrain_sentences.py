@@ -1,47 +1,47 @@
 """Makes a base for sentences, as `pretrain` makes one for words.
 
 base = synthetic_sentence_base(seed=0, cache_dir=Path("cache"))
-base = pretrain_sentences(corpus, sentences, seed=1, start=base)     # public speakers, real
+base = pretrain_sentences(Lesson(corpus=corpus, utterances=sentences, seed=1), start=base)
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from fedspeech.audio.augment import CepstralVariation, vary_cepstra
-from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import SPHINX_MFCC, FrontendSpec
 from fedspeech.corpora.corpus import Alphabet, Corpus, Utterance
-from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticCorpus, SyntheticSpec
+from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec
+from fedspeech.limits import Count, NotNegative, Positive, check_limits
 from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_ENCODER, SentenceEncoder, window_logits
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.decoding import greedy
-from fedspeech.models.kws import EncoderSpec
-from fedspeech.seeds import stream
+from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.lexicon import sentence_pronunciation
 from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, pretraining_names
 from fedspeech.synthesis.phonemes import SYMBOLS
 from fedspeech.synthesis.voices import ACCENTS
-from fedspeech.training.objectives import ctc
-from fedspeech.training.pretrain import (
+from fedspeech.training.base_training import (
+    Lesson,
     Progress,
-    by_accent,
+    blocks,
     cached_base,
-    check_apart,
-    check_optimizer,
-    record,
-    reproducible,
-    speakers_of,
-    synthetic_recipe,
+    optimize,
+    synthetic,
+    trained_base,
 )
+from fedspeech.training.objectives import ctc
 
 VERSION = 1
 """Raised by whoever changes what the same settings lead to; cached bases are then made again."""
@@ -56,14 +56,9 @@ class SentenceSettings:
 
     Attributes:
       frontend: features; its clip length is the longest sentence.
-      encoder: layout.
-      variation: how far training features are varied.
-      epochs: passes over the training sentences.
       batch_clips: sentences per step; those of similar length share a step.
-      learning_rate: peak of the one-cycle schedule.
-      weight_decay: AdamW's.
-      phone_loss: weight of answering the dictionary's phones too, where they are known, by a second
-        head that is thrown away: features that tell sounds apart serve more accents.
+      phone_loss: weight of answering the dictionary's phonemes too, where they are known, by a
+        second head that is thrown away: features that tell sounds apart serve more accents.
 
     Raises:
       ValueError: if a number is out of its range.
@@ -72,67 +67,42 @@ class SentenceSettings:
     frontend: FrontendSpec = SPHINX_MFCC
     encoder: EncoderSpec = SENTENCE_ENCODER
     variation: CepstralVariation = dataclasses.field(default_factory=CepstralVariation)
-    epochs: int = 20
-    batch_clips: int = 24
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.02
-    phone_loss: float = 0.5
+    epochs: Count = 20
+    batch_clips: Annotated[int, Ge(2)] = 24
+    learning_rate: Positive = 3e-3
+    weight_decay: NotNegative = 0.02
+    phone_loss: NotNegative = 0.5
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        check_optimizer(
-            self.epochs,
-            self.batch_clips,
-            self.learning_rate,
-            weight_decay=self.weight_decay,
-            phone_loss=self.phone_loss,
-        )
+        check_limits(self)
 
 
 def pretrain_sentences(
-    corpus: Corpus,
-    utterances: Sequence[Utterance],
-    *,
-    seed: int,
+    lesson: Lesson,
     settings: SentenceSettings | None = None,
+    *,
     lexicon: Mapping[str, str] | None = None,
     start: Base | None = None,
-    validation_utterances: Sequence[Utterance] = (),
-    forbidden_speakers: Collection[str] = (),
-    provenance: Provenance | None = None,
-    progress: Progress | None = None,
 ) -> Base:
-    """Trains a base on transcribed sentences of public speakers.
+    """Trains a base on transcribed sentences; the same arguments give the same bytes.
 
     Args:
-      corpus: where waveforms or features come from.
-      utterances: of public speakers.
-      seed: of initial weights, order and variation.
+      lesson: sentences.
       settings: how; None takes the defaults.
       lexicon: words beside the built-in ones to ARPAbet strings, if every word that is said has a
-        pronunciation; None: phones are not known.
+        pronunciation; None: the dictionary's phones are not known.
       start: a base to go on from, encoder, head and constants; None starts afresh.
-      validation_utterances: of other public speakers.
-      forbidden_speakers: everybody who is, or may become, a phone.
-      provenance: what to add to the record.
-      progress: see `pretrain.pretrain`.
-
-    Returns:
-      The base; same arguments, same bytes on one machine.
 
     Raises:
       ValueError: if a speaker is in two groups, or a transcript leaves the alphabet.
     """
     settings = SentenceSettings() if settings is None else settings
-    check_apart(
-        training=speakers_of(utterances),
-        validation=speakers_of(validation_utterances),
-        phones=set(forbidden_speakers),
-    )
-    alphabet = Alphabet()
-    labels = torch.from_numpy(alphabet.encode([utterance.word for utterance in utterances]))
-    with reproducible(seed):
-        features, frames = _features(corpus, utterances, settings.frontend, progress)
+    lesson = dataclasses.replace(lesson, provenance={"task": "asr", **(lesson.provenance or {})})
+    transcripts, alphabet = [clip.word for clip in lesson.utterances], Alphabet()
+    labels = torch.from_numpy(alphabet.encode(transcripts))
+
+    def train(features: Tensor, frames: Tensor) -> tuple[KwsEncoder, nn.Linear, Tensor, Tensor]:
         mean, std = _constants(features, frames, start)
         encoder = SentenceEncoder(settings.encoder)
         head = nn.Linear(settings.encoder.features, len(alphabet.labels))
@@ -144,32 +114,15 @@ def pretrain_sentences(
         standard = (features - mean) / std * there[:, :, None]
         heads = [(head, labels, 1.0)]
         if lexicon is not None and settings.phone_loss:
-            phones = _phone_rows([utterance.word for utterance in utterances], lexicon)
             phone_head = nn.Linear(settings.encoder.features, len(SYMBOLS) + 1)
-            heads.append((phone_head, phones, settings.phone_loss))
-        _train(encoder, heads, standard, frames, seed, settings, progress)
-        taught = speakers_of(utterances) | set(start.speakers if start else ())
-        base = Base(
-            encoder=encoder,
-            frontend=settings.frontend,
-            feature_mean=mean.numpy(),
-            feature_std=std.numpy(),
-            vocabulary=alphabet,
-            head_weight=head.weight.detach().numpy(),
-            head_bias=head.bias.detach().numpy(),
-            provenance={},
-            speakers=tuple(sorted(taught)),
-        )
-        figures = {"task": "asr", **record(corpus, utterances, seed, settings.epochs)}
-        if start is not None:
-            figures["started_from"] = start.sha256
-        if validation_utterances:
-            figures["validation_clips"] = len(validation_utterances)
-            figures["validation_speakers"] = len(speakers_of(validation_utterances))
-            figures["validation_sentences_right"] = round(
-                sentences_right(base, corpus, validation_utterances), 4
-            )
-        return dataclasses.replace(base, provenance={**figures, **(provenance or {})})
+            heads.append((phone_head, _phone_rows(transcripts, lexicon), settings.phone_loss))
+        _train(encoder, heads, standard, frames, lesson, settings)
+        return encoder, head, mean, std
+
+    return trained_base(
+        lesson, alphabet, settings, train, block_clips=BLOCK_CLIPS, score=sentences_right,
+        figure="sentences_right", start=start,
+    )  # fmt: skip
 
 
 def tuning(base: Base) -> SentenceSettings:
@@ -189,7 +142,9 @@ def tuned_base(
     return cached_base(
         cache_dir,
         ("tuned", VERSION, torch.__version__, *made_from),
-        lambda: pretrain_sentences(corpus, utterances, seed=seed, settings=settings, start=base),
+        lambda: pretrain_sentences(
+            Lesson(corpus=corpus, utterances=utterances, seed=seed), settings, start=base
+        ),
     )
 
 
@@ -212,21 +167,7 @@ def synthetic_sentence_base(
     provenance: Provenance | None = None,
     progress: Progress | None = None,
 ) -> Base:
-    """Makes a base of synthetic speakers with a plain accent, or finds it in the cache.
-
-    Args:
-      seed: of speakers and training.
-      cache_dir: where bases are kept, by everything that their bytes depend on.
-      num_speakers: of the training group.
-      sentences_per_speaker: of each.
-      settings: how; None takes the defaults.
-      provenance: what to add to the record.
-      progress: see `pretrain.pretrain`; not called if the cache has the base.
-
-    Returns:
-      The base. Its provenance holds the share of sentences that it gets right of other synthetic
-      speakers, those of the accent it has heard apart from the others.
-    """
+    """Makes a base of synthetic speakers with a plain accent, or finds it in the cache."""
     settings = SentenceSettings() if settings is None else settings
     public = SpeakerGroup(
         name="public",
@@ -252,36 +193,27 @@ def synthetic_sentence_base(
         frontend=settings.frontend,
     )
 
-    def make() -> Base:
-        corpus = SyntheticCorpus(spec)
-        training, plain, others = by_accent(corpus)
-        base = pretrain_sentences(
-            corpus,
-            training,
-            seed=seed,
-            settings=settings,
-            lexicon=NAMES,
-            validation_utterances=plain,
-            provenance=provenance,
-            progress=progress,
-        )
-        share = round(sentences_right(base, corpus, others), 4)
-        figures = {**base.provenance, "validation_sentences_right_other_accents": share}
-        return dataclasses.replace(base, provenance=figures)
-
-    recipe = ("sentences", VERSION, *synthetic_recipe(spec, settings, provenance))
-    return cached_base(cache_dir, recipe, make)
+    return synthetic(
+        spec,
+        ("sentences", VERSION),
+        settings,
+        cache_dir,
+        lambda lesson: pretrain_sentences(lesson, settings, lexicon=NAMES),
+        score=sentences_right,
+        figure="sentences_right",
+        provenance=provenance,
+        progress=progress,
+    )
 
 
 def sentences_right(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> float:
     """Returns the share of sentences that the base's own head transcribes without an error."""
     alphabet = Alphabet(base.vocabulary.labels[1:])
     right = 0
-    for first in range(0, len(utterances), BLOCK_CLIPS):
-        block = utterances[first : first + BLOCK_CLIPS]
+    for block in blocks(utterances, BLOCK_CLIPS):
         output = base.encoder_output(corpus.waveforms(block))
-        windows = (output != 0).any(dim=2).sum(dim=1)
-        found = greedy(base.logits(output).numpy(), windows.numpy(), alphabet)
+        frames = (output != 0).any(dim=2).sum(dim=1)
+        found = greedy(base.logits(output).numpy(), frames.numpy(), alphabet)
         right += sum(text == clip.word for text, clip in zip(found, block, strict=True))
     return right / len(utterances)
 
@@ -306,74 +238,38 @@ def _phone_rows(transcripts: Sequence[str], lexicon: Mapping[str, str]) -> Tenso
     return labels
 
 
-def _features(
-    corpus: Corpus,
-    utterances: Sequence[Utterance],
-    spec: FrontendSpec,
-    progress: Progress | None,
-) -> tuple[Tensor, Tensor]:
-    """Features of all sentences, (n, frames, m), and how many frames of each were recorded."""
-    frontend = LogMel(spec)
-    blocks, counts = [], []
-    with torch.no_grad():
-        for first in range(0, len(utterances), BLOCK_CLIPS):
-            block = utterances[first : first + BLOCK_CLIPS]
-            clips = torch.from_numpy(corpus.waveforms(block))
-            blocks.append(frontend(clips) if clips.ndim == 2 else clips)
-            counts.append(spec.recorded_frames(clips.numpy()))
-            if progress is not None:
-                progress("features", first + len(block), len(utterances))
-    return torch.cat(blocks), torch.from_numpy(np.concatenate(counts))
-
-
 def _train(
     encoder: SentenceEncoder,
     heads: Sequence[tuple[nn.Linear, Tensor, float]],
     features: Tensor,
     frames: Tensor,
-    seed: int,
+    lesson: Lesson,
     settings: SentenceSettings,
-    progress: Progress | None,
 ) -> None:
     """Runs the optimizer on standardized features; a head stands beside its labels and weight."""
     encoder.train().requires_grad_(True)
-    parameters = [*encoder.parameters(), *(p for head, _, _ in heads for p in head.parameters())]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    num_clips, size = len(frames), min(settings.batch_clips, len(frames))
-    steps = num_clips // size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * steps, pct_start=0.2
-    )
-    generator = torch.Generator().manual_seed(int(stream(seed, "augment").integers(2**62)))
-    order_rng = stream(seed, "order")
     stride = settings.encoder.stride
-    flush = FLUSH_WINDOWS * stride
-    for epoch in range(settings.epochs):
-        for batch in _batches(frames, size, order_rng):
-            longest = int(frames[batch].max())
-            varied, lasting = vary_cepstra(
-                features[batch, :longest], frames[batch], settings.variation, generator
-            )
-            # Few different lengths: convolutions keep a plan for every shape they have met.
-            padded = -(-int(lasting.max()) // PAD_FRAMES) * PAD_FRAMES
-            varied = nn.functional.pad(varied, (0, 0, 0, max(0, padded - varied.shape[1])))
-            varied = varied[:, :padded]
-            output = encoder(nn.functional.pad(varied, (0, 0, 0, flush)))
-            windows = -(-lasting // stride) + FLUSH_WINDOWS
-            losses = [
-                weight
-                * ctc(window_logits(output, head.weight, head.bias), windows, labels[batch]).mean()
-                for head, labels, weight in heads
-            ]
-            optimizer.zero_grad()
-            torch.autograd.backward(losses)
-            nn.utils.clip_grad_norm_(parameters, 5.0)
-            optimizer.step()
-            schedule.step()
-        if progress is not None:
-            progress("training", epoch + 1, settings.epochs)
+
+    def losses(batch: Tensor, generator: torch.Generator) -> list[Tensor]:
+        longest = int(frames[batch].max())
+        varied, lasting = vary_cepstra(
+            features[batch, :longest], frames[batch], settings.variation, generator
+        )
+        # Few different lengths: convolutions keep a plan for every shape they have met.
+        padded = -(-int(lasting.max()) // PAD_FRAMES) * PAD_FRAMES
+        varied = nn.functional.pad(varied, (0, 0, 0, max(0, padded - varied.shape[1])))
+        varied = varied[:, :padded]
+        output = encoder(nn.functional.pad(varied, (0, 0, 0, FLUSH_WINDOWS * stride)))
+        answered = -(-lasting // stride) + FLUSH_WINDOWS
+        return [
+            weight
+            * ctc(window_logits(output, head.weight, head.bias), answered, labels[batch]).mean()
+            for head, labels, weight in heads
+        ]
+
+    modules = (encoder, *(head for head, _, _ in heads))
+    batches = functools.partial(_batches, frames)
+    optimize(modules, settings, lesson, batches, losses, warm_up=0.2)
 
 
 def _batches(frames: Tensor, size: int, rng: np.random.Generator) -> list[Tensor]:

@@ -19,11 +19,7 @@ from fedspeech.seeds import stream
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualPhones:
-    """How phones are drawn from voices.
-
-    Attributes:
-      seed: another seed gives other phones.
-      share: of a voice's clips that one phone holds, in (0, 1].
+    """How phones are drawn from voices: `share` of a voice's clips are on one phone.
 
     Raises:
       ValueError: if the share is out of range.
@@ -40,9 +36,7 @@ class VirtualPhones:
     def clips(self, phone: int, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns which clips of the pool a phone holds, in the pool's order.
 
-        Args:
-          phone: its number; independent of how many others there are.
-          offsets: voice v speaks clips offsets[v] to offsets[v + 1]; shape (voices + 1,).
+        Voice v speaks clips offsets[v] to offsets[v + 1]; shape (voices + 1,).
         """
         rng = stream(self.seed, "phone", phone)
         voice = rng.integers(len(offsets) - 1)

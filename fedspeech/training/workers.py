@@ -20,16 +20,11 @@ T = TypeVar("T")
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """Spawned processes, each prepared once; a context manager.
+    """Spawned processes, each prepared once by a picklable call; a context manager.
 
     Ctrl-C in a terminal reaches every process of its group; here only the parent hears it. What
     leaves the `with` block by an exception kills the workers in the middle of their work instead of
     waiting for it. If the parent itself is killed, the workers notice and go.
-
-    Args:
-      workers: processes, started when there is work for them.
-      prepare: called with `arguments` in every new process; both must be picklable.
-      arguments: of `prepare`.
     """
 
     def __init__(
@@ -67,10 +62,7 @@ class WorkerPool(ProcessPoolExecutor):
 
 @contextlib.contextmanager
 def worker_deaths_said(consequence: str) -> Iterator[None]:
-    """Says it plainly when a worker turns out to be dead, on handing it work or on waiting for it.
-
-    Args:
-      consequence: what its death means to whoever counted on it.
+    """Says plainly that a worker died, and the consequence for whoever counted on it.
 
     Raises:
       FedspeechError: instead of the pool's own exception.

@@ -24,7 +24,7 @@ from fedspeech.evaluation.streaming import (
     ListeningCounts,
     ListeningRules,
     OperatingPoint,
-    detected_hops,
+    detections,
     scored,
 )
 from fedspeech.files import write_text
@@ -68,7 +68,8 @@ def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) ->
         raise CorpusError(f"{wav} is shorter than one hop of {listener.spec.hop_ms:g} ms")
     words, scores = scored(logits, rules)
     seconds_per_hop = listener.spec.hop_ms / 1000
-    hops = detected_hops(scores, threshold, rules.cooldown_hops)
+    (marks,) = detections(scores, np.array([threshold]), rules.cooldown_hops)
+    hops = np.flatnonzero(marks)
     console = Console()
     for hop in hops:
         console.print(

@@ -29,13 +29,13 @@ from fedspeech.evaluation.over_phones import (
 )
 from fedspeech.evaluation.personalization import phone_accuracies
 from fedspeech.seeds import stream
-from fedspeech.tasks.evaluation import TaskEvaluation
+from fedspeech.tasks.evaluation import HeldOutPhone, TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalized, personalize
 from fedspeech.vectors import FloatVector
 from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import HeldOutPhone, World
+from simulations.setup.experiment import World
 
 Found = Mapping[Model, Sequence[Any]]
 
@@ -44,12 +44,8 @@ Found = Mapping[Model, Sequence[Any]]
 class StageChoice:
     """Which stage ships, chosen on public speakers who are neither phones nor scored.
 
-    Attributes:
-      measure: name of the error that was counted.
-      base: error of the base.
-      federated: error of the adapter of the last completed round.
-      clips: on how many examples.
-      speakers: of how many speakers.
+    `base` and `federated` are errors, the latter of the adapter of the last completed round, on so
+    many clips of so many speakers.
     """
 
     measure: str
@@ -86,13 +82,7 @@ class StageChoice:
 
 
 class Evaluator:
-    """Scores adapters on the examples of a world.
-
-    Args:
-      world: whose phones.
-      scenario: how they personalize and how figures are cut.
-      task: how answers are scored; None: as the scenario's task is.
-    """
+    """Scores adapters on the examples of a world."""
 
     def __init__(
         self, world: World, scenario: Scenario, task: TaskEvaluation[Any] | None = None
@@ -165,12 +155,8 @@ class Evaluator:
     ) -> dict[str, Any]:
         """Adapts every held-out phone to its own and to another phone's examples, and scores all.
 
-        Args:
-          federated: the adapter of the last round.
-          choice: the stage from which phones adapt; None: the federated one.
-
-        Returns:
-          Fields of `Summary`.
+        Phones adapt from the stage that was chosen, else from the federated one. Returns fields of
+        `Summary`.
         """
         start = self.shipped(federated, choice)
         settings = self._scenario.personalization

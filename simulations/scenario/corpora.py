@@ -12,23 +12,34 @@ from simulations.scenario.sections import Section
 MOST_SPOKEN = 100_000  # phones whose every utterance is synthesized before the first round
 
 
-class EmbeddedCorpus(Section):
-    """Synthetic words, spoken on demand by synthetic speakers."""
+class _Synthetic(Section):
+    """Phones whose speech is synthesized."""
 
-    kind: Literal["embedded"] = Field(default="embedded", description="The synthesizer's words.")
+    kind: str
     federated_phones: Count = Field(default=3000, description="Number of phones that train.")
-    voices: Count | None = Field(
-        default=None,
-        description="Number of distinct voices. Each speaks twice the utterances of one phone; a "
-        "phone is one of them with a random half of its utterances, and the unit of privacy is "
-        "the phone. Not set: each phone has a voice of its own.",
-    )
     held_out_phones: Count = Field(
         default=60,
         description="Number of phones that never train, on which personalization is evaluated.",
     )
     validation_speakers: Count = Field(
         default=24, description="Number of public speakers that the server may decide on."
+    )
+    new_accent_share: Share = Field(
+        default=0.8,
+        description="Share of federated and held-out phones whose accent is not in the "
+        "pre-training data of the base.",
+    )
+
+
+class EmbeddedCorpus(_Synthetic):
+    """Synthetic words, spoken on demand by synthetic speakers."""
+
+    kind: Literal["embedded"] = Field(default="embedded", description="The synthesizer's words.")
+    voices: Count | None = Field(
+        default=None,
+        description="Number of distinct voices. Each speaks twice the utterances of one phone; a "
+        "phone is one of them with a random half of its utterances, and the unit of privacy is "
+        "the phone. Not set: each phone has a voice of its own.",
     )
     utterances_per_phone: Count = Field(
         default=10,
@@ -47,11 +58,6 @@ class EmbeddedCorpus(Section):
     )
     utterances_per_word: Annotated[int, Field(ge=2)] = Field(
         default=8, description="Number of utterances per target word of a held-out phone."
-    )
-    new_accent_share: Share = Field(
-        default=0.8,
-        description="Share of federated and held-out phones whose accent is not in the "
-        "pre-training data of the base.",
     )
 
     @model_validator(mode="after")
@@ -113,19 +119,11 @@ class FolderCorpus(Section):
     )
 
 
-class SentenceCorpus(Section):
+class SentenceCorpus(_Synthetic):
     """Synthetic sentences: digits, codes, commands, names of each phone's own contacts."""
 
     kind: Literal["sentences"] = Field(
         default="sentences", description="The synthesizer's sentences."
-    )
-    federated_phones: Count = Field(default=3000, description="Number of phones that train.")
-    held_out_phones: Count = Field(
-        default=60,
-        description="Number of phones that never train, on which personalization is evaluated.",
-    )
-    validation_speakers: Count = Field(
-        default=24, description="Number of public speakers that the server may decide on."
     )
     sentences_per_phone: Count = Field(
         default=4, description="Number of training sentences of a federated phone."
@@ -138,11 +136,6 @@ class SentenceCorpus(Section):
         default=12,
         description="Number of names in the contextual biasing list of a phone; half of all names "
         "are not in the pre-training data.",
-    )
-    new_accent_share: Share = Field(
-        default=0.8,
-        description="Share of federated and held-out phones whose accent is not in the "
-        "pre-training data of the base.",
     )
 
 

@@ -282,22 +282,14 @@ class Scenario(Section):
     corpus: Annotated[AnyCorpus, Field(discriminator="kind")] = Field(
         default=EmbeddedCorpus(), description="Speakers and what they say."
     )
-    base: BaseSettings = Field(default=BaseSettings(), description="The frozen base model.")
-    training: TrainingSettings = Field(
-        default=TrainingSettings(), description="Adapter training on the phone."
-    )
-    server_optimizer: ServerOptimizer = Field(
-        default=ServerOptimizer(), description="The server's step."
-    )
-    privacy: PrivacySettings = Field(default=PrivacySettings(), description="The privacy plan.")
-    personalization: PersonalizationSettings = Field(
-        default=PersonalizationSettings(), description="Adaptation of held-out phones."
-    )
-    decoding: DecodingSettings = Field(
-        default=DecodingSettings(), description="Search for transcripts."
-    )
-    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures.")
-    simulation: Simulation = Field(default=Simulation(), description="Settings of the simulator.")
+    base: BaseSettings = BaseSettings()
+    training: TrainingSettings = TrainingSettings()
+    server_optimizer: ServerOptimizer = ServerOptimizer()
+    privacy: PrivacySettings = PrivacySettings()
+    personalization: PersonalizationSettings = PersonalizationSettings()
+    decoding: DecodingSettings = DecodingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    simulation: Simulation = Simulation()
     time: RoundTimes | None = Field(
         default=None,
         description="Virtual time. Not set: rounds take none, and no phone is away or late.",

@@ -59,6 +59,11 @@ def keys_of(section: type[Any]) -> Mapping[str, FieldInfo]:
     return keys
 
 
+def meaning(field: FieldInfo) -> str:
+    """What a key means; of a section without a word of its own, what the section is."""
+    return field.description or about(next(sections_in(field))).partition("\n")[0]
+
+
 def about(section: type[Any]) -> str:
     """What a section is, in paragraphs."""
     return re.split(r"\n\n(?:Attributes|Raises):\n", inspect.getdoc(section) or "")[0]

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import Scenario
-from simulations.scenario.sections import about, is_section, keys_of, sections_in
+from simulations.scenario.sections import about, is_section, keys_of, meaning, sections_in
 
 _BOUNDS = {"gt": "> {:g}", "ge": ">= {:g}", "lt": "< {:g}", "le": "<= {:g}"}
 _TYPES = {int: "whole number", float: "number", str: "text"}
@@ -40,10 +40,10 @@ def _lines(section: Any, name: str) -> Iterator[str]:
         else:
             yield f"{shown} = {_literal(value)}\n"
     for path, field, table in tables:
-        is_table = is_section(type(table))
-        meaning = about(type(table)) if is_table else field.description or ""
-        yield f"\n# {meaning.partition(chr(10))[0]}\n[{path}]\n"
-        yield from _lines(table, f"{path}.") if is_table else [tomli_w.dumps(table)]
+        kind = type(table)
+        said = about(kind).partition("\n")[0] if is_section(kind) else meaning(field)
+        yield f"\n# {said}\n[{path}]\n"
+        yield from _lines(table, f"{path}.") if is_section(kind) else [tomli_w.dumps(table)]
 
 
 def _default_words(field: FieldInfo) -> str:
@@ -96,9 +96,9 @@ def _tables(path: str, section: type[Any], at: Mapping[str, Any]) -> Iterator[st
     yield from (" ".join(about(section).split()), "")
     yield from ("| key | values | default | meaning |", "|---|---|---|---|")
     for key, field in keys_of(section).items():
-        meaning = (field.description or "").replace("|", "\\|")
+        said = meaning(field).replace("|", "\\|")
         default = _default_column(key, field, at)
-        yield f"| `{field.alias or key}` | {_values(field)} | {default} | {meaning} |"
+        yield f"| `{field.alias or key}` | {_values(field)} | {default} | {said} |"
     for key, field in keys_of(section).items():
         held = {name: getattr(one, key) for name, one in at.items()}
         for below in sections_in(field):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Utterance
-from fedspeech.corpora.partition import Partition, Phone, utterances_of
+from fedspeech.corpora.partition import Partition, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
@@ -26,7 +26,7 @@ from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import IdentityDirectory
-from fedspeech.tasks.evaluation import Scored, TaskEvaluation
+from fedspeech.tasks.evaluation import HeldOutPhone, Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import LocalTraining
@@ -50,30 +50,6 @@ Accept = Callable[[PrivacyPlan], None]
 
 def anything(plan: PrivacyPlan) -> None:
     """Accepts every plan."""
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOutPhone:
-    """A phone that never trains, as embeddings.
-
-    Attributes:
-      phone: its utterances.
-      own: number of shots, per word or of sentences, to the data that the phone adapts on.
-      judged: data for evaluation, the same for every number of shots.
-      judged_clips: the utterances of `judged`.
-      contacts: names in its own list, which never leaves the phone.
-    """
-
-    phone: Phone
-    own: Mapping[int, LocalDataset]
-    judged: LocalDataset
-    judged_clips: tuple[Utterance, ...] = field(default=(), repr=False)
-    contacts: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def phone_id(self) -> str:
-        """Pseudonym of the phone."""
-        return self.phone.phone_id
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import WordRoles, word_roles
+from fedspeech.training.base_training import Lesson
 from fedspeech.training.pretrain import BLOCK_CLIPS, pretrain, synthetic_base
 from fedspeech.training.pretrain_sentences import (
     pretrain_sentences,
@@ -102,11 +103,11 @@ def sentence_base(
     opened = open_transcribed(corpus, start.frontend)
     public = _public(opened, speakers, held_out, seed)
     command += f" --corpus {opened.name} --speakers {Path(speakers).name}"
-    return pretrain_sentences(
-        opened, public.training, seed=seed, settings=tuning(start),
-        start=start, validation_utterances=public.held_out,
+    lesson = Lesson(
+        corpus=opened, utterances=public.training, seed=seed, validation=public.held_out,
         provenance={"command": command}, progress=progress,
     )  # fmt: skip
+    return pretrain_sentences(lesson, tuning(start), start=start)
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,15 @@ def _from_speakers(
     vocabulary = Vocabulary(roles.targets)
     synthetic = SyntheticCorpus(public_spec(Scenario(name="pretrain", seed=seed), vocabulary))
     negatives = utterances_of(by_group(synthetic, seed=seed).public)
-    base = pretrain(
-        JoinedCorpus(corpus, synthetic),
-        [clip for clip in public.training if roles.trains(clip.word)] + negatives,
-        vocabulary,
+    lesson = Lesson(
+        corpus=JoinedCorpus(corpus, synthetic),
+        utterances=[clip for clip in public.training if roles.trains(clip.word)] + negatives,
+        validation=[clip for clip in public.held_out if roles.trains(clip.word)],
         seed=seed,
-        validation_utterances=[clip for clip in public.held_out if roles.trains(clip.word)],
         provenance={"command": command},
         progress=progress,
     )
+    base = pretrain(lesson, vocabulary)
     held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
     figures = _figures(_counts(base, corpus, held_out), roles)
     return dataclasses.replace(base, provenance={**base.provenance, **figures})

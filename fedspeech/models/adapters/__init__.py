@@ -18,17 +18,10 @@ __all__ = [
 
 
 def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int) -> Adapter:
-    """Builds the adapter of a scenario or an adapter file.
-
-    Args:
-      name: "head", "affine" or "bottleneck" for words, "frame_affine" or "frame_bottleneck" for
-        sentences.
-      num_windows: windows of the encoder per clip.
-      num_features: features of the encoder.
-      num_labels: outputs: target words, unknown, silence; or blank and characters.
+    """Builds the adapter of a scenario or an adapter file, for windows and features of the encoder.
 
     Raises:
-      ValueError: if the name is none of these or a size is not positive.
+      ValueError: if there is no adapter of that name or a size is not positive.
     """
     if min(num_windows, num_features, num_labels) < 1:
         raise ValueError(

@@ -105,51 +105,30 @@ class Adapter(Protocol):
     def initial(
         self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
-        """Parameters with which the adapter computes exactly the base's own head.
-
-        Args:
-          head_weight: the base's output layer, shape (c, f).
-          head_bias: shape (c,).
-        """
+        """Parameters with which the adapter computes exactly the base's head, (c, f) and (c,)."""
         ...
 
     def embed(self, encoder_output: Tensor) -> Tensor:
-        """Computes the part that no parameter touches, once per clip.
+        """Computes the part that no parameter touches: (n, w, f) to (n, *embedding_shape), once.
 
-        Args:
-          encoder_output: the encoder's last layer before its activation, shape (n, w, f).
-
-        Returns:
-          Shape (n, *embedding_shape).
+        The encoder's output comes before its activation.
         """
         ...
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Scores clips, differentiable in the parameters.
+        """Scores clips, differentiable in the parameters, which have a leading axis p.
 
-        Args:
-          parameters: name to tensor of shape (p, *shape).
-          embeddings: shape (p, n, *embedding_shape).
-
-        Returns:
-          Shape (p, n, c), or (p, n, w, c).
+        Embeddings have shape (p, n, *embedding_shape), logits (p, n, c) or (p, n, w, c).
         """
         ...
 
     def gradients(
         self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
     ) -> dict[str, Tensor]:
-        """Differentiates the weighted objective of every phone, by hand.
+        """Differentiates the weighted objective of every phone by parameters (p, *shape), by hand.
 
         The same numbers as autograd through `logits`, several times faster, and simple enough to
-        be repeated inside an exported training signature.
-
-        Args:
-          parameters: name to tensor of shape (p, *shape).
-          batch: clips, labels and weights of every phone.
-          error: the objective's derivative by the logits.
-
-        Returns:
-          Name to gradient of shape (p, *shape).
+        be repeated inside an exported training signature. `error` is the objective's derivative by
+        the logits.
         """
         ...

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.models.adapters.head import (
     copied_head,
@@ -31,25 +32,15 @@ from fedspeech.vectors import ParameterSpec
 class AffineAdapter:
     """logits = W mean_w(relu(scale * x + shift)) + b. What is cached is the whole encoder output.
 
-    Attributes:
-      num_windows: w, windows of the encoder per clip.
-      num_features: f, features of the encoder.
-      num_labels: c, outputs.
+    Sizes: w windows and f features of the encoder, c outputs.
     """
+
+    name: ClassVar[str] = "affine"
+    output_unit: ClassVar[OutputUnit] = "clip"
 
     num_windows: int
     num_features: int
     num_labels: int
-
-    @property
-    def name(self) -> str:
-        """The name in scenarios and adapter files."""
-        return "affine"
-
-    @property
-    def output_unit(self) -> Literal["clip"]:
-        """One answer per clip."""
-        return "clip"
 
     @property
     def spec(self) -> ParameterSpec:

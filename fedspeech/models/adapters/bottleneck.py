@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.models.adapters.head import (
     copied_head,
@@ -31,25 +32,15 @@ class BottleneckAdapter:
 
     Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, without their biases and with ReLU.
 
-    Attributes:
-      num_features: f, features of the encoder.
-      num_labels: c, outputs.
-      rank: r, width of the bottleneck.
+    Sizes: f features of the encoder, c outputs, r the width of the bottleneck.
     """
+
+    name: ClassVar[str] = "bottleneck"
+    output_unit: ClassVar[OutputUnit] = "clip"
 
     num_features: int
     num_labels: int
     rank: int = 16
-
-    @property
-    def name(self) -> str:
-        """The name in scenarios and adapter files."""
-        return "bottleneck"
-
-    @property
-    def output_unit(self) -> Literal["clip"]:
-        """One answer per clip."""
-        return "clip"
 
     @property
     def spec(self) -> ParameterSpec:

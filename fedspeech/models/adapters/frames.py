@@ -1,6 +1,6 @@
-"""Adapters of sentences: the same few parameters, but every window of a clip has an answer.
+"""Adapters of sentences: the same few parameters, but every frame of a sentence has logits.
 
-Nothing is pooled. Windows that were never recorded are zeros and stand in no loss; the objective
+Nothing is pooled. Frames that were never recorded are zeros and stand in no loss; the objective
 gives them an error of zero, so they pull at no parameter.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.models.adapters.adapter import Adapter, Batch, Error
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
@@ -25,13 +26,12 @@ from fedspeech.vectors import ParameterSpec
 
 @dataclass(frozen=True)
 class _FrameAdapter(ABC):
-    """What adapters of sentences share: the parameters of one of words, and an answer per window.
+    """What adapters of sentences share: the parameters of one of words, and logits for every frame.
 
-    Attributes:
-      num_windows: w, windows of the encoder per clip.
-      num_features: f, features of the encoder.
-      num_labels: c, blank and characters.
+    Sizes: w frames and f features of the encoder, c outputs: blank and characters.
     """
+
+    output_unit: ClassVar[OutputUnit] = "frame"
 
     num_windows: int
     num_features: int
@@ -40,17 +40,12 @@ class _FrameAdapter(ABC):
     @property
     @abstractmethod
     def _of_words(self) -> Adapter:
-        """The same arithmetic, with a window for a clip."""
+        """The same arithmetic, with a frame for a clip."""
 
     @property
     def name(self) -> str:
         """The name in scenarios and adapter files."""
         return f"frame_{self._of_words.name}"
-
-    @property
-    def output_unit(self) -> Literal["frame"]:
-        """One answer per window."""
-        return "frame"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -70,7 +65,7 @@ class _FrameAdapter(ABC):
 
 
 class FrameAffineAdapter(_FrameAdapter):
-    """logits_w = W relu(scale * x_w + shift) + b for every window w."""
+    """logits_w = W relu(scale * x_w + shift) + b for every frame w."""
 
     @property
     def _of_words(self) -> AffineAdapter:
@@ -103,7 +98,7 @@ class FrameAffineAdapter(_FrameAdapter):
 
 
 class FrameBottleneckAdapter(_FrameAdapter):
-    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every window w."""
+    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every frame w."""
 
     @property
     def _of_words(self) -> BottleneckAdapter:
@@ -123,7 +118,7 @@ class FrameBottleneckAdapter(_FrameAdapter):
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`.
 
-        Windows stay before features throughout: the kernel of CTC wants its logits so.
+        Frames stay before features throughout: the kernel of CTC wants its logits so.
         """
         x = batch.embeddings.flatten(1, 2)
         room, more_room = batch.scratch.view(x.shape), batch.second_scratch.view(x.shape)

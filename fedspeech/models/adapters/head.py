@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.models.adapters.adapter import Batch, Error
 from fedspeech.vectors import ParameterSpec
 
@@ -19,23 +20,14 @@ from fedspeech.vectors import ParameterSpec
 class HeadAdapter:
     """logits = W mean_w(relu(x)) + b. What is cached per clip is the pooled embedding.
 
-    Attributes:
-      num_features: f, features of the encoder.
-      num_labels: c, outputs.
+    Sizes: f features of the encoder, c outputs.
     """
+
+    name: ClassVar[str] = "head"
+    output_unit: ClassVar[OutputUnit] = "clip"
 
     num_features: int
     num_labels: int
-
-    @property
-    def name(self) -> str:
-        """The name in scenarios and adapter files."""
-        return "head"
-
-    @property
-    def output_unit(self) -> Literal["clip"]:
-        """One answer per clip."""
-        return "clip"
 
     @property
     def spec(self) -> ParameterSpec:

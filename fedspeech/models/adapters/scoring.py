@@ -12,17 +12,9 @@ FloatArray = NDArray[np.float32]
 
 
 def score_clips(adapter: Adapter, vectors: FloatArray, embeddings: FloatArray) -> FloatArray:
-    """Scores every clip with every parameter vector.
+    """Scores every clip with every parameter vector: (p, d) and (n, *embedding_shape) to (p, n, c).
 
         logits = score_clips(adapter, np.stack([base, federated, personalized]), embeddings)
-
-    Args:
-      adapter: whose parameters the vectors hold.
-      vectors: shape (p, adapter.spec.size), float32.
-      embeddings: shape (n, *adapter.embedding_shape), float32.
-
-    Returns:
-      Logits, shape (p, n, c), float32.
 
     Raises:
       ValueError: if a shape differs.

@@ -10,14 +10,7 @@ from fedspeech.models.adapters.adapter import Adapter
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterShape:
-    """Which adapter, after which encoder.
-
-    Attributes:
-      name: as `make_adapter` knows it.
-      num_windows: windows of the encoder's output.
-      num_features: features of the encoder's output.
-      num_labels: outputs: unknown and silence, or the blank, included.
-    """
+    """Which adapter, as `make_adapter` knows it, and after which encoder."""
 
     name: str
     num_windows: int

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fedspeech.evaluation.asr import AsrCounts, rate_interval
+from fedspeech.evaluation.asr import AsrCounts
+from fedspeech.evaluation.personalization import bootstrap_interval
 
 
 def test_errors_are_substitutions_deletions_and_insertions():
@@ -44,7 +45,7 @@ def test_counts_of_phones_add_up_to_those_of_all():
 def test_nothing_counted_has_no_rate():
     empty = AsrCounts.of([], [])
     assert empty == AsrCounts()
-    rates = (empty.wer, empty.cer, empty.sentence_accuracy, empty.entity_recall)
+    rates = (empty.wer, empty.sentence_accuracy, empty.entity_recall)
     assert set(rates) == {None}
     assert empty.false_insertion_rate is None
 
@@ -62,9 +63,9 @@ def test_the_interval_of_a_rate_covers_it_and_shrinks_with_phones():
     for phones in (20, 500):
         totals = rng.integers(30, 60, phones)
         errors = rng.binomial(totals, 0.2)
-        low, high = rate_interval(errors, totals, np.random.default_rng(2))
+        low, high = bootstrap_interval(errors, np.random.default_rng(2), over=totals)
         assert low < errors.sum() / totals.sum() < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
     with pytest.raises(ValueError, match="something counted"):
-        rate_interval([0, 0], [0, 0], rng)
+        bootstrap_interval(np.zeros(2), rng, over=np.zeros(2, np.int64))

@@ -8,7 +8,7 @@ from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.evaluation.streaming import ListeningCounts, ListeningRules
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
-from fedspeech.tasks.keyword_stream import KeywordFree, SpokenKeywords
+from fedspeech.tasks.keyword_stream import HeardStreams
 
 SECONDS = 24.0
 
@@ -27,7 +27,8 @@ def adapter(base, request):
 
 @pytest.fixture(scope="module")
 def sound(base, adapter):
-    return KeywordFree(base, adapter, seconds=SECONDS, targets=base.vocabulary.targets, seed=3)
+    targets = base.vocabulary.targets
+    return HeardStreams.keyword_free(base, adapter, seconds=SECONDS, targets=targets, seed=3)
 
 
 def of_the_base(base, adapter):
@@ -59,7 +60,7 @@ def spoken(base, adapter):
     corpus = SyntheticCorpus(pretraining_spec(targets, seed=77, num_public=3))
     said = [clip for clip in corpus.utterances if clip.word in targets][:24]
     labels = base.vocabulary.encode([clip.word for clip in said])
-    return SpokenKeywords(base, adapter, base.heard(corpus, said), labels)
+    return HeardStreams.of_keywords(base, adapter, base.heard(corpus, said), labels)
 
 
 def test_the_base_finds_most_of_the_words_that_it_knows(base, adapter):

@@ -14,10 +14,10 @@ from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance, Vocabulary
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.kws import EncoderSpec
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
+from fedspeech.training.base_training import Lesson, check_apart
 from fedspeech.training.pretrain import (
     PretrainSettings,
     base_accuracy,
-    check_apart,
     pretrain,
     synthetic_base,
 )
@@ -73,18 +73,20 @@ def whistles():
     return Whistles()
 
 
+def taught(whistles, *numbers, seed=1, **more):
+    return Lesson(corpus=whistles, utterances=whistles.of(*numbers), seed=seed, **more)
+
+
 @pytest.fixture(scope="module")
 def base(whistles):
-    return pretrain(
+    lesson = taught(
         whistles,
-        whistles.of(*range(8)),
-        VOCABULARY,
-        seed=1,
-        settings=TINY,
-        validation_utterances=whistles.of(8, 9),
-        forbidden_speakers=("s10", "s11"),
+        *range(8),
+        validation=whistles.of(8, 9),
+        forbidden=("s10", "s11"),
         provenance={"command": "made in a test"},
     )
+    return pretrain(lesson, VOCABULARY, TINY)
 
 
 @pytest.mark.slow
@@ -104,10 +106,10 @@ def test_the_record_says_what_happened(base):
 
 def test_same_arguments_same_bytes_whatever_torch_did_before(whistles):
     short = dataclasses.replace(TINY, epochs=2)
-    first = pretrain(whistles, whistles.of(0, 1), VOCABULARY, seed=1, settings=short)
+    first = pretrain(taught(whistles, 0, 1, seed=1), VOCABULARY, short)
     torch.rand(17)
-    again = pretrain(whistles, whistles.of(0, 1), VOCABULARY, seed=1, settings=short)
-    other = pretrain(whistles, whistles.of(0, 1), VOCABULARY, seed=2, settings=short)
+    again = pretrain(taught(whistles, 0, 1, seed=1), VOCABULARY, short)
+    other = pretrain(taught(whistles, 0, 1, seed=2), VOCABULARY, short)
     assert again.sha256 == first.sha256
     assert not np.allclose(other.head_weight, first.head_weight)
 
@@ -117,7 +119,7 @@ def test_torch_is_left_as_it_was(whistles):
     threads, expected = torch.get_num_threads(), torch.rand(1)
     torch.manual_seed(5)
     few = dataclasses.replace(TINY, epochs=1, batch_clips=8)
-    pretrain(whistles, whistles.of(0), VOCABULARY, seed=2, settings=few)
+    pretrain(taught(whistles, 0, seed=2), VOCABULARY, few)
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == threads
 
@@ -133,23 +135,15 @@ def test_features_are_standardized_by_the_training_speakers_alone(base, whistles
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"forbidden_speakers": ("s07", "s10")}, "training and phones share 1, .*'s07'"),
+        ({"forbidden": ("s07", "s10")}, "training and phones share 1, .*'s07'"),
         ({"validation": (7, 8)}, "training and validation share 1"),
-        ({"validation": (8, 9), "forbidden_speakers": ("s09",)}, "validation and phones share 1"),
+        ({"validation": (8, 9), "forbidden": ("s09",)}, "validation and phones share 1"),
     ],
 )
 def test_a_speaker_in_two_groups_is_refused(whistles, groups, message):
     validation = whistles.of(*groups.pop("validation", ()))
     with pytest.raises(ValueError, match=message):
-        pretrain(
-            whistles,
-            whistles.of(*range(8)),
-            VOCABULARY,
-            seed=1,
-            settings=TINY,
-            validation_utterances=validation,
-            **groups,
-        )
+        pretrain(taught(whistles, *range(8), validation=validation, **groups), VOCABULARY, TINY)
 
 
 def test_groups_that_share_nobody_pass():
@@ -159,7 +153,7 @@ def test_groups_that_share_nobody_pass():
 def test_a_label_without_a_clip_is_refused(whistles):
     spoken = [utterance for utterance in whistles.of(0) if utterance.word != SILENCE]
     with pytest.raises(ValueError, match="no clip to learn \\['_silence_'\\]"):
-        pretrain(whistles, spoken, VOCABULARY, seed=1, settings=TINY)
+        pretrain(Lesson(corpus=whistles, utterances=spoken, seed=1), VOCABULARY, TINY)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from simulations.scenario.corpora import CORPORA
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import Scenario
-from simulations.scenario.sections import Section, keys_of, sections_in
+from simulations.scenario.sections import Section, keys_of, meaning, sections_in
 from simulations.scenario.writing import reference, to_toml
 
 ROOT = Path(__file__).parents[3]
@@ -31,9 +31,9 @@ def test_every_key_is_described_in_one_noun_phrase(kind):
     if issubclass(kind, Section):
         assert "Attributes:" not in kind.__doc__, "descriptions stand at the fields, once"
     for key, field in keys_of(kind).items():
-        assert field.description, key
-        assert field.description.endswith("."), key
-        assert re.match(r"[A-Z0-9]", field.description), key
+        assert meaning(field), key
+        assert meaning(field).endswith("."), key
+        assert re.match(r"[A-Z0-9]", meaning(field)), key
 
 
 def test_every_key_of_a_shown_scenario_has_its_meaning_and_default_above_it():

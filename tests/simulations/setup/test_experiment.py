@@ -154,7 +154,7 @@ def nothing_made(monkeypatch):
         (['base.source="synthetic"', 'vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
         (['base.source="synthetic"', "privacy.delta=0.5"], "privacy: delta must be"),
         (['base.source="synthetic"', "simulation.faults.silent=0.7", "simulation.faults.late=0.7"],
-         "faults must be shares that add up to at most 1"),
+         "faults must add up to at most 1"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_together_are_refused_first(changes, words, nothing_made):

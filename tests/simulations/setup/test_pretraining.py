@@ -33,11 +33,10 @@ def quick(monkeypatch):
     heard = {}
     learn = pretraining.pretrain
 
-    def one_epoch(corpus, utterances, vocabulary, **options):
-        heard["training"] = {(clip.speaker_id, clip.word) for clip in utterances}
-        heard["validation"] = {clip.speaker_id for clip in options["validation_utterances"]}
-        settings = pretraining_settings()
-        return learn(corpus, utterances, vocabulary, settings=settings, **options)
+    def one_epoch(lesson, vocabulary):
+        heard["training"] = {(clip.speaker_id, clip.word) for clip in lesson.utterances}
+        heard["validation"] = {clip.speaker_id for clip in lesson.validation}
+        return learn(lesson, vocabulary, pretraining_settings())
 
     monkeypatch.setattr(pretraining, "pretrain", one_epoch)
     return heard
