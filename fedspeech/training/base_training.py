@@ -75,7 +75,7 @@ class Lesson:
 
 
 Train = Callable[[Tensor, Tensor], tuple[KwsEncoder, nn.Linear, Tensor, Tensor]]
-"""From features (n, frames, m) and recorded frames (n,) to encoder, head, mean (m,) and std (m,)."""
+"""From features (n, frames, m) and recorded frames (n,) to encoder, head, mean and std (m,)."""
 
 
 def trained_base(

@@ -46,7 +46,7 @@ from fedspeech.vectors import Delta
 def example_cost(
     privacy: ExamplePrivacy, training: LocalTraining, max_participations: int
 ) -> ExampleCost | None:
-    """What at most `max_participations` rounds cost one example of a phone; None if no example is hidden."""
+    """What the rounds of a phone cost one example of it, at most; None if no example is hidden."""
     if privacy.noise_multiplier == 0:
         return None
     step = Gaussian(noise_multiplier=privacy.noise_multiplier)

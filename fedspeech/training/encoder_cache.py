@@ -89,7 +89,7 @@ def encoder_outputs(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Returns the encoder output of every utterance, (n, windows, f) float32, mapped from the cache.
+    """Returns the encoder output of every utterance, (n, windows, f), mapped from the cache.
 
     Killed half-way, the next call goes on where this one stopped. Chunks whose bytes no longer
     match their checksum are computed again. The bits do not depend on the number of worker

@@ -117,7 +117,14 @@ def test_faults_change_neither_noise_nor_what_completed_rounds_sum(tmp_path):
     assert dataclasses.replace(job, faults=Faults(late=0.5)).run_id == job.run_id
 
 
-@pytest.mark.parametrize("shares", [{"silent": 1.1}, {"silent": -0.1}, {"nan": 0.6, "late": 0.6}])
-def test_shares_beyond_one_are_refused(shares):
-    with pytest.raises(ValueError, match="shares that add up to at most 1"):
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ({"silent": 1.1}, r"silent must be in \[0, 1\], got silent=1.1"),
+        ({"silent": -0.1}, r"silent must be in \[0, 1\], got silent=-0.1"),
+        ({"nan": 0.6, "late": 0.6}, "faults must add up to at most 1, got .*late=0.6.*nan=0.6"),
+    ],
+)
+def test_shares_beyond_one_are_refused(shares, words):
+    with pytest.raises(ValueError, match=words):
         Faults(**shares)

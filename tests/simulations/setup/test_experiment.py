@@ -38,7 +38,8 @@ def embedded(scenario):
 
 
 def test_phones_have_all_accents_and_train_on_no_held_out_word():
-    corpus = embedded(read_scenario("quick"))
+    # Of 60 phones, one in five of whom is plain, all are of other accents once in 650,000 times.
+    corpus = embedded(read_scenario("quick", ["corpus.held_out_phones=60"]))
     accents = {
         name: {corpus.speakers[speaker].segments["accent"] for speaker in members}
         for name, members in corpus.groups.items()
