@@ -122,7 +122,10 @@ def test_faults_change_neither_noise_nor_what_completed_rounds_sum(tmp_path):
     [
         ({"silent": 1.1}, r"silent must be in \[0, 1\], got silent=1.1"),
         ({"silent": -0.1}, r"silent must be in \[0, 1\], got silent=-0.1"),
-        ({"nan": 0.6, "late": 0.6}, "faults must add up to at most 1, got .*late=0.6.*nan=0.6"),
+        (
+            {"nan": 0.6, "late": 0.6},
+            "faults must be shares that add up to at most 1, got .*late=0.6.*nan=0.6",
+        ),
     ],
 )
 def test_shares_beyond_one_are_refused(shares, words):
