@@ -64,20 +64,16 @@ def fill(
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
     """
-    _check(population, rounds, given.get("colluders"))
-    known = {name: value for name, value in given.items() if value is not None}
-    known |= {
+    known: dict[str, Any] = {
         "mechanism": mechanism,
         "participation": participation,
         "population": population,
         "rounds": rounds,
         "noise_multiplier": noise_multiplier,
+        **{name: value for name, value in given.items() if value is not None},
     }
-    availability = known.get("availability", 1.0)
-    check_availability(availability, participation)
-    known["participation_probability"] = _probability(
-        participation, population, cohort, probability, availability
-    )
+    _check(known)
+    known["participation_probability"] = _probability(known, cohort, probability)
     filled = {name: value for name, value in _simple(known).items() if name not in known}
     known |= filled
     if "max_participations" not in known:
@@ -90,32 +86,22 @@ def fill(
     return Filled(plan=PrivacyPlan(**known), assumed=frozenset(filled))
 
 
-def _check(population: Any, rounds: Any, colluders: Any) -> None:
+def _check(known: dict[str, Any]) -> None:
     """Checks what the search for defaults needs, and that it ends."""
-    for name, value, most in (
-        ("population", population, MAX_POPULATION),
-        ("rounds", rounds, MAX_ROUNDS),
+    for name, least, most in (
+        ("population", 1, MAX_POPULATION),
+        ("rounds", 1, MAX_ROUNDS),
+        ("colluders", 0, MAX_COLLUDERS),
     ):
-        require(
-            is_integer(value) and 1 <= value <= most,
-            f"{name} must be an integer from 1 to {most:,}",
-            **{name: value},
-        )
-    require(
-        colluders is None or (is_integer(colluders) and 0 <= colluders <= MAX_COLLUDERS),
-        f"colluders must be an integer from 0 to {MAX_COLLUDERS:,}",
-        colluders=colluders,
-    )
+        value = known.get(name, least)
+        within = is_integer(value) and least <= value <= most
+        require(within, f"{name} must be an integer from {least} to {most:,}", **{name: value})
+    check_availability(known.get("availability", 1.0), known["participation"])
 
 
-def _probability(
-    participation: str,
-    population: int,
-    cohort: float | None,
-    probability: float | None,
-    availability: float,
-) -> float:
+def _probability(known: dict[str, Any], cohort: float | None, probability: float | None) -> float:
     """Of one phone in one round."""
+    population, availability = known["population"], known.get("availability", 1.0)
     if (cohort is None) == (probability is None):
         raise ValueError(
             "give either cohort or probability, one of the two, got "
@@ -127,12 +113,12 @@ def _probability(
         there = population * availability
         rule = "cohort must be at most the phones that are there"
         require(cohort <= there, rule, **sizes, availability=availability)
-        return min(1.0, cohort / there)
+        return float(min(1.0, cohort / there))
     assert probability is not None
     require(0 < probability <= 1, "probability must be in (0, 1]", probability=probability)
-    if participation == "poisson":
+    if known["participation"] == "poisson":
         return probability
-    return max(1, round(population * probability)) / population
+    return float(max(1, round(population * probability)) / population)
 
 
 def _simple(known: dict[str, Any]) -> dict[str, Any]:
