@@ -301,7 +301,6 @@ def _log_expm1(x: FloatArray) -> FloatArray:
 
 
 def _log_sum(terms: FloatArray) -> FloatArray:
-    """Logarithm of the sum of exponentials of each row."""
     if not terms.size:
         return np.zeros(terms.shape[0])
     peak = np.maximum(terms.max(axis=1, keepdims=True), -1e300)
@@ -310,7 +309,6 @@ def _log_sum(terms: FloatArray) -> FloatArray:
 
 
 def _frozen(curve: FloatArray) -> FloatArray:
-    """Makes a cached curve read-only."""
     curve.setflags(write=False)
     return curve
 

@@ -202,7 +202,6 @@ def _beyond_precision(failing: float, delta: float) -> str:
 
 
 def _without_bound(parts: Sequence[Part], reason: str, failing: float = 0.0) -> View:
-    """Promises nothing."""
     return View(
         epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
         participations=sum(count for _, count in parts), amplified=False,

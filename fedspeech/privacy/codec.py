@@ -140,7 +140,6 @@ class PlanCodec(PlanSizing):
         return bounds.min_clip_norm <= clip_norm <= bounds.max_clip_norm
 
     def _checked(self, clip_norm: float | None) -> float:
-        """The clip norm of a round, or a refusal."""
         if clip_norm is None:
             return self.clip_norm
         if not self.accepts(clip_norm):

@@ -100,7 +100,6 @@ def _check(known: dict[str, Any]) -> None:
 
 
 def _probability(known: dict[str, Any], cohort: float | None, probability: float | None) -> float:
-    """Of one phone in one round."""
     population, availability = known["population"], known.get("availability", 1.0)
     if (cohort is None) == (probability is None):
         raise ValueError(
@@ -122,7 +121,6 @@ def _probability(known: dict[str, Any], cohort: float | None, probability: float
 
 
 def _simple(known: dict[str, Any]) -> dict[str, Any]:
-    """What follows from little."""
     return {
         "dimension": DEFAULT_DIMENSION,
         "clip_norm": 1.0,

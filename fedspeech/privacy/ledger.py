@@ -325,7 +325,6 @@ class Ledger(Spending):
             )
 
     def _append(self, file: BinaryIO, row: Row) -> Row:
-        """Writes a row and counts it."""
         written = self._chain.append(file, row)
         self._count(written)
         head = Head(written["sequence"], written["sha256"])

@@ -71,7 +71,6 @@ def trust(plan: PlanSizing) -> str:
 
 
 def _trust_in_participation(plan: PlanSizing) -> str:
-    """Who must keep secret who takes part."""
     if plan.drawn_by_server:
         return "whom the server draws, no reader learns from it or from a phone"
     if plan.participation == "round_robin":
@@ -148,7 +147,6 @@ def _each(values: tuple[float, ...]) -> str:
 
 
 def _protects(guarantee: Guarantee) -> str:
-    """What the figure against readers is about."""
     if guarantee.relation_release == "zero-out":
         return f"It protects {only_said(guarantee.unit, guarantee.reason)}"
     if guarantee.relation_release == "replace":
@@ -286,68 +284,61 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
 
 
 def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
-    lines = []
-    if plan.on_phones:
-        lines.append(
-            f"The number of coordinates was not given: {plan.dimension:,} are assumed"
-            if "dimension" in assumed
-            else f"A delta has {plan.dimension:,} coordinates"
-        )
-        lines[0] += f", {plan.padded_dimension:,} as it travels."
-        if plan.participation == "poisson" or (
-            plan.participation == "round_robin" and plan.mechanism != "skellam"
-        ):
-            lines.append(
-                "A phone that stays away withholds its noise too; what the variance of the sum "
-                "tells of that is in the price."
-            )
-    if plan.on_phones:
-        ring = plan.ring
-        lines.append(
-            f"Integers mod 2^{ring.bits}; rounding raises the sensitivity by "
-            f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
-            f"{plan.stddev:.4g} in integer units."
-        )
-        if plan.secure_aggregation == "masked":
-            lines.append(
-                "The server sees masked sums only. That a masking graph does not protect is "
-                f"counted in epsilon_server, {cost.graph_failure:.1e} a round."
-            )
-        elif plan.mechanism != "local":
-            lines.append(
-                "The server sees sums only: the secure sum is taken as ideal, and the chance that "
-                "its protocol fails is not in epsilon_server."
-            )
-    if plan.mechanism == "central":
-        lines.append(
+    if plan.central:
+        return [
             "The server adds a Gaussian that is rounded to the grid on which phones send integers: "
             "a rounded Gaussian mechanism, so prices of the continuous one hold. The multiplier is "
             "over the norm of a vector after rounding."
+        ]
+    if not plan.on_phones:
+        return []
+    known, ring = f"A delta has {plan.dimension:,} coordinates", plan.ring
+    if "dimension" in assumed:
+        known = f"The number of coordinates was not given: {plan.dimension:,} are assumed"
+    lines = [f"{known}, {plan.padded_dimension:,} as it travels."]
+    if plan.participation == "poisson" or (
+        plan.participation == "round_robin" and plan.mechanism != "skellam"
+    ):
+        lines.append(
+            "A phone that stays away withholds its noise too; what the variance of the sum "
+            "tells of that is in the price."
         )
+    lines.append(
+        f"Integers mod 2^{ring.bits}; rounding raises the sensitivity by "
+        f"{100 * (ring.sensitivity / ring.norm - 1):.2f} %; noise of one phone has stddev "
+        f"{plan.stddev:.4g} in integer units."
+    )
     if plan.mechanism == "local":
         lines.append("The server may see each phone's noisy vector: no secure sum is assumed.")
-    if plan.participation == "fixed_size" and plan.on_phones:
+    elif plan.secure_aggregation == "masked":
+        lines.append(
+            "The server sees masked sums only. That a masking graph does not protect is "
+            f"counted in epsilon_server, {cost.graph_failure:.1e} a round."
+        )
+    else:
+        lines.append(
+            "The server sees sums only: the secure sum is taken as ideal, and the chance that "
+            "its protocol fails is not in epsilon_server."
+        )
+    if plan.participation == "fixed_size":
         lines.append("All phones are equally likely to drop out.")
     return lines
 
 
 def _about_minimums(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
-    lines = []
     given = " (chosen here)" if "min_reporting" in assumed else ""
-    lines.append(
+    lines = [
         f"No round begins with fewer than {plan.min_cohort:,} phones and no sum of fewer than "
         f"{plan.min_reporting:,} answers is opened{given}; rounds below that are abandoned, and "
-        "never drawn again."
-    )
-    lines.append(
+        "never drawn again.",
         f"{plan.dropout_rate:.0%} of those who would come drop out, each for itself and whatever "
         "its data; that one phone decides a round is a bad event of probability "
-        f"{cost.minimum_failure:.1e} per round."
-    )
+        f"{cost.minimum_failure:.1e} per round.",
+    ]
     if plan.cohort_cap is not None:
         lines.append(
             f"Of more than {plan.cohort_cap:,} that come, a random {plan.cohort_cap:,} are let "
-            + ("in (priced)." if not plan.on_phones else "in (a bad event).")
+            + ("in (a bad event)." if plan.on_phones else "in (priced).")
         )
     return lines
 

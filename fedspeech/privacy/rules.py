@@ -141,7 +141,6 @@ def _check_turns_and_caps(plan: PlanSizing) -> None:
 
 
 def _check_noise(plan: PlanSizing) -> None:
-    """Checks that mechanism, noise and budget fit together."""
     if plan.mechanism == "none":
         rule = 'noise_multiplier must be 0 for mechanism "none"'
         _require(plan, plan.noise_multiplier == 0, rule)

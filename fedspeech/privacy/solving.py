@@ -204,7 +204,6 @@ class _Search:
         return self._solution(met, self._ended(met, met + 1, "more"))
 
     def _meets(self, value: Any) -> bool:
-        """Prices a candidate; infinite if it breaks a rule."""
         if value not in self._tried:
             self._tried[value] = math.inf
             try:
@@ -229,7 +228,6 @@ class _Search:
         return Solution(price=price(self._make(**{self._name: value})), limit=limit)
 
     def _failure(self, what: str) -> ValueError:
-        """Says why there is no answer."""
         nearest = min(self._tried, key=lambda value: self._tried[value])
         epsilon = self._tried[nearest]
         if math.isinf(epsilon) and self._rules:

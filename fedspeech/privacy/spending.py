@@ -177,7 +177,6 @@ class Spending:
         )
 
     def _affordable(self, round_number: int, rounds: int = 1) -> Guarantee:
-        """Returns what would be spent with so many more rounds, or refuses them."""
         price = self._price(extra=rounds)
         if price.epsilon_release > self._plan.epsilon_budget:
             more = f"{rounds} more rounds"
