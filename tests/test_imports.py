@@ -43,7 +43,7 @@ SIBLINGS = {
 }
 
 # What runs in the process that holds TensorFlow, and in no other.
-CONVERSION = ("convert", "graph", "guards", "layers", "personal", "sentence_graphs", "streaming")
+CONVERSION = ("convert", "guards", "keyword_graphs", "layers", "personal", "sentence_graphs")
 
 FENCES = {
     "flwr": ("fedspeech/messages.py", "clients/app.py", "clients/node.py", "server/",

@@ -26,13 +26,7 @@ from tflite_export.weights import Trained
 
 @dataclass(frozen=True, eq=False)
 class AdapterFile:
-    """What stands in the file.
-
-    Attributes:
-      adapter: shape (d,), float32.
-      base: shape (8,), int32; see `weights.hash_words`.
-      card: JSON values.
-    """
+    """The adapter (d,), float32; its base as `arrays.hash_words`, (8,), int32; its card as JSON."""
 
     adapter: NDArray[np.float32]
     base: NDArray[np.int32]
@@ -68,17 +62,16 @@ def read_adapter(content: bytes) -> AdapterFile:
         claimed = arrays["checksum"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ExportRefused(f"adapter: not an exported adapter: {error}") from error
-    if found.adapter.ndim != 1 or found.adapter.dtype != np.float32:
+    adapter, base = found.adapter, found.base
+    if adapter.ndim != 1 or adapter.dtype != np.float32:
         raise ExportRefused(
-            f"adapter: expected a flat float32 array, got {found.adapter.dtype} "
-            f"{found.adapter.shape}"
+            f"adapter: expected a flat float32 array, got {adapter.dtype} {adapter.shape}"
         )
-    if found.base.shape != (8,) or found.base.dtype != np.int32:
+    if base.shape != (8,) or base.dtype != np.int32:
         raise ExportRefused(
-            f"adapter: expected the base's hash as eight int32, got {found.base.dtype} "
-            f"{found.base.shape}"
+            f"adapter: expected the base's hash as eight int32, got {base.dtype} {base.shape}"
         )
     # The same rule as `restore` has on the phone, for whoever reads the file before it gets there.
-    if not np.array_equal(claimed, checksum(found.adapter)):
+    if not np.array_equal(claimed, checksum(adapter)):
         raise ExportRefused("adapter: the checksum is of other values: the file was changed")
     return found

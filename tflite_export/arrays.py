@@ -13,7 +13,8 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.folded import FoldedConv, FoldedEncoder
 from fedspeech.vectors import ParameterSpec
 
-Parameters = Mapping[str, NDArray[np.float32]]
+FloatArray = NDArray[np.float32]
+Parameters = Mapping[str, FloatArray]
 T = TypeVar("T")
 
 ADAPTER_LIMIT = 1e4
@@ -37,13 +38,7 @@ TRAINING_WINDOWS = 256
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """What a graph must know of an adapter beside its values.
-
-    Attributes:
-      name: which formula follows the encoder, such as "head" or "frame_affine".
-      spec: names and shapes of its parameters.
-      embedding_shape: shape of what is cached per clip.
-    """
+    """What a graph must know of an adapter beside its values; an embedding is cached per clip."""
 
     name: str
     spec: ParameterSpec
@@ -55,8 +50,7 @@ class Network:
     """Everything the exported graph computes with.
 
     Attributes:
-      frontend: numbers of the front end.
-      context_frames: frames that are heard before a clip; 0 for sentences.
+      context_frames: frames of left context before a clip; 0 for sentences.
       window: shape (window,), divided by its sum.
       mel_bins: bins of the spectrum under each filter, shape (mels, widest), int32.
       mel_weights: their weights, shape (mels, widest); 0 where a filter is narrower.
@@ -65,7 +59,6 @@ class Network:
       feature_mean: shape (m,), mels or cepstra.
       feature_std: shape (m,).
       encoder: convolutions with BatchNorm folded in.
-      adapter: which formula follows the encoder.
       parameters: the adapter's, by name.
     """
 
@@ -129,17 +122,10 @@ def run_encoder(
     relu: Callable[[T], T],
     note: Callable[[str, T], T],
 ) -> T:
-    """Runs the encoder in whatever library brings the convolution: one home of its order of layers.
+    """Runs the encoder on standardized log-mel in whatever library brings convolution and ReLU.
 
-    Args:
-      encoder: its arrays.
-      x: standardized log-mel.
-      convolve: applies one causal convolution, given its name.
-      relu: the activation.
-      note: called with name and value after every layer; what it returns goes on.
-
-    Returns:
-      The last layer before its activation, not noted.
+    `note` is called with name and value after every layer, and what it returns goes on. The last
+    layer is returned before its activation, not noted.
     """
     x = note("stem", relu(convolve("stem", encoder.stem, x)))
     for index, block in enumerate(encoder.blocks):
@@ -176,11 +162,9 @@ def hash_words(sha256: str) -> NDArray[np.int32]:
 def checksum(adapter: NDArray[np.float32]) -> NDArray[np.int32]:
     """Tells a flipped bit or two values that changed places: shape (1,), int32.
 
-    The sum of the values' bits, as signed 32-bit integers, times their places from 1, modulo the
-    prime 2^31 - 1. It tells accidents; whoever means to change an adapter computes it anew.
-
-    Args:
-      adapter: shape (d,).
+    The sum of the bits of an adapter's values (d,), as signed 32-bit integers, times their places
+    from 1, modulo the prime 2^31 - 1. It tells accidents; whoever means to change an adapter
+    computes it anew.
     """
     bits = np.ascontiguousarray(adapter, dtype="<f4").view("<i4").astype(np.int64)
     # Each product is reduced before the sum, which stays in 64 bits then, as it must in the graph.

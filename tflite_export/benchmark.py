@@ -1,4 +1,4 @@
-"""How fast is a file, on one thread, beside torch in the same run?
+"""Speed of a file on one thread, beside torch in the same run.
 
 Calls are timed through `TfliteModel`, so Python's share is in the figures; file and torch take
 turns, so that both meet the same load of the machine. Only the ratio travels to another machine.
@@ -36,9 +36,8 @@ class Timing:
     Attributes:
       what: which call.
       p50_ms, p95_ms: of the file.
-      torch_does: what torch did meanwhile.
-      torch_p50_ms, torch_p95_ms: of torch.
-      audio_ms: how much sound a call stands for; 0 for training.
+      torch_does: what torch did in turn with it.
+      audio_ms: how much audio a call stands for; 0 for training.
     """
 
     what: str
@@ -62,14 +61,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What one file costs.
-
-    Attributes:
-      kind: which of the family.
-      size_bytes: of the model.
-      load_ms: median time until it can be called.
-      timings: one per kind of call that the file takes.
-    """
+    """What one file costs; `load_ms` is the median time until it can be called."""
 
     kind: str
     size_bytes: int
@@ -78,12 +70,7 @@ class Benchmark:
 
 
 def measure(content: bytes, trained: Trained, clip: NDArray[np.float32]) -> Benchmark:
-    """Times a model file.
-
-    Args:
-      content: bytes of a .tflite file.
-      trained: the model in torch.
-      clip: shape (clip_samples,), float32.
+    """Times a .tflite file on a clip (clip_samples,), beside the trained model in torch.
 
     Raises:
       ExportRefused: if the file cannot be read or has no call that is known.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,13 @@ from safetensors.numpy import save_file
 from fedspeech.audio.spec import Cepstra, FrontendSpec
 from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedEncoder
 from fedspeech.vectors import ParameterSpec
-from tflite_export.arrays import AdapterShape, Network, convolution_steps
+from tflite_export.arrays import AdapterShape, Network
 
 GraphName = Literal["keyword", "firmware", "streaming", "personal", "sentence", "personal-sentence"]
 Precision = Literal["float", "fp16", "dynamic", "int8"]
 Ranges = Mapping[str, tuple[float, float]]
 
-_HEADER = "blueprint"
-_ARRAYS = ("window", "mel_bins", "mel_weights", "feature_mean", "feature_std")
+_HEADER, _ARRAY, _CLASS = "blueprint", "array", "class"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,84 +50,42 @@ class Blueprint:
 
     def save(self, path: Path) -> None:
         """Writes the file."""
-        network = self.network
-        convolutions = {name: conv for name, conv, _ in convolution_steps(network.encoder)}
-        arrays = {name: getattr(network, name) for name in _ARRAYS}
-        if network.frontend.cepstra:
-            arrays |= {"offset": network.offset, "cosines": network.cosines}
-        arrays |= {f"parameters.{name}": value for name, value in network.parameters.items()}
-        for name, conv in convolutions.items():
-            arrays |= {f"encoder.{name}.weight": conv.weight, f"encoder.{name}.bias": conv.bias}
-        header = {
-            "graph": self.graph,
-            "precision": self.precision,
-            "ranges": None if self.ranges is None else dict(self.ranges),
-            "base_sha256": self.base_sha256,
-            "batch_clips": self.batch_clips,
-            "frontend": asdict(network.frontend),
-            "context_frames": network.context_frames,
-            "strides": {name: conv.stride for name, conv in convolutions.items()},
-            "adapter": asdict(network.adapter),
-        }
-        # safetensors writes the memory as it lies, whatever the strides say.
-        packed = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        save_file(packed, path, metadata={_HEADER: json.dumps(header)})
+        arrays: dict[str, NDArray[Any]] = {}
+
+        def form(value: Any) -> dict[str, Any]:
+            """The JSON form of an array, which is kept apart, or of a dataclass."""
+            if isinstance(value, np.ndarray):
+                name = str(len(arrays))
+                # safetensors writes the memory as it lies, whatever the strides say.
+                arrays[name] = np.ascontiguousarray(value)
+                return {_ARRAY: name}
+            named = {field.name: getattr(value, field.name) for field in fields(value)}
+            return {_CLASS: type(value).__name__, **named}
+
+        header = json.dumps(self, default=form)
+        save_file(arrays, path, metadata={_HEADER: header})
 
     @classmethod
     def load(cls, path: Path) -> Blueprint:
         """Reads what `save` wrote."""
+        known = (
+            AdapterShape, Blueprint, Cepstra, FoldedBlock, FoldedConv, FoldedEncoder, FrontendSpec,
+            Network, ParameterSpec,
+        )  # fmt: skip
+        classes = {known_class.__name__: known_class for known_class in known}
         with safe_open(path, framework="numpy") as file:
-            header = json.loads(file.metadata()[_HEADER])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        ranges = header["ranges"]
-        return cls(
-            graph=header["graph"],
-            network=_network(header, arrays),
-            precision=header["precision"],
-            ranges=None if ranges is None else {name: (a, b) for name, (a, b) in ranges.items()},
-            base_sha256=header["base_sha256"],
-            batch_clips=header["batch_clips"],
-        )
+
+            def value(form: dict[str, Any]) -> Any:
+                """What stands for a JSON object: an array, a dataclass, or a mapping."""
+                if _ARRAY in form:
+                    return file.get_tensor(form[_ARRAY])
+                named = {name: _tuples(entry) for name, entry in form.items() if name != _CLASS}
+                return classes[form[_CLASS]](**named) if _CLASS in form else named
+
+            found: Blueprint = json.loads(file.metadata()[_HEADER], object_hook=value)
+        return found
 
 
-def _network(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Network:
-    """Puts the arrays back in their places."""
-    frontend, adapter = header["frontend"], header["adapter"]
-    # `asdict` made a mapping of it; the spec wants the dataclass.
-    cepstra = frontend.pop("cepstra")
-    shapes = tuple((name, tuple(shape)) for name, shape in adapter["spec"]["shapes"])
-    prefix = "parameters."
-    return Network(
-        **{name: arrays[name] for name in _ARRAYS},
-        offset=arrays.get("offset"),
-        cosines=arrays.get("cosines"),
-        context_frames=header["context_frames"],
-        frontend=FrontendSpec(**frontend, cepstra=Cepstra(**cepstra) if cepstra else None),
-        encoder=_encoder(header["strides"], arrays),
-        adapter=AdapterShape(
-            adapter["name"], ParameterSpec(shapes), tuple(adapter["embedding_shape"])
-        ),
-        parameters={
-            name.removeprefix(prefix): value
-            for name, value in arrays.items()
-            if name.startswith(prefix)
-        },
-    )
-
-
-def _encoder(strides: Mapping[str, int], arrays: Mapping[str, NDArray[Any]]) -> FoldedEncoder:
-    """Rebuilds the encoder from the names that `convolution_steps` gives its layers."""
-
-    def conv(name: str) -> FoldedConv:
-        weight, bias = (arrays[f"encoder.{name}.{part}"] for part in ("weight", "bias"))
-        return FoldedConv(weight, bias, strides[name])
-
-    def block(name: str) -> FoldedBlock:
-        shortcut = f"{name}.shortcut"
-        passed = conv(shortcut) if shortcut in strides else None
-        return FoldedBlock(conv(f"{name}.first"), conv(f"{name}.second"), passed)
-
-    # Every block has a first convolution; a shortcut only some of them.
-    count = sum(name.endswith(".first") for name in strides)
-    blocks = tuple(block(f"block{index}") for index in range(count))
-    return FoldedEncoder(conv("stem"), blocks, conv("output"))
+def _tuples(value: Any) -> Any:
+    """The tuples that JSON has made lists of."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

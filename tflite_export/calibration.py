@@ -39,11 +39,10 @@ COMMITTED_FILE = Path(__file__).with_name("calibration_clips.json")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
-    """Clips for calibration. Printing it shows how many, not their sound.
+    """A representative dataset. Printing it shows no waveform.
 
     Attributes:
-      corpus: name of the corpus that they are of.
-      license: its license.
+      corpus, license: name and license of the corpus that the clips are of.
       clips: (utterance id, hex SHA-256 of what determines its waveform) pairs.
       waveforms: shape (n, heard_samples), float32, as `Base.heard` gives them.
       recorded_at_hz: sample rate to clips that sound as if recorded at it; see `recorded_at`.
@@ -74,7 +73,7 @@ class Calibration:
         """The same clips as they would sound if they had been recorded like a corpus.
 
         Recordings at 8 kHz have nothing above 4 kHz: ranges from wideband clips are too wide for
-        them, and a full-integer file loses a hundredth of its answers.
+        them, and a full-integer file loses a hundredth of its accuracy.
 
         Args:
           rates_hz: sample rate of the corpus's files to how many of them have it.
@@ -98,10 +97,7 @@ class Calibration:
     ) -> Calibration:
         """Takes clips of recordings that whoever exports brings along.
 
-        Args:
-          base: what is calibrated.
-          corpus: the recordings; what people say, in the rooms and devices that the model meets.
-          forbidden: fingerprints of clips of phones, which judge the files or taught in rounds.
+        `forbidden` holds fingerprints of clips of phones, which judge the files or trained.
 
         Raises:
           ExportRefused: if there are too few clips, or one of them is a phone's.
@@ -120,11 +116,6 @@ class Calibration:
     def _made(
         cls, base: Base, corpus: Corpus, chosen: list[Utterance], forbidden: Collection[str]
     ) -> Calibration:
-        """Reads the clips.
-
-        Raises:
-          ExportRefused: if the fingerprint of one is forbidden.
-        """
         clips = tuple((clip.utterance_id, corpus.fingerprint(clip)) for clip in chosen)
         if shared := {name for name, found in clips if found in forbidden}:
             raise ExportRefused(
@@ -142,12 +133,9 @@ class Calibration:
     def of(
         cls, base: Base, corpus: Corpus, forbidden_speakers: Collection[str] = ()
     ) -> Calibration:
-        """Takes clips of a base's own training speakers.
+        """Takes clips of a base's own training speakers, from the corpus that trained it.
 
-        Args:
-          base: what is calibrated.
-          corpus: the one that the base was trained on.
-          forbidden_speakers: everybody who is a phone: whom files are judged by above all.
+        `forbidden_speakers` is everybody who is a phone: whom files are judged by above all.
 
         Raises:
           ExportRefused: if the corpus lacks the base's speakers or a committed clip, or one of
@@ -202,7 +190,6 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
 
 
 def _drawn(base: Base, public: list[Utterance]) -> list[Utterance]:
-    """Clips drawn by the base's hash."""
     order = stream(0, "calibration", base.sha256).permutation(len(public))
     return [public[index] for index in order[:CALIBRATION_CLIPS]]
 
@@ -225,26 +212,8 @@ def _committed(base: Base, corpus: Corpus) -> list[Utterance]:
     return chosen
 
 
-def committed_document(base: Base, corpus: Corpus) -> dict[str, Any]:
-    """What `calibration_clips.json` holds for a base; for whoever ships another one."""
-    taught = set(base.speakers)
-    chosen = _drawn(base, [clip for clip in corpus.utterances if clip.speaker_id in taught])
-    return {
-        "base_sha256": base.sha256,
-        "clips": [[clip.utterance_id, corpus.fingerprint(clip)] for clip in chosen],
-    }
-
-
 def observe(network: Network, waveforms: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
-    """Runs clips through the network in torch and notes every layer's smallest and largest value.
-
-    Args:
-      network: merged.
-      waveforms: shape (n, heard_samples).
-
-    Returns:
-      Layer to (lowest, highest), zero included.
-    """
+    """Layer of a merged network to smallest and largest value on waveforms (n, heard_samples)."""
     features = (log_mel(network.frontend, waveforms) - network.feature_mean) / network.feature_std
     return observe_features(network, torch.from_numpy(features))
 
@@ -271,6 +240,6 @@ def observe_features(network: Network, features: Tensor) -> dict[str, tuple[floa
 
     with torch.inference_mode():
         x = note("input", features.transpose(1, 2))
-        windows = run_encoder(network.encoder, x, convolve=convolve, relu=torch.relu, note=note)
-        note("output", torch.relu(windows))
+        output = run_encoder(network.encoder, x, convolve=convolve, relu=torch.relu, note=note)
+        note("output", torch.relu(output))
     return seen

@@ -6,6 +6,7 @@ that a file that travels alone still says what it promises.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,7 +23,7 @@ from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.seeds import canonical
 from tflite_export.checks import Check, at_most, logit_difference, same_answer
-from tflite_export.front_end import in_numpy, in_words
+from tflite_export.front_end import in_numpy, in_words, render
 from tflite_export.weights import Trained
 
 FORMAT = 3
@@ -74,8 +75,7 @@ class SegmentAccuracy:
     """Accuracy of one cell of a segment.
 
     Attributes:
-      segment: such as "accent"; "all" for everybody.
-      value: such as "coastal"; "all" for everybody.
+      segment, value: such as "accent" and "coastal"; "all" and "all" for everybody.
       phones: how many phones the figures are means over.
       accuracy: model ("base", "federated", ...) to mean share of clips answered correctly.
 
@@ -119,24 +119,20 @@ class Card:
     """Make one with `Card.of`, which reads from base and adapter what they know themselves.
 
     Attributes:
-      task: what the outputs are for.
       labels: meaning of the outputs, in order.
-      frontend: numbers of the front end.
-      context_frames: frames of left context that a clip is scored after; 0 for sentences.
+      context_frames: frames of left context before a clip; 0 for sentences.
       base_sha256: hash of the base's file.
-      base_provenance: how the base was made.
       adapter: name, number of parameters, their shapes and a hash of their values.
       stage: whose adapter it is: "base", untrained; "federated"; "personal", a phone's own.
       privacy: both epsilons with everything they mean nothing without.
       noise_notice: `NoiseEntropy.notice`, when the noise can be reproduced from a seed.
-      example_level: what one clip of a phone was promised, in words; apart from `privacy`.
-      metrics: accuracies by segment.
       metrics_visibility: who can know the metrics: "simulation_only" or "public".
       data_licenses: corpus to license.
       versions: package to version, of what made the file.
       phone: pseudonym of the phone whose own adapter this is; None for the global one.
       file: which file of the family the card is in; None in the card beside them.
       calibration: what a full-integer file was calibrated on; see `Calibration.to_json`.
+      example_level: what one clip of a phone was promised, in words; apart from `privacy`.
     """
 
     task: TaskOnCard
@@ -198,12 +194,7 @@ class Card:
         )
 
     def inside(self, file: str, calibration: Mapping[str, Any] | None = None) -> Card:
-        """The card that goes into one file of the family.
-
-        Args:
-          file: which one: "float", "int8", "personal", ...
-          calibration: what it was calibrated on, if it was.
-        """
+        """The card that goes into one file of the family, and what that was calibrated on."""
         return dataclasses.replace(self, file=file, calibration=calibration)
 
     @property
@@ -234,72 +225,28 @@ class Card:
 
     def to_markdown(self) -> str:
         """Returns the card for people."""
-        privacy, frontend = self.privacy, self.frontend
         models = list(dict.fromkeys(model for row in self.metrics for model in row.accuracy))
-        lines = [
-            f"# {self.task.title}{f' ({self.file})' if self.file else ''}",
-            "",
-            *(f"> {notice}" + "\n" for notice in self.notices),
-            f"Labels, in the order of the outputs: {', '.join(self.labels)}.",
-            "",
-            "## What protects the speakers",
-            "",
-            paragraphs(privacy),
-            "",
-            *((self.example_level, "") if self.example_level else ()),
-            *_table(("", ""), vars(privacy).items()),
-            "",
-            "## Accuracy by segment",
-            "",
-            f"Means over phones that were never trained on; visibility: {self.metrics_visibility}.",
-            "",
-            *_table(
-                ("segment", "value", "phones", *models),
-                [
-                    (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
-                    for row in self.metrics
-                ],
-            ),
-            "",
-            "## Input",
-            "",
-            self.task.input(frontend, self.context_frames),
-            "",
-            *_table(("front end", ""), dataclasses.asdict(frontend).items()),
-            "",
-            *(f"{place}. {step}" for place, step in enumerate(in_words(frontend), start=1)),
-            "",
-            "The same as a program; `golden_vectors.json` beside the card shows what comes out.",
-            "",
-            "```python",
-            in_numpy(frontend).rstrip(),
-            "```",
-            "",
-            "## What it is made of",
-            "",
-            *_table(("base", ""), [("sha256", self.base_sha256), *self.base_provenance.items()]),
-            "",
-            *_table(("adapter", ""), [("stage", self.stage), *self.adapter.items()]),
-            "",
-            *(
-                (*_table(("calibration", ""), self.calibration.items()), "")
-                if self.calibration
-                else ()
-            ),
-            *_table(("data", "license"), self.data_licenses.items()),
-            "",
-            *_table(("software", "version"), self.versions.items()),
-        ]
-        return "\n".join(lines) + "\n"
+        return render(
+            "card.md",
+            card=self,
+            table=_table,
+            paragraphs=paragraphs(self.privacy),
+            privacy=vars(self.privacy),
+            segment_header=("segment", "value", "phones", *models),
+            accuracies=[
+                (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
+                for row in self.metrics
+            ],
+            frontend=dataclasses.asdict(self.frontend),
+            steps=in_words(self.frontend),
+            program=in_numpy(self.frontend),
+            base=[("sha256", self.base_sha256), *self.base_provenance.items()],
+            adapter=[("stage", self.stage), *self.adapter.items()],
+        )
 
 
 def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> None:
-    """Checks that a card speaks of this task, this base, this adapter and these parameters.
-
-    Args:
-      card: JSON values, as `Card.to_json` gives them or as they were read from a file.
-      trained: what it is said to describe.
-      task: name of its task.
+    """Checks that a card's JSON values speak of this task, base, adapter and parameters.
 
     Raises:
       ExportRefused: if the card speaks of another; names what differs.
@@ -322,11 +269,7 @@ def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> No
 
 
 def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Files of a family as the card beside them lists them: name to kind, hash, size and figures.
-
-    Args:
-      entries: `verification.Verification` as mappings.
-    """
+    """`verification.Verification` as mappings -> the files as the card beside them lists them."""
     listed = {}
     for entry in entries:
         checks = [Check(**check) for check in entry["checks"]]
@@ -341,26 +284,18 @@ def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
     """What `file_list` gives, as Markdown."""
     header = ("file", "bytes", "same answer", "largest logit difference", "SHA-256")
+    columns = ("same_answer", "largest_logit_difference", "sha256")
     rows = [
-        (
-            name,
-            f"{entry['size_bytes']:,}",
-            entry["same_answer"],
-            entry["largest_logit_difference"],
-            entry["sha256"],
-        )
+        (name, f"{entry['size_bytes']:,}", *(entry[column] for column in columns))
         for name, entry in files.items()
     ]
-    return "\n".join(["## Files", "", FIGURES_NOTICE, "", *_table(header, rows)]) + "\n"
+    return f"## Files\n\n{FIGURES_NOTICE}\n\n{_table(header, rows)}\n"
 
 
 def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
     """Checks a file's hash against the card that was published with it.
 
-    Args:
-      file: named in the refusal.
-      sha256: of the file, hex.
-      beside: folders with a `card.json`; the first that has one is asked.
+    The first of the folders `beside` that has a `card.json` is asked.
 
     Raises:
       ExportRefused: if there is no card, or the card lists no file of this hash.
@@ -385,7 +320,6 @@ def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
 
 
 def _describe(trained: Trained) -> dict[str, Any]:
-    """Names an adapter and its values."""
     spec = trained.adapter.spec
     # Little-endian on every machine, so that one adapter has one hash.
     values = spec.flatten(trained.parameters).astype("<f4").tobytes()
@@ -403,21 +337,19 @@ def _versions() -> dict[str, str]:
     """Versions of the installed packages that made the file."""
     installed = {}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return installed
 
 
-def _table(header: tuple[str, ...], rows: Any) -> list[str]:
-    """Renders rows as lines of a Markdown table."""
-    lines = [header, tuple("---" for _ in header), *rows]
-    return ["| " + " | ".join(_cell(value) for value in line) + " |" for line in lines]
+def _table(header: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
+    """Renders a Markdown table."""
+    lines = [header, ("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
 def _cell(value: object) -> str:
-    """Renders one value; a bar or a line break would end the cell."""
+    # A bar or a line break would end the cell.
     if value is None:
         return "none"
     if isinstance(value, float):

@@ -21,10 +21,8 @@ class Check:
     """What was measured on a file and what was allowed.
 
     Attributes:
-      name: what was measured, such as "waveform logits".
-      figure: what was found.
-      rule: whether `limit` is the most or the least that is allowed.
-      limit: what was allowed.
+      name: of what was measured, such as "waveform logits".
+      rule: whether `limit` is the most or the least that is allowed for `figure`.
       over: on what it was measured, in words.
     """
 
@@ -36,10 +34,8 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the figure keeps the limit; NaN never does.
-
-        Two equal shares that were computed in two ways may differ in the last digit.
-        """
+        """Whether the figure keeps the limit; NaN never does."""
+        # Two equal shares that were computed in two ways may differ in the last digit.
         rounding = _ROUNDING * abs(self.limit)
         if self.rule == "at most":
             return self.figure <= self.limit + rounding
@@ -55,11 +51,7 @@ class Check:
         return repr(self.limit), repr(self.figure)
 
     def required(self) -> Check:
-        """Returns itself.
-
-        Raises:
-          ExportRefused: if the figure breaks the limit; names both.
-        """
+        """Returns itself, or raises ExportRefused with figure and limit."""
         if not self.passed:
             limit, figure = self.in_words()
             raise ExportRefused(
@@ -69,35 +61,25 @@ class Check:
 
 
 def at_most(name: str, figure: float, limit: float, over: str) -> Check:
-    """Checks that a figure is at most a limit.
-
-    Raises:
-      ExportRefused: if it is not.
-    """
+    """Checks that a figure is at most a limit, or raises ExportRefused."""
     return Check(name=name, figure=float(figure), rule="at most", limit=limit, over=over).required()
 
 
 def at_least(name: str, figure: float, limit: float, over: str) -> Check:
-    """Checks that a figure is at least a limit.
-
-    Raises:
-      ExportRefused: if it is not.
-    """
-    return Check(
-        name=name, figure=float(figure), rule="at least", limit=limit, over=over
-    ).required()
+    """Checks that a figure is at least a limit, or raises ExportRefused."""
+    check = Check(name=name, figure=float(figure), rule="at least", limit=limit, over=over)
+    return check.required()
 
 
 def same_answer(checks: Iterable[Check]) -> float | None:
-    """The least share of inputs to which a file gives the trained model's answer.
+    """The least share of inputs, or of a sentence's frames, with the trained model's prediction.
 
-    Over its ways in and the sets of kernels; of sentences, the share of windows. What a stream
-    answers in the middle of words is not among them. None if nothing of the kind was measured.
+    Over all signatures and sets of kernels; None if nothing of the kind was measured.
     """
     shares = [
         check.figure
         for check in checks
-        # Between words torch's own answers are near ties, and have a limit of their own.
+        # Between words torch's own predictions are near ties, and have a limit of their own.
         if check.name.endswith(_SAME_ANSWER) and not check.name.startswith("listening")
     ]
     return min(shares, default=None)

@@ -20,23 +20,23 @@ import tensorflow as tf
 
 from fedspeech.errors import ExportRefused
 from tflite_export.blueprint import Blueprint, Precision
-from tflite_export.graph import FirmwareGraph, KeywordGraph
+from tflite_export.keyword_graphs import FirmwareGraph, KeywordGraph, StreamingGraph
 from tflite_export.layers import Layers
 from tflite_export.personal import PersonalGraph
 from tflite_export.sentence_graphs import PersonalSentenceGraph, SentenceGraph
-from tflite_export.streaming import StreamingGraph
 
 
 def main() -> None:
     """Answers one line of JSON on standard output for every line on standard input.
 
-    A line names the blueprint's file and the file to write. The answer says the CPU seconds that
-    it took, and why the graph was refused, or null. Whatever TensorFlow prints goes to standard
-    error. The process ends with its input, that is at the latest with its parent.
+    A line names the blueprint's file and the file to write. The reply says the CPU seconds that it
+    took, and why the graph was refused, or null. The process ends with its input, that is at the
+    latest with its parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
-    # TensorFlow's native code prints on standard output too, which would tear the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    # TensorFlow's native code prints on standard output too, which would tear the replies: all that
+    # it prints goes to standard error.
+    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     for line in sys.stdin:
         asked, started, refused = json.loads(line), time.process_time(), None
@@ -45,8 +45,8 @@ def main() -> None:
             Path(asked["file"]).write_bytes(convert(graph_of(blueprint), blueprint.precision))
         except ExportRefused as error:
             refused = str(error)
-        answer = {"refused": refused, "cpu_seconds": time.process_time() - started}
-        print(json.dumps(answer), file=answers, flush=True)
+        reply = {"refused": refused, "cpu_seconds": time.process_time() - started}
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 def graph_of(blueprint: Blueprint) -> Layers:
@@ -68,22 +68,15 @@ def graph_of(blueprint: Blueprint) -> Layers:
 
 
 def convert(graph: Layers, precision: Precision) -> bytes:
-    """Converts with TFLite's builtin operators and nothing else.
+    """Converts with TFLite's builtin operators and nothing else; returns the file's bytes.
 
-    All signatures share one set of weights in the file. They travel through a SavedModel in a
-    temporary folder because the converter takes several signatures in no other way.
-
-    Args:
-      graph: what to convert; for "int8" one that was made with ranges.
-      precision: of the weights: "fp16" and "dynamic" (int8) compute in float, "int8" in integers.
-
-    Returns:
-      The file's bytes.
+    All signatures share one set of weights in the file. For "int8" the graph has ranges.
 
     Raises:
       ExportRefused: if an operation has no builtin counterpart.
     """
     signatures: dict[str, Any] = graph.signatures()
+    # The converter takes several signatures from a SavedModel and in no other way.
     with tempfile.TemporaryDirectory(prefix="fedspeech-export-") as folder:
         tf.saved_model.save(graph, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -102,17 +95,11 @@ def convert(graph: Layers, precision: Precision) -> bytes:
         # The converter's own exception type is private to TensorFlow; every one of them means that
         # there is no file.
         except Exception as error:
-            raise ExportRefused(
-                f"conversion: TensorFlow refused the graph: {_reason(error)}"
-            ) from error
+            # The report is pages of MLIR; this line of it is what a person can act on.
+            needed = re.search(r"TF Select ops: (.+)", str(error))
+            reason = f"no builtin operator for {needed[1]}" if needed else str(error)[:500]
+            raise ExportRefused(f"conversion: TensorFlow refused the graph: {reason}") from error
     return content
-
-
-def _reason(error: Exception) -> str:
-    """The operations the converter has no builtin for, else how its report begins."""
-    # The report is pages of MLIR; this line of it is what a person can act on.
-    needed = re.search(r"TF Select ops: (.+)", str(error))
-    return f"no builtin operator for {needed[1]}" if needed else str(error)[:500]
 
 
 if __name__ == "__main__":

@@ -17,16 +17,23 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from fedspeech.errors import ExportRefused
-from tflite_export.blueprint import Blueprint
+import numpy as np
+from numpy.typing import NDArray
 
+from fedspeech.errors import ExportRefused
+from fedspeech.seeds import stream
+from tflite_export.blueprint import Blueprint
+from tflite_export.card import Card
+from tflite_export.flatbuffer import embed_card
+from tflite_export.interpreter import TfliteModel
+
+_PROBES = 32
 _SECONDS_TO_DIE = 20.0  # a core dump takes its time
 
 
-class Converter:
+class Converter(contextlib.AbstractContextManager["Converter"]):
     """Converts graphs one after another; a context manager.
 
     One process serves all files of an export. It starts with the first, and one that has died is
@@ -40,24 +47,14 @@ class Converter:
     """
 
     def __init__(self, module: str = "tflite_export.convert") -> None:
-        """Starts nothing yet."""
         self.cpu_seconds = 0.0
         self._module = module
         self._folder = tempfile.TemporaryDirectory(prefix="fedspeech-export-")
         # A file and not a pipe: a pipe that nobody empties would stop the process.
-        self._said = Path(self._folder.name) / "said"
+        self._stderr = Path(self._folder.name) / "stderr"
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> Converter:
-        """Does nothing more."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Ends the process, whatever it is doing."""
         if self._process is not None:
             # Killed: the process ignores Ctrl-C, and holds nothing that must still be written.
@@ -66,77 +63,103 @@ class Converter:
         self._folder.cleanup()
 
     def convert(self, blueprint: Blueprint) -> bytes:
-        """Builds and converts one graph.
-
-        Returns:
-          The bytes of a .tflite file.
+        """Builds and converts one graph; returns the bytes of a .tflite file.
 
         Raises:
           ExportRefused: if an operation has no builtin counterpart, or the process died; says of
             what.
         """
-        drawn, file = (Path(self._folder.name) / name for name in ("blueprint", "file"))
-        blueprint.save(drawn)
-        answer = self._ask({"blueprint": str(drawn), "file": str(file)}, blueprint)
-        self.cpu_seconds += answer["cpu_seconds"]
-        if answer["refused"] is not None:
-            raise ExportRefused(answer["refused"])
+        built, file = (Path(self._folder.name) / name for name in ("blueprint", "file"))
+        blueprint.save(built)
+        reply = self._ask({"blueprint": str(built), "file": str(file)}, blueprint)
+        self.cpu_seconds += reply["cpu_seconds"]
+        if reply["refused"] is not None:
+            raise ExportRefused(reply["refused"])
         return file.read_bytes()
 
-    def _ask(self, question: dict[str, str], blueprint: Blueprint) -> dict[str, Any]:
+    def _ask(self, request: dict[str, str], blueprint: Blueprint) -> dict[str, Any]:
         """Sends a line and waits for one."""
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            print(json.dumps(question), file=process.stdin, flush=True)
+            print(json.dumps(request), file=process.stdin, flush=True)
             line = process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        # An end of the stream without an answer is a process that died in native code.
+        # An end of the stream without a reply is a process that died in native code.
         if not line:
             self._process = None
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_SECONDS_TO_DIE)
             process.kill()
             process.communicate()
-            how = _cause_of_death(process.returncode, self._said)
+            how = _cause_of_death(process.returncode, self._stderr)
             raise ExportRefused(
                 f"conversion: the process that converts {how} at the {blueprint.precision} graph "
                 f"{blueprint.graph!r}; the other files and the run do not depend on it; "
                 "fedspeech doctor tries a conversion"
             )
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     def _start(self) -> subprocess.Popen[str]:
-        """Starts a process that finds the packages that this one found, and nothing else.
-
-        What it leaves among temporary files goes with the converter's own folder: TensorFlow
-        removes what it writes there only at an end of its own choosing.
-        """
+        """Starts a process that finds the packages that this one found, and nothing else."""
         # Absolute: an empty entry stands for the working directory, which -P leaves out.
         places = [str(Path(place).absolute()) for place in sys.path]
-        with self._said.open("wb") as said:
+        # What it leaves among temporary files goes with the converter's own folder: TensorFlow
+        # removes what it writes there only at an end of its own choosing.
+        own = {"PYTHONPATH": os.pathsep.join(places), "TMPDIR": self._folder.name}
+        with self._stderr.open("wb") as stderr:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", self._module],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(places),
-                    "TMPDIR": self._folder.name,
-                },
+                env=os.environ | own,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=stderr,
                 encoding="ascii",
             )
 
 
-def _cause_of_death(status: int, said: Path) -> str:
-    """How a process ended, in words, with the last that it said."""
+def _cause_of_death(status: int, stderr: Path) -> str:
+    """How a process ended, in words, with its last line on standard error."""
     if status == -signal.SIGKILL:
         return "was killed, as happens where memory runs out,"
-    lines = said.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = stderr.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no word")[:300]
     end = f"died of {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     return f"{end} ({last})"
+
+
+def convert_with_card(
+    blueprint: Blueprint, card: Card, converter: Converter, *, text: bool = True
+) -> bytes:
+    """Converts a graph and embeds the card of its file, as Markdown too if `text`.
+
+    Raises:
+      ExportRefused: if an operation has no builtin counterpart, the process that converts dies, or
+        the card changes an output.
+    """
+    # The converter knows nothing of cards, so the same graph gives the same bits whatever they say.
+    plain = converter.convert(blueprint)
+    content = embed_card(plain, card.to_json(), card.to_markdown() if text else "")
+    before, after = (_outputs(TfliteModel(bits)) for bits in (plain, content))
+    same = (np.array_equal(*pair, equal_nan=True) for pair in zip(before, after, strict=True))
+    if not all(same):
+        raise ExportRefused("card: embedding it must leave every output as it was")
+    return content
+
+
+def _outputs(model: TfliteModel) -> list[NDArray[Any]]:
+    """Outputs of every signature on inputs drawn at random, one call after the other."""
+    # What the values mean does not matter: bits that moved in the file move bits of the outputs.
+    rng = stream(0, "outputs with and without the card")
+    found: list[NDArray[Any]] = []
+    for name, signature in sorted(model.signatures.items()):
+        for _ in range(_PROBES):
+            inputs = {
+                entry: rng.standard_normal(spec.shape).astype(spec.dtype)
+                for entry, spec in sorted(signature.inputs.items())
+            }
+            found += [value for _, value in sorted(model.run(name, **inputs).items())]
+    return found

@@ -1,8 +1,8 @@
-"""What a file is held against: speech, what is not speech, held-out users, and torch's answers.
+"""What a file is compared on: speech, what is not speech, held-out users, and torch's logits.
 
 Half of the probes are speech, the other half noise, tones, clicks, overload and digital silence,
 because a phone's microphone hears those most of the day. Held-out clips are of people on whom
-nothing was trained or calibrated; of them, answers are compared user by user.
+nothing was trained or calibrated; their predictions are compared user by user.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
 from fedspeech.seeds import stream
+from tflite_export.arrays import FloatArray
 from tflite_export.weights import Trained
-
-FloatArray = NDArray[np.float32]
 
 MINIMUM_SPEECH = 250
 LISTENING_PROBES = 20
@@ -56,7 +55,7 @@ class HeldOut:
             )
 
     def rows(self, places: NDArray[np.int64]) -> HeldOut:
-        """Some of the clips."""
+        """The clips at these places."""
         return replace(
             self,
             waveforms=self.waveforms[places],
@@ -66,22 +65,17 @@ class HeldOut:
 
 
 class Evidence:
-    """A trained model, and what it answers to everything a file of it is compared on.
-
-    Answers are computed once, however many files of a family are compared.
+    """A trained model, and its logits of everything a file of it is compared on, computed once.
 
     Attributes:
-      trained: the model.
       speech: shape (n, heard_samples), as `Base.heard` gives it.
       held_out: people for agreement and loss of accuracy.
+
+    Raises:
+      ValueError: if the speech cannot be used; see `probes`.
     """
 
     def __init__(self, trained: Trained, speech: FloatArray, held_out: HeldOut) -> None:
-        """Checks the speech.
-
-        Raises:
-          ValueError: if it cannot be used; see `probes`.
-        """
         self.trained, self.speech, self.held_out = trained, speech, held_out
         self.probes = probes(speech, trained.base)
 
@@ -92,15 +86,12 @@ class Evidence:
 
     @cached_property
     def logits(self) -> FloatArray:
-        """Torch's answers to the probes, shape (2 n, c)."""
+        """Torch's logits of the probes, shape (2 n, c)."""
         return reference_logits(self.trained, self.probes)
 
     @cached_property
     def listening(self) -> FloatArray:
-        """A few minutes of sound, shape (samples,), in which probes follow each other at once.
-
-        Speech comes after digital silence, after noise, and after other words.
-        """
+        """Minutes of probes (samples,): speech after digital silence, noise, and other words."""
         # The speech stands first among the probes, what is not speech after it.
         rows, half = LISTENING_PROBES, len(self.speech)
         silence = np.zeros((rows, 3 * self.trained.base.frontend.rate_hz), dtype=np.float32)
@@ -110,12 +101,12 @@ class Evidence:
 
     @cached_property
     def listening_logits(self) -> FloatArray:
-        """Torch's answer at every hop of `listening`, shape (hops, c)."""
+        """Torch's logits at every hop of `listening`, shape (hops, c)."""
         return listening_logits(self.trained, self.listening)
 
     @cached_property
     def held_out_logits(self) -> FloatArray:
-        """Torch's answers to the held-out clips, shape (n, c)."""
+        """Torch's logits of the held-out clips, shape (n, c)."""
         return reference_logits(self.trained, self.held_out.waveforms)
 
 
@@ -127,15 +118,7 @@ def log_mel(spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
 
 
 def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
-    """Computes in torch what training and evaluation compute.
-
-    Args:
-      trained: the model.
-      waveforms: shape (n, heard_samples).
-
-    Returns:
-      Logits, shape (n, c).
-    """
+    """Logits (n, c) in torch of waveforms (n, heard_samples), as evaluation computes them."""
     # In blocks, or thousands of clips would need gigabytes of windows at once.
     starts = range(0, len(waveforms), _BLOCK)
     outputs = (trained.base.encoder_output(waveforms[start : start + _BLOCK]) for start in starts)
@@ -143,20 +126,11 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
 
 
 def listening_logits(trained: Trained, samples: FloatArray) -> FloatArray:
-    """Computes in torch what a streaming file answers at every hop.
-
-    Args:
-      trained: the model.
-      samples: shape (n,), full scale 1; digital silence is before them.
-
-    Returns:
-      Logits, shape (hops, c).
-    """
+    """Logits (hops, c) in torch at every hop of samples (n,), before which is digital silence."""
     return _score(trained, trained.base.listening_output(samples))
 
 
 def _score(trained: Trained, encoder_output: torch.Tensor) -> FloatArray:
-    """Logits by the adapter, shape (n, c)."""
     adapter = trained.adapter
     vector = adapter.spec.flatten(trained.parameters)[np.newaxis]
     logits: FloatArray = score_clips(adapter, vector, adapter.embed(encoder_output).numpy())[0]
@@ -169,14 +143,7 @@ def repeated(speech: FloatArray) -> FloatArray:
 
 
 def probes(speech: FloatArray, base: Base) -> FloatArray:
-    """Returns the speech, then as many clips that are not speech, all with their left context.
-
-    Args:
-      speech: shape (n, heard_samples), float32, full scale 1; at least 250 clips.
-      base: of the model.
-
-    Returns:
-      Shape (2 n, heard_samples), float32; the same for the same speech.
+    """Speech (n, heard_samples), full scale 1, then as many clips that are no speech: (2 n, ...).
 
     Raises:
       ValueError: if there are too few clips, or shape, type or a value is wrong.
@@ -195,8 +162,8 @@ def probes(speech: FloatArray, base: Base) -> FloatArray:
 
 
 def _not_speech(num_clips: int, num_samples: int, rate_hz: int) -> FloatArray:
-    """Makes clips without speech: five kinds in turn, -70 to 0 dB of full scale; one is silence."""
-    # Of no run's seed: every export of a model is held against the same sounds.
+    """Clips without speech: five kinds in turn, -70 to 0 dB of full scale; one is silence."""
+    # Of no run's seed: every export of a model is compared on the same clips.
     rng = stream(0, "parity probes")
     seconds = np.arange(num_samples) / rate_hz
     clips = np.empty((num_clips, num_samples), dtype=np.float32)

@@ -7,23 +7,18 @@ from tflite_export.family import Family
 from tflite_export.keywords import KeywordFamily
 from tflite_export.sentences import SentenceFamily
 
+_FAMILIES: dict[str, type[Family]] = {"kws": KeywordFamily, "asr": SentenceFamily}
+
 
 def family_of(task: str) -> type[Family]:
-    """The class of the task's files.
-
-    Args:
-      task: its name, `fedspeech.tasks.task.Task.name`.
+    """The class of the files of a task, `fedspeech.tasks.task.Task.name`.
 
     Raises:
       ExportRefused: if no class makes files of this task.
     """
-    match task:
-        case "kws":
-            return KeywordFamily
-        case "asr":
-            return SentenceFamily
-        case _:
-            raise ExportRefused(
-                f"task: files are made of the tasks kws and asr, none of {task!r}; a class like "
-                "those of tflite_export/keywords.py and sentences.py would make them"
-            )
+    if task not in _FAMILIES:
+        raise ExportRefused(
+            f"task: files are made of the tasks {' and '.join(_FAMILIES)}, none of {task!r}; a "
+            "class like those of tflite_export/keywords.py and sentences.py would make them"
+        )
+    return _FAMILIES[task]

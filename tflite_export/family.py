@@ -10,17 +10,19 @@ Nobody else in this package asks for the task.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_export.blueprint import Blueprint
 from tflite_export.calibration import Calibration
 from tflite_export.card import Card, TaskOnCard
 from tflite_export.checks import Check
-from tflite_export.converter import Converter
+from tflite_export.converter import Converter, convert_with_card
 from tflite_export.evidence import HeldOut
 from tflite_export.interpreter import TfliteModel
 from tflite_export.weights import Trained
@@ -35,7 +37,7 @@ class Material:
     Attributes:
       speech: public utterances, none twice: waveforms (n, samples), float32, or their features.
       held_out: reads clips of people on whom nothing was trained, decided or calibrated.
-      calibration: reads the clips that full-integer files are calibrated on; None: there are none.
+      calibration: reads the representative dataset of full-integer files; None: there is none.
       batch_clips: clips of one training step, as the phones of the run take it.
     """
 
@@ -45,7 +47,7 @@ class Material:
     batch_clips: int = DEFAULT_BATCH_CLIPS
 
 
-class Family(Protocol):
+class Family(ABC):
     """The files of one trained model, each of one kind.
 
     Attributes:
@@ -55,6 +57,9 @@ class Family(Protocol):
       beside: name of a file beside the models to the kinds that need it.
       own_recordings: whether brought recordings can calibrate the integer files.
       logit_limit: largest difference of a logit from the trained model's, of files in float.
+      trained: the model that every file has to equal.
+      num_inputs: how many inputs a file in float is compared on.
+      num_speech_inputs: how many of them are speech.
     """
 
     task: ClassVar[TaskOnCard]
@@ -64,59 +69,51 @@ class Family(Protocol):
     own_recordings: ClassVar[bool]
     logit_limit: ClassVar[float]
 
+    trained: Trained
+    num_inputs: int
+    num_speech_inputs: int
+
     @classmethod
+    @abstractmethod
     def of(cls, trained: Trained, material: Material) -> Self:
         """The family of a run's model.
 
         Raises:
           ExportRefused: if the material is not enough to judge a file.
         """
-        ...
 
-    @property
-    def trained(self) -> Trained:
-        """The model that every file has to equal."""
-        ...
-
-    @property
-    def num_inputs(self) -> int:
-        """How many inputs a file in float is compared on."""
-        ...
-
-    @property
-    def num_speech_inputs(self) -> int:
-        """How many of them are speech."""
-        ...
-
-    def prepare(self, kinds: Sequence[str]) -> None:
+    def prepare(self, kinds: Sequence[str]) -> None:  # noqa: B027  # nothing to read is the default
         """Reads what files of these kinds are made of, before any is converted.
 
         Raises:
           ExportRefused: if a kind cannot be made; names it.
         """
-        ...
 
     def make(self, kind: str, card: Card, converter: Converter) -> bytes:
-        """Makes the bytes of one file, with its card inside.
-
-        Args:
-          kind: a key of `files`.
-          card: the one beside the files.
-          converter: the process that holds TensorFlow.
+        """Makes the bytes of one file, with its own form of the family's card inside.
 
         Raises:
           ExportRefused: if the graph cannot be converted, or the card changes an output.
         """
-        ...
+        inside = card.inside(kind, self.calibrated_on(kind))
+        return convert_with_card(self.blueprint(kind), inside, converter)
 
+    @abstractmethod
+    def blueprint(self, kind: str) -> Blueprint:
+        """Graph and precision of a kind of model."""
+
+    @abstractmethod
+    def calibrated_on(self, kind: str) -> dict[str, Any] | None:
+        """What the card of a full-integer file says of its calibration; None for other kinds."""
+
+    @abstractmethod
     def checks(self, kind: str, model: TfliteModel) -> Iterator[Check]:
         """Everything that a model of a kind must pass.
 
         Raises:
           ExportRefused: if there is no such kind, or a check fails; names it and its figure.
         """
-        ...
 
+    @abstractmethod
     def write_beside(self, name: str) -> bytes:
         """The bytes of a file beside the models; `name` is a key of `beside`."""
-        ...

@@ -29,14 +29,9 @@ _OPERATOR_NAMES = {
 
 
 def operators(content: bytes) -> dict[str, int]:
-    """Counts the operators of every subgraph.
+    """Counts the operators of every subgraph, by name as in the schema's BuiltinOperator, sorted.
 
-    Args:
-      content: bytes of a .tflite file.
-
-    Returns:
-      Name to count, names as in the schema's BuiltinOperator, sorted; an operator that is not a
-      builtin has the name "custom:" and its own.
+    An operator that is not a builtin has the name "custom:" and its own.
     """
     model = _unpack(content)
     names = [_operator_name(code) for code in model.operatorCodes]
@@ -88,13 +83,9 @@ def float_weights(content: bytes) -> int:
 def embed_card(content: bytes, card: dict[str, Any], text: str = "") -> bytes:
     """Returns the file with the card as metadata entries; graph and weights stay as they are.
 
-    Entries of the same names are replaced. What is written twice, such as the scales of a layer in
-    two signatures, is stored once.
-
-    Args:
-      content: bytes of a .tflite file.
-      card: JSON values.
-      text: the card for people, Markdown; empty leaves it out.
+    `text` is the card for people, Markdown; empty leaves it out. Entries of the same names are
+    replaced. What is written twice, such as the scales of a layer in two signatures, is stored
+    once.
     """
     model = _unpack(content)
     entries = {CARD_ENTRY: json.dumps(card, sort_keys=True, allow_nan=False)}
@@ -140,7 +131,6 @@ def card_bytes(content: bytes) -> int:
 
 
 def _unpack(content: bytes) -> schema.ModelT:
-    """Parses a file into the schema's objects."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
 
 

@@ -1,6 +1,6 @@
 """What a graph that trains refuses by itself, whatever the app around it hands in.
 
-The file is the last to see the values: a runtime resizes an input without a word, a label may be
+The file is the last to see the values: a runtime resizes an input without an error, a label may be
 none of the model's, one NaN would stay in the adapter for good. So ranges, sizes and finiteness are
 part of the graph. The limits are far above what training reaches and low enough that no product of
 values within them leaves float32.
@@ -13,15 +13,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_export.arrays import ADAPTER_LIMIT, CHECKSUM_PRIME
+from tflite_export.arrays import (
+    ADAPTER_LIMIT,
+    CHECKSUM_PRIME,
+    SETTING_LIMIT,
+    SMALLEST_CLIP_NORM,
+    VALUE_LIMIT,
+)
 from tflite_export.layers import Tensor
 
 
 def holds(x: Tensor, low: float, high: float, size: int) -> Tensor:
-    """Whether `x` has exactly so many values, and every one lies in [low, high].
+    """Whether `x` has exactly `size` values, and every one lies in [low, high].
 
     Counted, because a runtime that resized the input to fewer values would otherwise have them
-    broadcast: one value of noise for all coordinates. NaN lies in no range.
+    broadcast: one value of noise for all coordinates.
     """
     # Two comparisons, both of which NaN fails.
     inside = tf.logical_and(x >= low, x <= high)
@@ -29,7 +35,7 @@ def holds(x: Tensor, low: float, high: float, size: int) -> Tensor:
 
 
 def counts_to(flags: Tensor, size: int) -> Tensor:
-    """Whether there are exactly so many flags, true and false ones together."""
+    """Whether there are exactly `size` flags, true and false ones together."""
     true, false = (
         tf.reduce_sum(tf.cast(kind, tf.float32)) for kind in (flags, tf.logical_not(flags))
     )
@@ -39,6 +45,24 @@ def counts_to(flags: Tensor, size: int) -> Tensor:
 def all_hold(*conditions: Tensor) -> Tensor:
     """Whether every condition holds."""
     return tf.reduce_all(tf.stack(conditions))
+
+
+def optimizer_holds(learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor) -> Tensor:
+    """Whether the settings of SGD are single numbers in their ranges."""
+    return all_hold(
+        holds(learning_rate, 0, SETTING_LIMIT, 1),
+        holds(momentum, 0, 1, 1),
+        holds(proximal_mu, 0, SETTING_LIMIT, 1),
+    )
+
+
+def privacy_holds(clip_norm: Tensor, noise: Tensor, expected: Tensor, size: int) -> Tensor:
+    """Whether the settings of DP-SGD are in their ranges, and there is noise for every value."""
+    return all_hold(
+        holds(clip_norm, SMALLEST_CLIP_NORM, SETTING_LIMIT, 1),
+        holds(noise, -VALUE_LIMIT, VALUE_LIMIT, size),
+        holds(expected, 1, SETTING_LIMIT, 1),
+    )
 
 
 def limited(x: Tensor, limit: float) -> Tensor:
@@ -55,15 +79,7 @@ def checksum(adapter: Tensor, size: int) -> Tensor:
 
 
 def acceptable(adapter: Tensor, base: Tensor, claimed: Tensor, own_base: Any, size: int) -> Tensor:
-    """Whether an adapter is whole, of this base and within the limits.
-
-    Args:
-      adapter: shape (size,).
-      base: hash of the base it belongs to, as `arrays.hash_words`.
-      claimed: its checksum, shape (1,).
-      own_base: hash of the base in the file.
-      size: of the file's own adapter.
-    """
+    """Whether an adapter (size,) is of this base, within the limits and of its claimed checksum."""
     return all_hold(
         holds(adapter, -ADAPTER_LIMIT, ADAPTER_LIMIT, size),
         tf.reduce_all(tf.equal(base, own_base)),

@@ -3,7 +3,7 @@
 LiteRT's own SignatureRunner resizes the graph to whatever shape it is given and computes something;
 `TfliteModel` refuses instead.
 
-    model = TfliteModel.open(Path("model_float.tflite"))
+    model = TfliteModel(Path("model_float.tflite").read_bytes())
     logits = model.run("waveform", waveform=clip)["logits"]     # (1, 16000) float32 -> (1, c)
 """
 
@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -47,23 +46,21 @@ class Signature:
 class TfliteModel:
     """A loaded .tflite file; one thread, so that bits do not depend on the machine's load.
 
+    Args:
+      content: the file's bytes.
+      kernels: "optimized" are those that LiteRT takes by itself (XNNPACK among them), "reference"
+        the plain ones, whose integer arithmetic others follow. In full-integer files they round
+        differently.
+
     Attributes:
       content: the file's bytes.
       signatures: what it can compute, by name.
+
+    Raises:
+      ExportRefused: if LiteRT cannot read the bytes: torn, truncated, or not TFLite at all.
     """
 
     def __init__(self, content: bytes, kernels: Kernels = "optimized") -> None:
-        """Loads a file's bytes.
-
-        Args:
-          content: of the file.
-          kernels: "optimized" are those that LiteRT takes by itself (XNNPACK among them),
-            "reference" the plain ones, whose integer arithmetic others follow. In full-integer
-            files they round differently.
-
-        Raises:
-          ExportRefused: if LiteRT cannot read them: torn, truncated, or not TFLite at all.
-        """
         try:
             with _without_banner():
                 self._interpreter = Interpreter(
@@ -87,28 +84,8 @@ class TfliteModel:
             for name, runner in self._runners.items()
         }
 
-    @classmethod
-    def open(cls, path: Path) -> TfliteModel:
-        """Loads a file.
-
-        Raises:
-          ExportRefused: if there is no such file or LiteRT cannot read it.
-        """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ExportRefused(f"cannot read the exported model {path}: {error}") from error
-        return cls(content)
-
     def run(self, signature: str, /, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Runs one signature.
-
-        Args:
-          signature: its name.
-          **inputs: every input of the signature, in exactly its shape and element type.
-
-        Returns:
-          Outputs by name.
+        """Runs one signature on every one of its inputs; returns its outputs by name.
 
         Raises:
           ValueError: if signature, names, a shape or an element type differ from the file's.
@@ -138,14 +115,7 @@ class TfliteModel:
         return self.run(signature, call=np.zeros(1, dtype=np.float32))
 
     def run_each(self, signature: str, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Runs a signature of one input and one output once per row, as a phone would.
-
-        Args:
-          signature: its name; its input has shape (1, ...).
-          batch: shape (n, ...).
-
-        Returns:
-          Shape (n, ...).
+        """Runs a signature of one input and one output once per row of a batch (n, ...).
 
         Raises:
           ValueError: as `run`, or if the signature has several inputs or outputs.
@@ -162,7 +132,6 @@ class TfliteModel:
 
 
 def _specs(details: Mapping[str, Mapping[str, Any]]) -> dict[str, TensorSpec]:
-    """Reads LiteRT's description of inputs or outputs."""
     return {
         name: TensorSpec(tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]))
         for name, detail in details.items()

@@ -1,4 +1,4 @@
-"""What each kind of file for keywords must pass: logits, answers, streams, sizes.
+"""What each kind of file for keywords must pass: logits, predictions, streams, sizes.
 
 Needs no TensorFlow. The file that trains is checked in `personal_checks.py`.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
+from tflite_export.arrays import FloatArray
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence, HeldOut, log_mel
 from tflite_export.flatbuffer import card_bytes, float_weights
@@ -23,8 +24,8 @@ from tflite_export.weights import network
 INTEGER_KINDS = ("int8", "streaming-int8", "cc")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
 INT8_BYTES_PER_PARAMETER, FLOAT_BYTES, INT8_FURTHER_BYTES = 1.3, 4, 20_000
-# Between words and in noise louder than any calibration clip, torch's own answers are near ties: of
-# full-integer files 96.1 % of all hops and more were seen to agree. Where clips end, 99 % must.
+# Between words and in noise louder than any calibration clip, torch's own predictions are near
+# ties: of full-integer files 96.1 % of all hops and more agreed. Where clips end, 99 % must.
 LEAST_LISTENING_AGREEMENT = {"streaming": 0.999, "streaming-int8": 0.95}
 INTEGER_LOGIT_LIMIT = 3.0
 """Of files with fewer bits: a logit that is further off than this is a fault, not rounding."""
@@ -32,43 +33,32 @@ INTEGER_LOGIT_LIMIT = 3.0
 REFERENCE_CLIPS = 300
 STREAM_LIMIT = 1e-5
 
-FloatArray = NDArray[np.float32]
-
 
 def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     """The checks of one kind of model file.
-
-    Args:
-      kind: which of the family it says it is.
-      model: the file.
-      evidence: the trained model and what the file is compared on.
 
     Raises:
       ExportRefused: if there is no such kind, or a check fails; names it and its figure.
       ValueError: if a signature is missing or takes other shapes.
     """
+    merged = network(evidence.trained).merged().parameters.values()
     if kind in INTEGER_KINDS:
-        head = network(evidence.trained).merged().parameters.values()
         yield at_most(
             "weights that compute in float", float_weights(model.content),
-            sum(value.size for value in head if value.ndim == 2), "the adapter's",
+            sum(value.size for value in merged if value.ndim == 2), "the adapter's",
         )  # fmt: skip
     match kind:
         case "float":
-            for signature, inputs in (("waveform", evidence.probes), ("log_mel", evidence.log_mel)):
-                yield from _logits(model, signature, inputs, evidence, evidence.logits)
+            yield from _logits(model, "waveform", evidence.probes, evidence)
+            yield from _logits(model, "log_mel", evidence.log_mel, evidence)
         case "fp16" | "dynamic" | "int8" | "cc":
-            yield from _answers(kind, model, evidence)
+            yield from _predictions(kind, model, evidence)
         case "streaming":
-            yield from _streaming(model, evidence)
-            yield from _listening(kind, model, evidence)
-            yield _as_whole_clip(model, evidence)
-            yield _reset(model, evidence)
+            yield from _logits(model, "hop", evidence.probes, evidence)
+            yield from _stream_checks(kind, model, evidence)
         case "streaming-int8":
-            yield from _answers(kind, model, evidence)
-            yield from _listening(kind, model, evidence)
-            yield _as_whole_clip(model, evidence)
-            yield _reset(model, evidence)
+            yield from _predictions(kind, model, evidence)
+            yield from _stream_checks(kind, model, evidence)
         case "personal":
             yield from personal_checks(model, evidence)
         case _:
@@ -77,14 +67,12 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         yield from _reference_kernels(kind, model, evidence)
     if kind in ("int8", "cc"):
         # A streaming file has a second graph, so bytes per parameter say less of it.
-        yield _size(model, evidence)
+        whole = sum(value.size for value in merged)
+        yield _size(model, evidence.trained.base.encoder.num_parameters, whole)
 
 
-def _size(model: TfliteModel, evidence: Evidence) -> Check:
+def _size(model: TfliteModel, integers: int, whole: int) -> Check:
     """Bytes of a full-integer file; the adapter's own values stay in float."""
-    merged = network(evidence.trained).merged()
-    whole = sum(value.size for value in merged.parameters.values())
-    integers = evidence.trained.base.encoder.num_parameters
     limit = INT8_BYTES_PER_PARAMETER * integers + FLOAT_BYTES * whole + INT8_FURTHER_BYTES
     return at_most(
         "bytes without the card", len(model.content) - card_bytes(model.content), limit,
@@ -94,30 +82,30 @@ def _size(model: TfliteModel, evidence: Evidence) -> Check:
 
 
 def _logits(
-    model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence, expected: FloatArray
+    model: TfliteModel, signature: str, inputs: FloatArray, evidence: Evidence
 ) -> tuple[Check, ...]:
-    """Every logit of a signature against torch's."""
-    found = model.run_each(signature, inputs)
-    return require_logits(signature, expected, found, speech=len(evidence.speech))
+    """Every logit of the probes by a signature against torch's."""
+    found = _scored(model, signature, inputs, evidence)
+    return require_logits(signature, evidence.logits, found, speech=len(evidence.speech))
 
 
-def _ways_in(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, FloatArray]:
+def _inputs(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, FloatArray]:
     """Signature to held-out clips as it takes them."""
     if kind == "streaming-int8":
         return {"hop": held_out.waveforms}
-    # By torch's front end, so that an error of the file's own front end shows in one way in only.
+    # By torch's front end, so that an error of the file's own front end shows in one signature.
     features = {"log_mel": log_mel(evidence.trained.base.frontend, held_out.waveforms)}
     # Firmware brings its own front end.
     return features if kind == "cc" else {"waveform": held_out.waveforms, **features}
 
 
 def _reference_kernels(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
-    """Answers of a full-integer file by kernels that round differently, on some of the clips."""
+    """Predictions of a full-integer file by kernels that round differently, on some clips."""
     # The reference kernels are slow; clips evenly spread over the list keep every user in it.
     reference, every = TfliteModel(model.content, "reference"), len(evidence.held_out.labels)
     few = np.unique(np.linspace(0, every - 1, min(every, REFERENCE_CLIPS)).astype(np.int64))
-    yield from _answers(kind, reference, evidence, few, "reference kernels, ")
-    for signature, inputs in _ways_in(kind, evidence, evidence.held_out.rows(few)).items():
+    yield from _predictions(kind, reference, evidence, few, "reference kernels, ")
+    for signature, inputs in _inputs(kind, evidence, evidence.held_out.rows(few)).items():
         one, other = (_scored(each, signature, inputs, evidence) for each in (model, reference))
         yield at_most(
             f"{signature}, largest difference of a logit between two sets of kernels",
@@ -135,18 +123,18 @@ def _scored(
     return model.run_each(signature, inputs)
 
 
-def _answers(
+def _predictions(
     kind: str,
     model: TfliteModel,
     evidence: Evidence,
     places: NDArray[np.int64] | None = None,
     which: str = "",
 ) -> Iterator[Check]:
-    """Answers of a file with fewer bits to held-out clips, and how far logits are from torch's."""
+    """Held-out clips in a file with fewer bits: predictions, and distance of logits from torch."""
     held_out, expected = evidence.held_out, evidence.held_out_logits
     if places is not None:
         held_out, expected = held_out.rows(places), expected[places]
-    for signature, inputs in _ways_in(kind, evidence, held_out).items():
+    for signature, inputs in _inputs(kind, evidence, held_out).items():
         found = _scored(model, signature, inputs, evidence)
         yield from require_answers(
             f"{which}{signature}", expected, found, held_out,
@@ -158,72 +146,49 @@ def _answers(
         )  # fmt: skip
 
 
-def _streaming(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
-    """Hop by hop from PCM against torch."""
-    hops = stream_clips(model, evidence.trained.base.frontend, evidence.probes)
-    yield from require_logits("hop", evidence.logits, hops, speech=len(evidence.speech))
-
-
-def _listening(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
-    """Every hop of minutes of sound that nothing resets, against torch."""
+def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
+    """Minutes without a reset against torch, frames against whole clips, and the reset itself."""
     model.call("reset")
-    found = _every_hop(model, evidence.trained.base.frontend, evidence.listening)
-    expected = evidence.listening_logits
+    spec, expected = evidence.trained.base.frontend, evidence.listening_logits
+    found = _every_hop(model, spec, evidence.listening)
     over = f"{len(found)} hops without a reset, of speech after silence, noise and other words"
     agreement = (found.argmax(axis=1) == expected.argmax(axis=1)).mean()
     yield at_least("listening, same answer", agreement, LEAST_LISTENING_AGREEMENT[kind], over)
     if kind == "streaming":
         difference = np.abs(found.astype(np.float64) - expected).max()
         yield at_most("listening, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
-
-
-def _as_whole_clip(model: TfliteModel, evidence: Evidence) -> Check:
-    """Frame by frame against the whole clip at once, in the same file."""
     frames = np.stack([_last_logits(model, "frame", "log_mel", clip) for clip in evidence.log_mel])
     whole = model.run_each("log_mel", evidence.log_mel)
-    return at_most(
+    yield at_most(
         "frame by frame, largest difference from the whole clip in this file",
-        np.abs(frames - whole).max(),
-        STREAM_LIMIT, f"{len(frames)} inputs",
+        np.abs(frames - whole).max(), STREAM_LIMIT, f"{len(frames)} inputs",
     )  # fmt: skip
-
-
-def _reset(model: TfliteModel, evidence: Evidence) -> Check:
-    """Bits of every hop of a clip after another one and a reset, against those of a fresh file."""
-    spec = evidence.trained.base.frontend
-    first, other = evidence.speech[0], evidence.speech[1]
-    found = []
+    first, other = evidence.speech[:2]
     # A fresh file has forgotten nothing, so it is what a file after a reset has to equal.
-    for file, before in ((TfliteModel(model.content), first[:0]), (model, other)):
-        _every_hop(file, spec, before)
+    fresh = TfliteModel(model.content)
+    _every_hop(model, spec, other)
+    for file in (fresh, model):
         file.call("reset")
-        found.append(_every_hop(file, spec, first))
-    return at_most(
-        "reset, outputs changed", float((found[0] != found[1]).sum()), 0,
-        f"{len(found[0])} hops of a clip, in the middle of speech and in a file that heard nothing",
+    expected, found = (_every_hop(file, spec, first) for file in (fresh, model))
+    yield at_most(
+        "reset, outputs changed", float((found != expected).sum()), 0,
+        f"{len(found)} hops of a clip, in the middle of speech and in a file that heard nothing",
     )  # fmt: skip
 
 
 def _every_hop(model: TfliteModel, spec: FrontendSpec, samples: FloatArray) -> FloatArray:
-    """Goes on hearing samples (n,); returns the logits of every hop that they fill, (hops, c)."""
+    """Goes on feeding samples (n,); returns the logits of every hop that they fill, (hops, c)."""
     hop = spec.hop_samples
     steps = samples[: len(samples) // hop * hop].reshape(-1, 1, hop)
     return np.array([model.run("hop", samples=step)["logits"][0] for step in steps])
 
 
 def stream_clips(model: TfliteModel, spec: FrontendSpec, waveforms: FloatArray) -> FloatArray:
-    """Streams clips after their left context, each from a reset; returns the last logits, (n, c).
-
-    The first samples are not fed, so that the hops end where the clip's frames end. They belong to
-    the first frame of the left context, which nothing in the clip sees.
-
-    Args:
-      model: with the signature `hop`.
-      spec: the front end.
-      waveforms: shape (n, heard_samples).
-    """
+    """Streams clips (n, heard_samples), each from a reset; returns the last logits, (n, c)."""
     hop, overlap = spec.hop_samples, spec.window_samples - spec.hop_samples
     hops = (waveforms.shape[1] - overlap) // hop
+    # The first samples are not fed, so that the hops end where the clip's frames end. They belong
+    # to the first frame of the left context, which nothing in the clip sees.
     steps = waveforms[:, overlap : overlap + hops * hop].reshape(len(waveforms), hops, hop)
     return np.stack([_last_logits(model, "hop", "samples", clip) for clip in steps])
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName, Ranges
-from tflite_export.c_array import to_c_array
 from tflite_export.calibration import Calibration, observe
 from tflite_export.card import Card, TaskOnCard
-from tflite_export.carded import convert_with_card
 from tflite_export.checks import Check
-from tflite_export.converter import Converter
+from tflite_export.converter import Converter, convert_with_card
 from tflite_export.evidence import Evidence, repeated
 from tflite_export.family import DEFAULT_BATCH_CLIPS, Family, Material
+from tflite_export.files import json_bytes, to_c_array
 from tflite_export.front_end import GOLDEN_FILE, golden_vectors
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
@@ -46,7 +44,6 @@ C_NAME = "fedspeech_model_int8"
 
 
 def _input(frontend: FrontendSpec, context_frames: int) -> str:
-    """What a file that spots words takes."""
     before = context_frames * frontend.hop_samples
     features = "cepstra" if frontend.cepstra else "log-mel"
     return (
@@ -61,7 +58,13 @@ KEYWORDS = TaskOnCard(name="kws", title="Keyword model", output=OUTPUT_NOTICE, i
 
 
 class KeywordFamily(Family):
-    """See `family.Family`."""
+    """See `family.Family`.
+
+    Args:
+      evidence: the trained model and what its files are compared on.
+      calibration: reads the representative dataset of the full-integer files.
+      batch_clips: clips of one training step of the personal file.
+    """
 
     task = KEYWORDS
     files = FILES
@@ -78,15 +81,10 @@ class KeywordFamily(Family):
         calibration: Callable[[], Calibration] | None = None,
         batch_clips: int = DEFAULT_BATCH_CLIPS,
     ) -> None:
-        """Gathers the arrays.
-
-        Args:
-          evidence: the trained model and what its files are compared on.
-          calibration: reads the clips for the full-integer files.
-          batch_clips: clips of one training step of the personal file.
-        """
         self.evidence, self._read, self._batch_clips = evidence, calibration, batch_clips
-        self._network = network(evidence.trained)
+        self.trained = evidence.trained
+        self.num_inputs, self.num_speech_inputs = len(evidence.probes), len(evidence.speech)
+        self._network = network(self.trained)
         self._merged = self._network.merged()
 
     @classmethod
@@ -94,21 +92,6 @@ class KeywordFamily(Family):
         """See `family.Family.of`."""
         evidence = Evidence(trained, repeated(material.speech), material.held_out())
         return cls(evidence, material.calibration, material.batch_clips)
-
-    @property
-    def trained(self) -> Trained:
-        """The model that every file has to equal."""
-        return self.evidence.trained
-
-    @property
-    def num_inputs(self) -> int:
-        """How many probes there are."""
-        return len(self.evidence.probes)
-
-    @property
-    def num_speech_inputs(self) -> int:
-        """How many of the probes are speech."""
-        return len(self.evidence.speech)
 
     def prepare(self, kinds: Sequence[str]) -> None:
         """See `family.Family.prepare`."""
@@ -122,17 +105,19 @@ class KeywordFamily(Family):
         """See `family.Family.make`."""
         if kind == "adapter":
             return write_adapter(self.trained, card.inside(kind))
-        used = self.calibration.to_json() if kind in INTEGER_KINDS else None
-        inside = card.inside(kind, used)
-        # The text would be a tenth of firmware that nobody reads it in.
-        text = kind != "cc"
-        content = convert_with_card(self.blueprint(kind), inside, converter, text=text)
         if kind != "cc":
-            return content
+            return super().make(kind, card, converter)
+        inside = card.inside(kind, self.calibrated_on(kind))
+        # The card's text would be a tenth of firmware that nobody reads it in.
+        content = convert_with_card(self.blueprint(kind), inside, converter, text=False)
         return to_c_array(content, C_NAME, self._firmware_notes(card, len(content))).encode()
 
+    def calibrated_on(self, kind: str) -> dict[str, Any] | None:
+        """See `family.Family.calibrated_on`."""
+        return self.calibration.to_json() if kind in INTEGER_KINDS else None
+
     def blueprint(self, kind: str) -> Blueprint:
-        """Chooses graph and precision."""
+        """See `family.Family.blueprint`."""
         match kind:
             case "float" | "fp16" | "dynamic":
                 return Blueprint(graph="keyword", network=self._merged, precision=kind)
@@ -161,22 +146,19 @@ class KeywordFamily(Family):
         if name == GOLDEN_FILE:
             return golden_vectors(self.trained, with_logits=True)
         clips = [list(clip) for clip in self.calibration.clips]
-        listed = {**self.calibration.to_json(), "list": clips}
-        return (json.dumps(listed, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+        return json_bytes({**self.calibration.to_json(), "list": clips})
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The clips for the full-integer files, read once."""
+        """The representative dataset of the full-integer files, read once."""
         assert self._read is not None, "prepare refuses kinds that need one"
         return self._read()
 
     def _integer(self, graph: GraphName) -> Blueprint:
-        """The full-integer form of a graph."""
         return Blueprint(graph=graph, network=self._merged, precision="int8", ranges=self._ranges)
 
     @cached_property
     def _ranges(self) -> Ranges:
-        """Ranges of the layers on the calibration clips."""
         return observe(self._merged, self.calibration.waveforms)
 
     def _firmware_notes(self, card: Card, size_bytes: int) -> list[str]:

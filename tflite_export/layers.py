@@ -27,28 +27,25 @@ _UNIT_BITS = 10  # of amplitude; twice as many of power
 
 
 class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
-    """The arithmetic of one network; subclasses say where a convolution finds its past."""
+    """The arithmetic of one network; subclasses say where a convolution finds its past.
+
+    Args:
+      network: the arrays, constants once a signature is traced; `merged`, unless the subclass has
+        the adapter in variables.
+      ranges: layer to smallest and largest value, for a full-integer file; None stays in float.
+    """
 
     def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
-        """Keeps the arrays; they become constants when a signature is traced.
-
-        Args:
-          network: the arrays; `merged`, unless the subclass has the adapter in variables.
-          ranges: layer to smallest and largest value, for a full-integer file; None stays in float.
-        """
         super().__init__()
         self.network = network
         self._ranges = ranges
 
     def convolve(self, name: str, conv: FoldedConv, x: Tensor) -> Tensor:
-        """Causal convolution of (1, frames, 1, channels): zeros stand before the first frame.
-
-        Padding is explicit because TensorFlow's "SAME" puts zeros on both sides and, at stride 2,
-        not even where torch puts them.
-        """
+        """Causal convolution of (1, frames, 1, channels): zeros stand before the first frame."""
         del name
         # A kernel of one tap sees no past; padding by nothing would still cost an operator.
         if conv.left_padding:
+            # TensorFlow's "SAME" puts zeros on both sides and, at stride 2, not where torch does.
             x = tf.pad(x, [[0, 0], [conv.left_padding, 0], [0, 0], [0, 0]])
         return self.product(conv, x, stride=conv.stride)
 
@@ -75,11 +72,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """PCM (1, samples) to (1, frames, mels); the sums of `fedspeech.audio.frontend.LogMel`.
-
-        Everything before the logarithm is in units of 2^-20 of its power: half precision would
-        round the floor of 1e-8 to nothing.
-        """
+        """PCM (1, samples) to (1, frames, mels); the sums of `fedspeech.audio.frontend.LogMel`."""
         network = self.network
         spec = network.frontend
         frames = tf.signal.frame(waveform, spec.window_samples, spec.hop_samples)
@@ -87,6 +80,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             # Within each frame, as `LogMel` does it: the first sample is its own predecessor.
             before = tf.concat([frames[..., :1], frames[..., :-1]], axis=2)
             frames -= spec.cepstra.preemphasis * before
+        # In units of 2^-20 of power: half precision would round the floor of 1e-8 to nothing.
         frames *= network.window * np.float32(2**_UNIT_BITS)
         spectrum = tf.signal.rfft(frames, fft_length=[spec.fft_samples])
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
@@ -102,7 +96,7 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         return tf.reduce_sum(bands[..., tf.newaxis] * self.network.cosines, axis=2)
 
     def encoder(self, log_mel: Tensor, convolve: Any = None) -> Tensor:
-        """Log-mel (1, frames, mels) to windows (1, w, 1, f) before the activation."""
+        """Log-mel (1, frames, mels) to encoder frames (1, w, 1, f) before the activation."""
         network = self.network
         # Inside the file, so that no app can forget it or take the constants of another base.
         standardized = (log_mel - network.feature_mean) / network.feature_std
@@ -114,23 +108,23 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             note=self.note,
         )
 
-    def of_clip(self, windows: Tensor) -> Tensor:
-        """Leaves out the windows of the left context, of (1, w, 1, f).
+    def of_clip(self, frames: Tensor) -> Tensor:
+        """Leaves out the encoder frames of the left context, of (1, w, 1, f).
 
         In a full-integer file this stands after the layer's range is marked, or the layer that
         comes before would compute in float.
         """
         *_, (_, _, stride) = convolution_steps(self.network.encoder)
-        return windows[:, self.network.context_frames // stride :]
+        return frames[:, self.network.context_frames // stride :]
 
-    def score(self, windows: Tensor) -> Tensor:
-        """Scores activated windows (1, w, 1, f) with a merged adapter: (1, c).
+    def score(self, frames: Tensor) -> Tensor:
+        """Logits (1, c) of activated encoder frames (1, w, 1, f), by a merged adapter.
 
         In float in every file: it is a hundredth of the weights, and rounding the mean and the
         logits to eight bits alone would make up a quarter of a full-integer file's error.
         """
         adapter, parameters = self.network.adapter, self.network.parameters
-        features = tf.reduce_mean(windows, axis=[1, 2])
+        features = tf.reduce_mean(frames, axis=[1, 2])
         match adapter.name:
             case "head":
                 pass
@@ -144,10 +138,9 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
     def clip_specs(self) -> tuple[Any, Any]:
         """Specs of one clip after its left context, as PCM and as log-mel."""
         network = self.network
-        log_mel = (1, network.heard_frames, network.frontend.num_mels)
         return (
-            tf.TensorSpec((1, network.heard_samples), tf.float32, name="waveform"),
-            tf.TensorSpec(log_mel, tf.float32, name="log_mel"),
+            vector("waveform", 1, network.heard_samples),
+            vector("log_mel", 1, network.heard_frames, network.frontend.num_mels),
         )
 
 

@@ -1,6 +1,6 @@
 """Streams sound through an exported file: one row of logits per hop.
 
-listener = Listener(TfliteModel.open(Path("model_streaming.tflite")))
+listener = Listener(TfliteModel(Path("model_streaming.tflite").read_bytes()))
 for logits in listener.feed(samples): ...
 """
 
@@ -18,20 +18,13 @@ from tflite_export.interpreter import TfliteModel
 
 
 class Listener:
-    """A streaming file and the samples that do not yet fill a hop.
+    """A streaming file, its card, and the samples that do not yet fill a hop.
 
-    Attributes:
-      labels: meaning of the logits.
-      spec: the front end, from the card.
-      card: JSON values.
+    Raises:
+      ExportRefused: if the file has no signature `hop` or no card.
     """
 
     def __init__(self, model: TfliteModel) -> None:
-        """Starts in silence.
-
-        Raises:
-          ExportRefused: if the file has no signature `hop` or no card.
-        """
         if "hop" not in model.signatures:
             raise ExportRefused(
                 "listening takes a streaming file, with the signature hop; this one has "
@@ -52,14 +45,7 @@ class Listener:
         self._waiting = np.empty(0, dtype=np.float32)
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Hears samples of any number; what fills no hop waits for more.
-
-        Args:
-          samples: shape (n,), float32, full scale 1, at the front end's rate.
-
-        Returns:
-          Logits of the hops that were filled, shape (hops, c).
-        """
+        """Takes samples (n,), full scale 1; returns logits (hops, c) of the hops that they fill."""
         hop = self.spec.hop_samples
         heard = np.concatenate([self._waiting, samples])
         hops = len(heard) // hop

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,14 +47,12 @@ class PersonalModel:
       content: bytes of the file.
       batch_clips: clips of one step; a smaller batch is padded.
       size: adapter parameters.
+
+    Raises:
+      ExportRefused: if it is not a personal file.
     """
 
     def __init__(self, model: TfliteModel) -> None:
-        """Takes a loaded file.
-
-        Raises:
-          ExportRefused: if it is not a personal file.
-        """
         if "train_dp" not in model.signatures:
             raise ExportRefused(
                 f"a personal file has the signature train_dp, this one has "
@@ -93,11 +90,7 @@ class PersonalModel:
         return adapter
 
     def restore(self, adapter: FloatVector, base: NDArray[np.int32]) -> None:
-        """Takes over an adapter and forgets what training had in memory.
-
-        Args:
-          adapter: shape (d,), float32.
-          base: the hash of its base, `weights.hash_words`.
+        """Takes over an adapter (d,) of a base (`arrays.hash_words`); resets what training holds.
 
         Raises:
           ExportRefused: if it is of another size or base, or not finite; nothing changes then.
@@ -119,7 +112,7 @@ class PersonalModel:
         Raises:
           ExportRefused: as `train_dp`.
         """
-        return _loss(self._model.run("train", **self._step(clips, training)), len(clips))
+        return self._take_step("train", clips, training)
 
     def train_dp(
         self,
@@ -135,52 +128,60 @@ class PersonalModel:
         Raises:
           ExportRefused: if the file took no step, or a clip did not count.
         """
-        private = {
-            "clip_norm": _one(clip_norm),
-            "noise": noise,
-            "expected_clips": _one(expected_clips),
-        }
-        found = self._model.run("train_dp", **self._step(clips, training), **private)
-        return _loss(found, len(clips))
+        private = {"clip_norm": _one(clip_norm), "expected_clips": _one(expected_clips)}
+        return self._take_step("train_dp", clips, training, **private, noise=noise)
 
-    def _step(self, clips: LocalDataset, training: LocalTraining) -> dict[str, NDArray[np.generic]]:
-        """Pads a batch and names the settings."""
+    def _take_step(
+        self, signature: str, clips: LocalDataset, training: LocalTraining, **private: FloatVector
+    ) -> float:
+        """Pads a batch and trains on it; returns the loss before the step."""
         if len(clips) > self.batch_clips:
             raise ValueError(
                 f"the file takes batches of at most {self.batch_clips} clips, got {len(clips)}"
             )
         embeddings = np.zeros((self.batch_clips, *self._embedding_shape), dtype=np.float32)
         labels = np.zeros(self.batch_clips, dtype=np.int32)
-        present = np.zeros(self.batch_clips, dtype=np.float32)
         embeddings[: len(clips)], labels[: len(clips)] = clips.embeddings, clips.labels
-        present[: len(clips)] = 1
-        return {
-            "embeddings": embeddings,
-            "labels": labels,
-            "present": present,
-            "learning_rate": _one(training.learning_rate),
-            "momentum": _one(training.momentum),
-            "proximal_mu": _one(training.proximal_mu),
-        }
+        found = self._model.run(
+            signature,
+            embeddings=embeddings,
+            labels=labels,
+            present=(np.arange(self.batch_clips) < len(clips)).astype(np.float32),
+            learning_rate=_one(training.learning_rate),
+            momentum=_one(training.momentum),
+            proximal_mu=_one(training.proximal_mu),
+            **private,
+        )
+        if not found["stepped"][0]:
+            raise ExportRefused(
+                "train: the file takes no step with these settings: learning_rate, momentum, "
+                "proximal_mu, clip_norm, noise or expected_clips is out of its range "
+                "(docs/mobile.md)"
+            )
+        if found["counted"][0] != len(clips):
+            raise ExportRefused(
+                f"train: {found['counted'][0]} of {len(clips)} clips counted: a label must be one "
+                "of the model's, an embedding finite and as `embed` gives it"
+            )
+        return float(found["loss"][0])
 
 
 class OnDeviceTraining:
-    """Local training of a round, phone after phone, in the exported file."""
+    """Local training of a round, phone after phone, in the exported file.
+
+    Args:
+      content: bytes of a personal file.
+      base_sha256: of the base behind the embeddings.
+      example_privacy: trains by DP-SGD, as `fedspeech.training.dp_sgd` does and at its price;
+        None trains plainly.
+
+    Raises:
+      ExportRefused: if it is not a personal file.
+    """
 
     def __init__(
         self, content: bytes, base_sha256: str, *, example_privacy: ExamplePrivacy | None = None
     ) -> None:
-        """Loads the file.
-
-        Args:
-          content: bytes of a personal file.
-          base_sha256: of the base behind the embeddings.
-          example_privacy: trains by DP-SGD, as `fedspeech.training.dp_sgd` does and at its price;
-            None trains plainly.
-
-        Raises:
-          ExportRefused: if it is not a personal file.
-        """
         self._model = PersonalModel(TfliteModel(content))
         self._base = hash_words(base_sha256)
         self._privacy = example_privacy
@@ -195,13 +196,8 @@ class OnDeviceTraining:
     ) -> list[Delta]:
         """Trains each phone from the global adapter; see `fedspeech.round.TrainingFunction`.
 
-        Args:
-          adapter: what is trained.
-          parameters: the global adapter.
-          datasets: one per phone.
-          training: how.
-          rngs: one per phone; for DP-SGD seeded from `NoiseEntropy` for this phone and attempt
-            alone, as for `fedspeech.training.dp_sgd.train_private`.
+        For DP-SGD `rngs` are seeded from `NoiseEntropy` for one phone and attempt alone, as for
+        `fedspeech.training.dp_sgd.train_private`.
 
         Raises:
           ExportRefused: if the file cannot train as the job says: Adam, a batch that is too large,
@@ -270,25 +266,6 @@ class OnDeviceTraining:
                 # would tell them.
                 expected_clips=min(training.batch_size, training.max_examples),
             )
-
-
-def _loss(found: Mapping[str, NDArray[Any]], clips: int) -> float:
-    """The loss of a step that the file took on so many clips.
-
-    Raises:
-      ExportRefused: if it took none, or a clip did not count.
-    """
-    if not found["stepped"][0]:
-        raise ExportRefused(
-            "train: the file takes no step with these settings: learning_rate, momentum, "
-            "proximal_mu, clip_norm, noise or expected_clips is out of its range (docs/mobile.md)"
-        )
-    if found["counted"][0] != clips:
-        raise ExportRefused(
-            f"train: {found['counted'][0]} of {clips} clips counted: a label must be one of the "
-            "model's, an embedding finite and as `embed` gives it"
-        )
-    return float(found["loss"][0])
 
 
 def _one(value: float) -> NDArray[np.float32]:

@@ -1,19 +1,17 @@
-"""Does a file compute what the trained model computes? Measured, or refused.
+"""Parity of a file with the trained model, measured or refused.
 
-A float file must give torch's logits; a file with fewer bits must give torch's answers, and lose no
-user's accuracy for it.
+A float file must give torch's logits; a file with fewer bits must give torch's predictions, and
+lose no user's accuracy for it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from tflite_export.arrays import FloatArray
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import HeldOut
-
-FloatArray = NDArray[np.float32]
 
 MAX_LOGIT_DIFFERENCE = 1e-4
 MAX_ACCURACY_DROP = 0.01
@@ -28,27 +26,22 @@ def require_logits(
     limit: float = MAX_LOGIT_DIFFERENCE,
     speech: int,
 ) -> tuple[Check, ...]:
-    """Compares logits of torch and of a file, both of shape (n, c); every answer must be torch's.
+    """Compares logits (n, c) of a signature with torch's; every prediction must be torch's.
 
-    Args:
-      name: of the signature.
-      expected: by torch.
-      found: by the file.
-      limit: largest difference of a logit that is allowed.
-      speech: how many of the inputs are speech.
+    `speech` says how many of the inputs are speech.
 
     Raises:
       ExportRefused: if they are too far apart; names the check and the figure.
     """
     at_most(f"{name} logits of another shape", float(found.shape != expected.shape), 0, "the file")
-    answers = expected.argmax(axis=1)
+    predicted = expected.argmax(axis=1)
     over = (
         f"{len(expected)} inputs, {speech} of them speech, to which torch gave "
-        f"{len(np.unique(answers))} different answers"
+        f"{len(np.unique(predicted))} different answers"
     )
     # In float64, where a difference of two float32 is exact.
     difference = np.abs(found.astype(np.float64) - expected).max()
-    agreement = (found.argmax(axis=1) == answers).mean()
+    agreement = (found.argmax(axis=1) == predicted).mean()
     return (
         at_most(f"{name} logits, largest difference", difference, limit, over),
         at_least(f"{name} same answer", agreement, 1.0, over),
@@ -72,30 +65,22 @@ def require_answers(
     least_agreement: float,
     sampled: bool = False,
 ) -> tuple[Check, ...]:
-    """Compares answers on people never trained on: agreement, accuracy over users, worst user.
+    """Compares logits (n, c) with torch's on held-out people: agreement, accuracy, worst user.
 
-    Clips are a sample of what people say. Where one is counted, the limit is on what is true of
-    all, and a file is refused where so many lost answers would come by chance less than once in
-    twenty times: from n clips, more than the 95th percentile of Bin(n, 1 - least_agreement); from a
-    user's n, more than a true drop of one point would cost one of so many users.
-
-    Args:
-      name: of the file or signature.
-      expected: torch's logits, shape (n, c).
-      found: the file's.
-      held_out: whose clips they are.
-      least_agreement: share of all clips that must get torch's answer.
-      sampled: whether these are some clips of a larger set that was judged whole: then chance is
-        allowed for in the accuracy lost as well, by the same percentile.
+    Clips are a sample of what people say. The limit is on what is true of all: a file is refused
+    where so many lost predictions would come by chance less than once in twenty times. Of n clips
+    that is more than the 95th percentile of Bin(n, 1 - least_agreement); of a user's n, more than a
+    true drop of one point would cost one of so many users. `sampled` clips are of a larger set that
+    was judged whole: chance is then allowed for in the accuracy lost as well, by that percentile.
 
     Raises:
       ExportRefused: if agreement or accuracy is lost; names the check and the figure.
     """
-    answers, others = expected.argmax(axis=1), found.argmax(axis=1)
+    predicted, others = expected.argmax(axis=1), found.argmax(axis=1)
     users, rows = np.unique(held_out.users, return_inverse=True)
     clips = np.bincount(rows)
     right, still = (
-        np.bincount(rows, weights=given == held_out.labels) for given in (answers, others)
+        np.bincount(rows, weights=given == held_out.labels) for given in (predicted, others)
     )
     lost = right - still
     # Shared out over the users (Bonferroni): with many of them, the worst looks bad by chance.
@@ -104,14 +89,14 @@ def require_answers(
     most_lost = MAX_ACCURACY_DROP
     if sampled:
         # As often as a true drop of one point would cost so many of the sample's clips.
-        by_chance = float(stats.binom.ppf(1 - MAX_CHANCE, len(answers), MAX_ACCURACY_DROP))
-        most_lost = max(most_lost, by_chance / len(answers))
-    over = f"{len(answers)} clips of {len(users)} held-out users of {held_out.source}"
+        by_chance = float(stats.binom.ppf(1 - MAX_CHANCE, len(predicted), MAX_ACCURACY_DROP))
+        most_lost = max(most_lost, by_chance / len(predicted))
+    over = f"{len(predicted)} clips of {len(users)} held-out users of {held_out.source}"
     return (
         at_least(
             f"{name} agreement",
-            (answers == others).mean(),
-            least_of_sample(least_agreement, len(answers)),
+            (predicted == others).mean(),
+            least_of_sample(least_agreement, len(predicted)),
             f"{over} ({least_agreement:.1%} of all, less what chance takes once in twenty)",
         ),
         at_most(f"{name} accuracy drop", (lost / clips).mean(), most_lost, over),

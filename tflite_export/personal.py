@@ -1,4 +1,4 @@
-"""The graph that keeps learning on the phone: the adapter in variables, its gradients by hand.
+"""Graphs that train on the phone: the adapter in variables, its gradients by hand.
 
 TensorFlow's own gradients would need operators that phones lack, so the formulas of
 `fedspeech.models.adapters` stand here once more, on one phone's clips. Training starts from cached
@@ -19,8 +19,6 @@ from tflite_export import guards
 from tflite_export.arrays import (
     ADAPTER_LIMIT,
     EMBEDDING_LIMIT,
-    SETTING_LIMIT,
-    SMALLEST_CLIP_NORM,
     VALUE_LIMIT,
     AdapterShape,
     Network,
@@ -31,8 +29,76 @@ from tflite_export.layers import CALL, Layers, Tensor, trace, vector
 _INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)
 
 
-class PersonalGraph(Layers):
-    """What personalizes on the phone.
+class TrainingGraph(Layers):
+    """An adapter and its momentum in variables: guarded SGD, `save` and `restore`.
+
+    Raises:
+      ExportRefused: if the adapter has a value that the file would not restore.
+    """
+
+    def __init__(self, network: Network, base_sha256: str) -> None:
+        super().__init__(network)
+        self._spec, self._base = network.adapter.spec, hash_words(base_sha256)
+        start = self._spec.flatten(network.parameters)
+        largest = np.abs(start).max()
+        if not largest <= ADAPTER_LIMIT:
+            raise ExportRefused(
+                f"adapter: every value must be at most {ADAPTER_LIMIT:g} in size, got {largest:g}"
+            )
+        self._adapter = tf.Variable(start, name="adapter")
+        self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
+
+    def save_and_restore(self) -> dict[str, Any]:
+        """Traces the signatures that every graph that trains has."""
+        hashes = (vector("base", 8, dtype=tf.int32), vector("checksum", 1, dtype=tf.int32))
+        return {
+            "save": trace(self._save, CALL),
+            "restore": trace(self._restore, vector("adapter", self._spec.size), *hashes),
+        }
+
+    def _save(self, call: Tensor) -> dict[str, Tensor]:
+        value = self._adapter.read_value()
+        return {"adapter": value, "checksum": guards.checksum(value, self._spec.size)}
+
+    def _restore(self, adapter: Tensor, base: Tensor, checksum: Tensor) -> dict[str, Tensor]:
+        """Takes over a whole adapter of this base; of any other nothing changes."""
+        accepted = guards.acceptable(adapter, base, checksum, self._base, self._spec.size)
+        self._take_over(accepted, adapter)
+        return {"restored": guards.said(accepted)}
+
+    def _take_over(self, accepted: Tensor, adapter: Tensor) -> None:
+        """Sets all variables for an adapter that training begins with."""
+        raise NotImplementedError
+
+    def _descend(
+        self, accepted: Tensor, gradient: Tensor, learning_rate: Tensor, momentum: Tensor
+    ) -> None:
+        """SGD with heavy-ball momentum, as `torch.optim.SGD`, within the limits."""
+        velocity = momentum * self._velocity.read_value() + gradient
+        velocity = guards.limited(velocity, VALUE_LIMIT)
+        # Moved into the limits and not refused: a refusal that depends on data would tell of it.
+        moved = guards.limited(self._adapter.read_value() - learning_rate * velocity, ADAPTER_LIMIT)
+        replace(accepted, self._velocity, velocity)
+        replace(accepted, self._adapter, moved)
+
+    @property
+    def _num_labels(self) -> int:
+        return dict(self._spec.shapes)["head_bias"][0]
+
+    def _named(self, flat: Tensor) -> dict[str, Tensor]:
+        return {name: tf.reshape(flat[place], shape) for name, shape, place in self._spec.slices()}
+
+    def _flat(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        return tf.concat([tf.reshape(gradients[name], [-1]) for name, _ in self._spec.shapes], 0)
+
+
+def replace(accepted: Tensor, variable: Any, value: Tensor) -> None:
+    """Sets a variable if the call is accepted; else it keeps its value, bit by bit."""
+    variable.assign(tf.where(accepted, value, variable.read_value()))
+
+
+class PersonalGraph(TrainingGraph):
+    """What personalizes keywords on the phone; a batch smaller than `batch_clips` is padded.
 
     Signatures, with d adapter parameters, c labels, n clips per step, e the embedding's shape:
 
@@ -51,64 +117,48 @@ class PersonalGraph(Layers):
     """
 
     def __init__(self, network: Network, base_sha256: str, batch_clips: int) -> None:
-        """Makes the variables.
-
-        Args:
-          network: not merged.
-          base_sha256: hex; an adapter of another base is not restored.
-          batch_clips: clips of one step; a smaller batch is padded.
-
-        Raises:
-          ExportRefused: if the adapter has a value that the file would not restore.
-        """
-        super().__init__(network)
-        self._spec, self._batch_clips = network.adapter.spec, batch_clips
-        self._base = hash_words(base_sha256)
-        start = starting_adapter(network)
-        self._adapter = tf.Variable(start, name="adapter")
+        super().__init__(network, base_sha256)
+        self._batch_clips = batch_clips
         # Where FedProx pulls to: the adapter that was restored last.
-        self._start = tf.Variable(start, name="start")
-        self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
+        self._start = tf.Variable(self._spec.flatten(network.parameters), name="start")
 
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
         waveform, _ = self.clip_specs()
         size, clips = self._spec.size, self._batch_clips
-        adapter, ints = vector("adapter", size), tf.int32
         step = (
             vector("embeddings", clips, *self.network.adapter.embedding_shape),
-            vector("labels", clips, dtype=ints),
+            vector("labels", clips, dtype=tf.int32),
             vector("present", clips),
             vector("learning_rate", 1),
             vector("momentum", 1),
             vector("proximal_mu", 1),
         )
         private = (vector("clip_norm", 1), vector("noise", size), vector("expected_clips", 1))
-        kept = (vector("base", 8, dtype=ints), vector("checksum", 1, dtype=ints))
         return {
             "infer": trace(self._infer, waveform),
-            "infer_with": trace(self._infer_with, waveform, adapter),
+            "infer_with": trace(self._infer_with, waveform, vector("adapter", size)),
             "embed": trace(self._embed, waveform),
             "train": trace(self._train, *step),
             "train_dp": trace(self._train_dp, *step, *private),
-            "save": trace(self._save, CALL),
-            "restore": trace(self._restore, adapter, *kept),
+            **self.save_and_restore(),
         }
 
     def _infer(self, waveform: Tensor) -> dict[str, Tensor]:
         return self._infer_with(waveform, self._adapter.read_value())
 
     def _infer_with(self, waveform: Tensor, adapter: Tensor) -> dict[str, Tensor]:
-        embedding = self._embed(waveform)["embedding"]
-        return {"logits": forward(self.network.adapter, self._named(adapter), embedding).logits}
+        embedding, parameters = self._embed(waveform)["embedding"], self._named(adapter)
+        features, _ = forward(self.network.adapter, parameters, embedding)
+        return {"logits": logits(parameters, features)}
 
     def _embed(self, waveform: Tensor) -> dict[str, Tensor]:
-        windows = self.of_clip(self.encoder(self.log_mel(waveform)))[:, :, 0]
-        # The affine stands before activation and mean, so the windows themselves are cached; every
+        frames = self.of_clip(self.encoder(self.log_mel(waveform)))[:, :, 0]
+        # The affine stands before activation and mean, so the frames themselves are cached; every
         # other adapter needs no more than the mean of the activated ones.
         if self.network.adapter.name == "affine":
-            return {"embedding": windows}
-        return {"embedding": tf.reduce_mean(tf.nn.relu(windows), axis=1)}
+            return {"embedding": frames}
+        return {"embedding": tf.reduce_mean(tf.nn.relu(frames), axis=1)}
 
     def _train(
         self,
@@ -123,10 +173,12 @@ class PersonalGraph(Layers):
         clips, counted, whole = self._clips(embeddings, labels, present)
         # A batch in which nothing counts has gradient zero and not 0 / 0.
         weights = counted / tf.maximum(tf.reduce_sum(counted), 1.0)
-        accepted = guards.all_hold(whole, optimizer_holds(learning_rate, momentum, proximal_mu))
+        accepted = guards.all_hold(
+            whole, guards.optimizer_holds(learning_rate, momentum, proximal_mu)
+        )
         gradient = self._flat(clips.gradients(weights))
         self._step(accepted, gradient, learning_rate, momentum, proximal_mu)
-        return _found(clips, counted, accepted)
+        return _outputs(clips, counted, accepted)
 
     def _train_dp(
         self,
@@ -151,23 +203,17 @@ class PersonalGraph(Layers):
         gradient = (self._flat(clips.gradients(factors)) + noise) / expected_clips
         accepted = guards.all_hold(
             whole,
-            optimizer_holds(learning_rate, momentum, proximal_mu),
-            privacy_holds(clip_norm, noise, expected_clips, self._spec.size),
+            guards.optimizer_holds(learning_rate, momentum, proximal_mu),
+            guards.privacy_holds(clip_norm, noise, expected_clips, self._spec.size),
         )
         self._step(accepted, gradient, learning_rate, momentum, proximal_mu)
-        return _found(clips, counted, accepted)
+        return _outputs(clips, counted, accepted)
 
-    def _save(self, call: Tensor) -> dict[str, Tensor]:
-        return saved(self._adapter, self._spec.size)
-
-    def _restore(self, adapter: Tensor, base: Tensor, checksum: Tensor) -> dict[str, Tensor]:
-        """Takes over a whole adapter of this base; of any other nothing changes."""
-        accepted = guards.acceptable(adapter, base, checksum, self._base, self._spec.size)
+    def _take_over(self, accepted: Tensor, adapter: Tensor) -> None:
         replace(accepted, self._adapter, adapter)
         replace(accepted, self._start, adapter)
         # Momentum of another training would push the restored adapter where nobody trained it.
         replace(accepted, self._velocity, tf.zeros_like(adapter))
-        return {"restored": guards.said(accepted)}
 
     def _clips(
         self, embeddings: Tensor, labels: Tensor, present: Tensor
@@ -193,10 +239,6 @@ class PersonalGraph(Layers):
         )
         return clips, tf.cast(counts, tf.float32), whole
 
-    @property
-    def _num_labels(self) -> int:
-        return dict(self._spec.shapes)["head_bias"][0]
-
     def _step(
         self,
         accepted: Tensor,
@@ -205,93 +247,12 @@ class PersonalGraph(Layers):
         momentum: Tensor,
         proximal_mu: Tensor,
     ) -> None:
-        """SGD with heavy-ball momentum, as `torch.optim.SGD`, and FedProx's pull to the start."""
+        """A step of SGD with FedProx's pull to the start."""
         gradient += proximal_mu * (self._adapter.read_value() - self._start.read_value())
-        descend(accepted, gradient, self._adapter, self._velocity, learning_rate, momentum)
-
-    def _named(self, flat: Tensor) -> dict[str, Tensor]:
-        return {name: tf.reshape(flat[place], shape) for name, shape, place in self._spec.slices()}
-
-    def _flat(self, gradients: Mapping[str, Tensor]) -> Tensor:
-        return tf.concat([tf.reshape(gradients[name], [-1]) for name, _ in self._spec.shapes], 0)
+        self._descend(accepted, gradient, learning_rate, momentum)
 
 
-@dataclass(frozen=True)
-class Forward:
-    """Scores of n clips and what their gradients are made of.
-
-    Attributes:
-      logits: shape (n, c).
-      features: input of the last layer, shape (n, f).
-      inner: what else the adapter's gradients need, by name.
-    """
-
-    logits: Tensor
-    features: Tensor
-    inner: Mapping[str, Tensor]
-
-
-def starting_adapter(network: Network) -> Any:
-    """The adapter that a personal file begins with, shape (d,).
-
-    Raises:
-      ExportRefused: if it has a value that the file would not restore.
-    """
-    start = network.adapter.spec.flatten(network.parameters)
-    largest = np.abs(start).max()
-    if not largest <= ADAPTER_LIMIT:
-        raise ExportRefused(
-            f"adapter: every value must be at most {ADAPTER_LIMIT:g} in size, got {largest:g}"
-        )
-    return start
-
-
-def optimizer_holds(learning_rate: Tensor, momentum: Tensor, proximal_mu: Tensor) -> Tensor:
-    """Whether the settings of SGD are single numbers in their ranges."""
-    return guards.all_hold(
-        guards.holds(learning_rate, 0, SETTING_LIMIT, 1),
-        guards.holds(momentum, 0, 1, 1),
-        guards.holds(proximal_mu, 0, SETTING_LIMIT, 1),
-    )
-
-
-def privacy_holds(clip_norm: Tensor, noise: Tensor, expected: Tensor, size: int) -> Tensor:
-    """Whether the settings of DP-SGD are in their ranges, and there is noise for every value."""
-    return guards.all_hold(
-        guards.holds(clip_norm, SMALLEST_CLIP_NORM, SETTING_LIMIT, 1),
-        guards.holds(noise, -VALUE_LIMIT, VALUE_LIMIT, size),
-        guards.holds(expected, 1, SETTING_LIMIT, 1),
-    )
-
-
-def replace(accepted: Tensor, variable: Any, value: Tensor) -> None:
-    """Sets a variable if the call is accepted; else it keeps its value, bit by bit."""
-    variable.assign(tf.where(accepted, value, variable.read_value()))
-
-
-def descend(
-    accepted: Tensor,
-    gradient: Tensor,
-    adapter: Any,
-    velocity: Any,
-    learning_rate: Tensor,
-    momentum: Tensor,
-) -> None:
-    """One step of SGD with heavy-ball momentum on two variables, within the limits."""
-    faster = guards.limited(momentum * velocity.read_value() + gradient, VALUE_LIMIT)
-    # Moved into the limits and not refused: a refusal that hangs on data would tell of the data.
-    moved = guards.limited(adapter.read_value() - learning_rate * faster, ADAPTER_LIMIT)
-    replace(accepted, velocity, faster)
-    replace(accepted, adapter, moved)
-
-
-def saved(adapter: Any, size: int) -> dict[str, Tensor]:
-    """Outputs of `save`: an adapter variable (size,) and its checksum (1,)."""
-    value = adapter.read_value()
-    return {"adapter": value, "checksum": guards.checksum(value, size)}
-
-
-def _found(clips: Clips, counted: Tensor, accepted: Tensor) -> dict[str, Tensor]:
+def _outputs(clips: Clips, counted: Tensor, accepted: Tensor) -> dict[str, Tensor]:
     """Outputs of a training step: mean loss before it, clips that counted, whether it was taken."""
     number = tf.reduce_sum(counted)
     loss = tf.reduce_sum(clips.losses * counted) / tf.maximum(number, 1.0)
@@ -302,29 +263,38 @@ def _found(clips: Clips, counted: Tensor, accepted: Tensor) -> dict[str, Tensor]
     }
 
 
-def forward(adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor) -> Forward:
-    """Scores embeddings (n, *e); the formulas of `fedspeech.models.adapters`."""
-    inner = {}
+def forward(
+    adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Input (n, f) of the last layer for embeddings (n, *e), and what else the gradients need."""
     match adapter.name:
         case "head":
-            features = x
+            return x, {}
         case "affine":
-            # The mean of relu(scale x + shift) over windows is linear in both where the windows are
+            # The mean of relu(scale x + shift) over frames is linear in both where the frames are
             # active: the two means are forward pass and gradient at once, and no ReLU is
             # differentiated.
             active = tf.cast(x * parameters["scale"] + parameters["shift"] > 0, tf.float32)
-            inner["by_shift"] = tf.reduce_mean(active, axis=1)
-            inner["by_scale"] = tf.reduce_mean(active * x, axis=1)
-            features = (
-                inner["by_scale"] * parameters["scale"] + inner["by_shift"] * parameters["shift"]
-            )
-        case "bottleneck":
-            inner["hidden"] = tf.nn.relu(_times_transposed(x, parameters["down_weight"]))
-            features = x + _times_transposed(inner["hidden"], parameters["up_weight"])
+            by_shift = tf.reduce_mean(active, axis=1)
+            by_scale = tf.reduce_mean(active * x, axis=1)
+            features = by_scale * parameters["scale"] + by_shift * parameters["shift"]
+            return features, {"by_scale": by_scale, "by_shift": by_shift}
+        case "frame_affine":
+            return tf.nn.relu(x * parameters["scale"] + parameters["shift"]), {}
+        case "bottleneck" | "frame_bottleneck":
+            # Embeddings of clips are means of activated frames; frames are cached before.
+            activated = tf.nn.relu(x) if adapter.name == "frame_bottleneck" else x
+            hidden = tf.nn.relu(tf.matmul(activated, parameters["down_weight"], transpose_b=True))
+            features = activated + tf.matmul(hidden, parameters["up_weight"], transpose_b=True)
+            return features, {"activated": activated, "hidden": hidden}
         case _:
             raise ValueError(f"no training graph is known for the adapter {adapter.name!r}")
-    logits = _times_transposed(features, parameters["head_weight"]) + parameters["head_bias"]
-    return Forward(logits, features, inner)
+
+
+def logits(parameters: Mapping[str, Tensor], features: Tensor) -> Tensor:
+    """Logits (n, c) of the last layer's inputs (n, f)."""
+    products = tf.matmul(features, parameters["head_weight"], transpose_b=True)
+    return products + parameters["head_bias"]
 
 
 @dataclass(frozen=True)
@@ -334,16 +304,16 @@ class Clips:
     Attributes:
       adapter: which formulas.
       parameters: its values.
-      x: embeddings, shape (n, *e).
-      scored: what `forward` computed.
+      features: input of the last layer, shape (n, f).
+      inner: what else the gradients need, by name; see `forward`.
       error: softmax minus one-hot, shape (n, c).
       losses: cross-entropy in nats, shape (n,).
     """
 
     adapter: AdapterShape
     parameters: Mapping[str, Tensor]
-    x: Tensor
-    scored: Forward
+    features: Tensor
+    inner: Mapping[str, Tensor]
     error: Tensor
     losses: Tensor
 
@@ -351,21 +321,23 @@ class Clips:
     def of(
         cls, adapter: AdapterShape, parameters: Mapping[str, Tensor], x: Tensor, labels: Tensor
     ) -> Clips:
-        """Scores the clips."""
-        scored = forward(adapter, parameters, x)
+        """Scores embeddings x (n, *e)."""
+        features, inner = forward(adapter, parameters, x)
+        scores = logits(parameters, features)
         # A label that is none of the model's becomes a row of zeros; such a clip counts nowhere.
-        answer = tf.one_hot(labels, scored.logits.shape[1])
-        losses = -tf.reduce_sum(answer * tf.nn.log_softmax(scored.logits), axis=1)
-        return cls(adapter, parameters, x, scored, tf.nn.softmax(scored.logits) - answer, losses)
+        one_hot = tf.one_hot(labels, scores.shape[1])
+        losses = -tf.reduce_sum(one_hot * tf.nn.log_softmax(scores), axis=1)
+        error = tf.nn.softmax(scores) - one_hot
+        return cls(adapter, parameters, features, inner, error, losses)
 
     def gradients(self, weights: Tensor) -> dict[str, Tensor]:
         """Sums the clips' gradients, each times its weight (n,): name to gradient."""
         error = self.error * weights[:, tf.newaxis]
         own = {
-            "head_weight": _transposed_times(error, self.scored.features),
+            "head_weight": tf.matmul(error, self.features, transpose_a=True),
             "head_bias": tf.reduce_sum(error, axis=0),
         }
-        inner = self.scored.inner
+        inner = self.inner
         match self.adapter.name:
             case "affine":
                 upstream = error @ self.parameters["head_weight"]
@@ -373,8 +345,8 @@ class Clips:
                 own["shift"] = tf.reduce_sum(inner["by_shift"] * upstream, axis=0)
             case "bottleneck":
                 upstream, into_hidden = self._into_bottleneck(error)
-                own["down_weight"] = _transposed_times(into_hidden, self.x)
-                own["up_weight"] = _transposed_times(upstream, inner["hidden"])
+                own["down_weight"] = tf.matmul(into_hidden, inner["activated"], transpose_a=True)
+                own["up_weight"] = tf.matmul(upstream, inner["hidden"], transpose_a=True)
         return own
 
     def squared_norms(self) -> Tensor:
@@ -383,9 +355,9 @@ class Clips:
         |a b^T|^2 = |a|^2 |b|^2, so no clip's gradient is ever laid out (Goodfellow 2015,
         arXiv:1510.01799).
         """
-        inner = self.scored.inner
+        inner = self.inner
         # The one is the bias: its gradient is the error itself.
-        total = _square(self.error) * (_square(self.scored.features) + 1.0)
+        total = _square(self.error) * (_square(self.features) + 1.0)
         match self.adapter.name:
             case "affine":
                 upstream = self.error @ self.parameters["head_weight"]
@@ -393,26 +365,16 @@ class Clips:
                 total += _square(inner["by_shift"] * upstream)
             case "bottleneck":
                 upstream, into_hidden = self._into_bottleneck(self.error)
-                total += _square(into_hidden) * _square(self.x)
+                total += _square(into_hidden) * _square(inner["activated"])
                 total += _square(upstream) * _square(inner["hidden"])
         return total
 
     def _into_bottleneck(self, error: Tensor) -> tuple[Tensor, Tensor]:
         """The error by features (n, f), and by the hidden layer before its activation (n, r)."""
         upstream = error @ self.parameters["head_weight"]
-        active = tf.cast(self.scored.inner["hidden"] > 0, tf.float32)
+        active = tf.cast(self.inner["hidden"] > 0, tf.float32)
         return upstream, (upstream @ self.parameters["up_weight"]) * active
 
 
 def _square(x: Tensor) -> Tensor:
     return tf.reduce_sum(x * x, axis=1)
-
-
-def _times_transposed(x: Tensor, weights: Tensor) -> Tensor:
-    """Multiplies x (n, i) by weights (o, i): (n, o)."""
-    return tf.matmul(x, weights, transpose_b=True)
-
-
-def _transposed_times(error: Tensor, x: Tensor) -> Tensor:
-    """Sums outer products over clips: error (n, o), x (n, i), result (o, i)."""
-    return tf.matmul(error, x, transpose_a=True)

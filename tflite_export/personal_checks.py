@@ -1,4 +1,4 @@
-"""What the keyword file that trains must pass: torch's steps, and adapters taken or refused."""
+"""Checks of the keyword file that trains: torch's steps, and adapters taken over or refused."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
-from tflite_export.arrays import hash_words
+from fedspeech.training.local import LocalTraining, make_optimizer
+from fedspeech.training.objectives import objective_of
+from tflite_export.arrays import FloatArray, hash_words
 from tflite_export.checks import Check, at_most
 from tflite_export.evidence import Evidence, HeldOut, reference_logits
 from tflite_export.interpreter import TfliteModel
@@ -20,9 +22,10 @@ from tflite_export.on_device import PersonalModel
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_logits
 from tflite_export.random_calls import personal_calls
 from tflite_export.twins import (
-    FollowingSgd,
+    DoubleArray,
     PersonalTwin,
     Runs,
+    apart,
     clip_losses_and_gradients,
     clipped,
     together,
@@ -42,28 +45,26 @@ gradient whose sums, of some hundred terms with errors of either sign, are off b
 PRIVATE_LIMIT = 1e-6
 _TRAINING_CLIPS = 32
 
-FloatArray = NDArray[np.float32]
-
 
 def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     """Inference, embeddings, training against torch, and what save, restore and swap leave."""
-    trained, personal = evidence.trained, PersonalModel(model)
+    trained, personal, speech = evidence.trained, PersonalModel(model), len(evidence.speech)
     start = trained.adapter.spec.flatten(trained.parameters)
-    answers = model.run_each("infer", evidence.probes)
-    yield from require_logits("infer", evidence.logits, answers, speech=len(evidence.speech))
-    handed_in = personal.infer_with(evidence.probes, start)
-    yield from require_logits("infer_with", evidence.logits, handed_in, speech=len(evidence.speech))
+    own, handed_in = personal.infer(evidence.probes), personal.infer_with(evidence.probes, start)
+    yield from require_logits("infer", evidence.logits, own, speech=speech)
+    yield from require_logits("infer_with", evidence.logits, handed_in, speech=speech)
     every = len(evidence.held_out.labels)
     # Evenly over the list: clips lie there user by user.
     few = evidence.held_out.rows(
         np.arange(0, every, max(1, every // _TRAINING_CLIPS))[:_TRAINING_CLIPS]
     )
-    clips = LocalDataset(personal.embed(few.waveforms), few.labels)
+    clips, over = (
+        LocalDataset(personal.embed(few.waveforms), few.labels),
+        f"{len(few.labels)} clips",
+    )
     expected = trained.adapter.embed(trained.base.encoder_output(few.waveforms)).numpy()
-    yield at_most(
-        "embeddings, largest difference", np.abs(clips.embeddings - expected).max(),
-        MAX_LOGIT_DIFFERENCE, f"{len(clips)} clips",
-    )  # fmt: skip
+    difference = np.abs(clips.embeddings - expected).max()
+    yield at_most("embeddings, largest difference", difference, MAX_LOGIT_DIFFERENCE, over)
     training = LocalTraining(
         batch_size=personal.batch_clips,
         max_examples=max(len(clips), personal.batch_clips),
@@ -71,15 +72,13 @@ def personal_checks(model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
         max_steps=DEVICE_STEPS,
     )
     yield device_steps(TfliteModel(model.content), trained, clips, training)
-    yield _private_step(personal, evidence, clips)
+    yield _private_step(personal, trained, clips)
     # A fresh file, for the steps before have moved this one.
     fresh, twin = TfliteModel(model.content), PersonalTwin(trained)
     yield personal_run(fresh, twin, trained, clips.embeddings, personal.batch_clips)
-    yield from _adapters_that_change(personal, evidence, few)
-    yield at_most(
-        "embed after training, values changed",
-        float((personal.embed(few.waveforms) != clips.embeddings).sum()), 0, f"{len(clips)} clips",
-    )  # fmt: skip
+    yield from _swapped_adapters(personal, trained, few)
+    changed = float((personal.embed(few.waveforms) != clips.embeddings).sum())
+    yield at_most("embed after training, values changed", changed, 0, over)
     yield _foreign(personal, personal.save(), hash_words(trained.base.sha256))
 
 
@@ -93,72 +92,88 @@ def device_steps(
     them only makes a gradient of it. So torch takes over the file's adapter after every step, and
     keeps its own momentum. What is left is the rounding of a step: see `STEP_LIMIT`.
     """
-    personal, by_torch, apart = PersonalModel(model), FollowingSgd(trained, training), []
+    personal, by_torch, differences = PersonalModel(model), _FollowingSgd(trained, training), []
     # The very schedule of a round, so that batches are as uneven as on a phone.
     schedule = training.schedule(len(clips), [stream(0, "verify")], 0)
     for positions in schedule.batches:
         batch = clips.take(schedule.examples[positions[positions >= 0]])
         personal.train(batch, training)
         expected, found = by_torch.step(batch), personal.save()
-        apart.append(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+        differences.append(apart(found, expected))
         by_torch.follow(found)
     return at_most(
-        f"{len(apart)} training steps, largest difference of a step from torch", np.max(apart),
-        STEP_LIMIT, f"{len(clips)} clips, of the adapter's largest value if above 1",
+        f"{len(differences)} training steps, largest difference of a step from torch",
+        max(differences), STEP_LIMIT,
+        f"{len(clips)} clips, of the adapter's largest value if above 1",
     )  # fmt: skip
 
 
-def _adapters_that_change(
-    personal: PersonalModel, evidence: Evidence, few: HeldOut
-) -> Iterator[Check]:
-    """Answers by another adapter than the file began with: saved, restored, and handed in."""
-    trained, sounds, moved = evidence.trained, few.waveforms, personal.save()
-    spec, over = trained.adapter.spec, f"{len(sounds)} clips"
+class _FollowingSgd:
+    """Torch's own SGD, which after every step goes on from where another training stands."""
+
+    def __init__(self, trained: Trained, training: LocalTraining) -> None:
+        self._adapter, self._objective = trained.adapter, objective_of(trained.adapter)
+        self._local = {
+            name: torch.tensor(value[np.newaxis]).requires_grad_()
+            for name, value in trained.parameters.items()
+        }
+        self._optimizer = make_optimizer(list(self._local.values()), training)
+
+    def step(self, clips: LocalDataset) -> FloatArray:
+        """Takes one step; returns the adapter after it, flat."""
+        embeddings = torch.from_numpy(clips.embeddings[np.newaxis])
+        logits = self._adapter.logits(self._local, embeddings)[0]
+        loss = self._objective.loss(logits, embeddings[0], torch.from_numpy(clips.labels))
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        named = {name: value[0].detach().numpy() for name, value in self._local.items()}
+        return self._adapter.spec.flatten(named)
+
+    def follow(self, values: FloatArray) -> None:
+        """Goes on from another adapter (d,), with its own momentum."""
+        with torch.no_grad():
+            for name, value in self._adapter.spec.unflatten(values).items():
+                self._local[name][0].copy_(torch.from_numpy(value))
+
+
+def _swapped_adapters(personal: PersonalModel, trained: Trained, few: HeldOut) -> Iterator[Check]:
+    """Logits by another adapter than the file began with: saved, restored, and handed in."""
+    waveforms, moved = few.waveforms, personal.save()
+    spec, over = trained.adapter.spec, f"{len(few.waveforms)} clips"
     other = PersonalModel(TfliteModel(personal.content))
     other.restore(moved, hash_words(trained.base.sha256))
-    by_moved = personal.infer(sounds)
-    same = np.array_equal(other.save(), moved) and np.array_equal(other.infer(sounds), by_moved)
+    by_moved = personal.infer(waveforms)
+    same = np.array_equal(other.save(), moved) and np.array_equal(other.infer(waveforms), by_moved)
     yield at_most("restore in a fresh interpreter, outputs changed", not same, 0, "one adapter")
-    named = replace(trained, parameters=spec.unflatten(moved))
-    yield at_most(
-        "infer by a trained adapter, largest difference",
-        np.abs(by_moved - reference_logits(named, sounds)).max(), MAX_LOGIT_DIFFERENCE, over,
-    )  # fmt: skip
-    swapped = np.array_equal(personal.infer_with(sounds, moved), by_moved)
-    yield at_most("infer_with the saved adapter, outputs changed", not swapped, 0, "one adapter")
-    yield at_most(
-        "infer_with another adapter, largest difference",
-        np.abs(
-            personal.infer_with(sounds, spec.flatten(trained.parameters))
-            - reference_logits(trained, sounds)
-        ).max(),
-        MAX_LOGIT_DIFFERENCE, over,
-    )  # fmt: skip
+    expected = reference_logits(replace(trained, parameters=spec.unflatten(moved)), waveforms)
+    difference, limit = np.abs(by_moved - expected).max(), MAX_LOGIT_DIFFERENCE
+    yield at_most("infer by a trained adapter, largest difference", difference, limit, over)
+    same = np.array_equal(personal.infer_with(waveforms, moved), by_moved)
+    yield at_most("infer_with the saved adapter, outputs changed", not same, 0, "one adapter")
+    by_start = personal.infer_with(waveforms, spec.flatten(trained.parameters))
+    difference = np.abs(by_start - reference_logits(trained, waveforms)).max()
+    yield at_most("infer_with another adapter, largest difference", difference, limit, over)
     kept = np.array_equal(personal.save(), moved)
     yield at_most("infer_with another adapter, adapters changed", not kept, 0, "one adapter")
 
 
-def _private_step(personal: PersonalModel, evidence: Evidence, clips: LocalDataset) -> Check:
+def _private_step(personal: PersonalModel, trained: Trained, clips: LocalDataset) -> Check:
     """One step of DP-SGD against a loop over clips with torch's own gradients."""
-    trained = evidence.trained
     start = trained.adapter.spec.flatten(trained.parameters)
     batch = clips.take(np.arange(min(len(clips), personal.batch_clips)))
     # Its settings are ordinary ones; what DP-SGD adds is handed in beside them.
     training = LocalTraining(batch_size=64, local_epochs=5)
+    gradients = _gradients(trained, batch.embeddings, batch.labels)
+    clip_norm = _usual_norm(gradients)  # half of the clips are clipped
     rng = stream(0, "verify noise")
-    _, gradients = clip_losses_and_gradients(
-        trained.adapter, trained.parameters, batch.embeddings, batch.labels
-    )
-    norms = np.linalg.norm(gradients, axis=1)
-    clip_norm = float(np.median(norms))  # half of the clips are clipped
     noise = (clip_norm * rng.standard_normal(len(start))).astype(np.float32)
     total = clipped(gradients, clip_norm).sum(axis=0) + noise
     expected = start - training.learning_rate * total / len(batch)
     personal.restore(start, hash_words(trained.base.sha256))
     personal.train_dp(batch, training, clip_norm=clip_norm, noise=noise, expected_clips=len(batch))
     return at_most(
-        "train_dp, largest difference from torch",
-        np.abs(personal.save() - expected).max() / max(1.0, float(np.abs(expected).max())),
+        "train_dp, largest difference from torch", apart(personal.save().astype(float), expected),
         PRIVATE_LIMIT, f"one step on {len(batch)} clips, of the largest value if above 1",
     )  # fmt: skip
 
@@ -168,12 +183,17 @@ def personal_run(
 ) -> Check:
     """A long run of random calls of so many clips a step, in the file and in its twin."""
     labels = np.arange(len(embeddings)) % len(trained.base.vocabulary.labels)
-    _, gradients = clip_losses_and_gradients(
-        trained.adapter, trained.parameters, embeddings, labels
-    )
-    usual = float(np.median(np.linalg.norm(gradients, axis=1)))
+    usual = _usual_norm(_gradients(trained, embeddings, labels))
     calls = personal_calls(trained, embeddings, clips, usual)
     return together("train, train_dp, save, restore", file, twin, calls)
+
+
+def _gradients(trained: Trained, embeddings: FloatArray, labels: NDArray[np.int64]) -> DoubleArray:
+    return clip_losses_and_gradients(trained.adapter, trained.parameters, embeddings, labels)[1]
+
+
+def _usual_norm(gradients: DoubleArray) -> float:
+    return float(np.median(np.linalg.norm(gradients, axis=1)))
 
 
 def _foreign(personal: PersonalModel, adapter: FloatArray, base: NDArray[np.int32]) -> Check:

@@ -22,6 +22,7 @@ from fedspeech.files import write_whole
 from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
 from tflite_export.converter import Converter
 from tflite_export.family import Family
+from tflite_export.files import json_bytes
 from tflite_export.verification import Verification, verify_content
 
 PARITY_FILE = "parity.json"
@@ -33,10 +34,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was published.
+    """What was published in a folder.
 
     Attributes:
-      folder: where.
       verified: figures of the published bytes, in the order of the kinds asked for.
       refused: kind to why it was not published.
       cpu_seconds: "convert" and "verify", over all files.
@@ -60,14 +60,7 @@ def export_family(
 
     Where there is a model, the card and the figures beside it are there too, and speak of it: they
     are written first. Files of an earlier export that are not made again stay if they are of this
-    model and as they were published, and are taken away if not.
-
-    Args:
-      family: the trained model and what its files are compared on.
-      card: `Card.of` the same model.
-      kinds: which files; keys of `family.files`.
-      folder: where the files go; made if it is missing.
-      progress: what is told before each file.
+    model and as they were published, and are deleted if not.
 
     Raises:
       ExportRefused: if the card speaks of another model, there is no file of a kind, or what it is
@@ -134,13 +127,13 @@ def _publish(
     files = file_list(entries)
     text = card.to_markdown() + "\n" + files_table(files)
     write_whole(folder / CARD_TEXT_FILE, text.encode())
-    write_whole(folder / CARD_FILE, _json({**card.to_json(), "files": files}))
+    write_whole(folder / CARD_FILE, json_bytes({**card.to_json(), "files": files}))
     figures = {
         "files": entries,
         "refused": dict(exported.refused),
         "cpu_seconds": dict(exported.cpu_seconds),
     }
-    write_whole(folder / PARITY_FILE, _json(figures))
+    write_whole(folder / PARITY_FILE, json_bytes(figures))
     for name, content in contents.items():
         write_whole(folder / name, content)
 
@@ -161,16 +154,7 @@ def _kept(family: Family, card: Card, folder: Path, kinds: Sequence[str]) -> lis
             if entry["kind"] not in kinds
             and family.files.get(entry["kind"]) == entry["file"]
             # A file that somebody changed since is no file of this export.
-            and _sha256(folder / entry["file"]) == entry["sha256"]
+            and hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # there was none, or it is not of this family
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _json(value: Any) -> bytes:
-    """Renders JSON for people and programs."""
-    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.seeds import stream
-from tflite_export.arrays import checksum, hash_words
+from tflite_export.arrays import FloatArray, checksum, hash_words
 from tflite_export.twins import Call
 from tflite_export.weights import Trained
 
@@ -32,18 +32,15 @@ _STRANGE = {
 }
 
 Rng = np.random.Generator
+Inputs = dict[str, NDArray[Any]]
 
 
 def personal_calls(
-    trained: Trained, embeddings: NDArray[np.float32], batch_clips: int, clip_norm: float
+    trained: Trained, embeddings: FloatArray, batch_clips: int, clip_norm: float
 ) -> Iterator[Call]:
-    """Calls of a personal file for words.
+    """Calls of a personal file for words, on clips drawn from embeddings (n, *e).
 
-    Args:
-      trained: whose file it is.
-      embeddings: what clips are drawn from, shape (n, *e).
-      batch_clips: of the file.
-      clip_norm: of a usual gradient.
+    `clip_norm` is that of a usual gradient.
     """
     rng = stream(0, "verify", "personal calls")
     adapters = _adapters(trained, rng)
@@ -61,15 +58,11 @@ def personal_calls(
 
 
 def sentence_calls(
-    trained: Trained, windows: NDArray[np.float32], room: int, clip_norm: float
+    trained: Trained, windows: FloatArray, room: int, clip_norm: float
 ) -> Iterator[Call]:
-    """Calls of a personal file for sentences.
+    """Calls of a personal file for sentences, on encoder frames (w, f) of one padded to `room`.
 
-    Args:
-      trained: whose file it is.
-      windows: of a sentence, shape (w, f).
-      room: windows that a call has room for.
-      clip_norm: of a usual gradient.
+    `clip_norm` is that of a usual gradient.
     """
     rng = stream(0, "verify", "sentence calls")
     adapters = _adapters(trained, rng)
@@ -89,9 +82,7 @@ def sentence_calls(
                 yield "train_dp", _strange(rng, private | _rates(rng))
 
 
-def _batch(
-    trained: Trained, embeddings: NDArray[np.float32], clips: int, rng: Rng
-) -> dict[str, NDArray[Any]]:
+def _batch(trained: Trained, embeddings: FloatArray, clips: int, rng: Rng) -> Inputs:
     """Clips of a step, in random places; some count, some do not."""
     labels = len(trained.base.vocabulary.labels)
     drawn = embeddings[rng.integers(0, len(embeddings), clips)].copy()
@@ -107,10 +98,8 @@ def _batch(
     return {**batch, **_rates(rng), **mu}
 
 
-def _sentence(
-    trained: Trained, windows: NDArray[np.float32], room: int, rng: Rng
-) -> dict[str, NDArray[Any]]:
-    """Windows of a sentence's beginning, and derivatives of a made-up loss."""
+def _sentence(trained: Trained, windows: FloatArray, room: int, rng: Rng) -> Inputs:
+    """Encoder frames of a sentence's beginning, and derivatives of a made-up loss."""
     count = int(rng.integers(1, min(room, len(windows)) + 1))
     error = np.zeros((room, len(trained.base.vocabulary.labels)), np.float32)
     given = np.zeros((room, windows.shape[1]), np.float32)
@@ -121,16 +110,12 @@ def _sentence(
     return {"windows": given, "error": error}
 
 
-def _rates(rng: Rng) -> dict[str, NDArray[Any]]:
-    return {
-        "learning_rate": _one(rng.uniform(0, 0.05)),
-        "momentum": _one(rng.choice([0, 0.5, 0.9])),
-    }
+def _rates(rng: Rng) -> Inputs:
+    learning_rate = _one(rng.uniform(0, 0.05))
+    return {"learning_rate": learning_rate, "momentum": _one(rng.choice([0, 0.5, 0.9]))}
 
 
-def _private(
-    trained: Trained, rng: Rng, clip_norm: float, expected: str, most: int
-) -> dict[str, NDArray[Any]]:
+def _private(trained: Trained, rng: Rng, clip_norm: float, expected: str, most: int) -> Inputs:
     """What a step of DP-SGD takes beside its clips."""
     norm = clip_norm * rng.uniform(0.3, 2)
     # Never much above the gradients: under loud noise a wrong gradient would not show.
@@ -142,14 +127,14 @@ def _private(
     }
 
 
-def _adapters(trained: Trained, rng: Rng) -> Iterator[dict[str, NDArray[Any]]]:
+def _adapters(trained: Trained, rng: Rng) -> Iterator[Inputs]:
     """Adapters beside the trained one; every second is damaged or of another base."""
     start = trained.adapter.spec.flatten(trained.parameters)
     for wrong in itertools.cycle(("nothing", "base", "nothing", "checksum", "nothing", "value")):
         moved = (start + 0.02 * rng.standard_normal(len(start))).astype(np.float32)
         if wrong == "value":
             moved[rng.integers(len(start))] = rng.choice([np.nan, 1e5])
-        inputs: dict[str, NDArray[Any]] = {
+        inputs: Inputs = {
             "adapter": moved,
             "base": hash_words(trained.base.sha256),
             "checksum": checksum(moved),
@@ -160,7 +145,7 @@ def _adapters(trained: Trained, rng: Rng) -> Iterator[dict[str, NDArray[Any]]]:
         yield inputs
 
 
-def _strange(rng: Rng, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _strange(rng: Rng, inputs: Inputs) -> Inputs:
     """The same inputs, one time in six with one of them outside its range."""
     if rng.random() < 1 / 6:
         name = str(rng.choice(sorted(set(inputs) & set(_STRANGE))))
@@ -169,5 +154,5 @@ def _strange(rng: Rng, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any
     return inputs
 
 
-def _one(value: float) -> NDArray[np.float32]:
+def _one(value: float) -> FloatArray:
     return np.array([value], dtype=np.float32)

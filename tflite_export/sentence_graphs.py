@@ -1,14 +1,13 @@
-"""The graphs of sentence files: 40 ms in, logits of one window out, the past in variables.
+"""The graphs of sentence files: 40 ms in, logits of one encoder frame out, the past in variables.
 
-The encoder is causal and answers every fourth frame, so four frames of cepstra make one window. A
-sentence ends with `FLUSH_WINDOWS` windows of nothing. The phone searches for the transcript itself,
-with its own list, and where it learns it computes the loss itself: CTC inside a graph would take
-minutes to convert, its derivative by the logits is an input like any other.
+The encoder is causal and answers every fourth frame, so four frames of cepstra make one of its own.
+A sentence ends with `FLUSH_WINDOWS` frames of nothing. The phone decodes the transcript itself,
+with its own biasing list, and where it learns it computes the loss itself: CTC inside a graph would
+take minutes to convert, its derivative by the logits is an input like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,25 +20,16 @@ from tflite_export.arrays import (
     SETTING_LIMIT,
     SMALLEST_CLIP_NORM,
     TRAINING_WINDOWS,
-    AdapterShape,
     Network,
     convolution_steps,
-    hash_words,
 )
 from tflite_export.blueprint import Ranges
 from tflite_export.layers import CALL, Layers, Tensor, trace, vector
-from tflite_export.personal import (
-    descend,
-    optimizer_holds,
-    privacy_holds,
-    replace,
-    saved,
-    starting_adapter,
-)
+from tflite_export.personal import TrainingGraph, forward, logits, replace
 
 
 class SentenceGraph(Layers):
-    """What listens on the phone.
+    """What transcribes on the phone.
 
     Signatures: `hop` takes the next samples (1, stride hops), full scale 1, and which of their
     frames were recorded (1, stride), 1 or 0, and gives logits (1, c); `window` takes the frames
@@ -47,21 +37,20 @@ class SentenceGraph(Layers):
     `hop` or with `window`, never with both in turn.
     """
 
-    def __init__(self, arrays: Network, ranges: Ranges | None = None) -> None:
-        """Makes the variables: the last samples, the last inputs of every convolution."""
-        super().__init__(arrays, ranges)
-        spec = arrays.frontend
+    def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
+        super().__init__(network, ranges)
+        spec = network.frontend
         overlap = spec.window_samples - spec.hop_samples
         self._samples = tf.Variable(tf.zeros((1, overlap)), name="samples")
         self._past: dict[str, Any] = {}
         self._stride = 1
-        for name, conv, _ in convolution_steps(arrays.encoder):
+        for name, conv, _ in convolution_steps(network.encoder):
             if conv.left_padding:
                 # Of its inputs, a causal convolution remembers as many as reach back from the next
                 # one.
                 shape = (1, conv.left_padding, 1, conv.weight.shape[1])
                 self._past[name] = tf.Variable(tf.zeros(shape), name=f"past_{name}")
-        for block in arrays.encoder.blocks:
+        for block in network.encoder.blocks:
             self._stride *= block.first.stride
 
     def signatures(self) -> dict[str, Any]:
@@ -76,9 +65,9 @@ class SentenceGraph(Layers):
     def _inputs(self) -> tuple[Any, Any, Any]:
         spec, stride = self.network.frontend, self._stride
         return (
-            tf.TensorSpec((1, stride * spec.hop_samples), tf.float32, name="samples"),
-            tf.TensorSpec((1, stride, spec.num_features), tf.float32, name="frames"),
-            tf.TensorSpec((1, stride), tf.float32, name="present"),
+            vector("samples", 1, stride * spec.hop_samples),
+            vector("frames", 1, stride, spec.num_features),
+            vector("present", 1, stride),
         )
 
     def convolve(self, name: str, conv: FoldedConv, x: Tensor) -> Tensor:
@@ -90,11 +79,11 @@ class SentenceGraph(Layers):
         return self.product(conv, x, stride=conv.stride)
 
     def _output(self, frames: Tensor, present: Tensor) -> Tensor:
-        """The encoder's next window before its activation, (1, f)."""
-        arrays = self.network
+        """The encoder's next frame before its activation, (1, f)."""
         # What was not recorded is the mean frame: zero once it is standardized.
-        kept = tf.where(present[:, :, tf.newaxis] > 0, frames, tf.constant(arrays.feature_mean))
-        # As many frames as the encoder strides over make exactly one window.
+        mean = tf.constant(self.network.feature_mean)
+        kept = tf.where(present[:, :, tf.newaxis] > 0, frames, mean)
+        # As many frames as the encoder strides over make exactly one of its own.
         return self.encoder(kept)[:, 0, 0]
 
     def _heard(self, samples: Tensor) -> Tensor:
@@ -107,72 +96,54 @@ class SentenceGraph(Layers):
         return self._window(self._heard(samples), present)
 
     def _window(self, frames: Tensor, present: Tensor) -> dict[str, Tensor]:
-        windows = self.note("output", tf.nn.relu(self._output(frames, present)))
-        return {"logits": self._scored(windows)}
-
-    def _scored(self, windows: Tensor) -> Tensor:
-        """Scores activated windows (1, f) with a merged adapter: (1, c)."""
+        x = self.note("output", tf.nn.relu(self._output(frames, present)))
         parameters = self.network.parameters
         if self.network.adapter.name == "frame_bottleneck":
-            hidden = tf.nn.relu(windows @ parameters["down_weight"].T)
-            windows += hidden @ parameters["up_weight"].T
-        return windows @ parameters["head_weight"].T + parameters["head_bias"]
+            hidden = tf.nn.relu(x @ parameters["down_weight"].T)
+            x += hidden @ parameters["up_weight"].T
+        return {"logits": x @ parameters["head_weight"].T + parameters["head_bias"]}
 
     def _reset(self, call: Tensor) -> dict[str, Tensor]:
-        """Nothing before the beginning."""
         # In training, zeros stand before a sentence too: the padding of every convolution.
         for variable in (*self._past.values(), self._samples):
             variable.assign(tf.zeros(variable.shape))
         return {"done": tf.constant([1.0])}
 
 
-class PersonalSentenceGraph(SentenceGraph):
-    """What goes on learning on the phone.
+class PersonalSentenceGraph(TrainingGraph, SentenceGraph):
+    """What personalizes a sentence recognizer on the phone.
 
-    Signatures, with d adapter parameters, c labels, f features of the encoder, n windows per step:
+    Signatures, with d adapter parameters, c labels, f features, n encoder frames per step:
 
-    * `embed_hop`, `embed`: samples as for `hop`, or frames as for `window`, to the encoder's window
+    * `embed_hop`, `embed`: samples as for `hop`, or frames as for `window`, to the encoder's frame
       (1, f), what the phone caches.
-    * `score`: windows (n, f) to logits (n, c), by the adapter in the variables.
-    * `train`: windows (n, f) and the loss's derivative by their logits (n, c), zeros where there is
-      no window: one step of SGD with momentum.
-    * `clip`: the same windows of one sentence; adds its gradient, clipped to `clip_norm`, to those
-      of the sentences before.
+    * `score`: encoder frames (n, f) to logits (n, c), by the adapter in the variables.
+    * `train`: encoder frames (n, f) and the loss's derivative by their logits (n, c), zeros where
+      there is no frame: one step of SGD with momentum.
+    * `clip`: the same of one sentence; adds its gradient, clipped to `clip_norm`, to those of the
+      sentences before.
     * `train_dp`: one step of DP-SGD from what `clip` has added up, noise (d,), which the caller
       makes, and the number of sentences that is expected, which depends on no sentence.
     * `save`: gives the adapter (d,) and its checksum; `restore`: takes both, and the hash of the
       base it belongs to.
     * `reset`: as in `SentenceGraph`.
 
-    A sentence whose windows or derivative hold anything above `arrays.EMBEDDING_LIMIT` is not
+    A sentence whose frames or derivative hold anything above `arrays.EMBEDDING_LIMIT` is not
     counted: `train` takes no step, `clip` adds nothing. A setting, a noise or a size outside its
     range takes no step either.
     """
 
-    def __init__(self, arrays: Network, base_sha256: str) -> None:
-        """Makes the variables.
-
-        Raises:
-          ExportRefused: if the adapter has a value that the file would not restore.
-        """
-        super().__init__(arrays)
-        self._base = hash_words(base_sha256)
-        start = starting_adapter(arrays)
-        self._size = arrays.adapter.spec.size
-        self._adapter = tf.Variable(start, name="adapter")
-        self._velocity = tf.Variable(np.zeros_like(start), name="velocity")
-        self._clipped = tf.Variable(np.zeros_like(start), name="clipped")
+    def __init__(self, network: Network, base_sha256: str) -> None:
+        super().__init__(network, base_sha256)
+        self._clipped = tf.Variable(np.zeros(self._spec.size, np.float32), name="clipped")
 
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
-        adapter = self.network.adapter
-        labels = dict(adapter.spec.shapes)["head_bias"][0]
         samples, frames, present = self._inputs()
-        windows = vector("windows", TRAINING_WINDOWS, adapter.embedding_shape[1])
-        error = vector("error", TRAINING_WINDOWS, labels)
+        windows = vector("windows", TRAINING_WINDOWS, self.network.adapter.embedding_shape[1])
+        error = vector("error", TRAINING_WINDOWS, self._num_labels)
         rates = (vector("learning_rate", 1), vector("momentum", 1))
-        private = (vector("noise", self._size), vector("expected_sentences", 1))
-        kept = (vector("base", 8, dtype=tf.int32), vector("checksum", 1, dtype=tf.int32))
+        private = (vector("noise", self._spec.size), vector("expected_sentences", 1))
         return {
             "embed_hop": trace(self._embed_hop, samples, present),
             "embed": trace(self._embed, frames, present),
@@ -180,8 +151,7 @@ class PersonalSentenceGraph(SentenceGraph):
             "train": trace(self._train, windows, error, *rates),
             "clip": trace(self._clip, windows, error, vector("clip_norm", 1)),
             "train_dp": trace(self._train_dp, *private, *rates),
-            "save": trace(self._save, CALL),
-            "restore": trace(self._restore, vector("adapter", self._size), *kept),
+            **self.save_and_restore(),
             "reset": trace(self._reset, CALL),
         }
 
@@ -193,22 +163,22 @@ class PersonalSentenceGraph(SentenceGraph):
 
     def _score(self, windows: Tensor) -> dict[str, Tensor]:
         parameters = self._named(self._adapter.read_value())
-        features, _ = _features(self.network.adapter, parameters, windows)
-        logits = tf.matmul(features, parameters["head_weight"], transpose_b=True)
-        return {"logits": logits + parameters["head_bias"]}
+        features, _ = forward(self.network.adapter, parameters, windows)
+        return {"logits": logits(parameters, features)}
 
     def _train(
         self, windows: Tensor, error: Tensor, learning_rate: Tensor, momentum: Tensor
     ) -> dict[str, Tensor]:
         accepted = guards.all_hold(
-            self._sentence(windows, error), optimizer_holds(learning_rate, momentum, tf.zeros(1))
+            self._sentence_holds(windows, error),
+            guards.optimizer_holds(learning_rate, momentum, tf.zeros(1)),
         )
         return self._step(accepted, self._gradient(windows, error), learning_rate, momentum)
 
     def _clip(self, windows: Tensor, error: Tensor, clip_norm: Tensor) -> dict[str, Tensor]:
         """The clipped sum of DP-SGD (Abadi et al. 2016, arXiv:1607.00133), sentence by sentence."""
         accepted = guards.all_hold(
-            self._sentence(windows, error),
+            self._sentence_holds(windows, error),
             guards.holds(clip_norm, SMALLEST_CLIP_NORM, SETTING_LIMIT, 1),
         )
         gradient = self._gradient(windows, error)
@@ -222,79 +192,54 @@ class PersonalSentenceGraph(SentenceGraph):
         self, noise: Tensor, expected_sentences: Tensor, learning_rate: Tensor, momentum: Tensor
     ) -> dict[str, Tensor]:
         accepted = guards.all_hold(
-            optimizer_holds(learning_rate, momentum, tf.zeros(1)),
-            privacy_holds(tf.ones(1), noise, expected_sentences, self._size),
+            guards.optimizer_holds(learning_rate, momentum, tf.zeros(1)),
+            guards.privacy_holds(tf.ones(1), noise, expected_sentences, self._spec.size),
         )
         gradient = (self._clipped.read_value() + noise) / expected_sentences
         # A sum that went into one step must not go into another: it is paid for once.
         replace(accepted, self._clipped, tf.zeros_like(noise))
         return self._step(accepted, gradient, learning_rate, momentum)
 
-    def _sentence(self, windows: Tensor, error: Tensor) -> Tensor:
-        """Whether windows and derivative of a sentence are whole and within the limits."""
-        limit, features = EMBEDDING_LIMIT, self.network.adapter.embedding_shape[1]
-        labels = dict(self.network.adapter.spec.shapes)["head_bias"][0]
+    def _sentence_holds(self, windows: Tensor, error: Tensor) -> Tensor:
+        """Whether frames and derivative of a sentence are whole and within the limits."""
+        features = self.network.adapter.embedding_shape[1]
         return guards.all_hold(
-            guards.holds(windows, -limit, limit, TRAINING_WINDOWS * features),
-            guards.holds(error, -limit, limit, TRAINING_WINDOWS * labels),
+            *(
+                guards.holds(x, -EMBEDDING_LIMIT, EMBEDDING_LIMIT, TRAINING_WINDOWS * width)
+                for x, width in ((windows, features), (error, self._num_labels))
+            )
         )
 
     def _gradient(self, windows: Tensor, error: Tensor) -> Tensor:
         """All of it, (d,); the formulas of `fedspeech.models.adapters.frames`."""
         parameters = self._named(self._adapter.read_value())
-        features, inner = _features(self.network.adapter, parameters, windows)
-        # Rows without a window have an error of zero, and so no share in any sum.
+        features, inner = forward(self.network.adapter, parameters, windows)
+        # Rows without a frame have an error of zero, and so no share in any sum.
         upstream = tf.matmul(error, parameters["head_weight"])
         gradients = {
             "head_weight": tf.matmul(error, features, transpose_a=True),
             "head_bias": tf.reduce_sum(error, axis=0),
         }
-        match self.network.adapter.name:
-            case "frame_affine":
-                upstream *= tf.cast(features > 0, tf.float32)
-                gradients["scale"] = tf.reduce_sum(upstream * windows, axis=0)
-                gradients["shift"] = tf.reduce_sum(upstream, axis=0)
-            case _:
-                hidden = inner["hidden"]
-                into = tf.matmul(upstream, parameters["up_weight"])
-                into *= tf.cast(hidden > 0, tf.float32)
-                gradients["down_weight"] = tf.matmul(into, inner["activated"], transpose_a=True)
-                gradients["up_weight"] = tf.matmul(upstream, hidden, transpose_a=True)
-        names = [name for name, _ in self.network.adapter.spec.shapes]
-        return tf.concat([tf.reshape(gradients[name], [-1]) for name in names], 0)
+        if self.network.adapter.name == "frame_affine":
+            upstream *= tf.cast(features > 0, tf.float32)
+            gradients["scale"] = tf.reduce_sum(upstream * windows, axis=0)
+            gradients["shift"] = tf.reduce_sum(upstream, axis=0)
+        else:
+            into = tf.matmul(upstream, parameters["up_weight"])
+            into *= tf.cast(inner["hidden"] > 0, tf.float32)
+            gradients["down_weight"] = tf.matmul(into, inner["activated"], transpose_a=True)
+            gradients["up_weight"] = tf.matmul(upstream, inner["hidden"], transpose_a=True)
+        return self._flat(gradients)
 
     def _step(
         self, accepted: Tensor, gradient: Tensor, learning_rate: Tensor, momentum: Tensor
     ) -> dict[str, Tensor]:
-        """SGD with heavy-ball momentum, as `torch.optim.SGD`."""
-        descend(accepted, gradient, self._adapter, self._velocity, learning_rate, momentum)
+        self._descend(accepted, gradient, learning_rate, momentum)
         norm = tf.where(accepted, tf.sqrt(tf.reduce_sum(gradient * gradient)), 0.0)
         return {"norm": norm[tf.newaxis], "stepped": guards.said(accepted)}
 
-    def _save(self, call: Tensor) -> dict[str, Tensor]:
-        return saved(self._adapter, self._size)
-
-    def _restore(self, adapter: Tensor, base: Tensor, checksum: Tensor) -> dict[str, Tensor]:
-        """Takes over a whole adapter of this base; of any other nothing changes."""
-        accepted = guards.acceptable(adapter, base, checksum, self._base, self._size)
+    def _take_over(self, accepted: Tensor, adapter: Tensor) -> None:
         replace(accepted, self._adapter, adapter)
         replace(accepted, self._velocity, tf.zeros_like(adapter))
         # Gradients of the adapter that was there before say nothing of this one.
         replace(accepted, self._clipped, tf.zeros_like(adapter))
-        return {"restored": guards.said(accepted)}
-
-    def _named(self, flat: Tensor) -> dict[str, Tensor]:
-        slices = self.network.adapter.spec.slices()
-        return {name: tf.reshape(flat[place], shape) for name, shape, place in slices}
-
-
-def _features(
-    adapter: AdapterShape, parameters: Mapping[str, Tensor], windows: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Input of the last layer, and what the gradients need beside it."""
-    if adapter.name == "frame_affine":
-        return tf.nn.relu(windows * parameters["scale"] + parameters["shift"]), {}
-    activated = tf.nn.relu(windows)
-    hidden = tf.nn.relu(tf.matmul(activated, parameters["down_weight"], transpose_b=True))
-    features = activated + tf.matmul(hidden, parameters["up_weight"], transpose_b=True)
-    return features, {"activated": activated, "hidden": hidden}

@@ -1,9 +1,9 @@
-"""What the files that learn must do, call by call, written once more with torch's own gradients.
+"""What the files that train must do, call by call, written once more with torch's own gradients.
 
 A twin takes the calls of a file (`run`, with the same names, inputs and outputs) and holds the same
-state. `verification` sends both the same long run of random calls and compares everything that
-either gives; a file that ignores an input, or forgets or keeps something that it should not, parts
-from its twin. Values are computed in float64 where torch allows it.
+state. Both get the same long run of random calls, and everything that either gives is compared; a
+file that ignores an input, or forgets or keeps something that it should not, parts from its twin.
+Values are computed in float64 where torch allows it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.models.adapters import Adapter
-from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, make_optimizer
-from fedspeech.training.objectives import objective_of
+from fedspeech.models.adapters.adapter import Batch
 from tflite_export.arrays import (
     ADAPTER_LIMIT,
     EMBEDDING_LIMIT,
     SETTING_LIMIT,
     SMALLEST_CLIP_NORM,
     VALUE_LIMIT,
+    FloatArray,
     Parameters,
     checksum,
     hash_words,
@@ -32,6 +31,7 @@ from tflite_export.arrays import (
 from tflite_export.checks import Check, at_most
 from tflite_export.weights import Trained
 
+DoubleArray = NDArray[np.float64]
 Outputs = Mapping[str, NDArray[Any]]
 Call = tuple[str, dict[str, NDArray[Any]]]
 TWIN_LIMIT = 1e-4
@@ -48,7 +48,6 @@ class AdapterTwin:
     """State and settings that words and sentences share: adapter, momentum, save and restore."""
 
     def __init__(self, trained: Trained) -> None:
-        """Starts where the file starts."""
         self.adapter, self.spec = trained.adapter, trained.adapter.spec
         self._base = hash_words(trained.base.sha256)
         self.values = self.spec.flatten(trained.parameters)
@@ -69,21 +68,21 @@ class AdapterTwin:
         return {"adapter": self.values, "checksum": checksum(self.values)}
 
     def restore(
-        self, adapter: NDArray[np.float32], base: NDArray[np.int32], checksum: NDArray[np.int32]
+        self, adapter: FloatArray, base: NDArray[np.int32], checksum: NDArray[np.int32]
     ) -> Outputs:
         """Takes over an adapter and forgets the rest, or does nothing."""
         taken = self.acceptable(adapter, base, checksum)
         if taken:
             self.take(adapter)
-        return {"restored": _word(taken)}
+        return {"restored": _flag(taken)}
 
-    def take(self, adapter: NDArray[np.float32]) -> None:
+    def take(self, adapter: FloatArray) -> None:
         """Starts anew from an adapter."""
         self.values, self.start = adapter.copy(), adapter.copy()
         self.velocity = np.zeros_like(adapter)
 
     def acceptable(
-        self, adapter: NDArray[np.float32], base: NDArray[np.int32], claimed: NDArray[np.int32]
+        self, adapter: FloatArray, base: NDArray[np.int32], claimed: NDArray[np.int32]
     ) -> bool:
         """Whether an adapter is whole, of this base and within the limits."""
         return (
@@ -93,7 +92,7 @@ class AdapterTwin:
         )
 
     def step(
-        self, gradient: NDArray[np.float64], learning_rate: Any, momentum: Any, proximal_mu: Any
+        self, gradient: DoubleArray, learning_rate: Any, momentum: Any, proximal_mu: Any
     ) -> None:
         """SGD with heavy-ball momentum and FedProx's pull, within the limits."""
         pulled = gradient + proximal_mu * (self.values - self.start)
@@ -109,10 +108,10 @@ class PersonalTwin(AdapterTwin):
 
     def train(
         self,
-        embeddings: NDArray[np.float32],
+        embeddings: FloatArray,
         labels: NDArray[np.int32],
-        present: NDArray[np.float32],
-        **settings: NDArray[np.float32],
+        present: FloatArray,
+        **settings: FloatArray,
     ) -> Outputs:
         """One step on the mean loss of the clips that count."""
         counted = self.counted(embeddings, labels, present)
@@ -125,13 +124,13 @@ class PersonalTwin(AdapterTwin):
 
     def train_dp(
         self,
-        embeddings: NDArray[np.float32],
+        embeddings: FloatArray,
         labels: NDArray[np.int32],
-        present: NDArray[np.float32],
-        clip_norm: NDArray[np.float32],
-        noise: NDArray[np.float32],
-        expected_clips: NDArray[np.float32],
-        **settings: NDArray[np.float32],
+        present: FloatArray,
+        clip_norm: FloatArray,
+        noise: FloatArray,
+        expected_clips: FloatArray,
+        **settings: FloatArray,
     ) -> Outputs:
         """One step of DP-SGD: clips one by one, then noise, then a divisor that is no data."""
         counted = self.counted(embeddings, labels, present)
@@ -145,57 +144,110 @@ class PersonalTwin(AdapterTwin):
         return self.found(losses, counted, stepped)
 
     def counted(
-        self,
-        embeddings: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        present: NDArray[np.float32],
+        self, embeddings: FloatArray, labels: NDArray[np.int32], present: FloatArray
     ) -> NDArray[np.bool_]:
         """Which clips count, shape (n,)."""
         # NaN compares as false and counts nowhere.
         usable = (np.abs(embeddings) <= EMBEDDING_LIMIT).reshape(len(labels), -1).all(axis=1)
-        labels_of_model = dict(self.spec.shapes)["head_bias"][0]
-        counted: NDArray[np.bool_] = (
-            usable & (present > 0) & (labels >= 0) & (labels < labels_of_model)
-        )
+        num_labels = dict(self.spec.shapes)["head_bias"][0]
+        known = (labels >= 0) & (labels < num_labels)
+        counted: NDArray[np.bool_] = usable & known & (present > 0)
         return counted
 
     def differentiate(
-        self, embeddings: NDArray[np.float32], labels: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Each clip's loss (n,) and gradient (n, d), by torch, one clip at a time."""
-        losses, gradients = clip_losses_and_gradients(
-            self.adapter, self.named, embeddings, labels.astype(np.int64)
-        )
-        return losses, gradients
+        self, embeddings: FloatArray, labels: NDArray[np.int32]
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Each clip's loss (n,) and gradient (n, d)."""
+        wide = labels.astype(np.int64)
+        return clip_losses_and_gradients(self.adapter, self.named, embeddings, wide)
 
-    def settings_hold(
-        self, present: NDArray[np.float32], settings: Mapping[str, NDArray[np.float32]]
-    ) -> bool:
+    def settings_hold(self, present: FloatArray, settings: Mapping[str, FloatArray]) -> bool:
         """Whether a step may be taken with these settings."""
         return _within(present, 0, 1) and optimizer_holds(**settings)
 
-    def found(
-        self, losses: NDArray[np.float64], counted: NDArray[np.bool_], stepped: bool
-    ) -> Outputs:
+    def found(self, losses: DoubleArray, counted: NDArray[np.bool_], stepped: bool) -> Outputs:
         """Outputs of a training step."""
         mean = losses.sum() / max(1, counted.sum())
         return {
             "loss": np.array([mean], np.float32),
             "counted": np.array([counted.sum()], np.int32),
-            "stepped": _word(stepped),
+            "stepped": _flag(stepped),
         }
 
 
+class SentenceTwin(AdapterTwin):
+    """The personal file for sentences; see `sentence_graphs.PersonalSentenceGraph`."""
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(trained)
+        self.clipped = np.zeros(self.spec.size)
+
+    def take(self, adapter: FloatArray) -> None:
+        """Starts anew; sentences clipped before are forgotten."""
+        super().take(adapter)
+        self.clipped = np.zeros(self.spec.size)
+
+    def train(self, windows: FloatArray, error: FloatArray, **rates: FloatArray) -> Outputs:
+        """One step of SGD."""
+        taken = self.counts(windows, error) and optimizer_holds(**rates)
+        return self.stepped(self.gradient(windows, error) if taken else None, rates)
+
+    def clip(self, windows: FloatArray, error: FloatArray, clip_norm: FloatArray) -> Outputs:
+        """Adds the clipped gradient of one sentence."""
+        counted = self.counts(windows, error) and privacy_holds(clip_norm, 0, 1)
+        factor = 0.0
+        if counted:
+            gradient = self.gradient(windows, error)
+            factor = min(1.0, float(clip_norm[0]) / max(float(np.linalg.norm(gradient)), 1e-15))
+            self.clipped = self.clipped + factor * gradient
+        return {"factor": np.array([factor], np.float32), "counted": _flag(counted)}
+
+    def train_dp(
+        self, noise: FloatArray, expected_sentences: FloatArray, **rates: FloatArray
+    ) -> Outputs:
+        """One step of DP-SGD from what `clip` added up."""
+        if not (optimizer_holds(**rates) and privacy_holds(1, noise, expected_sentences)):
+            return self.stepped(None, rates)
+        total, self.clipped = self.clipped, np.zeros(self.spec.size)
+        return self.stepped((total + noise) / expected_sentences, rates)
+
+    def counts(self, windows: FloatArray, error: FloatArray) -> bool:
+        """Whether a sentence is within the limits."""
+        return all(_within(x, -EMBEDDING_LIMIT, EMBEDDING_LIMIT) for x in (windows, error))
+
+    def gradient(self, windows: FloatArray, error: FloatArray) -> DoubleArray:
+        """The library's own gradient (d,) for a given derivative by the logits (w, c)."""
+        adapter, by_logit = self.adapter, torch.from_numpy(error.T[None].copy())
+
+        def given(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+            """An error that does not depend on the logits."""
+            del logits, batch
+            return by_logit
+
+        # One phone with one sentence; labels are zeros because the objective asks for none.
+        embedding = adapter.embed(torch.from_numpy(windows[None]))[None]
+        batch = Batch(embedding, torch.zeros(1, 1, 1), torch.ones(1, 1))
+        local = {name: torch.from_numpy(value)[None] for name, value in self.named.items()}
+        with torch.inference_mode():
+            gradients = adapter.gradients(local, batch, given)
+        own = {name: gradient[0].numpy() for name, gradient in gradients.items()}
+        return self.spec.flatten(own).astype(float)
+
+    def stepped(self, gradient: DoubleArray | None, rates: Mapping[str, FloatArray]) -> Outputs:
+        """Takes a step, unless there is no gradient for one; outputs of it."""
+        norm = 0.0
+        if gradient is not None:
+            norm = float(np.linalg.norm(gradient))
+            self.step(gradient, proximal_mu=0.0, **rates)
+        return {"norm": np.array([norm], np.float32), "stepped": _flag(gradient is not None)}
+
+
 def clip_losses_and_gradients(
-    adapter: Adapter,
-    parameters: Parameters,
-    embeddings: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    adapter: Adapter, parameters: Parameters, embeddings: FloatArray, labels: NDArray[np.int64]
+) -> tuple[DoubleArray, DoubleArray]:
     """Each clip's own loss (n,) and gradient (n, d) by torch: every clip has its own adapter."""
-    clips = len(labels)
     local = {
-        name: torch.tensor(np.repeat(value[np.newaxis], clips, axis=0)).requires_grad_()
+        name: torch.tensor(np.repeat(value[np.newaxis], len(labels), axis=0)).requires_grad_()
         for name, value in parameters.items()
     }
     # One phone per clip: the library's adapters train many phones at once, each with its own
@@ -208,49 +260,15 @@ def clip_losses_and_gradients(
     return losses.detach().numpy().astype(float), gradients.numpy().astype(float)
 
 
-class FollowingSgd:
-    """Torch's own SGD, which after every step goes on from where another training stands."""
-
-    def __init__(self, trained: Trained, training: LocalTraining) -> None:
-        """Starts at the model's adapter, with no momentum."""
-        self._adapter, self._objective = trained.adapter, objective_of(trained.adapter)
-        self._local = {
-            name: torch.tensor(value[np.newaxis]).requires_grad_()
-            for name, value in trained.parameters.items()
-        }
-        self._optimizer = make_optimizer(list(self._local.values()), training)
-
-    def step(self, clips: LocalDataset) -> NDArray[np.float32]:
-        """Takes one step; returns the adapter after it, flat."""
-        embeddings = torch.from_numpy(clips.embeddings[np.newaxis])
-        logits = self._adapter.logits(self._local, embeddings)[0]
-        loss = self._objective.loss(logits, embeddings[0], torch.from_numpy(clips.labels))
-        self._optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        named = {name: value[0].detach().numpy() for name, value in self._local.items()}
-        return self._adapter.spec.flatten(named)
-
-    def follow(self, values: NDArray[np.float32]) -> None:
-        """Goes on from another adapter (d,), with its own momentum."""
-        with torch.no_grad():
-            for name, value in self._adapter.spec.unflatten(values).items():
-                self._local[name][0].copy_(torch.from_numpy(value))
-
-
-def clipped(gradients: NDArray[np.float64], clip_norm: float) -> NDArray[np.float64]:
+def clipped(gradients: DoubleArray, clip_norm: float) -> DoubleArray:
     """Rows whose norm is at most `clip_norm`."""
-    norms = np.linalg.norm(gradients, axis=1)
-    shrunk: NDArray[np.float64] = (
-        gradients * np.minimum(1, clip_norm / np.maximum(norms, 1e-15))[:, np.newaxis]
-    )
+    norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+    shrunk: DoubleArray = gradients * np.minimum(1, clip_norm / np.maximum(norms, 1e-15))
     return shrunk
 
 
 def optimizer_holds(
-    learning_rate: NDArray[np.float32],
-    momentum: NDArray[np.float32],
-    proximal_mu: NDArray[np.float32] | float = 0.0,
+    learning_rate: FloatArray, momentum: FloatArray, proximal_mu: FloatArray | float = 0.0
 ) -> bool:
     """Whether the settings of SGD are in their ranges."""
     return (
@@ -270,10 +288,7 @@ def privacy_holds(clip_norm: Any, noise: Any, expected: Any) -> bool:
 
 
 def together(name: str, file: Runs, twin: Runs, calls: Iterable[Call]) -> Check:
-    """Sends both the same calls; compares every answer, and what each has learned after it.
-
-    A difference is counted relative to the largest value expected, if that is above 1; an integer
-    that differs counts as infinite.
+    """Sends both the same calls; compares every output, and the adapter that each has after it.
 
     Raises:
       ExportRefused: if they part; names the call.
@@ -282,23 +297,23 @@ def together(name: str, file: Runs, twin: Runs, calls: Iterable[Call]) -> Check:
     for number, (signature, inputs) in enumerate(calls, start=1):
         expected = {**twin.run(signature, **inputs)}
         found = {**file.run(signature, **inputs)}
-        for runs, answers in ((twin, expected), (file, found)):
+        for runs, outputs in ((twin, expected), (file, found)):
             # What a step left behind is compared at once, or a later restore would hide it.
             saved = runs.run("save", call=np.zeros(1, np.float32))
-            answers["adapter"] = saved["adapter"]
-            answers["checksum fits"] = saved["checksum"] == checksum(saved["adapter"])
+            outputs["adapter"] = saved["adapter"]
+            outputs["checksum fits"] = saved["checksum"] == checksum(saved["adapter"])
             # Checksums of adapters that differ in a last bit differ altogether; that each fits is
             # what counts.
-            answers.pop("checksum", None)
+            outputs.pop("checksum", None)
         if found.keys() != expected.keys():
-            apart, output = np.inf, f"outputs {sorted(found)}"
+            difference, output = np.inf, f"outputs {sorted(found)}"
         else:
-            apart, output = max((_apart(found[key], expected[key]), key) for key in expected)
+            difference, output = max((apart(found[key], expected[key]), key) for key in expected)
         # Written so that NaN is the worst of all.
-        if not apart <= worst:
-            worst, where = apart, f"call {number}, {signature}: {output}"
+        if not difference <= worst:
+            worst, where = difference, f"call {number}, {signature}: {output}"
         # From here on the two go their own ways; later figures would say nothing.
-        if not apart <= TWIN_LIMIT:
+        if not difference <= TWIN_LIMIT:
             break
     return at_most(
         f"{name}, largest difference from torch", worst, TWIN_LIMIT,
@@ -306,8 +321,11 @@ def together(name: str, file: Runs, twin: Runs, calls: Iterable[Call]) -> Check:
     )  # fmt: skip
 
 
-def _apart(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """How far two outputs are apart."""
+def apart(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest difference, relative to the largest value expected if that is above 1.
+
+    Infinite for another shape or type, for integers that differ and for NaN.
+    """
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return np.inf
     if not np.issubdtype(expected.dtype, np.floating):
@@ -324,5 +342,5 @@ def _within(values: Any, low: float, high: float) -> bool:
     return bool(((values >= low) & (values <= high)).all())
 
 
-def _word(flag: bool) -> NDArray[np.int32]:
-    return np.array([flag], dtype=np.int32)
+def _flag(value: bool) -> NDArray[np.int32]:
+    return np.array([value], dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Is a file what it says? Every check that its kind must pass, or a refusal that names the figure.
+"""Checks of a file: every check that its kind must pass, or a refusal that names the figure.
 
     verify(Path("model_int8.tflite"), family).checks
 
@@ -22,13 +22,15 @@ from tflite_export.checks import Check, at_most
 from tflite_export.family import Family
 from tflite_export.files import model_bytes, read_file
 from tflite_export.flatbuffer import read_card, require_builtins
-from tflite_export.interpreter import TfliteModel
-from tflite_export.runtimes import require_callable
+from tflite_export.interpreter import Signature, TensorSpec, TfliteModel
+
+# The types that every wrapper of LiteRT on phones knows as arrays of numbers.
+_PHONE_TYPES = ("float32", "int32")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found out about a file that passed.
+    """What was measured on a file that passed.
 
     Attributes:
       file: its name.
@@ -52,11 +54,7 @@ class Verification:
 
 
 def verify(file: Path, family: Family) -> Verification:
-    """Checks a file that exists, whoever made it.
-
-    Args:
-      file: of any kind.
-      family: of the model that the file must equal.
+    """Checks a file of any kind, whoever made it, against the model of `family`.
 
     Raises:
       ExportRefused: if it cannot be read, carries no card or that of another model, needs an
@@ -69,7 +67,7 @@ def verify_content(content: bytes, name: str, family: Family) -> Verification:
     """Checks the bytes of a file; `name` tells by its ending how to read them."""
     # No model, so nothing of what follows can be asked of it.
     if name.endswith(".safetensors"):
-        return _verification(content, name, "adapter", _adapter(content, family), {})
+        return _verification(content, name, "adapter", _adapter_checks(content, family), {})
     plain = model_bytes(content, name)
     model = TfliteModel(plain)
     card = read_card(plain)
@@ -87,7 +85,6 @@ def verify_content(content: bytes, name: str, family: Family) -> Verification:
 def _verification(
     content: bytes, name: str, kind: str, checks: Iterable[Check], operators: Mapping[str, int]
 ) -> Verification:
-    """Runs the checks and says of which bytes they are."""
     return Verification(
         file=name,
         kind=kind,
@@ -98,7 +95,7 @@ def _verification(
     )
 
 
-def _adapter(content: bytes, family: Family) -> Iterator[Check]:
+def _adapter_checks(content: bytes, family: Family) -> Iterator[Check]:
     """The adapter alone: card, base and every value."""
     found, trained = read_adapter(content), family.trained
     require_identity(found.card, trained, family.task.name)
@@ -109,3 +106,37 @@ def _adapter(content: bytes, family: Family) -> Iterator[Check]:
         (found.adapter != expected).sum() if found.adapter.shape == expected.shape else np.inf
     )
     yield at_most("adapter values that differ", float(different), 0, f"{len(expected)} values")
+
+
+def require_callable(signatures: Mapping[str, Signature]) -> None:
+    """Refuses signatures that the wrappers of LiteRT on phones cannot call.
+
+    * Android (`NativeInterpreterWrapper.runSignature`, `TensorImpl`): the map of inputs must not be
+      empty, no array may have a length of 0, and an array is compared with the tensor's whole
+      shape, so a value without dimensions can be handed in or read in a buffer only.
+    * Swift (`SignatureRunner`): data of exactly the tensor's bytes, of a type that it knows.
+    * C: sizes in bytes, as the caller says.
+
+    Raises:
+      ExportRefused: naming the signature and the rule that it breaks.
+    """
+    for name, signature in signatures.items():
+        for kind, side in (("input", signature.inputs), ("output", signature.outputs)):
+            if not side:
+                raise ExportRefused(
+                    f"signature {name}: Android's runtime calls none without an {kind}"
+                )
+            for slot, spec in side.items():
+                _require_slot(f"signature {name}, {kind} {slot}", spec)
+
+
+def _require_slot(what: str, spec: TensorSpec) -> None:
+    # A scalar has no array in Java.
+    if not spec.shape or min(spec.shape) < 1:
+        raise ExportRefused(
+            f"{what}: a phone's arrays have at least one dimension, none of them empty, got shape "
+            f"{spec.shape}"
+        )
+    if spec.dtype.name not in _PHONE_TYPES:
+        types = " or ".join(_PHONE_TYPES)
+        raise ExportRefused(f"{what}: must be of type {types}, got {spec.dtype}")

@@ -15,13 +15,7 @@ from tflite_export.arrays import AdapterShape, Network, Parameters
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """A trained model: what an exported file has to equal.
-
-    Attributes:
-      base: the frozen part.
-      adapter: which formula follows the encoder.
-      parameters: the adapter's values by name, float32.
-    """
+    """A trained model: a frozen base, an adapter and its values by name, float32."""
 
     base: Base
     adapter: Adapter
@@ -84,11 +78,7 @@ def sparse_filters(
     A gather and a sum also stay in float32 whatever happens to the weights around them; a matrix
     product over powers that span ten decades would not survive eight bits.
 
-    Args:
-      filters: shape (bins, mels).
-
-    Returns:
-      Bins and weights, each of shape (mels, widest filter).
+    Takes filters (bins, mels); returns bins and weights, each of shape (mels, widest filter).
     """
     # Narrow filters are filled up with bin 0 at weight 0, which changes no sum.
     widest = int((filters > 0).sum(axis=0).max())

@@ -247,9 +247,5 @@ def _family_file(found: Any) -> FamilyFile:
         file=found.file,
         size_bytes=found.size_bytes,
         agreement=same_answer(found.checks),
-        accuracy_drop=next(
-            (check.figure for check in found.checks
-             if check.name.endswith("accuracy drop") and "worst" not in check.name),
-            None,
-        ),
-    )  # fmt: skip
+        accuracy_drop=found.figure(" accuracy drop"),
+    )

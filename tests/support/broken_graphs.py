@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from tflite_export import convert, streaming
+from tflite_export import convert, keyword_graphs
 from tflite_export.arrays import kernel
 from tflite_export.layers import Layers
 
@@ -28,8 +28,8 @@ def with_a_determinant():
 
 
 def beginning_in_a_mean_frame():
-    silent = streaming.silent_inputs
-    streaming.silent_inputs = lambda network: {
+    silent = keyword_graphs.silent_inputs
+    keyword_graphs.silent_inputs = lambda network: {
         name: 0 * value for name, value in silent(network).items()
     }
 

@@ -13,7 +13,6 @@ from tflite_export import calibration as module
 from tflite_export.calibration import (
     CALIBRATION_CLIPS,
     Calibration,
-    committed_document,
     observe,
     synthetic_public,
 )
@@ -28,6 +27,18 @@ def shipped_base():
 @pytest.fixture(scope="module")
 def corpus(shipped_base):
     return synthetic_public(shipped_base)
+
+
+def committed_document(base, corpus):
+    """What `calibration_clips.json` holds for a base; for whoever ships another one."""
+    own = set(base.speakers)
+    public = [clip for clip in corpus.utterances if clip.speaker_id in own]
+    return {
+        "base_sha256": base.sha256,
+        "clips": [
+            [clip.utterance_id, corpus.fingerprint(clip)] for clip in module._drawn(base, public)
+        ],
+    }
 
 
 @pytest.mark.slow

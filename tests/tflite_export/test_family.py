@@ -11,11 +11,11 @@ import pytest
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
-from tflite_export import carded
+from tflite_export import converter as conversion
 from tflite_export.blueprint import Blueprint
-from tflite_export.c_array import from_c_array
 from tflite_export.converter import Converter
 from tflite_export.evidence import Evidence, HeldOut
+from tflite_export.files import from_c_array
 from tflite_export.flatbuffer import card_bytes, embed_card, float_weights, read_card
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import stream_clips
@@ -147,8 +147,10 @@ def test_full_integer_files_compute_in_integers_and_are_small(exported, shipped)
 def test_int8_streaming_gives_the_bits_of_the_int8_whole_clip(exported, evidence):
     waveforms = evidence.held_out.waveforms[:20].copy()
     waveforms[:, :192] = 0
-    whole = TfliteModel.open(exported.folder / FILES["int8"]).run_each("waveform", waveforms)
-    model = TfliteModel.open(exported.folder / FILES["streaming-int8"])
+    whole = TfliteModel((exported.folder / FILES["int8"]).read_bytes()).run_each(
+        "waveform", waveforms
+    )
+    model = TfliteModel((exported.folder / FILES["streaming-int8"]).read_bytes())
     streamed = stream_clips(model, evidence.trained.base.frontend, waveforms)
     np.testing.assert_array_equal(streamed, whole)
 
@@ -341,7 +343,7 @@ def test_a_card_whose_embedding_moved_an_output_is_refused(
 ):
     flipped = {name: -value for name, value in shipped.parameters.items()}
     other = made_of(dataclasses.replace(shipped, parameters=flipped))
-    monkeypatch.setattr(carded, "embed_card", lambda plain, card, text: embed_card(other, card))
+    monkeypatch.setattr(conversion, "embed_card", lambda plain, card, text: embed_card(other, card))
     with pytest.raises(ExportRefused, match="card: embedding it must leave every output"):
         keywords.make("float", card, converter)
 
@@ -373,7 +375,7 @@ def test_a_disk_that_fails_leaves_no_partial_file(keywords, card, tmp_path, monk
 
 @pytest.mark.export
 def test_a_phone_can_run_the_file_from_the_card_alone(exported, evidence):
-    model = TfliteModel.open(exported.folder / FILES["float"])
+    model = TfliteModel((exported.folder / FILES["float"]).read_bytes())
     card = read_card(model.content)
     (clip,) = model.signatures["waveform"].inputs.values()
     frontend = card["frontend"]
@@ -388,7 +390,7 @@ def test_the_file_gives_the_golden_vectors_logits(exported):
     golden = json.loads((exported.folder / "golden_vectors.json").read_text())
     waveform = (np.array(golden["samples_int16"]) / 2**15).astype(np.float32)[np.newaxis]
     features = np.array(golden["features"], np.float32)[np.newaxis]
-    model = TfliteModel.open(exported.folder / FILES["float"])
+    model = TfliteModel((exported.folder / FILES["float"]).read_bytes())
     for signature, given in (("waveform", waveform), ("log_mel", features)):
         found = model.run_each(signature, given)[0]
         np.testing.assert_allclose(found, golden["logits"], atol=1e-4)

@@ -5,6 +5,7 @@ import pytest
 
 from fedspeech.errors import ExportRefused
 from tflite_export import interpreter
+from tflite_export.files import read_file
 from tflite_export.interpreter import TensorSpec, TfliteModel
 
 X = np.array([[-1, -1, -1, -1]], dtype=np.float32)
@@ -60,10 +61,10 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(make_file):
 def test_what_is_no_model_is_refused(tmp_path):
     file = tmp_path / "model.tflite"
     with pytest.raises(ExportRefused, match="cannot read"):
-        TfliteModel.open(file)
+        TfliteModel(read_file(file))
     file.write_bytes(b"RIFF" * 100)
     with pytest.raises(ExportRefused, match="LiteRT cannot read"):
-        TfliteModel.open(file)
+        TfliteModel(read_file(file))
 
 
 def test_an_operator_that_the_runtime_lacks_is_refused(make_file):

@@ -14,7 +14,7 @@ from tflite_export.arrays import checksum
 from tflite_export.blueprint import Blueprint
 from tflite_export.converter import Converter
 from tflite_export.interpreter import TfliteModel
-from tflite_export.runtimes import require_callable
+from tflite_export.verification import require_callable
 from tflite_export.weights import network
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "mobile.md").read_text()

@@ -5,7 +5,7 @@ import pytest
 
 from fedspeech.errors import ExportRefused
 from tflite_export.interpreter import Signature, TensorSpec
-from tflite_export.runtimes import require_callable
+from tflite_export.verification import require_callable
 
 ONE = {"x": TensorSpec((1,), np.dtype(np.float32))}
 

@@ -1,13 +1,4 @@
-"""The graph that listens: one hop in, a score out, the past in variables.
-
-The encoder is causal, so a convolution needs of the past only its own last inputs. A stride becomes
-a dilation: what the whole clip computes at every fourth frame is computed at every frame, from
-inputs one, two or four frames apart. So every hop gets a score, there is no phase to keep, and the
-score is the whole clip's after the left context that was heard, rounding aside.
-
-A stream begins in digital silence that has lasted: `silent_inputs` is what the convolutions then
-remember. Zeros would be no silence: standardized, zero is a mean frame.
-"""
+"""The graphs that spot words: one clip at a time, or a stream hop by hop."""
 
 from __future__ import annotations
 
@@ -20,21 +11,57 @@ from numpy.typing import NDArray
 from fedspeech.models.folded import FoldedConv
 from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.blueprint import Ranges
-from tflite_export.layers import CALL, Layers, Tensor, trace
+from tflite_export.layers import CALL, Layers, Tensor, trace, vector
+
+
+class KeywordGraph(Layers):
+    """What runs on the phone, one clip at a time.
+
+    Signatures: `waveform` maps one clip after its left context, (1, samples), to logits (1, c);
+    `log_mel` maps their features, not standardized, (1, frames, mels) to logits (1, c).
+    """
+
+    def signatures(self) -> dict[str, Any]:
+        """Traces the signatures, by name."""
+        waveform, log_mel = self.clip_specs()
+        return {
+            "waveform": trace(self._score_waveform, waveform),
+            "log_mel": trace(self._score_log_mel, log_mel),
+        }
+
+    def _score_waveform(self, waveform: Tensor) -> dict[str, Tensor]:
+        return self._score_log_mel(self.log_mel(waveform))
+
+    def _score_log_mel(self, log_mel: Tensor) -> dict[str, Tensor]:
+        windows = self.note("output", tf.nn.relu(self.encoder(log_mel)))
+        return {"logits": self.score(self.of_clip(windows))}
+
+
+class FirmwareGraph(KeywordGraph):
+    """The signature `log_mel` alone, for runtimes without a Fourier transform."""
+
+    def signatures(self) -> dict[str, Any]:
+        """Traces the signatures, by name."""
+        _, log_mel = self.clip_specs()
+        return {"log_mel": trace(self._score_log_mel, log_mel)}
 
 
 class StreamingGraph(Layers):
-    """What listens on the phone.
+    """One hop in, logits out, the past in variables.
+
+    The encoder is causal, so a convolution needs of the past only its own last inputs. A stride
+    becomes a dilation: what the whole clip computes at every fourth frame is computed at every
+    frame, from inputs one, two or four frames apart. So every hop gets logits, there is no phase
+    to keep, and they equal the whole clip's after the same left context, rounding aside.
 
     Signatures: `hop` takes the next samples (1, hop), full scale 1, and gives logits (1, c) of the
     second that ends with them; `frame` takes one frame of log-mel (1, mels) instead; `reset`
-    forgets what was heard: digital silence is before. A file is used with `hop` or with `frame`,
-    never with both in turn. `log_mel` answers a whole clip after its left context and touches no
-    memory: what the stream is held against.
+    puts lasting digital silence before the next sample. A file is used with `hop` or with `frame`,
+    never with both in turn. `log_mel` maps a whole clip after its left context to logits and
+    touches no variable: the stream is compared with it.
     """
 
     def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
-        """Makes the variables: last inputs of every convolution, last outputs, last samples."""
         super().__init__(network, ranges)
         spec = network.frontend
         self._step = 1
@@ -59,16 +86,16 @@ class StreamingGraph(Layers):
         return tf.Variable(self._silence(name, frames), name=f"past_{name}")
 
     def _silence(self, name: str, frames: int) -> NDArray[np.float32]:
-        """So many frames of what a layer is given in digital silence, shape (1, frames, 1, c)."""
-        vector = self._silent[name]
-        return np.broadcast_to(vector, (1, frames, 1, len(vector))).copy()
+        """The input of a layer in lasting digital silence, shape (1, frames, 1, channels)."""
+        silent = self._silent[name]
+        return np.broadcast_to(silent, (1, frames, 1, len(silent))).copy()
 
     def signatures(self) -> dict[str, Any]:
         """Traces the signatures, by name."""
         spec = self.network.frontend
         return {
-            "hop": trace(self._hop, tf.TensorSpec((1, spec.hop_samples), tf.float32, "samples")),
-            "frame": trace(self._frame, tf.TensorSpec((1, spec.num_mels), tf.float32, "log_mel")),
+            "hop": trace(self._hop, vector("samples", 1, spec.hop_samples)),
+            "frame": trace(self._frame, vector("log_mel", 1, spec.num_mels)),
             "reset": trace(self._reset, CALL),
             "log_mel": trace(self._clip, self.clip_specs()[1]),
         }
@@ -80,7 +107,7 @@ class StreamingGraph(Layers):
         return self.product(conv, x, dilation=self._dilation[name])
 
     def _with_past(self, past: Any, x: Tensor) -> Tensor:
-        """Puts the past before the present and remembers both, less the oldest.
+        """Puts the past before the present and remembers both, less the oldest frame.
 
         What is remembered was quantized before, so marking nothing new leaves its int8 values.
         """
@@ -96,7 +123,6 @@ class StreamingGraph(Layers):
         return self._frame(self.log_mel(heard)[:, 0])
 
     def _frame(self, log_mel: Tensor) -> dict[str, Tensor]:
-        """One frame through the encoder; the score is over every fourth of the last windows."""
         output = self.note("output", tf.nn.relu(self.encoder(log_mel[:, tf.newaxis])))
         windows = self._with_past(self._past["windows"], output)
         # The newest window is the last of these; those between belong to clips that end at other
@@ -104,12 +130,11 @@ class StreamingGraph(Layers):
         return {"logits": self.score(windows[:, :: self._step])}
 
     def _clip(self, log_mel: Tensor) -> dict[str, Tensor]:
-        """A whole clip at once, as `graph.KeywordGraph`."""
+        """A whole clip at once, as `KeywordGraph`."""
         windows = self.note("output", tf.nn.relu(self.encoder(log_mel, super().convolve)))
         return {"logits": self.score(self.of_clip(windows))}
 
     def _reset(self, call: Tensor) -> dict[str, Tensor]:
-        """Digital silence before the beginning."""
         for name, variable in self._past.items():
             variable.assign(self._silence(name, variable.shape[1]))
         self._samples.assign(tf.zeros(self._samples.shape))
@@ -120,6 +145,7 @@ def silent_inputs(network: Network) -> dict[str, NDArray[np.float32]]:
     """What each convolution, and the mean over "windows", is given in lasting digital silence.
 
     Constant frames stay constant in every layer, so one vector (channels,) stands for all of them.
+    Zeros would be no silence: standardized, zero is a mean frame.
     """
     seen: dict[str, NDArray[np.float32]] = {}
 

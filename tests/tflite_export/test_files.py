@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspeech.errors import ExportRefused
-from tflite_export.c_array import from_c_array, to_c_array
+from tflite_export.files import from_c_array, to_c_array
 
 
 @given(content=st.binary(max_size=200))
