@@ -180,15 +180,6 @@ class KwsScores:
     targets_right: NDArray[np.bool_]
     stream: ListeningCounts | None = None
 
-    @classmethod
-    def of_targets(
-        cls, heard: KwsCounts, guard: KwsCounts | None, logits: FloatArray, labels: IntArray
-    ) -> KwsScores:
-        """Adds to counts what the target words of some clips are taken for, non-words aside."""
-        targets = logits[:, :-NUM_NEGATIVE_LABELS]
-        said = labels < targets.shape[1]
-        return cls(heard, guard, answers(targets[said]) == labels[said])
-
     def __add__(self, other: KwsScores) -> KwsScores:
         """Merges the scores of two sets of phones, each heard by its own adapter."""
         guard = self.guard + other.guard if self.guard and other.guard else None

@@ -66,11 +66,10 @@ class KwsEvaluation:
         spoken = guard.take(np.flatnonzero(guard.labels == unknown))
         judged, targets = phone.judged, len(self.labels) - NUM_NEGATIVE_LABELS
         said = judged.take(np.flatnonzero(judged.labels < targets))
-        return KwsScores.of_targets(
-            self._counts(vector, judged.joined(self.scored.evaluation_negatives)),
-            self._counts(vector, spoken) if len(spoken) else None,
-            self._logits(vector, said),
-            said.labels,
+        return KwsScores(
+            heard=self._counts(vector, judged.joined(self.scored.evaluation_negatives)),
+            guard=self._counts(vector, spoken) if len(spoken) else None,
+            targets_right=answers(self._logits(vector, said)[:, :targets]) == said.labels,
         )
 
     def error_on(self, scores: Sequence[KwsScores]) -> str:

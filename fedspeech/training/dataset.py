@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,38 +95,8 @@ class Schedule:
     batches: NDArray[np.int64]
 
 
-def batch_schedule(
-    num_examples: int,
-    *,
-    max_examples: int,
-    batch_size: int,
-    local_epochs: int,
-    max_steps: int | None,
-    rng: Callable[[], np.random.Generator],
-) -> Schedule:
-    """Draws the schedule of one phone in one round.
-
-    A phone with more than `max_examples` clips draws that many without replacement. Each local
-    epoch shuffles them and cuts batches; its last batch may be short. If one batch holds
-    everything there is nothing to shuffle, and `rng` is not called.
-    """
-    size = min(batch_size, max_examples)
-    if num_examples <= size:
-        return _in_order(num_examples, size, local_epochs, max_steps)
-    generator, examples = rng(), np.arange(num_examples)
-    if num_examples > max_examples:
-        examples = generator.choice(num_examples, max_examples, replace=False)
-    if len(examples) <= size:
-        return Schedule(examples, _in_order(len(examples), size, local_epochs, max_steps).batches)
-    steps_per_epoch = -(-len(examples) // size)
-    padded = np.full((local_epochs, steps_per_epoch * size), -1, dtype=np.int64)
-    for epoch in padded:
-        epoch[: len(examples)] = generator.permutation(len(examples))
-    return Schedule(examples, padded.reshape(-1, size)[:max_steps])
-
-
 @functools.lru_cache(maxsize=1024)
-def _in_order(num_examples: int, size: int, local_epochs: int, max_steps: int | None) -> Schedule:
+def in_order(num_examples: int, size: int, local_epochs: int, max_steps: int | None) -> Schedule:
     """The schedule of a phone whose clips fit into one batch, read-only: many phones share it."""
     examples = np.arange(num_examples)
     batches = np.full((local_epochs if num_examples else 0, size), -1, dtype=np.int64)[:max_steps]

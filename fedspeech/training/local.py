@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedspeech.limits import Count, Decay, NotNegative, Positive, check_limits
 from fedspeech.models.adapters.adapter import Adapter
-from fedspeech.training.dataset import LocalDataset, Schedule, batch_schedule
+from fedspeech.training.dataset import LocalDataset, Schedule, in_order
 from fedspeech.training.objectives import objective_of, proximal
 from fedspeech.vectors import Delta
 
@@ -71,15 +71,26 @@ class LocalTraining:
     def schedule(
         self, num_examples: int, rngs: Sequence[np.random.Generator], phone: int
     ) -> Schedule:
-        """Draws the clips and batches of one of many phones; its stream is opened only to draw."""
-        return batch_schedule(
-            num_examples,
-            max_examples=self.max_examples,
-            batch_size=self.batch_size,
-            local_epochs=self.local_epochs,
-            max_steps=self.max_steps,
-            rng=lambda: rngs[phone],
-        )
+        """Draws the clips and batches of one of many phones in one round.
+
+        A phone with more than `max_examples` clips draws that many without replacement. Each local
+        epoch shuffles them and cuts batches; its last batch may be short. If one batch holds
+        everything there is nothing to shuffle, and the phone's stream is not opened.
+        """
+        size = min(self.batch_size, self.max_examples)
+        if num_examples <= size:
+            return in_order(num_examples, size, self.local_epochs, self.max_steps)
+        rng, examples = rngs[phone], np.arange(num_examples)
+        if num_examples > self.max_examples:
+            examples = rng.choice(num_examples, self.max_examples, replace=False)
+        if len(examples) <= size:
+            whole = in_order(len(examples), size, self.local_epochs, self.max_steps)
+            return Schedule(examples, whole.batches)
+        steps_per_epoch = -(-len(examples) // size)
+        padded = np.full((self.local_epochs, steps_per_epoch * size), -1, dtype=np.int64)
+        for epoch in padded:
+            epoch[: len(examples)] = rng.permutation(len(examples))
+        return Schedule(examples, padded.reshape(-1, size)[: self.max_steps])
 
 
 def train_adapter(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspeech.seeds import stream
-from fedspeech.training.dataset import LocalDataset, batch_schedule, pad_block
+from fedspeech.training.dataset import LocalDataset, pad_block
+from fedspeech.training.local import LocalTraining
 
 
 def dataset(num_examples, shape=(3,)):
@@ -15,6 +16,10 @@ def dataset(num_examples, shape=(3,)):
         rng.standard_normal((num_examples, *shape)).astype(np.float32),
         rng.integers(0, 4, num_examples),
     )
+
+
+def batch_schedule(num_examples, *, rng, **settings):
+    return LocalTraining(**settings).schedule(num_examples, [rng()], 0)
 
 
 sizes = st.integers(0, 40)
