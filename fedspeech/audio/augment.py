@@ -17,18 +17,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far log-mel is varied; a clip draws each change uniformly and independently.
+    """Ranges of the variations of log-mel, each drawn uniformly and independently per clip.
 
     Attributes:
       shift_frames: largest shift in time, either way.
       stretch: largest relative change of tempo, either way.
       shift_mels: largest shift along the mel scale, in bands, either way.
       tail: largest share of a frame's energy that rings on in the next.
-      level_db: (low, high) change of level, of speech and noise alike: a phone whose gain is low
-        records the room's noise lower too.
-      response_db: largest amplitude of each of the three cosines that make a response over bands.
-      noise_db: (low, high) energy of added noise in a band, relative to squared full scale, before
-        the level changes.
+      level_db: (low, high) gain of speech and noise alike, as of a microphone.
+      response_db: largest amplitude of each of the three cosines of a response over bands.
+      noise_db: (low, high) energy of added noise in a band before the gain, relative to squared
+        full scale.
       mask_mels: widest mask over bands.
       mask_frames: longest mask over frames.
     """
@@ -84,6 +83,7 @@ def augment(
     energy = energy + _from_db(draw(*spec.noise_db, 1, 1) + response()) * fluctuation
     energy = energy * _from_db(draw(*spec.level_db, 1, 1))
 
+    # Masked places hold the floor, since log-mel has no zero.
     kept = _outside_mask(draw(0, 1, 1), draw(0, 1, 1), spec.mask_frames, num_frames)[:, :, None]
     kept = kept & _outside_mask(draw(0, 1, 1), draw(0, 1, 1), spec.mask_mels, num_mels)[:, None, :]
     return torch.log(torch.where(kept, energy, 0.0) + floor)
@@ -91,15 +91,15 @@ def augment(
 
 @dataclass(frozen=True, kw_only=True)
 class CepstralVariation:
-    """How far the cepstra of a sentence are varied, for features without energies.
+    """Ranges of the variations of a sentence's cepstra, which hold no energies.
 
     Attributes:
       stretch: largest relative change of tempo, either way.
-      response: standard deviation of an offset kept over the sentence (a microphone, a room), in
+      response: standard deviation of an offset of the whole sentence (microphone, room), in
         standard deviations of the feature.
-      noise: of independent noise in every frame, likewise; a sentence draws how much up to this.
-      masks: stretches of frames that are blanked.
-      mask_frames: the longest of them.
+      noise: largest standard deviation of independent noise in every frame, in the same unit.
+      masks: number of stretches of frames that are blanked.
+      mask_frames: length of the longest.
     """
 
     stretch: float = 0.15

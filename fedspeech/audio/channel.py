@@ -15,17 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import scipy.fft
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from fedspeech.audio.draws import uniforms
+from fedspeech.limits import Fraction, check_limits
 from fedspeech.seeds import stream
 
 RATE_HZ = 16_000
-NOISE_KINDS = ("room", "fan", "hum", "street", "babble", "tones")
+NoiseKind = Literal["room", "fan", "hum", "street", "babble", "tones"]
+NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 NoiseLevel = Literal["quiet", "moderate", "noisy"]
 
 SPEECH_RMS = 0.1
@@ -65,25 +68,20 @@ class Device:
     resonance_hz: float
     resonance_db: float
     gain_db: float
-    clip_level: float
-    rt60_s: float
+    clip_level: Fraction
+    rt60_s: Annotated[float, Ge(0.02), Le(2)]
     reverb_db: float
-    noise_kind: str
+    noise_kind: NoiseKind
     snr_db: float
     room_seed: int
 
     def __post_init__(self) -> None:
         """Checks the figures."""
+        check_limits(self)
         if not 0 < self.low_hz < self.high_hz:
             raise ValueError(
                 f"band must satisfy 0 < low_hz < high_hz, got {self.low_hz}, {self.high_hz}"
             )
-        if not 0 < self.clip_level <= 1:
-            raise ValueError(f"clip_level must be in (0, 1], got clip_level={self.clip_level}")
-        if not 0.02 <= self.rt60_s <= 2:
-            raise ValueError(f"rt60_s must be in [0.02, 2], got rt60_s={self.rt60_s}")
-        if self.noise_kind not in NOISE_KINDS:
-            raise ValueError(f"noise_kind must be one of {NOISE_KINDS}, got {self.noise_kind!r}")
 
     @property
     def noise_level(self) -> NoiseLevel:
@@ -185,15 +183,10 @@ def apply_devices(
 ) -> NDArray[np.float32]:
     """Records each clip on its device; the bits of a clip do not depend on the others.
 
-    Clips of one device should stand together: a device's response is then made once.
-
-    Args:
-      waveforms: shape (n, samples), float32 at 16 kHz, speech at about `SPEECH_RMS`.
-      devices: one per clip.
-      seeds: one per clip, non-negative and below 2**64: which stretch of noise it meets.
-
-    Returns:
-      Shape (n, samples), float32 within each device's clip level.
+    Waveforms have shape (n, samples), float32 at 16 kHz, with speech at about `SPEECH_RMS`; each
+    has a device and a seed, below 2**64, of its stretch of noise. Clips of one device should be
+    adjacent, since its response is then computed once. The result has the same shape, within each
+    device's clip level.
 
     Raises:
       ValueError: if the numbers of clips, devices and seeds differ, or a clip is longer than the
@@ -219,8 +212,8 @@ def apply_devices(
         dry[:, :num_samples] = 0
         for row, clip in enumerate(range(start, stop)):
             device = devices[clip]
-            # The noise fills the part of the circle behind the clip too, and so has already
-            # been ringing in the room when the clip begins.
+            # The noise fills the part of the circle behind the clip too, so its reverberation
+            # is complete when the clip begins.
             _lay_noise(dry[row], device, draws[clip])
             dry[row, :num_samples] += waveforms[clip]
         spectra[:] = scipy.fft.rfft(dry, axis=1)

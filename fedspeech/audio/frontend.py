@@ -101,6 +101,7 @@ class LogMel(nn.Module):
         window = shape(spec.window_samples).astype(np.float32).astype(np.float64)
         scaled = (window / window.sum()).astype(np.float32)
         filters = mel_matrix(spec)
+        # Not persistent: they follow from the spec, and a base's file holds no copy.
         self.register_buffer("window", torch.from_numpy(scaled), persistent=False)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         if spec.cepstra:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
+
+from fedspeech.limits import Count, Decay, Positive, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,17 +25,13 @@ class Cepstra:
       ValueError: if a value is outside its range.
     """
 
-    num: int = 13
-    preemphasis: float = 0.97
-    fft_samples: int = 512
+    num: Count = 13
+    preemphasis: Decay = 0.97
+    fft_samples: Annotated[int, Ge(2)] = 512
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.num < 1 or self.fft_samples < 2 or not 0 <= self.preemphasis < 1:
-            raise ValueError(
-                "expected num >= 1, fft_samples >= 2 and preemphasis in [0, 1), got "
-                f"{self.num}, {self.fft_samples}, {self.preemphasis}"
-            )
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,9 @@ class FrontendSpec:
     """A log-mel or cepstral front end, framed so that frame t needs no sample after its own.
 
     Attributes:
-      rate_hz: sample rate of the waveform.
       window_samples: length of the periodic Hann window, which is also the FFT size.
-      hop_samples: samples between frames.
       num_mels: number of triangular filters on the HTK mel scale.
-      low_hz: lower edge of the first filter.
-      high_hz: upper edge of the last filter.
+      low_hz, high_hz: outer edges of the first and the last filter.
       floor: added to the filter energies before the logarithm, in squared full scale. Speech at
         -40 dB of nominal still lies above the default; what lies below it is digital silence.
       clip_samples: length of one keyword clip, or the longest sentence.
@@ -57,15 +54,16 @@ class FrontendSpec:
     rate_hz: int = 16_000
     window_samples: int = 512
     hop_samples: int = 320
-    num_mels: int = 40
+    num_mels: Count = 40
     low_hz: float = 60.0
     high_hz: float = 7_600.0
-    floor: float = 1e-8
+    floor: Positive = 1e-8
     clip_samples: int = 16_000
     cepstra: Cepstra | None = None
 
     def __post_init__(self) -> None:
         """Checks that the numbers fit together."""
+        check_limits(self)
         if not 0 <= self.low_hz < self.high_hz <= self.rate_hz / 2:
             raise ValueError(
                 "mel bands must satisfy 0 <= low_hz < high_hz <= rate_hz / 2, got "
@@ -75,10 +73,6 @@ class FrontendSpec:
             raise ValueError(
                 "expected 1 <= hop_samples <= window_samples <= clip_samples, got "
                 f"{self.hop_samples}, {self.window_samples}, {self.clip_samples}"
-            )
-        if self.num_mels < 1 or self.floor <= 0:
-            raise ValueError(
-                f"num_mels and floor must be positive, got {self.num_mels}, {self.floor}"
             )
         if self.cepstra and not (
             self.window_samples <= self.cepstra.fft_samples and self.cepstra.num <= self.num_mels

@@ -1,1 +1,1 @@
-"""Who speaks what, and on which phone."""
+"""Corpora of recordings and of synthetic speech, and the division of their speakers into phones."""

@@ -252,22 +252,12 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True)
-class SkippedGroup:
-    """Recordings left out under one rule: how many, and the first three as examples."""
-
-    rule: str
-    count: int
-    examples: tuple[Skipped, ...]
-
-
-def group_skipped(skipped: Iterable[Skipped]) -> tuple[SkippedGroup, ...]:
+def group_skipped(skipped: Iterable[Skipped]) -> dict[str, list[Skipped]]:
     """Groups recordings by the rule under which they were left out, largest group first."""
     groups: dict[str, list[Skipped]] = {}
     for skip in skipped:
         groups.setdefault(skip.reason.partition(": ")[0], []).append(skip)
-    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    return tuple(SkippedGroup(rule, len(found), tuple(found[:3])) for rule, found in ordered)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 class Corpus(Protocol):

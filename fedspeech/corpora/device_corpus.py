@@ -22,8 +22,6 @@ class Variant:
 
     Attributes:
       utterance: its own id, the original's speaker and word.
-      original: the clip of the underlying corpus.
-      device: the recording device.
       noise_seed: of the stretch of noise that is added, below 2**63.
     """
 
@@ -84,7 +82,7 @@ class DeviceCorpus:
             return clips
         for row, variant in played.items():
             if variant.original.word != SILENCE:
-                clips[row] = nominal(clips[row])
+                clips[row] = nominal(clips[row])  # a device's noise is relative to it
         devices = [variant.device for variant in played.values()]
         seeds = [variant.noise_seed for variant in played.values()]
         clips[list(played)] = apply_devices(clips[list(played)], devices, seeds)

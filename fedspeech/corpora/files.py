@@ -1,8 +1,7 @@
-"""One recording from one file: what is read, what is refused, and how it becomes a clip.
+"""Reading, decoding and fitting of one recording.
 
-Everything odd has a defined answer. `Folder.read` and `decode` raise `UnusableError` for what must
-not be used; a corpus turns that into a `Skipped` and goes on. What is read all the same, stereo and
-other sample rates, is counted (`Recording.channels`, `Recording.rate_hz`).
+`Folder.read` and `decode` raise `UnusableError` for files that must not be used; a corpus turns
+that into a `Skipped` and goes on.
 
     folder = Folder(Path("recordings"))
     recording = decode(folder.read("anna/yes_1.wav"), rate_hz=16_000)
@@ -57,16 +56,10 @@ _MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
 class UnusableError(Exception):
-    """A recording that is left out.
-
-    Attributes:
-      rule: the rule that it breaks, in a few words that are the same for every such file.
-    """
+    """A recording that is left out, with the message `rule: detail`."""
 
     def __init__(self, rule: str, detail: str) -> None:
-        """Joins rule and detail to the message `rule: detail`."""
         super().__init__(f"{rule}: {detail}")
-        self.rule = rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +67,8 @@ class Recording:
     """A decoded file.
 
     Attributes:
-      samples: mono, shape (n,), float32, full scale 1, at the rate asked for.
-      rate_hz: sample rate of the file.
-      channels: channels of the file.
-      seconds: length of the file.
+      samples: mono, shape (n,), float32, full scale 1, resampled.
+      rate_hz, channels, seconds: of the file.
       canceled: whether its channels cancel each other, so that only the loudest was taken.
     """
 
@@ -92,16 +83,11 @@ class Folder:
     """Reads the bytes of files, or of members of uncompressed tars, under one folder."""
 
     def __init__(self, root: Path) -> None:
-        """Remembers the folder; nothing is opened yet."""
         self.root = root.resolve()
         self._tars: dict[str, tuple[Path, dict[str, tuple[int, int]]]] = {}
 
     def read(self, file: str, shard: str | None = None) -> bytes:
         """Returns the bytes of a file, or of member `file` of the tar `shard`, read in place.
-
-        Args:
-          file: path relative to the folder, or name of a member.
-          shard: path of the tar relative to the folder.
 
         Raises:
           UnusableError: if it is not there, leads outside the folder, is too large, or the tar is
@@ -134,10 +120,9 @@ class Folder:
             raise UnusableError("cannot be opened", error.strerror or str(error)) from error
 
     def _inside(self, file: str) -> Path:
-        """Finds a file by its name as written, or as other systems write it.
+        """Finds a file by the spellings of its name, which must not lead outside the folder.
 
-        A name must not lead outside the folder. A link that lies in it may: who placed it there
-        owns the folder.
+        A link in the folder may lead outside: whoever placed it there owns the folder.
         """
         if any("\ud800" <= character <= "\udfff" for character in file):
             raise UnusableError("not a file name", "its bytes are no UTF-8: rename the file")
@@ -160,10 +145,8 @@ class Folder:
 
 
 def _spellings(file: str) -> Iterator[str]:
-    """A name as written, with the separators of Windows, and with accents as other systems store.
-
-    macOS stores accents apart from their letters, and a manifest is often written elsewhere.
-    """
+    """A name as written, with the separators of Windows, and with accents in both normal forms."""
+    # macOS stores accents apart from their letters, and a manifest is often written elsewhere.
     for name in dict.fromkeys((file, file.replace("\\", "/"))):
         yield name
         for form in ("NFC", "NFD"):
@@ -172,7 +155,7 @@ def _spellings(file: str) -> Iterator[str]:
 
 
 def _index(path: Path, shard: str) -> dict[str, tuple[int, int]]:
-    """Maps the regular members of an uncompressed tar to (offset, size); what is cut off is out."""
+    """Maps the regular members of an uncompressed tar that are complete to (offset, size)."""
     members: dict[str, tuple[int, int]] = {}
     length = path.stat().st_size
     try:
@@ -190,14 +173,9 @@ def _index(path: Path, shard: str) -> dict[str, tuple[int, int]]:
 def decode(
     data: bytes, *, rate_hz: int, max_seconds: float = MAX_CLIP_SECONDS, flat: bool = False
 ) -> Recording:
-    """Decodes a file to mono at `rate_hz`.
+    """Decodes the bytes of a wav, flac, ogg (vorbis, opus) or mp3 file to mono at `rate_hz`.
 
-    Args:
-      data: the bytes of a wav, flac, ogg (vorbis, opus) or mp3 file.
-      rate_hz: sample rate of the result.
-      max_seconds: the longest recording that is decoded.
-      flat: whether a recording in which nothing happens (every sample the same) is acceptable,
-        as it is for silence.
+    With `flat`, a recording of equal samples is acceptable, as it is for silence.
 
     Raises:
       UnusableError: by the table of this module.
@@ -253,11 +231,11 @@ def _check_format(sound: soundfile.SoundFile, data: bytes) -> None:
 
 
 def _mono(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
-    """Mixes channels (n, c) down to (n,), and says whether they canceled each other.
+    """Mixes channels (n, c) down to (n,), and returns whether they cancel each other.
 
     The mean of c channels has 1/c of their mean energy if they are independent, all of it if they
-    are equal. Where it has less than half of 1/c, as with one channel wired the wrong way round,
-    the mean is what they do not share, and the loudest channel is taken instead.
+    are equal. Less than half of 1/c, for instance with one inverted channel, means that they cancel
+    each other, and the loudest channel is taken instead.
     """
     mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
     moving = samples - samples.mean(axis=0, dtype=np.float64)  # a constant offset is no sound
@@ -270,7 +248,7 @@ def _mono(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
 
 
 def _check_length(data: bytes, seconds: float, max_seconds: float) -> None:
-    """Refuses what is empty, too short, too long, or of another length than its header says."""
+    """Refuses files that are empty, too short, too long, or differ in length from their header."""
     if sound := _wav_sound(data):
         _, declared, held = sound
         if held < declared < _UNKNOWN_LENGTH:
@@ -292,10 +270,10 @@ def _check_length(data: bytes, seconds: float, max_seconds: float) -> None:
 
 
 def _with_length(data: bytes) -> bytes:
-    """Writes its length into a RIFF wav that states 0 though sound follows.
+    """Writes the length into a RIFF wav that states 0 though samples follow.
 
-    A recorder that lost power, or wrote into a pipe, leaves that. libsndfile reads such a file as
-    empty; the largest number, which others leave, it reads to the end.
+    Recorders that lose power or write into a pipe leave 0 or the largest number. libsndfile reads
+    the former as empty, the latter to the end.
     """
     sound = _wav_sound(data)
     if not sound or data[:4] not in (b"RIFF", b"RIFX") or sound[1] or not _unexplained(data, sound):
@@ -306,10 +284,9 @@ def _with_length(data: bytes) -> bytes:
 
 
 def _wav_sound(data: bytes) -> tuple[int, int, int] | None:
-    """Start of a wav's sound, the bytes that its header declares and those that are there.
+    """Start of a wav's samples, their declared and actual bytes; None for other files.
 
-    libsndfile reads a truncated wav as if it were merely shorter, so nobody else notices. None for
-    other files.
+    libsndfile reads a truncated wav as if it were merely shorter.
     """
     declared_64 = None
     for name, start, declared in _wav_chunks(data):
@@ -349,27 +326,19 @@ def _unexplained(data: bytes, sound: tuple[int, int, int]) -> int:
 
 
 def fit(samples: NDArray[np.float32], clip_samples: int) -> NDArray[np.float32]:
-    """Makes a recording exactly `clip_samples` long.
+    """Pads or cuts a recording to shape (clip_samples,), with at least 100 samples.
 
-    Shorter ones are centered between zeros: digital silence is what every base is trained to hear
-    before a word, as often as noise or other words (`left_context`), and it is not made up. (300
-    recordings of Speech Commands, cut to their loudest 0.4 s and padded again, differ from the
-    originals outside the cut by 1.1 in log-mel; padded with noise shaped like their own quietest
-    frames by 0.7.) Of longer ones the
-    window is kept in which the energy, weighted by a Hann window as long as the clip, is largest:
-    the loudest second, with the word in its middle. It is searched in steps of 1/100 of a clip.
-
-    Args:
-      samples: shape (n,), n >= 1.
-      clip_samples: length of the result, at least 100.
-
-    Returns:
-      Shape (clip_samples,), float32.
+    Shorter recordings are centered between zeros: every base is trained on words after digital
+    silence (`left_context`), and silence invents nothing. (300 recordings of Speech Commands, cut
+    to their loudest 0.4 s and padded again, differ from the originals outside the cut by 1.1 in
+    log-mel; padded with noise shaped like their own quietest frames by 0.7.) Longer ones are cut
+    to the window of the largest energy, weighted by a Hann window as long as the clip: the loudest
+    second, with the word in its middle.
     """
     missing = clip_samples - len(samples)
     if missing >= 0:
         return np.pad(samples, (missing // 2, missing - missing // 2))
-    step = clip_samples // 100
+    step = clip_samples // 100  # of the search
     blocks = len(samples) // step
     energy = np.square(samples[: blocks * step], dtype=np.float64).reshape(blocks, step).sum(1)
     weights = np.hanning(clip_samples // step + 2)[1:-1]

@@ -13,7 +13,7 @@ from fedspeech.synthesis.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 
 @dataclass(frozen=True)
 class KnownCorpus:
-    """A corpus that fedspeech reads, and where its recordings are to be had."""
+    """A corpus that fedspeech reads, and the place of its recordings."""
 
     name: str
     license: str

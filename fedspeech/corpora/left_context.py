@@ -1,12 +1,12 @@
-"""What a model hears before a word: digital silence, noise, or other words.
+"""The left context of a word: digital silence, noise, or other words.
 
-A phone that listens never meets a word by itself, but a corpus holds words that were cut out of
-whatever came before them. So each clip gets a left context, drawn from here by a stream that the
-clip's fingerprint names: the same clip always follows the same sound, in training, in evaluation
-and in every check of a file. The sounds are synthesized and public. What one phone recorded would
-teach another phone's model, and no accountant would know of it.
+A listening phone never meets a word by itself, but the words of a corpus are cut out of their
+context. So each clip gets a left context, drawn by a stream that the clip's fingerprint names: a
+clip always has the same context, in training, in evaluation and in every check of a file. All
+contexts are synthesized and public. One phone's recordings as another phone's context would leak
+through that phone's model, and no accountant would know.
 
-    heard = with_left_context(corpus, utterances, 23_040)       # (n, 23040 + 16000)
+    clips = with_left_context(corpus, utterances, 23_040)       # (n, 23040 + 16000)
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fedspeech.audio.channel import RATE_HZ, apply_devices, draw_device
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.seeds import stream
 from fedspeech.synthesis.formants import sentences
-from fedspeech.synthesis.lexicon import PRONUNCIATIONS, pronunciation
+from fedspeech.synthesis.lexicon import PRONUNCIATIONS
 from fedspeech.synthesis.render_plan import Take
 from fedspeech.synthesis.voices import ACCENTS, Spread, draw_voice
 
 FloatArray = NDArray[np.float32]
 
 LEFT_CONTEXT_VERSION = 1
-"""Raised by whoever changes what the same fingerprint is preceded by."""
+"""Raise it with any change of the context of the same fingerprint."""
 
 SOUNDS_PER_KIND = 64
 SOUND_SAMPLES = 2 * RATE_HZ
@@ -38,12 +38,7 @@ _LONGEST_PAUSE = RATE_HZ // 2  # between the last of the other words and the cli
 def with_left_context(
     corpus: Corpus, utterances: Sequence[Utterance], num_samples: int
 ) -> FloatArray:
-    """Returns clips after what is heard before them, shape (n, num_samples + clip).
-
-    Args:
-      corpus: of the utterances.
-      utterances: n of them.
-      num_samples: of left context; 0 returns the corpus's waveforms as they are.
+    """Returns clips after their left context, shape (n, num_samples + clip).
 
     Raises:
       ValueError: see `sounds_before`.
@@ -62,14 +57,13 @@ def with_left_context(
 
 
 def sounds_before(num_samples: int) -> FloatArray:
-    """Returns the sounds that a clip may follow, shape (sounds, num_samples), float32 at 16 kHz.
+    """Returns all left contexts, shape (contexts, num_samples), float32 at 16 kHz, read-only.
 
-    A third of them is digital silence, a third noise as simulated devices record it in their rooms.
-    A third is words of the lexicon, by voices of all accents, which end up to half a second before
-    the clip. The array is read-only: every caller shares it.
+    A third is digital silence, a third noise as simulated devices record it in their rooms, a third
+    words of the lexicon by voices of all accents, which end up to half a second before the clip.
 
     Raises:
-      ValueError: if more samples are asked for than the sounds have.
+      ValueError: if num_samples exceeds `SOUND_SAMPLES`.
     """
     if num_samples > SOUND_SAMPLES:
         raise ValueError(f"a left context has at most {SOUND_SAMPLES} samples, got {num_samples}")
@@ -78,7 +72,7 @@ def sounds_before(num_samples: int) -> FloatArray:
 
 @cache
 def _sounds() -> FloatArray:
-    """Synthesizes the sounds once per process, shape (sounds, SOUND_SAMPLES)."""
+    """Synthesizes the contexts once per process, shape (contexts, SOUND_SAMPLES)."""
     rngs = [
         stream(0, "sounds before", LEFT_CONTEXT_VERSION, number)
         for number in range(2 * SOUNDS_PER_KIND)
@@ -94,18 +88,12 @@ def _sounds() -> FloatArray:
 
 
 def _speak(dry: FloatArray, rngs: Sequence[np.random.Generator]) -> None:
-    """Lets each row end with two to four words of one voice, and a pause."""
+    """Ends each row with two to four words of one voice, and a pause."""
     words, accents = sorted(PRONUNCIATIONS), sorted(ACCENTS)
-    takes = [
-        Take(
-            voice=draw_voice(rng, str(rng.choice(accents)), Spread()),
-            words=tuple(
-                pronunciation(str(word), {}) for word in rng.choice(words, int(rng.integers(2, 5)))
-            ),
-            seed=int(rng.integers(2**62)),
-        )
-        for rng in rngs
-    ]
+    takes = []
+    for rng in rngs:
+        voice = draw_voice(rng, str(rng.choice(accents)), Spread())
+        takes.append(Take.of(voice, rng.choice(words, int(rng.integers(2, 5))), rng))
     for row, sound, rng in zip(dry, sentences(takes, SOUND_SAMPLES), rngs, strict=True):
         end = len(row) - int(rng.integers(_LONGEST_PAUSE))
         kept = sound[-end:]

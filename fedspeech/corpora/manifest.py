@@ -65,11 +65,9 @@ class Table:
     """A manifest as text.
 
     Attributes:
-      name: file name.
-      columns: names of the columns, lower case.
+      columns: lower case.
       rows: the usable lines, each speaker under the first spelling of the name.
       skipped: the other lines, with the reason.
-      persons: the people behind the names of speakers.
     """
 
     name: str
@@ -77,6 +75,26 @@ class Table:
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     persons: Persons
+
+    def speakers(
+        self, about_the_clip: Sequence[str] = ()
+    ) -> tuple[dict[str, Speaker], tuple[str, ...]]:
+        """Returns speakers with further columns as segments, and columns that change within one."""
+        segments: dict[str, dict[str, str]] = {row.cells["speaker"]: {} for row in self.rows}
+        unused = []
+        for column in self.columns:
+            if column in (*_ABOUT_THE_CLIP, *about_the_clip) or not column:
+                continue
+            values: dict[str, set[str]] = {}
+            for row in self.rows:
+                if row.cells[column]:
+                    values.setdefault(row.cells["speaker"], set()).add(row.cells[column])
+            if any(len(found) > 1 for found in values.values()):
+                unused.append(column)
+                continue
+            for speaker, found in values.items():
+                segments[speaker][column] = found.pop()
+        return {name: Speaker(name, found) for name, found in segments.items()}, tuple(unused)
 
 
 def find_table(folder: Path) -> Path | None:
@@ -114,11 +132,13 @@ def read_table(
     path = find_table(folder)
     if path is None:
         raise CorpusError(f"no {' or '.join(TABLE_NAMES)} in {folder}")
+    columns_needed = ", ".join(map(_either, needed))
+    explanation = f"needed: {columns_needed}; for instance\n  {example[0]}\n  {example[1]}"
     lines = _lines(path)
     if not any(line.strip() for line in lines):
-        raise CorpusError(f"{path} is empty; {_explain(needed, example)}")
+        raise CorpusError(f"{path} is empty; {explanation}")
     delimiter, columns = _delimiter(lines[0]), _header(path, lines[0])
-    _check_header(path, columns, needed, example)
+    _check_header(path, columns, needed, explanation)
     rows, problems = [], []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip(f"{delimiter} "):
@@ -128,7 +148,7 @@ def read_table(
         except csv.Error as error:
             problems.append(Skipped(f"line {number}", f"not a row: {error}"))
     if not rows and not problems:
-        raise CorpusError(f"{path} has a header and no recordings; {_explain(needed, example)}")
+        raise CorpusError(f"{path} has a header and no recordings; {explanation}")
     persons = Persons(row.cells["speaker"] for row in rows if row.cells.get("speaker"))
     usable, incomplete = _complete(rows, needed)
     problems = sorted((*problems, *incomplete), key=lambda skip: int(skip.where.split()[1]))
@@ -211,29 +231,23 @@ def _lines(path: Path) -> list[str]:
 
 
 def _check_header(
-    path: Path, columns: Sequence[str], needed: Sequence[tuple[str, ...]], example: tuple[str, str]
+    path: Path, columns: Sequence[str], needed: Sequence[tuple[str, ...]], explanation: str
 ) -> None:
     """Refuses a first line that does not name the needed columns once each."""
     missing = [_either(names) for names in needed if not set(names) & set(columns)]
     if len(missing) == len(needed):
         raise CorpusError(
             f"{path}: the first line must name the columns, found: {', '.join(columns)[:200]}; "
-            f"{_explain(needed, example)}"
+            f"{explanation}"
         )
     if missing:
         raise CorpusError(
             f"{path} lacks the column {', '.join(missing)}; found: {', '.join(columns)}; "
-            f"{_explain(needed, example)}"
+            f"{explanation}"
         )
     if len(set(columns)) != len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise CorpusError(f"{path} names a column twice: {', '.join(twice)}")
-
-
-def _explain(needed: Sequence[tuple[str, ...]], example: tuple[str, str]) -> str:
-    """Says what a manifest looks like."""
-    columns = ", ".join(map(_either, needed))
-    return f"needed: {columns}; for instance\n  {example[0]}\n  {example[1]}"
 
 
 def _either(names: tuple[str, ...]) -> str:
@@ -268,7 +282,7 @@ class ManifestCorpus(RecordedCorpus):
             recording is usable.
         """
         table = read_table(folder, needed=NEEDED, example=EXAMPLE)
-        segments, self.unused_columns = segments_by_speaker(table)
+        speakers, self.unused_columns = table.speakers()
         entries, skipped = [], list(table.skipped)
         for row in table.rows:
             words = (row.cells.get("word") or row.cells["transcript"]).lower().split()
@@ -285,7 +299,7 @@ class ManifestCorpus(RecordedCorpus):
         super().__init__(
             layout=f"manifest ({table.name})",
             folder=Folder(folder),
-            speakers={name: Speaker(name, values) for name, values in segments.items()},
+            speakers=speakers,
             persons=table.persons,
             entries=entries,
             skipped=skipped,
@@ -300,24 +314,3 @@ def unusable_transcript(said: str) -> str:
         return f"transcript length not in 1 to {MAX_CHARACTERS} characters: {len(said)}"
     strange = set(said) - set(Alphabet().characters)
     return f"characters outside the alphabet: {len(strange)} kinds of them" if strange else ""
-
-
-def segments_by_speaker(
-    table: Table, about_the_clip: Sequence[str] = ()
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """Splits further columns into segments by speaker and columns that change within one."""
-    segments: dict[str, dict[str, str]] = {row.cells["speaker"]: {} for row in table.rows}
-    unused = []
-    for column in table.columns:
-        if column in (*_ABOUT_THE_CLIP, *about_the_clip) or not column:
-            continue
-        values: dict[str, set[str]] = {}
-        for row in table.rows:
-            if row.cells[column]:
-                values.setdefault(row.cells["speaker"], set()).add(row.cells[column])
-        if any(len(found) > 1 for found in values.values()):
-            unused.append(column)
-            continue
-        for speaker, found in values.items():
-            segments[speaker][column] = found.pop()
-    return segments, tuple(unused)

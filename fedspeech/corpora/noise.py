@@ -39,11 +39,8 @@ class Noise:
 
     @property
     def speaker(self) -> Speaker:
-        """The speaker of the recording's clips.
-
-        Each recording is one, so that silence for training and for evaluation can come from
-        different recordings.
-        """
+        """The speaker of the recording's clips."""
+        # Each recording is one: silence for training and evaluation can come from different ones.
         return Speaker(f"{NOISE_FOLDER}/{self.kind}", {"noise": self.kind})
 
     def silences(self, clip_samples: int) -> Iterator[Entry]:
@@ -51,6 +48,7 @@ class Noise:
         speaker_id = self.speaker.speaker_id
         for index in range(len(self.samples) // clip_samples):
             start = index * clip_samples
+            # Samples are not hashed: file and place determine them.
             digest = hashlib.sha256(canonical("cut", self.digest, start)).hexdigest()
             yield Entry(
                 Utterance(f"{speaker_id}/{index}", speaker_id, SILENCE),

@@ -33,9 +33,7 @@ class Phone:
 
     Attributes:
       phone_id: pseudonym, unique in the partition; it depends on the seed.
-      speaker_id: its user.
       segments: of the speaker and of a simulated device.
-      utterances: recorded on it.
     """
 
     phone_id: str
@@ -104,7 +102,6 @@ class Heavy:
     min_clips: int = 30
 
     def __str__(self) -> str:
-        """The rule in words."""
         return f"speakers with {self.min_clips} clips or more are held-out"
 
 
@@ -115,7 +112,6 @@ class AllBut:
     federated: int
 
     def __str__(self) -> str:
-        """The rule in words."""
         return f"{self.federated} speakers federate, drawn by the seed, and the rest are held-out"
 
 
@@ -126,11 +122,16 @@ class Named:
     speakers: Collection[str]
 
     def __str__(self) -> str:
-        """The rule in words."""
         return f"{len(self.speakers)} speakers are named as held-out"
 
 
 Rule = Heavy | AllBut | Named
+
+
+def clips_per_speaker(corpus: Corpus) -> list[int]:
+    """Numbers of clips of the speakers of words who have enough for a phone."""
+    said = _by_speaker(corpus).values()
+    return [len(clips) for clips in said if _speaks(clips) and len(clips) >= MIN_CLIPS]
 
 
 def default_rule(corpus: Corpus) -> Rule:
@@ -138,8 +139,7 @@ def default_rule(corpus: Corpus) -> Rule:
 
     Where a corpus has both kinds, speakers with few clips train and those with many evaluate.
     """
-    said = _by_speaker(corpus).values()
-    counts = [len(clips) for clips in said if _speaks(clips) and len(clips) >= MIN_CLIPS]
+    counts = clips_per_speaker(corpus)
     heavy = sum(count >= Heavy().min_clips for count in counts)
     if heavy >= 2 and len(counts) - heavy >= 2:
         return Heavy()
@@ -190,16 +190,16 @@ def by_speaker(
             f"public={public}, validation={validation}, min_clips={min_clips}"
         )
     clips = _by_speaker(corpus)
-    rooms = [name for name, said in clips.items() if said and not _speaks(said)]
-    enough = [name for name in clips if name not in rooms and len(clips[name]) >= min_clips]
+    noise = [name for name, said in clips.items() if said and not _speaks(said)]
+    enough = [name for name in clips if name not in noise and len(clips[name]) >= min_clips]
     skipped = tuple(
         Skipped(f"speaker {name}", f"too few clips: {len(said)}, at least {min_clips}")
         for name, said in clips.items()
-        if name not in rooms and len(said) < min_clips
+        if name not in noise and len(said) < min_clips
     )
     pretraining = [name for name in enough if name in set(pretraining_speakers)]
     enough = [name for name in enough if name not in set(pretraining_speakers)]
-    order = sorted(enough)
+    order = sorted(enough)  # the draw does not depend on the order of files
     stream(seed, "speakers").shuffle(order)
     match held_out:
         case Heavy(least):
@@ -210,7 +210,7 @@ def by_speaker(
             away = set(order) & set(names)
     drawn = [name for name in order if name not in away]
     groups = {
-        "public": rooms + pretraining + drawn[:public],
+        "public": noise + pretraining + drawn[:public],
         "validation": drawn[public : public + validation],
         "federated": drawn[public + validation :],
         "held_out": [name for name in order if name in away],
@@ -314,7 +314,7 @@ def with_devices(
 
 
 def _by_speaker(corpus: Corpus) -> dict[str, list[Utterance]]:
-    """Groups a corpus by speaker; a speaker without clips has an empty list."""
+    """Clips by speaker; empty for a speaker without clips."""
     clips: dict[str, list[Utterance]] = {name: [] for name in corpus.speakers}
     for utterance in corpus.utterances:
         clips[utterance.speaker_id].append(utterance)

@@ -92,9 +92,6 @@ class RecordedCorpus:
     """A `Corpus` over files; subclasses list the files and the speakers of one layout.
 
     Attributes:
-      layout: name of the arrangement of files.
-      persons: how the names of speakers are written.
-      tally: what the recordings were like.
       unused_columns: columns of a manifest that change within a speaker, so are no segment.
     """
 
@@ -114,16 +111,10 @@ class RecordedCorpus:
     ) -> None:
         """Reads and checks every recording once.
 
-        Args:
-          layout: name of the arrangement of files.
-          folder: reads the files.
-          speakers: every speaker of an entry; those without a usable recording are left out.
-          persons: how the names of speakers are written.
-          entries: in the order of the corpus; utterance ids are unique.
-          skipped: entries that the layout left out before any file was opened.
-          spec: sample rate and length of clips.
-          sentences: whether a clip starts with its recording and a longer recording is left out,
-            since its transcript would not fit the part that is kept.
+        Entries come in the order of the corpus, with unique utterance ids; `skipped` holds those
+        that the layout left out before any file was opened. Speakers without a usable recording
+        are left out. With `sentences`, a clip starts with its recording and a longer recording is
+        left out, since its transcript would not fit the part that is kept.
 
         Raises:
           CorpusError: if not one recording is usable.
@@ -163,9 +154,10 @@ class RecordedCorpus:
             return source.digest
         data = self._folder.read(source.file, source.shard)
         digest = hashlib.sha256(data).hexdigest()
+        # A copy under another name would be trained on and evaluated as never trained on.
         if digest in first:
             raise UnusableError("the same bytes as an earlier file", f"equals {first[digest]}")
-        flat = entry.utterance.word == SILENCE
+        flat = entry.utterance.word == SILENCE  # digital silence is a usable negative
         recording = decode(data, rate_hz=self._spec.rate_hz, flat=flat)
         excess = len(recording.samples) - clip_samples
         if self._sentences and excess > 0:
@@ -203,7 +195,7 @@ class RecordedCorpus:
             raise CorpusError(f"{entry.source} can no longer be read: {problem}") from problem
         if hashlib.sha256(data).hexdigest() != self._digests[entry.utterance.utterance_id]:
             raise CorpusError(f"{entry.source} has changed since the corpus was opened")
-        recording = decode(data, rate_hz=self._spec.rate_hz, flat=True)
+        recording = decode(data, rate_hz=self._spec.rate_hz, flat=True)  # checked on opening
         if self._sentences:
             missing = self._spec.clip_samples - len(recording.samples)
             return np.pad(recording.samples, (0, missing))

@@ -38,14 +38,9 @@ class JoinedWords:
         most: int,
         seed: int,
     ) -> None:
-        """Draws the sentences; nothing is read yet.
+        """Draws at most `most` sentences per speaker; nothing is read yet.
 
-        Args:
-          words: the corpus of recorded words.
-          spec: front end of the base; its clip is the longest sentence.
-          length: fewest and most words of a sentence.
-          most: sentences per speaker.
-          seed: of the words of each sentence, pauses and devices.
+        The clip of the front end is the longest sentence; `length` is the fewest and most words.
 
         Raises:
           ValueError: if the lengths are not 1 <= fewest <= most.
@@ -133,6 +128,7 @@ def _trimmed(clip: NDArray[np.float32], around: NDArray[np.int64]) -> NDArray[np
     )
     loud = np.flatnonzero(power > power.max() / 1_000)  # 30 dB below the loudest frame
     recorded = np.flatnonzero(clip)
+    # Zeros at the ends are padding, not a recorded pause.
     start = max(int(loud[0]) * _FRAME - int(around[0]), int(recorded[0]))
     stop = min(int(loud[-1] + 1) * _FRAME + int(around[1]), int(recorded[-1]) + 1)
     return clip[start:stop]

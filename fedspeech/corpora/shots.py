@@ -55,7 +55,7 @@ def split_shots(
     for word in set(targets) & set(by_word):
         names = sorted(by_word[word])
         stream(seed, "takes", phone.phone_id, word).shuffle(names)
-        kept = min(reserve, len(names) - 1)
+        kept = min(reserve, len(names) - 1)  # one clip of each word evaluates
         own.update(names[: min(utterances_per_word, kept)])
         reserved.update(names[:kept])
     return _shots(phone, own, reserved)

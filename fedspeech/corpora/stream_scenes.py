@@ -1,8 +1,8 @@
-"""Hours of sound to listen to: sentences without keywords, noise and rooms, and keywords in them.
+"""Hours of audio for streaming evaluation: sentences without keywords, noise, and keywords.
 
-Everything is synthesized: words of the built-in lexicon in random order, with gaps, by speakers of
-all accents on devices of all classes; a fifth of the time nobody speaks. No target word is said,
-but words that hold its sounds are ("nose" holds "no"): what false accepts are made of.
+Words of the built-in lexicon are synthesized in random order, with gaps, by speakers of all accents
+on devices of all classes; a fifth of the scenes has no speech. Words that contain a target word's
+phonemes ("nose" contains "no") cause most false accepts.
 """
 
 from __future__ import annotations
@@ -39,13 +39,7 @@ class Spoken:
 
 
 def keyword_free(seconds: float, targets: Sequence[str], seed: int) -> Iterator[FloatArray]:
-    """Yields scenes of 12 s without target words, until there are `seconds` of them.
-
-    Args:
-      seconds: at least this long in all.
-      targets: words that nobody says.
-      seed: other seeds give other speakers, words and rooms.
-    """
+    """Yields scenes of 12 s without target words, until they last `seconds`."""
     words = sorted(set(PRONUNCIATIONS) - set(targets))
     scenes = -(-int(seconds * RATE_HZ) // SCENE_SAMPLES)
     for first in range(0, scenes, _SCENES_AT_ONCE):
@@ -57,7 +51,7 @@ def keyword_free(seconds: float, targets: Sequence[str], seed: int) -> Iterator[
 def with_keywords(
     count: int, targets: Sequence[str], seed: int, lexicon: Mapping[str, str]
 ) -> Iterator[tuple[FloatArray, list[Spoken]]]:
-    """Yields scenes in which three target words each are said, apart, until `count` were said.
+    """Yields scenes with three separate target words each, until there are `count` words.
 
     Raises:
       ValueError: if a target has no pronunciation.
@@ -74,19 +68,14 @@ def with_keywords(
 
 
 def _sentences(rng: np.random.Generator, words: Sequence[str]) -> FloatArray:
-    """Sentences of one speaker with pauses between them, or a room in which nobody speaks."""
+    """Sentences of one speaker with pauses between them, or no speech."""
     scene = np.zeros(SCENE_SAMPLES, dtype=np.float32)
     if rng.random() < QUIET_SHARE:
         return scene
     voice = draw_voice(rng, _accent(rng), Spread())
     place = int(rng.integers(0, RATE_HZ))
     while place < SCENE_SAMPLES:
-        said = rng.choice(words, int(rng.integers(2, 8)))
-        take = Take(
-            voice=voice,
-            words=tuple(pronunciation(str(word), {}) for word in said),
-            seed=int(rng.integers(2**62)),
-        )
+        take = Take.of(voice, rng.choice(words, int(rng.integers(2, 8))), rng)
         sound = sentences([take], SCENE_SAMPLES)[0][: SCENE_SAMPLES - place]
         scene[place : place + len(sound)] = sound
         place += len(sound) + int(rng.integers(RATE_HZ // 5, 2 * RATE_HZ))

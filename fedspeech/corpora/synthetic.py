@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fedspeech.audio.channel import DEVICE_KINDS, Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
+from fedspeech.limits import NotNegative, WholeNumber, check_limits
 from fedspeech.seeds import canonical, stream
 from fedspeech.synthesis.formants import SYNTHESISER_VERSION, sentences, word_clips
 from fedspeech.synthesis.grammar import Grammar
@@ -50,7 +51,6 @@ class SpeakerGroup:
 
     Attributes:
       name: the role, "public", "validation", "federated" or "held-out"; prefix of speaker ids.
-      num_speakers: their number.
       words: target words, spoken in turn.
       utterances_per_word: clips of target words per speaker, divided by the number of words.
       accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
@@ -60,40 +60,32 @@ class SpeakerGroup:
       skew: standard deviation over speakers of the logarithm of the number of target clips; the
         mean number does not depend on it.
       min_clips: no speaker has fewer target clips.
-      devices: device classes.
+      devices: classes, which are keys of `DEVICE_KINDS`.
       grammar: distribution of sentences; None for a group that says single words.
-      num_sentences: sentences per speaker.
 
     Raises:
       ValueError: if a number or name cannot be used.
     """
 
     name: str
-    num_speakers: int
+    num_speakers: WholeNumber
     words: tuple[str, ...]
-    utterances_per_word: float
+    utterances_per_word: NotNegative
     accents: tuple[tuple[str, float], ...] = (("plain", 1.0),)
     unknown_words: tuple[str, ...] = ()
-    num_unknown: int = 0
-    num_silence: int = 0
-    skew: float = 0.0
-    min_clips: int = 1
+    num_unknown: WholeNumber = 0
+    num_silence: WholeNumber = 0
+    skew: NotNegative = 0.0
+    min_clips: WholeNumber = 1
     devices: tuple[str, ...] = tuple(DEVICE_KINDS)
     grammar: Grammar | None = None
-    num_sentences: int = 0
+    num_sentences: WholeNumber = 0
 
     def __post_init__(self) -> None:
         """Checks numbers and names."""
+        check_limits(self)
         if not self.name or "-" in self.name or "/" in self.name:
             raise ValueError(f"a group's name must be free of '-' and '/', got {self.name!r}")
-        for name in ("num_speakers", "num_unknown", "num_silence", "min_clips", "num_sentences"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {name}={getattr(self, name)}")
-        if not (self.utterances_per_word >= 0 and self.skew >= 0):
-            raise ValueError(
-                "utterances_per_word and skew must not be negative, got "
-                f"utterances_per_word={self.utterances_per_word}, skew={self.skew}"
-            )
         for accent, share in self.accents:
             if accent not in ACCENTS or not share >= 0:
                 raise ValueError(
@@ -119,11 +111,8 @@ class SyntheticSpec:
     """All that determines a synthetic corpus.
 
     Attributes:
-      seed: of the speakers.
-      groups: with different names.
       lexicon: further words and their ARPAbet strings.
       held_out_words: words that only the groups "validation" and "held-out" may say.
-      spread: of voices and takes.
       frontend: clip length and rate.
 
     Raises:
@@ -161,6 +150,14 @@ class SyntheticSpec:
                 )
 
 
+def other_words(targets: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the words that may train as unknown, and those that no model is trained on."""
+    return (
+        tuple(word for word in UNKNOWN_WORDS if word not in targets),
+        tuple(word for word in HELD_OUT_WORDS if word not in targets),
+    )
+
+
 def pretraining_spec(
     targets: Sequence[str],
     *,
@@ -171,8 +168,7 @@ def pretraining_spec(
 ) -> SyntheticSpec:
     """The speakers of a base: public ones of one accent, and validation speakers of all accents."""
     words = tuple(targets)
-    known = tuple(word for word in UNKNOWN_WORDS if word not in words)
-    held_out = tuple(word for word in HELD_OUT_WORDS if word not in words)
+    known, held_out = other_words(words)
     public = SpeakerGroup(
         name="public",
         num_speakers=num_public,

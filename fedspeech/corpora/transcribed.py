@@ -18,11 +18,7 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Skipped, Speaker, Utterance
-from fedspeech.corpora.manifest import (
-    read_table,
-    segments_by_speaker,
-    unusable_transcript,
-)
+from fedspeech.corpora.manifest import read_table, unusable_transcript
 from fedspeech.corpora.recorded import license_of
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
@@ -31,11 +27,7 @@ FEATURE_COLUMNS = ("first_frame", "frames", "clip_id")
 
 
 class FeatureCorpus:
-    """A `Corpus` of sentences as features.
-
-    Attributes:
-      persons: how the names of speakers are written.
-    """
+    """A `Corpus` of sentences as features."""
 
     def __init__(self, folder: Path, spec: FrontendSpec) -> None:
         """Reads the manifest and the one array of the one .npz file, shape (frames, features).
@@ -72,10 +64,10 @@ class FeatureCorpus:
                 f"no usable sentence in {folder}: all {len(self.skipped)} were skipped, for "
                 f"instance {first.where}: {first.reason}"
             )
-        segments, _ = segments_by_speaker(table, ("first_frame", "frames", "official_split"))
+        speakers, _ = table.speakers(("first_frame", "frames", "official_split"))
         recorded = {utterance.speaker_id for utterance in utterances}
         self.speakers: Mapping[str, Speaker] = {
-            name: Speaker(name, found) for name, found in segments.items() if name in recorded
+            name: speaker for name, speaker in speakers.items() if name in recorded
         }
 
     def _unusable(self, place: slice) -> str:
@@ -111,7 +103,7 @@ def _read_array(folder: Path, spec: FrontendSpec) -> NDArray[np.float32]:
     if len(files) != 1:
         raise CorpusError(f"expected one .npz file of features in {folder}, got {len(files)}")
     try:
-        with np.load(files[0], allow_pickle=False) as arrays:
+        with np.load(files[0], allow_pickle=False) as arrays:  # a pickle would run code
             (array,) = (arrays[name] for name in arrays.files)
     except (OSError, ValueError) as error:
         raise CorpusError(f"{files[0]} holds no usable array: {error}") from error

@@ -1,1 +1,1 @@
-"""The formant voice: from a word to samples that somebody might have spoken."""
+"""The formant synthesizer: words to waveforms."""

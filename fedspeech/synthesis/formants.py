@@ -2,9 +2,8 @@
 
 Each frame of 8 ms is a glottal or noise spectrum times the spectrum of an all-pole vocal tract (the
 cascade of Klatt 1980, J. Acoust. Soc. Am. 67, 971), plus a hiss of its own shape; frames overlap
-and add. The frames of all clips of a block stand one after another in one array, padded so that
-every array operation takes the same path whoever else is in the block: the bits of a clip depend
-on its `Take` alone.
+and add. One array holds the frames of all clips of a block, padded so that array operations take
+the same path for any other clips: the bits of a clip depend on its `Take` alone.
 
     clips = word_clips([Take(voice=voice, words=(("G", "OW1"),), seed=1)], 16_000)
 """
@@ -170,7 +169,7 @@ class _Frames:
 
 
 def _smoothed(tracks: Table, weights: tuple[int, ...]) -> Table:
-    """Weighted moving mean over frames; reaches no further than a clip's own rests."""
+    """Weighted moving mean over frames; its reach is shorter than a clip's own rests."""
     reach = len(weights) // 2
     padded = np.pad(tracks, ((reach, reach), (0, 0)), mode="edge")
     smooth = np.zeros_like(tracks)
@@ -180,7 +179,7 @@ def _smoothed(tracks: Table, weights: tuple[int, ...]) -> Table:
 
 
 def _render(frames: _Frames, score: Score, voices: Sequence[Voice]) -> FloatArray:
-    """Sources through filters, overlapped and added; returns sound by frame, shape (f, hop)."""
+    """Filters the sources, overlaps and adds; returns the waveform by frame, shape (f, hop)."""
     figures = np.array([(v.breathiness, v.tilt, v.tract_scale) for v in voices])[frames.clip]
     variation = np.array([v.takes for v in voices])[frames.clip]
     gauss = score.normals[frames.clip]
@@ -246,7 +245,7 @@ def _voice_spectra(frames: _Frames, score: Score, voices: Sequence[Voice]) -> ND
     begin = turns - step * np.uint64(HOP)
     begin = (begin - begin[frames.first][clip]).astype(np.uint32)
     phase = begin[:, None] + step.astype(np.uint32)[:, None] * np.arange(HOP, dtype=np.uint32)
-    # Which pulse: rich in harmonics for a low voice, poor for a high one, so that few alias.
+    # Pulses of high voices have few harmonics, so that few of them alias.
     rich = np.searchsorted((125.0, 205.0), pitch[:, 0])
     quality = (score.draws[:, 17] * 3).astype(np.intp)
     table = ((rich * 3 + quality) * PULSE_POINTS).astype(np.uint32)[clip]

@@ -6,7 +6,7 @@ and the bits of a clip do not depend on the clips before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.channel import RATE_HZ
 from fedspeech.audio.draws import mix, normals, uniforms
+from fedspeech.synthesis.lexicon import pronunciation
 from fedspeech.synthesis.phonemes import COLUMNS, gap_segments, noise_segments, word_segments
 from fedspeech.synthesis.voices import Voice
 
@@ -41,6 +42,12 @@ class Take:
     voice: Voice
     words: tuple[tuple[str, ...], ...]
     seed: int
+
+    @classmethod
+    def of(cls, voice: Voice, words: Iterable[str], rng: np.random.Generator) -> Take:
+        """Says words of the lexicon, with a seed that is drawn."""
+        spoken = tuple(pronunciation(str(word), {}) for word in words)
+        return cls(voice=voice, words=spoken, seed=int(rng.integers(2**62)))
 
 
 @dataclass(frozen=True)

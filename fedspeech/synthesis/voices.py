@@ -14,22 +14,23 @@ from types import MappingProxyType
 
 import numpy as np
 
+from fedspeech.limits import NotNegative, check_limits
+
 SEXES = ("female", "male")
 AGE_BANDS = ("child", "young", "middle", "senior")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accent:
-    """What a group of speakers does differently from "plain".
+    """Differences of a group of speakers from the accent "plain".
 
     Attributes:
-      name: the segment's value.
       replaced: phone (without stress) to the phones spoken instead.
       final: the same for the last phone of a word, applied after `replaced`.
       shifts: vowel to factors on its first and second formant.
-      glides: diphthong to the part of its way that it goes, 1 if not named.
+      glides: diphthong to the share of its glide, by default 1.
       vowel_length, consonant_length: factors on durations.
-      even_timing: how far vowel durations move to one common value, 0 to 1 (syllable timing).
+      even_timing: shift of vowel durations to one common value, 0 to 1 (syllable timing).
       aspiration: factor on the puff after voiceless stops.
       final_release: factor on the release of word-final stops.
       pitch_swing: factor on the size of pitch movements.
@@ -48,7 +49,7 @@ class Accent:
     pitch_swing: float = 1.0
 
     def realize(self, phones: tuple[str, ...]) -> tuple[str, ...]:
-        """Returns the phones this accent speaks for a word's dictionary phones."""
+        """Returns the spoken phones of a word's dictionary phones."""
         spoken = [new for phone in phones for new in _substitute(phone, self.replaced)]
         return (*spoken[:-1], *_substitute(spoken[-1], self.final)) if spoken else ()
 
@@ -142,28 +143,26 @@ class Spread:
 
     Attributes:
       tract: standard deviation of the formant scale within a sex and age band, as a ratio.
-      pitch_st: the same of the mean pitch, in semitones.
+      pitch_st: of the mean pitch, in semitones.
       rate: of the speaking rate, as a log ratio.
-      vowels: of a speaker's own place for each phone's formants, as a ratio: kept over takes.
+      vowels: of a speaker's own formants of each phoneme, as a ratio; the same in all takes.
       quality: of breathiness, spectral tilt, sibilants and clarity, relative to the usual.
-      takes: scales everything that differs from take to take.
+      takes: factor on everything that differs from take to take.
 
     Raises:
       ValueError: if one is negative.
     """
 
-    tract: float = 0.045
-    pitch_st: float = 2.2
-    rate: float = 0.16
-    vowels: float = 0.06
-    quality: float = 1.0
-    takes: float = 1.0
+    tract: NotNegative = 0.045
+    pitch_st: NotNegative = 2.2
+    rate: NotNegative = 0.16
+    vowels: NotNegative = 0.06
+    quality: NotNegative = 1.0
+    takes: NotNegative = 1.0
 
     def __post_init__(self) -> None:
         """Checks the signs."""
-        for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"a spread must not be negative, got {name}={value}")
+        check_limits(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +171,7 @@ class Voice:
 
     Attributes:
       seed: of what has no field of its own (the place of each vowel).
-      accent: a key of `ACCENTS`.
-      sex: one of `SEXES`.
-      age_band: one of `AGE_BANDS`.
+      accent, sex, age_band: of `ACCENTS`, `SEXES` and `AGE_BANDS`.
       tract_scale: factor on formants; 1 is an adult man, a shorter vocal tract is above 1.
       sibilant_scale: factor on the frequencies of hissing sounds.
       pitch_hz: mean fundamental frequency.

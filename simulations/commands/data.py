@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from simulations.setup.folder_check import FolderCheck
 
 _FEW_PHONES = 1_000
+_EXAMPLES = 3  # recordings shown of those left out under one rule
 
 
 def list_known() -> None:
@@ -107,10 +108,10 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"segments: {values}"
     if unused := corpus.unused_columns:
         yield f"  no segment, since it changes within a speaker: {', '.join(unused)}"
-    yield f"skipped: {sum(group.count for group in check.skipped)}"
-    for group in check.skipped:
-        yield f"  {group.count} x {group.rule}"
-        for skip in group.examples:
+    yield f"skipped: {sum(map(len, check.skipped.values()))}"
+    for rule, skipped in check.skipped.items():
+        yield f"  {len(skipped)} x {rule}"
+        for skip in skipped[:_EXAMPLES]:
             yield f"      {skip.where}: {skip.reason.partition(': ')[2]}"
     if split := check.split:
         yield (

@@ -55,9 +55,9 @@ def pretrain(
     from simulations.progress import RunProgress
     from simulations.scenario.schema import Scenario
     from simulations.setup.embedding import cache_folder
-    from simulations.setup.pretraining import keyword_base, sentence_base
+    from simulations.setup.pretraining import BaseTraining
 
-    sources, kept = (corpus, speakers, held_out), cache_folder(cache)
+    kept = cache_folder(cache)
     targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
     with RunProgress() as progress:
         if task == "kws" and not targets and corpus is None:
@@ -69,17 +69,15 @@ def pretrain(
 
         try:
             with progress.stage("pretrain"):
-                if task == "asr":
-                    command = f"fedspeech pretrain --task asr --seed {seed}"
-                    base = sentence_base(
-                        *sources, seed=seed, cache=kept, command=command, progress=advance
-                    )
-                else:
-                    command = _command(seed, targets if words else (), spelled)
-                    base = keyword_base(
-                        targets, *sources, seed=seed, cache=kept, lexicon=spelled, command=command,
-                        progress=advance,
-                    )  # fmt: skip
+                asr = task == "asr"
+                training = BaseTraining(
+                    corpus=corpus, speakers=speakers, held_out=held_out, seed=seed, cache=kept,
+                    command=f"fedspeech pretrain --task asr --seed {seed}"
+                    if asr
+                    else _command(seed, targets if words else (), spelled),
+                    progress=advance,
+                )  # fmt: skip
+                base = training.sentences() if asr else training.keywords(targets, spelled)
         except ValueError as error:
             raise ScenarioError(f"pretrain: {error}") from error
         _write(base, out, progress)

@@ -175,8 +175,8 @@ class Run:
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._world.drawn_from:
             say(drawn(self._plan.population, self._world.drawn_from))
-        for group in group_skipped(self._world.speakers.skipped):
-            say(f"left out: {group.count} x {group.rule} (fedspeech data check says which)")
+        for rule, skipped in group_skipped(self._world.speakers.skipped).items():
+            say(f"left out: {len(skipped)} x {rule} (fedspeech data check says which)")
         corpus = self._world.speakers.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
             for words in corpus.persons.doubtful():

@@ -1,1 +1,1 @@
-"""From a scenario to the objects that a run is made of."""
+"""The objects of a run, made from a scenario."""

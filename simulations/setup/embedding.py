@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +43,15 @@ def cache_folder(given: Path | None = None) -> Path:
     raise ScenarioError("there is no home folder to keep features in: name one with --cache")
 
 
+@dataclass(frozen=True, eq=False)
 class Embedder:
     """Turns utterances into embeddings with labels, through the cache."""
 
-    def __init__(
-        self,
-        base: Base,
-        adapter: Adapter,
-        cache: Path,
-        workers: int,
-        progress: Progress,
-    ) -> None:
-        self.base, self.adapter = base, adapter
-        self._cache, self._workers, self._progress = cache, workers, progress
+    base: Base
+    adapter: Adapter
+    cache: Path
+    workers: int
+    progress: Progress
 
     def __call__(self, corpus: Corpus, clips: Sequence[Utterance]) -> LocalDataset:
         """Returns one embedding and label, or row of characters, per clip."""
@@ -62,8 +59,9 @@ class Embedder:
         if not clips:
             return LocalDataset(np.zeros((0, *self.adapter.embedding_shape), np.float32), labels)
         outputs = encoder_outputs(
-            self.base, corpus, clips, self._cache, workers=self._workers, progress=self._progress
+            self.base, corpus, clips, self.cache, workers=self.workers, progress=self.progress
         )
+        # In blocks: encoder outputs of a whole population do not fit into memory.
         blocks = [
             self.adapter.embed(torch.from_numpy(np.array(outputs[start : start + 4096]))).numpy()
             for start in range(0, len(outputs), 4096)

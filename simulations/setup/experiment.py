@@ -57,10 +57,7 @@ class World:
     """The objects of a run before its first round.
 
     Attributes:
-      base: the frozen part of the model.
-      adapter: the trained part.
       speakers: the speaker split; pre-training speakers of the base may still be phones in it.
-      job: the federated run.
       held_out: phones that never train.
       training_negatives: public unknown and silence clips that ship to every phone.
       guard_negatives: others, on which a phone's guard counts false accepts.
@@ -123,8 +120,6 @@ class Experiment:
         Experiment(Scenario(name="mine", adapter="head", corpus=ProvidedCorpus()), speakers, base)
 
     Attributes:
-      scenario: all settings.
-      speakers: the task, and its speakers by role.
       base: the frozen base, or one with the layout of the base that will be trained.
     """
 
@@ -243,7 +238,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Wo
     if not folder.is_dir():
         arrays.save(folder)
     identities = cache / "identities.key"
-    IdentityDirectory.create(identities)
+    IdentityDirectory.create(identities)  # kept, so that phones have one identity in all runs
     job = dataclasses.replace(
         job,
         base_sha256=base.sha256,

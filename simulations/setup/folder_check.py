@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.channel import SPEECH_RMS, speech_rms
-from fedspeech.corpora.corpus import SILENCE, Skipped, SkippedGroup, Utterance, group_skipped
+from fedspeech.corpora.corpus import SILENCE, Skipped, Utterance, group_skipped
 from fedspeech.corpora.layouts import layout_of, open_corpus
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
@@ -39,7 +39,6 @@ class Split:
     Attributes:
       rule: the choice of the held-out speakers, in words.
       public, validation, federated, held-out: numbers of speakers, or phones.
-      targets: target words of the model.
       non_words: the words on which false accepts are evaluated, in words.
       options: of the command line, without which the privacy rules refuse so few phones.
     """
@@ -59,8 +58,6 @@ class FolderCheck:
     """The contents of a folder of recordings, and its use for `real-commands`.
 
     Attributes:
-      folder: its path as given.
-      corpus: its usable recordings.
       words: word to number of clips, most frequent first, without silence.
       clips_per_speaker: (least, most or None, number of speakers) of each bracket.
       speakers: speakers of words.
@@ -82,7 +79,7 @@ class FolderCheck:
     level_db: tuple[float, float] | None
     quiet: float
     segments: tuple[tuple[str, int], ...]
-    skipped: tuple[SkippedGroup, ...]
+    skipped: Mapping[str, Sequence[Skipped]]
     lexicon_lacks: tuple[str, ...]
     split: Split | None
     obstacle: str | None

@@ -38,78 +38,6 @@ VALIDATION_SHARE = 0.1
 FALSE_ACCEPT_RATE = 0.05
 
 
-def keyword_base(
-    targets: tuple[str, ...],
-    corpus: Path | None,
-    speakers: str | None,
-    held_out: Path | None,
-    *,
-    seed: int,
-    cache: Path,
-    lexicon: Mapping[str, str],
-    command: str,
-    progress: Advance,
-) -> Base:
-    """Trains a base for keywords.
-
-    Args:
-      targets: target words. Empty, with a corpus: two thirds of the words that its public speakers
-        say most often; the others are negatives.
-      corpus: folder of recordings; None for the synthesizer.
-      speakers: with a corpus: text file of its public speakers, one a line, or how many to draw of
-        those who are not held-out by default.
-      held_out: with a corpus: text file of the speakers who evaluate the base; None draws a tenth
-        of the public speakers.
-      seed: of synthetic speakers, weights and order.
-      cache: folder of synthetic bases.
-      lexicon: further words to ARPAbet strings.
-      command: of the user, for the provenance.
-      progress: called with the part of the work, how much is done and how much there is.
-
-    Raises:
-      ValueError: if the words cannot be used.
-      CorpusError: if the recordings or speakers cannot.
-    """
-    if corpus is None or speakers is None:
-        return synthetic_base(
-            Vocabulary(targets), seed=seed, cache_dir=cache, lexicon=lexicon,
-            provenance={"command": command}, progress=progress,
-        )  # fmt: skip
-    opened = open_corpus(corpus)
-    public = _public(opened, speakers, held_out, seed)
-    command += f" --corpus {opened.name} --speakers {Path(speakers).name}"
-    return _from_speakers(opened, public, targets, seed, command, progress)
-
-
-def sentence_base(
-    corpus: Path | None,
-    speakers: str | None,
-    held_out: Path | None,
-    *,
-    seed: int,
-    cache: Path,
-    command: str,
-    progress: Advance,
-) -> Base:
-    """Trains a base for sentences on synthetic speakers, or fine-tunes the shipped one.
-
-    Arguments and errors are those of `keyword_base`.
-    """
-    if corpus is None or speakers is None:
-        return synthetic_sentence_base(
-            seed=seed, cache_dir=cache, provenance={"command": command}, progress=progress
-        )
-    start = long_sentences(Base.load(sentence_base_path()))
-    opened = open_transcribed(corpus, start.frontend)
-    public = _public(opened, speakers, held_out, seed)
-    command += f" --corpus {opened.name} --speakers {Path(speakers).name}"
-    lesson = Lesson(
-        corpus=opened, utterances=public.training, seed=seed, validation=public.held_out,
-        provenance={"command": command}, progress=progress,
-    )  # fmt: skip
-    return pretrain_sentences(lesson, tuning(start), start=start)
-
-
 @dataclass(frozen=True)
 class _Public:
     """Utterances of public speakers: those that train the base, and those that evaluate it."""
@@ -118,31 +46,115 @@ class _Public:
     held_out: list[Utterance]
 
 
-def _public(corpus: Corpus, speakers: str, held_out: Path | None, seed: int) -> _Public:
-    """The public speakers that are named, or so many drawn by the seed.
+@dataclass(frozen=True, kw_only=True)
+class BaseTraining:
+    """Training of a base, on the synthesizer or on public speakers of a corpus.
 
-    Raises:
-      CorpusError: if a speaker is named who is not in the corpus, or a group would be empty.
+    Attributes:
+      corpus: folder of recordings; None for the synthesizer.
+      speakers: with a corpus: text file of its public speakers, one a line, or how many to draw of
+        those who are not held-out by default.
+      held_out: with a corpus: text file of the speakers who evaluate the base; None draws a tenth
+        of the public speakers.
+      cache: folder of synthetic bases.
+      command: of the user, for the provenance.
+      progress: called with the part of the work, how much is done and how much there is.
     """
-    if speakers.isdecimal():
-        names = _drawn(corpus, int(speakers), seed)
-    else:
-        names = named_speakers(corpus, Path(speakers))
-    stream(seed, "public speakers").shuffle(names)
-    if held_out is None:
-        evaluating = set(names[: max(1, round(VALIDATION_SHARE * len(names)))])
-    else:
-        evaluating = set(named_speakers(corpus, held_out))
-    training = set(names) - evaluating
-    if not training:
-        raise CorpusError(
-            f"--speakers must leave at least one speaker to learn from, got {len(names)} of whom "
-            f"{len(evaluating)} are held out"
+
+    corpus: Path | None
+    speakers: str | None
+    held_out: Path | None
+    seed: int
+    cache: Path
+    command: str
+    progress: Advance
+
+    def keywords(self, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
+        """Trains a base for keywords; `lexicon` maps further words to ARPAbet strings.
+
+        With a corpus and without targets, two thirds of the words that its public speakers say most
+        often are targets, and the others negatives.
+
+        Raises:
+          ValueError: if the words cannot be used.
+          CorpusError: if the recordings or speakers cannot.
+        """
+        if self.corpus is None or self.speakers is None:
+            return synthetic_base(
+                Vocabulary(targets), seed=self.seed, cache_dir=self.cache, lexicon=lexicon,
+                provenance={"command": self.command}, progress=self.progress,
+            )  # fmt: skip
+        corpus = open_corpus(self.corpus)
+        public = self._public(corpus, self.speakers)
+        roles = word_roles(
+            [Phone("public", "public", {}, tuple(public.training))], targets, self.seed
         )
-    return _Public(
-        [clip for clip in corpus.utterances if clip.speaker_id in training],
-        [clip for clip in corpus.utterances if clip.speaker_id in evaluating],
-    )
+        vocabulary = Vocabulary(roles.targets)
+        spec = public_spec(Scenario(name="pretrain", seed=self.seed), vocabulary)
+        synthetic = SyntheticCorpus(spec)
+        negatives = utterances_of(by_group(synthetic, seed=self.seed).public)
+        lesson = Lesson(
+            corpus=JoinedCorpus(corpus, synthetic),
+            utterances=[clip for clip in public.training if roles.trains(clip.word)] + negatives,
+            validation=[clip for clip in public.held_out if roles.trains(clip.word)],
+            seed=self.seed,
+            provenance=self._provenance(corpus),
+            progress=self.progress,
+        )
+        base = pretrain(lesson, vocabulary)
+        held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
+        figures = _figures(_counts(base, corpus, held_out), roles)
+        return dataclasses.replace(base, provenance={**base.provenance, **figures})
+
+    def sentences(self) -> Base:
+        """Trains a base for sentences on synthetic speakers, or fine-tunes the shipped one.
+
+        Raises:
+          CorpusError: if the recordings or speakers cannot be used.
+        """
+        if self.corpus is None or self.speakers is None:
+            return synthetic_sentence_base(
+                seed=self.seed, cache_dir=self.cache, provenance={"command": self.command},
+                progress=self.progress,
+            )  # fmt: skip
+        start = long_sentences(Base.load(sentence_base_path()))
+        corpus = open_transcribed(self.corpus, start.frontend)
+        public = self._public(corpus, self.speakers)
+        lesson = Lesson(
+            corpus=corpus, utterances=public.training, seed=self.seed, validation=public.held_out,
+            provenance=self._provenance(corpus), progress=self.progress,
+        )  # fmt: skip
+        return pretrain_sentences(lesson, tuning(start), start=start)
+
+    def _provenance(self, corpus: Corpus) -> dict[str, str | int | float]:
+        speakers = Path(self.speakers or "").name
+        return {"command": f"{self.command} --corpus {corpus.name} --speakers {speakers}"}
+
+    def _public(self, corpus: Corpus, speakers: str) -> _Public:
+        """The public speakers that are named, or so many drawn by the seed.
+
+        Raises:
+          CorpusError: if a speaker is named who is not in the corpus, or a group would be empty.
+        """
+        if speakers.isdecimal():
+            names = _drawn(corpus, int(speakers), self.seed)
+        else:
+            names = named_speakers(corpus, Path(speakers))
+        stream(self.seed, "public speakers").shuffle(names)
+        if self.held_out is None:
+            evaluating = set(names[: max(1, round(VALIDATION_SHARE * len(names)))])
+        else:
+            evaluating = set(named_speakers(corpus, self.held_out))
+        training = set(names) - evaluating
+        if not training:
+            raise CorpusError(
+                f"--speakers must leave at least one speaker to learn from, got {len(names)} of "
+                f"whom {len(evaluating)} are held out"
+            )
+        return _Public(
+            [clip for clip in corpus.utterances if clip.speaker_id in training],
+            [clip for clip in corpus.utterances if clip.speaker_id in evaluating],
+        )
 
 
 def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
@@ -157,33 +169,6 @@ def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
         )
     stream(seed, "public speakers by number").shuffle(names)
     return names[:count]
-
-
-def _from_speakers(
-    corpus: Corpus,
-    public: _Public,
-    targets: tuple[str, ...],
-    seed: int,
-    command: str,
-    progress: Advance,
-) -> Base:
-    """Trains on public speakers, their other words included, synthetic negatives and silence."""
-    roles = word_roles([Phone("public", "public", {}, tuple(public.training))], targets, seed)
-    vocabulary = Vocabulary(roles.targets)
-    synthetic = SyntheticCorpus(public_spec(Scenario(name="pretrain", seed=seed), vocabulary))
-    negatives = utterances_of(by_group(synthetic, seed=seed).public)
-    lesson = Lesson(
-        corpus=JoinedCorpus(corpus, synthetic),
-        utterances=[clip for clip in public.training if roles.trains(clip.word)] + negatives,
-        validation=[clip for clip in public.held_out if roles.trains(clip.word)],
-        seed=seed,
-        provenance={"command": command},
-        progress=progress,
-    )
-    base = pretrain(lesson, vocabulary)
-    held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
-    figures = _figures(_counts(base, corpus, held_out), roles)
-    return dataclasses.replace(base, provenance={**base.provenance, **figures})
 
 
 def _counts(base: Base, corpus: Corpus, clips: Sequence[Utterance]) -> KwsCounts:

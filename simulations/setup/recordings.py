@@ -7,13 +7,11 @@ partition = usable(word_roles(partition.held-out, ("yes", "no"), seed=1), partit
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from fedspeech.corpora.corpus import SILENCE, Corpus, Skipped, Utterance
+from fedspeech.corpora.corpus import Corpus, Skipped, Utterance
 from fedspeech.corpora.partition import (
-    MIN_CLIPS,
     AllBut,
     Heavy,
     Named,
@@ -21,6 +19,7 @@ from fedspeech.corpora.partition import (
     Phone,
     Rule,
     by_speaker,
+    clips_per_speaker,
     default_rule,
 )
 from fedspeech.errors import CorpusError, TooFewSpeakers
@@ -44,6 +43,7 @@ def split_speakers(
       CorpusError: if a group would be empty, or a speaker is named who is not in the corpus.
     """
     partition = by_speaker(corpus, seed=seed, held_out=held_out_rule(corpus, settings))
+    # A base is better on its own training speakers than on others, so they evaluate nothing.
     partition = made_public(partition, set(pretraining_speakers))
     speakers = len(partition.federated) + (
         0 if _heavy_are_held_out(corpus, settings) else len(partition.held_out)
@@ -116,12 +116,13 @@ def held_out_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
     """The rule by which speakers are held-out."""
     if settings.held_out_speakers:
         return Named(named_speakers(corpus, Path(settings.held_out_speakers)))
+    speakers = len(clips_per_speaker(corpus))
+    public, validation = _spared(settings, speakers)
     if settings.federated_speakers:
-        most = sum(_spared(settings, _speaking(corpus)))
-        return AllBut(settings.federated_speakers + most)
+        return AllBut(settings.federated_speakers + public + validation)
     rule = default_rule(corpus)
-    if isinstance(rule, AllBut) and any(_spared(settings, _speaking(corpus))):
-        return AllBut(round((1 - HELD_OUT_SHARE) * _speaking(corpus)))
+    if isinstance(rule, AllBut) and public + validation:
+        return AllBut(round((1 - HELD_OUT_SHARE) * speakers))
     return rule
 
 
@@ -143,13 +144,6 @@ def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
 def spares_speakers(settings: object, speakers: int) -> bool:
     """Whether there are to be public and validation speakers among so few."""
     return not isinstance(settings, FolderCorpus) or speakers >= ENOUGH_SPEAKERS
-
-
-def _speaking(corpus: Corpus) -> int:
-    """Number of speakers with enough clips to be a phone."""
-    counts = Counter(clip.speaker_id for clip in corpus.utterances)
-    speaking = {clip.speaker_id for clip in corpus.utterances if clip.word != SILENCE}
-    return sum(counts[name] >= MIN_CLIPS for name in speaking)
 
 
 def named_speakers(corpus: Corpus, file: Path) -> list[str]:

@@ -27,12 +27,12 @@ from fedspeech.corpora.synthetic import (
     SyntheticCorpus,
     SyntheticSpec,
     accent_shares,
+    other_words,
 )
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import canonical
-from fedspeech.synthesis.lexicon import HELD_OUT_WORDS, UNKNOWN_WORDS
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.stream_evaluation import StreamSettings
@@ -193,7 +193,8 @@ def embedded_spec(
 ) -> SyntheticSpec:
     """Speakers of the embedded corpus: public ones of one accent, phones of all accents."""
     accents = accent_shares(settings.new_accent_share)
-    words, held_out = vocabulary.targets, _held_out(vocabulary)
+    words = vocabulary.targets
+    known, held_out = other_words(words)
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
     shipped, validation = public.groups
@@ -209,7 +210,7 @@ def embedded_spec(
                 accents=accents,
                 words=words,
                 utterances_per_word=more * settings.utterances_per_phone / len(words),
-                unknown_words=shipped.unknown_words,
+                unknown_words=known,
                 num_unknown=more * settings.unknown_per_phone,
                 num_silence=more * settings.silence_per_phone,
                 skew=settings.quantity_skew,
@@ -221,7 +222,7 @@ def embedded_spec(
                 accents=accents,
                 words=words,
                 utterances_per_word=settings.utterances_per_word,
-                unknown_words=(*held_out, *shipped.unknown_words),
+                unknown_words=(*held_out, *known),
                 # As many as target words: false accepts are counted on them.
                 num_unknown=max(10, len(words)),
                 num_silence=max(10, len(words)) // 2,
@@ -234,8 +235,8 @@ def public_spec(
     scenario: Scenario, vocabulary: Vocabulary, validation_speakers: int = 24
 ) -> SyntheticSpec:
     """Public speakers whose unknown and silence clips ship to phones, and validation speakers."""
-    words, held_out = vocabulary.targets, _held_out(vocabulary)
-    known = tuple(word for word in UNKNOWN_WORDS if word not in words)
+    words = vocabulary.targets
+    known, held_out = other_words(words)
     return SyntheticSpec(
         seed=scenario.seed,
         lexicon=tuple(scenario.lexicon.items()),
@@ -261,11 +262,6 @@ def public_spec(
             ),
         ),
     )
-
-
-def _held_out(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Unknown words that nothing is ever trained on."""
-    return tuple(word for word in HELD_OUT_WORDS if word not in vocabulary.targets)
 
 
 def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> SpeakerSplit:

@@ -16,7 +16,7 @@ def read(data, **how):
 def refused(data, rule, **how):
     with pytest.raises(UnusableError, match=f"^{rule}: ") as caught:
         read(data, **how)
-    assert caught.value.rule == rule
+    assert str(caught.value).partition(": ")[0] == rule
 
 
 def test_a_mono_wav_is_read_to_the_sample(sound, tone):
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_refused_with_its_rule(studio, tmp_path_factory):
     for place, rule in expected.items():
         with pytest.raises(UnusableError) as caught:
             folder.read(*place)
-        assert caught.value.rule == rule, place
+        assert str(caught.value).partition(": ")[0] == rule, place
     assert folder.read("link.wav") == b"elsewhere"  # who placed the link owns the folder
     for name in ("loop.wav", "a\0.wav", "x" * 9_999, ""):
         with pytest.raises(UnusableError, match=r"^(no such file|not a file name): "):

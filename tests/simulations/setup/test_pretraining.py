@@ -6,7 +6,7 @@ import soundfile
 
 from fedspeech.errors import CorpusError
 from simulations.setup import pretraining
-from simulations.setup.pretraining import keyword_base
+from simulations.setup.pretraining import BaseTraining
 
 WORDS = {"yes": 400, "no": 2_500, "up": 1_000, "down": 1_600, "left": 600, "right": 3_200}
 
@@ -43,10 +43,11 @@ def quick(monkeypatch):
 
 
 def base_of(folder, speakers, *, targets=(), held_out=None, cache):
-    return keyword_base(
-        targets, folder, str(speakers), held_out, seed=0, cache=cache, lexicon={},
+    training = BaseTraining(
+        corpus=folder, speakers=str(speakers), held_out=held_out, seed=0, cache=cache,
         command="as typed", progress=lambda *_: None,
     )  # fmt: skip
+    return training.keywords(targets, {})
 
 
 def pretraining_settings():
