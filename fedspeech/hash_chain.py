@@ -125,7 +125,7 @@ class HashChain:
             )
 
     def read(self, file: BinaryIO, kept: Head | None = None) -> Iterator[Row]:
-        """Yields rows not read before, as far as the head that was kept; keeps what is torn.
+        """Yields rows not read before, requires the head that was kept, and keeps what is torn.
 
         Raises:
           ChainDamaged: if a complete line does not check, the file has shrunk, or it does not go

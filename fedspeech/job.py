@@ -339,23 +339,15 @@ class Job:
             values = json.loads(path.read_text(encoding="utf-8"))
             if (version := values.pop("schema_version", 1)) != SCHEMA_VERSION:
                 raise ValueError(f"schema_version must be {SCHEMA_VERSION}, got {version}")
-            return cls(
-                **{
-                    **values,
-                    "plan": PrivacyPlan(**values["plan"]),
-                    "query": open_query(values["query"]),
-                    "faults": Faults(**values["faults"]),
-                    "time": TimeAxis(**values["time"]) if values.get("time") else None,
-                    "virtual_phones": VirtualPhones(**values["virtual_phones"])
-                    if values.get("virtual_phones")
-                    else None,
-                    **{
-                        place: str(path.absolute().parent / values[place])
-                        for place in _PLACES
-                        if values[place]
-                    },
-                }
-            )
+            values["plan"] = PrivacyPlan(**values["plan"])
+            values["query"] = open_query(values["query"])
+            values["faults"] = Faults(**values["faults"])
+            for name, kind in (("time", TimeAxis), ("virtual_phones", VirtualPhones)):
+                values[name] = kind(**values[name]) if values.get(name) else None
+            for place in _PLACES:
+                if values[place]:
+                    values[place] = str(path.absolute().parent / values[place])
+            return cls(**values)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ScenarioError(
                 f"no usable job at {path} ({error}); `fedspeech prepare` makes one"

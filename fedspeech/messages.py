@@ -33,7 +33,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
-from fedspeech.errors import ProtocolAbort
+from fedspeech.errors import ProtocolAbort, is_integer
 from fedspeech.secagg.keys import KEY_BYTES, SIGNATURE_BYTES
 from fedspeech.secagg.protocol import HASH_BYTES, MAX_SESSIONS, SEALED_BYTES
 from fedspeech.secagg.refusals import KINDS
@@ -52,21 +52,16 @@ Rule = dict[str, Callable[[Any, str], None]]
 """What a field must hold, as the metadata of a field: the rule gets the message and the name."""
 
 
-def _rule(check: Callable[[Any, str], None]) -> Rule:
-    return {"rule": check}
-
-
 def _integer(below: int | str) -> Rule:
     """An integer from 0, below a number or another field."""
 
     def check(message: Any, name: str) -> None:
         value = getattr(message, name)
         stop = getattr(message, below) if isinstance(below, str) else below
-        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (value, stop))
-        if not whole or not 0 <= value < stop:
+        if not (is_integer(value) and is_integer(stop) and 0 <= value < stop):
             raise ProtocolAbort(f"{name} must be an integer in [0, {stop}), got {value!r:.40}")
 
-    return _rule(check)
+    return {"rule": check}
 
 
 def _bytes(length: int) -> Rule:
@@ -75,11 +70,25 @@ def _bytes(length: int) -> Rule:
         if not isinstance(value, bytes) or len(value) != length:
             raise ProtocolAbort(f"{name} must be {length} bytes, got {type(value).__name__}")
 
-    return _rule(check)
+    return {"rule": check}
 
 
-def _array(dtype: type[np.generic], *shape: int | str | None) -> Rule:
-    """An array of this type; a side is a length, as long as another field, or any."""
+def _positive(message: Any, name: str) -> None:
+    value = getattr(message, name)
+    if not isinstance(value, float) or not 0 < value < math.inf:
+        raise ProtocolAbort(f"{name} must be a positive number, got {value!r:.40}")
+
+
+def _array(
+    dtype: type[np.generic],
+    *shape: int | str | None,
+    holds: Callable[[NDArray[Any]], bool] | None = None,
+    values: str = "",
+) -> Rule:
+    """An array of this type; a side is a length, as long as another field, or any.
+
+    What `holds` of its values is said in words.
+    """
 
     def check(message: Any, name: str) -> None:
         value = getattr(message, name)
@@ -101,8 +110,10 @@ def _array(dtype: type[np.generic], *shape: int | str | None) -> Rule:
                 f"{name} must be a {wanted}, got {getattr(value, 'dtype', type(value).__name__)} "
                 f"of shape {getattr(value, 'shape', None)}"
             )
+        if holds is not None and not holds(value):
+            raise ProtocolAbort(f"{name} must {values}")
 
-    return _rule(check)
+    return {"rule": check}
 
 
 def _rows(*shape: int | None, of: str = "phones") -> Rule:
@@ -110,32 +121,20 @@ def _rows(*shape: int | None, of: str = "phones") -> Rule:
     return _array(np.uint8, of, *shape)
 
 
-def _positive(message: Any, name: str) -> None:
-    value = getattr(message, name)
-    if not isinstance(value, float) or not 0 < value < math.inf:
-        raise ProtocolAbort(f"{name} must be a positive number, got {value!r:.40}")
+def _increasing(phones: NDArray[np.int64]) -> bool:
+    ordered = (phones[1:] > phones[:-1]).all()
+    return bool(ordered and (not phones.size or (phones[0] >= 0 and phones[-1] < MAX_PHONES)))
 
 
-def _finite(message: Any, name: str) -> None:
-    _array(np.float32, None)["rule"](message, name)
-    if not np.isfinite(getattr(message, name)).all():
-        raise ProtocolAbort(f"{name} must be finite in every coordinate")
-
-
-def _increasing(message: Any, name: str) -> None:
-    _array(np.int64, None)["rule"](message, name)
-    value = getattr(message, name)
-    if value.size and (value[0] < 0 or value[-1] >= MAX_PHONES or (value[1:] <= value[:-1]).any()):
-        raise ProtocolAbort(f"{name} must be strictly increasing phone indices")
-
-
-def _counts(message: Any, name: str) -> None:
-    _array(np.int64, len(KINDS))["rule"](message, name)
-    if (getattr(message, name) < 0).any():
-        raise ProtocolAbort(f"{name} must not be negative")
-
-
-_MODEL, _NORM, _PHONES = _rule(_finite), _rule(_positive), _rule(_increasing)
+_NORM: Rule = {"rule": _positive}
+_MODEL = _array(
+    np.float32, None, holds=lambda model: bool(np.isfinite(model).all()),
+    values="be finite in every coordinate",
+)  # fmt: skip
+_PHONES = _array(np.int64, None, holds=_increasing, values="be strictly increasing phone indices")
+_REFUSED = _array(
+    np.int64, len(KINDS), holds=lambda counts: bool((counts >= 0).all()), values="not be negative"
+)
 _SIGNATURES = _rows(SIGNATURE_BYTES)
 
 
@@ -344,7 +343,7 @@ class SessionAnswer(SessionMessage):
     """
 
     phones: NDArray[np.int64] = field(metadata=_PHONES)
-    refused: NDArray[np.int64] = field(metadata=_rule(_counts))
+    refused: NDArray[np.int64] = field(metadata=_REFUSED)
 
     def __repr__(self) -> str:
         """Shows counts only."""
