@@ -40,8 +40,7 @@ class RoundEvent:
     Attributes:
       name: in words.
       counted: the field of `RoundCost` that its probability is part of; "" if it has none.
-      minimum: of the round, which one phone may lift it over; None where the plan has no such
-        minimum.
+      minimum: of the round, which one phone may lift it over; it may give None under a plan.
       probability: of the event in one round.
       reason: why it has no probability of its own; "" if it has one.
     """
@@ -55,19 +54,13 @@ class RoundEvent:
 
 def totals(plan: PlanSizing) -> dict[str, float]:
     """Returns the probabilities of a round's events, summed as `RoundCost` names them."""
-    found = {
-        "minimum_failure": 0.0,
-        "cap_failure": 0.0,
-        "sampler_failure": 0.0,
-        "graph_failure": 0.0,
-    }
+    names = ("minimum_failure", "cap_failure", "sampler_failure", "graph_failure")
+    found = dict.fromkeys(names, 0.0)
     for event in EVENTS:
-        if event.probability is not None and event.counted in found:
+        if event.probability is not None and event.counted in names:
             found[event.counted] += event.probability(plan)
     minimums = [event.minimum(plan) for event in EVENTS if event.minimum is not None]
-    found["minimum_failure"] += _lifted(
-        plan, [minimum for minimum in minimums if minimum is not None]
-    )
+    found["minimum_failure"] += _lifted(plan, [each for each in minimums if each is not None])
     return {name: min(1.0, probability) for name, probability in found.items()}
 
 
