@@ -52,7 +52,7 @@ class AsrCounts:
 
     @classmethod
     def of(
-        cls, said: Sequence[str], heard: Sequence[str], own_list: Collection[str] = ()
+        cls, said: Sequence[str], heard: Sequence[str], biasing_list: Collection[str] = ()
     ) -> AsrCounts:
         """Counts sentences of one phone: transcripts, what was recognized, and its biasing list.
 
@@ -70,8 +70,8 @@ class AsrCounts:
         letters = jiwer.process_characters(list(said), list(heard))
         names = names_heard = names_inserted = 0
         for reference, found in zip(said, heard, strict=True):
-            wanted = Counter(word for word in reference.split() if word in own_list)
-            written = Counter(word for word in found.split() if word in own_list)
+            wanted = Counter(word for word in reference.split() if word in biasing_list)
+            written = Counter(word for word in found.split() if word in biasing_list)
             names += wanted.total()
             names_heard += (wanted & written).total()
             names_inserted += (written - wanted).total()

@@ -61,7 +61,7 @@ class WordRoles:
 
     @property
     def own(self) -> frozenset[str]:
-        """Words of which a phone that personalizes has takes of its own."""
+        """Words of which a phone that personalizes has shots of its own."""
         return self.training | set(self.targets)
 
     def trains(self, word: str) -> bool:
@@ -106,7 +106,7 @@ def word_roles(
     if len(others) < ENOUGH_WORDS:
         return WordRoles(targets, frozenset(others), frozenset(others))
     judged = len(others) // 3
-    # As many others as targets are enough takes to ask of anybody.
+    # As many others as targets are enough shots to ask of anybody.
     return WordRoles(
         targets,
         training=frozenset(others[judged : judged + len(targets)]),
@@ -156,9 +156,9 @@ class Kws:
 
     def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
         """Draws shots of every word that a phone may adapt on; see `Task.split`."""
-        takes = split_shots(phone, self.roles.own, count, seed=seed, reserve=reserve)
-        judged = tuple(clip for clip in takes.judged if self.roles.judges(clip.word))
-        return dataclasses.replace(takes, judged=judged)
+        shots = split_shots(phone, self.roles.own, count, seed=seed, reserve=reserve)
+        judged = tuple(clip for clip in shots.judged if self.roles.judges(clip.word))
+        return dataclasses.replace(shots, judged=judged)
 
     def public_clips(
         self, phones: Sequence[Phone], recorded: Collection[str], taught: Collection[str], seed: int

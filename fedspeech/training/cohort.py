@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Adapter, Batch, Error
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.training import dual
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
 from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON, LocalTraining
@@ -71,13 +71,15 @@ def _train_block(
     adapter: Adapter, start: Mapping[str, Tensor], block: Block, training: LocalTraining
 ) -> FloatVector:
     """Trains one block; returns deltas of shape (BLOCK_PHONES, d)."""
-    steps, error = _batches(block, training), objective_of(adapter).error
+    steps, logit_gradient = _batches(block, training), objective_of(adapter).logit_gradient
     update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
     if dual.pays(adapter, training):
         clips = torch.from_numpy(block.embeddings)
-        changed = dual.train_head(start, clips, steps, error, update, training.proximal_mu)
+        changed = dual.train_head(start, clips, steps, logit_gradient, update, training.proximal_mu)
     else:
-        changed = _train_parameters(adapter, start, steps, error, update, training.proximal_mu)
+        changed = _train_parameters(
+            adapter, start, steps, logit_gradient, update, training.proximal_mu
+        )
     return torch.cat([changed[name].flatten(1) for name, _ in adapter.spec.shapes], dim=1).numpy()
 
 
@@ -85,14 +87,14 @@ def _train_parameters(
     adapter: Adapter,
     start: Mapping[str, Tensor],
     steps: Iterator[tuple[Batch, Tensor]],
-    error: Error,
+    logit_gradient: LogitGradient,
     update: dual.Update,
     proximal_mu: float,
 ) -> dict[str, Tensor]:
     """Trains the parameters themselves; returns what each has changed by, (p, *shape)."""
     local = {name: value.clone() for name, value in start.items()}
     for batch, active in steps:
-        gradients = adapter.gradients(local, batch, error)
+        gradients = adapter.gradients(local, batch, logit_gradient)
         if proximal_mu:
             for name, gradient in gradients.items():
                 gradient.add_(local[name] - start[name], alpha=proximal_mu)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from fedspeech.models.adapters.adapter import Adapter, Batch, Error
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.head import HeadAdapter, head_scores
 from fedspeech.training.local import LocalTraining
 
@@ -42,7 +42,7 @@ def train_head(
     start: Mapping[str, Tensor],
     clips: Tensor,
     steps: Iterable[tuple[Batch, Tensor]],
-    error: Error,
+    logit_gradient: LogitGradient,
     update: Update,
     proximal_mu: float,
 ) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ def train_head(
       start: head_weight (p, c, f) and head_bias (p, c).
       clips: of every step, shape (p, n, f).
       steps: the batch of all clips again and again, and (p,) 1 for a phone that takes the step.
-      error: the objective's derivative by the logits.
+      logit_gradient: the objective's derivative by the logits.
       update: SGD's, which moves coefficients as it would move weights.
       proximal_mu: pull towards the start.
     """
@@ -60,7 +60,7 @@ def train_head(
     products = torch.bmm(clips, clips.transpose(1, 2)).add_(1)  # 1: the bias's own feature
     coefficients = torch.zeros_like(initial)
     for batch, active in steps:
-        gradient = error(torch.baddbmm(initial, coefficients, products), batch)
+        gradient = logit_gradient(torch.baddbmm(initial, coefficients, products), batch)
         if proximal_mu:
             gradient.add_(coefficients, alpha=proximal_mu)
         update({"coefficients": coefficients}, {"coefficients": gradient}, active)

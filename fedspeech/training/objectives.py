@@ -1,8 +1,8 @@
 """What local training minimizes: one label per clip, or one sequence of labels over its frames.
 
 An objective says the same thing twice. `loss` is for the loop to read, differentiated by torch;
-`error` is its derivative by the logits for many phones at once, from which an adapter derives the
-gradient of its parameters by hand.
+`logit_gradient` is its derivative by the logits for many phones at once, from which an adapter
+derives the gradient of its parameters by hand.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Objective(Protocol):
         """
         ...
 
-    def error(self, logits: Tensor, batch: Batch) -> Tensor:
+    def logit_gradient(self, logits: Tensor, batch: Batch) -> Tensor:
         """Differentiates the weighted loss of every phone by the logits.
 
         Args:
@@ -53,8 +53,8 @@ class CrossEntropy:
         del embeddings
         return cross_entropy(logits, labels)
 
-    def error(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Softmax minus one-hot, weighted; see `Objective.error`."""
+    def logit_gradient(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Softmax minus one-hot, weighted; see `Objective.logit_gradient`."""
         weights = batch.weights.unsqueeze(1)
         error = torch.softmax(logits, dim=1).mul_(weights)
         return error.scatter_add_(1, batch.labels.unsqueeze(1), -weights)
@@ -70,8 +70,8 @@ class Ctc:
         """Mean over sentences; see `Objective.loss`."""
         return ctc(logits, present_windows(embeddings), labels).mean()
 
-    def error(self, logits: Tensor, batch: Batch) -> Tensor:
-        """All sentences of all phones in one call of the kernel; see `Objective.error`."""
+    def logit_gradient(self, logits: Tensor, batch: Batch) -> Tensor:
+        """All sentences of all phones in one call of the kernel; see `Objective.logit_gradient`."""
         num_phones, num_labels, num_rows = logits.shape
         num_clips = batch.labels.shape[1]
         with torch.enable_grad():

@@ -225,8 +225,8 @@ class Evaluator:
         if phone_id not in names:
             raise KeyError(phone_id)
         index = names.index(phone_id)
-        takes = self._scenario.personalization.headline_shots
-        own = self._adapt(shipped, takes, control=False)[index].adapter(shipped)
+        shots = self._scenario.personalization.headline_shots
+        own = self._adapt(shipped, shots, control=False)[index].adapter(shipped)
         vectors = {"base": self._base, "federated": shipped, "personalized": own}
         if np.array_equal(shipped, self._base):
             del vectors["federated"]
@@ -247,14 +247,14 @@ class Evaluator:
             for vector, phone in zip(vectors, self._phones, strict=True)
         ]
 
-    def _adapt(self, start: FloatVector, takes: int, *, control: bool) -> list[Personalized]:
+    def _adapt(self, start: FloatVector, shots: int, *, control: bool) -> list[Personalized]:
         """Personalizes every held-out phone with so many shots."""
         phones = self._phones
         givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
-        return self._adapted(start, [phones[giver].own[takes] for giver in givers], takes)
+        return self._adapted(start, [phones[giver].own[shots] for giver in givers], shots)
 
     def _adapted(
-        self, start: FloatVector, own: Sequence[LocalDataset], takes: int
+        self, start: FloatVector, own: Sequence[LocalDataset], shots: int
     ) -> list[Personalized]:
         """Personalizes every held-out phone with some examples of its own, or of another phone."""
         settings, world = self._scenario.personalization, self._world
@@ -274,7 +274,7 @@ class Evaluator:
             ),
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
-                stream(self._scenario.seed, "personalize", takes, phone.phone.phone_id)
+                stream(self._scenario.seed, "personalize", shots, phone.phone.phone_id)
                 for phone in world.held_out
             ],
             world.task,

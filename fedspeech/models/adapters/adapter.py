@@ -62,7 +62,7 @@ class Batch:
         return torch.empty_like(self.embeddings)
 
 
-Error = Callable[[Tensor, Batch], Tensor]
+LogitGradient = Callable[[Tensor, Batch], Tensor]
 """Derivative of an objective by the logits (p, c, m), m clips or windows; same shape."""
 
 
@@ -123,12 +123,12 @@ class Adapter(Protocol):
         ...
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the weighted objective of every phone by parameters (p, *shape), by hand.
 
         The same numbers as autograd through `logits`, several times faster, and simple enough to
-        be repeated inside an exported training signature. `error` is the objective's derivative by
-        the logits.
+        be repeated inside an exported training signature. `logit_gradient` is the derivative of
+        the objective by the logits.
         """
         ...

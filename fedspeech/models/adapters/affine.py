@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, Error
+from fedspeech.models.adapters.adapter import Batch, LogitGradient
 from fedspeech.models.adapters.head import (
     copied_head,
     head_gradients,
@@ -78,7 +78,7 @@ class AffineAdapter:
         return head_logits(parameters, pooled(embeddings * scale + shift))
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`.
 
@@ -92,7 +92,9 @@ class AffineAdapter:
         by_shift = active.sum(dim=2).div_(self.num_windows)
         by_scale = active.mul_(x).sum(dim=2).div_(self.num_windows)
         features = torch.addcmul(by_scale * scale[:, 0], by_shift, shift[:, 0])
-        by_logit = error(head_scores(parameters, features.transpose(1, 2).contiguous()), batch)
+        by_logit = logit_gradient(
+            head_scores(parameters, features.transpose(1, 2).contiguous()), batch
+        )
         upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"])
         return {
             "scale": by_scale.mul_(upstream).sum(dim=1),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, Error
+from fedspeech.models.adapters.adapter import Batch, LogitGradient
 from fedspeech.models.adapters.head import (
     copied_head,
     head_gradients,
@@ -82,13 +82,15 @@ class BottleneckAdapter:
         return head_logits(parameters, torch.baddbmm(embeddings, hidden, up.transpose(1, 2)))
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`."""
         down, up = parameters["down_weight"], parameters["up_weight"]
         hidden = torch.bmm(down, batch.by_feature).relu_()
         features = torch.baddbmm(batch.embeddings, hidden.transpose(1, 2), up.transpose(1, 2))
-        by_logit = error(head_scores(parameters, features.transpose(1, 2).contiguous()), batch)
+        by_logit = logit_gradient(
+            head_scores(parameters, features.transpose(1, 2).contiguous()), batch
+        )
         upstream = torch.bmm(parameters["head_weight"].transpose(1, 2), by_logit)
         into_hidden = torch.bmm(up.transpose(1, 2), upstream).mul_(hidden > 0)
         return {

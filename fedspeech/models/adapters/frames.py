@@ -1,7 +1,7 @@
 """Adapters of sentences: the same few parameters, but every frame of a sentence has logits.
 
 Nothing is pooled. Frames that were never recorded are zeros and stand in no loss; the objective
-gives them an error of zero, so they pull at no parameter.
+gives them a logit gradient of zero, so they pull at no parameter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Adapter, Batch, Error
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
 from fedspeech.models.adapters.head import head_gradients, head_logits
@@ -82,14 +82,14 @@ class FrameAffineAdapter(_FrameAdapter):
         return head_logits(parameters, features.flatten(1, 2)).view(*features.shape[:3], -1)
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`."""
         x = batch.embeddings.flatten(1, 2)
         room, more_room = batch.scratch.view(x.shape), batch.second_scratch.view(x.shape)
         scale, shift = (parameters[name][:, None, :] for name in ("scale", "shift"))
         features = torch.addcmul(shift, x, scale, out=room).relu_()
-        by_logit = error(head_logits(parameters, features).transpose(1, 2), batch)
+        by_logit = logit_gradient(head_logits(parameters, features).transpose(1, 2), batch)
         head = head_gradients(by_logit, features)
         upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
         upstream.mul_(features.sign_())
@@ -114,7 +114,7 @@ class FrameBottleneckAdapter(_FrameAdapter):
         return scored.view(*embeddings.shape[:3], -1)
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`.
 
@@ -125,7 +125,7 @@ class FrameBottleneckAdapter(_FrameAdapter):
         down, up = parameters["down_weight"], parameters["up_weight"]
         hidden = torch.bmm(x, down.transpose(1, 2)).relu_()
         features = torch.baddbmm(x, hidden, up.transpose(1, 2), out=room)
-        by_logit = error(head_logits(parameters, features).transpose(1, 2), batch)
+        by_logit = logit_gradient(head_logits(parameters, features).transpose(1, 2), batch)
         upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
         into_hidden = torch.bmm(upstream, up).mul_(hidden > 0)
         return {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, Error
+from fedspeech.models.adapters.adapter import Batch, LogitGradient
 from fedspeech.vectors import ParameterSpec
 
 
@@ -54,11 +54,11 @@ class HeadAdapter:
         return head_logits(parameters, embeddings)
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], batch: Batch, error: Error
+        self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`."""
         return head_gradients(
-            error(head_scores(parameters, batch.by_feature), batch), batch.embeddings
+            logit_gradient(head_scores(parameters, batch.by_feature), batch), batch.embeddings
         )
 
 
@@ -87,9 +87,9 @@ def head_scores(parameters: Mapping[str, Tensor], by_feature: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(2), weight, by_feature)
 
 
-def head_gradients(error: Tensor, features: Tensor) -> dict[str, Tensor]:
-    """Differentiates by the last layer: error (p, c, m), its input (p, m, f)."""
-    return {"head_weight": torch.bmm(error, features), "head_bias": error.sum(dim=2)}
+def head_gradients(by_logit: Tensor, features: Tensor) -> dict[str, Tensor]:
+    """Differentiates by the last layer: derivative by its logits (p, c, m), its input (p, m, f)."""
+    return {"head_weight": torch.bmm(by_logit, features), "head_bias": by_logit.sum(dim=2)}
 
 
 def copied_head(

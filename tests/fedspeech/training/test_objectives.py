@@ -97,7 +97,9 @@ def test_gradients_by_hand_equal_autograd(name):
     )
     torch.autograd.backward((losses * weights.flatten()).sum())
     with torch.no_grad():
-        found = adapter.gradients(parameters, Batch(embeddings, labels, weights), Ctc().error)
+        found = adapter.gradients(
+            parameters, Batch(embeddings, labels, weights), Ctc().logit_gradient
+        )
     assert set(found) == set(leaves)
     for key, gradient in found.items():
         np.testing.assert_allclose(gradient, leaves[key].grad, atol=1e-5, err_msg=key)

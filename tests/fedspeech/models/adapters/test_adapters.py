@@ -10,7 +10,7 @@ from fedspeech.training.objectives import CrossEntropy, cross_entropy
 
 NAMES = ("head", "affine", "bottleneck")
 WINDOWS, FEATURES, LABELS = 5, 7, 4
-ERROR = CrossEntropy().error
+ERROR = CrossEntropy().logit_gradient
 
 
 def random_batch(adapter, rng, num_phones=3, num_clips=6):
