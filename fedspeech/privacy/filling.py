@@ -33,12 +33,7 @@ _SHARE_OF_DELTA = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """A plan, and which of its fields nobody gave.
-
-    Attributes:
-      plan: whole.
-      assumed: names of fields that were filled in.
-    """
+    """A plan, and the names of those of its fields that nobody gave."""
 
     plan: PrivacyPlan
     assumed: frozenset[str]

@@ -43,7 +43,11 @@ from fedspeech.seeds import SEEDED_NOISE_NOTICE, NoiseSource
 
 
 class Ledger(Spending):
-    """The file, and whether it can afford another round. Use `Ledger.open`."""
+    """The file, and whether it can afford another round. Use `Ledger.open`.
+
+    Whatever reads the file raises `LedgerDamaged` if a complete line does not check, or if the file
+    was edited or cut since it was last read or since this user wrote to it.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,6 @@ class Ledger(Spending):
         is thrown away, and nobody keeps its head.
 
         Raises:
-          LedgerDamaged: if a complete line does not check, or rows that this user wrote are gone.
           ScenarioError: if the population of an earlier plan had another size or unit.
           ValueError: if the noise source is unknown.
         """
@@ -117,7 +120,7 @@ class Ledger(Spending):
 
         Raises:
           BudgetExhausted: if one round would bring epsilon_release above the plan's budget.
-          LedgerDamaged, ScenarioError: as `open`.
+          ScenarioError: as `open`.
         """
         ledger = cls(Path(path).resolve(), plan, "", "os", keeps_head=False)
         ledger._catch_up(io.BytesIO(ledger.path.read_bytes() if ledger.path.exists() else b""))
@@ -144,8 +147,7 @@ class Ledger(Spending):
         or a new one. All else is as for `open`.
 
         Raises:
-          LedgerDamaged: if there is no file, a complete line does not check, or the row is not
-            there.
+          LedgerDamaged: if there is no file, or the row is not there.
           ValueError: if it opened another run.
         """
         if not Path(path).is_file():
@@ -175,8 +177,7 @@ class Ledger(Spending):
         hold the row `head`, from whoever kept it, beside the one that this user kept.
 
         Raises:
-          LedgerDamaged: if there is no file, the run is not in it, a complete line does not check,
-            or the file does not go on from a head.
+          LedgerDamaged: if there is no file, or it holds neither the run nor the row `head`.
         """
         # The head before the file: another process may append in between.
         kept = kept_head(Path(path), LedgerDamaged)
@@ -203,11 +204,7 @@ class Ledger(Spending):
         return ledger
 
     def refresh(self) -> None:
-        """Reads what other processes have appended.
-
-        Raises:
-          LedgerDamaged: if the file was edited or cut since it was last read.
-        """
+        """Reads what other processes have appended."""
         with self._chain.locked() as file:
             self._catch_up(file)
 
@@ -223,7 +220,6 @@ class Ledger(Spending):
 
         Raises:
           BudgetExhausted: if they would bring epsilon_release above the plan's budget.
-          LedgerDamaged: if the file was edited or cut since it was last read.
         """
         with self._chain.locked() as file:
             self._catch_up(file)
@@ -249,8 +245,7 @@ class Ledger(Spending):
         Raises:
           BudgetExhausted: if this round would bring epsilon_release above the plan's budget;
             nothing was written.
-          LedgerDamaged: if the file was edited or cut since it was last read, or a replay is not
-            of the round that was paid for.
+          LedgerDamaged: if a replay is not of the round that was paid for.
           ValueError: if rid is too short or was used before.
         """
         require(len(rid) >= 16, "rid must have at least 16 bytes", length=len(rid))
@@ -302,9 +297,6 @@ class Ledger(Spending):
 
         A replay that ends as the round did before adds nothing. The reason is for the operator,
         never for a published report.
-
-        Raises:
-          LedgerDamaged: if the file was edited or cut since it was last read.
         """
         with self._chain.locked() as file:
             self._catch_up(file)

@@ -46,12 +46,7 @@ LOSSES = ((0.0, 0.0), (0.1, 0.0), (0.2, 0.1), (0.4, 0.1))
 
 @dataclass(frozen=True, kw_only=True)
 class Price(Filled):
-    """What a plan costs.
-
-    Attributes:
-      release: the view of somebody who reads every published model.
-      server: the view of the server.
-    """
+    """What a plan costs, in the view of a reader of every published model and of the server."""
 
     release: View
     server: View

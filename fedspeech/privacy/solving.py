@@ -36,12 +36,7 @@ _SMALLEST_GROWTH = 32  # of cohorts that are tried: the narrowest window seen is
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """The best plan that costs at most an epsilon.
-
-    Attributes:
-      price: of the plan.
-      limit: what ended the search, where it was not epsilon; "" if it was.
-    """
+    """The best plan that costs at most an epsilon, and what else ended the search, or ""."""
 
     price: Price
     limit: str

@@ -38,14 +38,7 @@ UNTIL_LOOKED_AT = "nothing is released on this population until somebody has loo
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
-    """A round that has been paid for.
-
-    Attributes:
-      sequence: number of its row in the ledger.
-      round: number of the round, from 0.
-      attempt: of that round, from 0.
-      rid: 16 or more random bytes that name this attempt.
-    """
+    """A round that has been paid for, by the row of this number in the ledger."""
 
     sequence: int
     round: int
