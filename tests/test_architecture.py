@@ -1,4 +1,4 @@
-"""The page that leads a newcomer through the house names only rooms that stand."""
+"""The page that describes the architecture names only files and folders that exist."""
 
 import re
 from pathlib import Path
@@ -28,22 +28,27 @@ def test_every_file_that_the_page_names_is_there(name):
     assert (ROOT / name).exists(), name
 
 
-def test_every_room_of_the_picture_is_there():
+def test_every_folder_of_the_picture_is_there():
     picture = PAGE.partition("```\n")[2].partition("```")[0]
-    rooms = set(re.findall(r"(?:fedspeech|simulations|clients|server|tflite_export)/\w+", picture))
-    assert len(rooms) > 8
-    assert all((ROOT / room).exists() for room in rooms)
+    folders = set(
+        re.findall(r"(?:fedspeech|simulations|clients|server|tflite_export)/\w+", picture)
+    )
+    assert len(folders) > 8
+    assert all((ROOT / folder).exists() for folder in folders)
 
 
-@pytest.mark.parametrize("life", ["an utterance", "an epsilon", "a scenario key"])
-def test_a_life_is_ten_lines_each_with_a_file(life):
-    lines = section(f"The life of {life}").strip().splitlines()
+@pytest.mark.parametrize(
+    "title",
+    ["Data flow of an utterance", "Derivation of an epsilon", "Data flow of a scenario key"],
+)
+def test_a_data_flow_is_ten_numbered_lines(title):
+    lines = section(title).strip().splitlines()
     assert [line.partition(". ")[0] for line in lines] == [str(number) for number in range(1, 11)]
 
 
-def test_the_page_has_eight_ideas_and_twelve_changes():
+def test_the_page_has_eight_concepts_and_twelve_changes():
     def rows(title):
         return [line for line in section(title).splitlines() if line.startswith("| ")][1:]
 
-    assert len(rows("Eight ideas")) == 8
-    assert len(rows("Where do I change ...?")) == 12
+    assert len(rows("Main concepts")) == 8
+    assert len(rows("Which file to change")) == 12
