@@ -93,7 +93,6 @@ def main() -> None:
 
 @functools.cache
 def _command() -> click.Command:
-    """Everything below `fedspeech`."""
     command = typer.main.get_command(app)
     _refuse_infinities(command)
     for path, options in OPTIONS.items():

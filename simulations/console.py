@@ -6,9 +6,11 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import rich.console
+from rich.table import Table
 
 
 class Console(rich.console.Console):
@@ -29,6 +31,22 @@ class Console(rich.console.Console):
         with contextlib.suppress(OSError, ValueError):  # a stream without a file of its own
             os.dup2(nowhere, sys.stdout.fileno())  # else closing it raises the error again
         os.close(nowhere)
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    title: str | None = None,
+) -> Table:
+    """A table without rules; columns named in `right` are set to the right."""
+    found = Table(box=None, pad_edge=False, title=title)
+    for name in header:
+        found.add_column(name, justify="right" if name in right else "left")
+    for row in rows:
+        found.add_row(*row)
+    return found
 
 
 def print_any_text() -> None:

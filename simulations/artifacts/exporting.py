@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
@@ -22,10 +20,10 @@ from simulations.artifacts.loaded_run import (
     trained_model,
 )
 from simulations.artifacts.stream_evaluation import streaming_rates
-from simulations.console import Console
+from simulations.console import Console, table
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
-from simulations.results.exported import ExportedFile, FamilyFile, exported_fields
+from simulations.results.exported import ExportedFile, FamilyFile
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
 from simulations.setup.experiment import World
@@ -45,12 +43,7 @@ def export_files(
 ) -> dict[str, Any]:
     """Exports a run's adapter in the formats that phones want first.
 
-    Args:
-      folder: of the run.
-      world: of the run.
-      summary: what the card says of accuracy.
-      spent: what the card says of privacy.
-      progress: what the user sees of it.
+    The card says the accuracy of `summary` and the privacy of `spent`.
 
     Returns:
       The summary's fields `export`, `export_family`, `export_refused` and `listening`.
@@ -92,21 +85,12 @@ def export_run(
 ) -> None:
     """`fedspeech export RUN`: exports an adapter of a finished or interrupted run.
 
-    Needs the run folder, and the recordings if the run was on recordings.
-
-    Args:
-      run: the folder.
-      out: where the files go; default RUN/export, and RUN/export/PHONE for a phone's own adapter.
-      adapter: "global" or a held-out phone's pseudonym.
-      formats: which files; none means all.
-      corpus: where the run's recordings lie now, if they were moved.
-      calibration_audio: a folder of recordings on which the integer files are calibrated.
+    Files go to `out`; None: RUN/export, or RUN/export/PHONE for a phone's own adapter. What is
+    written to RUN/export also goes into the run's summary and report.
 
     Raises:
       FedspeechError: if the folder is no run folder or lacks a part.
       ExportRefused: naming the checks that failed and their figures; what passed is published.
-
-    What is written to RUN/export also goes into the run's summary and report.
     """
     from tflite_export.publishing import export_family
 
@@ -135,10 +119,7 @@ def export_run(
 def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> None:
     """`fedspeech export --verify FILE`: checks a file against its run and prints every figure.
 
-    Args:
-      file: of the family.
-      run: the run that it came of; None: the run folder in which it lies.
-      corpus: where the run's recordings lie now, if they were moved.
+    `run` is the run that it came of; None: the run folder in which it lies.
 
     Raises:
       ExportRefused: naming the check that failed and its figure.
@@ -155,51 +136,48 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     listed = require_listed(file, sha256, published)
     trained, _ = finished.trained(phone or "global")
     found = verify(file, finished.family(trained, phone))
-    table = Table(box=None, pad_edge=False, title=f"{found.file} ({found.kind}): passed")
-    for name in ("check", "figure", "allowed", "over"):
-        table.add_column(name, justify="left" if name in ("check", "over") else "right")
+    rows = []
     for check in (listed, *found.checks):
         limit, figure = check.in_words()
-        table.add_row(check.name, figure, f"{check.rule} {limit}", check.over)
-    console = Console()
-    console.print(table)
+        rows.append((check.name, figure, f"{check.rule} {limit}", check.over))
+    console, header = Console(), ("check", "figure", "allowed", "over")
+    title = f"{found.file} ({found.kind}): passed"
+    console.print(table(header, rows, right=header[1:3], title=title))
     counted = ", ".join(f"{count} {name}" for name, count in found.operators.items())
-    console.print(f"{found.size_bytes:,} bytes, SHA-256 {found.sha256}", highlight=False)
+    console.print(f"{found.size_bytes:,} bytes, SHA-256 {found.sha256}")
     if counted:
-        console.print(f"builtin operators only: {counted}", highlight=False)
+        console.print(f"builtin operators only: {counted}")
 
 
 def show(exported: Exported, family: Family, card: Card, console: Console) -> None:
     """Prints what was published and what was not, and whose adapter it is."""
     from tflite_export.card import STAGES
 
-    table = Table(box=None, pad_edge=False, title=f"{exported.folder}")
-    for name in ("file", "KB", "same answer", "accuracy drop", "checks"):
-        table.add_column(name, justify="left" if name == "file" else "right")
+    rows = []
     for found in exported.verified:
         row = _family_file(found)
-        table.add_row(
-            found.file,
-            f"{found.size_bytes / 1000:.1f}",
-            "" if row.agreement is None else f"{row.agreement:.2%}",
-            "" if row.accuracy_drop is None else f"{100 * row.accuracy_drop:+.2f} points",
-            str(len(found.checks)),
+        rows.append(
+            (
+                found.file,
+                f"{found.size_bytes / 1000:.1f}",
+                "" if row.agreement is None else f"{row.agreement:.2%}",
+                "" if row.accuracy_drop is None else f"{100 * row.accuracy_drop:+.2f} points",
+                str(len(found.checks)),
+            )
         )
-    for kind in exported.refused:
-        table.add_row(family.files[kind], "", "", "refused", "")
-    console.print(table)
-    console.print(f"stage: {card.stage}, {STAGES[card.stage]}", highlight=False)
+    rows += [(family.files[kind], "", "", "refused", "") for kind in exported.refused]
+    header = ("file", "KB", "same answer", "accuracy drop", "checks")
+    console.print(table(header, rows, right=header[1:], title=str(exported.folder)))
+    console.print(f"stage: {card.stage}, {STAGES[card.stage]}")
 
 
 def _found(exported: Exported, family: Family) -> dict[str, Any]:
-    """A family as fields of the summary."""
     from tflite_export.checks import logit_difference, same_answer
 
     whole = next((found for found in exported.verified if found.kind == "float"), None)
-    file = (
-        None
-        if whole is None
-        else ExportedFile(
+    file = None
+    if whole is not None:
+        file = ExportedFile(
             file=f"export/{whole.file}",
             size_bytes=whole.size_bytes,
             parity_max_abs=logit_difference(whole.checks) or 0.0,
@@ -209,9 +187,15 @@ def _found(exported: Exported, family: Family) -> dict[str, Any]:
             speech_inputs=family.num_speech_inputs,
             sha256=whole.sha256,
         )
-    )
-    published = [_family_file(found) for found in exported.verified]
-    return exported_fields(file, published, exported.refused, family.files)
+    refused = {family.files[kind]: (kind, why) for kind, why in exported.refused.items()}
+    return {
+        "export": file,
+        "export_family": (
+            *(_family_file(found) for found in exported.verified),
+            *(FamilyFile(kind=of, file=name, refused=why) for name, (of, why) in refused.items()),
+        ),
+        "export_refused": "; ".join(f"{name}: {why}" for name, (_, why) in refused.items()) or None,
+    }
 
 
 def _listened(exported: Exported, base: Base, voices: SpeakerSplit, seed: int) -> dict[str, Any]:
@@ -239,7 +223,6 @@ def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[
 
 
 def _family_file(found: Any) -> FamilyFile:
-    """One verified file as a record."""
     from tflite_export.checks import same_answer
 
     return FamilyFile(

@@ -53,16 +53,7 @@ if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and r
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run folder and what its files are compared on.
-
-    Attributes:
-      folder: of the run.
-      scenario: of the run, its corpus perhaps moved.
-      summary: of the run.
-      base: of the run.
-      voices: who speaks in it.
-      job: of the run.
-    """
+    """A run folder and what its files are compared on; the scenario's corpus may have moved."""
 
     folder: RunFolder
     scenario: Scenario
@@ -75,9 +66,7 @@ class FinishedRun:
     def open(cls, run: Path, corpus: Path | None = None) -> FinishedRun:
         """Reads a run folder; its corpus is opened or drawn again, nothing is trained.
 
-        Args:
-          run: the folder.
-          corpus: where the recordings lie now; None: where they lay.
+        `corpus` is where the recordings lie now; None: where they lay.
 
         Raises:
           FedspeechError: if the folder is no run folder or lacks a part, or the recordings are not
@@ -138,10 +127,8 @@ class FinishedRun:
     ) -> Family:
         """The files of this run's model and everything that they are compared on.
 
-        Args:
-          trained: the run's base with one of its adapters.
-          personal: the phone whose own adapter it is; what that learned from is left out.
-          recordings: a folder of recordings that the integer files are calibrated on.
+        `personal` names the phone whose own adapter it is; what that learned from is left out. The
+        integer files are calibrated on `recordings`, where such a folder is given.
 
         Raises:
           ExportRefused: if no files are made of the run's task, they need other recordings than
@@ -178,10 +165,7 @@ class FinishedRun:
         return dataclasses.replace(phone, utterances=takes.judged)
 
     def trained(self, adapter: str = "global") -> tuple[Trained, Card]:
-        """The global adapter, or one held-out phone's own, with its card.
-
-        Args:
-          adapter: "global" or a phone's pseudonym.
+        """The "global" adapter, or one held-out phone's own by its pseudonym, with its card.
 
         Raises:
           FedspeechError: if there is no such phone, the folder's adapter cannot be used, or no
@@ -274,10 +258,7 @@ def card_of(file: Path) -> dict[str, Any]:
 def held_out_clips(base: Base, voices: SpeakerSplit, most: int | None = None) -> HeldOut:
     """Clips of held-out phones, on whom nothing is trained, decided or calibrated.
 
-    Args:
-      base: of the model, which says how much left context a clip has.
-      voices: who speaks.
-      most: keeps about so many, the same number of every phone; None keeps all.
+    `most` keeps about so many, the same number of every phone; None keeps all.
     """
     from tflite_export.evidence import HeldOut
 
@@ -300,13 +281,7 @@ def held_out_clips(base: Base, voices: SpeakerSplit, most: int | None = None) ->
 def calibration(
     base: Base, voices: SpeakerSplit, scenario: Scenario, own: Path | None = None
 ) -> Calibration:
-    """Clips of what the base was trained on, as if recorded like the run's recordings.
-
-    Args:
-      base: of the run.
-      voices: of the run.
-      scenario: of the run.
-      own: a folder of recordings to calibrate on instead.
+    """Clips of what the base was trained on, as if recorded like the run's, or of `own` recordings.
 
     Raises:
       ExportRefused: if the base's training speakers cannot be found again, or the own recordings

@@ -17,16 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
-from fedspeech.models.adapters.files import load_adapter
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.training import AdapterTraining, TrainingFunction
 from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
-from simulations.artifacts.loaded_run import FinishedRun, batch_clips, run_of
+from simulations.artifacts.loaded_run import FinishedRun, batch_clips, run_of, trained_model
 from simulations.console import Console
 from simulations.report.phrasing import epsilon
 from tflite_export.files import read_model
@@ -40,7 +38,6 @@ class RoundCheck:
     """One round, trained in the file and in torch.
 
     Attributes:
-      clips_per_step: of the file.
       largest_delta_difference: of any coordinate of any phone's delta; file against torch.
       integers_changed: share of the opened sum's integers that differ.
       example_epsilon: of one clip under `train_dp`, for a phone that trains once; apart from the
@@ -73,12 +70,10 @@ class _Kept:
 
 
 def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
-    """Runs one round three times: in torch, in the file, in the file with `train_dp`.
+    """Runs one round three times: in torch, in a personal file, in the file with `train_dp`.
 
-    Args:
-      content: bytes of a personal file.
-      job: of the run; its sums are taken without masks, which changes no integer.
-      adapter: the global adapter that the round starts from, shape (d,).
+    Sums are taken without masks, which changes no integer. The round starts from the global
+    adapter, shape (d,).
 
     Raises:
       ExportRefused: if the file cannot train as the job says.
@@ -145,14 +140,12 @@ def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
     """
     finished = FinishedRun.open(run or run_of(file))
     finished.require_words("--dry-run-round")
-    try:
-        adapter, parameters = load_adapter(finished.folder.adapter, finished.base.sha256)
-    except ValueError as error:
-        raise ScenarioError(str(error)) from error
-    found = run_on_device(read_model(file), finished.job, adapter.spec.flatten(parameters))
+    trained = trained_model(finished.folder, finished.base)
+    adapter = trained.adapter.spec.flatten(trained.parameters)
+    found = run_on_device(read_model(file), finished.job, adapter)
     console = Console()
     if as_json:
-        console.out(json.dumps(dataclasses.asdict(found), indent=1), highlight=False)
+        console.out(json.dumps(dataclasses.asdict(found), indent=1))
         return
     console.print(
         f"one more round trained in {file.name}: deltas within "
@@ -165,6 +158,5 @@ def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
         f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "
         "nothing was published, the run's ledger was not charged. The differences above are exact "
         "figures of phones' own deltas, which only a simulation sees and no epsilon covers",
-        highlight=False,
         soft_wrap=True,
     )

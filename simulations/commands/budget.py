@@ -10,15 +10,20 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedspeech.errors import FedspeechError
-from simulations.commands.options import CorpusOption, SetOption, scenario_of
+from simulations.commands.options import (
+    CorpusOption,
+    JsonOption,
+    SetOption,
+    choice,
+    scenario_of,
+)
 from simulations.console import Console
-from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
     from fedspeech.privacy.filling import Filled
@@ -26,13 +31,16 @@ if TYPE_CHECKING:
     from simulations.scenario.schema import Scenario
 
 # Options of the command by the field of the plan that they fill, where the names differ.
-_OPTIONS = {
-    "ring_bits": "bits", "max_participations": "max_participations",
-    "participation_probability": "probability",
-}  # fmt: skip
+_OPTIONS = {"ring_bits": "bits", "participation_probability": "probability"}
 _UNKNOWNS = {
     "noise": "noise_multiplier", "rounds": "rounds", "cohort": "cohort", "bits": "ring_bits",
 }  # fmt: skip
+
+
+_NOT_OF_THE_PLAN = (
+    "scenario", "changes", "corpus", "solve", "epsilon", "against", "explain", "as_json",
+)  # fmt: skip
+_PARTICIPATION = "privacy.participation"
 
 
 class BudgetRefused(FedspeechError):
@@ -40,6 +48,7 @@ class BudgetRefused(FedspeechError):
 
 
 def budget(
+    context: typer.Context,
     scenario: Annotated[
         str | None,
         typer.Option("--scenario", "-s", help="Price this scenario's plan: a name or a file."),
@@ -47,144 +56,83 @@ def budget(
     changes: SetOption = None,
     corpus: CorpusOption = None,
     mechanism: Annotated[
-        str | None, typer.Option("--mechanism", help="central, distributed, skellam or local.")
+        str | None, choice("What adds noise.", "central", "distributed", "skellam", "local")
     ] = None,
     participation: Annotated[
-        str | None, typer.Option("--participation", help="poisson, fixed_size or round_robin.")
+        str | None,
+        choice("Who joins.", "poisson", "fixed_size", "round_robin", key=_PARTICIPATION),
     ] = None,
-    population: Annotated[int | None, typer.Option("--population", help="Eligible phones.")] = None,
-    cohort: Annotated[
-        float | None, typer.Option("--cohort", help="Phones per round, on average.")
-    ] = None,
+    population: Annotated[int | None, typer.Option(help="Eligible phones.")] = None,
+    cohort: Annotated[float | None, typer.Option(help="Phones per round, on average.")] = None,
     probability: Annotated[
-        float | None, typer.Option("--probability", help="Of one phone in one round, instead.")
+        float | None, typer.Option(help="Of one phone in one round, instead.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", help="Planned.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Planned.")] = None,
     noise_multiplier: Annotated[
         float | None,
-        typer.Option(
-            "--noise-multiplier",
-            help="Stddev over the clip norm: of the sum; local: of one phone.",
-        ),
+        typer.Option(help="Stddev over the clip norm: of the sum; local: of one phone."),
     ] = None,
-    delta: Annotated[
-        float | None, typer.Option("--delta", help="Default 1 / (10 population).")
-    ] = None,
+    delta: Annotated[float | None, typer.Option(help="Default 1 / (10 population).")] = None,
     dimension: Annotated[
-        int | None, typer.Option("--dimension", help="Coordinates of a delta; default 16384.")
+        int | None, typer.Option(help="Coordinates of a delta; default 16384.")
     ] = None,
     clip_norm: Annotated[
-        float | None, typer.Option("--clip-norm", help="Clip norm; noise is relative to it.")
+        float | None, typer.Option(help="Clip norm; noise is relative to it.")
     ] = None,
-    bits: Annotated[
+    ring_bits: Annotated[
         int | None, typer.Option("--bits", help="Of the ring: 16, 24 or 32; default the smallest.")
     ] = None,
-    cohort_cap: Annotated[
-        int | None, typer.Option("--cohort-cap", help="More phones are turned away.")
-    ] = None,
+    cohort_cap: Annotated[int | None, typer.Option(help="More phones are turned away.")] = None,
     min_cohort: Annotated[
-        int | None, typer.Option("--min-cohort", help="No round of fewer phones takes place.")
+        int | None, typer.Option(help="No round of fewer phones takes place.")
     ] = None,
     min_reporting: Annotated[
         int | None,
-        typer.Option("--min-reporting", help="Fewer answers are never opened; sizes the noise."),
+        typer.Option(help="Fewer answers are never opened; sizes the noise."),
     ] = None,
     colluders: Annotated[
-        int | None,
-        typer.Option("--colluders", help="Corrupt phones that may join a round, all of them."),
+        int | None, typer.Option(help="Corrupt phones that may join a round, all of them.")
     ] = None,
     dropout_rate: Annotated[
-        float | None,
-        typer.Option("--dropout-rate", help="Share of a cohort list that never answers."),
+        float | None, typer.Option(help="Share of a cohort list that never answers.")
     ] = None,
     availability: Annotated[
-        float | None,
-        typer.Option("--availability", help="Share there when the fewest are; poisson only."),
+        float | None, typer.Option(help="Share there when the fewest are; poisson only.")
     ] = None,
-    sums: Annotated[
-        str | None,
-        typer.Option("--secure-aggregation", help="masked or ideal; default as in a run."),
+    secure_aggregation: Annotated[
+        str | None, choice("Default as in a run.", "masked", "ideal")
     ] = None,
     clip_quantile: Annotated[
-        float | None,
-        typer.Option("--clip-quantile", help="The clip norm adapts to this share of deltas."),
+        float | None, typer.Option(help="The clip norm adapts to this share of deltas.")
     ] = None,
     max_participations: Annotated[
-        int | None, typer.Option("--max-participations", help="Rounds a phone joins at most.")
+        int | None, typer.Option(help="Rounds a phone joins at most.")
     ] = None,
     solve: Annotated[
-        str | None, typer.Option("--solve", help="noise, rounds, cohort or bits, for --epsilon.")
+        str | None,
+        choice("What to find for --epsilon.", "noise", "rounds", "cohort", "bits"),
     ] = None,
-    epsilon: Annotated[float | None, typer.Option("--epsilon", help="Bound to solve for.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Bound to solve for.")] = None,
     against: Annotated[
-        str, typer.Option("--against", help="Whose epsilon --epsilon bounds: release or server.")
+        str, choice("Whose epsilon --epsilon bounds.", "release", "server")
     ] = "release",
     explain: Annotated[
         bool, typer.Option("--explain", help="Print everything that the figures stand on.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Price a plan before anybody runs it: two epsilons, against whom, and what they stand on."""
-    for name, value, choices in (
-        ("mechanism", mechanism, ("central", "distributed", "skellam", "local", None)),
-        ("participation", participation, ("poisson", "fixed_size", "round_robin", None)),
-        ("secure-aggregation", sums, ("masked", "ideal", None)),
-        ("solve", solve, ("noise", "rounds", "cohort", "bits", None)),
-        ("against", against, ("release", "server")),
-    ):
-        if value not in choices:
-            wanted = ", ".join(choice for choice in choices if choice)
-            new = new_value(f"privacy.{name}", value)
-            said = f"is now {new!r}" if new else f"is not one of {wanted}"
-            raise typer.BadParameter(f"{value!r} {said}", param_hint=f"--{name}")
-    fields = {
-        "mechanism": mechanism, "participation": participation, "population": population,
-        "cohort": cohort, "probability": probability, "rounds": rounds, "delta": delta,
-        "noise_multiplier": noise_multiplier, "dimension": dimension, "clip_norm": clip_norm,
-        "ring_bits": bits, "cohort_cap": cohort_cap, "min_cohort": min_cohort,
-        "min_reporting": min_reporting, "colluders": colluders, "dropout_rate": dropout_rate,
-        "max_participations": max_participations, "availability": availability,
-        "secure_aggregation": sums,
-        "clip_quantile": clip_quantile,
-    }  # fmt: skip
-    _write_price(
-        fields,
-        scenario=None if scenario is None else scenario_of(scenario, corpus, None, changes, None),
-        solve=solve, epsilon=epsilon, against=against, explain=explain, as_json=as_json,
-    )  # fmt: skip
-
-
-def _write_price(
-    fields: Mapping[str, Any],
-    *,
-    scenario: Scenario | None,
-    solve: str | None,
-    epsilon: float | None,
-    against: str,
-    explain: bool,
-    as_json: bool,
-) -> None:
-    """Prices what the options or a scenario describe and writes it to stdout.
-
-    Args:
-      fields: of `fill`, as given; none where an option was left out.
-      scenario: whose plan is priced, instead of fields.
-      solve: what to find, or nothing.
-      epsilon: bound to solve for.
-      against: which epsilon the bound is on.
-      explain: print everything that stands behind the figures.
-      as_json: print one JSON object instead of text.
-
-    Raises:
-      BudgetRefused: with the rule that was broken, in the words of the options.
-      ScenarioError: if the scenario does not fit together.
-      CorpusError: if its recordings cannot be used.
-    """
-    given = {name: value for name, value in fields.items() if value is not None}
+    # Options of the plan are named as the fields that they fill, so they are passed on by name.
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name not in _NOT_OF_THE_PLAN and value is not None
+    }
+    priced = None if scenario is None else scenario_of(scenario, corpus, None, changes, None)
     try:
         if (solve is None) != (epsilon is None):
             raise ValueError("--solve and --epsilon go together: one says what, the other how much")
-        make = _from_options(given, solve) if scenario is None else _from_scenario(given, scenario)
+        make = _from_options(given, solve) if priced is None else _from_scenario(given, priced)
         found, limit = _price(make, solve, epsilon, against, cross_check=explain or as_json)
         from simulations.report.plan_price import document, print_price
 
@@ -192,8 +140,7 @@ def _write_price(
             facts = document(found, explain)
             if solve is not None:
                 facts["solved"] = {"for": solve, "limit": limit}
-            output = json.dumps(facts, indent=2, allow_nan=False)
-            print(output)  # noqa: T201
+            print(json.dumps(facts, indent=2, allow_nan=False))  # noqa: T201
         else:
             print_price(found, Console(markup=True), (solve, limit), explain)
     except ValueError as error:
@@ -228,7 +175,6 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
 
 
 def _from_scenario(given: dict[str, Any], scenario: Scenario) -> Callable[..., Filled]:
-    """What makes the plan that a run of a scenario obeys."""
     from simulations.setup.experiment import Experiment
     from simulations.setup.planning import maker
 
@@ -265,12 +211,10 @@ def _say(what: str) -> None:
 
 
 def _option(field: str) -> str:
-    """The option that fills a field of a plan."""
     return "--" + _OPTIONS.get(field, field).replace("_", "-")
 
 
 def _in_options(message: str) -> str:
-    """Names options as they are typed."""
     fields = (
         "participation_probability", "noise_multiplier", "clip_norm", "cohort_cap", "min_cohort",
         "min_reporting", "max_participations", "dropout_rate", "availability", "ring_bits",

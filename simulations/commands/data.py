@@ -36,24 +36,21 @@ def render_list(console: Console) -> None:
     from fedspeech.corpora.known import KNOWN
 
     for known in KNOWN:
-        for line in (
-            f"{known.name} ({known.license})",
-            f"  {known.size}",
-            f"  layout: {known.layout}",
+        console.print(
+            f"{known.name} ({known.license})\n  {known.size}\n  layout: {known.layout}\n"
             f"  from: {known.source}",
-        ):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print("To look at a folder: fedspeech data check DIR", highlight=False)
+            soft_wrap=True,
+        )
+    console.print("To look at a folder: fedspeech data check DIR")
 
 
 def render_check(check: FolderCheck, console: Console) -> None:
     """Prints a check as plain lines, the verdict last."""
     for line in _lines(check):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _lines(check: FolderCheck) -> Iterable[str]:
-    """Yields the lines of a check."""
     from fedspeech.audio.channel import SPEECH_RMS
     from simulations.setup.folder_check import LOWEST_LEVEL_DB
 
@@ -129,17 +126,14 @@ def _lines(check: FolderCheck) -> Iterable[str]:
 
 
 def _count(number: int, noun: str) -> str:
-    """Writes a number and its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _length(hours: float) -> str:
-    """Writes hours, or minutes below a tenth of an hour."""
     return f"{hours:.2f} hours" if hours >= 0.1 else f"{60 * hours:.1f} minutes"
 
 
 def _bracket(least: int, most: int | None) -> str:
-    """Writes a range of clips."""
     if most is None:
         return f"{least} or more"
     return str(least) if least == most else f"{least} to {most}"

@@ -23,7 +23,7 @@ from simulations.commands.options import (
 
 
 def local(
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes, a shard each.")] = 4,
+    nodes: Annotated[int, typer.Option(min=1, help="SuperNodes, a shard each.")] = 4,
     scenario: ScenarioOption = "quick",
     corpus: CorpusOption = None,
     base: BaseOption = None,
@@ -55,9 +55,9 @@ def local(
 
 def keys(
     folder: Annotated[Path, typer.Argument(help="A new folder, for this user alone.")],
-    address: Annotated[str, typer.Option("--address", help="IP address of the SuperLink.")],
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="SuperNodes.")],
-    valid_days: Annotated[int, typer.Option("--valid-days", min=1, help="Of certificates.")] = 365,
+    address: Annotated[str, typer.Option(help="IP address of the SuperLink.")],
+    nodes: Annotated[int, typer.Option(min=1, help="SuperNodes.")],
+    valid_days: Annotated[int, typer.Option(min=1, help="Of certificates.")] = 365,
 ) -> None:
     """Make certificates and keys for a deployment on several machines."""
     from simulations.engines.certificates import Authority

@@ -18,14 +18,7 @@ from rich.text import Text
 from simulations.console import Console
 
 MINIMUM_FREE_BYTES = 3_000_000_000
-LIBRARIES = (
-    "flwr",
-    "torch",
-    "opacus",
-    "dp_accounting",
-    "ai_edge_litert",
-    "soundfile",
-)
+LIBRARIES = ("flwr", "torch", "opacus", "dp_accounting", "ai_edge_litert", "soundfile")
 
 
 def doctor() -> None:
@@ -64,10 +57,9 @@ def _python() -> str:
 
 
 def _machine() -> str:
-    pages = (
-        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    )
-    return f"{os.cpu_count()} cores, {pages / 2**30:.1f} GiB"
+    import psutil
+
+    return f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.1f} GiB"
 
 
 def _disk() -> str:

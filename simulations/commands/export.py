@@ -8,37 +8,30 @@ from typing import Annotated
 import typer
 
 from fedspeech.errors import ScenarioError
+from simulations.commands.options import JsonOption
 
 
 def export(
     run: Annotated[Path | None, typer.Argument(help="A run folder.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default RUN/export.")] = None,
     adapter: Annotated[
-        str, typer.Option("--adapter", help="global, or a held-out phone: its own adapter.")
+        str, typer.Option(help="global, or a held-out phone: its own adapter.")
     ] = "global",
-    formats: Annotated[
-        str, typer.Option("--formats", help="Such as float,int8,cc; default: all of them.")
-    ] = "",
-    corpus: Annotated[
-        Path | None, typer.Option("--corpus", help="Where the run's recordings lie now.")
-    ] = None,
+    formats: Annotated[str, typer.Option(help="Such as float,int8,cc; default: all of them.")] = "",
+    corpus: Annotated[Path | None, typer.Option(help="Where the run's recordings lie now.")] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Recordings that the integer files are calibrated on."),
+        typer.Option(help="Recordings that the integer files are calibrated on."),
     ] = None,
     verify: Annotated[
-        Path | None, typer.Option("--verify", help="Check this file and print every figure.")
+        Path | None, typer.Option(help="Check this file and print every figure.")
     ] = None,
-    benchmark: Annotated[
-        Path | None, typer.Option("--benchmark", help="Time this file against torch.")
-    ] = None,
+    benchmark: Annotated[Path | None, typer.Option(help="Time this file against torch.")] = None,
     dry_run_round: Annotated[
         Path | None,
-        typer.Option(
-            "--dry-run-round", help="Train one round in this personal file; publish nothing."
-        ),
+        typer.Option(help="Train one round in this personal file; publish nothing."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Export a run's adapter for phones, in every format, checked; or check, time, train a file."""
     chosen = [option for option in (verify, benchmark, dry_run_round) if option]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedspeech.errors import ScenarioError
-from simulations.console import Console
+from simulations.commands.options import JsonOption
+from simulations.console import Console, table
 
 if TYPE_CHECKING:
     from fedspeech.hash_chain import Head
@@ -18,31 +19,16 @@ if TYPE_CHECKING:
 
 
 def ledger(
-    file: Annotated[Path, typer.Argument(help="A population's ledger, or a run folder.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A population's ledger, or a run folder.")
+    ],
     head: Annotated[
         str | None,
-        typer.Option(
-            "--head", help="A row that must be in it, NUMBER:SHA256 as an earlier call printed it."
-        ),
+        typer.Option(help="A row that must be in it, NUMBER:SHA256 as an earlier call printed it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a ledger and print what its population has spent, run by run."""
-    statement(file, head=head, as_json=as_json)
-
-
-def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
-    """Checks every row of a ledger and writes its account to stdout; changes nothing.
-
-    Args:
-      path: the file, or a run folder that holds one.
-      head: a row that must be in it, as an earlier statement printed it.
-      as_json: print one JSON object instead of text.
-
-    Raises:
-      LedgerDamaged: if there is none, a row does not check, or a head is not in it.
-      ScenarioError: if `head` is none.
-    """
     from fedspeech import hash_chain
     from fedspeech.hash_chain import Head
     from fedspeech.privacy.ledger import Ledger
@@ -58,28 +44,25 @@ def statement(path: Path, *, head: str | None = None, as_json: bool) -> None:
         json.dump(_facts(account) | _checked(account, kept, named), sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    from rich.table import Table
-
     from fedspeech.privacy.phrasing import example_paragraph, paragraphs
     from simulations.report.phrasing import epsilon
 
-    console = Console(soft_wrap=True, highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "for", "noise", "participation", "z", "clip norm"):
-        table.add_column(name)
-    for name in ("charged", "completed"):
-        table.add_column(name, justify="right")
-    for run in account.runs:
-        plan = run.plan
-        table.add_row(
-            run.run_id[:8], run.purpose, plan.mechanism, plan.participation,
-            f"{plan.noise_multiplier:g}", f"{plan.clip_norm:g}",
+    console = Console(soft_wrap=True)
+    rows = [
+        (
+            run.run_id[:8], run.purpose, run.plan.mechanism, run.plan.participation,
+            f"{run.plan.noise_multiplier:g}", f"{run.plan.clip_norm:g}",
             str(run.charged), str(run.completed),
-        )  # fmt: skip
+        )
+        for run in account.runs
+    ]  # fmt: skip
+    header = (
+        "run", "for", "noise", "participation", "z", "clip norm", "charged", "completed",
+    )  # fmt: skip
     found = account.guarantee()
     for line in _checked_words(file, account, kept, named):
         console.print(line)
-    console.print(table)
+    console.print(table(header, rows, right=header[-2:]))
     for notice in account.notices:
         console.print(f"as it stands, {notice}")
     for noise in sorted({run.noise for run in account.runs}):
@@ -131,18 +114,12 @@ def _checked(account: Ledger, kept: Head | None, named: Head | None) -> dict[str
 def _facts(account: Ledger) -> dict[str, Any]:
     """The account as plain data; infinities as words."""
     guarantee = account.guarantee().to_record(infinite="infinite")
+    of_run = ("run_id", "purpose", "charged", "completed", "noise")
+    of_plan = ("mechanism", "participation", "noise_multiplier", "clip_norm", "rounds")
     runs = [
         {
-            "run_id": run.run_id,
-            "purpose": run.purpose,
-            "charged": run.charged,
-            "completed": run.completed,
-            "mechanism": run.plan.mechanism,
-            "participation": run.plan.participation,
-            "noise_multiplier": run.plan.noise_multiplier,
-            "clip_norm": run.plan.clip_norm,
-            "rounds": run.plan.rounds,
-            "noise": run.noise,
+            **{name: getattr(run, name) for name in of_run},
+            **{name: getattr(run.plan, name) for name in of_plan},
         }
         for run in account.runs
     ]

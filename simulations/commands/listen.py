@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from fedspeech.errors import ScenarioError
+from simulations.commands.options import JsonOption
 
 
 def listen(
     file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
-    wav: Annotated[Path | None, typer.Option("--wav", help="A recording to listen to.")] = None,
+    wav: Annotated[Path | None, typer.Option(help="A recording to listen to.")] = None,
     folder: Annotated[
         Path | None, typer.Option("--evaluate", help="Recordings to count errors on.")
     ] = None,
@@ -23,7 +24,6 @@ def listen(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold",
             min=0,
             max=1,
             help="Smoothed probability to detect at; default: the one at which the run of FILE "
@@ -32,21 +32,17 @@ def listen(
     ] = None,
     smoothing_ms: Annotated[
         int,
-        typer.Option(
-            "--smoothing-ms", min=1, help="Milliseconds to average over, a multiple of 20."
-        ),
+        typer.Option(min=1, help="Milliseconds to average over, a multiple of 20."),
     ] = 200,
     cooldown_ms: Annotated[
         int,
-        typer.Option(
-            "--cooldown-ms", min=0, help="Milliseconds without detection after one, likewise."
-        ),
+        typer.Option(min=0, help="Milliseconds without detection after one, likewise."),
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of synthesized sound.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of synthesized sound.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Stream sound through an exported file: print detections, or false accepts per hour."""
     if sum(option is not None for option in (wav, folder, hours)) != 1:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from fedspeech.errors import ScenarioError
+from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
     from simulations.scenario.schema import Scenario
@@ -19,11 +21,9 @@ ScenarioOption = Annotated[
 ]
 CorpusOption = Annotated[
     Path | None,
-    typer.Option("--corpus", help="Your recordings: a manifest folder or Speech Commands layout."),
+    typer.Option(help="Your recordings: a manifest folder or Speech Commands layout."),
 ]
-BaseOption = Annotated[
-    Path | None, typer.Option("--base", help="A base made by `fedspeech pretrain`.")
-]
+BaseOption = Annotated[Path | None, typer.Option(help="A base made by `fedspeech pretrain`.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key, for instance --set privacy.noise_multiplier=2."),
@@ -31,32 +31,42 @@ SetOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME-DATE.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Overrides the scenario's seed.")]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")
-]
-EngineOption = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        help="What carries the messages: inprocess, or flower (Flower's simulation engine, on Ray; "
-        "RAY_ADDRESS names a cluster that is there). The bits are the same.",
-    ),
-]
+SeedOption = Annotated[int | None, typer.Option(help="Overrides the scenario's seed.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")]
 LedgerOption = Annotated[
     Path | None,
     typer.Option(
-        "--ledger",
         help="The population's privacy ledger, shared with its other runs; default: one for "
         "this run alone.",
     ),
 ]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(
-        "--cache", help="Where synthesized features are kept; default ~/.cache/fedspeech."
-    ),
+    typer.Option(help="Where synthesized features are kept; default ~/.cache/fedspeech."),
 ]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+class _Choice(click.Choice[str]):
+    """One of some words; a word that was replaced is refused by naming the new one."""
+
+    def __init__(self, words: Sequence[str], key: str) -> None:
+        super().__init__(words)
+        self._key = key
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            new = new_value(self._key, value)
+            said = f"is now {new!r}" if new else f"is not one of {', '.join(self.choices)}"
+            self.fail(f"{value!r} {said}", param, ctx)
+        return value
+
+
+def choice(text: str, *words: str, key: str = "") -> Any:
+    """An option with a help text that takes one of some words; `key`: as a scenario names it."""
+    return typer.Option(click_type=_Choice(words, key), help=text)
 
 
 def scenario_of(

@@ -19,32 +19,26 @@ if TYPE_CHECKING:
 
 def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the base is written.")],
-    words: Annotated[
-        str, typer.Option("--words", help="Target words, separated by spaces or commas.")
-    ] = "",
+    words: Annotated[str, typer.Option(help="Target words, separated by spaces or commas.")] = "",
     corpus: CorpusOption = None,
     speakers: Annotated[
         str | None,
         typer.Option(
-            "--speakers",
             help="With --corpus: a file that names the public speakers, or how many are drawn.",
         ),
     ] = None,
     held_out: Annotated[
         Path | None,
         typer.Option(
-            "--held-out",
             help="With --corpus: a file that names the speakers by whom the base is judged; "
             "default: a tenth of the public ones.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of speakers and weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of speakers and weights.")] = 0,
     cache: CacheOption = None,
     lexicon: Annotated[
         list[str] | None,
-        typer.Option(
-            "--lexicon", help='Say a word that is not built in: --lexicon "lamp=L AE1 M P".'
-        ),
+        typer.Option(help='Say a word that is not built in: --lexicon "lamp=L AE1 M P".'),
     ] = None,
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
@@ -127,7 +121,6 @@ def _write(base: Base, out: Path, progress: RunProgress) -> None:
 
 
 def _spelled(entry: str) -> tuple[str, str]:
-    """Splits WORD=PHONEMES."""
     word, _, phonemes = entry.partition("=")
     if not word.strip() or not phonemes.strip():
         raise typer.BadParameter(f"expected WORD=PHONEMES, got {entry!r}", param_hint="--lexicon")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from simulations.commands.options import RunArgument
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: RunArgument,
     publish: Annotated[
         bool, typer.Option("--publish", help="Leave out what only the operator may see.")
     ] = False,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from simulations.commands.options import (
     CacheOption,
+    RunArgument,
     WorkersOption,
 )
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: RunArgument,
     workers: WorkersOption = None,
     cache: CacheOption = None,
 ) -> None:

@@ -7,21 +7,15 @@ from typing import Annotated
 import typer
 
 from simulations.commands.options import SetOption, read
-from simulations.console import Console
+from simulations.console import Console, table
 
 
 def list_shipped() -> None:
     """List the scenarios that ship with the package."""
-    from rich.table import Table
-
     from simulations.scenario.reading import read_scenario, scenario_names
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("scenario")
-    table.add_column("what it is")
-    for name in scenario_names():
-        table.add_row(name, read_scenario(name).description)
-    Console().print(table)
+    shipped = [(name, read_scenario(name).description) for name in scenario_names()]
+    Console().print(table(("scenario", "what it is"), shipped))
 
 
 def show(

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from fedspeech.errors import ProtocolAbort, ScenarioError
-from simulations.console import Console
+from simulations.commands.options import JsonOption
+from simulations.console import Console, table
 from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
@@ -29,25 +29,21 @@ if TYPE_CHECKING:
 
 
 def bench(
-    phones: Annotated[int, typer.Option("--phones", min=2, help="On the cohort list.")] = 100,
-    dimension: Annotated[int, typer.Option("--dimension", min=1, help="Coordinates.")] = 10_000,
-    bits: Annotated[int, typer.Option("--bits", min=1, max=32, help="Of the ring.")] = 16,
-    dropout: Annotated[
-        float, typer.Option("--dropout", min=0, max=0.99, help="Share that vanishes.")
-    ] = 0.1,
+    phones: Annotated[int, typer.Option(min=2, help="On the cohort list.")] = 100,
+    dimension: Annotated[int, typer.Option(min=1, help="Coordinates.")] = 10_000,
+    bits: Annotated[int, typer.Option(min=1, max=32, help="Of the ring.")] = 16,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share that vanishes.")] = 0.1,
     threat_model: Annotated[
         str,
-        typer.Option(
-            "--threat-model", help="Server that the graph withstands: malicious or semi_honest."
-        ),
+        typer.Option(help="Server that the graph withstands: malicious or semi_honest."),
     ] = "malicious",
     colluders: Annotated[
-        int | None, typer.Option("--colluders", min=0, help="Default: a tenth of the phones.")
+        int | None, typer.Option(min=0, help="Default: a tenth of the phones.")
     ] = None,
     unshared: Annotated[
         bool, typer.Option("--unshared", help="Also without computing shared things once.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run one masked sum on one core, and its primitives alone: CPU seconds, bytes, neighbors."""
     if threat_model not in ("malicious", "semi_honest"):
@@ -74,12 +70,7 @@ def bench(
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes of one phone in one stage.
-
-    Attributes:
-      sent: by the phone.
-      received: by the phone.
-    """
+    """Bytes that one phone sends and receives in one stage."""
 
     sent: int
     received: int
@@ -90,28 +81,16 @@ class Cost:
     """What one masked sum cost.
 
     Attributes:
-      phones: on the cohort list.
-      dimension: coordinates.
-      bits: of the ring.
       dropped: phones that vanished, a third each after their shares, after their vector and before
         they unmask.
       colluders: corrupt phones that the graph withstands.
-      threat_model: "malicious" or "semi_honest".
-      neighbors: of each phone.
-      threshold: shares that unmask a phone.
       quorum: signatures without which nobody unmasks.
       reporting: phones in the sum.
       cpu_seconds: of the whole session, each shared computation done once.
       cpu_seconds_unshared: the same with every computation where it is asked for; None if not
         measured.
       primitives_cpu_seconds: the primitives of `cpu_seconds` alone.
-      primitives: the same by kind.
-      operations: how many of each.
-      ratio: cpu_seconds over primitives_cpu_seconds.
-      bytes_per_phone: by stage.
       peak_memory_bytes: of this process, vectors included.
-      processor: of this machine.
-      python: version.
     """
 
     phones: int
@@ -148,15 +127,6 @@ def measure(
 ) -> Cost:
     """Runs one session and its primitives alone.
 
-    Args:
-      phones: on the cohort list.
-      dimension: coordinates.
-      bits: of the ring.
-      dropout: share of the cohort list that vanishes.
-      threat_model: server that the graph withstands.
-      colluders: corrupt phones that the graph withstands.
-      unshared: also run with every computation where it is asked for.
-
     Raises:
       ValueError: if a number is out of range, or there is no graph for them.
       ProtocolAbort: if so few phones are left that nothing can be opened.
@@ -179,9 +149,7 @@ def measure(
     )  # fmt: skip
     rng = np.random.default_rng(0)
     vectors = {
-        phone: rng.integers(0, 2**bits, dimension, dtype=np.uint32, endpoint=False)
-        if bits < 32
-        else rng.integers(0, 2**32 - 1, dimension, dtype=np.uint32, endpoint=True)
+        phone: rng.integers(0, 2**bits - 1, dimension, dtype=np.uint32, endpoint=True)
         for phone in range(phones)
     }
     vanishing = rng.permutation(phones)[: int(dropout * phones)].tolist()
@@ -254,23 +222,22 @@ def show(cost: Cost, console: Console) -> None:
         f"{cost.colluders:,} colluding phones: {cost.neighbors} neighbors, threshold "
         f"{cost.threshold}, quorum {cost.quorum:,}"
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("primitive", "operations", "CPU s alone"):
-        table.add_column(column, justify="left" if column == "primitive" else "right")
-    for name, seconds in cost.primitives.items():
-        table.add_row(name, f"{cost.operations[name]:,}", f"{seconds:.3f}")
-    table.add_row("all primitives", "", f"{cost.primitives_cpu_seconds:.3f}")
-    table.add_row("whole session", "", f"{cost.cpu_seconds:.3f}")
-    console.print(table)
+    primitives = [
+        (name, f"{cost.operations[name]:,}", f"{seconds:.3f}")
+        for name, seconds in cost.primitives.items()
+    ]
+    primitives.append(("all primitives", "", f"{cost.primitives_cpu_seconds:.3f}"))
+    primitives.append(("whole session", "", f"{cost.cpu_seconds:.3f}"))
+    header = ("primitive", "operations", "CPU s alone")
+    console.print(table(header, primitives, right=header[1:]))
     console.print(
         f"ratio {cost.ratio:.2f}; the sum of {cost.reporting:,} reporting phones is exact"
     )
     if cost.cpu_seconds_unshared is not None:
         console.print(f"with every computation where it is asked: {cost.cpu_seconds_unshared:.3f}")
-    traffic = Table(box=None, pad_edge=False)
-    for column in ("bytes of one phone", "sent", "received"):
-        traffic.add_column(column, justify="left" if column.startswith("bytes") else "right")
-    for stage, one in cost.bytes_per_phone.items():
-        traffic.add_row(stage, f"{one.sent:,}", f"{one.received:,}")
-    console.print(traffic)
+    traffic = [
+        (stage, f"{one.sent:,}", f"{one.received:,}") for stage, one in cost.bytes_per_phone.items()
+    ]
+    header = ("bytes of one phone", "sent", "received")
+    console.print(table(header, traffic, right=header[1:]))
     console.print(f"peak memory {cost.peak_memory_bytes / 1e6:,.0f} MB, vectors included")

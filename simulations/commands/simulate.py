@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Annotated
 
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
     CorpusOption,
-    EngineOption,
     LedgerOption,
     OutOption,
     ScenarioOption,
     SeedOption,
     SetOption,
     WorkersOption,
+    choice,
     scenario_of,
 )
 
@@ -28,21 +28,23 @@ def simulate(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
-    engine: EngineOption = "inprocess",
+    engine: Annotated[
+        str,
+        choice(
+            "What carries the messages; flower is Flower's simulation engine, on Ray "
+            "(RAY_ADDRESS names a cluster that is there). The bits are the same.",
+            "inprocess",
+            "flower",
+        ),
+    ] = "inprocess",
     ledger: LedgerOption = None,
 ) -> None:
     """Run a scenario: federated rounds, personalization, export, report."""
-    if engine not in ("inprocess", "flower"):
-        raise typer.BadParameter(f"{engine!r} is not inprocess or flower", param_hint="--engine")
     resolved = scenario_of(scenario, corpus, base, changes, seed)
     # Only now, since torch takes seconds that a typing error need not wait.
     from simulations.run.runner import simulate as run
 
     run(
-        resolved,
-        out=out,
-        workers=workers,
-        cache=cache,
+        resolved, out=out, workers=workers, cache=cache, ledger=ledger,
         engine="flower" if engine == "flower" else "inprocess",
-        ledger=ledger,
-    )
+    )  # fmt: skip

@@ -15,6 +15,7 @@ from simulations.commands.options import (
     SeedOption,
     SetOption,
     WorkersOption,
+    choice,
     scenario_of,
 )
 
@@ -23,47 +24,35 @@ if TYPE_CHECKING:
 
 
 def tune(
-    mode: Annotated[str, typer.Option("--mode", help="grid or pareto.")] = "grid",
+    mode: Annotated[str, choice("How to search.", "grid", "pareto")] = "grid",
     scenario: ScenarioOption = "quick",
     corpus: CorpusOption = None,
     base: BaseOption = None,
     changes: SetOption = None,
     clip_norm: Annotated[
-        str | None, typer.Option("--clip-norm", help="LO:HI:STEPS (log-spaced), or a,b,c.")
+        str | None, typer.Option(help="LO:HI:STEPS (log-spaced), or a,b,c.")
     ] = None,
-    noise_multiplier: Annotated[
-        str | None, typer.Option("--noise-multiplier", help="Likewise.")
-    ] = None,
+    noise_multiplier: Annotated[str | None, typer.Option(help="Likewise.")] = None,
     server_learning_rate: Annotated[
         str | None,
-        typer.Option(
-            "--server-learning-rate",
-            help="Likewise; without it, learning rate x clip norm stays constant.",
-        ),
+        typer.Option(help="Likewise; without it, learning rate x clip norm stays constant."),
     ] = None,
-    local_epochs: Annotated[
-        str | None, typer.Option("--local-epochs", help="Likewise, whole numbers.")
-    ] = None,
+    local_epochs: Annotated[str | None, typer.Option(help="Likewise, whole numbers.")] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="How many; default 3, charged 1.")
+        int | None, typer.Option(min=1, help="How many; default 3, charged 1.")
     ] = None,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Of mode pareto.")] = 24,
+    trials: Annotated[int, typer.Option(min=1, help="Of mode pareto.")] = 24,
     max_accuracy_drop_points: Annotated[
         float,
-        typer.Option(
-            "--max-accuracy-drop-points",
-            min=0,
-            max=100,
-            help="Percentage points of accuracy that privacy may cost.",
-        ),
+        typer.Option(min=0, max=100, help="Percentage points of accuracy that privacy may cost."),
     ] = 0.5,
     population: Annotated[
         str | None,
-        typer.Option("--population", help="public: declares the recordings of --corpus public."),
+        choice("Declares the recordings of --corpus public.", "public"),
     ] = None,
     charge: Annotated[
         Path | None,
-        typer.Option("--charge", help="Ledger of the population that pays for every trial."),
+        typer.Option(help="Ledger of the population that pays for every trial."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -74,10 +63,6 @@ def tune(
     cache: CacheOption = None,
 ) -> None:
     """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
-    if mode not in ("grid", "pareto"):
-        raise typer.BadParameter(f"{mode!r} is not one of grid, pareto", param_hint="--mode")
-    if population not in ("public", None):
-        raise typer.BadParameter(f"{population!r} is not public", param_hint="--population")
     resolved = scenario_of(scenario, corpus, base, changes, seed)
     from simulations.tuning.space import parse_axis
     from simulations.tuning.tuner import Request

@@ -1,4 +1,4 @@
-"""Plots over rounds: what training brought, what it spent, and what the operator watches."""
+"""Plots over rounds and over virtual time: what training brought, spent and took of phones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from simulations.report import phrasing
-from simulations.report.figures import Column, Figure, counts, figure, numbers, rule, share
-from simulations.results.rows import RoundRow
+from simulations.report.figures import Column, Figure, counts, figure, numbers, share
+from simulations.results.rows import RoundRow, RoundTime
 from simulations.results.run_folder import Results
 
 TO_ZERO = {"rangemode": "tozero"}
@@ -18,26 +18,19 @@ def progress(results: Results) -> list[Figure]:
     rows = [row for row in results.rows if row.status == "completed"]
     if not rows:
         return []
-    found = [_accuracy_by_round(rows), _loss_by_round(rows)]
+    found = [*_accuracy_by_round(rows), *_loss_by_round(rows)]
     if len({row.server.clip_norm for row in rows} - {None}) > 1:
-        found.append(_clip_norm_by_round(rows))
+        found += _clip_norm_by_round(rows)
     if len({row.guarantee.rounds for row in rows}) == len(rows):  # published: the whole run's price
-        found += [
-            _epsilon_by_round(
-                [row for row in rows if math.isfinite(getattr(row.guarantee, name))],
-                name,
-                title,
-                budget,
-            )
-            for name, title, budget in (
-                ("epsilon_release", "ε against readers of the models", rows[-1].epsilon_budget),
-                ("epsilon_server", "ε against the server", None),
-            )
-        ]
-    return [one for one in found if one]
+        budget = rows[-1].epsilon_budget
+        found += _epsilon_by_round(
+            rows, "epsilon_release", "ε against readers of the models", budget
+        )
+        found += _epsilon_by_round(rows, "epsilon_server", "ε against the server", None)
+    return found
 
 
-def rounds(rows: Sequence[RoundRow]) -> Column:
+def _rounds(rows: Sequence[RoundRow]) -> Column:
     """The column that figures over rounds begin with."""
     return Column("round", [row.round for row in rows])
 
@@ -46,13 +39,13 @@ def operator(results: Results) -> list[Figure]:
     """What only the operator may see: cohorts, clipping, signal-to-noise."""
     rows = [row for row in results.rows if row.status != "refused"]
     server, simulated = [row.server for row in rows], [row.simulation_only for row in rows]
-    found = [
-        figure(
+    return [
+        *figure(
             "cohort",
             "Phones per round",
             "Phones that joined, and those whose update is in the sum.",
             (
-                rounds(rows),
+                _rounds(rows),
                 Column("status", [row.status for row in rows]),
                 counts("joined", [row.cohort for row in server], "base"),
                 counts("in the sum", [row.reporting for row in server], "federated"),
@@ -62,13 +55,13 @@ def operator(results: Results) -> list[Figure]:
             y_title="phones",
             y=TO_ZERO,
         ),
-        figure(
+        *figure(
             "clipped",
             "Deltas that were clipped",
             "Share of phones whose change was longer than the clip norm. Near 0 the noise is "
             "larger than need be; near 100 the strongest learners are muted.",
             (
-                rounds(rows),
+                _rounds(rows),
                 share("share clipped", [row.share_clipped for row in simulated], "control"),
                 counts("true wraps", [row.true_wraps for row in simulated]),
             ),
@@ -76,14 +69,14 @@ def operator(results: Results) -> list[Figure]:
             y_title="% of phones",
             y={"range": [0, 102]},
         ),
-        figure(
+        *figure(
             "signal",
             "Signal to noise",
             "Estimated length of what phones taught over the expected length of the noise, in "
             "the round’s mean and in the sum of all means. Under the line there is more noise "
             "than signal; 0 is nothing but noise.",
             (
-                rounds(rows),
+                _rounds(rows),
                 numbers(
                     "this round", [row.signal_to_noise for row in server], "personalized",
                     dash="dash",
@@ -97,15 +90,12 @@ def operator(results: Results) -> list[Figure]:
             visibility=("server",),
             y_title="ratio",
             y=TO_ZERO,
+            rule_at=1,
         ),
     ]  # fmt: skip
-    if found[-1]:
-        found[-1].layout["shapes"] = [rule("y", 1)]
-    return [one for one in found if one]
 
 
-def _accuracy_by_round(rows: Sequence[RoundRow]) -> Figure | None:
-    """Public validation speakers and held-out phones, by round."""
+def _accuracy_by_round(rows: Sequence[RoundRow]) -> list[Figure]:
     held_out = [row.simulation_only.held_out_accuracy for row in rows]
     return figure(
         "accuracy",
@@ -113,7 +103,7 @@ def _accuracy_by_round(rows: Sequence[RoundRow]) -> Figure | None:
         "Solid: public validation speakers, which the server may decide on. Dashed: held-out "
         "phones, which only the simulation sees.",
         (
-            rounds(rows),
+            _rounds(rows),
             share(
                 "public validation", [row.server.validation_accuracy for row in rows], "federated"
             ),
@@ -124,27 +114,25 @@ def _accuracy_by_round(rows: Sequence[RoundRow]) -> Figure | None:
     )
 
 
-def _loss_by_round(rows: Sequence[RoundRow]) -> Figure | None:
-    """Public validation loss."""
+def _loss_by_round(rows: Sequence[RoundRow]) -> list[Figure]:
     losses = [row.server.validation_loss for row in rows]
     return figure(
         "loss",
         "Loss by round",
         "Cross-entropy in nats on public validation speakers; lower is better.",
-        (rounds(rows), numbers("public validation", losses, "federated")),
+        (_rounds(rows), numbers("public validation", losses, "federated")),
         visibility=("server",),
         y_title="nats",
     )
 
 
-def _clip_norm_by_round(rows: Sequence[RoundRow]) -> Figure | None:
-    """The clip norm, where it follows the deltas."""
+def _clip_norm_by_round(rows: Sequence[RoundRow]) -> list[Figure]:
     return figure(
         "clip_norm",
         "Clip norm by round",
         "What phones shortened their changes to. It follows the share of changes within it, "
         "which the server knows from noisy bits only; their cost is in both ε.",
-        (rounds(rows), numbers("clip norm", [row.server.clip_norm for row in rows], "federated")),
+        (_rounds(rows), numbers("clip norm", [row.server.clip_norm for row in rows], "federated")),
         visibility=("server",),
         y_title="L2 norm",
         y=TO_ZERO,
@@ -153,35 +141,98 @@ def _clip_norm_by_round(rows: Sequence[RoundRow]) -> Figure | None:
 
 def _epsilon_by_round(
     rows: Sequence[RoundRow], name: str, title: str, budget: float | None
-) -> Figure | None:
-    """One epsilon as it was spent, beside its budget; None where none is finite."""
+) -> list[Figure]:
+    """One epsilon as it was spent, beside its budget; none where none is finite."""
+    rows = [row for row in rows if math.isfinite(getattr(row.guarantee, name))]
     if not rows:
-        return None
+        return []
     spent = [float(getattr(row.guarantee, name)) for row in rows]
     role = "federated" if name == "epsilon_release" else "control"
-    found = figure(
+    stop = "" if budget is None else f"; the run must stop at {phrasing.epsilon(budget)}"
+    stated = budget is not None and math.isfinite(budget)
+    return figure(
         name.replace("_", "-"),
         title,
-        f"Spent by the end of each round, {phrasing.epsilon(spent[-1])} in the end"
-        + (f"; the run must stop at {phrasing.epsilon(budget)}." if budget is not None else "."),
-        (rounds(rows), Column("ε", spent, phrasing.epsilon, role)),
+        f"Spent by the end of each round, {phrasing.epsilon(spent[-1])} in the end{stop}.",
+        (_rounds(rows), Column("ε", spent, phrasing.epsilon, role)),
         visibility=("public",),
         y_title="ε",
         y={"range": [0, 1.12 * max(*spent, budget or 0, 1e-9)]},
         height=240,
+        rule_at=budget if stated else None,
+        rule_name=f"budget {phrasing.epsilon(budget or 0)}",
     )
-    if found and budget is not None and math.isfinite(budget):
-        found.layout["shapes"] = [rule("y", budget)]
-        found.layout["annotations"] = [
-            {
-                "xref": "paper",
-                "x": 0,
-                "xanchor": "left",
-                "y": budget,
-                "yanchor": "bottom",
-                "showarrow": False,
-                "text": f"budget {phrasing.epsilon(budget)}",
-                "font": {"color": "@warn", "size": 12},
-            }
-        ]
-    return found
+
+
+def virtual_time(results: Results) -> list[Figure]:
+    """Three plots; none if nothing was played in time."""
+    played = [
+        (row, row.simulation_only.time)
+        for row in results.rows
+        if row.simulation_only.time is not None
+    ]
+    if not played:
+        return []
+    rows, times = [row for row, _ in played], [time for _, time in played]
+    return [*_accuracy_in_time(rows, times), *_of_a_phone(rows, times), *_ends(rows, times)]
+
+
+def _accuracy_in_time(rows: list[RoundRow], times: list[RoundTime]) -> list[Figure]:
+    first = times[0].called_h
+    days = numbers(
+        "day", [(time.called_h - first) / 24 + time.finished_s / 86_400 for time in times]
+    )
+    held_out = [row.simulation_only.held_out_accuracy for row in rows]
+    return figure(
+        "accuracy-in-time",
+        "Accuracy as days pass",
+        "After each round, at the virtual time at which it ended.",
+        (_rounds(rows), days, share("held-out phones", held_out, "personalized")),
+        visibility=("simulation_only",),
+        over=days,
+        x_title="virtual days since the first call",
+        y_title="% correct",
+    )
+
+
+def _of_a_phone(rows: list[RoundRow], times: list[RoundTime]) -> list[Figure]:
+    return figure(
+        "of-a-phone",
+        "Seconds and bytes of a phone",
+        "Seconds in which phones that joined had trained and sent; bytes are in the table.",
+        (
+            _rounds(rows),
+            numbers("half of the phones", [time.phone_s_median for time in times], "federated"),
+            numbers(
+                "nine in ten", [time.phone_s_90 for time in times], "personalized", dash="dash"
+            ),
+            Column("sent", [row.bytes_up for row in rows], phrasing.size),
+            Column("received", [row.bytes_down for row in rows], phrasing.size),
+        ),
+        visibility=("simulation_only",),
+        y_title="seconds",
+        y=TO_ZERO,
+    )
+
+
+def _ends(rows: list[RoundRow], times: list[RoundTime]) -> list[Figure]:
+    return figure(
+        "end-of-a-round",
+        "Time to finish a round",
+        "Seconds from the call. A round is over at its deadline, or before it if nobody is "
+        "missing; dashed: when the minimum of reporting phones was reached.",
+        (
+            _rounds(rows),
+            Column("hour", [f"{time.called_h % 24:.3g}" for time in times]),
+            counts("coin said yes", [time.called for time in times]),
+            counts("joined", [time.joined for time in times]),
+            counts("late", [time.late for time in times]),
+            numbers(
+                "enough answers", [time.enough_s for time in times], "personalized", dash="dash"
+            ),
+            numbers("over", [time.finished_s for time in times], "federated"),
+        ),
+        visibility=("simulation_only",),
+        y_title="seconds",
+        y=TO_ZERO,
+    )

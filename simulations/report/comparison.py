@@ -29,9 +29,6 @@ class Difference:
     """One line of a comparison.
 
     Attributes:
-      name: of the figure or setting.
-      first: as the first run has it.
-      second: as the second run has it.
       change: second minus first with its interval, where that means something.
     """
 
@@ -43,15 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs have to do with each other.
-
-    Attributes:
-      first: name of the first run.
-      second: name of the second run.
-      figures: outcomes and privacy.
-      settings: settings that differ, under dotted names.
-      warnings: why the figures may not be comparable.
-    """
+    """What two runs have to do with each other."""
 
     first: str
     second: str
@@ -88,10 +77,6 @@ class Comparison:
 def comparison(run_a: Path, run_b: Path) -> Comparison:
     """Compares two run folders; print the result with rich.
 
-    Args:
-      run_a: the run to compare with.
-      run_b: the run whose changes are shown.
-
     Raises:
       FedspeechError: if one is no run folder, is damaged, or stopped before its summary.
     """
@@ -107,7 +92,6 @@ def comparison(run_a: Path, run_b: Path) -> Comparison:
 
 
 def _summary(results: Results) -> Summary:
-    """The summary that a comparison needs."""
     if results.summary is None:
         raise FedspeechError(f"a comparison needs summary.json, and {results.name} has none")
     return results.summary
@@ -128,7 +112,6 @@ def _metrics(a: Summary, b: Summary) -> Iterator[Difference]:
 
 
 def _key(metric: Metric) -> tuple[str, str]:
-    """What makes two metrics of two runs the same."""
     return metric.name, metric.whose
 
 
@@ -144,7 +127,6 @@ def _shown(metric: Metric) -> str:
 
 
 def _change(first: Metric, second: Metric) -> str:
-    """The difference, with its interval if both have one."""
     shown = change(second.value - first.value, first.unit)
     halves = (_half_width(first), _half_width(second))
     if halves[0] is None or halves[1] is None:
@@ -154,13 +136,11 @@ def _change(first: Metric, second: Metric) -> str:
 
 
 def _half_width(metric: Metric) -> float | None:
-    """Half the width of an interval."""
     interval = metric.interval
     return (interval.high - interval.low) / 2 if interval else None
 
 
 def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:
-    """Both epsilons and their delta."""
     for name in ("epsilon_release", "epsilon_server"):
         first, second = getattr(a.guarantee, name), getattr(b.guarantee, name)
         finite = math.isfinite(first) and math.isfinite(second)
@@ -170,7 +150,6 @@ def _privacy(a: Summary, b: Summary) -> Iterator[Difference]:
 
 
 def _counts(a: Summary, b: Summary) -> Iterator[Difference]:
-    """Rounds, phones, bytes and time."""
     for name in ("rounds", "phones", "bytes_up", "bytes_down"):
         first, second = int(getattr(a, name)), int(getattr(b, name))
         yield Difference(
@@ -183,14 +162,12 @@ def _counts(a: Summary, b: Summary) -> Iterator[Difference]:
 
 
 def _settings(first: dict[str, Any], second: dict[str, Any]) -> Iterator[Difference]:
-    """Settings that only one has or that differ."""
     for name in sorted(first.keys() | second.keys()):
         if first.get(name) != second.get(name):
             yield Difference(name, str(first.get(name, "–")), str(second.get(name, "–")))
 
 
 def _warnings(first: Results, second: Results, a: Summary, b: Summary) -> Iterator[str]:
-    """Why the figures may not be comparable."""
     first_facts, second_facts = ({**vars(run), **vars(run.guarantee)} for run in (a, b))
     for name, meaning in (
         ("corpus", "accuracies are of different speakers"),

@@ -20,19 +20,12 @@ from plotly.offline import get_plotlyjs
 from fedspeech.privacy.phrasing import NO_NOISE
 from simulations.report import phrasing
 from simulations.report.figures import Figure
-from simulations.results.account import Account
 
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
 
 def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) -> str:
-    """Returns a page.
-
-    Args:
-      template: one that extends `layout.html`.
-      figures: drawn where the template puts their places.
-      context: what else the template shows.
-    """
+    """Fills a template that extends `layout.html` and says where its figures stand."""
     plotly, script = (_in_script(text) for text in (get_plotlyjs(), _file("report.js")))
     environment = Environment(
         loader=ChoiceLoader(
@@ -48,6 +41,8 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
         context
         | {
             "policy": _policy(plotly, script),
+            "phrasing": phrasing,
+            "no_privacy": NO_NOISE,
             "css": Markup(_file("report.css")),
             "plotly": Markup(plotly),
             "script": Markup(script),
@@ -72,34 +67,12 @@ def _unbroken(value: Any) -> Any:
 
 
 def _contents(page: str) -> str:
-    """A list of links to the sections of a page."""
     headings = re.findall(r'<h2 id="([\w-]+)">(.*?)</h2>', page)
     links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in headings)
     return f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>'
 
 
-def promise_context(account: Account, rounds: str) -> dict[str, Any]:
-    """The guarantee in words, for `guarantee.html`.
-
-    Args:
-      account: what is promised.
-      rounds: what its rounds are: "charged" or "planned".
-    """
-    guarantee = account.guarantee
-    count = guarantee.rounds
-    return {
-        "guarantee": guarantee,
-        "promises": phrasing.promises(guarantee),
-        "caveats": phrasing.caveats(account),
-        "no_privacy": NO_NOISE,
-        "noise_notice": phrasing.sentence(account.noise_notice) if account.noise_notice else "",
-        "delta": phrasing.delta(guarantee.delta),
-        "rounds_said": f"{count} {rounds} round{'' if count == 1 else 's'}",
-    }
-
-
 def _file(name: str) -> str:
-    """A file beside this module."""
     return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
 
 

@@ -36,9 +36,6 @@ class Figure:
     """One plot and everything that stands around it.
 
     Attributes:
-      key: identifier in the page.
-      visibility: who could see these figures.
-      says: how to read it, one or two sentences.
       table: the numbers of the plot, for readers without it.
       traces: Plotly's data.
       layout: what differs from the page's common layout.
@@ -61,11 +58,9 @@ class Column:
     """One column of a figure's table, and how it is drawn.
 
     Attributes:
-      name: of the column and of its line.
       values: one per row; None where there is none.
       form: writes a value that is there.
       role: color of its line; "": it stands in the table alone.
-      dash: of the line.
       scale: from values to what is drawn, 100 for percent.
     """
 
@@ -124,10 +119,13 @@ def figure(
     over: Column | None = None,
     y: Json | None = None,
     height: int = 300,
-) -> Figure | None:
+    rule_at: float | None = None,
+    rule_name: str = "",
+) -> list[Figure]:
     """A table whose columns with a role are drawn over its first column, or over `over`.
 
-    `y` is what else is said of the axis of values. None if no value would be drawn.
+    `y` is what else is said of the axis of values; `rule_at` is a value that is marked on it. Empty
+    if no value would be drawn.
     """
     place = over or columns[0]
     drawn = [
@@ -136,8 +134,17 @@ def figure(
         if column.role and any(value is not None for value in column.values)
     ]
     if not drawn:
-        return None
-    return Figure(
+        return []
+    layout = axes(x_title or place.name, y_title, y=y)
+    if rule_at is not None:
+        layout["shapes"] = [rule("y", rule_at)]
+        layout["annotations"] = [
+            {
+                "text": rule_name, "font": {"color": "@warn", "size": 12}, "showarrow": False,
+                "xref": "paper", "x": 0, "xanchor": "left", "y": rule_at, "yanchor": "bottom",
+            }
+        ]  # fmt: skip
+    found = Figure(
         key=key,
         title=title,
         visibility=visibility,
@@ -147,9 +154,10 @@ def figure(
             tuple(column.cell(row) for column in columns) for row in range(len(place.values))
         ),
         traces=[column.trace(place) for column in drawn],
-        layout=axes(x_title or place.name, y_title, y=y),
+        layout=layout,
         height=height,
     )
+    return [found]
 
 
 def chart(key: str, found: Chart) -> Figure | None:
@@ -213,7 +221,6 @@ def _curve_rows(curve: Curve, found: Chart) -> Rows:
 
 
 def _position(value: float, axis: Axis) -> str:
-    """A position on an axis; whole numbers without decimals."""
     return f"{value:g}" if axis.unit == "number" else phrasing.value(value, axis.unit)
 
 
@@ -260,12 +267,10 @@ def _positive(curve: Curve) -> Curve:
 
 
 def _scale(axis: Axis) -> float:
-    """From a value to what is drawn."""
     return 100 if axis.unit == "share" else 1
 
 
 def _axis_title(axis: Axis) -> str:
-    """A name with its unit."""
     return html.escape(axis.name) + (", %" if axis.unit == "share" else "")
 
 

@@ -73,7 +73,6 @@ def metric_table(section: Section) -> dict[str, Any]:
 def _cells(
     found: Mapping[str, Metric], names: Sequence[str], chance: bool, phones: bool
 ) -> Iterator[str]:
-    """One row of a table of metrics."""
     for name in names:
         yield _cell(found[name]) if name in found else "–"
     first = next(iter(found.values()))
@@ -97,7 +96,6 @@ def _cell(metric: Metric) -> str:
 
 
 def _verdict(summary: Summary) -> Iterator[str]:
-    """The headline in sentences."""
     if len(summary.section(ACCURACY).by_model()) < len(MODELS):
         return
     yield from headline_lines(summary)
@@ -165,7 +163,6 @@ def _rows(found: Matrix) -> Iterator[dict[str, Any]]:
 
 
 def _traffic(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Bytes of one phone."""
     if not summary.bytes_up and not summary.bytes_down:
         return
     yield "sent in a round", phrasing.size(summary.bytes_up)
@@ -189,7 +186,6 @@ def _family(summary: Summary) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _per_phone_seconds(summary: Summary) -> str:
-    """Compute of one participation, where the figures allow it."""
     seconds, share = summary.cpu_seconds.get("rounds"), summary.participation
     if not (seconds and share and summary.rounds and summary.phones):
         return ""

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from fedspeech.evaluation.metric import ACCURACY, SHOTS
+from fedspeech.evaluation.metric import SHOTS
 from fedspeech.privacy.phrasing import example_paragraph
-from simulations.report import by_round, by_segment, by_time, phrasing
-from simulations.report.by_phone import single_phones
-from simulations.report.document import document, promise_context
+from simulations.report import by_round, phrasing
+from simulations.report.by_phone import segments, single_phones
+from simulations.report.document import document
 from simulations.report.figures import Figure, chart
 from simulations.report.findings import findings
 from simulations.report.outcome import headline_lines, setbacks
@@ -27,21 +27,21 @@ def render(results: Results, *, for_publication: bool) -> str:
     summary, account = results.summary, _account(results)
     figures: dict[str, list[Figure]] = {
         "by_round": by_round.progress(results),
-        "by_time": by_time.virtual_time(results),
+        "by_time": by_round.virtual_time(results),
         "operator": [] if for_publication else by_round.operator(results),
-        "by_segment": by_segment.segments(summary) if summary else [],
+        "by_segment": segments(summary) if summary else [],
         **_charts(summary),
     }
     context: dict[str, Any] = {
-        "phrasing": phrasing,
         "summary": summary,
         "environment": results.environment,
         "marks": MARKS,
         "title": summary.scenario if summary else results.settings().get("name", results.name),
-        "lede": _lede(results),
         "in_short": list(_in_short(results)),
         "notices": list(_notices(results)),
-        "guarantee": None,
+        "account": account,
+        "guarantee": account.guarantee if account else None,
+        "rounds_are": "charged",
         "example_level": example_paragraph(summary.examples_hidden)
         if summary and summary.examples_hidden
         else "",
@@ -53,11 +53,9 @@ def render(results: Results, *, for_publication: bool) -> str:
             for row in results.rows
             if row.status != "completed" and not for_publication
         ],
-        "rounds_note": _rounds_note(results),
-        "time_note": by_time.note(results),
+        "rounds": Counter(row.status for row in results.rows),
         "scenario": results.scenario,
         **figures,
-        **(promise_context(account, "charged") if account else {}),
         **(findings(summary) if summary else {}),
     }
     return document("page.html", [one for group in figures.values() for one in group], context)
@@ -80,24 +78,6 @@ def _account(results: Results) -> Account | None:
     """The account at the end of the run: the summary's, else the last row's."""
     whole = results.summary or next(reversed(results.rows), None)
     return whole.account() if whole else None
-
-
-def _lede(results: Results) -> str:
-    """One line under the title."""
-    summary = results.summary
-    if summary is None:
-        return "A run that stopped before it wrote its summary."
-    parts = [
-        summary.corpus,
-        f"{summary.phones:,} phones",
-        f"{summary.rounds} of {summary.rounds_planned} rounds",
-    ]
-    if summary.adapter:
-        size = f", {summary.parameters:,} parameters" if summary.parameters else ""
-        parts.append(f"adapter {summary.adapter}{size}")
-    if found := summary.section(ACCURACY).by_model():
-        parts.append(f"evaluated on {found['base'].phones} held-out phones")
-    return " · ".join(parts)
 
 
 def _in_short(results: Results) -> Iterator[str]:
@@ -142,15 +122,3 @@ def _notices(results: Results) -> Iterator[tuple[str, str]]:
             "A torn line.",
             "The last line of metrics.jsonl was cut short, and is left out.",
         )
-
-
-def _rounds_note(results: Results) -> str:
-    """How many rounds came to nothing."""
-    counts = Counter(row.status for row in results.rows)
-    note = f"{counts['completed']} rounds completed"
-    if counts["refused"]:
-        note += f", {counts['refused']} refused before any message left"
-    if counts["abandoned"]:
-        note += f", {counts['abandoned']} abandoned; a round is charged, whatever becomes of it, "
-        note += "once its phones are asked for updates"
-    return note + "."

@@ -20,12 +20,7 @@ class Promise:
     """One epsilon in words.
 
     Attributes:
-      symbol: name of the figure in the result files.
-      value: the epsilon as printed.
-      against: whom it holds against, short.
       says: what that observer sees and cannot tell.
-      relation: the neighboring relation and what it means.
-      finite: whether there is any promise.
     """
 
     symbol: str
@@ -221,7 +216,6 @@ def duration(seconds: float) -> str:
 
 
 def _odds(value: float, unit: str) -> str:
-    """What an epsilon means for one unit."""
     if math.isinf(value):
         return f"Nothing is promised: they may learn everything one {unit} contributed."
     if value > 20:
@@ -233,6 +227,5 @@ def _odds(value: float, unit: str) -> str:
 
 
 def _relation(relation: str, unit: str) -> str:
-    """A relation with its meaning, where it is a known one."""
     meaning = RELATIONS.get(relation)
     return f"{relation}: {meaning.format(unit=unit)}" if meaning else relation

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from fedspeech.privacy import phrasing, pricing
 from fedspeech.privacy.failure_probabilities import probabilities
 from fedspeech.privacy.phrasing import SERVER_ADDS_NOISE, judgment, rounded_up
+from simulations.console import table
 
 if TYPE_CHECKING:
     from fedspeech.privacy.adversary_views import View
@@ -115,11 +113,7 @@ def print_price(
 ) -> None:
     """Prints both epsilons, against whom they hold, and what was assumed.
 
-    Args:
-      found: the price.
-      console: where it is printed.
-      solved: the quantity that was searched for, or None, and what ended the search if not epsilon.
-      explain: print everything that the figures stand on, too.
+    `solved` is the quantity that was searched for, if any, and what else ended the search.
     """
     plan = found.plan
     console.print(_headline(plan))
@@ -231,7 +225,7 @@ def _explain(found: Price, console: Console) -> None:
         for kind, epsilons in (("claim", view.epsilons), ("check", view.checks))
         for accountant, value in epsilons.items()
     ]
-    console.print(_table(("", "accountant", "", "epsilon"), rows))
+    console.print(table(("", "accountant", "", "epsilon"), rows))
     _explain_events(plan, console)
     missing = pricing.missing_noise(plan)
     if missing is not None:
@@ -246,7 +240,7 @@ def _explain(found: Price, console: Console) -> None:
          rounded_up(each.server.epsilon))
         for each in pricing.curve(found)
     ]  # fmt: skip
-    console.print(_table(("rounds", "epsilon_release", "relation", "epsilon_server"), rows))
+    console.print(table(("rounds", "epsilon_release", "relation", "epsilon_server"), rows))
     _explain_losses(plan, console)
     against = (
         "a reader who knows when it was there" if plan.mechanism == "central" else "the server"
@@ -256,14 +250,14 @@ def _explain(found: Price, console: Console) -> None:
         (f"{joined:,}", rounded_up(view.epsilon), view.relation)
         for joined, view in pricing.account(plan)
     ]
-    console.print(_table(("rounds joined", "epsilon", "relation"), spent))
+    console.print(table(("rounds joined", "epsilon", "relation"), spent))
 
 
 def _explain_events(plan: PrivacyPlan, console: Console) -> None:
     rows = [(name, f"{probability:.1e}") for name, probability in probabilities(plan).items()]
     if rows:
         console.print("\n[bold]Bad events[/bold] (one round; a participation limit: the run)")
-        console.print(_table(("event", "probability"), rows))
+        console.print(table(("event", "probability"), rows))
 
 
 def _explain_losses(plan: PrivacyPlan, console: Console) -> None:
@@ -286,13 +280,4 @@ def _explain_losses(plan: PrivacyPlan, console: Console) -> None:
          rounded_up(row.epsilon_release))
         for row in pricing.losses(plan)
     ]  # fmt: skip
-    console.print(_table(("drop out", "collude", "noise left", "epsilon_release"), rows))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    console.print(table(("drop out", "collude", "noise left", "epsilon_release"), rows))

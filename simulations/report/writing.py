@@ -21,15 +21,9 @@ from simulations.results.spent import account, stated, with_account
 def write_report(run_folder: Path, publish: bool = False) -> Path:
     """Writes the report of a run, also of one that was cut short.
 
-    Args:
-      run_folder: where the run left its files.
-      publish: leave out the operator's part (`published.LEFT_OUT`) and write `report-public.html`.
-
+    With `publish` the operator's part (`redaction.LEFT_OUT`) is left out of `report-public.html`.
     What was spent is what the run's ledger says by now, later runs on it included: a summary says
     what it held when the run ended, and anybody can have edited it.
-
-    Returns:
-      The page, readable without a network.
 
     Raises:
       FedspeechError: if the folder is no run folder, a file in it is damaged, or it is to be

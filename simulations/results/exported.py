@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from simulations.results.record import Count, Positive, Record, Share
 
 
@@ -80,28 +77,3 @@ class Listening(Record):
     quiet_rate: Positive = 0.0
     quiet_threshold: Share | None = None
     quiet_rejected: Count | None = None
-
-
-def exported_fields(
-    whole: ExportedFile | None,
-    published: Sequence[FamilyFile],
-    refused: Mapping[str, str],
-    files: Mapping[str, str],
-) -> dict[str, Any]:
-    """The summary's `export`, `export_family` and `export_refused`.
-
-    Args:
-      whole: the float file.
-      published: every file that passed.
-      refused: why, by kind, of those that did not.
-      files: names by kind.
-    """
-    said = "; ".join(f"{files[kind]}: {why}" for kind, why in refused.items())
-    missing = [
-        FamilyFile(kind=kind, file=files[kind], refused=why) for kind, why in refused.items()
-    ]
-    return {
-        "export": whole,
-        "export_family": (*published, *missing),
-        "export_refused": said or None,
-    }

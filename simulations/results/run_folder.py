@@ -40,8 +40,6 @@ class Results:
     """Everything that a report or a comparison reads.
 
     Attributes:
-      name: of the folder.
-      rows: rounds in order.
       summary: None if the run stopped before it was written.
       scenario: the resolved scenario, as TOML text; "" if missing.
       environment: None if missing.
@@ -64,21 +62,15 @@ class RunFolder:
     """The folder of one run: where everything stands and how it is written.
 
     Attributes:
-      path: the folder.
       lock: held by the process that runs or resumes here.
-      scenario: the resolved scenario, TOML.
       metrics: one `RoundRow` a line.
       summary: one `Summary`.
       environment: one `Environment`.
       ledger: the privacy ledger, which the library writes.
       checkpoint: where the run stands after its last round.
       job: what the server and every shard of phones agree on.
-      base: the frozen base.
-      durable_state: durable state of simulated phones; removed once the run is complete.
+      durable_state: of simulated phones; removed once the run is complete.
       adapter: the adapter that ships, its configuration and model card.
-      export: what goes onto phones.
-      report: for the operator.
-      published_report: the report without the operator's part.
     """
 
     def __init__(self, path: Path) -> None:
@@ -290,7 +282,6 @@ def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
 
 
 def _read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
-    """One record, or None if the file is missing."""
     if not path.exists():
         return None
     content = path.read_bytes()
@@ -322,7 +313,6 @@ def require_schema(path: Path, content: bytes) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """Where and what the first complaint is."""
     complaint = error.errors()[0]
     where = ".".join(str(part) for part in complaint["loc"])
     return f"{where}: {complaint['msg']}" if where else complaint["msg"]

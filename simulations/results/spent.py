@@ -50,10 +50,7 @@ def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Guarantee:
 def with_account(summary: Summary, ledger: Ledger, spent: Guarantee | None = None) -> Summary:
     """A summary with what its population has spent by now, later runs included.
 
-    Args:
-      summary: of a run.
-      ledger: that the run charged.
-      spent: what to say instead of the ledger's whole account, as `stated` has it.
+    `spent` is said instead of the ledger's whole account, as `stated` has it.
     """
     found = account_of(
         spent or ledger.guarantee(), ledger.noise_notice, summary.epsilon_budget,
@@ -66,14 +63,7 @@ def with_account(summary: Summary, ledger: Ledger, spent: Guarantee | None = Non
 def account_of(
     spent: Guarantee, noise_notice: str | None, budget: float | None, *, runs: int = 1
 ) -> Account:
-    """An account as result files have it.
-
-    Args:
-      spent: of a ledger, or of a plan that nobody has run yet.
-      noise_notice: that noise can be drawn again from a seed; None where it cannot.
-      budget: where epsilon_release must stop; None or infinite: nowhere.
-      runs: that were charged.
-    """
+    """An account as result files have it; a `budget` of None or infinity is none."""
     return Account(
         guarantee=spent,
         noise_notice=noise_notice,

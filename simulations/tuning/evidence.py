@@ -29,17 +29,12 @@ class Choice:
     """Which setting is recommended, and how far chance decided it.
 
     Attributes:
-      index: of the setting.
       best: of the setting with the highest mean among those that may be chosen.
-      loss: the chosen minus the best, paired.
-      share_same: share of resamples in which the same rule chose the same setting.
       flattery: by how much being chosen on these phones lifts the figure, on average.
-      unresolved: settings that the evidence does not tell from the chosen one.
     """
 
     index: int
     best: int
-    loss: Spread
     share_same: float
     flattery: float
     unresolved: tuple[int, ...]
@@ -90,11 +85,6 @@ class Evidence:
         Of the eligible settings whose mean is within `within` of the best one's, or whose paired
         difference from it may be nothing (its 95 % interval holds zero): the smallest epsilon; of
         several, the highest mean. Drawn again, a setting keeps the width of its interval.
-
-        Args:
-          eligible: settings that may be chosen, at least one.
-          epsilons: of all settings.
-          within: accuracy, 0.005 is half a point.
         """
         columns = np.array(sorted(eligible))
         prices = np.array([epsilons[index] for index in columns])
@@ -109,7 +99,6 @@ class Evidence:
         return Choice(
             index=index,
             best=best,
-            loss=self.difference(index, best),
             share_same=float((again == chosen).mean()),
             flattery=max(0.0, float(lifted.mean())),
             unresolved=tuple(
@@ -121,12 +110,9 @@ class Evidence:
 
 
 def _chosen(means: Matrix, prices: Matrix, margins: Matrix) -> NDArray[np.int64]:
-    """The rule of `Evidence.choose` for every row of means, shape (rows,).
+    """The rule of `Evidence.choose` for every row of means, shape (rows, settings): shape (rows,).
 
-    Args:
-      means: shape (rows, settings).
-      prices: epsilons, shape (settings,).
-      margins: how far below the best each setting still counts as good, shape (settings,).
+    `margins` say how far below the best each setting still counts as good, shape (settings,).
     """
     near = means >= means.max(axis=1, keepdims=True) - margins - 1e-12
     cheapest = np.where(near, prices, np.inf).min(axis=1, keepdims=True)

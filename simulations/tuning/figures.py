@@ -228,7 +228,6 @@ def _arms(trial: Tried) -> tuple[float, float]:
 
 
 def _points(trials: Sequence[Tried], name: str, role: str, symbol: str, *, mode: str) -> Json:
-    """Settings by epsilon and accuracy."""
     arms = [_arms(trial) for trial in trials]
     return scatter(
         [trial.guarantee.epsilon_release for trial in trials],
@@ -260,7 +259,7 @@ def spending(found: Tuning, chosen: Recommended) -> list[Figure]:
 
     budget = found.budget
     said = f" The budget on the first is {phrasing.epsilon(budget)}." if budget is not None else ""
-    drawn = figure(
+    return figure(
         "spending",
         "What it spends, round by round",
         f"Priced before anything runs: {phrasing.epsilon(last[0])} against readers of the "
@@ -274,8 +273,6 @@ def spending(found: Tuning, chosen: Recommended) -> list[Figure]:
         visibility=("public",),
         y_title="ε",
         y={"rangemode": "tozero"},
+        # A budget far above what is spent would only flatten the curves.
+        rule_at=budget if budget is not None and budget <= 2 * max(last) else None,
     )
-    # A budget far above what is spent would only flatten the curves.
-    if drawn and budget is not None and budget <= 2 * max(last):
-        drawn.layout["shapes"] = [rule("y", budget)]
-    return [drawn] if drawn else []

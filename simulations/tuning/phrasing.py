@@ -40,7 +40,6 @@ def recommendation(found: Tuning) -> Iterator[str]:
 
 
 def _reason(found: Tuning, choice: Recommended) -> str:
-    """Why this setting and no other."""
     chosen, best = found.trial(choice.number), found.trial(choice.best)
     if choice.best == choice.number:
         price = chosen.guarantee.epsilon_release
@@ -60,7 +59,6 @@ def _reason(found: Tuning, choice: Recommended) -> str:
 
 
 def _certainty(found: Tuning, choice: Recommended) -> str:
-    """How far chance decided it."""
     tried = len(_eligible(found))
     if tried == 1:
         return "there is nothing to compare it with, no other setting went to its end in budget."
@@ -131,7 +129,6 @@ def _nothing_words(found: Tuning) -> str:
 
 
 def _visibility_words(found: Tuning) -> str:
-    """Who could see the figures that chose, and what that is worth."""
     if found.population == "charged":
         return (
             "Chosen by what a server sees: public validation speakers alone, on models that the "

@@ -36,14 +36,8 @@ def compare(
 ) -> tuple[tuple[Tried, ...], Choice | None]:
     """Gives every setting its figures and chooses among those that went to their end in budget.
 
-    Args:
-      evaluated: all settings, by number.
-      grounds: one per seed.
-      plan: of the scenario.
-      within: accuracy that may be given up for a smaller epsilon.
-      seed: of the resamples.
-      minimum_phones: of a segment.
-      notice: what must be printed beside an epsilon.
+    `within` is the accuracy that may be given up for a smaller epsilon; `seed` is of the resamples;
+    `notice` must be printed beside an epsilon.
     """
     evidence = Evidence(matrices(evaluated), stream(seed, "tuning"))
     epsilons = [found.guarantee.epsilon_release for found in evaluated]
@@ -142,7 +136,6 @@ def _cells(grounds: Sequence[Ground], minimum_phones: int) -> Cells:
 
 
 def _worst(found: Evaluated, cells: Cells) -> WorstSegment | None:
-    """The group with the lowest mean."""
     groups = [
         WorstSegment(
             segment=segment,

@@ -30,9 +30,6 @@ class WorstSegment(Record):
     """The group of phones that a setting serves worst.
 
     Attributes:
-      segment: such as "accent".
-      value: which group.
-      accuracy: mean over its phones.
       phones: over all seeds.
     """
 
@@ -46,10 +43,7 @@ class Tried(Account, Setting):
     """One setting with the account of all planned rounds under it.
 
     Attributes:
-      number: of its trial, from 0.
       within_budget: whether epsilon_release is at most the scenario's budget.
-      accuracy: over seeds and phones.
-      by_seed: mean accuracy under each seed.
       against_best: difference from the best setting within the budget, paired; None where no
         setting is within it.
       worst_segment: None where no group is large enough.
@@ -73,9 +67,7 @@ class Recommended(Record):
     """Which setting, and how far chance decided it.
 
     Attributes:
-      number: of the trial.
       best: number of the trial with the highest mean within the budget.
-      share_same: share of resamples in which the same rule chose the same setting.
       flattery: by how much being chosen on these phones lifts its accuracy, on average.
       unresolved: numbers of trials that the evidence does not tell from it.
       spending: rounds to (epsilon_release, epsilon_server).
@@ -100,28 +92,17 @@ class Tuning(Record):
     """results.json.
 
     Attributes:
-      schema_version: of this file.
-      mode: how it was searched.
-      scenario: name of the scenario that was tuned.
-      corpus: name of the corpus.
       population: whose privacy is at stake: "synthetic", "declared public" or "charged".
-      visibility: who could see the figures that chose.
       measure: name of the accuracy.
-      seeds: of the trials.
       members: phones or speakers on whose examples settings were compared, over all seeds.
       base: mean accuracy before the first round.
       phones: population that trains.
-      rounds: planned for each trial.
       within: accuracy that the recommendation may lie below the best, to be more private.
       budget: on epsilon_release; None: no limit.
       rate_rule: how the server learning rate went with the clip norm.
-      tried: every setting, by number.
       recommended: None if no setting is within the budget.
-      contours: of mode "grid".
       spent: what the ledger holds after the search; None where nothing is charged.
       short: the recommendation in three lines; none where nothing can be recommended.
-      words: what it stands on.
-      settings: what was searched, as it was asked for.
       cpu_seconds: of this process and its workers, since the last start.
       seconds: wall time, likewise.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,9 +42,7 @@ class Ground:
     """What all trials of one seed share.
 
     Attributes:
-      seed: of speakers, cohorts and noise.
       job: of the scenario's own setting, as trials run it.
-      panel: on whose examples settings are compared.
       base: mean accuracy before the first round.
     """
 
@@ -59,10 +57,7 @@ class Evaluated:
     """A setting that was tried.
 
     Attributes:
-      number: of its trial, from 0.
-      setting: what was tried.
       guarantee: of all planned rounds of the scenario's plan under it.
-      outcomes: one per seed.
     """
 
     number: int
@@ -91,18 +86,10 @@ def matrices(evaluated: Sequence[Evaluated]) -> list[Matrix]:
 
 
 class Search:
-    """The trials of one tuning; a context manager.
+    """The trials of one tuning, in a SQLite file; a context manager.
 
-    Args:
-      store: the SQLite file.
-      grounds: one per seed.
-      plan: of the scenario, by which settings are priced.
-      space: what is searched.
-      directions: what the study's values are: accuracy, and epsilon_release where it is a second.
-      workers: processes; a search that is charged has one, so that a spent budget leaves at most
-        one trial half done.
-      progress: told of every finished trial.
-      charge: the ledger that every round is charged to; None where nobody's privacy is at stake.
+    Settings are priced by `plan`. Where a ledger is charged there is one worker, so that a spent
+    budget leaves at most one trial half done.
 
     Raises:
       FedspeechError: if the store holds trials of other speech.
@@ -120,7 +107,6 @@ class Search:
         progress: RunProgress,
         charge: Path | None,
     ) -> None:
-        """Opens the study, or goes on with it."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         self.grounds, self.space = tuple(grounds), space
@@ -171,29 +157,29 @@ class Search:
         return self._prices[key]
 
     def evaluate(
-        self,
-        settings: Sequence[Setting],
-        peers: Callable[[Guarantee], Sequence[Evaluated]] = lambda guarantee: (),
+        self, settings: Sequence[Setting], peers: Sequence[Evaluated] = ()
     ) -> list[Evaluated]:
-        """Tries settings, side by side, unless they were tried before.
+        """Tries distinct settings, side by side, unless they were tried before.
 
-        Args:
-          settings: distinct.
-          peers: finished trials with which a trial of some price is compared on its way.
+        A trial is compared on its way with those of the finished `peers` that are at least as
+        private.
 
         Returns:
           One for each setting, in order; fewer where a budget ended the search.
         """
-        guarantees = [self.price(setting) for setting in settings]
-        numbers = [self._enter(setting) for setting in settings]
+        prices = [self.price(setting) for setting in settings]
+        trials = [
+            (self._enter(one), one, price) for one, price in zip(settings, prices, strict=True)
+        ]
         tasks = []
-        for setting, guarantee, number in zip(settings, guarantees, numbers, strict=True):
-            compared = peers(guarantee)
+        for number, setting, price in trials:
+            compared = [
+                peer for peer in peers if peer.guarantee.epsilon_release <= price.epsilon_release
+            ]
             for place, ground in enumerate(self.grounds):
                 if str(ground.seed) not in self._trial(number).user_attrs:
                     curves = tuple(peer.outcomes[place].curve for peer in compared)
                     tasks.append((number, ground.seed, setting, curves))
-        evaluated: list[Evaluated] = []
         for (number, seed, setting, _), outcome in self._run(tasks):
             trial = optuna.trial.Trial(self._study, self._trial(number)._trial_id)
             trial.set_user_attr(str(seed), outcome.model_dump(mode="json"))
@@ -201,11 +187,10 @@ class Search:
                 self._say(done)
             if outcome.stopped == "budget":
                 break
-        for setting, guarantee, number in zip(settings, guarantees, numbers, strict=True):
-            found = self._evaluated(number, setting, guarantee)
-            if found is not None and found.stopped != "budget":
-                self._tell(found)
-                evaluated.append(found)
+        found = [done for trial in trials if (done := self._evaluated(*trial))]
+        evaluated = [done for done in found if done.stopped != "budget"]
+        for done in evaluated:
+            self._tell(done)
         return evaluated
 
     def suggestion(self, number: int, known: Sequence[Evaluated], seed: int) -> Setting:
@@ -278,11 +263,9 @@ class Search:
         return self._study.get_trials(deepcopy=False)[number]
 
     def _setting(self, trial: FrozenTrial | optuna.Trial) -> Setting:
-        """The setting behind a trial's parameters."""
         return self.space.at(**trial.params)
 
     def _distributions(self) -> dict[str, BaseDistribution]:
-        """Ranges of what is searched, from end to end."""
         space = self.space
         found: dict[str, BaseDistribution] = {
             name: _range(axis)
@@ -294,7 +277,6 @@ class Search:
         return found
 
     def _say(self, found: Evaluated) -> None:
-        """One line for what a setting gave."""
         came = {
             "": f"{100 * found.accuracy:.1f}%",
             "hopeless": f"{100 * found.accuracy:.1f}%, hopeless and stopped",
@@ -324,14 +306,8 @@ def pareto(search: Search, trials: int, seed: int) -> list[Evaluated]:
             )
             for number in range(before, min(before + GENERATION, trials))
         ]
-        known = [other for other in done if not other.stopped]
-
-        def peers(guarantee: Guarantee, known: Sequence[Evaluated] = known) -> list[Evaluated]:
-            """Finished trials that are at least as private."""
-            price = guarantee.epsilon_release
-            return [other for other in known if other.guarantee.epsilon_release <= price]
-
-        found = search.evaluate(settings, peers)
+        finished = [other for other in done if not other.stopped]
+        found = search.evaluate(settings, finished)
         done += {one.number: one for one in found if one.number >= before}.values()
         if len(found) < len(settings) or len(done) == before:
             break  # the budget is spent, or there is nothing else to try
@@ -366,7 +342,6 @@ def _run_in_worker(task: Task) -> Outcome:
 
 
 def _run_task(ground: Ground, task: Task, charge: Path | None, scratch: Path) -> Outcome:
-    """Runs one setting under one seed."""
     _, _, setting, peers = task
     job = setting.job(ground.job)
     hopeless = Hopeless(ground.base, job.plan.rounds, ground.panel.visibility, peers)

@@ -101,14 +101,9 @@ class Setting(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Where to search, around a scenario's own setting.
+    """Where to search, around a scenario's own setting: ascending values; None: not searched.
 
     Attributes:
-      own: the scenario's setting.
-      clip_norm: values, ascending.
-      noise_multiplier: values, ascending.
-      server_learning_rate: values, ascending; None: not searched.
-      local_epochs: values, ascending; None: not searched.
       rate_follows_clip: keep server learning rate x clip norm constant.
     """
 

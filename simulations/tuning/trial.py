@@ -33,7 +33,7 @@ from fedspeech.vectors import FloatVector
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid
 from simulations.results.account import Account
-from simulations.results.record import Count, Record, Share
+from simulations.results.record import Record, Share
 from simulations.results.spent import account_of
 from simulations.setup.experiment import World
 
@@ -55,10 +55,8 @@ class Outcome(Record):
     """What came of a trial.
 
     Attributes:
-      accuracies: of each member with the last adapter.
       curve: rounds to mean accuracy, at the marks that were reached.
       adapter_sha256: of the last adapter's float32 bytes, hex.
-      completed: rounds whose sum was used.
       stopped: "" if it went to its end; "hopeless"; "budget", where the charge was refused.
       signal_to_noise: of the sum of all decoded means; None without noise.
       spent: what the ledger held afterwards; None where nothing is charged.
@@ -66,7 +64,6 @@ class Outcome(Record):
 
     accuracies: tuple[Share, ...]
     curve: dict[int, Share]
-    completed: Count
     adapter_sha256: str
     stopped: Literal["", "hopeless", "budget"] = ""
     signal_to_noise: float | None = None
@@ -80,9 +77,6 @@ class Panel:
     Attributes:
       visibility: "simulation_only": held-out phones; "server": public validation speakers, all that
         may choose where the speech that trains is private and every release is charged.
-      task: how answers are scored.
-      clips: of each member, whatever setting is evaluated.
-      segments: of each member, segment to value.
     """
 
     visibility: Visibility
@@ -130,8 +124,6 @@ class Hopeless:
 
     Attributes:
       base: accuracy before the first round, on the same members.
-      rounds: planned.
-      visibility: who could see the accuracy.
       peers: curves of finished trials of the same seed to compare with.
     """
 
@@ -212,8 +204,6 @@ class _Enough(Exception):
 
 
 class _Watch:
-    """Follows a trial's rounds."""
-
     def __init__(self, job: Job, panel: Panel, hopeless: Hopeless) -> None:
         self.state = ServerState.initial(job, job.load_arrays())
         self.stopped: Literal["", "hopeless", "budget"] = ""
@@ -240,7 +230,6 @@ class _Watch:
         return Outcome(
             accuracies=tuple(map(float, self._panel.accuracies(self.state.model))),
             curve=self._curve,
-            completed=self.state.completed,
             adapter_sha256=hashlib.sha256(self.state.model.tobytes()).hexdigest(),
             stopped=self.stopped,
             signal_to_noise=self._signal,
@@ -248,7 +237,6 @@ class _Watch:
 
 
 def _trial(curve: Curve, *, finished: bool) -> optuna.trial.FrozenTrial:
-    """A curve as Optuna's pruners want it."""
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState.COMPLETE if finished else optuna.trial.TrialState.RUNNING,
         value=curve[max(curve)] if finished else None,

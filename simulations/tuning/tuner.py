@@ -51,8 +51,6 @@ class Request:
       clip_norm: values; None: around the scenario's own; `noise_multiplier` likewise.
       server_learning_rate: values; None: not searched; `local_epochs` likewise.
       seeds: how many, from the scenario's own on; None: three, or one where trials are charged.
-      trials: of mode "pareto".
-      within: accuracy that may be given up, 0.005 is half a point.
       public: the recordings were declared public.
       charge: the population's ledger; None: nothing is charged.
     """
@@ -326,7 +324,6 @@ def _rights(population: Population) -> str:
 
 
 def _seeds(scenario: Scenario, request: Request) -> tuple[int, ...]:
-    """Seeds of the trials."""
     if request.charge is not None and request.seeds not in (None, 1):
         raise ScenarioError(
             f"--charge goes with one seed, got --seeds {request.seeds}: another seed draws another "

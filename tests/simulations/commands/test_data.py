@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 
 from fedspeech.corpora.corpus import Skipped, group_skipped
 from fedspeech.errors import CorpusError
 from simulations.commands.data import render_check, render_list
+from simulations.console import Console
 from simulations.setup.folder_check import check_folder
 
 

@@ -9,7 +9,7 @@ from fedspeech.errors import LedgerDamaged, ScenarioError
 from fedspeech.hash_chain import Head
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
-from simulations.commands.ledger import statement
+from simulations.commands.ledger import ledger as statement
 
 PLAN = PrivacyPlan(secure_aggregation="ideal", dropout_rate=0.0,
     dimension=600, clip_norm=0.1, noise_multiplier=3.0, population=3000,
