@@ -21,7 +21,8 @@ from fedspeech.models.adapters import Adapter, make_adapter
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta
 
 EXAMPLES = 40

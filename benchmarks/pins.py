@@ -88,13 +88,13 @@ def pin(name: str) -> dict[str, Any]:
 
 def pinned() -> Any:
     """The run id of every job is the pinned one, on the nodes of other processes too."""
-    build = preparing.build_world
+    build = preparing.build_experiment
 
     def built(*arguments: Any, **named: Any) -> Any:
-        world = build(*arguments, **named)
-        return dataclasses.replace(world, job=dataclasses.replace(world.job, repeats=RUN_ID))
+        built = build(*arguments, **named)
+        return dataclasses.replace(built, job=dataclasses.replace(built.job, repeats=RUN_ID))
 
-    return mock.patch.object(preparing, "build_world", built)
+    return mock.patch.object(preparing, "build_experiment", built)
 
 
 def watched(sums: list[str]) -> Any:

@@ -27,7 +27,7 @@ from simulations.evaluation.evaluator import Evaluator
 from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import World, build_world
+from simulations.setup.experiment import BuiltExperiment, build_experiment
 
 
 def main() -> None:
@@ -63,14 +63,14 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
             'privacy.secure_aggregation="ideal"',  # the same bits, faster
         ],
     )
-    world = build_world(
+    built = build_experiment(
         scenario,
         cache=cache,
         simulation_only=None,
         workers=workers,
         progress=lambda done, total: None,
     )
-    job = world.job
+    job = built.job
     initial = ServerState.initial(job, job.load_arrays())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
@@ -84,20 +84,22 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
     return {
         "epsilon_release": spent.epsilon_release,
         "epsilon_server": spent.epsilon_server,
-        "base": accuracy(world, scenario, initial.adapter, unheard=False),
-        "federated": accuracy(world, scenario, last.adapter, unheard=False),
-        "base_unheard": accuracy(world, scenario, initial.adapter, unheard=True),
-        "federated_unheard": accuracy(world, scenario, last.adapter, unheard=True),
+        "base": accuracy(built, scenario, initial.adapter, unheard=False),
+        "federated": accuracy(built, scenario, last.adapter, unheard=False),
+        "base_unheard": accuracy(built, scenario, initial.adapter, unheard=True),
+        "federated_unheard": accuracy(built, scenario, last.adapter, unheard=True),
     }
 
 
-def accuracy(world: World, scenario: Scenario, vector: FloatVector, *, unheard: bool) -> float:
+def accuracy(
+    built: BuiltExperiment, scenario: Scenario, vector: FloatVector, *, unheard: bool
+) -> float:
     """Mean over held-out phones, all of them or those of accents that the base never heard."""
-    correct = Evaluator(world, scenario).correct(vector)
+    correct = Evaluator(built, scenario).correct(vector)
     chosen = [
         found
-        for found, phone in zip(correct, world.held_out, strict=True)
-        if not unheard or phone.phone.segments["accent"] not in world.speakers.pretraining_accents
+        for found, phone in zip(correct, built.held_out, strict=True)
+        if not unheard or phone.phone.segments["accent"] not in built.speakers.pretraining_accents
     ]
     return float(phone_accuracies(chosen).mean())
 

@@ -34,7 +34,7 @@ from fedspeech.round import ServerState
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from fedspeech.training.virtual_phones import VirtualPhones
 from server.rounds import RoundRecord, run_rounds
 from simulations.engines.in_process import InProcessGrid

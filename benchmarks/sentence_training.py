@@ -21,7 +21,8 @@ from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 
 WINDOWS, FEATURES, LABELS, SENTENCES, CHARACTERS = 86, 96, 29, 6, 80
 TRAINING = LocalTraining(learning_rate=0.05, batch_size=64, max_examples=SENTENCES, local_epochs=4)

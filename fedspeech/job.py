@@ -22,8 +22,8 @@ import numpy as np
 
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError, require
+from fedspeech.faults import Faults
 from fedspeech.files import write_whole
-from fedspeech.limits import Share, check_limits
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost
@@ -41,46 +41,6 @@ from fedspeech.vectors import FloatVector
 SCHEMA_VERSION = 2  # of the job file and of what a run id is the hash of
 # Where a job's parts are, not what they are.
 _PLACES = ("arrays", "identities", "simulation_only", "durable_state")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """Faults of nodes by a schedule from the seed, as shares of the requests.
-
-    Attributes:
-      silent: share of requests whose answer is lost.
-      late: share of requests answered after the deadline.
-      twice: share of requests answered twice.
-      fails: share of requests that a node says failed.
-      wrong_round: share of answers that name another round.
-      wrong_shapes: share of answers with arrays of other shapes.
-      nan: share of answers with arrays of NaN.
-      stale_source: share of answers from a node with other code.
-
-    Raises:
-      ValueError: if a share is out of range, or they add up to more than one.
-    """
-
-    silent: Share = 0.0
-    late: Share = 0.0
-    twice: Share = 0.0
-    fails: Share = 0.0
-    wrong_round: Share = 0.0
-    wrong_shapes: Share = 0.0
-    nan: Share = 0.0
-    stale_source: Share = 0.0
-
-    def __post_init__(self) -> None:
-        """Checks the shares."""
-        check_limits(self)
-        shares = dataclasses.asdict(self)
-        require(
-            sum(shares.values()) <= 1, "faults must be shares that add up to at most 1", **shares
-        )
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return self != Faults()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +86,7 @@ class Job:
     arrays_sha256: str
     virtual_phones: VirtualPhones | None = None
     time: TimeAxis | None = None
-    faults: Faults = Faults()
+    faults: Faults = dataclasses.field(default_factory=Faults)
     deadline_s: float = 0.0
     identities: str = ""
     simulation_only: str = ""

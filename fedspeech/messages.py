@@ -3,9 +3,8 @@
 What leaves a phone is one of three kinds, and nothing else has a way out:
 
 * counts: `Counts`, how many phones a shard hosts. A property of the installation, never of data.
-* protocol messages: the pseudonymous indices of the phones that take part (`CohortList`),
-and the keys,
-  nonces, sealed shares, signatures and shares of a masked session (`fedspeech.secagg`).
+* protocol messages: the pseudonymous indices of the phones that take part (`CohortList`), and
+  the keys, nonces, sealed shares, signatures and shares of a masked session (`fedspeech.secagg`).
 * protected updates: encoded, noised vectors mod 2^b, either each under its masks (`MaskedVectors`),
   or, where secure aggregation is simulated, as the sum over a shard (`ProtectedUpdate`).
 

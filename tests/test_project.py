@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sources import copy_sources, sources
-from tiny_world import TINY
+from tiny_experiment import TINY
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")

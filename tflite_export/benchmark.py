@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
-from fedspeech.training.local import LocalTraining
 from fedspeech.training.objectives import cross_entropy
+from fedspeech.training.settings import LocalTraining
 from tflite_export.flatbuffer import read_card
 from tflite_export.interpreter import TfliteModel
 from tflite_export.weights import Trained

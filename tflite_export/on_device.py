@@ -23,7 +23,7 @@ from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee, ExamplePri
 from fedspeech.seeds import Keystream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import in_step, sampling_rate, step_noise
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 from tflite_export.arrays import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.interpreter import TfliteModel

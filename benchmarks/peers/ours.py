@@ -30,7 +30,7 @@ from fedspeech.round import ServerState
 from fedspeech.seeds import Streams, stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from server.rounds import run_rounds
 from simulations.engines.in_process import InProcessGrid
 

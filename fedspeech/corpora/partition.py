@@ -1,7 +1,7 @@
 """Speakers as phones, in four groups that never overlap: public, validation, federated, held-out.
 
-    partition = by_speaker(open_corpus(folder), seed=0, held-out=Heavy(min_clips=30))
-    len(partition.federated), len(partition.held-out)
+    partition = by_speaker(open_corpus(folder), seed=0, held_out=Heavy(min_clips=30))
+    len(partition.federated), len(partition.held_out)
 
 A phone is one speaker and the unit of privacy is the user, unless `with_devices` gives each speaker
 several simulated phones: then the unit is the phone.

@@ -6,7 +6,7 @@ epsilon is part of the other, and they are never added. Whatever takes the steps
 exported file, states this one price.
 
     cost = ExampleCost(event=PoissonSampled(probability=0.25, event=Gaussian(noise_multiplier=1.5)),
-                       steps=8, participation limit=15, clip_norm=1.0, delta=1e-5)
+                       steps=8, max_participations=15, clip_norm=1.0, delta=1e-5)
     print(price([cost]).epsilon)
 """
 

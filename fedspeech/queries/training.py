@@ -20,7 +20,7 @@ from fedspeech.queries.query import Query, address_of
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset, lowest_label
 from fedspeech.training.dp_sgd import example_cost, train_private
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
 
 TrainingFunction = Callable[

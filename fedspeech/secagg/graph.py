@@ -21,8 +21,8 @@ arcs' ends (malicious); a ring for a malicious server meets the bound on pieces 
 weaker. Tails run over the n - 1 others with all c or d among them: no other reading makes them
 likelier.
 
-    parameters = graph_parameters(1000, colluders=100, dropped=100, threat_model="malicious")  # k
-    152, t 110 graph = ring_graph(ids, seed, parameters.neighbors)
+    parameters = graph_parameters(1000, colluders=100, dropped=100, threat_model="malicious")
+    graph = ring_graph(ids, seed, parameters.neighbors)  # 152 neighbors, threshold 110
     graph.neighbors[graph.neighbors[i, p], graph.places[i, p]] == i
 """
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.training import dual
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
-from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON, LocalTraining
+from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON
 from fedspeech.training.objectives import objective_of
 from fedspeech.training.one_thread import one_thread
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
 BLOCK_PHONES = 64

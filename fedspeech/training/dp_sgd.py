@@ -38,8 +38,9 @@ from fedspeech.privacy.events import Gaussian, PoissonSampled
 from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
 from fedspeech.seeds import Keystream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, make_optimizer
+from fedspeech.training.local import make_optimizer
 from fedspeech.training.one_thread import one_thread
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.head import HeadAdapter, head_scores
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 
 Update = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], None]
 """One step of an optimizer: moves tensors (p, ...) in place, given their gradients and (p,) 1 for a

@@ -45,7 +45,7 @@ from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
 

@@ -26,10 +26,10 @@ from simulations.report.writing import write_report
 from simulations.results.exported import ExportedFile, FamilyFile
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
-from simulations.setup.experiment import World
+from simulations.setup.experiment import BuiltExperiment
 from simulations.setup.speakers import SpeakerSplit
 
-if TYPE_CHECKING:  # LiteRT's world, which help and rounds do without
+if TYPE_CHECKING:  # LiteRT, which help and rounds do without
     from tflite_export.card import Card
     from tflite_export.family import Family
     from tflite_export.publishing import Exported
@@ -39,7 +39,11 @@ RUN_HELD_OUT_CLIPS = 64
 
 
 def export_files(
-    folder: RunFolder, world: World, summary: Summary, spent: Guarantee, progress: RunProgress
+    folder: RunFolder,
+    built: BuiltExperiment,
+    summary: Summary,
+    spent: Guarantee,
+    progress: RunProgress,
 ) -> dict[str, Any]:
     """Exports a run's adapter in the formats that phones want first.
 
@@ -56,22 +60,22 @@ def export_files(
     from tflite_export.publishing import export_family
 
     try:
-        kind = family_of(world.task.name)
-        trained = trained_model(folder, world.base)
+        kind = family_of(built.task.name)
+        trained = trained_model(folder, built.base)
         material = Material(
-            speech=world.speech,
-            held_out=lambda: held_out_clips(world.base, world.speakers, RUN_HELD_OUT_CLIPS),
-            batch_clips=batch_clips(world.job),
+            speech=built.speech,
+            held_out=lambda: held_out_clips(built.base, built.speakers, RUN_HELD_OUT_CLIPS),
+            batch_clips=batch_clips(built.job),
         )
         family = kind.of(trained, material)
-        card = model_card(trained, family.task, summary, spent, world.speakers.licenses)
+        card = model_card(trained, family.task, summary, spent, built.speakers.licenses)
         exported = export_family(
             family, card, family.run_kinds, folder=folder.export, progress=progress.file
         )
     except ExportRefused as error:
         return {"export": None, "export_family": (), "export_refused": str(error)}
     found = _found(exported, family)
-    return found | _listened(exported, world.base, world.speakers, world.job.seed)
+    return found | _listened(exported, built.base, built.speakers, built.job.seed)
 
 
 def export_run(

@@ -35,7 +35,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder, parity_speech
-from simulations.setup.experiment import build_world
+from simulations.setup.experiment import build_experiment
 from simulations.setup.speakers import (
     SpeakerSplit,
     open_speakers,
@@ -43,7 +43,7 @@ from simulations.setup.speakers import (
     without_pretraining_speakers,
 )
 
-if TYPE_CHECKING:  # they import LiteRT and TensorFlow's world, which help and rounds do without
+if TYPE_CHECKING:  # they import LiteRT and TensorFlow, which help and rounds do without
     from tflite_export.calibration import Calibration
     from tflite_export.card import Card, TaskOnCard
     from tflite_export.evidence import HeldOut
@@ -186,7 +186,7 @@ class FinishedRun:
                 f"as "
                 f"{', '.join(names[:3])}; got {adapter!r}"
             )
-        world = build_world(
+        built = build_experiment(
             self.scenario,
             cache=cache_folder(),
             simulation_only=None,
@@ -194,7 +194,7 @@ class FinishedRun:
             progress=lambda *_: None,
         )
         spec = trained.adapter.spec
-        own, accuracies = Evaluator(world, self.scenario).personal(
+        own, accuracies = Evaluator(built, self.scenario).personal(
             spec.flatten(trained.parameters), adapter
         )
         trained = dataclasses.replace(trained, parameters=spec.unflatten(own))

@@ -31,11 +31,11 @@ from fedspeech.evaluation.personalization import phone_accuracies
 from fedspeech.seeds import stream
 from fedspeech.tasks.evaluation import HeldOutPhone, TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
 from fedspeech.training.personalize import Guard, Personalized, personalize
+from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import FloatVector
 from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import World
+from simulations.setup.experiment import BuiltExperiment
 
 Found = Mapping[Model, Sequence[Any]]
 
@@ -82,15 +82,15 @@ class StageChoice:
 
 
 class Evaluator:
-    """Scores adapters on the examples of a world."""
+    """Scores adapters on the examples of an experiment."""
 
     def __init__(
-        self, world: World, scenario: Scenario, task: TaskEvaluation[Any] | None = None
+        self, built: BuiltExperiment, scenario: Scenario, task: TaskEvaluation[Any] | None = None
     ) -> None:
         """Keeps the base's own adapter to compare with."""
-        self._world, self._scenario = world, scenario
-        self._task = task or world.evaluation()
-        arrays = world.job.load_arrays()
+        self._built, self._scenario = built, scenario
+        self._task = task or built.evaluation()
+        arrays = built.job.load_arrays()
         self._base, self._validation = arrays.initial, arrays.validation
 
     @property
@@ -104,7 +104,7 @@ class Evaluator:
             return {}
         clips = self._validation
         if self._task.each_round is not None:
-            speakers = len(self._world.partition.validation)
+            speakers = len(self._built.partition.validation)
             count = min(len(clips), self._task.each_round * speakers)
             clips = clips.take(np.linspace(0, len(clips) - 1, count).astype(np.int64))
         accuracy, loss = self._task.validation(vector, clips)
@@ -128,9 +128,9 @@ class Evaluator:
 
         Returns:
           None if no public speaker of the phones' own corpus validates: on other speech, such as
-          the synthesizer's beside recordings, the stages would be compared in another world.
+          the synthesizer's beside recordings, the stages would be compared on other speech.
         """
-        if not self._world.validates or not len(self._validation):
+        if not self._built.validates or not len(self._validation):
             return None
         base, last = (
             self._task.validation_error(vector, self._validation)
@@ -143,7 +143,7 @@ class Evaluator:
             base=base,
             federated=last,
             clips=len(self._validation),
-            speakers=len(self._world.partition.validation),
+            speakers=len(self._built.partition.validation),
         )
 
     def shipped(self, federated: FloatVector, choice: StageChoice | None) -> FloatVector:
@@ -166,7 +166,7 @@ class Evaluator:
         groups, withheld = cells(
             [held_out.phone.segments for held_out in self._phones],
             self._scenario.evaluation.min_segment_phones,
-            self._world.speakers.pretraining_accents,
+            self._built.speakers.pretraining_accents,
         )
         sections = self._sections(federated, start, own, control, groups)
         if choice is not None:
@@ -238,7 +238,7 @@ class Evaluator:
 
     @property
     def _phones(self) -> tuple[HeldOutPhone, ...]:
-        return self._world.held_out
+        return self._built.held_out
 
     def _mistakes(self, vectors: Sequence[FloatVector]) -> Mistakes:
         """Mistakes in the examples of each held-out phone by its adapter."""
@@ -257,15 +257,15 @@ class Evaluator:
         self, start: FloatVector, own: Sequence[LocalDataset], shots: int
     ) -> list[Personalized]:
         """Personalizes every held-out phone with some examples of its own, or of another phone."""
-        settings, world = self._scenario.personalization, self._world
-        public = world.training_negatives.first(settings.negatives)
+        settings, built = self._scenario.personalization, self._built
+        public = built.training_negatives.first(settings.negatives)
         most = max(len(clips) for clips in own) + len(public)
         return personalize(
-            world.adapter,
-            world.adapter.spec.unflatten(start),
+            built.adapter,
+            built.adapter.spec.unflatten(start),
             own,
             public,
-            world.guard_negatives,
+            built.guard_negatives,
             LocalTraining(
                 learning_rate=settings.learning_rate,
                 batch_size=most,
@@ -275,9 +275,9 @@ class Evaluator:
             Guard(max_false_accept_rise=settings.max_false_accept_rise),
             [
                 stream(self._scenario.seed, "personalize", shots, phone.phone.phone_id)
-                for phone in world.held_out
+                for phone in built.held_out
             ],
-            world.task,
+            built.task,
         )
 
     def _weakly_labeled(self, start: FloatVector) -> list[Any]:

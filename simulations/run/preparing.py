@@ -1,4 +1,4 @@
-"""What stands before the first round: the world of a scenario, its job, and who pays for it."""
+"""What stands before the first round: the built experiment, its job, and who pays for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ from simulations.results.run_folder import RunFolder, check_place, share_ledger
 from simulations.run.environment import capture_environment
 from simulations.scenario.schema import Scenario
 from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import Accept, Experiment, World, anything, build_world
+from simulations.setup.experiment import (
+    Accept,
+    BuiltExperiment,
+    Experiment,
+    anything,
+    build_experiment,
+)
 
 
 def environment(engine: Engine) -> Environment:
@@ -34,10 +40,10 @@ def environment(engine: Engine) -> Environment:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scenario's world, and where and how its run goes."""
+    """A built experiment, and where and how its run goes."""
 
     scenario: Scenario
-    world: World
+    built: BuiltExperiment
     folder: RunFolder
     progress: RunProgress
     workers: int
@@ -51,13 +57,13 @@ def prepared(
     cache: Path | None,
     accept: Accept = anything,
 ) -> Prepared:
-    """Builds the world of a run; sends and charges nothing."""
+    """Builds the experiment of a run; sends and charges nothing."""
     torch.set_num_threads(1)
     workers = workers or os.cpu_count() or 1
     cache = cache_folder(cache)
     check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
     with progress.stage("prepare"):
-        world = build_world(
+        built = build_experiment(
             what,
             cache=cache,
             simulation_only=folder.path.resolve() / "simulation_only",
@@ -65,10 +71,10 @@ def prepared(
             progress=progress.advance,
             accept=accept,
         )
-    job = dataclasses.replace(world.job, durable_state=str(folder.durable_state.resolve()))
-    world = dataclasses.replace(world, job=job)
+    job = dataclasses.replace(built.job, durable_state=str(folder.durable_state.resolve()))
+    built = dataclasses.replace(built, job=job)
     scenario = what if isinstance(what, Scenario) else what.scenario
-    return Prepared(scenario, world, folder, progress, workers)
+    return Prepared(scenario, built, folder, progress, workers)
 
 
 def require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
@@ -104,7 +110,7 @@ def prepare(
     with RunProgress() as progress:
         try:
             with progress.stage("prepare"):
-                world = build_world(
+                built = build_experiment(
                     scenario,
                     cache=cache_folder(cache),
                     simulation_only=None,
@@ -118,15 +124,15 @@ def prepare(
             raise
         # Everything beside the job and named from there, so that the folder can be carried around.
         arrays, identities = out / "arrays", out / "identities.key"
-        shutil.copytree(world.job.arrays, arrays)
-        shutil.copyfile(world.job.identities, identities)
+        shutil.copytree(built.job.arrays, arrays)
+        shutil.copyfile(built.job.identities, identities)
         identities.chmod(0o600)
         path = (out / "job.json").resolve()
         dataclasses.replace(
-            world.job, arrays=arrays.name, identities=identities.name, durable_state="phones"
+            built.job, arrays=arrays.name, identities=identities.name, durable_state="phones"
         ).save(path)
         progress.say(
-            f"{path}: {world.job.plan.population:,} phones in {world.job.num_shards} shards; run\n"
-            f"  flwr run . --stream --federation-config num-supernodes={world.job.num_shards} "
+            f"{path}: {built.job.plan.population:,} phones in {built.job.num_shards} shards; run\n"
+            f"  flwr run . --stream --federation-config num-supernodes={built.job.num_shards} "
             f"-c 'job=\"{path}\"'"
         )

@@ -71,7 +71,7 @@ def _wait_for_the_rest(folder: RunFolder) -> None:
 
 def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
     """Takes up the run where it stood, or begins it where it had not."""
-    folder, job, say = parts.folder, parts.world.job, parts.progress.say
+    folder, job, say = parts.folder, parts.built.job, parts.progress.say
     shutil.rmtree(job.simulation_only, ignore_errors=True)
     if not folder.checkpoint.is_file():
         say("it had not begun its first round")

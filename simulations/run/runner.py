@@ -129,18 +129,18 @@ class Run:
         self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
     ) -> None:
         self.stopped: str | None = None
-        self._scenario, self._world = prepared.scenario, prepared.world
+        self._scenario, self._built = prepared.scenario, prepared.built
         self._folder, self._progress = prepared.folder, prepared.progress
         self._workers, self._engine = prepared.workers, engine
-        self._job = self._world.job
+        self._job = self._built.job
         self._plan = self._job.plan
-        self._evaluator = Evaluator(self._world, self._scenario)
+        self._evaluator = Evaluator(self._built, self._scenario)
         self._found: dict[str, Any] = {}
         self._choice: StageChoice | None = None
         self._replay = resumed is None or resumed.replay
         if resumed is None:  # the rounds then go on from its first checkpoint, as any other run
             self._job.save(self._folder.job)
-            self._world.base.save(self._folder.base)
+            self._built.base.save(self._folder.base)
             resumed = start(self._job, self._folder.path)
             self._rows: list[RoundRow] = []
         else:
@@ -170,14 +170,14 @@ class Run:
     def rounds(self) -> None:
         """Runs the federated rounds."""
         say = self._progress.say
-        say(f"{self._world.speakers.corpus.name}: {self._plan.population:,} phones federate, "
-            f"{len(self._world.held_out)} are held out; adapter {self._world.adapter.name}, "
+        say(f"{self._built.speakers.corpus.name}: {self._plan.population:,} phones federate, "
+            f"{len(self._built.held_out)} are held out; adapter {self._built.adapter.name}, "
             f"{self._plan.dimension:,} parameters")  # fmt: skip
-        if self._world.drawn_from:
-            say(drawn(self._plan.population, self._world.drawn_from))
-        for rule, skipped in group_skipped(self._world.speakers.skipped).items():
+        if self._built.drawn_from:
+            say(drawn(self._plan.population, self._built.drawn_from))
+        for rule, skipped in group_skipped(self._built.speakers.skipped).items():
             say(f"left out: {len(skipped)} x {rule} (fedspeech data check says which)")
-        corpus = self._world.speakers.corpus
+        corpus = self._built.speakers.corpus
         if isinstance(corpus, RecordedCorpus | FeatureCorpus):
             for words in corpus.persons.doubtful():
                 say(words.strip())
@@ -281,7 +281,7 @@ class Run:
         with self._progress.stage("export"):
             self._found |= export_files(
                 self._folder,
-                self._world,
+                self._built,
                 self._summary("partial"),
                 stated(self._ledger, self._rows),
                 self._progress,
@@ -315,7 +315,7 @@ class Run:
 
     def _save_adapter(self) -> None:
         """Writes the adapter that ships with its configuration and model card."""
-        adapter = self._world.adapter
+        adapter = self._built.adapter
         notice = self._ledger.noise_notice
         words = [
             paragraphs(stated(self._ledger, self._rows)),
@@ -327,8 +327,8 @@ class Run:
             self._folder.adapter,
             adapter,
             adapter.spec.unflatten(self._evaluator.shipped(self._state.model, self._choice)),
-            base_sha256=self._world.base.sha256,
-            vocabulary=self._world.task.labels,
+            base_sha256=self._built.base.sha256,
+            vocabulary=self._built.task.labels,
             rounds=self._adapter_rounds,
             card="\n\n".join(["## Privacy", *words]),
         )
@@ -341,7 +341,7 @@ class Run:
         return Summary(
             **dict(self._account(self._ledger.guarantee())),
             scenario=self._scenario.name,
-            corpus=self._world.speakers.corpus.name,
+            corpus=self._built.speakers.corpus.name,
             seed=self._scenario.seed,
             command=f"fedspeech simulate --scenario {self._scenario.name}",
             status=status,
@@ -349,19 +349,19 @@ class Run:
             rounds=self._state.completed,
             rounds_planned=plan.rounds,
             phones=plan.population,
-            voices=self._world.drawn_from,
+            voices=self._built.drawn_from,
             participation=plan.participation_probability,
             start=self._choice.chosen if self._choice else "federated",
             start_chosen_by="public validation speakers"
             if self._choice
             else "nobody: it is the last one",
             adapter_rounds=self._adapter_rounds,
-            adapter=self._world.adapter.name,
+            adapter=self._built.adapter.name,
             parameters=plan.dimension,
             bytes_up=bytes_up,
             bytes_down=bytes_down,
-            bytes_once=len(self._world.base.to_bytes()),
-            recordings_sha256=self._world.speakers.sha256,
+            bytes_once=len(self._built.base.to_bytes()),
+            recordings_sha256=self._built.speakers.sha256,
             utility=self._utility(),
             time=run_time(self._rows, plan),
             examples_hidden=self._ledger.example_guarantee(),
@@ -381,7 +381,7 @@ class Run:
         completed = [row.server for row in self._rows if row.status == "completed"]
         if not completed or not self._evaluator.validation_clips:
             return None
-        base = self._evaluator.validation(self._world.job.load_arrays().initial)[
+        base = self._evaluator.validation(self._built.job.load_arrays().initial)[
             "validation_accuracy"
         ]
         last, clips = completed[-1], self._evaluator.validation_clips
@@ -401,7 +401,7 @@ class Run:
 
     def _by_noise(self, ratio: float) -> list[float]:
         """Accuracy on public validation speakers of bases that noise alone has moved."""
-        initial = self._world.job.load_arrays().initial
+        initial = self._built.job.load_arrays().initial
         rng = stream(self._scenario.seed, "noise alone")
         models = moved_by_noise(initial, self._state.model, ratio, rng)
         return [self._evaluator.validation(model)["validation_accuracy"] for model in models]

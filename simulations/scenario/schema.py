@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.device.virtual_time import RoundTimes
-from fedspeech.job import Faults
+from fedspeech.faults import Faults
 from fedspeech.limits import (
     Count,
     Decay,
@@ -27,7 +27,7 @@ from fedspeech.limits import (
 )
 from fedspeech.models.decoding import BeamSettings
 from fedspeech.privacy.examples import ExamplePrivacy
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus, ProvidedCorpus
 from simulations.scenario.sections import Section
 

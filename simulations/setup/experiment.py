@@ -29,7 +29,7 @@ from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.tasks.evaluation import HeldOutPhone, Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from fedspeech.training.virtual_phones import VirtualPhones
 from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus
 from simulations.scenario.schema import Scenario
@@ -53,7 +53,7 @@ def anything(plan: PrivacyPlan) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class BuiltExperiment:
     """The objects of a run before its first round.
 
     Attributes:
@@ -174,7 +174,7 @@ class Experiment:
         return _sizes(self.scenario, self.adapter, population, partition.unit)
 
 
-def build_world(
+def build_experiment(
     what: Scenario | Experiment,
     *,
     cache: Path,
@@ -182,7 +182,7 @@ def build_world(
     workers: int,
     progress: Progress,
     accept: Accept = anything,
-) -> World:
+) -> BuiltExperiment:
     """Makes the base, the embeddings and the job of an experiment, or of a scenario.
 
     Args:
@@ -212,7 +212,7 @@ def build_world(
         raise ScenarioError(f"scenario {name}: {error}") from error
 
 
-def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> World:
+def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> BuiltExperiment:
     """Computes the embeddings, saves those of the job, and completes the job."""
     scenario, speakers = experiment.scenario, experiment.speakers
     base, adapter, task = embed.base, embed.adapter, speakers.task
@@ -247,7 +247,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Wo
         identities=str(identities),
     )
     held_out = _held_out_phones(scenario, speakers, embed)
-    return World(
+    return BuiltExperiment(
         base=base,
         adapter=adapter,
         speakers=speakers,

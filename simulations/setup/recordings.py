@@ -1,7 +1,7 @@
 """Recordings as phones in four groups: public, validation, federated, held-out.
 
 partition = split_speakers(corpus, FolderCorpus(path="recordings"), seed=1)
-partition = usable(word_roles(partition.held-out, ("yes", "no"), seed=1), partition)
+partition = usable(word_roles(partition.held_out, ("yes", "no"), seed=1), partition)
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from simulations.engines.in_process import InProcessGrid
 from simulations.results.account import Account
 from simulations.results.record import Record, Share
 from simulations.results.spent import account_of
-from simulations.setup.experiment import World
+from simulations.setup.experiment import BuiltExperiment
 
 CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)
@@ -85,19 +85,19 @@ class Panel:
     segments: tuple[Mapping[str, str], ...]
 
     @classmethod
-    def of_held_out_phones(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
+    def of_held_out_phones(cls, built: BuiltExperiment, task: TaskEvaluation[Any]) -> Panel:
         """Phones that never train, on the examples that a run's report evaluates them by."""
         return cls(
             visibility="simulation_only",
             task=task,
-            clips=tuple(phone.judged for phone in world.held_out),
-            segments=tuple(phone.phone.segments for phone in world.held_out),
+            clips=tuple(phone.judged for phone in built.held_out),
+            segments=tuple(phone.phone.segments for phone in built.held_out),
         )
 
     @classmethod
-    def of_public_speakers(cls, world: World, task: TaskEvaluation[Any]) -> Panel:
+    def of_public_speakers(cls, built: BuiltExperiment, task: TaskEvaluation[Any]) -> Panel:
         """Public validation speakers."""
-        clips, speakers = world.job.load_arrays().validation, world.partition.validation
+        clips, speakers = built.job.load_arrays().validation, built.partition.validation
         ends = np.cumsum([0, *(len(speaker.utterances) for speaker in speakers)])
         return cls(
             visibility="server",

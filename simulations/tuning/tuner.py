@@ -27,7 +27,7 @@ from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import World, build_world
+from simulations.setup.experiment import BuiltExperiment, build_experiment
 from simulations.tuning import recommending
 from simulations.tuning.folder import give_up, open_folder
 from simulations.tuning.page import render
@@ -99,14 +99,14 @@ def tune(
         progress.say(f"tuning {scenario.name} ({request.mode}); {_rights(population)}")
         try:
             with progress.stage("prepare"):
-                worlds = {}
+                experiments = {}
                 for seed in seeds:
-                    worlds[seed] = build_world(
+                    experiments[seed] = build_experiment(
                         scenario.model_copy(update={"seed": seed}),
                         cache=cache_folder(cache), simulation_only=None, workers=workers,
                         progress=progress.advance,
                     )  # fmt: skip
-                tuning = _Tuning(scenario, request, space, worlds, population, folder)
+                tuning = _Tuning(scenario, request, space, experiments, population, folder)
         except BaseException:
             if new:  # nothing was tried: what is left would only be in the next one's way
                 give_up(folder)
@@ -137,17 +137,17 @@ class _Tuning:
         scenario: Scenario,
         request: Request,
         space: Space,
-        worlds: Mapping[int, World],
+        experiments: Mapping[int, BuiltExperiment],
         population: Population,
         folder: Path,
     ) -> None:
         self._scenario, self._request, self._space = scenario, request, space
         self._population, self._folder = population, folder
-        self._world = worlds[scenario.seed]
-        self._plan = self._world.job.plan
+        self._built = experiments[scenario.seed]
+        self._plan = self._built.job.plan
         self._grounds = [
-            _ground(scenario.model_copy(update={"seed": seed}), world, population)
-            for seed, world in worlds.items()
+            _ground(scenario.model_copy(update={"seed": seed}), built, population)
+            for seed, built in experiments.items()
         ]
         self._evaluated: list[Evaluated] = []
         # The plan refuses what it would refuse before anything is trained.
@@ -206,13 +206,13 @@ class _Tuning:
             within=request.within,
             seed=self._scenario.seed,
             minimum_phones=self._scenario.evaluation.min_segment_phones,
-            notice=self._world.job.entropy().notice,
+            notice=self._built.job.entropy().notice,
         )
         spent = [one.spent for found in self._evaluated for one in found.outcomes if one.spent]
         return Tuning(
             mode=request.mode,
             scenario=self._scenario.name,
-            corpus=self._world.speakers.corpus.name,
+            corpus=self._built.speakers.corpus.name,
             population=self._population,
             visibility=grounds[0].panel.visibility,
             measure=grounds[0].panel.task.accuracy,
@@ -247,7 +247,7 @@ class _Tuning:
         write_text(path, comment + to_toml(ready))
 
 
-def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
+def _ground(scenario: Scenario, built: BuiltExperiment, population: Population) -> Ground:
     """What all trials of one seed share.
 
     Where nobody's privacy is at stake, trials draw the same coins and the same noise keys, those of
@@ -256,20 +256,20 @@ def _ground(scenario: Scenario, world: World, population: Population) -> Ground:
     the bits of the masked protocol. Where every round is charged, composition counts on fresh
     noise and fresh coins in every trial: nothing is shared, and noise is the operating system's.
     """
-    task = world.evaluation()
+    task = built.evaluation()
     if population == "charged":
-        job: Job = dataclasses.replace(world.job, noise_entropy="os")
-        panel = Panel.of_public_speakers(world, task)
+        job: Job = dataclasses.replace(built.job, noise_entropy="os")
+        panel = Panel.of_public_speakers(built, task)
     else:
         job = dataclasses.replace(
-            world.job,
+            built.job,
             noise_entropy="seeded",
-            repeats=world.job.run_id,
+            repeats=built.job.run_id,
             plan=dataclasses.replace(
-                world.job.plan, epsilon_budget=math.inf, secure_aggregation="ideal"
+                built.job.plan, epsilon_budget=math.inf, secure_aggregation="ideal"
             ),
         )
-        panel = Panel.of_held_out_phones(world, task)
+        panel = Panel.of_held_out_phones(built, task)
     if not panel.clips:
         raise ScenarioError(
             "nobody can be evaluated: this scenario has no "

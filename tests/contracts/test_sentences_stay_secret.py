@@ -8,7 +8,7 @@ import typing
 
 import numpy as np
 import pytest
-from tiny_world import cache
+from tiny_experiment import cache
 
 from fedspeech import messages
 from fedspeech.corpora.corpus import Alphabet, Utterance
@@ -168,12 +168,12 @@ def test_an_error_over_a_transcript_does_not_show_it(transcript):
 
 @pytest.mark.slow
 def test_a_job_holds_no_words(recordings):
-    world = preparing.build_world(
+    built = preparing.build_experiment(
         scenario(recordings),
         cache=cache(),
         simulation_only=None,
         workers=1,
         progress=lambda *_: None,
     )
-    assert isinstance(world.job, Job)
-    assert not secrets_in(repr((world.job, world.held_out[0], world.partition.federated)).encode())
+    assert isinstance(built.job, Job)
+    assert not secrets_in(repr((built.job, built.held_out[0], built.partition.federated)).encode())

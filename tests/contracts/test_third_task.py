@@ -4,7 +4,7 @@ import re
 
 import pytest
 from sources import ROOT
-from tiny_world import cache, tiny_scenario
+from tiny_experiment import cache, tiny_scenario
 from tones import TONES, tone_base, tone_speakers
 
 from fedspeech.errors import ScenarioError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_world import TINY, cache, tiny_scenario, tiny_world
+from tiny_experiment import TINY, cache, tiny_experiment, tiny_scenario
 
 from fedspeech.privacy.participation import PoissonParticipation
 from server.state import load_checkpoint
@@ -52,14 +52,14 @@ def never(curve):
 def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_path, no_export):
     scenario = OTHER.scenario(tiny_scenario())
     expected, adapter = adapter_of_simulate(tmp_path / "run", scenario)
-    job = OTHER.job(tiny_world().job)
+    job = OTHER.job(tiny_experiment().job)
     job = dataclasses.replace(job, plan=dataclasses.replace(job.plan, secure_aggregation="ideal"))
-    panel = Panel.of_held_out_phones(tiny_world(), tiny_world().evaluation())
+    panel = Panel.of_held_out_phones(tiny_experiment(), tiny_experiment().evaluation())
     found = run_trial(job, panel, never, None)
     assert found.adapter_sha256 == expected
-    judge = Evaluator(tiny_world(), scenario)
+    judge = Evaluator(tiny_experiment(), scenario)
     assert np.mean(found.accuracies) == pytest.approx(judge.held_out_accuracy(adapter), abs=1e-12)
-    public = Panel.of_public_speakers(tiny_world(), panel.task)
+    public = Panel.of_public_speakers(tiny_experiment(), panel.task)
     clips = np.array([len(own) for own in public.clips])
     assert (public.accuracies(adapter) * clips).sum() / clips.sum() == pytest.approx(
         judge.validation(adapter)["validation_accuracy"], abs=1e-12
@@ -69,15 +69,15 @@ def test_a_trial_ends_with_the_adapter_of_simulate_under_the_same_settings(tmp_p
 @pytest.mark.slow
 def test_the_trial_at_the_scenarios_own_setting_repeats_its_run(tmp_path, no_export):
     expected, _ = adapter_of_simulate(tmp_path / "run", tiny_scenario())
-    ground = _ground(tiny_scenario(), tiny_world(), "synthetic")
+    ground = _ground(tiny_scenario(), tiny_experiment(), "synthetic")
     own = Setting.of(tiny_scenario()).job(ground.job)
     assert run_trial(own, ground.panel, never, None).adapter_sha256 == expected
 
 
 def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where_somebody_does():
-    world = tiny_world()
+    built = tiny_experiment()
     free, charged = (
-        _ground(tiny_scenario("seed=1"), world, population)
+        _ground(tiny_scenario("seed=1"), built, population)
         for population in ("synthetic", "charged")
     )
     jobs = [setting.job(free.job) for setting in (Setting.of(tiny_scenario()), OTHER)]
@@ -90,7 +90,7 @@ def test_trials_share_cohorts_and_noise_keys_where_nobody_pays_and_nothing_where
     np.testing.assert_array_equal(*cohorts)
     assert charged.job.noise_entropy == "os"
     assert not charged.job.repeats
-    assert charged.job.plan == world.job.plan
+    assert charged.job.plan == built.job.plan
     fresh = [charged.job.entropy().keystream("noise", b"rid", 0, 7).bytes(8) for _ in range(2)]
     assert fresh[0] != fresh[1]
     assert charged.panel.visibility == "server"

@@ -8,7 +8,7 @@ import pytest
 from tiny_job import make_job
 
 import clients.client_shard
-from fedspeech.job import Faults
+from fedspeech.faults import Faults
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, run_round
 from server.faults import FaultyGrid

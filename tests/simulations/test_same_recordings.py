@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tiny_world import tiny_world
+from tiny_experiment import tiny_experiment
 
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import AllBut, by_speaker
@@ -53,13 +53,13 @@ def test_recordings_are_known_again_wherever_they_lie_and_no_others(tmp_path):
 
 
 def test_a_run_is_not_opened_on_other_recordings():
-    world = tiny_world()
+    built = tiny_experiment()
     scenario = SimpleNamespace(corpus=SimpleNamespace(path="words"))
 
     def opened(recordings_sha256):
         summary = SimpleNamespace(recordings_sha256=recordings_sha256, corpus="words")
-        _require_same_recordings("RUN", scenario, summary, world.speakers)
+        _require_same_recordings("RUN", scenario, summary, built.speakers)
 
-    opened(world.speakers.sha256)
+    opened(built.speakers.sha256)
     with pytest.raises(FedspeechError, match="words holds other recordings than RUN was made on"):
         opened("1" * 64)

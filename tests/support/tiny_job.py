@@ -13,7 +13,7 @@ from fedspeech.queries.training import AdapterTraining
 from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 
 PHONES, FEATURES, LABELS = 60, 12, 4
 

@@ -6,7 +6,7 @@ import pytest
 from fedspeech.errors import ExportRefused
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from tflite_export.arrays import checksum, hash_words
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import PersonalModel

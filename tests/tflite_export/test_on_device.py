@@ -14,7 +14,8 @@ from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import example_cost, train_private
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 from tflite_export.arrays import hash_words
 from tflite_export.evidence import reference_logits
 from tflite_export.interpreter import TfliteModel

@@ -18,7 +18,7 @@ from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 from tflite_export.evidence import Evidence, HeldOut
 from tflite_export.keywords import KeywordFamily
 from tflite_export.publishing import export_family

@@ -45,7 +45,7 @@ def test_ways_of_noise_have_the_lengths_of_the_model_s_and_its_share_of_noise():
     assert np.abs(overlap).max() < 0.3, "what phones taught is gone"
 
 
-def world(rng, shift):
+def built(rng, shift):
     """Public speakers, phones whose words lie elsewhere by `shift`, and a base for the former."""
     centers = rng.normal(size=(CLASSES, DIMENSION))
     moved = centers + shift * rng.normal(size=(CLASSES, DIMENSION))
@@ -64,7 +64,7 @@ def accuracy(vector, data):
 
 def run(rng, shift, noise, rounds=10, rate=0.5):
     """Rounds of softmax regression under Gaussian noise; verdict, and what phones gained."""
-    base, public, phones, held_out = world(rng, shift)
+    base, public, phones, held_out = built(rng, shift)
     base = base.astype(np.float32).reshape(-1)
     model, means, power = base.astype(np.float64), np.zeros(base.size), 0.0
     for _ in range(rounds):

@@ -10,7 +10,8 @@ from fedspeech.models.adapters import make_adapter
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import BLOCK_PHONES, train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 
 WINDOWS, FEATURES, LABELS = 3, 13, 5
 NAMES = ("head", "affine", "bottleneck")

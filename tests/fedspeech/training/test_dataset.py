@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset, pad_block
-from fedspeech.training.local import LocalTraining
+from fedspeech.training.settings import LocalTraining
 
 
 def dataset(num_examples, shape=(3,)):

@@ -18,8 +18,8 @@ from fedspeech.seeds import Keystream, stream
 from fedspeech.training import dp_sgd
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import example_cost, sampling_rate, train_private
-from fedspeech.training.local import LocalTraining
 from fedspeech.training.objectives import cross_entropy
+from fedspeech.training.settings import LocalTraining
 
 WINDOWS, FEATURES, LABELS = 3, 7, 4
 ONE_STEP = LocalTraining(

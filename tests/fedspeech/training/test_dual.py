@@ -10,7 +10,8 @@ from fedspeech.seeds import stream
 from fedspeech.training import dual
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 
 FEATURES, LABELS = 48, 5
 HEAD = make_adapter("head", 1, FEATURES, LABELS)

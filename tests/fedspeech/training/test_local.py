@@ -5,7 +5,8 @@ import torch
 from fedspeech.models.adapters import make_adapter
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
+from fedspeech.training.settings import LocalTraining
 
 ADAPTER = make_adapter("head", 1, 4, 3)
 

@@ -11,8 +11,9 @@ from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import BLOCK_PHONES, train_cohort
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
 from fedspeech.training.objectives import Ctc, ctc
+from fedspeech.training.settings import LocalTraining
 
 WINDOWS, FEATURES, LABELS, CHARACTERS = 9, 6, 5, 7
 NAMES = ("frame_affine", "frame_bottleneck")

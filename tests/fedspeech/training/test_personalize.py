@@ -8,8 +8,9 @@ from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import Kws, WordRoles
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.local import LocalTraining, train_adapter
+from fedspeech.training.local import train_adapter
 from fedspeech.training.personalize import Guard, personalize
+from fedspeech.training.settings import LocalTraining
 
 TARGETS, FEATURES = 4, 12
 LABELS = TARGETS + 2

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tiny_world import cache, tiny_scenario
+from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.streaming import ListeningRules
@@ -67,8 +67,8 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
 
 
 def test_a_run_of_a_task_without_files_says_so_in_its_summary():
-    world = SimpleNamespace(task=SimpleNamespace(name="tones"))
-    found = exporting.export_files(None, world, None, None, None)
+    built = SimpleNamespace(task=SimpleNamespace(name="tones"))
+    found = exporting.export_files(None, built, None, None, None)
     assert found["export"] is None
     assert found["export_family"] == ()
     assert "none of 'tones'" in found["export_refused"]

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from tiny_world import cache, tiny_scenario
+from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.errors import FedspeechError, LedgerDamaged
 from fedspeech.privacy.ledger import Ledger

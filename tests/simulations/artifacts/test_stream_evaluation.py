@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tiny_world import tiny_world
+from tiny_experiment import tiny_experiment
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.layouts import layout_of
@@ -169,11 +169,11 @@ def test_a_file_listens_at_the_quiet_threshold_that_its_run_names(tmp_path, exam
 
 @pytest.mark.slow
 def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
-    world = tiny_world()
+    built = tiny_experiment()
     heard = []
 
     class Recording(LouderThanBefore):
-        labels = world.task.labels.labels
+        labels = built.task.labels.labels
 
         def feed(self, samples):
             heard.append(samples)
@@ -181,7 +181,7 @@ def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
 
     monkeypatch.setattr(stream_evaluation, "_listener", lambda _: Recording())
     monkeypatch.setattr(stream_evaluation, "RUN_SECONDS", 12.0)
-    found = stream_evaluation.streaming_rates(Path("x.tflite"), world.base, world.speakers, seed=1)
+    found = stream_evaluation.streaming_rates(Path("x.tflite"), built.base, built.speakers, seed=1)
     assert 0 < found.keywords <= stream_evaluation.RUN_KEYWORDS
     assert found.hours == pytest.approx(12 / 3600)
     assert found.false_accepts == 0, "so the quieter threshold is the lowest that is counted"
@@ -190,6 +190,6 @@ def test_a_run_counts_held_out_keywords_after_their_left_context(monkeypatch):
     keywords, scenes = heard[: found.keywords], heard[found.keywords :]
     assert len(scenes) == 1
     for sound in keywords:
-        assert len(sound) == world.base.heard_samples + 40 * 320
+        assert len(sound) == built.base.heard_samples + 40 * 320
         assert not sound[-40 * 320 :].any(), "digital silence, in which a detection may still come"
     assert found.rejected < found.keywords, "the fake takes every sound for one of the targets"

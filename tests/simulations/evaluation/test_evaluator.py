@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_world import tiny_scenario, tiny_world
+from tiny_experiment import tiny_experiment, tiny_scenario
 
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec
 from fedspeech.evaluation.metric import MODELS, Metric, Section
@@ -15,7 +15,7 @@ from simulations.evaluation.evaluator import Evaluator
 
 @pytest.fixture
 def judge():
-    return Evaluator(tiny_world(), tiny_scenario())
+    return Evaluator(tiny_experiment(), tiny_scenario())
 
 
 @pytest.mark.parametrize("phones", [2, 3, 17, 60])
@@ -34,13 +34,13 @@ def test_own_and_control_differ_only_in_whose_clips_they_are(judge, monkeypatch)
         return [None] * len(own)
 
     monkeypatch.setattr(evaluator, "personalize", record)
-    vector = tiny_world().job.load_arrays().initial
+    vector = tiny_experiment().job.load_arrays().initial
     judge._adapt(vector, 2, control=False)
     judge._adapt(vector, 2, control=True)
     (own, rest), (other, control_rest) = calls
     own_rows = [clips.embeddings.tobytes() for clips in own]
     other_rows = [clips.embeddings.tobytes() for clips in other]
-    assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_world().held_out]
+    assert own_rows == [phone.own[2].embeddings.tobytes() for phone in tiny_experiment().held_out]
     assert sorted(own_rows) == sorted(other_rows)
     assert all(mine != theirs for mine, theirs in zip(own_rows, other_rows, strict=True))
     background, held_back, training, guard, streams, task = rest
@@ -58,10 +58,10 @@ def sections(found):
 
 
 def test_every_figure_counts_the_same_phones_and_clips(judge):
-    world = tiny_world()
-    found = sections(judge.personalization(world.job.load_arrays().initial))
+    built = tiny_experiment()
+    found = sections(judge.personalization(built.job.load_arrays().initial))
     accuracy, (by_phone,) = found["accuracy"].by_model(), found["accuracy"].charts
-    judged = tuple(len(phone.judged) for phone in world.held_out)
+    judged = tuple(len(phone.judged) for phone in built.held_out)
     assert by_phone.counted == judged
     for name in MODELS:
         shares = np.array(by_phone.of(name))
@@ -79,8 +79,8 @@ def test_every_figure_counts_the_same_phones_and_clips(judge):
 
 
 def test_small_segments_are_merged_or_withheld(judge):
-    world = tiny_world()
-    found = judge.personalization(world.job.load_arrays().initial)
+    built = tiny_experiment()
+    found = judge.personalization(built.job.load_arrays().initial)
     # Three phones, and five are wanted in a cell.
     assert not [one for part in found["sections"] for one in part.metrics if one.segment]
     assert set(found["segments_withheld"].values()) == {3}
@@ -98,15 +98,15 @@ def test_a_task_brings_its_own_sections(judge):
     kws = judge._task
     names = [field.name for field in dataclasses.fields(kws)]
     tones = Tones(**{name: getattr(kws, name) for name in names})
-    world = tiny_world()
-    judge = Evaluator(world, tiny_scenario(), tones)
-    found = sections(judge.personalization(world.job.load_arrays().initial))
+    built = tiny_experiment()
+    judge = Evaluator(built, tiny_scenario(), tones)
+    found = sections(judge.personalization(built.job.load_arrays().initial))
     assert found["tones"].metrics[0].value == 440.0
     assert found["accuracy"].names[0] == "tones told apart"
 
 
 def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
-    base = tiny_world().job.load_arrays().initial
+    base = tiny_experiment().job.load_arrays().initial
     assert judge.choose(base.copy()).chosen == "base"  # as good as the base is no gain
     ruined = -base
     choice = judge.choose(ruined)
@@ -125,39 +125,39 @@ def test_an_adapter_without_gain_on_public_speakers_does_not_ship(judge):
 
 
 def test_a_better_adapter_ships(judge):
-    base = tiny_world().job.load_arrays().initial
-    better = Evaluator(tiny_world(), tiny_scenario())
+    base = tiny_experiment().job.load_arrays().initial
+    better = Evaluator(tiny_experiment(), tiny_scenario())
     better._base = -base
     assert better.choose(base).chosen == "federated"
     assert better.shipped(base, better.choose(base)) is base
 
 
 def test_nobody_chooses_by_speakers_of_another_corpus():
-    world = tiny_world()
+    built = tiny_experiment()
     others = SyntheticCorpus(SyntheticSpec(seed=1, groups=()))
-    speakers = dataclasses.replace(world.speakers, corpus=others)
-    judge = Evaluator(dataclasses.replace(world, speakers=speakers), tiny_scenario())
-    base = world.job.load_arrays().initial
+    speakers = dataclasses.replace(built.speakers, corpus=others)
+    judge = Evaluator(dataclasses.replace(built, speakers=speakers), tiny_scenario())
+    base = built.job.load_arrays().initial
     assert judge.choose(-base) is None
     assert judge.shipped(-base, None).tobytes() == (-base).tobytes()
 
 
 def test_thresholds_are_set_on_guard_negatives_and_judged_on_others(judge):
-    world = tiny_world()
-    found = sections(judge.personalization(world.job.load_arrays().initial))
+    built = tiny_experiment()
+    found = sections(judge.personalization(built.job.load_arrays().initial))
     thresholds = found["operating_points"].by_model("threshold")
     assert set(thresholds) == {"base", "federated", "personalized", "control"}
     # With other guard negatives the threshold is another; the clips that judge do not move it.
-    louder = dataclasses.replace(world, guard_negatives=world.guard_negatives.take(np.arange(3)))
-    other = Evaluator(louder, tiny_scenario()).personalization(world.job.load_arrays().initial)
+    louder = dataclasses.replace(built, guard_negatives=built.guard_negatives.take(np.arange(3)))
+    other = Evaluator(louder, tiny_scenario()).personalization(built.job.load_arrays().initial)
     others = sections(other)["operating_points"].by_model("threshold")
     assert thresholds["base"].value != others["base"].value
     assert found["error"].by_model()["base"] == sections(other)["error"].by_model()["base"]
 
 
 def test_the_servers_figures_come_from_public_validation_alone(judge):
-    world = tiny_world()
-    arrays = world.job.load_arrays()
+    built = tiny_experiment()
+    arrays = built.job.load_arrays()
     seen = judge.validation(arrays.initial)
     assert set(seen) == {"validation_accuracy", "validation_loss"}
     assert 0.5 < seen["validation_accuracy"] <= 1

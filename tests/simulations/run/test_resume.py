@@ -11,7 +11,7 @@ import time
 
 import pytest
 from killed import in_child
-from tiny_world import cache, tiny_scenario
+from tiny_experiment import cache, tiny_scenario
 
 from fedspeech.errors import FedspeechError
 from simulations.engines.in_process import InProcessGrid
@@ -205,7 +205,7 @@ def test_a_run_killed_behind_flower_is_taken_to_its_end_by_any_engine(tmp_path, 
     """Killed with SIGKILL after its first round; what Flower had finished meanwhile is kept."""
     run(tmp_path / "whole", "privacy.rounds=3", "privacy.max_participations=3")
     code = (
-        "import sys; from tiny_world import tiny_scenario; from pathlib import Path\n"
+        "import sys; from tiny_experiment import tiny_scenario; from pathlib import Path\n"
         "from simulations.run.runner import simulate\n"
         "tiny = tiny_scenario('privacy.rounds=3', 'privacy.max_participations=3')\n"
         "simulate(tiny, out=Path(sys.argv[1]), workers=1,"

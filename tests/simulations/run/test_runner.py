@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from killed import in_child
-from tiny_world import TINY, cache, tiny_scenario, tiny_world
+from tiny_experiment import TINY, cache, tiny_experiment, tiny_scenario
 
 import server.app
 from fedspeech.errors import FedspeechError, LedgerDamaged, NoRoundRan, ScenarioError
@@ -111,12 +111,12 @@ def test_a_run_that_cannot_begin_removes_what_it_made_and_nothing_of_the_users(
         notes.write_text("dear")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simulations.run.preparing.build_world", interrupted)
+    monkeypatch.setattr("simulations.run.preparing.build_experiment", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache())
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [notes]
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("simulations.run.preparing.build_world", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("simulations.run.preparing.build_experiment", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(tiny_scenario(), out=tmp_path / "empty", workers=1, cache=cache())
     assert list((tmp_path / "empty").iterdir()) == []
@@ -124,7 +124,7 @@ def test_a_run_that_cannot_begin_removes_what_it_made_and_nothing_of_the_users(
 
 def test_a_shared_ledger_outlives_a_run_that_cannot_begin(tmp_path, monkeypatch):
     (tmp_path / "population.jsonl").write_bytes(b"")
-    monkeypatch.setattr("simulations.run.preparing.build_world", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("simulations.run.preparing.build_experiment", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         simulate(
             tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache(),
@@ -309,7 +309,7 @@ def test_the_simulator_sees_what_was_clipped_and_what_wrapped(tmp_path, no_expor
 
 
 def test_a_spent_budget_ends_in_a_whole_report(tmp_path, no_export):
-    plan = tiny_world().job.plan
+    plan = tiny_experiment().job.plan
     budget = (plan.guarantee(1).epsilon_release + plan.guarantee(2).epsilon_release) / 2
     folder = simulate(
         tiny_scenario(f"privacy.epsilon_budget={budget}"),
@@ -372,7 +372,7 @@ def test_a_disk_that_fills_up_stops_the_run_with_its_name_in_the_summary(
     # The second sum was opened before the disk was full: it is charged though it is not kept.
     assert (
         results.summary.guarantee.epsilon_release
-        == tiny_world().job.plan.guarantee(2).epsilon_release
+        == tiny_experiment().job.plan.guarantee(2).epsilon_release
     )
 
 

@@ -1,10 +1,10 @@
-"""From a scenario to a world: nobody stands in two groups, and the base alone sets the scales."""
+"""From a scenario to an experiment: nobody stands in two groups, and the base alone sets the scales."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-from tiny_world import cache, tiny_scenario, tiny_world
+from tiny_experiment import cache, tiny_experiment, tiny_scenario
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.partition import by_group
@@ -17,7 +17,7 @@ from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
 from simulations.setup.bases import layout_of
 from simulations.setup.embedding import PARITY_CLIPS
-from simulations.setup.experiment import Experiment, build_world
+from simulations.setup.experiment import Experiment, build_experiment
 from simulations.setup.planning import plan_of
 from simulations.setup.speakers import embedded_spec, open_speakers
 from tflite_export.evidence import repeated
@@ -54,12 +54,12 @@ def test_phones_have_all_accents_and_train_on_no_held_out_word():
 
 @pytest.mark.slow
 def test_no_speaker_stands_in_two_groups_or_taught_the_base():
-    world = tiny_world()
-    found = groups(world.partition)
+    built = tiny_experiment()
+    found = groups(built.partition)
     assert len(set().union(*found.values())) == sum(map(len, found.values()))
     for name in ("validation", "federated", "held_out"):
-        assert not found[name] & set(world.base.speakers)
-    assert len(world.partition.federated) == world.job.plan.population == 12
+        assert not found[name] & set(built.base.speakers)
+    assert len(built.partition.federated) == built.job.plan.population == 12
 
 
 @pytest.mark.slow
@@ -72,48 +72,48 @@ def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
         experiment, "layout_of",
         lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
     )  # fmt: skip
-    world = build_world(
+    built = build_experiment(
         scenario, cache=cache(), simulation_only=None, workers=1, progress=lambda done, total: None
     )
-    found = groups(world.partition)
+    found = groups(built.partition)
     assert set(teachers) <= found["public"]
     assert not set(teachers) & (found["federated"] | found["held_out"])
-    assert world.job.plan.population == 11
-    assert len(world.held_out) == 2
+    assert built.job.plan.population == 11
+    assert len(built.held_out) == 2
 
 
 def test_features_are_standardized_by_the_bases_constants_alone():
     """A clip's embedding is what the base computes of it alone, whoever else is in the corpus."""
-    world, scenario = tiny_world(), tiny_scenario()
+    built, scenario = tiny_experiment(), tiny_scenario()
     corpus = embedded(scenario)
-    arrays = world.job.load_arrays()
-    assert world.base.sha256 == Base.load(default_base_path()).sha256
-    validation = [clip for phone in world.partition.validation for clip in phone.utterances]
-    own = list(world.partition.federated[5].utterances)
+    arrays = built.job.load_arrays()
+    assert built.base.sha256 == Base.load(default_base_path()).sha256
+    validation = [clip for phone in built.partition.validation for clip in phone.utterances]
+    own = list(built.partition.federated[5].utterances)
     start = arrays.offsets[5]
     for clips, kept in (
         (validation[:8], arrays.validation.embeddings),
         (own, arrays.embeddings[start : start + len(own)]),
     ):
         for clip, embedding in zip(clips, kept, strict=False):
-            alone = world.base.encoder_output(world.base.heard(corpus, [clip]))
+            alone = built.base.encoder_output(built.base.heard(corpus, [clip]))
             np.testing.assert_allclose(
-                world.adapter.embed(alone).numpy()[0], embedding, rtol=1e-4, atol=1e-4
+                built.adapter.embed(alone).numpy()[0], embedding, rtol=1e-4, atol=1e-4
             )
 
 
 def test_a_phone_holds_its_own_clips_and_the_public_background():
-    world = tiny_world()
-    arrays = world.job.load_arrays()
-    for index, phone in enumerate(world.partition.federated):
-        labels = [world.task.labels.label(clip.word) for clip in phone.utterances]
+    built = tiny_experiment()
+    arrays = built.job.load_arrays()
+    for index, phone in enumerate(built.partition.federated):
+        labels = [built.task.labels.label(clip.word) for clip in phone.utterances]
         held = arrays.phone(index).labels
         np.testing.assert_array_equal(held, [*labels, *arrays.background.labels])
     assert set(arrays.background.labels) <= {10, 11}
 
 
 def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():
-    for phone in tiny_world().held_out:
+    for phone in tiny_experiment().held_out:
         rows = {count: {e.tobytes() for e in own.embeddings} for count, own in phone.own.items()}
         assert rows[1] < rows[2]
         assert len(phone.own[2].labels) == 20
@@ -122,18 +122,18 @@ def test_own_takes_nest_and_nobody_is_judged_by_what_it_adapted_on():
 
 
 def test_background_held_back_and_validation_share_no_speaker_and_no_clip():
-    world = tiny_world()
-    kept = [world.training_negatives, world.guard_negatives, world.job.load_arrays().validation]
+    built = tiny_experiment()
+    kept = [built.training_negatives, built.guard_negatives, built.job.load_arrays().validation]
     rows = [{embedding.tobytes() for embedding in clips.embeddings} for clips in kept]
     assert len(set().union(*rows)) == sum(map(len, rows))
 
 
 def test_parity_clips_are_public_speech():
-    world = tiny_world()
-    speech = repeated(world.speech)
-    assert speech.shape == (PARITY_CLIPS, world.base.heard_samples)
-    assert len(np.unique(world.speech, axis=0)) == len(world.speech)
-    assert (np.abs(world.speech).max(axis=1) > 0).all()
+    built = tiny_experiment()
+    speech = repeated(built.speech)
+    assert speech.shape == (PARITY_CLIPS, built.base.heard_samples)
+    assert len(np.unique(built.speech, axis=0)) == len(built.speech)
+    assert (np.abs(built.speech).max(axis=1) > 0).all()
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def nothing_made(monkeypatch):
 )  # fmt: skip
 def test_parts_that_do_not_fit_together_are_refused_first(changes, words, nothing_made):
     with pytest.raises(FedspeechError, match=words):
-        build_world(
+        build_experiment(
             tiny_scenario(*changes), cache=cache(), simulation_only=None, workers=1,
             progress=lambda done, total: None,
         )  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
         raise FedspeechError("not with me")
 
     with pytest.raises(FedspeechError, match="not with me"):
-        build_world(
+        build_experiment(
             tiny_scenario(), cache=cache(), simulation_only=None, workers=1,
             progress=lambda done, total: None, accept=accept,
         )  # fmt: skip
@@ -186,7 +186,7 @@ def test_a_plan_that_nobody_accepts_is_refused_first(nothing_made):
 def test_a_file_that_is_no_base_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(ScenarioError, match=r"base.source: .*x.safetensors: not a fedspeech base"):
-        build_world(
+        build_experiment(
             tiny_scenario(f'base.source="{tmp_path}/x.safetensors"'), cache=cache(),
             simulation_only=None,
             workers=1, progress=lambda done, total: None,
@@ -198,19 +198,19 @@ def test_a_million_phones_are_drawn_from_the_voices_that_are_spoken():
     changes = ("corpus.federated_phones=1000000", "corpus.voices=12",
                "privacy.max_participations=1", "privacy.rounds=1",
                "privacy.participation_probability=0.0001")  # fmt: skip
-    world = build_world(
+    built = build_experiment(
         tiny_scenario(*changes),
         cache=cache(),
         simulation_only=None,
         workers=1,
         progress=lambda *_: None,
     )
-    arrays, plan = world.job.load_arrays(), world.job.plan
+    arrays, plan = built.job.load_arrays(), built.job.plan
     assert (plan.population, plan.unit, len(arrays.offsets) - 1) == (1_000_000, "phone", 12)
     spoken = np.diff(arrays.offsets)
     held = [len(arrays.phone(phone)) - len(arrays.background) for phone in (0, 999_999)]
     assert set(held) <= set(spoken // 2) | set(-(-spoken // 2))
-    assert len(world.partition.federated) == 12
+    assert len(built.partition.federated) == 12
 
 
 @pytest.mark.slow

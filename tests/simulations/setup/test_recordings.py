@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tiny_world import cache
+from tiny_experiment import cache
 
 from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance
 from fedspeech.errors import CorpusError
@@ -17,7 +17,7 @@ from fedspeech.tasks import kws
 from fedspeech.tasks.kws import WordRoles, word_roles
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
-from simulations.setup.experiment import build_world
+from simulations.setup.experiment import build_experiment
 from simulations.setup.recordings import made_public, split_speakers, usable
 from simulations.setup.speakers import open_speakers
 
@@ -175,15 +175,17 @@ def scenario(folder, *changes):
     )  # fmt: skip
 
 
-def world_of(found):
-    return build_world(
+def experiment_of(found):
+    return build_experiment(
         found, cache=cache(), simulation_only=None, workers=1, progress=lambda *_: None
     )
 
 
 @pytest.fixture(scope="module")
-def world(folder):
-    return world_of(scenario(folder, "corpus.public_speakers=4", "corpus.validation_speakers=2"))
+def built(folder):
+    return experiment_of(
+        scenario(folder, "corpus.public_speakers=4", "corpus.validation_speakers=2")
+    )
 
 
 def rows(clips):
@@ -191,43 +193,43 @@ def rows(clips):
 
 
 @pytest.mark.slow
-def test_no_clip_has_two_roles(world):
-    arrays = world.job.load_arrays()
-    own = set().union(*(rows(phone.own[1]) for phone in world.held_out))
-    judged = set().union(*(rows(phone.judged) for phone in world.held_out))
+def test_no_clip_has_two_roles(built):
+    arrays = built.job.load_arrays()
+    own = set().union(*(rows(phone.own[1]) for phone in built.held_out))
+    judged = set().union(*(rows(phone.judged) for phone in built.held_out))
     federated = {embedding.tobytes() for embedding in arrays.embeddings}
-    public = [world.training_negatives, world.guard_negatives, arrays.validation]
+    public = [built.training_negatives, built.guard_negatives, arrays.validation]
     groups = [federated, *map(rows, public), own, judged]
     assert all(groups)
     assert len(set().union(*groups)) == sum(map(len, groups))
-    assert world.validates
-    assert not len(world.evaluation_negatives)  # the corpus has other words of its own
+    assert built.validates
+    assert not len(built.evaluation_negatives)  # the corpus has other words of its own
 
 
-def test_other_words_train_and_judge_and_are_never_the_same_words(world):
+def test_other_words_train_and_judge_and_are_never_the_same_words(built):
     unknown = len(TEN)
-    arrays = world.job.load_arrays()
-    roles = world.task.roles
+    arrays = built.job.load_arrays()
+    roles = built.task.roles
     assert len(roles.evaluation) == 2
-    for phone in world.partition.federated:
+    for phone in built.partition.federated:
         words = Counter(clip.word for clip in phone.utterances)
         assert set(words) & roles.training
         assert not set(words) & roles.evaluation
-    assert (arrays.labels == unknown).sum() == len(world.partition.federated) * 2 * 4
-    for phone in world.held_out:
+    assert (arrays.labels == unknown).sum() == len(built.partition.federated) * 2 * 4
+    for phone in built.held_out:
         assert (phone.own[1].labels == unknown).sum() == 4  # one take of each word that trains
         assert (phone.judged.labels == unknown).sum() == 2 * len(roles.evaluation)
-    assert world.task.negatives == "2 recorded other words, none of them in training"
+    assert built.task.negatives == "2 recorded other words, none of them in training"
 
 
 @pytest.mark.slow
-def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
+def test_what_ships_to_phones_is_public_and_moves_no_epsilon(built, folder):
     recorded = {f"s{number:02}" for number in range(16)}
-    shipped = [clip for phone in world.speakers.public for clip in phone.utterances]
-    private = speakers(world.partition.federated) | speakers(world.partition.held_out)
-    assert {clip.speaker_id for clip in shipped} & recorded == speakers(world.partition.public)
+    shipped = [clip for phone in built.speakers.public for clip in phone.utterances]
+    private = speakers(built.partition.federated) | speakers(built.partition.held_out)
+    assert {clip.speaker_id for clip in shipped} & recorded == speakers(built.partition.public)
     assert not {clip.speaker_id for clip in shipped} & private
-    without = world_of(
+    without = experiment_of(
         scenario(
             folder,
             "corpus.public_speakers=4",
@@ -235,16 +237,16 @@ def test_what_ships_to_phones_is_public_and_moves_no_epsilon(world, folder):
             "training.negatives=0",
         )
     )
-    assert without.job.plan == world.job.plan
+    assert without.job.plan == built.job.plan
 
 
 def public_clips(voices, base):
     return voices.task.public_clips(voices.public, voices.recorded, base.speakers, seed=1)
 
 
-def test_two_thirds_of_what_ships_first_are_recorded_words(world, monkeypatch):
+def test_two_thirds_of_what_ships_first_are_recorded_words(built, monkeypatch):
     monkeypatch.setattr(kws, "ENOUGH_REAL_NEGATIVES", 8)
-    training, guard = public_clips(world.speakers, world.base)
+    training, guard = public_clips(built.speakers, built.base)
 
     def kind(clip):
         if clip.word == SILENCE:

@@ -9,7 +9,7 @@ from fedspeech.seeds import stream
 from simulations.tuning.evidence import Evidence
 
 
-def world(rng, seeds, phones, effects, *, by_seed=0.0, by_phone=0.1, by_setting=0.02):
+def built(rng, seeds, phones, effects, *, by_seed=0.0, by_phone=0.1, by_setting=0.02):
     """Accuracies with phones that differ much and settings that differ little."""
     found = []
     for _ in range(seeds):
@@ -21,7 +21,7 @@ def world(rng, seeds, phones, effects, *, by_seed=0.0, by_phone=0.1, by_setting=
 
 
 def test_paired_differences_are_sharper_than_accuracies():
-    evidence = Evidence(world(stream(0, "paired"), 2, 40, (0.0, 0.03)), stream(0, "draws"))
+    evidence = Evidence(built(stream(0, "paired"), 2, 40, (0.0, 0.03)), stream(0, "draws"))
     alone, paired = evidence.accuracy(1), evidence.difference(1, 0)
     assert paired.high - paired.low < (alone.high - alone.low) / 2
     assert paired.low > 0
@@ -33,7 +33,7 @@ def test_paired_differences_are_sharper_than_accuracies():
 def test_intervals_of_differences_cover(seeds, by_seed):
     rng, covered = stream(1, "coverage", seeds), 0
     for draw in range(60):
-        found = world(rng, seeds, 30, (0.0, 0.02), by_seed=by_seed)
+        found = built(rng, seeds, 30, (0.0, 0.02), by_seed=by_seed)
         truth = Evidence(found, stream(draw, "draws")).difference(1, 0)
         covered += truth.low <= 0.02 <= truth.high
     # Aimed at 95 %, somewhat less with five seeds. Fewer than 46 of 60 at a true 88 %: 1.3 %.
@@ -42,7 +42,7 @@ def test_intervals_of_differences_cover(seeds, by_seed):
 
 def test_phones_alone_would_miss_the_luck_of_a_seed():
     rng = stream(2, "luck")
-    found = world(rng, 4, 200, (0.0, 0.0), by_seed=0.03, by_setting=0.001)
+    found = built(rng, 4, 200, (0.0, 0.0), by_seed=0.03, by_setting=0.001)
     both = Evidence(found, stream(0, "draws")).difference(1, 0)
     pooled = Evidence([np.concatenate(found)], stream(0, "draws")).difference(1, 0)
     assert both.high - both.low > 5 * (pooled.high - pooled.low)
@@ -90,7 +90,7 @@ def test_what_rounding_costs_is_no_reason_to_prefer_a_clip_norm():
 
 def test_being_the_best_of_many_equals_flatters_and_is_unsure():
     rng = stream(3, "equals")
-    found = world(rng, 1, 20, np.zeros(25), by_setting=0.1)
+    found = built(rng, 1, 20, np.zeros(25), by_setting=0.1)
     choice = Evidence(found, stream(0, "draws")).choose(range(25), [1.0] * 25, within=0.0)
     assert choice.flattery > 0.005
     assert choice.share_same < 0.7

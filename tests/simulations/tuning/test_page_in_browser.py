@@ -2,7 +2,7 @@
 
 import pytest
 from chromium import CHROMIUM, Browser
-from tiny_world import cache, tiny_scenario
+from tiny_experiment import cache, tiny_scenario
 
 from simulations.tuning.tuner import Request, tune
 

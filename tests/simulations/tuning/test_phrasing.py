@@ -4,7 +4,7 @@ import functools
 import html
 
 import numpy as np
-from tiny_world import tiny_scenario
+from tiny_experiment import tiny_scenario
 
 from fedspeech.seeds import stream
 from simulations.results.spent import account_of

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_world import cache, tiny_scenario, tiny_world
+from tiny_experiment import cache, tiny_experiment, tiny_scenario
 
 from fedspeech.errors import ScenarioError
 from simulations.scenario.reading import read_scenario
-from simulations.setup.experiment import build_world
+from simulations.setup.experiment import build_experiment
 from simulations.tuning.space import Setting, Space, log_spaced, parse_axis
 
 
@@ -96,13 +96,13 @@ def test_a_setting_makes_of_a_job_what_its_scenario_would_build():
     )
     scenario = setting.scenario(tiny_scenario())
     assert Setting.of(scenario) == setting
-    built = build_world(
+    built = build_experiment(
         scenario, cache=cache(), simulation_only=None, workers=1, progress=lambda done, total: None
     ).job
-    assert setting.job(tiny_world().job) == built
+    assert setting.job(tiny_experiment().job) == built
 
 
 def test_a_setting_that_the_plan_refuses_is_named():
     setting = Setting.of(tiny_scenario()).model_copy(update={"noise_multiplier": 1e-4})
     with pytest.raises(ScenarioError, match=r"noise multiplier 0\.0001.*stddev"):
-        setting.job(tiny_world().job)
+        setting.job(tiny_experiment().job)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from tiny_experiment import tiny_scenario
 from tiny_job import make_job
-from tiny_world import tiny_scenario
 
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.training.dataset import LocalDataset

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tiny_world import TINY, cache, tiny_scenario, tiny_world
+from tiny_experiment import TINY, cache, tiny_experiment, tiny_scenario
 
 from fedspeech.errors import BudgetExhausted, FedspeechError, ScenarioError
 from fedspeech.privacy.ledger import Ledger
@@ -67,9 +67,9 @@ def test_without_noise_there_is_nothing_to_charge(tmp_path):
 
 def charged_search(tmp_path, budget):
     """A search on the tiny population as if it were private, with a budget."""
-    world = tiny_world()
-    plan = dataclasses.replace(world.job.plan, epsilon_budget=budget, secure_aggregation="ideal")
-    ground = _ground(tiny_scenario("seed=1"), world, "charged")
+    built = tiny_experiment()
+    plan = dataclasses.replace(built.job.plan, epsilon_budget=budget, secure_aggregation="ideal")
+    ground = _ground(tiny_scenario("seed=1"), built, "charged")
     ground = dataclasses.replace(ground, job=dataclasses.replace(ground.job, plan=plan))
     return Search(
         tmp_path / "study.db",
@@ -89,7 +89,7 @@ def rows(path, kind):
 
 @pytest.mark.slow
 def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tmp_path):
-    plan, ledger = tiny_world().job.plan, tmp_path / "population.jsonl"
+    plan, ledger = tiny_experiment().job.plan, tmp_path / "population.jsonl"
     # Enough for two trials of two rounds by composition, and for half of a third.
     five = dataclasses.replace(plan, rounds=5, max_participations=5)
     price = Ledger.open(tmp_path / "price.jsonl", five, "price", "os")
@@ -116,7 +116,7 @@ def test_every_round_of_every_trial_is_charged_and_the_budget_ends_the_search(tm
 
 
 def test_more_rounds_than_the_budget_covers_are_refused_together(tmp_path):
-    plan = dataclasses.replace(tiny_world().job.plan, rounds=9, max_participations=9)
+    plan = dataclasses.replace(tiny_experiment().job.plan, rounds=9, max_participations=9)
     budget = plan.guarantee(3).epsilon_release * 1.001
     plan = dataclasses.replace(plan, epsilon_budget=budget)
     ledger = Ledger.open(tmp_path / "ledger.jsonl", plan, "run", "seeded")

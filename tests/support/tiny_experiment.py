@@ -1,4 +1,4 @@
-"""The smallest world that a scenario builds for real: 12 phones, 3 held-out, the real base."""
+"""The smallest experiment that a scenario builds for real: 12 phones, 3 held-out, the real base."""
 
 import atexit
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
-from simulations.setup.experiment import World, build_world
+from simulations.setup.experiment import BuiltExperiment, build_experiment
 
 TINY = (
     "corpus.federated_phones=12", "corpus.held_out_phones=3", "corpus.validation_speakers=2",
@@ -34,9 +34,9 @@ def cache() -> Path:
 
 
 @functools.cache
-def tiny_world() -> World:
-    """The world of `tiny_scenario()`, built once."""
-    return build_world(
+def tiny_experiment() -> BuiltExperiment:
+    """The experiment of `tiny_scenario()`, built once."""
+    return build_experiment(
         tiny_scenario(),
         cache=cache(),
         simulation_only=None,
