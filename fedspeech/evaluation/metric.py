@@ -40,7 +40,14 @@ Item = TypeVar("Item", bound="Metric | Chart | Matrix | Texts")
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A confidence interval, the coverage aimed at and how it was computed."""
+    """A confidence interval.
+
+    Attributes:
+      low: lower end.
+      high: upper end.
+      level: coverage aimed at.
+      method: how it was computed.
+    """
 
     low: float
     high: float
@@ -56,9 +63,11 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A group of phones: a property, such as "accent", and a value of it.
+    """A group of phones.
 
     Attributes:
+      name: of the property, such as "accent".
+      value: of it.
       merged: values that were too small to stand alone and are pooled here.
       in_pretraining_data: whether the base's speakers included the value; None if unknown.
     """
@@ -76,12 +85,16 @@ class Metric:
     Attributes:
       name: what was measured, in words.
       value: the figure; finite.
+      unit: what it is counted in; a share is shown in percent.
+      lower_is_better: an error rather than a success.
+      visibility: who could see it.
       model: whose; None where no model has a part in it.
       variant: what else tells it from others of its name, such as a way of decoding.
       segment: the phones that it is of; None: all held-out phones.
       phones: how many phones or speakers it is of.
       counted: observations behind it; 0: nothing was observed, and the value says nothing.
       by_chance: the value that luck alone would give.
+      interval: of the value.
       headline: whether it is among the first figures of the console and of the report.
     """
 
@@ -111,7 +124,13 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """What one direction of a chart is; logarithmic: equal ratios are equal lengths."""
+    """What one direction of a chart is.
+
+    Attributes:
+      name: in words.
+      unit: of its values.
+      logarithmic: whether equal ratios are equal lengths.
+    """
 
     name: str
     unit: Unit = "share"
@@ -120,10 +139,15 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One line of a chart, positions `x` ascending.
+    """One line of a chart.
 
-    `model` is None where no model has a part in it. Ends of intervals are as many as positions, or
-    none.
+    Attributes:
+      name: of the line.
+      x: positions, ascending.
+      y: values, as many.
+      model: whose; None where no model has a part in it.
+      low: lower ends of intervals, as many; empty: none.
+      high: upper ends, likewise.
     """
 
     name: str
@@ -149,9 +173,12 @@ class Chart:
     """Lines over one axis.
 
     Attributes:
+      name: title.
       says: how to read it.
       x: what the lines run over.
       y: what they are of.
+      curves: the lines.
+      visibility: who could see it.
       counted: observations behind each position; empty where they are of no interest.
       single_phones: each position is one phone: it never leaves the operator's desk.
       marked: a position on `x` that is pointed out.
@@ -174,7 +201,15 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Counts by what was said (rows) and what was answered (columns)."""
+    """Counts by what was said (rows) and what was answered (columns).
+
+    Attributes:
+      name: title.
+      says: how to read it.
+      labels: of rows and of columns.
+      counts: row: said; column: answered.
+      visibility: who could see it.
+    """
 
     name: str
     says: str
@@ -191,7 +226,14 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """A table of words; of synthesized speech alone, for nobody's words are written down."""
+    """A table of words; of synthesized speech alone, for nobody's words are written down.
+
+    Attributes:
+      name: title.
+      header: names of the columns.
+      rows: one text per column.
+      visibility: who could see it.
+    """
 
     name: str
     header: tuple[str, ...]
@@ -210,9 +252,13 @@ class Section:
 
     Attributes:
       key: by which programs find it; one word or several joined by underscores.
+      title: for readers.
       on: what the metrics are of, short enough for brackets behind a name.
       says: how it was measured.
       metrics: numbers; those of segments follow those of all phones.
+      charts: curves.
+      matrices: counts in a square.
+      texts: examples of synthesized speech.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""From a scenario to an experiment: nobody stands in two groups, and the base alone sets the scales."""
+"""From scenario to experiment: nobody is in two groups, and the base alone sets the scales."""
 
 import dataclasses
 
