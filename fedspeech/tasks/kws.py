@@ -172,9 +172,11 @@ class Kws:
         both = set(taught) & set(recorded)
         teachers = [phone for phone in phones if phone.speaker_id in both]
         others = [phone for phone in phones if phone.speaker_id not in both]
-        parts = [*teachers, *others[::2]], others[1::2] or teachers[1::2]
-        training, guard = (_in_turn(part, recorded, seed) for part in parts)
-        return training, guard
+        guarding = others[1::2] or teachers[1::2]
+        # A guard that was trained on would not notice what training broke.
+        guards = {phone.speaker_id for phone in guarding}
+        training = [p for p in (*teachers, *others) if p.speaker_id not in guards]
+        return _in_turn(training, recorded, seed), _in_turn(guarding, recorded, seed)
 
     def evaluation_negatives(
         self, judged: Sequence[LocalDataset], validation: LocalDataset
