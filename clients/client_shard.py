@@ -101,6 +101,7 @@ class ClientShard:
         """
         key, plan = request.key, self.job.plan
         cohort_list = request.cohort_list
+        # The coins of these phones decide who takes part, and not the server's list.
         if not np.array_equal(self.own(cohort_list), state.joined):
             raise ProtocolAbort(
                 f"round {key.number}: the cohort list is not what shard {self.shard} sent"

@@ -23,6 +23,7 @@ from typing import BinaryIO, Literal
 from fedspeech.errors import FedspeechError, ProtocolAbort
 from fedspeech.files import hold, write_whole
 
+# A replay of the round starts from the state before it.
 _KEPT = 2  # files a shard: of this round and of the last one entered before it
 _WAIT_S = 60.0
 

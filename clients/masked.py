@@ -127,6 +127,7 @@ class MaskedShard:
         purpose = self._client_shard.job.purpose(request.key, request.model_sha256)
         nonces = asked.each(lambda phone: phone.accept(cohort_list(), purpose))
         width = len(nonces[0]) if nonces else KEY_BYTES
+        # A shard whose phones all stayed away refused nothing, and stays in the round.
         seen: Seen = {}
         if asked.there or not asked.phones:
             seen = {"cohort_list": cohort_list(), "model_sha256": request.model_sha256}
@@ -137,10 +138,12 @@ class MaskedShard:
     ) -> tuple[messages.MaskedVectors, Seen]:
         """The phones train on the model that the session is for, and mask."""
         model = model_sha256(request.model, request.clip_norm)
+        # A shard whose phones are all gone has kept no model to compare.
         if asked.phones and model != session.model_sha256:
             raise ProtocolAbort(f"round {request.key.number}: not the model of this session")
         plan, sharers = self._client_shard.job.plan, Members(request.sharers)
         own = self._client_shard.own(request.sharers).tolist()
+        # Of a row that is missing its phone gets zeros, which do not open: it alone refuses.
         sealed_for = dict(zip(own, request.sealed, strict=False))
 
         def masks_of(phone: Phone) -> tuple[bytes, Masks]:
@@ -154,6 +157,7 @@ class MaskedShard:
             return phone.mask(inbox)
 
         told = asked.each(masks_of)
+        # After the inbox: a phone that refuses it trains nothing, and no vector of it exists.
         encoded = self._client_shard.vectors(request, np.array(asked.there, dtype=np.int64))
         words = mask_vectors(encoded, [masks for _, masks in told], self._primitives, plan.bits)
         shape = (len(words), plan.vector_length)

@@ -113,6 +113,8 @@ def _call(program: Any, options: list[str], replaced: dict[str, dict[str, Any]])
     for place, names in replaced.items():
         module = importlib.import_module(place)
         for name, ours in names.items():
+            # Set on a name that Flower no longer reads, our code would stand idle and Flower's
+            # would run.
             if not hasattr(module, name):
                 raise ProtocolAbort(f"this node does not know this flwr: {place} has no {name}")
             setattr(module, name, ours)

@@ -175,6 +175,8 @@ class SessionState:
         Raises:
           ProtocolAbort: if it is not the session that the phones are in.
         """
+        # Flower keeps a context only after the answer has left: on an older one phones would agree
+        # and unmask a second time.
         if hashlib.sha256(kept).digest() != sha256:
             raise ProtocolAbort(
                 "the context of this node is not the one that its phones answered last: they have "

@@ -22,6 +22,7 @@ def write_whole(path: Path, content: bytes) -> None:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
+            # Content before name: a power cut could else leave the new name on an empty file.
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError:
@@ -61,6 +62,7 @@ def hold(path: Path, *, shared: bool = False, wait_s: float = 0.0) -> BinaryIO |
       The open file, or None if others hold it.
     """
     file = path.open("ab", buffering=0)
+    # Asked again and again, because file locks know no timeout.
     deadline = time.monotonic() + wait_s
     while not lock(file, shared=shared, wait=False):
         if time.monotonic() >= deadline:

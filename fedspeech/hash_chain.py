@@ -177,6 +177,8 @@ class HashChain:
         """
         full = {"sequence": self._sequence, "previous": self._previous, **row}
         full["sha256"] = _checksum(full)
+        # NaN and infinity are no JSON: such a row is refused before it is written, since other
+        # readers would stop at it.
         line = json.dumps(full, sort_keys=True, allow_nan=False).encode() + b"\n"
         start = b"" if self.torn is None else self.torn + b"\n"
         created = self._position == 0
@@ -192,6 +194,7 @@ class HashChain:
         end = file.seek(0, os.SEEK_END)
         try:
             while data:
+                # A write without a buffer may take a part only.
                 data = data[file.write(data) :]
             if not isinstance(file, io.BytesIO):  # read only to look
                 os.fsync(file.fileno())

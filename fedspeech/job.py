@@ -106,6 +106,8 @@ class Job:
     def _check_time(self, time: TimeAxis) -> None:
         """Checks that the plan's minimums hold at every hour of the run and at the deadline."""
         least, late = time.least_available(self.plan.rounds), time.share_late(self.work)
+        # Fewer phones than the plan counts on stand nearer to its minimums, where one of them
+        # decides.
         if self.plan.availability > least:
             raise ValueError(
                 f"at the worst hour {least:.1%} of the phones are there, the plan counts on "

@@ -492,6 +492,7 @@ def _read(record: RecordDict, expected: type[MessageT]) -> MessageT:
     names = {part.name for part in fields(expected)}
     arrays = record.array_records["vectors"]
     parts = {part.name for part in fields(RoundKey)} if "key" in names else set()
+    # What is left over is refused like what is missing: nothing travels that no rule has checked.
     wanted, got = (names - {"key"}) | parts, {*values, *arrays}
     if wanted != got or set(values) & set(arrays):
         raise ProtocolAbort(f"a {kind} must carry exactly {sorted(wanted)}, got {sorted(got)}")
@@ -517,6 +518,7 @@ def from_array(name: str, array: Array) -> NDArray[Any]:
     sides = array.shape
     if len(sides) > 3 or not all(0 <= side < MAX_PHONES for side in sides):
         raise ProtocolAbort(f"{name} must have at most 3 sides below {MAX_PHONES}, got {sides}")
+    # Of Python's integers: the product of the sides that a sender claims cannot wrap around.
     size = math.prod(sides) * dtype.itemsize
     if size != len(array.data):
         raise ProtocolAbort(

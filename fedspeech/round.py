@@ -103,6 +103,8 @@ def run_round(
     plan, entropy, key = job.plan, job.entropy(), job.round_key(round_number)
     ledger.require_budget(round_number)
     cohort = joining(job, key)
+    # Nothing that depends on speech exists yet. From here on the round costs, whatever becomes of
+    # it.
     charge = ledger.charge(
         round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)
     )
@@ -187,6 +189,7 @@ def draw_cohort(job: Job, key: RoundKey) -> NDArray[np.int64]:
     if plan.drawn_by_server:
         secret = Keystream(hashlib.sha256(canonical("cohort", key.round_id, key.round)).digest())
     else:
+        # Named by neither attempt nor id, so that under seeded noise a round has one toss.
         secret = job.entropy().keystream("cohort", key.round)
     if plan.participation == "fixed_size":
         return fixed_size_cohort(secret, population=plan.population, size=size)
@@ -208,6 +211,8 @@ def privatize_phone(
     Returns:
       Shape (vector length,), uint32.
     """
+    # Rounding and noise have keystreams of their own: how much rounding reads depends on the data,
+    # and must not decide which noise follows.
     return plan.privatize(
         contribution,
         rotation_seed=rotation_seed(key),

@@ -263,6 +263,7 @@ class MaskedGathering(_Gathering):
 
 def _columns(answers: Sequence[messages.MaskedAnswer]) -> list[NDArray[Any]]:
     """The phones of all shards and what they said, field by field, as `Server` takes them."""
+    # A shard with no phone left sends empty tables, whose width may be zero and fits no other's.
     told = [answer for answer in answers if len(answer.phones)] or answers[:1]
     return [
         np.concatenate([getattr(answer, field.name) for answer in told])

@@ -129,6 +129,8 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
             guarantee=ledger.guarantee(),
             seconds=0.0,
         )
+        # One at least: coins of the round after the checkpoint may have fallen though nothing was
+        # charged.
         for number in range(first, min(max(charged, default=first) + 1, job.plan.rounds))
     )
     checkpoint = replace(checkpoint, next_round=first + len(lost))

@@ -111,6 +111,7 @@ def _run_round(
     except Abandoned as error:
         return state, record("abandoned", reason=str(error))
 
+    # Abandoned before this line a round costs nothing: no answer so far depends on speech.
     commitment = job.entropy().commitment(key.round_id, key.attempt)
     charge = ledger.charge(round_number, key.attempt, key.round_id, commitment)
 

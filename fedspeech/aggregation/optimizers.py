@@ -64,6 +64,8 @@ class ServerOptimizer:
 
     def init(self, parameters: NDArray[np.floating]) -> GlobalState:
         """The state before the first round, from parameters of shape (d,)."""
+        # Phones get float32; in the server's float64 steps add up that are below a parameter's last
+        # bit.
         wide = parameters.astype(np.float64)
         starts = {"first": np.zeros_like(wide), "second": np.full_like(wide, self.adaptivity**2)}
         return GlobalState(wide, {name: starts[name] for name in _MOMENTS[self.optimizer]})

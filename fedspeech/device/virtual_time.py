@@ -153,6 +153,7 @@ class TimeAxis(RoundTimes):
     def least_available(self, rounds: int) -> float:
         """Smallest share over a run, rounded down to a thousandth: what a plan may count on."""
         least = min(map(self.share_available, range(rounds)))
+        # The tolerance keeps a share of 0.1 from becoming 0.099 by a last bit.
         return math.floor(1000 * least + 1e-9) / 1000
 
     def available(self, round_number: int, phone: int) -> bool:

@@ -89,6 +89,8 @@ from fedspeech.privacy.events import (
 FloatArray = NDArray[np.float64]
 
 _MAX_ORDER = 512
+# Sampling has bounds at integer orders only; the finer steps serve events without it, whose best
+# order is small where epsilon is large.
 ORDERS: FloatArray = np.unique(
     np.concatenate([np.arange(1.05, 16, 0.05).round(2), np.arange(2.0, _MAX_ORDER + 1)])
 )
@@ -231,6 +233,8 @@ def divergence_with_phone(event: SharedNoise | SkellamSum, orders: FloatArray) -
     m, d = event.shares, event.dimension
     gap = m + 1 - orders
     shift = orders * event.sensitivity**2 / (2 * event.stddev**2 * gap)
+    # As log1p: the two logarithms nearly cancel, and of m / (m + 1) few digits would be left at a
+    # million shares.
     spread = -math.log1p(1 / m) / 2 - np.log1p((1 - orders) / m) / (2 * (orders - 1))
     discrete = tau(event.stddev, m + 1) * (2 * orders - 1) / (orders - 1)
     return shift + d * (spread + discrete)
@@ -303,12 +307,15 @@ def _log_expm1(x: FloatArray) -> FloatArray:
 def _log_sum(terms: FloatArray) -> FloatArray:
     if not terms.size:
         return np.zeros(terms.shape[0])
+    # A row without any term has a peak of minus infinity, and the difference of two of those is no
+    # number.
     peak = np.maximum(terms.max(axis=1, keepdims=True), -1e300)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.exp(terms - peak).sum(axis=1)) + peak[:, 0])
 
 
 def _frozen(curve: FloatArray) -> FloatArray:
+    # Curves are cached: whoever wrote into one would change the price of every later round.
     curve.setflags(write=False)
     return curve
 

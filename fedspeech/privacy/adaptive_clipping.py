@@ -34,6 +34,7 @@ class AdaptiveClipping:
     """
 
     target_quantile: Fraction
+    # Both as the paper recommends: eta 0.2, and noise of a twentieth of the cohort on the bits.
     learning_rate: Annotated[float, Gt(0), Le(10)] = 0.2
     bit_noise: Annotated[float, Gt(0), Le(10)] = 0.05
     min_clip_norm: float

@@ -75,6 +75,8 @@ class View:
 def server(spent: Spent, delta: float) -> View:
     """Prices the view of the server, which knows who took part: no sampling."""
     graph_failure = sum(rounds * cost.graph_failure for cost, rounds in spent)
+    # The server knows who took part in which round, so no sampling counts, and a phone pays for the
+    # rounds that it may join.
     parts = [
         (cost.server, min(rounds, cost.max_participations)) for cost, rounds in spent if rounds
     ]
@@ -108,6 +110,8 @@ _IMPLIES: Mapping[Relation, tuple[Relation, ...]] = {
 
 def _release(begun: Spent, delta: float) -> View:
     """Prices a reader's own view; zero-out where bad events do not fit."""
+    # A run that was charged for nothing weakens the relation of no other; before the first charge
+    # it is all there is.
     relevant = [(cost, rounds) for cost, rounds in begun if rounds] or begun
     relation = _common(cost.release_relation for cost, _ in relevant)
     spent = [(cost, rounds) for cost, rounds in relevant if rounds]

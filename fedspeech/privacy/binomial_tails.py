@@ -76,6 +76,7 @@ def minimum_failure(
         rate = probability * share
         counts = minimum - 1 - np.arange(colluders + 1)
         counts = counts[(counts >= 0) & (counts <= honest_others)]
+        # Where all come for certain, the logarithm of the chance to stay away has no value.
         if rate == 1.0:
             failing += float((counts == honest_others).any())
         elif counts.size:
@@ -93,6 +94,8 @@ def shortfall(trials: int, probability: float, needed: int, *, alike: bool = Tru
         return 0.0
     if trials < needed or not (alike or needed <= trials * probability):
         return 1.0
+    # The incomplete beta function: a sum of terms would be as long as the minimum and give nine
+    # digits fewer at a million phones.
     return float(scipy.special.betaincc(needed, trials - needed + 1, probability))
 
 
@@ -101,6 +104,7 @@ def _log_binomial_pmf(
 ) -> NDArray[np.float64]:
     """Logarithm of the binomial probabilities, 0 < probability < 1."""
     choose = [
+        # Logarithms, because factorials leave the range of floats at 171.
         math.lgamma(trials + 1) - math.lgamma(int(k) + 1) - math.lgamma(trials - int(k) + 1)
         for k in counts
     ]

@@ -34,6 +34,8 @@ class L2Clip:
 
     def __call__(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """Clips one vector, shape (d,). Every phone weighs the same, however many examples."""
+        # In float64 the squares of all finite float32 coordinates are finite, so a delta that is
+        # merely huge is clipped; in float32 its norm would overflow and it would be zeroed.
         wide = vector.astype(np.float64)
         norm = _norm(wide)
         if norm is None:

@@ -69,11 +69,16 @@ class PlanCodec(PlanSizing):
         clip_norm = self._checked(clip_norm)
         clip = L2Clip(clip_norm=clip_norm)
         rotated = encoding.rotate(clip(vector), rotation_seed)
+        # Whatever norm a round clips to, it fills the same range of integers: ring, noise and price
+        # stay what the plan says.
         rotated *= self.scale * (self.clip_norm / clip_norm)
         integers = encoding.conditional_round(rotated, self.norm_bound_squared, rounding)
         if self.on_phones:
+            # Integers onto integers: floating-point noise tells by its low bits what it was added
+            # to (Mironov 2012).
             integers += self.noise_distribution.of(self.stddev).draw(noise, len(integers))
         if self.adaptive_clipping is not None:
+            # Of the delta as it was: once clipped, every norm is within.
             bit = np.array([clip.within(vector) * (self.bit_scale // 2)], dtype=np.int64)
             if self.on_phones:
                 bit += self.noise_distribution.of(self.bit_stddev).draw(noise, 1)
@@ -118,6 +123,8 @@ class PlanCodec(PlanSizing):
 
     def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:
         """Expected L2 norm of the noise in a decoded mean of so many reporting phones."""
+        # By the coordinates of the delta: the padding, which unrotating drops, takes its noise
+        # along.
         variance = reporting * self.stddev**2 + self.server_stddev**2
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         return math.sqrt(variance * self.dimension) / scale / self.expected_cohort
@@ -160,6 +167,7 @@ class PlanCodec(PlanSizing):
                 f"expected uint32 of shape ({self.vector_length},), got {total.dtype} of shape "
                 f"{total.shape}"
             )
+        # No sum in the ring is that large, and `from_ring` would fold it without a word.
         if int(total.max()) >= self.modulus:
             raise ValueError(f"a sum must be below the modulus {self.modulus}, got {total.max()}")
         return encoding.from_ring(total, self.bits)

@@ -43,6 +43,7 @@ EpsilonAt = Callable[[float], float]
 Part = tuple[Event, int]
 """One event, and how many rounds of it."""
 
+# What dp-accounting takes by default.
 _GRID = 1e-4
 _FINE_GRID = 1e-5
 _WIDEN_ABOVE = 20.0  # epsilon from which on the grid grows with it
@@ -102,6 +103,7 @@ def pld(parts: Sequence[Part]) -> EpsilonAt | None:
             return None
     rough = sum(rounds * _rough(event) for event, rounds in parts)
     sampled = (PoissonSampled, CappedPoisson)
+    # Rounds without sampling are one Gaussian to the library, so no power of a transform is taken.
     composed = sum(rounds if isinstance(event, sampled) else 1 for event, rounds in parts)
     error = composed * _COMPOSITION_ERROR
     fine = all(_noise_multiplier(event) >= _FINE_NOISE_MULTIPLIER for event, _ in parts)
@@ -134,6 +136,7 @@ def analytic(event: Event, rounds: int) -> EpsilonAt | None:
         return None
     from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 
+    # Rounds of a Gaussian are one Gaussian with less noise, exactly.
     stddev = inner.noise_multiplier / math.sqrt(rounds)
     return _infinite_beyond_floats(lambda delta: float(get_epsilon_gaussian(stddev, delta)))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedspeech.seeds import Keystream, canonical
 
+# A try fails with probability at most exp(-1/2), all of them with at most exp(-32), about 1e-14.
 MAX_ROUNDING_TRIES = 64
 
 
@@ -72,6 +73,8 @@ def stochastic_round(values: NDArray[np.float64], keystream: Keystream) -> NDArr
     Takes values below 2^62 in magnitude; the integers are each less than 1 away, shape (d,).
     """
     floor = np.floor(values)
+    # The 53 bits of a uniform number make the probability approximate, which biases the mean by
+    # 2^-53 at most; no privacy stands on it, since the norm is checked afterwards.
     up = keystream.uniform(values.shape[0]) < values - floor
     integers = floor.astype(np.int64)
     integers += up
@@ -102,6 +105,8 @@ def conditional_round(
     """
     for _ in range(MAX_ROUNDING_TRIES):
         rounded = stochastic_round(values, keystream)
+        # Of int64 arrays, whose product is exact: a float could round a norm beyond the bound down
+        # to it.
         if int(np.dot(rounded, rounded)) <= norm_bound_squared:
             return rounded
     return np.zeros(values.shape[0], dtype=np.int64)

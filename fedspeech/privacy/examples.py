@@ -145,6 +145,7 @@ def price(costs: Sequence[ExampleCost]) -> ExampleGuarantee | None:
     """
     if not costs:
         return None
+    # What holds at the smallest delta of the runs holds at each of theirs.
     delta = min(cost.delta for cost in costs)
     bound = dp_accounting_bridge.rdp(
         [(cost.event, cost.steps * cost.max_participations) for cost in costs]

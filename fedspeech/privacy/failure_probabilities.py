@@ -163,6 +163,7 @@ def _fails(plan: PlanSizing, size: int, most: int) -> float:
     reached = share_answering(plan.dropout_rate, Stage.ADVERTISE)
     signing = share_answering(plan.dropout_rate, Stage.AGREE) / reached
     unmasking = share_answering(plan.dropout_rate, Stage.UNMASK) / reached
+    # Where some phones may be away more often than others, their chances here differ as well.
     shortfall = functools.partial(binomial_tails.shortfall, alike=plan.availability == 1)
     terms = plan.terms(bytes(16), 0)
     graph = terms.parameters(size)
@@ -182,6 +183,7 @@ def _capped(plan: PlanSizing) -> float:
     if plan.cohort_cap is None or not plan.on_phones:
         return 0.0
     probability = plan.participation_probability
+    # From the cap on and not beyond it: where the cap is reached, one phone more puts another out.
     return binomial_tails.max_participations_failure(
         plan.population, probability, plan.cohort_cap - 1
     )

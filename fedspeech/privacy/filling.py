@@ -139,6 +139,7 @@ def _max_participations(known: dict[str, Any]) -> int:
     rounds, probability = known["rounds"], known["participation_probability"]
     if known["participation"] == "round_robin":
         window = known.get("participation_window") or rounds
+        # A product that should be whole may lie a last bit above it, and would cost a round more.
         return int(max(1, math.ceil(window * probability - 1e-9)))
     if known["mechanism"] in ("central", "none"):
         return int(rounds)

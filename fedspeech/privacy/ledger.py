@@ -92,6 +92,8 @@ class Ledger(Spending):
         """
         known = noise_source in ("os", "seeded")
         require(known, 'noise_source must be "os" or "seeded"', noise_source=noise_source)
+        # A run's folder may hold a link to the ledger of its population: the folder to flush is
+        # that of the file itself.
         ledger = cls(Path(path).resolve(), plan, run_id, noise_source, keeps_head=not scratch)
         with ledger._chain.locked() as file:
             ledger._catch_up(file)
@@ -254,6 +256,8 @@ class Ledger(Spending):
             for paid in self._replayed():
                 if paid.rid == rid:
                     return self._paid(paid, round, attempt, noise_commitment)
+            # Seeded noise of a run is drawn by this name: used twice, two sums would have the same
+            # noise and their difference none.
             if any(row["rid"] == rid.hex() for row in self._charges.values()):
                 raise ValueError(f"rid must never be used twice, got round={round} again")
             price = self._affordable(round)
@@ -319,6 +323,8 @@ class Ledger(Spending):
     def _append(self, file: BinaryIO, row: Row) -> Row:
         written = self._chain.append(file, row)
         self._count(written)
+        # After the row: a kill in between leaves an older head, from which the file still goes on.
+        # A head that came first would accuse the file of a row cut off.
         head = Head(written["sequence"], written["sha256"])
         if self._keeps_head and (why := keep_head(self.path, head)):
             notice = (

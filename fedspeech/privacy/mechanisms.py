@@ -32,6 +32,7 @@ PRECISION_BITS = 256
 FRACTION_BITS = PRECISION_BITS + 64
 """Of a weight before it becomes a threshold: errors that grow with a table stay below its grain."""
 _LOW_BITS = PRECISION_BITS - 64
+# A table of 256 KiB: larger ones push a phone's vectors out of the cache that both share.
 _GUIDE_BITS = 16
 _UNSURE = np.iinfo(np.int32).min
 
@@ -159,6 +160,7 @@ class DiscreteGaussian(IntegerDistribution):
     @staticmethod
     def _half_weights(stddev: float) -> list[int]:
         """W_(k+1) = w_k exp(-(2k+1) / (2 stddev^2))."""
+        # A float has 53 bits of the 320 that the recurrence starts from.
         with decimal.localcontext() as context:
             context.prec = math.ceil(FRACTION_BITS * math.log10(2)) + 14
             variance = decimal.Decimal(stddev) ** 2
@@ -190,6 +192,8 @@ class RoundedGaussian(IntegerDistribution):
         weights = []
         for k, density in enumerate(DiscreteGaussian._half_weights(stddev)):
             before, current, integral, n = 0, one, 0, 0
+            # Below 2^-280 of the first term nothing reaches a threshold's grain of 2^-256. Two
+            # terms, because at k = 0 every other one is zero.
             while abs(before) + abs(current) > 1 << 40:
                 if n % 2 == 0:
                     integral += (current >> n) // (n + 1)
@@ -210,6 +214,8 @@ class Skellam(IntegerDistribution):
     def _half_weights(stddev: float) -> list[int]:
         """I_(k-1) = I_(k+1) + (2k / variance) I_k, from far outside inwards (Miller 1952)."""
         numerator, denominator = (Fraction(stddev) ** 2).as_integer_ratio()
+        # Inwards I_k is the growing solution and errors fade; outwards they would grow like the
+        # other one, K_k, and swamp it.
         above, current = 0, 1 << 160
         weights = [current]
         for k in range(math.ceil(_skellam_distance(stddev, FRACTION_BITS)) + 8, 0, -1):

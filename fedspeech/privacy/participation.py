@@ -83,6 +83,7 @@ def _subset(keystream: Keystream, count: int, population: int) -> NDArray[np.int
     """A uniformly random subset of so many, sorted."""
     if 2 * count <= population:
         return np.sort(_distinct(keystream, count, population))
+    # Beyond half of the population many draws would repeat, so those who stay away are drawn.
     absent = _distinct(keystream, population - count, population)
     return np.setdiff1d(np.arange(population), absent)
 
@@ -115,8 +116,11 @@ def _distinct(keystream: Keystream, count: int, below: int) -> NDArray[np.int64]
     drawn = np.empty(0, dtype=np.int64)
     while drawn.size < count:
         words = keystream.uint64(2 * (count - drawn.size) + 8) & mask
+        # Words out of range are rejected, since a remainder would favor small numbers.
         fresh = words[words < below].astype(np.int64)
         pool = np.concatenate([drawn, fresh])
         _, first = np.unique(pool, return_index=True)
+        # In the order of their coming: `unique` sorts, and the first of sorted ones are the
+        # smallest.
         drawn = pool[np.sort(first)]
     return drawn[:count]

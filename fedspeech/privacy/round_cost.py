@@ -52,6 +52,8 @@ def round_cost(plan: PlanSizing) -> RoundCost:
     if isinstance(given, NonPrivate) or plan.central:
         server, server_relation = NonPrivate(), "none"
     elif plan.mechanism == "local":
+        # Each vector arrives by itself, so one share must hide it from every other that could have
+        # come.
         alone = _event(plan, 1)
         assert not isinstance(alone, NonPrivate)
         server, server_relation = Replaced(event=alone), "replace"
@@ -84,6 +86,7 @@ def _event(plan: PlanSizing, shares: int) -> GivenParticipation | NonPrivate:
     )
     if plan.adaptive_clipping is None:
         return vector
+    # A bit is plus or minus half of the scale and silence is 0, so a phone moves the sum by a half.
     bit = kind(sensitivity=plan.bit_scale / 2, stddev=plan.bit_stddev, shares=shares, dimension=1)
     return Joint(parts=(vector, bit))
 

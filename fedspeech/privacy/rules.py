@@ -60,6 +60,8 @@ def _check_values(plan: PlanSizing) -> None:
     _require(plan, ordered, "expected min_reporting <= min_cohort <= population")
     few = is_integer(plan.colluders) and 0 <= plan.colluders < plan.min_reporting
     _require(plan, few, "colluders must be an integer in [0, min_reporting)")
+    # Publishing everything of one phone at random has a delta of 1 / population. The tolerance is
+    # for a delta that was computed as this very quotient.
     small = plan.delta > 0 and plan.delta * 10 * plan.population <= 1 + 1e-9
     _require(plan, small, "delta must be positive and at most 1 / (10 * population)")
     _require(plan, plan.epsilon_budget > 0, "epsilon_budget must be positive")
@@ -204,6 +206,7 @@ def _check_protocol(plan: PlanSizing) -> None:
         f"(dropout_rate leaves {max(0.0, 1 - gone):.0%} of a cohort list): lower dropout_rate or "
         "colluders, or raise min_cohort",
     )
+    # The ends suffice: more phones never need a denser graph than fits.
     for cohort in (plan.min_cohort, plan.max_cohort):
         try:
             plan.terms(bytes(16), 0).parameters(cohort)

@@ -20,10 +20,12 @@ from fedspeech.secagg.graph import COMPLETE_UP_TO, CORRECTNESS_BITS, SECURITY_BI
 from fedspeech.secagg.protocol import SessionTerms
 
 MAX_MINIMUM = 0.75  # of the expected cohort
+# At 2 `accountant.tau` is 7e-17 a coordinate; at 1.5 it is 2e-9, and at 1 it is 5e-4 and more.
 MIN_STDDEV = 2.0  # of one share, below which sums of shares are no discrete Gaussian
 MAX_COHORT_STDDEVS = 6.0
 RING_BITS = (16, 24, 32)
 MAX_ROUNDING_COST = 1.01  # rounded over exact sensitivity
+# A normal coordinate goes so far with probability 8e-11.
 WRAP_STDDEVS = 6.5  # a coordinate of the sum wraps beyond this many of its standard deviations
 
 
@@ -144,10 +146,13 @@ class PlanSizing(PlanConfig):
         shares = 1 if self.mechanism == "local" else self.honest
         # The server adds all of its noise in one draw, however many came.
         honest, drawn = (n, 1) if self.central else (shares, shares)
+        # Rounding a coordinate at random adds a variance of at most 1/4 for each phone.
         room = (2 ** (bits - 1) / WRAP_STDDEVS) ** 2 - n / 4
         if room <= 0:
             return 0.0
         norm = math.sqrt(room / (n**2 / d + z**2 * n / honest))
+        # Rounding lengthens a vector by less than sqrt(d), so squared norms stay below 2^61, within
+        # int64.
         norm = min(norm, 2.0**30.5 - math.sqrt(d))
         if z > 0:
             # Beyond this only the sampler's table grows: the stddev of a draw is 1024, or rounding

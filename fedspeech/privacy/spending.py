@@ -243,10 +243,13 @@ class Spending:
             case "outcome":
                 run = self._runs[self._charges[row["charge"]]["opened"]]
                 before = self._outcomes.get(row["charge"], {"completed": False})
+                # A replay may end otherwise than the round did before: its outcome replaces the
+                # first.
                 run.completed += row["completed"] - before["completed"]
                 self._outcomes[row["charge"]] = row
             case "recovered":
                 if self._runs:  # before the first plan nothing can have been charged
+                    # Nobody can read whose charge the line was; the run that was opened last pays.
                     self._runs[max(self._runs)].charged += 1
             case unknown:
                 raise ValueError(f"unknown kind {unknown!r}")

@@ -112,6 +112,7 @@ class Phone(PhoneState):
             place = cohort_list.members.place(self.number)
             if place is None:
                 raise CohortListNotMine(f"the cohort list lacks phone {self.number}")
+            # Whoever puts other keys in this phone's name opens what its neighbors seal for it.
             shown = cohort_list.seal_rows[place] + cohort_list.mask_rows[place]
             if self._mine != shown + cohort_list.commitments[place].tobytes():
                 raise CohortListNotMine(f"the cohort list shows other keys for phone {self.number}")
@@ -130,6 +131,8 @@ class Phone(PhoneState):
             if not self._primitives.verify_all(_advertised(context, self._directory)):
                 raise BadSignature("an advertisement in the cohort list is not signed by its phone")
             self.context = context
+            # Out only now that all commitments are fixed: nobody picks a nonce, and thereby a
+            # graph, by those of others.
             return b"" if complete else bytes(self._nonce)
 
     # Stage share.
@@ -159,6 +162,7 @@ class Phone(PhoneState):
             infos = [share_info(context.digest, self._own, other) for other in self._neighbors]
             keys = self._agree(self._seal_key, context.cohort_list.seal_rows, self._places, infos)
             sealed = [
+                # The place decides at which x the share lies, so it is bound in too.
                 seal(key, share, info + place.to_bytes(4, "big"))
                 for place, (key, share, info) in enumerate(zip(keys, plain, infos, strict=True))
             ]
@@ -239,6 +243,8 @@ class Phone(PhoneState):
         opened = []
         for place, key, info in zip(present, keys, infos, strict=True):
             share = unseal(key, sealed[place], info + places[place].to_bytes(4, "big"))
+            # Never passed over: a server that withholds what crosses two cuts of the ring would
+            # else read the sum of the arc between them.
             if share is None:
                 raise CiphertextMissing(
                     f"phone {self.neighbors[place]} is said to have shared, and left phone "
@@ -246,6 +252,7 @@ class Phone(PhoneState):
                 )
             opened.append(share)
         joined = np.frombuffer(b"".join(opened), dtype="<u4").reshape(len(present), -1)
+        # Seen here it costs this phone alone; given on to the server it would end the round.
         if joined.size and int(joined.max()) >= shamir.PRIME:
             raise Malformed("a share must be below the prime of the field")
         held[present] = joined
@@ -260,6 +267,7 @@ class Phone(PhoneState):
         own = bytes(self._seed)
         for spent in (self._mask_key, self._seal_key, self._seed):
             spent.wipe()
+        # Both ends compare the same numbers, so the mask of an edge cancels in the sum.
         added = [other > self._own for other in others]
         return [(own, True), *zip(keys, added, strict=True)]
 
@@ -289,6 +297,8 @@ class Phone(PhoneState):
                     f"a sum has at least {self._terms.min_reporting} phones, got {len(reporting)}"
                 )
             check_bytes("signatures", signatures, context.parameters.neighbors, SIGNATURE_BYTES)
+            # A server that shows a neighbor another list of sharers could else open the vector of
+            # that neighbor alone.
             self._check_signed(
                 self._present(reporting),
                 rows(signatures),
@@ -307,6 +317,8 @@ class Phone(PhoneState):
         """Keeps one share of each neighbor, the one to be given, and forgets the other."""
         held = np.frombuffer(self._held, np.uint32).reshape(-1, 2 * shamir.LIMBS)
         chosen = np.zeros((len(held), shamir.LIMBS), np.uint32)
+        # One share of each neighbor stays, before the signature leaves: seed and mask key together
+        # open the vector of one phone, and from here on nobody can get the other.
         alive = self._present(reporting)
         gone = sorted(set(self._present(sharers)).difference(alive))
         chosen[alive] = held[alive, : shamir.LIMBS]

@@ -139,6 +139,7 @@ def primitives_alone(
 def _seconds(call: Callable[[], object], per_call: int, count: int) -> float:
     """CPU seconds of `count` operations, from as many calls or from `LOOPS` scaled up."""
     loops = max(1, min(LOOPS, count // per_call))
+    # The first call fills caches, such as the tables of `shamir`.
     call()
     started = time.process_time()
     for _ in range(loops):

@@ -63,5 +63,6 @@ def last_stage(rate: float, seed: int, round_number: int, phone: int) -> Stage:
     """Returns the last stage that a phone answers in a round, by the seeded schedule."""
     if rate == 0:
         return Stage.UNMASK
+    # The same schedule at every stage and in every process: a phone that has vanished stays away.
     place = int(stream(seed, "dropout", round_number, phone).random() / (rate / 3))
     return _VANISH_AT[place] if place < len(_VANISH_AT) else Stage.UNMASK

@@ -191,6 +191,7 @@ def _log2_tail(population: int, marked: int, draws: int) -> NDArray[np.float64]:
         + (table[unmarked] - table[draws - x] - table[unmarked - draws + x])
         - (table[population] - table[draws] - table[population - draws])
     )
+    # Summed from the far end and in logarithms: of 1 minus a sum no digit is left at 2^-60.
     tail: NDArray[np.float64] = np.logaddexp2.accumulate(mass[::-1])[::-1]
     return np.minimum(tail, 0.0)
 
@@ -235,6 +236,7 @@ def ring_graph(ids: NDArray[np.int64], seed: bytes, neighbors: int) -> Graph:
 @functools.lru_cache(maxsize=4)  # in a simulation all phones of a round live in one process
 def _ring_graph(ids: bytes, seed: bytes, k: int) -> Graph:
     phones = np.frombuffer(ids, dtype=np.int64).tolist()
+    # By hash and not by number: nobody chooses beside whom a phone stands.
     digests = [hashlib.sha256(canonical(seed, phone)).digest() for phone in phones]
     ring = np.array(sorted(range(len(phones)), key=digests.__getitem__), dtype=np.int32)
     steps = np.r_[-k // 2 : 0, 1 : k // 2 + 1]

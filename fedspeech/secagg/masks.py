@@ -21,7 +21,9 @@ Masks = Sequence[tuple[bytes, bool]]  # key, and whether its mask is added or ta
 
 _BLOCK_BYTES = 1 << 18  # stays in a core's own cache
 _ZEROS = memoryview(bytes(_BLOCK_BYTES))
+# With one buffer for all threads, one mask in fifty is wrong.
 _OWN = threading.local()  # a buffer per thread, written once per block of every mask
+# From zero, because a key is expanded into one mask and no other.
 _COUNTER = modes.CTR(bytes(16))
 
 

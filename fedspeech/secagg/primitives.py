@@ -122,6 +122,8 @@ class SharedPrimitives(Primitives):
 
     def verify(self, public: bytes, statement: bytes, signature: bytes) -> bool:
         """As in `Primitives`; what held once is not computed again."""
+        # All three must be as they were: a signature that held once says nothing of another
+        # statement.
         if self._verified.get(signature) != (public, statement):
             if not keys.verify(public, statement, signature):
                 return False

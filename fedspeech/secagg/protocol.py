@@ -162,6 +162,7 @@ class SessionTerms:
 
     def encode(self) -> bytes:
         """The terms as bytes, fixed layout."""
+        # Integers of fixed width, the share in units of 1e-9: what is hashed has one encoding.
         numbers = np.array(
             [
                 self.round, self.dimension, self.bits, self.min_cohort, self.min_reporting,
@@ -179,6 +180,7 @@ class Members:
     ids: Indices
 
     def __post_init__(self) -> None:
+        # Copied before it is checked, so that nobody can change a list that a phone has accepted.
         ids = _own(self.ids)
         if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
             raise Malformed("a list of phones must be a one-dimensional int64 array")
@@ -236,6 +238,7 @@ class CohortList:
         for name, width in COHORT_LIST_COLUMNS.items():
             object.__setattr__(self, name, _own(getattr(self, name)))
             check_bytes(name, getattr(self, name), len(self.members), width)
+        # Over both kinds at once: a key may not come back as one of the other kind either.
         every_key = self.seal_rows + self.mask_rows
         if len(set(every_key)) < len(every_key):
             raise KeyReused("no key may stand twice in a cohort list")
@@ -355,6 +358,8 @@ def advertisement_statement(
     commitment: bytes,
 ) -> bytes:
     """What a phone signs when it advertises: for one session of one round and for no other."""
+    # Valid in two rounds, an advertisement would let phones of the first pad a cohort of the second
+    # over its minimum.
     place = round_id + round_number.to_bytes(8, "big") + id_bytes(phone)
     return b"fedspeech secagg adv" + place + seal_key + mask_key + commitment
 

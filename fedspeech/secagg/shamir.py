@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+# A share fits a 32-bit word, and every limb of 30 bits is below the prime.
 PRIME = 2**31 - 1
 LIMBS = 9
 LIMB_BITS = 30
