@@ -72,6 +72,7 @@ def augment(
     above_floor = log_mel - math.log(floor)
     warped = _interpolate(from_frame, num_frames) @ above_floor
     warped = warped @ _interpolate(from_mel, num_mels).transpose(1, 2)
+    # expm1, since the energy of quiet bands is small beside the floor that is taken off again.
     energy = floor * torch.expm1(warped)
 
     age = frames[:, None] - frames

@@ -38,6 +38,8 @@ def words(seeds: Seeds, num_draws: int) -> NDArray[np.uint64]:
 
 def uniforms(seeds: Seeds, num_draws: int) -> NDArray[np.float64]:
     """Returns uniforms strictly between 0 and 1, shape (n, num_draws)."""
+    # 52 bits and a half fit into a double exactly, so neither 0 nor 1 comes out, where `ndtri` is
+    # infinite.
     return ((words(seeds, num_draws) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 

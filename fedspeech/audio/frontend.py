@@ -130,6 +130,8 @@ class LogMel(nn.Module):
         frames = waveforms.unfold(1, self.spec.window_samples, self.spec.hop_samples)
         cepstra = self.spec.cepstra
         if cepstra:
+            # Within the frame, whose first sample precedes itself: a frame needs no sample before
+            # its own.
             before = nn.functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
             frames = frames - cepstra.preemphasis * before
         spectrum = torch.fft.rfft(frames * self.window, self.spec.fft_samples)

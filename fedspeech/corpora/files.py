@@ -128,6 +128,7 @@ class Folder:
             raise UnusableError("not a file name", "its bytes are no UTF-8: rename the file")
         try:
             for name in _spellings(file):
+                # Not `resolve`, which follows links: the owner's may lead outside.
                 path = Path(os.path.normpath(self.root / name))
                 if not path.is_relative_to(self.root):
                     raise UnusableError(
@@ -159,8 +160,10 @@ def _index(path: Path, shard: str) -> dict[str, tuple[int, int]]:
     members: dict[str, tuple[int, int]] = {}
     length = path.stat().st_size
     try:
+        # Only uncompressed ("r:"), since members are read in place, by their offset.
         with tarfile.open(path, "r:") as archive:
             for member in archive:
+                # Links and folders have no bytes of their own in an archive.
                 if member.isreg() and member.offset_data + member.size <= length:
                     place = (member.offset_data, member.size)
                     members[posixpath.normpath(member.name)] = place
@@ -185,6 +188,7 @@ def decode(
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             _check_format(sound, data)
             frames, file_rate_hz = int(sound.frames), int(sound.samplerate)
+            # Before anything is decoded: a small compressed file may hold hours of silence.
             _check_length(data, frames / file_rate_hz, max_seconds)
             samples = sound.read(frames, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: a codec that cannot seek
@@ -341,6 +345,7 @@ def fit(samples: NDArray[np.float32], clip_samples: int) -> NDArray[np.float32]:
     step = clip_samples // 100  # of the search
     blocks = len(samples) // step
     energy = np.square(samples[: blocks * step], dtype=np.float64).reshape(blocks, step).sum(1)
+    # Without the zeros at both ends of the window, for which blocks would not count at all.
     weights = np.hanning(clip_samples // step + 2)[1:-1]
     if blocks <= len(weights):  # longer by less than one step
         return samples[:clip_samples]

@@ -48,6 +48,7 @@ def with_left_context(
         return clips
     sounds = sounds_before(num_samples)
     drawn = [
+        # Not the run's seed: whoever checks a file later hears the clip after the same context.
         stream(0, "left context", LEFT_CONTEXT_VERSION, corpus.fingerprint(one)).integers(
             len(sounds)
         )

@@ -114,6 +114,7 @@ def read_columns(path: Path) -> tuple[str, ...]:
 
 def _delimiter(header: str) -> str:
     """Whichever of comma, semicolon and tab the header uses most."""
+    # Spreadsheets write semicolons where the comma is the decimal sign.
     return max(",;\t", key=header.count)
 
 

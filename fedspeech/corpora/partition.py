@@ -197,6 +197,7 @@ def by_speaker(
         for name, said in clips.items()
         if name not in noise and len(said) < min_clips
     )
+    # Taken out before the draw: as phones they would be evaluated on a base that has heard them.
     pretraining = [name for name in enough if name in set(pretraining_speakers)]
     enough = [name for name in enough if name not in set(pretraining_speakers)]
     order = sorted(enough)  # the draw does not depend on the order of files

@@ -193,6 +193,8 @@ class RecordedCorpus:
             data = self._folder.read(entry.source.file, entry.source.shard)
         except UnusableError as problem:
             raise CorpusError(f"{entry.source} can no longer be read: {problem}") from problem
+        # What is computed from a clip is cached under its digest, so other bytes must not pass for
+        # it.
         if hashlib.sha256(data).hexdigest() != self._digests[entry.utterance.utterance_id]:
             raise CorpusError(f"{entry.source} has changed since the corpus was opened")
         recording = decode(data, rate_hz=self._spec.rate_hz, flat=True)  # checked on opening

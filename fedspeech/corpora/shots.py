@@ -52,6 +52,8 @@ def split_shots(
         by_word.setdefault(utterance.word, []).append(utterance.utterance_id)
     own: set[str] = set()
     reserved: set[str] = set()
+    # Each word has a stream of its own and sorted names, so neither the order of this set nor that
+    # of files matters.
     for word in set(targets) & set(by_word):
         names = sorted(by_word[word])
         stream(seed, "takes", phone.phone_id, word).shuffle(names)

@@ -141,6 +141,7 @@ class KwsCounts:
 
     def first_within(self, far: float) -> int:
         """Index in `THRESHOLDS` of the lowest threshold whose FAR is at most `far`."""
+        # There always is one: nothing reaches the last threshold, which is infinite.
         return int(np.argmax(self.accepted <= far * self.num_negatives))
 
     def at(self, index: int) -> tuple[float, float]:
@@ -158,6 +159,7 @@ class KwsCounts:
         """
         if not self.num_positives or not self.num_negatives:
             return np.empty(0), np.empty(0)
+        # The first of equal counts is the lowest threshold, which rejects least.
         accepted, first = np.unique(self.accepted, return_index=True)
         frr = 1.0 - self.detected[first] / self.num_positives
         return accepted / self.num_negatives, frr
@@ -303,6 +305,7 @@ def detections(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     """Likeliest target word and its score, log p - log(1 - p): (n, c) to twice (n,)."""
     words = answers(logits[:, :-NUM_NEGATIVE_LABELS])
     rows = np.arange(len(logits))
+    # From logits and not from p: log p - log(1 - p) is infinite as soon as p rounds to 1.
     others = logits.astype(np.float64)
     best = others[rows, words].copy()
     others[rows, words] = -np.inf
@@ -313,6 +316,7 @@ def detections(logits: FloatArray) -> tuple[IntArray, FloatArray]:
 
 def _reaching(scores: FloatArray) -> IntArray:
     """Counts the scores that reach each threshold."""
+    # Up to the largest finite threshold, so that no score, however sure, reaches the infinite one.
     clipped = np.clip(scores, THRESHOLDS[0], THRESHOLDS[-2])
     below = np.searchsorted(np.sort(clipped), THRESHOLDS, side="left")
     reaching: IntArray = (len(scores) - below).astype(np.int64)

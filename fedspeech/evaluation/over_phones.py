@@ -161,6 +161,7 @@ def shots_section(lines: Iterable[ShotLine], name: str, shots: str, seed: int) -
         over = [
             accuracy_metrics(
                 [clips == 0 for clips in mistakes],
+                # With 0 shots all lines are at one adapter, so they get one interval.
                 stream(seed, "bootstrap", draws if count else "federated"),
                 name=name,
                 model=model,

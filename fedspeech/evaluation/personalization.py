@@ -143,6 +143,7 @@ def _chance_of_worse(sizes: IntArray) -> float:
     sums = np.zeros(2 * reach + 1)  # P[sum = index - reach]
     sums[reach] = 1.0
     for size in sizes[sizes > 0]:
+        # No sum exceeds `reach`, so nothing but zeros rolls over an end.
         sums = (np.roll(sums, size) + np.roll(sums, -size)) / 2
     return float(1 - sums[reach]) / 2
 

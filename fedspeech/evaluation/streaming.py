@@ -41,6 +41,7 @@ class ListeningRules:
       ValueError: if a number is out of its range.
     """
 
+    # At the default hop of 20 ms: 0.2 s, 1 s and 0.8 s.
     smoothing_hops: Count = 10
     cooldown_hops: WholeNumber = 50
     patience_hops: WholeNumber = 40
@@ -61,6 +62,8 @@ class Keyword:
 
 def smoothed(probabilities: FloatArray, hops: int) -> FloatArray:
     """Mean over each hop and those before it, at most `hops` of them: (n, c) to (n, c)."""
+    # A difference of running sums costs the same for any window; in double, so that a long stream
+    # costs it no digits.
     total = np.cumsum(probabilities, axis=0, dtype=np.float64)
     total[hops:] = total[hops:] - total[:-hops].copy()
     counts = np.minimum(np.arange(1, len(probabilities) + 1), hops)
@@ -172,6 +175,7 @@ class ListeningCounts:
 
     def at(self, threshold: float) -> OperatingPoint:
         """Both rates at the lowest counted threshold that is not below this one."""
+        # A rounding error is taken off, so that one of `THRESHOLDS` finds itself.
         index = min(int(np.searchsorted(THRESHOLDS, threshold - 1e-12)), len(THRESHOLDS) - 1)
         return self._point(index)
 

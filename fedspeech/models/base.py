@@ -154,6 +154,8 @@ class Base:
             if self.per_clip:
                 return features
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
+            # Zeroed after standardizing, which moves zeros to -mean / std: the encoder was trained
+            # on zeros where nothing was recorded.
             there = torch.arange(features.shape[1]) < frames[:, None]
             flush = FLUSH_WINDOWS * self.encoder.spec.stride
             return torch.nn.functional.pad(features * there[:, :, None], (0, 0, 0, flush))
@@ -176,9 +178,12 @@ class Base:
             if self.per_clip:
                 return output[:, -self.num_windows :]
             frames = torch.from_numpy(self.frontend.recorded_frames(clips))
+            # Rows that only fill up a block hold no sentence, so they have no flush either.
             windows = torch.where(
                 frames > 0, -(-frames // self.encoder.spec.stride) + FLUSH_WINDOWS, 0
             )
+            # Biases make windows behind the end nonzero, and zeros are all that tells the end from
+            # here on.
             there = torch.arange(output.shape[1]) < windows[:, None]
             return output * there[:, :, None]
 
@@ -196,8 +201,11 @@ class Base:
             features = self.features(np.pad(samples, (silence, 0))[np.newaxis])
             frames = features.shape[1]
             every = torch.empty(frames, self.encoder.spec.features)
+            # A pass answers every `stride`-th frame; passes that begin later fill in those between.
             for phase in range(stride):
                 every[phase::stride] = self.encoder(features[:, phase:])[0]
+            # Before this frame, windows may still see the convolutions' padding instead of a left
+            # context.
             clips = every[self.context_frames :].unfold(0, reach + 1, 1)
             return clips[:, :, ::stride].transpose(1, 2)
 
@@ -230,6 +238,7 @@ class Base:
           ValueError: if the bytes are no base of this format, or its parts do not fit together.
         """
         try:
+            # safetensors gives tensors from bytes, but not the metadata beside them.
             metadata = _metadata(data)
             tensors = safetensors_numpy.load(data)
             if metadata["format"] != FORMAT:
@@ -273,6 +282,7 @@ class Base:
           FileNotFoundError: if there is no such file.
         """
         data = path.read_bytes()
+        # Hashed before it is parsed: of a file that is not the expected one, no field is believed.
         found = hashlib.sha256(data).hexdigest()
         if sha256 is not None and found != sha256:
             raise ValueError(f"{path} must have SHA-256 {sha256}, got {found}")

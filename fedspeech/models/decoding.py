@@ -31,6 +31,7 @@ START = ""
 
 _NEW = "?"  # stands for every word that the language model has not seen
 _NEVER = -math.inf
+# The space, the apostrophe and 26 letters, as `Alphabet` has them.
 _LOG_CHARACTERS = math.log(28)
 _UNLIKELY = -7.5  # labels below this log-probability are not followed up in a frame
 
@@ -111,6 +112,8 @@ class BigramLanguageModel:
 
     def log_probability_of_new(self, characters: int) -> float:
         """The same of one spelling of a word that was not seen."""
+        # One more for the space that ends a word: the probabilities of all spellings then add up to
+        # less than 1, and without it to infinity.
         return self._log_new - _LOG_CHARACTERS * (characters + 1)
 
     def log_probability_of_name(self, previous: str, kind: str) -> float:
@@ -219,6 +222,8 @@ class BeamDecoder:
             stay.blank = _add(stay.blank, total + blank)
             last = text[-1:]
             for character, log in likely:
+                # CTC merges a label with its repetition, so only paths that end in a blank spell
+                # the same character anew; the others stay.
                 if character == last:
                     stay.label = _add(stay.label, prefix.label + log)
                     gained = prefix.blank + log

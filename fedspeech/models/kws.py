@@ -95,6 +95,7 @@ class CausalConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
         """Makes the layer; the initial values come from torch's generator."""
         super().__init__()
+        # No bias: BatchNorm subtracts the mean, and with it whatever a bias had added.
         self.conv = nn.Conv1d(inputs, outputs, taps, stride=stride, bias=False)
         self.norm = nn.BatchNorm1d(outputs)
         self.left_padding = taps - 1

@@ -19,6 +19,8 @@ FFT = 512
 BINS = FFT // 2 + 1
 NOISE_FRAMES = 2_048
 PULSE_POINTS = 2_048
+# For voices up to 125 Hz, up to 205 Hz and above: the last harmonics of 125 and 205 Hz are at about
+# 8 kHz, half the rate, beyond which they would alias.
 _PULSE_HARMONICS = (64, 40, 24)
 
 FloatArray = NDArray[np.float32]

@@ -237,6 +237,7 @@ def _voice_spectra(frames: _Frames, score: Score, voices: Sequence[Voice]) -> ND
     semitones = start_st[clip] + slope_st[clip] * frames.place + bump_st[clip] * accent
     seeds = np.round(score.draws[:, 16] * 2.0**52).astype(np.uint64)
     own = mix(seeds[clip] + (np.arange(len(clip)) - frames.first[clip]).astype(np.uint64))
+    # The square root of 12 gives a uniform the variance 1, as jitter is a standard deviation.
     shake = (uniforms(own, 1)[:, 0] - 0.5) * 3.46
     hertz = pitch[clip, 0] * np.exp2(np.clip(semitones, -14, 14) / 12)
     hertz *= 1 + pitch[clip, 2] * shake
@@ -249,6 +250,7 @@ def _voice_spectra(frames: _Frames, score: Score, voices: Sequence[Voice]) -> ND
     rich = np.searchsorted((125.0, 205.0), pitch[:, 0])
     quality = (score.draws[:, 17] * 3).astype(np.intp)
     table = ((rich * 3 + quality) * PULSE_POINTS).astype(np.uint32)[clip]
+    # The upper 11 bits of a phase are its place among 2,048 points.
     index = (phase >> np.uint32(32 - 11)) + table[:, None]
     samples = pulses().take(index)
     hann = window()
@@ -273,6 +275,7 @@ def _tract_spectra(frames: _Frames, scale: Table, tilt: Table) -> NDArray[np.com
     level = 1 - tilt
     for pole in range(3 + len(_HIGHER_HZ)):
         if pole < 3:
+            # Below half the rate, where the tables of poles end.
             hertz = np.clip(frames.tracks[:, pole], 150, 7_900)
             width = np.minimum(frames.tracks[:, 3 + pole], 1_000)
         else:
@@ -290,6 +293,7 @@ def _tract_spectra(frames: _Frames, scale: Table, tilt: Table) -> NDArray[np.com
     taps = np.zeros((num_frames, FFT), dtype=np.float32)
     taps[:, : len(polynomial)] = polynomial.T
     spectra: NDArray[np.complex64] = scipy.fft.rfft(taps, axis=1)
+    # The conjugate over the squared magnitude: real arithmetic in place, no complex division.
     inverse = level.astype(np.float32)[:, None] / (spectra.real**2 + spectra.imag**2)
     spectra.real *= inverse
     inverse *= np.float32(-1)

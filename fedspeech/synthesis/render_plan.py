@@ -76,6 +76,8 @@ class Score:
 def lay_out(takes: Sequence[Take], longest: int) -> Score:
     """Lays out the segments of a block and applies the variation of each take."""
     seeds = np.array([take.seed for take in takes], dtype=np.uint64)
+    # Two keys, since normals are quantiles of uniforms: of one key, each would follow from the
+    # other.
     draws = uniforms(mix(seeds ^ np.uint64(0xA5)), TAKE_DRAWS)
     gauss = normals(mix(seeds ^ np.uint64(0x5A)), TAKE_DRAWS)
     tables = [_take_table(take, draw) for take, draw in zip(takes, draws, strict=True)]
@@ -100,6 +102,7 @@ def lay_out(takes: Sequence[Take], longest: int) -> Score:
     limit = longest - 2 * REST_FRAMES * HOP
     total = np.add.reduceat(samples, np.cumsum(counts) - counts)
     shrink = np.minimum(1.0, limit / total)
+    # Rounded down, since segments rounded to the nearest could exceed the limit in their sum.
     samples = np.floor(samples * shrink[clip]).astype(np.int64)
 
     # A final release may be swallowed; effort, breath and hiss differ from take to take.
@@ -120,6 +123,7 @@ def _take_table(take: Take, draws: Table) -> Table:
     """Segments of a take's words with gaps between them, or one of the noises of a silence."""
     if not take.words:
         noises = noise_segments()
+        # Six silences in ten hold nothing, and one in ten each of the other noises.
         return noises[max(0, int(draws[5] * 10) - 5)]
     tables = []
     for index, phones in enumerate(take.words):

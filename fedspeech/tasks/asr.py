@@ -113,6 +113,8 @@ class Asr:
 
     def folds(self, labels: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
         """Deals sentences in turn; the only one of a phone is never held back."""
+        # Without its only sentence a phone would adapt on nothing, which says nothing of adapting
+        # on it.
         order = np.arange(len(labels) if len(labels) > 1 else 0)
         return [order[fold::count] for fold in range(min(count, len(order)))]
 

@@ -156,6 +156,7 @@ class AsrEvaluation:
             names = [name for name in said.split() if name in phone.contacts]
             missing = [name for name in names if name not in heard.split()]
             meant = corrected(heard, f"no i said {missing[0]}") if missing else None
+            # What was heard, and more so a correction, may be longer than labels can be.
             labels.append((meant or heard)[:MAX_CHARACTERS])
         return LocalDataset(clips.embeddings, self.alphabet.encode(labels))
 

@@ -280,6 +280,8 @@ def _in_turn(phones: Sequence[Phone], recorded: Collection[str], seed: int) -> l
     while True:
         for turn in (0, 0, 1, 0, 0, 2):
             clip = next(groups[turn], None)
+            # Beyond the last recorded word only other kinds would follow, and the list would lose
+            # balance.
             if clip is None and turn == 0:
                 return kept
             kept += [clip] if clip else []

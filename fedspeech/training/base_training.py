@@ -245,6 +245,8 @@ def synthetic(
         found = {f"validation_{figure}_other_accents": round(score(base, corpus, others), 4)}
         return dataclasses.replace(base, provenance={**base.provenance, **found})
 
+    # The name of a base is the hash of its bytes, so the key holds whatever moves one of them:
+    # another version of torch may round otherwise, and provenance stands in the file.
     told = repr(sorted((provenance or {}).items()))
     made_by = (SYNTHESISER_VERSION, torch.__version__, repr(spec), repr(settings), told)
     return cached_base(cache_dir, (*recipe, *made_by), make)

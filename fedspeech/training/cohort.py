@@ -109,7 +109,10 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
     positions = torch.from_numpy(block.batches)
     present = positions >= 0
     counts = present.sum(dim=2, keepdim=True)
+    # A phone without a clip in this step gets weights 0 / 1: 0 / 0 would make it NaN.
     weights = present / counts.clamp(min=1)
+    # A zero gradient does not stop a phone that has fewer steps than its block: momentum and
+    # FedProx's pull would move it on.
     active = (counts[:, :, 0] > 0).to(torch.float32)
     num_phones, num_steps, batch_size = positions.shape
     if training.takes_all_at_once:  # every step is the same batch, in the order of the block
@@ -117,6 +120,8 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
         yield from ((whole, active[:, step]) for step in range(num_steps))
         return
     first_row = torch.arange(num_phones).view(-1, 1, 1) * training.max_examples
+    # Padding reads the phone's own first clip: 0 times NaN is NaN, and another phone's clip could
+    # spoil this one.
     rows = positions.clamp(min=0) + first_row
     flat_embeddings, flat_labels = embeddings.flatten(0, 1), labels.flatten(0, 1)
     for step in range(num_steps):
@@ -149,6 +154,7 @@ class _Sgd:
                 if name in self._velocity:
                     velocity = self._velocity[name]
                     torch.add(gradient, velocity, alpha=self._training.momentum, out=velocity)
+                # The first velocity is the gradient itself, not a fraction of it: as in torch.
                 self._velocity[name] = velocity
             local[name].addcmul_(velocity, _per_phone(rate, velocity), value=-1)
 
@@ -165,6 +171,8 @@ class _Adam:
         self, local: Mapping[str, Tensor], gradients: Mapping[str, Tensor], active: Tensor
     ) -> None:
         """Moves the active phones one step."""
+        # One count for all phones: steps fill a schedule from its start, so an active phone has
+        # taken all before.
         self._steps += 1
         corrections = [1 - beta**self._steps for beta in ADAM_BETAS]
         rate = active * (self._training.learning_rate / corrections[0])

@@ -142,8 +142,11 @@ def pad_block(
         raise ValueError(f"a block holds {num_phones} phones, got {len(datasets)}")
     num_steps = max((len(schedule.batches) for schedule in schedules), default=0)
     batch_size = schedules[0].batches.shape[1] if schedules else 1
+    # The room still holds clips of the phones of the block before.
     embeddings[len(datasets) :] = 0
     per_clip = datasets[0].labels.shape[1:] if datasets else ()
+    # Padding has weight 0, yet its label is still used as an index; only a row of characters may be
+    # -1.
     nothing = -1 if per_clip else 0
     labels = np.full((num_phones, max_examples, *per_clip), nothing, dtype=np.int64)
     batches = np.full((num_phones, num_steps, batch_size), -1, dtype=np.int64)

@@ -116,6 +116,8 @@ def _train_phone(
         max_grad_norm=privacy.clip_norm,
         expected_batch_size=expected_batch,
     )
+    # Noise is added behind Opacus' own scaling: the sum was divided by the expected batch before
+    # the hook runs, so the noise is divided here. In double, and rounded once with the sum.
     stddev = privacy.noise_multiplier * privacy.clip_norm / expected_batch
 
     def protect(_: object) -> None:
@@ -133,8 +135,12 @@ def _train_phone(
         drawn = np.zeros(len(labels), dtype=np.float32)
         drawn[: len(dataset)] = in_step(secret, len(dataset), rate)
         optimizer.zero_grad()
+        # Clips that are not drawn keep their place with weight 0: otherwise the shape of a batch,
+        # and with it the time that it takes, would tell how many were drawn. Opacus multiplies the
+        # mean by the number of rows, so a clip's gradient does not depend on that number.
         losses = functional.cross_entropy(module(embeddings), labels, reduction="none")
         torch.autograd.backward((losses * torch.from_numpy(drawn)).mean())
+        # After weighting, for clips that were not drawn too: 0 times infinity is NaN.
         _silence_non_finite(optimizer.grad_samples)
         optimizer.step()
     changed = {
@@ -171,6 +177,7 @@ def step_noise(secret: Keystream, sizes: Sequence[int]) -> list[NDArray[np.float
 
 def normal(keystream: Keystream, num_values: int) -> NDArray[np.float64]:
     """Returns standard normal values (num_values,), each made of four by Box and Muller (1958)."""
+    # A uniform may be 0 and is never 1: log1p(-u) is finite where log(u) is not.
     radius = np.sqrt(-2 * np.log1p(-keystream.uniform(4 * num_values)))
     values = radius * np.cos(2 * np.pi * keystream.uniform(4 * num_values))
     summed: NDArray[np.float64] = values.reshape(4, num_values).sum(axis=0) / 2
@@ -191,4 +198,5 @@ def _silence_non_finite(samples: Sequence[Tensor]) -> None:
     """Makes gradients of clips zero that are not numbers: one such clip would spoil all others."""
     finite = torch.stack([sample.flatten(1).isfinite().all(dim=1) for sample in samples]).all(dim=0)
     for sample in samples:
+        # In all parameters, though one alone is not finite: such a clip counts as absent.
         sample[~finite] = 0.0

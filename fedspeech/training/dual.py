@@ -62,6 +62,7 @@ def train_head(
     for batch, active in steps:
         gradient = logit_gradient(torch.baddbmm(initial, coefficients, products), batch)
         if proximal_mu:
+            # mu (W - W_0) = mu A X: in these coordinates the pull is mu A.
             gradient.add_(coefficients, alpha=proximal_mu)
         update({"coefficients": coefficients}, {"coefficients": gradient}, active)
     return {"head_weight": torch.bmm(coefficients, clips), "head_bias": coefficients.sum(dim=2)}

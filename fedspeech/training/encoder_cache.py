@@ -53,6 +53,7 @@ class _Store:
         """Maps the array for writing; makes the file, full of zeros, if it is not there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "outputs.f32"
+        # To append: what an interrupted run has computed stays.
         with path.open("ab") as file:
             size = 4 * int(np.prod(self.shape))
             file.truncate(size)
@@ -67,10 +68,13 @@ class _Store:
     def record(self, chunk: int, sha256: str) -> None:
         """Notes that a chunk is written; a torn last line only costs computing it again."""
         with (self.folder / "chunks.jsonl").open("a") as log:
+            # The line break in front ends a line that was torn, which would take this one with it.
             log.write("\n" + json.dumps({"chunk": chunk, "sha256": sha256}) + "\n")
 
     def finished(self, values: NDArray[np.float32]) -> set[int]:
         """Returns the chunks whose bytes still have the checksum that was noted for them."""
+        # The file has its full size from the start, so only a checksum tells a finished chunk from
+        # zeros, or from damage.
         noted: dict[int, str] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / "chunks.jsonl").read_text().splitlines():
@@ -203,5 +207,6 @@ def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
         )
     )
     for utterance in utterances:
+        # All of 32 bytes: no other list of clips runs together to the same bytes.
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))
     return digest.hexdigest()

@@ -106,6 +106,8 @@ def ctc(logits: Tensor, windows: Tensor, labels: Tensor) -> Tensor:
       labels: shape (n, characters), int64, -1 after the last character.
     """
     lengths = (labels >= 0).sum(dim=1)
+    # In double: over 80 frames torch's kernel loses four digits in float32. Too few windows for a
+    # sentence make its loss infinite, which as a gradient would be NaN for all of the phone.
     losses = functional.ctc_loss(
         torch.log_softmax(logits, dim=2, dtype=torch.float64).transpose(0, 1),
         labels.clamp(min=0),

@@ -226,6 +226,8 @@ def _chosen_weight(
 def _shrunk(start: FloatVector, delta: Delta, factors: Sequence[float]) -> NDArray[np.float32]:
     """`start + factor * delta` for each factor, (factors, d); 0 is `start` whatever the delta."""
     column = np.array(factors, dtype=np.float32)[:, np.newaxis]
+    # Chosen and not multiplied: 0 times a delta that is not finite is NaN, and the global adapter
+    # must stay allowed.
     return np.where(column == 0, start, start + column * delta.vector)
 
 

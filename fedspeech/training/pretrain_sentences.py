@@ -220,6 +220,8 @@ def sentences_right(base: Base, corpus: Corpus, utterances: Sequence[Utterance])
 
 def _constants(features: Tensor, frames: Tensor, start: Base | None) -> tuple[Tensor, Tensor]:
     """Mean and deviation of recorded frames, shape (m,) each; those of `start` if there is one."""
+    # What goes on learning has weights for features standardized by these, so new ones would not
+    # fit.
     if start is not None:
         return torch.from_numpy(start.feature_mean), torch.from_numpy(start.feature_std)
     recorded = features[torch.arange(features.shape[1]) < frames[:, None]]
@@ -229,6 +231,7 @@ def _constants(features: Tensor, frames: Tensor, start: Base | None) -> tuple[Te
 def _phone_rows(transcripts: Sequence[str], lexicon: Mapping[str, str]) -> Tensor:
     """Numbers of the dictionary's phones from 1, shape (n, most phones), -1 after the last."""
     rows = [
+        # 0 is the blank of CTC.
         [SYMBOLS.index(phone.rstrip("012")) + 1 for word in words for phone in word]
         for words in (sentence_pronunciation(text, lexicon) for text in transcripts)
     ]
@@ -275,6 +278,7 @@ def _train(
 def _batches(frames: Tensor, size: int, rng: np.random.Generator) -> list[Tensor]:
     """One epoch's steps in random order; sentences of similar length share one."""
     order = rng.permutation(len(frames))
+    # Sorted within pools and not over all, so that a sentence meets others in every epoch.
     pool = 16 * size
     batches = []
     for first in range(0, len(order), pool):

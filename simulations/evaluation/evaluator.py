@@ -106,6 +106,7 @@ class Evaluator:
         if self._task.each_round is not None:
             speakers = len(self._built.partition.validation)
             count = min(len(clips), self._task.each_round * speakers)
+            # Clips stand speaker by speaker, so the first ones would be of few speakers.
             clips = clips.take(np.linspace(0, len(clips) - 1, count).astype(np.int64))
         accuracy, loss = self._task.validation(vector, clips)
         return {"validation_accuracy": accuracy, "validation_loss": loss}
@@ -268,6 +269,8 @@ class Evaluator:
             built.guard_negatives,
             LocalTraining(
                 learning_rate=settings.learning_rate,
+                # All in one batch, so nothing is drawn: own and control differ only in whose clips
+                # they are.
                 batch_size=most,
                 local_epochs=settings.epochs,
                 max_examples=most,
@@ -339,6 +342,7 @@ class Evaluator:
 
 def _derangement(count: int, seed: int) -> list[int]:
     """Another phone for every phone: one random cycle through all of them."""
+    # A cycle: a mere shuffle would give, on average, one phone its own clips.
     order = stream(seed, "control").permutation(count)
     giver = np.empty(count, dtype=np.int64)
     giver[order] = np.roll(order, 1)

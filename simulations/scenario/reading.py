@@ -42,10 +42,12 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
     for change in changes:
         _apply(document, change)
     if isinstance(corpus := document.get("corpus"), dict):
+        # The kind decides which keys are valid, so it is settled before they are checked.
         corpus.setdefault("kind", "folder" if "path" in corpus else "embedded")
     try:
         scenario = Scenario.model_validate(document)
         if scenario.vocabulary or scenario.corpus.kind == "embedded":
+            # Refused here, under the name of the file, and not once the run has begun.
             Vocabulary(scenario.vocabulary)
     except ValidationError as error:
         raise ScenarioError(_explain(name_or_file, error)) from error

@@ -24,6 +24,8 @@ class Section(BaseModel):
     docs/scenario.md print it, so it is written nowhere else.
     """
 
+    # Unknown keys are errors: a misspelled one of the privacy plan, if it were ignored, would leave
+    # the default in force without a word. Infinity would pass any limit that is open above.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 

@@ -72,6 +72,8 @@ def present_windows(embeddings: Tensor) -> Tensor:
     What was never recorded is zeros, in samples, in features and in the encoder's windows.
     """
     there = (embeddings != 0).any(dim=-1)
+    # The place of the last one and not their number: behind an activation, a window in the middle
+    # of a sentence may be all zeros.
     places = torch.arange(1, there.shape[-1] + 1)
     return (there * places).amax(dim=-1)
 

@@ -62,6 +62,7 @@ class BottleneckAdapter:
         self, head_weight: NDArray[np.float32], head_bias: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:
         """W1 uniform in +-1/sqrt(f) from a fixed stream, W2 zero, and the base's head."""
+        # Only W2 may be zero: with both at zero, neither would ever have a gradient.
         bound = 1 / math.sqrt(self.num_features)
         shape = (self.rank, self.num_features)
         down = stream(0, "bottleneck down_weight").uniform(-bound, bound, shape)

@@ -74,6 +74,7 @@ def save_adapter(
         "rounds": rounds,
     }
     _checked(config, tensors)
+    # Weights last: a folder that has them has the other two, even if writing was cut off between.
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / CARD_FILE, _card(config, adapter.spec.size, card).encode())
     write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())

@@ -92,6 +92,7 @@ class FrameAffineAdapter(_FrameAdapter):
         by_logit = logit_gradient(head_logits(parameters, features).transpose(1, 2), batch)
         head = head_gradients(by_logit, features)
         upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
+        # The sign of a ReLU's output, 0 or 1, is its derivative, and needs no room for a mask.
         upstream.mul_(features.sign_())
         shifted = upstream.sum(dim=1)
         return {"scale": upstream.mul_(x).sum(dim=1), "shift": shifted, **head}

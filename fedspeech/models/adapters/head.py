@@ -107,5 +107,6 @@ def copied_head(
             raise ValueError(f"expected {name} of shape {shapes[name]}, got {value.shape}")
         if not np.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got NaN or infinity")
+        # Copies, since whoever trains the adapter in place must not change the frozen base.
         copies[name] = np.array(value, dtype=np.float32)
     return copies
