@@ -133,6 +133,7 @@ def _refuse_infinities(command: click.Command) -> None:
 
 
 def _finite(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    # No range of click's stops NaN, which is neither below its low end nor above its high end.
     if isinstance(value, float) and not math.isfinite(value):
         raise click.BadParameter(f"expected a finite number, got {value}")
     return value

@@ -152,5 +152,6 @@ def _signal(row: RoundRow) -> str:
 
 
 def _cpu_seconds() -> float:
+    # A child's seconds are added when it is waited for: workers count where they end.
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

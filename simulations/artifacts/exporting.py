@@ -113,6 +113,7 @@ def export_run(
         found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(run)
+    # Raised last: what passed is published and recorded whatever became of the others.
     if exported.refused:
         raise ExportRefused(
             "not published: "
@@ -213,6 +214,7 @@ def _listened(exported: Exported, base: Base, voices: SpeakerSplit, seed: int) -
 def _with_earlier(before: Summary, found: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Adds what an earlier export published and this one left in place."""
     made = {entry.kind for entry in found["export_family"]}
+    # An export removes files of another model, so those that are still there are of this one.
     kept = tuple(
         entry
         for entry in before.export_family

@@ -174,6 +174,7 @@ class FinishedRun:
         from tflite_export.families import family_of
 
         trained = trained_model(self.folder, self.base)
+        # Not the summary as it stands: later runs on a shared ledger have spent more since.
         summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
         voices, task = self.voices, family_of(self.voices.task.name).task
         if adapter == "global":
@@ -315,6 +316,7 @@ def trained_model(folder: RunFolder, base: Base) -> Trained:
     from tflite_export.weights import Trained
 
     try:
+        # Bound by hash: on another encoder the same numbers compute something else, unnoticed.
         adapter, parameters = load_adapter(folder.adapter, base.sha256)
     except ValueError as error:
         raise FedspeechError(str(error)) from error

@@ -82,6 +82,7 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
 
     # Seeded noise, so that both rounds meet the same coins and noise.
     plan = dataclasses.replace(job.plan, secure_aggregation="ideal")
+    # No folder for exact norms of phones either: a dry run keeps nothing of them.
     job = dataclasses.replace(job, noise_entropy="seeded", plan=plan, simulation_only="")
     arrays = job.load_arrays()
     query = AdapterTraining.of(job.query)

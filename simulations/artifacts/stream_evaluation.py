@@ -111,6 +111,7 @@ def evaluate(
       FedspeechError: if the file cannot listen or there is nothing to listen to.
     """
     listener = _listener(file)
+    # The last two labels are the negatives, unknown and silence, which are never detected.
     targets = listener.labels[:-2]
     if folder is not None:
         counts, source = _in_folder(listener, folder, rules), folder.name

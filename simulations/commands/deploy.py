@@ -45,6 +45,7 @@ def local(
 
     TLS and node authentication with certificates made on the spot; noise from the operating system.
     """
+    # Whoever knows a seed can take its noise off a sum, so a deployment has to be asked for it.
     noise = "seeded" if seeded_noise else "os"
     settings = [*(changes or []), f"simulation.shards={nodes}", f"noise_entropy={noise}"]
     resolved = scenario_of(scenario, corpus, base, settings, seed)

@@ -38,6 +38,7 @@ def ledger(
         named = Head.parse(head) if head else None
     except ValueError as error:
         raise ScenarioError(f"--head: {error}") from error
+    # The head before the file, as in `Ledger.inspect`: another process may append in between.
     kept = hash_chain.kept_head(file)
     account = Ledger.inspect(file, head=named)
     if as_json:

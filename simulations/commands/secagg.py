@@ -167,6 +167,7 @@ def measure(
     shamir.reconstruct(np.zeros((1, 1), np.intp), np.zeros((1, 1, 1), np.uint32))
 
     def run(primitives: Primitives) -> tuple[Opened, float]:
+        # CPU time, since other programs on the machine would change a ratio of wall times.
         started = time.process_time()
         opened = sum_vectors(
             vectors, terms=terms, purpose=bytes(32), identities=identities, primitives=primitives,
@@ -207,6 +208,7 @@ def measure(
                 phones, parameters, dimension, bits
             ).items()
         },
+        # The system counts in bytes on macOS and in kibibytes on Linux.
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
         processor=platform.processor() or platform.machine(),

@@ -34,6 +34,7 @@ class Authority:
         )  # fmt: skip
         builder = (
             self._builder(self._name, self._key.public_key())
+            # A path length of 0: what this authority signs cannot sign for others in turn.
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(
                 x509.KeyUsage(key_cert_sign=True, crl_sign=True, **signing), critical=True
@@ -91,6 +92,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
+            # Where a node's clock is slow, a certificate of this instant is not valid yet.
             .not_valid_before(now - datetime.timedelta(minutes=5))
             .not_valid_after(now + self._valid)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
@@ -104,6 +106,7 @@ class Authority:
     def _write(self, name: str, content: bytes) -> Path:
         """Writes a file that only this user can read."""
         path = self._folder / name
+        # Closed to others before the key is in it, and never over a key that is there.
         path.touch(mode=0o600, exist_ok=False)
         path.write_bytes(content)
         return path

@@ -43,10 +43,12 @@ class Deployment(SuperLink):
         super().__enter__()
         try:
             for shard in range(self._shards):
+                # Registered before its node starts: SuperLink turns away whoever it does not know.
                 private, public = self.authority.node(f"node-{shard}")
                 self.register(public)
                 self.start_node(str(shard), shard, private)
         except BaseException:
+            # A `with` statement whose `__enter__` raises, by Ctrl-C too, calls no `__exit__`.
             self.close()
             raise
         return self
@@ -61,6 +63,7 @@ class Deployment(SuperLink):
         """Starts a SuperNode."""
         job = json.dumps(str(self._job_path))
         config = f"partition-id={shard} num-partitions={self._shards} job={job}"
+        # Not `flower-supernode`: its phones run what their server ships (docs/deployment.md).
         return self.start(
             f"supernode-{name}", sys.executable, "-m", "clients.node",
             "--superlink", self.address,
@@ -77,6 +80,7 @@ class Deployment(SuperLink):
 
     def run(self, *arguments: Any, **named: Any) -> None:
         """Runs a job once all nodes are there; see `SuperLink.run`."""
+        # A run that finds fewer nodes than shards ends at once.
         deadline = time.monotonic() + START_WAIT_S
         while (online := self.nodes_online()) < self._shards:
             if time.monotonic() > deadline:

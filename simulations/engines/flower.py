@@ -39,6 +39,7 @@ END_WAIT_S = 10.0
 ASK_EVERY_S = 4.0  # a call of Flower's command line takes a second of CPU
 # A socket's path has at most so many bytes: what the system's address of one holds, less its end.
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+# In its longest form: no process of Linux has a number above 4194304.
 RAY_SOCKET = "ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store.9"
 QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -73,6 +74,7 @@ class SuperLink:
         while folder.exists() and time.monotonic() < deadline:
             time.sleep(0.1)  # the watchdog of a killed run is clearing up
         shutil.rmtree(folder, ignore_errors=True)
+        # For this user alone: a deployment keeps its private keys below.
         folder.mkdir(mode=0o700)
         self.folder = folder.resolve()
         self.app = self.folder / "app"
@@ -101,6 +103,8 @@ class SuperLink:
             tomli_w.dumps({"superlink": {"default": "own", "own": settings}})
         )
         self._watchdog = subprocess.Popen(
+            # In a process group of its own, so that Ctrl-C does not end it as well; isolated
+            # (`-I`), so that nothing in the current folder is imported in its place.
             [sys.executable, "-I", watchdog.__file__, self.mark, str(self.folder)],
             stdin=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
@@ -171,6 +175,7 @@ class SuperLink:
         waiting, said = job.with_name(WAITING), ""
         failed.unlink(missing_ok=True)
         waiting.unlink(missing_ok=True)
+        # Quoted, as `-c` reads TOML: a path may hold spaces.
         config = f"job={json.dumps(str(job))} resume={json.dumps(resume)}"
         more = ["--federation-config", self._federation] if self._federation else []
         number = self.flwr("run", str(app or self.app), "own", "-c", config, *more)["run-id"]
@@ -186,6 +191,7 @@ class SuperLink:
                 status, asked = found["status"], time.monotonic()
             if (words := _text(waiting)) and words != said:
                 say(said := words)
+            # A round that ended shows that the run is alive, and spares a question.
             if follow():
                 asked = time.monotonic()
         if status != "finished:completed":
@@ -218,11 +224,13 @@ class SuperLink:
             [p for p in self._started if p.poll() is None] or watchdog.marked(self.mark)
         ):
             time.sleep(0.1)
+        # Not all are children of this process: the mark in the environment finds those of Ray.
         watchdog.end_all(self.mark, grace_s=0)
         for process in self._started:
             process.kill()
             process.wait()
         if self._watchdog is not None:
+            # This ends the watchdog's input: it finds nobody left and ends.
             self._watchdog.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -50,6 +50,7 @@ class _Node:
 
     def handle(self, message: Message) -> Message:
         """Calls the app as Flower would; an exception becomes an error reply."""
+        # Flower takes the sender of a message from this global, which server and nodes share here.
         server_identity = TaskIdentity.node_id
         TaskIdentity.node_id = self._context.node_id
         try:
@@ -61,6 +62,7 @@ class _Node:
             reply = Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
         finally:
             TaskIdentity.node_id = server_identity
+        # Written past the interface, as Flower's own engines do: metadata has no setter for it.
         reply.metadata.__dict__["_message_id"] = uuid4().hex
         return reply
 
@@ -148,6 +150,7 @@ class InProcessGrid(Grid):
         self._pools: list[WorkerPool] = []
         self._node_ids = [SERVER_NODE_ID + 1 + index for index in range(num_nodes)]
         _identify()
+        # Phones without a durable state answer nothing, even those that end with the grid.
         self._memory = tempfile.TemporaryDirectory(
             prefix="fedspeech-nodes-", ignore_cleanup_errors=True
         )
@@ -163,6 +166,7 @@ class InProcessGrid(Grid):
         else:
             if not isinstance(app, str):
                 raise ValueError("with more than one worker, give the app as module:attribute")
+            # Workers inherit it: it is read when they import torch, before a call could set it.
             os.environ.setdefault("OMP_NUM_THREADS", "1")
             for worker in range(min(workers, num_nodes)):
                 own = {n: configs[n] for n in self._node_ids[worker :: min(workers, num_nodes)]}
@@ -173,6 +177,7 @@ class InProcessGrid(Grid):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error nobody reads what workers compute, and a shutdown would wait for it.
         if kind is not None:
             for pool in self._pools:
                 pool.kill()
@@ -232,6 +237,7 @@ class InProcessGrid(Grid):
     def _asked(self, node_id: int, message: Message) -> Future[Message]:
         """The reply of a node: at once, or from its worker, which may have died meanwhile."""
         if self._pools:
+            # As in `__init__`: a node's context is in one worker and nowhere else.
             pool = self._pools[self._node_ids.index(node_id) % len(self._pools)]
             with worker_deaths_said(STAYS_CHARGED):
                 return pool.submit(_handle_in_worker, message)

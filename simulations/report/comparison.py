@@ -200,6 +200,7 @@ def _ledgers(runs: Mapping[Path, Summary]) -> Iterator[str]:
     charging: dict[Path, dict[str, Summary]] = {}
     for run, summary in runs.items():
         link = RunFolder(run).ledger
+        # A link whose ledger is gone fails `exists`, and its run's price would go unsaid.
         if link.exists() or link.is_symlink():
             charging.setdefault(link.resolve(), {})[run.resolve().name] = summary
     for path, summaries in charging.items():

@@ -32,6 +32,7 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
             [PackageLoader("simulations", "report"), PackageLoader("simulations", "tuning")]
         ),
         autoescape=True,
+        # A misspelled name is then an error, where it would leave a gap beside an epsilon.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -84,6 +85,7 @@ def _in_script(text: str) -> str:
     """
     if "</script" in text.lower() or "<!--" in text:
         raise ValueError("a script in the page must contain neither </script nor <!--")
+    # A browser turns CRLF into LF before it hashes a script; the policy has to hash the same bytes.
     return text.replace("\r\n", "\n")
 
 

@@ -32,6 +32,7 @@ def write_report(run_folder: Path, publish: bool = False) -> Path:
     """
     results = read(run_folder)
     folder = RunFolder(run_folder)
+    # The price first: `published` then puts that of the whole run into every row.
     if publish:
         results = published(_restated(folder, results))
     elif folder.job.exists() and results.summary:  # else results alone, without their run

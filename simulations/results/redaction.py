@@ -58,12 +58,14 @@ def _row(row: RoundRow, spent: dict[str, Any]) -> RoundRow:
     """A row with what published models and public speakers show, at the price of the whole run."""
     return row.model_copy(
         update={
+            # One price in all rows: where it did not rise, a round was abandoned uncharged.
             **spent,
             "reason": None,
             "seconds": None,
             "bytes_up": 0,  # of a masked round they follow from its cohort
             "bytes_down": 0,
             "server": ServerRound(
+                # It moves by noisy bits, whose cost is in both epsilons.
                 clip_norm=row.server.clip_norm,
                 validation_accuracy=row.server.validation_accuracy,
                 validation_loss=row.server.validation_loss,
@@ -96,11 +98,13 @@ def _settings(table: dict[str, Any]) -> dict[str, Any]:
     """Settings without seeds, and without absolute paths."""
     kept: dict[str, Any] = {}
     for key, value in table.items():
+        # By the word and not by a list, so that no seed of a later section slips through.
         if "seed" in key.lower():
             continue
         if isinstance(value, dict):
             kept[key] = _settings(value)
         elif isinstance(value, str) and (
+            # By the rules of both systems: a run may be published elsewhere than it was made.
             PurePosixPath(value).is_absolute()
             or PureWindowsPath(value).is_absolute()
             or value.startswith("~")

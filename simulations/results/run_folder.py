@@ -148,9 +148,11 @@ class RunFolder:
         with self.metrics.open("ab+") as file:
             file.seek(0)
             written = file.read()
+            # A torn line has no newline at its end, so this row would be glued to it.
             file.truncate(written.rfind(b"\n") + 1)
             file.write(row.model_dump_json().encode() + b"\n")
             file.flush()
+            # The round's checkpoint goes once this returns: a power cut must not take both.
             os.fsync(file.fileno())
 
     def keep_rows(self, rounds: int) -> tuple[RoundRow, ...]:
@@ -197,6 +199,7 @@ def share_ledger(link: Path, ledger: Path) -> None:
     Raises:
       FedspeechError: if its folder is missing, or it is no file.
     """
+    # Resolved: a relative link would be read from the run folder and not from where it was typed.
     target = ledger.resolve()
     if target.exists() and not target.is_file():
         raise FedspeechError(f"--ledger needs a file, and {ledger} is none")
@@ -270,10 +273,12 @@ def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
     """Rows of metrics.jsonl, and whether a torn last line was left out."""
     if not path.exists():
         return (), False
+    # A kill can tear nothing but what follows the last newline; damage before it is an error.
     *lines, tail = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
+            # First, since fields of another version would only be called unknown.
             require_schema(path, line)
             rows.append(RoundRow.model_validate_json(line))
         except ValidationError as error:
@@ -303,6 +308,7 @@ def require_schema(path: Path, content: bytes) -> None:
         record = json.loads(content)
     except ValueError:
         return
+    # Records of version 1 did not state it.
     written = record.get("schema_version", 1) if isinstance(record, dict) else SCHEMA_VERSION
     if written != SCHEMA_VERSION:
         raise FedspeechError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from simulations.results.environment import Engine, Environment
 
+# What bits and files depend on: a resumed run replays a round only under the same versions.
 PACKAGES = (
     "fedspeech",
     "ai-edge-litert",

@@ -23,6 +23,7 @@ def _taken(job: Job, what: str, record: RoundRecord) -> list[dict[str, NDArray[A
     for file in sorted(Path(job.simulation_only).glob(f"{what}-{record.round:05d}-shard-*.npz")):
         with np.load(file) as left:
             found.append(dict(left))
+        # Exact figures of single phones, which no epsilon covers, stay no longer than needed.
         file.unlink()
     return found
 
@@ -32,6 +33,8 @@ def overflow_and_clipping(job: Job, record: RoundRecord) -> dict[str, Any]:
     shards = _taken(job, "round", record)
     if not shards:
         return {}
+    # Only the sum before it is taken modulo the ring shows a wrap: afterwards a wrapped coordinate
+    # looks like any other.
     exact = sum((left["exact_sum"] for left in shards), start=np.int64(0))
     lengths = np.concatenate([left["delta_norms"] for left in shards])
     half = job.plan.modulus // 2

@@ -71,6 +71,7 @@ def prepared(
             progress=progress.advance,
             accept=accept,
         )
+    # Resolved, as nodes behind Flower's engines have other current folders.
     job = dataclasses.replace(built.job, durable_state=str(folder.durable_state.resolve()))
     built = dataclasses.replace(built, job=job)
     scenario = what if isinstance(what, Scenario) else what.scenario
@@ -113,6 +114,8 @@ def prepare(
                 built = build_experiment(
                     scenario,
                     cache=cache_folder(cache),
+                    # No folder for exact norms of single phones: Flower's engines may run this job
+                    # as a deployment.
                     simulation_only=None,
                     workers=workers or os.cpu_count() or 1,
                     progress=progress.advance,
@@ -126,6 +129,7 @@ def prepare(
         arrays, identities = out / "arrays", out / "identities.key"
         shutil.copytree(built.job.arrays, arrays)
         shutil.copyfile(built.job.identities, identities)
+        # `copyfile` copies no permissions, and this file stands for every phone's private key.
         identities.chmod(0o600)
         path = (out / "job.json").resolve()
         dataclasses.replace(

@@ -108,5 +108,6 @@ def _changed(before: Environment | None, now: Environment) -> list[str]:
     """Names what bits depend on and is not as it was."""
     if before is None:
         return ["environment.json is missing"]
+    # Neither engine nor number of cores: results depend on neither.
     names = ("platform", "cpu", "python", "versions", "source_sha256")
     return [name for name in names if getattr(before, name) != getattr(now, name)]

@@ -138,6 +138,7 @@ class Run:
         self._found: dict[str, Any] = {}
         self._choice: StageChoice | None = None
         self._replay = resumed is None or resumed.replay
+        # Job and base stand before the first checkpoint, which tells `resume` that they are there.
         if resumed is None:  # the rounds then go on from its first checkpoint, as any other run
             self._job.save(self._folder.job)
             self._built.base.save(self._folder.base)
@@ -297,6 +298,7 @@ class Run:
             report = self._write_results(status)
         summary = self._summary(status)  # once more: it now holds the seconds of the report
         self._folder.write_summary(summary)
+        # A partial run keeps it: resumed phones that forgot a round would answer it twice.
         if status == "complete":
             shutil.rmtree(self._folder.durable_state, ignore_errors=True)
         self._progress.say(closing_words(summary, report))
@@ -343,6 +345,7 @@ class Run:
             scenario=self._scenario.name,
             corpus=self._built.speakers.corpus.name,
             seed=self._scenario.seed,
+            # Without `--out`, `--corpus` and the like: a summary names no path of this machine.
             command=f"fedspeech simulate --scenario {self._scenario.name}",
             status=status,
             stopped=self.stopped,
@@ -388,6 +391,7 @@ class Run:
         federated, ratio = last.validation_accuracy, last.accumulated_signal_to_noise
         assert federated is not None
         by_noise: list[float] = []
+        # Every draw is validated like a model, so none is made where there is no fall to explain.
         if ratio is not None and fell(base, federated, clips):
             by_noise = self._by_noise(ratio)
         return Utility(

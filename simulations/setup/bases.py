@@ -34,6 +34,8 @@ def layout_of(scenario: Scenario) -> Base:
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
     try:
+        # A base that the run makes takes only sizes and front end from this file: a hash that the
+        # scenario names is not of it.
         base = Base.load(path, scenario.base.sha256 or None if source != MADE else None)
     except (OSError, ValueError) as error:
         raise ScenarioError(f"base.source: {error}") from error
@@ -46,6 +48,7 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
         made = speakers.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
         return _cut_for(scenario, made)
     if scenario.base.source == TUNED:
+        # Public speakers alone: what a base learns of private speech would stand in no epsilon.
         clips = utterances_of(speakers.partition.public)
         return speakers.task.taught_base(
             layout, speakers.corpus, clips, seed=BASE_SEED, cache=cache

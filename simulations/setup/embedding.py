@@ -20,6 +20,7 @@ from fedspeech.models.base import Base
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.encoder_cache import encoder_outputs
 
+# Of the 500 probes of a parity check; the other half is no speech (docs/export.md).
 PARITY_CLIPS = 250
 Progress = Callable[[int, int], None]
 

@@ -197,6 +197,8 @@ def build_experiment(
       ScenarioError: if parts of the scenario do not fit together.
       CorpusError: if the recordings cannot be used.
     """
+    # A sum that threads share is rounded in another order, so with several threads the last bits of
+    # embeddings, and with them the hash of the job's arrays, would depend on the machine.
     torch.set_num_threads(1)
     name = what.name if isinstance(what, Scenario) else what.scenario.name
     try:
@@ -233,6 +235,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         validation=validation,
         initial=adapter.spec.flatten(initial),
     )
+    # Named by content: runs on the same speech share one copy, and none overwrites another's.
     digest = arrays.sha256()
     folder = cache / "jobs" / digest
     if not folder.is_dir():
@@ -268,6 +271,7 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
     virtual_phones = None
     if isinstance(scenario.corpus, EmbeddedCorpus) and scenario.corpus.voices:
         virtual_phones = VirtualPhones(seed=scenario.seed, share=SHARE_OF_VOICE)
+    # Base and arrays are filled in by `_build`: a plan is refused before any of them is made.
     return Job(
         seed=scenario.seed,
         noise_entropy=scenario.noise_entropy,
@@ -335,6 +339,8 @@ def _base(experiment: Experiment, cache: Path) -> Base:
     speakers = experiment.speakers
     base = base_of(experiment.scenario, speakers, experiment.base, cache)
     made = Experiment(experiment.scenario, without_pretraining_speakers(speakers, base), base)
+    # The plan is priced before this base exists. Another layout has another dimension, and training
+    # speakers who turn out to be phones leave a smaller population: the price would be wrong.
     if made.adapter != experiment.adapter or made.sizes != experiment.sizes:
         raise ScenarioError("the base that was made is not the one that the plan was made for")
     return base
@@ -355,6 +361,7 @@ def _held_out_phones(
 
     held_out = []
     for phone in phones:
+        # With one `reserve` for every number of shots all of them are judged on the same clips.
         splits = {
             count: speakers.task.split(phone, count, seed=scenario.seed, reserve=shots[-1])
             for count in shots

@@ -171,8 +171,10 @@ def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> s
 
 def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[np.float64]:
     """Levels of speech relative to nominal, of at most `_LEVEL_CLIPS` clips."""
+    # Evenly over all clips, since the first ones may be of one speaker.
     chosen = spoken[:: -(-len(spoken) // _LEVEL_CLIPS) or 1]
     found = [speech_rms(corpus.waveforms([clip])[0]) for clip in chosen]
+    # Digital silence has no level in decibels; 1e-9 stands for it, far below all speech.
     return 20 * np.log10(np.maximum(found, 1e-9) / SPEECH_RMS)
 
 

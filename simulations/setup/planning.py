@@ -78,6 +78,7 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         participation_window=settings.participation_window,
         dimension=sizes.dimension,
         availability=sizes.availability,
+        # Without noise epsilon is infinite, and a finite budget would refuse the first round.
         epsilon_budget=settings.epsilon_budget if noisy else math.inf,
         unit="phone" if sizes.unit == "phone" else "user",
         adaptive_clipping=adaptive_clipping(settings.adaptive_clipping, settings.clip_norm),
@@ -93,11 +94,15 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
 def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
     """Minimums on cohort list and reporting phones, as shares of the expected cohort."""
     probability = settings.participation_probability
+    # Nobody tosses a coin: whole phones are called, as `fedspeech.privacy.filling` counts.
     if settings.participation != "poisson":
         probability = max(1, round(sizes.population * probability)) / sizes.population
     expected = sizes.population * probability * sizes.availability
+    # Plus 1e-9, since a product such as 0.7 * 90 lies just below 63 in floating point, and the
+    # floor would lose a phone.
     cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
     reporting = max(1, math.floor(settings.min_reporting_share * expected + 1e-9))
+    # A plan refuses a minimum of reporting phones above that of its cohort list.
     return cohort, min(cohort, reporting)
 
 
@@ -108,6 +113,7 @@ def adaptive_clipping(
     if settings is None:
         return None
     fields = settings.model_dump()
+    # Phones refuse a norm beyond these bounds, so no server can name an arbitrary one.
     fields["min_clip_norm"] = fields["min_clip_norm"] or clip_norm / 100
     fields["max_clip_norm"] = fields["max_clip_norm"] or clip_norm * 100
     return AdaptiveClipping(**fields)

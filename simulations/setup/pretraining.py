@@ -35,6 +35,7 @@ from simulations.setup.speakers import public_spec
 Advance = Callable[[str, int, int], None]
 
 VALIDATION_SHARE = 0.1
+# The rate of the headline metric of docs/real-speech.md.
 FALSE_ACCEPT_RATE = 0.05
 
 
@@ -159,6 +160,7 @@ class BaseTraining:
 
 def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
     """Draws speakers of those who are not held-out by default."""
+    # As a run with default settings splits the corpus: whom it holds out must not teach its base.
     none_spared = FolderCorpus(path="", public_speakers=0, validation_speakers=0)
     partition = split_speakers(corpus, none_spared, seed)
     names = sorted(phone.speaker_id for phone in partition.federated)

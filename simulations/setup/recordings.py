@@ -45,6 +45,8 @@ def split_speakers(
     partition = by_speaker(corpus, seed=seed, held_out=held_out_rule(corpus, settings))
     # A base is better on its own training speakers than on others, so they evaluate nothing.
     partition = made_public(partition, set(pretraining_speakers))
+    # Shares are of those among whom chance decides: who is held out by a property or by name never
+    # belonged to them.
     speakers = len(partition.federated) + (
         0 if _heavy_are_held_out(corpus, settings) else len(partition.held_out)
     )
@@ -96,6 +98,8 @@ def usable(roles: WordRoles, partition: Partition) -> Partition:
                 left.append(dataclasses.replace(phone, utterances=clips))
         return tuple(left)
 
+    # Words that only judge are kept on speakers who never train: trained on, they would show how
+    # well a word is remembered and not how well an unknown one is rejected.
     federated, validation = kept(partition.federated, False), kept(partition.validation, True)
     held_out = kept(partition.held_out, True)
     return dataclasses.replace(
@@ -153,6 +157,7 @@ def named_speakers(corpus: Corpus, file: Path) -> list[str]:
       CorpusError: if the file is unreadable, empty, or names a speaker who is not in the corpus.
     """
     try:
+        # With `-sig`: the byte order mark of some editors would become part of the first name.
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{file} must name speakers, one a line: {error}") from error

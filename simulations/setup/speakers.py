@@ -110,6 +110,7 @@ class SpeakerSplit:
             for phone in phones:
                 for clip in phone.utterances:
                     said = (phone.phone_id, clip.speaker_id, clip.word, corpus.fingerprint(clip))
+                    # `canonical` writes lengths, so names that run into one another stay apart.
                     digest.update(canonical(*said))
         return digest.hexdigest()
 
@@ -126,6 +127,7 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
     """
     match scenario.corpus:
         case EmbeddedCorpus():
+            # A word's place is its row in the base's head: the same words keep the base's order.
             known = () if made else Kws.known(base)
             words = Vocabulary(in_order_of(known, scenario.vocabulary))
             return _drawn(
@@ -148,6 +150,7 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
             trained = () if made else base.speakers
             corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, trained)
             return SpeakerSplit(
+                # A language model of what phones said would reveal it outside of every epsilon.
                 _recognizing(scenario, spoken_prior(partition.public)),
                 corpus,
                 corpus,
@@ -195,6 +198,7 @@ def embedded_spec(
     accents = accent_shares(settings.new_accent_share)
     words = vocabulary.targets
     known, held_out = other_words(words)
+    # A phone holds a part of its voice's clips, so a voice says as many more.
     more = 1 if settings.voices is None else round(1 / SHARE_OF_VOICE)
     public = public_spec(scenario, vocabulary, settings.validation_speakers)
     shipped, validation = public.groups
@@ -296,6 +300,8 @@ def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> 
         noise = NoiseCorpus(Path(settings.noise))
         public_corpus = JoinedCorpus(public_corpus, noise)
         public = (*public, *_background_noise(noise))
+    # The server decides on public speech alone: where a corpus is too small to spare speakers,
+    # those of the synthesizer stand in for them.
     if not partition.validation:
         partition = dataclasses.replace(partition, validation=synthetic.validation)
     return SpeakerSplit(_spotting(scenario, roles), corpus, public_corpus, public, partition)

@@ -64,6 +64,8 @@ class Evidence:
             for seed, found in enumerate(accuracies):
                 rows = np.flatnonzero(drawn == seed)
                 phones = len(found)
+                # How often each phone is drawn, not which: one product then serves all settings,
+                # and the figures of a phone stay together, which keeps differences paired.
                 counts = rng.multinomial(phones, np.full(phones, 1 / phones), len(rows))
                 total[rows] += counts @ found / phones
         self.resampled: Matrix = total / len(accuracies)
@@ -114,6 +116,8 @@ def _chosen(means: Matrix, prices: Matrix, margins: Matrix) -> NDArray[np.int64]
 
     `margins` say how far below the best each setting still counts as good, shape (settings,).
     """
+    # 1e-12 is far below the share of a single clip: without it rounding could put a setting out of
+    # a margin that it meets exactly.
     near = means >= means.max(axis=1, keepdims=True) - margins - 1e-12
     cheapest = np.where(near, prices, np.inf).min(axis=1, keepdims=True)
     allowed = near & (prices <= cheapest * SAME_PRICE)
@@ -123,6 +127,7 @@ def _chosen(means: Matrix, prices: Matrix, margins: Matrix) -> NDArray[np.int64]
 
 def _spread(mean: float, resampled: Matrix) -> Spread:
     low, high = np.quantile(resampled, [0.025, 0.975])
+    # Percentiles of a skewed sample need not enclose the mean that is printed between them.
     return Spread(mean=mean, low=min(low, mean), high=max(high, mean))
 
 

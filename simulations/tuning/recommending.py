@@ -108,6 +108,8 @@ def contours(space: Space, plan: PrivacyPlan) -> tuple[Contour, ...]:
         curve = first if alike else np.array([price(clip, noise) for noise in fine])
         for level in (*LEVELS, *budget):
             below = np.flatnonzero(curve <= level)
+            # A level that the range does not cross, or that follows an infinite price, has no place
+            # between two priced points.
             if not len(below) or below[0] == 0 or not math.isfinite(curve[below[0] - 1]):
                 continue
             after = below[0]

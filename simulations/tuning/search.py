@@ -201,6 +201,7 @@ class Search:
         """
         if number < len(self._study.trials):
             return self._setting(self._trial(number))
+        # A factor far above any number of trials: no two pairs of seed and number draw alike.
         sampler = optuna.samplers.TPESampler(
             seed=seed * 1_000_003 + number, n_startup_trials=10, multivariate=True
         )
@@ -239,6 +240,7 @@ class Search:
 
     def _tell(self, found: Evaluated) -> None:
         """Closes a trial in the study, once."""
+        # A search that goes on after a kill comes here again, and Optuna refuses a second verdict.
         if self._trial(found.number).state != TrialState.RUNNING:
             return
         if found.stopped:
@@ -325,6 +327,7 @@ def _tidied(space: Space, setting: Setting) -> Setting:
 
 
 def _range(values: Axis) -> FloatDistribution:
+    # Factors matter here, not differences; an axis without noise is 0, which has no logarithm.
     return FloatDistribution(values[0], values[-1], log=0 < values[0] < values[-1])
 
 

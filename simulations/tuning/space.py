@@ -241,6 +241,7 @@ def log_spaced(low: float, high: float, steps: int) -> Axis:
     if not 0 < low < high < math.inf or steps < 2:
         raise ValueError(f"expected 0 < low < high and steps >= 2, got {low}, {high}, {steps}")
     values = sorted({tidy(value) for value in np.geomspace(low, high, steps)})
+    # Both ends as they were given, since four digits could move them out of the range.
     return (low, *values[1:-1], high)
 
 

@@ -45,6 +45,7 @@ HOPELESS_LOSS: dict[Visibility, float] = {"simulation_only": 0.05, "server": 0.2
 """A trial that is so far below the base at half its rounds teaches nothing worth the rest. Public
 speakers may be unlike the phones that train, so what they lose says less."""
 
+# What `PercentilePruner` keeps: a trial is stopped in the lowest quarter of its peers.
 KEPT_PERCENTILE = 75.0
 MIN_PEERS = 4
 
@@ -176,6 +177,7 @@ def run_trial(
         )  # fmt: skip
         watch = _Watch(job, panel, hopeless)
         try:
+            # All rounds or none: half a trial would be paid for and compared with nothing.
             account.require_budget(0, job.plan.rounds)
             with InProcessGrid(CLIENT_APP, job.num_shards, {"job": str(path)}) as grid:
                 run_rounds(grid, job, account, watch.state, watch.on_round)

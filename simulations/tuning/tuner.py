@@ -227,6 +227,7 @@ class _Tuning:
             tried=tried,
             recommended=recommending.recommended(choice, self._evaluated, plan) if choice else None,
             contours=recommending.contours(self._space, plan) if request.mode == "grid" else (),
+            # A ledger only grows, so the account with the most rounds is the latest.
             spent=max(spent, key=lambda held: held.guarantee.rounds, default=None),
             settings=dict(settings),
         )
@@ -347,6 +348,7 @@ def _settings(
         "population": population,
         **{axis.replace("_", " "): getattr(space, axis) for axis in Setting.model_fields},
         "ledger": str(request.charge.resolve()) if request.charge else None,
+        # Trials of other code may have other bits, and one search must not mix the two.
         "source code": source_sha256()[:16],
         **dict(flat("scenario.", scenario.with_absolute_paths().model_dump(mode="json"))),
     }
