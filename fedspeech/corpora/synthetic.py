@@ -50,7 +50,7 @@ class SpeakerGroup:
     """Speakers of one role, and what each of them says.
 
     Attributes:
-      name: the role, "public", "validation", "federated" or "held-out"; prefix of speaker ids.
+      name: the role, "public", "validation", "federated" or "held_out"; prefix of speaker ids.
       words: target words, spoken in turn.
       utterances_per_word: clips of target words per speaker, divided by the number of words.
       accents: (accent, share) pairs; a speaker's accent is drawn in these proportions.
@@ -112,7 +112,7 @@ class SyntheticSpec:
 
     Attributes:
       lexicon: further words and their ARPAbet strings.
-      held_out_words: words that only the groups "validation" and "held-out" may say.
+      held_out_words: words that only the groups "validation" and "held_out" may say.
       frontend: clip length and rate.
 
     Raises:

@@ -125,8 +125,7 @@ class RoundTimes:
         if self.every_h < longest_h:
             raise ValueError(
                 f"a round takes {longest_h:.3g} hours at most (a cohort list of {CHECK_IN_S:g} s, "
-                f"then "
-                f"deadline_s={self.deadline_s:g}): every_h must be as long, got {self.every_h}"
+                f"then deadline_s={self.deadline_s:g}): every_h must be as long, got {self.every_h}"
             )
 
 

@@ -145,8 +145,8 @@ def _release(begun: Spent, delta: float) -> View:
         )
     reason = (
         "events outside the argument (a phone's participation limit, one phone deciding a round) "
-        "have "
-        f"probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of delta"
+        f"have probability {min(1.0, failing):.1e}, and e^epsilon times that exceeds a tenth of "
+        "delta"
     )
     return _zero_out(spent, delta, reason)
 

@@ -89,8 +89,7 @@ GivenParticipation = SharedNoise | SkellamSum | Gaussian
 NO_SKELLAM_COIN = (
     "poisson participation is refused with skellam noise: an absent phone withholds its noise, and "
     "what that tells is not derived for Skellam shares; use fixed_size or round-robin "
-    "participation, "
-    "or the distributed mechanism"
+    "participation, or the distributed mechanism"
 )
 
 

@@ -270,8 +270,8 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
             f"At least {plan.availability:.1%} of the population is there whenever a round "
             "begins, each phone for itself and whatever its data; some more often than others, and "
             "everybody may know which. Cohort and minimum count the fewest. Being away buys "
-            "nothing: "
-            "a phone joins with at most the probability of its coin, and only the coin amplifies."
+            "nothing: a phone joins with at most the probability of its coin, and only the coin "
+            "amplifies."
         )
     if plan.participation != "round_robin" and plan.participations < plan.rounds:
         given = " (chosen here)" if "max_participations" in assumed else ""

@@ -5,7 +5,7 @@ two sides with different plans stop instead of disagreeing silently. A phone rec
 derived number (bits, scale, noise) and takes none from the server.
 
     plan = PrivacyPlan(dimension=5140, clip_norm=0.1, noise_multiplier=3.0, population=3000,
-                       participation_probability=0.1, rounds=40, participation limit=16,
+                       participation_probability=0.1, rounds=40, max_participations=16,
                        min_cohort=225, min_reporting=225, delta=1 / 30_000, epsilon_budget=2.0)
     sent = plan.privatize(delta.vector, rotation_seed=rid, rounding=keys_r, noise=keys_n)
     found = plan.decode(ring_sum([sent, ...], plan.bits), rotation_seed=rid)

@@ -9,11 +9,11 @@ The plan is the one that a run would obey, and `PrivacyPlan.guarantee` says the 
 
 Doubts, and the safe side that was taken:
 
-- `limited` participation with noise on phones is priced as presence against absence, the missing
-  noise included, also where only zero-out can be claimed of it in the end. With Skellam noise what
-  its absence tells is not derived, so only zero-out is claimed.
-- `limited` add/remove needs a model of the other phones: the schedule is public, and each of them
-  answers but for `dropout_rate`. A minimum that one phone may decide counts as a bad event.
+- `round_robin` participation with noise on phones is priced as presence against absence, the
+  missing noise included, also where only zero-out can be claimed of it in the end. With Skellam
+  noise what its absence tells is not derived, so only zero-out is claimed.
+- `round_robin` add/remove needs a model of the other phones: the schedule is public, and each of
+  them answers but for `dropout_rate`. A minimum that one phone may decide counts as a bad event.
 - A vector that phones clip in floating point and round to integers is a little longer than its clip
   norm. With noise on phones that is in the price; with `central` noise the multiplier is over the
   norm as it is after rounding.

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | poisson | add/remove | yes | priced (`PoissonSampled`) |
 | fixed_size | replace | yes | nothing is missing: another phone stands in its place |
-| limited | add/remove | no | priced (`Presence`); Skellam: not derived, so zero-out is claimed |
+| round_robin | add/remove | no | priced (`Presence`); Skellam: not derived, zero-out is claimed |
 
 | mechanism | noise | the server sees |
 |---|---|---|

@@ -85,8 +85,7 @@ def _check_participation(plan: PlanSizing) -> None:
     if plan.participation == "poisson":
         rule = (
             f"min_cohort must be at most {MAX_MINIMUM:.0%} of the expected cohort, or single "
-            f"phones "
-            "decide whether a round takes place"
+            "phones decide whether a round takes place"
         )
     fits = plan.mechanism == "none" or plan.min_cohort <= plan.largest_minimum + 1e-9
     require(fits, rule, min_cohort=plan.min_cohort, expected_cohort=plan.expected_cohort)

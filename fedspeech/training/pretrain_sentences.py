@@ -138,7 +138,14 @@ def tuned_base(
     """Goes on teaching a base with public speakers, or finds it in the cache."""
     settings = tuning(base)
     prints = [corpus.fingerprint(clip) for clip in utterances]
-    made_from = (base.sha256, repr(settings), seed, corpus.name, corpus.license, *prints)
+    made_from: tuple[str | int, ...] = (
+        base.sha256,
+        repr(settings),
+        seed,
+        corpus.name,
+        corpus.license,
+        *prints,
+    )
     return cached_base(
         cache_dir,
         ("tuned", VERSION, torch.__version__, *made_from),

@@ -184,8 +184,7 @@ class FinishedRun:
         if adapter not in names:
             raise ScenarioError(
                 f"--adapter is global or one of the {len(names)} held-out phones of the run, such "
-                f"as "
-                f"{', '.join(names[:3])}; got {adapter!r}"
+                f"as {', '.join(names[:3])}; got {adapter!r}"
             )
         built = build_experiment(
             self.scenario,

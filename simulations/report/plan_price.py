@@ -270,10 +270,8 @@ def _explain_losses(plan: PrivacyPlan, console: Console) -> None:
         return
     console.print(
         f"Noise is sized for {plan.honest:,} honest reporting phones, so the figures above hold "
-        f"however "
-        "many drop out: rounds below the minimum are not opened. Had it been sized for the "
-        "expected "
-        "cohort instead (no bad events counted):",
+        "however many drop out: rounds below the minimum are not opened. Had it been sized for the "
+        "expected cohort instead (no bad events counted):",
     )
     rows = [
         (f"{row.dropout:.0%}", f"{row.colluding:.0%}", f"{row.noise_multiplier:.4g}",

@@ -274,3 +274,15 @@ def test_speakers_who_taught_the_base_do_not_guard(folder):
     training, guard = public_clips(voices, base)
     assert {"s00", "s01", "s02"} <= {clip.speaker_id for clip in training}
     assert not {"s00", "s01", "s02"} & {clip.speaker_id for clip in guard}
+
+
+def test_who_guards_does_not_train_even_where_everybody_taught_the_base(folder, monkeypatch):
+    monkeypatch.setattr(kws, "ENOUGH_REAL_NEGATIVES", 1)
+    taught = ("s00", "s01", "s02")
+    base = dataclasses.replace(Base.load(default_base_path()), speakers=taught)
+    voices = open_speakers(scenario(folder), base)
+    phones = [phone for phone in voices.public if phone.speaker_id in taught]
+    training, guard = voices.task.public_clips(phones, voices.recorded, taught, seed=1)
+    assert training
+    assert guard
+    assert not {clip.speaker_id for clip in training} & {clip.speaker_id for clip in guard}
