@@ -19,6 +19,7 @@ from fedspeech.audio.channel import Device, apply_devices, draw_device
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Speaker, Utterance
 from fedspeech.corpora.device_corpus import nominal
+from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical, stream
 
 _FRAME = 160
@@ -88,12 +89,23 @@ class JoinedWords:
         return hashlib.sha256(recipe).hexdigest()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
-        """Joins and records sentences, shape (n, clip_samples), zeros after the end of each."""
+        """Joins and records sentences, shape (n, clip_samples), zeros after the end of each.
+
+        Raises:
+          CorpusError: if a sentence is longer than a clip.
+        """
         num_samples = self._spec.clip_samples
         dry = np.zeros((len(utterances), num_samples), dtype=np.float32)
         lengths = []
         for row, utterance in zip(dry, utterances, strict=True):
-            joined = self._join(utterance)[:num_samples]
+            joined = self._join(utterance)
+            if len(joined) > num_samples:  # cut, it would lack words that its transcript has
+                rate = self._spec.rate_hz
+                raise CorpusError(
+                    f"{utterance.utterance_id}: {len(utterance.word.split())} words are "
+                    f"{len(joined) / rate:.1f} s long, and a sentence has at most "
+                    f"{num_samples / rate:.1f} s: lower corpus.words_per_sentence"
+                )
             row[: len(joined)] = joined
             lengths.append(len(joined))
         seeds = [int(self.fingerprint(utterance)[:16], 16) for utterance in utterances]

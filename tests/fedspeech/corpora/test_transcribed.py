@@ -1,5 +1,6 @@
 """Sentences from manifests, as features and as sound, and joined from words."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -130,3 +131,10 @@ def test_joined_words_are_used_once_and_stand_in_one_room():
     assert other.fingerprint(other.utterances[0]) != corpus.fingerprint(corpus.utterances[0])
     with pytest.raises(ValueError, match="fewest <= most"):
         JoinedWords(Words(), SPHINX_MFCC, length=(3, 2), most=3, seed=1)
+
+
+def test_joined_words_that_are_longer_than_a_clip_are_refused_and_not_cut():
+    short = dataclasses.replace(SPHINX_MFCC, clip_samples=16_000)
+    corpus = JoinedWords(Words(), short, length=(4, 4), most=1, seed=1)
+    with pytest.raises(CorpusError, match=r"ann/0: 4 words are 1\.\d s long, .* at most 1\.0 s"):
+        corpus.waveforms(corpus.utterances)
