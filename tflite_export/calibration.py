@@ -148,7 +148,7 @@ class Calibration:
                 f"calibration: {CALIBRATION_CLIPS} clips of the base's {len(taught)} training "
                 f"speakers are needed, {corpus.name} has {len(public)}"
             )
-        chosen = _committed(base, corpus) or _drawn(base, public)
+        chosen = _committed(base, corpus) or drawn(base.sha256, public)
         if shared := {clip.speaker_id for clip in chosen} & set(forbidden_speakers):
             raise ExportRefused(
                 f"calibration: no phone may be calibrated on, got {len(shared)} of them, for "
@@ -189,8 +189,9 @@ def synthetic_public(base: Base, lexicon: Mapping[str, str] | None = None) -> Sy
     )
 
 
-def _drawn(base: Base, public: list[Utterance]) -> list[Utterance]:
-    order = stream(0, "calibration", base.sha256).permutation(len(public))
+def drawn(key: str, public: list[Utterance]) -> list[Utterance]:
+    """Returns the calibration clips that a key draws."""
+    order = stream(0, "calibration", key).permutation(len(public))
     return [public[index] for index in order[:CALIBRATION_CLIPS]]
 
 

@@ -19,7 +19,9 @@ from tflite_export.twins import Call
 from tflite_export.weights import Trained
 
 PERSONAL_CALLS = 150
-SENTENCE_CALLS = 80
+# A step that keeps its sum shows in the next step only, and not if an adapter is restored between
+# them. 1.4 % of runs of 80 calls have no such pair; of 20,000 simulated runs of 240 calls none has.
+SENTENCE_CALLS = 240
 _STRANGE = {
     "learning_rate": -0.1,
     "momentum": 1.5,

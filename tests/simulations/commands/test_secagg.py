@@ -45,7 +45,7 @@ def test_bench_is_readable_and_compares_with_sharing_nothing():
     ("options", "words"),
     [
         (["--threat-model", "kind"], "--threat-model must be malicious or semi_honest, got kind"),
-        (["--threat-model", "malicious"], "malicious is now malicious"),
+        (["--threat-model", "lying"], "lying is now malicious"),
         (["--phones", "20", "--colluders", "19"], "no session of this kind"),
         (["--phones", "20", "--dropout", "0.9"], "no session of this kind"),
         (["--phones", "1"], "--phones"),
