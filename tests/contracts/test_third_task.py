@@ -20,7 +20,8 @@ def run(tmp_path_factory):
     """A run of an experiment that is made of objects, and of no scenario file."""
     whole = tiny_scenario(
         "name=tones", "personalization.shots=[1,2]", "training.learning_rate=0.5",
-        "privacy.noise_multiplier=0.3", "privacy.clip_norm=1.0", "privacy.rounds=3",
+        # With this noise ten seeds of ten ended below 5 % mistakes; 30 % are allowed.
+        "privacy.noise_multiplier=0.2", "privacy.clip_norm=1.0", "privacy.rounds=8",
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tones") / "run"
     scenario = whole.model_copy(update={"corpus": ProvidedCorpus()})
