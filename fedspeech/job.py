@@ -281,12 +281,8 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Writes the job as JSON."""
-        write_whole(
-            path,
-            (
-                json.dumps({"schema_version": SCHEMA_VERSION} | self._values(), indent=1) + "\n"
-            ).encode(),
-        )
+        written = {"schema_version": SCHEMA_VERSION} | self._values()
+        write_whole(path, (json.dumps(written, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Job:
