@@ -55,7 +55,7 @@ class PersonalModel:
     def __init__(self, model: TfliteModel) -> None:
         if "train_dp" not in model.signatures:
             raise ExportRefused(
-                f"a personal file has the signature train_dp, this one has "
+                "a personal file has the signature train_dp, this one has "
                 f"{', '.join(sorted(model.signatures))}"
             )
         self._model = model

@@ -260,7 +260,7 @@ def _about_participation(plan: PlanSizing, assumed: frozenset[str]) -> list[str]
         f"(expected cohort {n:,.12g}), whatever it holds and whatever happened before.",
         "fixed_size": f"Every cohort is a uniformly random set of {round(n):,} of "
         f"{plan.population:,} phones, drawn afresh each round.",
-        "round_robin": f"Anybody may know who takes part; no phone joins more than "
+        "round_robin": "Anybody may know who takes part; no phone joins more than "
         f"{plan.participations:,} of {plan.rounds:,} rounds, and none joins because another does "
         "or does not.",
     }[plan.participation]

@@ -116,7 +116,7 @@ def _check_turns_and_caps(plan: PlanSizing) -> None:
             plan,
             plan.max_participations >= min(turns, plan.window),
             f"a phone's turn comes {turns} times in {plan.window} rounds: participation limit "
-            f"must allow it",
+            "must allow it",
         )
     if plan.participation_window is not None:
         _require(

@@ -104,7 +104,7 @@ def listening_line(found: Listening) -> str:
     """Both error rates of the streaming file, and what fewer false accepts cost, in a sentence."""
     missed = f", and misses {_missed(found.rejected, found)}" if found.keywords else ""
     said = (
-        f"while it listens, the streaming file accepts something falsely "
+        "while it listens, the streaming file accepts something falsely "
         f"{found.false_accepts / found.hours:.0f} times an hour at threshold "
         f"{found.threshold:.2f}{missed}"
     )

@@ -135,7 +135,7 @@ def _visibility_words(found: Tuning) -> str:
             "ledger paid for, so choosing costs nothing on top. Held-out phones were not "
             "looked at: their speech is private too, and no epsilon covers it."
             + (
-                f" Careful: on these speakers every setting is below the base "
+                " Careful: on these speakers every setting is below the base "
                 f"({phrasing.percent(found.base)}). They are unlike the phones that train, so this "
                 "ranks settings by how little they hurt other speech, not by how much they help "
                 "those phones."
