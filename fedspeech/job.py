@@ -208,13 +208,13 @@ class Job:
 
     def context(self, round_number: int, attempt: int, round_id: bytes) -> bytes:
         """What both sides must have computed alike: job, source code and round."""
-        code = (source_sha256(), self._query_code)
+        code = (source_sha256(), self._own_code)
         parts = canonical(self.fingerprint, *code, round_number, attempt, round_id)
         return hashlib.sha256(parts).digest()
 
     @functools.cached_property
-    def _query_code(self) -> bytes:
-        """Source of a query that another package brings."""
+    def _own_code(self) -> bytes:
+        """Source of every part of the query that another package brings."""
         return self.query.code()
 
     def purpose(self, key: RoundKey, model: bytes) -> bytes:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
-    "errors", "files", "limits", "faults", "hash_chain", "seeds", "vectors", "audio",
+    "errors", "files", "limits", "faults", "hash_chain", "seeds", "own_code", "vectors", "audio",
     "synthesis", "corpora", "evaluation", "models", "anonymization", "device", "secagg",
     "privacy", "training", "tasks", "aggregation", "analytics", "attacks", "rollout",
     "messages", "source", "population", "queries", "job", "round",

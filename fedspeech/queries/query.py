@@ -10,34 +10,28 @@ that for every query alike, by the privacy plan (`fedspeech.round.run_round`).
         def contributions(self, phones, model, rngs): return [number_of(phone) for phone in phones]
         def update(self, state, mean): return GlobalState(mean)
 
-A job names its query as `module:Class`, so that every node builds the same one. A name runs code
-when it is imported, so a node imports only the queries of this package and those that a package
-installed on it declares:
-
-    [project.entry-points."fedspeech.queries"]
-    mean = "my_package.queries:Mean"
+A job names its query as `module:Class`, so that every node builds the same one; which names a node
+imports, `fedspeech.own_code` says.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from fedspeech.errors import ScenarioError
+from fedspeech.own_code import CodeKind, address_of, source_of
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.vectors import FloatVector, GlobalState, Vector
 
-GROUP = "fedspeech.queries"  # of entry points; and the package whose queries need none
+QUERIES = CodeKind(noun="a query", group="fedspeech.queries", room="fedspeech.queries")
 
 
 class Query(abc.ABC):
@@ -118,11 +112,13 @@ class Query(abc.ABC):
         """What a job file says of the query."""
         return {"class": address_of(type(self)), "settings": self.settings()}
 
+    def brought(self) -> tuple[Any, ...]:
+        """Its classes and functions that may be of another package."""
+        return (type(self),)
+
     def code(self) -> bytes:
-        """Its source, where it is not of this package, whose digest both sides compare anyway."""
-        if _is_own(type(self).__module__):
-            return b""
-        return Path(inspect.getfile(type(self))).read_bytes()
+        """Source of what another package brings, which both sides compare."""
+        return source_of(self.brought())
 
 
 def open_query(described: Mapping[str, Any]) -> Query:
@@ -141,25 +137,7 @@ def query_class(address: str) -> type[Query]:
     Raises:
       ScenarioError: if it is neither, cannot be imported, or is no query.
     """
-    module, _, name = address.partition(":")
-    if not _is_own(module) and address not in {e.value for e in entry_points(group=GROUP)}:
-        raise ScenarioError(
-            f"a query must be of {GROUP} or be declared as an entry point of the group {GROUP} by "
-            f"a package that is installed here, got {address!r:.80}"
-        )
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ScenarioError(f"the query {address!r:.80} cannot be imported: {error}") from error
+    found = QUERIES.find(address)
     if not (isinstance(found, type) and issubclass(found, Query)) or inspect.isabstract(found):
         raise ScenarioError(f"{address!r:.80} must be a class of queries, a Query")
     return found
-
-
-def address_of(query: type[Query]) -> str:
-    """The name by which `query_class` finds a class."""
-    return f"{query.__module__}:{query.__qualname__}"
-
-
-def _is_own(module: str) -> bool:
-    return module.startswith(f"{GROUP}.")

@@ -14,9 +14,10 @@ from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.own_code import address_of
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.examples import ExampleCost, ExamplePrivacy
-from fedspeech.queries.query import Query, address_of
+from fedspeech.queries.query import Query
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset, lowest_label
 from fedspeech.training.dp_sgd import example_cost, train_private

@@ -1,0 +1,161 @@
+"""Own code: a query, an adapter or a server rule that another package or program brings.
+
+A job and a scenario are files, and name such code as `module:attr`. A name runs code when it is
+imported, so whoever writes the file could run anything on every node. A name is therefore imported
+only in one of three cases:
+
+* its module stands in the room of this package where code of its kind lives;
+* a package that is installed here declares it as an entry point of its kind's group:
+
+      [project.entry-points."fedspeech.queries"]
+      mean = "my_package.queries:Mean"
+
+* the program that runs in this process has handed the object over (`hand_over`), which is a
+  decision of that program's author. Another process, and a later one, does not know of it.
+
+Server and phones compare `source_of` all own code of a job, beside the digest of this package
+(`fedspeech.source`): two versions of an installed package do not run one round together.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from fedspeech.errors import ScenarioError
+from fedspeech.seeds import canonical
+
+_PACKAGE = "fedspeech"
+
+
+@dataclass(frozen=True)
+class CodeKind:
+    """One kind of code that may be brought.
+
+    Attributes:
+      noun: what a message calls it, with its article: "a query".
+      group: its group of entry points.
+      room: the package of this library whose modules need no entry point.
+    """
+
+    noun: str
+    group: str
+    room: str
+
+    def find(self, address: str) -> Any:
+        """Imports `module:attr`, if it may be imported.
+
+        What comes back is checked by the caller: it may be of any type.
+
+        Raises:
+          ScenarioError: if it is neither of this package, nor declared, nor handed over, or cannot
+            be imported.
+        """
+        if address in _HANDED_OVER:
+            return _HANDED_OVER[address]
+        module, _, name = address.partition(":")
+        ours = module.startswith(f"{self.room}.")
+        if not ours and address not in {point.value for point in entry_points(group=self.group)}:
+            raise ScenarioError(
+                f"{self.noun} must be of {self.room} or be declared as an entry point of the group "
+                f"{self.group} by a package that is installed here, got {address!r:.80}"
+            )
+        try:
+            found = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise ScenarioError(
+                f"{self.noun}, {address!r:.80}, cannot be imported: {error}"
+            ) from error
+        return found
+
+
+# What the program of this process has handed over, by address. Names alone stand in a job, and the
+# process that reads the job again must find the object behind them.
+_HANDED_OVER: dict[str, Any] = {}
+
+
+def hand_over(found: Any) -> str:
+    """Lets a job of this process name a class or function that no package declares.
+
+    Returns:
+      Its address.
+
+    Raises:
+      ScenarioError: if it stands in a function or has no name, so that no address leads to it.
+    """
+    address = address_of(found)
+    if "<" in address:  # <locals>, <lambda>
+        raise ScenarioError(
+            f"own code must stand at the top level of a module, under a name, got {address!r:.80}"
+        )
+    _HANDED_OVER[address] = found
+    return address
+
+
+def is_handed_over(found: Any) -> bool:
+    """Whether only this process knows it; workers and later processes cannot import it."""
+    return _HANDED_OVER.get(address_of(found)) is found
+
+
+def address_of(found: Any) -> str:
+    """The `module:attr` of a class or function."""
+    return f"{found.__module__}:{found.__qualname__}"
+
+
+def source_of(parts: Iterable[Any]) -> bytes:
+    """Source of classes and functions that are not of this package; b"" if all of them are.
+
+    Of a module in a package it is every Python file of that package, since a rule calls what stands
+    beside it.
+    """
+    brought = sorted({part.__module__: part for part in parts if not _is_ours(part)}.items())
+    return b"".join(canonical(module, _source(part)) for module, part in brought)
+
+
+def _is_ours(part: Any) -> bool:
+    return str(part.__module__).partition(".")[0] == _PACKAGE
+
+
+def _source(part: Any) -> bytes:
+    """The files of the outermost package around a module, or the module's own file."""
+    module = sys.modules[part.__module__]
+    package = _outermost(part.__module__)
+    if package is not None:
+        root = Path(str(package.__file__)).parent
+        files = sorted(root.rglob("*.py"))
+        return b"".join(
+            canonical(file.relative_to(root).as_posix(), file.read_bytes()) for file in files
+        )
+    if getattr(module, "__file__", None):
+        return Path(str(module.__file__)).read_bytes()
+    return _typed(part)
+
+
+def _outermost(name: str) -> ModuleType | None:
+    """The outermost package with an `__init__` around a module; None if there is none."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        module = sys.modules.get(".".join(parts[:end]))
+        if module is not None and hasattr(module, "__path__") and module.__file__:
+            return module
+    return None
+
+
+def _typed(part: Any) -> bytes:
+    """Source of what was typed into a notebook, whose module has no file: function by function."""
+    functions = [part] if isinstance(part, FunctionType) else vars(part).values()
+    # What a decorator wrote, such as the `__init__` of a dataclass, has no source of its own.
+    return "".join(
+        inspect.getsource(function)
+        for function in functions
+        if isinstance(function, FunctionType) and function.__code__.co_filename != "<string>"
+    ).encode()
