@@ -1,0 +1,1 @@
+"""Encoders that somebody else trained and exported: a torch.export program or a .tflite file."""

@@ -1,0 +1,89 @@
+"""Bytes of a `.pt2` file to a torch.export program, checked before torch sees them, and back.
+
+program = checked_program(Path("encoder.pt2").read_bytes())
+outputs = program.module()(waveforms)       # float32, on the CPU
+"""
+
+from __future__ import annotations
+
+import io
+import json
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from fedspeech.models.exported.archive import (
+    CONSTANTS,
+    MODEL,
+    WEIGHTS,
+    read_members,
+    write_members,
+)
+from fedspeech.models.exported.graph import checked_graph, checked_payload
+
+MAX_BATCH = 4096
+
+
+def checked_program(data: bytes) -> ExportedProgram:
+    """Loads a torch.export program from the bytes of a `.pt2` file.
+
+    Nothing of the file is unpickled, compiled or evaluated: graph, weights and constants are
+    checked against closed lists, written into a new archive, and torch loads that one.
+
+    Raises:
+      ValueError: if the bytes are damaged, or hold anything but one pure graph and its numbers.
+    """
+    safe = checked_archive(data)
+    try:
+        return torch.export.load(io.BytesIO(safe))
+    except Exception as error:  # torch's loader raises whatever its parts raise
+        raise ValueError(f"torch {torch.__version__} cannot load this program: {error}") from error
+
+
+def checked_archive(data: bytes) -> bytes:
+    """Returns a `.pt2` file of what `checked_program` lets through; the same bytes each time.
+
+    It is smaller: sample inputs and traces of the exporter's source are left out.
+
+    Raises:
+      ValueError: see `checked_program`.
+    """
+    members = read_members(data)
+    checked = {place: content for place, content in members.items() if place.startswith("data/")}
+    checked[MODEL] = _json(checked_graph(members[MODEL]))
+    for place, prefix in ((WEIGHTS, "weight"), (CONSTANTS, "tensor")):
+        folder = place[: place.rindex("/") + 1]
+        checked[place] = _json(checked_payload(members[place], members, folder, prefix))
+    return write_members(checked)
+
+
+def exported(module: nn.Module, example: Tensor) -> bytes:
+    """Returns the `.pt2` file of a module in evaluation mode, with a free batch dimension.
+
+    Args:
+      module: from a tensor (n, ...) to a tensor; it is put into evaluation mode.
+      example: one or more inputs, shape (n, ...); only shape and type matter.
+
+    Raises:
+      ValueError: if torch cannot export it, or the program holds what an encoder may not.
+    """
+    if example.ndim < 2 or not len(example):
+        raise ValueError(f"an example has shape (n, ...), got {tuple(example.shape)}")
+    # Two rows: a single one would be taken as a batch dimension that is always 1.
+    rows = example[:1].repeat(2, *[1] * (example.ndim - 1))
+    batch = Dim("batch", min=1, max=MAX_BATCH)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                module.eval(), (rows.detach(),), dynamic_shapes=({0: batch},)
+            )
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+    except Exception as error:  # torch's exporter raises whatever the module and its parts raise
+        raise ValueError(f"torch.export cannot export this module: {error}") from error
+    return checked_archive(buffer.getvalue())
+
+
+def _json(value: dict[str, object]) -> bytes:
+    return json.dumps(value).encode()
