@@ -80,7 +80,7 @@ def measure(content: bytes, trained: Trained, clip: NDArray[np.float32]) -> Benc
         started = time.perf_counter()
         model = TfliteModel(content)
         loads.append(time.perf_counter() - started)
-    spec = trained.base.frontend
+    spec = trained.base.built_in.frontend
     one = clip[np.newaxis]
     whole = _torch_clip(trained, one)
     hop = one[:, : spec.hop_samples]

@@ -177,8 +177,8 @@ class Card:
         return cls(
             task=task,
             labels=base.vocabulary.labels,
-            frontend=base.frontend,
-            context_frames=base.context_frames,
+            frontend=base.built_in.frontend,
+            context_frames=base.built_in.context_frames,
             base_sha256=base.sha256,
             base_provenance=dict(base.provenance),
             adapter=_describe(trained),
@@ -258,8 +258,8 @@ def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> No
         "task": task,
         "base_sha256": base.sha256,
         "labels": list(base.vocabulary.labels),
-        "frontend": dataclasses.asdict(base.frontend),
-        "context_frames": base.context_frames,
+        "frontend": dataclasses.asdict(base.built_in.frontend),
+        "context_frames": base.built_in.context_frames,
         "adapter": _describe(trained),
     }
     # Format first: a card of another format may hold the rest under other names.

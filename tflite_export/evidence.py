@@ -82,7 +82,7 @@ class Evidence:
     @cached_property
     def log_mel(self) -> FloatArray:
         """Log-mel of the probes by torch, shape (2 n, frames, mels)."""
-        return log_mel(self.trained.base.frontend, self.probes)
+        return log_mel(self.trained.base.built_in.frontend, self.probes)
 
     @cached_property
     def logits(self) -> FloatArray:
@@ -94,7 +94,7 @@ class Evidence:
         """Minutes of probes (samples,): speech after digital silence, noise, and other words."""
         # The speech stands first among the probes, what is not speech after it.
         rows, half = LISTENING_PROBES, len(self.speech)
-        silence = np.zeros((rows, 3 * self.trained.base.frontend.rate_hz), dtype=np.float32)
+        silence = np.zeros((rows, 3 * self.trained.base.encoder.rate_hz), dtype=np.float32)
         quiet = np.concatenate([silence, self.probes[:rows]], axis=1)
         noisy = np.concatenate([self.probes[half : half + rows], self.probes[rows : 2 * rows]], 1)
         return np.concatenate([quiet.ravel(), noisy.ravel(), self.speech[:rows].ravel()])
@@ -158,7 +158,7 @@ def probes(speech: FloatArray, base: Base) -> FloatArray:
         raise ValueError(f"parity needs at least {MINIMUM_SPEECH} speech clips, got {len(speech)}")
     if not np.isfinite(speech).all():
         raise ValueError("speech must be finite, got NaN or infinity")
-    return np.concatenate([speech, _not_speech(len(speech), heard, base.frontend.rate_hz)])
+    return np.concatenate([speech, _not_speech(len(speech), heard, base.encoder.rate_hz)])
 
 
 def _not_speech(num_clips: int, num_samples: int, rate_hz: int) -> FloatArray:

@@ -63,7 +63,7 @@ def golden_vectors(trained: Trained, *, with_logits: bool) -> bytes:
 
     The logits are torch's, of the waveform as one clip.
     """
-    base, spec = trained.base, trained.base.frontend
+    base, spec = trained.base, trained.base.built_in.frontend
     samples = golden_waveform(spec, base.heard_samples)
     waveform = (samples / np.float32(2**15)).astype(np.float32)[np.newaxis]
     golden: dict[str, Any] = {

@@ -68,7 +68,7 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
     if kind in ("int8", "cc"):
         # A streaming file has a second graph, so bytes per parameter say less of it.
         whole = sum(value.size for value in merged)
-        yield _size(model, evidence.trained.base.encoder.num_parameters, whole)
+        yield _size(model, evidence.trained.base.built_in.network.num_parameters, whole)
 
 
 def _size(model: TfliteModel, integers: int, whole: int) -> Check:
@@ -94,7 +94,7 @@ def _inputs(kind: str, evidence: Evidence, held_out: HeldOut) -> dict[str, Float
     if kind == "streaming-int8":
         return {"hop": held_out.waveforms}
     # By torch's front end, so that an error of the file's own front end shows in one signature.
-    features = {"log_mel": log_mel(evidence.trained.base.frontend, held_out.waveforms)}
+    features = {"log_mel": log_mel(evidence.trained.base.built_in.frontend, held_out.waveforms)}
     # Firmware brings its own front end.
     return features if kind == "cc" else {"waveform": held_out.waveforms, **features}
 
@@ -119,7 +119,7 @@ def _scored(
 ) -> FloatArray:
     """Logits (n, c) of clips; a stream is reset before each."""
     if signature == "hop":
-        return stream_clips(model, evidence.trained.base.frontend, inputs)
+        return stream_clips(model, evidence.trained.base.built_in.frontend, inputs)
     return model.run_each(signature, inputs)
 
 
@@ -149,7 +149,7 @@ def _predictions(
 def _stream_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterator[Check]:
     """Minutes without a reset against torch, frames against whole clips, and the reset itself."""
     model.call("reset")
-    spec, expected = evidence.trained.base.frontend, evidence.listening_logits
+    spec, expected = evidence.trained.base.built_in.frontend, evidence.listening_logits
     found = _every_hop(model, spec, evidence.listening)
     over = f"{len(found)} hops without a reset, of speech after silence, noise and other words"
     agreement = (found.argmax(axis=1) == expected.argmax(axis=1)).mean()

@@ -60,7 +60,7 @@ def sentence_checks(
         reference, few = TfliteModel(model.content, "reference"), sentences[:REFERENCE_SENTENCES]
         yield from _parity(kind, reference, first, trained, few, "reference kernels, ")
     if sentences.ndim == 2:
-        spec, silenced = trained.base.frontend, sentences.copy()
+        spec, silenced = trained.base.built_in.frontend, sentences.copy()
         # As many samples as one window overlaps the next: a stream has silence in its memory.
         silenced[:, : spec.window_samples - spec.hop_samples] = 0
         yield from _parity(kind, model, "embed_hop" if personal else "hop", trained, silenced)
@@ -126,7 +126,8 @@ def _inputs(
     trained: Trained, sentences: FloatArray, length: int, *, hop: bool
 ) -> dict[str, FloatArray]:
     """Inputs of `hop` or of `window`, each (n, length, ...), and which frames were recorded."""
-    base, spec, stride = trained.base, trained.base.frontend, trained.base.encoder.spec.stride
+    encoder = trained.base.built_in
+    spec, stride = encoder.frontend, encoder.spec.stride
     recorded = np.arange(length * stride) < spec.recorded_frames(sentences)[:, None]
     present = recorded.astype(np.float32).reshape(len(sentences), length, stride)
     if hop:
@@ -135,7 +136,7 @@ def _inputs(
         step = stride * spec.hop_samples
         padded = _padded(streamed, (len(streamed), length * step))
         return {"samples": padded.reshape(len(streamed), length, step), "present": present}
-    raw = base.features(sentences).numpy() * base.feature_std + base.feature_mean
+    raw = encoder.features(sentences).numpy() * encoder.feature_std + encoder.feature_mean
     frames = _padded(raw, (len(raw), length * stride, raw.shape[2]))
     # What would change every logit if a file heard it.
     frames[~recorded] = _NOT_RECORDED

@@ -96,7 +96,7 @@ class SentenceFamily(Family):
             case "float":
                 return Blueprint(graph="sentence", network=self._merged)
             case "int8":
-                features = self.trained.base.features(self._calibrating)
+                features = self.trained.base.built_in.features(self._calibrating)
                 ranges = observe_features(self._merged, features)
                 return Blueprint(
                     graph="sentence", network=self._merged, precision="int8", ranges=ranges

@@ -24,7 +24,7 @@ class Trained:
     @property
     def num_parameters(self) -> int:
         """Values that inference needs: those of the encoder and of the adapter."""
-        return self.base.encoder.num_parameters + self.adapter.spec.size
+        return self.base.built_in.network.num_parameters + self.adapter.spec.size
 
     @property
     def is_the_base(self) -> bool:
@@ -52,19 +52,19 @@ def network(trained: Trained) -> Network:
             f"the adapter must have one output per label of the base, got {num_outputs} outputs "
             f"and {len(base.vocabulary.labels)} labels"
         )
-    frontend = LogMel(base.frontend)
+    frontend = LogMel(base.built_in.frontend)
     bins, weights = sparse_filters(frontend.filters.numpy())
     return Network(
-        frontend=base.frontend,
-        context_frames=base.context_frames,
+        frontend=base.built_in.frontend,
+        context_frames=base.built_in.context_frames,
         window=frontend.window.numpy(),
         mel_bins=bins,
         mel_weights=weights,
-        offset=frontend.offset.numpy() if base.frontend.cepstra else None,
-        cosines=frontend.cosines.numpy() if base.frontend.cepstra else None,
-        feature_mean=base.feature_mean,
-        feature_std=base.feature_std,
-        encoder=base.encoder.folded(),
+        offset=frontend.offset.numpy() if base.built_in.frontend.cepstra else None,
+        cosines=frontend.cosines.numpy() if base.built_in.frontend.cepstra else None,
+        feature_mean=base.built_in.feature_mean,
+        feature_std=base.built_in.feature_std,
+        encoder=base.built_in.network.folded(),
         adapter=AdapterShape(trained.adapter.name, spec, trained.adapter.embedding_shape),
         parameters=parameters,
     )

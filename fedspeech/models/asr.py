@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from fedspeech.models.encoder import Activation, activated
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
 
 FLUSH_WINDOWS = 6
@@ -32,6 +33,11 @@ class SentenceEncoder(KwsEncoder):
     MAX_PARAMETERS = 1_500_000
 
 
-def window_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The base's own head: relu, linear, for every frame: (n, w, f), (c, f), (c,) to (n, w, c)."""
-    return encoder_output.relu() @ weight.T + bias
+def window_logits(
+    encoder_output: Tensor, weight: Tensor, bias: Tensor, activation: Activation = "relu"
+) -> Tensor:
+    """The base's own head: activation, linear, for every frame.
+
+    Shapes (n, w, f), (c, f) and (c,) give (n, w, c).
+    """
+    return activated(encoder_output, activation) @ weight.T + bias

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedspeech.models.encoder import Activation, activated
 from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedEncoder
 
 
@@ -203,6 +204,11 @@ class KwsEncoder(nn.Module):
             yield block
 
 
-def pooled_logits(encoder_output: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The base's own head: relu, mean over windows, linear: (n, w, f), (c, f), (c,) to (n, c)."""
-    return torch.relu(encoder_output).mean(dim=1) @ weight.T + bias
+def pooled_logits(
+    encoder_output: Tensor, weight: Tensor, bias: Tensor, activation: Activation = "relu"
+) -> Tensor:
+    """The base's own head: activation, mean over windows, linear.
+
+    Shapes (n, w, f), (c, f) and (c,) give (n, c).
+    """
+    return activated(encoder_output, activation).mean(dim=1) @ weight.T + bias

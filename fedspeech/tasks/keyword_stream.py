@@ -46,22 +46,22 @@ class HeardStreams:
         """At least so much synthesized sound in which nobody says a target word."""
         scenes = keyword_free(seconds, targets, seed)
         sounds = [(base.listening_output(scene), None) for scene in scenes]
-        return cls(adapter, base.frontend.hop_ms, sounds)
+        return cls(adapter, _hop_ms(base), sounds)
 
     @classmethod
     def of_keywords(
         cls, base: Base, adapter: Adapter, heard: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> HeardStreams:
         """Target words, labels (n,), after their left context: `Base.heard`, (n, heard_samples)."""
-        hop = base.frontend.hop_samples
-        first, last = base.context_samples // hop, base.heard_samples // hop
+        hop = base.encoder.hop_samples
+        first, last = base.encoder.context_samples // hop, base.heard_samples // hop
         # A word may be found some time after its end, and needs sound to be found in.
         padded = np.pad(heard, ((0, 0), (0, _RULES.patience_hops * hop)))
         sounds = [
             (base.listening_output(sound), Keyword(int(label), first, last))
             for sound, label in zip(padded, labels, strict=True)
         ]
-        return cls(adapter, base.frontend.hop_ms, sounds)
+        return cls(adapter, _hop_ms(base), sounds)
 
     def counts(self, vector: FloatVector) -> ListeningCounts:
         """Counts what one adapter finds, and what it finds falsely where nothing is said."""
@@ -81,3 +81,8 @@ class HeardStreams:
             with torch.inference_mode():
                 embeddings = self.adapter.embed(output).numpy()
             yield score_clips(self.adapter, vector[np.newaxis], embeddings)[0], keyword
+
+
+def _hop_ms(base: Base) -> float:
+    """Milliseconds between answers of a stream."""
+    return 1000 * base.encoder.hop_samples / base.encoder.rate_hz

@@ -24,6 +24,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Corpus, Labels, Utterance
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec
 from fedspeech.models.base import Base, Provenance
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import KwsEncoder
 from fedspeech.seeds import canonical, stream
 from fedspeech.synthesis.formants import SYNTHESISER_VERSION
@@ -100,10 +101,12 @@ def trained_base(
     with reproducible(lesson.seed):
         encoder, head, mean, std = train(*_features(lesson, settings.frontend, block_clips))
         base = Base(
-            encoder=encoder,
-            frontend=settings.frontend,
-            feature_mean=mean.numpy(),
-            feature_std=std.numpy(),
+            encoder=BuiltInEncoder(
+                network=encoder,
+                frontend=settings.frontend,
+                feature_mean=mean.numpy(),
+                feature_std=std.numpy(),
+            ),
             vocabulary=vocabulary,
             head_weight=head.weight.detach().numpy(),
             head_bias=head.bias.detach().numpy(),

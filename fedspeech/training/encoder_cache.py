@@ -106,7 +106,8 @@ def encoder_outputs(
         raise ValueError(
             f"expected at least one utterance and one worker, got {len(utterances)}, {workers}"
         )
-    shape = (len(utterances), base.num_windows, base.encoder.spec.features)
+    encoder = base.encoder
+    shape = (len(utterances), encoder.num_windows, encoder.num_features)
     store = _Store(cache_dir / "encoder" / _key(base, corpus, utterances), shape)
     values = store.open()
     finished = store.finished(values)
@@ -183,7 +184,7 @@ def _write(
         block = waveforms[first : first + BLOCK_CLIPS]
         padded = np.zeros((BLOCK_CLIPS, *waveforms.shape[1:]), dtype=np.float32)
         padded[: len(block)] = block
-        outputs = base.encoder_output(padded).numpy()
+        outputs = base.encoder(padded).numpy()
         values[start + first : start + first + len(block)] = outputs[: len(block)]
     return _digest(values, chunk)
 
@@ -201,11 +202,9 @@ def _digest(values: NDArray[np.float32], chunk: int) -> str:
 
 def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     """Names an array by all that its bits depend on."""
-    digest = hashlib.sha256(
-        canonical(
-            "encoder cache", CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, base.sha256
-        )
-    )
+    # The encoder's hash and not the base's: a new head costs no new pass.
+    versions = (CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__)
+    digest = hashlib.sha256(canonical("encoder cache", *versions, base.encoder.sha256))
     for utterance in utterances:
         # All of 32 bytes: no other list of clips runs together to the same bytes.
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))

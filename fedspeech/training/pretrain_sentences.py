@@ -107,7 +107,7 @@ def pretrain_sentences(
         encoder = SentenceEncoder(settings.encoder)
         head = nn.Linear(settings.encoder.features, len(alphabet.labels))
         if start is not None:
-            encoder.load_state_dict(start.encoder.state_dict())
+            encoder.load_state_dict(start.built_in.network.state_dict())
             head.weight.data = torch.from_numpy(start.head_weight.copy())
             head.bias.data = torch.from_numpy(start.head_bias.copy())
         there = torch.arange(features.shape[1]) < frames[:, None]
@@ -128,7 +128,10 @@ def pretrain_sentences(
 def tuning(base: Base) -> SentenceSettings:
     """How a base goes on learning from public speakers."""
     return SentenceSettings(
-        frontend=base.frontend, encoder=base.encoder.spec, epochs=30, learning_rate=1.5e-3
+        frontend=base.built_in.frontend,
+        encoder=base.built_in.spec,
+        epochs=30,
+        learning_rate=1.5e-3,
     )
 
 
@@ -230,7 +233,8 @@ def _constants(features: Tensor, frames: Tensor, start: Base | None) -> tuple[Te
     # What goes on learning has weights for features standardized by these, so new ones would not
     # fit.
     if start is not None:
-        return torch.from_numpy(start.feature_mean), torch.from_numpy(start.feature_std)
+        constants = start.built_in
+        return torch.from_numpy(constants.feature_mean), torch.from_numpy(constants.feature_std)
     recorded = features[torch.arange(features.shape[1]) < frames[:, None]]
     return recorded.mean(dim=0), recorded.std(dim=0)
 

@@ -307,7 +307,7 @@ def calibration(
         )
     clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
     tally = getattr(voices.corpus, "tally", None)  # of recordings; the synthesizer has no files
-    return clips.recorded_at(tally.rates_hz, base.frontend.rate_hz) if tally else clips
+    return clips.recorded_at(tally.rates_hz, base.encoder.rate_hz) if tally else clips
 
 
 def trained_model(folder: RunFolder, base: Base) -> Trained:

@@ -189,7 +189,7 @@ def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> 
     # A detection may come so much later than the word, and needs sound to come in.
     after = rules.patience_hops * listener.spec.hop_samples
     for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
-        marks = [(clip.word, base.context_samples, len(sound))]
+        marks = [(clip.word, base.encoder.context_samples, len(sound))]
         counts += _keywords(listener, np.pad(sound, (0, after)), marks, rules)
     for scene in keyword_free(RUN_SECONDS, targets, seed):
         counts += _without_keywords(listener, scene, rules)

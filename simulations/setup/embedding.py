@@ -64,10 +64,17 @@ class Embedder:
         )
         # In blocks: encoder outputs of a whole population do not fit into memory.
         blocks = [
-            self.adapter.embed(torch.from_numpy(np.array(outputs[start : start + 4096]))).numpy()
+            self._embed(np.array(outputs[start : start + 4096]))
             for start in range(0, len(outputs), 4096)
         ]
         return LocalDataset(np.concatenate(blocks), labels)
+
+    def _embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the adapter keeps of frames of the encoder."""
+        embedded: NDArray[np.float32] = self.adapter.embed(
+            self.base.pooled(torch.from_numpy(frames))
+        ).numpy()
+        return embedded
 
 
 def parity_speech(base: Base, corpus: Corpus, phones: Sequence[Phone]) -> NDArray[np.float32]:

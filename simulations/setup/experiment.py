@@ -329,8 +329,9 @@ def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
     return AdapterShape(
         name=scenario.adapter,
         num_windows=base.num_windows,
-        num_features=base.encoder.spec.features,
+        num_features=base.num_features,
         num_labels=outputs,
+        activation=base.encoder.activation,
     )
 
 

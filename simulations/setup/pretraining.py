@@ -119,7 +119,7 @@ class BaseTraining:
                 progress=self.progress,
             )  # fmt: skip
         start = long_sentences(Base.load(sentence_base_path()))
-        corpus = open_transcribed(self.corpus, start.frontend)
+        corpus = open_transcribed(self.corpus, start.built_in.frontend)
         public = self._public(corpus, self.speakers)
         lesson = Lesson(
             corpus=corpus, utterances=public.training, seed=self.seed, validation=public.held_out,

@@ -117,8 +117,10 @@ def real_sentences(
 
 def long_sentences(base: Base) -> Base:
     """The base with clips of up to `LONGEST_FRAMES`; its hash differs."""
-    longest = LONGEST_FRAMES * base.frontend.hop_samples + base.frontend.window_samples
-    return replace(base, frontend=replace(base.frontend, clip_samples=longest))
+    frontend = base.built_in.frontend
+    longest = LONGEST_FRAMES * frontend.hop_samples + frontend.window_samples
+    frontend = replace(frontend, clip_samples=longest)
+    return replace(base, encoder=replace(base.built_in, frontend=frontend))
 
 
 def synthetic_prior(seed: int) -> BigramLanguageModel:

@@ -139,7 +139,7 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
         case FolderCorpus():
             return _recorded(scenario, scenario.corpus, None if made else base)
         case SentenceCorpus():
-            spec = sentence_spec(scenario, scenario.corpus, base.frontend)
+            spec = sentence_spec(scenario, scenario.corpus, base.built_in.frontend)
             return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
         case ProvidedCorpus():
             raise ScenarioError(
@@ -148,7 +148,8 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
             )
         case JoinedSentences() | TranscribedCorpus():
             trained = () if made else base.speakers
-            corpus, partition = real_sentences(scenario, scenario.corpus, base.frontend, trained)
+            frontend = base.built_in.frontend
+            corpus, partition = real_sentences(scenario, scenario.corpus, frontend, trained)
             return SpeakerSplit(
                 # A language model of what phones said would reveal it outside of every epsilon.
                 _recognizing(scenario, spoken_prior(partition.public)),

@@ -46,7 +46,7 @@ def before(base, people, sounds):
     silence = [clip for clip in people.utterances if clip.word == SILENCE]
     rooms = np.tile(people.waveforms(silence), (1, 2))
     pairs = np.concatenate([np.roll(sounds, 1, axis=0), np.roll(sounds, 2, axis=0)], axis=1)
-    samples = base.context_samples
+    samples = base.encoder.context_samples
     return {
         "silence": np.zeros((CLIPS, samples), np.float32),
         "noise": rooms[np.arange(CLIPS) % len(rooms), -samples:],
@@ -77,7 +77,7 @@ def test_speech_20_db_below_nominal_is_heard_almost_as_well(base, said, sounds, 
 
 
 def test_a_left_context_is_drawn_by_the_clip_alone_and_of_every_kind(base, people, said):
-    samples = base.context_samples
+    samples = base.encoder.context_samples
     heard = with_left_context(people, said[:40], samples)
     np.testing.assert_array_equal(with_left_context(people, said[:40][::-1], samples)[::-1], heard)
     np.testing.assert_array_equal(heard[:, samples:], people.waveforms(said[:40]))
@@ -107,7 +107,7 @@ def test_real_words_are_answered_alike_after_real_silence_noise_and_words(base):
     said = [known[row] for row in rng.permutation(len(known))[:600]]
     words = corpus.waveforms([others[row] for row in rng.permutation(len(others))[: len(said)]])
     noises = [noise.samples for noise in read_noise(folder / "background_noise").noises]
-    samples = base.context_samples
+    samples = base.encoder.context_samples
     rooms = np.stack([noises[row % len(noises)][row * 100 :][:samples] for row in range(len(said))])
     loudness = np.sqrt(np.square(rooms).mean(axis=1, keepdims=True))
     before = {

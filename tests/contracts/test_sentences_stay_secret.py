@@ -142,7 +142,7 @@ def test_characters_do_not_fit_where_a_message_wants_a_vector():
 def test_what_holds_words_does_not_show_them(recordings):
     secret = SECRETS[0]
     base = Base.load(sentence_base_path())
-    corpus = open_transcribed(recordings, base.frontend)
+    corpus = open_transcribed(recordings, base.built_in.frontend)
     prior = BigramLanguageModel.of([secret])
     group = SpeakerGroup(
         name="held_out", num_speakers=1, words=(), utterances_per_word=0, num_sentences=2,

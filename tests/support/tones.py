@@ -13,6 +13,7 @@ from fedspeech.corpora.shots import split_shots
 from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.seeds import stream
 
@@ -145,10 +146,12 @@ def tone_base():
         encoder.output.conv.weight.data *= 40.0  # features of the size that a trained one has
     frontend, features = FrontendSpec(), encoder.spec.features
     return Base(
-        encoder=encoder,
-        frontend=frontend,
-        feature_mean=np.full(frontend.num_features, -14.8, np.float32),
-        feature_std=np.full(frontend.num_features, 3.0, np.float32),
+        encoder=BuiltInEncoder(
+            network=encoder,
+            frontend=frontend,
+            feature_mean=np.full(frontend.num_features, -14.8, np.float32),
+            feature_std=np.full(frontend.num_features, 3.0, np.float32),
+        ),
         vocabulary=NamedLabels(TONES),
         head_weight=np.zeros((2, features), np.float32),
         head_bias=np.zeros(2, np.float32),

@@ -15,6 +15,7 @@ from fedspeech.corpora.left_context import sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
@@ -75,10 +76,12 @@ def make_base(clips, seed=0):
     weight = rng.standard_normal((labels, spec.features))
     weight /= (pooled @ weight.T).std(0)[:, None]
     return Base(
-        encoder=encoder,
-        frontend=FrontendSpec(),
-        feature_mean=mean,
-        feature_std=std,
+        encoder=BuiltInEncoder(
+            network=encoder,
+            frontend=FrontendSpec(),
+            feature_mean=mean,
+            feature_std=std,
+        ),
         vocabulary=Vocabulary(TARGETS),
         head_weight=weight.astype(np.float32),
         head_bias=-(weight @ pooled.mean(0)).astype(np.float32),
@@ -98,7 +101,7 @@ def foreign_base(clips):
 
 def moved_adapter(base, kind):
     """A trained model whose adapter has moved away from the base's own head."""
-    spec, labels = base.encoder.spec, len(base.vocabulary.labels)
+    spec, labels = base.built_in.spec, len(base.vocabulary.labels)
     adapter = make_adapter(kind, spec.num_windows(49), spec.features, labels)
     rng = stream(0, "export adapter", kind)
     parameters = {

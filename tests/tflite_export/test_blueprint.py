@@ -13,7 +13,7 @@ from tflite_export.weights import Trained, network
 
 def sentences():
     base = Base.load(sentence_base_path())
-    features, labels = base.encoder.spec.features, len(base.vocabulary.labels)
+    features, labels = base.built_in.spec.features, len(base.vocabulary.labels)
     adapter = make_adapter("frame_affine", base.num_windows, features, labels)
     parameters = adapter.initial(base.head_weight, base.head_bias)
     return Trained(base=base, adapter=adapter, parameters=parameters)

@@ -99,9 +99,9 @@ def test_ranges_hold_every_value_of_the_network_and_zero(make_trained, clips):
     trained = make_trained("head")
     ranges = observe(network(trained).merged(), clips)
     with torch.inference_mode():
-        features = trained.base.features(clips)
-        stem = torch.relu(trained.base.encoder.stem(features.transpose(1, 2)))
-        output = torch.relu(trained.base.encoder(features))
+        features = trained.base.built_in.features(clips)
+        stem = torch.relu(trained.base.built_in.network.stem(features.transpose(1, 2)))
+        output = torch.relu(trained.base.built_in.network(features))
     for name, values in (("input", features), ("stem", stem), ("output", output)):
         low, high = ranges[name]
         assert low == pytest.approx(min(0.0, float(values.min())), abs=1e-4)

@@ -151,7 +151,7 @@ def test_int8_streaming_gives_the_bits_of_the_int8_whole_clip(exported, evidence
         "waveform", waveforms
     )
     model = TfliteModel((exported.folder / FILES["streaming-int8"]).read_bytes())
-    streamed = stream_clips(model, evidence.trained.base.frontend, waveforms)
+    streamed = stream_clips(model, evidence.trained.base.built_in.frontend, waveforms)
     np.testing.assert_array_equal(streamed, whole)
 
 
@@ -269,8 +269,9 @@ def test_one_slightly_wrong_weight_is_refused(keywords, shipped, made_of):
 
 @pytest.mark.export
 def test_foreign_constants_of_standardization_are_refused(keywords, shipped, made_of):
-    mean = shipped.base.feature_mean + np.float32(0.01)
-    other = dataclasses.replace(shipped, base=dataclasses.replace(shipped.base, feature_mean=mean))
+    mean = shipped.base.built_in.feature_mean + np.float32(0.01)
+    encoder = dataclasses.replace(shipped.base.built_in, feature_mean=mean)
+    other = dataclasses.replace(shipped, base=dataclasses.replace(shipped.base, encoder=encoder))
     with pytest.raises(ExportRefused, match=r"waveform logits, .*at most 0\.0001 .* got"):
         verify_content(made_of(other), "model.tflite", keywords)
 

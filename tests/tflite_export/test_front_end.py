@@ -94,13 +94,13 @@ def test_other_conventions_do_not_meet_them(published, right, wrong):
 
 def test_cepstra_are_told_too(make_trained):
     base = Base.load(sentence_base_path())
-    assert base.frontend == SPHINX_MFCC
+    assert base.built_in.frontend == SPHINX_MFCC
     trained = Trained(base=base, adapter=None, parameters={})
     golden = json.loads(golden_vectors(trained, with_logits=False))
-    found = program_of(in_numpy(base.frontend))(samples_of(golden))
+    found = program_of(in_numpy(base.built_in.frontend))(samples_of(golden))
     assert found.shape[1] == 13
     np.testing.assert_allclose(found, golden["features"], atol=2e-4)
-    words = " ".join(in_words(base.frontend))
+    words = " ".join(in_words(base.built_in.frontend))
     assert "symmetric Hamming window" in words
     assert "0.97 times the sample before" in words
     assert "logits" not in golden
@@ -111,6 +111,6 @@ def test_every_number_of_the_front_end_reaches_words_and_program(base):
         ("window_samples", 400), ("hop_samples", 160), ("num_mels", 31), ("low_hz", 77.0),
         ("high_hz", 7001.0), ("floor", 3e-5),
     ):  # fmt: skip
-        changed = dataclasses.replace(base.frontend, **{field: value})
-        assert in_words(changed) != in_words(base.frontend)
-        assert in_numpy(changed) != in_numpy(base.frontend)
+        changed = dataclasses.replace(base.built_in.frontend, **{field: value})
+        assert in_words(changed) != in_words(base.built_in.frontend)
+        assert in_numpy(changed) != in_numpy(base.built_in.frontend)

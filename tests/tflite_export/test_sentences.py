@@ -40,7 +40,7 @@ def speech():
 def make_trained(name):
     """The shipped base with an adapter that has moved from it."""
     base = Base.load(sentence_base_path())
-    features, labels = base.encoder.spec.features, len(base.vocabulary.labels)
+    features, labels = base.built_in.spec.features, len(base.vocabulary.labels)
     adapter = make_adapter(name, base.num_windows, features, labels)
     rng = np.random.default_rng(1)
     parameters = {

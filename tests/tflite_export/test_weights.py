@@ -31,7 +31,7 @@ def changed(trained, **parameters):
 def test_arrays_of_base_and_adapter_arrive_unchanged(make_trained):
     trained = make_trained("affine")
     arrays = network(trained)
-    np.testing.assert_array_equal(arrays.feature_std, trained.base.feature_std)
+    np.testing.assert_array_equal(arrays.feature_std, trained.base.built_in.feature_std)
     np.testing.assert_array_equal(arrays.parameters["shift"], trained.parameters["shift"])
     assert arrays.window.sum() == pytest.approx(1)
 
@@ -49,7 +49,7 @@ def test_merging_leaves_the_function_as_it_was(make_trained, clips, kind):
     trained = make_trained(kind)
     merged = network(trained).merged()
     assert merged.adapter.name == ("bottleneck" if kind == "bottleneck" else "head")
-    features = trained.base.features(clips[:8])
+    features = trained.base.built_in.features(clips[:8])
     output = run_encoder(
         merged.encoder, features.transpose(1, 2), convolve=by_torch, relu=torch.relu,
         note=lambda name, x: x,
@@ -69,7 +69,7 @@ def by_torch(name, conv, x):
 
 
 def test_steps_between_inputs_are_the_strides_before_them(base):
-    steps = {name: step for name, _, step in convolution_steps(base.encoder.folded())}
+    steps = {name: step for name, _, step in convolution_steps(base.built_in.network.folded())}
     assert steps == {
         "stem": 1, "block0.shortcut": 1, "block0.first": 1, "block0.second": 2,
         "block1.shortcut": 2, "block1.first": 2, "block1.second": 4, "output": 4,

@@ -149,7 +149,7 @@ def sentences():
 def verify_sentences(convert, sentences, make_card):
     """Name of a fault -> what all checks of the personal file for sentences find."""
     base = Base.load(sentence_base_path())
-    features, labels = base.encoder.spec.features, len(base.vocabulary.labels)
+    features, labels = base.built_in.spec.features, len(base.vocabulary.labels)
     adapter = make_adapter("frame_affine", base.num_windows, features, labels)
     trained = Trained(
         base=base,

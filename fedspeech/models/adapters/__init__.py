@@ -5,6 +5,7 @@ from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
 from fedspeech.models.adapters.frames import FrameAffineAdapter, FrameBottleneckAdapter
 from fedspeech.models.adapters.head import HeadAdapter
+from fedspeech.models.encoder import Activation
 
 __all__ = [
     "Adapter",
@@ -17,7 +18,13 @@ __all__ = [
 ]
 
 
-def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int) -> Adapter:
+def make_adapter(
+    name: str,
+    num_windows: int,
+    num_features: int,
+    num_labels: int,
+    activation: Activation = "relu",
+) -> Adapter:
     """Builds the adapter of a scenario or an adapter file, for windows and features of the encoder.
 
     Raises:
@@ -30,15 +37,15 @@ def make_adapter(name: str, num_windows: int, num_features: int, num_labels: int
         )
     match name:
         case "head":
-            return HeadAdapter(num_features, num_labels)
+            return HeadAdapter(num_features, num_labels, activation)
         case "affine":
-            return AffineAdapter(num_windows, num_features, num_labels)
+            return AffineAdapter(num_windows, num_features, num_labels, activation)
         case "bottleneck":
-            return BottleneckAdapter(num_features, num_labels)
+            return BottleneckAdapter(num_features, num_labels, activation=activation)
         case "frame_affine":
-            return FrameAffineAdapter(num_windows, num_features, num_labels)
+            return FrameAffineAdapter(num_windows, num_features, num_labels, activation)
         case "frame_bottleneck":
-            return FrameBottleneckAdapter(num_windows, num_features, num_labels)
+            return FrameBottleneckAdapter(num_windows, num_features, num_labels, activation)
     raise ValueError(
         "an adapter is head, affine or bottleneck, or for sentences frame_affine or "
         f"frame_bottleneck, got {name!r}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
+from fedspeech.models.encoder import Activation
 from fedspeech.vectors import ParameterSpec
 
 
@@ -92,6 +93,11 @@ class Adapter(Protocol):
     @property
     def output_unit(self) -> OutputUnit:
         """What has a logit per label: a clip, or every window of it."""
+        ...
+
+    @property
+    def activation(self) -> Activation:
+        """What it applies to the encoder's output."""
         ...
 
     @property

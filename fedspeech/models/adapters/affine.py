@@ -25,14 +25,16 @@ from fedspeech.models.adapters.head import (
     head_shapes,
     pooled,
 )
+from fedspeech.models.encoder import Activation
 from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
 class AffineAdapter:
-    """logits = W mean_w(relu(scale * x + shift)) + b. What is cached is the whole encoder output.
+    """logits = W mean_w(a(scale * x + shift)) + b. What is cached is the whole encoder output.
 
-    Sizes: w windows and f features of the encoder, c outputs.
+    Sizes: w windows and f features of the encoder, c outputs; a is the activation that the encoder
+    leaves.
     """
 
     name: ClassVar[str] = "affine"
@@ -41,6 +43,7 @@ class AffineAdapter:
     num_windows: int
     num_features: int
     num_labels: int
+    activation: Activation = "relu"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -75,20 +78,23 @@ class AffineAdapter:
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, c)."""
         scale, shift = (parameters[name][:, None, None, :] for name in ("scale", "shift"))
-        return head_logits(parameters, pooled(embeddings * scale + shift))
+        return head_logits(parameters, pooled(embeddings * scale + shift, self.activation))
 
     def gradients(
         self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
         """Differentiates the objective; see `Adapter.gradients`.
 
-        With m = [scale * x + shift > 0], the pooled feature is linear in both parameters:
-        w h = scale * sum_w(m x) + shift * sum_w(m), so two sums over the windows give its value and
-        its derivatives.
+        With m = [scale * x + shift > 0], or 1 where nothing is left to activate, the pooled feature
+        is linear in both parameters: w h = scale * sum_w(m x) + shift * sum_w(m), so two sums over
+        the windows give its value and its derivatives.
         """
         x, room = batch.embeddings, batch.scratch
         scale, shift = (parameters[name][:, None, None, :] for name in ("scale", "shift"))
-        active = torch.gt(torch.addcmul(shift, x, scale, out=room), 0, out=room)
+        if self.activation == "relu":
+            active = torch.gt(torch.addcmul(shift, x, scale, out=room), 0, out=room)
+        else:
+            active = room.fill_(1)
         by_shift = active.sum(dim=2).div_(self.num_windows)
         by_scale = active.mul_(x).sum(dim=2).div_(self.num_windows)
         features = torch.addcmul(by_scale * scale[:, 0], by_shift, shift[:, 0])

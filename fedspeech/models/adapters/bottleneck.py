@@ -22,17 +22,19 @@ from fedspeech.models.adapters.head import (
     head_shapes,
     pooled,
 )
+from fedspeech.models.encoder import Activation
 from fedspeech.seeds import stream
 from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
 class BottleneckAdapter:
-    """h = mean_w(relu(x)); logits = W (h + W2 relu(W1 h)) + b, with W2 zero at first.
+    """h = mean_w(a(x)); logits = W (h + W2 relu(W1 h)) + b, with W2 zero at first.
 
     Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, without their biases and with ReLU.
 
-    Sizes: f features of the encoder, c outputs, r the width of the bottleneck.
+    Sizes: f features of the encoder, c outputs, r the width of the bottleneck; a is the activation
+    that the encoder leaves.
     """
 
     name: ClassVar[str] = "bottleneck"
@@ -41,6 +43,7 @@ class BottleneckAdapter:
     num_features: int
     num_labels: int
     rank: int = 16
+    activation: Activation = "relu"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -74,7 +77,7 @@ class BottleneckAdapter:
 
     def embed(self, encoder_output: Tensor) -> Tensor:
         """Pools (n, w, f) to (n, f)."""
-        return pooled(encoder_output)
+        return pooled(encoder_output, self.activation)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, f) as logits (p, n, c)."""

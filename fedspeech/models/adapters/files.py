@@ -28,7 +28,7 @@ from fedspeech.models.adapters.adapter import Adapter
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 CARD_FILE = "README.md"
-FORMAT = 1
+FORMAT = 2
 
 
 def save_adapter(
@@ -67,6 +67,7 @@ def save_adapter(
         "format": FORMAT,
         "library": "fedspeech",
         "kind": adapter.name,
+        "activation": adapter.activation,
         "embedding_shape": list(adapter.embedding_shape),
         "parameters": {name: list(shape) for name, shape in adapter.spec.shapes},
         "base_sha256": base_sha256,
@@ -114,7 +115,8 @@ def _checked(config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32
         raise ValueError(f"expected format {FORMAT}, got {config['format']}")
     num_labels = len(labels_from(config).labels)
     *windows, num_features = config["embedding_shape"]  # a pooled embedding has no windows
-    adapter = make_adapter(config["kind"], windows[0] if windows else 1, num_features, num_labels)
+    sizes = windows[0] if windows else 1, num_features, num_labels
+    adapter = make_adapter(config["kind"], *sizes, config["activation"])
     described = {
         "embedding_shape": list(adapter.embedding_shape),
         "parameters": {name: list(shape) for name, shape in adapter.spec.shapes},

@@ -21,6 +21,7 @@ from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.affine import AffineAdapter
 from fedspeech.models.adapters.bottleneck import BottleneckAdapter
 from fedspeech.models.adapters.head import head_gradients, head_logits
+from fedspeech.models.encoder import Activation, activated
 from fedspeech.vectors import ParameterSpec
 
 
@@ -36,6 +37,7 @@ class _FrameAdapter(ABC):
     num_windows: int
     num_features: int
     num_labels: int
+    activation: Activation = "relu"
 
     @property
     @abstractmethod
@@ -65,7 +67,7 @@ class _FrameAdapter(ABC):
 
 
 class FrameAffineAdapter(_FrameAdapter):
-    """logits_w = W relu(scale * x_w + shift) + b for every frame w."""
+    """logits_w = W a(scale * x_w + shift) + b for every frame w."""
 
     @property
     def _of_words(self) -> AffineAdapter:
@@ -78,7 +80,7 @@ class FrameAffineAdapter(_FrameAdapter):
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""
         scale, shift = (parameters[name][:, None, None, :] for name in ("scale", "shift"))
-        features = torch.relu(embeddings * scale + shift)
+        features = activated(embeddings * scale + shift, self.activation)
         return head_logits(parameters, features.flatten(1, 2)).view(*features.shape[:3], -1)
 
     def gradients(
@@ -88,18 +90,21 @@ class FrameAffineAdapter(_FrameAdapter):
         x = batch.embeddings.flatten(1, 2)
         room, more_room = batch.scratch.view(x.shape), batch.second_scratch.view(x.shape)
         scale, shift = (parameters[name][:, None, :] for name in ("scale", "shift"))
-        features = torch.addcmul(shift, x, scale, out=room).relu_()
+        features = torch.addcmul(shift, x, scale, out=room)
+        if self.activation == "relu":
+            features.relu_()
         by_logit = logit_gradient(head_logits(parameters, features).transpose(1, 2), batch)
         head = head_gradients(by_logit, features)
         upstream = torch.bmm(by_logit.transpose(1, 2), parameters["head_weight"], out=more_room)
-        # The sign of a ReLU's output, 0 or 1, is its derivative, and needs no room for a mask.
-        upstream.mul_(features.sign_())
+        if self.activation == "relu":
+            # The sign of a ReLU's output, 0 or 1, is its derivative, and needs no room for a mask.
+            upstream.mul_(features.sign_())
         shifted = upstream.sum(dim=1)
         return {"scale": upstream.mul_(x).sum(dim=1), "shift": shifted, **head}
 
 
 class FrameBottleneckAdapter(_FrameAdapter):
-    """h_w = relu(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every frame w."""
+    """h_w = a(x_w); logits_w = W (h_w + W2 relu(W1 h_w)) + b for every frame w."""
 
     @property
     def _of_words(self) -> BottleneckAdapter:
@@ -107,7 +112,7 @@ class FrameBottleneckAdapter(_FrameAdapter):
 
     def embed(self, encoder_output: Tensor) -> Tensor:
         """Applies the encoder's last activation to (n, w, f)."""
-        return torch.relu(encoder_output)
+        return activated(encoder_output, self.activation)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, w, f) as logits (p, n, w, c)."""

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
 from fedspeech.models.adapters.adapter import Batch, LogitGradient
+from fedspeech.models.encoder import Activation, activated
 from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
 class HeadAdapter:
-    """logits = W mean_w(relu(x)) + b. What is cached per clip is the pooled embedding.
+    """logits = W mean_w(a(x)) + b. What is cached per clip is the pooled embedding.
 
-    Sizes: f features of the encoder, c outputs.
+    Sizes: f features of the encoder, c outputs; a is the activation that the encoder leaves.
     """
 
     name: ClassVar[str] = "head"
@@ -28,6 +29,7 @@ class HeadAdapter:
 
     num_features: int
     num_labels: int
+    activation: Activation = "relu"
 
     @property
     def spec(self) -> ParameterSpec:
@@ -47,7 +49,7 @@ class HeadAdapter:
 
     def embed(self, encoder_output: Tensor) -> Tensor:
         """Pools (n, w, f) to (n, f)."""
-        return pooled(encoder_output)
+        return pooled(encoder_output, self.activation)
 
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores embeddings (p, n, f) as logits (p, n, c)."""
@@ -62,9 +64,9 @@ class HeadAdapter:
         )
 
 
-def pooled(encoder_output: Tensor) -> Tensor:
+def pooled(encoder_output: Tensor, activation: Activation) -> Tensor:
     """Applies the encoder's last activation and averages the windows: (..., w, f) to (..., f)."""
-    return torch.relu(encoder_output).mean(dim=-2)
+    return activated(encoder_output, activation).mean(dim=-2)
 
 
 def head_shapes(num_features: int, num_labels: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedspeech.models.adapters import make_adapter
 from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.encoder import Activation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,10 @@ class AdapterShape:
     num_windows: int
     num_features: int
     num_labels: int
+    activation: Activation = "relu"
 
     def build(self) -> Adapter:
         """Returns the adapter."""
-        return make_adapter(self.name, self.num_windows, self.num_features, self.num_labels)
+        return make_adapter(
+            self.name, self.num_windows, self.num_features, self.num_labels, self.activation
+        )

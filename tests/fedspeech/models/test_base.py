@@ -11,7 +11,9 @@ from safetensors import numpy as safetensors_numpy
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.pooling import Pooling
 
 SPEC = EncoderSpec(stem_channels=4, channels=(4, 6), strides=(2, 2), kernel=3, features=5)
 
@@ -21,10 +23,12 @@ def base():
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     return Base(
-        encoder=KwsEncoder(SPEC),
-        frontend=FrontendSpec(),
-        feature_mean=rng.normal(size=40).astype(np.float32),
-        feature_std=rng.uniform(1, 2, size=40).astype(np.float32),
+        encoder=BuiltInEncoder(
+            network=KwsEncoder(SPEC),
+            frontend=FrontendSpec(),
+            feature_mean=rng.normal(size=40).astype(np.float32),
+            feature_std=rng.uniform(1, 2, size=40).astype(np.float32),
+        ),
         vocabulary=Vocabulary(("yes", "no")),
         head_weight=rng.normal(size=(4, 5)).astype(np.float32),
         head_bias=rng.normal(size=4).astype(np.float32),
@@ -45,8 +49,8 @@ def test_a_loaded_base_computes_the_same_bits(base, waveforms, tmp_path):
     assert torch.equal(loaded.encoder_output(waveforms), base.encoder_output(waveforms))
     assert loaded.sha256 == base.sha256
     assert loaded.vocabulary == base.vocabulary
-    assert loaded.frontend == base.frontend
-    assert loaded.encoder.spec == base.encoder.spec
+    assert loaded.built_in.frontend == base.built_in.frontend
+    assert loaded.built_in.spec == base.built_in.spec
     assert loaded.provenance == base.provenance
     assert loaded.speakers == base.speakers
     np.testing.assert_array_equal(loaded.head_weight, base.head_weight)
@@ -62,20 +66,25 @@ def test_the_hash_is_that_of_the_file_and_repeats(base, tmp_path):
 
 def test_features_are_standardized_by_the_constants_alone(base, waveforms):
     # Evaluation statistics have no way in: a clip's features do not depend on its company.
-    alone = base.features(waveforms[:1])
+    alone = base.built_in.features(waveforms[:1])
     loud_company = np.concatenate([waveforms[:1], 9 * waveforms[1:]])
-    torch.testing.assert_close(base.features(loud_company)[:1], alone, rtol=0, atol=1e-5)
-    shifted = dataclasses.replace(base, feature_mean=base.feature_mean + 1)
-    expected = alone - torch.from_numpy(1 / base.feature_std)
-    torch.testing.assert_close(shifted.features(waveforms[:1]), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(base.built_in.features(loud_company)[:1], alone, rtol=0, atol=1e-5)
+    mean = base.built_in.feature_mean + 1
+    shifted = dataclasses.replace(
+        base, encoder=dataclasses.replace(base.built_in, feature_mean=mean)
+    )
+    expected = alone - torch.from_numpy(1 / base.built_in.feature_std)
+    torch.testing.assert_close(
+        shifted.built_in.features(waveforms[:1]), expected, rtol=0, atol=1e-5
+    )
 
 
 def test_encoder_is_frozen_with_fixed_statistics(base, waveforms):
     before = base.encoder_output(waveforms)
     base.encoder_output(5 * waveforms)
     assert torch.equal(base.encoder_output(waveforms), before)
-    assert not base.encoder.training
-    assert not any(parameter.requires_grad for parameter in base.encoder.parameters())
+    assert not base.built_in.network.training
+    assert not any(parameter.requires_grad for parameter in base.built_in.network.parameters())
 
 
 def test_logits_are_those_of_the_head(base, waveforms):
@@ -89,12 +98,14 @@ def test_logits_are_those_of_the_head(base, waveforms):
 def test_a_clips_windows_do_not_depend_on_what_came_before_its_left_context(base, waveforms):
     frames, stride = SPEC.context_frames, SPEC.stride
     assert SPEC.receptive_frames - 1 <= frames < SPEC.receptive_frames - 1 + stride
-    whole = base.encoder(base.features(waveforms))[:, -base.num_windows :]
+    whole = base.built_in.network(base.built_in.features(waveforms))[:, -base.num_windows :]
     longer = np.concatenate([np.ones((3, 4 * 320), np.float32), waveforms], axis=1)
-    again = base.encoder(base.features(longer))[:, -base.num_windows :]
+    again = base.built_in.network(base.built_in.features(longer))[:, -base.num_windows :]
     torch.testing.assert_close(again, whole, rtol=0, atol=1e-5)
     torch.testing.assert_close(base.encoder_output(waveforms), whole, rtol=0, atol=0)
-    late = base.encoder(base.features(waveforms[:, stride * 320 :]))[:, -base.num_windows :]
+    late = base.built_in.network(base.built_in.features(waveforms[:, stride * 320 :]))[
+        :, -base.num_windows :
+    ]
     assert not torch.allclose(late, whole, rtol=0, atol=1e-5), "with less of it, they do"
 
 
@@ -128,7 +139,7 @@ def test_damaged_and_foreign_files_are_refused_by_name(base, tmp_path):
     foreign = safetensors_numpy.save({"x": np.zeros(3, np.float32)})
     old = data.replace(b'\\"format\\": 2', b'\\"format\\": 9')
     lost = safetensors_numpy.save(
-        {k: v for k, v in base._tensors().items() if k != "head_bias"},
+        base.built_in.tensors() | {"head_weight": base.head_weight},
         metadata={"fedspeech_base": old_metadata(data)},
     )
     for name, wrong in {
@@ -164,8 +175,24 @@ def old_metadata(data: bytes) -> str:
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(base, change, message):
+    owner = base if hasattr(base, next(iter(change))) else base.built_in
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(base, **change)
+        dataclasses.replace(owner, **change)
+
+
+def test_a_pooled_base_is_scored_on_one_vector_of_mean_and_maximum(base, waveforms):
+    rng = np.random.default_rng(5)
+    matrix = rng.normal(size=(10, 3)).astype(np.float32)
+    pooling = Pooling(mean=rng.normal(size=10).astype(np.float32), matrix=matrix)
+    weight = rng.normal(size=(4, 3)).astype(np.float32)
+    pooled = dataclasses.replace(base, pooling=pooling, head_weight=weight)
+    frames = base.encoder_output(waveforms).numpy()
+    both = np.concatenate([frames.mean(axis=1), frames.max(axis=1)], axis=1)
+    found = pooled.encoder_output(waveforms)
+    assert found.shape == (3, pooled.num_windows, pooled.num_features) == (3, 1, 3)
+    np.testing.assert_allclose(found[:, 0], (both - pooling.mean) @ matrix, atol=1e-5)
+    with pytest.raises(ValueError, match=r"pooling_mean must be float32 of shape \(10,\)"):
+        dataclasses.replace(base, pooling=Pooling.identity(6), head_weight=np.zeros((4, 12), "f4"))
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def test_the_shipped_base_is_small_and_named_by_its_bytes(base):
     data = sentence_base_path().read_bytes()
     assert len(data) < 3_000_000
     assert base.sha256 == hashlib.sha256(data).hexdigest()
-    assert base.encoder.num_parameters < SentenceEncoder.MAX_PARAMETERS
-    assert base.frontend == SPHINX_MFCC
+    assert base.built_in.network.num_parameters < SentenceEncoder.MAX_PARAMETERS
+    assert base.built_in.frontend == SPHINX_MFCC
     assert base.provenance["command"] == "fedspeech pretrain --task asr --seed 0"
     assert base.provenance["validation_sentences_right"] > 0.5
     with pytest.raises(ValueError, match="recognizes sentences, and the scenario wants words"):
@@ -57,9 +57,9 @@ def test_it_hears_most_words_of_the_accent_that_it_knows(base, people):
 def test_windows_end_with_the_recording_and_do_not_depend_on_padding(base, people):
     waveforms = people.waveforms(people.utterances[:2])
     output = base.encoder_output(waveforms)
-    assert output.shape == (2, base.num_windows, base.encoder.spec.features)
-    frames = base.frontend.recorded_frames(waveforms)
-    windows = -(-frames // base.encoder.spec.stride) + FLUSH_WINDOWS
+    assert output.shape == (2, base.num_windows, base.built_in.spec.features)
+    frames = base.built_in.frontend.recorded_frames(waveforms)
+    windows = -(-frames // base.built_in.spec.stride) + FLUSH_WINDOWS
     for clip, count in zip(output, windows, strict=True):
         assert clip[:count].any(dim=1).all()
         assert not clip[count:].any()
@@ -72,8 +72,8 @@ def test_windows_end_with_the_recording_and_do_not_depend_on_padding(base, peopl
 def test_features_instead_of_sound_give_the_same_windows(base, people):
     waveforms = people.waveforms(people.utterances[2:4])
     with torch.inference_mode():
-        features = LogMel(base.frontend)(torch.from_numpy(waveforms)).numpy()
-    frames = base.frontend.recorded_frames(waveforms)
+        features = LogMel(base.built_in.frontend)(torch.from_numpy(waveforms)).numpy()
+    frames = base.built_in.frontend.recorded_frames(waveforms)
     features[np.arange(features.shape[1]) >= frames[:, None]] = 0
     torch.testing.assert_close(
         base.encoder_output(features), base.encoder_output(waveforms), atol=1e-4, rtol=1e-4
@@ -84,7 +84,7 @@ def test_a_base_reads_back_and_one_without_cepstra_keeps_its_bytes(base):
     again = Base.from_bytes(base.to_bytes())
     assert again.sha256 == base.sha256
     assert again.vocabulary == base.vocabulary == Alphabet()
-    assert again.frontend.cepstra == Cepstra()
+    assert again.built_in.frontend.cepstra == Cepstra()
 
 
 def test_cepstra_are_those_of_sphinx():

@@ -21,7 +21,7 @@ def base():
 @pytest.fixture(scope="module", params=["head", "affine"])
 def adapter(base, request):
     return make_adapter(
-        request.param, base.num_windows, base.encoder.spec.features, len(base.vocabulary.labels)
+        request.param, base.num_windows, base.built_in.spec.features, len(base.vocabulary.labels)
     )
 
 

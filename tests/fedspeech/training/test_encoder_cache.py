@@ -11,6 +11,7 @@ import torch
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Utterance, Vocabulary
 from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.training import encoder_cache
 from fedspeech.training.encoder_cache import encoder_outputs
@@ -43,12 +44,14 @@ class Tones:
 def base():
     torch.manual_seed(0)
     return Base(
-        encoder=KwsEncoder(
-            EncoderSpec(num_mels=20, stem_channels=4, channels=(8,), strides=(2,), features=6)
+        encoder=BuiltInEncoder(
+            network=KwsEncoder(
+                EncoderSpec(num_mels=20, stem_channels=4, channels=(8,), strides=(2,), features=6)
+            ),
+            frontend=FrontendSpec(num_mels=20, clip_samples=CLIP),
+            feature_mean=np.full(20, -9, np.float32),
+            feature_std=np.full(20, 2, np.float32),
         ),
-        frontend=FrontendSpec(num_mels=20, clip_samples=CLIP),
-        feature_mean=np.full(20, -9, np.float32),
-        feature_std=np.full(20, 2, np.float32),
         vocabulary=Vocabulary(("yes", "no")),
         head_weight=np.zeros((4, 6), np.float32),
         head_bias=np.zeros(4, np.float32),
@@ -85,7 +88,10 @@ def test_content_and_base_name_the_cache(base, tmp_path):
     assert not np.allclose(first, louder)
     reordered = encoder_outputs(base, Tones(), clips(5)[::-1], tmp_path)
     np.testing.assert_allclose(reordered[::-1], first, rtol=1e-5, atol=1e-5)
-    shifted = dataclasses.replace(base, feature_mean=base.feature_mean + 1)
+    mean = base.built_in.feature_mean + 1
+    shifted = dataclasses.replace(
+        base, encoder=dataclasses.replace(base.built_in, feature_mean=mean)
+    )
     assert not np.allclose(first, encoder_outputs(shifted, Tones(), clips(5), tmp_path))
 
 
@@ -131,7 +137,9 @@ def test_bits_do_not_depend_on_what_follows(base, tmp_path):
 def test_the_encoder_only_ever_sees_blocks_of_one_size(base, tmp_path):
     # Another size may choose another kernel of the matrix product, and with it other last bits.
     seen = []
-    hook = base.encoder.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    hook = base.built_in.network.register_forward_hook(
+        lambda _, args, __: seen.append(len(args[0]))
+    )
     encoder_outputs(base, Tones(), clips(600), tmp_path)
     hook.remove()
     assert seen == [encoder_cache.BLOCK_CLIPS] * 10

@@ -128,8 +128,8 @@ def test_features_are_standardized_by_the_training_speakers_alone(base, whistles
     # Leaking validation or evaluation clips into the constants would move them.
     waveforms = torch.from_numpy(whistles.waveforms(whistles.of(*range(8))))
     log_mel = LogMel(TINY.frontend)(waveforms).double()
-    np.testing.assert_allclose(base.feature_mean, log_mel.mean(dim=(0, 1)), rtol=1e-4)
-    np.testing.assert_allclose(base.feature_std, log_mel.std(dim=(0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(base.built_in.feature_mean, log_mel.mean(dim=(0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(base.built_in.feature_std, log_mel.std(dim=(0, 1)), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_speakers_who_taught_the_base_are_the_public_ones_and_the_others_are_div
             "corpus.federated_speakers=6",
         ],
     )
-    frontend = layout_of(scenario).frontend
+    frontend = layout_of(scenario).built_in.frontend
     taught = [f"s{number}" for number in range(20)]
     _, partition = real_sentences(scenario, scenario.corpus, frontend, taught)
     assert sorted(phone.speaker_id for phone in partition.public) == sorted(taught)

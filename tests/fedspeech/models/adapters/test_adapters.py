@@ -30,9 +30,10 @@ def random_parameters(adapter, rng, num_phones=3):
     }
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[(name, left) for name in NAMES for left in ("relu", "identity")])
 def adapter(request):
-    return make_adapter(request.param, WINDOWS, FEATURES, LABELS)
+    name, activation = request.param
+    return make_adapter(name, WINDOWS, FEATURES, LABELS, activation)
 
 
 def test_the_initial_adapter_computes_the_base_head(adapter):
@@ -47,7 +48,9 @@ def test_the_initial_adapter_computes_the_base_head(adapter):
     embeddings = adapter.embed(torch.from_numpy(encoder_output))
     assert embeddings.shape == (9, *adapter.embedding_shape)
     logits = adapter.logits(parameters, embeddings.unsqueeze(0))[0].numpy()
-    base = np.maximum(encoder_output, 0).mean(axis=1) @ weight.T + bias
+    if adapter.activation == "relu":
+        encoder_output = np.maximum(encoder_output, 0)
+    base = encoder_output.mean(axis=1) @ weight.T + bias
     np.testing.assert_allclose(logits, base, atol=1e-6)
 
 

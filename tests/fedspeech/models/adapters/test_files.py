@@ -65,7 +65,7 @@ def test_values_that_are_not_finite_are_neither_written_nor_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "expected format 1, got 2"),
+        ({"format": 1}, "expected format 2, got 1"),
         ({"kind": "lora"}, "an adapter is head, affine or bottleneck"),
         ({"kind": "head"}, "head adapters have embedding_shape"),
         ({"embedding_shape": [3, 6]}, "affine adapters have parameters"),

@@ -1,0 +1,66 @@
+"""What an encoder is: a frozen network, from what was heard to frames of features.
+
+A base holds one and adapters train behind it, so its output for an utterance never changes and is
+computed once. The built-in encoder is one implementation (`fedspeech.models.built_in`); a network
+from elsewhere is another.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Activation = Literal["relu", "identity"]
+"""What adapters apply to an encoder's output: the built-in encoder leaves its last ReLU to them."""
+
+
+class Encoder(Protocol):
+    """Heard samples in, frames of features out. Shapes: n utterances, w frames, f features.
+
+    Attributes:
+      rate_hz: sample rate.
+      clip_samples: length of an utterance.
+      context_samples: heard before an utterance; 0: nothing.
+      hop_samples: between two answers of a stream.
+      num_windows: frames of an utterance, w.
+      num_features: features of a frame, f.
+      activation: what adapters apply to the output.
+      sha256: names what is computed, hex: cached outputs are found by it.
+    """
+
+    @property
+    def rate_hz(self) -> int: ...  # noqa: D102
+    @property
+    def clip_samples(self) -> int: ...  # noqa: D102
+    @property
+    def context_samples(self) -> int: ...  # noqa: D102
+    @property
+    def hop_samples(self) -> int: ...  # noqa: D102
+    @property
+    def num_windows(self) -> int: ...  # noqa: D102
+    @property
+    def num_features(self) -> int: ...  # noqa: D102
+    @property
+    def activation(self) -> Activation: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+    def __call__(self, heard: NDArray[np.float32]) -> Tensor:
+        """Returns (n, w, f) of left context and utterance, (n, context + clip), full scale 1."""
+        ...
+
+    def listening(self, samples: NDArray[np.float32]) -> Tensor:
+        """Returns (hops, w, f): the output of the utterance that ends with each hop of a stream.
+
+        Digital silence is before the samples (n,).
+        """
+        ...
+
+
+def activated(output: Tensor, activation: Activation) -> Tensor:
+    """Applies the activation that an encoder leaves to adapters."""
+    return torch.relu(output) if activation == "relu" else output
