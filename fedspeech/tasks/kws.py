@@ -127,9 +127,12 @@ def in_order_of(known: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
     return tuple(known) if set(words) == set(known) else tuple(words)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Kws:
     """Spotting the target words of a vocabulary.
+
+        Kws(["lights", "music"])
+        Kws("computer")             # a wake word
 
     Attributes:
       roles: which words are targets, which train and which judge.
@@ -141,8 +144,29 @@ class Kws:
     adapters: ClassVar[tuple[str, ...]] = ("head", "affine", "bottleneck")
 
     roles: WordRoles
-    false_accept_rate: float = 0.05
-    stream: StreamSettings | None = None
+    false_accept_rate: float
+    stream: StreamSettings | None
+
+    def __init__(
+        self,
+        words: Sequence[str] | WordRoles = (),
+        *,
+        false_accept_rate: float = 0.05,
+        stream: StreamSettings | None = None,
+    ) -> None:
+        """Keeps the settings; an experiment works out the roles of other words from its corpus.
+
+        Args:
+          words: lower-case target words, one alone for a wake word, or their roles. None: those of
+            the base, or the words that held-out speakers say most often.
+          false_accept_rate: see above.
+          stream: see above.
+        """
+        if not isinstance(words, WordRoles):
+            words = WordRoles((words,) if isinstance(words, str) else tuple(words))
+        object.__setattr__(self, "roles", words)
+        object.__setattr__(self, "false_accept_rate", false_accept_rate)
+        object.__setattr__(self, "stream", stream)
 
     @property
     def labels(self) -> Vocabulary:

@@ -175,7 +175,7 @@ def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Fil
 
 
 def _from_scenario(given: dict[str, Any], scenario: Scenario) -> Callable[..., Filled]:
-    from simulations.setup.experiment import Experiment
+    from simulations.setup.definition import Experiment
     from simulations.setup.planning import maker
 
     for name in given:

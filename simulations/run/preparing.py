@@ -22,14 +22,9 @@ from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, share_ledger
 from simulations.run.environment import capture_environment
 from simulations.scenario.schema import Scenario
+from simulations.setup.definition import Experiment
 from simulations.setup.embedding import cache_folder
-from simulations.setup.experiment import (
-    Accept,
-    BuiltExperiment,
-    Experiment,
-    anything,
-    build_experiment,
-)
+from simulations.setup.experiment import Accept, BuiltExperiment, anything, build_experiment
 
 
 def environment(engine: Engine) -> Environment:

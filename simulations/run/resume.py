@@ -23,7 +23,7 @@ from simulations.results.run_folder import RunFolder, check_place, read_environm
 from simulations.run.preparing import Prepared, environment, prepared
 from simulations.run.runner import Run
 from simulations.scenario.reading import read_scenario
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 
 
 def resume(

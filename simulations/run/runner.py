@@ -48,7 +48,7 @@ from simulations.run.left_by_shards import overflow_and_clipping, round_time, ru
 from simulations.run.preparing import Prepared, environment, prepared, require_first_round
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 

@@ -75,11 +75,10 @@ class EmbeddedCorpus(_Synthetic):
         return self
 
 
-class FolderCorpus(Section):
-    """Recorded words in a folder: a manifest, or the Speech Commands layout."""
+class DividedSpeakers(Section):
+    """Recorded words whose speakers are divided by rule and seed."""
 
-    kind: Literal["folder"] = Field(default="folder", description="Recorded words.")
-    path: str = Field(description="Folder of the recordings.")
+    kind: str
     federated_speakers: Count | None = Field(
         default=None,
         description="Number of speakers, drawn by the seed, who federate; whoever is neither "
@@ -117,6 +116,13 @@ class FolderCorpus(Section):
         description="Folder of background noise for the silence label. Not set: the synthesizer's "
         "rooms.",
     )
+
+
+class FolderCorpus(DividedSpeakers):
+    """Recorded words in a folder: a manifest, or the Speech Commands layout."""
+
+    kind: Literal["folder"] = Field(default="folder", description="Recorded words.")
+    path: str = Field(description="Folder of the recordings.")
 
 
 class SentenceCorpus(_Synthetic):
@@ -186,8 +192,8 @@ class TranscribedCorpus(Section):
     )
 
 
-class ProvidedCorpus(Section):
-    """Speech, speakers and task that a Python program hands over as an `Experiment`."""
+class ProvidedCorpus(DividedSpeakers):
+    """Speech in the memory of a Python program, which hands it over as an `Experiment`."""
 
     kind: Literal["provided"] = Field(default="provided", description="No file says what it is.")
 

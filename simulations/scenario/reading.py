@@ -41,6 +41,19 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
     for change in changes:
         _apply(document, change)
+    return scenario_from(document, name_or_file)
+
+
+def scenario_from(document: dict[str, Any], name: str) -> Scenario:
+    """Checks a scenario that was read, or that a Python program describes.
+
+    Args:
+      document: sections and keys as a TOML file has them; a missing kind of corpus is filled in.
+      name: of it, for messages.
+
+    Raises:
+      ScenarioError: naming the key and the nearest valid one.
+    """
     if isinstance(corpus := document.get("corpus"), dict):
         # The kind decides which keys are valid, so it is settled before they are checked.
         corpus.setdefault("kind", "folder" if "path" in corpus else "embedded")
@@ -50,9 +63,9 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
             # Refused here, under the name of the file, and not once the run has begun.
             Vocabulary(scenario.vocabulary)
     except ValidationError as error:
-        raise ScenarioError(_explain(name_or_file, error)) from error
+        raise ScenarioError(_explain(name, error)) from error
     except ValueError as error:
-        raise ScenarioError(f"{name_or_file}: vocabulary: {error}") from error
+        raise ScenarioError(f"{name}: vocabulary: {error}") from error
     return scenario
 
 

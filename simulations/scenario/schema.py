@@ -32,7 +32,10 @@ from simulations.scenario.corpora import AnyCorpus, EmbeddedCorpus, FolderCorpus
 from simulations.scenario.sections import Section
 
 SCHEMA: Literal[2] = 2
-MADE_BASES = ("shipped", "synthetic", "tuned")  # every other source of a base is a file
+MADE = "synthetic"  # base.source of a base that the run trains
+TUNED = "tuned"  # of the shipped one, fine-tuned on public speakers
+PROVIDED = "provided"  # of one that a Python program hands over
+MADE_BASES = ("shipped", MADE, TUNED, PROVIDED)  # every other source is a file
 
 
 class BaseSettings(Section):
@@ -42,8 +45,9 @@ class BaseSettings(Section):
         default="shipped",
         description='Origin of the base: "shipped" (in the package: ten default words, or '
         'sentences), "synthetic" (trained on the synthesizer for this vocabulary, cached), "tuned" '
-        "(for recorded sentences: the shipped base, trained further on public speakers, cached) or "
-        "the path of a file made by `fedspeech pretrain`.",
+        "(for recorded sentences: the shipped base, trained further on public speakers, cached), "
+        '"provided" (a Python program hands it over, and the run folder keeps it) or the path of a '
+        "file made by `fedspeech pretrain`.",
     )
     sha256: str = Field(
         default="", description="SHA-256 that the file of a base must have; empty: any file."
@@ -298,7 +302,8 @@ class Scenario(Section):
     @property
     def task(self) -> Literal["kws", "asr"]:
         """What is recognized, which the corpus decides."""
-        return "kws" if isinstance(self.corpus, EmbeddedCorpus | FolderCorpus) else "asr"
+        words = EmbeddedCorpus | FolderCorpus | ProvidedCorpus
+        return "kws" if isinstance(self.corpus, words) else "asr"
 
     @model_validator(mode="after")
     def _adapter_fits(self) -> Self:

@@ -11,15 +11,13 @@ from fedspeech.models.base import Base
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
 from simulations.scenario.corpora import TranscribedCorpus
-from simulations.scenario.schema import Scenario
+from simulations.scenario.schema import MADE, PROVIDED, TUNED, Scenario
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import SpeakerSplit
 
 BASE_SEED = 0  # of bases that runs train: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
-MADE = "synthetic"  # base.source of a base that the run trains
-TUNED = "tuned"  # of the shipped one, fine-tuned on public speakers
 
 
 def layout_of(scenario: Scenario) -> Base:
@@ -31,6 +29,12 @@ def layout_of(scenario: Scenario) -> Base:
       ScenarioError: if it cannot be read.
     """
     source = scenario.base.source
+    if source == PROVIDED:
+        raise ScenarioError(
+            f"base.source: a Python program handed over the base of {scenario.name}: run it from "
+            "there, or name the file in its run folder, as in base.source = "
+            '"RUN/base.safetensors"'
+        )
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
     try:

@@ -1,9 +1,8 @@
-"""From a scenario to the objects of a run: experiment, plan, base, embeddings and job."""
+"""From an experiment to the objects of a run: plan, base, embeddings and job."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Utterance
+from fedspeech.corpora.corpus import Utterance
 from fedspeech.corpora.partition import Partition, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.device.virtual_time import TimeAxis
-from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
+from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.adapter import Adapter
-from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
@@ -31,18 +28,13 @@ from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.settings import LocalTraining
 from fedspeech.training.virtual_phones import VirtualPhones
-from simulations.scenario.corpora import EmbeddedCorpus, FolderCorpus
+from simulations.scenario.corpora import EmbeddedCorpus
 from simulations.scenario.schema import Scenario
-from simulations.setup.bases import MADE, base_of, layout_of
+from simulations.setup.bases import base_of
+from simulations.setup.definition import Experiment, time_axis
 from simulations.setup.embedding import Embedder, Progress, parity_speech
-from simulations.setup.planning import PlanSizes, plan_of, split_way_out
-from simulations.setup.recordings import spares_speakers
-from simulations.setup.speakers import (
-    SHARE_OF_VOICE,
-    SpeakerSplit,
-    open_speakers,
-    without_pretraining_speakers,
-)
+from simulations.setup.planning import plan_of
+from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit
 
 Accept = Callable[[PrivacyPlan], None]
 """Refuses a plan by raising."""
@@ -110,68 +102,6 @@ class BuiltExperiment:
     def drawn_from(self) -> int | None:
         """Number of voices from which virtual phones are drawn; None if each phone has its own."""
         return len(self.partition.federated) if self.job.virtual_phones else None
-
-
-@dataclass(frozen=True, eq=False)
-class Experiment:
-    """The Python objects of a simulation, from a scenario or from a program.
-
-        Experiment.from_scenario(read_scenario("quick"))
-        Experiment(Scenario(name="mine", adapter="head", corpus=ProvidedCorpus()), speakers, base)
-
-    Attributes:
-      base: the frozen base, or one with the layout of the base that will be trained.
-    """
-
-    scenario: Scenario
-    speakers: SpeakerSplit
-    base: Base
-
-    def __post_init__(self) -> None:
-        """Checks the base's outputs.
-
-        Raises:
-          ScenarioError: if they are not those of the task, naming both.
-        """
-        source = self.scenario.base.source
-        if source == MADE:  # it will have the task's labels
-            return
-        try:
-            self.speakers.task.check_base(self.base)
-        except ValueError as error:
-            raise ScenarioError(f"the base {source}: {error}") from error
-
-    @classmethod
-    def from_scenario(cls, scenario: Scenario) -> Experiment:
-        """Opens the corpora and reads the base if it is a file; computes nothing.
-
-        Raises:
-          ScenarioError: if parts of the scenario do not fit together.
-          CorpusError: if the recordings cannot be used.
-        """
-        base = layout_of(scenario)
-        try:
-            speakers = open_speakers(scenario, base, made=scenario.base.source == MADE)
-        except TooFewSpeakers as error:
-            raise CorpusError(f"{error}; {_division(scenario, error.speakers)}") from error
-        if scenario.base.source != MADE:
-            speakers = without_pretraining_speakers(speakers, base)
-        return cls(scenario, speakers, base)
-
-    @property
-    def adapter(self) -> AdapterShape:
-        """Shape of the trained part."""
-        return _shape(self.scenario, self.base, len(self.speakers.task.labels.labels))
-
-    @functools.cached_property
-    def sizes(self) -> PlanSizes:
-        """Inputs of the privacy plan."""
-        corpus, partition = self.scenario.corpus, self.speakers.partition
-        # More phones than voices where they are drawn from these.
-        population = len(partition.federated)
-        if isinstance(corpus, EmbeddedCorpus) and corpus.voices:
-            population = corpus.federated_phones
-        return _sizes(self.scenario, self.adapter, population, partition.unit)
 
 
 def build_experiment(
@@ -287,51 +217,10 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         arrays="",
         arrays_sha256="",
         virtual_phones=virtual_phones,
-        time=_time(scenario),
+        time=time_axis(scenario),
         faults=scenario.simulation.faults,
         deadline_s=scenario.simulation.deadline_s,
         simulation_only="" if simulation_only is None else str(simulation_only),
-    )
-
-
-def _division(scenario: Scenario, speakers: int) -> str:
-    """A division of so few speakers that the rules accept, in words."""
-    words = len(scenario.vocabulary) if isinstance(scenario.corpus, FolderCorpus) else 0
-    sizes = sizes_of_speakers(scenario, speakers, words)
-    return split_way_out(
-        scenario.privacy, sizes, speakers, spares=spares_speakers(scenario.corpus, speakers)
-    )
-
-
-def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> PlanSizes:
-    """Inputs of a plan for recordings of which `population` speakers federate.
-
-    The model has an output for each target word and negative label; without targets, as many
-    outputs as the base.
-    """
-    layout = layout_of(scenario)
-    outputs = targets + NUM_NEGATIVE_LABELS if targets else len(layout.vocabulary.labels)
-    return _sizes(scenario, _shape(scenario, layout, outputs), population, "user")
-
-
-def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) -> PlanSizes:
-    """Inputs of the plan of a scenario."""
-    time = _time(scenario)
-    return PlanSizes(
-        population=population,
-        dimension=shape.build().spec.size,
-        unit=unit,
-        availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
-    )
-
-
-def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
-    return AdapterShape(
-        name=scenario.adapter,
-        num_windows=base.num_windows,
-        num_features=base.num_features,
-        num_labels=outputs,
-        activation=base.encoder.activation,
     )
 
 
@@ -339,7 +228,7 @@ def _base(experiment: Experiment, cache: Path) -> Base:
     """The frozen base, which must be of the layout that the plan was made for."""
     speakers = experiment.speakers
     base = base_of(experiment.scenario, speakers, experiment.base, cache)
-    made = Experiment(experiment.scenario, without_pretraining_speakers(speakers, base), base)
+    made = experiment.with_base(base)
     # The plan is priced before this base exists. Another layout has another dimension, and training
     # speakers who turn out to be phones leave a smaller population: the price would be wrong.
     if made.adapter != experiment.adapter or made.sizes != experiment.sizes:
@@ -379,11 +268,6 @@ def _held_out_phones(
             )
         )
     return tuple(held_out)
-
-
-def _time(scenario: Scenario) -> TimeAxis | None:
-    """The virtual times of rounds, or None without a section `time`."""
-    return TimeAxis(seed=scenario.seed, **vars(scenario.time)) if scenario.time else None
 
 
 def _training(scenario: Scenario) -> LocalTraining:

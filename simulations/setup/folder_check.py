@@ -21,7 +21,7 @@ from fedspeech.synthesis.lexicon import PRONUNCIATIONS
 from fedspeech.tasks.kws import word_roles
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
-from simulations.setup.experiment import sizes_of_speakers
+from simulations.setup.definition import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
 from simulations.setup.recordings import held_out_rule, split_speakers, usable
 

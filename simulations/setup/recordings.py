@@ -25,7 +25,7 @@ from fedspeech.corpora.partition import (
 from fedspeech.errors import CorpusError, TooFewSpeakers
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import WordRoles
-from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.corpora import DividedSpeakers
 
 ENOUGH_SPEAKERS = 20  # with fewer, public speakers would leave too few to federate
 PUBLIC_SHARE, VALIDATION_SHARE, HELD_OUT_SHARE = 0.15, 0.1, 0.3
@@ -33,7 +33,7 @@ PUBLIC_SHARE, VALIDATION_SHARE, HELD_OUT_SHARE = 0.15, 0.1, 0.3
 
 def split_speakers(
     corpus: Corpus,
-    settings: FolderCorpus,
+    settings: DividedSpeakers,
     seed: int,
     pretraining_speakers: Collection[str] = (),
 ) -> Partition:
@@ -116,7 +116,7 @@ def _usable(roles: WordRoles, clip: Utterance, may_judge: bool) -> bool:
     return roles.trains(clip.word) or (may_judge and roles.judges(clip.word))
 
 
-def held_out_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
+def held_out_rule(corpus: Corpus, settings: DividedSpeakers) -> Rule:
     """The rule by which speakers are held-out."""
     if settings.held_out_speakers:
         return Named(named_speakers(corpus, Path(settings.held_out_speakers)))
@@ -130,12 +130,12 @@ def held_out_rule(corpus: Corpus, settings: FolderCorpus) -> Rule:
     return rule
 
 
-def _heavy_are_held_out(corpus: Corpus, settings: FolderCorpus) -> bool:
+def _heavy_are_held_out(corpus: Corpus, settings: DividedSpeakers) -> bool:
     """Whether held-out speakers are chosen by a property, not drawn."""
     return isinstance(held_out_rule(corpus, settings), Heavy | Named)
 
 
-def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
+def _spared(settings: DividedSpeakers, speakers: int) -> tuple[int, int]:
     """Numbers of public and of validation speakers."""
     enough = speakers >= ENOUGH_SPEAKERS
     public, validation = settings.public_speakers, settings.validation_speakers
@@ -147,7 +147,7 @@ def _spared(settings: FolderCorpus, speakers: int) -> tuple[int, int]:
 
 def spares_speakers(settings: object, speakers: int) -> bool:
     """Whether there are to be public and validation speakers among so few."""
-    return not isinstance(settings, FolderCorpus) or speakers >= ENOUGH_SPEAKERS
+    return not isinstance(settings, DividedSpeakers) or speakers >= ENOUGH_SPEAKERS
 
 
 def named_speakers(corpus: Corpus, file: Path) -> list[str]:

@@ -38,6 +38,7 @@ from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.stream_evaluation import StreamSettings
 from fedspeech.tasks.task import Task
 from simulations.scenario.corpora import (
+    DividedSpeakers,
     EmbeddedCorpus,
     FolderCorpus,
     JoinedSentences,
@@ -115,11 +116,14 @@ class SpeakerSplit:
         return digest.hexdigest()
 
 
-def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> SpeakerSplit:
+def open_speakers(
+    scenario: Scenario, base: Base, *, made: bool = False, corpus: Corpus | None = None
+) -> SpeakerSplit:
     """Opens or draws the corpora of a scenario and divides their speakers.
 
     Target words follow the order of the base, and its pre-training speakers are never phones; with
     `made`, the base will be trained for the words that are found, and `base` has only its layout.
+    A `corpus` of recorded words that is open already is not opened again.
 
     Raises:
       ScenarioError: if parts of the scenario do not fit together.
@@ -136,15 +140,23 @@ def open_speakers(scenario: Scenario, base: Base, *, made: bool = False) -> Spea
                 embedded_spec(scenario, scenario.corpus, words),
                 unit="phone" if scenario.corpus.voices else "user",
             )
-        case FolderCorpus():
-            return _recorded(scenario, scenario.corpus, None if made else base)
+        case FolderCorpus(path=path):
+            if corpus is None and not path:
+                raise ScenarioError(
+                    "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
+                )
+            recorded = open_corpus(Path(path)) if corpus is None else corpus
+            return _recorded(scenario, scenario.corpus, recorded, None if made else base)
         case SentenceCorpus():
             spec = sentence_spec(scenario, scenario.corpus, base.built_in.frontend)
             return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
+        case ProvidedCorpus() if corpus is not None:
+            return _recorded(scenario, scenario.corpus, corpus, None if made else base)
         case ProvidedCorpus():
             raise ScenarioError(
-                f"a Python program handed over the speech of {scenario.name}: run or resume it "
-                "from there, as simulate(Experiment(...)) or resume(folder, experiment=...)"
+                f"a Python program handed over the speech of {scenario.name}: run, resume or "
+                "export it from there, as simulate(Experiment(...)), resume(folder, "
+                "experiment=...) or load_run(folder, experiment=...)"
             )
         case JoinedSentences() | TranscribedCorpus():
             trained = () if made else base.speakers
@@ -269,13 +281,10 @@ def public_spec(
     )
 
 
-def _recorded(scenario: Scenario, settings: FolderCorpus, base: Base | None) -> SpeakerSplit:
+def _recorded(
+    scenario: Scenario, settings: DividedSpeakers, corpus: Corpus, base: Base | None
+) -> SpeakerSplit:
     """Recorded words: corpora, phones and target words."""
-    if not settings.path:
-        raise ScenarioError(
-            "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
-        )
-    corpus: Corpus = open_corpus(Path(settings.path))
     seed = scenario.seed
     partition = split_speakers(corpus, settings, seed, () if base is None else base.speakers)
     known = () if base is None else Kws.known(base)

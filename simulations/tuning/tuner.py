@@ -23,7 +23,7 @@ from fedspeech.job import Job
 from fedspeech.source import source_sha256
 from simulations.progress import RunProgress
 from simulations.results.run_folder import flat
-from simulations.scenario.corpora import FolderCorpus
+from simulations.scenario.corpora import EmbeddedCorpus, SentenceCorpus
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.embedding import cache_folder
@@ -286,7 +286,7 @@ def _population(scenario: Scenario, request: Request) -> Population:
     Raises:
       ScenarioError: if it is somebody's and nothing says who pays.
     """
-    if not isinstance(scenario.corpus, FolderCorpus):
+    if isinstance(scenario.corpus, EmbeddedCorpus | SentenceCorpus):
         if request.public or request.charge:
             raise ScenarioError(
                 "this scenario makes its own speech: nobody's privacy is at stake, so neither "

@@ -12,7 +12,7 @@ from fedspeech.models.base import Base, default_base_path
 from simulations.results.run_folder import read
 from simulations.run.runner import simulate
 from simulations.scenario.corpora import ProvidedCorpus
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tones") / "run"
     scenario = whole.model_copy(update={"corpus": ProvidedCorpus()})
-    experiment = Experiment(scenario, tone_speakers(), tone_base())
+    experiment = Experiment(scenario=scenario, speakers=tone_speakers(), base=tone_base())
     return simulate(experiment, out=folder, workers=1, cache=cache())
 
 
@@ -73,7 +73,7 @@ def test_without_the_program_that_made_it_nobody_opens_it():
 def test_a_base_that_answers_something_else_is_refused_whoever_hands_it_over():
     scenario = tiny_scenario().model_copy(update={"corpus": ProvidedCorpus()})
     with pytest.raises(ScenarioError, match="it knows no tones"):
-        Experiment(scenario, tone_speakers(), Base.load(default_base_path()))
+        Experiment(scenario=scenario, speakers=tone_speakers(), base=Base.load(default_base_path()))
 
 
 ASKS = re.compile(

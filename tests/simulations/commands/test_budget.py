@@ -14,7 +14,7 @@ from fedspeech.privacy.phrasing import rounded_up
 from fedspeech.privacy.plan import PrivacyPlan
 from simulations.scenario.reading import read_scenario, scenario_names
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 from simulations.setup.planning import PlanSizes, plan_of
 
 CENTRAL = ["--mechanism", "central", "--participation", "poisson"]

@@ -24,7 +24,7 @@ from simulations.run.preparing import prepare
 from simulations.run.resume import resume
 from simulations.run.runner import _why, simulate
 from simulations.scenario.reading import read_scenario
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 from simulations.setup.planning import plan_of
 
 COMMAND = [sys.executable, "-c", "from simulations.cli import main; main()"]

@@ -16,8 +16,9 @@ from fedspeech.synthesis.voices import ACCENTS
 from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
 from simulations.setup.bases import layout_of
+from simulations.setup.definition import Experiment
 from simulations.setup.embedding import PARITY_CLIPS
-from simulations.setup.experiment import Experiment, build_experiment
+from simulations.setup.experiment import build_experiment
 from simulations.setup.planning import plan_of
 from simulations.setup.speakers import embedded_spec, open_speakers
 from tflite_export.evidence import repeated

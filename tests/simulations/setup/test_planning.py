@@ -8,7 +8,7 @@ import pytest
 from fedspeech.errors import CorpusError, ScenarioError
 from simulations.scenario.reading import read_scenario
 from simulations.setup.bases import layout_of
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 from simulations.setup.planning import plan_of
 from simulations.setup.sentences import real_sentences
 

@@ -8,7 +8,7 @@ from tiny_experiment import tiny_scenario
 
 from fedspeech.seeds import stream
 from simulations.results.spent import account_of
-from simulations.setup.experiment import Experiment
+from simulations.setup.definition import Experiment
 from simulations.setup.planning import plan_of
 from simulations.tuning.evidence import Evidence
 from simulations.tuning.page import render
