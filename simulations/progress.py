@@ -1,12 +1,22 @@
-"""What the user sees while a run works: live bars in a terminal, plain lines without one."""
+"""What the user sees while a run works: live bars in a terminal or a notebook, else plain lines.
+
+    with RunProgress() as progress, progress.stage("rounds", 8):
+        progress.round(row, 8)
+
+`progress_for` picks a form: bars where somebody looks at a terminal, a cell that is redrawn where a
+notebook's kernel runs, and records of the logger "fedspeech" where nothing is to be shown.
+"""
 
 from __future__ import annotations
 
+import html
+import logging
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import RenderableType
 from rich.progress import (
@@ -22,6 +32,9 @@ from rich.text import Text
 from simulations.console import Console
 from simulations.report.phrasing import epsilon
 from simulations.results.rows import RoundRow
+
+LOGGER = logging.getLogger("fedspeech")
+LOGGER.addHandler(logging.NullHandler())  # a library is silent unless its user asks
 
 
 class _Bars(Progress):
@@ -81,9 +94,7 @@ class RunProgress:
         """Times a stage and shows it."""
         started, cpu_started = time.perf_counter(), _cpu_seconds()
         self._stage, self._part = name, ("", 0)
-        if self._bars:
-            self._task = self._bars.add_task(name, total=total, note="")
-        else:
+        if not self._begun(name, total):
             self.say(f"{name} ...")
         try:
             yield
@@ -93,6 +104,13 @@ class RunProgress:
             note = f"{self.seconds[name]:.1f} s"
             if not self._moved(completed=total or 1, total=total or 1, note=note):
                 self.say(f"{name}: {note}")
+
+    def _begun(self, name: str, total: int | None) -> bool:
+        """Draws the bar of a stage; False where nothing is drawn."""
+        if self._bars is None:
+            return False
+        self._task = self._bars.add_task(name, total=total, note="")
+        return True
 
     def _moved(self, **shown: Any) -> bool:
         """Moves the stage's bar, if there is one."""
@@ -132,11 +150,125 @@ class RunProgress:
             )
         else:
             text = f"round {row.round:>3}/{total}  {row.status}: {row.reason}"
-        if self._bars and row.status == "completed":
-            self._bars.latest = text
-            self._moved(completed=row.round, total=total)
-        else:
+        if row.status != "completed" or not self._latest(text):
             self.say(text)
+        else:
+            self._moved(completed=row.round, total=total)
+
+    def _latest(self, text: str) -> bool:
+        """Shows the latest round below the bars, if there are any."""
+        if self._bars is None:
+            return False
+        self._bars.latest = text
+        return True
+
+
+class LoggedProgress(RunProgress):
+    """Shows nothing: every line is a record of the logger "fedspeech", level INFO.
+
+    `logging.basicConfig(level=logging.INFO)` shows them.
+    """
+
+    def __init__(self) -> None:
+        """Draws no bars, whatever standard output is."""
+        super().__init__(Console(quiet=True, force_terminal=False))
+
+    def say(self, text: str) -> None:
+        """Logs a line."""
+        LOGGER.info("%s", text)
+
+
+class _Display(Protocol):
+    """What `IPython.display.display` returns."""
+
+    def update(self, shown: object) -> None:
+        """Replaces what is shown."""
+        ...
+
+
+class NotebookProgress(RunProgress):
+    """One output of a notebook's cell that is redrawn: lines, a bar per stage, the latest round."""
+
+    def __init__(self) -> None:
+        """Opens the output."""
+        super().__init__(Console(quiet=True, force_terminal=False))
+        self._lines: list[str] = []
+        self._rows: dict[str, tuple[int, int | None, str]] = {}
+        self._round = ""
+        self._drawn_at = 0.0
+        self._output: _Display | None = None
+
+    def __exit__(self, *_: object) -> None:
+        """Draws the last state."""
+        self._draw(at_once=True)
+
+    def say(self, text: str) -> None:
+        """Adds a line above the bars."""
+        self._lines.append(text)
+        self._draw(at_once=True)
+
+    def _begun(self, name: str, total: int | None) -> bool:
+        self._rows[name] = (0, total, "")
+        self._draw(at_once=True)
+        return True
+
+    def _moved(self, **shown: Any) -> bool:
+        completed, total, note = self._rows[self._stage]
+        self._rows[self._stage] = (
+            shown.get("completed", completed), shown.get("total", total), shown.get("note", note)
+        )  # fmt: skip
+        self._draw()
+        return True
+
+    def _latest(self, text: str) -> bool:
+        self._round = text
+        return True
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        """Redraws, at most five times a second: a notebook keeps every message."""
+        if not at_once and time.monotonic() - self._drawn_at < 0.2:
+            return
+        self._drawn_at = time.monotonic()
+        display = sys.modules["IPython"].display
+        shown = display.HTML(self._html())
+        if self._output is None:
+            self._output = display.display(shown, display_id=True)
+        else:
+            self._output.update(shown)
+
+    def _html(self) -> str:
+        lines = "\n".join(self._lines)
+        bars = "".join(
+            f"<tr><td>{html.escape(name)}</td>"
+            f'<td><progress value="{done}" max="{total or max(done, 1)}"></progress></td>'
+            f"<td>{f'{done:,}/{total:,}' if total else ''}</td><td>{html.escape(note)}</td></tr>"
+            for name, (done, total, note) in self._rows.items()
+        )
+        return (
+            f'<pre style="white-space: pre-wrap; margin: 0">{html.escape(lines)}</pre>'
+            f"<table>{bars}</table>"
+            f'<pre style="white-space: pre-wrap; margin: 0">{html.escape(self._round)}</pre>'
+        )
+
+
+def progress_for(shown: bool | RunProgress | None) -> RunProgress:
+    """The form in which progress is shown.
+
+    Args:
+      shown: True or None: bars in a terminal, a redrawn output in a notebook, else plain lines;
+        False: records of the logger "fedspeech"; or the form itself.
+    """
+    if isinstance(shown, RunProgress):
+        return shown
+    if shown is False:
+        return LoggedProgress()
+    return NotebookProgress() if in_notebook() else RunProgress()
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; imports nothing to find out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 def _percent(share: float | None) -> str:

@@ -34,6 +34,7 @@ from simulations.results.summary import Summary
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
 from simulations.scenario.schema import Scenario
+from simulations.setup.definition import Experiment
 from simulations.setup.embedding import cache_folder, parity_speech
 from simulations.setup.experiment import build_experiment
 from simulations.setup.speakers import (
@@ -61,12 +62,16 @@ class FinishedRun:
     base: Base
     voices: SpeakerSplit
     job: Job
+    experiment: Experiment | None = None
 
     @classmethod
-    def open(cls, run: Path, corpus: Path | None = None) -> FinishedRun:
+    def open(
+        cls, run: Path, corpus: Path | None = None, experiment: Experiment | None = None
+    ) -> FinishedRun:
         """Reads a run folder; its corpus is opened or drawn again, nothing is trained.
 
-        `corpus` is where the recordings lie now; None: where they lay.
+        `corpus` is where the recordings lie now; None: where they lay. An `experiment` whose speech
+        is in the memory of this program is not opened again.
 
         Raises:
           FedspeechError: if the folder is no run folder or lacks a part, or the recordings are not
@@ -85,9 +90,10 @@ class FinishedRun:
         # JSON's quoting is TOML's for such a string.
         changes = [f"corpus.path={json.dumps(str(corpus))}"] if corpus else []
         scenario = read_scenario(str(folder.scenario), changes)
-        voices = without_pretraining_speakers(open_speakers(scenario, base), base)
+        voices = open_speakers(scenario, base) if experiment is None else experiment.speakers
+        voices = without_pretraining_speakers(voices, base)
         _require_same_recordings(run, scenario, summary, voices)
-        return cls(folder, scenario, summary, base, voices, Job.load(folder.job))
+        return cls(folder, scenario, summary, base, voices, Job.load(folder.job), experiment)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -187,7 +193,7 @@ class FinishedRun:
                 f"as {', '.join(names[:3])}; got {adapter!r}"
             )
         built = build_experiment(
-            self.scenario,
+            self.experiment or self.scenario,
             cache=cache_folder(),
             simulation_only=None,
             workers=1,

@@ -15,6 +15,7 @@ from clients.durable_state import alone, go_back
 from fedspeech.errors import FedspeechError, ScenarioError
 from fedspeech.files import hold
 from fedspeech.job import Job
+from fedspeech.models.base import Base
 from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
 from simulations.progress import RunProgress
@@ -23,6 +24,7 @@ from simulations.results.run_folder import RunFolder, check_place, read_environm
 from simulations.run.preparing import Prepared, environment, prepared
 from simulations.run.runner import Run
 from simulations.scenario.reading import read_scenario
+from simulations.scenario.schema import PROVIDED, Scenario
 from simulations.setup.definition import Experiment
 
 
@@ -33,8 +35,11 @@ def resume(
     cache: Path | None,
     engine: Engine | None = None,
     experiment: Experiment | None = None,
+    progress: RunProgress | None = None,
 ) -> Path:
     """Takes a run to its end and returns its folder.
+
+    An `experiment` whose speech was in a program's memory is handed over again.
 
     Raises:
       FedspeechError: if there is nothing to go on with, or what the run stood on has changed.
@@ -42,7 +47,7 @@ def resume(
     folder = RunFolder(path)
     if not folder.scenario.is_file():
         raise FedspeechError(f"{path} holds no run to go on with: it has no scenario.toml")
-    with folder.hold(), RunProgress() as progress:
+    with folder.hold(), progress or RunProgress() as progress:
         check_place(path, "a run folder")
         _wait_for_the_rest(folder)
         summary = read_summary(path)
@@ -52,10 +57,17 @@ def resume(
         before = read_environment(path)
         engine = engine or (before.engine if before else "inprocess")
         progress.say(f"scenario {scenario.name}, resumed")
-        parts = prepared(experiment or scenario, folder, progress, workers, cache)
+        parts = prepared(experiment or _again(scenario, folder), folder, progress, workers, cache)
         run = _begun(parts, before, engine)
         run.to_the_end()
     return folder.path
+
+
+def _again(scenario: Scenario, folder: RunFolder) -> Scenario | Experiment:
+    """What the run is of; the folder keeps a base that a program handed over."""
+    if scenario.base.source == PROVIDED and folder.base.exists():
+        return Experiment(scenario=scenario, base=Base.load(folder.base))
+    return scenario
 
 
 def _wait_for_the_rest(folder: RunFolder) -> None:

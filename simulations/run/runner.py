@@ -61,6 +61,7 @@ def simulate(
     cache: Path | None,
     engine: Engine = "inprocess",
     ledger: Path | None = None,
+    progress: RunProgress | None = None,
 ) -> Path:
     """Runs a scenario, or an experiment made of objects, and returns its run folder.
 
@@ -71,6 +72,7 @@ def simulate(
       cache: where features are kept; None: the user's cache.
       engine: what carries the messages. Results do not depend on it.
       ledger: of the population, shared with its other runs; None: one for this run alone.
+      progress: what shows how far it is; None: the terminal.
 
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
@@ -84,13 +86,16 @@ def simulate(
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
-    with folder.hold(), RunProgress() as progress:
+    with folder.hold(), progress or RunProgress() as progress:
         try:
             if ledger is not None:
                 share_ledger(folder.ledger, ledger)
             folder.write_scenario(to_toml(scenario))
             folder.write_environment(environment(engine))
-            progress.say(f"scenario {scenario.name}: {scenario.description}")
+            progress.say(f"scenario {scenario.name}: {scenario.description}".rstrip(": "))
+            if isinstance(what, Experiment):
+                for words in what.notices:
+                    progress.say(words)
             accept = functools.partial(require_first_round, folder.ledger)
             run = Run(prepared(what, folder, progress, workers, cache, accept), engine)
         except BaseException:

@@ -70,7 +70,7 @@ def described(start: Scenario, name: str, changes: Mapping[str, Any]) -> Scenari
             document[key] = _plain({**kept, **value})
         elif value is not None:
             document[key] = _plain(value)
-    return scenario_from(document, f"experiment {name}")
+    return scenario_from(document, f"experiment {name}").with_absolute_paths()
 
 
 def _plain(value: Any) -> Any:

@@ -319,6 +319,10 @@ class Scenario(Section):
             raise ValueError("training.example_privacy clips gradients of words, not of sentences")
         return self
 
+    def with_seed(self, seed: int) -> Scenario:
+        """The same scenario under another seed."""
+        return self.model_copy(update={"seed": seed})
+
     def with_absolute_paths(self) -> Scenario:
         """The same scenario, whose paths hold wherever it is run from."""
         paths = {

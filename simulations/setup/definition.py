@@ -167,7 +167,7 @@ class Experiment:
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment under another seed, with other speakers in each role."""
         other = copy.copy(self)
-        other.scenario = self.scenario.model_copy(update={"seed": seed})
+        other.scenario = self.scenario.with_seed(seed)
         other.speakers = other._opened()
         return other
 
@@ -181,6 +181,24 @@ class Experiment:
     def in_memory(self) -> bool:
         """Whether speech or speakers exist in this program only, so that no other can go on."""
         return isinstance(self.scenario.corpus, ProvidedCorpus)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What whoever starts a run should know first, in words."""
+        found = []
+        if self.in_memory:
+            found.append(
+                "its speech is in the memory of this program: no other can resume, tune or export "
+                "it. Keep the experiment and hand it over again, as in resume(folder, "
+                "experiment=...) and load_run(folder, experiment=...)"
+            )
+        if self.fitted:
+            changes = ", ".join(f"{name}={value:g}" for name, value in self.fitted.items())
+            found.append(
+                f"no plan was given, and the rules refuse the usual one for {self.sizes.population}"
+                f" phones: privacy settings were changed to {changes}"
+            )
+        return tuple(found)
 
     @property
     def adapter(self) -> AdapterShape:

@@ -26,6 +26,7 @@ from simulations.results.run_folder import flat
 from simulations.scenario.corpora import EmbeddedCorpus, SentenceCorpus
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
+from simulations.setup.definition import Experiment
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import BuiltExperiment, build_experiment
 from simulations.tuning import recommending
@@ -68,14 +69,15 @@ class Request:
 
 
 def tune(
-    scenario: Scenario,
+    what: Scenario | Experiment,
     request: Request,
     *,
     out: Path | None,
     workers: int | None,
     cache: Path | None,
+    progress: RunProgress | None = None,
 ) -> Path:
-    """Tunes a scenario around its own setting and returns the folder.
+    """Tunes a scenario, or an experiment, around its own setting and returns the folder.
 
     `out` is a new folder, or one of the same tuning to go on with; None: runs/tune-NAME-DATE.
     Results do not depend on the number of `workers`; None: one per core.
@@ -83,26 +85,29 @@ def tune(
     Raises:
       FedspeechError: naming what cannot be used.
     """
+    scenario = what if isinstance(what, Scenario) else what.scenario
     population = _population(scenario, request)
     seeds = _seeds(scenario, request)
     space = Space.around(
         scenario, **{axis: getattr(request, axis) for axis in Setting.model_fields}
     )
     settings = _settings(scenario, request, space, seeds, population)
+    if isinstance(what, Experiment):  # no path of the scenario names speech in memory
+        settings["speech"] = json.dumps(what.speakers.sha256)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = out or Path("runs") / f"tune-{scenario.name}-{stamp}"
     new = not folder.exists()
     held = open_folder(folder, settings)
     workers = workers or os.cpu_count() or 1
     torch.set_num_threads(1)
-    with held, RunProgress() as progress:
+    with held, progress or RunProgress() as progress:
         progress.say(f"tuning {scenario.name} ({request.mode}); {_rights(population)}")
         try:
             with progress.stage("prepare"):
                 experiments = {}
                 for seed in seeds:
                     experiments[seed] = build_experiment(
-                        scenario.model_copy(update={"seed": seed}),
+                        what.with_seed(seed),
                         cache=cache_folder(cache), simulation_only=None, workers=workers,
                         progress=progress.advance,
                     )  # fmt: skip
@@ -146,7 +151,7 @@ class _Tuning:
         self._built = experiments[scenario.seed]
         self._plan = self._built.job.plan
         self._grounds = [
-            _ground(scenario.model_copy(update={"seed": seed}), built, population)
+            _ground(scenario.with_seed(seed), built, population)
             for seed, built in experiments.items()
         ]
         self._evaluated: list[Evaluated] = []
