@@ -9,6 +9,7 @@ reset, and what was never recorded is zeros in each of its stages.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from torch import Tensor
 from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import Cepstra, FrontendSpec
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceEncoder
+from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Activation
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
 from fedspeech.seeds import canonical
@@ -126,16 +128,20 @@ class BuiltInEncoder:
         An encoder for sentences also takes features that are not standardized yet, shape
         (n, frames, m), and gives zeros for what was never recorded and for the flush behind it.
         """
+        return self._features(clips, self._parts(torch.device("cpu")))
+
+    def _features(self, clips: NDArray[np.float32], parts: _Parts) -> Tensor:
+        """`features` on the device of the parts."""
         with torch.inference_mode():
-            given = torch.from_numpy(np.ascontiguousarray(clips))
-            features: Tensor = self._log_mel(given) if given.ndim == 2 else given
-            features = (features - self._mean) / self._std
+            given = torch.from_numpy(np.ascontiguousarray(clips)).to(parts.device)
+            features: Tensor = parts.log_mel(given) if given.ndim == 2 else given
+            features = (features - parts.mean) / parts.std
             if self.answers_clips:
                 return features
-            frames = torch.from_numpy(self.frontend.recorded_frames(clips))
+            frames = torch.from_numpy(self.frontend.recorded_frames(clips)).to(parts.device)
             # Zeroed after standardizing, which moves zeros to -mean / std: the network was trained
             # on zeros where nothing was recorded.
-            there = torch.arange(features.shape[1]) < frames[:, None]
+            there = torch.arange(features.shape[1], device=parts.device) < frames[:, None]
             flush = FLUSH_WINDOWS * self.spec.stride
             return torch.nn.functional.pad(features * there[:, :, None], (0, 0, 0, flush))
 
@@ -154,7 +160,8 @@ class BuiltInEncoder:
                 f"(`Base.heard`), got {heard.shape[1]}"
             )
         with torch.inference_mode():
-            output: Tensor = self.network(self.features(heard))
+            parts = self._parts(compute_device())
+            output: Tensor = parts.network(self._features(heard, parts)).cpu()
             if self.answers_clips:
                 return output[:, -self.num_windows :]
             frames = torch.from_numpy(self.frontend.recorded_frames(heard))
@@ -175,12 +182,13 @@ class BuiltInEncoder:
         frames_before = self.context_frames + reach
         silence = frames_before * spec.hop_samples + spec.window_samples - spec.hop_samples
         with torch.inference_mode():
-            features = self.features(np.pad(samples, (silence, 0))[np.newaxis])
+            parts = self._parts(compute_device())
+            features = self._features(np.pad(samples, (silence, 0))[np.newaxis], parts)
             frames = features.shape[1]
             every = torch.empty(frames, self.spec.features)
             # A pass answers every `stride`-th frame; passes that begin later fill in those between.
             for phase in range(stride):
-                every[phase::stride] = self.network(features[:, phase:])[0]
+                every[phase::stride] = parts.network(features[:, phase:])[0].cpu()
             # Before this frame, windows may still see the convolutions' padding instead of a left
             # context.
             clips = every[self.context_frames :].unfold(0, reach + 1, 1)
@@ -228,17 +236,34 @@ class BuiltInEncoder:
             feature_std=tensors["feature_std"],
         )
 
-    @cached_property
-    def _log_mel(self) -> LogMel:
-        return LogMel(self.frontend)
+    def _parts(self, device: torch.device) -> _Parts:
+        """Front end, constants and network on a device, moved there once."""
+        if device not in self._moved:
+            # On the CPU the network itself, which hooks and the export see; `to` moves in place.
+            own = device.type == "cpu"
+            self._moved[device] = _Parts(
+                device=device,
+                log_mel=LogMel(self.frontend).to(device),
+                mean=torch.from_numpy(self.feature_mean).to(device),
+                std=torch.from_numpy(self.feature_std).to(device),
+                network=self.network if own else copy.deepcopy(self.network).to(device),
+            )
+        return self._moved[device]
 
     @cached_property
-    def _mean(self) -> Tensor:
-        return torch.from_numpy(self.feature_mean)
+    def _moved(self) -> dict[torch.device, _Parts]:
+        return {}
 
-    @cached_property
-    def _std(self) -> Tensor:
-        return torch.from_numpy(self.feature_std)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """What an encoder computes with, on one device."""
+
+    device: torch.device
+    log_mel: LogMel
+    mean: Tensor
+    std: Tensor
+    network: KwsEncoder
 
 
 def check_array(name: str, value: NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
+from fedspeech.models.compute import compute_device
 from fedspeech.training import dual
 from fedspeech.training.dataset import Block, LocalDataset, pad_block
 from fedspeech.training.local import ADAM_BETAS, ADAM_EPSILON
 from fedspeech.training.objectives import objective_of
 from fedspeech.training.one_thread import one_thread
 from fedspeech.training.settings import LocalTraining
-from fedspeech.vectors import Delta, FloatVector
+from fedspeech.vectors import Delta
 
 BLOCK_PHONES = 64
 """A multiple of the widest vector register (16 floats), so that no elementwise kernel ends a
@@ -47,8 +48,9 @@ def train_cohort(
     """
     if len(datasets) != len(rngs):
         raise ValueError(f"expected a stream per phone, got {len(rngs)} for {len(datasets)}")
+    device = compute_device()
     start = {
-        name: torch.tensor(value).expand(BLOCK_PHONES, *value.shape)
+        name: torch.tensor(value, device=device).expand(BLOCK_PHONES, *value.shape)
         for name, value in parameters.items()
     }
     shape = (BLOCK_PHONES, training.max_examples, *adapter.embedding_shape)
@@ -63,25 +65,30 @@ def train_cohort(
                 for place, dataset in zip(places, members, strict=True)
             ]
             block = pad_block(members, schedules, room)
-            rows = _train_block(adapter, start, block, training)
-            deltas += [Delta(row) for row in rows[: len(members)]]
+            rows = _train_block(adapter, start, block, training, device)
+            deltas += [Delta(row) for row in rows[: len(members)].cpu().numpy()]
     return deltas
 
 
 def _train_block(
-    adapter: Adapter, start: Mapping[str, Tensor], block: Block, training: LocalTraining
-) -> FloatVector:
-    """Trains one block; returns deltas of shape (BLOCK_PHONES, d)."""
-    steps, logit_gradient = _batches(block, training), objective_of(adapter).logit_gradient
+    adapter: Adapter,
+    start: Mapping[str, Tensor],
+    block: Block,
+    training: LocalTraining,
+    device: torch.device,
+) -> Tensor:
+    """Trains one block on a device; returns deltas of shape (BLOCK_PHONES, d)."""
+    clips = torch.from_numpy(block.embeddings).to(device)
+    steps = _batches(clips, block, training, device)
+    logit_gradient = objective_of(adapter).logit_gradient
     update = _Adam(training) if training.optimizer == "adam" else _Sgd(training)
     if dual.pays(adapter, training):
-        clips = torch.from_numpy(block.embeddings)
         changed = dual.train_head(start, clips, steps, logit_gradient, update, training.proximal_mu)
     else:
         changed = _train_parameters(
             adapter, start, steps, logit_gradient, update, training.proximal_mu
         )
-    return torch.cat([changed[name].flatten(1) for name, _ in adapter.spec.shapes], dim=1).numpy()
+    return torch.cat([changed[name].flatten(1) for name, _ in adapter.spec.shapes], dim=1)
 
 
 def _train_parameters(
@@ -103,10 +110,12 @@ def _train_parameters(
     return {name: value.sub_(start[name]) for name, value in local.items()}
 
 
-def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Tensor]]:
+def _batches(
+    embeddings: Tensor, block: Block, training: LocalTraining, device: torch.device
+) -> Iterator[tuple[Batch, Tensor]]:
     """Yields the steps of a block: clips, and (p,) 1 for a phone that takes the step, else 0."""
-    embeddings, labels = torch.from_numpy(block.embeddings), torch.from_numpy(block.labels)
-    positions = torch.from_numpy(block.batches)
+    labels = torch.from_numpy(block.labels).to(device)
+    positions = torch.from_numpy(block.batches).to(device)
     present = positions >= 0
     counts = present.sum(dim=2, keepdim=True)
     # A phone without a clip in this step gets weights 0 / 1: 0 / 0 would make it NaN.
@@ -119,7 +128,7 @@ def _batches(block: Block, training: LocalTraining) -> Iterator[tuple[Batch, Ten
         whole = Batch(embeddings, labels, weights[:, :1].sum(dim=1))
         yield from ((whole, active[:, step]) for step in range(num_steps))
         return
-    first_row = torch.arange(num_phones).view(-1, 1, 1) * training.max_examples
+    first_row = torch.arange(num_phones, device=device).view(-1, 1, 1) * training.max_examples
     # Padding reads the phone's own first clip: 0 times NaN is NaN, and another phone's clip could
     # spoil this one.
     rows = positions.clamp(min=0) + first_row

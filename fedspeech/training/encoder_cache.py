@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION
 from fedspeech.models.base import Base
+from fedspeech.models.compute import compute_device
 from fedspeech.seeds import canonical
 from fedspeech.training.one_thread import one_thread
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
@@ -203,7 +204,8 @@ def _digest(values: NDArray[np.float32], chunk: int) -> str:
 def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     """Names an array by all that its bits depend on."""
     # The encoder's hash and not the base's: a new head costs no new pass.
-    versions = (CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__)
+    # And the device's: bits of an accelerator never stand for a CPU's.
+    versions = (CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, compute_device().type)
     digest = hashlib.sha256(canonical("encoder cache", *versions, base.encoder.sha256))
     for utterance in utterances:
         # All of 32 bytes: no other list of clips runs together to the same bytes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +46,22 @@ CacheOption = Annotated[
     typer.Option(help="Where synthesized features are kept; default ~/.cache/fedspeech."),
 ]
 
+
+def _device(name: str | None) -> str | None:
+    """Leaves the device where every process of the command finds it."""
+    if name is not None:
+        os.environ["FEDSPEECH_DEVICE"] = name
+    return name
+
+
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        callback=_device,
+        help="Computes encoder passes and cohorts on cpu, cuda, cuda:NUMBER or mps; default cpu, "
+        "the only one on which bits repeat.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
 

@@ -8,6 +8,7 @@ from simulations.commands.options import (
     BaseOption,
     CacheOption,
     CorpusOption,
+    DeviceOption,
     LedgerOption,
     OutOption,
     ScenarioOption,
@@ -28,6 +29,7 @@ def simulate(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
+    device: DeviceOption = None,
     engine: Annotated[
         str,
         choice(
@@ -40,6 +42,7 @@ def simulate(
     ledger: LedgerOption = None,
 ) -> None:
     """Run a scenario: federated rounds, personalization, export, report."""
+    del device  # its callback has acted on it
     resolved = scenario_of(scenario, corpus, base, changes, seed)
     # Only now, since torch takes seconds that a typing error need not wait.
     from simulations.run.runner import simulate as run

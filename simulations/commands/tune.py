@@ -11,6 +11,7 @@ from simulations.commands.options import (
     BaseOption,
     CacheOption,
     CorpusOption,
+    DeviceOption,
     ScenarioOption,
     SeedOption,
     SetOption,
@@ -61,8 +62,10 @@ def tune(
     workers: WorkersOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
+    del device  # its callback has acted on it
     resolved = scenario_of(scenario, corpus, base, changes, seed)
     from simulations.tuning.space import parse_axis
     from simulations.tuning.tuner import Request

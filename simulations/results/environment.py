@@ -21,6 +21,7 @@ class Environment(Record):
       versions: package to version, installed packages only.
       source_sha256: of the library and both sides of the app, hex; "" if unknown.
       engine: what carried the messages: "inprocess", "flower" or "deployment".
+      device: where encoder and cohorts were computed, such as "cuda".
       started_on: date, in UTC; "" if unknown.
     """
 
@@ -32,4 +33,5 @@ class Environment(Record):
     versions: dict[str, str]
     source_sha256: str = ""
     engine: Engine = "inprocess"
+    device: str = "cpu"
     started_on: str = ""

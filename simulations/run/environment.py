@@ -8,6 +8,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from fedspeech.models.compute import compute_device
 from simulations.results.environment import Engine, Environment
 
 # What bits and files depend on: a resumed run replays a round only under the same versions.
@@ -47,6 +48,7 @@ def capture_environment(
         versions=versions,
         source_sha256=source_sha256,
         engine=engine,
+        device=str(compute_device()),
         started_on=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
 

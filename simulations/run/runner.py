@@ -23,6 +23,7 @@ from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
+from fedspeech.models.compute import notice as compute_notice
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.round import ServerState
@@ -193,6 +194,8 @@ class Run:
             say(example_paragraph(hidden))
         if notice := self._job.entropy().notice:
             say(notice[0].upper() + notice[1:] + ". A simulator plays both sides.")
+        if computed := compute_notice():
+            say(computed[0].upper() + computed[1:] + ".")
         for words in self._ledger.notices:
             say(words)
         with self._progress.stage("rounds", self._plan.rounds), self._carrier() as engine:

@@ -19,6 +19,7 @@ from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
+from fedspeech.models.compute import check_computable
 from fedspeech.population import PopulationArrays
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
@@ -133,6 +134,7 @@ def build_experiment(
     name = what.name if isinstance(what, Scenario) else what.scenario.name
     try:
         experiment = what if isinstance(what, Experiment) else Experiment.from_scenario(what)
+        check_computable(experiment.speakers.task.labels.output_unit)
         job = _job(experiment, simulation_only)
         # Settings that do not fit are refused before anything is trained or synthesized.
         accept(job.plan)

@@ -75,7 +75,7 @@ def present_windows(embeddings: Tensor) -> Tensor:
     there = (embeddings != 0).any(dim=-1)
     # The place of the last one and not their number: behind an activation, a window in the middle
     # of a sentence may be all zeros.
-    places = torch.arange(1, there.shape[-1] + 1)
+    places = torch.arange(1, there.shape[-1] + 1, device=there.device)
     return (there * places).amax(dim=-1)
 
 

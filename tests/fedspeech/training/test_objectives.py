@@ -19,9 +19,9 @@ WINDOWS, FEATURES, LABELS, CHARACTERS = 9, 6, 5, 7
 NAMES = ("frame_affine", "frame_bottleneck")
 
 
-def build(name):
+def build(name, activation="relu"):
     rng = np.random.default_rng(0)
-    adapter = make_adapter(name, WINDOWS, FEATURES, LABELS)
+    adapter = make_adapter(name, WINDOWS, FEATURES, LABELS, activation)
     weight = rng.standard_normal((LABELS, FEATURES)).astype(np.float32)
     return adapter, adapter.initial(weight, np.zeros(LABELS, np.float32))
 
@@ -76,9 +76,10 @@ def test_a_sentence_that_does_not_fit_its_windows_pulls_at_nothing():
     assert logits.grad[1].any()
 
 
+@pytest.mark.parametrize("activation", ["relu", "identity"])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_by_hand_equal_autograd(name):
-    adapter, _ = build(name)
+def test_gradients_by_hand_equal_autograd(name, activation):
+    adapter, _ = build(name, activation)
     data = [phone_sentences(4, seed) for seed in range(3)]
     embeddings = torch.from_numpy(np.stack([clips.embeddings for clips in data]))
     labels = torch.from_numpy(np.stack([clips.labels for clips in data]))
