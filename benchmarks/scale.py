@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.job import Job
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
@@ -150,7 +150,7 @@ def _job(folder: Path, population: int, cohort: int, rounds: int, sums: str) -> 
             adapter=AdapterShape(
                 name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS
             ),
-            optimizer=ServerOptimizer(
+            optimizer=FedOpt(
                 optimizer="fedavgm", learning_rate=1.0, momentum=0.9, beta_2=0.99, adaptivity=1e-3
             ),
         ),

@@ -48,6 +48,10 @@ class ScenarioError(FedspeechError):
     """A scenario asks for something that does not exist or does not fit together."""
 
 
+class OwnCodeFailed(FedspeechError):
+    """Code of another package or program broke a rule of its kind; nothing of it is used."""
+
+
 class ExportRefused(FedspeechError):
     """An exported file does not do what the trained model did; it is not published."""
 

@@ -19,10 +19,12 @@ Server and phones compare `source_of` all own code of a job, beside the digest o
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -61,8 +63,7 @@ class CodeKind:
         if address in _HANDED_OVER:
             return _HANDED_OVER[address]
         module, _, name = address.partition(":")
-        ours = module.startswith(f"{self.room}.")
-        if not ours and address not in {point.value for point in entry_points(group=self.group)}:
+        if not self._declares(address):
             raise ScenarioError(
                 f"{self.noun} must be of {self.room} or be declared as an entry point of the group "
                 f"{self.group} by a package that is installed here, got {address!r:.80}"
@@ -76,6 +77,64 @@ class CodeKind:
                 f"{self.noun}, {address!r:.80}, cannot be imported: {error}"
             ) from error
         return found
+
+    def named(self, part: Any) -> tuple[str, dict[str, Any]]:
+        """Address and settings by which a job names an object that a Python program gives.
+
+        The object is a function, or an instance of a dataclass whose fields are its settings. What
+        no installed package declares is handed over to this process.
+
+        Raises:
+          ScenarioError: if no address leads to it, or its settings do not fit into a file.
+        """
+        whole = dataclasses.is_dataclass(part) and not isinstance(part, type)
+        if not whole and not isinstance(part, FunctionType | type):
+            raise ScenarioError(
+                f"{self.noun} must be a function or a dataclass whose fields are its settings, "
+                f"got a {type(part).__name__}"
+            )
+        found: Any = type(part) if whole else part
+        settings = (
+            {f.name: getattr(part, f.name) for f in dataclasses.fields(part)} if whole else {}
+        )
+        try:
+            same = json.loads(json.dumps(settings)) == settings
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise ScenarioError(
+                f"the settings of {self.noun}, {address_of(found)}, must be numbers, texts, truth "
+                f"values and lists or tables of them, got {settings!r:.200}"
+            )
+        if not self._declares(address_of(found)):
+            hand_over(found)
+        return address_of(found), settings
+
+    def build(self, address: str, settings: Mapping[str, Any]) -> Any:
+        """Finds own code and, if it is a class, makes the instance that has these settings.
+
+        Raises:
+          ScenarioError: if it may not be imported, or does not take the settings.
+        """
+        found = self.find(address)
+        if not isinstance(found, type):
+            if settings:
+                raise ScenarioError(
+                    f"{self.noun}, {address}, is no class, so it takes no settings, got "
+                    f"{sorted(settings)}"
+                )
+            return found
+        try:
+            return found(**settings)
+        except (TypeError, ValueError) as error:
+            raise ScenarioError(
+                f"{self.noun}, {address}, does not take the settings {dict(settings)}: {error}"
+            ) from error
+
+    def _declares(self, address: str) -> bool:
+        """Whether any process on this machine may import a name."""
+        ours = address.startswith(f"{self.room}.")
+        return ours or address in {point.value for point in entry_points(group=self.group)}
 
 
 # What the program of this process has handed over, by address. Names alone stand in a job, and the

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.peers import task
-from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.job import Job
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
@@ -90,7 +90,7 @@ def private(folder: Path, phones: int, rounds: int) -> dict[str, float]:
             ),
             query=AdapterTraining(
                 training=TRAINING, adapter=SHAPE,
-                optimizer=ServerOptimizer(
+                optimizer=FedOpt(
                     optimizer="fedavg", learning_rate=1.0, momentum=0.0, beta_2=0.0, adaptivity=1.0
                 ),
             ),

@@ -1,4 +1,4 @@
-"""What the server does with the decoded mean delta: four optimizers as pure functions.
+"""What the server does with the decoded mean delta: the protocol, and four optimizers of it.
 
 | optimizer | step on a mean delta |
 |---|---|
@@ -9,9 +9,10 @@
 | fedyogi | fedadam with v <- v - (1-b2) delta^2 sign(v - delta^2): v falls slowly |
 
 Reddi et al. 2021 (arXiv:2003.00295), Algorithm 2. The mean delta is a pseudo-gradient that is
-added. Everything here is post-processing of a private sum and costs no privacy.
+added. Everything here is post-processing of a private sum and costs no privacy: an optimizer gets
+its own state and the mean, and nothing else.
 
-    optimizer = ServerOptimizer(
+    optimizer = FedOpt(
         optimizer="fedadam", learning_rate=0.01, momentum=0.9, beta_2=0.99, adaptivity=1e-3
     )
     state = optimizer.init(parameters)
@@ -21,11 +22,12 @@ added. Everything here is post-processing of a private sum and costs no privacy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.aggregation.single_updates import single_updates_refused
 from fedspeech.limits import Decay, Positive, check_limits
 from fedspeech.vectors import GlobalState, Vector
 
@@ -37,8 +39,20 @@ _MOMENTS: dict[str, tuple[str, ...]] = {
 }
 
 
+class ServerOptimizer(Protocol):
+    """What the server does with a decoded mean: two pure functions of state and mean."""
+
+    def init(self, parameters: NDArray[np.floating]) -> GlobalState:
+        """The state before the first round, from parameters of shape (d,)."""
+        ...
+
+    def apply(self, state: GlobalState, mean_delta: Vector) -> GlobalState:
+        """The state after a round with this decoded mean; the one before is left unchanged."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class ServerOptimizer:
+class FedOpt:
     """The server's step along the decoded mean delta.
 
     Attributes:
@@ -60,6 +74,8 @@ class ServerOptimizer:
 
     def __post_init__(self) -> None:
         """Checks every setting, also those that the optimizer does not read."""
+        if refused := single_updates_refused(self.optimizer):
+            raise ValueError(refused)
         check_limits(self)
 
     def init(self, parameters: NDArray[np.floating]) -> GlobalState:

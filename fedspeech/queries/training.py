@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.aggregation.own_optimizer import OwnOptimizer, open_optimizer
 from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
@@ -21,6 +22,7 @@ from fedspeech.queries.query import Query
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset, lowest_label
 from fedspeech.training.dp_sgd import example_cost, train_private
+from fedspeech.training.own_trainer import OwnTrainer
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
 
@@ -45,8 +47,11 @@ class AdapterTraining(Query):
       adapter: what is trained.
       optimizer: what the server does with the mean delta.
       example_privacy: how training hides single clips of a phone; None: it does not.
-      trainer: what trains in the place of this library, for instance an exported file; None:
-        nothing does. No job file can name it.
+      trainer: what trains in the place of this library; None: nothing does. A job file can name
+        an `OwnTrainer`; anything else, for instance an exported file, trains in process alone.
+
+    Raises:
+      ValueError: if a trainer of another package is to hide single clips.
     """
 
     training: LocalTraining
@@ -54,6 +59,18 @@ class AdapterTraining(Query):
     optimizer: ServerOptimizer
     example_privacy: ExamplePrivacy | None = None
     trainer: TrainingFunction | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a promise that nobody could keep."""
+        # The steps of DP-SGD are this library's own: what another's code does with a clip is not
+        # known, so nothing can be said of one clip.
+        if self.example_privacy is not None and isinstance(self.trainer, OwnTrainer):
+            raise ValueError(
+                "training.example_privacy must not be set beside an own trainer: DP-SGD clips and "
+                "noises each step of this library's training, and the steps of "
+                f"{self.trainer.trainer} are not known. Unset either; the guarantee of the whole "
+                "phone holds with both"
+            )
 
     @classmethod
     def of(cls, query: Query) -> AdapterTraining:
@@ -79,7 +96,15 @@ class AdapterTraining(Query):
         return self.built.spec.size
 
     def initial(self, arrays: PopulationArrays) -> GlobalState:
-        """Starts from the adapter that the arrays hold."""
+        """Starts from the adapter that the arrays hold; tries an own trainer on public clips.
+
+        Raises:
+          OwnCodeFailed: if own code breaks a rule, before a round is paid for.
+        """
+        if isinstance(self.trainer, OwnTrainer):
+            public = arrays.background if len(arrays.background) else arrays.validation
+            start = self.built.spec.unflatten(arrays.initial)
+            self.trainer.try_out(self.built, start, public, self.training)
         return self.optimizer.init(arrays.initial)
 
     def contributions(
@@ -140,25 +165,33 @@ class AdapterTraining(Query):
             # Found here, where it stops everybody, not on the phone whose label it is.
             raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
 
+    def brought(self) -> tuple[Any, ...]:
+        """The query, and the server rule and trainer that a job names."""
+        rule = (type(self.optimizer.built),) if isinstance(self.optimizer, OwnOptimizer) else ()
+        trainer = (self.trainer.code,) if isinstance(self.trainer, OwnTrainer) else ()
+        return (type(self), *rule, *trainer)
+
     def settings(self) -> dict[str, Any]:
-        """The fields as plain values, the trainer excepted."""
-        if self.trainer is not None:
+        """The fields as plain values; without a trainer, where there is none."""
+        if not isinstance(self.trainer, OwnTrainer | None):
             raise TypeError("a query with a trainer of its own has no name in a job file")
         settings = super().settings()
-        del settings["trainer"]
+        if self.trainer is None:  # as in the runs before a file could name one
+            del settings["trainer"]
         return settings
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
         """Inverts `settings`."""
-        clips = settings.get("example_privacy")
+        clips, trainer = settings.get("example_privacy"), settings.get("trainer")
         return cls(
             **{
                 **settings,
                 "training": LocalTraining(**settings["training"]),
                 "adapter": AdapterShape(**settings["adapter"]),
-                "optimizer": ServerOptimizer(**settings["optimizer"]),
+                "optimizer": open_optimizer(settings["optimizer"]),
                 "example_privacy": clips and ExamplePrivacy(**clips),
+                "trainer": trainer and OwnTrainer(**trainer),
             }
         )
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from fedspeech import hash_chain
-from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan
+from fedspeech.errors import BudgetExhausted, FedspeechError, NoRoundRan, ScenarioError
+from fedspeech.job import Job
+from fedspeech.own_code import address_of, is_handed_over
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
@@ -82,6 +84,21 @@ def require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
             f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
             "(fedspeech budget says by how much)"
         ) from error
+
+
+def require_carried(job: Job, engine: Engine) -> None:
+    """Refuses code that the nodes of an engine could not import.
+
+    Raises:
+      ScenarioError: if a program has handed over code, and nodes are other processes.
+    """
+    here = [address_of(part) for part in job.query.brought() if is_handed_over(part)]
+    if here and engine != "inprocess":
+        raise ScenarioError(
+            f"{here[0]} is known in this process alone, and engine={engine!r} runs nodes in "
+            "others: declare it as an entry point of an installed package, or take the engine "
+            '"inprocess"'
+        )
 
 
 def prepare(

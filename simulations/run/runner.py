@@ -24,6 +24,7 @@ from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.compute import notice as compute_notice
+from fedspeech.own_code import is_handed_over
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.round import ServerState
@@ -46,7 +47,13 @@ from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
 from simulations.run.closing import closing_words, no_round
 from simulations.run.left_by_shards import overflow_and_clipping, round_time, run_time
-from simulations.run.preparing import Prepared, environment, prepared, require_first_round
+from simulations.run.preparing import (
+    Prepared,
+    environment,
+    prepared,
+    require_carried,
+    require_first_round,
+)
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
@@ -139,6 +146,7 @@ class Run:
         self._folder, self._progress = prepared.folder, prepared.progress
         self._workers, self._engine = prepared.workers, engine
         self._job = self._built.job
+        require_carried(self._job, engine)
         self._plan = self._job.plan
         self._evaluator = Evaluator(self._built, self._scenario)
         self._found: dict[str, Any] = {}
@@ -232,7 +240,8 @@ class Run:
                 return Deployment(place, self._folder.job.resolve())
         # A run that is over before workers have started needs none; the bits are the same.
         trained = self._plan.rounds * self._plan.expected_cohort
-        workers = self._workers if trained >= PHONES_WORTH_WORKERS else 1
+        here = trained < PHONES_WORTH_WORKERS or any(map(is_handed_over, self._job.query.brought()))
+        workers = 1 if here else self._workers
         return nullcontext(InProcess(workers))  # workers end with the rounds
 
     def _federation(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fedspeech.aggregation.single_updates import single_updates_refused
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ScenarioError
 from simulations.scenario.corpora import CORPORA
@@ -127,6 +128,8 @@ def _explain(name: str, error: ValidationError) -> str:
         elif finding["type"] == "value_error":  # of several keys; it names them and their values
             rule = finding["msg"].removeprefix("Value error, ")
             lines.append(f"{where}: {rule}" if where else rule)
+        elif where == "server_optimizer.optimizer" and (why := single_updates_refused(given)):
+            lines.append(f"{where}: {why}")
         elif (new := new_value(where, given)) is not None:
             lines.append(f"{where}: {given!r} is now {new!r}")
         else:

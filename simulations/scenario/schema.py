@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
+from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.device.virtual_time import RoundTimes
 from fedspeech.faults import Faults
 from fedspeech.limits import (
@@ -62,10 +63,41 @@ class TrainingSettings(LocalTraining):
       negatives: number of public training negatives on a phone: other words and silence, or public
         sentences.
       example_privacy: DP-SGD on the phone. Not set: single examples are not hidden.
+      trainer: own local training, as "module:attr" of an installed package that declares it
+        (docs/own-server.md); empty: this library's.
+      trainer_settings: what an own trainer is made with. Not set: nothing.
     """
 
     negatives: WholeNumber = 12
     example_privacy: ExamplePrivacy | None = None
+    trainer: str = ""
+    trainer_settings: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptimizerSettings(FedOpt):
+    """The server's step along the decoded mean delta.
+
+    Attributes:
+      rule: own rule, as "module:attr" of an installed package that declares it
+        (docs/own-server.md); the keys above are then not read. Empty: `optimizer`.
+      settings: what an own rule is made with. Not set: nothing.
+    """
+
+    rule: str = ""
+    settings: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses settings without the rule that they are for."""
+        super().__post_init__()
+        if self.settings and not self.rule:
+            raise ValueError(f"settings must stand beside a rule, got settings={self.settings}")
+
+    def built(self) -> ServerOptimizer:
+        """The optimizer of a job."""
+        if self.rule:
+            return OwnOptimizer(rule=self.rule, settings=self.settings or {})
+        return FedOpt(**{key: getattr(self, key) for key in FedOpt.__dataclass_fields__})
 
 
 class AdaptiveClippingSettings(Section):
@@ -288,7 +320,7 @@ class Scenario(Section):
     )
     base: BaseSettings = BaseSettings()
     training: TrainingSettings = TrainingSettings()
-    server_optimizer: ServerOptimizer = ServerOptimizer()
+    server_optimizer: ServerOptimizerSettings = ServerOptimizerSettings()
     privacy: PrivacySettings = PrivacySettings()
     personalization: PersonalizationSettings = PersonalizationSettings()
     decoding: DecodingSettings = DecodingSettings()
@@ -315,6 +347,11 @@ class Scenario(Section):
                 "sentences", "frame_affine or frame_bottleneck"
             )  # fmt: skip
             raise ValueError(f"adapter {self.adapter} does not recognize {what}; take {other}")
+        if self.training.example_privacy and self.training.trainer:
+            raise ValueError(
+                "training.example_privacy cannot be promised of an own trainer, "
+                f"{self.training.trainer}: what its steps do with an example is not known"
+            )
         if self.training.example_privacy and self.task == "asr":
             raise ValueError("training.example_privacy clips gradients of words, not of sentences")
         return self

@@ -139,7 +139,7 @@ def _of_type(kind: Any, limits: Any = ()) -> str:
     if get_origin(kind) is tuple:
         return f"list of {_of_type(get_args(kind)[0])}"
     if get_origin(kind) is dict:
-        return "table of texts"
+        return "table of texts" if get_args(kind)[1] is str else "table"
     if hasattr(kind, "__metadata__"):  # Annotated
         inner, *more = get_args(kind)
         return _of_type(inner, [*limits, *more])

@@ -27,6 +27,7 @@ from fedspeech.secagg.keys import IdentityDirectory
 from fedspeech.tasks.evaluation import HeldOutPhone, Scored, TaskEvaluation
 from fedspeech.tasks.task import Task
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.own_trainer import OwnTrainer
 from fedspeech.training.settings import LocalTraining
 from fedspeech.training.virtual_phones import VirtualPhones
 from simulations.scenario.corpora import EmbeddedCorpus
@@ -212,8 +213,9 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         query=AdapterTraining(
             training=_training(scenario),
             adapter=experiment.adapter,
-            optimizer=scenario.server_optimizer,
+            optimizer=scenario.server_optimizer.built(),
             example_privacy=scenario.training.example_privacy,
+            trainer=_trainer(scenario),
         ),
         base_sha256="",
         arrays="",
@@ -270,6 +272,14 @@ def _held_out_phones(
             )
         )
     return tuple(held_out)
+
+
+def _trainer(scenario: Scenario) -> OwnTrainer | None:
+    """The local trainer that a scenario names; None: this library's."""
+    training = scenario.training
+    if not training.trainer:
+        return None
+    return OwnTrainer(trainer=training.trainer, settings=training.trainer_settings or {})
 
 
 def _training(scenario: Scenario) -> LocalTraining:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
@@ -71,9 +72,12 @@ class Setting(Record):
     def job(self, job: Job) -> Job:
         """A job under this setting: what `fedspeech simulate` would run."""
         query = AdapterTraining.of(job.query)
+        optimizer = query.optimizer
+        if isinstance(optimizer, FedOpt):  # an own rule has settings of its own
+            optimizer = dataclasses.replace(optimizer, learning_rate=self.server_learning_rate)
         query = dataclasses.replace(
             query,
-            optimizer=dataclasses.replace(query.optimizer, learning_rate=self.server_learning_rate),
+            optimizer=optimizer,
             training=dataclasses.replace(query.training, local_epochs=self.local_epochs),
         )
         return dataclasses.replace(job, plan=self.plan(job.plan), query=query)
@@ -137,6 +141,12 @@ class Space:
                 'this scenario adds no noise (privacy.mechanism is "none"), so there is no noise '
                 "multiplier to search; choose a scenario with privacy"
             )
+        rule = scenario.server_optimizer.rule
+        if server_learning_rate is not None and rule:
+            raise ScenarioError(
+                f"the server learning rate is no setting of the own rule {rule}: take "
+                "--server-learning-rate away; its settings stand in server_optimizer.settings"
+            )
         if local_epochs is not None and any(value != int(value) for value in local_epochs):
             raise ScenarioError(f"--local-epochs takes whole numbers, got {list(local_epochs)}")
         clips = tuple(tidy(own.clip_norm * factor) for factor in CLIP_FACTORS)
@@ -155,7 +165,9 @@ class Space:
             server_learning_rate=server_learning_rate,
             local_epochs=tuple(sorted({int(e) for e in local_epochs})) if local_epochs else None,
             rate_follows_clip=(
-                server_learning_rate is None and scenario.server_optimizer.optimizer in SCALED_STEPS
+                server_learning_rate is None
+                and not rule
+                and scenario.server_optimizer.optimizer in SCALED_STEPS
             ),
         )
 

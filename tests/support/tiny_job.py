@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fedspeech.aggregation.optimizers import ServerOptimizer
+from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.job import Job
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.population import PopulationArrays
@@ -44,7 +44,7 @@ def make_arrays(seed=0, phones=PHONES):
 TRAINING = AdapterTraining(
     training=LocalTraining(batch_size=4, local_epochs=2, max_examples=16),
     adapter=AdapterShape(name="head", num_windows=1, num_features=FEATURES, num_labels=LABELS),
-    optimizer=ServerOptimizer(
+    optimizer=FedOpt(
         optimizer="fedavgm", learning_rate=0.5, momentum=0.5, beta_2=0.9, adaptivity=1e-3
     ),
 )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedspeech.aggregation.optimizers import GlobalState, ServerOptimizer
+from fedspeech.aggregation.optimizers import FedOpt, GlobalState
 
 START = np.array([1.0, -2.0])
 DELTAS = [np.array([0.5, -0.1]), np.array([-0.2, 0.3])]
@@ -17,7 +17,7 @@ NAMES = ("fedavg", "fedavgm", "fedadam", "fedyogi")
 def optimizer_of(name, **settings):
     rate = 0.01 if name in ("fedadam", "fedyogi") else 1.0
     defaults = {"learning_rate": rate, "momentum": 0.9, "beta_2": 0.99, "adaptivity": 1e-3}
-    return ServerOptimizer(optimizer=name, **defaults | settings)
+    return FedOpt(optimizer=name, **defaults | settings)
 
 
 def run(optimizer):

@@ -126,3 +126,27 @@ def test_a_scenario_is_written_with_every_key_and_read_back_the_same(tmp_path):
             fields = keys_of(section)
             assert all((field.alias or key) in text for key, field in fields.items())
         assert "# cohort_cap is not set" in text or scenario.privacy.cohort_cap
+
+
+def test_a_rule_of_single_updates_is_refused_with_its_reason():
+    with pytest.raises(ScenarioError, match="compares the distances between updates") as refused:
+        read_scenario("quick", ["server_optimizer.optimizer=krum"])
+    assert "no single update" in str(refused.value)
+
+
+def test_own_code_is_written_and_read_back_with_its_settings(tmp_path):
+    scenario = read_scenario(
+        "quick",
+        ['server_optimizer.rule="a.b:C"', "server_optimizer.settings={rate=0.5, steps=[1, 2]}"],
+    )
+    file = tmp_path / "own.toml"
+    file.write_text(to_toml(scenario))
+    assert read_scenario(str(file)).server_optimizer == scenario.server_optimizer
+    with pytest.raises(ScenarioError, match="settings must stand beside a rule"):
+        read_scenario("quick", ["server_optimizer.settings={rate=0.5}"])
+
+
+def test_nothing_is_promised_of_single_examples_beside_an_own_trainer():
+    changes = ['training.trainer="a.b:c"', "training.example_privacy={noise_multiplier=1.0}"]
+    with pytest.raises(ScenarioError, match="cannot be promised of an own trainer"):
+        read_scenario("quick", changes)
