@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 # Library order, top first; a module imports only from entries above its own.
 ORDER = (
-    "errors", "files", "limits", "faults", "hash_chain", "seeds", "own_code", "vectors", "audio",
+    "errors", "extras", "files", "limits", "faults", "hash_chain", "seeds", "own_code", "vectors",
+    "audio",
     "synthesis", "corpora", "evaluation", "models", "anonymization", "device", "secagg",
     "privacy", "training", "tasks", "aggregation", "analytics", "attacks", "rollout",
     "messages", "source", "population", "queries", "job", "round",
@@ -50,6 +51,9 @@ FENCES = {
              "simulations/engines/"),
     "tensorflow": tuple(f"tflite_export/{name}.py" for name in CONVERSION),
     "ai_edge_litert": ("tflite_export/",),
+    "optuna": ("simulations/tuning/",),
+    "plotly": ("simulations/report/document.py",),
+    "ray": (),
     "jiwer": ("fedspeech/evaluation/asr.py",),
     "opacus": ("fedspeech/privacy/accountant.py", "fedspeech/training/dp_sgd.py"),
     "cryptography": ("fedspeech/secagg/", "fedspeech/seeds.py", "fedspeech/device/store.py",

@@ -1,5 +1,6 @@
 """Promises of the files that install and describe the project."""
 
+import itertools
 import json
 import os
 import re
@@ -31,11 +32,26 @@ def test_constraints_pin_every_direct_dependency():
         re.split("==", line)[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
-    project = PYPROJECT["project"]
-    for requirement in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    for requirement in (*PYPROJECT["project"]["dependencies"], *itertools.chain(*extras.values())):
         name = re.split(r"[\[=<>;~! ]", requirement)[0].lower()
-        if name != "tensorflow":  # the other name of tensorflow-cpu, elsewhere
+        # Extras name one another; tensorflow is the other name of tensorflow-cpu, elsewhere.
+        if name not in ("fedspeech", "tensorflow"):
             assert name in pinned, name
+
+
+def extras_behind(name):
+    """An extra and every extra of the project that it takes."""
+    found = {name}
+    for requirement in PYPROJECT["project"]["optional-dependencies"][name]:
+        if taken := re.fullmatch(r"fedspeech\[(.+)\]", requirement):
+            for inner in taken[1].split(","):
+                found |= extras_behind(inner)
+    return found
+
+
+def test_the_extra_of_developers_takes_every_other():
+    assert extras_behind("dev") == set(PYPROJECT["project"]["optional-dependencies"])
 
 
 def test_tests_meet_triton_where_torch_brings_it():

@@ -11,11 +11,14 @@ import math
 from collections import Counter
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from fedspeech.errors import ExportRefused
+from fedspeech.extras import importing
+
+with importing("tflite"):
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
 
 CARD_ENTRY = "fedspeech_card.json"
 CARD_TEXT_ENTRY = "fedspeech_card.md"

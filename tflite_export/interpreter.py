@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
+from fedspeech.extras import importing
+
+with importing("tflite"):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 Kernels = Literal["optimized", "reference"]
 _RESOLVERS = {"optimized": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}

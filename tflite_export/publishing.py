@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fedspeech.errors import ExportRefused
+from fedspeech.extras import require
 from fedspeech.files import write_whole
 from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
 from tflite_export.converter import Converter
@@ -63,9 +64,11 @@ def export_family(
     model and as they were published, and are deleted if not.
 
     Raises:
+      MissingExtra: if TensorFlow or LiteRT is not installed.
       ExportRefused: if the card speaks of another model, there is no file of a kind, or what it is
         made of is missing; and if not one file passed. Nothing is written then.
     """
+    require("export")
     files = family.files
     require_identity(card.to_json(), family.trained, family.task.name)
     if unknown := sorted(set(kinds) - set(files)):

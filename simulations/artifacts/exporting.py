@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedspeech.errors import ExportRefused
+from fedspeech.extras import require
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
 from simulations.artifacts.loaded_run import (
@@ -50,7 +51,8 @@ def export_files(
     The card says the accuracy of `summary` and the privacy of `spent`.
 
     Returns:
-      The summary's fields `export`, `export_family`, `export_refused` and `listening`.
+      The summary's fields `export`, `export_family`, `export_refused`, `export_skipped` and
+      `listening`.
 
     Raises:
       FedspeechError: if the folder holds no usable adapter for this base.
@@ -73,7 +75,10 @@ def export_files(
             family, card, family.run_kinds, folder=folder.export, progress=progress.file
         )
     except ExportRefused as error:
-        return {"export": None, "export_family": (), "export_refused": str(error)}
+        return {
+            "export": None, "export_family": (), "export_refused": str(error),
+            "export_skipped": None,
+        }  # fmt: skip
     found = _found(exported, family)
     return found | _listened(exported, built.base, built.speakers, built.job.seed)
 
@@ -93,9 +98,10 @@ def export_run(
     written to RUN/export also goes into the run's summary and report.
 
     Raises:
-      FedspeechError: if the folder is no run folder or lacks a part.
+      FedspeechError: if the folder is no run folder or lacks a part, or an extra is missing.
       ExportRefused: naming the checks that failed and their figures; what passed is published.
     """
+    require("export")
     from tflite_export.publishing import export_family
 
     finished = FinishedRun.open(run, corpus)
@@ -200,6 +206,7 @@ def _found(exported: Exported, family: Family) -> dict[str, Any]:
             *(FamilyFile(kind=of, file=name, refused=why) for name, (of, why) in refused.items()),
         ),
         "export_refused": "; ".join(f"{name}: {why}" for name, (_, why) in refused.items()) or None,
+        "export_skipped": None,
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedspeech.extras import require
 from fedspeech.job import Job
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.privacy.ledger import Ledger
@@ -136,9 +137,11 @@ def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
     """Trains one round of a run in its personal file and prints what came of it.
 
     Raises:
+      MissingExtra: if LiteRT is not installed.
       ExportRefused: if the file cannot train as the run did.
       ScenarioError: if the phones' arrays are not in the cache any more, or it is of sentences.
     """
+    require("tflite")
     finished = FinishedRun.open(run or run_of(file))
     finished.require_words("--dry-run-round")
     trained = trained_model(finished.folder, finished.base)

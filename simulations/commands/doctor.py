@@ -15,10 +15,15 @@ from collections.abc import Callable
 import typer
 from rich.text import Text
 
+from fedspeech.extras import EXTRAS, lacking
 from simulations.console import Console
 
 MINIMUM_FREE_BYTES = 3_000_000_000
-LIBRARIES = ("flwr", "torch", "opacus", "dp_accounting", "ai_edge_litert", "soundfile")
+LIBRARIES = ("flwr", "torch", "opacus", "dp_accounting", "soundfile")
+
+
+class _Absent(Exception):
+    """A part that is not installed; nothing is wrong with that."""
 
 
 def doctor() -> None:
@@ -27,7 +32,10 @@ def doctor() -> None:
 
 
 def examine(console: Console | None = None) -> bool:
-    """Runs every check, prints a line for each and returns whether all passed."""
+    """Runs every check, prints a line for each and returns whether nothing is wrong.
+
+    An extra that is not installed is told, with what needs it, and is not wrong.
+    """
     console = console or Console()
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
@@ -37,12 +45,15 @@ def examine(console: Console | None = None) -> bool:
         ("base in the package", _base),
         ("one clip, heard", _clip),
         ("one private round", _round),
-        ("one file, converted", _file),
+        *((f"[{extra}]", lambda extra=extra: _extra(extra)) for extra in EXTRAS),
+        *([] if lacking("export") else [("one file, converted", _file)]),
     ]
     healthy = True
     for name, check in checks:
         try:
             console.print(Text.assemble(("ok    ", "green"), f"{name}: {check()}"), soft_wrap=True)
+        except _Absent as absent:
+            console.print(Text.assemble(("absent ", "yellow"), f"{name}: {absent}"), soft_wrap=True)
         except Exception as error:  # a doctor reports whatever is wrong and goes on
             healthy = False
             console.print(Text.assemble(("wrong ", "red"), f"{name}: {error}"), soft_wrap=True)
@@ -80,6 +91,13 @@ def _disk() -> str:
 def _library(name: str) -> str:
     module = importlib.import_module(name)
     return str(getattr(module, "__version__", "imports"))
+
+
+def _extra(name: str) -> str:
+    if said := lacking(name):
+        raise _Absent(said)
+    # Not imported: TensorFlow must not enter a process that holds torch.
+    return f"{EXTRAS[name].brings} installed"
 
 
 def _base() -> str:

@@ -26,6 +26,7 @@ from uuid import uuid4
 import tomli_w
 
 from fedspeech.errors import FedspeechError
+from fedspeech.extras import require
 from fedspeech.source import source_files
 from server.app import FAILED, WAITING
 from server.rounds import OnRound
@@ -265,12 +266,18 @@ def app_folder(folder: Path) -> None:
     (folder / "pyproject.toml").write_text(tomli_w.dumps(described))
 
 
-def require_engine() -> None:
+def require_engine(simulation: bool) -> None:
     """Refuses, before a run is prepared, what would keep Flower's engines from starting.
 
+    Args:
+      simulation: Flower's simulation engine is meant, which runs on Ray; a deployment does not.
+
     Raises:
-      FedspeechError: if a command of Flower's is missing, or no folder is short enough.
+      FedspeechError: if a package or a command of Flower's is missing, or no folder is short
+        enough.
     """
+    if simulation:
+        require("ray")
     executable("flower-superlink")
     ray_folder(os.environ)
 
@@ -280,7 +287,7 @@ def executable(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        raise FedspeechError(f"{name} is missing: install flwr[simulation] beside fedspeech")
+        raise FedspeechError(f"{name} is missing: it comes with flwr, beside fedspeech")
     return found
 
 

@@ -1,7 +1,7 @@
 """An offline page around figures and words: one look, one policy, nothing from the network.
 
-The page loads nothing. Its Content-Security-Policy allows exactly the two scripts that it carries,
-by their SHA-256, so that a name in the data can never become a script.
+The page loads nothing. Its Content-Security-Policy allows exactly the scripts that it carries, by
+their SHA-256, so that a name in the data can never become a script.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
+from fedspeech.extras import lacking
 from fedspeech.privacy.phrasing import NO_NOISE
 from simulations.report import phrasing
 from simulations.report.figures import Figure
 
+_NOTHING = "'none'"
 CONTENTS = "<!-- contents -->"  # where a template wants the list of its sections
 
 
 def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) -> str:
-    """Fills a template that extends `layout.html` and says where its figures stand."""
-    plotly, script = (_in_script(text) for text in (get_plotlyjs(), _file("report.js")))
+    """Fills a template that extends `layout.html` and says where its figures stand.
+
+    Without the extra that draws plots, every figure is the table that it has in any case.
+    """
+    no_plots = lacking("plots")
+    scripts = [] if no_plots else _scripts()
     environment = Environment(
         loader=ChoiceLoader(
             [PackageLoader("simulations", "report"), PackageLoader("simulations", "tuning")]
@@ -41,12 +46,12 @@ def document(template: str, figures: Sequence[Figure], context: dict[str, Any]) 
     page = environment.get_template(template).render(
         context
         | {
-            "policy": _policy(plotly, script),
+            "policy": _policy(*scripts),
+            "no_plots": no_plots,
             "phrasing": phrasing,
             "no_privacy": NO_NOISE,
             "css": Markup(_file("report.css")),
-            "plotly": Markup(plotly),
-            "script": Markup(script),
+            "scripts": [Markup(script) for script in scripts],
             "figures": [
                 {name: getattr(figure, name) for name in ("key", "height", "traces", "layout")}
                 for figure in figures
@@ -77,6 +82,13 @@ def _file(name: str) -> str:
     return (resources.files("simulations.report") / name).read_text(encoding="utf-8")
 
 
+def _scripts() -> list[str]:
+    """What draws the plots: Plotly's own script, and the page's."""
+    from plotly.offline import get_plotlyjs
+
+    return [_in_script(text) for text in (get_plotlyjs(), _file("report.js"))]
+
+
 def _in_script(text: str) -> str:
     """A script as it may stand in a page: nothing in it may end the element.
 
@@ -94,6 +106,6 @@ def _policy(*scripts: str) -> str:
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {allowed or _NOTHING}; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )

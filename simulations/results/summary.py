@@ -124,6 +124,7 @@ class Summary(Account):
       export_family: every exported file, the float one included.
       listening: rates of errors of the streaming file; None if none was made.
       export_refused: why there is none, if it was refused.
+      export_skipped: why no file was made, if exporting was not tried: an extra is not installed.
       visibility: field to who could see it, always `VISIBILITY`.
     """
 
@@ -163,6 +164,7 @@ class Summary(Account):
     export_family: tuple[FamilyFile, ...] = ()
     listening: Listening | None = None
     export_refused: str | None = None
+    export_skipped: str | None = None
     visibility: dict[str, Visibility] = Field(default_factory=lambda: dict(VISIBILITY))
 
     def section(self, key: str) -> Section:

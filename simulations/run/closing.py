@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from fedspeech.extras import lacking
 from fedspeech.privacy.phrasing import example_paragraph
 from simulations.report.outcome import headline_lines, listening_line, setbacks
 from simulations.report.phrasing import collapse, price
 from simulations.results.summary import Summary
+
+
+def without_extras() -> Iterator[str]:
+    """Says what a run will not write here, because an extra is not installed."""
+    if why := lacking("export"):
+        yield f"No file for the phone will be made: {why}. fedspeech export makes it later."
+    if why := lacking("plots"):
+        yield f"The report will hold tables and no plots: {why}. fedspeech report adds them later."
 
 
 def no_round(summary: Summary) -> str:
@@ -35,6 +45,11 @@ def closing_words(summary: Summary, report: Path) -> str:
         lines.append(f"file for the phone: {report.parent / summary.export.file}{base}")
     if summary.export_refused:
         lines.append(f"export refused: {summary.export_refused}")
+    if summary.export_skipped:
+        lines.append(
+            f"no file for the phone: {summary.export_skipped}, then fedspeech export "
+            f"{report.parent}"
+        )
     if summary.stopped:
         lines.append(f"stopped: {summary.stopped}")
     if summary.status == "partial":

@@ -22,6 +22,7 @@ from fedspeech.corpora.recorded import RecordedCorpus
 from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
+from fedspeech.extras import lacking
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.compute import notice as compute_notice
 from fedspeech.own_code import is_handed_over
@@ -45,7 +46,7 @@ from simulations.results.rows import RoundRow, ServerRound, SimulationRound
 from simulations.results.run_folder import RunFolder, share_ledger
 from simulations.results.spent import account_of, stated
 from simulations.results.summary import Summary, Utility
-from simulations.run.closing import closing_words, no_round
+from simulations.run.closing import closing_words, no_round, without_extras
 from simulations.run.left_by_shards import overflow_and_clipping, round_time, run_time
 from simulations.run.preparing import (
     Prepared,
@@ -90,7 +91,7 @@ def simulate(
     else:
         scenario = what.scenario
     if engine != "inprocess":
-        require_engine()
+        require_engine(simulation=engine == "flower")
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
@@ -198,6 +199,8 @@ class Run:
                 say(words.strip())
         for line in self._prices():
             say(line)
+        for line in without_extras():  # said now, and not after hours of training
+            say(line)
         if hidden := self._ledger.example_guarantee():
             say(example_paragraph(hidden))
         if notice := self._job.entropy().notice:
@@ -294,6 +297,9 @@ class Run:
         Summary and report are on disk before: the interpreter that checks the files is native code,
         and whatever ends this process there takes nothing of the rounds with it.
         """
+        if why := lacking("export"):
+            self._found["export_skipped"] = why
+            return
         before, self.stopped = self.stopped, "the export had begun and had not ended"
         self._write_results("partial")
         with self._progress.stage("export"):

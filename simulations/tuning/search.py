@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
 
 from fedspeech.errors import FedspeechError
+from fedspeech.extras import importing
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.plan import PrivacyPlan
@@ -30,6 +28,11 @@ from simulations.progress import RunProgress
 from simulations.tuning.evidence import Matrix
 from simulations.tuning.space import Axis, Setting, Space, tidy
 from simulations.tuning.trial import Curve, Hopeless, Outcome, Panel, run_trial
+
+with importing("tuning"):
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import FrozenTrial, TrialState
 
 STUDY = "tune"
 GENERATION = 6

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 
 from fedspeech.errors import BudgetExhausted
 from fedspeech.evaluation.metric import Visibility
 from fedspeech.evaluation.personalization import phone_accuracies
+from fedspeech.extras import importing
 from fedspeech.job import Job
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
@@ -36,6 +36,9 @@ from simulations.results.account import Account
 from simulations.results.record import Record, Share
 from simulations.results.spent import account_of
 from simulations.setup.experiment import BuiltExperiment
+
+with importing("tuning"):
+    import optuna
 
 CLIENT_APP = "clients.app:app"
 MARKS = (0.25, 0.5, 0.75, 1.0)

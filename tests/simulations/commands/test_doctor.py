@@ -2,6 +2,7 @@
 
 import functools
 import io
+import sys
 
 import pytest
 from rich.console import Console
@@ -43,6 +44,15 @@ def test_what_is_wrong_is_named_and_the_rest_is_checked_all_the_same(examine, mo
     assert "wrong no_such_library: No module named 'no_such_library'" in printed
     assert "wrong disk: expected 1000000000 GB free, got" in printed
     assert "ok    one private round" in printed
+
+
+@pytest.mark.slow
+def test_an_extra_that_is_not_installed_is_absent_and_not_wrong(examine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    healthy, printed = examine()
+    assert healthy, printed
+    assert "absent [plots]: drawing plots needs plotly: pip install 'fedspeech[plots]'" in printed
+    assert "ok    [tflite]: LiteRT installed" in printed
 
 
 @pytest.mark.slow

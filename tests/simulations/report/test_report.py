@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -246,6 +247,29 @@ def test_refused_export_says_why(example, tmp_path):
         tmp_path / "run", found_summary=example.summary(export=None, export_refused="parity 3e-2")
     )
     assert "Refused. parity 3e-2" in Page(write_report(run).read_text()).prose
+
+
+def test_a_file_that_was_not_made_for_want_of_an_extra_names_the_extra(example, tmp_path):
+    summary = example.summary(export=None, export_skipped="exporting needs TensorFlow")
+    page = Page(write_report(example.write(tmp_path / "run", found_summary=summary)).read_text())
+    assert "Not made. exporting needs TensorFlow." in page.prose
+    assert "Refused" not in page.prose
+
+
+def test_without_plotly_every_figure_is_its_open_table(example, tmp_path, page, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    tables = Page(write_report(example.write(tmp_path / "tables")).read_text())
+    (said,) = re.findall(r"Tables stand for plots here: [^.]*", tables.prose)
+    assert said.endswith("needs plotly: pip install 'fedspeech[plots]'")
+    assert tables.scripts == []
+    assert any("script-src 'none';" in (about.get("content") or "") for _, about in tables.elements)
+    assert 'class="plot"' not in tables.text
+    drawn = {name.removeprefix("plot-") for _, about in page.elements
+             if (name := about.get("id") or "").startswith("plot-")}  # fmt: skip
+    folded = [about for tag, about in page.elements if tag == "details"]
+    opened = [about for tag, about in tables.elements if tag == "details" and "open" in about]
+    assert len(drawn) <= len(opened) <= len(folded)
+    assert set(page.prose.split()) <= set(tables.prose.split())
 
 
 def test_false_accepts_stand_beside_what_is_found_at_every_stage(page):
