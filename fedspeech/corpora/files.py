@@ -10,10 +10,12 @@ that into a `Skipped` and goes on.
 | file | answer |
 |---|---|
 | not there, named outside the folder, larger than `MAX_FILE_BYTES` | unusable |
+| an absolute path outside the folder, where the layout's convention has them (`absolute`) | read |
 | a link that its owner placed in the folder | read, wherever it leads |
 | not wav (RIFF, RF64, W64), flac, ogg or mp3, whatever its name says | unusable |
 | shorter than its header promises, or longer | unusable |
-| an mp3 without a tag that states its length | unusable |
+| an mp3 without a tag that states its length | its frames are counted |
+| a part that begins or ends after the end of the recording | unusable |
 | a wav whose header states no length (0, or the largest number) | read to its end |
 | no samples, under `MIN_SECONDS`, over the limit of the caller | unusable |
 | NaN or infinity; a peak over `MAX_PEAK`; every sample the same | unusable |
@@ -39,6 +41,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from fedspeech.corpora.mp3 import LENGTH_TAGS, with_length_tag
+
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MAX_FILE_BYTES = 64 * 2**20
 MAX_CLIP_SECONDS = 10.0
@@ -52,7 +56,7 @@ MAX_PEAK = 4.0  # decoded mp3 and float wav overshoot 1 a little; integers store
 _FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3")
 _UNKNOWN_LENGTH = 0x7FFF0000  # what wav writers into a pipe declare, or more
 _UNEXPLAINED_SHARE = 0.05  # of bytes after the sound that no header explains: tags of old players
-_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
+_BEYOND_S = 0.1  # how far a part may end after the recording
 
 
 class UnusableError(Exception):
@@ -79,11 +83,28 @@ class Recording:
     canceled: bool = False
 
 
-class Folder:
-    """Reads the bytes of files, or of members of uncompressed tars, under one folder."""
+@dataclass(frozen=True)
+class Part:
+    """What of a file is read: from `start_s` for `seconds`, or to the end; one channel, or all."""
 
-    def __init__(self, root: Path) -> None:
+    start_s: float = 0.0
+    seconds: float | None = None
+    channel: int | None = None
+
+
+WHOLE = Part()
+
+
+class Folder:
+    """Reads the bytes of files, or of members of uncompressed tars, under one folder.
+
+    With `absolute`, a file may also be named by an absolute path and lie anywhere: tables of other
+    toolkits do. A relative path that leaves the folder is refused in either case.
+    """
+
+    def __init__(self, root: Path, *, absolute: bool = False) -> None:
         self.root = root.resolve()
+        self._absolute = absolute
         self._tars: dict[str, tuple[Path, dict[str, tuple[int, int]]]] = {}
 
     def read(self, file: str, shard: str | None = None) -> bytes:
@@ -119,6 +140,13 @@ class Folder:
         except OSError as error:
             raise UnusableError("cannot be opened", error.strerror or str(error)) from error
 
+    def is_outside(self, file: str) -> bool:
+        """Whether a name is an absolute path to another place than this folder."""
+        return os.path.isabs(file) and not self._is_inside(Path(os.path.normpath(file)))
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.is_relative_to(self.root)
+
     def _inside(self, file: str) -> Path:
         """Finds a file by the spellings of its name, which must not lead outside the folder.
 
@@ -130,7 +158,8 @@ class Folder:
             for name in _spellings(file):
                 # Not `resolve`, which follows links: the owner's may lead outside.
                 path = Path(os.path.normpath(self.root / name))
-                if not path.is_relative_to(self.root):
+                named = self._absolute and os.path.isabs(name)
+                if not named and not self._is_inside(path):
                     raise UnusableError(
                         "outside the folder",
                         f"{file} leads to another place; name recordings relative to {self.root}, "
@@ -174,28 +203,45 @@ def _index(path: Path, shard: str) -> dict[str, tuple[int, int]]:
 
 
 def decode(
-    data: bytes, *, rate_hz: int, max_seconds: float = MAX_CLIP_SECONDS, flat: bool = False
+    data: bytes,
+    *,
+    rate_hz: int,
+    max_seconds: float = MAX_CLIP_SECONDS,
+    flat: bool = False,
+    part: Part = WHOLE,
 ) -> Recording:
     """Decodes the bytes of a wav, flac, ogg (vorbis, opus) or mp3 file to mono at `rate_hz`.
 
-    With `flat`, a recording of equal samples is acceptable, as it is for silence.
+    With `flat`, a recording of equal samples is acceptable, as it is for silence. Of a `part` the
+    rest of the file is not decoded, and the recording's length is the part's.
 
     Raises:
       UnusableError: by the table of this module.
     """
-    data = _with_length(data)
+    data = with_length_tag(_with_length(data))
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             _check_format(sound, data)
-            frames, file_rate_hz = int(sound.frames), int(sound.samplerate)
+            file_rate_hz = int(sound.samplerate)
+            first, frames = _place(part, int(sound.frames), file_rate_hz)
             # Before anything is decoded: a small compressed file may hold hours of silence.
             _check_length(data, frames / file_rate_hz, max_seconds)
-            samples = sound.read(frames, dtype="float32", always_2d=True)
+            # A second before the part is decoded too: an mp3's frames need those before them.
+            lead = min(first, file_rate_hz)
+            if first:
+                sound.seek(first - lead)
+            samples = sound.read(lead + frames, dtype="float32", always_2d=True)[lead:]
     except (soundfile.SoundFileError, ValueError) as error:  # ValueError: a codec that cannot seek
         problem = str(error).split(": ", 1)[-1].strip()
         raise UnusableError("not a readable sound file", problem or "empty") from error
     if len(samples) != frames:
         raise UnusableError("cut short", f"{len(samples)} of {frames} samples can be decoded")
+    if part.channel is not None:
+        if part.channel >= samples.shape[1]:
+            raise UnusableError(
+                "no such channel", f"number {part.channel}, counted from 0, of {samples.shape[1]}"
+            )
+        samples = samples[:, [part.channel]]
     if not np.isfinite(samples).all():
         bad = np.count_nonzero(~np.isfinite(samples))
         raise UnusableError("NaN or infinite samples", f"{bad} of {samples.size}")
@@ -216,15 +262,27 @@ def decode(
     )
 
 
+def _place(part: Part, frames: int, rate_hz: int) -> tuple[int, int]:
+    """First frame and number of frames of a part of a recording of so many frames."""
+    first = round(part.start_s * rate_hz)
+    last = frames if part.seconds is None else first + round(part.seconds * rate_hz)
+    # Tables round times to hundredths of a second, and a little beyond the end is the end.
+    if part != WHOLE and (first >= frames or last > frames + _BEYOND_S * rate_hz):
+        raise UnusableError(
+            "a part beyond the end", f"it ends at {last / rate_hz:.2f} s of {frames / rate_hz:.2f}"
+        )
+    return first, min(last, frames) - first
+
+
 def _check_format(sound: soundfile.SoundFile, data: bytes) -> None:
     """Refuses formats, rates and numbers of channels that are not read."""
     if sound.format not in _FORMATS:
         raise UnusableError("not wav, flac, ogg or mp3", f"the format is {sound.format}")
-    if sound.format == "MP3" and not any(tag in data for tag in _MP3_LENGTH_TAGS):
+    if sound.format == "MP3" and not any(tag in data for tag in LENGTH_TAGS):
         raise UnusableError(
             "an mp3 that does not state its length",
-            "it has no Xing, Info or VBRI tag, and reading would stop at an estimate; convert it "
-            "to wav or flac",
+            "it has no Xing, Info or VBRI tag, its frames cannot be counted, and reading would "
+            "stop at an estimate; convert it to wav or flac",
         )
     if not MIN_RATE_HZ <= sound.samplerate <= MAX_RATE_HZ:
         raise UnusableError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedspeech.corpora.manifest import EXAMPLE
+from fedspeech.corpora.formats.manifest import EXAMPLE
 from fedspeech.synthesis.lexicon import COMMAND_WORDS, PRONUNCIATIONS
 
 

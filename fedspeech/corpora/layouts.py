@@ -1,31 +1,69 @@
-"""The layout of a folder of recordings, and the corpus to open it with."""
+"""The layout of a folder of recordings, and the corpus to open it with.
+
+| layout | told by |
+|---|---|
+| manifest | manifest.csv or metadata.csv: it decides, whatever else is there |
+| features | such a table with the columns of a feature corpus |
+| noise | such a table without speakers and words |
+| any other (`FORMATS`) | its own tables or names; two that fit are an error that names both |
+| recordings | sound files in the folder itself, which have neither speakers nor words |
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 from fedspeech.audio.spec import LOG_MEL, FrontendSpec
-from fedspeech.corpora import speech_commands
 from fedspeech.corpora.corpus import Corpus
-from fedspeech.corpora.files import AUDIO_SUFFIXES
-from fedspeech.corpora.manifest import EXAMPLE, ManifestCorpus, find_table, read_columns
+from fedspeech.corpora.delimited import read_columns
+from fedspeech.corpora.files import AUDIO_SUFFIXES, Folder
+from fedspeech.corpora.formats import (
+    common_voice,
+    digits,
+    kaldi,
+    lhotse,
+    librispeech,
+    manifest,
+    mswc,
+    nemo,
+    speech_commands,
+)
 from fedspeech.corpora.noise import holds_noise
-from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
+from fedspeech.corpora.recorded import RecordedCorpus, license_of
+from fedspeech.corpora.records import MAX_UNUSABLE_SHARE, Listing
 from fedspeech.corpora.transcribed import FEATURE_COLUMNS, FeatureCorpus
 from fedspeech.errors import CorpusError
 
-Layout = Literal["noise", "features", "manifest", "Speech Commands", "recordings", "none"]
+
+class Format(Protocol):
+    """What a file in `formats` has."""
+
+    def has_layout(self, folder: Path) -> bool:
+        """Whether a folder has the layout; cheap."""
+
+    def list_rows(self, folder: Path) -> Listing:
+        """Lists the recordings; raises `CorpusError`."""
 
 
-def layout_of(folder: Path) -> Layout:
-    """Returns the layout of a folder.
+FORMATS: Mapping[str, Format] = {
+    "Speech Commands": speech_commands,
+    "Common Voice": common_voice,
+    "MSWC": mswc,
+    "LibriSpeech or LibriTTS": librispeech,
+    "AudioMNIST": digits,
+    "Kaldi": kaldi,
+    "NeMo": nemo,
+    "Lhotse": lhotse,
+}
 
-    A manifest decides, wherever the files lie that it names. Without one, word folders come before
-    sound files in the folder itself, "recordings", which have neither speakers nor words.
+
+def layout_of(folder: Path) -> str:
+    """Returns "noise", "features", "manifest", a name in `FORMATS`, "recordings" or "none".
 
     Raises:
-      CorpusError: if there is no such folder.
+      CorpusError: if there is no such folder, or it has several layouts.
     """
     if not folder.exists():
         raise CorpusError(f"no such folder: {folder}")
@@ -35,27 +73,42 @@ def layout_of(folder: Path) -> Layout:
         )
     if holds_noise(folder):
         return "noise"
-    if (table := find_table(folder)) is not None:
+    if (table := manifest.find_table(folder)) is not None:
         return "features" if set(FEATURE_COLUMNS) <= set(read_columns(table)) else "manifest"
-    if speech_commands.has_layout(folder):
-        return "Speech Commands"
+    fitting = [name for name, layout in FORMATS.items() if layout.has_layout(folder)]
+    if len(fitting) > 1:
+        raise CorpusError(
+            f"{folder} has several layouts, {' and '.join(fitting)}: give a folder with the tables "
+            "of one of them, or write a manifest.csv, which decides"
+        )
+    if fitting:
+        return fitting[0]
     holds_sound = any(path.suffix.lower() in AUDIO_SUFFIXES for path in folder.iterdir())
     return "recordings" if holds_sound else "none"
 
 
 def open_corpus(
-    folder: Path, spec: FrontendSpec = LOG_MEL
-) -> ManifestCorpus | SpeechCommandsCorpus:
-    """Opens a folder of recordings: by its manifest if it has one, else as Speech Commands.
+    folder: Path,
+    spec: FrontendSpec = LOG_MEL,
+    *,
+    sentences: bool = False,
+    max_unusable_share: float = MAX_UNUSABLE_SHARE,
+) -> RecordedCorpus:
+    """Opens a folder of recordings in any layout.
+
+    Args:
+      folder: the folder.
+      spec: the front end, which has the length of a clip and the sample rate.
+      sentences: whether clips are sentences, and not single words.
+      max_unusable_share: of rows that lack a cell, cannot be read or repeat an id, above which
+        the table is refused. A recording that is missing or damaged does not count: it is left
+        out and named.
 
     Raises:
-      CorpusError: if the folder has neither layout, or nothing in it is usable.
+      CorpusError: if the folder has no layout or several, or nothing in it is usable.
     """
-    match layout_of(folder):
-        case "manifest":
-            return ManifestCorpus(folder, spec)
-        case "Speech Commands":
-            return SpeechCommandsCorpus(folder, spec)
+    layout = layout_of(folder)
+    match layout:
         case "noise":
             raise CorpusError(
                 f"{folder} names neither speakers nor words: as noise it can be a corpus's "
@@ -66,34 +119,51 @@ def open_corpus(
                 f"{folder} holds features and no sound; a scenario for sentences on features reads "
                 f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
             )
-        case _:
+        case "recordings" | "none":
             raise CorpusError(_neither(folder))
+    listing = (
+        manifest.list_rows(folder) if layout == "manifest" else FORMATS[layout].list_rows(folder)
+    )
+    reader = Folder(folder, absolute=listing.absolute)
+    return RecordedCorpus(
+        listing,
+        reader,
+        name=reader.root.name,
+        license=license_of(folder),
+        spec=spec,
+        sentences=sentences,
+        max_unusable_share=max_unusable_share,
+    )
 
 
-def open_transcribed(folder: Path, spec: FrontendSpec) -> Corpus:
-    """Opens a folder of transcribed sentences: a manifest beside recordings, or beside features.
+def open_transcribed(
+    folder: Path, spec: FrontendSpec, *, max_unusable_share: float = MAX_UNUSABLE_SHARE
+) -> Corpus:
+    """Opens a folder of transcribed sentences: recordings in any layout, or features.
 
     Sentences longer than a clip of the front end are left out.
 
     Raises:
-      CorpusError: if there is no manifest, it must be corrected, or nothing in it is usable.
+      CorpusError: if the folder has no layout, its table is refused, or nothing is usable.
     """
-    if folder.is_dir() and layout_of(folder) == "features":
-        return FeatureCorpus(folder, spec)
-    return ManifestCorpus(folder, spec, sentences=True)
+    if layout_of(folder) == "features":
+        return FeatureCorpus(folder, spec, max_unusable_share=max_unusable_share)
+    return open_corpus(folder, spec, sentences=True, max_unusable_share=max_unusable_share)
 
 
 def _neither(folder: Path) -> str:
-    """Explains both layouts, and names subfolders that have one of them."""
+    """Explains the layouts, and names subfolders that have one of them."""
     message = (
-        f"{folder} has neither layout of a corpus. Expected either\n"
+        f"{folder} has no layout of a corpus. Expected either\n"
         "  a manifest.csv (or metadata.csv) beside the recordings, whose first line names the "
         "columns:\n"
-        f"    {EXAMPLE[0]}\n"
-        f"    {EXAMPLE[1]}\n"
+        f"    {manifest.EXAMPLE[0]}\n"
+        f"    {manifest.EXAMPLE[1]}\n"
         "  or the layout of Speech Commands, one folder per word:\n"
-        "    yes/anna_nohash_0.wav"
+        "    yes/anna_nohash_0.wav\n"
+        f"  or one of {', '.join(name for name in FORMATS if name != 'Speech Commands')} "
+        "(docs/own-data.md)"
     )
     children = sorted(path for path in folder.iterdir() if path.is_dir())
-    fitting = [str(path) for path in children if layout_of(path) in ("manifest", "Speech Commands")]
+    fitting = [str(path) for path in children if layout_of(path) in ("manifest", *FORMATS)]
     return f"{message}\nDid you mean {' or '.join(fitting[:5])}?" if fitting else message

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.spec import LOG_MEL, FrontendSpec
-from fedspeech.corpora.corpus import SILENCE, Skipped, Speaker, Utterance
+from fedspeech.corpora.corpus import SILENCE, Skipped
+from fedspeech.corpora.delimited import read_columns, read_table
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, Folder, UnusableError, decode
-from fedspeech.corpora.identity import Persons
-from fedspeech.corpora.manifest import find_table, read_columns, read_table
-from fedspeech.corpora.recorded import Cut, Entry, File, RecordedCorpus
+from fedspeech.corpora.formats.manifest import find_table, place_of
+from fedspeech.corpora.identity import plain
+from fedspeech.corpora.recorded import RecordedCorpus, license_of
+from fedspeech.corpora.records import NOBODY, File, Listing, Row
 from fedspeech.errors import CorpusError
-from fedspeech.seeds import canonical
 
-NOISE_FOLDER = "_background_noise_"
 _EXAMPLE = ("file,kind", "tap.wav,running tap")
 
 
@@ -37,24 +37,6 @@ class Noise:
     samples: NDArray[np.float32] = field(repr=False)
     digest: str
 
-    @property
-    def speaker(self) -> Speaker:
-        """The speaker of the recording's clips."""
-        # Each recording is one: silence for training and evaluation can come from different ones.
-        return Speaker(f"{NOISE_FOLDER}/{self.kind}", {"noise": self.kind})
-
-    def silences(self, clip_samples: int) -> Iterator[Entry]:
-        """Cuts the recording into clips of `_silence_`, without overlap."""
-        speaker_id = self.speaker.speaker_id
-        for index in range(len(self.samples) // clip_samples):
-            start = index * clip_samples
-            # Samples are not hashed: file and place determine them.
-            digest = hashlib.sha256(canonical("cut", self.digest, start)).hexdigest()
-            yield Entry(
-                Utterance(f"{speaker_id}/{index}", speaker_id, SILENCE),
-                Cut(self.samples[start : start + clip_samples], digest),
-            )
-
 
 @dataclass(frozen=True)
 class NoiseFolder:
@@ -62,15 +44,6 @@ class NoiseFolder:
 
     noises: tuple[Noise, ...]
     skipped: tuple[Skipped, ...]
-
-    @property
-    def speakers(self) -> dict[str, Speaker]:
-        """The speakers of all recordings."""
-        return {noise.speaker.speaker_id: noise.speaker for noise in self.noises}
-
-    def silences(self, spec: FrontendSpec) -> list[Entry]:
-        """Clips of `_silence_` from all recordings."""
-        return [entry for noise in self.noises for entry in noise.silences(spec.clip_samples)]
 
 
 def read_noise(folder: Path, spec: FrontendSpec = LOG_MEL) -> NoiseFolder:
@@ -81,10 +54,7 @@ def read_noise(folder: Path, spec: FrontendSpec = LOG_MEL) -> NoiseFolder:
     Raises:
       CorpusError: if there is no usable noise in it.
     """
-    if (folder / NOISE_FOLDER).is_dir():
-        folder = folder / NOISE_FOLDER
-    if not folder.is_dir():
-        raise CorpusError(f"no such folder of noise: {folder}")
+    folder = _inner(folder)
     reader = Folder(folder)
     noises, skipped = [], []
     for kind, source in _sources(folder):
@@ -111,16 +81,25 @@ def holds_noise(folder: Path) -> bool:
     return bool(columns & {"file", "member"}) and not columns & {"speaker", "word", "transcript"}
 
 
+def _inner(folder: Path) -> Path:
+    """The folder of noise itself, which may be a corpus's subfolder."""
+    folder = folder / NOBODY if (folder / NOBODY).is_dir() else folder
+    if not folder.is_dir():
+        raise CorpusError(f"no such folder of noise: {folder}")
+    return folder
+
+
 def _sources(folder: Path) -> Iterator[tuple[str, File]]:
     """Yields kind and place of every recording, by manifest or by listing."""
-    if find_table(folder) is None:
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in AUDIO_SUFFIXES:
-                yield path.stem, File(path.name)
+    path = find_table(folder)
+    if path is None:
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in AUDIO_SUFFIXES:
+                yield file.stem, File(file.name)
         return
-    table = read_table(folder, needed=(("file", "member"),), example=_EXAMPLE)
-    for row in table.rows:
-        yield row.cells.get("kind") or Path(row.source.file).stem, row.source
+    for row in read_table(path, needed=(("file", "member"),), example=_EXAMPLE).rows:
+        place = place_of(row.cells)
+        yield plain(row.cells.get("kind", "")) or Path(place.file).stem, place
 
 
 class NoiseCorpus(RecordedCorpus):
@@ -132,13 +111,15 @@ class NoiseCorpus(RecordedCorpus):
         Raises:
           CorpusError: if there is no usable noise, or none as long as a clip.
         """
-        noise = read_noise(folder, spec)
+        folder = _inner(folder)
+        rows = tuple(
+            Row(str(place), place, "", SILENCE, columns={"noise": kind})
+            for kind, place in _sources(folder)
+        )
         super().__init__(
-            layout="noise",
-            folder=Folder(folder),
-            speakers=noise.speakers,
-            persons=Persons(()),
-            entries=noise.silences(spec),
-            skipped=noise.skipped,
+            Listing(layout="noise", rows=rows, table=folder),
+            Folder(folder),
+            name=folder.resolve().name,
+            license=license_of(folder),
             spec=spec,
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,19 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Skipped, Speaker, Utterance
-from fedspeech.corpora.manifest import read_table, unusable_transcript
-from fedspeech.corpora.recorded import license_of
+from fedspeech.corpora.delimited import read_table
+from fedspeech.corpora.formats.manifest import find_table
+from fedspeech.corpora.identity import plain
+from fedspeech.corpora.recorded import license_of, unusable_transcript
+from fedspeech.corpora.records import (
+    MAX_UNUSABLE_SHARE,
+    File,
+    Listing,
+    Row,
+    speakers_of,
+    usable_rows,
+)
+from fedspeech.corpora.written import spoken
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
@@ -29,42 +41,44 @@ FEATURE_COLUMNS = ("first_frame", "frames", "clip_id")
 class FeatureCorpus:
     """A `Corpus` of sentences as features."""
 
-    def __init__(self, folder: Path, spec: FrontendSpec) -> None:
+    def __init__(
+        self, folder: Path, spec: FrontendSpec, *, max_unusable_share: float = MAX_UNUSABLE_SHARE
+    ) -> None:
         """Reads the manifest and the one array of the one .npz file, shape (frames, features).
 
         Sentences longer than a clip of the front end are left out.
 
         Raises:
-          CorpusError: if the array is missing or does not fit, or nothing is usable.
+          CorpusError: if the array is missing or does not fit, more than a share of the rows
+            cannot be used, or nothing is usable.
         """
-        table = read_table(
-            folder,
-            needed=(("speaker",), ("transcript",), *((name,) for name in FEATURE_COLUMNS)),
-            example=("clip_id,first_frame,frames,speaker,transcript", "a1,0,250,anna,call me"),
-        )
-        self.name, self.license, self.persons = folder.name, license_of(folder), table.persons
+        listing = _listing(folder)
+        found = usable_rows(listing, max_unusable_share)
+        self.name, self.license, self.persons = folder.name, license_of(folder), found.persons
         self._spec = spec
         self._frames = _read_array(folder, spec)
         self._places: dict[str, slice] = {}
         utterances, skipped = [], []
-        for row in table.rows:
-            clip_id = row.cells["clip_id"]
-            transcript = " ".join(row.cells["transcript"].lower().split())
-            place = _place(row.cells)
-            if reason := unusable_transcript(transcript) or self._unusable(place):
-                skipped.append(Skipped(f"line {row.line}", reason))
+        for row in found.rows:
+            place = _place(row.columns)
+            if reason := unusable_transcript(row.said) or self._unusable(place):
+                skipped.append(Skipped(row.where, reason))
                 continue
-            self._places[clip_id] = place
-            utterances.append(Utterance(clip_id, row.cells["speaker"], transcript))
+            self._places[row.clip_id] = place
+            utterances.append(Utterance(row.clip_id, row.speaker, row.said))
         self.utterances: Sequence[Utterance] = utterances
-        self.skipped: Sequence[Skipped] = (*skipped, *table.skipped)
+        self.skipped: Sequence[Skipped] = (*skipped, *found.skipped)
         if not utterances:
             first = self.skipped[0]  # a manifest without rows was refused before
             raise CorpusError(
                 f"no usable sentence in {folder}: all {len(self.skipped)} were skipped, for "
                 f"instance {first.where}: {first.reason}"
             )
-        speakers, _ = table.speakers(("first_frame", "frames", "official_split"))
+        about_the_clip = ("first_frame", "frames", "official_split")
+        speakers, _ = speakers_of(
+            replace(row, columns={k: v for k, v in row.columns.items() if k not in about_the_clip})
+            for row in found.rows
+        )
         recorded = {utterance.speaker_id for utterance in utterances}
         self.speakers: Mapping[str, Speaker] = {
             name: speaker for name, speaker in speakers.items() if name in recorded
@@ -95,6 +109,31 @@ class FeatureCorpus:
             frames = self._frames[self._places[utterance.utterance_id]]
             clip[: len(frames)] = frames
         return clips
+
+
+def _listing(folder: Path) -> Listing:
+    """The rows of the manifest; what a manifest of sound names is here a clip of the array."""
+    path = find_table(folder)
+    if path is None:
+        raise CorpusError(f"no manifest.csv or metadata.csv in {folder}")
+    table = read_table(
+        path,
+        needed=(("speaker",), ("transcript",), *((name,) for name in FEATURE_COLUMNS)),
+        example=("clip_id,first_frame,frames,speaker,transcript", "a1,0,250,anna,call me"),
+    )
+    named = ("clip_id", "speaker", "transcript")
+    rows = tuple(
+        Row(
+            where=f"line {row.line}",
+            source=File(clip_id := plain(row.cells["clip_id"])),
+            speaker=row.cells["speaker"],
+            said=spoken(row.cells["transcript"]),
+            clip_id=clip_id,
+            columns={name: cell for name, cell in row.cells.items() if name not in named},
+        )
+        for row in table.rows
+    )
+    return Listing(layout="features", rows=rows, table=path, skipped=table.skipped)
 
 
 def _read_array(folder: Path, spec: FrontendSpec) -> NDArray[np.float32]:

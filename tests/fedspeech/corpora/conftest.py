@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from fedspeech.corpora.corpus import Speaker, Utterance
-from fedspeech.corpora.manifest import ManifestCorpus
+from fedspeech.corpora.layouts import open_corpus
 
 
 def tone(seconds=1.0, rate_hz=16_000, hertz=440.0, level=0.3):
@@ -111,4 +111,4 @@ def real_data():
 @pytest.fixture(scope="session")
 def real_corpus(real_data):
     """Opens a real corpus by the name of its folder, once for all tests."""
-    return functools.cache(lambda name: ManifestCorpus(real_data / name))
+    return functools.cache(lambda name: open_corpus(real_data / name))

@@ -1,12 +1,14 @@
+import io
 import unicodedata
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedspeech.corpora import files
-from fedspeech.corpora.files import Folder, UnusableError, decode, fit
+from fedspeech.corpora.files import Folder, Part, UnusableError, decode, fit
 
 
 def read(data, **how):
@@ -135,11 +137,82 @@ def test_telephone_codecs_are_read_though_some_cannot_seek(sound, tone, subtype)
     assert len(samples) == pytest.approx(16_000, abs=1_100)  # whole blocks
 
 
-def test_an_mp3_without_a_length_is_refused_instead_of_read_to_an_estimate(sound, tone):
-    speech = np.concatenate([tone(), 0.01 * tone(), tone(hertz=900)])
-    data = sound(speech, format="MP3", subtype=None)
-    assert len(read(data).samples) == len(speech)
-    refused(data.replace(b"Xing", bytes(4)), "an mp3 that does not state its length")
+def mp3(samples, mode, rate_hz=16_000):
+    """An mp3 without the frame that states its length, as encoders write into a pipe."""
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate_hz, format="MP3", bitrate_mode=mode)
+    data = stream.getvalue()
+    return data[data.index(data[:2], 2) :]
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_that_does_not_state_its_length_is_read_to_its_end(tone, mode, rate_hz, channels):
+    quiet = np.zeros(rate_hz, dtype=np.float32)  # few bits a second, after which estimates go wrong
+    speech = np.concatenate([quiet, tone(2, rate_hz), quiet, tone(1, rate_hz, hertz=900)])
+    data = mp3(np.stack([speech] * channels, axis=1), mode, rate_hz)
+    assert not any(tag in data for tag in (b"Xing", b"Info"))
+    samples = read(data).samples
+    delay = len(samples) - 5 * 16_000  # of the encoder, and its last frame
+    assert 0 <= delay < 0.1 * 16_000 * (3 if rate_hz == 16_000 else 1)
+    assert np.abs(samples[-4_000:-2_500]).max() == pytest.approx(0.3, abs=0.05)
+    assert np.abs(read(b"ID3\3\0\0\0\0\0\4abcd" + data).samples - samples).max() < 1e-3
+    assert len(read(data + b"TAG" + bytes(125)).samples) == len(samples)
+
+
+def test_an_mp3_whose_frames_cannot_be_counted_is_refused(tone):
+    data = mp3(tone(3), "VARIABLE")
+    refused(data[:600] + b"\0" * 5_000 + data[600:], "an mp3 that does not state its length")
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)]
+)
+def test_a_part_of_a_file_is_what_the_whole_has_there(sound, tone, form, subtype):
+    speech = np.concatenate([tone(1, hertz=hertz) for hertz in (300, 600, 900)])
+    data = sound(speech, format=form, subtype=subtype)
+    whole = read(data).samples
+    part = read(data, part=Part(0.75, 1.5))
+    np.testing.assert_allclose(part.samples, whole[12_000:36_000], atol=2e-3)
+    assert part.seconds == 1.5
+    np.testing.assert_allclose(read(data, part=Part(2.5)).samples, whole[40_000:], atol=2e-3)
+    assert len(read(data, part=Part(2.5, 0.55)).samples) == 8_000  # a little beyond the end
+    refused(data, "a part beyond the end", part=Part(2.5, 2))
+    refused(data, "a part beyond the end", part=Part(3.5))
+
+
+def test_one_channel_of_two_speakers_is_taken_alone(sound, tone):
+    data = sound(np.stack([tone(hertz=300), tone(hertz=900)], axis=1), subtype="FLOAT")
+    np.testing.assert_array_equal(read(data, part=Part(channel=1)).samples, tone(hertz=900))
+    refused(data, "no such channel", part=Part(channel=2))
+
+
+@pytest.mark.slow
+def test_ten_hours_are_refused_before_they_are_decoded(sound, tone):
+    hours = sound(np.zeros(36_000 * 8_000, dtype=np.int16), rate_hz=8_000, format="FLAC")
+    assert len(hours) < 10e6
+    refused(hours, "too long")
+    np.testing.assert_array_equal(
+        read(hours, part=Part(20_000.5, 1), flat=True).samples, np.zeros(16_000)
+    )
+
+
+def test_an_absolute_path_is_read_where_the_layout_has_them_and_a_relative_way_out_is_not(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out.wav").write_bytes(b"out")
+    away = str(tmp_path / "out.wav")
+    with pytest.raises(UnusableError, match="outside the folder"):
+        Folder(tmp_path / "in").read(away)
+    folder = Folder(tmp_path / "in", absolute=True)
+    assert folder.read(away) == b"out"
+    assert folder.is_outside(away)
+    assert not folder.is_outside(str(tmp_path / "in" / "a.wav"))
+    with pytest.raises(UnusableError, match="outside the folder"):
+        folder.read("../out.wav")
+    for strange in ("/dev/zero", "/proc/self/environ\0", "/" + "a" * 9_000):
+        with pytest.raises(UnusableError, match="no such file"):
+            folder.read(strange)
 
 
 @pytest.mark.parametrize("data", [b"", b"this is text\n" * 99, b"RIFF", b"RIFF\0\0\0\0WAVEfmt "])

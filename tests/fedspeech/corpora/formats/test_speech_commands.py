@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedspeech.corpora.corpus import SILENCE
-from fedspeech.corpora.speech_commands import SpeechCommandsCorpus
+from fedspeech.corpora.layouts import open_corpus
 from fedspeech.errors import CorpusError
 
 
@@ -23,7 +23,7 @@ def published(studio, sound):
 
 
 def test_the_published_layout_is_read(published):
-    corpus = SpeechCommandsCorpus(published.root)
+    corpus = open_corpus(published.root)
     spoken = [clip for clip in corpus.utterances if clip.word != SILENCE]
     assert [clip.utterance_id for clip in spoken] == [
         "no/aa11_nohash_0.wav", "no/bb22_nohash_0.wav", "no/cc33_nohash_0.wav",
@@ -37,7 +37,7 @@ def test_the_published_layout_is_read(published):
 
 
 def test_background_noise_becomes_silence_of_nobody(published):
-    corpus = SpeechCommandsCorpus(published.root)
+    corpus = open_corpus(published.root)
     silence = [clip for clip in corpus.utterances if clip.word == SILENCE]
     assert [clip.utterance_id for clip in silence] == [
         "_background_noise_/tap/0", "_background_noise_/tap/1",
@@ -46,25 +46,44 @@ def test_background_noise_becomes_silence_of_nobody(published):
 
 
 def test_the_official_lists_speak_of_speakers_and_testing_wins(published):
-    assert SpeechCommandsCorpus(published.root).official == {
+    assert open_corpus(published.root).official == {
         "bb22": "validation", "cc33": "testing", "zz99": "testing",
     }  # fmt: skip
     published.clip("testing_list.txt", b"yes/bb22_nohash_0.wav\n")
-    assert SpeechCommandsCorpus(published.root).official["bb22"] == "testing"
+    assert open_corpus(published.root).official["bb22"] == "testing"
 
 
-def test_a_list_of_something_else_is_refused_with_its_line(published):
-    published.clip("testing_list.txt", b"yes/bb22_nohash_0.wav\nyes bb22\n")
-    with pytest.raises(CorpusError, match=r"testing_list.txt, line 2: expected <word>/<speaker>"):
-        SpeechCommandsCorpus(published.root)
+def test_a_line_of_a_list_that_names_no_clip_is_left_out_and_named(published):
+    published.clip("testing_list.txt", b"yes/bb22_nohash_0.wav\nyes bb22\n\xff\n")
+    corpus = open_corpus(published.root)
+    assert corpus.official["bb22"] == "testing"
+    assert [(skip.where, skip.reason.partition(": ")[0]) for skip in corpus.skipped] == [
+        ("testing_list.txt line 2", "no clip of the layout"),
+        ("testing_list.txt line 3", "not UTF-8"),
+    ]
+
+
+def test_a_list_of_something_else_is_refused_with_its_lines(published):
+    published.clip("testing_list.txt", b"hello\n" * 5)
+    with pytest.raises(CorpusError, match=r"5 of 13 rows .*\n  testing_list.txt line 1: no clip"):
+        open_corpus(published.root)
+
+
+def test_a_speaker_whom_the_lists_split_is_named(published):
+    published.clip("testing_list.txt", b"yes/cc33_nohash_0.wav\nno/cc33_nohash_0.wav\n")
+    assert open_corpus(published.root).notes == ()
+    published.clip("testing_list.txt", b"yes/cc33_nohash_0.wav\n")
+    (note,) = open_corpus(published.root).notes
+    assert note.startswith("the official lists split cc33: all clips")
+    assert "bb22" not in note
 
 
 def test_files_of_another_name_and_damaged_ones_are_counted(published):
     published.clip("yes/holiday.wav")
     published.clip("yes/dd44_nohash_0.wav", b"text")
     published.clip("_background_noise_/bad.wav", b"text")
-    corpus = SpeechCommandsCorpus(published.root)
+    corpus = open_corpus(published.root)
     assert [skip.where for skip in corpus.skipped] == [
-        "yes/holiday.wav", "_background_noise_/bad.wav", "yes/dd44_nohash_0.wav",
+        "yes/holiday.wav", "yes/dd44_nohash_0.wav", "_background_noise_/bad.wav",
     ]  # fmt: skip
     assert "dd44" not in corpus.speakers

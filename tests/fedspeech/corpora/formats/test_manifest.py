@@ -5,7 +5,7 @@ import pytest
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Skipped, Utterance
-from fedspeech.corpora.manifest import ManifestCorpus
+from fedspeech.corpora.layouts import open_corpus
 from fedspeech.errors import CorpusError
 
 
@@ -13,7 +13,7 @@ def test_file_speaker_and_word_are_enough(studio, tone, sound):
     studio.clip("anna/yes.wav", sound(tone(0.5), subtype="FLOAT"))
     studio.clip("ben/no.wav")
     studio.manifest("file,speaker,word", "anna/yes.wav,anna,Yes", "ben/no.wav,ben,no")
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert corpus.name == studio.root.name
     assert corpus.utterances == (
         Utterance("anna/yes.wav", "anna", "yes"),
@@ -36,7 +36,7 @@ def test_members_of_tars_and_plain_files_mix(studio, tone, sound):
         "clip_id,shard,member,speaker,word", "one,a.tar,x.wav,anna,yes", "two,,y.wav,anna,no",
         name="metadata.csv",
     )  # fmt: skip
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert [clip.utterance_id for clip in corpus.utterances] == ["one", "two"]
     assert corpus.layout == "manifest (metadata.csv)"
 
@@ -47,7 +47,7 @@ def test_bits_do_not_depend_on_batching(studio):
         studio.clip(f"{take}.wav")
         lines.append(f"{take}.wav,anna,yes")
     studio.manifest("file,speaker,word", *lines)
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     together = corpus.waveforms(corpus.utterances)
     one_by_one = [corpus.waveforms([clip])[0] for clip in reversed(corpus.utterances)]
     np.testing.assert_array_equal(together[::-1], one_by_one)
@@ -72,7 +72,7 @@ def test_damaged_recordings_are_skipped_with_a_reason_and_never_used(studio, ton
         studio.clip(file, data)
     files = ["good.wav", "stereo.wav", "cd.wav", "copy.wav", *bad, "missing.wav", "../out.wav"]
     studio.manifest("file,speaker,word", *(f"{file},anna,yes" for file in files))
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert [clip.utterance_id for clip in corpus.utterances] == files[:3]
     assert [skip.where for skip in corpus.skipped] == files[3:]
     rules = [skip.reason.partition(": ")[0] for skip in corpus.skipped]
@@ -91,20 +91,20 @@ def test_damaged_recordings_are_skipped_with_a_reason_and_never_used(studio, ton
 def test_a_speaker_of_nothing_usable_is_no_speaker(studio):
     studio.clip("a.wav")
     studio.manifest("file,speaker,word", "a.wav,anna,yes", "b.wav,ben,yes")
-    assert list(ManifestCorpus(studio.root).speakers) == ["anna"]
+    assert list(open_corpus(studio.root).speakers) == ["anna"]
 
 
 def test_a_folder_of_nothing_usable_is_refused_with_examples(studio):
     studio.manifest("file,speaker,word", "a.wav,anna,yes", "b.wav,ben,yes")
     with pytest.raises(CorpusError, match=r"all 2 were skipped, for instance\n  a.wav: no such"):
-        ManifestCorpus(studio.root)
+        open_corpus(studio.root)
 
 
 def test_a_sentence_is_no_keyword(studio):
     studio.clip("a.wav")
     studio.clip("b.wav")
     studio.manifest("file,speaker,transcript", "a.wav,anna,YES", "b.wav,anna,YES PLEASE")
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert [clip.word for clip in corpus.utterances] == ["yes"]
     assert corpus.skipped == (Skipped("b.wav", "more than one word: 2 words, a clip holds one"),)
 
@@ -113,7 +113,7 @@ def test_silence_may_be_digital_silence(studio, tone, sound):
     studio.clip("a.wav")
     studio.clip("b.wav", sound(tone() * 0))
     studio.manifest("file,speaker,word", "a.wav,anna,yes", "b.wav,anna,_silence_")
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert len(corpus.utterances) == 2
     assert not corpus.waveforms(corpus.utterances)[1].any()
 
@@ -128,7 +128,7 @@ def test_columns_that_are_constant_per_speaker_are_segments(studio):
         "c.wav,ben,yes,,phone,1.0",
         "d.wav,ben,no,,phone,1.0",
     )
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert corpus.speakers["anna"].segments == {"accent": "Scottish"}
     assert corpus.speakers["ben"].segments == {}
     assert corpus.unused_columns == ("device",)
@@ -141,14 +141,14 @@ def test_spreadsheets_of_all_countries_are_read(studio, delimiter, encoding):
     rows = (("File", " Speaker ", "word"), ("a.wav", "zoë", "yes"), ("", "", ""))
     text = "\r\n".join(delimiter.join(row) for row in rows)
     (studio.root / "manifest.csv").write_bytes(text.encode(encoding))
-    assert list(ManifestCorpus(studio.root).speakers) == ["zoë"]
+    assert list(open_corpus(studio.root).speakers) == ["zoë"]
 
 
 def broken(studio, text, *expected):
     data = text if isinstance(text, bytes) else text.encode()
     (studio.root / "manifest.csv").write_bytes(data)
     with pytest.raises(CorpusError) as caught:
-        ManifestCorpus(studio.root)
+        open_corpus(studio.root)
     for part in expected:
         assert part in str(caught.value)
 
@@ -181,8 +181,8 @@ def test_lines_to_be_corrected_are_named(studio):
         studio,
         "clip_id,file,speaker,word\n1,a.wav,anna,yes\n1,b.wav,anna,no\n3,c.wav,,no\n4,,ben,\n",
         "3 of 4 rows cannot be used",
-        "line 3: named twice: '1' stands in an earlier line, 2", "line 4: a cell is empty: speaker",
-        "line 5: a cell is empty: file (or member), word (or transcript)",
+        "line 3: named twice: '1' stands in line 2 too", "line 4: a cell is empty: speaker",
+        "line 5: a cell is empty: file, word",
     )  # fmt: skip
     broken(studio, "file,speaker,word\na.wav,anna\n", "line 2: not a row: expected 3 values, got 2")
     broken(
@@ -199,7 +199,7 @@ def test_a_few_rows_that_cannot_be_used_are_left_out_and_named(studio):
         studio.clip(f"{take}.wav")
     bad = ['x.wav,anna,"yes', "y.wav,,no", "0.wav,ben,yes"]
     studio.manifest("file,speaker,word", bad[0], *good[:9], *bad[1:], *good[9:])
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert len(corpus.utterances) == 27
     assert list(corpus.speakers) == ["anna"]
     assert [(skip.where, skip.reason.partition(": ")[0]) for skip in corpus.skipped] == [
@@ -215,7 +215,7 @@ def test_an_open_quote_does_not_swallow_the_rows_after_it(studio):
     rows = [f"{take}.wav,anna,yes" for take in range(30)]
     rows[4], rows[20] = '4.wav,"anna,yes', '20.wav,anna,yes"'
     studio.manifest("file,speaker,word", *rows)
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert len(corpus.utterances) + len(corpus.skipped) == 30
     assert corpus.skipped[0].where == "line 6"
 
@@ -223,7 +223,7 @@ def test_an_open_quote_does_not_swallow_the_rows_after_it(studio):
 def test_lines_may_end_as_on_an_old_mac(studio):
     studio.clip("a.wav")
     (studio.root / "manifest.csv").write_bytes(b"file,speaker,word\ra.wav,anna,yes\r")
-    assert list(ManifestCorpus(studio.root).speakers) == ["anna"]
+    assert list(open_corpus(studio.root).speakers) == ["anna"]
 
 
 def test_one_person_under_several_spellings_is_one_speaker_and_said(studio):
@@ -232,7 +232,7 @@ def test_one_person_under_several_spellings_is_one_speaker_and_said(studio):
         studio.clip(f"{take}.wav")
     rows = [f"{take}.wav,{name},Yes,north" for take, name in enumerate(written)]
     studio.manifest("file,speaker,word,accent", *rows)
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     assert {clip.speaker_id for clip in corpus.utterances} == {"Zoë"}
     assert corpus.speakers["Zoë"].segments == {"accent": "north"}
     assert corpus.persons.merged["Zoë"] == tuple(written[:4])  # a cell has no spaces at its ends
@@ -241,7 +241,7 @@ def test_one_person_under_several_spellings_is_one_speaker_and_said(studio):
 def test_a_file_that_changes_after_opening_is_refused(studio):
     path = studio.clip("a.wav")
     studio.manifest("file,speaker,word", "a.wav,anna,yes")
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     studio.clip("a.wav")
     with pytest.raises(CorpusError, match=r"a.wav has changed since the corpus was opened"):
         corpus.waveforms(corpus.utterances)
@@ -254,15 +254,15 @@ def test_fingerprints_follow_content_and_clip_format_not_names(studio):
     first = studio.clip("a.wav")
     studio.clip("b.wav")
     studio.manifest("file,speaker,word", "a.wav,anna,yes", "b.wav,anna,yes")
-    corpus = ManifestCorpus(studio.root)
+    corpus = open_corpus(studio.root)
     prints = [corpus.fingerprint(clip) for clip in corpus.utterances]
     assert len(set(prints)) == 2
     assert all(len(bytes.fromhex(value)) == 32 for value in prints)
     first.rename(studio.root / "c.wav")
     studio.manifest("file,speaker,word", "c.wav,ben,no")
-    renamed = ManifestCorpus(studio.root)
+    renamed = open_corpus(studio.root)
     assert renamed.fingerprint(renamed.utterances[0]) == prints[0]
-    longer = ManifestCorpus(studio.root, FrontendSpec(clip_samples=24_000))
+    longer = open_corpus(studio.root, FrontendSpec(clip_samples=24_000))
     assert longer.fingerprint(longer.utterances[0]) != prints[0]
     assert longer.waveforms(longer.utterances).shape == (1, 24_000)
 
@@ -280,7 +280,7 @@ def test_the_license_is_what_the_folder_says(studio, files, terms):
     studio.manifest("file,speaker,word", "a.wav,anna,yes")
     for name, text in files.items():
         (studio.root / name).write_text(text)
-    assert ManifestCorpus(studio.root).license == terms
+    assert open_corpus(studio.root).license == terms
 
 
 @pytest.mark.corpus
