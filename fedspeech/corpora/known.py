@@ -1,6 +1,7 @@
 """Corpora that fedspeech reads: license, size, layout, and where the recordings are published.
 
-Sizes as published (Warden 2018, arXiv:1804.03209; the README of each corpus).
+Sizes as published (Warden 2018, arXiv:1804.03209; Mazumder et al. 2021; Panayotov et al. 2015; Zen
+et al. 2019, arXiv:1904.02882; the README of each corpus).
 """
 
 from __future__ import annotations
@@ -48,15 +49,50 @@ KNOWN = (
         "AudioMNIST",
         "MIT",
         "30,000 clips, 60 speakers, 10 digits, 48 kHz",
-        "manifest (write one: data/01/0_01_0.wav is digit_speaker_take)",
+        "AudioMNIST",
         "https://github.com/soerenab/AudioMNIST",
     ),
     KnownCorpus(
         "Free Spoken Digit Dataset",
         "CC BY-SA 4.0 (share alike)",
         "3,000 clips, 6 speakers, 10 digits, 8 kHz",
-        "manifest (write one: recordings/0_george_0.wav is digit_speaker_take)",
+        "AudioMNIST (recordings/0_george_0.wav is digit_speaker_take)",
         "https://github.com/Jakobovski/free-spoken-digit-dataset",
+    ),
+    KnownCorpus(
+        "Mozilla Common Voice",
+        "CC0",
+        "single words and sentences in more than 100 languages, mp3",
+        "Common Voice (a speaker is a client id, not a person)",
+        "https://commonvoice.mozilla.org/datasets",
+    ),
+    KnownCorpus(
+        "Multilingual Spoken Words",
+        "CC BY 4.0",
+        "23.4 million clips of 340,000 words in 50 languages, opus",
+        "MSWC (a speaker is a client id of Common Voice, not a person)",
+        "https://mlcommons.org/datasets/multilingual-spoken-words",
+    ),
+    KnownCorpus(
+        "LibriSpeech",
+        "CC BY 4.0",
+        "1,000 hours of read sentences, 2,484 speakers, 16 kHz flac",
+        "LibriSpeech (for sentences)",
+        "https://www.openslr.org/12",
+    ),
+    KnownCorpus(
+        "LibriTTS",
+        "CC BY 4.0",
+        "585 hours of read sentences, 2,456 speakers, 24 kHz wav",
+        "LibriTTS (for sentences)",
+        "https://www.openslr.org/60",
+    ),
+    KnownCorpus(
+        "tables of another toolkit",
+        "the corpus's",
+        "any",
+        "Kaldi (wav.scp, utt2spk, text), NeMo or Lhotse (lines of JSON)",
+        "docs/own-data.md",
     ),
     KnownCorpus(
         "your own recordings",

@@ -87,6 +87,31 @@ def layout_of(folder: Path) -> str:
     return "recordings" if holds_sound else "none"
 
 
+def list_folder(folder: Path) -> Listing:
+    """Lists the rows of a folder of recordings in any layout; opens no recording.
+
+    Raises:
+      CorpusError: if the folder has no layout or several, or its tables cannot be read.
+    """
+    layout = layout_of(folder)
+    match layout:
+        case "noise":
+            raise CorpusError(
+                f"{folder} names neither speakers nor words: as noise it can be a corpus's "
+                "`_silence_`, but nobody speaks in it"
+            )
+        case "features":
+            raise CorpusError(
+                f"{folder} holds features and no sound; a scenario for sentences on features reads "
+                f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
+            )
+        case "recordings" | "none":
+            raise CorpusError(_neither(folder))
+        case "manifest":
+            return manifest.list_rows(folder)
+    return FORMATS[layout].list_rows(folder)
+
+
 def open_corpus(
     folder: Path,
     spec: FrontendSpec = LOG_MEL,
@@ -107,23 +132,7 @@ def open_corpus(
     Raises:
       CorpusError: if the folder has no layout or several, or nothing in it is usable.
     """
-    layout = layout_of(folder)
-    match layout:
-        case "noise":
-            raise CorpusError(
-                f"{folder} names neither speakers nor words: as noise it can be a corpus's "
-                "`_silence_`, but nobody speaks in it"
-            )
-        case "features":
-            raise CorpusError(
-                f"{folder} holds features and no sound; a scenario for sentences on features reads "
-                f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
-            )
-        case "recordings" | "none":
-            raise CorpusError(_neither(folder))
-    listing = (
-        manifest.list_rows(folder) if layout == "manifest" else FORMATS[layout].list_rows(folder)
-    )
+    listing = list_folder(folder)
     reader = Folder(folder, absolute=listing.absolute)
     return RecordedCorpus(
         listing,

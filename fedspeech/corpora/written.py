@@ -19,7 +19,8 @@ def spoken(text: str) -> str:
     """Returns the words of a text, lower case, composed (NFC), separated by single spaces.
 
     Every apostrophe becomes the typewriter's. Punctuation around a word falls away, also where
-    nothing else is left of it; within a word it stays. Characters of no width fall away but for
+    nothing else is left of it; within a word it stays, and so do the brackets around what is no
+    word, as in [noise]. Characters of no width fall away but for
     joiners within a word of a script that has them: marks of direction would turn a report around.
     The two reserved labels stay as they are.
     """
@@ -57,4 +58,5 @@ def _joined(word: str) -> str:
 
 
 def _around(character: str) -> bool:
-    return character in _JOINERS or unicodedata.category(character).startswith("P")
+    punctuation = unicodedata.category(character).startswith("P") and character not in "[]{}"
+    return punctuation or character in _JOINERS

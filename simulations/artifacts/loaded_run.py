@@ -308,7 +308,10 @@ def calibration(
     else:  # as `fedspeech pretrain --corpus` made it: recorded speakers, synthetic negatives
         pretraining = Scenario(name="pretrain", seed=int(base.provenance["seed"]))
         corpus = JoinedCorpus(
-            open_corpus(Path(scenario.corpus.path)),
+            open_corpus(
+                Path(scenario.corpus.path),
+                max_unusable_share=scenario.corpus.max_unusable_share,
+            ),
             SyntheticCorpus(public_spec(pretraining, Vocabulary(Kws.known(base)))),
         )
     clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,11 +25,22 @@ def list_known() -> None:
 
 def check(
     folder: Annotated[Path, typer.Argument(help="A folder of recordings.")],
+    max_unusable_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of unusable rows above which a table is refused (default: a fifth), as "
+            "corpus.max_unusable_share of a scenario.",
+        ),
+    ] = None,
 ) -> None:
     """Read every recording in a folder and say what it is good for and what was left out."""
+    from fedspeech.corpora.records import MAX_UNUSABLE_SHARE
     from simulations.setup.folder_check import check_folder
 
-    render_check(check_folder(folder), Console())
+    share = MAX_UNUSABLE_SHARE if max_unusable_share is None else max_unusable_share
+    render_check(check_folder(folder, share), Console())
 
 
 def render_list(console: Console) -> None:
@@ -52,7 +64,8 @@ def render_check(check: FolderCheck, console: Console) -> None:
 
 def _lines(check: FolderCheck) -> Iterable[str]:
     from fedspeech.audio.channel import SPEECH_RMS
-    from simulations.setup.folder_check import LOWEST_LEVEL_DB
+    from fedspeech.corpora.records import NOBODY
+    from simulations.setup.folder_check import LOWEST_LEVEL_DB, SENTENCES
 
     corpus, tally = check.corpus, check.corpus.tally
     yield f"{check.folder}: {corpus.layout}, license {corpus.license}"
@@ -60,8 +73,20 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         f"{_count(len(corpus.utterances), 'clip')}, {_count(check.speakers, 'speaker')}, "
         f"{_count(len(check.words), 'word')}, {_length(tally.seconds / 3600)}"
     )
+    if check.sentences:
+        yield f"  {check.sentences:,} of the clips are sentences"
     if check.silence:
         yield f"  {check.silence} of the clips are silence or noise"
+    if nobody := sum(name.startswith(NOBODY) for name in corpus.speakers):
+        yield (
+            f"  {_count(nobody, 'recording')} of silence without a speaker: background noise of "
+            "nobody, which is public and ships to every phone"
+        )
+    if tally.outside:
+        yield (
+            f"  {_count(tally.outside, 'recording')} outside the folder, by absolute paths, as "
+            f"{corpus.layout} has them"
+        )
     if tally.rates_hz:
         rates = (f"{n:,} at {rate / 1000:g} kHz" for rate, n in sorted(tally.rates_hz.items()))
         yield "recordings: " + ", ".join(rates)
@@ -90,9 +115,12 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     if check.words:
         more = f", and {len(check.words) - 40} more" if len(check.words) > 40 else ""
         yield "words: " + ", ".join(f"{word} {count}" for word, count in check.words[:40]) + more
-    if check.lexicon_lacks:
+    if check.lexicon_lacks and not check.sentences:
         lacks = ", ".join(check.lexicon_lacks[:20]) + (" ..." if check.lexicon_lacks[20:] else "")
-        yield f"  not in the lexicon, to be spelt in the scenario if they are targets: {lacks}"
+        yield (
+            f"  not in the lexicon, to be spelt in the scenario if they are targets and no --base "
+            f"of recordings is named: {lacks}"
+        )
     if check.speakers:
         yield "clips per speaker: " + ", ".join(
             f"{_count(number, 'speaker')} with {_bracket(least, most)}"
@@ -100,6 +128,13 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             if number
         )
     yield from corpus.persons.doubtful()
+    for note in corpus.notes:
+        yield f"  note: {note}"
+    if official := Counter(corpus.official.get(name) for name in corpus.speakers):
+        named = [part for part in ("training", "validation", "testing") if official[part]]
+        if named:
+            parts = ", ".join(f"{official[part]} {part}" for part in named)
+            yield f"official lists: {parts} speakers"
     if check.segments:
         values = ", ".join(f"{name} ({_count(found, 'value')})" for name, found in check.segments)
         yield f"segments: {values}"
@@ -123,6 +158,8 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield f"  {command} {split.options}".rstrip()
     else:
         yield f"real-commands cannot run on it: {check.obstacle}"
+    if check.sentences:
+        yield f"  fedspeech simulate --scenario {SENTENCES} --corpus {check.folder}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -22,7 +22,7 @@ ScenarioOption = Annotated[
 ]
 CorpusOption = Annotated[
     Path | None,
-    typer.Option(help="Your recordings: a manifest folder or Speech Commands layout."),
+    typer.Option(help="Your recordings, in any layout of `fedspeech data list`."),
 ]
 BaseOption = Annotated[Path | None, typer.Option(help="A base made by `fedspeech pretrain`.")]
 SetOption = Annotated[

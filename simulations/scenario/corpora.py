@@ -6,10 +6,21 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from fedspeech.corpora.records import MAX_UNUSABLE_SHARE
 from fedspeech.limits import Count, NotNegative, Share, WholeNumber
 from simulations.scenario.sections import Section
 
 MOST_SPOKEN = 100_000  # phones whose every utterance is synthesized before the first round
+
+
+UnusableShare = Annotated[
+    Share,
+    Field(
+        description="Share of the rows of the corpus's table that may lack a cell, be unreadable "
+        "or repeat an id; above it the table is refused. Missing and damaged recordings do not "
+        "count: they are left out and named."
+    ),
+]
 
 
 class _Synthetic(Section):
@@ -119,10 +130,11 @@ class DividedSpeakers(Section):
 
 
 class FolderCorpus(DividedSpeakers):
-    """Recorded words in a folder: a manifest, or the Speech Commands layout."""
+    """Recorded words in a folder, in any layout (docs/own-data.md)."""
 
     kind: Literal["folder"] = Field(default="folder", description="Recorded words.")
     path: str = Field(description="Folder of the recordings.")
+    max_unusable_share: UnusableShare = MAX_UNUSABLE_SHARE
 
 
 class SentenceCorpus(_Synthetic):
@@ -152,6 +164,7 @@ class JoinedSentences(Section):
         default="joined", description="Sentences joined from recorded words."
     )
     path: str = Field(description="Folder of recorded words.")
+    max_unusable_share: UnusableShare = MAX_UNUSABLE_SHARE
     public_speakers: Count = Field(
         default=40,
         description="Number of speakers, drawn by the seed, on whom the base is trained further.",
@@ -177,7 +190,11 @@ class TranscribedCorpus(Section):
     """Recorded sentences with transcripts: sound, or features of the base's own front end."""
 
     kind: Literal["transcribed"] = Field(default="transcribed", description="Recorded sentences.")
-    path: str = Field(description="Folder with a manifest that has a column `transcript`.")
+    path: str = Field(
+        description="Folder of transcribed recordings in any layout, or of features with a "
+        "manifest."
+    )
+    max_unusable_share: UnusableShare = MAX_UNUSABLE_SHARE
     public_speakers: Count = Field(
         default=24,
         description="Number of speakers, drawn by the seed, on whom the base is trained further.",

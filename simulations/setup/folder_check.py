@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from fedspeech.audio.channel import SPEECH_RMS, speech_rms
 from fedspeech.corpora.corpus import SILENCE, Skipped, Utterance, group_skipped
-from fedspeech.corpora.layouts import layout_of, open_corpus
+from fedspeech.corpora.layouts import layout_of, list_folder, open_corpus
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.recorded import RecordedCorpus
+from fedspeech.corpora.records import MAX_UNUSABLE_SHARE, Row
 from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.synthesis.lexicon import PRONUNCIATIONS
 from fedspeech.tasks.kws import word_roles
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.reading import read_scenario
+from simulations.setup.bases import layout_of as layout_of_base
 from simulations.setup.definition import sizes_of_speakers
 from simulations.setup.planning import nearest_accepted, options, plan_of
 from simulations.setup.recordings import held_out_rule, split_speakers, usable
@@ -28,6 +30,9 @@ from simulations.setup.recordings import held_out_rule, split_speakers, usable
 _BRACKETS = ((30, None), (10, 29), (2, 9), (1, 1))  # clips per speaker, most first
 LOWEST_LEVEL_DB = -30.0
 """Of speech from nominal: the lowest that bases are trained on (docs/real-speech.md)."""
+
+SENTENCES = "asr-an4"
+"""The shipped scenario that reads transcribed sentences."""
 
 _LEVEL_CLIPS = 500
 
@@ -58,7 +63,8 @@ class FolderCheck:
     """The contents of a folder of recordings, and its use for `real-commands`.
 
     Attributes:
-      words: word to number of clips, most frequent first, without silence.
+      sentences: number of transcribed sentences; 0 in a corpus of single words.
+      words: word to number of times it is said, most frequent first, without silence.
       clips_per_speaker: (least, most or None, number of speakers) of each bracket.
       speakers: speakers of words.
       level_db: root mean square of speech while it lasts, relative to nominal, of the median clip
@@ -73,6 +79,7 @@ class FolderCheck:
 
     folder: Path
     corpus: RecordedCorpus
+    sentences: int
     words: tuple[tuple[str, int], ...]
     clips_per_speaker: tuple[tuple[int, int | None, int], ...]
     speakers: int
@@ -87,24 +94,25 @@ class FolderCheck:
     @property
     def silence(self) -> int:
         """Clips without words."""
-        return len(self.corpus.utterances) - sum(count for _, count in self.words)
+        return sum(clip.word == SILENCE for clip in self.corpus.utterances)
 
 
-def check_folder(folder: Path) -> FolderCheck:
+def check_folder(folder: Path, max_unusable_share: float = MAX_UNUSABLE_SHARE) -> FolderCheck:
     """Decodes every recording of a folder of speakers or of noise.
+
+    Where most rows are more than one word, they are read as sentences.
 
     Raises:
       CorpusError: if the folder has no known layout, its manifest must be corrected, or nothing
         in it is usable.
     """
-    corpus: RecordedCorpus
-    corpus = NoiseCorpus(folder) if layout_of(folder) == "noise" else open_corpus(folder)
+    corpus = _opened(folder, max_unusable_share)
     spoken = [utterance for utterance in corpus.utterances if utterance.word != SILENCE]
-    words = Counter(utterance.word for utterance in spoken)
+    words = Counter(word for utterance in spoken for word in utterance.word.split())
     counts = Counter(utterance.speaker_id for utterance in spoken)
     skipped = list(corpus.skipped)
     levels = _levels_db(corpus, spoken)
-    split, obstacle = None, _obstacle(len(counts), len(words))
+    split, obstacle = None, _obstacle(corpus, len(counts), len(words))
     if obstacle is None:
         try:
             split, left_out = _split(corpus, folder, counts)
@@ -113,6 +121,7 @@ def check_folder(folder: Path) -> FolderCheck:
             obstacle = str(problem)
     return FolderCheck(
         folder=folder,
+        sentences=len(spoken) if corpus.sentences else 0,
         corpus=corpus,
         words=tuple(words.most_common()),
         clips_per_speaker=tuple(
@@ -178,8 +187,26 @@ def _levels_db(corpus: RecordedCorpus, spoken: Sequence[Utterance]) -> NDArray[n
     return 20 * np.log10(np.maximum(found, 1e-9) / SPEECH_RMS)
 
 
-def _obstacle(speakers: int, words: int) -> str | None:
+def _opened(folder: Path, max_unusable_share: float) -> RecordedCorpus:
+    """The corpus of a folder: noise, single words, or sentences."""
+    if layout_of(folder) == "noise":
+        return NoiseCorpus(folder)
+    rows = list_folder(folder).rows
+    if 2 * sum(map(_is_sentence, rows)) <= len(rows):
+        return open_corpus(folder, max_unusable_share=max_unusable_share)
+    base = layout_of_base(read_scenario(SENTENCES, ["corpus.path='x'"]))
+    spec = base.built_in.frontend
+    return open_corpus(folder, spec, sentences=True, max_unusable_share=max_unusable_share)
+
+
+def _is_sentence(row: Row) -> bool:
+    return len(row.said.split()) > 1
+
+
+def _obstacle(corpus: RecordedCorpus, speakers: int, words: int) -> str | None:
     """What `real-commands` needs and the folder lacks, or None."""
+    if corpus.sentences:
+        return "these are sentences, and it takes single words"
     if not words:
         return "nobody speaks in it: it can only be the noise of another corpus"
     if speakers < 2:

@@ -94,14 +94,14 @@ def real_sentences(
     folder = Path(settings.path)
     if isinstance(settings, JoinedSentences):
         corpus: Corpus = JoinedWords(
-            open_corpus(folder),
+            open_corpus(folder, max_unusable_share=settings.max_unusable_share),
             frontend,
             length=settings.words_per_sentence,
             most=settings.sentences_per_speaker,
             seed=scenario.seed,
         )
     else:
-        corpus = open_transcribed(folder, frontend)
+        corpus = open_transcribed(folder, frontend, max_unusable_share=settings.max_unusable_share)
     known = set(pretraining_speakers) & set(corpus.speakers)
     partition = by_speaker(
         corpus,

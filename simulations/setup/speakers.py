@@ -140,12 +140,12 @@ def open_speakers(
                 embedded_spec(scenario, scenario.corpus, words),
                 unit="phone" if scenario.corpus.voices else "user",
             )
-        case FolderCorpus(path=path):
+        case FolderCorpus(path=path, max_unusable_share=share):
             if corpus is None and not path:
                 raise ScenarioError(
                     "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
                 )
-            recorded = open_corpus(Path(path)) if corpus is None else corpus
+            recorded = corpus or open_corpus(Path(path), max_unusable_share=share)
             return _recorded(scenario, scenario.corpus, recorded, None if made else base)
         case SentenceCorpus():
             spec = sentence_spec(scenario, scenario.corpus, base.built_in.frontend)

@@ -25,6 +25,7 @@ from fedspeech.corpora.written import RESERVED, spoken, without_dashes
         ("नमस्ते!", "नमस्ते"),
         ("C3PO", "c3po"),
         ("wi-fi", "wi-fi"),
+        ("[Noise] (yes)", "[noise] yes"),
         ("... !", ""),
         ("", ""),
         ("İstanbul", "i̇stanbul"),

@@ -100,7 +100,7 @@ def test_a_folder_of_noise_is_recognized(tmp_path):
 
 
 def test_a_folder_of_nothing_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="has neither layout"):
+    with pytest.raises(CorpusError, match="has no layout of a corpus"):
         check_folder(tmp_path)
 
 
