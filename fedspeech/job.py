@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.device.virtual_time import PhoneWork, TimeAxis
 from fedspeech.errors import ProtocolAbort, ScenarioError, require
 from fedspeech.faults import Faults
@@ -59,6 +60,7 @@ class Job:
       virtual_phones: how phones are drawn from the voices in the arrays; None: one phone each.
       time: when rounds happen in virtual time; None: nobody is ever away or late.
       faults: what nodes do wrong, by a schedule from the seed.
+      early_stopping: when no further round begins, by public validation clips; None: never.
       deadline_s: seconds after which a node that has not answered is silent; 0: never.
       identities: file with the secret behind the phones' simulated identities; read only where sums
         are masked.
@@ -87,6 +89,7 @@ class Job:
     virtual_phones: VirtualPhones | None = None
     time: TimeAxis | None = None
     faults: Faults = dataclasses.field(default_factory=Faults)
+    early_stopping: EarlyStopping | None = None
     deadline_s: float = 0.0
     identities: str = ""
     simulation_only: str = ""
@@ -149,6 +152,7 @@ class Job:
         # Whatever goes wrong on the way and whichever node hosts a phone, the same bits come out.
         for name in ("faults", "deadline_s", "num_shards", "repeats"):
             del settings[name]
+        settings.pop("early_stopping", None)  # the rounds before it are those of a run without it
         if self.time is None:  # else the way of the sums takes time, and decides who is late
             for name in ("secure_aggregation", "threat_model"):
                 del settings["plan"][name]
@@ -159,6 +163,8 @@ class Job:
         settings = self._values()
         for name in (*_PLACES, "query"):
             del settings[name]
+        if self.early_stopping is None:  # as in the runs before a job could have it
+            del settings["early_stopping"]
         identity = self.query.identity()
         if shared := settings.keys() & identity.keys():  # one of the two would not be hashed
             raise ValueError(f"a query must not name its settings like the job's: {sorted(shared)}")
@@ -277,6 +283,10 @@ class Job:
         """
         arrays = PopulationArrays.checked(Path(self.arrays), self.arrays_sha256)
         self.query.check(arrays)
+        if self.early_stopping is not None and not len(arrays.validation):
+            raise ScenarioError(
+                "early_stopping needs public validation speakers to decide by, and there are none"
+            )
         return dataclasses.replace(arrays, virtual_phones=self.virtual_phones)
 
     def save(self, path: Path) -> None:
@@ -300,7 +310,12 @@ class Job:
             values["plan"] = PrivacyPlan(**values["plan"])
             values["query"] = open_query(values["query"])
             values["faults"] = Faults(**values["faults"])
-            for name, kind in (("time", TimeAxis), ("virtual_phones", VirtualPhones)):
+            kinds = {
+                "time": TimeAxis,
+                "virtual_phones": VirtualPhones,
+                "early_stopping": EarlyStopping,
+            }
+            for name, kind in kinds.items():
                 values[name] = kind(**values[name]) if values.get(name) else None
             for place in _PLACES:
                 if values[place]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.errors import CohortTooSmall, ProtocolAbort
+from fedspeech.errors import CohortTooSmall, ProtocolAbort, ScenarioError
 from fedspeech.job import Job, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
@@ -43,6 +43,8 @@ class ServerState:
       completed: completed rounds.
       summed_means: sum of all decoded means, shape (d,), float64.
       noise_power: expected squared norm of the noise in it; 0 without noise.
+      public_losses: on public validation clips, of the model before the first round and after each
+        completed one, in nats; empty where nothing is decided by them.
     """
 
     query: GlobalState
@@ -50,6 +52,7 @@ class ServerState:
     completed: int
     summed_means: NDArray[np.float64]
     noise_power: float
+    public_losses: tuple[float, ...] = ()
 
     @property
     def model(self) -> FloatVector:
@@ -59,12 +62,14 @@ class ServerState:
     @classmethod
     def initial(cls, job: Job, arrays: PopulationArrays) -> ServerState:
         """Where the job's query starts."""
+        query = job.query.initial(arrays)
         return cls(
-            query=job.query.initial(arrays),
+            query=query,
             clip_norm=job.plan.clip_norm,
             completed=0,
             summed_means=np.zeros(job.plan.dimension),
             noise_power=0.0,
+            public_losses=() if job.early_stopping is None else (_public_loss(job, query),),
         )
 
     @property
@@ -270,14 +275,25 @@ def open_sum(
     if plan.adaptive_clipping is not None and decoded.share_within is not None:
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
     power = plan.noise_norm(reporting, state.clip_norm) ** 2
+    updated = query.update(state.query, decoded.mean)
+    latest = () if job.early_stopping is None else (_public_loss(job, updated),)
     advanced = ServerState(
-        query=query.update(state.query, decoded.mean),
+        query=updated,
         clip_norm=clip_norm,
         completed=state.completed + 1,
         summed_means=state.summed_means + decoded.mean,
         noise_power=state.noise_power + power,
+        public_losses=state.public_losses + latest,
     )
     return advanced, _ratio(decoded.mean, power)
+
+
+def _public_loss(job: Job, state: GlobalState) -> float:
+    """Loss of a model on the public validation clips of a job."""
+    loss = job.query.public_loss(state.parameters.astype(np.float32), job.load_arrays().validation)
+    if loss is None:
+        raise ScenarioError("early_stopping must be left out: this query has no loss to stop by")
+    return loss
 
 
 def _ratio(mean: NDArray[np.float64], noise_power: float) -> float | None:

@@ -69,7 +69,7 @@ def run_rounds(
     on_round: OnRound,
     first_round: int = 0,
 ) -> ServerState:
-    """Runs the plan's rounds, or as many as the budget allows.
+    """Runs the plan's rounds, or as many as the budget and the job's early stopping allow.
 
     Raises:
       ProtocolAbort: if the nodes do not host the job's population, or none of them answers a
@@ -77,11 +77,21 @@ def run_rounds(
     """
     shards = Shards(FaultyGrid(grid, job) if job.faults else grid, job)
     for round_number in range(first_round, job.plan.rounds):
+        if stopped_early(job, state):
+            break
         state, record = _run_round(shards, job, ledger, state, round_number)
         on_round(record, state)
         if record.status == "refused":
             break
     return state
+
+
+def stopped_early(job: Job, state: ServerState) -> bool:
+    """Whether no further round begins, by public validation clips alone.
+
+    It follows from the state, so a run that is resumed stops where it would have stopped.
+    """
+    return job.early_stopping is not None and job.early_stopping.stops(state.public_losses)
 
 
 def _run_round(

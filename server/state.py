@@ -46,6 +46,8 @@ class Checkpoint:
             "summed_means": state.summed_means,
             "noise_power": np.array([state.noise_power]),
         }
+        if state.public_losses:
+            own["public_losses"] = np.array(state.public_losses)
         return bytes(save({**state.query.to_arrays(), **own}))
 
 
@@ -69,8 +71,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             float(arrays.pop(name)[0]) for name in ("clip_norm", "noise_power")
         )
         summed_means = arrays.pop("summed_means")
+        public_losses = tuple(map(float, arrays.pop("public_losses", ())))
         state = ServerState(
-            GlobalState.from_arrays(arrays), clip_norm, completed, summed_means, noise_power
+            query=GlobalState.from_arrays(arrays),
+            clip_norm=clip_norm,
+            completed=completed,
+            summed_means=summed_means,
+            noise_power=noise_power,
+            public_losses=public_losses,
         )
         return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

@@ -70,6 +70,10 @@ class Query(abc.ABC):
         The state before is left unchanged; `mean` is the decoded sum over the expected cohort.
         """
 
+    def public_loss(self, model: FloatVector, public: LocalDataset) -> float | None:
+        """Loss of a released model on public clips, by which a run may stop; None: it has none."""
+        return None
+
     @property
     def draws_secrets(self) -> bool:
         """Whether what phones draw protects somebody; else it follows from the job's seed."""

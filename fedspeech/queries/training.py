@@ -22,6 +22,7 @@ from fedspeech.queries.query import Query
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset, lowest_label
 from fedspeech.training.dp_sgd import example_cost, train_private
+from fedspeech.training.local import adapter_loss
 from fedspeech.training.own_trainer import OwnTrainer
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector, GlobalState, Vector
@@ -132,6 +133,10 @@ class AdapterTraining(Query):
         """Takes one step of the server optimizer."""
         return self.optimizer.apply(state, mean)
 
+    def public_loss(self, model: FloatVector, public: LocalDataset) -> float | None:
+        """What local training minimizes, on public clips, in nats."""
+        return adapter_loss(self.built, self.built.spec.unflatten(model), public)
+
     @property
     def draws_secrets(self) -> bool:
         """Whether the draws hide single clips."""
@@ -201,4 +206,7 @@ class AdapterTraining(Query):
         settings["server"] = settings.pop("optimizer")
         if self.example_privacy is None:
             del settings["example_privacy"]
+        # Settings that later versions added, where they are what they always were.
+        if settings["adapter"].get("activation") == "relu":
+            del settings["adapter"]["activation"]
         return settings

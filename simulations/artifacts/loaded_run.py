@@ -181,7 +181,8 @@ class FinishedRun:
 
         trained = trained_model(self.folder, self.base)
         # Not the summary as it stands: later runs on a shared ledger have spent more since.
-        summary, spent = self.accounted, stated(self.ledger, read(self.folder.path).rows)
+        rows = read(self.folder.path).rows
+        summary, spent = self.accounted, stated(self.ledger, rows, self.job)
         voices, task = self.voices, family_of(self.voices.task.name).task
         if adapter == "global":
             return trained, model_card(trained, task, summary, spent, voices.licenses)

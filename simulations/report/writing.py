@@ -61,6 +61,7 @@ def _restated(folder: RunFolder, results: Results) -> Results:
             f"{folder.job.name}, which says whose rows to read, is not there; publish from the "
             "run's own folder"
         )
-    ledger = account(folder, Job.load(folder.job), results.summary)
-    spent = stated(ledger, results.rows)
+    job = Job.load(folder.job)
+    ledger = account(folder, job, results.summary)
+    spent = stated(ledger, results.rows, job)
     return dataclasses.replace(results, summary=with_account(results.summary, ledger, spent))

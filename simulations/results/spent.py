@@ -36,14 +36,17 @@ def account(folder: RunFolder, job: Job, summary: Summary) -> Ledger:
     return ledger
 
 
-def stated(ledger: Ledger, rows: Sequence[RoundRow]) -> Guarantee:
+def stated(ledger: Ledger, rows: Sequence[RoundRow], job: Job) -> Guarantee:
     """What a card or a published report states: every round that was begun, as if charged.
 
     Readers see which rounds gave no model, and must not see why: a round that was abandoned before
     its phones were asked for updates is not charged, one abandoned later is. So the price of both
-    is stated, which is never less than what was spent.
+    is stated, which is never less than what was spent. Where the run itself chose how many rounds
+    there are, all planned ones are priced (`fedspeech.aggregation.early_stopping`).
     """
     begun = sum(row.status != "refused" for row in rows)
+    if job.early_stopping is not None:
+        begun = max(begun, job.plan.rounds)
     return ledger.guarantee(more_rounds=max(0, begun - ledger.own_rounds_charged))
 
 

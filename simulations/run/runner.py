@@ -31,7 +31,7 @@ from fedspeech.privacy.phrasing import example_paragraph, paragraphs
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
 from server.resuming import Resumed, start
-from server.rounds import RoundRecord
+from server.rounds import RoundRecord, stopped_early
 from simulations.artifacts.exporting import export_files
 from simulations.engines.deployment import Deployment
 from simulations.engines.flower import SuperLink, require_engine
@@ -143,6 +143,7 @@ class Run:
         self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
     ) -> None:
         self.stopped: str | None = None
+        self._ended: str | None = None  # why fewer rounds ran than planned, if the run decided it
         self._scenario, self._built = prepared.scenario, prepared.built
         self._folder, self._progress = prepared.folder, prepared.progress
         self._workers, self._engine = prepared.workers, engine
@@ -219,7 +220,23 @@ class Run:
             )
         self._ledger.refresh()  # the server charges it, in whatever process it runs
         if self._rows and self._rows[-1].status == "refused":
-            self.stopped = f"budget reached before round {self._rows[-1].round}"
+            self._ended = f"budget reached before round {self._rows[-1].round}"
+        elif stopped_early(self._job, self._state):
+            self._ended = self._no_more_rounds()
+        self.stopped = self._ended
+
+    def _no_more_rounds(self) -> str:
+        """Why no further round began, and which price is proven for a number so chosen."""
+        assert self._job.early_stopping is not None
+        rule, losses = self._job.early_stopping, self._state.public_losses
+        planned = price(self._plan.guarantee(self._plan.rounds), "planned")
+        return (
+            f"the loss on public validation speakers fell no more in {rule.patience} rounds: "
+            f"{losses[-1]:.4g} nats after round {len(self._rows)} of {self._plan.rounds}, "
+            f"{min(losses):.4g} at its lowest. Rounds that never began cost nothing. The number of "
+            "rounds follows from what phones said, so what is promised whatever number came out "
+            f"is the plan's price: {planned}"
+        )
 
     def _prices(self) -> Iterator[str]:
         """What the population has spent before, if it has, and what all rounds will cost."""
@@ -307,7 +324,7 @@ class Run:
                 self._folder,
                 self._built,
                 self._summary("partial"),
-                stated(self._ledger, self._rows),
+                stated(self._ledger, self._rows, self._job),
                 self._progress,
             )
         self.stopped = before
@@ -334,16 +351,15 @@ class Run:
 
     @property
     def _whole(self) -> bool:
-        """Whether every stage was gone through; a spent budget is an end like another."""
-        budget = bool(self._rows) and self._rows[-1].status == "refused"
-        return "sections" in self._found and (self.stopped is None or budget)
+        """Whether every stage was gone through; rounds may end by budget or early stopping."""
+        return "sections" in self._found and self.stopped in (None, self._ended)
 
     def _save_adapter(self) -> None:
         """Writes the adapter that ships with its configuration and model card."""
         adapter = self._built.adapter
         notice = self._ledger.noise_notice
         words = [
-            paragraphs(stated(self._ledger, self._rows)),
+            paragraphs(stated(self._ledger, self._rows, self._job)),
             *([notice.capitalize() + "."] if notice else []),
         ]
         hidden = self._ledger.example_guarantee()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.device.virtual_time import RoundTimes
@@ -326,6 +327,11 @@ class Scenario(Section):
     decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     simulation: Simulation = Simulation()
+    early_stopping: EarlyStopping | None = Field(
+        default=None,
+        description="The end of a run before its last round, by public validation speakers. Not "
+        "set: all planned rounds run.",
+    )
     time: RoundTimes | None = Field(
         default=None,
         description="Virtual time. Not set: rounds take none, and no phone is away or late.",

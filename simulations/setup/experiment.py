@@ -222,6 +222,7 @@ def _job(experiment: Experiment, simulation_only: Path | None) -> Job:
         arrays_sha256="",
         virtual_phones=virtual_phones,
         time=time_axis(scenario),
+        early_stopping=scenario.early_stopping,
         faults=scenario.simulation.faults,
         deadline_s=scenario.simulation.deadline_s,
         simulation_only="" if simulation_only is None else str(simulation_only),

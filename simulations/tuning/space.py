@@ -70,7 +70,7 @@ class Setting(Record):
             raise ScenarioError(f"{self}: {error}") from error
 
     def job(self, job: Job) -> Job:
-        """A job under this setting: what `fedspeech simulate` would run."""
+        """A job under this setting: what `fedspeech simulate` would run, to its last round."""
         query = AdapterTraining.of(job.query)
         optimizer = query.optimizer
         if isinstance(optimizer, FedOpt):  # an own rule has settings of its own
@@ -80,7 +80,8 @@ class Setting(Record):
             optimizer=optimizer,
             training=dataclasses.replace(query.training, local_epochs=self.local_epochs),
         )
-        return dataclasses.replace(job, plan=self.plan(job.plan), query=query)
+        # A trial is compared round by round with others, so it runs all of its rounds.
+        return dataclasses.replace(job, plan=self.plan(job.plan), query=query, early_stopping=None)
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """A scenario under this setting."""

@@ -1,6 +1,7 @@
 """What a job may name as its query, and what a node refuses to import."""
 
 import dataclasses
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -134,3 +135,13 @@ def test_a_query_with_a_trainer_of_its_own_stands_in_no_job(tmp_path):
     job = dataclasses.replace(job, query=dataclasses.replace(TRAINING, trainer=lambda *_: []))
     with pytest.raises(TypeError, match="no name in a job file"):
         job.save(tmp_path / "job.json")
+
+
+def test_recorded_runs_keep_their_noise():
+    """The identity of this query as it was when the first results were recorded, by digest.
+
+    A setting that is added later and left at what was always done must not change it: it would give
+    every recorded run other noise, and other results.
+    """
+    text = json.dumps(TRAINING.identity(), sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "1a4700e4b0f2e03d"
