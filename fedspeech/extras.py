@@ -41,6 +41,11 @@ EXTRAS: Mapping[str, Extra] = {
         "exporting", "TensorFlow and LiteRT", ("tensorflow", "ai_edge_litert", "flatbuffers")
     ),
     "tflite": Extra("reading a .tflite file", "LiteRT", ("ai_edge_litert", "flatbuffers")),
+    "speech-embedding": Extra(
+        "the base speech-embedding",
+        "the package pyopen-wakeword and LiteRT",
+        ("pyopen_wakeword", "ai_edge_litert", "flatbuffers"),
+    ),
     "ray": Extra("Flower's simulation engine", "Ray", ("ray",)),
     "plots": Extra("drawing plots", "plotly", ("plotly",)),
     "tuning": Extra("tuning", "Optuna", ("optuna",)),

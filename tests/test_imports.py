@@ -50,7 +50,7 @@ FENCES = {
     "flwr": ("fedspeech/messages.py", "clients/app.py", "clients/node.py", "server/",
              "simulations/engines/"),
     "tensorflow": tuple(f"tflite_export/{name}.py" for name in CONVERSION),
-    "ai_edge_litert": ("tflite_export/",),
+    "ai_edge_litert": ("tflite_export/", "fedspeech/models/exported/tflite.py"),
     "optuna": ("simulations/tuning/",),
     "plotly": ("simulations/report/document.py",),
     "ray": (),

@@ -50,8 +50,10 @@ def extras_behind(name):
     return found
 
 
-def test_the_extra_of_developers_takes_every_other():
-    assert extras_behind("dev") == set(PYPROJECT["project"]["optional-dependencies"])
+def test_the_extra_of_developers_takes_every_other_that_installs_everywhere():
+    # The wheel behind speech-embedding asks for glibc 2.35 or macOS 15; its tests skip without it.
+    every = set(PYPROJECT["project"]["optional-dependencies"])
+    assert extras_behind("dev") == every - {"speech-embedding"}
 
 
 def test_tests_meet_triton_where_torch_brings_it():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fedspeech.errors import ExportRefused
+from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from tflite_export.family import Family
 from tflite_export.keywords import KeywordFamily
 from tflite_export.sentences import SentenceFamily
@@ -10,15 +12,20 @@ from tflite_export.sentences import SentenceFamily
 _FAMILIES: dict[str, type[Family]] = {"kws": KeywordFamily, "asr": SentenceFamily}
 
 
-def family_of(task: str) -> type[Family]:
-    """The class of the files of a task, `fedspeech.tasks.task.Task.name`.
+def family_of(task: str, base: Base) -> type[Family]:
+    """The class of the files of a task, `fedspeech.tasks.task.Task.name`, on a base.
 
     Raises:
-      ExportRefused: if no class makes files of this task.
+      ExportRefused: if no class makes files of this task, or of this kind of encoder.
     """
     if task not in _FAMILIES:
         raise ExportRefused(
             f"task: files are made of the tasks {' and '.join(_FAMILIES)}, none of {task!r}; a "
             "class like those of tflite_export/keywords.py and sentences.py would make them"
+        )
+    if not isinstance(base.encoder, BuiltInEncoder):
+        raise ExportRefused(
+            "encoder: files are made of bases with the built-in encoder, and this base brings its "
+            "own; the run folder has the base and the adapter"
         )
     return _FAMILIES[task]

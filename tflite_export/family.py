@@ -1,6 +1,6 @@
 """What a task brings so that its trained models become files.
 
-    family = family_of(task.name).of(trained, material)
+    family = family_of(task.name, base).of(trained, material)
     exported = export_family(family, card, family.run_kinds, folder=folder)
     verify(folder / family.files["float"], family)
 

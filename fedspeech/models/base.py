@@ -13,6 +13,7 @@ Its labels say what it answers.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -26,14 +27,18 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
-from torch import Tensor
+from torch import Tensor, nn
 
-from fedspeech.corpora.corpus import Corpus, Labels, Utterance, labels_from
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.corpus import Corpus, Labels, Utterance, Vocabulary, labels_from
 from fedspeech.corpora.left_context import with_left_context
 from fedspeech.files import write_whole
 from fedspeech.models.asr import window_logits
 from fedspeech.models.built_in import BuiltInEncoder, check_array, check_finite
 from fedspeech.models.encoder import Encoder
+from fedspeech.models.exported.encoder import Declared, ForeignEncoder
+from fedspeech.models.exported.folder import Parts, assembled, read_folder, write_folder
+from fedspeech.models.exported.program import exported
 from fedspeech.models.kws import pooled_logits
 from fedspeech.models.pooling import Pooling
 
@@ -151,17 +156,20 @@ class Base:
 
     def to_bytes(self) -> bytes:
         """Returns the safetensors file: the same base gives the same bytes."""
+        parts, arrays = _encoder_parts(self.encoder)
         metadata = {
             "format": FORMAT,
-            **self.built_in.layout(),
+            **parts,
             **self.vocabulary.to_metadata(),
             "provenance": dict(self.provenance),
             "speakers": self.speakers,
         }
         # One key only: safetensors writes the keys of its metadata in no fixed order.
         encoded = {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
-        head = {"head_weight": self.head_weight, "head_bias": self.head_bias}
-        return bytes(safetensors_numpy.save(self.built_in.tensors() | head, metadata=encoded))
+        arrays |= {"head_weight": self.head_weight, "head_bias": self.head_bias}
+        if self.pooling is not None:
+            arrays |= {"pooling_mean": self.pooling.mean, "pooling_matrix": self.pooling.matrix}
+        return bytes(safetensors_numpy.save(arrays, metadata=encoded))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Base:
@@ -178,40 +186,168 @@ class Base:
                 raise ValueError(f"expected format {FORMAT}, got {metadata['format']}")
             labels = labels_from(metadata)
             weight, bias = tensors.pop("head_weight"), tensors.pop("head_bias")
-            answers_clips = labels.output_unit == "clip"
+            pooling = None
+            if "pooling_mean" in tensors:
+                pooling = Pooling(
+                    mean=tensors.pop("pooling_mean"), matrix=tensors.pop("pooling_matrix")
+                )
             return cls(
-                encoder=BuiltInEncoder.of_layout(metadata, tensors, answers_clips=answers_clips),
+                encoder=_encoder_of(metadata, tensors, labels),
                 vocabulary=labels,
                 head_weight=weight,
                 head_bias=bias,
                 provenance=metadata["provenance"],
                 speakers=tuple(metadata["speakers"]),
+                pooling=pooling,
             )
         except (SafetensorError, AttributeError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"not a fedspeech base: {error}") from error
 
     def save(self, path: Path) -> None:
-        """Writes the file, all of it or nothing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self.to_bytes())
+        """Writes the file, all of it or nothing.
+
+        A path without the suffix `.safetensors` becomes the folder of a base from elsewhere:
+        `base.toml`, the encoder's file and `head.safetensors`.
+
+        Raises:
+          ValueError: if it would be a folder and the encoder is the built-in one.
+          FileExistsError: if a folder is there that is no base.
+        """
+        if path.suffix == ".safetensors":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, self.to_bytes())
+        elif isinstance(self.encoder, ForeignEncoder) and isinstance(self.vocabulary, Vocabulary):
+            parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(Parts)}
+            write_folder(path, Parts(**parts))
+        else:
+            raise ValueError(
+                f"a base with the built-in encoder is one file, *.safetensors, got {path}"
+            )
 
     @classmethod
     def load(cls, path: Path, sha256: str | None = None) -> Base:
         """Reads a base, whose hash must be `sha256` if one is given.
 
+        Args:
+          path: a file, or the folder of a base from elsewhere (docs/own-model.md).
+          sha256: what `Base.sha256` must be, hex.
+
         Raises:
-          ValueError: if the hash differs or the file is no valid base; the message names the file.
-          FileNotFoundError: if there is no such file.
+          ValueError: if the hash differs or it is no valid base; the message names the file.
+          FileNotFoundError: if there is nothing.
         """
+        if path.is_dir():
+            base = cls.of_parts(read_folder(path))
+            _check_hash(path, base.sha256, sha256)
+            return base
         data = path.read_bytes()
         # Hashed before it is parsed: of a file that is not the expected one, no field is believed.
-        found = hashlib.sha256(data).hexdigest()
-        if sha256 is not None and found != sha256:
-            raise ValueError(f"{path} must have SHA-256 {sha256}, got {found}")
+        _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)
         try:
             return cls.from_bytes(data)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        example: Tensor,
+        words: Sequence[str],
+        license: str,  # noqa: A002
+        speakers: Sequence[str] = (),
+        log_mel: FrontendSpec | None = None,
+        context_samples: int = 0,
+        padding_samples: int = 0,
+        hop_samples: int = 1_280,
+        clip_samples: int | None = None,
+        pooling: str | None = None,
+        head: tuple[Tensor, Tensor] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Base:
+        """Makes a base of any frozen module; `save` writes it as a folder.
+
+            base = Base.from_module(net, example=torch.zeros(1, 16_000), words=["yes", "no"],
+                                    license="Apache-2.0")
+
+        Args:
+          module: from waveforms (n, samples), or from log-mel features (n, frames, mels) if
+            `log_mel` is given, to frames (n, w, f) or one vector (n, f). It is put into evaluation
+            mode and exported by torch.export.
+          example: an input of one or more utterances; its shape matters and not its values.
+          words: target words.
+          license: of the weights, SPDX where there is one.
+          speakers: ids of the speakers it was trained on; none of them may be a phone.
+          log_mel: the features that the module takes; None: samples, full scale 1.
+          context_samples: of the left context that is heard before an utterance.
+          padding_samples: zeros behind what was heard.
+          hop_samples: between two answers of a stream.
+          clip_samples: length of an utterance; None: what the example's length leaves.
+          pooling: see `fedspeech.models.exported.folder.assembled`.
+          head: weight (c, f) and bias (c,) over words, unknown and silence; None: zeros.
+          provenance: how it was made.
+
+        Raises:
+          ValueError: if torch cannot export the module, or it is no frozen encoder.
+        """
+        if clip_samples is None:
+            whole = 16_000 if log_mel else example.shape[-1] - context_samples - padding_samples
+            clip_samples = int(whole)
+        declared = Declared(
+            file="pt2",
+            input="waveform" if log_mel is None else "log_mel",
+            clip_samples=clip_samples,
+            context_samples=context_samples,
+            padding_samples=padding_samples,
+            hop_samples=hop_samples,
+            log_mel=log_mel,
+        )
+        encoder = ForeignEncoder(content=exported(module, example), declared=declared)
+        arrays = (
+            {}
+            if head is None
+            else {
+                "head_weight": head[0].detach().float().numpy(),
+                "head_bias": head[1].detach().float().numpy(),
+            }
+        )
+        parts = assembled(
+            encoder=encoder, vocabulary=Vocabulary(tuple(words)), license=license,
+            speakers=tuple(speakers), provenance=provenance or {}, pooling=pooling, head=arrays,
+        )  # fmt: skip
+        return cls.of_parts(parts)
+
+    @classmethod
+    def of_parts(cls, parts: Parts) -> Base:
+        """Puts together what a folder or a program gave for an encoder from elsewhere."""
+        return cls(**vars(parts))
+
+
+def _check_hash(path: Path, found: str, wanted: str | None) -> None:
+    if wanted is not None and found != wanted:
+        raise ValueError(f"{path} must have SHA-256 {wanted}, got {found}")
+
+
+def _encoder_parts(encoder: Encoder) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a base's file holds of its encoder: header and arrays."""
+    if isinstance(encoder, BuiltInEncoder):
+        return encoder.layout(), dict(encoder.tensors())
+    if isinstance(encoder, ForeignEncoder):
+        file = np.frombuffer(encoder.content, dtype=np.uint8)
+        return {"exported": encoder.declared.to_metadata()}, {"encoder_file": file}
+    raise ValueError(f"an encoder of this kind has no file: {type(encoder).__name__}")
+
+
+def _encoder_of(
+    metadata: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], labels: Labels
+) -> Encoder:
+    """Inverts `_encoder_parts`."""
+    if "exported" in metadata:
+        declared = Declared.of_metadata(metadata["exported"])
+        return ForeignEncoder(content=tensors["encoder_file"].tobytes(), declared=declared)
+    clips = labels.output_unit == "clip"
+    return BuiltInEncoder.of_layout(metadata, tensors, answers_clips=clips)
 
 
 def default_base_path() -> Path:

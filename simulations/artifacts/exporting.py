@@ -62,7 +62,7 @@ def export_files(
     from tflite_export.publishing import export_family
 
     try:
-        kind = family_of(built.task.name)
+        kind = family_of(built.task.name, built.base)
         trained = trained_model(folder, built.base)
         material = Material(
             speech=built.speech,

@@ -143,7 +143,7 @@ class FinishedRun:
         from tflite_export.families import family_of
         from tflite_export.family import Material
 
-        family, voices = family_of(self.voices.task.name), self.voices
+        family, voices = family_of(self.voices.task.name, self.base), self.voices
         if recordings and not family.own_recordings:
             raise ExportRefused(
                 f"--calibration: files of the task {family.task.name} are calibrated on the run's "
@@ -183,7 +183,8 @@ class FinishedRun:
         # Not the summary as it stands: later runs on a shared ledger have spent more since.
         rows = read(self.folder.path).rows
         summary, spent = self.accounted, stated(self.ledger, rows, self.job)
-        voices, task = self.voices, family_of(self.voices.task.name).task
+        voices = self.voices
+        task = family_of(voices.task.name, self.base).task
         if adapter == "global":
             return trained, model_card(trained, task, summary, spent, voices.licenses)
         # Phones that never trained: what each adapts to is made again from the scenario.

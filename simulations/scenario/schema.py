@@ -37,7 +37,9 @@ SCHEMA: Literal[2] = 2
 MADE = "synthetic"  # base.source of a base that the run trains
 TUNED = "tuned"  # of the shipped one, fine-tuned on public speakers
 PROVIDED = "provided"  # of one that a Python program hands over
-MADE_BASES = ("shipped", MADE, TUNED, PROVIDED)  # every other source is a file
+EMBEDDING = "speech-embedding"  # of the encoder in the wheel pyopen-wakeword
+MADE_BASES = ("shipped", MADE, TUNED, PROVIDED, EMBEDDING)  # every other source is a path
+MADE_FOR_TASK = (MADE, EMBEDDING)  # whose labels are those of the task
 
 
 class BaseSettings(Section):
@@ -48,8 +50,10 @@ class BaseSettings(Section):
         description='Origin of the base: "shipped" (in the package: ten default words, or '
         'sentences), "synthetic" (trained on the synthesizer for this vocabulary, cached), "tuned" '
         "(for recorded sentences: the shipped base, trained further on public speakers, cached), "
-        '"provided" (a Python program hands it over, and the run folder keeps it) or the path of a '
-        "file made by `fedspeech pretrain`.",
+        '"speech-embedding" (for words: Google\'s public encoder, which the extra of that name '
+        'installs), "provided" (a Python program hands it over, and the run folder keeps it) or '
+        "the path of a file made by `fedspeech pretrain` or of a folder with a base.toml "
+        "(docs/own-model.md).",
     )
     sha256: str = Field(
         default="", description="SHA-256 that the file of a base must have; empty: any file."

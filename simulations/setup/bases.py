@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
+from fedspeech.models.exported.folder import assembled
+from fedspeech.models.exported.speech_embedding import LICENSE, PROVENANCE, speech_embedding
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
 from simulations.scenario.corpora import TranscribedCorpus
-from simulations.scenario.schema import MADE, PROVIDED, TUNED, Scenario
+from simulations.scenario.schema import EMBEDDING, MADE, PROVIDED, TUNED, Scenario
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import SpeakerSplit
 
 BASE_SEED = 0  # of bases that runs train: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
+_PLACEHOLDER = ("word",)  # a layout has sizes, and the task's words follow
 
 
 def layout_of(scenario: Scenario) -> Base:
@@ -35,6 +39,8 @@ def layout_of(scenario: Scenario) -> Base:
             "there, or name the file in its run folder, as in base.source = "
             '"RUN/base.safetensors"'
         )
+    if source == EMBEDDING:
+        return _embedding(scenario, Vocabulary(_PLACEHOLDER))
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
     try:
@@ -51,6 +57,9 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
     if scenario.base.source == MADE:
         made = speakers.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
         return _cut_for(scenario, made)
+    if scenario.base.source == EMBEDDING:
+        labels = speakers.task.labels
+        return _embedding(scenario, labels if isinstance(labels, Vocabulary) else None)
     if scenario.base.source == TUNED:
         # Public speakers alone: what a base learns of private speech would stand in no epsilon.
         clips = utterances_of(speakers.partition.public)
@@ -58,6 +67,25 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
             layout, speakers.corpus, clips, seed=BASE_SEED, cache=cache
         )
     return layout
+
+
+def _embedding(scenario: Scenario, labels: Vocabulary | None) -> Base:
+    """Google's speech embedding without a head, for a task's words.
+
+    Raises:
+      ScenarioError: if the task is not one of words.
+    """
+    if scenario.task != "kws" or labels is None:
+        raise ScenarioError(f'base.source = "{EMBEDDING}" spots words and writes no sentences')
+    return Base.of_parts(
+        assembled(
+            encoder=speech_embedding(),
+            vocabulary=labels,
+            license=LICENSE,
+            speakers=(),
+            provenance=PROVENANCE,
+        )
+    )
 
 
 def _cut_for(scenario: Scenario, base: Base) -> Base:

@@ -34,7 +34,7 @@ from simulations.scenario.objects import (
     start_of,
     task_settings,
 )
-from simulations.scenario.schema import MADE, PrivacySettings, Scenario
+from simulations.scenario.schema import MADE_FOR_TASK, PrivacySettings, Scenario
 from simulations.scenario.sections import Section
 from simulations.setup.bases import layout_of
 from simulations.setup.planning import PlanSizes, nearest_accepted, plan_of, split_way_out
@@ -226,7 +226,7 @@ class Experiment:
 
     def _opened(self) -> SpeakerSplit:
         """Divides the speakers; opens or draws the corpora where no program gave them."""
-        made = self.scenario.base.source == MADE
+        made = self.scenario.base.source in MADE_FOR_TASK
         if self._given_speakers is not None:
             speakers = self._given_speakers
         elif self._task is not None and not ships(self._task):
@@ -257,7 +257,7 @@ class Experiment:
           ScenarioError: if they are not those of the task, naming both.
         """
         source = self.scenario.base.source
-        if source == MADE:  # it will have the task's labels
+        if source in MADE_FOR_TASK:  # it will have the task's labels
             return
         try:
             self.speakers.task.check_base(self.base)

@@ -13,6 +13,8 @@ import re
 import zipfile
 from collections.abc import Mapping
 
+import torch
+
 MAX_BYTES = 512 * 1024 * 1024
 MODEL = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
@@ -87,9 +89,17 @@ def write_members(members: Mapping[str, bytes]) -> bytes:
     """Returns a `.pt2` archive of these members, without sample inputs: the same bytes each time.
 
     The member of the sample inputs is empty, which torch takes as none.
+
+    Raises:
+      ValueError: if this torch is older than the format.
     """
     # Imported late: torch's exporter takes seconds, and most runs load no such file.
-    from torch.export.pt2_archive._package import PT2ArchiveWriter
+    try:
+        from torch.export.pt2_archive import PT2ArchiveWriter
+    except ImportError:
+        raise ValueError(
+            f"a base with a .pt2 file needs torch 2.8 or later, this is torch {torch.__version__}"
+        ) from None
 
     buffer = io.BytesIO()
     with PT2ArchiveWriter(buffer) as writer:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
+from fedspeech.models.compute import compute_device
 from fedspeech.models.exported.archive import (
     CONSTANTS,
     MODEL,
@@ -21,6 +22,9 @@ from fedspeech.models.exported.archive import (
     write_members,
 )
 from fedspeech.models.exported.graph import checked_graph, checked_payload
+
+if TYPE_CHECKING:  # torch's exporter takes a second to import, and most runs load no such file
+    from torch.export import ExportedProgram
 
 MAX_BATCH = 4096
 
@@ -72,7 +76,7 @@ def exported(module: nn.Module, example: Tensor) -> bytes:
         raise ValueError(f"an example has shape (n, ...), got {tuple(example.shape)}")
     # Two rows: a single one would be taken as a batch dimension that is always 1.
     rows = example[:1].repeat(2, *[1] * (example.ndim - 1))
-    batch = Dim("batch", min=1, max=MAX_BATCH)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     try:
         with torch.no_grad():
             program = torch.export.export(
@@ -87,3 +91,61 @@ def exported(module: nn.Module, example: Tensor) -> bytes:
 
 def _json(value: dict[str, object]) -> bytes:
     return json.dumps(value).encode()
+
+
+class TorchNetwork:
+    """A checked program with one input, run in blocks of whatever batch it was exported for.
+
+    Attributes:
+      content: the file's bytes.
+      program: what torch loaded of them.
+      input_shape: as exported; the batch dimension is None where it is free.
+
+    Raises:
+      ValueError: if the file is refused.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.program = checked_program(content)
+        name = self.program.graph_signature.user_inputs[0]
+        node = next(node for node in self.program.graph.nodes if node.name == name)
+        value = node.meta["val"]
+        if value.dtype != torch.float32:
+            raise ValueError(f"an encoder takes float32, this program takes {value.dtype}")
+        self.input_shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+        self._modules: dict[torch.device, nn.Module] = {}
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Runs rows (n, ...); a channel of length 1 is added where the program asks for one.
+
+        Raises:
+          ValueError: if the program takes no such input.
+        """
+        if len(self.input_shape) == rows.ndim + 1 and self.input_shape[1] == 1:
+            rows = rows.unsqueeze(1)
+        size, device = self.input_shape[0], compute_device()
+        module = self._module_on(device)
+        missing = 0 if size is None else -len(rows) % size
+        with torch.inference_mode():
+            try:
+                padded = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]).to(device)
+                blocks = (padded,) if size is None else torch.split(padded, size)
+                answer = torch.cat([module(block) for block in blocks]).cpu()
+                return answer[: len(rows)]
+            except Exception as error:  # a program raises whatever its operators raise
+                raise ValueError(
+                    f"the program takes {self.input_shape}, and not {tuple(rows.shape)}: {error}"
+                ) from error
+
+    def _module_on(self, device: torch.device) -> nn.Module:
+        """The program on a device, moved there once; its weights are constants."""
+        if device not in self._modules:
+            program = self.program
+            if device.type != "cpu":
+                from torch.export.passes import move_to_device_pass
+
+                # A program of its own: the pass changes what it is given.
+                program = move_to_device_pass(checked_program(self.content), str(device))
+            self._modules[device] = program.module().requires_grad_(False)
+        return self._modules[device]

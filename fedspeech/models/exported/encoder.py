@@ -1,0 +1,259 @@
+"""An encoder from elsewhere: a `.pt2` or `.tflite` file and what it is to be given.
+
+encoder = ForeignEncoder(content=path.read_bytes(), declared=Declared(file="pt2"))
+frames = encoder(heard)         # (n, context + clip) to (n, windows, features)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedspeech.audio.frontend import LogMel
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.errors import require
+from fedspeech.limits import Count, WholeNumber, check_limits
+from fedspeech.models.encoder import Activation
+from fedspeech.models.exported.mel import SpeechEmbeddingMel
+from fedspeech.models.exported.probing import Findings, probe
+from fedspeech.models.exported.program import TorchNetwork
+from fedspeech.models.exported.tflite import TfliteNetwork
+from fedspeech.seeds import canonical
+
+RATE_HZ = 16_000
+VERSION = 1
+"""Raised by whoever changes what an encoder of the same file and declaration computes."""
+
+_BLOCK = 64  # clips per call while it listens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What an exported encoder takes, and where in a stream it answers.
+
+    Attributes:
+      file: kind of the file.
+      input: "waveform": samples, full scale 1; "log_mel": features of `log_mel`;
+        "speech_embedding": 32 bands as Google's speech embedding takes them.
+      rate_hz: sample rate; recordings are read at 16 kHz.
+      clip_samples: length of an utterance.
+      context_samples: of the left context that is heard before it.
+      padding_samples: zeros that the encoder puts behind what was heard, so that the end of a clip
+        stands in as many windows as its beginning.
+      hop_samples: between two answers of a stream.
+      log_mel: the front end, for that input only.
+
+    Raises:
+      ValueError: naming key, rule and value.
+    """
+
+    file: Literal["pt2", "tflite"]
+    input: Literal["waveform", "log_mel", "speech_embedding"] = "waveform"
+    rate_hz: int = RATE_HZ
+    clip_samples: Annotated[int, Ge(1_600)] = 16_000
+    context_samples: WholeNumber = 0
+    padding_samples: WholeNumber = 0
+    hop_samples: Count = 1_280
+    log_mel: FrontendSpec | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values against each other."""
+        check_limits(self)
+        require(self.rate_hz == RATE_HZ, f"rate_hz must be {RATE_HZ}", rate_hz=self.rate_hz)
+        require(
+            self.context_samples <= 2 * RATE_HZ,
+            f"context_samples must be at most {2 * RATE_HZ}",
+            context_samples=self.context_samples,
+        )
+        if (self.log_mel is not None) != (self.input == "log_mel"):
+            raise ValueError(
+                'log_mel describes the features of input = "log_mel" and of no other, got '
+                f"input={self.input!r}, log_mel={self.log_mel}"
+            )
+
+    @property
+    def front_end(self) -> nn.Module:
+        """What makes the input of samples."""
+        match self.input:
+            case "waveform":
+                return nn.Identity()
+            case "log_mel":
+                assert self.log_mel is not None
+                return LogMel(self.log_mel)
+            case "speech_embedding":
+                return SpeechEmbeddingMel()
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Returns plain values, as `of_metadata` and a base's file take them."""
+        values = dataclasses.asdict(self)
+        values["log_mel"] = None if self.log_mel is None else log_mel_values(self.log_mel)
+        return values
+
+    @classmethod
+    def of_metadata(cls, values: Mapping[str, Any]) -> Declared:
+        """Inverts `to_metadata`.
+
+        Raises:
+          TypeError, ValueError: if a key is unknown or a value out of its range.
+        """
+        kept = dict(values)
+        if kept.get("log_mel") is not None:
+            kept["log_mel"] = FrontendSpec(**kept["log_mel"])
+        return cls(**kept)
+
+
+def log_mel_values(spec: FrontendSpec) -> dict[str, Any]:
+    """What a base's file says of its log-mel features."""
+    names = ("window_samples", "hop_samples", "num_mels", "low_hz", "high_hz", "floor")
+    return {name: getattr(spec, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ForeignEncoder:
+    """An exported network behind its front end; see `fedspeech.models.encoder.Encoder`.
+
+    It is probed when it is made: what adapters, caches and phones rely on must hold.
+
+    Attributes:
+      content: bytes of the file.
+      declared: what it takes.
+
+    Raises:
+      ValueError: if the file is refused, does not take what is declared, or fails a probe.
+    """
+
+    activation: ClassVar[Activation] = "identity"
+
+    content: bytes
+    declared: Declared
+
+    def __post_init__(self) -> None:
+        """Loads the network and probes it."""
+        _ = self.findings
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What probing measured."""
+        return probe(self)
+
+    @property
+    def rate_hz(self) -> int:
+        """Sample rate."""
+        return self.declared.rate_hz
+
+    @property
+    def clip_samples(self) -> int:
+        """Length of an utterance."""
+        return self.declared.clip_samples
+
+    @property
+    def context_samples(self) -> int:
+        """Samples that are heard before an utterance."""
+        return self.declared.context_samples
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between two answers of a stream."""
+        return self.declared.hop_samples
+
+    @property
+    def num_windows(self) -> int:
+        """Frames of an utterance."""
+        return self.findings.num_windows
+
+    @property
+    def num_features(self) -> int:
+        """Features of a frame."""
+        return self.findings.num_features
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file and of what it is given."""
+        declared = repr(sorted(self.declared.to_metadata().items()))
+        file = hashlib.sha256(self.content).hexdigest()
+        return hashlib.sha256(canonical("foreign encoder", VERSION, declared, file)).hexdigest()
+
+    @cached_property
+    def network(self) -> TorchNetwork | TfliteNetwork:
+        """What the file computes."""
+        kind = TorchNetwork if self.declared.file == "pt2" else TfliteNetwork
+        return kind(self.content)
+
+    def inputs(self, heard: NDArray[np.float32]) -> Tensor:
+        """Returns what the network takes of heard samples (n, context + clip).
+
+        Raises:
+          ValueError: if there are more or fewer samples.
+        """
+        samples = self.context_samples + self.clip_samples
+        if heard.ndim != 2 or heard.shape[1] != samples:
+            raise ValueError(
+                f"an utterance is heard after its left context, {samples} samples together "
+                f"(`Base.heard`), got {heard.shape}"
+            )
+        with torch.inference_mode():
+            padded = np.pad(heard, ((0, 0), (0, self.declared.padding_samples)))
+            given: Tensor = self._front_end(torch.from_numpy(padded))
+            return given
+
+    def __call__(self, heard: NDArray[np.float32]) -> Tensor:
+        """Returns (n, w, f) of (n, context + clip); one vector counts as one frame.
+
+        Raises:
+          ValueError: if the network does not take what is heard, or answers neither frames nor a
+            vector of float32.
+        """
+        return frames_of(self.network(self.inputs(heard)))
+
+    def listening(self, samples: NDArray[np.float32]) -> Tensor:
+        """Returns the output of the utterance that ends with each hop, (hops, w, f).
+
+        Each is a whole pass: nothing is assumed of what the network does with time.
+        """
+        length, hop = self.context_samples + self.clip_samples, self.hop_samples
+        hops = len(samples) // hop
+        if not hops:
+            return torch.zeros(0, self.num_windows, self.num_features)
+        before = np.zeros(length - hop if length > hop else 0, dtype=np.float32)
+        stream = np.concatenate([before, samples[: hops * hop]])
+        ends = len(before) + hop * np.arange(1, hops + 1)
+        blocks = [
+            self(np.stack([stream[end - length : end] for end in ends[start : start + _BLOCK]]))
+            for start in range(0, hops, _BLOCK)
+        ]
+        return torch.cat(blocks)
+
+    @cached_property
+    def _front_end(self) -> nn.Module:
+        return self.declared.front_end
+
+
+def frames_of(output: Tensor) -> Tensor:
+    """Frames (n, w, f) of what a network answers: (n, w, f), (n, w, 1, f), or one vector (n, f).
+
+    Raises:
+      ValueError: if it is something else.
+    """
+    if not isinstance(output, Tensor) or output.dtype != torch.float32:
+        raise ValueError(
+            f"an encoder answers float32, got {getattr(output, 'dtype', type(output).__name__)}"
+        )
+    if output.ndim == 2:
+        return output.unsqueeze(1)
+    if output.ndim == 4 and 1 in output.shape[1:3]:
+        return output.squeeze(2) if output.shape[2] == 1 else output.squeeze(1)
+    if output.ndim != 3:
+        raise ValueError(
+            f"an encoder answers frames (n, w, f) or a vector (n, f), got {tuple(output.shape)}"
+        )
+    return output

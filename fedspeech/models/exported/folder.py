@@ -1,0 +1,256 @@
+"""A base as a folder that people write: `base.toml`, the encoder's file, `head.safetensors`.
+
+    license = "Apache-2.0"
+    speakers = []                       # ids of those it was trained on; none may be a phone
+    words = ["yes", "no"]
+
+    [encoder]
+    file = "encoder.pt2"
+    input = "waveform"
+    clip_samples = 16000
+
+The head is optional: its weight and bias, and the mean and the matrix of the pooling in front.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+
+from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.models.exported.encoder import Declared, ForeignEncoder
+from fedspeech.models.pooling import Pooling
+
+TOML = "base.toml"
+HEAD = "head.safetensors"
+FILES = {"encoder.pt2": "pt2", "encoder.tflite": "tflite"}
+_NAMES = {kind: name for name, kind in FILES.items()}
+_POOLINGS = ("mean_max", "mean")
+
+Provenance = Mapping[str, str | int | float]
+Arrays = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What a base from elsewhere is made of; see `fedspeech.models.base.Base`."""
+
+    encoder: ForeignEncoder
+    vocabulary: Vocabulary
+    head_weight: NDArray[np.float32]
+    head_bias: NDArray[np.float32]
+    provenance: Provenance
+    speakers: tuple[str, ...]
+    pooling: Pooling | None
+
+
+def read_folder(folder: Path) -> Parts:
+    """Reads a base's folder.
+
+    Raises:
+      FileNotFoundError: if it has no `base.toml`.
+      ValueError: naming file, key and value: an unknown or missing key, a value out of its range,
+        an encoder that is refused, a head that does not fit.
+    """
+    try:
+        text = (folder / TOML).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} is no base: it has no {TOML} (docs/own-model.md lists its keys)"
+        ) from None
+    try:
+        values = tomllib.loads(text)
+        _check_keys(values, "", required=("license", "speakers", "words", "encoder"),
+                    optional=("pooling", "provenance"))  # fmt: skip
+        encoder = _read_encoder(folder, values["encoder"])
+        head_file = folder / HEAD
+        head = _read_head(head_file.read_bytes()) if head_file.exists() else {}
+        return assembled(
+            encoder=encoder,
+            vocabulary=Vocabulary(tuple(_strings("words", values["words"]))),
+            license=_string("license", values["license"]),
+            speakers=tuple(_strings("speakers", values["speakers"])),
+            provenance=_provenance(values.get("provenance", {})),
+            pooling=values.get("pooling"),
+            head=head,
+        )
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder / TOML}: not TOML: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder}: {error}") from error
+
+
+def assembled(
+    *,
+    encoder: ForeignEncoder,
+    vocabulary: Vocabulary,
+    license: str,  # noqa: A002
+    speakers: tuple[str, ...],
+    provenance: Provenance,
+    pooling: str | None = None,
+    head: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Parts:
+    """Puts a base together; a head that is not there is zeros.
+
+    Args:
+      encoder: the network, probed.
+      vocabulary: labels of the head.
+      license: of the weights.
+      speakers: ids of those it was trained on.
+      provenance: how it was made.
+      pooling: "mean_max" makes one vector of mean and maximum over frames, "mean" leaves the mean
+        to adapters; None: "mean_max" where an utterance has several frames.
+      head: any of head_weight (c, f), head_bias (c,), pooling_mean (2 f,), pooling_matrix.
+
+    Raises:
+      ValueError: if a name is unknown or a shape does not fit.
+    """
+    given = dict(head or {})
+    known = ("head_weight", "head_bias", "pooling_mean", "pooling_matrix")
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(f"{HEAD} may hold {', '.join(known)}, got {', '.join(unknown)}")
+    if pooling not in (None, *_POOLINGS):
+        raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}, got {pooling!r}")
+    constants = {name for name in given if name.startswith("pooling")}
+    if len(constants) == 1 or (constants and pooling == "mean"):
+        raise ValueError(
+            'pooling_mean and pooling_matrix belong together and to pooling = "mean_max", got '
+            f"{', '.join(sorted(constants))} with pooling = {pooling!r}"
+        )
+    pools = pooling == "mean_max" or (pooling is None and encoder.num_windows > 1) or constants
+    made = None
+    if constants:
+        made = Pooling(mean=given["pooling_mean"], matrix=given["pooling_matrix"])
+    elif pools:
+        made = Pooling.identity(encoder.num_features)
+    features = encoder.num_features if made is None else made.num_features
+    labels = len(vocabulary.labels)
+    return Parts(
+        encoder=encoder,
+        vocabulary=vocabulary,
+        head_weight=given.get("head_weight", np.zeros((labels, features), np.float32)),
+        head_bias=given.get("head_bias", np.zeros(labels, np.float32)),
+        provenance={"license": license, **provenance},
+        speakers=speakers,
+        pooling=made,
+    )
+
+
+def write_folder(folder: Path, parts: Parts) -> None:
+    """Writes a base's folder, all of it or nothing; a base that was there is replaced.
+
+    Raises:
+      FileExistsError: if something else lies there.
+    """
+    if folder.exists() and not (folder / TOML).exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds something that is no base; nothing was written")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".base-") as made:
+        whole = Path(made) / "base"
+        whole.mkdir()
+        declared = parts.encoder.declared
+        (whole / _NAMES[declared.file]).write_bytes(parts.encoder.content)
+        (whole / TOML).write_text(_toml(parts), encoding="utf-8")
+        (whole / HEAD).write_bytes(safetensors_numpy.save(_arrays(parts)))
+        if folder.exists():
+            shutil.rmtree(folder)
+        whole.rename(folder)
+
+
+def _arrays(parts: Parts) -> Arrays:
+    arrays = {"head_weight": parts.head_weight, "head_bias": parts.head_bias}
+    if parts.pooling is not None:
+        arrays["pooling_mean"] = parts.pooling.mean
+        arrays["pooling_matrix"] = parts.pooling.matrix
+    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+
+
+def _toml(parts: Parts) -> str:
+    declared = parts.encoder.declared.to_metadata()
+    declared["file"] = _NAMES[declared["file"]]
+    provenance = dict(parts.provenance)
+    values = {
+        "license": provenance.pop("license", "unknown"),
+        "speakers": list(parts.speakers),
+        "words": list(parts.vocabulary.targets),
+        "pooling": "mean" if parts.pooling is None else "mean_max",
+        "encoder": {name: value for name, value in declared.items() if value is not None},
+        "provenance": provenance,
+    }
+    return tomli_w.dumps(values)
+
+
+def _read_encoder(folder: Path, values: Any) -> ForeignEncoder:
+    names = tuple(field.name for field in dataclasses.fields(Declared))
+    _check_keys(values, "encoder.", required=("file",), optional=names)
+    name = _string("encoder.file", values["file"])
+    if name not in FILES:
+        raise ValueError(f"encoder.file must be one of {', '.join(FILES)}, got {name!r}")
+    try:
+        content = (folder / name).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"encoder.file names {name}, which is not in the folder") from None
+    try:
+        declared = Declared.of_metadata(values | {"file": FILES[name]})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{TOML}: encoder: {error}") from error
+    try:
+        return ForeignEncoder(content=content, declared=declared)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _read_head(content: bytes) -> Arrays:
+    try:
+        arrays: Arrays = safetensors_numpy.load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{HEAD}: {error}") from error
+    return arrays
+
+
+def _check_keys(
+    values: Any, place: str, *, required: tuple[str, ...], optional: tuple[str, ...]
+) -> None:
+    """Refuses keys that nobody reads, and a table that is none."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{TOML}: {place.rstrip('.')} must be a table, got {values!r}")
+    for key in values:
+        if key not in required + optional:
+            known = ", ".join(dict.fromkeys(required + optional))
+            raise ValueError(f"{TOML}: unknown key {place}{key}; there are {known}")
+    for key in required:
+        if key not in values:
+            raise ValueError(f"{TOML}: the key {place}{key} is missing")
+
+
+def _string(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{TOML}: {key} must be a string, got {value!r}")
+    return value
+
+
+def _strings(key: str, values: Any) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"{TOML}: {key} must be a list of strings, got {values!r}")
+    return [_string(key, value) for value in values]
+
+
+def _provenance(values: Any) -> Provenance:
+    if not isinstance(values, dict) or not all(
+        isinstance(value, (str, int, float)) for value in values.values()
+    ):
+        raise ValueError(f"{TOML}: provenance must be a table of strings and numbers")
+    return values
