@@ -1,11 +1,24 @@
-"""Federated on-device personalization for speech: the library under the simulator.
+"""Federated on-device personalization for speech.
 
-The flow, left to right: waveform, features, local dataset, adapter training, delta, clip, encode,
-noise, mask, sum, decode, server optimizer, evaluation, export. `fedspeech.round` tells it in one
-page.
+    import fedspeech as fs
+
+    run = fs.simulate("quick")
+    print(run.guarantee)
+    run.report()
+
+The public names below are loaded when they are first asked for, so that `import fedspeech` costs
+nothing and a phone's side of a deployment, which has neither simulator nor command line, imports
+the same package. Types stand in `__init__.pyi`.
+
+The flow of the library, left to right: waveform, features, local dataset, adapter training, delta,
+clip, encode, noise, mask, sum, decode, server optimizer, evaluation, export. `fedspeech.round`
+tells it in one page.
 """
 
+import difflib
+import importlib
 import os
+from collections.abc import Mapping
 
 __version__ = "0.1.0"
 
@@ -14,3 +27,62 @@ __version__ = "0.1.0"
 # bits then depend on its place in a block. (Intel oneMKL developer guide, "conditional numerical
 # reproducibility".) A setting of the user's own is kept.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+PUBLIC: Mapping[str, str] = {
+    "ArgumentRefused": "fedspeech.errors:ArgumentRefused",
+    "Asr": "fedspeech.tasks.asr:Asr",
+    "Base": "fedspeech.models.base:Base",
+    "Budget": "simulations.api.budget:Budget",
+    "BudgetExhausted": "fedspeech.errors:BudgetExhausted",
+    "Corpus": "fedspeech.corpora.recorded:RecordedCorpus",
+    "CorpusError": "fedspeech.errors:CorpusError",
+    "EmbeddedCorpus": "simulations.scenario.corpora:EmbeddedCorpus",
+    "Experiment": "simulations.setup.definition:Experiment",
+    "ExportRefused": "fedspeech.errors:ExportRefused",
+    "FedspeechError": "fedspeech.errors:FedspeechError",
+    "Kws": "fedspeech.tasks.kws:Kws",
+    "NoRoundRan": "fedspeech.errors:NoRoundRan",
+    "PartlyRefused": "simulations.artifacts.exporting:PartlyRefused",
+    "PrivacyPlan": "fedspeech.privacy.plan:PrivacyPlan",
+    "Records": "simulations.api.records:Records",
+    "Run": "simulations.api.run:Run",
+    "Scenario": "simulations.scenario.schema:Scenario",
+    "ScenarioError": "fedspeech.errors:ScenarioError",
+    "Tuned": "simulations.api.tuning:Tuned",
+    "benchmark": "simulations.api.exporting:benchmark",
+    "budget": "simulations.api.budget:budget",
+    "check_folder": "simulations.api.corpora:check_folder",
+    "compare": "simulations.api.run:compare",
+    "dry_run_round": "simulations.api.exporting:dry_run_round",
+    "evaluate_listening": "simulations.api.exporting:evaluate_listening",
+    "export": "simulations.api.exporting:export",
+    "known_corpora": "simulations.api.corpora:known_corpora",
+    "listen": "simulations.api.exporting:listen",
+    "load_run": "simulations.api.run:load_run",
+    "open_corpus": "simulations.api.corpora:open_corpus",
+    "read_scenario": "simulations.api.scenarios:read_scenario",
+    "resume": "simulations.api.run:resume",
+    "scenarios": "simulations.api.scenarios:scenarios",
+    "simulate": "simulations.api.run:simulate",
+    "to_toml": "simulations.api.scenarios:to_toml",
+    "tune": "simulations.api.tuning:tune",
+    "verify": "simulations.api.exporting:verify",
+}
+"""Public name to the place of it, `module:attribute`."""
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name when it is first asked for (PEP 562)."""
+    if name not in PUBLIC:
+        near = [] if name.startswith("_") else difflib.get_close_matches(name, PUBLIC, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'fedspeech' has no attribute {name!r}{hint}", name=name)
+    module, _, attribute = PUBLIC[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, beside what is loaded."""
+    return sorted({*globals(), *PUBLIC})

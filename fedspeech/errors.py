@@ -52,6 +52,13 @@ class OwnCodeFailed(FedspeechError):
     """Code of another package or program broke a rule of its kind; nothing of it is used."""
 
 
+class ArgumentRefused(ScenarioError):
+    """Arguments of a function that do not fit together; their names stand in backticks.
+
+    The command line, whose options bear the same names, says it with them.
+    """
+
+
 class ExportRefused(FedspeechError):
     """An exported file does not do what the trained model did; it is not published."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import os
 import signal
@@ -31,7 +32,7 @@ from simulations.commands.report import report
 from simulations.commands.resume import resume
 from simulations.commands.simulate import simulate
 from simulations.commands.tune import tune
-from simulations.console import print_any_text
+from simulations.console import LOGGER, print_any_text
 from simulations.scenario.renamed import OPTIONS
 
 # Before anything imports them: one thread per worker, quiet libraries, no telemetry.
@@ -87,6 +88,8 @@ def main() -> None:
     """
     signal.signal(signal.SIGTERM, _terminated)
     print_any_text()
+    LOGGER.addHandler(_TO_STDERR)
+    LOGGER.setLevel(logging.INFO)
     with _clear_errors():
         _command()(prog_name="fedspeech")
 
@@ -173,6 +176,16 @@ def _clear_errors() -> Iterator[None]:
 def _end(message: str, status: int) -> NoReturn:
     print(f"fedspeech: {message}", file=sys.stderr)  # noqa: T201
     raise SystemExit(status) from None
+
+
+class _ToStderr(logging.Handler):
+    """Shows what the library logs on stderr, without touching what a program reads."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"fedspeech: {record.getMessage()}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+_TO_STDERR = _ToStderr()
 
 
 def _print_version(wanted: bool) -> None:

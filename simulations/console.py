@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import html
 import io
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
@@ -11,6 +14,12 @@ from typing import Any
 
 import rich.console
 from rich.table import Table
+
+LOGGER = logging.getLogger("fedspeech")
+LOGGER.addHandler(logging.NullHandler())  # a library is silent unless its user asks
+
+COLUMNS = 100
+"""Width of text that no terminal shows."""
 
 
 class Console(rich.console.Console):
@@ -47,6 +56,28 @@ def table(
     for row in rows:
         found.add_row(*row)
     return found
+
+
+class Printed(abc.ABC):
+    """Something found, which commands print, `str` says, and a notebook shows."""
+
+    @abc.abstractmethod
+    def print(self, console: Console) -> None:
+        """Prints it."""
+
+    def __str__(self) -> str:
+        """What is printed, as plain text of `COLUMNS` columns."""
+        text = io.StringIO()
+        self.print(Console(file=text, width=COLUMNS, markup=True, force_terminal=False))
+        return text.getvalue().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
+
+def preformatted(text: str) -> str:
+    """Text with its own lines, as HTML of a notebook."""
+    return f'<pre style="white-space: pre-wrap; margin: 0">{html.escape(text)}</pre>'
 
 
 def print_any_text() -> None:

@@ -10,7 +10,6 @@ notebook's kernel runs, and records of the logger "fedspeech" where nothing is t
 from __future__ import annotations
 
 import html
-import logging
 import os
 import sys
 import time
@@ -29,12 +28,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from simulations.console import Console
+from simulations.console import LOGGER, Console
 from simulations.report.phrasing import epsilon
 from simulations.results.rows import RoundRow
-
-LOGGER = logging.getLogger("fedspeech")
-LOGGER.addHandler(logging.NullHandler())  # a library is silent unless its user asks
 
 
 class _Bars(Progress):

@@ -32,7 +32,7 @@ PRIVACY = (
 # folder alone, so it stands above the run, which writes it and prints its first lines at the end.
 ROOMS = (
     "console", "scenario", "setup", "results", "evaluation", "engines", "report", "progress",
-    "artifacts", "run", "tuning", "commands", "cli",
+    "artifacts", "run", "tuning", "api", "commands", "cli",
 )  # fmt: skip
 
 SIBLINGS = {

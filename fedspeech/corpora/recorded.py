@@ -139,6 +139,7 @@ class RecordedCorpus:
         self.tally = Tally()
         self.folder = folder.root if listing.table is not None else None
         self._folder, self._spec, self.sentences = folder, spec, sentences
+        self.max_unusable_share = max_unusable_share
         found = usable_rows(listing, max_unusable_share)
         self.persons: Persons = found.persons
         self.official: Mapping[str, str] = {

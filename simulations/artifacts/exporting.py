@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,22 @@ from simulations.artifacts.loaded_run import (
     trained_model,
 )
 from simulations.artifacts.stream_evaluation import streaming_rates
-from simulations.console import Console, table
+from simulations.console import Console, Printed, table
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
 from simulations.results.exported import ExportedFile, FamilyFile
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
+from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment
 from simulations.setup.speakers import SpeakerSplit
 
 if TYPE_CHECKING:  # LiteRT, which help and rounds do without
     from tflite_export.card import Card
+    from tflite_export.checks import Check
     from tflite_export.family import Family
     from tflite_export.publishing import Exported
+    from tflite_export.verification import Verification
 
 # Enough for what equals the model logit by logit; `fedspeech export RUN` takes every clip.
 RUN_HELD_OUT_CLIPS = 64
@@ -83,6 +87,73 @@ def export_files(
     return found | _listened(exported, built.base, built.speakers, built.job.seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Export(Printed):
+    """What was published of an adapter, and what was not.
+
+    Attributes:
+      exported: the published files with their figures, and why others were refused.
+      family: of the adapter's files.
+      card: of the adapter.
+    """
+
+    exported: Exported
+    family: Family
+    card: Card
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self.exported.folder
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Kind of file, such as "float" or "int8", to the published file."""
+        return {found.kind: self.folder / found.file for found in self.exported.verified}
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Kind of file to the checks that it failed."""
+        return dict(self.exported.refused)
+
+    def __repr__(self) -> str:
+        """The kinds of files."""
+        refused = f", refused={sorted(self.refused)}" if self.refused else ""
+        return f"Export({str(self.folder)!r}, files={sorted(self.files)}{refused})"
+
+    def print(self, console: Console) -> None:
+        """Prints what was published and what was not, and whose adapter it is."""
+        from tflite_export.card import STAGES
+
+        rows = []
+        for found in self.exported.verified:
+            row = _family_file(found)
+            rows.append(
+                (
+                    found.file,
+                    f"{found.size_bytes / 1000:.1f}",
+                    "" if row.agreement is None else f"{row.agreement:.2%}",
+                    "" if row.accuracy_drop is None else f"{100 * row.accuracy_drop:+.2f} points",
+                    str(len(found.checks)),
+                )
+            )
+        rows += [(self.family.files[kind], "", "", "refused", "") for kind in self.refused]
+        header = ("file", "KB", "same answer", "accuracy drop", "checks")
+        console.print(table(header, rows, right=header[1:], title=str(self.folder)))
+        console.print(f"stage: {self.card.stage}, {STAGES[self.card.stage]}")
+
+
+class PartlyRefused(ExportRefused):
+    """Some files failed their checks and are not published; `export` has the others."""
+
+    def __init__(self, export: Export) -> None:
+        """Names the files and the checks that they failed."""
+        super().__init__(
+            "not published: " + "; ".join(f"{kind}: {why}" for kind, why in export.refused.items())
+        )
+        self.export = export
+
+
 def export_run(
     run: Path,
     out: Path | None,
@@ -91,44 +162,83 @@ def export_run(
     formats: Sequence[str] = (),
     corpus: Path | None = None,
     calibration_audio: Path | None = None,
-) -> None:
-    """`fedspeech export RUN`: exports an adapter of a finished or interrupted run.
+    experiment: Experiment | None = None,
+    progress: RunProgress | None = None,
+) -> Export:
+    """Exports an adapter of a finished or interrupted run.
 
     Files go to `out`; None: RUN/export, or RUN/export/PHONE for a phone's own adapter. What is
-    written to RUN/export also goes into the run's summary and report.
+    written to RUN/export also goes into the run's summary and report. An `experiment` is handed
+    over where the run's speech is in a program's memory.
 
     Raises:
       FedspeechError: if the folder is no run folder or lacks a part, or an extra is missing.
-      ExportRefused: naming the checks that failed and their figures; what passed is published.
+      PartlyRefused: naming the checks that failed and their figures; what passed is published.
     """
     require("export")
     from tflite_export.publishing import export_family
 
-    finished = FinishedRun.open(run, corpus)
+    finished = FinishedRun.open(run, corpus, experiment)
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")
     family = finished.family(trained, personal, calibration_audio)
     formats = formats or tuple(family.files)
-    with RunProgress() as progress, progress.stage("export", len(formats)):
+    with progress or RunProgress() as progress, progress.stage("export", len(formats)):
         exported = export_family(family, card, formats, folder=target, progress=progress.file)
-    show(exported, family, card, Console())
     # One phone's own adapter is no result of the run, and files elsewhere are not its files.
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, family), target)
         found |= _listened(exported, finished.base, finished.voices, finished.scenario.seed)
         finished.folder.write_summary(finished.accounted.model_copy(update=found))
         write_report(run)
+    export = Export(exported, family, card)
     # Raised last: what passed is published and recorded whatever became of the others.
-    if exported.refused:
-        raise ExportRefused(
-            "not published: "
-            + "; ".join(f"{kind}: {why}" for kind, why in exported.refused.items())
-        )
+    if export.refused:
+        raise PartlyRefused(export)
+    return export
 
 
-def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> None:
-    """`fedspeech export --verify FILE`: checks a file against its run and prints every figure.
+@dataclass(frozen=True, eq=False)
+class Verified(Printed):
+    """A file that does what its run's model does.
+
+    Attributes:
+      listed: the check that the run lists this file.
+      found: every figure of the file.
+    """
+
+    listed: Check
+    found: Verification
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was measured and what was allowed."""
+        return (self.listed, *self.found.checks)
+
+    def __repr__(self) -> str:
+        """The file and the number of checks."""
+        return f"Verified({self.found.file!r}, {len(self.checks)} checks passed)"
+
+    def print(self, console: Console) -> None:
+        """Prints every figure."""
+        rows, found = [], self.found
+        for check in self.checks:
+            limit, figure = check.in_words()
+            rows.append((check.name, figure, f"{check.rule} {limit}", check.over))
+        header = ("check", "figure", "allowed", "over")
+        title = f"{found.file} ({found.kind}): passed"
+        console.print(table(header, rows, right=header[1:3], title=title))
+        counted = ", ".join(f"{count} {name}" for name, count in found.operators.items())
+        console.print(f"{found.size_bytes:,} bytes, SHA-256 {found.sha256}")
+        if counted:
+            console.print(f"builtin operators only: {counted}")
+
+
+def verify_file(
+    file: Path, run: Path | None, corpus: Path | None = None, experiment: Experiment | None = None
+) -> Verified:
+    """Checks a file against its run.
 
     `run` is the run that it came of; None: the run folder in which it lies.
 
@@ -139,47 +249,14 @@ def verify_file(file: Path, run: Path | None, corpus: Path | None = None) -> Non
     from tflite_export.files import read_file
     from tflite_export.verification import verify
 
-    finished = FinishedRun.open(run or run_of(file), corpus)
+    finished = FinishedRun.open(run or run_of(file), corpus, experiment)
     sha256 = hashlib.sha256(read_file(file)).hexdigest()
     phone = card_of(file).get("phone")
     # A file may have been copied out of its run; the run still lists its hash.
     published = (file.resolve().parent, finished.folder.export / (phone or ""))
     listed = require_listed(file, sha256, published)
     trained, _ = finished.trained(phone or "global")
-    found = verify(file, finished.family(trained, phone))
-    rows = []
-    for check in (listed, *found.checks):
-        limit, figure = check.in_words()
-        rows.append((check.name, figure, f"{check.rule} {limit}", check.over))
-    console, header = Console(), ("check", "figure", "allowed", "over")
-    title = f"{found.file} ({found.kind}): passed"
-    console.print(table(header, rows, right=header[1:3], title=title))
-    counted = ", ".join(f"{count} {name}" for name, count in found.operators.items())
-    console.print(f"{found.size_bytes:,} bytes, SHA-256 {found.sha256}")
-    if counted:
-        console.print(f"builtin operators only: {counted}")
-
-
-def show(exported: Exported, family: Family, card: Card, console: Console) -> None:
-    """Prints what was published and what was not, and whose adapter it is."""
-    from tflite_export.card import STAGES
-
-    rows = []
-    for found in exported.verified:
-        row = _family_file(found)
-        rows.append(
-            (
-                found.file,
-                f"{found.size_bytes / 1000:.1f}",
-                "" if row.agreement is None else f"{row.agreement:.2%}",
-                "" if row.accuracy_drop is None else f"{100 * row.accuracy_drop:+.2f} points",
-                str(len(found.checks)),
-            )
-        )
-    rows += [(family.files[kind], "", "", "refused", "") for kind in exported.refused]
-    header = ("file", "KB", "same answer", "accuracy drop", "checks")
-    console.print(table(header, rows, right=header[1:], title=str(exported.folder)))
-    console.print(f"stage: {card.stage}, {STAGES[card.stage]}")
+    return Verified(listed, verify(file, finished.family(trained, phone)))
 
 
 def _found(exported: Exported, family: Family) -> dict[str, Any]:

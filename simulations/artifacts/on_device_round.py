@@ -10,7 +10,6 @@ file differs from torch, never what phones said: no size of a cohort, no norm of
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,9 @@ from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
 from fedspeech.vectors import Delta, FloatVector
 from simulations.artifacts.loaded_run import FinishedRun, batch_clips, run_of, trained_model
-from simulations.console import Console
+from simulations.console import Console, Printed
 from simulations.report.phrasing import epsilon
+from simulations.setup.definition import Experiment
 from tflite_export.files import read_model
 
 EXAMPLE_CLIP_NORM = 1.0
@@ -35,10 +35,11 @@ EXAMPLE_NOISE_MULTIPLIER = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundCheck:
+class RoundCheck(Printed):
     """One round, trained in the file and in torch.
 
     Attributes:
+      file: its name.
       largest_delta_difference: of any coordinate of any phone's delta; file against torch.
       integers_changed: share of the opened sum's integers that differ.
       example_epsilon: of one clip under `train_dp`, for a phone that trains once; apart from the
@@ -48,6 +49,7 @@ class RoundCheck:
       clip_norm: of the user: what follows in both cases.
     """
 
+    file: str = ""
     largest_delta_difference: float
     integers_changed: float
     example_epsilon: float
@@ -55,6 +57,27 @@ class RoundCheck:
     example_clip_norm: float
     example_noise_multiplier: float
     clip_norm: float
+
+    def record(self) -> dict[str, float]:
+        """Every figure as plain data."""
+        return {name: value for name, value in vars(self).items() if name != "file"}
+
+    def print(self, console: Console) -> None:
+        """Prints what came of the round."""
+        console.print(
+            f"one more round trained in {self.file}: deltas within "
+            f"{self.largest_delta_difference:.1e} of torch's; "
+            f"{self.integers_changed:.2%} of the sum's integers differ, each by what rounding "
+            f"tips\nwith train_dp (clip norm {self.example_clip_norm:g}, noise multiplier "
+            f"{self.example_noise_multiplier:g}): epsilon {epsilon(self.example_epsilon)} for one "
+            f"clip (zero-out, delta {self.example_delta:.1e}, one round), against "
+            "whoever sees the phone's own delta\n"
+            f"the user's clip norm of {self.clip_norm:g} and the round's noise followed in all "
+            "cases; nothing was published, the run's ledger was not charged. The differences above "
+            "are exact figures of phones' own deltas, which only a simulation sees and no epsilon "
+            "covers",
+            soft_wrap=True,
+        )
 
 
 class _Kept:
@@ -133,8 +156,8 @@ def _hiding_examples(job: Job) -> AdapterTraining:
     return dataclasses.replace(query, example_privacy=privacy, training=training)
 
 
-def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
-    """Trains one round of a run in its personal file and prints what came of it.
+def check_round(file: Path, run: Path | None, experiment: Experiment | None = None) -> RoundCheck:
+    """Trains one round of a run in its personal file; publishes and charges nothing.
 
     Raises:
       MissingExtra: if LiteRT is not installed.
@@ -142,25 +165,9 @@ def check_round(file: Path, run: Path | None, *, as_json: bool) -> None:
       ScenarioError: if the phones' arrays are not in the cache any more, or it is of sentences.
     """
     require("tflite")
-    finished = FinishedRun.open(run or run_of(file))
+    finished = FinishedRun.open(run or run_of(file), experiment=experiment)
     finished.require_words("--dry-run-round")
     trained = trained_model(finished.folder, finished.base)
     adapter = trained.adapter.spec.flatten(trained.parameters)
     found = run_on_device(read_model(file), finished.job, adapter)
-    console = Console()
-    if as_json:
-        console.out(json.dumps(dataclasses.asdict(found), indent=1))
-        return
-    console.print(
-        f"one more round trained in {file.name}: deltas within "
-        f"{found.largest_delta_difference:.1e} of torch's; "
-        f"{found.integers_changed:.2%} of the sum's integers differ, each by what rounding tips\n"
-        f"with train_dp (clip norm {found.example_clip_norm:g}, noise multiplier "
-        f"{found.example_noise_multiplier:g}): epsilon {epsilon(found.example_epsilon)} for one "
-        f"clip (zero-out, delta {found.example_delta:.1e}, one round), against "
-        "whoever sees the phone's own delta\n"
-        f"the user's clip norm of {found.clip_norm:g} and the round's noise followed in all cases; "
-        "nothing was published, the run's ledger was not charged. The differences above are exact "
-        "figures of phones' own deltas, which only a simulation sees and no epsilon covers",
-        soft_wrap=True,
-    )
+    return dataclasses.replace(found, file=file.name)

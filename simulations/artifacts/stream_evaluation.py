@@ -1,23 +1,30 @@
-"""`fedspeech listen FILE`: what an exported file hears, and how often it is wrong."""
+"""What an exported file hears, and how often it is wrong."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE
 from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
 from fedspeech.corpora.layouts import layout_of, open_corpus
 from fedspeech.corpora.noise import read_noise
 from fedspeech.corpora.stream_scenes import keyword_free, with_keywords
-from fedspeech.errors import CorpusError, ExportRefused, FedspeechError, ScenarioError
+from fedspeech.errors import (
+    ArgumentRefused,
+    CorpusError,
+    ExportRefused,
+    FedspeechError,
+    ScenarioError,
+)
 from fedspeech.evaluation.streaming import (
     DEFAULT_THRESHOLD,
     Keyword,
@@ -31,7 +38,7 @@ from fedspeech.files import write_text
 from fedspeech.models.base import Base
 from simulations.artifacts.det_plot import det_svg
 from simulations.artifacts.loaded_run import run_of
-from simulations.console import Console
+from simulations.console import Console, Printed
 from simulations.results.exported import Listening
 from simulations.results.run_folder import read
 from simulations.scenario.reading import read_scenario
@@ -54,8 +61,35 @@ QUIET_RATE = 10.0
 PICTURE_FILE = "det.svg"
 
 
-def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) -> None:
-    """Streams one recording and prints every detection with its time.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detections(Printed):
+    """What a file heard in one recording.
+
+    Attributes:
+      heard: (seconds from the start, word, smoothed probability) of every detection, in order.
+      seconds: of the recording.
+      threshold: smoothed probability that was asked for.
+      rules: how scores become detections, in words.
+    """
+
+    heard: tuple[tuple[float, str, float], ...]
+    seconds: float
+    threshold: float
+    rules: str
+
+    def print(self, console: Console) -> None:
+        """Prints every detection with its time."""
+        for second, word, score in self.heard:
+            console.print(f"{second:9.2f} s  {word:12s} {score:.3f}", highlight=False)
+        console.print(
+            f"{len(self.heard)} detections in {self.seconds:.2f} s at threshold "
+            f"{self.threshold:g} ({self.rules})",
+            highlight=False,
+        )
+
+
+def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) -> Detections:
+    """Streams one recording.
 
     Raises:
       FedspeechError: if the file cannot listen or the recording cannot be read.
@@ -69,19 +103,59 @@ def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) ->
     words, scores = scored(logits, rules)
     seconds_per_hop = listener.spec.hop_ms / 1000
     (marks,) = detections(scores, np.array([threshold]), rules.cooldown_hops)
-    hops = np.flatnonzero(marks)
-    console = Console()
-    for hop in hops:
-        console.print(
-            f"{(hop + 1) * seconds_per_hop:9.2f} s  {listener.labels[words[hop]]:12s} "
-            f"{scores[hop]:.3f}",
-            highlight=False,
-        )
-    console.print(
-        f"{len(hops)} detections in {len(logits) * seconds_per_hop:.2f} s at threshold "
-        f"{threshold:g} ({_in_words(rules, listener.spec.hop_ms)})",
-        highlight=False,
+    return Detections(
+        heard=tuple(
+            ((int(hop) + 1) * seconds_per_hop, listener.labels[words[hop]], float(scores[hop]))
+            for hop in np.flatnonzero(marks)
+        ),
+        seconds=len(logits) * seconds_per_hop,
+        threshold=threshold,
+        rules=_in_words(rules, listener.spec.hop_ms),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Rates(Printed):
+    """How often a listening file is wrong.
+
+    Attributes:
+      file: its name.
+      source: what it listened to.
+      rules: how scores become detections.
+      hop_ms: milliseconds of a hop.
+      threshold: that was asked for.
+      counts: false accepts and rejects at every threshold.
+      points: rates at the threshold that was asked for, then at a few rates of false accepts.
+      picture: the DET curve; None where there is too little for one.
+    """
+
+    file: str
+    source: str
+    rules: ListeningRules
+    hop_ms: float
+    threshold: float
+    counts: ListeningCounts
+    points: tuple[OperatingPoint, ...]
+    picture: Path | None
+
+    def record(self) -> dict[str, Any]:
+        """Every figure as plain data."""
+        return {
+            "file": self.file,
+            "source": self.source,
+            "rules": dataclasses.asdict(self.rules),
+            "hours": self.counts.hours,
+            "added_silent_hours": self.counts.silent_hours,
+            "points": [_point(point) for point in self.points],
+            "curve": [_point(point) for point in self.counts.curve()],
+        }
+
+    def print(self, console: Console) -> None:
+        """Prints the rates at the threshold that was asked for and at a few of false accepts."""
+        _show(
+            console, self.counts, list(self.points), self.threshold, self.source,
+            _in_words(self.rules, self.hop_ms), self.picture,
+        )  # fmt: skip
 
 
 def evaluate(
@@ -93,8 +167,7 @@ def evaluate(
     rules: ListeningRules,
     seed: int,
     out: Path | None,
-    as_json: bool,
-) -> None:
+) -> Rates:
     """Counts false accepts per hour and false rejects, and draws one against the other.
 
     Args:
@@ -105,7 +178,6 @@ def evaluate(
       rules: how scores become detections.
       seed: of synthesized sound.
       out: the picture; default det.svg beside the file.
-      as_json: prints one JSON object.
 
     Raises:
       FedspeechError: if the file cannot listen or there is nothing to listen to.
@@ -137,21 +209,28 @@ def evaluate(
     picture = out or file.with_name(PICTURE_FILE)
     points = [counts.at(threshold)]
     points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]
-    if counts.hours and counts.keywords:
+    drawn = bool(counts.hours and counts.keywords)
+    if drawn:
         write_text(picture, det_svg(counts.curve(), points[0], f"{file.name}, {source}"))
-    if as_json:
-        found = {
-            "file": file.name,
-            "source": source,
-            "rules": dataclasses.asdict(rules),
-            "hours": counts.hours,
-            "added_silent_hours": counts.silent_hours,
-            "points": [_point(point) for point in points],
-            "curve": [_point(point) for point in counts.curve()],
-        }
-        Console().out(json.dumps(found, indent=1), highlight=False)
-        return
-    _show(counts, points, threshold, source, rules, listener.spec.hop_ms, picture)
+    return Rates(
+        file=file.name, source=source, rules=rules, hop_ms=listener.spec.hop_ms,
+        threshold=threshold, counts=counts, points=tuple(points),
+        picture=picture if drawn else None,
+    )  # fmt: skip
+
+
+def rules_of(smoothing_ms: int, cooldown_ms: int) -> ListeningRules:
+    """Rules of listening from durations, each a whole number of hops.
+
+    Raises:
+      ArgumentRefused: naming the duration that is none.
+    """
+    hop_ms, hops = FrontendSpec().hop_ms, {}
+    for name, given_ms in (("smoothing_ms", smoothing_ms), ("cooldown_ms", cooldown_ms)):
+        if given_ms % hop_ms:
+            raise ArgumentRefused(f"`{name}` must be a multiple of {hop_ms:g} ms, got {given_ms}")
+        hops[name.replace("_ms", "_hops")] = int(given_ms // hop_ms)
+    return ListeningRules(**hops)
 
 
 def threshold_of(file: Path) -> float:
@@ -208,19 +287,18 @@ def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> 
 
 
 def _show(
+    console: Console,
     counts: ListeningCounts,
     points: list[OperatingPoint],
     asked: float,
     source: str,
-    rules: ListeningRules,
-    hop_ms: float,
-    picture: Path,
+    rules: str,
+    picture: Path | None,
 ) -> None:
     """Prints the rates at the threshold that was asked for and at a few rates of false accepts."""
-    console = Console()
     console.print(
         f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, {source}; "
-        f"{_in_words(rules, hop_ms)}; intervals are of 95 %",
+        f"{rules}; intervals are of 95 %",
         highlight=False,
         soft_wrap=True,
     )
@@ -250,7 +328,7 @@ def _show(
             console.print(f"at most {rate_limit:g} per hour: no threshold", highlight=False)
     if counts.hours < 1 - 1e-6:
         console.print("less than an hour without keywords: too little to state a rate by")
-    if picture.is_file() and counts.hours and counts.keywords:
+    if picture is not None:
         console.print(f"DET curve: {picture}", highlight=False)
 
 

@@ -6,45 +6,31 @@ The plan is made where runs make theirs (`fedspeech.privacy.filling`, for a scen
 
 from __future__ import annotations
 
-import functools
-import json
 import re
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fedspeech.errors import FedspeechError
+import fedspeech as fs
+from fedspeech.errors import ArgumentRefused, FedspeechError
 from simulations.commands.options import (
     CorpusOption,
     JsonOption,
     SetOption,
     choice,
+    in_options,
+    option_of,
+    print_json,
     scenario_of,
 )
 from simulations.console import Console
 
-if TYPE_CHECKING:
-    from fedspeech.privacy.filling import Filled
-    from fedspeech.privacy.pricing import Price
-    from simulations.scenario.schema import Scenario
-
 # Options of the command by the field of the plan that they fill, where the names differ.
 _OPTIONS = {"ring_bits": "bits", "participation_probability": "probability"}
-_UNKNOWNS = {
-    "noise": "noise_multiplier", "rounds": "rounds", "cohort": "cohort", "bits": "ring_bits",
-}  # fmt: skip
-
-
 _NOT_OF_THE_PLAN = (
     "scenario", "changes", "corpus", "solve", "epsilon", "against", "explain", "as_json",
 )  # fmt: skip
 _PARTICIPATION = "privacy.participation"
-
-
-class BudgetRefused(FedspeechError):
-    """Options that do not fit together, or an epsilon that nothing reaches."""
 
 
 def budget(
@@ -130,95 +116,27 @@ def budget(
     }
     priced = None if scenario is None else scenario_of(scenario, corpus, None, changes, None)
     try:
-        if (solve is None) != (epsilon is None):
-            raise ValueError("--solve and --epsilon go together: one says what, the other how much")
-        make = _from_options(given, solve) if priced is None else _from_scenario(given, priced)
-        found, limit = _price(make, solve, epsilon, against, cross_check=explain or as_json)
-        from simulations.report.plan_price import document, print_price
-
-        if as_json:
-            facts = document(found, explain)
-            if solve is not None:
-                facts["solved"] = {"for": solve, "limit": limit}
-            print(json.dumps(facts, indent=2, allow_nan=False))  # noqa: T201
-        else:
-            print_price(found, Console(markup=True), (solve, limit), explain)
-    except ValueError as error:
-        raise BudgetRefused(_in_options(str(error))) from None
+        found = fs.budget(
+            priced, solve=solve, epsilon=epsilon, against=against,  # type: ignore[arg-type]
+            cross_check=explain or as_json, **given,
+        )  # fmt: skip
+    except ArgumentRefused as error:
+        raise FedspeechError(_with_options(in_options(error, _OPTIONS))) from None
+    if as_json:
+        print_json(found.record(explain))
+        return
+    console = Console(markup=True)
+    found.print(console, explain=explain)
+    if not explain:
+        console.print("\n--explain prints what these figures stand on.", style="dim")
 
 
-def _from_options(given: dict[str, Any], solve: str | None) -> Callable[..., Filled]:
-    """What makes a plan from options and what is solved for."""
-    from fedspeech.privacy.filling import fill
-    from simulations.scenario.schema import AdaptiveClippingSettings
-    from simulations.setup.planning import adaptive_clipping
-
-    solved = _UNKNOWNS.get(solve or "")
-    if solved in given:
-        raise ValueError(f"--solve {solve} finds it: leave {_option(solved)} out")
-    needed = {"mechanism", "participation", "population", "rounds", "noise_multiplier"} - {solved}
-    for name in sorted(needed - set(given)):
-        raise ValueError(f"{_option(name)} is needed, or --scenario")
-    if solved == "cohort":
-        if "probability" in given:
-            raise ValueError("--solve cohort finds the probability too: leave --probability out")
-    elif "cohort" not in given and "probability" not in given:
-        raise ValueError("--cohort or --probability is needed: how many phones join a round")
-    if "cohort_cap" in given and given.get("mechanism") == "central":
-        _say("a cohort cap is priced by mixing two loss distributions: this may take a while")
-    if (quantile := given.pop("clip_quantile", None)) is not None:
-        settings = AdaptiveClippingSettings(target_quantile=quantile)
-        given["adaptive_clipping"] = adaptive_clipping(settings, given.get("clip_norm", 1.0))
-    if given.get("noise_multiplier") == 0:
-        given["mechanism"] = "none"
-    return functools.partial(fill, **given)
-
-
-def _from_scenario(given: dict[str, Any], scenario: Scenario) -> Callable[..., Filled]:
-    from simulations.setup.definition import Experiment
-    from simulations.setup.planning import maker
-
-    for name in given:
-        raise ValueError(
-            f"--scenario says it all: change it by --set, and leave {_option(name)} out"
-        )
-    return maker(scenario.privacy, Experiment.from_scenario(scenario).sizes)
-
-
-def _price(
-    make: Callable[..., Filled],
-    unknown: str | None,
-    epsilon: float | None,
-    against: str,
-    *,
-    cross_check: bool,
-) -> tuple[Price, str]:
-    """Prices, or solves and prices; with what ended the search, if not epsilon."""
-    from fedspeech.privacy.pricing import price
-    from fedspeech.privacy.solving import solve
-
-    if unknown is None:
-        return price(make(), cross_check=cross_check), ""
-    assert epsilon is not None
-    _say(f"looking for {unknown}: some dozens of prices, seconds to half a minute")
-    found = solve(make, unknown, epsilon, against=against)  # type: ignore[arg-type]
-    return found.price, found.limit
-
-
-def _say(what: str) -> None:
-    """Tells somebody who waits, without touching what a program reads."""
-    print(f"fedspeech: {what}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _option(field: str) -> str:
-    return "--" + _OPTIONS.get(field, field).replace("_", "-")
-
-
-def _in_options(message: str) -> str:
+def _with_options(message: str) -> str:
+    """A rule of the plan, which names fields, said with the options that fill them."""
     fields = (
         "participation_probability", "noise_multiplier", "clip_norm", "cohort_cap", "min_cohort",
         "min_reporting", "max_participations", "dropout_rate", "availability", "ring_bits",
     )  # fmt: skip
     for field in fields:
-        message = re.sub(rf"\b{field}\b", _option(field), message)
+        message = re.sub(rf"(?<!-)\b{field}\b", option_of(field, _OPTIONS), message)
     return message

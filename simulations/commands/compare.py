@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import fedspeech as fs
 from simulations.console import Console
 
 
@@ -15,6 +16,4 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Show how two runs differ: settings, accuracy, epsilons."""
-    from simulations.report.comparison import comparison
-
-    Console().print(comparison(first, second))
+    Console().print(fs.compare(first, second))

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+import fedspeech as fs
 from fedspeech.errors import ScenarioError
-from simulations.commands.options import JsonOption
+from simulations.commands.options import JsonOption, show
+from simulations.console import Console
 
 
 def export(
@@ -40,20 +42,20 @@ def export(
             "export takes a run folder, or one of --verify, --benchmark and --dry-run-round with a "
             "file"
         )
-    from simulations.artifacts import exporting
-
+    console = Console()
     if verify:
-        exporting.verify_file(verify, run, corpus)
+        fs.verify(verify, run, corpus=corpus).print(console)
     elif benchmark:
-        from simulations.artifacts.benchmarking import benchmark_file
-
-        benchmark_file(benchmark, run, as_json=as_json)
+        show(fs.benchmark(benchmark, run), as_json)
     elif dry_run_round:
-        from simulations.artifacts.on_device_round import check_round
-
-        check_round(dry_run_round, run, as_json=as_json)
+        show(fs.dry_run_round(dry_run_round, run), as_json)
     elif run:
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
-        exporting.export_run(
-            run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration_audio=calibration
-        )
+        try:
+            found = fs.export(
+                run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration=calibration
+            )
+        except fs.PartlyRefused as refused:
+            refused.export.print(console)
+            raise
+        found.print(console)

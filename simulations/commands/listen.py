@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fedspeech.errors import ScenarioError
-from simulations.commands.options import JsonOption
+import fedspeech as fs
+from fedspeech.errors import ArgumentRefused, ScenarioError
+from simulations.commands.options import JsonOption, in_options, show
+from simulations.console import Console
 
 
 def listen(
@@ -47,35 +49,17 @@ def listen(
     """Stream sound through an exported file: print detections, or false accepts per hour."""
     if sum(option is not None for option in (wav, folder, hours)) != 1:
         raise ScenarioError("listen takes one of --wav, --evaluate and --synthetic-hours")
-    from fedspeech.evaluation.streaming import ListeningRules
-    from simulations.artifacts import stream_evaluation
-
-    rules = ListeningRules(
-        smoothing_hops=_hops("--smoothing-ms", smoothing_ms),
-        cooldown_hops=_hops("--cooldown-ms", cooldown_ms),
-    )
-    if threshold is None:
-        threshold = stream_evaluation.threshold_of(file)
-    if wav:
-        stream_evaluation.listen_to(file, wav, threshold, rules)
-        return
-    stream_evaluation.evaluate(
-        file, folder=folder, hours=hours, threshold=threshold, rules=rules, seed=seed, out=out,
-        as_json=as_json,
-    )  # fmt: skip
-
-
-def _hops(option: str, duration_ms: int) -> int:
-    """A duration in hops of the front end.
-
-    Raises:
-      BadParameter: if it is no whole number of hops.
-    """
-    from fedspeech.audio.spec import FrontendSpec
-
-    hop_ms = FrontendSpec().hop_ms
-    if duration_ms % hop_ms:
-        raise typer.BadParameter(
-            f"must be a multiple of {hop_ms:g} ms, got {duration_ms}", param_hint=option
-        )
-    return int(duration_ms // hop_ms)
+    heard = {
+        "threshold": threshold, "smoothing_ms": smoothing_ms, "cooldown_ms": cooldown_ms
+    }  # fmt: skip
+    try:
+        if wav:
+            fs.listen(file, wav, **heard).print(Console())  # type: ignore[arg-type]
+            return
+        rates = fs.evaluate_listening(
+            file, folder=folder, synthetic_hours=hours, seed=seed, out=out,
+            **heard,  # type: ignore[arg-type]
+        )  # fmt: skip
+    except ArgumentRefused as error:
+        raise ScenarioError(in_options(error)) from None
+    show(rates, as_json)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import click
 import typer
 
-from fedspeech.errors import ScenarioError
+import fedspeech as fs
+from fedspeech.errors import ArgumentRefused, ScenarioError
+from simulations.console import Console
 from simulations.scenario.renamed import new_value
 
 if TYPE_CHECKING:
@@ -47,17 +49,9 @@ CacheOption = Annotated[
 ]
 
 
-def _device(name: str | None) -> str | None:
-    """Leaves the device where every process of the command finds it."""
-    if name is not None:
-        os.environ["FEDSPEECH_DEVICE"] = name
-    return name
-
-
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        callback=_device,
         help="Computes encoder passes and cohorts on cpu, cuda, cuda:NUMBER or mps; default cpu, "
         "the only one on which bits repeat.",
     ),
@@ -111,9 +105,47 @@ def scenario_of(
 
 def read(name: str, changes: Sequence[str]) -> Scenario:
     """Reads a scenario; a file that is no text is named."""
-    from simulations.scenario.reading import read_scenario
-
     try:
-        return read_scenario(name, changes)
+        return fs.read_scenario(name, changes)
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{name} must be UTF-8 text: {error}") from error
+
+
+def print_json(facts: Any) -> None:
+    """Prints one JSON object."""
+    print(json.dumps(facts, indent=2, allow_nan=False))  # noqa: T201
+
+
+class Printable(Protocol):
+    """What a function of the library found, for people and for programs."""
+
+    def print(self, console: Console) -> None:
+        """Prints it."""
+        ...
+
+    def record(self) -> Mapping[str, Any]:
+        """The same as plain data."""
+        ...
+
+
+def show(found: Printable, as_json: bool) -> None:
+    """Prints what was found, as text or as one JSON object."""
+    if as_json:
+        print_json(found.record())
+    else:
+        found.print(Console())
+
+
+def in_options(error: ArgumentRefused, names: Mapping[str, str] | None = None) -> str:
+    """What is wrong with arguments, said with the options that bear their names.
+
+    Args:
+      error: whose message has names of arguments in backticks.
+      names: argument to option, where the two differ.
+    """
+    return re.sub(r"`(\w+)`", lambda found: option_of(found[1], names), str(error))
+
+
+def option_of(name: str, names: Mapping[str, str] | None = None) -> str:
+    """The option of an argument."""
+    return "--" + (names or {}).get(name, name).replace("_", "-")

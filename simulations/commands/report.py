@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import fedspeech as fs
 from simulations.commands.options import RunArgument
 
 
@@ -16,6 +17,4 @@ def report(
     ] = False,
 ) -> None:
     """Write a run's report as one offline HTML file."""
-    from simulations.report.writing import write_report
-
-    typer.echo(str(write_report(run, publish=publish)))
+    typer.echo(str(fs.load_run(run).report(publish=publish)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fedspeech as fs
 from simulations.commands.options import (
     CacheOption,
     DeviceOption,
@@ -17,7 +18,4 @@ def resume(
     device: DeviceOption = None,
 ) -> None:
     """Go on with a run that was killed, interrupted or out of disk."""
-    del device  # its callback has acted on it
-    from simulations.run.resume import resume as go_on
-
-    go_on(run, workers=workers, cache=cache)
+    fs.resume(run, workers=workers, cache=cache, device=device)

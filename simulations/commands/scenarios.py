@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
+import fedspeech as fs
 from simulations.commands.options import SetOption, read
 from simulations.console import Console, table
 
 
 def list_shipped() -> None:
     """List the scenarios that ship with the package."""
-    from simulations.scenario.reading import read_scenario, scenario_names
-
-    shipped = [(name, read_scenario(name).description) for name in scenario_names()]
-    Console().print(table(("scenario", "what it is"), shipped))
+    shipped = fs.scenarios()
+    Console().print(table(shipped.columns, [tuple(row.values()) for row in shipped]))
 
 
 def show(
@@ -23,7 +22,4 @@ def show(
     changes: SetOption = None,
 ) -> None:
     """Print a scenario with every key and default: a file to start from."""
-    scenario = read(name, changes or ())
-    from simulations.scenario.writing import to_toml
-
-    typer.echo(to_toml(scenario), nl=False)
+    typer.echo(fs.to_toml(read(name, changes or ())), nl=False)

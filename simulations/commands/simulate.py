@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import fedspeech as fs
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -42,12 +43,7 @@ def simulate(
     ledger: LedgerOption = None,
 ) -> None:
     """Run a scenario: federated rounds, personalization, export, report."""
-    del device  # its callback has acted on it
-    resolved = scenario_of(scenario, corpus, base, changes, seed)
-    # Only now, since torch takes seconds that a typing error need not wait.
-    from simulations.run.runner import simulate as run
-
-    run(
-        resolved, out=out, workers=workers, cache=cache, ledger=ledger,
-        engine="flower" if engine == "flower" else "inprocess",
+    fs.simulate(
+        scenario_of(scenario, corpus, base, changes, seed), out=out, workers=workers, cache=cache,
+        device=device, ledger=ledger, engine="flower" if engine == "flower" else "inprocess",
     )  # fmt: skip

@@ -111,7 +111,7 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
 def print_price(
     found: Price, console: Console, solved: tuple[str | None, str], explain: bool
 ) -> None:
-    """Prints both epsilons, against whom they hold, and what was assumed.
+    """Prints both epsilons, against whom they hold, what was assumed, and its grounds if asked.
 
     `solved` is the quantity that was searched for, if any, and what else ended the search.
     """
@@ -141,8 +141,6 @@ def print_price(
         console.print(f"[bold]Warning:[/bold] {line}")
     if explain:
         _explain(found, console)
-    else:
-        console.print("\n--explain prints what these figures stand on.", style="dim")
 
 
 def _assumed(found: Price) -> list[str]:

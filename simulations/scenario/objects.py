@@ -127,9 +127,12 @@ def _section_of(corpus: object, task: Task | None) -> dict[str, Any] | None:
             return dict(_plain(corpus))
         case Mapping():
             return dict(_plain(corpus))
-    folder = getattr(corpus, "folder", None)
+    sentences = sentences or getattr(corpus, "sentences", False)
+    folder, share = getattr(corpus, "folder", None), getattr(corpus, "max_unusable_share", None)
     if folder is not None:
-        return _section_of(folder, task)
+        kind = "transcribed" if sentences else "folder"
+        found = {"kind": kind, "path": str(Path(folder).absolute())}
+        return found if share is None else {**found, "max_unusable_share": share}
     if sentences:
         raise ScenarioError(
             "sentences are read from a folder: write a manifest with a column transcript and give "

@@ -95,7 +95,7 @@ def test_help_and_a_refused_scenario_import_nothing_heavy():
         (["report", "empty"], 1, "empty is no run folder"),
         (["compare", "nowhere", "empty"], 1, "no run folder at nowhere"),
         (["data", "check", "nowhere"], 1, "no such folder: nowhere"),
-        (["data", "check", "empty"], 1, "neither layout of a corpus"),
+        (["data", "check", "empty"], 1, "no layout of a corpus"),
         (["data", "check", "latin.toml"], 1, "expected a folder"),
         (["bogus"], 2, "No such command 'bogus'"),
     ],

@@ -83,7 +83,7 @@ def test_recordings_cannot_calibrate_files_of_sentences():
 
 @pytest.mark.export
 @pytest.mark.parametrize(("moved", "stage"), [(0.0, "base"), (0.01, "federated")])
-def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, capsys, moved, stage):
+def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, moved, stage):
     trained, card = FinishedRun.open(run).trained()
     assert (card.stage == "base") == (read(run).summary.adapter_rounds == 0)
     copy, base, adapter = tmp_path / "run", trained.base, trained.adapter
@@ -93,8 +93,8 @@ def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, caps
         RunFolder(copy).adapter, adapter, {name: value + moved for name, value in start.items()},
         base_sha256=base.sha256, vocabulary=base.vocabulary, rounds=0,
     )  # fmt: skip
-    exporting.export_run(copy, tmp_path / "files", formats=["adapter"])
-    assert f"stage: {stage}, " in capsys.readouterr().out
+    export = exporting.export_run(copy, tmp_path / "files", formats=["adapter"])
+    assert f"stage: {stage}, " in str(export)
     written = json.loads((tmp_path / "files" / "card.json").read_text())
     inside = card_of(tmp_path / "files" / "adapter.safetensors")
     assert written["stage"] == inside["stage"] == stage
@@ -113,12 +113,8 @@ def test_nothing_is_said_of_recordings_on_which_the_run_was_not_made(run, tmp_pa
     for command in (
         lambda: exporting.export_run(copy, None, formats=["adapter"]),
         lambda: exporting.verify_file(copy / "export" / "model_float.tflite", None),
-        lambda: on_device_round.check_round(
-            copy / "export" / "model_personal.tflite", None, as_json=True
-        ),
-        lambda: benchmarking.benchmark_file(
-            copy / "export" / "model_float.tflite", None, as_json=True
-        ),
+        lambda: on_device_round.check_round(copy / "export" / "model_personal.tflite", None),
+        lambda: benchmarking.benchmark_file(copy / "export" / "model_float.tflite", None),
     ):
         with pytest.raises(FedspeechError, match="holds other recordings than"):
             command()
@@ -133,9 +129,8 @@ def test_what_spots_words_refuses_a_run_of_sentences():
 
 @pytest.mark.export
 @pytest.mark.parametrize("kind", ["float", "streaming", "personal"])
-def test_every_file_verifies_from_the_folder_alone(run, capsys, kind):
-    exporting.verify_file(run / "export" / f"model_{kind}.tflite", None)
-    said = capsys.readouterr().out
+def test_every_file_verifies_from_the_folder_alone(run, kind):
+    said = str(exporting.verify_file(run / "export" / f"model_{kind}.tflite", None))
     assert f"({kind}): passed" in said
     assert "builtin operators only" in said
 
@@ -155,11 +150,11 @@ def test_a_file_that_was_changed_does_not_verify(run, tmp_path):
 
 
 @pytest.mark.export
-def test_a_later_export_goes_into_summary_and_report(run, tmp_path, capsys):
+def test_a_later_export_goes_into_summary_and_report(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "export" / "model_personal.tflite").write_bytes(b"not what was published")
-    exporting.export_run(copy, None, formats=["fp16", "adapter"])
+    said = str(exporting.export_run(copy, None, formats=["fp16", "adapter"]))
     summary = read(copy).summary
     kinds = {found.kind: found for found in summary.export_family}
     assert set(kinds) == {"float", "fp16", "streaming", "adapter"}
@@ -168,7 +163,7 @@ def test_a_later_export_goes_into_summary_and_report(run, tmp_path, capsys):
     assert (copy / "export" / "model_streaming.tflite").exists(), "of the same model"
     assert not (copy / "export" / "model_personal.tflite").exists(), "changed since"
     assert "model_fp16.tflite" in (copy / "report.html").read_text()
-    assert "model_fp16.tflite" in capsys.readouterr().out
+    assert "model_fp16.tflite" in said
 
 
 @pytest.mark.export
@@ -189,24 +184,23 @@ def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run
 
 
 @pytest.mark.export
-def test_benchmark_prints_a_table_and_json(run, capsys):
-    benchmarking.benchmark_file(run / "export" / "model_streaming.tflite", None, as_json=True)
-    found = json.loads(capsys.readouterr().out)
+def test_benchmark_gives_a_table_and_json(run):
+    found = benchmarking.benchmark_file(run / "export" / "model_streaming.tflite", None).record()
+    assert json.dumps(found)
     (timing,) = found["timings"]
     assert timing["what"] == "hop"
     assert 0 < timing["p50_ms"] <= timing["p95_ms"]
     assert timing["real_time_factor"] == pytest.approx(timing["p95_ms"] / 20)
     assert found["size_bytes"] == (run / "export" / "model_streaming.tflite").stat().st_size
-    benchmarking.benchmark_file(run / "export" / "model_personal.tflite", None, as_json=False)
-    assert "train, 16 clips" in capsys.readouterr().out
+    timings = benchmarking.benchmark_file(run / "export" / "model_personal.tflite", None)
+    assert "train, 16 clips" in str(timings)
     with pytest.raises(ExportRefused):
-        benchmarking.benchmark_file(run / "export" / "adapter.safetensors", None, as_json=False)
+        benchmarking.benchmark_file(run / "export" / "adapter.safetensors", None)
 
 
 @pytest.mark.export
-def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys):
-    on_device_round.check_round(run / "export" / "model_personal.tflite", None, as_json=True)
-    found = json.loads(capsys.readouterr().out)
+def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run):
+    found = on_device_round.check_round(run / "export" / "model_personal.tflite", None).record()
     assert found["largest_delta_difference"] <= 1e-5
     assert set(found) == {
         "largest_delta_difference", "integers_changed", "example_epsilon", "example_delta",
@@ -215,19 +209,19 @@ def test_phones_of_the_run_train_in_the_file_and_give_torchs_deltas(run, capsys)
     assert found["integers_changed"] < 0.05
     assert 0 < found["example_epsilon"] < 100
     with pytest.raises(ExportRefused, match="signature train_dp"):
-        on_device_round.check_round(run / "export" / "model_float.tflite", None, as_json=True)
+        on_device_round.check_round(run / "export" / "model_float.tflite", None)
 
 
 @pytest.mark.export
-def test_listening_prints_detections_with_times(run, tmp_path, capsys):
+def test_listening_prints_detections_with_times(run, tmp_path):
     phone = FinishedRun.open(run).voices
     clips = [clip for one in phone.partition.held_out for clip in one.utterances][:6]
     gap = np.zeros((len(clips), 16_000), np.float32)
     sound = np.concatenate([gap, phone.corpus.waveforms(clips)], axis=1).reshape(-1)
     soundfile.write(tmp_path / "words.wav", sound, 16_000)
     file = run / "export" / "model_streaming.tflite"
-    stream_evaluation.listen_to(file, tmp_path / "words.wav", 0.5, ListeningRules())
-    lines = capsys.readouterr().out.splitlines()
+    heard = stream_evaluation.listen_to(file, tmp_path / "words.wav", 0.5, ListeningRules())
+    lines = str(heard).splitlines()
     assert "detections in 12.00 s" in lines[-1]
     times = [float(line.split()[0]) for line in lines[:-1]]
     assert times
@@ -242,14 +236,13 @@ def test_listening_prints_detections_with_times(run, tmp_path, capsys):
 
 
 @pytest.mark.export
-def test_errors_are_counted_on_synthesized_sound_and_on_folders(run, tmp_path, capsys):
+def test_errors_are_counted_on_synthesized_sound_and_on_folders(run, tmp_path):
     file = run / "export" / "model_streaming.tflite"
 
     def evaluate(**options):
-        values = {"folder": None, "hours": None, "threshold": 0.5, "seed": 0, "as_json": True}
+        values = {"folder": None, "hours": None, "threshold": 0.5, "seed": 0}
         values |= {"out": tmp_path / "det.svg", "rules": ListeningRules()} | options
-        stream_evaluation.evaluate(file, **values)
-        return json.loads(capsys.readouterr().out)
+        return json.loads(json.dumps(stream_evaluation.evaluate(file, **values).record()))
 
     found = evaluate(hours=0.01)
     point = found["points"][0]

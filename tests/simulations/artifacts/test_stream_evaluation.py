@@ -1,7 +1,6 @@
 """Recordings are counted one by one, by what was recorded, however their folder is arranged."""
 
 import inspect
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,19 +121,18 @@ def test_only_what_was_recorded_counts_as_time(tmp_path, words):
 
 
 @pytest.mark.slow
-def test_the_silence_that_was_added_is_stated_apart(tmp_path, words, monkeypatch, capsys):
+def test_the_silence_that_was_added_is_stated_apart(tmp_path, words, monkeypatch):
     manifest(tmp_path, words, "{word}_{speaker}.wav")
     monkeypatch.setattr(stream_evaluation, "_listener", lambda _: LouderThanBefore())
     asked = {
         "folder": tmp_path, "hours": None, "threshold": 0.8, "rules": RULES, "seed": 0,
         "out": tmp_path / "det.svg",
     }  # fmt: skip
-    stream_evaluation.evaluate(tmp_path / "model_streaming.tflite", **asked, as_json=False)
-    said = capsys.readouterr().out
+    rates = stream_evaluation.evaluate(tmp_path / "model_streaming.tflite", **asked)
+    said = " ".join(str(rates).split())
     assert "hours of digital silence were added after recordings" in said
     assert "threshold 0.8022 (the next that is counted to 0.8)" in said
-    stream_evaluation.evaluate(tmp_path / "model_streaming.tflite", **asked, as_json=True)
-    found = json.loads(capsys.readouterr().out)
+    found = rates.record()
     assert found["hours"] == pytest.approx(3 / 3600)
     assert found["added_silent_hours"] == pytest.approx(3 / 3600)
 

@@ -1,0 +1,85 @@
+# Types of the public names of `fedspeech`; `__init__.py` loads each when it is first asked for.
+
+from collections.abc import Mapping
+
+from fedspeech.corpora.recorded import RecordedCorpus as Corpus
+from fedspeech.errors import ArgumentRefused as ArgumentRefused
+from fedspeech.errors import BudgetExhausted as BudgetExhausted
+from fedspeech.errors import CorpusError as CorpusError
+from fedspeech.errors import ExportRefused as ExportRefused
+from fedspeech.errors import FedspeechError as FedspeechError
+from fedspeech.errors import NoRoundRan as NoRoundRan
+from fedspeech.errors import ScenarioError as ScenarioError
+from fedspeech.models.base import Base as Base
+from fedspeech.privacy.plan import PrivacyPlan as PrivacyPlan
+from fedspeech.tasks.asr import Asr as Asr
+from fedspeech.tasks.kws import Kws as Kws
+from simulations.api.budget import Budget as Budget
+from simulations.api.budget import budget as budget
+from simulations.api.corpora import check_folder as check_folder
+from simulations.api.corpora import known_corpora as known_corpora
+from simulations.api.corpora import open_corpus as open_corpus
+from simulations.api.exporting import benchmark as benchmark
+from simulations.api.exporting import dry_run_round as dry_run_round
+from simulations.api.exporting import evaluate_listening as evaluate_listening
+from simulations.api.exporting import export as export
+from simulations.api.exporting import listen as listen
+from simulations.api.exporting import verify as verify
+from simulations.api.records import Records as Records
+from simulations.api.run import Run as Run
+from simulations.api.run import compare as compare
+from simulations.api.run import load_run as load_run
+from simulations.api.run import resume as resume
+from simulations.api.run import simulate as simulate
+from simulations.api.scenarios import read_scenario as read_scenario
+from simulations.api.scenarios import scenarios as scenarios
+from simulations.api.scenarios import to_toml as to_toml
+from simulations.api.tuning import Tuned as Tuned
+from simulations.api.tuning import tune as tune
+from simulations.artifacts.exporting import PartlyRefused as PartlyRefused
+from simulations.scenario.corpora import EmbeddedCorpus as EmbeddedCorpus
+from simulations.scenario.schema import Scenario as Scenario
+from simulations.setup.definition import Experiment as Experiment
+
+__all__ = [
+    "ArgumentRefused",
+    "Asr",
+    "Base",
+    "Budget",
+    "BudgetExhausted",
+    "Corpus",
+    "CorpusError",
+    "EmbeddedCorpus",
+    "Experiment",
+    "ExportRefused",
+    "FedspeechError",
+    "Kws",
+    "NoRoundRan",
+    "PartlyRefused",
+    "PrivacyPlan",
+    "Records",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "Tuned",
+    "benchmark",
+    "budget",
+    "check_folder",
+    "compare",
+    "dry_run_round",
+    "evaluate_listening",
+    "export",
+    "known_corpora",
+    "listen",
+    "load_run",
+    "open_corpus",
+    "read_scenario",
+    "resume",
+    "scenarios",
+    "simulate",
+    "to_toml",
+    "tune",
+    "verify",
+]
+PUBLIC: Mapping[str, str]
+__version__: str
