@@ -47,6 +47,7 @@ class ClientShard:
         self.shard = shard
         self.phones = job.shard_phones(shard)
         self._arrays = job.load_arrays()
+        self._query = job.query.on(self._arrays)
         self._entropy = job.entropy()
 
     def counts(self) -> messages.Counts:
@@ -147,7 +148,7 @@ class ClientShard:
             raise ProtocolAbort(
                 f"round {key.number}: the plan does not clip to clip_norm={request.clip_norm}"
             )
-        contributions = self.job.query.contributions(
+        contributions = self._query.contributions(
             [self._arrays.phone(int(phone)) for phone in phones],
             request.model,
             self.job.phone_rngs(key, phones.tolist()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class PopulationArrays:
       background: unknown and silence clips that ship to every phone.
       validation: public validation speakers; the only clips that the server sees.
       initial: the adapter before the first round, shape (d,), float32.
+      frozen: what phones train through, if the adapter stands inside the encoder: a
+        `models.frozen_graph` as bytes, uint8. Empty, and no file, for other adapters.
       virtual_phones: where phones are drawn from voices: the clips are then those of voice p, and
         phones as many as the plan says; None: one phone per voice.
     """
@@ -40,6 +42,7 @@ class PopulationArrays:
     background: LocalDataset
     validation: LocalDataset
     initial: FloatVector
+    frozen: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
     virtual_phones: VirtualPhones | None = None
 
     def __repr__(self) -> str:
@@ -78,7 +81,7 @@ class PopulationArrays:
         Raises:
           ScenarioError: if they are missing, damaged or others.
         """
-        arrays, found = _hashed(folder, tuple(_stamp(folder, name) for name in _ARRAY_NAMES))
+        arrays, found = _hashed(folder, tuple(_stamp(folder, name) for name in _names(folder)))
         if found != sha256:
             raise ScenarioError(
                 f"job arrays in {folder} are not those of this job: expected SHA-256 "
@@ -94,7 +97,7 @@ class PopulationArrays:
           ScenarioError: if one is missing or damaged.
         """
         arrays: dict[str, Any] = {}
-        for name in _ARRAY_NAMES:
+        for name in _names(folder):
             try:
                 found = np.load(folder / f"{name}.npy", mmap_mode="r")
             except (OSError, ValueError) as error:
@@ -110,7 +113,8 @@ class PopulationArrays:
         for name in _DATASETS:
             data = arrays[name]
             arrays |= {f"{name}_embeddings": data.embeddings, f"{name}_labels": data.labels}
-        return {name: arrays[name] for name in _ARRAY_NAMES}
+        names = (*_ARRAY_NAMES, _FROZEN) if self.frozen.size else _ARRAY_NAMES
+        return {name: arrays[name] for name in names}
 
     def sha256(self) -> str:
         """Digest over names, types, shapes and bytes of all arrays, hex."""
@@ -125,8 +129,14 @@ _ARRAY_NAMES = (
     "embeddings", "labels", "offsets", "background_embeddings", "background_labels",
     "validation_embeddings", "validation_labels", "initial",
 )  # fmt: skip
+_FROZEN = "frozen"
 _MAPPED = ("embeddings", "labels")  # grow with the population; the rest is read
 _DATASETS = ("background", "validation")
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """The arrays that a folder must hold, and the frozen graph if it holds one."""
+    return (*_ARRAY_NAMES, _FROZEN) if (folder / f"{_FROZEN}.npy").exists() else _ARRAY_NAMES
 
 
 @functools.lru_cache(maxsize=4)

@@ -114,7 +114,7 @@ def run_round(
         round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)
     )
     try:
-        contributions = query.contributions(
+        contributions = query.on(arrays).contributions(
             [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)
         )
         encoded = {

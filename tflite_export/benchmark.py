@@ -123,7 +123,9 @@ def _torch_clip(trained: Trained, clip: NDArray[np.float32]) -> Callable[[], obj
 
     def call() -> object:
         with torch.inference_mode():
-            return adapter.logits(tensors, adapter.embed(base.encoder_output(clip))[None])
+            return adapter.logits(
+                tensors, adapter.embed_frames(base, adapter.encoder(base)(clip))[None]
+            )
 
     return call
 

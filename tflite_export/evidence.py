@@ -121,19 +121,22 @@ def reference_logits(trained: Trained, waveforms: FloatArray) -> FloatArray:
     """Logits (n, c) in torch of waveforms (n, heard_samples), as evaluation computes them."""
     # In blocks, or thousands of clips would need gigabytes of windows at once.
     starts = range(0, len(waveforms), _BLOCK)
-    outputs = (trained.base.encoder_output(waveforms[start : start + _BLOCK]) for start in starts)
-    return np.concatenate([_score(trained, output) for output in outputs])
+    encoder = trained.adapter.encoder(trained.base)
+    frames = (encoder(waveforms[start : start + _BLOCK]) for start in starts)
+    return np.concatenate([_score(trained, output) for output in frames])
 
 
 def listening_logits(trained: Trained, samples: FloatArray) -> FloatArray:
     """Logits (hops, c) in torch at every hop of samples (n,), before which is digital silence."""
-    return _score(trained, trained.base.listening_output(samples))
+    return _score(trained, trained.adapter.encoder(trained.base).listening(samples))
 
 
-def _score(trained: Trained, encoder_output: torch.Tensor) -> FloatArray:
+def _score(trained: Trained, frames: torch.Tensor) -> FloatArray:
     adapter = trained.adapter
     vector = adapter.spec.flatten(trained.parameters)[np.newaxis]
-    logits: FloatArray = score_clips(adapter, vector, adapter.embed(encoder_output).numpy())[0]
+    logits: FloatArray = score_clips(
+        adapter, vector, adapter.embed_frames(trained.base, frames).numpy()
+    )[0]
     return logits
 
 

@@ -103,6 +103,13 @@ class KeywordFamily(Family):
 
     def make(self, kind: str, card: Card, converter: Converter) -> bytes:
         """See `family.Family.make`."""
+        if kind in ("personal", "adapter") and self.trained.merged() is not self.trained:
+            raise ExportRefused(
+                f"adapter {self.trained.adapter.name}: the file that trains on the phone holds no "
+                "derivatives of convolutions, which factors inside the encoder need; what was "
+                "trained is merged into the other files. The adapters head, affine and bottleneck "
+                "go on learning on the phone"
+            )
         if kind == "adapter":
             return write_adapter(self.trained, card.inside(kind))
         if kind != "cc":

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.audio.frontend import LogMel
-from fedspeech.models.adapters import Adapter
+from fedspeech.errors import ExportRefused
+from fedspeech.models.adapters import Adapter, HeadAdapter, name_of
+from fedspeech.models.adapters.lora import LoraAdapter
 from fedspeech.models.base import Base
 from tflite_export.arrays import AdapterShape, Network, Parameters
 
@@ -24,7 +26,18 @@ class Trained:
     @property
     def num_parameters(self) -> int:
         """Values that inference needs: those of the encoder and of the adapter."""
-        return self.base.built_in.network.num_parameters + self.adapter.spec.size
+        merged = self.merged()
+        return merged.base.built_in.network.num_parameters + merged.adapter.spec.size
+
+    def merged(self) -> Trained:
+        """The same function with low-rank factors in the encoder's weights; others stay."""
+        if not isinstance(self.adapter, LoraAdapter):
+            return self
+        base = self.adapter.merged(self.base, self.parameters)
+        head = HeadAdapter(self.adapter.num_features, self.adapter.num_labels)
+        return Trained(
+            base=base, adapter=head, parameters=head.initial(base.head_weight, base.head_bias)
+        )
 
     @property
     def is_the_base(self) -> bool:
@@ -37,9 +50,16 @@ def network(trained: Trained) -> Network:
     """Gathers the arrays of a trained model.
 
     Raises:
+      ExportRefused: if the adapter is of another package, whose arithmetic no graph holds.
       ValueError: if names or shapes of the parameters differ from the adapter's spec, a weight is
         not finite, or the adapter has another number of labels than the base's vocabulary.
     """
+    if ":" in (name := name_of(trained.adapter)):
+        raise ExportRefused(
+            f"adapter {name}: files are made of the adapters of this package, whose graphs are "
+            "written in tflite_export; train one of them to export"
+        )
+    trained = trained.merged()
     base, spec = trained.base, trained.adapter.spec
     # There and back: names and shapes are checked, and the arrays are this network's own.
     parameters = spec.unflatten(spec.flatten(trained.parameters))

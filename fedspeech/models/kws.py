@@ -107,14 +107,18 @@ class CausalConv(nn.Module):
         normalized: Tensor = self.norm(self.conv(nn.functional.pad(x, (self.left_padding, 0))))
         return normalized
 
-    def folded(self) -> FoldedConv:
-        """Returns the layer with its running statistics folded into weight and bias."""
+    def scale(self) -> Tensor:
+        """Returns what the normalization multiplies each output by, (outputs,), in double."""
         norm = self.norm
         assert norm.running_var is not None
+        # In double: the division by a small deviation would cost float32 its last digits.
+        return norm.weight.detach().double() / torch.sqrt(norm.running_var.double() + norm.eps)
+
+    def folded(self) -> FoldedConv:
+        """Returns the layer with its running statistics folded into weight and bias."""
+        norm, scale = self.norm, self.scale()
         assert norm.running_mean is not None
         with torch.no_grad():
-            # In double: the division by a small deviation would cost float32 its last digits.
-            scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
             weight = self.conv.weight.double() * scale[:, None, None]
             bias = norm.bias.double() - norm.running_mean.double() * scale
         return FoldedConv(weight.float().numpy(), bias.float().numpy(), self.stride)

@@ -42,6 +42,15 @@ class Query(abc.ABC):
     def dimension(self) -> int:
         """Length of a contribution; the privacy plan has the same."""
 
+    def on(self, arrays: PopulationArrays) -> Self:
+        """The query with what it needs of the job's arrays; `contributions` is asked of this one.
+
+        Raises:
+          ScenarioError: if they hold something else.
+        """
+        del arrays
+        return self
+
     @abc.abstractmethod
     def initial(self, arrays: PopulationArrays) -> GlobalState:
         """The state before the first round; from the public arrays only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedspeech.aggregation.optimizers import ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer, open_optimizer
 from fedspeech.errors import ScenarioError
+from fedspeech.models.adapters import adapter_class
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.own_code import address_of
@@ -50,6 +51,7 @@ class AdapterTraining(Query):
       example_privacy: how training hides single clips of a phone; None: it does not.
       trainer: what trains in the place of this library; None: nothing does. A job file can name
         an `OwnTrainer`; anything else, for instance an exported file, trains in process alone.
+      frozen: what of the job's arrays phones train through, see `on`. No job file holds it.
 
     Raises:
       ValueError: if a trainer of another package is to hide single clips.
@@ -60,6 +62,7 @@ class AdapterTraining(Query):
     optimizer: ServerOptimizer
     example_privacy: ExamplePrivacy | None = None
     trainer: TrainingFunction | None = None
+    frozen: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuses a promise that nobody could keep."""
@@ -86,15 +89,26 @@ class AdapterTraining(Query):
             )
         return query
 
+    def on(self, arrays: PopulationArrays) -> Self:
+        """The query with the frozen graph that an inner adapter trains through; see `Query.on`."""
+        if self.adapter.lora is None:
+            return self
+        query = replace(self, frozen=arrays.frozen)
+        try:
+            _ = query.built
+        except ValueError as error:
+            raise ScenarioError(f"the job's arrays do not hold its adapter: {error}") from error
+        return query
+
     @functools.cached_property
     def built(self) -> Adapter:
         """The adapter."""
-        return self.adapter.build()
+        return self.adapter.build(self.frozen)
 
     @property
     def dimension(self) -> int:
         """Parameters of the adapter."""
-        return self.built.spec.size
+        return self.adapter.spec.size
 
     def initial(self, arrays: PopulationArrays) -> GlobalState:
         """Starts from the adapter that the arrays hold; tries an own trainer on public clips.
@@ -104,8 +118,8 @@ class AdapterTraining(Query):
         """
         if isinstance(self.trainer, OwnTrainer):
             public = arrays.background if len(arrays.background) else arrays.validation
-            start = self.built.spec.unflatten(arrays.initial)
-            self.trainer.try_out(self.built, start, public, self.training)
+            start = self.adapter.spec.unflatten(arrays.initial)
+            self.trainer.try_out(self.on(arrays).built, start, public, self.training)
         return self.optimizer.init(arrays.initial)
 
     def contributions(
@@ -151,14 +165,11 @@ class AdapterTraining(Query):
     @property
     def flops(self) -> float:
         """As many clips as a phone may use, each forward and both halves of backward."""
-        # A product and a sum for each parameter and window, three times.
-        return (
-            6.0
-            * self.dimension
-            * self.adapter.num_windows
-            * self.training.max_examples
-            * self.training.local_epochs
-        )
+        # A product and a sum for each parameter and window, three times; frozen layers, which have
+        # no half for their own weights, twice.
+        inner = 0 if self.adapter.lora is None else 4.0 * self.adapter.lora.multiplications
+        per_clip = inner + 6.0 * self.dimension * self.adapter.num_windows
+        return per_clip * self.training.max_examples * self.training.local_epochs
 
     def check(self, arrays: PopulationArrays) -> None:
         """Refuses labels that the adapter has no output for."""
@@ -171,10 +182,12 @@ class AdapterTraining(Query):
             raise ScenarioError(f"job labels must be in [0, {self.adapter.num_labels})")
 
     def brought(self) -> tuple[Any, ...]:
-        """The query, and the server rule and trainer that a job names."""
+        """The query, and the adapter, server rule and trainer that a job names."""
+        own = self.adapter.name
+        adapter = (adapter_class(own),) if ":" in own else ()
         rule = (type(self.optimizer.built),) if isinstance(self.optimizer, OwnOptimizer) else ()
         trainer = (self.trainer.code,) if isinstance(self.trainer, OwnTrainer) else ()
-        return (type(self), *rule, *trainer)
+        return (type(self), *adapter, *rule, *trainer)
 
     def settings(self) -> dict[str, Any]:
         """The fields as plain values; without a trainer, where there is none."""
@@ -183,6 +196,7 @@ class AdapterTraining(Query):
         settings = super().settings()
         if self.trainer is None:  # as in the runs before a file could name one
             del settings["trainer"]
+        del settings["frozen"]
         return settings
 
     @classmethod
@@ -193,7 +207,7 @@ class AdapterTraining(Query):
             **{
                 **settings,
                 "training": LocalTraining(**settings["training"]),
-                "adapter": AdapterShape(**settings["adapter"]),
+                "adapter": AdapterShape.from_settings(settings["adapter"]),
                 "optimizer": open_optimizer(settings["optimizer"]),
                 "example_privacy": clips and ExamplePrivacy(**clips),
                 "trainer": trainer and OwnTrainer(**trainer),
@@ -209,4 +223,6 @@ class AdapterTraining(Query):
         # Settings that later versions added, where they are what they always were.
         if settings["adapter"].get("activation") == "relu":
             del settings["adapter"]["activation"]
+        if self.adapter.lora is None:
+            del settings["adapter"]["lora"]
         return settings

@@ -32,9 +32,10 @@ _RULES = ListeningRules()
 class HeardStreams:
     """Sounds that the frozen base hears once; any number of adapters then score every hop.
 
-    A sound is features, shape (hops, w, f), and the target word in it, if there is one.
+    A sound is frames before the adapter, (hops, w, f), and the target word in it, if there is one.
     """
 
+    base: Base
     adapter: Adapter
     hop_ms: float
     sounds: Sequence[tuple[Tensor, Keyword | None]]
@@ -45,8 +46,8 @@ class HeardStreams:
     ) -> HeardStreams:
         """At least so much synthesized sound in which nobody says a target word."""
         scenes = keyword_free(seconds, targets, seed)
-        sounds = [(base.listening_output(scene), None) for scene in scenes]
-        return cls(adapter, _hop_ms(base), sounds)
+        sounds = [(adapter.encoder(base).listening(scene), None) for scene in scenes]
+        return cls(base, adapter, _hop_ms(base), sounds)
 
     @classmethod
     def of_keywords(
@@ -58,10 +59,10 @@ class HeardStreams:
         # A word may be found some time after its end, and needs sound to be found in.
         padded = np.pad(heard, ((0, 0), (0, _RULES.patience_hops * hop)))
         sounds = [
-            (base.listening_output(sound), Keyword(int(label), first, last))
+            (adapter.encoder(base).listening(sound), Keyword(int(label), first, last))
             for sound, label in zip(padded, labels, strict=True)
         ]
-        return cls(adapter, _hop_ms(base), sounds)
+        return cls(base, adapter, _hop_ms(base), sounds)
 
     def counts(self, vector: FloatVector) -> ListeningCounts:
         """Counts what one adapter finds, and what it finds falsely where nothing is said."""
@@ -77,9 +78,9 @@ class HeardStreams:
 
     def _scored(self, vector: FloatVector) -> Iterator[tuple[NDArray[np.float32], Keyword | None]]:
         """Yields logits of every hop of each sound, shape (hops, c)."""
-        for output, keyword in self.sounds:
+        for frames, keyword in self.sounds:
             with torch.inference_mode():
-                embeddings = self.adapter.embed(output).numpy()
+                embeddings = self.adapter.embed_frames(self.base, frames).numpy()
             yield score_clips(self.adapter, vector[np.newaxis], embeddings)[0], keyword
 
 

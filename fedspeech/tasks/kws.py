@@ -141,7 +141,7 @@ class Kws:
     """
 
     name: ClassVar[str] = "kws"
-    adapters: ClassVar[tuple[str, ...]] = ("head", "affine", "bottleneck")
+    adapters: ClassVar[tuple[str, ...]] = ("head", "affine", "bottleneck", "lora")
 
     roles: WordRoles
     false_accept_rate: float

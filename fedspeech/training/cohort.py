@@ -1,6 +1,6 @@
 """Adapter training on many phones at once: `local.py` as batched matrix products.
 
-Phones are laid side by side in blocks of one fixed shape, `BLOCK_PHONES` phones of
+Phones are laid side by side in blocks of one fixed shape, the adapter's `block_phones` phones of
 `max_examples` clips each; what is missing is padding of weight zero. Every phone's arithmetic
 then runs through the same kernels over the same shapes wherever it stands, so its bits depend
 neither on its neighbors nor on the number of workers that share the cohort. Against the
@@ -26,10 +26,6 @@ from fedspeech.training.one_thread import one_thread
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta
 
-BLOCK_PHONES = 64
-"""A multiple of the widest vector register (16 floats), so that no elementwise kernel ends a
-block in its scalar tail, whose last bit can differ."""
-
 
 def train_cohort(
     adapter: Adapter,
@@ -48,17 +44,17 @@ def train_cohort(
     """
     if len(datasets) != len(rngs):
         raise ValueError(f"expected a stream per phone, got {len(rngs)} for {len(datasets)}")
-    device = compute_device()
+    device, block_phones = compute_device(), adapter.block_phones
     start = {
-        name: torch.tensor(value, device=device).expand(BLOCK_PHONES, *value.shape)
+        name: torch.tensor(value, device=device).expand(block_phones, *value.shape)
         for name, value in parameters.items()
     }
-    shape = (BLOCK_PHONES, training.max_examples, *adapter.embedding_shape)
+    shape = (block_phones, training.max_examples, *adapter.embedding_shape)
     room = np.empty(shape, dtype=np.float32)
     deltas: list[Delta] = []
     with one_thread(), torch.no_grad():
-        for first in range(0, len(datasets), BLOCK_PHONES):
-            places = range(first, min(first + BLOCK_PHONES, len(datasets)))
+        for first in range(0, len(datasets), block_phones):
+            places = range(first, min(first + block_phones, len(datasets)))
             members = [datasets[place] for place in places]
             schedules = [
                 training.schedule(len(dataset), rngs, place)
@@ -77,7 +73,7 @@ def _train_block(
     training: LocalTraining,
     device: torch.device,
 ) -> Tensor:
-    """Trains one block on a device; returns deltas of shape (BLOCK_PHONES, d)."""
+    """Trains one block on a device; returns deltas of shape (block_phones, d)."""
     clips = torch.from_numpy(block.embeddings).to(device)
     steps = _batches(clips, block, training, device)
     logit_gradient = objective_of(adapter).logit_gradient

@@ -157,12 +157,19 @@ class _Scorer(nn.Module):
         super().__init__()
         self._adapter = adapter
         for name, _ in adapter.spec.shapes:
-            self.register_parameter(name, nn.Parameter(torch.tensor(parameters[name])))
+            self.register_parameter(_plain(name), nn.Parameter(torch.tensor(parameters[name])))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Scores clips (n, *embedding_shape) as logits (n, c)."""
-        own = {name: value.unsqueeze(0) for name, value in self.named_parameters()}
+        own = {
+            name: getattr(self, _plain(name)).unsqueeze(0) for name, _ in self._adapter.spec.shapes
+        }
         return self._adapter.logits(own, embeddings.unsqueeze(0)).squeeze(0)
+
+
+def _plain(name: str) -> str:
+    """A parameter's name without dots, which torch takes for the path to a module."""
+    return name.replace(".", "/")
 
 
 def in_step(secret: Keystream, num_examples: int, rate: float) -> NDArray[np.bool_]:

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION
+from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
 from fedspeech.models.compute import compute_device
+from fedspeech.models.encoder import Encoder
 from fedspeech.seeds import canonical
 from fedspeech.training.one_thread import one_thread
 from fedspeech.training.workers import WorkerPool, worker_deaths_said
@@ -91,10 +93,13 @@ def encoder_outputs(
     utterances: Sequence[Utterance],
     cache_dir: Path,
     *,
+    adapter: Adapter | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Returns the encoder output of every utterance, (n, windows, f), mapped from the cache.
+
+    Of an inner adapter, which cuts the encoder, it is the output of what stands before the cut.
 
     Killed half-way, the next call goes on where this one stopped. Chunks whose bytes no longer
     match their checksum are computed again. The bits do not depend on the number of worker
@@ -107,16 +112,16 @@ def encoder_outputs(
         raise ValueError(
             f"expected at least one utterance and one worker, got {len(utterances)}, {workers}"
         )
-    encoder = base.encoder
+    encoder = _encoder(base, adapter)
     shape = (len(utterances), encoder.num_windows, encoder.num_features)
-    store = _Store(cache_dir / "encoder" / _key(base, corpus, utterances), shape)
+    store = _Store(cache_dir / "encoder" / _key(encoder, corpus, utterances), shape)
     values = store.open()
     finished = store.finished(values)
     chunks = range(-(-len(utterances) // CHUNK_CLIPS))
     missing = [chunk for chunk in chunks if chunk not in finished]
 
     done = len(utterances) - sum(len(_members(utterances, chunk)) for chunk in missing)
-    computed = _compute(base, corpus, utterances, store, missing, workers)
+    computed = _compute(base, adapter, corpus, utterances, store, missing, workers)
     with contextlib.closing(computed):  # whatever happens here, the workers end now
         for chunk, sha256 in computed:
             store.record(chunk, sha256)
@@ -126,8 +131,13 @@ def encoder_outputs(
     return store.open_finished()
 
 
+def _encoder(base: Base, adapter: Adapter | None) -> Encoder:
+    return base.encoder if adapter is None else adapter.encoder(base)
+
+
 def _compute(
     base: Base,
+    adapter: Adapter | None,
     corpus: Corpus,
     utterances: Sequence[Utterance],
     store: _Store,
@@ -139,13 +149,14 @@ def _compute(
     workers = min(workers, len(missing) // 2)
     if workers <= 1:
         with one_thread():
-            values = store.open()
+            values, encoder = store.open(), _encoder(base, adapter)
             for chunk in missing:
-                yield chunk, _write(base, corpus, _members(utterances, chunk), values, chunk)
+                members = _members(utterances, chunk)
+                yield chunk, _write(base, encoder, corpus, members, values, chunk)
         return
     with (
         worker_deaths_said("what was finished before is kept, and the same command goes on"),
-        WorkerPool(workers, _start_worker, base.to_bytes(), corpus, store) as pool,
+        WorkerPool(workers, _start_worker, base.to_bytes(), adapter, corpus, store) as pool,
     ):
         futures = [
             pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)
@@ -155,24 +166,26 @@ def _compute(
             yield future.result()
 
 
-_worker: tuple[Base, Corpus, NDArray[np.float32]]
+_worker: tuple[Base, Encoder, Corpus, NDArray[np.float32]]
 
 
-def _start_worker(base: bytes, corpus: Corpus, store: _Store) -> None:
+def _start_worker(data: bytes, adapter: Adapter | None, corpus: Corpus, store: _Store) -> None:
     """Runs once in every worker process."""
     global _worker
     torch.set_num_threads(1)
-    _worker = (Base.from_bytes(base), corpus, store.open())
+    base = Base.from_bytes(data)
+    _worker = (base, _encoder(base, adapter), corpus, store.open())
 
 
 def _write_in_worker(utterances: Sequence[Utterance], chunk: int) -> tuple[int, str]:
     """Writes one chunk with what `_start_worker` prepared."""
-    base, corpus, values = _worker
-    return chunk, _write(base, corpus, utterances, values, chunk)
+    base, encoder, corpus, values = _worker
+    return chunk, _write(base, encoder, corpus, utterances, values, chunk)
 
 
 def _write(
     base: Base,
+    encoder: Encoder,
     corpus: Corpus,
     utterances: Sequence[Utterance],
     values: NDArray[np.float32],
@@ -185,7 +198,7 @@ def _write(
         block = waveforms[first : first + BLOCK_CLIPS]
         padded = np.zeros((BLOCK_CLIPS, *waveforms.shape[1:]), dtype=np.float32)
         padded[: len(block)] = block
-        outputs = base.encoder(padded).numpy()
+        outputs = encoder(padded).numpy()
         values[start + first : start + first + len(block)] = outputs[: len(block)]
     return _digest(values, chunk)
 
@@ -201,12 +214,12 @@ def _digest(values: NDArray[np.float32], chunk: int) -> str:
     return hashlib.sha256(members.tobytes()).hexdigest()
 
 
-def _key(base: Base, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
+def _key(encoder: Encoder, corpus: Corpus, utterances: Sequence[Utterance]) -> str:
     """Names an array by all that its bits depend on."""
     # The encoder's hash and not the base's: a new head costs no new pass.
     # And the device's: bits of an accelerator never stand for a CPU's.
     versions = (CODE_VERSION, LEFT_CONTEXT_VERSION, torch.__version__, compute_device().type)
-    digest = hashlib.sha256(canonical("encoder cache", *versions, base.encoder.sha256))
+    digest = hashlib.sha256(canonical("encoder cache", *versions, encoder.sha256))
     for utterance in utterances:
         # All of 32 bytes: no other list of clips runs together to the same bytes.
         digest.update(bytes.fromhex(corpus.fingerprint(utterance)))

@@ -327,7 +327,7 @@ def trained_model(folder: RunFolder, base: Base) -> Trained:
 
     try:
         # Bound by hash: on another encoder the same numbers compute something else, unnoticed.
-        adapter, parameters = load_adapter(folder.adapter, base.sha256)
+        adapter, parameters = load_adapter(folder.adapter, base)
     except ValueError as error:
         raise FedspeechError(str(error)) from error
     return Trained(base=base, adapter=adapter, parameters=parameters)

@@ -28,6 +28,7 @@ from fedspeech.models.compute import notice as compute_notice
 from fedspeech.own_code import is_handed_over
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import example_paragraph, paragraphs
+from fedspeech.queries.training import AdapterTraining
 from fedspeech.round import ServerState
 from fedspeech.seeds import stream
 from server.resuming import Resumed, start
@@ -356,7 +357,7 @@ class Run:
 
     def _save_adapter(self) -> None:
         """Writes the adapter that ships with its configuration and model card."""
-        adapter = self._built.adapter
+        shape = AdapterTraining.of(self._built.job.query).adapter
         notice = self._ledger.noise_notice
         words = [
             paragraphs(stated(self._ledger, self._rows, self._job)),
@@ -366,8 +367,8 @@ class Run:
         words += [example_paragraph(hidden)] if hidden else []
         save_adapter(
             self._folder.adapter,
-            adapter,
-            adapter.spec.unflatten(self._evaluator.shipped(self._state.model, self._choice)),
+            shape,
+            shape.spec.unflatten(self._evaluator.shipped(self._state.model, self._choice)),
             base_sha256=self._built.base.sha256,
             vocabulary=self._built.task.labels,
             rounds=self._adapter_rounds,

@@ -298,20 +298,14 @@ def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) 
     time = time_axis(scenario)
     return PlanSizes(
         population=population,
-        dimension=shape.build().spec.size,
+        dimension=shape.spec.size,
         unit=unit,
         availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
     )
 
 
 def _shape(scenario: Scenario, base: Base, outputs: int) -> AdapterShape:
-    return AdapterShape(
-        name=scenario.adapter,
-        num_windows=base.num_windows,
-        num_features=base.num_features,
-        num_labels=outputs,
-        activation=base.encoder.activation,
-    )
+    return AdapterShape.of(base, scenario.adapter, outputs, scenario.lora)
 
 
 def time_axis(scenario: Scenario) -> TimeAxis | None:

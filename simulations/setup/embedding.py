@@ -60,7 +60,13 @@ class Embedder:
         if not clips:
             return LocalDataset(np.zeros((0, *self.adapter.embedding_shape), np.float32), labels)
         outputs = encoder_outputs(
-            self.base, corpus, clips, self.cache, workers=self.workers, progress=self.progress
+            self.base,
+            corpus,
+            clips,
+            self.cache,
+            adapter=self.adapter,
+            workers=self.workers,
+            progress=self.progress,
         )
         # In blocks: encoder outputs of a whole population do not fit into memory.
         blocks = [
@@ -71,8 +77,8 @@ class Embedder:
 
     def _embed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the adapter keeps of frames of the encoder."""
-        embedded: NDArray[np.float32] = self.adapter.embed(
-            self.base.pooled(torch.from_numpy(frames))
+        embedded: NDArray[np.float32] = self.adapter.embed_frames(
+            self.base, torch.from_numpy(frames)
         ).numpy()
         return embedded
 

@@ -18,6 +18,7 @@ from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import ScenarioError
 from fedspeech.job import Job
 from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.checking import check_adapter
 from fedspeech.models.base import Base
 from fedspeech.models.compute import check_computable
 from fedspeech.population import PopulationArrays
@@ -140,11 +141,28 @@ def build_experiment(
         # Settings that do not fit are refused before anything is trained or synthesized.
         accept(job.plan)
         base = _base(experiment, cache)
-        adapter = experiment.adapter.build()
+        adapter = _adapter(experiment, base)
         embed = Embedder(base, adapter, cache, workers, progress)
         return _build(experiment, job, embed, cache)
     except ValueError as error:  # a setting that a part of the library refused
         raise ScenarioError(f"scenario {name}: {error}") from error
+
+
+def _adapter(experiment: Experiment, base: Base) -> Adapter:
+    """The trained part; one of another package must keep what ours promise.
+
+    Raises:
+      ValueError: if it does not, or answers something else than the base.
+    """
+    adapter = experiment.adapter.build(experiment.adapter.frozen(base))
+    unit = base.vocabulary.output_unit
+    if adapter.output_unit != unit:
+        raise ValueError(
+            f"adapter {adapter.name} answers every {adapter.output_unit}, the base every {unit}"
+        )
+    if ":" in experiment.adapter.name:
+        check_adapter(adapter, base)
+    return adapter
 
 
 def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> BuiltExperiment:
@@ -167,6 +185,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         background=training_negatives.first(scenario.training.negatives),
         validation=validation,
         initial=adapter.spec.flatten(initial),
+        frozen=experiment.adapter.frozen(base),
     )
     # Named by content: runs on the same speech share one copy, and none overwrites another's.
     digest = arrays.sha256()

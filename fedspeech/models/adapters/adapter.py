@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.encoder import Activation
+from fedspeech.models.base import Base
+from fedspeech.models.encoder import Activation, Encoder
 from fedspeech.vectors import ParameterSpec
 
 
@@ -62,6 +63,11 @@ class Batch:
         """As much room again."""
         return torch.empty_like(self.embeddings)
 
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """Room for what an adapter computes of the clips alone, once for all steps, by name."""
+        return {}
+
 
 LogitGradient = Callable[[Tensor, Batch], Tensor]
 """Derivative of an objective by the logits (p, c, m), m clips or windows; same shape."""
@@ -82,8 +88,18 @@ def present_windows(embeddings: Tensor) -> Tensor:
 class Adapter(Protocol):
     """Trainable part after the encoder. It alone names its parameters.
 
+    Whoever writes one subclasses this class, gives the five members without a body, and has
+    gradients from torch. `fedspeech.models.adapters.checking.check_adapter` says what is wrong.
+
     Shapes: p phones, n clips, w windows and f features of the encoder, c labels.
+
+    Attributes:
+      block_phones: phones that train side by side. A multiple of the widest vector register (16
+        floats), so that no elementwise kernel ends a block in its scalar tail, whose last bit can
+        differ. Fewer where a phone's clips take much memory.
     """
+
+    block_phones: ClassVar[int] = 64
 
     @property
     def name(self) -> str:
@@ -123,6 +139,14 @@ class Adapter(Protocol):
         """
         ...
 
+    def encoder(self, base: Base) -> Encoder:
+        """What runs before the adapter and is cached: of an inner adapter, the encoder's start."""
+        return base.encoder
+
+    def embed_frames(self, base: Base, frames: Tensor) -> Tensor:
+        """Computes embeddings of frames of `encoder`: (n, w, f) to (n, *embedding_shape)."""
+        return self.embed(base.pooled(frames))
+
     def logits(self, parameters: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Scores clips, differentiable in the parameters, which have a leading axis p.
 
@@ -133,10 +157,38 @@ class Adapter(Protocol):
     def gradients(
         self, parameters: Mapping[str, Tensor], batch: Batch, logit_gradient: LogitGradient
     ) -> dict[str, Tensor]:
-        """Differentiates the weighted objective of every phone by parameters (p, *shape), by hand.
+        """Differentiates the weighted objective of every phone by parameters (p, *shape).
 
-        The same numbers as autograd through `logits`, several times faster, and simple enough to
-        be repeated inside an exported training signature. `logit_gradient` is the derivative of
-        the objective by the logits.
+        Here by torch, through `logits`. An adapter that does it by hand gives the same numbers
+        several times faster, and simple enough to be repeated inside an exported training
+        signature. `logit_gradient` is the derivative of the objective by the logits.
         """
-        ...
+        return differentiated(self, parameters, batch, logit_gradient)
+
+
+def differentiated(
+    adapter: Adapter,
+    parameters: Mapping[str, Tensor],
+    batch: Batch,
+    logit_gradient: LogitGradient,
+) -> dict[str, Tensor]:
+    """Differentiates by torch, through `Adapter.logits`; see `Adapter.gradients`.
+
+    One pass for all phones of a block: each has parameters of its own, so the derivative of the
+    sum over phones is the derivative of each. `torch.func.vmap` of `torch.func.grad` gives the same
+    numbers, and its import takes two seconds of every process.
+    """
+    own = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    with torch.enable_grad():
+        logits = labels_first(adapter.logits(own, batch.embeddings))
+    # A copy: an objective may overwrite what it is given, and the way back still needs it.
+    by_logit = logit_gradient(logits.detach().clone(), batch)
+    found = torch.autograd.grad(
+        logits, list(own.values()), by_logit, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(own, found, strict=True))
+
+
+def labels_first(logits: Tensor) -> Tensor:
+    """Lays logits (p, n, c) or (p, n, w, c) as objectives take them: (p, c, n) or (p, c, n * w)."""
+    return logits.flatten(1, -2).transpose(1, 2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, LogitGradient
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.head import (
     copied_head,
     head_gradients,
@@ -30,7 +30,7 @@ from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
-class AffineAdapter:
+class AffineAdapter(Adapter):
     """logits = W mean_w(a(scale * x + shift)) + b. What is cached is the whole encoder output.
 
     Sizes: w windows and f features of the encoder, c outputs; a is the activation that the encoder

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, LogitGradient
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.adapters.head import (
     copied_head,
     head_gradients,
@@ -28,7 +28,7 @@ from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
-class BottleneckAdapter:
+class BottleneckAdapter(Adapter):
     """h = mean_w(a(x)); logits = W (h + W2 relu(W1 h)) + b, with W2 zero at first.
 
     Houlsby et al. 2019 (arXiv:1902.00751), section 2.1, without their biases and with ReLU.

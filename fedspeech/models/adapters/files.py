@@ -1,14 +1,16 @@
-"""An adapter as three files: weights, what they belong to, and a model card.
+"""An adapter as files: weights, what they belong to, and a model card.
 
-    save_adapter(folder, adapter, parameters, base_sha256=base.sha256, vocabulary=..., rounds=40)
-    adapter, parameters = load_adapter(folder, base.sha256)
+    save_adapter(folder, shape, parameters, base_sha256=base.sha256, vocabulary=..., rounds=40)
+    adapter, parameters = load_adapter(folder, base)
 
-The file names are those of PEFT, since an adapter is what they say; PEFT itself cannot load them,
-and the model card says so.
+The file names are those of PEFT, since an adapter is what they say. Low-rank factors also have its
+layout, and PEFT loads them onto the module that `peft_layout.scorer` gives; other adapters are none
+that PEFT knows, and the model card says so.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -21,19 +23,26 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.corpora.corpus import Labels, labels_from
+from fedspeech.errors import ScenarioError
 from fedspeech.files import write_whole
-from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters import peft_layout
 from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.models.base import Base
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+DESCRIPTION_FILE = "fedspeech_adapter.json"
+"""What `CONFIG_FILE` holds of other adapters, where that file is PEFT's."""
 CARD_FILE = "README.md"
 FORMAT = 2
+
+_Tensors = dict[str, NDArray[np.float32]]
 
 
 def save_adapter(
     folder: Path,
-    adapter: Adapter,
+    shape: AdapterShape,
     parameters: Mapping[str, NDArray[np.float32]],
     *,
     base_sha256: str,
@@ -41,12 +50,12 @@ def save_adapter(
     rounds: int,
     card: str = "",
 ) -> None:
-    """Writes the three files into `folder`, which is made if need be; weights come last.
+    """Writes the files into `folder`, which is made if need be; weights come last.
 
     Args:
       folder: where to.
-      adapter: what the parameters belong to.
-      parameters: named as in `adapter.spec`.
+      shape: what the parameters belong to.
+      parameters: named as in `shape.spec`.
       base_sha256: hex SHA-256 of the base's file.
       vocabulary: labels of the outputs.
       rounds: completed federated rounds.
@@ -66,28 +75,38 @@ def save_adapter(
     config = {
         "format": FORMAT,
         "library": "fedspeech",
-        "kind": adapter.name,
-        "activation": adapter.activation,
-        "embedding_shape": list(adapter.embedding_shape),
-        "parameters": {name: list(shape) for name, shape in adapter.spec.shapes},
+        "adapter": dataclasses.asdict(shape),
         "base_sha256": base_sha256,
         **vocabulary.to_metadata(),
         "rounds": rounds,
     }
-    _checked(config, tensors)
-    # Weights last: a folder that has them has the other two, even if writing was cut off between.
+    # There and back, since this is what a reader will be given.
+    _check(_shape(json.loads(json.dumps(config))), tensors)
+    description = (json.dumps(config, indent=2) + "\n").encode()
+    # Weights last: a folder that has them has the others, even if writing was cut off between.
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CARD_FILE, _card(config, adapter.spec.size, card).encode())
-    write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
-    write_whole(folder / WEIGHTS_FILE, safetensors_numpy.save(tensors))
+    write_whole(folder / CARD_FILE, _card(config, shape, card).encode())
+    if shape.lora is None:
+        (folder / DESCRIPTION_FILE).unlink(missing_ok=True)
+        write_whole(folder / CONFIG_FILE, description)
+        write_whole(folder / WEIGHTS_FILE, safetensors_numpy.save(tensors))
+        return
+    write_whole(folder / DESCRIPTION_FILE, description)
+    peft = json.dumps(peft_layout.config(shape.lora), indent=2) + "\n"
+    write_whole(folder / CONFIG_FILE, peft.encode())
+    # PEFT asks for the format; a single key is always written alike.
+    weights = safetensors_numpy.save(
+        peft_layout.to_peft(shape.lora, tensors), metadata={"format": "pt"}
+    )
+    write_whole(folder / WEIGHTS_FILE, weights)
 
 
-def load_adapter(folder: Path, base_sha256: str) -> tuple[Adapter, dict[str, NDArray[np.float32]]]:
+def load_adapter(folder: Path, base: Base) -> tuple[Adapter, _Tensors]:
     """Reads what `save_adapter` wrote.
 
     Args:
       folder: the adapter's.
-      base_sha256: hash of the base that it is about to be joined with.
+      base: that it is about to be joined with.
 
     Returns:
       The adapter and its parameters, named as in `adapter.spec`.
@@ -97,52 +116,65 @@ def load_adapter(folder: Path, base_sha256: str) -> tuple[Adapter, dict[str, NDA
         shape differs from its own description, or a value is not finite.
     """
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        tensors = safetensors_numpy.load((folder / WEIGHTS_FILE).read_bytes())
-        adapter = _checked(config, tensors)
-    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{folder} holds no usable adapter: {error}") from error
-    if config["base_sha256"] != base_sha256:
-        raise ValueError(
-            f"the adapter in {folder} belongs to base {config['base_sha256']}, got {base_sha256}"
+        described = folder / DESCRIPTION_FILE
+        config = json.loads(
+            (described if described.exists() else folder / CONFIG_FILE).read_text(encoding="utf-8")
         )
-    return adapter, tensors
+        tensors = safetensors_numpy.load((folder / WEIGHTS_FILE).read_bytes())
+        shape = _shape(config)
+        if shape.lora is not None:
+            tensors = peft_layout.from_peft(shape.lora, tensors)
+        _check(shape, tensors)
+    except (
+        OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError, ScenarioError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{folder} holds no usable adapter: {error}") from error
+    if config["base_sha256"] != base.sha256:
+        raise ValueError(
+            f"the adapter in {folder} belongs to base {config['base_sha256']}, got {base.sha256}"
+        )
+    return shape.build(shape.frozen(base)), tensors
 
 
-def _checked(config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> Adapter:
-    """Builds the adapter that a description names, and holds the tensors against it."""
+def _shape(config: Mapping[str, Any]) -> AdapterShape:
+    """The adapter that a description names, with one output for each of its labels."""
     if config["format"] != FORMAT:
         raise ValueError(f"expected format {FORMAT}, got {config['format']}")
-    num_labels = len(labels_from(config).labels)
-    *windows, num_features = config["embedding_shape"]  # a pooled embedding has no windows
-    sizes = windows[0] if windows else 1, num_features, num_labels
-    adapter = make_adapter(config["kind"], *sizes, config["activation"])
-    described = {
-        "embedding_shape": list(adapter.embedding_shape),
-        "parameters": {name: list(shape) for name, shape in adapter.spec.shapes},
-    }
-    for name, value in described.items():
-        if config[name] != value:
-            raise ValueError(f"{adapter.name} adapters have {name} {value}, got {config[name]}")
+    shape, labels = AdapterShape.from_settings(config["adapter"]), labels_from(config).labels
+    if shape.num_labels != len(labels):
+        raise ValueError(f"the adapter has {shape.num_labels} outputs for {len(labels)} labels")
+    return shape
+
+
+def _check(shape: AdapterShape, tensors: _Tensors) -> None:
+    """Holds tensors against the adapter that they are of."""
     if any(value.dtype != np.float32 for value in tensors.values()):
         raise ValueError("parameters must be float32")
-    if not np.isfinite(adapter.spec.flatten(tensors)).all():
+    if not np.isfinite(shape.spec.flatten(tensors)).all():
         raise ValueError("parameters must be finite, got NaN or infinity")
-    return adapter
 
 
-def _card(config: Mapping[str, Any], num_parameters: int, sections: str) -> str:
+def _card(config: Mapping[str, Any], shape: AdapterShape, sections: str) -> str:
     """The model card: what it is, what loads it, and what the caller knows."""
     labels = labels_from(config)
+    inner = shape.lora is not None
+    place = "inside" if inner else "after"
+    peft = (
+        """PEFT loads it onto `fedspeech.models.adapters.peft_layout.scorer(base)`, the base as a
+torch module from features to logits: `PeftModel.from_pretrained(scorer(base), folder)`."""
+        if inner
+        else """The files are named as PEFT names its own, but PEFT cannot load them: the base is no
+transformer, and the adapter none that PEFT knows."""
+    )
     return (
         f"""---
-library_name: fedspeech
+library_name: {"peft" if inner else "fedspeech"}
 tags: [{labels.tag}, federated-learning, adapter]
 ---
 
-# An adapter for {labels.tag.replace("-", " ")} ({config["kind"]})
+# An adapter for {labels.tag.replace("-", " ")} ({shape.name})
 
-{num_parameters} parameters that stand after the frozen encoder of a fedspeech base. Without that
+{shape.spec.size} parameters that stand {place} the frozen encoder of a fedspeech base. Without that
 base they say nothing.
 
 - Base: SHA-256 `{config["base_sha256"]}`
@@ -151,8 +183,8 @@ base they say nothing.
 
 ## What loads it
 
-`fedspeech.models.adapters.files.load_adapter(folder, base_sha256)`, which refuses another base.
-The files are named as PEFT names its own, but PEFT cannot load them: the base is no transformer.
+`fedspeech.models.adapters.files.load_adapter(folder, base)`, which refuses another base.
+{peft}
 
 {sections.strip()}
 """.rstrip()

@@ -6,7 +6,7 @@ gives them a logit gradient of zero, so they pull at no parameter.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,7 +26,7 @@ from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
-class _FrameAdapter(ABC):
+class _FrameAdapter(Adapter):
     """What adapters of sentences share: the parameters of one of words, and logits for every frame.
 
     Sizes: w frames and f features of the encoder, c outputs: blank and characters.

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.corpora.corpus import OutputUnit
-from fedspeech.models.adapters.adapter import Batch, LogitGradient
+from fedspeech.models.adapters.adapter import Adapter, Batch, LogitGradient
 from fedspeech.models.encoder import Activation, activated
 from fedspeech.vectors import ParameterSpec
 
 
 @dataclass(frozen=True)
-class HeadAdapter:
+class HeadAdapter(Adapter):
     """logits = W mean_w(a(x)) + b. What is cached per clip is the pooled embedding.
 
     Sizes: f features of the encoder, c outputs; a is the activation that the encoder leaves.

@@ -45,10 +45,10 @@ def test_a_block_stays_on_its_device(name, batch_size, optimizer):
     )
     people = phones(adapter)
     schedules = [training.schedule(9, [stream(1, "batches")] * 3, place) for place in range(3)]
-    room = np.empty((cohort.BLOCK_PHONES, 16, *adapter.embedding_shape), np.float32)
+    room = np.empty((adapter.block_phones, 16, *adapter.embedding_shape), np.float32)
     block = pad_block(people, schedules, room)
     from_there = {
-        key: torch.tensor(value, device=meta).expand(cohort.BLOCK_PHONES, *value.shape)
+        key: torch.tensor(value, device=meta).expand(adapter.block_phones, *value.shape)
         for key, value in start(adapter).items()
     }
     clips = torch.from_numpy(block.embeddings).to(meta)
@@ -57,7 +57,7 @@ def test_a_block_stays_on_its_device(name, batch_size, optimizer):
         assert {part.device for part in parts} == {meta}
     deltas = cohort._train_block(adapter, from_there, block, training, meta)
     assert deltas.device == meta
-    assert deltas.shape == (cohort.BLOCK_PHONES, adapter.spec.size)
+    assert deltas.shape == (adapter.block_phones, adapter.spec.size)
 
 
 def test_front_end_and_network_stay_on_their_device():

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters import Adapter, make_adapter
 from fedspeech.seeds import stream
-from fedspeech.training.cohort import BLOCK_PHONES, train_cohort
+from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import train_adapter
 from fedspeech.training.settings import LocalTraining
@@ -76,7 +76,7 @@ def test_the_bits_of_a_phone_do_not_depend_on_its_company(name, batch_size, opti
     training = LocalTraining(
         local_epochs=5, optimizer=optimizer, batch_size=batch_size, max_examples=11, proximal_mu=0.1
     )
-    counts = np.random.default_rng(3).integers(0, 17, BLOCK_PHONES + 30)
+    counts = np.random.default_rng(3).integers(0, 17, Adapter.block_phones + 30)
     datasets = [phone_clips(adapter, count, phone) for phone, count in enumerate(counts)]
     phones = np.arange(len(datasets))
 

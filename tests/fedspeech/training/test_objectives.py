@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters import Adapter, make_adapter
 from fedspeech.models.adapters.adapter import Batch, present_windows
 from fedspeech.seeds import stream
-from fedspeech.training.cohort import BLOCK_PHONES, train_cohort
+from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import train_adapter
 from fedspeech.training.objectives import Ctc, ctc
@@ -134,7 +134,7 @@ def test_a_cohort_of_sentences_equals_the_one_phone_loop(name, training, counts)
 def test_the_bits_of_a_phone_do_not_depend_on_its_company(name):
     adapter, parameters = build(name)
     training = LocalTraining(batch_size=4, max_examples=5, local_epochs=2)
-    counts = np.random.default_rng(3).integers(0, 8, BLOCK_PHONES + 9)
+    counts = np.random.default_rng(3).integers(0, 8, Adapter.block_phones + 9)
     datasets = [phone_sentences(count, phone) for phone, count in enumerate(counts)]
 
     def train(members):

@@ -14,6 +14,7 @@ from tiny_experiment import cache, tiny_scenario
 from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.streaming import ListeningRules
 from fedspeech.models.adapters.files import save_adapter
+from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, sentence_base_path
 from simulations.artifacts import benchmarking, exporting, on_device_round, stream_evaluation
 from simulations.artifacts.loaded_run import FinishedRun, card_of, held_out_clips, run_of
@@ -89,8 +90,9 @@ def test_a_run_that_ships_its_base_exports_files_that_say_so(run, tmp_path, move
     copy, base, adapter = tmp_path / "run", trained.base, trained.adapter
     shutil.copytree(run, copy)
     start = adapter.initial(base.head_weight, base.head_bias)
+    shape = AdapterShape.of(base, adapter.name, len(base.head_bias))
     save_adapter(
-        RunFolder(copy).adapter, adapter, {name: value + moved for name, value in start.items()},
+        RunFolder(copy).adapter, shape, {name: value + moved for name, value in start.items()},
         base_sha256=base.sha256, vocabulary=base.vocabulary, rounds=0,
     )  # fmt: skip
     export = exporting.export_run(copy, tmp_path / "files", formats=["adapter"])

@@ -48,7 +48,10 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
         ("privacy.clip_norm=nan", "privacy.clip_norm"),
         ("privacy.rounds=many", "privacy.rounds: .*integer, got 'many'"),
         ("privacy.participation_probability=1.5", "less than or equal to 1, got 1.5"),
-        ("adapter=lora", "adapter: .*'head', 'affine', .*'frame_bottleneck', got 'lora'"),
+        (
+            "adapter=tail",
+            "adapter is one of head, .* frame_bottleneck, or module:Class, got 'tail'",
+        ),
         ("training.learning_rate=-1", "training.learning_rate: .*greater than 0, got -1"),
         ("training.optimizer=lion", "training.optimizer: .*'sgd' or 'adam', got 'lion'"),
         ("time.every_h=0.01", r"time: a round takes .*deadline_s=20\): every_h must be .*0\.01$"),

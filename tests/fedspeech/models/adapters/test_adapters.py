@@ -104,8 +104,8 @@ def test_sizes_are_what_the_design_says():
 
 
 def test_unknown_names_and_shapes_are_refused(adapter):
-    with pytest.raises(ValueError, match="frame_affine or frame_bottleneck, got 'lora'"):
-        make_adapter("lora", 1, 2, 3)
+    with pytest.raises(ValueError, match="or module:Class, got 'tail'"):
+        make_adapter("tail", 1, 2, 3)
     with pytest.raises(ValueError, match="must be positive"):
         make_adapter("head", 1, 0, 3)
     weight, bias = np.zeros((LABELS, FEATURES), np.float32), np.zeros(LABELS, np.float32)
