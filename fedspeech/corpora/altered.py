@@ -83,9 +83,7 @@ class AlteredCorpus:
         return np.stack(
             [
                 # Not the run's seed: a copy is the same in every run, so it is embedded once.
-                altered(
-                    clip, self._rate_hz, stream(0, _RECIPE, self.fingerprint(one)), self._spec
-                )
+                altered(clip, self._rate_hz, stream(0, _RECIPE, self.fingerprint(one)), self._spec)
                 for one, clip in zip(utterances, clips, strict=True)
             ]
         )

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
+from fedspeech.errors import require
 from fedspeech.evaluation.metric import (
     Axis,
     Chart,
@@ -312,6 +313,34 @@ def detections(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     peak = others.max(axis=1, initial=-np.inf)
     rest = peak + np.log(np.exp(others - peak[:, np.newaxis]).sum(axis=1))
     return words, best - rest
+
+
+def negative_shifts(logits: FloatArray, labels: IntArray, rate: float) -> FloatArray:
+    """What to add to each logit so that a stated share of unknown clips passes for a target word.
+
+    A clip of unknown passes if a target word has a larger logit than unknown does, and likewise for
+    silence. A label without clips is not shifted, and no target word ever is.
+
+    Args:
+      logits: of public clips without a target word, shape (n, c).
+      labels: theirs, shape (n,), unknown or silence.
+      rate: share that may pass, in [0, 1].
+
+    Returns:
+      Shape (c,), in the unit of the logits.
+
+    Raises:
+      ValueError: if the rate is no share.
+    """
+    require(0 <= rate <= 1, "rate must be in [0, 1]", rate=rate)
+    shifts = np.zeros(logits.shape[1])
+    best = logits[:, :-NUM_NEGATIVE_LABELS].max(axis=1)
+    for label in range(len(shifts) - NUM_NEGATIVE_LABELS, len(shifts)):
+        margins = (best - logits[:, label])[labels == label]
+        if len(margins):
+            # An order statistic and no interpolation: at most the stated share lies above it.
+            shifts[label] = np.quantile(margins, 1 - rate, method="higher")
+    return shifts
 
 
 def _reaching(scores: FloatArray) -> IntArray:

@@ -56,6 +56,8 @@ class HeldOutPhone:
     Attributes:
       phone: who it is.
       own: shots to the examples that it adapts on.
+      copies: shots to altered copies of these examples, as many of each; empty where no rule of
+        adaptation reads them.
       judged: examples that it is judged by, the same whatever it adapted on.
       judged_clips: the same, as they were recorded.
       contacts: names in its contextual biasing list, which nobody is told.
@@ -64,6 +66,7 @@ class HeldOutPhone:
     phone: Phone
     own: Mapping[int, LocalDataset]
     judged: LocalDataset
+    copies: Mapping[int, LocalDataset] = field(default_factory=dict)
     judged_clips: tuple[Utterance, ...] = field(default=(), repr=False)
     contacts: tuple[str, ...] = field(default=(), repr=False)
 

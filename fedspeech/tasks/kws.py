@@ -31,6 +31,9 @@ from fedspeech.corpora.corpus import (
 )
 from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.shots import Shots, split_shots
+from fedspeech.evaluation.kws import negative_shifts
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.seeds import stream
 from fedspeech.tasks.evaluation import Scored
@@ -38,6 +41,7 @@ from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.tasks.stream_evaluation import StreamEvaluation, StreamSettings
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.pretrain import synthetic_base
+from fedspeech.vectors import FloatVector
 
 MOST_TARGETS = 12
 TARGET_SHARE = 2 / 3  # of the words that a corpus has, if nobody names any
@@ -275,6 +279,18 @@ class Kws:
         """1 for a clip that is answered wrongly, else 0."""
         del embeddings
         return (logits.argmax(dim=1) != labels).double()
+
+    def recalibrated(
+        self, adapter: Adapter, vector: FloatVector, negatives: LocalDataset
+    ) -> FloatVector:
+        """Shifts the biases of unknown and silence; see `Adaptation.recalibrated`."""
+        if not len(negatives):
+            return vector
+        logits = score_clips(adapter, vector[np.newaxis], negatives.embeddings)[0]
+        shifts = negative_shifts(logits, negatives.labels, self.false_accept_rate)
+        parameters = dict(adapter.spec.unflatten(vector))
+        parameters["head_bias"] = (parameters["head_bias"] + shifts).astype(np.float32)
+        return adapter.spec.flatten(parameters)
 
     def false_accepts(self, logits: Tensor) -> float:
         """Share of clips whose answer is a target word."""

@@ -83,9 +83,7 @@ class PublicFeatures:
         """Checks lengths and values."""
         counts = {len(self.pooled), len(self.labels), len(self.speakers), len(self.synthetic)}
         if len(counts) != 1 or not len(self.pooled):
-            raise ValueError(
-                f"expected as many features, labels, speakers and kinds, got {counts}"
-            )
+            raise ValueError(f"expected as many features, labels, speakers and kinds, got {counts}")
         if not np.isfinite(self.pooled).all():
             raise ValueError("features must be finite, got NaN or infinity")
 
@@ -288,8 +286,10 @@ def _judged(
 
 def _mean(by_speaker: dict[str, list[bool]]) -> float:
     """Mean over speakers of their shares."""
-    return float(np.mean([np.mean(found) for found in by_speaker.values()])) if by_speaker else (
-        float("nan")
+    return (
+        float(np.mean([np.mean(found) for found in by_speaker.values()]))
+        if by_speaker
+        else (float("nan"))
     )
 
 

@@ -20,12 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedspeech.limits import Positive, Share, check_limits
+from fedspeech.models.adapters.adapter import Adapter
+from fedspeech.models.adapters.head import HeadAdapter
 from fedspeech.training.dataset import LocalDataset
+from fedspeech.training.personalize import Personalized
+from fedspeech.vectors import Delta, FloatVector
 
 SCORE = 3.0
 """Of the right label; the others have its negative. As logits of ten labels that is a probability
@@ -52,6 +57,24 @@ class Ridge:
     def __post_init__(self) -> None:
         """Checks every value."""
         check_limits(self)
+
+
+@runtime_checkable
+class Recalibration(Protocol):
+    """What a task has that knows answers for what is no target."""
+
+    def recalibrated(
+        self, adapter: Adapter, vector: FloatVector, negatives: LocalDataset
+    ) -> FloatVector:
+        """Shifts the answers for no target until the stated share of public negatives passes.
+
+        Args:
+          adapter: what the vector belongs to.
+          vector: of one phone, shape (d,).
+          negatives: public clips without a target that no adapter was trained on; without any,
+            nothing changes.
+        """
+        ...
 
 
 def target_scores(labels: NDArray[np.int64], num_labels: int) -> Matrix:
@@ -106,7 +129,49 @@ def with_one(embeddings: NDArray[np.float32]) -> Matrix:
     return np.concatenate([embeddings.astype(np.float64), np.ones((len(embeddings), 1))], axis=1)
 
 
-def one_head(heads: Sequence[NDArray[np.float32]]) -> Matrix:
-    """Weight (c, f) and bias (c,) side by side, (c, f + 1), float64."""
-    weight, bias = heads
-    return np.concatenate([weight, bias[:, np.newaxis]], axis=1).astype(np.float64)
+def adapt_heads(
+    adapter: Adapter,
+    start: FloatVector,
+    own: Sequence[LocalDataset],
+    copies: Sequence[LocalDataset],
+    negatives: LocalDataset,
+    settings: Ridge,
+    task: Recalibration,
+) -> list[Personalized]:
+    """Adapts the head of each phone to its own clips, then recalibrates it.
+
+    A head that recognizes its phone's words better also accepts more of everything: so unknown and
+    silence are shifted until as many public negatives pass as the task allows, phone by phone.
+
+    Args:
+      adapter: the head alone.
+      start: the global head, (d,).
+      own: each phone's own clips.
+      copies: altered copies of them, as many of each.
+      negatives: public unknown and silence clips that nothing was trained on.
+      settings: pull and weights.
+      task: recalibrates; its labels are the head's outputs.
+
+    Raises:
+      ValueError: if the adapter is not a head, or phones differ in number.
+    """
+    if not isinstance(adapter, HeadAdapter):
+        raise ValueError(
+            "adapting by ridge regression has a closed form for the head alone, got "
+            f'adapter="{adapter.name}"; set adapter = "head", or rule = "sgd"'
+        )
+    head = _one_head(adapter, start)
+    found = []
+    for clips, altered in zip(own, copies, strict=True):
+        adapted = ridge_head(head, clips, altered, settings).astype(np.float32)
+        vector = adapter.spec.flatten({"head_weight": adapted[:, :-1], "head_bias": adapted[:, -1]})
+        vector = task.recalibrated(adapter, vector, negatives)
+        found.append(Personalized(Delta(vector - start), 1.0))
+    return found
+
+
+def _one_head(adapter: HeadAdapter, vector: FloatVector) -> Matrix:
+    """Weight and bias of a head side by side, (c, f + 1), float64."""
+    parameters = adapter.spec.unflatten(vector)
+    bias = parameters["head_bias"][:, np.newaxis]
+    return np.concatenate([parameters["head_weight"], bias], axis=1).astype(np.float64)

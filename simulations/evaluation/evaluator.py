@@ -5,7 +5,9 @@ all and by segment, beside what chance would have done. What a mistake is, and w
 say of it, the evaluation of the task knows (`fedspeech.tasks.evaluation`).
 
 Two stages may ship: the base and the federated adapter. Public validation speakers choose, who are
-neither phones nor scored; phones personalize from the stage that was chosen.
+neither phones nor scored; phones personalize from the stage that was chosen. Where phones adapt by
+ridge regression every stage is recalibrated on the same public negatives, so that no stage looks
+better for accepting more.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.errors import ScenarioError
 from fedspeech.evaluation.metric import ERROR, VALIDATION, Metric, Model, Section
 from fedspeech.evaluation.over_phones import (
     Cells,
@@ -32,6 +35,7 @@ from fedspeech.seeds import stream
 from fedspeech.tasks.evaluation import HeldOutPhone, TaskEvaluation
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.personalize import Guard, Personalized, personalize
+from fedspeech.training.ridge import Recalibration, Ridge, adapt_heads
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import FloatVector
 from simulations.scenario.schema import Scenario
@@ -102,7 +106,7 @@ class Evaluator:
         """What the server sees: accuracy and loss on public validation speakers."""
         if not len(self._validation):
             return {}
-        clips = self._validation
+        clips, vector = self._validation, self.ready(vector)
         if self._task.each_round is not None:
             speakers = len(self._built.partition.validation)
             count = min(len(clips), self._task.each_round * speakers)
@@ -113,7 +117,8 @@ class Evaluator:
 
     def held_out_accuracy(self, vector: FloatVector) -> float:
         """What only a simulation sees: mean over held-out phones of one adapter's accuracy."""
-        return float(phone_accuracies(self.correct(vector, self._task.each_round)).mean())
+        correct = self.correct(self.ready(vector), self._task.each_round)
+        return float(phone_accuracies(correct).mean())
 
     def correct(self, vector: FloatVector, most: int | None = None) -> list[NDArray[np.bool_]]:
         """Per held-out phone, which of its first `most` examples one adapter answers rightly."""
@@ -134,7 +139,7 @@ class Evaluator:
         if not self._built.validates or not len(self._validation):
             return None
         base, last = (
-            self._task.validation_error(vector, self._validation)
+            self._task.validation_error(self.ready(vector), self._validation)
             for vector in (self._base, federated)
         )
         if base is None or last is None:
@@ -149,7 +154,29 @@ class Evaluator:
 
     def shipped(self, federated: FloatVector, choice: StageChoice | None) -> FloatVector:
         """The adapter of the stage that was chosen; without a choice the federated one."""
-        return self._base if choice is not None and choice.chosen == "base" else federated
+        return self.ready(self._base if _is_base(choice) else federated)
+
+    def ready(self, vector: FloatVector) -> FloatVector:
+        """An adapter as it ships: recalibrated, where phones recalibrate what they adapt."""
+        if self._scenario.personalization.rule != "ridge":
+            return vector
+        return self._recalibration.recalibrated(
+            self._built.adapter, vector, self._built.guard_negatives
+        )
+
+    @property
+    def _recalibration(self) -> Recalibration:
+        """The task, which must know answers for what is no target.
+
+        Raises:
+          ScenarioError: if it does not.
+        """
+        if not isinstance(task := self._built.task, Recalibration):
+            raise ScenarioError(
+                f'personalization.rule = "ridge" recalibrates unknown and silence, and the task '
+                f'{task.name} has neither; set personalization.rule = "sgd"'
+            )
+        return task
 
     def personalization(
         self, federated: FloatVector, choice: StageChoice | None = None
@@ -169,7 +196,13 @@ class Evaluator:
             self._scenario.evaluation.min_segment_phones,
             self._built.speakers.pretraining_accents,
         )
-        sections = self._sections(federated, start, own, control, groups)
+        sections = self._sections(
+            {"base": self.ready(self._base), "federated": self.ready(federated)},
+            "base" if _is_base(choice) else "federated",
+            own,
+            control,
+            groups,
+        )
         if choice is not None:
             sections = [*sections, choice.section()]
         return {
@@ -181,23 +214,23 @@ class Evaluator:
 
     def _sections(
         self,
-        federated: FloatVector,
-        start: FloatVector,
+        stages: Mapping[Model, FloatVector],
+        shipped: Model,
         own: Mapping[int, Sequence[Personalized]],
         control: Mapping[int, Sequence[Personalized]],
         groups: Cells,
     ) -> list[Section]:
-        """Every figure of held-out phones."""
+        """Every figure of held-out phones; one of the stages is what they adapted from."""
+        start = stages[shipped]
         task, phones = self._task, self._phones
         shots = self._scenario.personalization.headline_shots
         vectors: dict[Model, list[FloatVector]] = {
-            "base": [self._base] * len(phones),
-            "federated": [federated] * len(phones),
+            **{stage: [vector] * len(phones) for stage, vector in stages.items()},
             "personalized": [phone.adapter(start) for phone in own[shots]],
             "control": [phone.adapter(start) for phone in control[shots]],
         }
         mistakes = {model: self._mistakes(found) for model, found in vectors.items()}
-        before = mistakes["base" if start is self._base else "federated"]
+        before = mistakes[shipped]
         unguarded = self._mistakes([phone.adapter(start, guarded=False) for phone in own[shots]])
         scores: dict[Model, list[Any]] = {
             model: [task.score(vector, phone) for vector, phone in zip(found, phones, strict=True)]
@@ -228,8 +261,9 @@ class Evaluator:
         index = names.index(phone_id)
         shots = self._scenario.personalization.headline_shots
         own = self._adapt(shipped, shots, control=False)[index].adapter(shipped)
-        vectors = {"base": self._base, "federated": shipped, "personalized": own}
-        if np.array_equal(shipped, self._base):
+        base = self.ready(self._base)
+        vectors = {"base": base, "federated": shipped, "personalized": own}
+        if np.array_equal(shipped, base):
             del vectors["federated"]
         judged = self._phones[index].judged
         return own, {
@@ -251,8 +285,28 @@ class Evaluator:
     def _adapt(self, start: FloatVector, shots: int, *, control: bool) -> list[Personalized]:
         """Personalizes every held-out phone with so many shots."""
         phones = self._phones
-        givers = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
-        return self._adapted(start, [phones[giver].own[shots] for giver in givers], shots)
+        order = _derangement(len(phones), self._scenario.seed) if control else range(len(phones))
+        givers = [phones[giver] for giver in order]
+        own = [giver.own[shots] for giver in givers]
+        if self._scenario.personalization.rule == "ridge":
+            copies = [giver.copies.get(shots, giver.own[shots].first(0)) for giver in givers]
+            return self._adapted_in_closed_form(start, own, copies)
+        return self._adapted(start, own, shots)
+
+    def _adapted_in_closed_form(
+        self, start: FloatVector, own: Sequence[LocalDataset], copies: Sequence[LocalDataset]
+    ) -> list[Personalized]:
+        """Personalizes every held-out phone by ridge regression."""
+        settings, built = self._scenario.personalization, self._built
+        return adapt_heads(
+            built.adapter,
+            start,
+            own,
+            copies,
+            built.guard_negatives,
+            Ridge(pull=settings.pull, own_share=settings.own_share),
+            self._recalibration,
+        )
 
     def _adapted(
         self, start: FloatVector, own: Sequence[LocalDataset], shots: int
@@ -338,6 +392,11 @@ class Evaluator:
         unguarded = mistakes(own, guarded=False)
         yield "own examples, no guard", "personalized", "without_guard", unguarded
         yield "control", "control", "control", mistakes(control)
+
+
+def _is_base(choice: StageChoice | None) -> bool:
+    """Whether public speakers chose the base; without a choice the federated adapter ships."""
+    return choice is not None and choice.chosen == "base"
 
 
 def _derangement(count: int, seed: int) -> list[int]:

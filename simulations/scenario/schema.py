@@ -217,7 +217,15 @@ class PrivacySettings(Section):
 
 
 class PersonalizationSettings(Section):
-    """Adaptation of a held-out phone, and the guard that limits it."""
+    """Adaptation of a held-out phone, and what limits it."""
+
+    rule: Literal["sgd", "ridge"] = Field(
+        default="sgd",
+        description='How a phone adapts: "sgd" (steps on its examples and public negatives, then '
+        'the guard) or "ridge" (its head in closed form, pulled to the global one, from its '
+        "examples and altered copies of them; then unknown and silence are recalibrated, at every "
+        "stage; for words and a head that `ridge` has fit on whitened features).",
+    )
 
     shots: tuple[Count, ...] = Field(
         default=(1, 2, 3),
@@ -238,6 +246,21 @@ class PersonalizationSettings(Section):
     )
     max_false_accept_rise: Share = Field(
         default=0.02, description="Largest rise of the false accept rate on guard negatives."
+    )
+    pull: Positive = Field(
+        default=30.0,
+        description='For "ridge": weight of the squared distance from the global head; an example '
+        "weighs 1.",
+    )
+    copies: WholeNumber = Field(
+        default=6,
+        description='For "ridge": number of altered copies of each example, in other noise, at '
+        "another level, place and speed.",
+    )
+    own_share: Share = Field(
+        default=0.5,
+        description='For "ridge": share of an example\'s weight that its recording has; its copies '
+        "share the rest.",
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedspeech.corpora.corpus import Utterance
+from fedspeech.corpora.altered import AlteredCorpus
+from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.partition import Partition, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import ScenarioError
@@ -269,6 +270,7 @@ def _held_out_phones(
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
     shots = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})
+    copies = _copies(scenario, corpus, embed)
 
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
@@ -284,6 +286,7 @@ def _held_out_phones(
             HeldOutPhone(
                 phone=phone,
                 own={count: select(split.own) for count, split in splits.items()},
+                copies={count: copies(split.own) for count, split in splits.items() if copies},
                 judged=select(splits[shots[-1]].judged),
                 judged_clips=splits[shots[-1]].judged,
                 contacts=corpus.contacts(phone.speaker_id)
@@ -292,6 +295,18 @@ def _held_out_phones(
             )
         )
     return tuple(held_out)
+
+
+def _copies(
+    scenario: Scenario, corpus: Corpus, embed: Embedder
+) -> Callable[[Sequence[Utterance]], LocalDataset] | None:
+    """What embeds altered copies of clips; None where nothing reads them."""
+    settings = scenario.personalization
+    if settings.rule != "ridge" or not settings.copies:
+        return None
+    rate_hz = embed.base.encoder.rate_hz
+    altered = AlteredCorpus(corpus, rate_hz=rate_hz, copies=settings.copies)
+    return lambda clips: embed(altered, altered.of(clips))
 
 
 def _trainer(scenario: Scenario) -> OwnTrainer | None:

@@ -22,7 +22,8 @@ def test_ranges_of_zero_change_nothing():
 
 
 @pytest.mark.parametrize(
-    ("ranges", "factor"), [({"gain_db": (-10.0, -10.0)}, 10**-0.5), ({"gain_db": (6.0, 6.0)}, 1.995)]
+    ("ranges", "factor"),
+    [({"gain_db": (-10.0, -10.0)}, 10**-0.5), ({"gain_db": (6.0, 6.0)}, 1.995)],
 )
 def test_gain_is_in_decibel_of_power(ranges, factor):
     spec = Alteration(**{**vars(STILL), **ranges})
