@@ -57,11 +57,13 @@ class WordRoles:
       targets: words of the vocabulary; they train and judge.
       training: other words that train, and of which a phone adapts on its own shots.
       evaluation: other words that judge; None: all of them.
+      borrowed: whether some of these are said by people who are no phones, to judge all of them.
     """
 
     targets: tuple[str, ...]
     training: frozenset[str] = frozenset()
     evaluation: frozenset[str] | None = None
+    borrowed: bool = False
 
     @property
     def own(self) -> frozenset[str]:
@@ -87,6 +89,8 @@ class WordRoles:
             return "synthetic other words and silence: the recordings have no other word"
         count = len(self.evaluation)
         said = f"{count} recorded other word{'' if count == 1 else 's'}"
+        if self.borrowed:
+            return f"{said} of other people, in training said by yet others"
         if self.evaluation & self.training:
             return f"{said}, in training said by other speakers"
         return f"{said}, none of them in training"
@@ -197,10 +201,14 @@ class Kws:
         other words already. Kinds take turns, so that any beginning of a list is balanced: two in
         three are recorded other words where there are some.
         """
-        both = set(taught) & set(recorded)
+        # Borrowed words are divided before the base is fit, so whoever taught it is known by name,
+        # and all others guard.
+        both = set(taught) if self.roles.borrowed else set(taught) & set(recorded)
         teachers = [phone for phone in phones if phone.speaker_id in both]
         others = [phone for phone in phones if phone.speaker_id not in both]
         guarding = others[1::2] or teachers[1::2]
+        if self.roles.borrowed and teachers:
+            guarding = others
         # A guard that was trained on would not notice what training broke.
         guards = {phone.speaker_id for phone in guarding}
         training = [p for p in (*teachers, *others) if p.speaker_id not in guards]

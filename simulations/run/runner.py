@@ -193,6 +193,8 @@ class Run:
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._built.drawn_from:
             say(drawn(self._plan.population, self._built.drawn_from))
+        if self._built.sizing is not None:
+            say(self._built.sizing.in_words)
         for rule, skipped in group_skipped(self._built.speakers.skipped).items():
             say(f"left out: {len(skipped)} x {rule} (fedspeech data check says which)")
         corpus = self._built.speakers.corpus

@@ -127,6 +127,12 @@ class DividedSpeakers(Section):
         description="Folder of background noise for the silence label. Not set: the synthesizer's "
         "rooms.",
     )
+    other_words: str | None = Field(
+        default=None,
+        description="Folder of recorded words, said by other people, of which those that are no "
+        "targets are unknown: its speakers train, guard, validate and judge, each one of these. "
+        "Not set: unknown words are those of this corpus that are no targets.",
+    )
 
 
 class FolderCorpus(DividedSpeakers):

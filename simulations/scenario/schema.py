@@ -151,6 +151,12 @@ class PrivacySettings(Section):
     clip_norm: Positive = Field(
         default=0.1, description="L2 bound on a delta; of the first round if it adapts."
     )
+    public_sizing: bool = Field(
+        default=False,
+        description="Whether clip norm and server learning rate come from public speakers, who "
+        "train one round as if they were phones: then the key clip_norm is not read, and the "
+        "server's learning rate is the largest that is taken. For words; a plan costs the same.",
+    )
     noise_multiplier: NotNegative = Field(
         default=3.0,
         description='Standard deviation of the noise over the clip norm: of the sum, for "local" '
@@ -409,7 +415,7 @@ class Scenario(Section):
         """The same scenario, whose paths hold wherever it is run from."""
         paths = {
             name: str(Path(named).absolute())
-            for name in ("path", "noise", "held_out_speakers")
+            for name in ("path", "noise", "other_words", "held_out_speakers")
             if (named := getattr(self.corpus, name, None))
         }
         changes: dict[str, Section] = {"corpus": self.corpus.model_copy(update=paths)}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedspeech.aggregation.optimizers import FedOpt
 from fedspeech.corpora.altered import AlteredCorpus
 from fedspeech.corpora.corpus import Corpus, Utterance
 from fedspeech.corpora.partition import Partition, utterances_of
@@ -38,6 +39,7 @@ from simulations.setup.bases import base_of
 from simulations.setup.definition import Experiment, time_axis
 from simulations.setup.embedding import Embedder, Progress, parity_speech
 from simulations.setup.planning import plan_of
+from simulations.setup.public_sizing import PublicSizing, public_figures, sized
 from simulations.setup.speakers import SHARE_OF_VOICE, SpeakerSplit
 
 Accept = Callable[[PrivacyPlan], None]
@@ -59,6 +61,7 @@ class BuiltExperiment:
       guard_negatives: others, on which a phone's guard counts false accepts.
       evaluation_negatives: yet others, for false accepts where the corpus has no negatives.
       speech: clips after their left context for parity checks, shape (n, heard_samples).
+      sizing: what public speakers made of clip norm and server learning rate; None: nothing.
     """
 
     base: Base
@@ -70,6 +73,7 @@ class BuiltExperiment:
     guard_negatives: LocalDataset
     evaluation_negatives: LocalDataset
     speech: NDArray[np.float32]
+    sizing: PublicSizing | None = None
 
     @property
     def task(self) -> Task:
@@ -188,6 +192,10 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         initial=adapter.spec.flatten(initial),
         frozen=experiment.adapter.frozen(base),
     )
+    sizing = None
+    if scenario.privacy.public_sizing:
+        sizing = _public_sizing(experiment, job, embed, arrays)
+        job = _resized(job, experiment, sizing)
     # Named by content: runs on the same speech share one copy, and none overwrites another's.
     digest = arrays.sha256()
     folder = cache / "jobs" / digest
@@ -215,6 +223,53 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
             [phone.judged for phone in held_out], validation
         ),
         speech=parity_speech(base, public_corpus, partition.validation),
+        sizing=sizing,
+    )
+
+
+def _public_sizing(
+    experiment: Experiment, job: Job, embed: Embedder, arrays: PopulationArrays
+) -> PublicSizing:
+    """What public speakers of the phones' own corpus make of the plan."""
+    scenario, speakers = experiment.scenario, experiment.speakers
+    own, words = speakers.corpus.speakers, set(embed.base.vocabulary.labels)
+    public = (*speakers.partition.public, *speakers.partition.validation)
+    said = [
+        [clip for clip in phone.utterances if clip.word in words]
+        for phone in public
+        if phone.speaker_id in own
+    ]
+    clips = [embed(speakers.public_corpus, targets) for targets in said if targets]
+    figures = public_figures(
+        embed.adapter, arrays.initial, clips, arrays.background, _training(scenario), scenario.seed
+    )
+    return sized(
+        figures,
+        scenario.privacy,
+        job.plan.expected_cohort,
+        scenario.server_optimizer.learning_rate,
+        embed.base.provenance,
+    )
+
+
+def _resized(job: Job, experiment: Experiment, sizing: PublicSizing) -> Job:
+    """The job with clip norm and server learning rate of public speakers.
+
+    The price does not change: noise is in units of the clip norm, and what the server does with a
+    sum is post-processing.
+    """
+    privacy = experiment.scenario.privacy.model_copy(update={"clip_norm": sizing.clip_norm})
+    query = AdapterTraining.of(job.query)
+    if not isinstance(optimizer := query.optimizer, FedOpt):
+        raise ScenarioError(
+            "privacy.public_sizing sets the learning rate of a server rule of this library, got "
+            "an own rule; set privacy.public_sizing = false"
+        )
+    optimizer = dataclasses.replace(optimizer, learning_rate=sizing.learning_rate)
+    return dataclasses.replace(
+        job,
+        plan=plan_of(privacy, experiment.sizes).plan,
+        query=dataclasses.replace(query, optimizer=optimizer),
     )
 
 

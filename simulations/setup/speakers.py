@@ -47,6 +47,7 @@ from simulations.scenario.corpora import (
     TranscribedCorpus,
 )
 from simulations.scenario.schema import Scenario
+from simulations.setup.other_words import open_other_words
 from simulations.setup.recordings import made_public, split_speakers, usable
 from simulations.setup.sentences import (
     PUBLIC_SPEAKERS,
@@ -296,16 +297,29 @@ def _recorded(
             f"the vocabulary asks for {', '.join(missing)}, which nobody says in {corpus.name}; "
             f"it has {', '.join(sorted(said)[:20])}"
         )
+    other = None
+    if settings.other_words:
+        other = open_other_words(Path(settings.other_words), roles.targets, seed)
+        roles = other.roles(roles)
     partition = usable(roles, partition)
     if settings.quantity_skew:
         partition = with_quantity_skew(partition, seed=seed, spread=settings.quantity_skew)
     if settings.devices_per_speaker > 1:
         partition, corpus = with_devices(partition, corpus, settings.devices_per_speaker, seed)
+    if other is not None:
+        corpus = JoinedCorpus(corpus, other.corpus)
+        partition = dataclasses.replace(
+            partition,
+            validation=(*partition.validation, *other.validation),
+            held_out=tuple(other.heard_by(phone, seed) for phone in partition.held_out),
+        )
     words = Vocabulary(roles.targets)
     made = SyntheticCorpus(public_spec(scenario, words))
     synthetic = by_group(made, seed=seed)
     public_corpus: Corpus = JoinedCorpus(corpus, made)
     public = (*synthetic.public, *_with_other_words(partition.public, roles))
+    if other is not None:
+        public = (*public, *other.public)
     if settings.noise:
         noise = NoiseCorpus(Path(settings.noise))
         public_corpus = JoinedCorpus(public_corpus, noise)

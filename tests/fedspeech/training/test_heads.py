@@ -21,8 +21,7 @@ def speech(speakers=12, clips=10, spread=0.6, seed=0, synthetic=()):
     scale = np.array([1, 10, 100, 1, 0.1])
     frames = np.stack(
         [
-            centers[label]
-            + scale * (offsets[name] + spread * rng.normal(size=(FRAMES, FEATURES)))
+            centers[label] + scale * (offsets[name] + spread * rng.normal(size=(FRAMES, FEATURES)))
             for label, name in zip(labels, who, strict=True)
         ]
     )
@@ -119,4 +118,6 @@ def test_what_cannot_be_fit_is_refused():
     with pytest.raises(ValueError, match="needs two speakers"):
         fit_head(alone, LABELS, seed=0)
     with pytest.raises(ValueError, match="must be finite"):
-        PublicFeatures(np.full((2, 3), np.nan), np.zeros(2, np.int64), ["a", "b"], np.zeros(2, bool))
+        PublicFeatures(
+            np.full((2, 3), np.nan), np.zeros(2, np.int64), ["a", "b"], np.zeros(2, bool)
+        )
