@@ -52,7 +52,8 @@ def altered(
     level = np.sqrt(power * _power(-rng.uniform(*spec.noise_db)))
     noise = level * _noise(samples, rate_hz, rng.uniform(*spec.noise_slope), rng)
     gain = np.sqrt(_power(rng.uniform(*spec.gain_db)))
-    return np.clip(gain * (moved + noise), -1, 1).astype(np.float32)
+    heard: FloatArray = np.clip(gain * (moved + noise), -1, 1).astype(np.float32)
+    return heard
 
 
 def _noise(
@@ -63,7 +64,8 @@ def _noise(
     # Flat below 50 Hz: a power law would put all of its energy where no speech is.
     spectrum *= np.maximum(np.fft.rfftfreq(samples, 1 / rate_hz), 50.0) ** -slope
     noise = np.fft.irfft(spectrum, samples)
-    return noise / np.sqrt(np.mean(noise**2))
+    scaled: NDArray[np.float64] = noise / np.sqrt(np.mean(noise**2))
+    return scaled
 
 
 def _power(level_db: float) -> float:

@@ -181,7 +181,8 @@ def clip_weights(features: PublicFeatures, num_labels: int, weights: LabelWeight
         both = all(kind.any() for kind in kinds)
         for kind, share in zip(kinds, (weights.synthetic, 1 - weights.synthetic), strict=True):
             found[kind] = of_label[label] * (share if both else 1.0) / max(kind.sum(), 1)
-    return found / found.sum()
+    weights_of_clips: Matrix = found / found.sum()
+    return weights_of_clips
 
 
 def fit_head(

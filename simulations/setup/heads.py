@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import Corpus, Utterance, Vocabulary
 from fedspeech.corpora.joined import JoinedCorpus
-from fedspeech.corpora.noise import NOISE_FOLDER
 from fedspeech.corpora.partition import utterances_of
+from fedspeech.corpora.records import NOBODY
 from fedspeech.corpora.synthetic import (
     SpeakerGroup,
     SyntheticCorpus,
@@ -148,8 +148,7 @@ def _made(speakers: SpeakerSplit) -> set[str]:
     return {
         phone.speaker_id
         for phone in speakers.public
-        if phone.speaker_id not in speakers.recorded
-        and not phone.speaker_id.startswith(NOISE_FOLDER)
+        if phone.speaker_id not in speakers.recorded and not phone.speaker_id.startswith(NOBODY)
     }
 
 

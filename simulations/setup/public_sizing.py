@@ -211,4 +211,4 @@ def _gain(provenance: Provenance, more: float) -> float | None:
         return None
     factor = min(1.0, (1 - right) / (1 - half))
     doublings = math.log2((speakers + more) / speakers)
-    return (1 - right) * (1 - factor**doublings)
+    return float((1 - right) * (1 - factor**doublings))
