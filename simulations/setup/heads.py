@@ -1,8 +1,8 @@
 """A head for a task's words behind an encoder from elsewhere, fit on public speakers.
 
-Recorded target words of public speakers, other words and silence that ship to phones, and the
-synthesizer's target words beside them: it knows many more voices than a few recordings do. None of
-these speakers is ever a phone: the base names them.
+Recorded words of public speakers, and the synthesizer's beside them: it knows many more voices than
+a few recordings do. None of these speakers is ever a phone, and none guards a threshold: the base
+names them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fedspeech.corpora.synthetic import (
     SyntheticCorpus,
     SyntheticSpec,
     accent_shares,
+    other_words,
 )
 from fedspeech.models.base import Base
 from fedspeech.models.pooling import Pooling
@@ -35,6 +36,7 @@ from simulations.setup.speakers import SpeakerSplit
 
 SYNTHETIC_SPEAKERS = 60
 SYNTHETIC_TAKES = 2  # of each target word
+SYNTHETIC_UNKNOWN, SYNTHETIC_SILENCE = 12, 4  # clips of each synthetic speaker
 NEW_ACCENTS = 0.8  # share of synthetic speakers with another accent than the built-in base's
 
 
@@ -43,14 +45,14 @@ class HeadLesson:
     """What a head is fit on.
 
     Attributes:
-      corpus: of the clips.
+      corpus: of the clips; None: there are none.
       clips: target words, other words and silence of public speakers.
       synthetic: speakers who are no people.
       vocabulary: target words.
       seed: of the folds of cross-validation.
     """
 
-    corpus: Corpus
+    corpus: Corpus | None
     clips: Sequence[Utterance]
     synthetic: Collection[str]
     vocabulary: Vocabulary
@@ -75,6 +77,8 @@ def taught_head(
       ValueError: if a target word has no clip, there are fewer than two speakers, or the encoder
         gives one vector and no frames to pool.
     """
+    if lesson.corpus is None:
+        raise ValueError("a head is fit on clips of public speakers, got none")
     frames = encoder_outputs(base, lesson.corpus, lesson.clips, cache, progress=progress)
     features = PublicFeatures(
         pooled_features(frames),
@@ -116,10 +120,9 @@ def lesson_of(
 
 
 def with_synthetic(lesson: HeadLesson, lexicon: Mapping[str, str]) -> HeadLesson:
-    """Adds target words of synthetic speakers, as far as the synthesizer can say them."""
+    """Adds synthetic speakers: other words, silence, and target words as far as they can."""
     words = tuple(word for word in lesson.vocabulary.targets if _can_say(word, lexicon))
-    if not words:
-        return lesson
+    known, _ = other_words(lesson.vocabulary.targets)
     corpus = SyntheticCorpus(
         SyntheticSpec(
             seed=0,  # a run's seed draws phones, never the base
@@ -131,13 +134,16 @@ def with_synthetic(lesson: HeadLesson, lexicon: Mapping[str, str]) -> HeadLesson
                     accents=accent_shares(NEW_ACCENTS),
                     words=words,
                     utterances_per_word=SYNTHETIC_TAKES,
+                    unknown_words=known,
+                    num_unknown=SYNTHETIC_UNKNOWN,
+                    num_silence=SYNTHETIC_SILENCE,
                 ),
             ),
         )
     )
     return dataclasses.replace(
         lesson,
-        corpus=JoinedCorpus(lesson.corpus, corpus),
+        corpus=corpus if lesson.corpus is None else JoinedCorpus(lesson.corpus, corpus),
         clips=(*lesson.clips, *corpus.utterances),
         synthetic={*lesson.synthetic, *corpus.speakers},
     )

@@ -28,6 +28,7 @@ from fedspeech.training.pretrain_sentences import (
 )
 from simulations.scenario.corpora import FolderCorpus
 from simulations.scenario.schema import Scenario
+from simulations.setup.heads import HeadLesson, taught_head, with_synthetic
 from simulations.setup.recordings import named_speakers, split_speakers
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import public_spec
@@ -106,6 +107,47 @@ class BaseTraining:
         held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
         figures = _figures(_counts(base, corpus, held_out), roles)
         return dataclasses.replace(base, provenance={**base.provenance, **figures})
+
+    def head(self, base: Base, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
+        """Fits a head for keywords behind the encoder of a base; see `keywords`.
+
+        Raises:
+          ValueError: if the words cannot be used.
+          CorpusError: if the recordings or speakers cannot.
+        """
+        if self.corpus is None or self.speakers is None:
+            if not targets:
+                raise ValueError("a head needs --words, or --corpus to find them in")
+            return self._taught(base, self._lesson(Vocabulary(targets), None, ()), lexicon)
+        corpus = open_corpus(self.corpus)
+        public = self._public(corpus, self.speakers)
+        roles = word_roles(
+            [Phone("public", "public", {}, tuple(public.training))], targets, self.seed
+        )
+        clips = [clip for clip in public.training if roles.trains(clip.word)]
+        lesson = self._lesson(Vocabulary(roles.targets), corpus, clips)
+        made = self._taught(base, lesson, lexicon)
+        held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
+        figures = _figures(_counts(made, corpus, held_out), roles)
+        recorded = {"corpus": corpus.name, "corpus_license": corpus.license}
+        return dataclasses.replace(
+            made, provenance={**made.provenance, **recorded, **figures}
+        )
+
+    def _lesson(
+        self, vocabulary: Vocabulary, corpus: Corpus | None, clips: Sequence[Utterance]
+    ) -> HeadLesson:
+        return HeadLesson(corpus, clips, frozenset(), vocabulary, self.seed)
+
+    def _taught(self, base: Base, lesson: HeadLesson, lexicon: Mapping[str, str]) -> Base:
+        """The base with a head that was fit on a lesson and synthetic speakers."""
+        return taught_head(
+            base,
+            with_synthetic(lesson, lexicon),
+            self.cache,
+            {"command": self.command},
+            lambda done, total: self.progress("encoder", done, total),
+        )
 
     def sentences(self) -> Base:
         """Trains a base for sentences on synthetic speakers, or fine-tunes the shipped one.

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspeech.evaluation.kws import THRESHOLDS, KwsCounts, detections
+from fedspeech.evaluation.kws import THRESHOLDS, KwsCounts, detections, negative_shifts
 
 LABELS = 5  # three target words, unknown, silence
 
@@ -127,3 +127,24 @@ def test_nothing_is_said_where_there_is_nothing_to_divide_by():
 def test_what_cannot_be_judged_is_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         KwsCounts.of(logits, np.array(labels))
+
+
+@given(seed=st.integers(0, 10_000), rate=st.floats(0, 1))
+def test_shifted_logits_let_at_most_the_stated_share_of_unknown_clips_pass(seed, rate):
+    logits, labels = random_clips(seed)
+    logits, labels = logits[labels >= LABELS - 2], labels[labels >= LABELS - 2]
+    shifts = negative_shifts(logits, labels, rate)
+    assert not shifts[: LABELS - 2].any()
+    for label in (LABELS - 2, LABELS - 1):
+        own = logits[labels == label] + shifts
+        if not len(own):
+            continue
+        passed = own[:, : LABELS - 2].max(axis=1) > own[:, label] + 1e-9
+        assert passed.mean() <= rate
+        # One clip fewer is what an order statistic may cost.
+        assert passed.sum() >= np.floor(rate * len(own)) - 1
+
+
+def test_a_label_without_clips_is_not_shifted():
+    shifts = negative_shifts(np.zeros((0, LABELS)), np.zeros(0, dtype=np.int64), 0.05)
+    assert not shifts.any()
