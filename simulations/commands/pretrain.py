@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the base is written.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Fit a head behind the encoder of this base: speech-embedding, a folder with a "
+            "base.toml, or a file. Default: train the built-in encoder.",
+        ),
+    ] = "",
     words: Annotated[str, typer.Option(help="Target words, separated by spaces or commas.")] = "",
     corpus: CorpusOption = None,
     speakers: Annotated[
@@ -43,13 +50,13 @@ def pretrain(
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
 ) -> None:
     """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
-    _check(out, words, corpus, speakers, held_out, task)
+    _check(out, words, corpus, speakers, held_out, task, base)
     spelled = dict(_spelled(entry) for entry in lexicon or ())
     # Only now, since torch takes seconds that a typing error need not wait.
     from simulations.progress import RunProgress
     from simulations.scenario.schema import Scenario
     from simulations.setup.embedding import cache_folder
-    from simulations.setup.pretraining import BaseTraining
+    from simulations.setup.pretraining import BaseTraining, named_base
 
     kept = cache_folder(cache)
     targets = tuple(word.lower() for word in re.split(r"[\s,]+", words) if word)
@@ -68,13 +75,16 @@ def pretrain(
                     corpus=corpus, speakers=speakers, held_out=held_out, seed=seed, cache=kept,
                     command=f"fedspeech pretrain --task asr --seed {seed}"
                     if asr
-                    else _command(seed, targets if words else (), spelled),
+                    else _command(seed, targets if words else (), spelled, base),
                     progress=advance,
                 )  # fmt: skip
-                base = training.sentences() if asr else training.keywords(targets, spelled)
+                if base:
+                    made = training.head(named_base(base), targets, spelled)
+                else:
+                    made = training.sentences() if asr else training.keywords(targets, spelled)
         except ValueError as error:
             raise ScenarioError(f"pretrain: {error}") from error
-        _write(base, out, progress)
+        _write(made, out, progress)
 
 
 def _check(
@@ -84,14 +94,17 @@ def _check(
     speakers: str | None,
     held_out: Path | None,
     task: str,
+    base: str,
 ) -> None:
     """Refuses options that do not belong together.
 
     Raises:
       ScenarioError: naming them.
     """
-    if out.suffix != ".safetensors":
+    if out.suffix != ".safetensors" and not base:
         raise ScenarioError(f"a base is written as a .safetensors file, got --out {out}")
+    if base and task != "kws":
+        raise ScenarioError("--base belongs to --task kws: a head is fit for words")
     if (corpus is None) != (speakers is None):
         raise ScenarioError(
             "--corpus and --speakers belong together: a base learns from public speakers that are "
@@ -105,17 +118,20 @@ def _check(
         raise ScenarioError("--words belongs to --task kws: sentences are spelled, not listed")
 
 
-def _command(seed: int, targets: Sequence[str], lexicon: Mapping[str, str]) -> str:
+def _command(seed: int, targets: Sequence[str], lexicon: Mapping[str, str], base: str) -> str:
     """What was typed, for the provenance of a base."""
+    behind = f" --base {Path(base).name}" if base else ""
     words = f" --words '{' '.join(targets)}'" if targets else ""
     said = "".join(f" --lexicon '{word}={sounds}'" for word, sounds in lexicon.items())
-    return f"fedspeech pretrain --seed {seed}{words}{said}"
+    return f"fedspeech pretrain{behind} --seed {seed}{words}{said}"
 
 
 def _write(base: Base, out: Path, progress: RunProgress) -> None:
     """Writes the file and says what is known of the base."""
     base.save(out)
-    progress.say(f"{out}: {out.stat().st_size / 1000:.0f} KB, SHA-256 {base.sha256}")
+    files = [out] if out.is_file() else sorted(out.iterdir())
+    size = sum(file.stat().st_size for file in files)
+    progress.say(f"{out}: {size / 1000:.0f} KB, SHA-256 {base.sha256}")
     for name, value in sorted(base.provenance.items()):
         progress.say(f"  {name}: {value}")
 

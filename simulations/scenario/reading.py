@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from fedspeech.aggregation.single_updates import single_updates_refused
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ScenarioError
+from fedspeech.extras import EXTRAS, lacking
 from simulations.scenario.corpora import CORPORA
 from simulations.scenario.renamed import KEYS, VALUES, new_value
 from simulations.scenario.schema import SCHEMA, Scenario
@@ -40,6 +41,8 @@ def read_scenario(name_or_file: str, changes: Iterable[str] = ()) -> Scenario:
         document = tomllib.loads(_text(name_or_file))
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{name_or_file} is not valid TOML: {error}") from error
+    changes = tuple(changes)
+    _suit_extras(document, changes)
     for change in changes:
         _apply(document, change)
     return scenario_from(document, name_or_file)
@@ -68,6 +71,33 @@ def scenario_from(document: dict[str, Any], name: str) -> Scenario:
     except ValueError as error:
         raise ScenarioError(f"{name}: vocabulary: {error}") from error
     return scenario
+
+
+def _suit_extras(document: dict[str, Any], changes: Iterable[str]) -> None:
+    """Takes the sections that a scenario has for extras which are installed, and says so.
+
+    `[where_installed.EXTRA.SECTION]` replaces keys of SECTION. A base that somebody names keeps the
+    settings that were made for any base.
+
+    Raises:
+      ScenarioError: if there is no such extra.
+    """
+    variants = document.pop("where_installed", {})
+    if unknown := sorted(set(variants) - set(EXTRAS)):
+        raise ScenarioError(
+            f"where_installed names an extra, one of {', '.join(EXTRAS)}, got {unknown[0]!r}"
+        )
+    if any(change.partition("=")[0].strip().startswith("base.") for change in changes):
+        return
+    for extra, sections in variants.items():
+        if missing := lacking(extra):
+            reason = f"without the extra {extra}: {missing}"
+        else:
+            reason = f"with the extra {extra}, which is installed"
+            for section, value in sections.items():
+                given = document.get(section)
+                document[section] = {**given, **value} if isinstance(given, dict) else value
+        document["description"] = f"{document.get('description', '')} This is {reason}.".strip()
 
 
 def _text(name_or_file: str) -> str:

@@ -151,11 +151,12 @@ class PrivacySettings(Section):
     clip_norm: Positive = Field(
         default=0.1, description="L2 bound on a delta; of the first round if it adapts."
     )
-    public_sizing: bool = Field(
-        default=False,
-        description="Whether clip norm and server learning rate come from public speakers, who "
-        "train one round as if they were phones: then the key clip_norm is not read, and the "
-        "server's learning rate is the largest that is taken. For words; a plan costs the same.",
+    sizing: Literal["scenario", "public"] = Field(
+        default="scenario",
+        description='Origin of clip norm and server learning rate: "scenario" (its keys) or '
+        '"public" (public speakers train one round as if they were phones: then the key clip_norm '
+        "is not read, and the server's learning rate is the largest that is taken). For words; a "
+        "plan costs the same.",
     )
     noise_multiplier: NotNegative = Field(
         default=3.0,

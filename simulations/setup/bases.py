@@ -15,13 +15,15 @@ from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
 from simulations.scenario.corpora import TranscribedCorpus
 from simulations.scenario.schema import EMBEDDING, MADE, PROVIDED, TUNED, Scenario
+from simulations.setup.heads import lesson_of, taught_head
 from simulations.setup.sentences import long_sentences
 from simulations.setup.speakers import SpeakerSplit
 
 BASE_SEED = 0  # of bases that runs train: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
-_PLACEHOLDER = ("word",)  # a layout has sizes, and the task's words follow
+_NO_SENTENCES = f'base.source = "{EMBEDDING}" spots words and writes no sentences'
+PLACEHOLDER = ("word",)  # a layout has sizes, and the task's words follow
 
 
 def layout_of(scenario: Scenario) -> Base:
@@ -40,7 +42,9 @@ def layout_of(scenario: Scenario) -> Base:
             '"RUN/base.safetensors"'
         )
     if source == EMBEDDING:
-        return _embedding(scenario, Vocabulary(_PLACEHOLDER))
+        if scenario.task != "kws":
+            raise ScenarioError(_NO_SENTENCES)
+        return embedding_base(Vocabulary(PLACEHOLDER))
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
     try:
@@ -59,7 +63,11 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
         return _cut_for(scenario, made)
     if scenario.base.source == EMBEDDING:
         labels = speakers.task.labels
-        return _embedding(scenario, labels if isinstance(labels, Vocabulary) else None)
+        if not isinstance(labels, Vocabulary):
+            raise ScenarioError(_NO_SENTENCES)
+        base = embedding_base(labels)
+        lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
+        return taught_head(base, lesson, cache, {"head_seed": scenario.seed})
     if scenario.base.source == TUNED:
         # Public speakers alone: what a base learns of private speech would stand in no epsilon.
         clips = utterances_of(speakers.partition.public)
@@ -69,18 +77,16 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
     return layout
 
 
-def _embedding(scenario: Scenario, labels: Vocabulary | None) -> Base:
-    """Google's speech embedding without a head, for a task's words.
+def embedding_base(vocabulary: Vocabulary) -> Base:
+    """Google's speech embedding without a head.
 
     Raises:
-      ScenarioError: if the task is not one of words.
+      FedspeechError: if the package that holds it is not installed, naming the extra.
     """
-    if scenario.task != "kws" or labels is None:
-        raise ScenarioError(f'base.source = "{EMBEDDING}" spots words and writes no sentences')
     return Base.of_parts(
         assembled(
             encoder=speech_embedding(),
-            vocabulary=labels,
+            vocabulary=vocabulary,
             license=LICENSE,
             speakers=(),
             provenance=PROVENANCE,

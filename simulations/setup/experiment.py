@@ -193,7 +193,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         frozen=experiment.adapter.frozen(base),
     )
     sizing = None
-    if scenario.privacy.public_sizing:
+    if scenario.privacy.sizing == "public":
         sizing = _public_sizing(experiment, job, embed, arrays)
         job = _resized(job, experiment, sizing)
     # Named by content: runs on the same speech share one copy, and none overwrites another's.
@@ -262,8 +262,8 @@ def _resized(job: Job, experiment: Experiment, sizing: PublicSizing) -> Job:
     query = AdapterTraining.of(job.query)
     if not isinstance(optimizer := query.optimizer, FedOpt):
         raise ScenarioError(
-            "privacy.public_sizing sets the learning rate of a server rule of this library, got "
-            "an own rule; set privacy.public_sizing = false"
+            'privacy.sizing = "public" sets the learning rate of a server rule of this library, '
+            'got an own rule; set privacy.sizing = "scenario"'
         )
     optimizer = dataclasses.replace(optimizer, learning_rate=sizing.learning_rate)
     return dataclasses.replace(
@@ -325,43 +325,53 @@ def _held_out_phones(
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
     shots = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})
-    copies = _copies(scenario, corpus, embed)
 
     def select(chosen: Sequence[Utterance]) -> LocalDataset:
         return embedded.take(np.array([row[clip.utterance_id] for clip in chosen], dtype=np.int64))
 
-    held_out = []
-    for phone in phones:
-        # With one `reserve` for every number of shots all of them are judged on the same clips.
-        splits = {
+    # With one `reserve` for every number of shots all of them are judged on the same clips.
+    splits = [
+        {
             count: speakers.task.split(phone, count, seed=scenario.seed, reserve=shots[-1])
             for count in shots
         }
-        held_out.append(
-            HeldOutPhone(
-                phone=phone,
-                own={count: select(split.own) for count, split in splits.items()},
-                copies={count: copies(split.own) for count, split in splits.items() if copies},
-                judged=select(splits[shots[-1]].judged),
-                judged_clips=splits[shots[-1]].judged,
-                contacts=corpus.contacts(phone.speaker_id)
-                if isinstance(corpus, SyntheticCorpus)
-                else (),
-            )
+        for phone in phones
+    ]
+    most = [clip for split in splits for clip in split[shots[-1]].own]  # fewer are among these
+    copies = _copies(scenario, corpus, embed, most)
+    return tuple(
+        HeldOutPhone(
+            phone=phone,
+            own={count: select(shot.own) for count, shot in split.items()},
+            copies={count: copies(shot.own) for count, shot in split.items() if copies},
+            judged=select(split[shots[-1]].judged),
+            judged_clips=split[shots[-1]].judged,
+            contacts=corpus.contacts(phone.speaker_id)
+            if isinstance(corpus, SyntheticCorpus)
+            else (),
         )
-    return tuple(held_out)
+        for phone, split in zip(phones, splits, strict=True)
+    )
 
 
 def _copies(
-    scenario: Scenario, corpus: Corpus, embed: Embedder
+    scenario: Scenario, corpus: Corpus, embed: Embedder, clips: Sequence[Utterance]
 ) -> Callable[[Sequence[Utterance]], LocalDataset] | None:
-    """What embeds altered copies of clips; None where nothing reads them."""
+    """What returns the altered copies of some of these clips; None where nothing reads them."""
     settings = scenario.personalization
     if settings.rule != "ridge" or not settings.copies:
         return None
     rate_hz = embed.base.encoder.rate_hz
     altered = AlteredCorpus(corpus, rate_hz=rate_hz, copies=settings.copies)
-    return lambda clips: embed(altered, altered.of(clips))
+    embedded = embed(altered, altered.of(clips))
+    first = {clip.utterance_id: place for place, clip in enumerate(clips)}
+
+    def select(chosen: Sequence[Utterance]) -> LocalDataset:
+        places = np.array([first[clip.utterance_id] for clip in chosen], dtype=np.int64)
+        rows = places[:, np.newaxis] * settings.copies + np.arange(settings.copies)
+        return embedded.take(rows.ravel())
+
+    return select
 
 
 def _trainer(scenario: Scenario) -> OwnTrainer | None:

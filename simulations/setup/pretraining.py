@@ -14,7 +14,7 @@ from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import Phone, by_group, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.errors import CorpusError
+from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.seeds import stream
@@ -27,7 +27,8 @@ from fedspeech.training.pretrain_sentences import (
     tuning,
 )
 from simulations.scenario.corpora import FolderCorpus
-from simulations.scenario.schema import Scenario
+from simulations.scenario.schema import EMBEDDING, Scenario
+from simulations.setup.bases import PLACEHOLDER, embedding_base
 from simulations.setup.heads import HeadLesson, taught_head, with_synthetic
 from simulations.setup.recordings import named_speakers, split_speakers
 from simulations.setup.sentences import long_sentences
@@ -38,6 +39,21 @@ Advance = Callable[[str, int, int], None]
 VALIDATION_SHARE = 0.1
 # The rate of the headline metric of docs/real-speech.md.
 FALSE_ACCEPT_RATE = 0.05
+
+
+def named_base(name: str) -> Base:
+    """The base in a file or folder, or the encoder that is known by name.
+
+    Raises:
+      ScenarioError: if it cannot be read.
+      FedspeechError: if it needs a package that is not installed.
+    """
+    if name == EMBEDDING:
+        return embedding_base(Vocabulary(PLACEHOLDER))
+    try:
+        return Base.load(Path(name))
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"--base: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -130,9 +146,7 @@ class BaseTraining:
         held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
         figures = _figures(_counts(made, corpus, held_out), roles)
         recorded = {"corpus": corpus.name, "corpus_license": corpus.license}
-        return dataclasses.replace(
-            made, provenance={**made.provenance, **recorded, **figures}
-        )
+        return dataclasses.replace(made, provenance={**made.provenance, **recorded, **figures})
 
     def _lesson(
         self, vocabulary: Vocabulary, corpus: Corpus | None, clips: Sequence[Utterance]

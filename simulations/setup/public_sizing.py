@@ -125,9 +125,9 @@ def public_figures(
     """
     if len(speakers) < LEAST_SPEAKERS:
         raise ScenarioError(
-            "privacy.public_sizing needs public speakers of the phones' own corpus, at least "
+            'privacy.sizing = "public" needs public speakers of the phones\' own corpus, at least '
             f"{LEAST_SPEAKERS}, got {len(speakers)}: set corpus.public_speakers, or "
-            "privacy.public_sizing = false"
+            'privacy.sizing = "scenario"'
         )
     rngs = [stream(seed, "public sizing", number) for number in range(len(speakers))]
     deltas = train_cohort(
@@ -147,7 +147,7 @@ def public_figures(
     margins = own - scores.max(axis=1)
     if not (margins > 0).any():
         raise ScenarioError(
-            "privacy.public_sizing: the base answers no clip of a public speaker rightly"
+            'privacy.sizing = "public": the base answers no clip of a public speaker rightly'
         )
     return PublicFigures(
         speakers=len(speakers),
