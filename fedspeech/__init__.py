@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 PUBLIC: Mapping[str, str] = {
+    "Adapter": "fedspeech.models.adapters.adapter:Adapter",
     "ArgumentRefused": "fedspeech.errors:ArgumentRefused",
     "Asr": "fedspeech.tasks.asr:Asr",
     "Base": "fedspeech.models.base:Base",
@@ -41,6 +42,7 @@ PUBLIC: Mapping[str, str] = {
     "ExportRefused": "fedspeech.errors:ExportRefused",
     "FedspeechError": "fedspeech.errors:FedspeechError",
     "Kws": "fedspeech.tasks.kws:Kws",
+    "LoraSettings": "fedspeech.models.lora_settings:LoraSettings",
     "NoRoundRan": "fedspeech.errors:NoRoundRan",
     "PartlyRefused": "simulations.artifacts.exporting:PartlyRefused",
     "PrivacyPlan": "fedspeech.privacy.plan:PrivacyPlan",
@@ -51,6 +53,7 @@ PUBLIC: Mapping[str, str] = {
     "Tuned": "simulations.api.tuning:Tuned",
     "benchmark": "simulations.api.exporting:benchmark",
     "budget": "simulations.api.budget:budget",
+    "check_adapter": "fedspeech.models.adapters.checking:check_adapter",
     "check_folder": "simulations.api.corpora:check_folder",
     "compare": "simulations.api.run:compare",
     "dry_run_round": "simulations.api.exporting:dry_run_round",

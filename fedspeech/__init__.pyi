@@ -10,7 +10,10 @@ from fedspeech.errors import ExportRefused as ExportRefused
 from fedspeech.errors import FedspeechError as FedspeechError
 from fedspeech.errors import NoRoundRan as NoRoundRan
 from fedspeech.errors import ScenarioError as ScenarioError
+from fedspeech.models.adapters.adapter import Adapter as Adapter
+from fedspeech.models.adapters.checking import check_adapter as check_adapter
 from fedspeech.models.base import Base as Base
+from fedspeech.models.lora_settings import LoraSettings as LoraSettings
 from fedspeech.privacy.plan import PrivacyPlan as PrivacyPlan
 from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
@@ -42,6 +45,7 @@ from simulations.scenario.schema import Scenario as Scenario
 from simulations.setup.definition import Experiment as Experiment
 
 __all__ = [
+    "Adapter",
     "ArgumentRefused",
     "Asr",
     "Base",
@@ -54,6 +58,7 @@ __all__ = [
     "ExportRefused",
     "FedspeechError",
     "Kws",
+    "LoraSettings",
     "NoRoundRan",
     "PartlyRefused",
     "PrivacyPlan",
@@ -64,6 +69,7 @@ __all__ = [
     "Tuned",
     "benchmark",
     "budget",
+    "check_adapter",
     "check_folder",
     "compare",
     "dry_run_round",

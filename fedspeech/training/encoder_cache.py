@@ -154,9 +154,11 @@ def _compute(
                 members = _members(utterances, chunk)
                 yield chunk, _write(base, encoder, corpus, members, values, chunk)
         return
+    # Only an adapter that cuts the encoder is sent: a class of one's own may not be picklable.
+    inner = None if _encoder(base, adapter) is base.encoder else adapter
     with (
         worker_deaths_said("what was finished before is kept, and the same command goes on"),
-        WorkerPool(workers, _start_worker, base.to_bytes(), adapter, corpus, store) as pool,
+        WorkerPool(workers, _start_worker, base.to_bytes(), inner, corpus, store) as pool,
     ):
         futures = [
             pool.submit(_write_in_worker, list(_members(utterances, chunk)), chunk)

@@ -15,7 +15,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedspeech.errors import ScenarioError
+from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
+from fedspeech.models.lora_settings import LoraSettings
+from fedspeech.own_code import hand_over
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
@@ -84,6 +87,26 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
     return value
+
+
+def adapter_settings(adapter: str | type[Adapter] | LoraSettings | None) -> dict[str, Any]:
+    """The keys of an adapter: by name, low-rank factors by their settings, or a class of one's own.
+
+    Raises:
+      ScenarioError: if it is none of these, or a class that has no address.
+    """
+    match adapter:
+        case None:
+            return {}
+        case str():
+            return {"adapter": adapter}
+        case LoraSettings():
+            return {"adapter": "lora", "lora": adapter}
+        case type() if Adapter in adapter.__mro__:
+            return {"adapter": hand_over(adapter)}
+    raise ScenarioError(
+        f"adapter is a name, LoraSettings or a subclass of Adapter, got {adapter!r:.80}"
+    )
 
 
 def corpus_settings(found: dict[str, Any] | None, start: Scenario) -> dict[str, Any] | None:

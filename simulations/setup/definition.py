@@ -15,8 +15,10 @@ from typing import Any
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS, Corpus
 from fedspeech.device.virtual_time import TimeAxis
 from fedspeech.errors import CorpusError, ScenarioError, TooFewSpeakers
+from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
+from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.tasks.task import Task
 from simulations.scenario.corpora import (
@@ -25,6 +27,7 @@ from simulations.scenario.corpora import (
     ProvidedCorpus,
 )
 from simulations.scenario.objects import (
+    adapter_settings,
     base_settings,
     corpus_settings,
     described,
@@ -75,7 +78,7 @@ class Experiment:
         corpus: Corpus | Section | Mapping[str, Any] | str | Path | None = None,
         task: Task | None = None,
         base: Base | str | Path | None = None,
-        adapter: object = None,
+        adapter: str | type[Adapter] | LoraSettings | None = None,
         plan: PrivacyPlan | PrivacySettings | Mapping[str, Any] | None = None,
         training: object = None,
         server_optimizer: object = None,
@@ -100,7 +103,8 @@ class Experiment:
           task: `Kws(words)` or `Asr()`; a task of your own needs a corpus and a base.
           base: a `Base`, a file or folder, or a word of `base.source` ("shipped", "synthetic").
             None: with `Kws(words)` of words that the start has not, "synthetic".
-          adapter: what phones train, such as "head" or "affine".
+          adapter: what phones train: "head" or "affine", `LoraSettings(rank=4)` inside the encoder,
+            or a class of your own, a subclass of `Adapter`.
           plan: section `privacy`, or a whole `PrivacyPlan` made for this experiment. None, with
             recordings: the start's, fitted to so few phones where the rules refuse it
             (`fitted`).
@@ -130,7 +134,7 @@ class Experiment:
             section = {"kind": "provided"}
         start = named or start_of(None, (section or {}).get("kind"))
         changes: dict[str, Any] = {
-            "corpus": corpus_settings(section, start), "adapter": adapter,
+            "corpus": corpus_settings(section, start), **adapter_settings(adapter),
             "privacy": privacy_settings(plan), "training": training,
             "server_optimizer": server_optimizer, "personalization": personalization,
             "evaluation": evaluation, "decoding": decoding, "simulation": simulation,

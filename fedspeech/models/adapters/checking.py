@@ -28,6 +28,11 @@ Parameters = Mapping[str, Tensor]
 def check_adapter(adapter: Adapter, base: Base, *, seed: int = 0) -> None:
     """Refuses an adapter that breaks what local training, evaluation and export rely on.
 
+        >>> import fedspeech as fs
+        >>> from fedspeech.models.adapters import AffineAdapter
+        >>> from fedspeech.models.base import default_base_path
+        >>> fs.check_adapter(AffineAdapter(13, 64, 12), fs.Base.load(default_base_path()))
+
     Noise stands for clips. Checked are: names and shapes of the parameters; that `initial` computes
     the base's own head; that neither a clip nor a phone changes another's embedding, logits or
     gradient, not even by values that are no numbers; that all of them are finite and the same when

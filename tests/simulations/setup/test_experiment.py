@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from tiny_experiment import cache, tiny_experiment, tiny_scenario
 
+from fedspeech import own_code
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.partition import by_group
 from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.models.adapters import HeadAdapter
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.synthesis.lexicon import HELD_OUT_WORDS
 from fedspeech.synthesis.voices import ACCENTS
+from simulations.scenario.objects import adapter_settings
 from simulations.scenario.reading import read_scenario
 from simulations.setup import experiment
 from simulations.setup.bases import layout_of
@@ -225,3 +229,22 @@ def test_those_who_validate_speak_with_the_accents_of_the_phones(scenario):
 
     assert accents(voices.partition.validation) == accents(voices.partition.held_out)
     assert len(accents(voices.partition.public)) == 1
+
+
+def test_an_adapter_is_a_name_settings_of_factors_or_a_class(monkeypatch):
+    monkeypatch.setattr(own_code, "_HANDED_OVER", {})
+    assert adapter_settings(None) == {}
+    assert adapter_settings("affine") == {"adapter": "affine"}
+    lora = LoraSettings(rank=2, blocks=1)
+    assert adapter_settings(lora) == {"adapter": "lora", "lora": lora}
+    assert adapter_settings(OwnHead) == {"adapter": f"{__name__}:OwnHead"}
+    for other in (OwnHead(64, 12), 3, dict):
+        with pytest.raises(ScenarioError, match="adapter is a name, LoraSettings or a subclass of"):
+            adapter_settings(other)
+    experiment = Experiment(scenario="quick", adapter=lora)
+    assert experiment.adapter.lora.rank == experiment.scenario.lora.rank == 2
+    assert experiment.sizes.dimension == experiment.adapter.spec.size
+
+
+class OwnHead(HeadAdapter):
+    """Somebody's own."""
