@@ -49,6 +49,9 @@ EXTRAS: Mapping[str, Extra] = {
     "ray": Extra("Flower's simulation engine", "Ray", ("ray",)),
     "plots": Extra("drawing plots", "plotly", ("plotly",)),
     "tuning": Extra("tuning", "Optuna", ("optuna",)),
+    "tensorboard": Extra("the TensorBoard logger", "TensorBoard", ("tensorboard",)),
+    "mlflow": Extra("the MLflow logger", "MLflow", ("mlflow",)),
+    "wandb": Extra("the Weights and Biases logger", "its package", ("wandb",)),
 }
 
 

@@ -31,8 +31,8 @@ PRIVACY = (
 # Order inside `simulations`; a room imports only from rooms above its own. A report reads a run's
 # folder alone, so it stands above the run, which writes it and prints its first lines at the end.
 ROOMS = (
-    "console", "scenario", "setup", "results", "evaluation", "engines", "report", "progress",
-    "artifacts", "run", "tuning", "api", "commands", "cli",
+    "console", "scenario", "setup", "results", "callbacks", "evaluation", "engines", "report",
+    "progress", "artifacts", "run", "tuning", "api", "commands", "cli",
 )  # fmt: skip
 
 SIBLINGS = {
@@ -54,6 +54,8 @@ FENCES = {
     "optuna": ("simulations/tuning/",),
     "plotly": ("simulations/report/document.py",),
     "ray": (),
+    "mlflow": ("simulations/callbacks/mlflow.py",),
+    "wandb": ("simulations/callbacks/wandb.py",),
     "jiwer": ("fedspeech/evaluation/asr.py",),
     "opacus": ("fedspeech/privacy/accountant.py", "fedspeech/training/dp_sgd.py"),
     "cryptography": ("fedspeech/secagg/", "fedspeech/seeds.py", "fedspeech/device/store.py",

@@ -50,7 +50,7 @@ def published(results: Results) -> Results:
         results,
         rows=tuple(_row(row, spent) for row in results.rows),
         summary=_summary(results.summary) if results.summary else None,
-        scenario=tomli_w.dumps(_settings(tomllib.loads(results.scenario))),
+        scenario=tomli_w.dumps(published_settings(tomllib.loads(results.scenario))),
     )
 
 
@@ -94,7 +94,7 @@ def _summary(summary: Summary) -> Summary:
     )
 
 
-def _settings(table: dict[str, Any]) -> dict[str, Any]:
+def published_settings(table: dict[str, Any]) -> dict[str, Any]:
     """Settings without seeds, and without absolute paths."""
     kept: dict[str, Any] = {}
     for key, value in table.items():
@@ -102,7 +102,7 @@ def _settings(table: dict[str, Any]) -> dict[str, Any]:
         if "seed" in key.lower():
             continue
         if isinstance(value, dict):
-            kept[key] = _settings(value)
+            kept[key] = published_settings(value)
         elif isinstance(value, str) and (
             # By the rules of both systems: a run may be published elsewhere than it was made.
             PurePosixPath(value).is_absolute()

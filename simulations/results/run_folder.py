@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import tomllib
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,13 @@ class RunFolder:
     def write_summary(self, summary: Summary) -> None:
         """Writes or replaces the summary; a reader sees the old one or the new one."""
         write_text(self.summary, summary.model_dump_json(indent=2) + "\n")
+
+    def callbacks_key(self) -> str:
+        """By which loggers know this run again; drawn once, and not derived from any setting."""
+        place = self.path / "callbacks.key"
+        if not place.exists():
+            write_text(place, uuid.uuid4().hex + "\n")
+        return place.read_text("utf-8").strip()
 
     def append(self, row: RoundRow) -> None:
         """Adds a row; it is on disk when the call returns. A torn last line is dropped first."""

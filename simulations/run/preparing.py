@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import os
 import shutil
+import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +21,15 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
 from server.rows import LEDGER
+from simulations.callbacks.audience import Audience
+from simulations.callbacks.callback import Callback, RunInfo
 from simulations.progress import RunProgress
 from simulations.results.environment import Engine, Environment
-from simulations.results.run_folder import RunFolder, check_place, share_ledger
+from simulations.results.redaction import published_settings
+from simulations.results.run_folder import RunFolder, check_place, flat, share_ledger
 from simulations.run.environment import capture_environment
 from simulations.scenario.schema import Scenario
+from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
 from simulations.setup.embedding import cache_folder
 from simulations.setup.experiment import Accept, BuiltExperiment, anything, build_experiment
@@ -84,6 +90,23 @@ def require_first_round(ledger: Path, plan: PrivacyPlan) -> None:
             f"no round can run: {error}. Raise privacy.epsilon_budget, or lower what a round costs "
             "(fedspeech budget says by how much)"
         ) from error
+
+
+def audience_of(callbacks: Sequence[Callback], prepared: Prepared, known: int) -> Audience:
+    """The callbacks of a run of which some rounds may be over and told."""
+    folder, job = prepared.folder, prepared.built.job
+    released = job.noise_entropy == "os"
+    settings = tomllib.loads(to_toml(prepared.scenario))
+    info = RunInfo(
+        name=prepared.scenario.name,
+        folder=folder.path,
+        key=folder.callbacks_key() if callbacks else "",
+        rounds=job.plan.rounds,
+        known=0 if released else known,
+        settings=dict(flat("", published_settings(settings) if released else settings)),
+        released=released,
+    )
+    return Audience(callbacks, prepared.progress.say, info)
 
 
 def require_carried(job: Job, engine: Engine) -> None:

@@ -9,6 +9,7 @@ system, the interrupted round has failed: a charge stays, its index is spent.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from clients.durable_state import alone, go_back
@@ -18,6 +19,8 @@ from fedspeech.job import Job
 from fedspeech.models.base import Base
 from server.app import LOCK, LOCK_WAIT_S
 from server.resuming import resume as resume_rounds
+from simulations.callbacks.callback import Callback
+from simulations.callbacks.configured import loggers
 from simulations.progress import RunProgress
 from simulations.results.environment import Engine, Environment
 from simulations.results.run_folder import RunFolder, check_place, read_environment, read_summary
@@ -36,10 +39,12 @@ def resume(
     engine: Engine | None = None,
     experiment: Experiment | None = None,
     progress: RunProgress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Takes a run to its end and returns its folder.
 
-    An `experiment` whose speech was in a program's memory is handed over again.
+    What a program handed over is handed over again: callbacks, and an `experiment` whose speech was
+    in its memory.
 
     Raises:
       FedspeechError: if there is nothing to go on with, or what the run stood on has changed.
@@ -58,7 +63,7 @@ def resume(
         engine = engine or (before.engine if before else "inprocess")
         progress.say(f"scenario {scenario.name}, resumed")
         parts = prepared(experiment or _again(scenario, folder), folder, progress, workers, cache)
-        run = _begun(parts, before, engine)
+        run = _begun(parts, before, engine, (*loggers(scenario.callbacks), *callbacks))
         run.to_the_end()
     return folder.path
 
@@ -81,14 +86,19 @@ def _wait_for_the_rest(folder: RunFolder) -> None:
         alone(folder.durable_state).close()
 
 
-def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
+def _begun(
+    parts: Prepared,
+    before: Environment | None,
+    engine: Engine,
+    callbacks: Sequence[Callback],
+) -> Run:
     """Takes up the run where it stood, or begins it where it had not."""
     folder, job, say = parts.folder, parts.built.job, parts.progress.say
     shutil.rmtree(job.simulation_only, ignore_errors=True)
     if not folder.checkpoint.is_file():
         say("it had not begun its first round")
         folder.write_environment(environment(engine))
-        return Run(parts, engine)
+        return Run(parts, engine, callbacks=callbacks)
     if (found := Job.load(folder.job).fingerprint) != job.fingerprint:
         raise ScenarioError(
             f"{folder.path} cannot go on: its scenario now makes another job than it began with "
@@ -113,7 +123,7 @@ def _begun(parts: Prepared, before: Environment | None, engine: Engine) -> Run:
         if over < job.plan.rounds
         else "all rounds are over"
     )
-    return Run(parts, engine, resumed)
+    return Run(parts, engine, resumed, callbacks)
 
 
 def _changed(before: Environment | None, now: Environment) -> list[str]:

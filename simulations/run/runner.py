@@ -10,7 +10,7 @@ import datetime
 import functools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,9 @@ from fedspeech.seeds import stream
 from server.resuming import Resumed, start
 from server.rounds import RoundRecord, stopped_early
 from simulations.artifacts.exporting import export_files
+from simulations.callbacks.callback import Callback
+from simulations.callbacks.configured import loggers
+from simulations.callbacks.figures import of_export, of_sections
 from simulations.engines.deployment import Deployment
 from simulations.engines.flower import SuperLink, require_engine
 from simulations.engines.in_process import InProcess
@@ -51,6 +54,7 @@ from simulations.run.closing import closing_words, no_round, without_extras
 from simulations.run.left_by_shards import overflow_and_clipping, round_time, run_time
 from simulations.run.preparing import (
     Prepared,
+    audience_of,
     environment,
     prepared,
     require_carried,
@@ -72,6 +76,7 @@ def simulate(
     engine: Engine = "inprocess",
     ledger: Path | None = None,
     progress: RunProgress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Runs a scenario, or an experiment made of objects, and returns its run folder.
 
@@ -83,6 +88,7 @@ def simulate(
       engine: what carries the messages. Results do not depend on it.
       ledger: of the population, shared with its other runs; None: one for this run alone.
       progress: what shows how far it is; None: the terminal.
+      callbacks: told of the run, beside the loggers that the scenario names.
 
     Raises:
       FedspeechError: naming what cannot be used; KeyboardInterrupt after the folder is in order.
@@ -93,6 +99,7 @@ def simulate(
         scenario = what.scenario
     if engine != "inprocess":
         require_engine(simulation=engine == "flower")
+    callbacks = (*loggers(scenario.callbacks), *callbacks)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     path = out or Path("runs") / f"{scenario.name}-{stamp}"
     folder = RunFolder.create(path)
@@ -107,7 +114,8 @@ def simulate(
                 for words in what.notices:
                     progress.say(words)
             accept = functools.partial(require_first_round, folder.ledger)
-            run = Run(prepared(what, folder, progress, workers, cache, accept), engine)
+            parts = prepared(what, folder, progress, workers, cache, accept)
+            run = Run(parts, engine, callbacks=callbacks)
         except BaseException:
             # Nothing was sent and nothing charged: what this run left would only be in the next
             # one's way. What was synthesized stays in the cache.
@@ -138,10 +146,15 @@ class Run:
 
     Args:
       resumed: where an interrupted run goes on; None: a new one begins.
+      callbacks: told of the run.
     """
 
     def __init__(
-        self, prepared: Prepared, engine: Engine = "inprocess", resumed: Resumed | None = None
+        self,
+        prepared: Prepared,
+        engine: Engine = "inprocess",
+        resumed: Resumed | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.stopped: str | None = None
         self._ended: str | None = None  # why fewer rounds ran than planned, if the run decided it
@@ -165,6 +178,7 @@ class Run:
             over = resumed.checkpoint.next_round - len(resumed.lost)
             self._rows = [*self._folder.keep_rows(over)]
         self._ledger, self._state = resumed.ledger, resumed.checkpoint.state
+        self._audience = audience_of(callbacks, prepared, known=len(self._rows))
 
     def to_the_end(self) -> None:
         """Goes through the stages; whatever stops them, summary and report are written.
@@ -213,6 +227,7 @@ class Run:
             say(computed[0].upper() + computed[1:] + ".")
         for words in self._ledger.notices:
             say(words)
+        self._audience.start()
         with self._progress.stage("rounds", self._plan.rounds), self._carrier() as engine:
             engine.run(
                 self._folder.job.resolve(),
@@ -304,12 +319,14 @@ class Run:
         self._folder.append(row)
         self._rows.append(row)
         self._progress.round(row, self._plan.rounds)
+        self._audience.round(row)
 
     def personalize(self) -> None:
         """Adapts every held-out phone and scores it."""
         with self._progress.stage("personalize"):
             self._choice = self._evaluator.choose(self._state.model)
             self._found |= self._evaluator.personalization(self._state.model, self._choice)
+        self._audience.stage("personalize", of_sections(self._summary("partial")))
 
     def export(self) -> None:
         """Exports the adapter; a refusal is a result too, and is said.
@@ -331,6 +348,7 @@ class Run:
                 self._progress,
             )
         self.stopped = before
+        self._audience.stage("export", of_export(self._summary("partial")))
 
     def finish(self) -> None:
         """Writes summary and report, whatever happened before; the smallest and dearest first."""
@@ -345,6 +363,7 @@ class Run:
         if status == "complete":
             shutil.rmtree(self._folder.durable_state, ignore_errors=True)
         self._progress.say(closing_words(summary, report))
+        self._audience.end(summary, stated(self._ledger, self._rows, self._job), self._rows)
 
     def _write_results(self, status: Literal["complete", "partial"]) -> Path:
         """Writes summary, adapter and report."""

@@ -306,6 +306,31 @@ class EvaluationSettings(Section):
     )
 
 
+class CallbackSettings(Section):
+    """Loggers that follow a run; of a run with noise of the operating system, public figures alone.
+
+    A figure's name begins with who could see it: `public/`, `server/` or `simulation/`.
+    """
+
+    csv: bool = Field(
+        default=False, description="Whether figures.csv in the run folder gets every figure."
+    )
+    tensorboard: str = Field(
+        default="",
+        description="Folder of TensorBoard's event files; a relative one begins at the run folder. "
+        "Empty: none.",
+    )
+    mlflow: str = Field(
+        default="",
+        description='URI of an MLflow tracking store, such as "sqlite:///mlflow.db". Empty: none.',
+    )
+    wandb: str = Field(
+        default="",
+        description="Project at Weights and Biases; WANDB_MODE=offline keeps it on this machine. "
+        "Empty: none.",
+    )
+
+
 class Simulation(Section):
     """Settings of the simulator; none of them touches the guarantee."""
 
@@ -367,6 +392,7 @@ class Scenario(Section):
     decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     simulation: Simulation = Simulation()
+    callbacks: CallbackSettings = CallbackSettings()
     early_stopping: EarlyStopping | None = Field(
         default=None,
         description="The end of a run before its last round, by public validation speakers. Not "

@@ -18,7 +18,7 @@ from simulations.scenario.schema import Scenario
 from simulations.scenario.sections import about, is_section, keys_of, meaning, sections_in
 
 _BOUNDS = {"gt": "> {:g}", "ge": ">= {:g}", "lt": "< {:g}", "le": "<= {:g}"}
-_TYPES = {int: "whole number", float: "number", str: "text"}
+_TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
 
 def to_toml(scenario: Scenario) -> str:
