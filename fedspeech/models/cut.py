@@ -27,6 +27,9 @@ from torch import Tensor
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.encoder import Activation
+from fedspeech.models.exported.cutting import ProgramStart, rest_of_program
+from fedspeech.models.exported.cutting import adaptable as adaptable_of_program
+from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.models.frozen_graph import ADAPT, FrozenGraph, Layer, Of, Step
 from fedspeech.models.kws import CausalConv, KwsEncoder, ResidualBlock
 from fedspeech.seeds import canonical
@@ -138,6 +141,11 @@ def layers_of_last(base: Base, blocks: int) -> tuple[str, ...]:
     Raises:
       ValueError: if there are not so many, or the base brings its own encoder.
     """
+    if isinstance(base.encoder, ForeignEncoder):
+        raise ValueError(
+            "lora.layers must name layers of an encoder from elsewhere, such as "
+            f"{', '.join(list(adaptable_of_program(base.encoder))[-3:])}"
+        )
     network = base.built_in.network
     count = len(network.blocks)
     if not 1 <= blocks <= count:
@@ -146,13 +154,15 @@ def layers_of_last(base: Base, blocks: int) -> tuple[str, ...]:
     return tuple(name for i in range(count - blocks, count) for name in names if _block(name) == i)
 
 
-def start_of(base: Base, layers: Sequence[str]) -> EncoderStart:
-    """What of a base's encoder stands before the first block with one of these layers.
+def start_of(base: Base, layers: Sequence[str]) -> EncoderStart | ProgramStart:
+    """What of a base's encoder stands before the first of these layers, or the block of it.
 
     Raises:
       ValueError: if there is no layer, one is named twice, or one is not the encoder's; or the base
-        is of sentences, or brings its own encoder.
+        is of sentences, or its encoder no torch program.
     """
+    if isinstance(base.encoder, ForeignEncoder):
+        return ProgramStart(base.encoder, tuple(layers))
     encoder = base.built_in
     if not encoder.answers_clips:
         raise ValueError("lora adapts encoders of words, and the base recognizes sentences")
@@ -165,6 +175,8 @@ def rest_of(base: Base, layers: Sequence[str]) -> FrozenGraph:
     Its input "x" are frames (n, w, channels), its output "features" (n, f).
     """
     start = start_of(base, layers)
+    if isinstance(start, ProgramStart):
+        return rest_of_program(start, base.pooling)
     return _Builder(start.encoder.network, frozenset(layers)).graph(start.first_block)
 
 

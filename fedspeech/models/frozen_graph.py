@@ -52,16 +52,18 @@ class Step:
         are a layer's output and its input.
       arguments: numbers, None, texts, `Of`, and tuples of these.
       layer: of `ADAPT`: the layer's name.
+      named: further arguments by name, for those that torch takes so alone.
     """
 
     result: str
     operator: str
     arguments: tuple[Any, ...]
     layer: str = ""
+    named: tuple[tuple[str, Any], ...] = ()
 
     def names(self) -> Iterator[str]:
         """The values that it takes."""
-        pending = list(self.arguments)
+        pending = [*self.arguments, *(value for _, value in self.named)]
         while pending:
             argument = pending.pop()
             if isinstance(argument, Of):
@@ -156,7 +158,8 @@ class FrozenGraph:
                     output if adapt is None else adapt(layers[step.layer], output, given)
                 )
             else:
-                found[step.result] = _operator(step.operator)(*arguments)
+                named = {name: _value(value, found) for name, value in step.named}
+                found[step.result] = _operator(step.operator)(*arguments, **named)
         return found
 
     def multiplications(self, input_shape: tuple[int, ...]) -> int:
@@ -202,7 +205,10 @@ class FrozenGraph:
         """Returns a safetensors file: the same graph gives the same bytes."""
         described = {
             "inputs": self.inputs,
-            "steps": [[s.result, s.operator, _plain(s.arguments), s.layer] for s in self.steps],
+            "steps": [
+                [s.result, s.operator, _plain(s.arguments), s.layer, _plain(s.named)]
+                for s in self.steps
+            ],
             "output": self.output,
             "layers": [vars(layer) for layer in self.layers],
         }
@@ -225,8 +231,8 @@ class FrozenGraph:
             return cls(
                 inputs=tuple(described["inputs"]),
                 steps=tuple(
-                    Step(result, operator, _rich(arguments), layer)
-                    for result, operator, arguments, layer in described["steps"]
+                    Step(result, operator, _rich(arguments), layer, _rich(named))
+                    for result, operator, arguments, layer, named in described["steps"]
                 ),
                 output=described["output"],
                 layers=tuple(

@@ -1,0 +1,146 @@
+"""A program from elsewhere, cut before its adapted layers: the same function as merged weights."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedspeech.audio.spec import FrontendSpec
+from fedspeech.models.adapters.checking import check_adapter
+from fedspeech.models.adapters.shape import AdapterShape
+from fedspeech.models.base import Base
+from fedspeech.models.exported.cutting import adaptable
+from fedspeech.models.frozen_graph import FrozenGraph
+from fedspeech.models.lora_settings import LoraSettings
+
+WORDS = ("yes", "no")
+LABELS = len(WORDS) + 2
+
+
+class Separable(nn.Module):
+    """A small network of depthwise and pointwise convolutions over log-mel, with a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 5, stride=(2, 4), padding=2), nn.BatchNorm2d(8))
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.pointwise, self.norm = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        self.along = nn.Conv1d(80, 12, 3, dilation=2, padding=2)
+        self.layer_norm, self.linear = nn.LayerNorm(12), nn.Linear(12, 6)
+
+    def forward(self, log_mel):
+        x = torch.relu(self.stem(log_mel.unsqueeze(1)))
+        x = x + torch.nn.functional.gelu(
+            self.norm(self.pointwise(self.depthwise(x))), approximate="tanh"
+        )
+        x = x.permute(0, 1, 3, 2).reshape(x.shape[0], 80, -1)
+        return self.linear(self.layer_norm(torch.relu(self.along(x)).transpose(1, 2)))
+
+
+class Vector(Separable):
+    """The same, to one vector."""
+
+    def forward(self, log_mel):
+        return super().forward(log_mel).mean(dim=1)
+
+
+def made(kind, pooling):
+    torch.manual_seed(3)
+    network = kind().eval()
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    rng = np.random.default_rng(3)
+    size = 12 if pooling == "mean_max" else 6
+    head = (
+        torch.from_numpy(rng.standard_normal((LABELS, size), dtype=np.float32)),
+        torch.from_numpy(rng.standard_normal(LABELS, dtype=np.float32)),
+    )
+    return network, base_of(network, pooling, head)
+
+
+def base_of(network, pooling, head):
+    spec = FrontendSpec()
+    example = torch.zeros(1, spec.frames_per_clip, spec.num_mels)
+    return Base.from_module(
+        copy.deepcopy(network), example=example, words=WORDS, license="Apache-2.0", log_mel=spec,
+        pooling=pooling, head=head,
+    )  # fmt: skip
+
+
+@pytest.fixture(
+    scope="module", params=[(Separable, "mean_max"), (Separable, "mean"), (Vector, None)]
+)
+def both(request):
+    return (*made(*request.param), request.param[1])
+
+
+def adapter_of(base, layers, rank=2):
+    shape = AdapterShape.of(base, "lora", LABELS, LoraSettings(rank=rank, layers=layers))
+    return shape.build(shape.frozen(base))
+
+
+LAYERS = [
+    ("linear",),
+    ("pointwise",),
+    ("linear", "along"),
+    ("stem.0", "pointwise", "along", "linear"),
+]
+
+
+@pytest.mark.slow  # each base is exported and probed
+@pytest.mark.parametrize("layers", LAYERS, ids="+".join)
+def test_the_cut_program_with_factors_is_the_network_with_merged_weights(both, layers):
+    network, base, pooling = both
+    adapter, rng = adapter_of(base, layers), np.random.default_rng(4)
+    parameters = {
+        name: value + 0.3 * rng.standard_normal(value.shape, dtype=np.float32)
+        for name, value in adapter.initial(base.head_weight, base.head_bias).items()
+    }
+    merged = copy.deepcopy(network)
+    for layer in layers:
+        a, b = parameters[f"{layer}.lora_A"], parameters[f"{layer}.lora_B"]
+        with torch.no_grad():
+            merged.get_submodule(layer).weight += torch.from_numpy(np.tensordot(b, a, 1))
+    head = [torch.from_numpy(parameters[f"head_{part}"]) for part in ("weight", "bias")]
+    expected_base = base_of(merged, pooling, head)
+    heard = 0.1 * rng.standard_normal((5, base.heard_samples)).astype(np.float32)
+    expected = expected_base.logits(expected_base.encoder_output(heard))
+    frames = adapter.encoder(base)(heard)
+    with torch.no_grad():
+        one = {name: torch.from_numpy(value[None]) for name, value in parameters.items()}
+        found = adapter.logits(one, adapter.embed_frames(base, frames)[None])[0]
+    scale = float(expected.abs().max())
+    np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
+    assert not np.allclose(found, base.logits(base.encoder_output(heard)), atol=1e-2)
+    stream = np.concatenate([heard[0], heard[1]])
+    listened = adapter.encoder(base).listening(stream)
+    assert listened.shape == (len(stream) // base.encoder.hop_samples, 1, frames.shape[2])
+    whole = base.encoder.hop_samples * (len(heard[0]) // base.encoder.hop_samples)
+    if whole == len(heard[0]):
+        np.testing.assert_allclose(listened[whole // base.encoder.hop_samples - 1], frames[0])
+
+
+@pytest.mark.slow
+def test_it_keeps_what_every_adapter_promises_and_travels_as_bytes():
+    _, base = made(Separable, "mean_max")
+    adapter = adapter_of(base, ("pointwise", "linear"))
+    check_adapter(adapter, base)
+    data = adapter.graph.to_bytes()
+    assert FrozenGraph.from_bytes(data).to_bytes() == data
+    assert adapter_of(base, ("pointwise", "linear")).graph.to_bytes() == data
+
+
+@pytest.mark.slow
+def test_what_cannot_be_adapted_is_refused_by_name():
+    _, base = made(Separable, "mean_max")
+    assert list(adaptable(base.encoder)) == ["stem.0", "pointwise", "along", "linear"]
+    for layers, message in (
+        (("depthwise",), "no adaptable layer 'depthwise'; it has stem.0, pointwise, along, linear"),
+        (("linear", "linear"), "each once"),
+        ((), "lora.layers must name layers of an encoder from elsewhere, such as pointwise, along"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            adapter_of(base, layers)
