@@ -51,7 +51,7 @@ class Ridge:
       ValueError: if a value is outside its range.
     """
 
-    pull: Positive = 30.0
+    pull: Positive = 50.0
     own_share: Share = 0.5
 
     def __post_init__(self) -> None:

@@ -255,7 +255,7 @@ class PersonalizationSettings(Section):
         default=0.02, description="Largest rise of the false accept rate on guard negatives."
     )
     pull: Positive = Field(
-        default=30.0,
+        default=50.0,
         description='For "ridge": weight of the squared distance from the global head; an example '
         "weighs 1.",
     )

@@ -234,11 +234,9 @@ def _public_sizing(
     scenario, speakers = experiment.scenario, experiment.speakers
     own, words = speakers.corpus.speakers, set(embed.base.vocabulary.labels)
     public = (*speakers.partition.public, *speakers.partition.validation)
-    said = [
-        [clip for clip in phone.utterances if clip.word in words]
-        for phone in public
-        if phone.speaker_id in own
-    ]
+    # Where a corpus is too small to spare anybody, speakers of the synthesizer validate.
+    recorded = [phone for phone in public if phone.speaker_id in own] or public
+    said = [[clip for clip in phone.utterances if clip.word in words] for phone in recorded]
     clips = [embed(speakers.public_corpus, targets) for targets in said if targets]
     figures = public_figures(
         embed.adapter, arrays.initial, clips, arrays.background, _training(scenario), scenario.seed

@@ -153,3 +153,51 @@ def test_nothing_is_promised_of_single_examples_beside_an_own_trainer():
     changes = ['training.trainer="a.b:c"', "training.example_privacy={noise_multiplier=1.0}"]
     with pytest.raises(ScenarioError, match="cannot be promised of an own trainer"):
         read_scenario("quick", changes)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Says whether extras are installed."""
+
+    def are(there):
+        said = "" if there else "the base speech-embedding needs pyopen-wakeword"
+        monkeypatch.setattr("simulations.scenario.reading.lacking", lambda extra: said)
+
+    return are
+
+
+def test_a_scenario_suits_the_extra_that_is_installed_and_says_so(installed):
+    installed(True)
+    real = read_scenario("real-commands")
+    assert (real.base.source, real.adapter) == ("speech-embedding", "head")
+    assert (real.personalization.rule, real.privacy.sizing) == ("ridge", "public")
+    assert real.privacy.rounds == 25  # keys that the variant does not name stay
+    assert "with the extra speech-embedding, which is installed" in real.description
+
+
+def test_a_scenario_without_the_extra_is_as_it_was_and_says_why(installed):
+    installed(False)
+    real = read_scenario("real-commands")
+    assert (real.base.source, real.adapter) == ("synthetic", "affine")
+    assert (real.personalization.rule, real.privacy.sizing) == ("sgd", "scenario")
+    assert "needs pyopen-wakeword" in real.description
+
+
+def test_a_base_that_is_named_keeps_the_settings_of_any_base(installed):
+    installed(True)
+    real = read_scenario("real-commands", ['base.source="mine.safetensors"'])
+    assert (real.base.source, real.adapter) == ("mine.safetensors", "affine")
+    assert real.personalization.rule == "sgd"
+
+
+def test_what_is_set_wins_over_what_suits_an_extra(installed):
+    installed(True)
+    real = read_scenario("real-commands", ["personalization.rule=sgd"])
+    assert (real.base.source, real.personalization.rule) == ("speech-embedding", "sgd")
+
+
+def test_a_variant_for_no_extra_is_refused(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\n[where_installed.torch.base]\nsource = "shipped"\n')
+    with pytest.raises(ScenarioError, match="where_installed names an extra"):
+        read_scenario(str(file))
