@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fedspeech.audio.spec import LOG_MEL, FrontendSpec
-from fedspeech.corpora.corpus import Corpus
+from fedspeech.corpora.corpus import Alphabet, Corpus
 from fedspeech.corpora.delimited import read_columns
 from fedspeech.corpora.files import AUDIO_SUFFIXES, Folder
 from fedspeech.corpora.formats import (
@@ -31,7 +31,7 @@ from fedspeech.corpora.formats import (
     speech_commands,
 )
 from fedspeech.corpora.noise import holds_noise
-from fedspeech.corpora.recorded import RecordedCorpus, license_of
+from fedspeech.corpora.recorded import ENGLISH, RecordedCorpus, license_of
 from fedspeech.corpora.records import MAX_UNUSABLE_SHARE, Listing
 from fedspeech.corpora.transcribed import FEATURE_COLUMNS, FeatureCorpus
 from fedspeech.errors import CorpusError
@@ -117,6 +117,7 @@ def open_corpus(
     spec: FrontendSpec = LOG_MEL,
     *,
     sentences: bool = False,
+    alphabet: Alphabet = ENGLISH,
     max_unusable_share: float = MAX_UNUSABLE_SHARE,
 ) -> RecordedCorpus:
     """Opens a folder of recordings in any layout.
@@ -125,6 +126,7 @@ def open_corpus(
       folder: the folder.
       spec: the front end, which has the length of a clip and the sample rate.
       sentences: whether clips are sentences, and not single words.
+      alphabet: of transcripts; one that leaves it is left out.
       max_unusable_share: of rows that lack a cell, cannot be read or repeat an id, above which
         the table is refused. A recording that is missing or damaged does not count: it is left
         out and named.
@@ -141,12 +143,17 @@ def open_corpus(
         license=license_of(folder),
         spec=spec,
         sentences=sentences,
+        alphabet=alphabet,
         max_unusable_share=max_unusable_share,
     )
 
 
 def open_transcribed(
-    folder: Path, spec: FrontendSpec, *, max_unusable_share: float = MAX_UNUSABLE_SHARE
+    folder: Path,
+    spec: FrontendSpec,
+    *,
+    alphabet: Alphabet = ENGLISH,
+    max_unusable_share: float = MAX_UNUSABLE_SHARE,
 ) -> Corpus:
     """Opens a folder of transcribed sentences: recordings in any layout, or features.
 
@@ -157,7 +164,9 @@ def open_transcribed(
     """
     if layout_of(folder) == "features":
         return FeatureCorpus(folder, spec, max_unusable_share=max_unusable_share)
-    return open_corpus(folder, spec, sentences=True, max_unusable_share=max_unusable_share)
+    return open_corpus(
+        folder, spec, sentences=True, alphabet=alphabet, max_unusable_share=max_unusable_share
+    )
 
 
 def _neither(folder: Path) -> str:

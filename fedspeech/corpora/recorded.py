@@ -54,6 +54,7 @@ from fedspeech.corpora.written import without_dashes
 from fedspeech.errors import CorpusError
 from fedspeech.seeds import canonical
 
+ENGLISH = Alphabet()
 _READING = "reading 2"  # raise it when `decode` or `fit` change what they return
 _OVERLAP = 0.5  # of the shorter of two parts of a file, from which on they are one recording
 
@@ -122,13 +123,15 @@ class RecordedCorpus:
         license: str,  # noqa: A002
         spec: FrontendSpec,
         sentences: bool = False,
+        alphabet: Alphabet = ENGLISH,
         max_unusable_share: float = MAX_UNUSABLE_SHARE,
     ) -> None:
         """Reads and checks every recording once.
 
         Speakers without a usable recording are left out. With `sentences`, a clip starts with its
         recording and a longer recording is left out, since its transcript would not fit the part
-        that is kept; without, what is more than one word is left out.
+        that is kept, and so is a transcript that leaves the alphabet; without, what is more than
+        one word is left out.
 
         Raises:
           CorpusError: if more than a share of the rows cannot be used, or not one recording can.
@@ -139,6 +142,7 @@ class RecordedCorpus:
         self.tally = Tally()
         self.folder = folder.root if listing.table is not None else None
         self._folder, self._spec, self.sentences = folder, spec, sentences
+        self._alphabet = alphabet
         self.max_unusable_share = max_unusable_share
         found = usable_rows(listing, max_unusable_share)
         self.persons: Persons = found.persons
@@ -168,6 +172,7 @@ class RecordedCorpus:
         license: str = "not stated",  # noqa: A002
         spec: FrontendSpec = LOG_MEL,
         sentences: bool = False,
+        alphabet: Alphabet = ENGLISH,
         max_unusable_share: float = MAX_UNUSABLE_SHARE,
     ) -> RecordedCorpus:
         """Makes a corpus of rows that a program holds, such as a dataset of Hugging Face.
@@ -185,6 +190,7 @@ class RecordedCorpus:
           license: of the recordings, for the model card.
           spec: the front end, which has the length of a clip and the sample rate.
           sentences: whether clips are sentences, and not single words.
+          alphabet: of transcripts; one that leaves it is left out.
           max_unusable_share: of rows without a usable speaker or word, above which all are refused.
 
         Raises:
@@ -197,6 +203,7 @@ class RecordedCorpus:
             license=license,
             spec=spec,
             sentences=sentences,
+            alphabet=alphabet,
             max_unusable_share=max_unusable_share,
         )
 
@@ -221,8 +228,8 @@ class RecordedCorpus:
         """Decodes and counts what a speaker said, or raises `UnusableError`."""
         said = row.said
         if self.sentences and said != SILENCE:
-            said = without_dashes(said)
-            if reason := unusable_transcript(said):
+            said = said if "-" in self._alphabet.characters else without_dashes(said)
+            if reason := unusable_transcript(said, self._alphabet):
                 raise UnusableError(*reason.split(": ", 1))
         elif len(said.split()) > 1:
             count = len(said.split())
@@ -425,11 +432,11 @@ def _nothing_usable(listing: Listing, skipped: Sequence[Skipped]) -> str:
     )
 
 
-def unusable_transcript(said: str) -> str:
+def unusable_transcript(said: str, alphabet: Alphabet = ENGLISH) -> str:
     """Why a transcript is unusable; empty if it is usable. Never shows the transcript."""
     if not 1 <= len(said) <= MAX_CHARACTERS:
         return f"transcript length not in 1 to {MAX_CHARACTERS} characters: {len(said)}"
-    strange = set(said) - set(Alphabet().characters)
+    strange = set(said) - set(alphabet.characters)
     return f"characters outside the alphabet: {len(strange)} kinds of them" if strange else ""
 
 

@@ -30,7 +30,7 @@ from safetensors import numpy as safetensors_numpy
 from torch import Tensor, nn
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Corpus, Labels, Utterance, Vocabulary, labels_from
+from fedspeech.corpora.corpus import Alphabet, Corpus, Labels, Utterance, Vocabulary, labels_from
 from fedspeech.corpora.left_context import with_left_context
 from fedspeech.files import write_whole
 from fedspeech.models.asr import window_logits
@@ -108,6 +108,13 @@ class Base:
                 f"({type(self.encoder).__name__})"
             )
         return self.encoder
+
+    @property
+    def reading(self) -> FrontendSpec:
+        """How corpora read utterances for it: rate, length, and features where they hold some."""
+        if isinstance(self.encoder, BuiltInEncoder):
+            return self.encoder.frontend
+        return FrontendSpec(clip_samples=self.encoder.clip_samples)
 
     @property
     def per_clip(self) -> bool:
@@ -216,7 +223,7 @@ class Base:
         if path.suffix == ".safetensors":
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, self.to_bytes())
-        elif isinstance(self.encoder, ForeignEncoder) and isinstance(self.vocabulary, Vocabulary):
+        elif isinstance(self.encoder, ForeignEncoder):
             parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(Parts)}
             write_folder(path, Parts(**parts))
         else:
@@ -254,7 +261,8 @@ class Base:
         module: nn.Module,
         *,
         example: Tensor,
-        words: Sequence[str],
+        words: Sequence[str] | None = None,
+        alphabet: Sequence[str] | None = None,
         license: str,  # noqa: A002
         speakers: Sequence[str] = (),
         log_mel: FrontendSpec | None = None,
@@ -276,7 +284,8 @@ class Base:
             `log_mel` is given, to frames (n, w, f) or one vector (n, f). It is put into evaluation
             mode and exported by torch.export.
           example: an input of one or more utterances; its shape matters and not its values.
-          words: target words.
+          words: target words, answered once an utterance.
+          alphabet: characters of transcripts instead, answered frame by frame by CTC.
           license: of the weights, SPDX where there is one.
           speakers: ids of the speakers it was trained on; none of them may be a phone.
           log_mel: the features that the module takes; None: samples, full scale 1.
@@ -285,12 +294,15 @@ class Base:
           hop_samples: between two answers of a stream.
           clip_samples: length of an utterance; None: what the example's length leaves.
           pooling: see `fedspeech.models.exported.folder.assembled`.
-          head: weight (c, f) and bias (c,) over words, unknown and silence; None: zeros.
+          head: weight (c, f) and bias (c,) over words, unknown and silence, or over the blank and
+            the characters; None: zeros.
           provenance: how it was made.
 
         Raises:
           ValueError: if torch cannot export the module, or it is no frozen encoder.
         """
+        if (words is None) == (alphabet is None):
+            raise ValueError("a base has either words or an alphabet; give one of the two")
         if clip_samples is None:
             whole = 16_000 if log_mel else example.shape[-1] - context_samples - padding_samples
             clip_samples = int(whole)
@@ -302,6 +314,7 @@ class Base:
             padding_samples=padding_samples,
             hop_samples=hop_samples,
             log_mel=log_mel,
+            sentences=alphabet is not None,
         )
         encoder = ForeignEncoder(content=exported(module, example), declared=declared)
         arrays = (
@@ -313,7 +326,8 @@ class Base:
             }
         )
         parts = assembled(
-            encoder=encoder, vocabulary=Vocabulary(tuple(words)), license=license,
+            encoder=encoder, license=license,
+            vocabulary=Alphabet(tuple(alphabet)) if alphabet else Vocabulary(tuple(words or ())),
             speakers=tuple(speakers), provenance=provenance or {}, pooling=pooling, head=arrays,
         )  # fmt: skip
         return cls.of_parts(parts)

@@ -9,6 +9,7 @@ from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
+from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.exported.folder import assembled
 from fedspeech.models.exported.speech_embedding import LICENSE, PROVENANCE, speech_embedding
 from fedspeech.tasks.asr import Asr
@@ -95,5 +96,7 @@ def embedding_base(vocabulary: Vocabulary) -> Base:
 
 
 def _cut_for(scenario: Scenario, base: Base) -> Base:
-    """The base with clips as long as the corpus's sentences."""
-    return long_sentences(base) if isinstance(scenario.corpus, TranscribedCorpus) else base
+    """The base with clips as long as the corpus's sentences; a foreign encoder has its own."""
+    built_in = isinstance(base.encoder, BuiltInEncoder)
+    longer = built_in and isinstance(scenario.corpus, TranscribedCorpus)
+    return long_sentences(base) if longer else base

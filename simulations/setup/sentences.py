@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedspeech.audio.spec import FrontendSpec
-from fedspeech.corpora.corpus import Corpus
+from fedspeech.corpora.corpus import Alphabet, Corpus
 from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker, utterances_of
 from fedspeech.corpora.sentences import JoinedWords
@@ -79,6 +79,7 @@ def real_sentences(
     scenario: Scenario,
     settings: JoinedSentences | TranscribedCorpus,
     frontend: FrontendSpec,
+    alphabet: Alphabet,
     pretraining_speakers: Collection[str] = (),
 ) -> tuple[Corpus, Partition]:
     """Recorded sentences and the groups of their speakers.
@@ -101,7 +102,9 @@ def real_sentences(
             seed=scenario.seed,
         )
     else:
-        corpus = open_transcribed(folder, frontend, max_unusable_share=settings.max_unusable_share)
+        corpus = open_transcribed(
+            folder, frontend, alphabet=alphabet, max_unusable_share=settings.max_unusable_share
+        )
     known = set(pretraining_speakers) & set(corpus.speakers)
     partition = by_speaker(
         corpus,

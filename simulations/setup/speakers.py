@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fedspeech.corpora.corpus import SILENCE, UNKNOWN, Corpus, Skipped, Utterance, Vocabulary
+from fedspeech.corpora.corpus import (
+    SILENCE,
+    UNKNOWN,
+    Alphabet,
+    Corpus,
+    Skipped,
+    Utterance,
+    Vocabulary,
+)
 from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.noise import NoiseCorpus
@@ -21,6 +29,7 @@ from fedspeech.corpora.partition import (
     with_devices,
     with_quantity_skew,
 )
+from fedspeech.corpora.recorded import ENGLISH
 from fedspeech.corpora.synthetic import (
     PRETRAINING_ACCENT,
     SpeakerGroup,
@@ -149,8 +158,9 @@ def open_speakers(
             recorded = corpus or open_corpus(Path(path), max_unusable_share=share)
             return _recorded(scenario, scenario.corpus, recorded, None if made else base)
         case SentenceCorpus():
-            spec = sentence_spec(scenario, scenario.corpus, base.built_in.frontend)
-            return _drawn(scenario, _recognizing(scenario, synthetic_prior(scenario.seed)), spec)
+            spec = sentence_spec(scenario, scenario.corpus, base.reading)
+            task = _recognizing(scenario, synthetic_prior(scenario.seed), base)
+            return _drawn(scenario, task, spec)
         case ProvidedCorpus() if corpus is not None:
             return _recorded(scenario, scenario.corpus, corpus, None if made else base)
         case ProvidedCorpus():
@@ -161,11 +171,12 @@ def open_speakers(
             )
         case JoinedSentences() | TranscribedCorpus():
             trained = () if made else base.speakers
-            frontend = base.built_in.frontend
-            corpus, partition = real_sentences(scenario, scenario.corpus, frontend, trained)
+            corpus, partition = real_sentences(
+                scenario, scenario.corpus, base.reading, _alphabet(base), trained
+            )
             return SpeakerSplit(
                 # A language model of what phones said would reveal it outside of every epsilon.
-                _recognizing(scenario, spoken_prior(partition.public)),
+                _recognizing(scenario, spoken_prior(partition.public), base),
                 corpus,
                 corpus,
                 partition.public,
@@ -184,16 +195,22 @@ def _spotting(scenario: Scenario, roles: WordRoles) -> Kws:
     )
 
 
-def _recognizing(scenario: Scenario, language_model: BigramLanguageModel) -> Asr:
-    """Speech recognition, searched and scored as the scenario says."""
+def _recognizing(scenario: Scenario, language_model: BigramLanguageModel, base: Base) -> Asr:
+    """Speech recognition in the base's alphabet, searched and scored as the scenario says."""
     settings = scenario.decoding
     return Asr(
         language_model=language_model,
+        labels=_alphabet(base),
         beam=settings,
         each_round=settings.evaluated_each_round,
         # Examples of real sentences would show what people said.
         examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
     )
+
+
+def _alphabet(base: Base) -> Alphabet:
+    """The alphabet of a base for sentences; English for one of words, which the task refuses."""
+    return base.vocabulary if isinstance(base.vocabulary, Alphabet) else ENGLISH
 
 
 def _drawn(

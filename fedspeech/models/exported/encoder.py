@@ -52,6 +52,8 @@ class Declared:
         stands in as many windows as its beginning.
       hop_samples: between two answers of a stream.
       log_mel: the front end, for that input only.
+      sentences: whether every frame is answered, and not the utterance as a whole; frames that
+        begin after the last recorded sample are then zeros.
 
     Raises:
       ValueError: naming key, rule and value.
@@ -65,6 +67,7 @@ class Declared:
     padding_samples: WholeNumber = 0
     hop_samples: Count = 1_280
     log_mel: FrontendSpec | None = None
+    sentences: bool = False
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -75,6 +78,11 @@ class Declared:
             f"context_samples must be at most {2 * RATE_HZ}",
             context_samples=self.context_samples,
         )
+        if self.sentences and self.context_samples:
+            raise ValueError(
+                "a sentence begins with a reset: context_samples must be 0 where sentences are "
+                f"answered, got {self.context_samples}"
+            )
         if (self.log_mel is not None) != (self.input == "log_mel"):
             raise ValueError(
                 'log_mel describes the features of input = "log_mel" and of no other, got '
@@ -213,7 +221,8 @@ class ForeignEncoder:
           ValueError: if the network does not take what is heard, or answers neither frames nor a
             vector of float32.
         """
-        return frames_of(self.network(self.inputs(heard)))
+        frames = frames_of(self.network(self.inputs(heard)))
+        return _recorded(frames, heard) if self.declared.sentences else frames
 
     def listening(self, samples: NDArray[np.float32]) -> Tensor:
         """Returns the output of the utterance that ends with each hop, (hops, w, f).
@@ -236,6 +245,18 @@ class ForeignEncoder:
     @cached_property
     def _front_end(self) -> nn.Module:
         return self.declared.front_end
+
+
+def _recorded(frames: Tensor, heard: NDArray[np.float32]) -> Tensor:
+    """Zeros for frames that begin after the last sample that is not zero.
+
+    CTC and its adapters tell by them where a sentence ends.
+    """
+    places = np.arange(1, heard.shape[1] + 1)
+    last = ((heard != 0) * places).max(axis=1)
+    windows = -(-last * frames.shape[1] // heard.shape[1])
+    there = torch.arange(frames.shape[1]) < torch.from_numpy(windows)[:, None]
+    return frames * there[:, :, None]
 
 
 def frames_of(output: Tensor) -> Tensor:

@@ -9,7 +9,9 @@
     input = "waveform"
     clip_samples = 16000
 
-The head is optional: its weight and bias, and the mean and the matrix of the pooling in front.
+A base for sentences has `alphabet`, a list of characters, instead of `words`, and says
+`encoder.sentences = true`. The head is optional: its weight and bias, and the mean and the matrix
+of the pooling in front.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.corpora.corpus import Alphabet, Labels, Vocabulary
 from fedspeech.models.exported.encoder import Declared, ForeignEncoder
 from fedspeech.models.pooling import Pooling
 
@@ -48,7 +50,7 @@ class Parts:
     """What a base from elsewhere is made of; see `fedspeech.models.base.Base`."""
 
     encoder: ForeignEncoder
-    vocabulary: Vocabulary
+    vocabulary: Labels
     head_weight: NDArray[np.float32]
     head_bias: NDArray[np.float32]
     provenance: Provenance
@@ -72,14 +74,14 @@ def read_folder(folder: Path) -> Parts:
         ) from None
     try:
         values = tomllib.loads(text)
-        _check_keys(values, "", required=("license", "speakers", "words", "encoder"),
-                    optional=("pooling", "provenance"))  # fmt: skip
+        _check_keys(values, "", required=("license", "speakers", "encoder"),
+                    optional=("words", "alphabet", "pooling", "provenance"))  # fmt: skip
         encoder = _read_encoder(folder, values["encoder"])
         head_file = folder / HEAD
         head = _read_head(head_file.read_bytes()) if head_file.exists() else {}
         return assembled(
             encoder=encoder,
-            vocabulary=Vocabulary(tuple(_strings("words", values["words"]))),
+            vocabulary=_labels(values),
             license=_string("license", values["license"]),
             speakers=tuple(_strings("speakers", values["speakers"])),
             provenance=_provenance(values.get("provenance", {})),
@@ -95,7 +97,7 @@ def read_folder(folder: Path) -> Parts:
 def assembled(
     *,
     encoder: ForeignEncoder,
-    vocabulary: Vocabulary,
+    vocabulary: Labels,
     license: str,  # noqa: A002
     speakers: tuple[str, ...],
     provenance: Provenance,
@@ -130,7 +132,16 @@ def assembled(
             'pooling_mean and pooling_matrix belong together and to pooling = "mean_max", got '
             f"{', '.join(sorted(constants))} with pooling = {pooling!r}"
         )
-    pools = pooling == "mean_max" or (pooling is None and encoder.num_windows > 1) or constants
+    clips = vocabulary.output_unit == "clip"
+    if clips == encoder.declared.sentences:
+        raise ValueError(
+            "an alphabet belongs to encoder.sentences = true and words to false, got "
+            f"{'words' if clips else 'an alphabet'} with {encoder.declared.sentences}"
+        )
+    if not clips and (constants or pooling == "mean_max"):
+        raise ValueError(f"sentences are answered frame by frame, got pooling = {pooling!r}")
+    several = pooling is None and encoder.num_windows > 1
+    pools = clips and (pooling == "mean_max" or several or constants)
     made = None
     if constants:
         made = Pooling(mean=given["pooling_mean"], matrix=given["pooling_matrix"])
@@ -185,12 +196,31 @@ def _toml(parts: Parts) -> str:
     values = {
         "license": provenance.pop("license", "unknown"),
         "speakers": list(parts.speakers),
-        "words": list(parts.vocabulary.targets),
-        "pooling": "mean" if parts.pooling is None else "mean_max",
+        **_labels_values(parts.vocabulary),
         "encoder": {name: value for name, value in declared.items() if value is not None},
         "provenance": provenance,
     }
+    if not parts.encoder.declared.sentences:
+        values["pooling"] = "mean" if parts.pooling is None else "mean_max"
     return tomli_w.dumps(values)
+
+
+def _labels(values: Mapping[str, Any]) -> Labels:
+    """The words of a base, or the alphabet of one for sentences."""
+    if ("words" in values) == ("alphabet" in values):
+        given = "both" if "words" in values else "neither"
+        raise ValueError(f"{TOML}: a base has either words or an alphabet, got {given}")
+    if "words" in values:
+        return Vocabulary(tuple(_strings("words", values["words"])))
+    return Alphabet(tuple(_strings("alphabet", values["alphabet"])))
+
+
+def _labels_values(labels: Labels) -> dict[str, Any]:
+    """Inverts `_labels`."""
+    if isinstance(labels, Alphabet):
+        return {"alphabet": list(labels.characters)}
+    assert isinstance(labels, Vocabulary)
+    return {"words": list(labels.targets)}
 
 
 def _read_encoder(folder: Path, values: Any) -> ForeignEncoder:

@@ -88,9 +88,9 @@ def test_speakers_who_taught_the_base_are_the_public_ones_and_the_others_are_div
             "corpus.federated_speakers=6",
         ],
     )
-    frontend = layout_of(scenario).built_in.frontend
+    base = layout_of(scenario)
     taught = [f"s{number}" for number in range(20)]
-    _, partition = real_sentences(scenario, scenario.corpus, frontend, taught)
+    _, partition = real_sentences(scenario, scenario.corpus, base.reading, base.vocabulary, taught)
     assert sorted(phone.speaker_id for phone in partition.public) == sorted(taught)
     sizes = [len(partition.validation), len(partition.federated), len(partition.held_out)]
     assert sizes == [1, 6, 3]
