@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
+from fedspeech.models.base import Base
+from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.phrasing import paragraphs
 from fedspeech.seeds import canonical
@@ -120,6 +122,7 @@ class Card:
 
     Attributes:
       labels: meaning of the outputs, in order.
+      frontend: of the built-in encoder; None: the encoder comes from elsewhere.
       context_frames: frames of left context before a clip; 0 for sentences.
       base_sha256: hash of the base's file.
       adapter: name, number of parameters, their shapes and a hash of their values.
@@ -132,12 +135,13 @@ class Card:
       phone: pseudonym of the phone whose own adapter this is; None for the global one.
       file: which file of the family the card is in; None in the card beside them.
       calibration: what a full-integer file was calibrated on; see `Calibration.to_json`.
+      encoder: what an encoder from elsewhere takes; None: it is the built-in one.
       example_level: what one clip of a phone was promised, in words; apart from `privacy`.
     """
 
     task: TaskOnCard
     labels: tuple[str, ...]
-    frontend: FrontendSpec
+    frontend: FrontendSpec | None
     context_frames: int
     base_sha256: str
     base_provenance: Mapping[str, str | int | float]
@@ -153,6 +157,7 @@ class Card:
     file: str | None = None
     calibration: Mapping[str, Any] | None = None
     example_level: str | None = None
+    encoder: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -177,8 +182,7 @@ class Card:
         return cls(
             task=task,
             labels=base.vocabulary.labels,
-            frontend=base.built_in.frontend,
-            context_frames=base.built_in.context_frames,
+            **_heard(base),
             base_sha256=base.sha256,
             base_provenance=dict(base.provenance),
             adapter=_describe(trained),
@@ -212,16 +216,39 @@ class Card:
         # Fields whose JSON form is not that of their dataclass are laid over it.
         card = dataclasses.asdict(self)
         card |= {"task": self.task.name, "privacy": self.privacy.to_record()}
+        if self.encoder is None:  # that of most files; what they never have is left out
+            del card["encoder"]
         return {
             "format": FORMAT,
             "outputs": "logits",
             **card,
-            "frontend_steps": list(in_words(self.frontend)),
-            "frontend_numpy": in_numpy(self.frontend),
+            **self._front_end(),
             "labels": list(self.labels),
             "metrics": list(card["metrics"]),
             "notices": list(self.notices),
         }
+
+    def _front_end(self) -> dict[str, Any]:
+        """The front end as steps and as a program; nothing where the encoder brings its own."""
+        if self.frontend is None:
+            return {}
+        return {
+            "frontend_steps": list(in_words(self.frontend)),
+            "frontend_numpy": in_numpy(self.frontend),
+        }
+
+    @property
+    def input(self) -> str:
+        """What the files take, in words."""
+        if self.frontend is not None:
+            return self.task.input(self.frontend, self.context_frames)
+        assert self.encoder is not None
+        before, clip = self.encoder["context_samples"], self.encoder["clip_samples"]
+        return (
+            f"One clip of {clip} samples at {self.encoder['rate_hz']} Hz, full scale 1, after the "
+            f"{before} samples heard before it: {before + clip} together. The file has the front "
+            "end of the encoder in it."
+        )
 
     def to_markdown(self) -> str:
         """Returns the card for people."""
@@ -237,9 +264,9 @@ class Card:
                 (row.segment, row.value, row.phones, *(row.accuracy.get(m) for m in models))
                 for row in self.metrics
             ],
-            frontend=dataclasses.asdict(self.frontend),
-            steps=in_words(self.frontend),
-            program=in_numpy(self.frontend),
+            frontend=self.encoder or dataclasses.asdict(self.frontend),  # type: ignore[arg-type]
+            steps=in_words(self.frontend) if self.frontend else (),
+            program=in_numpy(self.frontend) if self.frontend else "",
             base=[("sha256", self.base_sha256), *self.base_provenance.items()],
             adapter=[("stage", self.stage), *self.adapter.items()],
         )
@@ -258,10 +285,11 @@ def require_identity(card: Mapping[str, Any], trained: Trained, task: str) -> No
         "task": task,
         "base_sha256": base.sha256,
         "labels": list(base.vocabulary.labels),
-        "frontend": dataclasses.asdict(base.built_in.frontend),
-        "context_frames": base.built_in.context_frames,
         "adapter": _describe(trained),
+        **_heard(base),
     }
+    if isinstance(expected["frontend"], FrontendSpec):
+        expected["frontend"] = dataclasses.asdict(expected["frontend"])
     # Format first: a card of another format may hold the rest under other names.
     for name, value in expected.items():
         if card.get(name) != value:
@@ -317,6 +345,17 @@ def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:
         f"{file.name}: no {CARD_FILE} lists its SHA-256; it was published in "
         f"{' or '.join(map(str, beside))}, where there is none: export again"
     )
+
+
+def _heard(base: Base) -> dict[str, Any]:
+    """What a base's encoder takes, as fields of a card."""
+    if isinstance(base.encoder, ForeignEncoder):
+        declared = base.encoder.declared.to_metadata()
+        return {"frontend": None, "context_frames": 0, "encoder": declared}
+    return {
+        "frontend": base.built_in.frontend,
+        "context_frames": base.built_in.context_frames,
+    }
 
 
 def _describe(trained: Trained) -> dict[str, Any]:

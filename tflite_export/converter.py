@@ -141,7 +141,15 @@ def convert_with_card(
         the card changes an output.
     """
     # The converter knows nothing of cards, so the same graph gives the same bits whatever they say.
-    plain = converter.convert(blueprint)
+    return carrying(converter.convert(blueprint), card, text=text)
+
+
+def carrying(plain: bytes, card: Card, *, text: bool = True) -> bytes:
+    """Embeds a card in a file, as Markdown too if `text`.
+
+    Raises:
+      ExportRefused: if the card changes an output.
+    """
     content = embed_card(plain, card.to_json(), card.to_markdown() if text else "")
     before, after = (_outputs(TfliteModel(bits)) for bits in (plain, content))
     same = (np.array_equal(*pair, equal_nan=True) for pair in zip(before, after, strict=True))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
-from fedspeech.models.built_in import BuiltInEncoder
+from fedspeech.models.exported.encoder import ForeignEncoder
 from tflite_export.family import Family
+from tflite_export.foreign.family import ForeignFamily
 from tflite_export.keywords import KeywordFamily
 from tflite_export.sentences import SentenceFamily
 
@@ -23,9 +24,6 @@ def family_of(task: str, base: Base) -> type[Family]:
             f"task: files are made of the tasks {' and '.join(_FAMILIES)}, none of {task!r}; a "
             "class like those of tflite_export/keywords.py and sentences.py would make them"
         )
-    if not isinstance(base.encoder, BuiltInEncoder):
-        raise ExportRefused(
-            "encoder: files are made of bases with the built-in encoder, and this base brings its "
-            "own; the run folder has the base and the adapter"
-        )
+    if isinstance(base.encoder, ForeignEncoder):
+        return ForeignFamily
     return _FAMILIES[task]

@@ -67,7 +67,7 @@ class Family(ABC):
     run_kinds: ClassVar[tuple[str, ...]]
     beside: ClassVar[Mapping[str, tuple[str, ...]]]
     own_recordings: ClassVar[bool]
-    logit_limit: ClassVar[float]
+    logit_limit: float
 
     trained: Trained
     num_inputs: int

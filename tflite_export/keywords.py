@@ -170,9 +170,10 @@ class KeywordFamily(Family):
 
     def _firmware_notes(self, card: Card, size_bytes: int) -> list[str]:
         """What whoever compiles the array must know."""
+        spec = self.trained.base.built_in.frontend
         return [
             f"Keyword model, int8: {size_bytes} bytes of TensorFlow Lite.",
-            f"input: log-mel, float32 (1, {self._merged.heard_frames}, {card.frontend.num_mels}), "
+            f"input: log-mel, float32 (1, {self._merged.heard_frames}, {spec.num_mels}), "
             f"of which the first {card.context_frames} were heard before the clip, as the front "
             "end of the card computes it; standardized and quantized inside",
             f"output: logits, float32 (1, {len(card.labels)})",

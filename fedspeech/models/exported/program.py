@@ -122,8 +122,7 @@ class TorchNetwork:
         Raises:
           ValueError: if the program takes no such input.
         """
-        if len(self.input_shape) == rows.ndim + 1 and self.input_shape[1] == 1:
-            rows = rows.unsqueeze(1)
+        rows = rows.reshape(-1, *self.row_shape(tuple(rows.shape))[1:])
         size, device = self.input_shape[0], compute_device()
         module = self._module_on(device)
         missing = 0 if size is None else -len(rows) % size
@@ -137,6 +136,11 @@ class TorchNetwork:
                 raise ValueError(
                     f"the program takes {self.input_shape}, and not {tuple(rows.shape)}: {error}"
                 ) from error
+
+    def row_shape(self, rows: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one row of rows (n, ...), with a channel where the program has one."""
+        channel = len(self.input_shape) == len(rows) + 1 and self.input_shape[1] == 1
+        return (1, 1, *rows[1:]) if channel else (1, *rows[1:])
 
     def _module_on(self, device: torch.device) -> nn.Module:
         """The program on a device, moved there once; its weights are constants."""

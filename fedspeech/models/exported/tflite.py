@@ -120,22 +120,26 @@ class TfliteNetwork:
         Raises:
           ValueError: if the network takes no such input.
         """
-        shape = self._fitted(tuple(rows.shape[1:]))
+        _, *shape = self.row_shape(tuple(rows.shape))
         values = rows.detach().numpy().astype(np.float32, copy=False).reshape(-1, *shape)
         return torch.from_numpy(
             np.concatenate([self._run(values[i : i + 1]) for i in range(len(values))])
         )
 
-    def _fitted(self, row: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of a row with axes of length 1 where the network has them."""
-        asked = self.input_shape[1:]
+    def row_shape(self, rows: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one row of rows (n, ...), with axes of length 1 where the network has them.
+
+        Raises:
+          ValueError: if the network takes no such input.
+        """
+        asked, row = self.input_shape[1:], rows[1:]
         missing = len(asked) - len(row)
         for places in ((), (0,), (len(asked) - 1,)):
             if len(places) == missing and all(asked[place] == 1 for place in places):
                 filled = list(row)
                 for place in places:
                     filled.insert(place, 1)
-                return tuple(filled)
+                return (1, *filled)
         raise ValueError(f"the network takes {('n', *asked)}, got {('n', *row)}")
 
     def _run(self, row: NDArray[np.float32]) -> NDArray[np.float32]:

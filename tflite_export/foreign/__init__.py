@@ -1,0 +1,1 @@
+"""Files for phones of bases whose encoder comes from elsewhere, without TensorFlow."""
