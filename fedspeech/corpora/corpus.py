@@ -7,6 +7,7 @@ noise, gaps); an `Alphabet` has characters, and each utterance is a sequence of 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
@@ -71,6 +72,8 @@ class Vocabulary:
         for word in self.targets:
             if word != word.strip().lower() or not word or word in (UNKNOWN, SILENCE):
                 raise ValueError(f"a target word must be plain lower case, got {word!r}")
+            if not unicodedata.is_normalized("NFC", word):  # would equal no word of a corpus
+                raise ValueError(f"a target word must be composed (NFC), got {word!a}")
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -37,6 +37,9 @@ class DeviceCorpus:
     A device's noise is sized for speech of nominal loudness, so speech is brought to it first: the
     clip is scaled until the 20 ms frames within 20 dB of its loudest have the root mean square
     `SPEECH_RMS`. Silence keeps its level.
+
+    Attributes:
+      original: the other corpus.
     """
 
     def __init__(self, corpus: Corpus, variants: Mapping[str, Variant]) -> None:
@@ -45,7 +48,7 @@ class DeviceCorpus:
         Raises:
           ValueError: if a variant has the id of an original clip.
         """
-        self._corpus, self._variants = corpus, dict(variants)
+        self.original, self._variants = corpus, dict(variants)
         taken = sorted({clip.utterance_id for clip in corpus.utterances} & set(variants))
         if taken:
             raise ValueError(f"the id of a variant must be new, got {taken[0]!r}")
@@ -63,15 +66,15 @@ class DeviceCorpus:
         """Hex SHA-256 of the original's fingerprint, the device and the stretch of noise."""
         variant = self._variants.get(utterance.utterance_id)
         if variant is None:
-            return self._corpus.fingerprint(utterance)
-        original = self._corpus.fingerprint(variant.original)
+            return self.original.fingerprint(utterance)
+        original = self.original.fingerprint(variant.original)
         recipe = canonical(_CHAIN, original, repr(variant.device), variant.noise_seed)
         return hashlib.sha256(recipe).hexdigest()
 
     def waveforms(self, utterances: Sequence[Utterance]) -> NDArray[np.float32]:
         """Returns clips, shape (n, clip_samples), float32; variants recorded on their devices."""
         found = [self._variants.get(utterance.utterance_id) for utterance in utterances]
-        clips = self._corpus.waveforms(
+        clips = self.original.waveforms(
             [
                 utterance if variant is None else variant.original
                 for utterance, variant in zip(utterances, found, strict=True)

@@ -3,8 +3,10 @@
     partition = by_speaker(open_corpus(folder), seed=0, held_out=Heavy(min_clips=30))
     len(partition.federated), len(partition.held_out)
 
-A phone is one speaker and the unit of privacy is the user, unless `with_devices` gives each speaker
-several simulated phones: then the unit is the phone.
+A phone is one speaker and the unit of privacy is the user. Where a speaker may have several phones
+the unit is the phone, and `Partition.unit_note` says what that covers: where a corpus promises no
+people behind its ids, on simulated devices (`with_devices`), on recorded ones (`by_device`), and
+where papers mix the clips of speakers (`label_skew`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ from fedspeech.seeds import canonical, stream
 
 Unit = Literal["user", "phone"]
 GROUPS = ("public", "validation", "federated", "held_out")
+NO_PEOPLE = (
+    "the corpus's speaker ids are browsers or accounts and no people: the privacy unit is one id; "
+    "a person with two ids is two phones, is protected by twice the epsilon, and may be judged as "
+    "never trained on though the other id trains"
+)
 MIN_CLIPS = 2  # a phone with one clip has nothing left to be judged by
 
 
@@ -33,6 +40,7 @@ class Phone:
 
     Attributes:
       phone_id: pseudonym, unique in the partition; it depends on the seed.
+      speaker_id: the speaker; of a phone of several people, the pseudonym again.
       segments: of the speaker and of a simulated device.
     """
 
@@ -40,6 +48,13 @@ class Phone:
     speaker_id: str = field(repr=False)
     segments: Mapping[str, str] = field(repr=False)
     utterances: tuple[Utterance, ...] = field(repr=False)
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Everybody whose clips are on the phone: its speaker, or several who share it."""
+        return frozenset(clip.speaker_id for clip in self.utterances) or frozenset(
+            (self.speaker_id,)
+        )
 
 
 def utterances_of(phones: Iterable[Phone]) -> list[Utterance]:
@@ -56,7 +71,8 @@ class Partition:
       validation: public too; the server may base decisions on them.
       federated: phones that train.
       held_out: phones that never train; personalization and evaluation.
-      unit: of privacy; "user" if every speaker has at most one phone.
+      unit: of privacy; "user" if every speaker has at most one phone and is one person.
+      unit_note: what a unit that is no user covers, in a sentence; empty for users.
       skipped: speakers left out, with the reason.
 
     Raises:
@@ -69,6 +85,7 @@ class Partition:
     federated: tuple[Phone, ...]
     held_out: tuple[Phone, ...]
     unit: Unit = "user"
+    unit_note: str = ""
     skipped: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,20 +95,21 @@ class Partition:
         for group in GROUPS:
             speakers: set[str] = set()
             for phone in getattr(self, group):
-                other = home.setdefault(phone.speaker_id, group)
-                if other != group:
-                    raise ValueError(
-                        "a speaker must be in one group only, got speaker "
-                        f"{phone.speaker_id!r} in {other} and {group}"
-                    )
-                if phone.speaker_id in speakers and self.unit == "user":
-                    raise ValueError(
-                        "with unit='user' a speaker has one phone, got two of speaker "
-                        f"{phone.speaker_id!r} in {group}"
-                    )
+                for person in phone.people:
+                    other = home.setdefault(person, group)
+                    if other != group:
+                        raise ValueError(
+                            "a speaker must be in one group only, got speaker "
+                            f"{person!r} in {other} and {group}"
+                        )
+                    if person in speakers and self.unit == "user":
+                        raise ValueError(
+                            "with unit='user' a speaker has one phone, got two of speaker "
+                            f"{person!r} in {group}"
+                        )
                 if phone.phone_id in phones:
                     raise ValueError(f"phone ids must be unique, got {phone.phone_id!r} twice")
-                speakers.add(phone.speaker_id)
+                speakers |= phone.people
                 phones.add(phone.phone_id)
 
 
@@ -117,12 +135,13 @@ class AllBut:
 
 @dataclass(frozen=True)
 class Named:
-    """The speakers named are held-out, for instance those of an official test list."""
+    """The speakers named are held-out, by a file or by an official test list."""
 
     speakers: Collection[str]
+    by: str = "a file"
 
     def __str__(self) -> str:
-        return f"{len(self.speakers)} speakers are named as held-out"
+        return f"{len(self.speakers)} speakers are held-out, named by {self.by}"
 
 
 Rule = Heavy | AllBut | Named
@@ -217,7 +236,10 @@ def by_speaker(
         "held_out": [name for name in order if name in away],
     }
     _refuse_empty(groups, held_out, clips, enough)
-    return replace(_partition(corpus, clips, groups, seed), skipped=skipped)
+    divided = _partition(corpus, clips, groups, seed)
+    if getattr(corpus, "one_id_one_person", True):
+        return replace(divided, skipped=skipped)
+    return replace(divided, skipped=skipped, unit="phone", unit_note=NO_PEOPLE)
 
 
 def _refuse_empty(
@@ -276,15 +298,17 @@ def with_devices(
     Raises:
       ValueError: if devices_per_speaker < 1, or speakers have several phones already.
     """
-    if devices_per_speaker < 1 or partition.unit != "user":
+    names = [phone.speaker_id for group in GROUPS for phone in getattr(partition, group)]
+    if devices_per_speaker < 1 or len(set(names)) < len(names):
         raise ValueError(
-            "expected at least one device per speaker and a partition of users, got "
-            f"devices_per_speaker={devices_per_speaker}, unit={partition.unit!r}"
+            "expected at least one device per speaker and one phone per speaker so far, got "
+            f"devices_per_speaker={devices_per_speaker}, {len(names) - len(set(names))} speakers "
+            "with several phones"
         )
     variants: dict[str, Variant] = {}
 
     def multiply(phones: tuple[Phone, ...]) -> tuple[Phone, ...]:
-        return _in_order(
+        return in_order(
             on_device(phone, number) for phone in phones for number in range(devices_per_speaker)
         )
 
@@ -298,7 +322,7 @@ def with_devices(
             variants[clip.utterance_id] = Variant(clip, original, device, noise_seed)
             clips.append(clip)
         return Phone(
-            _pseudonym(seed, phone.speaker_id, number),
+            pseudonym(seed, phone.speaker_id, number),
             phone.speaker_id,
             {**phone.segments, "device": device.kind, "noise": device.noise_level},
             tuple(clips),
@@ -310,6 +334,14 @@ def with_devices(
         federated=multiply(partition.federated),
         held_out=multiply(partition.held_out),
         unit="phone",
+        unit_note=joined_notes(
+            partition.unit_note,
+            f"each speaker has {devices_per_speaker} simulated phones: the privacy unit is one of "
+            f"them, and a person on all of them is protected by {devices_per_speaker} times the "
+            "epsilon",
+        )
+        if devices_per_speaker > 1
+        else partition.unit_note,
     )
     return larger, DeviceCorpus(corpus, variants)
 
@@ -336,20 +368,25 @@ def _partition(
 
     def phone(name: str) -> Phone:
         segments = corpus.speakers[name].segments
-        return Phone(_pseudonym(seed, name, 0), name, segments, tuple(clips[name]))
+        return Phone(pseudonym(seed, name, 0), name, segments, tuple(clips[name]))
 
     public, validation, federated, held_out = (
-        _in_order(map(phone, groups[group])) for group in GROUPS
+        in_order(map(phone, groups[group])) for group in GROUPS
     )
     return Partition(public=public, validation=validation, federated=federated, held_out=held_out)
 
 
-def _in_order(phones: Iterable[Phone]) -> tuple[Phone, ...]:
+def joined_notes(*notes: str) -> str:
+    """Joins what is said about a unit; empty parts fall away."""
+    return "; ".join(filter(None, notes))
+
+
+def in_order(phones: Iterable[Phone]) -> tuple[Phone, ...]:
     """Sorts by pseudonym: the order says nothing about the speakers."""
     return tuple(sorted(phones, key=lambda phone: phone.phone_id))
 
 
-def _pseudonym(seed: int, speaker_id: str, number: int) -> str:
+def pseudonym(seed: int, speaker_id: str, number: int) -> str:
     """Names a phone by 64 bits of a hash. It hides nothing from who can list the speakers."""
     digest = hashlib.sha256(canonical("fedspeech phone", seed, speaker_id, number))
     return f"phone-{digest.hexdigest()[:16]}"

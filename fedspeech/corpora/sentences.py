@@ -69,6 +69,7 @@ class JoinedWords:
                 utterances.append(Utterance(name, speaker_id, said))
         self.name = f"{words.name} joined to sentences"
         self.license = words.license
+        self.one_id_one_person = getattr(words, "one_id_one_person", True)
         self.speakers: Mapping[str, Speaker] = {
             clip.speaker_id: words.speakers[clip.speaker_id] for clip in utterances
         }

@@ -10,7 +10,7 @@ Vowels carry a stress digit as in the CMU pronouncing dictionary: 1 primary, 2 s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 
@@ -152,6 +152,11 @@ def sentence_pronunciation(sentence: str, extra: Mapping[str, str]) -> tuple[tup
         ("EY1",) if word == "a" and near else pronunciation(word, extra)
         for word, near in zip(words, beside, strict=True)
     )
+
+
+def speakable(words: Iterable[str], extra: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the words that have a pronunciation, built in or in `extra`."""
+    return tuple(word for word in words if word in extra or word in PRONUNCIATIONS)
 
 
 def pronunciation(word: str, extra: Mapping[str, str]) -> tuple[str, ...]:

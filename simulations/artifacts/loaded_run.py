@@ -316,7 +316,7 @@ def calibration(
             ),
             SyntheticCorpus(public_spec(pretraining, Vocabulary(Kws.known(base)))),
         )
-    clips = Calibration.of(base, corpus, {phone.speaker_id for phone in phones})
+    clips = Calibration.of(base, corpus, {who for phone in phones for who in phone.people})
     tally = getattr(voices.corpus, "tally", None)  # of recordings; the synthesizer has no files
     return clips.recorded_at(tally.rates_hz, base.encoder.rate_hz) if tally else clips
 

@@ -64,6 +64,7 @@ def render_check(check: FolderCheck, console: Console) -> None:
 
 def _lines(check: FolderCheck) -> Iterable[str]:
     from fedspeech.audio.channel import SPEECH_RMS
+    from fedspeech.corpora.partition import NO_PEOPLE
     from fedspeech.corpora.records import NOBODY
     from simulations.setup.folder_check import LOWEST_LEVEL_DB, SENTENCES
 
@@ -128,7 +129,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             if number
         )
     yield from corpus.persons.doubtful()
-    for note in corpus.notes:
+    for note in (*corpus.notes, *(() if corpus.one_id_one_person else (NO_PEOPLE,))):
         yield f"  note: {note}"
     if official := Counter(corpus.official.get(name) for name in corpus.speakers):
         named = [part for part in ("training", "validation", "testing") if official[part]]
@@ -155,6 +156,13 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         if split.federated < _FEW_PHONES:
             yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
         command = f"fedspeech simulate --scenario real-commands --corpus {check.folder}"
+        if set(split.targets) & set(check.lexicon_lacks):
+            yield "  the synthesizer cannot say these words, so begin with a base of recordings:"
+            yield (
+                f"  fedspeech pretrain --corpus {check.folder} --speakers {check.speakers // 2} "
+                "--out public.safetensors"
+            )
+            command += " --base public.safetensors"
         yield f"  {command} {split.options}".rstrip()
     else:
         yield f"real-commands cannot run on it: {check.obstacle}"

@@ -113,6 +113,8 @@ def _notices(results: Results) -> Iterator[tuple[str, str]]:
         )
     elif summary.stopped:
         yield "Stopped early.", phrasing.sentence(summary.stopped)
+    if summary and summary.unit_note:
+        yield "The privacy unit is no person.", phrasing.sentence(summary.unit_note)
     collapsed = phrasing.collapse(summary) if summary else ""
     for said in (*setbacks(summary), *filter(None, [collapsed])) if summary else ():
         title, _, text = said.partition(": ")

@@ -65,6 +65,7 @@ class RunTime(Record):
 
 VISIBILITY: Mapping[str, Visibility] = {
     "guarantee": "public",
+    "unit_note": "public",
     "examples_hidden": "public",
     "bytes_up": "public",
     "bytes_down": "public",
@@ -97,6 +98,7 @@ class Summary(Account):
       rounds_planned: rounds asked for.
       phones: population: every phone that may be asked.
       voices: distinct voices from which the phones were drawn; None: each has a voice of its own.
+      unit_note: what a privacy unit that is no user covers; empty for users.
       participation: probability q of a phone's presence in a round.
       start: the stage whose adapter phones personalize from and that is exported.
       start_chosen_by: how it was chosen.
@@ -139,6 +141,7 @@ class Summary(Account):
     rounds_planned: Count
     phones: Count
     voices: Count | None = None
+    unit_note: str = ""
     participation: Share | None = None
     start: Literal["base", "federated"] = "federated"
     start_chosen_by: Literal["public validation speakers", "nobody: it is the last one"] = (

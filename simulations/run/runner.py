@@ -18,8 +18,6 @@ from typing import Any, Literal
 import numpy as np
 
 from fedspeech.corpora.corpus import group_skipped
-from fedspeech.corpora.recorded import RecordedCorpus
-from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import FedspeechError, NoRoundRan
 from fedspeech.evaluation.collapse import fell, moved_by_noise, noise_did_it
 from fedspeech.extras import lacking
@@ -211,10 +209,8 @@ class Run:
             say(self._built.sizing.in_words)
         for rule, skipped in group_skipped(self._built.speakers.skipped).items():
             say(f"left out: {len(skipped)} x {rule} (fedspeech data check says which)")
-        corpus = self._built.speakers.corpus
-        if isinstance(corpus, RecordedCorpus | FeatureCorpus):
-            for words in corpus.persons.doubtful():
-                say(words.strip())
+        for words in self._built.speakers.notes:
+            say(words)
         for line in self._prices():
             say(line)
         for line in without_extras():  # said now, and not after hours of training
@@ -414,6 +410,7 @@ class Run:
             rounds_planned=plan.rounds,
             phones=plan.population,
             voices=self._built.drawn_from,
+            unit_note=self._built.partition.unit_note,
             participation=plan.participation_probability,
             start=self._choice.chosen if self._choice else "federated",
             start_chosen_by="public validation speakers"

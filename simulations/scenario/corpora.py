@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from fedspeech.corpora.records import MAX_UNUSABLE_SHARE
-from fedspeech.limits import Count, NotNegative, Share, WholeNumber
+from fedspeech.limits import Count, NotNegative, Positive, Share, WholeNumber
 from simulations.scenario.sections import Section
 
 MOST_SPOKEN = 100_000  # phones whose every utterance is synthesized before the first round
@@ -112,6 +112,33 @@ class DividedSpeakers(Section):
         description="Number of public speakers by whom the released stage is chosen. Not set: "
         "10 %, likewise.",
     )
+    official_split: bool = Field(
+        default=True,
+        description="Whether the testing speakers of the corpus's published lists are held out and "
+        "its validation speakers are the validation speakers, where it has such lists and neither "
+        "held_out_speakers nor federated_speakers is set.",
+    )
+    phones_by: Literal["speaker", "device", "dirichlet", "pathological"] = Field(
+        default="speaker",
+        description='What a phone is: a "speaker"; a recorded "device" (a column of that name); '
+        "or, for comparison with papers, one of mixed_phones phones onto which the clips of "
+        'federated speakers are mixed, by a Dirichlet draw over words ("dirichlet") or with '
+        'words_per_phone words each ("pathological"). But for "speaker" the unit of privacy is the '
+        "phone, and for the last two no figure covers a person.",
+    )
+    mixed_phones: Count | None = Field(
+        default=None,
+        description="Number of phones onto which clips are mixed. Not set: as many as federated "
+        "speakers.",
+    )
+    dirichlet_alpha: Positive = Field(
+        default=0.5,
+        description="Concentration of the Dirichlet draw: 100 is nearly even, 0.1 leaves a phone "
+        "one or two words.",
+    )
+    words_per_phone: Count = Field(
+        default=2, description='Number of words on a phone where phones_by is "pathological".'
+    )
     devices_per_speaker: Count = Field(
         default=1,
         description="Number of simulated devices per speaker; above 1 the unit of privacy is the "
@@ -133,6 +160,15 @@ class DividedSpeakers(Section):
         "targets are unknown: its speakers train, guard, validate and judge, each one of these. "
         "Not set: unknown words are those of this corpus that are no targets.",
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_phone(self) -> Self:
+        if self.devices_per_speaker > 1 and self.phones_by != "speaker":
+            raise ValueError(
+                "devices_per_speaker simulates phones of a speaker and needs "
+                f'phones_by = "speaker", got "{self.phones_by}"'
+            )
+        return self
 
 
 class FolderCorpus(DividedSpeakers):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedspeech.aggregation.early_stopping import EarlyStopping
 from fedspeech.aggregation.optimizers import FedOpt, ServerOptimizer
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
+from fedspeech.corpora.written import spoken
 from fedspeech.device.virtual_time import RoundTimes
 from fedspeech.faults import Faults
 from fedspeech.limits import (
@@ -408,6 +409,11 @@ class Scenario(Section):
         """What is recognized, which the corpus decides."""
         words = EmbeddedCorpus | FolderCorpus | ProvidedCorpus
         return "kws" if isinstance(self.corpus, words) else "asr"
+
+    @field_validator("vocabulary")
+    @classmethod
+    def _spelled_as_in_corpora(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(spoken, words))
 
     @model_validator(mode="after")
     def _adapter_fits(self) -> Self:

@@ -7,11 +7,13 @@ partition = usable(word_roles(partition.held_out, ("yes", "no"), seed=1), partit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fedspeech.corpora.corpus import Corpus, Skipped, Utterance
 from fedspeech.corpora.partition import (
+    MIN_CLIPS,
     AllBut,
     Heavy,
     Named,
@@ -59,6 +61,12 @@ def split_speakers(
         )
     order = stream(seed, "public speakers").permutation(len(partition.federated))
     drawn = [partition.federated[index] for index in order]
+    listed = [] if settings.validation_speakers is not None else [
+        phone for phone in drawn if phone.speaker_id in official(corpus, settings, "validation")
+    ]  # fmt: skip
+    if listed:
+        others = [phone for phone in drawn if phone not in listed]
+        drawn, validation = [*others[:public], *listed, *others[public:]], len(listed)
     chosen = {phone.phone_id for phone in drawn[public + validation :]}
     return dataclasses.replace(
         partition,
@@ -66,6 +74,22 @@ def split_speakers(
         validation=tuple(drawn[public : public + validation]),
         federated=tuple(phone for phone in partition.federated if phone.phone_id in chosen),
     )
+
+
+def official(corpus: Corpus, settings: DividedSpeakers, part: str) -> frozenset[str]:
+    """Speakers of a part by the corpus's published lists, if two of them have clips for a phone.
+
+    None where a setting says otherwise.
+    """
+    if not settings.official_split or settings.held_out_speakers or settings.federated_speakers:
+        return frozenset()
+    lists: Mapping[str, str] = getattr(corpus, "official", {})
+    clips = Counter(clip.speaker_id for clip in corpus.utterances if lists)
+    listed = frozenset(
+        name for name, of in lists.items() if of == part and clips[name] >= MIN_CLIPS
+    )
+    # A few clips of a large corpus may lack its test speakers.
+    return listed if len(listed) >= 2 else frozenset()
 
 
 def made_public(partition: Partition, speakers: Collection[str]) -> Partition:
@@ -124,6 +148,8 @@ def held_out_rule(corpus: Corpus, settings: DividedSpeakers) -> Rule:
     public, validation = _spared(settings, speakers)
     if settings.federated_speakers:
         return AllBut(settings.federated_speakers + public + validation)
+    if testing := official(corpus, settings, "testing"):
+        return Named(testing, by="the corpus's official list of testing speakers")
     rule = default_rule(corpus)
     if isinstance(rule, AllBut) and public + validation:
         return AllBut(round((1 - HELD_OUT_SHARE) * speakers))

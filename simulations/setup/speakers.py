@@ -19,7 +19,9 @@ from fedspeech.corpora.corpus import (
     Utterance,
     Vocabulary,
 )
+from fedspeech.corpora.device_corpus import DeviceCorpus
 from fedspeech.corpora.joined import JoinedCorpus
+from fedspeech.corpora.label_skew import Dirichlet, LabelSkew, Pathological, with_label_skew
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.noise import NoiseCorpus
 from fedspeech.corpora.partition import (
@@ -29,7 +31,8 @@ from fedspeech.corpora.partition import (
     with_devices,
     with_quantity_skew,
 )
-from fedspeech.corpora.recorded import ENGLISH
+from fedspeech.corpora.recorded import ENGLISH, RecordedCorpus
+from fedspeech.corpora.recorded_devices import with_recorded_devices
 from fedspeech.corpora.synthetic import (
     PRETRAINING_ACCENT,
     SpeakerGroup,
@@ -38,10 +41,12 @@ from fedspeech.corpora.synthetic import (
     accent_shares,
     other_words,
 )
+from fedspeech.corpora.transcribed import FeatureCorpus
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import canonical
+from fedspeech.synthesis.lexicon import pronunciation, speakable
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws, WordRoles, in_order_of, word_roles
 from fedspeech.tasks.stream_evaluation import StreamSettings
@@ -98,6 +103,24 @@ class SpeakerSplit:
     def licenses(self) -> dict[str, str]:
         """Corpus to license."""
         return {corpus.name: corpus.license for corpus in (self.corpus, self.public_corpus)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be known of these speakers; names of speakers may stand in it."""
+        recordings = self._recordings
+        if recordings is None:
+            return tuple(filter(None, [self.partition.unit_note]))
+        doubtful = (words.strip() for words in recordings.persons.doubtful())
+        notes = getattr(recordings, "notes", ())
+        return (*doubtful, *notes, *filter(None, [self.partition.unit_note]))
+
+    @property
+    def _recordings(self) -> RecordedCorpus | FeatureCorpus | None:
+        """The corpus of files behind the phones, if there is one."""
+        found = self.corpus
+        if isinstance(found, DeviceCorpus):
+            found = found.original
+        return found if isinstance(found, RecordedCorpus | FeatureCorpus) else None
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -269,9 +292,11 @@ def embedded_spec(
 def public_spec(
     scenario: Scenario, vocabulary: Vocabulary, validation_speakers: int = 24
 ) -> SyntheticSpec:
-    """Public speakers whose unknown and silence clips ship to phones, and validation speakers."""
-    words = vocabulary.targets
-    known, held_out = other_words(words)
+    """Public speakers whose unknown and silence clips ship to phones, and validation speakers.
+
+    Validation speakers say the target words that have a pronunciation; public ones say none.
+    """
+    known, held_out = other_words(vocabulary.targets)
     return SyntheticSpec(
         seed=scenario.seed,
         lexicon=tuple(scenario.lexicon.items()),
@@ -280,7 +305,7 @@ def public_spec(
             SpeakerGroup(
                 name="public",
                 num_speakers=PUBLIC_SPEAKERS,
-                words=words,
+                words=(),
                 utterances_per_word=0,
                 unknown_words=known,
                 num_unknown=6,
@@ -289,7 +314,7 @@ def public_spec(
             SpeakerGroup(
                 name="validation",
                 num_speakers=validation_speakers,
-                words=words,
+                words=speakable(vocabulary.targets, scenario.lexicon),
                 utterances_per_word=2,
                 unknown_words=(*held_out, *known),
                 num_unknown=4,
@@ -319,6 +344,7 @@ def _recorded(
         other = open_other_words(Path(settings.other_words), roles.targets, seed)
         roles = other.roles(roles)
     partition = usable(roles, partition)
+    partition = _phones(partition, settings, corpus, seed)
     if settings.quantity_skew:
         partition = with_quantity_skew(partition, seed=seed, spread=settings.quantity_skew)
     if settings.devices_per_speaker > 1:
@@ -331,6 +357,9 @@ def _recorded(
             held_out=tuple(other.heard_by(phone, seed) for phone in partition.held_out),
         )
     words = Vocabulary(roles.targets)
+    if base is None:  # the synthesizer will say them to the base
+        for word in words.targets:
+            pronunciation(word, scenario.lexicon)
     made = SyntheticCorpus(public_spec(scenario, words))
     synthetic = by_group(made, seed=seed)
     public_corpus: Corpus = JoinedCorpus(corpus, made)
@@ -346,6 +375,26 @@ def _recorded(
     if not partition.validation:
         partition = dataclasses.replace(partition, validation=synthetic.validation)
     return SpeakerSplit(_spotting(scenario, roles), corpus, public_corpus, public, partition)
+
+
+def _phones(
+    partition: Partition, settings: DividedSpeakers, corpus: Corpus, seed: int
+) -> Partition:
+    """Makes phones of something else than speakers, where the scenario says so."""
+    if settings.phones_by == "speaker":
+        return partition
+    if settings.phones_by == "device":
+        return with_recorded_devices(partition, getattr(corpus, "devices", {}), seed=seed)
+    rule: LabelSkew = (
+        Dirichlet(settings.dirichlet_alpha)
+        if settings.phones_by == "dirichlet"
+        else Pathological(settings.words_per_phone)
+    )
+    phones = settings.mixed_phones or len(partition.federated)
+    try:
+        return with_label_skew(partition, rule, phones=phones, seed=seed)
+    except ValueError as error:
+        raise ScenarioError(f"corpus.phones_by: {error}") from error
 
 
 def _with_other_words(phones: Sequence[Phone], roles: WordRoles) -> tuple[Phone, ...]:

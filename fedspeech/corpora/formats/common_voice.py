@@ -21,11 +21,6 @@ from fedspeech.corpora.records import File, Listing, Row
 from fedspeech.corpora.written import spoken
 from fedspeech.errors import CorpusError
 
-NOTE = (
-    "a client id of Common Voice is a browser or an account, not a person: one person may be two "
-    "phones, of which one trains and the other is judged as never trained on; the privacy unit is "
-    "one client id, and a person with two of them is protected by twice the epsilon"
-)
 _PARTS = {"train": "training", "dev": "validation", "test": "testing"}
 _NEEDED = (("client_id",), ("path",), ("sentence",))
 _EXAMPLE = ("client_id\tpath\tsentence", "6fc9a1\tcommon_voice_en_1.mp3\tHello.")
@@ -69,7 +64,6 @@ def list_rows(folder: Path) -> Listing:
         ),
         official=official,
         one_id_one_person=False,
-        notes=(NOTE,),
     )
 
 

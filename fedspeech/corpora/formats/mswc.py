@@ -14,7 +14,6 @@ from pathlib import Path
 
 from fedspeech.corpora.corpus import Skipped
 from fedspeech.corpora.delimited import read_columns, read_table
-from fedspeech.corpora.formats import common_voice
 from fedspeech.corpora.records import File, Listing, Row
 from fedspeech.corpora.written import spoken
 
@@ -56,7 +55,6 @@ def list_rows(folder: Path) -> Listing:
         table=folder,
         skipped=tuple(skipped),
         one_id_one_person=False,
-        notes=(common_voice.NOTE,),
     )
 
 

@@ -202,7 +202,7 @@ def test_devices_multiply_phones_inside_their_group_and_change_the_unit(small_co
     assert with_devices(users, corpus, 5, seed=1)[0] == phones
     with pytest.raises(ValueError, match="devices_per_speaker=0"):
         with_devices(users, corpus, 0, seed=1)
-    with pytest.raises(ValueError, match="unit='phone'"):
+    with pytest.raises(ValueError, match="16 speakers with several phones"):
         with_devices(phones, played, 2, seed=1)
 
 

@@ -10,8 +10,10 @@ import pytest
 import soundfile
 from tiny_experiment import cache
 
-from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance
-from fedspeech.errors import CorpusError
+from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance, Vocabulary
+from fedspeech.corpora.layouts import open_corpus
+from fedspeech.corpora.recorded import RecordedCorpus
+from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.tasks import kws
 from fedspeech.tasks.kws import WordRoles, word_roles
@@ -66,6 +68,31 @@ def test_numbers_that_are_asked_for_are_kept():
     assert sizes == [4, 3, 8, 5]
     with pytest.raises(CorpusError, match=r"nobody is left to federate.*public_speakers=14"):
         split_speakers(corpus(EVEN), FolderCorpus(path="x", public_speakers=14), seed=1)
+
+
+def test_official_testing_speakers_are_held_out_and_validation_speakers_choose():
+    """Lists are published, so neither is drawn; public speakers are, of the others."""
+    plan = {f"s{number:02}": ["a", "b", "c", "d"] * 2 for number in range(30)}
+    listed = corpus(plan | {"lone": ["a"]})
+    listed.official = {
+        "s03": "testing", "s07": "testing", "s11": "validation", "s12": "validation",
+        "s13": "validation", "s14": "training", "lone": "testing", "elsewhere": "testing",
+    }  # fmt: skip
+    for seed in (1, 2):
+        partition = split_speakers(listed, FolderCorpus(path="x"), seed=seed)
+        assert speakers(partition.held_out) == {"s03", "s07"}
+        assert speakers(partition.validation) == {"s11", "s12", "s13"}
+        assert len(partition.public) == 4
+        assert len(partition.federated) == 30 - 2 - 3 - 4
+    drawn = split_speakers(listed, FolderCorpus(path="x", official_split=False), seed=1)
+    assert speakers(drawn.held_out) != {"s03", "s07"}
+    asked = split_speakers(listed, FolderCorpus(path="x", validation_speakers=1), seed=1)
+    assert len(asked.validation) == 1
+    assert speakers(asked.held_out) == {"s03", "s07"}
+    named = split_speakers(listed, FolderCorpus(path="x", federated_speakers=8), seed=1)
+    assert len(named.federated) == 8
+    listed.official = {"s03": "testing", "lone": "testing"}  # one of them has clips for a phone
+    assert speakers(split_speakers(listed, FolderCorpus(path="x"), seed=1).held_out) != {"s03"}
 
 
 def test_held_out_speakers_can_be_named(tmp_path):
@@ -286,3 +313,84 @@ def test_who_guards_does_not_train_even_where_everybody_taught_the_base(folder, 
     assert training
     assert guard
     assert not {clip.speaker_id for clip in training} & {clip.speaker_id for clip in guard}
+
+
+PERSIAN = ("بله", "نه", "می‌خواهم", "برو")
+TRANSLATED = dict(zip(TEN, PERSIAN, strict=False))
+
+
+@pytest.fixture(scope="module")
+def opened(folder):
+    """The folder's corpus, opened once: a scenario that names the folder takes it as it is."""
+    return open_corpus(folder)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return Base.load(default_base_path())
+
+
+def test_a_base_of_recordings_asks_for_no_sounds_of_any_word(folder, base):
+    rows = [
+        {"audio": str(clip), "speaker": clip.name.split("_")[0], "word": TRANSLATED[word]}
+        for clip in sorted(folder.glob("*_0.wav"))
+        if (word := clip.name.split("_")[1]) in TRANSLATED
+    ]
+    words = RecordedCorpus.from_records(rows)
+    real = dataclasses.replace(
+        base, vocabulary=Vocabulary(PERSIAN), head_weight=base.head_weight[:6],
+        head_bias=base.head_bias[:6],
+    )  # fmt: skip
+    asked = read_scenario("real-commands", (f"corpus.path={folder}", "base.source=a file"))
+    voices = open_speakers(asked, real, corpus=words)
+    assert voices.task.labels.targets == PERSIAN
+    assert {clip.word for phone in voices.partition.federated for clip in phone.utterances} == {
+        *PERSIAN
+    }
+    assert voices.public  # unknown words and silence of the synthesizer
+    with pytest.raises(ValueError, match="no pronunciation for 'برو'"):
+        open_speakers(asked, real, made=True, corpus=words)
+
+
+@pytest.mark.parametrize(
+    ("change", "people", "said"),
+    [
+        ("corpus.devices_per_speaker=3", 1, "each speaker has 3 simulated phones"),
+        ('corpus.phones_by="dirichlet"', 2, "no epsilon of this run covers a person"),
+        ('corpus.phones_by="pathological"', 2, "no epsilon of this run covers a person"),
+    ],
+)
+def test_phones_that_are_no_people_change_the_unit_and_are_said(
+    folder, opened, base, change, people, said
+):
+    voices = open_speakers(scenario(folder, change), base, corpus=opened)
+    assert voices.partition.unit == "phone"
+    assert said in voices.notes[-1]
+    assert max(len(phone.people) for phone in voices.partition.federated) >= people
+    assert max(len(phone.people) for phone in voices.partition.held_out) == 1
+
+
+def test_people_need_no_note(folder, opened, base):
+    voices = open_speakers(scenario(folder), base, corpus=opened)
+    assert voices.partition.unit == "user"
+    assert not voices.notes
+
+
+def test_clips_that_are_mixed_stay_where_their_speakers_may_be(folder, opened, base):
+    known = dataclasses.replace(base, speakers=("s00", "s01"))
+    mixing = scenario(folder, 'corpus.phones_by="dirichlet"')
+    mixed = open_speakers(mixing, known, corpus=opened).partition
+    private = {person for phone in mixed.federated for person in phone.people}
+    assert not private & {"s00", "s01"}
+    assert not private & {person for phone in mixed.held_out for person in phone.people}
+
+
+def test_what_a_phone_is_must_be_one_thing(folder, opened, base):
+    with pytest.raises(ScenarioError, match=r'devices_per_speaker .* needs phones_by = "speaker"'):
+        scenario(folder, "corpus.devices_per_speaker=3", 'corpus.phones_by="device"')
+    by_device = scenario(folder, 'corpus.phones_by="device"')
+    with pytest.raises(CorpusError, match="need a column `device`"):
+        open_speakers(by_device, base, corpus=opened)
+    many = scenario(folder, 'corpus.phones_by="pathological"', "corpus.mixed_phones=900")
+    with pytest.raises(ScenarioError, match=r"corpus\.phones_by: .* fewer words per phone"):
+        open_speakers(many, base, corpus=opened)

@@ -1,6 +1,9 @@
 import pytest
 
+from fedspeech.audio.spec import LOG_MEL
 from fedspeech.corpora.layouts import layout_of, open_corpus
+from fedspeech.corpora.partition import AllBut, by_speaker
+from fedspeech.corpora.sentences import JoinedWords
 from fedspeech.errors import CorpusError
 
 HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tlocale"
@@ -42,10 +45,14 @@ def test_validated_clips_are_read_with_their_segments(language):
     assert [skip.reason.partition(": ")[0] for skip in corpus.skipped] == ["more than one word"]
 
 
-def test_a_client_id_is_said_to_be_no_person(language):
+def test_a_client_id_is_no_person_and_no_user(language):
     corpus = open_corpus(language.root)
     assert not corpus.one_id_one_person
-    assert "one person may be two phones" in corpus.notes[0]
+    partition = by_speaker(corpus, seed=0, held_out=AllBut(1), min_clips=1)
+    assert partition.unit == "phone"
+    assert "a person with two ids is two phones" in partition.unit_note
+    words = JoinedWords(corpus, LOG_MEL, length=(1, 1), most=2, seed=0)
+    assert by_speaker(words, seed=0, held_out=AllBut(1), min_clips=1).unit == "phone"
 
 
 def test_sentences_keep_their_words_without_punctuation(language):
