@@ -67,6 +67,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     from fedspeech.corpora.partition import NO_PEOPLE
     from fedspeech.corpora.records import NOBODY
     from simulations.setup.folder_check import LOWEST_LEVEL_DB, SENTENCES
+    from simulations.setup.recordings import ENOUGH_SPEAKERS
 
     corpus, tally = check.corpus, check.corpus.tally
     yield f"{check.folder}: {corpus.layout}, license {corpus.license}"
@@ -156,7 +157,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         if split.federated < _FEW_PHONES:
             yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
         command = f"fedspeech simulate --scenario real-commands --corpus {check.folder}"
-        if set(split.targets) & set(check.lexicon_lacks):
+        if set(split.targets) & set(check.lexicon_lacks) and check.speakers >= ENOUGH_SPEAKERS:
             yield "  the synthesizer cannot say these words, so begin with a base of recordings:"
             yield (
                 f"  fedspeech pretrain --corpus {check.folder} --speakers {check.speakers // 2} "

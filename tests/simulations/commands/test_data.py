@@ -122,6 +122,49 @@ def test_ways_to_write_one_speaker_and_channels_that_cancel_are_said(tmp_path):
     assert "1 recording with channels that cancel each other" in text
 
 
+def test_a_check_says_what_speaker_ids_are_which_lists_hold_and_what_nobody_can_say(tmp_path):
+    """Common Voice in Persian: ids are no people, and a base must come of recordings."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "clips").mkdir()
+    lines = ["client_id\tpath\tsentence"]
+    for number in range(40):
+        name = f"cv_{number}.mp3"
+        soundfile.write(tmp_path / "clips" / name, rng.normal(0, 0.1, 8_000), 16_000)
+        lines.append(f"c{number % 20}\t{name}\t{('بله', 'نه')[number // 20]}")
+    (tmp_path / "validated.tsv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "test.tsv").write_text("\n".join([lines[0], lines[1], lines[2]]) + "\n")
+    text = printed(render_check, check_folder(tmp_path))
+    for part in (
+        "note: the corpus's speaker ids are browsers or accounts and no people",
+        "official lists: 2 testing speakers",
+        "2 would be held-out (2 speakers are held-out, named by the corpus's official list",
+        f"fedspeech pretrain --corpus {tmp_path} --speakers 10 --out public.safetensors",
+        f"--corpus {tmp_path} --base public.safetensors",
+        "words: بله 20, نه 20",
+    ):
+        assert part in text, part
+
+
+def test_sentences_are_counted_and_pointed_to_their_scenario(tmp_path):
+    plan = {"ann": ["call my mother", "it's late"], "bob": ["turn the light on", "stop"]}
+    record(tmp_path, plan, ["0.wav,,_silence_,x"])
+    soundfile.write(tmp_path / "0.wav", np.random.default_rng(9).normal(0, 0.1, 112_000), 16_000)
+    check = check_folder(tmp_path)
+    assert (check.sentences, check.silence, check.speakers) == (4, 1, 2)
+    text = printed(render_check, check)
+    assert "4 of the clips are sentences" in text
+    assert "1 recording of silence without a speaker: background noise of nobody" in text
+    assert f"fedspeech simulate --scenario asr-an4 --corpus {tmp_path}" in text
+    assert "not in the lexicon" not in text
+
+
+def test_a_share_of_bad_rows_is_the_users_to_allow(tmp_path):
+    record(tmp_path, {"ann": ["yes"], "bob": ["no"]}, ["x.wav,,yes,x"])
+    with pytest.raises(CorpusError, match="1 of 3 rows cannot be used, and more than 20%"):
+        check_folder(tmp_path)
+    assert check_folder(tmp_path, 0.5).speakers == 2
+
+
 def test_skips_are_grouped_by_rule_most_frequent_first():
     skips = [Skipped(str(n), f"rule {n % 3 % 2}: detail {n}") for n in range(9)]
     groups = group_skipped(skips)
