@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from fedspeech.aggregation.early_stopping import EarlyStopping as EarlyStopping
+from fedspeech.aggregation.optimizers import FedOpt as FedOpt
 from fedspeech.corpora.recorded import RecordedCorpus as Corpus
 from fedspeech.errors import ArgumentRefused as ArgumentRefused
 from fedspeech.errors import BudgetExhausted as BudgetExhausted
@@ -17,17 +19,23 @@ from fedspeech.models.lora_settings import LoraSettings as LoraSettings
 from fedspeech.privacy.plan import PrivacyPlan as PrivacyPlan
 from fedspeech.tasks.asr import Asr as Asr
 from fedspeech.tasks.kws import Kws as Kws
+from fedspeech.training.settings import LocalTraining as LocalTraining
 from simulations.api.budget import Budget as Budget
 from simulations.api.budget import budget as budget
 from simulations.api.corpora import check_folder as check_folder
 from simulations.api.corpora import known_corpora as known_corpora
 from simulations.api.corpora import open_corpus as open_corpus
+from simulations.api.deployment import deployment_keys as deployment_keys
+from simulations.api.deployment import prepare as prepare
+from simulations.api.doctor import doctor as doctor
 from simulations.api.exporting import benchmark as benchmark
 from simulations.api.exporting import dry_run_round as dry_run_round
 from simulations.api.exporting import evaluate_listening as evaluate_listening
 from simulations.api.exporting import export as export
 from simulations.api.exporting import listen as listen
 from simulations.api.exporting import verify as verify
+from simulations.api.ledger import ledger as ledger
+from simulations.api.pretraining import pretrain as pretrain
 from simulations.api.records import Records as Records
 from simulations.api.run import Run as Run
 from simulations.api.run import compare as compare
@@ -37,9 +45,15 @@ from simulations.api.run import simulate as simulate
 from simulations.api.scenarios import read_scenario as read_scenario
 from simulations.api.scenarios import scenarios as scenarios
 from simulations.api.scenarios import to_toml as to_toml
+from simulations.api.secagg import secagg_cost as secagg_cost
 from simulations.api.tuning import Tuned as Tuned
 from simulations.api.tuning import tune as tune
 from simulations.artifacts.exporting import PartlyRefused as PartlyRefused
+from simulations.callbacks.callback import Callback as Callback
+from simulations.callbacks.csv_file import CsvLogger as CsvLogger
+from simulations.callbacks.mlflow import MLflowLogger as MLflowLogger
+from simulations.callbacks.tensorboard import TensorBoardLogger as TensorBoardLogger
+from simulations.callbacks.wandb import WandbLogger as WandbLogger
 from simulations.scenario.corpora import EmbeddedCorpus as EmbeddedCorpus
 from simulations.scenario.schema import Scenario as Scenario
 from simulations.setup.definition import Experiment as Experiment
@@ -51,14 +65,20 @@ __all__ = [
     "Base",
     "Budget",
     "BudgetExhausted",
+    "Callback",
     "Corpus",
     "CorpusError",
+    "CsvLogger",
+    "EarlyStopping",
     "EmbeddedCorpus",
     "Experiment",
     "ExportRefused",
+    "FedOpt",
     "FedspeechError",
     "Kws",
+    "LocalTraining",
     "LoraSettings",
+    "MLflowLogger",
     "NoRoundRan",
     "PartlyRefused",
     "PrivacyPlan",
@@ -66,22 +86,30 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioError",
+    "TensorBoardLogger",
     "Tuned",
+    "WandbLogger",
     "benchmark",
     "budget",
     "check_adapter",
     "check_folder",
     "compare",
+    "deployment_keys",
+    "doctor",
     "dry_run_round",
     "evaluate_listening",
     "export",
     "known_corpora",
+    "ledger",
     "listen",
     "load_run",
     "open_corpus",
+    "prepare",
+    "pretrain",
     "read_scenario",
     "resume",
     "scenarios",
+    "secagg_cost",
     "simulate",
     "to_toml",
     "tune",

@@ -45,7 +45,9 @@ def open_corpus(
     return opened(Path(folder), sentences=sentences, max_unusable_share=max_unusable_share)
 
 
-def check_folder(folder: str | Path) -> FolderCheck:
+def check_folder(
+    folder: str | Path, *, max_unusable_share: float = MAX_UNUSABLE_SHARE
+) -> FolderCheck:
     """Reads every recording in a folder and says what it is good for and what was left out.
 
         >>> import fedspeech as fs
@@ -56,6 +58,7 @@ def check_folder(folder: str | Path) -> FolderCheck:
 
     Args:
       folder: of recordings.
+      max_unusable_share: as in `open_corpus`.
 
     Raises:
       CorpusError: if the folder has no known layout, its table must be corrected, or nothing in it
@@ -63,7 +66,7 @@ def check_folder(folder: str | Path) -> FolderCheck:
     """
     from simulations.setup.folder_check import check_folder as check
 
-    return check(Path(folder))
+    return check(Path(folder), max_unusable_share)
 
 
 def known_corpora() -> Records:

@@ -53,6 +53,14 @@ class Records(Sequence[dict[str, Any]]):
         """Yields the rows."""
         return iter(self._rows)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether another table has the same columns and rows."""
+        if not isinstance(other, Records):
+            return NotImplemented
+        return self.columns == other.columns and self._rows == other._rows
+
+    __hash__ = None  # type: ignore[assignment]  # rows are dictionaries
+
     def column(self, name: str) -> list[Any]:
         """Values of a column, in order.
 

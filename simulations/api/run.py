@@ -23,6 +23,7 @@ from simulations.scenario.schema import Scenario
 
 if TYPE_CHECKING:
     from simulations.artifacts.exporting import Export
+    from simulations.callbacks.callback import Callback
     from simulations.report.comparison import Comparison
     from simulations.setup.definition import Experiment
 
@@ -267,6 +268,7 @@ class Run:
 def simulate(
     what: Experiment | Scenario | str | Path = "default",
     *,
+    callbacks: Sequence[Callback] = (),
     seed: int | None = None,
     out: str | Path | None = None,
     progress: bool | RunProgress | None = None,
@@ -287,6 +289,8 @@ def simulate(
 
     Args:
       what: an experiment, a scenario, the name of a shipped one, or a .toml file.
+      callbacks: told of rounds and stages, beside the loggers that the scenario names
+        (docs/callbacks.md).
       seed: of speakers, cohorts, training and seeded noise; None: as it says.
       out: a new or empty folder; None: runs/NAME-DATE below the current folder.
       progress: True or None: shown in the terminal or the notebook; False: only logged, by the
@@ -313,7 +317,7 @@ def simulate(
     with computing_on(device):
         path = run(
             chosen, out=path_of(out), workers=workers, cache=path_of(cache), engine=engine,
-            ledger=path_of(ledger), progress=progress_for(progress),
+            ledger=path_of(ledger), callbacks=callbacks, progress=progress_for(progress),
         )  # fmt: skip
     return Run(path, None if isinstance(chosen, Scenario) else chosen)
 
@@ -322,6 +326,7 @@ def resume(
     run: Run | str | Path,
     *,
     experiment: Experiment | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool | RunProgress | None = None,
     workers: int | None = None,
     cache: str | Path | None = None,
@@ -338,6 +343,7 @@ def resume(
     Args:
       run: the run, or its folder.
       experiment: handed over again, where the run's speech was in a program's memory.
+      callbacks: handed over again.
       progress: as in `simulate`.
       workers: processes; None: one per core.
       cache: where features are kept; None: the user's cache.
@@ -353,7 +359,7 @@ def resume(
     with computing_on(device):
         path = go_on(
             Path(run), workers=workers, cache=path_of(cache), experiment=experiment,
-            progress=progress_for(progress),
+            callbacks=callbacks, progress=progress_for(progress),
         )  # fmt: skip
     return Run(path, experiment)
 

@@ -114,10 +114,10 @@ def tune(
     """Searches clip norm and noise: a recommendation with its uncertainty, and a scenario to run.
 
         >>> import fedspeech as fs
-        >>> fs.tune("real-commands", corpus="people")
+        >>> fs.tune("real-commands")
         Traceback (most recent call last):
         ...
-        TypeError: tune() got an unexpected keyword argument 'corpus'
+        fedspeech.errors.ScenarioError: tuning on people's recordings costs privacy: ...
 
     Args:
       what: an experiment, a scenario, its name or file.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import fedspeech as fs
 from simulations.console import Console
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _EXAMPLES = 3  # recordings shown of those left out under one rule
 
 def list_known() -> None:
     """List the corpora that fedspeech reads, with license, size and layout."""
-    render_list(Console())
+    render_list(fs.known_corpora(), Console())
 
 
 def check(
@@ -37,20 +38,17 @@ def check(
 ) -> None:
     """Read every recording in a folder and say what it is good for and what was left out."""
     from fedspeech.corpora.records import MAX_UNUSABLE_SHARE
-    from simulations.setup.folder_check import check_folder
 
     share = MAX_UNUSABLE_SHARE if max_unusable_share is None else max_unusable_share
-    render_check(check_folder(folder, share), Console())
+    render_check(fs.check_folder(folder, max_unusable_share=share), Console())
 
 
-def render_list(console: Console) -> None:
-    """Prints the corpora that fedspeech reads, with license, size, layout and source."""
-    from fedspeech.corpora.known import KNOWN
-
-    for known in KNOWN:
+def render_list(known: fs.Records, console: Console) -> None:
+    """Prints corpora with license, size, layout and source."""
+    for one in known:
         console.print(
-            f"{known.name} ({known.license})\n  {known.size}\n  layout: {known.layout}\n"
-            f"  from: {known.source}",
+            f"{one['name']} ({one['license']})\n  {one['size']}\n  layout: {one['layout']}\n"
+            f"  from: {one['source']}",
             soft_wrap=True,
         )
     console.print("To look at a folder: fedspeech data check DIR")

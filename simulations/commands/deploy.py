@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedspeech.errors import ScenarioError
+import fedspeech as fs
+from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -18,6 +19,7 @@ from simulations.commands.options import (
     SeedOption,
     SetOption,
     WorkersOption,
+    in_options,
     scenario_of,
 )
 
@@ -48,10 +50,10 @@ def local(
     # Whoever knows a seed can take its noise off a sum, so a deployment has to be asked for it.
     noise = "seeded" if seeded_noise else "os"
     settings = [*(changes or []), f"simulation.shards={nodes}", f"noise_entropy={noise}"]
-    resolved = scenario_of(scenario, corpus, base, settings, seed)
-    from simulations.run.runner import simulate as run
-
-    run(resolved, out=out, workers=workers, cache=cache, engine="deployment", ledger=ledger)
+    fs.simulate(
+        scenario_of(scenario, corpus, base, settings, seed), out=out, workers=workers, cache=cache,
+        engine="deployment", ledger=ledger,
+    )  # fmt: skip
 
 
 def keys(
@@ -61,15 +63,8 @@ def keys(
     valid_days: Annotated[int, typer.Option(min=1, help="Of certificates.")] = 365,
 ) -> None:
     """Make certificates and keys for a deployment on several machines."""
-    from simulations.engines.certificates import Authority
-
     try:
-        authority = Authority(folder, valid_days)
-        authority.server(address)
-    except FileExistsError:
-        raise ScenarioError(f"keys go into a new folder, and {folder} is there") from None
-    except ValueError as error:
-        raise ScenarioError(f"--address: {error}") from None
-    for number in range(nodes):
-        authority.node(f"node-{number}")
+        fs.deployment_keys(folder, address, nodes=nodes, valid_days=valid_days)
+    except ArgumentRefused as error:
+        raise ScenarioError(in_options(error)) from None
     typer.echo(f"{folder}: ca.pem, server.pem, server.key, node-0 to node-{nodes - 1} with .pub")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import fedspeech as fs
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -32,7 +33,7 @@ def prepare(
     ledger: LedgerOption = None,
 ) -> None:
     """Write a scenario's job for `flwr run . -c 'job="OUT/job.json"'`."""
-    resolved = scenario_of(scenario, corpus, base, changes, seed)
-    from simulations.run.preparing import prepare as run
-
-    run(resolved, out=out, workers=workers, cache=cache, ledger=ledger)
+    fs.prepare(
+        scenario_of(scenario, corpus, base, changes, seed), out, workers=workers, cache=cache,
+        ledger=ledger,
+    )  # fmt: skip

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+import fedspeech as fs
+from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.commands.options import (
     BaseOption,
     CacheOption,
@@ -17,6 +19,7 @@ from simulations.commands.options import (
     SetOption,
     WorkersOption,
     choice,
+    in_options,
     scenario_of,
 )
 
@@ -65,22 +68,14 @@ def tune(
     device: DeviceOption = None,
 ) -> None:
     """Search clip norm and noise: a recommendation with its uncertainty, and a scenario to run."""
-    del device  # its callback has acted on it
-    resolved = scenario_of(scenario, corpus, base, changes, seed)
-    from simulations.tuning.space import parse_axis
-    from simulations.tuning.tuner import Request
-    from simulations.tuning.tuner import tune as run
-
-    axes = {
-        name: parse_axis(text, f"--{name.replace('_', '-')}")
-        for name, text in (
-            ("clip_norm", clip_norm), ("noise_multiplier", noise_multiplier),
-            ("server_learning_rate", server_learning_rate), ("local_epochs", local_epochs),
-        )
-        if text is not None
-    }  # fmt: skip
-    request = Request(
-        mode=cast("Mode", mode), **axes, seeds=seeds, trials=trials,
-        within=max_accuracy_drop_points / 100, public=population is not None, charge=charge,
-    )  # fmt: skip
-    run(resolved, request, out=out, workers=workers, cache=cache)
+    try:
+        fs.tune(
+            scenario_of(scenario, corpus, base, changes, seed), mode=cast("Mode", mode),
+            clip_norm=clip_norm, noise_multiplier=noise_multiplier,
+            server_learning_rate=server_learning_rate, local_epochs=local_epochs, seeds=seeds,
+            trials=trials, max_accuracy_drop_points=max_accuracy_drop_points,
+            public=population is not None, charge=charge, out=out, workers=workers, cache=cache,
+            device=device,
+        )  # fmt: skip
+    except ArgumentRefused as error:
+        raise ScenarioError(in_options(error)) from None

@@ -125,14 +125,15 @@ def require_carried(job: Job, engine: Engine) -> None:
 
 
 def prepare(
-    scenario: Scenario,
+    what: Scenario | Experiment,
     *,
     out: Path,
     workers: int | None,
     cache: Path | None,
     ledger: Path | None = None,
+    progress: RunProgress | None = None,
 ) -> None:
-    """Writes a scenario's job and all it needs to a folder, for Flower's own engines.
+    """Writes an experiment's job and all it needs to a folder, for Flower's own engines.
 
     Raises:
       FedspeechError: if another job, or a run of one, is there.
@@ -143,11 +144,11 @@ def prepare(
     hash_chain.forget_head(out / LEDGER)  # of a job that stood here and was removed
     if ledger is not None:
         share_ledger(out / LEDGER, ledger)
-    with RunProgress() as progress:
+    with progress or RunProgress() as progress:
         try:
             with progress.stage("prepare"):
                 built = build_experiment(
-                    scenario,
+                    what,
                     cache=cache_folder(cache),
                     # No folder for exact norms of single phones: Flower's engines may run this job
                     # as a deployment.

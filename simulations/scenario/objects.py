@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fedspeech.aggregation.optimizers import FedOpt
+from fedspeech.aggregation.own_optimizer import OwnOptimizer
 from fedspeech.errors import ScenarioError
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
@@ -23,6 +25,7 @@ from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
 from fedspeech.tasks.task import Task
+from fedspeech.training.own_trainer import OwnTrainer
 from simulations.scenario.reading import read_scenario, scenario_from
 from simulations.scenario.schema import MADE, PROVIDED, PrivacySettings, Scenario
 from simulations.scenario.sections import Section
@@ -55,8 +58,8 @@ def start_of(scenario: Scenario | str | Path | None, kind: str | None) -> Scenar
 def described(start: Scenario, name: str, changes: Mapping[str, Any]) -> Scenario:
     """A scenario with sections changed by objects or by mappings of keys.
 
-    A mapping changes the keys that it has, and None as a value takes a key back to its default; an
-    object replaces its section.
+    A mapping or an object changes the keys that it has, and None as a value takes a key back to its
+    default.
 
     Args:
       start: whose other keys stay.
@@ -68,20 +71,26 @@ def described(start: Scenario, name: str, changes: Mapping[str, Any]) -> Scenari
     """
     document = tomllib.loads(to_toml(start)) | {"name": name}
     for key, value in changes.items():
-        kept = document.get(key)
-        if isinstance(value, Mapping) and isinstance(kept, dict) and key not in _WHOLE:
-            document[key] = _plain({**kept, **value})
+        kept, found = document.get(key), _table(value)
+        if isinstance(found, Mapping) and isinstance(kept, dict) and key not in _WHOLE:
+            document[key] = _plain({**kept, **found})
         elif value is not None:
-            document[key] = _plain(value)
+            document[key] = _plain(found)
     return scenario_from(document, f"experiment {name}").with_absolute_paths()
+
+
+def _table(value: Any) -> Any:
+    """An object of settings as a table; any other value as it is."""
+    if isinstance(value, BaseModel):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value
 
 
 def _plain(value: Any) -> Any:
     """A value as a TOML file would have it: sections as tables, without what is not set."""
-    if isinstance(value, BaseModel):
-        value = dict(value)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
+    value = _table(value)
     if isinstance(value, Mapping):
         return {name: _plain(found) for name, found in value.items() if found is not None}
     if isinstance(value, Path):
@@ -185,6 +194,30 @@ def task_settings(task: Task | None) -> dict[str, Any]:
                 decoding["evaluated_each_round"] = each_round
             return {"decoding": decoding | ({"examples": examples} if examples else {})}
     return {}
+
+
+def server_settings(rule: object) -> object:
+    """The section `server_optimizer`: settings or a mapping as they are, own rules by their name.
+
+    Raises:
+      ScenarioError: if no file could name the rule's class.
+    """
+    if rule is None or isinstance(rule, Mapping | FedOpt):
+        return rule
+    own = OwnOptimizer.of(rule)
+    return {"rule": own.rule, "settings": dict(own.settings)}
+
+
+def training_settings(training: object) -> object:
+    """The section `training`: settings or a mapping, whose `trainer` may be a function or object.
+
+    Raises:
+      ScenarioError: if no file could name the trainer.
+    """
+    if not isinstance(training, Mapping) or isinstance(training.get("trainer") or "", str):
+        return training
+    own = OwnTrainer.of(training["trainer"])
+    return {**training, "trainer": own.trainer, "trainer_settings": dict(own.settings)}
 
 
 def privacy_settings(plan: object) -> object:

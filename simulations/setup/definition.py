@@ -33,9 +33,11 @@ from simulations.scenario.objects import (
     described,
     privacy_settings,
     section_of,
+    server_settings,
     ships,
     start_of,
     task_settings,
+    training_settings,
 )
 from simulations.scenario.schema import MADE_FOR_TASK, PrivacySettings, Scenario
 from simulations.scenario.sections import Section
@@ -60,8 +62,8 @@ class Experiment:
         fs.Experiment(scenario="quick", seed=2)
         fs.Experiment(corpus=fs.open_corpus("recordings"), task=fs.Kws(["yes", "no"]))
 
-    Every setting is a section of a scenario (docs/scenario.md): a mapping changes the keys that it
-    has, an object of the library replaces the section. What is not given is as in the scenario
+    Every setting is a section of a scenario (docs/scenario.md): a mapping, or an object of the
+    library, changes the keys that it has. What is not given is as in the scenario
     that the experiment starts from.
 
     Attributes:
@@ -87,6 +89,7 @@ class Experiment:
         decoding: object = None,
         simulation: object = None,
         time: object = None,
+        early_stopping: object = None,
         lexicon: Mapping[str, str] | None = None,
         division: Mapping[str, Any] | None = None,
         seed: int | None = None,
@@ -108,13 +111,15 @@ class Experiment:
           plan: section `privacy`, or a whole `PrivacyPlan` made for this experiment. None, with
             recordings: the start's, fitted to so few phones where the rules refuse it
             (`fitted`).
-          training: section `training`, likewise the next ones.
-          server_optimizer: what the server does with the mean of deltas.
+          training: section `training`, likewise the next ones; its `trainer` may be a function or
+            an object of your own (docs/own-server.md).
+          server_optimizer: what the server does with the mean of deltas; or a rule of your own.
           personalization: adaptation of held-out phones.
           evaluation: figures and segments.
           decoding: search for transcripts.
           simulation: shards, deadlines and faults.
           time: virtual time of rounds.
+          early_stopping: when rounds end before the last one, such as `EarlyStopping(patience=3)`.
           lexicon: words to ARPAbet strings, which only the synthetic voice needs.
           division: how the speakers of a corpus are divided, such as {"federated_speakers": 40}.
           seed: of speakers, cohorts, training and seeded noise.
@@ -135,10 +140,11 @@ class Experiment:
         start = named or start_of(None, (section or {}).get("kind"))
         changes: dict[str, Any] = {
             "corpus": corpus_settings(section, start), **adapter_settings(adapter),
-            "privacy": privacy_settings(plan), "training": training,
-            "server_optimizer": server_optimizer, "personalization": personalization,
-            "evaluation": evaluation, "decoding": decoding, "simulation": simulation,
-            "time": time, "lexicon": lexicon, "seed": seed,
+            "privacy": privacy_settings(plan), "training": training_settings(training),
+            "server_optimizer": server_settings(server_optimizer),
+            "personalization": personalization, "evaluation": evaluation,
+            "decoding": decoding, "simulation": simulation,
+            "time": time, "early_stopping": early_stopping, "lexicon": lexicon, "seed": seed,
         }  # fmt: skip
         for key, value in task_settings(task).items():
             given = changes.get(key)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import fedspeech as fs
 from fedspeech.corpora.corpus import Skipped, group_skipped
 from fedspeech.errors import CorpusError
 from simulations.commands.data import render_check, render_list
@@ -173,7 +174,7 @@ def test_skips_are_grouped_by_rule_most_frequent_first():
 
 
 def test_the_list_names_license_layout_and_source():
-    text = printed(render_list)
+    text = printed(render_list, fs.known_corpora())
     for part in ("Speech Commands v0.02 (CC BY 4.0)", "AudioMNIST (MIT)", "file,speaker,word"):
         assert part in text
     assert "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz\n" in text

@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from simulations.commands import doctor
+from simulations.api import doctor
 from tflite_export import converter
 
 
@@ -20,7 +20,8 @@ def examine(monkeypatch, tmp_path):
 
     def run():
         out = io.StringIO()
-        return doctor.examine(Console(file=out, width=200)), out.getvalue()
+        found = doctor.doctor(lambda finding: finding.print(Console(file=out, width=200)))
+        return found.healthy, out.getvalue()
 
     return run
 
@@ -69,10 +70,11 @@ def test_a_conversion_that_dies_is_wrong_and_the_doctor_lives(monkeypatch):
     died = functools.partial(converter.Converter, "dying_converter")
     monkeypatch.setattr(converter, "Converter", died)
     monkeypatch.setattr(doctor, "LIBRARIES", ())
-    out = io.StringIO()
-    assert not doctor.examine(Console(file=out, width=200))
-    assert "wrong one file, converted: conversion: the process that converts died of SIGSEGV" in (
-        out.getvalue()
+    found = doctor.doctor()
+    assert not found.healthy
+    assert (
+        "wrong one file, converted: conversion: the process that converts died of SIGSEGV"
+        in str(found)
     )
 
 

@@ -1,0 +1,111 @@
+"""A command parses options, calls one function of `fedspeech` and prints what it returns."""
+
+import ast
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import fedspeech as fs
+from simulations.cli import app
+
+ROOT = Path(__file__).parents[3]
+MODULES = sorted((ROOT / "simulations" / "commands").glob("[!_]*.py"))
+
+# What a command may import of ours: the facade, its errors, and what reads options and prints.
+OURS = (
+    "fedspeech", "fedspeech.errors", "simulations.console", "simulations.commands.options",
+    "simulations.scenario.renamed",
+)  # fmt: skip
+PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
+# Command to the public names that its body calls.
+CALLS = {
+    "simulate": {"simulate"}, "resume": {"resume"}, "tune": {"tune"}, "prepare": {"prepare"},
+    "budget": {"budget"}, "ledger": {"ledger"}, "compare": {"compare"}, "doctor": {"doctor"},
+    "report": {"load_run"}, "export": {"export", "verify", "benchmark", "dry_run_round"},
+    "listen": {"listen", "evaluate_listening"}, "pretrain": {"pretrain"},
+    "scenarios list": {"scenarios"}, "scenarios show": {"to_toml"},
+    "data list": {"known_corpora"}, "data check": {"check_folder"},
+    "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
+    "deploy keys": {"deployment_keys"},
+}  # fmt: skip
+
+
+def commands():
+    """Full name of every command to the function behind it."""
+    for name, command in typer.main.get_command(app).commands.items():
+        if isinstance(command, click.Group):
+            for below, inner in command.commands.items():
+                yield f"{name} {below}", inner.callback
+        else:
+            yield name, command.callback
+
+
+FUNCTIONS = {name: getattr(f, "__wrapped__", f) for name, f in commands()}
+
+
+def imported(tree):
+    """(module, name) of what is imported for more than types."""
+    typed = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typed:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_a_command_imports_of_us_the_facade_and_what_prints(module):
+    """Constants too, which its words name: they do nothing."""
+    for place, name in imported(ast.parse(module.read_text())):
+        if place.split(".")[0] in (
+            "fedspeech",
+            "simulations",
+            "server",
+            "clients",
+            "tflite_export",
+        ):
+            assert place in OURS or name.isupper(), f"{module.name} must not import {place}.{name}"
+
+
+def test_every_command_has_its_functions():
+    assert set(FUNCTIONS) == set(CALLS)
+
+
+@pytest.mark.parametrize("command", sorted(CALLS))
+def test_a_command_calls_public_functions_and_no_other(command):
+    function = FUNCTIONS[command]
+    tree = ast.parse(Path(function.__code__.co_filename).read_text())
+    (body,) = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == function.__name__
+    )
+    called = {
+        node.func.attr
+        for node in ast.walk(body)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "fs"
+    }
+    assert called == CALLS[command]
+    assert called <= set(fs.PUBLIC)
+
+
+def test_options_read_scenarios_by_the_facade_alone():
+    tree = ast.parse((ROOT / "simulations" / "commands" / "options.py").read_text())
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "fs"
+    }
+    assert used == {"read_scenario"}
