@@ -105,6 +105,8 @@ class Job:
         require(self.plan.dimension == dimension, rule, dimension=self.plan.dimension)
         if self.time is not None:
             self._check_time(self.time)
+        if self.staleness:
+            self._check_overlap()
 
     def _check_time(self, time: TimeAxis) -> None:
         """Checks that the plan's minimums hold at every hour of the run and at the deadline."""
@@ -121,6 +123,25 @@ class Job:
                 f"time.deadline_s={time.deadline_s:g} drops {late:.2%} of the phones, the plan "
                 f"assumes dropout_rate={self.plan.dropout_rate}: raise either"
             )
+
+    def _check_overlap(self) -> None:
+        """Refuses what a round would have to know of rounds that are still open."""
+        rule = "time.open_rounds must be 1 where"
+        require(
+            self.plan.adaptive_clipping is None,
+            f"{rule} the clip norm adapts, which follows from the round before",
+            open_rounds=self.staleness + 1,
+        )
+        require(
+            self.early_stopping is None,
+            f"{rule} a run stops early, which rounds that are open would miss",
+            open_rounds=self.staleness + 1,
+        )
+
+    @property
+    def staleness(self) -> int:
+        """Completed rounds by which the model that phones train on is behind the latest."""
+        return 0 if self.time is None else self.time.open_rounds - 1
 
     @functools.cached_property
     def work(self) -> PhoneWork:
@@ -165,6 +186,8 @@ class Job:
             del settings[name]
         if self.early_stopping is None:  # as in the runs before a job could have it
             del settings["early_stopping"]
+        if self.time is not None and not self.staleness:
+            del settings["time"]["open_rounds"]
         identity = self.query.identity()
         if shared := settings.keys() & identity.keys():  # one of the two would not be hashed
             raise ValueError(f"a query must not name its settings like the job's: {sorted(shared)}")

@@ -45,6 +45,7 @@ class ServerState:
       noise_power: expected squared norm of the noise in it; 0 without noise.
       public_losses: on public validation clips, of the model before the first round and after each
         completed one, in nats; empty where nothing is decided by them.
+      earlier: models before the latest, newest first, as many as the job's staleness asks for.
     """
 
     query: GlobalState
@@ -53,11 +54,21 @@ class ServerState:
     summed_means: NDArray[np.float64]
     noise_power: float
     public_losses: tuple[float, ...] = ()
+    earlier: tuple[FloatVector, ...] = ()
 
     @property
     def model(self) -> FloatVector:
         """The query's model as phones get it, float32."""
         return self.query.parameters.astype(np.float32)
+
+    @property
+    def sent(self) -> FloatVector:
+        """The model that phones of the next round train on: the latest, or one that is stale.
+
+        Either was released before, so what a phone contributes is a function of its own data and of
+        earlier releases: adaptive composition asks for no more (docs/asynchronous.md).
+        """
+        return self.earlier[-1] if self.earlier else self.model
 
     @classmethod
     def initial(cls, job: Job, arrays: PopulationArrays) -> ServerState:
@@ -115,7 +126,7 @@ def run_round(
     )
     try:
         contributions = query.on(arrays).contributions(
-            [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)
+            [arrays.phone(phone) for phone in cohort], state.sent, job.phone_rngs(key, cohort)
         )
         encoded = {
             phone: privatize_phone(plan, contribution, key, phone, entropy, state.clip_norm)
@@ -168,7 +179,7 @@ def sum_phones(
         return sum_vectors(
             encoded,
             terms=plan.terms(key.round_id, key.round),
-            purpose=job.purpose(key, model_sha256(state.model, state.clip_norm)),
+            purpose=job.purpose(key, model_sha256(state.sent, state.clip_norm)),
             identities=job.identity_directory(),
             last_stage=last_stage,
             primitives=job.primitives(),
@@ -284,6 +295,7 @@ def open_sum(
         summed_means=state.summed_means + decoded.mean,
         noise_power=state.noise_power + power,
         public_losses=state.public_losses + latest,
+        earlier=(state.model, *state.earlier)[: job.staleness],
     )
     return advanced, _ratio(decoded.mean, power)
 

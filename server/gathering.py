@@ -73,7 +73,7 @@ class IdealGathering(_Gathering):
         plan = self._job.plan
         request = messages.UpdateRequest(
             key=self._key,
-            model=self._state.model,
+            model=self._state.sent,
             clip_norm=self._state.clip_norm,
             cohort_list=self._cohort_list,
         )
@@ -105,7 +105,7 @@ class MaskedGathering(_Gathering):
 
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         super().__init__(shards, job, key, state)
-        self._model_sha256 = model_sha256(state.model, state.clip_norm)
+        self._model_sha256 = model_sha256(state.sent, state.clip_norm)
         self._refused: Counter[str] = Counter()
         self._session = 0
 
@@ -177,7 +177,7 @@ class MaskedGathering(_Gathering):
             requests.append(
                 messages.MaskRequest(
                     **self._head,
-                    model=self._state.model,
+                    model=self._state.sent,
                     clip_norm=self._state.clip_norm,
                     sharers=sharers,
                     commitments=commitments,

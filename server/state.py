@@ -46,6 +46,8 @@ class Checkpoint:
             "summed_means": state.summed_means,
             "noise_power": np.array([state.noise_power]),
         }
+        if state.earlier:
+            own["earlier"] = np.stack(state.earlier)
         if state.public_losses:
             own["public_losses"] = np.array(state.public_losses)
         return bytes(save({**state.query.to_arrays(), **own}))
@@ -71,6 +73,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             float(arrays.pop(name)[0]) for name in ("clip_norm", "noise_power")
         )
         summed_means = arrays.pop("summed_means")
+        earlier = tuple(arrays.pop("earlier", ()))
         public_losses = tuple(map(float, arrays.pop("public_losses", ())))
         state = ServerState(
             query=GlobalState.from_arrays(arrays),
@@ -79,6 +82,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             summed_means=summed_means,
             noise_power=noise_power,
             public_losses=public_losses,
+            earlier=earlier,
         )
         return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

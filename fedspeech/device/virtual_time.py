@@ -26,7 +26,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
-from fedspeech.limits import Positive, check_limits
+from fedspeech.limits import Count, Positive, check_limits
 from fedspeech.seeds import stream
 
 HOURS = 24.0
@@ -109,23 +109,28 @@ class RoundTimes:
       first_round_h: hour of the day at which the first round is called.
       every_h: hours from one round to the next; 24: a round a night.
       deadline_s: seconds from the cohort list after which a phone's answer is too late.
+      open_rounds: number of rounds that may be open at a time; phones then train on the model of
+        `open_rounds` - 1 steps ago, since those steps are not taken yet when a round is called.
 
     Raises:
-      ValueError: if a number is out of range, or rounds overlap.
+      ValueError: if a number is out of range, or more rounds overlap than may be open.
     """
 
     first_round_h: Annotated[float, Ge(0), Lt(HOURS)] = 2.0
     every_h: Positive = 24.0
     deadline_s: Positive = 20.0
+    open_rounds: Count = 1
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
         check_limits(self)
         longest_h = (CHECK_IN_S + self.deadline_s) / 3600
-        if self.every_h < longest_h:
+        if self.every_h * self.open_rounds < longest_h:
             raise ValueError(
                 f"a round takes {longest_h:.3g} hours at most (a cohort list of {CHECK_IN_S:g} s, "
-                f"then deadline_s={self.deadline_s:g}): every_h must be as long, got {self.every_h}"
+                f"then deadline_s={self.deadline_s:g}) and {self.open_rounds} may be open at a "
+                f"time: every_h must be at least {longest_h / self.open_rounds:.3g}, got "
+                f"{self.every_h}"
             )
 
 

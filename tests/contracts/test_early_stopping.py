@@ -51,7 +51,10 @@ def test_no_further_round_begins_and_none_is_charged(tmp_path):
     assert not RULE.stops(losses[:-1])
     ledger = Ledger.inspect(tmp_path / "ledger.jsonl", job.run_id)
     assert ledger.own_rounds_charged == len(records)
-    assert ledger.guarantee().epsilon_release < job.plan.guarantee(8).epsilon_release
+    planned = job.plan.guarantee(8).epsilon_release
+    assert ledger.guarantee().epsilon_release < planned
+    # What cards and published reports state: the number of rounds was chosen by looking.
+    assert stated(ledger, (), job).epsilon_release == planned
 
 
 @pytest.mark.slow
