@@ -1,10 +1,10 @@
 """The shard of phones that one Flower node hosts: who joins, what they learn, what they add up to.
 
 Each phone follows its own copy of the plan. It tosses its own coin, keeps count of the inputs it
-has sent and refuses beyond its participation limit, refuses a cohort below its minimum and a round
-that is not later than its last one. Which request is answered at all, and when, is said by
-`clients.permissions`: each stage once, since fresh noise over the same delta would let the noise be
-averaged away.
+has sent and refuses beyond its participation limit or too soon after its last one, refuses a cohort
+below its minimum and a round that is not later than its last one. Which request is answered at all,
+and when, is said by `clients.permissions`: each stage once, since fresh noise over the same delta
+would let the noise be averaged away.
 
 `ClientShard.join` and `ClientShard.update` are the whole exchange where secure aggregation is
 simulated; `clients.masked` puts the stages of the protocol between them.
@@ -71,12 +71,12 @@ class ClientShard:
             )
         history = state.history.entering(key.round, session)
         if max(state.history.round, 0) // plan.window != key.round // plan.window:
-            state = ShardState(key=state.key, joined=state.joined, history=state.history)  # anew
+            state = state.counting_anew()
         # A round has one toss, whatever session or id the server gives it: tossing again until a
         # phone comes would force its presence.
         tossed = key.round == state.history.round
         own = state.joined if tossed else self.own(draw_cohort(self.job, key))
-        own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]
+        own = own[self._admitted(key.round, own, state)]
         called = len(own)
         # Who vanished after advertising is gone when the session restarts.
         own = self.answering(key, own, Stage.ADVERTISE if session == 0 else Stage.ACCEPT)
@@ -119,7 +119,22 @@ class ClientShard:
         )  # a shard may have no reporting phone
         total = ring_sum([nothing, *encoded], plan.bits)
         update = messages.ProtectedUpdate(key=key, reporting=reporting, total=total)
-        return update, state.counting(reporting)
+        return update, state.counting(reporting, key.round)
+
+    def _admitted(
+        self, round_number: int, phones: NDArray[np.int64], state: ShardState
+    ) -> NDArray[np.bool_]:
+        """Which of some phones may send one more input, each by its own memory, same shape."""
+        admits = self.job.plan.admits
+        return np.array(
+            [
+                admits(sent, None if last < 0 else round_number - last)
+                for sent, last in zip(
+                    state.sent_by(phones).tolist(), state.last_sent_by(phones).tolist(), strict=True
+                )
+            ],
+            dtype=bool,
+        )
 
     # What both ways of summing share.
 

@@ -87,7 +87,7 @@ class MaskedShard:
         kept = {number: asked.phones[number].save() for number in asked.there}
         if isinstance(request, messages.MaskRequest):
             # Counted whether or not the vectors arrive: a participation limit is of what was sent.
-            state = state.counting(answer.phones)
+            state = state.counting(answer.phones, request.key.round)
         elif isinstance(request, messages.UnmaskRequest):
             kept = {}
             self._forget()

@@ -23,7 +23,7 @@ from fedspeech.secagg.protocol import Stage
 
 _MASKED, _SIMULATED = frozenset({"masked"}), frozenset({"ideal"})
 # Named one by one: a mechanism that is added to the library is refused until it has its place here.
-_NOISE_IN_SUMS = frozenset({"distributed", "skellam", "central", "none"})
+_NOISE_IN_SUMS = frozenset({"distributed", "skellam", "central", "matrix_factorization", "none"})
 _EVERY_MECHANISM = _NOISE_IN_SUMS | {"local"}
 RoundRequest = messages.CohortListRequest | messages.UpdateRequest | messages.MaskedRequest
 

@@ -25,7 +25,7 @@ from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import COHORT_LIST_COLUMNS, CohortList, Members, Stage, rows, table
 
 _NOBODY: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-_PHONES = ("senders", "inputs_sent", "joined")
+_PHONES = ("senders", "inputs_sent", "last_sent", "joined")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -34,9 +34,10 @@ class ShardState:
     """What a shard must remember from message to message, whatever becomes of its node.
 
     Attributes:
-      senders: phones of the shard that have sent an input in this window of their participation
-        limit, sorted; a population of millions costs nothing until it is called.
-      inputs_sent: how many each of them has sent, same shape, int64.
+      senders: phones of the shard that have sent an input, sorted; a population of millions costs
+        nothing until it is called.
+      inputs_sent: how many each of them has sent in this window, same shape, int64.
+      last_sent: index of the round in which each of them sent its last, same shape, int64.
       key: of the round that phones entered last; None before the first.
       joined: phones that joined it, sorted.
       history: number, session and answered stage of that round.
@@ -46,24 +47,42 @@ class ShardState:
 
     senders: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
     inputs_sent: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
+    last_sent: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
     key: RoundKey | None = None
     joined: NDArray[np.int64] = field(default_factory=_NOBODY.copy)
     history: History = field(default_factory=History)
     session_sha256: bytes = b""
 
     def sent_by(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many inputs each of some phones has sent, same shape."""
-        if not len(self.senders):
-            return np.zeros(len(phones), dtype=np.int64)
-        place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
-        return np.where(self.senders[place] == phones, self.inputs_sent[place], 0)
+        """How many inputs each of some phones has sent in this window, same shape."""
+        return self._of(phones, self.inputs_sent, 0)
 
-    def counting(self, phones: NDArray[np.int64]) -> ShardState:
-        """The state after each of some different phones has sent one more input."""
+    def last_sent_by(self, phones: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Round in which each of some phones sent its last input, same shape; -1: in none."""
+        return self._of(phones, self.last_sent, -1)
+
+    def _of(
+        self, phones: NDArray[np.int64], values: NDArray[np.int64], otherwise: int
+    ) -> NDArray[np.int64]:
+        if not len(self.senders):
+            return np.full(len(phones), otherwise, dtype=np.int64)
+        place = np.searchsorted(self.senders, phones).clip(max=len(self.senders) - 1)
+        return np.where(self.senders[place] == phones, values[place], otherwise)
+
+    def counting(self, phones: NDArray[np.int64], round_number: int) -> ShardState:
+        """The state after each of some different phones has sent one more input in a round."""
         senders = np.union1d(self.senders, phones)
+        sent = np.isin(senders, phones)
         return replace(
-            self, senders=senders, inputs_sent=self.sent_by(senders) + np.isin(senders, phones)
+            self,
+            senders=senders,
+            inputs_sent=self.sent_by(senders) + sent,
+            last_sent=np.where(sent, round_number, self.last_sent_by(senders)),
         )
+
+    def counting_anew(self) -> ShardState:
+        """The state in the next window of the participation limit; when a phone sent last stays."""
+        return replace(self, inputs_sent=np.zeros_like(self.inputs_sent))
 
     def answered(self, stage: Stage, session: bytes) -> ShardState:
         """The state after a stage was answered, bound to the session that goes with it."""

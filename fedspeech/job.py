@@ -181,7 +181,7 @@ class Job:
 
     def _settings(self) -> dict[str, Any]:
         """What makes the run what it is, by name; places on disk are left out."""
-        settings = self._values()
+        settings = self._values() | {"plan": self.plan.identity()}
         for name in (*_PLACES, "query"):
             del settings[name]
         if self.early_stopping is None:  # as in the runs before a job could have it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from fedspeech.errors import CohortTooSmall, ProtocolAbort, ScenarioError
 from fedspeech.job import Job, model_sha256, rotation_seed
 from fedspeech.messages import RoundKey
 from fedspeech.population import PopulationArrays
+from fedspeech.privacy.correlated_noise import SECRET_BYTES, CorrelatedNoise
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.privacy.participation import (
     PoissonParticipation,
@@ -46,6 +47,9 @@ class ServerState:
       public_losses: on public validation clips, of the model before the first round and after each
         completed one, in nats; empty where nothing is decided by them.
       earlier: models before the latest, newest first, as many as the job's staleness asks for.
+      noise: the server's noise of all rounds, where it is correlated; no checkpoint holds it.
+      noise_weights: how much fresh noise of each round stands in `summed_means`, shape (rounds,);
+        empty where noise of rounds is independent.
     """
 
     query: GlobalState
@@ -55,6 +59,8 @@ class ServerState:
     noise_power: float
     public_losses: tuple[float, ...] = ()
     earlier: tuple[FloatVector, ...] = ()
+    noise: CorrelatedNoise | None = None
+    noise_weights: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def model(self) -> FloatVector:
@@ -71,8 +77,10 @@ class ServerState:
         return self.earlier[-1] if self.earlier else self.model
 
     @classmethod
-    def initial(cls, job: Job, arrays: PopulationArrays) -> ServerState:
-        """Where the job's query starts."""
+    def initial(
+        cls, job: Job, arrays: PopulationArrays, noise: CorrelatedNoise | None = None
+    ) -> ServerState:
+        """Where the job's query starts; `noise` is correlated noise that outlives this process."""
         query = job.query.initial(arrays)
         return cls(
             query=query,
@@ -81,6 +89,7 @@ class ServerState:
             summed_means=np.zeros(job.plan.dimension),
             noise_power=0.0,
             public_losses=() if job.early_stopping is None else (_public_loss(job, query),),
+            noise=noise or correlated_noise(job),
         )
 
     @property
@@ -122,7 +131,7 @@ def run_round(
     # Nothing that depends on speech exists yet. From here on the round costs, whatever becomes of
     # it.
     charge = ledger.charge(
-        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)
+        round_number, key.attempt, key.round_id, noise_commitment(job, state, key)
     )
     try:
         contributions = query.on(arrays).contributions(
@@ -275,7 +284,9 @@ def open_sum(
         total,
         rotation_seed=rotation_seed(key),
         clip_norm=state.clip_norm,
-        noise=job.entropy().keystream("server noise", key.round_id, key.attempt),
+        noise=job.entropy().keystream("server noise", key.round_id, key.attempt)
+        if state.noise is None
+        else state.noise.row(key.round),
     )
     clip_norm = state.clip_norm
     if decoded.too_long:
@@ -285,7 +296,12 @@ def open_sum(
         )
     if plan.adaptive_clipping is not None and decoded.share_within is not None:
         clip_norm = plan.adaptive_clipping.updated(clip_norm, decoded.share_within)
-    power = plan.noise_norm(reporting, state.clip_norm) ** 2
+    fresh = plan.noise_norm(reporting, state.clip_norm) ** 2
+    power, accumulated, weights = fresh, state.noise_power + fresh, state.noise_weights
+    if state.noise is not None:  # rows take back one another, so their powers do not add up
+        weights = state.noise.added(weights, key.round)
+        power = fresh * state.noise.variance(key.round)
+        accumulated = fresh * float(weights @ weights)
     updated = query.update(state.query, decoded.mean)
     latest = () if job.early_stopping is None else (_public_loss(job, updated),)
     advanced = ServerState(
@@ -293,7 +309,9 @@ def open_sum(
         clip_norm=clip_norm,
         completed=state.completed + 1,
         summed_means=state.summed_means + decoded.mean,
-        noise_power=state.noise_power + power,
+        noise_power=accumulated,
+        noise=state.noise,
+        noise_weights=weights,
         public_losses=state.public_losses + latest,
         earlier=(state.model, *state.earlier)[: job.staleness],
     )
@@ -306,6 +324,27 @@ def _public_loss(job: Job, state: GlobalState) -> float:
     if loss is None:
         raise ScenarioError("early_stopping must be left out: this query has no loss to stop by")
     return loss
+
+
+def noise_commitment(job: Job, state: ServerState, key: RoundKey) -> str:
+    """What fixes a round's noise before any of it is drawn; "" where nothing does."""
+    if state.noise is not None and job.noise_entropy == "os":
+        return state.noise.commitment
+    return job.entropy().commitment(key.round_id, key.attempt)
+
+
+def correlated_noise(job: Job) -> CorrelatedNoise | None:
+    """The server's noise of all rounds, where the plan correlates it.
+
+    Seeded noise comes from the seed. Noise of the operating system comes from a secret that ends
+    with this process: whoever resumes a run keeps one (`server.resuming`).
+    """
+    if job.plan.factorization is None:
+        return None
+    if job.noise_entropy == "os":
+        return CorrelatedNoise.fresh(job.plan)
+    secret = job.entropy().keystream("correlated noise").bytes(SECRET_BYTES)
+    return CorrelatedNoise(job.plan, secret)
 
 
 def _ratio(mean: NDArray[np.float64], noise_power: float) -> float | None:

@@ -19,10 +19,10 @@ from fedspeech.files import hold
 from fedspeech.job import Job
 from fedspeech.round import ServerState
 from server.grids import Nodes, OneByOneGrid
-from server.resuming import Resumed, resume, start
+from server.resuming import SECRET, Resumed, resume, start
 from server.rounds import RoundRecord, run_rounds
 from server.rows import LAST, leave_round
-from server.state import Checkpoint, save_checkpoint
+from server.state import Checkpoint, load_checkpoint, save_checkpoint
 
 FAILED, WAITING, LOCK = "failed.txt", "waiting.txt", "server.lock"
 LOCK_WAIT_S = 60.0
@@ -94,6 +94,8 @@ def _play(
     for record in resumed.lost:
         on_round(record, begun.state)
     run_rounds(grid, job, ledger, begun.state, on_round, begun.next_round)
+    if load_checkpoint(folder / LAST).next_round == job.plan.rounds:
+        (folder / SECRET).unlink(missing_ok=True)  # no noise is drawn any more
 
 
 def _opened(job: Job, folder: Path, how: str) -> Resumed:

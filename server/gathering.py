@@ -20,7 +20,7 @@ from fedspeech import messages
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.job import Job, model_sha256
 from fedspeech.messages import RoundKey
-from fedspeech.round import ServerState
+from fedspeech.round import ServerState, draw_cohort
 from fedspeech.secagg.keys import KEY_BYTES
 from fedspeech.secagg.masks import packed_bytes, unpack
 from fedspeech.secagg.protocol import MAX_SESSIONS, SEALED_BYTES, table
@@ -51,6 +51,16 @@ class _Gathering:
     def __init__(self, shards: Shards, job: Job, key: RoundKey, state: ServerState) -> None:
         self._shards, self._job, self._key, self._state = shards, job, key, state
 
+    def _in_turn(self, phones: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some phones may join, as far as the server can tell, same shape.
+
+        Turns are public. They keep the participation limit and the separation that a plan counts
+        on, so a phone in its turn joins neither too often nor too soon.
+        """
+        if self._job.plan.participation != "round_robin":
+            return np.ones(len(phones), dtype=bool)
+        return np.isin(phones, draw_cohort(self._job, self._key))
+
 
 class IdealGathering(_Gathering):
     """One round whose sum an ideal party takes: simulated."""
@@ -59,7 +69,7 @@ class IdealGathering(_Gathering):
         """Asks who takes part."""
         request = messages.CohortListRequest(key=self._key)
         cohort_lists, failed = self._shards.ask(
-            "query.cohort_list", request, messages.CohortList, self._key, lambda cohort_list: None
+            "query.cohort_list", request, messages.CohortList, self._key, self._check_turns
         )
         self._cohort_list = np.concatenate([answer.phones for answer in cohort_lists])
         self.cohort = len(self._cohort_list)
@@ -86,6 +96,12 @@ class IdealGathering(_Gathering):
             short = f"{reporting} phones reported, the plan's minimum is {plan.min_reporting}"
             raise Abandoned(failed or short)
         return ring_sum([update.total for update in updates], plan.bits)
+
+    def _check_turns(self, cohort_list: messages.CohortList) -> None:
+        """Checks that no phone joins a round that is not its own."""
+        early = cohort_list.phones[~self._in_turn(cohort_list.phones)]
+        if len(early):
+            raise ProtocolAbort(f"phone {early[0]} joins, and it is not its turn")
 
     def _check_update(self, update: messages.ProtectedUpdate) -> None:
         """Checks that a shard's sum is one of this round's phones, in this plan's ring."""
@@ -147,8 +163,10 @@ class MaskedGathering(_Gathering):
         answers = self._ask(
             "query.advertise", messages.AdvertiseRequest(**self._head), messages.Advertisements, {}
         )
-        self.cohort = sum(len(answer.phones) for answer in answers)
-        self._server.close_cohort_list(*_columns(answers))
+        columns = _columns(answers)
+        in_turn = self._in_turn(columns[0])
+        self.cohort = int(in_turn.sum())
+        self._server.close_cohort_list(*(column[in_turn] for column in columns))
         self._server.bind(self._job.purpose(self._key, self._model_sha256))
 
     def _nonces(self) -> tuple[bytes, ...]:

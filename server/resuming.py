@@ -9,21 +9,30 @@ be there: cohort lists, a charge, an opened sum, a row.
   in that round, which only a simulator can make them (`clients.durable_state.go_back`).
 * Noise from the operating system: its keys are gone, and phones answer once. The round has failed,
   its index is spent, a charge stays, and the run goes on with the next index.
+
+Correlated noise takes back that of earlier rounds, so a resumed run needs the secret that they were
+drawn from. Under noise from the operating system the server keeps it in `SECRET`, beside the job,
+readable by its user alone, until the last round is over: with it and the models, whoever has it
+reads the sums without noise. A run that has lost it does not go on.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedspeech.errors import FedspeechError, LedgerDamaged, ScenarioError
+from fedspeech.files import sync_folder
 from fedspeech.job import Job
+from fedspeech.privacy.correlated_noise import SECRET_BYTES, CorrelatedNoise
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState
+from fedspeech.round import ServerState, correlated_noise
 from server.rounds import RoundRecord
 from server.rows import LAST, LEDGER, ROUNDS, keep_rows
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 
+SECRET = "server-noise.key"
 CHARGED = "the run was killed in this round; it stays charged and is never drawn again"
 NOT_CHARGED = (
     "the run was killed before or in this round, and nobody was asked for an update; it is not "
@@ -79,7 +88,7 @@ def start(job: Job, folder: Path) -> Resumed:
             "the ledger was charged for this very seeded noise before: the same scenario and "
             f"seed draw the same noise; change seed={job.seed}"
         )
-    state = ServerState.initial(job, job.load_arrays())
+    state = ServerState.initial(job, job.load_arrays(), _noise(job, folder, ledger))
     checkpoint = Checkpoint(state=state, next_round=0, opened=ledger.opened)
     last.parent.mkdir(exist_ok=True)
     save_checkpoint(last, checkpoint)
@@ -90,8 +99,8 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     """Finds where a run goes on; settles in the ledger, and drops of the rows, what was lost.
 
     Raises:
-      FedspeechError: if there is no checkpoint, or a round that was charged is to be replayed under
-        noise from the operating system.
+      FedspeechError: if there is no checkpoint, if a round that was charged is to be replayed under
+        noise from the operating system, or if the secret behind correlated noise is gone.
       LedgerDamaged: if the ledger does not check, or belongs to another run.
     """
     ledger_path, checkpoint = folder / LEDGER, load_checkpoint(folder / LAST)
@@ -112,6 +121,9 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
             f"has {checkpoint.state.completed} completed rounds: rows were cut off"
         )
     first = checkpoint.next_round
+    if first < job.plan.rounds:
+        noise = _noise(job, folder, ledger) or correlated_noise(job)
+        checkpoint = replace(checkpoint, state=replace(checkpoint.state, noise=noise))
     keep_rows(folder / ROUNDS, first)
     charged = {charge.round: charge for charge in ledger.charges if charge.round >= first}
     if replay:
@@ -135,3 +147,42 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     )
     checkpoint = replace(checkpoint, next_round=first + len(lost))
     return Resumed(ledger, checkpoint, lost, replay=False)
+
+
+def _noise(job: Job, folder: Path, ledger: Ledger) -> CorrelatedNoise | None:
+    """Correlated noise of the operating system, from the secret that the server keeps.
+
+    Raises:
+      FedspeechError: if rounds were charged and the secret is gone, or another one stands there.
+    """
+    if job.plan.factorization is None or job.noise_entropy == "seeded":
+        return None
+    path, drawn = folder / SECRET, ledger.noise_commitments
+    if drawn and not path.is_file():
+        raise FedspeechError(
+            f"{SECRET} is gone, from which this run drew its noise: later rounds take back noise "
+            "of earlier ones, and drawn anew it would be other noise than was priced. This run "
+            "cannot go on; what it has spent stays on its ledger"
+        )
+    if not path.is_file():
+        _write_secret(path)
+    noise = CorrelatedNoise(job.plan, path.read_bytes())
+    if drawn - {noise.commitment}:
+        raise FedspeechError(
+            f"{SECRET} is not the secret that this run drew its noise from: its ledger names "
+            "another. This run cannot go on with it"
+        )
+    return noise
+
+
+def _write_secret(path: Path) -> None:
+    """Makes a secret that only its user can read, on disk before any noise is drawn from it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(os.urandom(SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)

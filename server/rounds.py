@@ -19,7 +19,7 @@ from fedspeech.errors import BudgetExhausted, ProtocolAbort
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.ledger import Ledger
-from fedspeech.round import ServerState, open_sum
+from fedspeech.round import ServerState, noise_commitment, open_sum
 from server.faults import FaultyGrid
 from server.gathering import Abandoned, IdealGathering, MaskedGathering
 from server.grids import Nodes
@@ -122,7 +122,7 @@ def _run_round(
         return state, record("abandoned", reason=str(error))
 
     # Abandoned before this line a round costs nothing: no answer so far depends on speech.
-    commitment = job.entropy().commitment(key.round_id, key.attempt)
+    commitment = noise_commitment(job, state, key)
     charge = ledger.charge(round_number, key.attempt, key.round_id, commitment)
 
     def abandoned(reason: str) -> tuple[ServerState, RoundRecord]:

@@ -50,6 +50,8 @@ class Checkpoint:
             own["earlier"] = np.stack(state.earlier)
         if state.public_losses:
             own["public_losses"] = np.array(state.public_losses)
+        if state.noise_weights.size:  # never the noise: beside the models it gives away the sums
+            own["noise_weights"] = state.noise_weights
         return bytes(save({**state.query.to_arrays(), **own}))
 
 
@@ -75,6 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         summed_means = arrays.pop("summed_means")
         earlier = tuple(arrays.pop("earlier", ()))
         public_losses = tuple(map(float, arrays.pop("public_losses", ())))
+        noise_weights = arrays.pop("noise_weights", np.empty(0))
         state = ServerState(
             query=GlobalState.from_arrays(arrays),
             clip_norm=clip_norm,
@@ -83,6 +86,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             noise_power=noise_power,
             public_losses=public_losses,
             earlier=earlier,
+            noise_weights=noise_weights,
         )
         return Checkpoint(state=state, next_round=next_round, opened=opened)
     except (OSError, KeyError, ValueError, SafetensorError) as error:

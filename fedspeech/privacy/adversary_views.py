@@ -18,6 +18,10 @@ A masking graph that does not protect is drawn with a probability `graph_failure
 for as it is, without e^epsilon: the graph is fixed before a phone sends anything that depends on
 its speech, so with such graphs set aside each other one gives (epsilon, delta), and setting them
 aside changes any probability by at most their own, the same in both worlds.
+
+Rounds whose noise is correlated are one event together (`CorrelatedGaussian`), whichever of them
+were released: a release that is left out takes nothing from the argument for the others. So they
+enter an account as one Gaussian, and are counted as the rounds that a phone may join among them.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ import numpy as np
 from fedspeech.privacy import accountant, dp_accounting_bridge
 from fedspeech.privacy.binomial_tails import SHARE_OF_DELTA, max_participations_failure
 from fedspeech.privacy.dp_accounting_bridge import EpsilonAt, Part
-from fedspeech.privacy.events import NonPrivate, Relation, RoundCost
+from fedspeech.privacy.events import CorrelatedGaussian, Event, NonPrivate, Relation, RoundCost
 
 Spent = Sequence[tuple[RoundCost, int]]
 """The cost of a round, and how many such rounds were charged, failed ones included."""
@@ -77,13 +81,12 @@ def server(spent: Spent, delta: float) -> View:
     graph_failure = sum(rounds * cost.graph_failure for cost, rounds in spent)
     # The server knows who took part in which round, so no sampling counts, and a phone pays for the
     # rounds that it may join.
-    parts = [
-        (cost.server, min(rounds, cost.max_participations)) for cost, rounds in spent if rounds
-    ]
+    given = [(cost.server, cost, rounds) for cost, rounds in spent if rounds]
     relation = _common(cost.server_relation for cost, rounds in spent if rounds) or "zero-out"
     if graph_failure > SHARE_OF_DELTA * delta:
-        return _without_bound(parts, f"masking graphs fail with probability {graph_failure:.1e}")
-    return _unsampled(parts, relation, _sampler_failure(spent), delta - graph_failure)
+        reason = f"masking graphs fail with probability {graph_failure:.1e}"
+        return _without_bound(_joined(spent), reason)
+    return _unsampled(given, relation, _sampler_failure(spent), delta - graph_failure)
 
 
 def release(spent: Spent, delta: float) -> View:
@@ -116,18 +119,18 @@ def _release(begun: Spent, delta: float) -> View:
     relation = _common(cost.release_relation for cost, _ in relevant)
     spent = [(cost, rounds) for cost, rounds in relevant if rounds]
     if relation == "none":
-        return _without_bound([(cost.given, rounds) for cost, rounds in spent], "")
+        return _without_bound(sum(rounds for _, rounds in spent), "")
     if relation is None:
         return _zero_out(
             spent, delta, "rounds of different neighboring relations add up to none of them"
         )
-    parts = [(cost.release, _paid(cost, rounds)) for cost, rounds in spent]
+    parts = [_part(cost.release, _paid(cost, rounds), cost) for cost, rounds in spent]
     prices, failing = _accountants(parts), _outside_argument(begun, relation)
     if epsilons := _charged(prices, failing, delta):
         reason = "what an absent phone's missing Skellam noise tells is not derived"
         return View(
             epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
-            participations=sum(count for _, count in parts),
+            participations=sum(_paid(cost, rounds) for cost, rounds in spent),
             amplified=any(cost.sampled for cost, _ in relevant),
             failure_probability=min(1.0, failing),
             reason=reason if relation == "zero-out" else "",
@@ -171,24 +174,30 @@ def _outside_argument(begun: Spent, relation: Relation) -> float:
 
 def _zero_out(spent: Spent, delta: float, reason: str) -> View:
     """Protects what a phone said, at all rounds it may join; nothing where there is no bound."""
-    parts = [(cost.given, min(rounds, cost.max_participations)) for cost, rounds in spent]
-    plain = _unsampled(parts, "zero-out", _sampler_failure(spent), delta)
+    given = [(cost.given, cost, rounds) for cost, rounds in spent]
+    plain = _unsampled(given, "zero-out", _sampler_failure(spent), delta)
     if math.isinf(plain.epsilon):
         return plain
     return dataclasses.replace(plain, checks={}, reason=reason)
 
 
-def _unsampled(parts: Sequence[Part], relation: Relation, failing: float, delta: float) -> View:
-    """Prices a view that counts on no sampling."""
-    if any(isinstance(event, NonPrivate) for event, _ in parts):
-        return _without_bound(parts, "")
+def _unsampled(
+    given: Sequence[tuple[Event, RoundCost, int]], relation: Relation, failing: float, delta: float
+) -> View:
+    """Prices a view that counts on no sampling: events, each with its cost and charged rounds."""
+    joined = _joined([(cost, rounds) for _, cost, rounds in given])
+    if any(isinstance(event, NonPrivate) for event, _, _ in given):
+        return _without_bound(joined, "")
+    parts = [
+        _part(event, min(rounds, cost.max_participations), cost) for event, cost, rounds in given
+    ]
     epsilons = _charged(_accountants(parts), failing, delta)
     if not epsilons:
         reason = _beyond_precision(failing, delta)
-        return _without_bound(parts, reason, failing)
+        return _without_bound(joined, reason, failing)
     return View(
         epsilons=epsilons, checks=_exact(parts, delta), relation=relation,
-        participations=sum(count for _, count in parts), amplified=False,
+        participations=joined, amplified=False,
         failure_probability=min(1.0, failing),
     )  # fmt: skip
 
@@ -205,10 +214,22 @@ def _beyond_precision(failing: float, delta: float) -> str:
     )
 
 
-def _without_bound(parts: Sequence[Part], reason: str, failing: float = 0.0) -> View:
+def _part(event: Event, paid: int, cost: RoundCost) -> Part:
+    """An event as often as it is paid for; rounds of correlated noise are one Gaussian together."""
+    if isinstance(event, CorrelatedGaussian):
+        return event.together(cost.max_participations), 1
+    return event, paid
+
+
+def _joined(spent: Spent) -> int:
+    """Rounds among these that a phone may join."""
+    return sum(min(rounds, cost.max_participations) for cost, rounds in spent)
+
+
+def _without_bound(joined: int, reason: str, failing: float = 0.0) -> View:
     return View(
         epsilons={"rdp": math.inf, "pld": math.inf}, checks={}, relation="none",
-        participations=sum(count for _, count in parts), amplified=False,
+        participations=joined, amplified=False,
         failure_probability=min(1.0, failing), reason=reason,
     )  # fmt: skip
 
@@ -228,7 +249,13 @@ def _paid(cost: RoundCost, rounds: int) -> int:
 
 def _sampler_failure(spent: Spent) -> float:
     """In both worlds the samplers are off their ideals, hence twice."""
-    return sum(2 * rounds * cost.sampler_failure for cost, rounds in spent)
+    return sum(2 * _drawn(cost, rounds) * cost.sampler_failure for cost, rounds in spent)
+
+
+def _drawn(cost: RoundCost, rounds: int) -> int:
+    """Rounds whose noise was drawn; correlated noise of a round takes that of all before."""
+    correlated = rounds > 0 and isinstance(cost.given, CorrelatedGaussian)
+    return cost.given.rounds if correlated else rounds
 
 
 def _cap_failure(spent: Spent) -> float:

@@ -68,7 +68,7 @@ class PlanCodec(PlanSizing):
             raise ValueError(f"expected a vector of shape ({self.dimension},), got {vector.shape}")
         clip_norm = self._checked(clip_norm)
         clip = L2Clip(clip_norm=clip_norm)
-        rotated = encoding.rotate(clip(vector), rotation_seed)
+        rotated = encoding.rotate(clip(vector), self._rotation(rotation_seed))
         # Whatever norm a round clips to, it fills the same range of integers: ring, noise and price
         # stay what the plan says.
         rotated *= self.scale * (self.clip_norm / clip_norm)
@@ -91,7 +91,7 @@ class PlanCodec(PlanSizing):
         *,
         rotation_seed: bytes,
         clip_norm: float | None = None,
-        noise: Keystream | None = None,
+        noise: Keystream | NDArray[np.int64] | None = None,
     ) -> Decoded:
         """Turns the ring's sum into the mean delta, dividing by the fixed expected cohort.
 
@@ -99,19 +99,30 @@ class PlanCodec(PlanSizing):
         sum. Added to an unwrapped sum it would hide nothing where the sum stands at the ring's
         edge: one phone more, and a coordinate jumps by the whole ring.
 
+        Args:
+          total: the ring's sum, shape (vector_length,).
+          rotation_seed: as for `privatize`.
+          clip_norm: as for `privatize`.
+          noise: of this round and secret, where the server adds it: a keystream, or where noise is
+            correlated the round's row, shape (padded_dimension,).
+
         Raises:
-          ValueError: if the sum has another shape or leaves the ring, or "central" noise, secret
-            and of this round, is missing.
+          ValueError: if the sum has another shape or leaves the ring, or the server's noise is
+            missing or of the wrong kind.
         """
         if self.central:
-            if noise is None:
-                raise ValueError('mechanism "central" adds noise to the sum: none was given')
+            drawn = isinstance(noise, Keystream)
+            if noise is None or drawn == (self.factorization is not None):
+                what = "none" if noise is None else type(noise).__name__
+                raise ValueError(
+                    f"mechanism {self.mechanism!r} adds noise to the sum: {what} was given"
+                )
             total = self._with_server_noise(total, noise)
         integers = self._centered(total)
         padded = self.padded_dimension
         scale = self.scale * (self.clip_norm / self._checked(clip_norm))
         vector = integers[:padded].astype(np.float64) / scale
-        summed = encoding.unrotate(vector, rotation_seed, self.dimension)
+        summed = encoding.unrotate(vector, self._rotation(rotation_seed), self.dimension)
         share = None
         if self.adaptive_clipping is not None:
             share = 0.5 + float(integers[padded]) / (self.bit_scale * self.expected_cohort)
@@ -122,7 +133,10 @@ class PlanCodec(PlanSizing):
         )
 
     def noise_norm(self, reporting: int, clip_norm: float | None = None) -> float:
-        """Expected L2 norm of the noise in a decoded mean of so many reporting phones."""
+        """Expected L2 norm of the noise in a decoded mean of so many reporting phones.
+
+        Where noise is correlated: of what a round draws afresh.
+        """
         # By the coordinates of the delta: the padding, which unrotating drops, takes its noise
         # along.
         variance = reporting * self.stddev**2 + self.server_stddev**2
@@ -153,8 +167,20 @@ class PlanCodec(PlanSizing):
             raise ValueError(f"the plan does not clip to clip_norm={clip_norm}")
         return clip_norm
 
-    def _with_server_noise(self, total: NDArray[np.uint32], noise: Keystream) -> NDArray[np.uint32]:
+    def _rotation(self, seed: bytes) -> bytes:
+        """Seed of a round's rotation.
+
+        Correlated noise takes back coordinate by coordinate what earlier rounds were given, so all
+        rounds of a run are rotated alike. The rotation is public and no part of the privacy.
+        """
+        return seed if self.factorization is None else b"one rotation for correlated noise"
+
+    def _with_server_noise(
+        self, total: NDArray[np.uint32], noise: Keystream | NDArray[np.int64]
+    ) -> NDArray[np.uint32]:
         """Adds the server's noise, mod 2^bits: as if each integer had been noised before."""
+        if not isinstance(noise, Keystream):
+            return encoding.to_ring(self._centered(total) + noise, self.bits)
         drawn = [RoundedGaussian.of(self.server_stddev).draw(noise, self.padded_dimension)]
         if self.adaptive_clipping is not None:
             drawn.append(RoundedGaussian.of(self.server_bit_stddev).draw(noise, 1))

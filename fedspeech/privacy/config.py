@@ -7,9 +7,10 @@ from typing import Literal
 
 from fedspeech.limits import Decay, Fraction, Positive
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
+from fedspeech.privacy.factorization import Factorization
 from fedspeech.secagg.graph import ThreatModel
 
-Mechanism = Literal["distributed", "skellam", "central", "local", "none"]
+Mechanism = Literal["distributed", "skellam", "central", "matrix_factorization", "local", "none"]
 Participation = Literal["poisson", "fixed_size", "round_robin"]
 Unit = Literal["user", "phone"]
 
@@ -20,12 +21,14 @@ class PlanConfig:
 
     Attributes:
       mechanism: "distributed", "skellam" (each phone adds its share of integer noise), "central"
-        (the server adds noise to the sum), "local" (each phone adds noise enough for itself) or
-        "none" (the same path without noise; epsilon is infinite).
+        (the server adds noise to the sum), "matrix_factorization" (the server adds noise that
+        later rounds partly take back), "local" (each phone adds noise enough for itself) or "none"
+        (the same path without noise; epsilon is infinite).
       dimension: coordinates of a delta, before padding.
       clip_norm: L2 bound C on a delta; of the first round if it adapts.
       noise_multiplier: stddev z over C: of the sum's noise with the fewest honest reporting phones,
-        for "local" of one phone's noise; 0 for "none". Clip bits included.
+        for "local" of one phone's noise, for "matrix_factorization" of what a round draws afresh; 0
+        for "none". Clip bits included.
       population: eligible phones.
       participation: "poisson" (each phone's own coin), "fixed_size" (a random cohort of always the
         same size) or "round_robin" (phones take turns; nobody counts on chance).
@@ -48,6 +51,8 @@ class PlanConfig:
       epsilon_budget: limit on epsilon_release; infinite for "none".
       unit: what is protected as a whole.
       adaptive_clipping: how the clip norm moves; None: it stays.
+      factorization: how noise of rounds is correlated, and how far a phone's rounds are apart; for
+        "matrix_factorization" alone.
       secure_aggregation: "masked": the protocol of `fedspeech.secagg`; "ideal": a plain modular sum
         that stands for it.
       threat_model: whom the protocol withstands: a "malicious" server, which breaks any rule and
@@ -79,3 +84,4 @@ class PlanConfig:
     threat_model: ThreatModel = "malicious"
     availability: float = 1.0
     ring_bits: int | None = None
+    factorization: Factorization | None = None

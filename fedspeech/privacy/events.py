@@ -7,8 +7,11 @@ guessed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from fedspeech.errors import is_integer, require
+from fedspeech.privacy.factorization import check_strategy, sensitivity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,47 @@ class Gaussian:
     """
 
     noise_multiplier: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelatedGaussian:
+    """The first rounds of a run whose noise is correlated, together: one event, not one a round.
+
+    Noise is there whether or not a phone is.
+
+    Attributes:
+      noise_multiplier: stddev of what a round draws afresh, over the norm of one phone's vector.
+      coefficients: first column of the strategy matrix, as `factorization` has it.
+      min_separation: rounds from one participation of a phone to its next, at least.
+      rounds: first rounds of the run that were released, gaps between them included.
+
+    Raises:
+      ValueError: if the strategy is none whose sensitivity is known, or a number is no such count.
+    """
+
+    noise_multiplier: float
+    coefficients: tuple[int, ...]
+    min_separation: int
+    rounds: int
+
+    def __post_init__(self) -> None:
+        """Checks the strategy, also in a record that was read back."""
+        object.__setattr__(self, "coefficients", tuple(self.coefficients))
+        check_strategy(self.coefficients)
+        for name in ("min_separation", "rounds"):
+            value = getattr(self, name)
+            require(is_integer(value) and value >= 1, f"{name} must be at least 1", **{name: value})
+
+    def together(self, max_participations: int) -> Gaussian:
+        """All of these rounds as one Gaussian, to a phone that joins at most so many.
+
+        C x + z is released and the rest computed from it, so the norm of C x is what noise hides.
+        """
+        return Gaussian(noise_multiplier=self.noise_multiplier / self.norm(max_participations))
+
+    def norm(self, max_participations: int) -> float:
+        """What such a phone moves C x by, over the norm of one of its vectors."""
+        return sensitivity(self.coefficients, self.rounds, self.min_separation, max_participations)
 
 
 SharedNoise = DiscreteGaussianSum | Joint
@@ -173,6 +217,7 @@ class CappedPoisson:
 Event = (
     NonPrivate
     | GivenParticipation
+    | CorrelatedGaussian
     | PoissonSampled
     | Presence
     | Replaced
@@ -219,6 +264,17 @@ class RoundCost:
     cap_failure: float = 0.0
     sampler_failure: float
     graph_failure: float = 0.0
+
+    def of_first(self, rounds: int) -> RoundCost:
+        """The cost in a run of which no round beyond its first `rounds` was charged.
+
+        Where noise is correlated the price is that of the leading block of the strategy: rows and
+        columns of later rounds are not there, and a longer run never costs less.
+        """
+        if not isinstance(self.given, CorrelatedGaussian) or rounds == 0:
+            return self
+        event = replace(self.given, rounds=min(rounds, self.given.rounds))
+        return replace(self, release=event, given=event)
 
 
 def is_skellam(event: object) -> bool:

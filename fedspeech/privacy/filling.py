@@ -10,6 +10,7 @@ A run and `fedspeech budget` make their plan here, so there is one plan and one 
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from fedspeech.errors import is_integer, require
 from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.config import Mechanism, Participation
+from fedspeech.privacy.factorization import MAX_BANDS, Factorization
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.privacy.rules import check_availability
 from fedspeech.privacy.sizing import MAX_MINIMUM
@@ -53,8 +55,9 @@ def fill(
     """Makes a plan; fields that are left out or None are filled in.
 
     Either the expected `cohort` or the `probability` of one phone in one round is given; all else
-    are fields of `PrivacyPlan`. The cohort is that of the fewest phones that are there; where
-    nobody tosses a coin, a probability is rounded to whole phones.
+    are fields of `PrivacyPlan`, and of its `Factorization` where noise is correlated. The cohort is
+    that of the fewest phones that are there; where nobody tosses a coin, a probability is rounded
+    to whole phones.
 
     Raises:
       ValueError: if a rule is broken; the message names rule and value.
@@ -71,6 +74,7 @@ def fill(
     known["participation_probability"] = _probability(known, cohort, probability)
     filled = {name: value for name, value in _simple(known).items() if name not in known}
     known |= filled
+    filled |= _factorized(known)
     if "max_participations" not in known:
         filled["max_participations"] = known["max_participations"] = _max_participations(known)
     if "min_reporting" not in known:
@@ -79,6 +83,28 @@ def fill(
     if "min_cohort" not in known:
         filled["min_cohort"] = known["min_cohort"] = known["min_reporting"]
     return Filled(plan=PrivacyPlan(**known), assumed=frozenset(filled))
+
+
+def _factorized(known: dict[str, Any]) -> dict[str, Any]:
+    """Puts fields of a factorization in the place of its parts; returns those that were filled in.
+
+    Phones are as far apart as their turns bring them, and noise is correlated as far as columns of
+    the strategy do not overlap for one phone (`factorization`): more bands cost sensitivity.
+    """
+    names = [field.name for field in dataclasses.fields(Factorization)]
+    given = {name: known.pop(name) for name in names if name in known}
+    needed = known["mechanism"] == "matrix_factorization" or given  # else the rules refuse it
+    if "factorization" in known or not needed:
+        return {}
+    cohort = max(1, round(known["population"] * known["participation_probability"]))
+    filled: dict[str, Any] = {}
+    if "min_separation" not in given:
+        filled["min_separation"] = given["min_separation"] = known["population"] // cohort
+    if "bands" not in given:
+        bands = min(given["min_separation"], known["rounds"], MAX_BANDS)
+        filled["bands"] = given["bands"] = bands
+    known["factorization"] = Factorization(**given)
+    return filled
 
 
 def _check(known: dict[str, Any]) -> None:
@@ -141,7 +167,7 @@ def _max_participations(known: dict[str, Any]) -> int:
         window = known.get("participation_window") or rounds
         # A product that should be whole may lie a last bit above it, and would cost a round more.
         return int(max(1, math.ceil(window * probability - 1e-9)))
-    if known["mechanism"] in ("central", "none"):
+    if known["mechanism"] in ("central", "matrix_factorization", "none"):
         return int(rounds)
     most = _SHARE_OF_DELTA * known["delta"]
 

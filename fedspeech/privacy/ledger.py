@@ -211,6 +211,11 @@ class Ledger(Spending):
             self._catch_up(file)
 
     @property
+    def noise_commitments(self) -> frozenset[str]:
+        """What names the noise of this run's charged rounds."""
+        return frozenset(self._charges[c.sequence]["noise_commitment"] for c in self.charges)
+
+    @property
     def head(self) -> Head | None:
         """The last row, to be kept outside; None before any was read."""
         return self._chain.head
@@ -260,6 +265,10 @@ class Ledger(Spending):
             # noise and their difference none.
             if any(row["rid"] == rid.hex() for row in self._charges.values()):
                 raise ValueError(f"rid must never be used twice, got round={round} again")
+            # Correlated noise is drawn by the number of its round, also under noise from the
+            # operating system.
+            if self._plan.factorization and any(c.round == round for c in self.charges):
+                raise ValueError(f"noise of a round must never be used twice, got round={round}")
             price = self._affordable(round)
             row = self._append(
                 file,

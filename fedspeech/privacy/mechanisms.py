@@ -5,6 +5,7 @@
 | `DiscreteGaussian` | phones, "distributed", "local" | its divergences are a Gaussian's |
 | `Skellam` | phones, "skellam" | sums of shares are Skellam again, exactly |
 | `RoundedGaussian` | the server, "central" | integers plus it are a rounded Gaussian mechanism |
+| `rounded_gaussian` | the server, "matrix_factorization" | the same about any center |
 
 A cumulative table costs one search per sample and, unlike rejection, always reads the keystream at
 the same pace. Its distance from the ideal (`total_variation`) adds up over d coordinates, n phones
@@ -242,3 +243,103 @@ def _skellam_distance(stddev: float, bits: float) -> float:
     while fallen(high) < bits * math.log(2):
         high *= 1.05
     return high
+
+
+# A probability of 2^-28 and more has 36 bits and more within the first word, so the quantile of a
+# normal, read in double precision, is off by less than 2^-34 from that of all bits: the slope of
+# x against ln p is at most sqrt(pi / 2), and scipy's own error is 1e-15 (Cephes), far below.
+_FEW_BITS = 1 << 36
+_QUANTILE_ERROR = 2.0**-34
+_DIGITS = math.ceil((PRECISION_BITS + 64) * math.log10(2)) + 14
+
+
+def rounded_gaussian(
+    keystream: Keystream, stddev: float, centers: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Draws Gaussians about centers, each rounded to the nearest integer; exact to 2^-256.
+
+    A uniform number of 256 bits goes through the quantile function of the Gaussian. Its first 64
+    bits and double precision decide but for a sample in a hundred thousand, where an integer's edge
+    is near; then the other bits are read and tails are computed in decimals.
+
+    Args:
+      keystream: secret, of this draw.
+      stddev: positive.
+      centers: shape (n,), in (-1, 1).
+
+    Returns:
+      Shape (n,), int64.
+    """
+    from scipy.special import ndtri  # here because phones need none of it
+
+    words = keystream.uint64(len(centers))
+    # The first bit is the sign, the others begin the probability of the tail beyond the sample.
+    sign = 1.0 - 2.0 * (words >> np.uint64(63)).astype(np.float64)
+    tail = words & np.uint64((1 << 63) - 1)
+    with np.errstate(divide="ignore"):
+        size = -ndtri((tail.astype(np.float64) + 0.5) * 2.0**-64)
+    values = centers + sign * stddev * size + 0.5
+    samples = np.floor(values)
+    edge = np.abs(values - np.rint(values))
+    unsure = (edge <= stddev * _QUANTILE_ERROR + 2.0**-30) | (tail < _FEW_BITS)
+    for place in np.flatnonzero(unsure):
+        rest = keystream.uint64(_LOW_BITS // 64)
+        low = int.from_bytes(rest.astype(">u8").tobytes(), "big")
+        probability = (int(tail[place]) << _LOW_BITS) + low
+        center, side = Fraction(float(centers[place])), int(sign[place])
+        distance = -float(ndtri(math.ldexp(max(1, probability), -PRECISION_BITS)))
+        near = math.floor(float(center) + side * stddev * distance + 0.5)
+        samples[place] = _resolved(probability, side, Fraction(stddev), center, near)
+    return samples.astype(np.int64)
+
+
+def _resolved(tail: int, side: int, stddev: Fraction, center: Fraction, near: int) -> int:
+    """The integer that all bits give.
+
+    Args:
+      tail: 2^256 times the probability beyond the sample on its side, below 2^255.
+      side: 1 above the center, -1 below.
+      stddev: of the Gaussian.
+      center: of the Gaussian.
+      near: where the search begins.
+    """
+
+    def beyond(edge: int) -> bool:  # whether the sample lies above edge - 1/2
+        distance = side * (edge - Fraction(1, 2) - center) / stddev
+        inside = tail < _upper_tail(distance)
+        return inside if side > 0 else not inside
+
+    while not beyond(near):
+        near -= 1
+    while beyond(near + 1):
+        near += 1
+    return near
+
+
+def _upper_tail(distance: Fraction) -> int:
+    """2^256 times the probability that a standard normal exceeds `distance`, rounded down.
+
+    1/2 - phi(x) (x + x^3/3 + x^5/15 + ...) for x >= 0: positive terms, so that no digit is lost in
+    the sum (Abramowitz and Stegun 1964, 26.2.11). The difference is exact to 2^-256 of one.
+    """
+    if distance < 0:
+        return (1 << PRECISION_BITS) - _upper_tail(-distance)
+    if distance > 40:  # below 2^-1150
+        return 0
+    with decimal.localcontext() as context:
+        context.prec = _DIGITS
+        x = decimal.Decimal(distance.numerator) / decimal.Decimal(distance.denominator)
+        term = total = x
+        n = 1
+        while term > total.scaleb(-_DIGITS):
+            n += 2
+            term = term * x * x / n
+            total += term
+        density = (-x * x / 2).exp() / (2 * _PI).sqrt()
+        return int((decimal.Decimal("0.5") - density * total) * 2**PRECISION_BITS)
+
+
+_PI = decimal.Decimal(
+    "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534"
+    "21170679821480865132823"
+)

@@ -10,8 +10,9 @@ from decimal import ROUND_CEILING, Decimal
 
 from fedspeech.privacy import binomial_tails
 from fedspeech.privacy.adversary_views import View
-from fedspeech.privacy.events import RoundCost
+from fedspeech.privacy.events import CorrelatedGaussian, RoundCost
 from fedspeech.privacy.examples import ExampleGuarantee
+from fedspeech.privacy.factorization import MOST_ROUNDS, advantage
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.privacy.sizing import PlanSizing
 from fedspeech.secagg.graph import ThreatModel
@@ -53,6 +54,8 @@ _TRUST_IN_PROTOCOL: dict[ThreatModel, str] = {
 def trust(plan: PlanSizing) -> str:
     """Who must be honest, in one sentence."""
     noise = "the server adds the noise and shows nobody a sum without"
+    if plan.factorization is not None:
+        noise += ", nor the secret from which it draws that of all rounds"
     if plan.on_phones:
         against = "against the server nobody; against readers " if plan.mechanism == "local" else ""
         noise = (
@@ -74,6 +77,9 @@ def _trust_in_participation(plan: PlanSizing) -> str:
     if plan.drawn_by_server:
         return "whom the server draws, no reader learns from it or from a phone"
     if plan.participation == "round_robin":
+        if plan.factorization is not None:
+            apart = plan.factorization.min_separation
+            return f"each phone counts its rounds and keeps {apart:,} from one to its next"
         return "each phone counts its rounds"
     return "each phone keeps its coin secret"
 
@@ -110,7 +116,7 @@ def _against_server(guarantee: Guarantee) -> str:
     epsilon = guarantee.epsilon_server
     if math.isinf(epsilon):
         why = "no finite bound can be stated"
-        if guarantee.mechanism == "central":
+        if guarantee.mechanism in ("central", "matrix_factorization"):
             why = SERVER_ADDS_NOISE
         return f"The server: epsilon_server is infinite, because {why}. It has to be trusted."
     times = min(guarantee.rounds, guarantee.max_participations)
@@ -288,7 +294,8 @@ def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> 
         return [
             "The server adds a Gaussian that is rounded to the grid on which phones send integers: "
             "a rounded Gaussian mechanism, so prices of the continuous one hold. The multiplier is "
-            "over the norm of a vector after rounding."
+            "over the norm of a vector after rounding.",
+            *_about_correlation(plan, cost, assumed),
         ]
     if not plan.on_phones:
         return []
@@ -322,6 +329,33 @@ def _about_noise(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> 
         )
     if plan.participation == "fixed_size":
         lines.append("All phones are equally likely to drop out.")
+    return lines
+
+
+def _about_correlation(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str]) -> list[str]:
+    """What noise that is correlated over rounds costs, and what it brings."""
+    event, how = cost.given, plan.factorization
+    if how is None or not isinstance(event, CorrelatedGaussian):
+        return []
+    filled = " and ".join(name for name in ("min_separation", "bands") if name in assumed)
+    chosen = f" ({filled} chosen here)" if filled else ""
+    lines = [
+        f"Noise of a round takes back noise of the {how.bands - 1:,} before it: the strategy is "
+        f"the square root of the sums of all rounds (momentum {how.momentum:g}), cut to {how.bands:,} "
+        f"bands{chosen}. All rounds together "
+        f"are one event: a phone that joins at most {plan.participations:,} rounds, any two at "
+        f"least {how.min_separation:,} apart, moves it by {event.norm(plan.participations):.4g} "
+        "clip norms."
+    ]
+    if plan.rounds <= MOST_ROUNDS:
+        times = advantage(
+            event.coefficients, plan.rounds, how.momentum, how.min_separation, plan.participations
+        )
+        lines.append(
+            f"Independent noise of the same epsilon would leave {times:.3g} times as much noise in "
+            "the model (root mean square over all rounds; for a server that steps with this "
+            "momentum, whatever its learning rate)."
+        )
     return lines
 
 

@@ -24,6 +24,7 @@ from fedspeech.privacy import guarantee, phrasing, round_cost, rules
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.codec import PlanCodec
 from fedspeech.privacy.events import RoundCost
+from fedspeech.privacy.factorization import Factorization
 from fedspeech.privacy.guarantee import Guarantee
 
 
@@ -44,6 +45,9 @@ class PrivacyPlan(PlanCodec):
         adaptive: Any = self.adaptive_clipping
         if isinstance(adaptive, dict):
             object.__setattr__(self, "adaptive_clipping", AdaptiveClipping(**adaptive))
+        factorization: Any = self.factorization
+        if isinstance(factorization, dict):
+            object.__setattr__(self, "factorization", Factorization(**factorization))
         rules.check(self)
 
     @functools.cached_property
@@ -53,21 +57,34 @@ class PrivacyPlan(PlanCodec):
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all fields."""
-        fields = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Hex SHA-256 of all fields that apply."""
+        fields = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(fields.encode()).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """All fields that apply, as plain data: what fingerprints and seeded noise come from."""
+        fields = asdict(self)
+        if self.factorization is None:  # plans without it keep the noise that they always had
+            del fields["factorization"]
+        return fields
 
     @property
     def trust(self) -> str:
         """Who must be honest, in one sentence."""
         return phrasing.trust(self)
 
-    def admits(self, inputs_sent: int) -> bool:
+    def admits(self, inputs_sent: int, rounds_since: int | None = None) -> bool:
         """Whether a phone that has sent so many inputs within its window may send one more.
 
-        The phone asks, of its own count; an input counts whatever became of its round.
+        The phone asks, of its own memory; an input counts whatever became of its round.
+
+        Args:
+          inputs_sent: within the window.
+          rounds_since: rounds from its last input to this one; None: it has sent none.
         """
-        return inputs_sent < self.max_participations
+        apart = 1 if self.factorization is None else self.factorization.min_separation
+        rested = rounds_since is None or rounds_since >= apart
+        return rested and inputs_sent < self.max_participations
 
     def guarantee(self, rounds: int) -> Guarantee:
         """Prices `rounds` rounds, counting every one that sent anything, failed ones included.
@@ -75,4 +92,4 @@ class PrivacyPlan(PlanCodec):
         Raises:
           ValueError: if rounds is negative.
         """
-        return guarantee.price([(self.cost, rounds)], self, trust=self.trust)
+        return guarantee.price([(self.cost.of_first(rounds), rounds)], self, trust=self.trust)

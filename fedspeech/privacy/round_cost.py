@@ -11,6 +11,7 @@
 | distributed, skellam | a share on each phone, enough together | the sum, noisy |
 | local | enough on each phone | each phone's vector, noisy |
 | central | on the server | everything |
+| matrix_factorization | on the server, correlated over rounds | everything |
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fedspeech.privacy import failure_probabilities
 from fedspeech.privacy.events import (
     NO_SKELLAM_COIN,
     CappedPoisson,
+    CorrelatedGaussian,
     DiscreteGaussianSum,
     Event,
     Gaussian,
@@ -55,7 +57,7 @@ def round_cost(plan: PlanSizing) -> RoundCost:
         # Each vector arrives by itself, so one share must hide it from every other that could have
         # come.
         alone = _event(plan, 1)
-        assert not isinstance(alone, NonPrivate)
+        assert not isinstance(alone, NonPrivate | CorrelatedGaussian)
         server, server_relation = Replaced(event=alone), "replace"
     return RoundCost(
         release=release,
@@ -71,10 +73,17 @@ def round_cost(plan: PlanSizing) -> RoundCost:
     )
 
 
-def _event(plan: PlanSizing, shares: int) -> GivenParticipation | NonPrivate:
+def _event(plan: PlanSizing, shares: int) -> GivenParticipation | CorrelatedGaussian | NonPrivate:
     """The published sum with so many honest shares, to a phone that took part, under zero-out."""
     if plan.mechanism == "none":
         return NonPrivate()
+    if plan.factorization is not None:
+        return CorrelatedGaussian(
+            noise_multiplier=plan.noise_multiplier,
+            coefficients=plan.factorization.coefficients,
+            min_separation=plan.factorization.min_separation,
+            rounds=plan.rounds,
+        )
     if plan.central:
         return Gaussian(noise_multiplier=plan.noise_multiplier)
     kind = SkellamSum if plan.mechanism == "skellam" else DiscreteGaussianSum
@@ -91,11 +100,15 @@ def _event(plan: PlanSizing, shares: int) -> GivenParticipation | NonPrivate:
     return Joint(parts=(vector, bit))
 
 
-def _release(plan: PlanSizing, given: GivenParticipation | NonPrivate) -> tuple[Event, Relation]:
+def _release(
+    plan: PlanSizing, given: GivenParticipation | CorrelatedGaussian | NonPrivate
+) -> tuple[Event, Relation]:
     """One round to a reader of the models, and the relation."""
     population, probability = plan.population, plan.participation_probability
     if isinstance(given, NonPrivate):
         return given, "none"
+    if isinstance(given, CorrelatedGaussian):  # the rules admit round-robin participation alone
+        return given, "add/remove"
     if plan.participation == "fixed_size":
         cohort = round(population * probability)
         drawn = WithoutReplacement(population=population, cohort=cohort, event=given)

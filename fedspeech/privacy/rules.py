@@ -14,6 +14,7 @@ from fedspeech.privacy.sizing import MAX_MINIMUM, MIN_STDDEV, RING_BITS, PlanSiz
 from fedspeech.secagg.dropouts import share_answering, share_gone
 from fedspeech.secagg.protocol import Stage
 
+_MOST_STDDEVS = 40  # no draw goes further: probability under 2^-1150
 _NAMES = frozenset(field.name for field in dataclasses.fields(PlanConfig))
 
 
@@ -27,6 +28,7 @@ def check(plan: PlanSizing) -> None:
     _check_participation(plan)
     _check_turns_and_caps(plan)
     _check_noise(plan)
+    _check_factorization(plan)
     assert plan.bits  # raises by itself if no ring is wide enough
     _check_stddev(plan)
     if plan.secure_aggregation == "masked":
@@ -161,6 +163,48 @@ def _check_noise(plan: PlanSizing) -> None:
         low, high = plan.adaptive_clipping.min_clip_norm, plan.adaptive_clipping.max_clip_norm
         rule = f"clip_norm must be from min_clip_norm={low} to max_clip_norm={high}"
         _require(plan, low <= plan.clip_norm <= high, rule)
+
+
+def _check_factorization(plan: PlanSizing) -> None:
+    """Checks that noise is correlated over rounds only where its price is known."""
+    if plan.factorization is None:
+        rule = "mechanism matrix_factorization needs a factorization"
+        _require(plan, plan.mechanism != "matrix_factorization", rule)
+        return
+    rule = "factorization belongs to mechanism matrix_factorization"
+    if plan.on_phones:
+        rule += (
+            ": noise that phones add cannot be taken back by later rounds, since nobody holds the "
+            "noise of earlier ones (Bienstock et al. 2024, arXiv:2410.16161, passes it from cohort "
+            "to cohort in shares, by a protocol that is not this one)"
+        )
+    require(plan.mechanism == "matrix_factorization", rule, mechanism=plan.mechanism)
+    require(
+        plan.participation == "round_robin",
+        "matrix_factorization needs round_robin participation: its price counts on rounds of a "
+        "phone that are min_separation apart, which no coin and no random draw keeps; "
+        "amplification by sampling is known for draws within fixed groups only (Choquette-Choo et "
+        "al. 2023, arXiv:2306.08153)",
+        participation=plan.participation,
+    )
+    require(
+        plan.adaptive_clipping is None,
+        "matrix_factorization needs a clip norm that stays: rounds of different scales do not take "
+        "back one another's noise, so leave adaptive_clipping out",
+    )
+    apart = plan.population // round(plan.expected_cohort)
+    require(
+        plan.factorization.min_separation <= apart,
+        f"a phone's turn comes every {apart} rounds: min_separation must be at most that",
+        min_separation=plan.factorization.min_separation,
+    )
+    largest = _MOST_STDDEVS * plan.server_stddev * plan.noise_gain
+    require(
+        largest * sum(plan.factorization.coefficients) < 2.0**63,
+        "sums of noise do not fit whole numbers of 64 bits: lower bands or momentum",
+        bands=plan.factorization.bands,
+        momentum=plan.factorization.momentum,
+    )
 
 
 def _check_stddev(plan: PlanSizing) -> None:

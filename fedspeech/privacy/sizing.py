@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fedspeech.privacy import encoding
 from fedspeech.privacy.adaptive_clipping import vector_noise_multiplier
 from fedspeech.privacy.config import PlanConfig
+from fedspeech.privacy.factorization import most_participations
 from fedspeech.privacy.mechanisms import DiscreteGaussian, IntegerDistribution, Skellam
 from fedspeech.secagg.costs import bytes_per_phone
 from fedspeech.secagg.dropouts import share_gone, tolerated_share
@@ -86,7 +87,10 @@ class PlanSizing(PlanConfig):
     @property
     def participations(self) -> int:
         """Rounds of the run in which a phone takes part at most."""
-        return min(self.rounds, self.max_participations * math.ceil(self.rounds / self.window))
+        most = min(self.rounds, self.max_participations * math.ceil(self.rounds / self.window))
+        if self.factorization is None:
+            return most
+        return most_participations(self.rounds, self.factorization.min_separation, most)
 
     @property
     def honest(self) -> int:
@@ -101,7 +105,12 @@ class PlanSizing(PlanConfig):
     @property
     def central(self) -> bool:
         """Whether the server adds the noise."""
-        return self.mechanism == "central"
+        return self.mechanism in ("central", "matrix_factorization")
+
+    @functools.cached_property
+    def noise_gain(self) -> float:
+        """Stddev of the server's noise on a sum, at most, over that of what it draws afresh."""
+        return 1.0 if self.factorization is None else self.factorization.gain(self.rounds)
 
     @property
     def drawn_by_server(self) -> bool:
@@ -142,7 +151,8 @@ class PlanSizing(PlanConfig):
         / honest) + n / 4 and n = max_cohort. A wrap costs accuracy, never privacy. 0 if no scale
         does.
         """
-        n, d, z = self.max_cohort, self.padded_dimension, self.vector_noise_multiplier
+        n, d = self.max_cohort, self.padded_dimension
+        z = self.vector_noise_multiplier * self.noise_gain
         shares = 1 if self.mechanism == "local" else self.honest
         # The server adds all of its noise in one draw, however many came.
         honest, drawn = (n, 1) if self.central else (shares, shares)
@@ -202,7 +212,7 @@ class PlanSizing(PlanConfig):
 
     @property
     def server_stddev(self) -> float:
-        """Noise that the server adds, integer units, relative to the norm after rounding."""
+        """Noise that the server draws in a round, integer units, over the norm after rounding."""
         return self.vector_noise_multiplier * self.sensitivity if self.central else 0.0
 
     @functools.cached_property
@@ -231,7 +241,7 @@ class PlanSizing(PlanConfig):
         A weak test: many attackers within their clip norm pass it.
         """
         count = self.max_cohort
-        stddev = math.hypot(self.stddev * math.sqrt(count), self.server_stddev)
+        stddev = math.hypot(self.stddev * math.sqrt(count), self.server_stddev * self.noise_gain)
         # The norm of d normal numbers is sqrt(d) with deviations below 1: six of them are allowed.
         noise = stddev * (math.sqrt(self.padded_dimension) + 6)
         return (count * self.sensitivity + noise) / (self.scale * self.clip_norm)

@@ -1,7 +1,9 @@
 """What the rows of a ledger add up to: who was charged for what, and the price of all of it.
 
 Rounds are priced per opening, also where two have the same plan: phones count their inputs anew in
-every run, so two runs of one plan can bring a phone to its participation limit twice. Examples,
+every run, so two runs of one plan can bring a phone to its participation limit twice. Rounds whose
+noise is correlated are one event up to the last that was charged, whichever of them were: a charge
+pays what one more row of the strategy adds, and all together never more than the whole. Examples,
 where runs hide them by DP-SGD, are an account of their own: their unit is one example of one phone,
 so they are never added to the epsilons of phones.
 """
@@ -28,7 +30,7 @@ Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 
 # Settings that promise less than others, the weakest first.
 _WEAK = {
-    "mechanism": ("none", "central", "local"),
+    "mechanism": ("none", "central", "matrix_factorization", "local"),
     "secure_aggregation": ("ideal",),
     "threat_model": ("semi_honest",),
 }
@@ -57,6 +59,7 @@ class Run:
       cost: of one of its rounds.
       examples: what it costs one example of a phone; None: it hides none.
       charged: rounds that were charged, failed and recovered ones included.
+      reached: number of rounds up to the last that was charged.
       completed: rounds whose sum was opened and used.
     """
 
@@ -66,6 +69,7 @@ class Run:
     cost: RoundCost
     examples: ExampleCost | None
     charged: int = 0
+    reached: int = 0
     completed: int = 0
 
     @property
@@ -170,7 +174,7 @@ class Spending:
         )
 
     def _affordable(self, round_number: int, rounds: int = 1) -> Guarantee:
-        price = self._price(extra=rounds)
+        price = self._price(extra=rounds, reached=round_number + rounds)
         if price.epsilon_release > self._plan.epsilon_budget:
             more = f"{rounds} more rounds"
             if rounds == 1:
@@ -184,15 +188,18 @@ class Spending:
             )
         return price
 
-    def _price(self, extra: int) -> Guarantee:
-        """Composes every run's rounds, with `extra` more of this one."""
+    def _price(self, extra: int, reached: int = 0) -> Guarantee:
+        """Composes every run's rounds, with `extra` more of this one, that ends at `reached`."""
         # A run that was charged for nothing may have abandoned rounds, which readers see.
         begun = {n: run.charged for n, run in self._runs.items()}
         begun[self._own] = begun.get(self._own, 0) + extra
         spent, paying = [], []
         for n, rounds in begun.items():
             run = self._runs.get(n)
-            spent.append((run.cost if run else self._plan.cost, rounds))
+            cost, last = (run.cost, run.reached) if run else (self._plan.cost, 0)
+            if n == self._own:
+                last = max(last + extra, reached)
+            spent.append((cost.of_first(max(last, rounds)), rounds))
             if run and rounds:
                 paying.append(run)
         own = self._runs.get(self._own)
@@ -237,8 +244,9 @@ class Spending:
                     examples=hidden and ExampleCost.from_record(hidden),
                 )
             case "charge":
-                self._charge_of(row)  # has all that a charge says
-                self._runs[row["opened"]].charged += 1
+                charge, run = self._charge_of(row), self._runs[row["opened"]]
+                run.charged += 1
+                run.reached = max(run.reached, charge.round + 1)
                 self._charges[number] = row
             case "outcome":
                 run = self._runs[self._charges[row["charge"]]["opened"]]
@@ -250,7 +258,9 @@ class Spending:
             case "recovered":
                 if self._runs:  # before the first plan nothing can have been charged
                     # Nobody can read whose charge the line was; the run that was opened last pays.
-                    self._runs[max(self._runs)].charged += 1
+                    last = self._runs[max(self._runs)]
+                    last.charged += 1
+                    last.reached = last.cost.planned  # nor of which round
             case unknown:
                 raise ValueError(f"unknown kind {unknown!r}")
 

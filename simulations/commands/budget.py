@@ -42,7 +42,10 @@ def budget(
     changes: SetOption = None,
     corpus: CorpusOption = None,
     mechanism: Annotated[
-        str | None, choice("What adds noise.", "central", "distributed", "skellam", "local")
+        str | None,
+        choice(
+            "What adds noise.", "central", "matrix_factorization", "distributed", "skellam", "local"
+        ),
     ] = None,
     participation: Annotated[
         str | None,
@@ -94,6 +97,22 @@ def budget(
     max_participations: Annotated[
         int | None, typer.Option(help="Rounds a phone joins at most.")
     ] = None,
+    min_separation: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds from one of a phone to its next, at least."
+        ),
+    ] = None,
+    bands: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds whose noise stands in one round's; 1: independent."
+        ),
+    ] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(help="Of the server's step, in which noise cancels; default 0."),
+    ] = None,
     solve: Annotated[
         str | None,
         choice("What to find for --epsilon.", "noise", "rounds", "cohort", "bits"),
@@ -136,6 +155,7 @@ def _with_options(message: str) -> str:
     fields = (
         "participation_probability", "noise_multiplier", "clip_norm", "cohort_cap", "min_cohort",
         "min_reporting", "max_participations", "dropout_rate", "availability", "ring_bits",
+        "min_separation",
     )  # fmt: skip
     for field in fields:
         message = re.sub(rf"(?<!-)\b{field}\b", option_of(field, _OPTIONS), message)

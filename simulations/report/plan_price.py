@@ -102,6 +102,8 @@ def _plan(plan: PrivacyPlan) -> dict[str, Any]:
         fields["probability"] = plan.participation_probability
     if plan.cohort_cap is not None:
         fields["cohort_cap"] = plan.cohort_cap
+    if plan.factorization is not None:
+        fields |= vars(plan.factorization) | {"noise_gain": plan.noise_gain}
     if plan.on_phones:
         fields["dimension"] = plan.padded_dimension
         fields["bits"] = plan.bits
@@ -159,6 +161,7 @@ def _assumed(found: Price) -> list[str]:
         "(--max-participations)"
         if plan.participations < plan.rounds
         else "",
+        "min_separation": _separation(plan),
         "dropout_rate": "nobody drops out (--dropout-rate)",
         "availability": "everybody is there whenever a round begins (--availability)"
         if plan.participation == "poisson"
@@ -168,11 +171,20 @@ def _assumed(found: Price) -> list[str]:
     return [said for name, said in words.items() if name in found.assumed and said]
 
 
+def _separation(plan: PrivacyPlan) -> str:
+    if plan.factorization is None:
+        return ""
+    apart = plan.factorization.min_separation
+    return f"rounds of a phone at least {apart:,} apart (--min-separation)"
+
+
 def _headline(plan: PrivacyPlan) -> str:
     there = ""
     if plan.availability < 1:
         there = f", where the fewest ({plan.availability:.4g} of them) are there"
-    noise = "of one phone" if plan.mechanism == "local" else "of the sum"
+    noise = {"local": "of one phone", "matrix_factorization": "of what a round draws afresh"}.get(
+        plan.mechanism, "of the sum"
+    )
     return (
         f"{plan.mechanism} noise {plan.noise_multiplier:.8g} ({noise}, over the clip norm), "
         f"{plan.participation} participation, {plan.expected_cohort:,.12g} of "
@@ -240,9 +252,7 @@ def _explain(found: Price, console: Console) -> None:
     ]  # fmt: skip
     console.print(table(("rounds", "epsilon_release", "relation", "epsilon_server"), rows))
     _explain_losses(plan, console)
-    against = (
-        "a reader who knows when it was there" if plan.mechanism == "central" else "the server"
-    )
+    against = "a reader who knows when it was there" if plan.central else "the server"
     console.print(f"\n[bold]One phone's account[/bold] (against {against})")
     spent = [
         (f"{joined:,}", rounded_up(view.epsilon), view.relation)

@@ -130,13 +130,41 @@ class AdaptiveClippingSettings(Section):
     )
 
 
+class FactorizationSettings(Section):
+    """Noise of a round that takes back noise of earlier ones."""
+
+    min_separation: Count | None = Field(
+        default=None,
+        description="Smallest number of rounds from one participation of a phone to its next; each "
+        "phone keeps it. Not set: as many as its turns are apart.",
+    )
+    bands: Count | None = Field(
+        default=None,
+        description="Number of rounds whose noise stands in one round, its own included; 1: "
+        "independent noise. Not set: min_separation, or all rounds if they are fewer.",
+    )
+    momentum: Decay | None = Field(
+        default=None,
+        description="Momentum of the steps in which noise is to cancel; touches accuracy alone. "
+        "Not set: that of the server optimizer.",
+    )
+
+
 class PrivacySettings(Section):
     """The privacy plan, which prices, sizes, privatizes and decodes."""
 
-    mechanism: Literal["distributed", "skellam", "central", "local", "none"] = Field(
+    mechanism: Literal[
+        "distributed", "skellam", "central", "matrix_factorization", "local", "none"
+    ] = Field(
         default="distributed",
         description='Party that adds noise: phones their shares ("distributed", "skellam"), the '
-        'server ("central"), each phone enough for itself ("local") or nobody ("none").',
+        'server ("central"; "matrix_factorization": correlated over rounds), each phone enough for '
+        'itself ("local") or nobody ("none").',
+    )
+    matrix_factorization: FactorizationSettings | None = Field(
+        default=None,
+        description="Correlation of the noise of rounds, for the mechanism of that name. Not set: "
+        "its defaults.",
     )
     secure_aggregation: Literal["masked", "ideal"] = Field(
         default="masked",
@@ -162,7 +190,8 @@ class PrivacySettings(Section):
     noise_multiplier: NotNegative = Field(
         default=3.0,
         description='Standard deviation of the noise over the clip norm: of the sum, for "local" '
-        'of one phone. Not read where mechanism is "none".',
+        'of one phone, for "matrix_factorization" of what a round draws afresh. Not read where '
+        'mechanism is "none".',
     )
     adaptive_clipping: AdaptiveClippingSettings | None = Field(
         default=None, description="A clip norm that moves. Not set: it stays."

@@ -305,12 +305,15 @@ def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> Plan
 
 def _sizes(scenario: Scenario, shape: AdapterShape, population: int, unit: str) -> PlanSizes:
     """Inputs of the plan of a scenario."""
-    time = time_axis(scenario)
+    time, optimizer = time_axis(scenario), scenario.server_optimizer
+    # Of an own rule nobody knows how it weighs earlier rounds.
+    steady = optimizer.rule or optimizer.optimizer == "fedavg"
     return PlanSizes(
         population=population,
         dimension=shape.spec.size,
         unit=unit,
         availability=1.0 if time is None else time.least_available(scenario.privacy.rounds),
+        momentum=0.0 if steady else optimizer.momentum,
     )
 
 

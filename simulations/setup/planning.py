@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ScenarioError, require
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.filling import Filled, fill
 from simulations.scenario.schema import AdaptiveClippingSettings, PrivacySettings
@@ -24,12 +24,14 @@ class PlanSizes:
       dimension: coordinates of the adapter.
       unit: of privacy, "user" or "phone".
       availability: smallest share of the population that is available at any hour of the run.
+      momentum: of the server's step.
     """
 
     population: int
     dimension: int
     unit: str
     availability: float
+    momentum: float
 
 
 def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
@@ -88,11 +90,36 @@ def _filled(settings: PrivacySettings, sizes: PlanSizes) -> Filled:
         else settings.secure_aggregation,
         min_cohort=cohort,
         min_reporting=reporting,
+        **_factorization(settings, sizes),
     )
 
 
+def _factorization(settings: PrivacySettings, sizes: PlanSizes) -> dict[str, Any]:
+    """How noise of rounds is correlated; what is not set is filled in as for `fedspeech budget`."""
+    chosen = settings.matrix_factorization
+    if settings.mechanism != "matrix_factorization":
+        if chosen is not None and settings.mechanism != "none":
+            raise ValueError(
+                "[privacy.matrix_factorization] belongs to mechanism matrix_factorization, got "
+                f"mechanism={settings.mechanism!r}"
+            )
+        return {}
+    found = {} if chosen is None else chosen.model_dump(exclude_none=True)
+    return {"momentum": sizes.momentum} | found
+
+
 def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
-    """Minimums on cohort list and reporting phones, as shares of the expected cohort."""
+    """Minimums on cohort list and reporting phones, as shares of the expected cohort.
+
+    Raises:
+      ValueError: if more are to report than need to come.
+    """
+    require(
+        settings.min_reporting_share <= settings.min_cohort_share,
+        "min_reporting_share must be at most min_cohort_share: a cohort that may begin may report",
+        min_reporting_share=settings.min_reporting_share,
+        min_cohort_share=settings.min_cohort_share,
+    )
     probability = settings.participation_probability
     # Nobody tosses a coin: whole phones are called, as `fedspeech.privacy.filling` counts.
     if settings.participation != "poisson":
@@ -102,8 +129,7 @@ def _minimums(settings: PrivacySettings, sizes: PlanSizes) -> tuple[int, int]:
     # floor would lose a phone.
     cohort = max(1, math.floor(settings.min_cohort_share * expected + 1e-9))
     reporting = max(1, math.floor(settings.min_reporting_share * expected + 1e-9))
-    # A plan refuses a minimum of reporting phones above that of its cohort list.
-    return cohort, min(cohort, reporting)
+    return cohort, reporting
 
 
 def adaptive_clipping(

@@ -105,10 +105,13 @@ def test_the_count_of_sent_inputs_grows_for_reporting_only(joined):
 @given(rounds=st.lists(st.sets(st.integers(40, 50)), max_size=6))
 def test_counts_are_kept_of_those_who_sent_and_of_nobody_else(rounds):
     state, everybody = ShardState(), np.arange(40, 51)
-    for phones in rounds:
-        state = state.counting(np.array(sorted(phones), dtype=np.int64))
+    for number, phones in enumerate(rounds):
+        state = state.counting(np.array(sorted(phones), dtype=np.int64), number)
     expected = [sum(phone in phones for phones in rounds) for phone in everybody]
     np.testing.assert_array_equal(state.sent_by(everybody), expected)
+    joined = [[n for n, phones in enumerate(rounds) if phone in phones] for phone in everybody]
+    last = [max(numbers, default=-1) for numbers in joined]
+    np.testing.assert_array_equal(state.last_sent_by(everybody), last)
     assert len(state.senders) == len(set().union(*rounds))
 
 
@@ -117,7 +120,11 @@ def test_a_phone_beyond_its_participation_limit_does_not_join(tmp_path):
         tmp_path, num_shards=1, participation_probability=1.0, max_participations=2
     )
     client_shard = ClientShard(job, 0)
-    tired = ShardState(senders=np.arange(10, 60), inputs_sent=np.repeat([1, 2], [20, 30]))
+    tired = ShardState(
+        senders=np.arange(10, 60),
+        inputs_sent=np.repeat([1, 2], [20, 30]),
+        last_sent=np.full(50, -1),
+    )
     cohort_list, _ = client_shard.join(CohortListRequest(key=job.round_key(0)), tired)
     np.testing.assert_array_equal(cohort_list.phones, np.arange(30))
 

@@ -654,9 +654,7 @@ MUTANTS = (
         part="handlers",
         fault="a phone joins beyond its participation limit",
         file="clients/client_shard.py",
-        before=(
-            "        own = own[np.array([plan.admits(int(sent)) for sent in state.sent_by(own)], dtype=bool)]\n"
-        ),
+        before=("        own = own[self._admitted(key.round, own, state)]\n"),
         after="",
         test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_participation_limit_does_not_join",
     ),
@@ -664,7 +662,7 @@ MUTANTS = (
         part="handlers",
         fault="an input that was sent is not counted",
         file="clients/client_shard.py",
-        before="        return update, state.counting(reporting)",
+        before="        return update, state.counting(reporting, key.round)",
         after="        return update, state",
         test="tests/clients/test_client_shard.py::test_the_count_of_sent_inputs_grows_for_reporting_only",
     ),

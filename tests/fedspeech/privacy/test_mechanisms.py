@@ -7,11 +7,13 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from fedspeech.privacy import mechanisms
 from fedspeech.privacy.mechanisms import (
     CumulativeTable,
     DiscreteGaussian,
     RoundedGaussian,
     Skellam,
+    rounded_gaussian,
 )
 from fedspeech.seeds import Keystream
 
@@ -226,3 +228,52 @@ def test_a_sample_is_the_number_of_thresholds_that_its_word_reaches(stddev):
     words = words[~np.isin(words, table._high)]  # a tie asks for more words
     searched = np.searchsorted(table._high, words, side="left") + table.first
     np.testing.assert_array_equal(table.draw(Words(words), len(words)), searched)
+
+
+@pytest.mark.parametrize("stddev", [0.4, 1.7, 30.0])
+@pytest.mark.parametrize("center", [-0.75, 0.0, 0.5])
+def test_rounded_gaussians_about_a_center_follow_their_law(stddev, center):
+    """Chi-square at 1e-6 per case."""
+    samples = rounded_gaussian(keystream(5), stddev, np.full(100_000, center))
+    reach = math.ceil(2.5 * stddev)
+    edges = (np.arange(-reach, reach + 2) - 0.5 - center) / stddev
+    cumulative = np.concatenate([[0.0], scipy.special.ndtr(edges), [1.0]])
+    counts = np.bincount(
+        np.clip(samples, -reach - 1, reach + 1) + reach + 1, minlength=2 * reach + 3
+    )
+    expected = 100_000 * np.diff(cumulative)
+    likely = expected > 1
+    statistic = ((counts - expected) ** 2 / np.maximum(expected, 1e-9))[likely].sum()
+    assert scipy.stats.chi2.sf(statistic, likely.sum() - 1) > 1e-6
+
+
+def test_decimals_and_doubles_give_the_same_rounded_gaussians(monkeypatch):
+    """Of the same bits: the decimals decide where doubles would not, and agree where they do."""
+    centers = np.random.default_rng(0).uniform(-1, 1, 200)
+    words = [int(word) for word in keystream(6).uint64(200)]
+    quick = rounded_gaussian(Words(*words), 50.0, centers)
+    monkeypatch.setattr(mechanisms, "_QUANTILE_ERROR", 1.0)
+    exact = rounded_gaussian(Words(*words, *([2**63] * 600)), 50.0, centers)
+    np.testing.assert_array_equal(quick, exact)
+
+
+def test_a_rounded_gaussian_at_an_edge_is_decided_by_the_bits_below_the_first():
+    """Where U = 1/2 the sample is its center; half an integer above 0 that is the edge of 1."""
+    low, high = Words(2**63 - 1, 0, 0, 0), Words(2**63 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1)
+    assert rounded_gaussian(low, 3.0, np.array([0.5])).tolist() == [1]
+    assert rounded_gaussian(high, 3.0, np.array([0.5 - 2**-53])).tolist() == [0]
+    tail = Words(0, 0, 0, 1)  # 2^-255 from the end at most: 18.5961 stddevs (mpmath 1.3.0)
+    assert rounded_gaussian(tail, 1000.0, np.zeros(1)).tolist() == [18596]
+
+
+def test_tails_of_a_normal_are_exact():
+    """2^256 times them, as mpmath 1.3.0 has them at 700 bits."""
+    for distance, expected in {
+        0.25: 0x66BB2EA748949E57A6B53E75040B686E53A7A443E6454D6863F3C2F0A6F064F9,
+        5.5: 0x518F3EA71FF39DD319482F286C1743BD58AFB03075460B157FC6F8CD52,
+        17.0: 0x452F971606F,
+    }.items():
+        assert mechanisms._upper_tail(Fraction(distance)) == expected
+        assert mechanisms._upper_tail(Fraction(-distance)) == 2**256 - expected
+    assert mechanisms._upper_tail(Fraction(0)) == 2**255
+    assert mechanisms._upper_tail(Fraction(41)) == 0
