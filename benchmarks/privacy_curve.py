@@ -84,10 +84,10 @@ def measure(noise: float, seed: int, cache: Path, workers: int) -> dict[str, flo
     return {
         "epsilon_release": spent.epsilon_release,
         "epsilon_server": spent.epsilon_server,
-        "base": accuracy(built, scenario, initial.adapter, unheard=False),
-        "federated": accuracy(built, scenario, last.adapter, unheard=False),
-        "base_unheard": accuracy(built, scenario, initial.adapter, unheard=True),
-        "federated_unheard": accuracy(built, scenario, last.adapter, unheard=True),
+        "base": accuracy(built, scenario, initial.model, unheard=False),
+        "federated": accuracy(built, scenario, last.model, unheard=False),
+        "base_unheard": accuracy(built, scenario, initial.model, unheard=True),
+        "federated_unheard": accuracy(built, scenario, last.model, unheard=True),
     }
 
 

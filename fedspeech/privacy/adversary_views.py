@@ -254,8 +254,9 @@ def _sampler_failure(spent: Spent) -> float:
 
 def _drawn(cost: RoundCost, rounds: int) -> int:
     """Rounds whose noise was drawn; correlated noise of a round takes that of all before."""
-    correlated = rounds > 0 and isinstance(cost.given, CorrelatedGaussian)
-    return cost.given.rounds if correlated else rounds
+    if rounds > 0 and isinstance(cost.given, CorrelatedGaussian):
+        return cost.given.rounds
+    return rounds
 
 
 def _cap_failure(spent: Spent) -> float:

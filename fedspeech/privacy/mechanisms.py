@@ -290,7 +290,8 @@ def rounded_gaussian(
         distance = -float(ndtri(math.ldexp(max(1, probability), -PRECISION_BITS)))
         near = math.floor(float(center) + side * stddev * distance + 0.5)
         samples[place] = _resolved(probability, side, Fraction(stddev), center, near)
-    return samples.astype(np.int64)
+    drawn: NDArray[np.int64] = samples.astype(np.int64)
+    return drawn
 
 
 def _resolved(tail: int, side: int, stddev: Fraction, center: Fraction, near: int) -> int:

@@ -341,11 +341,10 @@ def _about_correlation(plan: PlanSizing, cost: RoundCost, assumed: frozenset[str
     chosen = f" ({filled} chosen here)" if filled else ""
     lines = [
         f"Noise of a round takes back noise of the {how.bands - 1:,} before it: the strategy is "
-        f"the square root of the sums of all rounds (momentum {how.momentum:g}), cut to {how.bands:,} "
-        f"bands{chosen}. All rounds together "
-        f"are one event: a phone that joins at most {plan.participations:,} rounds, any two at "
-        f"least {how.min_separation:,} apart, moves it by {event.norm(plan.participations):.4g} "
-        "clip norms."
+        f"the square root of the sums of all rounds (momentum {how.momentum:g}), cut to "
+        f"{how.bands:,} bands{chosen}. All rounds together are one event: a phone that joins at "
+        f"most {plan.participations:,} rounds, any two at least {how.min_separation:,} apart, "
+        f"moves it by {event.norm(plan.participations):.4g} clip norms."
     ]
     if plan.rounds <= MOST_ROUNDS:
         times = advantage(

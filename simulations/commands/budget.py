@@ -99,15 +99,11 @@ def budget(
     ] = None,
     min_separation: Annotated[
         int | None,
-        typer.Option(
-            help="Rounds from one of a phone to its next, at least."
-        ),
+        typer.Option(help="Rounds from one of a phone to its next, at least."),
     ] = None,
     bands: Annotated[
         int | None,
-        typer.Option(
-            help="Rounds whose noise stands in one round's; 1: independent."
-        ),
+        typer.Option(help="Rounds whose noise stands in one round's; 1: independent."),
     ] = None,
     momentum: Annotated[
         float | None,

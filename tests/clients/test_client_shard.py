@@ -14,6 +14,9 @@ from clients.permissions import require_permission, require_turn
 from clients.state import ShardState
 from fedspeech.errors import CohortTooSmall, ProtocolAbort
 from fedspeech.messages import CohortListRequest, UpdateRequest
+from fedspeech.privacy.factorization import Factorization
+from fedspeech.round import draw_cohort
+from fedspeech.secagg.exchange import History
 from fedspeech.secagg.protocol import Stage
 
 
@@ -156,18 +159,24 @@ def test_a_clip_norm_that_is_not_the_plans_is_refused(joined):
 
 @pytest.mark.parametrize("changes", [{"participation": "fixed_size"}, {"cohort_cap": 32}])
 def test_a_cohort_that_the_server_draws_is_one_cohort_under_real_noise_too(tmp_path, changes):
-    """Each shard draws for itself; only the round's id makes it the same draw."""
+    """Each shard draws for itself; only the round's id makes it the same draw.
+
+    Of 60 coins at most 8 fall on heads with probability 2.9e-9, and two draws agree by chance with
+    less than 1e-16: false alarms under 3e-9.
+    """
     _, job, _ = make_job(tmp_path, noise_entropy="os", **changes)
+
+    def cohort(key):
+        request = CohortListRequest(key=key)
+        shards = [ClientShard(job, shard).join(request, ShardState())[0] for shard in range(3)]
+        return np.concatenate([shard.phones for shard in shards])
+
     key = job.round_key(0)
-    joined = [
-        ClientShard(job, shard).join(CohortListRequest(key=key), ShardState())[0].phones
-        for shard in range(3)
-    ]
-    assert 20 < len(np.concatenate(joined)) <= (30 if "participation" in changes else 32)
-    again = (
-        ClientShard(job, 0).join(CohortListRequest(key=job.round_key(0)), ShardState())[0].phones
-    )
-    assert not np.array_equal(again, joined[0])  # another id, another draw: 1 in 10^4 by chance
+    drawn = draw_cohort(job, key)
+    np.testing.assert_array_equal(cohort(key), drawn)
+    fixed = "participation" in changes
+    assert len(drawn) == 30 if fixed else 8 < len(drawn) <= 32
+    assert not np.array_equal(cohort(job.round_key(0)), drawn)  # another id, another draw
 
 
 def test_coins_are_tossed_once_a_round_however_often_its_session_starts(tmp_path):
@@ -206,3 +215,40 @@ def test_a_round_has_one_toss_however_often_the_server_names_it(tmp_path):
     np.testing.assert_array_equal(first.phones, again.phones)
     later, _ = client_shard.join(CohortListRequest(key=job.round_key(1)), state)
     assert not np.array_equal(first.phones, later.phones)
+
+
+CORRELATED = {
+    "mechanism": "matrix_factorization", "participation": "round_robin",
+    "participation_probability": 0.5, "rounds": 6, "max_participations": 3,
+    "factorization": Factorization(min_separation=2, bands=2), "min_cohort": 15,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_a_phone_that_sent_too_lately_does_not_join_whatever_its_server_says(tmp_path, window):
+    """A turn each second round: a state that says the last round was the one before stays away."""
+    _, job, _ = make_job(tmp_path, num_shards=1, **CORRELATED, participation_window=window)
+    client_shard, key = ClientShard(job, 0), job.round_key(2)
+    turn = draw_cohort(job, key)
+    for last, joins in ((0, True), (1, False)):
+        state = dataclasses.replace(
+            ShardState(history=History(round=1)),
+            senders=turn, inputs_sent=np.ones_like(turn), last_sent=np.full_like(turn, last),
+        )  # fmt: skip
+        cohort_list, _ = client_shard.join(CohortListRequest(key=key), state)
+        assert len(cohort_list.phones) == (len(turn) if joins else 0)
+    # Kept with everything else that a phone must not forget, and by the round that it was sent in.
+    _, entered = client_shard.join(CohortListRequest(key=key), ShardState())
+    kept = entered.counting(turn[:3], 2).to_bytes(job.fingerprint)
+    back = ShardState.from_bytes(kept, job.fingerprint)
+    np.testing.assert_array_equal(back.last_sent, [2, 2, 2])
+
+
+def test_a_phone_that_has_joined_as_often_as_it_may_stays_away_however_long_ago(tmp_path):
+    _, job, _ = make_job(tmp_path, num_shards=1, **CORRELATED)
+    client_shard, key = ClientShard(job, 0), job.round_key(5)
+    turn = draw_cohort(job, key)
+    state = ShardState(
+        senders=turn, inputs_sent=np.full_like(turn, 3), last_sent=np.zeros_like(turn)
+    )
+    assert not len(client_shard.join(CohortListRequest(key=key), state)[0].phones)

@@ -12,6 +12,7 @@ from fedspeech.errors import CohortTooSmall
 from fedspeech.job import Job
 from fedspeech.privacy.adaptive_clipping import AdaptiveClipping
 from fedspeech.privacy.examples import ExamplePrivacy
+from fedspeech.privacy.factorization import Factorization
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import run_round
 
@@ -35,6 +36,10 @@ def slow(*values):
 ADAPTIVE = AdaptiveClipping(
     target_quantile=0.3, bit_noise=0.5, min_clip_norm=0.01, max_clip_norm=4.0
 )
+CORRELATED = {
+    "participation": "round_robin",
+    "factorization": Factorization(min_separation=2, bands=2, momentum=0.5),
+}
 WAYS = [
     ("skellam", {"participation": "fixed_size"}),
     slow("central", {"cohort_cap": 32}),
@@ -45,6 +50,7 @@ WAYS = [
     ("distributed", {"adaptive_clipping": ADAPTIVE, "secure_aggregation": "masked"}),
     slow("central", {"participation": "round_robin", "adaptive_clipping": ADAPTIVE}),
     slow("skellam", {"participation": "round_robin", "secure_aggregation": "masked"}),
+    ("matrix_factorization", CORRELATED | {"secure_aggregation": "masked"}),
 ]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 from killed import in_child
@@ -14,7 +15,11 @@ import server.app
 from clients.durable_state import go_back
 from fedspeech.errors import FedspeechError
 from fedspeech.job import Job
+from fedspeech.privacy.correlated_noise import CorrelatedNoise
+from fedspeech.privacy.factorization import Factorization
+from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.source import source_sha256
+from server.resuming import SECRET
 from server.state import load_checkpoint
 from simulations.engines.in_process import InProcessGrid
 
@@ -188,3 +193,74 @@ def test_a_participation_limit_survives_the_end_of_every_process(tmp_path):
     assert 1 <= last(path).next_round < 4
     assert in_child(serve, path, "replay") == 0
     assert [row["cohort"] for row in left(path)[2]] == [40, 40, 0, 0]
+
+
+CORRELATED = {
+    "mechanism": "matrix_factorization", "participation": "round_robin", "rounds": 4,
+    "max_participations": 2, "min_reporting": 8, "noise_entropy": "os",
+    "factorization": Factorization(min_separation=2, bands=2), "dropout_rate": 0.0,
+}  # fmt: skip
+
+
+def halfway(folder, monkeypatch):
+    """A run with correlated noise of the operating system that dies after its second round."""
+    path, real = tiny(folder, **CORRELATED), server.app.save_checkpoint
+
+    def dying(file, checkpoint):
+        real(file, checkpoint)
+        if checkpoint.next_round == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server.app, "save_checkpoint", dying)
+        with pytest.raises(KeyboardInterrupt):
+            serve(path)
+    return path
+
+
+def drawn(path):
+    """The noise that a run's secret stands for."""
+    return CorrelatedNoise(Job.load(path).plan, path.with_name(SECRET).read_bytes())
+
+
+@pytest.mark.slow
+def test_a_resumed_run_takes_back_the_noise_that_was_published_and_no_other(tmp_path, monkeypatch):
+    path, seen = halfway(tmp_path / "job", monkeypatch), {}
+    noise, secret = drawn(path), path.with_name(SECRET)
+    assert secret.stat().st_mode & 0o77 == 0
+    real = PrivacyPlan.decode
+
+    def decode(plan, total, **of_the_round):
+        seen[len(seen)] = of_the_round["noise"]
+        return real(plan, total, **of_the_round)
+
+    monkeypatch.setattr(PrivacyPlan, "decode", decode)
+    begun = last(path).next_round
+    serve(path, "next")
+    rounds = [row["round"] - 1 for row in left(path)[2] if row["status"] == "completed"]
+    later = [number for number in rounds if number >= begun]
+    assert len(later) == len(seen) >= 1
+    for place, number in enumerate(later):
+        np.testing.assert_array_equal(seen[place], noise.row(number))
+    assert not secret.exists()  # after the last round nothing is drawn, and nobody needs it
+    rows = [json.loads(line) for line in path.with_name("ledger.jsonl").read_text().splitlines()]
+    kept = {row["noise_commitment"] for row in rows if row["kind"] == "charge"}
+    assert kept == {noise.commitment}
+    checkpoint = (path.parent / "checkpoints" / "last.safetensors").read_bytes()
+    assert noise.row(3).tobytes()[:64] not in checkpoint
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_the_secret_of_its_noise_does_not_go_on(tmp_path, monkeypatch):
+    path = halfway(tmp_path / "job", monkeypatch)
+    secret = path.with_name(SECRET)
+    kept = secret.read_bytes()
+    secret.write_bytes(bytes(32))
+    with pytest.raises(FedspeechError, match="is not the secret that this run drew its noise from"):
+        serve(path, "next")
+    secret.unlink()
+    with pytest.raises(FedspeechError, match="is gone, from which this run drew its noise"):
+        serve(path, "next")
+    secret.write_bytes(kept)
+    serve(path, "next")
+    assert last(path).next_round == 4

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from concurrent.futures import Future
 
 import numpy as np
@@ -12,6 +13,7 @@ from whole_runs import run_in_grid, run_through
 
 from fedspeech.errors import ProtocolAbort
 from fedspeech.messages import CohortList, Counts, ProtectedUpdate, from_record, to_record
+from fedspeech.privacy.factorization import Factorization
 from fedspeech.privacy.ledger import Ledger
 from simulations.engines.in_process import InProcessGrid
 
@@ -143,6 +145,22 @@ def test_a_shard_that_speaks_for_a_phone_of_another_fails(tmp_path):
     assert record.reason == (
         "query.cohort_list: shard 1: it answers for phone 3, which it does not host"
     )
+    assert ledger.rounds_charged == 0
+
+
+def test_a_phone_that_joins_out_of_its_turn_fails_its_shard_or_is_left_out(tmp_path):
+    """Half of the phones have their turn; another one of shard 1 says that it joins too."""
+    plan = {
+        "mechanism": "matrix_factorization", "participation": "round_robin", "rounds": 1,
+        "factorization": Factorization(min_separation=2, bands=2),
+    }  # fmt: skip
+
+    def early(answer):
+        absent = np.setdiff1d(np.arange(20, 40), answer.phones)[:1]
+        return [dataclasses.replace(answer, phones=np.sort([*answer.phones, *absent]))]
+
+    (record,), _, ledger, _ = run(tmp_path, only("query.cohort_list", 1, early), **plan)
+    assert re.search("cohort_list: shard 1: phone [0-9]+ joins, and it is not", record.reason)
     assert ledger.rounds_charged == 0
 
 

@@ -63,6 +63,7 @@ EXITS = {
         "fedspeech.secagg.phone_state PhoneState.restore again",
     ),
     "a message is not by the rules": (
+        "server.gathering IdealGathering._check_turns ProtocolAbort",
         "server.gathering IdealGathering._check_update ProtocolAbort",
         "clients.permissions require_permission ProtocolAbort",
         "clients.app _client_shard ProtocolAbort",
@@ -108,6 +109,7 @@ EXITS = {
         "server.resuming start ScenarioError",
         "server.resuming resume FedspeechError",
         "server.resuming resume LedgerDamaged",
+        "server.resuming _noise FedspeechError",
         "server.shards Shards.__init__ ProtocolAbort",
         "server.shards Shards.__init__ except ProtocolAbort",
         "server.shards Shards._shard_of ProtocolAbort",

@@ -4,6 +4,7 @@ import pytest
 
 from fedspeech.privacy.events import (
     CappedPoisson,
+    CorrelatedGaussian,
     DiscreteGaussianSum,
     Gaussian,
     Joint,
@@ -38,6 +39,9 @@ SKELLAM = SkellamSum(sensitivity=9.0, stddev=4.0, shares=7, dimension=16)
         Replaced(event=SKELLAM), PoissonSampled(probability=0.2, event=GAUSSIAN),
         WithoutReplacement(population=9, cohort=3, event=SKELLAM),
         CappedPoisson(population=9, probability=0.2, cap=4, event=GAUSSIAN),
+        CorrelatedGaussian(
+            noise_multiplier=2.0, coefficients=(1 << 20, 1 << 19), min_separation=3, rounds=9
+        ),
     ],
 )  # fmt: skip
 def test_an_event_survives_json(event):
