@@ -19,7 +19,7 @@ from fedspeech.files import hold
 from fedspeech.job import Job
 from fedspeech.round import ServerState
 from server.grids import Nodes, OneByOneGrid
-from server.resuming import SECRET, Resumed, resume, start
+from server.resuming import SECRET, Resumed, all_over, resume, start
 from server.rounds import RoundRecord, run_rounds
 from server.rows import LAST, leave_round
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
@@ -94,7 +94,7 @@ def _play(
     for record in resumed.lost:
         on_round(record, begun.state)
     run_rounds(grid, job, ledger, begun.state, on_round, begun.next_round)
-    if load_checkpoint(folder / LAST).next_round == job.plan.rounds:
+    if all_over(job, load_checkpoint(folder / LAST)):
         (folder / SECRET).unlink(missing_ok=True)  # no noise is drawn any more
 
 

@@ -28,7 +28,7 @@ from fedspeech.job import Job
 from fedspeech.privacy.correlated_noise import SECRET_BYTES, CorrelatedNoise
 from fedspeech.privacy.ledger import Ledger
 from fedspeech.round import ServerState, correlated_noise
-from server.rounds import RoundRecord
+from server.rounds import RoundRecord, stopped_early
 from server.rows import LAST, LEDGER, ROUNDS, keep_rows
 from server.state import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -121,7 +121,7 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
             f"has {checkpoint.state.completed} completed rounds: rows were cut off"
         )
     first = checkpoint.next_round
-    if first < job.plan.rounds:
+    if not all_over(job, checkpoint):
         noise = _noise(job, folder, ledger) or correlated_noise(job)
         checkpoint = replace(checkpoint, state=replace(checkpoint.state, noise=noise))
     keep_rows(folder / ROUNDS, first)
@@ -147,6 +147,11 @@ def resume(job: Job, folder: Path, *, replay: bool) -> Resumed:
     )
     checkpoint = replace(checkpoint, next_round=first + len(lost))
     return Resumed(ledger, checkpoint, lost, replay=False)
+
+
+def all_over(job: Job, checkpoint: Checkpoint) -> bool:
+    """Whether no round is left: the last one is over, or early stopping ended the run."""
+    return checkpoint.next_round >= job.plan.rounds or stopped_early(job, checkpoint.state)
 
 
 def _noise(job: Job, folder: Path, ledger: Ledger) -> CorrelatedNoise | None:

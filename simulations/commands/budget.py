@@ -44,7 +44,7 @@ def budget(
     mechanism: Annotated[
         str | None,
         choice(
-            "What adds noise.", "central", "matrix_factorization", "distributed", "skellam", "local"
+            "What adds noise.", "central", "distributed", "skellam", "matrix_factorization", "local"
         ),
     ] = None,
     participation: Annotated[

@@ -31,7 +31,7 @@ class PlanSizes:
     dimension: int
     unit: str
     availability: float
-    momentum: float
+    momentum: float = 0.0
 
 
 def plan_of(settings: PrivacySettings, sizes: PlanSizes) -> Filled:

@@ -127,6 +127,94 @@ MUTANTS = (
     ),
     Mutant(
         part="plan",
+        fault="a strategy is priced for one participation of a phone less",
+        file="fedspeech/privacy/factorization.py",
+        before="    return min(max_participations, math.ceil(rounds / min_separation))",
+        after="    return max(1, min(max_participations, math.ceil(rounds / min_separation)) - 1)",
+        test="tests/fedspeech/privacy/test_factorization.py::test_no_pattern_of_participation_moves_more_and_one_moves_as_much",
+    ),
+    Mutant(
+        part="plan",
+        fault="columns of a strategy that overlap are priced as if they did not",
+        file="fedspeech/privacy/factorization.py",
+        before="    if len(column) <= min_separation:",
+        after="    if True:",
+        test="tests/fedspeech/privacy/test_factorization.py::test_no_pattern_of_participation_moves_more_and_one_moves_as_much",
+    ),
+    Mutant(
+        part="plan",
+        fault="every round takes the same fresh noise",
+        file="fedspeech/privacy/correlated_noise.py",
+        before='self._derived("server noise", round_number)',
+        after='self._derived("server noise", 0)',
+        test="tests/fedspeech/privacy/test_correlated_noise.py::test_rows_have_the_covariance_that_is_priced",
+    ),
+    Mutant(
+        part="plan",
+        fault="noise takes back the rows of other rounds than the strategy says",
+        file="fedspeech/privacy/correlated_noise.py",
+        before="            self._rows.appendleft(self._drawn(self._next))",
+        after="            self._rows.append(self._drawn(self._next))",
+        test="tests/fedspeech/privacy/test_correlated_noise.py::test_rows_have_the_covariance_that_is_priced",
+    ),
+    Mutant(
+        part="plan",
+        fault="correlated noise of a round does not take back what was rounded",
+        file="fedspeech/privacy/correlated_noise.py",
+        before="-rest / GRID) - whole",
+        after="rest / GRID) - whole",
+        test="tests/fedspeech/privacy/test_correlated_noise.py::test_what_is_published_is_computed_from_the_strategy_times_the_sums_and_fresh_noise_alone",
+    ),
+    Mutant(
+        part="plan",
+        fault="rounds of correlated noise are rotated each by its own seed",
+        file="fedspeech/privacy/codec.py",
+        before='        return seed if self.factorization is None else b"one',
+        after='        return seed if True else b"one',
+        test="tests/fedspeech/privacy/test_matrix_factorization.py::test_rounds_are_rotated_alike_so_that_noise_is_taken_back",
+    ),
+    Mutant(
+        part="ledger",
+        fault="rounds between two charges of correlated noise are not counted",
+        file="fedspeech/privacy/spending.py",
+        before="                run.reached = max(run.reached, charge.round + 1)",
+        after="                run.reached = run.charged",
+        test="tests/fedspeech/privacy/test_matrix_factorization.py::test_a_charge_pays_for_every_row_up_to_its_round",
+    ),
+    Mutant(
+        part="ledger",
+        fault="the noise of a round may be used for a second sum",
+        file="fedspeech/privacy/ledger.py",
+        before="            if self._plan.factorization and any(",
+        after="            if False and any(",
+        test="tests/fedspeech/privacy/test_matrix_factorization.py::test_the_noise_of_a_round_is_never_used_for_two_sums",
+    ),
+    Mutant(
+        part="handlers",
+        fault="a phone joins sooner after its last round than it was promised",
+        file="fedspeech/privacy/plan.py",
+        before="rounds_since >= apart",
+        after="rounds_since >= 1",
+        test="tests/clients/test_client_shard.py::test_a_phone_that_sent_too_lately_does_not_join_whatever_its_server_says",
+    ),
+    Mutant(
+        part="handlers",
+        fault="a phone out of its turn is let in",
+        file="server/gathering.py",
+        before='        if self._job.plan.participation != "round_robin":',
+        after="        if True:",
+        test="tests/server/test_rounds.py::test_a_phone_that_joins_out_of_its_turn_fails_its_shard_or_is_left_out",
+    ),
+    Mutant(
+        part="handlers",
+        fault="a run that lost the secret of its noise draws other noise",
+        file="server/resuming.py",
+        before="    if drawn and not path.is_file():",
+        after="    if False:",
+        test="tests/server/test_resuming.py::test_without_the_secret_that_was_drawn_from_nothing_goes_on",
+    ),
+    Mutant(
+        part="plan",
         fault="noise is drawn from the rounding's keystream",
         file="fedspeech/privacy/codec.py",
         before="self.noise_distribution.of(self.stddev).draw(noise, len(integers))",
@@ -137,8 +225,8 @@ MUTANTS = (
         part="plan",
         fault="a phone may send one input beyond its participation limit",
         file="fedspeech/privacy/plan.py",
-        before="        return inputs_sent < self.max_participations",
-        after="        return inputs_sent <= self.max_participations",
+        before="        return rested and inputs_sent < self.max_participations",
+        after="        return rested and inputs_sent <= self.max_participations",
         test="tests/clients/test_client_shard.py::test_a_phone_beyond_its_participation_limit_does_not_join",
     ),
     Mutant(
@@ -279,7 +367,7 @@ MUTANTS = (
         file="fedspeech/round.py",
         before=(
             "    charge = ledger.charge(\n"
-            "        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)\n"
+            "        round_number, key.attempt, key.round_id, noise_commitment(job, state, key)\n"
             "    )\n"
         ),
         after=(
@@ -287,7 +375,7 @@ MUTANTS = (
             "        [arrays.phone(phone) for phone in cohort], state.model, job.phone_rngs(key, cohort)\n"
             "    )\n"
             "    charge = ledger.charge(\n"
-            "        round_number, key.attempt, key.round_id, entropy.commitment(key.round_id, key.attempt)\n"
+            "        round_number, key.attempt, key.round_id, noise_commitment(job, state, key)\n"
             "    )\n"
         ),
         test="tests/fedspeech/test_round.py::test_the_charge_is_on_disk_before_anything_is_trained",
@@ -312,15 +400,15 @@ MUTANTS = (
         part="ledger",
         fault="every row is priced under this run's plan",
         file="fedspeech/privacy/spending.py",
-        before="spent.append((run.cost if run else self._plan.cost, rounds))",
-        after="spent.append((self._plan.cost, rounds))",
+        before="spent.append((cost.of_first(max(last, rounds)), rounds))",
+        after="spent.append((self._plan.cost.of_first(max(last, rounds)), rounds))",
         test="tests/fedspeech/privacy/test_ledger.py::test_each_row_costs_what_the_plan_costs_that_it_was_charged_for",
     ),
     Mutant(
         part="ledger",
         fault="a torn line is not counted",
         file="fedspeech/privacy/spending.py",
-        before="                    self._runs[max(self._runs)].charged += 1\n",
+        before="                    last.charged += 1\n",
         after="                    pass\n",
         test="tests/fedspeech/privacy/test_ledger.py::test_a_torn_line_is_told_and_counted_at_every_place_where_a_kill_can_tear",
     ),
