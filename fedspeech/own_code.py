@@ -4,7 +4,7 @@ A job and a scenario are files, and name such code as `module:attr`. A name runs
 imported, so whoever writes the file could run anything on every node. A name is therefore imported
 only in one of three cases:
 
-* its module stands in the room of this package where code of its kind lives;
+* it is defined in the room of this package where code of its kind lives, if the kind has one;
 * a package that is installed here declares it as an entry point of its kind's group:
 
       [project.entry-points."fedspeech.queries"]
@@ -44,12 +44,13 @@ class CodeKind:
     Attributes:
       noun: what a message calls it, with its article: "a query".
       group: its group of entry points.
-      room: the package of this library whose modules need no entry point.
+      room: the package of this library whose modules need no entry point; "": there is none, since
+        what this library brings of the kind has keys of its own.
     """
 
     noun: str
     group: str
-    room: str
+    room: str = ""
 
     def find(self, address: str) -> Any:
         """Imports `module:attr`, if it may be imported.
@@ -64,10 +65,7 @@ class CodeKind:
             return _HANDED_OVER[address]
         module, _, name = address.partition(":")
         if not self._declares(address):
-            raise ScenarioError(
-                f"{self.noun} must be of {self.room} or be declared as an entry point of the group "
-                f"{self.group} by a package that is installed here, got {address!r:.80}"
-            )
+            raise self._undeclared(address)
         try:
             found = importlib.import_module(module)
             for part in name.split("."):
@@ -76,6 +74,10 @@ class CodeKind:
             raise ScenarioError(
                 f"{self.noun}, {address!r:.80}, cannot be imported: {error}"
             ) from error
+        # A module of the room has imported others: without this, a dotted name would lead through
+        # them to anything that Python can do, such as `room.module:os.system`.
+        if not self._declared(address) and not _defined_at(found, address):
+            raise self._undeclared(address)
         return found
 
     def named(self, part: Any) -> tuple[str, dict[str, Any]]:
@@ -132,9 +134,19 @@ class CodeKind:
             ) from error
 
     def _declares(self, address: str) -> bool:
-        """Whether any process on this machine may import a name."""
-        ours = address.startswith(f"{self.room}.")
-        return ours or address in {point.value for point in entry_points(group=self.group)}
+        """Whether any process on this machine may import the module of a name."""
+        ours = bool(self.room) and address.startswith(f"{self.room}.")
+        return ours or self._declared(address)
+
+    def _declared(self, address: str) -> bool:
+        return address in {point.value for point in entry_points(group=self.group)}
+
+    def _undeclared(self, address: str) -> ScenarioError:
+        ours = f"be of {self.room} or " if self.room else ""
+        return ScenarioError(
+            f"{self.noun} must {ours}be declared as an entry point of the group {self.group} by a "
+            f"package that is installed here, got {address!r:.80}"
+        )
 
 
 # What the program of this process has handed over, by address. Names alone stand in a job, and the
@@ -168,6 +180,11 @@ def is_handed_over(found: Any) -> bool:
 def address_of(found: Any) -> str:
     """The `module:attr` of a class or function."""
     return f"{found.__module__}:{found.__qualname__}"
+
+
+def _defined_at(found: Any, address: str) -> bool:
+    """Whether a class or function was defined under this very name."""
+    return isinstance(found, FunctionType | type) and address_of(found) == address
 
 
 def source_of(parts: Iterable[Any]) -> bytes:

@@ -37,9 +37,7 @@ from fedspeech.errors import OwnCodeFailed, ScenarioError
 from fedspeech.own_code import CodeKind
 from fedspeech.vectors import GlobalState, Vector
 
-SERVER_OPTIMIZERS = CodeKind(
-    noun="a server rule", group="fedspeech.server_optimizers", room="fedspeech.aggregation"
-)
+SERVER_OPTIMIZERS = CodeKind(noun="a server rule", group="fedspeech.server_optimizers")
 # Of what a rule remembers, in states and checkpoints, which hold arrays of the server beside it.
 _OWN = "own."
 

@@ -39,9 +39,7 @@ from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
 
-LOCAL_TRAINERS = CodeKind(
-    noun="a local trainer", group="fedspeech.local_trainers", room="fedspeech.training"
-)
+LOCAL_TRAINERS = CodeKind(noun="a local trainer", group="fedspeech.local_trainers")
 TRIED_CLIPS = 8
 _LOG = logging.getLogger(__name__)
 

@@ -36,9 +36,11 @@ class Audience:
         self._listening = list(callbacks)
         self._say, self._info = say, info
         self._stages: list[tuple[str, tuple[Figure, ...]]] = []
+        self._started = False
 
     def start(self) -> None:
         """Before the first round."""
+        self._started = True
         if not self._info.released:
             self._tell(lambda callback: callback.on_start(self._info))
 
@@ -59,11 +61,15 @@ class Audience:
     def end(self, summary: Summary, stated: Guarantee, rows: Sequence[RoundRow]) -> None:
         """After the report: the last figures, or everything that a released run shows.
 
+        Nobody is told of the end of a run that was stopped before it was told to begin.
+
         Args:
           summary: of the run.
           stated: what a published report says was spent.
           rows: of all rounds.
         """
+        if not self._started:
+            return
         if self._info.released:
             self._tell_released(rows)
             summary = summary.model_copy(update={"guarantee": stated, "stopped": None})

@@ -53,10 +53,36 @@ def test_a_name_of_another_group_is_not_declared(package):
 
 
 def test_only_the_room_of_a_kind_needs_no_entry_point():
-    assert KIND.find("fedspeech.aggregation.optimizers:ServerOptimizer")
+    assert KIND.find("fedspeech.aggregation.optimizers:FedOpt")
     for other in ("fedspeech.seeds:NoiseEntropy", "fedspeech.aggregationish:X", "os:system", ""):
         with pytest.raises(ScenarioError, match="a rule must be of fedspeech"):
             KIND.find(other)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fedspeech.aggregation.optimizers:np.save",
+        "fedspeech.aggregation.optimizers:np.lib.format.os.system",
+        "fedspeech.aggregation.optimizers:dataclass",
+        "fedspeech.aggregation.optimizers:Literal",
+        "fedspeech.aggregation.optimizers:FedOpt.init.__globals__",
+        "fedspeech.aggregation.optimizers:__builtins__",
+        "fedspeech.aggregation.optimizers:check_limits",  # of this package, and of another module
+    ],
+)
+def test_no_name_leads_through_a_module_of_ours_to_what_it_imports(address):
+    """A job file would otherwise call anything that Python can call."""
+    with pytest.raises(ScenarioError, match=r"must be of fedspeech|cannot be imported"):
+        KIND.find(address)
+
+
+def test_a_kind_without_a_room_imports_what_is_declared_alone(package):
+    bare = CodeKind(noun="a rule", group="fedspeech.rules")
+    assert bare.find("their_rules.rules:Rule").__name__ == "Rule"
+    for other in ("fedspeech.aggregation.optimizers:FedOpt", ".x:y", "os:system", ":"):
+        with pytest.raises(ScenarioError, match="a rule must be declared as an entry point"):
+            bare.find(other)
 
 
 def test_the_source_is_that_of_the_whole_package(package):

@@ -65,12 +65,13 @@ def test_a_job_imports_only_what_is_installed_as_a_query(tmp_path, address):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("fedspeech.queries.training:ServerOptimizer", "must be a class of queries"),
+        ("fedspeech.queries.training:ServerOptimizer", "a query must be of fedspeech.queries"),
         ("fedspeech.queries.query:Query", "must be a class of queries"),
         ("fedspeech.queries.query:open_query", "must be a class of queries"),
         ("fedspeech.queries.training:Missing", "cannot be imported"),
         ("fedspeech.queries.missing:Missing", "cannot be imported"),
         ("fedspeech.queries.training", "cannot be imported"),
+        ("fedspeech.queries.training:functools.partial", "a query must be of fedspeech.queries"),
     ],
 )
 def test_what_is_no_query_is_refused(address, words):

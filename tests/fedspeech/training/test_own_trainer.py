@@ -3,10 +3,14 @@
 import dataclasses
 import functools
 import logging
+import re
+import sys
+import types
 
 import numpy as np
 import pytest
 from own_rules import OneByOne
+from sources import ROOT
 from tiny_job import TRAINING, make_arrays, make_job
 
 from fedspeech import own_code
@@ -143,6 +147,17 @@ def test_single_clips_are_not_promised_anything_beside_it():
     privacy = ExamplePrivacy(noise_multiplier=1.0, clip_norm=1.0, delta=1e-5)
     with pytest.raises(ValueError, match="must not be set beside an own trainer"):
         dataclasses.replace(TRAINING, trainer=DECLARED, example_privacy=privacy)
+
+
+def test_the_trainer_of_the_documentation_is_one(monkeypatch):
+    text = (ROOT / "docs" / "own-server.md").read_text("utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "half" in b)
+    module = types.ModuleType("the_page")
+    monkeypatch.setitem(sys.modules, "the_page", module)
+    exec(block, vars(module))
+    halves = contributions(OwnTrainer.of(module.half_as_far))
+    for half, whole in zip(halves, contributions(DECLARED), strict=True):
+        np.testing.assert_array_equal(half, whole / 2)
 
 
 def test_what_cannot_be_called_is_no_trainer():

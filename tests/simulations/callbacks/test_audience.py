@@ -160,6 +160,14 @@ def test_a_logger_that_fails_is_said_once_and_told_nothing_more(tmp_path, rows, 
     assert [event for event, _ in other.told][-1] == "end", "the others go on"
 
 
+def test_nobody_is_told_of_the_end_of_what_never_began(tmp_path, rows, summary):
+    recording = Recording()
+    Audience([recording], print, info(tmp_path, released=False)).end(
+        summary, with_epsilon(summary, 2.0), rows
+    )
+    assert recording.told == []
+
+
 class Interrupted(Callback):
     """The user's Ctrl-C while a logger is told."""
 
