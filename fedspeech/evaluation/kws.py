@@ -315,11 +315,12 @@ def detections(logits: FloatArray) -> tuple[IntArray, FloatArray]:
     return words, best - rest
 
 
-def negative_shifts(logits: FloatArray, labels: IntArray, rate: float) -> FloatArray:
-    """What to add to each logit so that a stated share of unknown clips passes for a target word.
+def negative_shift(logits: FloatArray, labels: IntArray, rate: float) -> float:
+    """What to add to unknown and silence so that a stated share of their clips passes at most.
 
-    A clip of unknown passes if a target word has a larger logit than unknown does, and likewise for
-    silence. A label without clips is not shifted, and no target word ever is.
+    A clip passes if a target word has a larger logit than both. The share is that of the label of
+    which more would pass. One shift for both: which of them answers a clip without a target word
+    stays as the model says.
 
     Args:
       logits: of public clips without a target word, shape (n, c).
@@ -327,20 +328,29 @@ def negative_shifts(logits: FloatArray, labels: IntArray, rate: float) -> FloatA
       rate: share that may pass, in [0, 1].
 
     Returns:
-      Shape (c,), in the unit of the logits.
+      The shift, in the unit of the logits; 0 without clips.
 
     Raises:
       ValueError: if the rate is no share.
     """
     require(0 <= rate <= 1, "rate must be in [0, 1]", rate=rate)
-    shifts = np.zeros(logits.shape[1])
-    best = logits[:, :-NUM_NEGATIVE_LABELS].max(axis=1)
-    for label in range(len(shifts) - NUM_NEGATIVE_LABELS, len(shifts)):
-        margins = (best - logits[:, label])[labels == label]
-        if len(margins):
-            # An order statistic and no interpolation: at most the stated share lies above it.
-            shifts[label] = np.quantile(margins, 1 - rate, method="higher")
-    return shifts
+    targets = logits[:, :-NUM_NEGATIVE_LABELS].max(axis=1)
+    margins = targets - logits[:, -NUM_NEGATIVE_LABELS:].max(axis=1)
+    needed = [_first_within(margins[labels == label], rate) for label in np.unique(labels)]
+    return max(needed, default=0.0)
+
+
+def _first_within(margins: FloatArray, rate: float) -> float:
+    """A threshold that a stated share of margins (n,), n > 0, exceeds at most."""
+    ordered = np.sort(margins)
+    passing = int(rate * len(ordered))
+    if passing == len(ordered):
+        return float(ordered[0]) - 1.0
+    kept = float(ordered[-passing - 1])
+    above = float(ordered[-passing]) if passing else kept
+    # Half-way to the next one, so that no rounding decides, and never at a clip: of equal logits
+    # the first is the answer, which is a target word.
+    return max((kept + above) / 2, kept + 1e-4 * (1 + abs(kept)))
 
 
 def _reaching(scores: FloatArray) -> IntArray:

@@ -31,7 +31,7 @@ from fedspeech.corpora.corpus import (
 )
 from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.shots import Shots, split_shots
-from fedspeech.evaluation.kws import negative_shifts
+from fedspeech.evaluation.kws import negative_shift
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base, default_base_path
@@ -295,9 +295,12 @@ class Kws:
         if not len(negatives):
             return vector
         logits = score_clips(adapter, vector[np.newaxis], negatives.embeddings)[0]
-        shifts = negative_shifts(logits, negatives.labels, self.false_accept_rate)
         parameters = dict(adapter.spec.unflatten(vector))
-        parameters["head_bias"] = (parameters["head_bias"] + shifts).astype(np.float32)
+        bias = parameters["head_bias"].copy()
+        bias[-NUM_NEGATIVE_LABELS:] += np.float32(
+            negative_shift(logits, negatives.labels, self.false_accept_rate)
+        )
+        parameters["head_bias"] = bias
         return adapter.spec.flatten(parameters)
 
     def false_accepts(self, logits: Tensor) -> float:

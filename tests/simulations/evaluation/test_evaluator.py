@@ -8,6 +8,7 @@ from tiny_experiment import tiny_experiment, tiny_scenario
 
 from fedspeech.corpora.synthetic import SyntheticCorpus, SyntheticSpec
 from fedspeech.evaluation.metric import MODELS, Metric, Section
+from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from simulations.evaluation import evaluator
 from simulations.evaluation.evaluator import Evaluator
@@ -163,3 +164,58 @@ def test_the_servers_figures_come_from_public_validation_alone(judge):
     assert 0.5 < seen["validation_accuracy"] <= 1
     worse = judge.validation(np.zeros_like(arrays.initial))
     assert worse["validation_loss"] == pytest.approx(np.log(12), rel=1e-6)
+
+
+@pytest.fixture
+def by_ridge():
+    return Evaluator(
+        tiny_experiment(), tiny_scenario("personalization.rule=ridge", "personalization.copies=0")
+    )
+
+
+def passing(built, vector):
+    """Share of guard negatives of each label that are taken for a target word."""
+    guard = built.guard_negatives
+    targets = len(built.task.labels.labels) - 2
+    logits = score_clips(built.adapter, vector[np.newaxis], guard.embeddings)[0]
+    accepted = logits.argmax(axis=1) < targets
+    return [accepted[guard.labels == label].mean() for label in np.unique(guard.labels)]
+
+
+def test_by_ridge_every_stage_and_phone_lets_as_many_negatives_pass(by_ridge):
+    built = tiny_experiment()
+    raw = built.job.load_arrays().initial
+    start = by_ridge.shipped(raw, None)
+    assert max(passing(built, start)) <= built.task.false_accept_rate
+    for control in (False, True):
+        for phone in by_ridge._adapt(start, 2, control=control):
+            assert max(passing(built, phone.adapter(start))) <= built.task.false_accept_rate
+            assert phone.delta.vector.any()
+
+
+def test_by_ridge_the_control_takes_another_phones_clips(by_ridge, monkeypatch):
+    calls = []
+
+    def record(adapter, start, own, copies, *rest):
+        calls.append([clips.embeddings.tobytes() for clips in own])
+        return [None] * len(own)
+
+    monkeypatch.setattr(evaluator, "adapt_heads", record)
+    start = tiny_experiment().job.load_arrays().initial
+    by_ridge._adapt(start, 1, control=False)
+    by_ridge._adapt(start, 1, control=True)
+    own, other = calls
+    assert sorted(own) == sorted(other)
+    assert all(mine != theirs for mine, theirs in zip(own, other, strict=True))
+
+
+def test_by_ridge_headlines_stand_together_at_every_stage(by_ridge):
+    found = sections(by_ridge.personalization(tiny_experiment().job.load_arrays().initial))
+    for key, name in (
+        ("accuracy", "accuracy with non-words counted"),
+        ("target_accuracy", "accuracy among target words"),
+        ("operating_points", "false accepts"),
+    ):
+        stages = found[key].by_model(name)
+        assert set(stages) == set(MODELS)
+        assert all(metric.headline for metric in stages.values())
