@@ -42,12 +42,14 @@ class Phone:
       phone_id: pseudonym, unique in the partition; it depends on the seed.
       speaker_id: the speaker; of a phone of several people, the pseudonym again.
       segments: of the speaker and of a simulated device.
+      lent: clips of people who have no phone, which only judge a held-out phone.
     """
 
     phone_id: str
     speaker_id: str = field(repr=False)
     segments: Mapping[str, str] = field(repr=False)
     utterances: tuple[Utterance, ...] = field(repr=False)
+    lent: tuple[Utterance, ...] = field(default=(), repr=False)
 
     @property
     def people(self) -> frozenset[str]:

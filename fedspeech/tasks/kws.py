@@ -189,7 +189,8 @@ class Kws:
     def split(self, phone: Phone, count: int, *, seed: int, reserve: int) -> Shots:
         """Draws shots of every word that a phone may adapt on; see `Task.split`."""
         shots = split_shots(phone, self.roles.own, count, seed=seed, reserve=reserve)
-        judged = tuple(clip for clip in shots.judged if self.roles.judges(clip.word))
+        own = (clip for clip in shots.judged if self.roles.judges(clip.word))
+        judged = (*own, *phone.lent)
         return dataclasses.replace(shots, judged=judged)
 
     def public_clips(

@@ -319,7 +319,8 @@ def _held_out_phones(
 ) -> tuple[HeldOutPhone, ...]:
     """Splits each held-out phone's clips into nested shots and clips for evaluation."""
     corpus, phones = speakers.corpus, speakers.partition.held_out
-    clips = utterances_of(phones)
+    lent = [clip for phone in phones for clip in phone.lent]
+    clips = list(dict.fromkeys([*utterances_of(phones), *lent]))  # several phones hear the same
     embedded = embed(corpus, clips)
     row = {clip.utterance_id: index for index, clip in enumerate(clips)}
     shots = sorted({*scenario.personalization.shots, scenario.personalization.headline_shots})

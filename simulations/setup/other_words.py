@@ -67,7 +67,7 @@ class OtherWords:
         ):  # fmt: skip
             count = min(len(kind), max(least, round(share * clips)))
             drawn += [kind[index] for index in rng.permutation(len(kind))[:count]]
-        return dataclasses.replace(phone, utterances=(*phone.utterances, *drawn))
+        return dataclasses.replace(phone, lent=tuple(drawn))
 
 
 def open_other_words(path: Path, targets: Collection[str], seed: int) -> OtherWords:

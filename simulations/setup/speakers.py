@@ -142,7 +142,7 @@ class SpeakerSplit:
         )
         for corpus, phones in sides:
             for phone in phones:
-                for clip in phone.utterances:
+                for clip in (*phone.utterances, *phone.lent):
                     said = (phone.phone_id, clip.speaker_id, clip.word, corpus.fingerprint(clip))
                     # `canonical` writes lengths, so names that run into one another stay apart.
                     digest.update(canonical(*said))

@@ -90,6 +90,8 @@ def test_held_out_phones_are_judged_on_lent_words_and_silence_and_adapt_on_none(
     groups = (speakers.public, speakers.partition.validation, speakers.partition.federated)
     for group in groups:
         assert not judges & {phone.speaker_id for phone in group}
+    for phone in (*speakers.partition.federated, *speakers.partition.held_out):
+        assert phone.people == {phone.speaker_id}
     for phone in speakers.partition.federated:
         assert {clip.speaker_id for clip in phone.utterances} == {phone.speaker_id}
     assert "of other people, in training said by yet others" in speakers.task.negatives
