@@ -76,8 +76,8 @@ def scenario_from(document: dict[str, Any], name: str) -> Scenario:
 def _suit_extras(document: dict[str, Any], changes: Iterable[str]) -> None:
     """Takes the sections that a scenario has for extras which are installed, and says so.
 
-    `[where_installed.EXTRA.SECTION]` replaces keys of SECTION. A base that somebody names keeps the
-    settings that were made for any base.
+    `[where_installed.EXTRA.SECTION]` replaces keys of SECTION. Whoever names another base than that
+    of these sections keeps the settings that were made for any base.
 
     Raises:
       ScenarioError: if there is no such extra.
@@ -87,9 +87,13 @@ def _suit_extras(document: dict[str, Any], changes: Iterable[str]) -> None:
         raise ScenarioError(
             f"where_installed names an extra, one of {', '.join(EXTRAS)}, got {unknown[0]!r}"
         )
-    if any(change.partition("=")[0].strip().startswith("base.") for change in changes):
-        return
+    named: dict[str, Any] = {}
+    for change in changes:
+        if change.partition("=")[0].strip() == "base.source":
+            _apply(named, change)
     for extra, sections in variants.items():
+        if named and named["base"] != sections.get("base"):
+            continue
         if missing := lacking(extra):
             reason = f"without the extra {extra}: {missing}"
         else:

@@ -193,6 +193,12 @@ def test_a_base_that_is_named_keeps_the_settings_of_any_base(installed):
     assert real.personalization.rule == "sgd"
 
 
+def test_the_base_of_the_extra_may_be_named(installed):
+    installed(True)
+    named = read_scenario("real-commands", ['base.source="speech-embedding"'])
+    assert named == read_scenario("real-commands")
+
+
 def test_what_is_set_wins_over_what_suits_an_extra(installed):
     installed(True)
     real = read_scenario("real-commands", ["personalization.rule=sgd"])
