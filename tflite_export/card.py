@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedspeech.audio.spec import FrontendSpec
+from fedspeech.corpora.written import listed
 from fedspeech.errors import ExportRefused
 from fedspeech.models.base import Base
 from fedspeech.models.exported.encoder import ForeignEncoder
@@ -256,6 +257,7 @@ class Card:
         return render(
             "card.md",
             card=self,
+            labels=listed(self.labels),
             table=_table,
             paragraphs=paragraphs(self.privacy),
             privacy=vars(self.privacy),

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.corpora.written import listed
+
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
 NUM_NEGATIVE_LABELS = 2
@@ -96,7 +98,7 @@ class Vocabulary:
 
     def in_words(self) -> str:
         """Lists the targets."""
-        targets = ", ".join(self.targets)
+        targets = listed(self.targets)
         return f"Target words: {targets}; every other word is `_unknown_`, no word `_silence_`"
 
 
@@ -202,7 +204,7 @@ class NamedLabels:
 
     def in_words(self) -> str:
         """Lists the names."""
-        return f"Labels: {', '.join(self.labels)}"
+        return f"Labels: {listed(self.labels)}"
 
 
 def labels_from(metadata: Mapping[str, Any]) -> Labels:

@@ -23,6 +23,8 @@ _SHOWN = 5  # names of one kind
 
 def plain(text: str) -> str:
     """Returns text composed, without characters of no width, with single spaces."""
+    if text.isascii() and text.isprintable():  # nearly every cell of nearly every table
+        return " ".join(text.split())
     composed = unicodedata.normalize("NFC", text)
     visible = "".join(c for c in composed if unicodedata.category(c) != "Cf")
     return " ".join(visible.split())
@@ -70,8 +72,12 @@ class Persons:
 def _key(name: str) -> str:
     """The part of a name that all of its spellings share."""
     folded = unicodedata.normalize("NFKC", plain(name)).casefold()
-    # Zeros before the one number that ends a name: within a hexadecimal name they tell apart.
-    return re.sub(r"^(\D*)0+(\d+)$", r"\1\2", "".join(folded.split()))
+    whole = "".join(folded.split())
+    # Zeros before the one number that ends a name: within a hexadecimal name they tell apart. In
+    # two steps, since one pattern for both takes quadratic time on a cell of zeros.
+    if found := re.fullmatch(r"(\D*)(\d+)", whole):
+        return found[1] + (found[2].lstrip("0") or "0")
+    return whole
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -146,13 +146,13 @@ def usable_rows(listing: Listing, max_unusable_share: float = MAX_UNUSABLE_SHARE
     problems = list(listing.skipped)
     seen: dict[str, str] = {}
     for row in listing.rows:
-        problem = _lacks(row)
-        if not problem and row.utterance_id in seen:
-            problem = f"named twice: {row.utterance_id!r} stands in {seen[row.utterance_id]} too"
+        problem, name = _lacks(row), row.utterance_id
+        if not problem and name in seen:
+            problem = f"named twice: {name!r} stands in {seen[name]} too"
         if problem:
             problems.append(Skipped(row.where, problem))
             continue
-        seen[row.utterance_id] = row.where
+        seen[name] = row.where
         usable.append(replace(row, speaker=persons.of[row.speaker]) if row.speaker else row)
     problems.sort(key=_place)
     _refuse(listing, problems, len(listing.rows) + len(listing.skipped), max_unusable_share)

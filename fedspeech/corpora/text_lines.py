@@ -30,6 +30,7 @@ MAX_LINE_CHARACTERS = 2**20
 MAX_CHARACTERS = 2 * 2**30
 MAX_LINES = 10_000_000
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -53,6 +54,8 @@ def read_lines(path: Path) -> Iterator[Line]:
     Raises:
       CorpusError: if it cannot be opened, is no gzip though named so, or is too large.
     """
+    if not path.is_file() and path.exists():  # a pipe would never end, a device never begin
+        raise CorpusError(f"{path} cannot be opened: it is no file")
     try:
         with path.open("rb") as raw:
             unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
@@ -87,11 +90,8 @@ def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[Line]:
 
 
 def _problem(text: str) -> str:
-    if text.isascii() and text.isprintable():  # nearly every line, and quick
-        return ""
-    strange = next((c for c in text if "\ud800" <= c <= "\udfff"), "")
-    if strange:
-        return f'not UTF-8: byte 0x{ord(strange) & 0xFF:02x}; save the table as "CSV UTF-8"'
+    if found := _NO_TEXT.search(text):
+        return f'not UTF-8: byte 0x{ord(found[0]) & 0xFF:02x}; save the table as "CSV UTF-8"'
     if found := _CONTROL.search(text):
         return f"a control character: U+{ord(found[0]):04X}"
     return ""

@@ -8,10 +8,12 @@ spoken("شکرا")            # as it is: scripts without cases have no lower ca
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 RESERVED = ("_unknown_", "_silence_")
 
 _APOSTROPHES = dict.fromkeys(map(ord, "’ʼ‘＇`´"), "'")
+_ASCII_AROUND = "!\"#%&'()*,-./:;?@\\_"
 _JOINERS = "\u200c\u200d"  # Persian, Hindi, Sinhala and others spell words with them
 
 
@@ -26,10 +28,31 @@ def spoken(text: str) -> str:
     """
     if text.strip() in RESERVED:
         return text.strip()
+    if text.isascii() and text.isprintable():  # nearly every cell of nearly every table
+        bare = (word.strip(_ASCII_AROUND) for word in text.replace("`", "'").lower().split())
+        return " ".join(word for word in bare if word)
+    return _spoken(text)
+
+
+def _spoken(text: str) -> str:
+    """`spoken` of any text but a reserved label."""
     lower = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
     visible = "".join(c for c in lower if c in _JOINERS or unicodedata.category(c) != "Cf")
     words = (_bare(word) for word in unicodedata.normalize("NFC", visible).split())
     return " ".join(word for word in words if word)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Writes words one after another in their order, also where a script runs from right to left.
+
+    Between two such words a comma would be turned with them, and the first would stand last: each
+    is isolated (U+2068 and U+2069, Unicode Standard Annex 9), which changes no other word.
+    """
+    return ", ".join(f"\u2068{word}\u2069" if _turns(word) else word for word in words)
+
+
+def _turns(word: str) -> bool:
+    return any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in word)
 
 
 def without_dashes(words: str) -> str:

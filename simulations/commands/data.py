@@ -64,6 +64,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
     from fedspeech.audio.channel import SPEECH_RMS
     from fedspeech.corpora.partition import NO_PEOPLE
     from fedspeech.corpora.records import NOBODY
+    from fedspeech.corpora.written import listed
     from simulations.setup.folder_check import LOWEST_LEVEL_DB, SENTENCES
     from simulations.setup.recordings import ENOUGH_SPEAKERS
 
@@ -114,9 +115,10 @@ def _lines(check: FolderCheck) -> Iterable[str]:
         yield "  those below 16 kHz are resampled; above half their rate there is nothing to hear"
     if check.words:
         more = f", and {len(check.words) - 40} more" if len(check.words) > 40 else ""
-        yield "words: " + ", ".join(f"{word} {count}" for word, count in check.words[:40]) + more
+        words = (f"{word} {count}" for word, count in check.words[:40])
+        yield f"words: {listed(words)}{more}"
     if check.lexicon_lacks and not check.sentences:
-        lacks = ", ".join(check.lexicon_lacks[:20]) + (" ..." if check.lexicon_lacks[20:] else "")
+        lacks = listed(check.lexicon_lacks[:20]) + (" ..." if check.lexicon_lacks[20:] else "")
         yield (
             f"  not in the lexicon, to be spelt in the scenario if they are targets and no --base "
             f"of recordings is named: {lacks}"
@@ -151,7 +153,7 @@ def _lines(check: FolderCheck) -> Iterable[str]:
             f"{split.held_out} would be held-out ({split.rule}), {split.public} public, "
             f"{split.validation} to choose by"
         )
-        yield f"  target words: {', '.join(split.targets)}; judged by {split.non_words}"
+        yield f"  target words: {listed(split.targets)}; judged by {split.non_words}"
         if split.federated < _FEW_PHONES:
             yield "  so few phones cannot buy a small epsilon: the report prints the one they get"
         command = f"fedspeech simulate --scenario real-commands --corpus {check.folder}"

@@ -29,7 +29,7 @@ from fedspeech.corpora.synthetic import (
 )
 from fedspeech.models.base import Base
 from fedspeech.models.pooling import Pooling
-from fedspeech.synthesis.lexicon import pronunciation
+from fedspeech.synthesis.lexicon import speakable
 from fedspeech.training.encoder_cache import Progress, encoder_outputs
 from fedspeech.training.heads import FittedHead, PublicFeatures, fit_head
 from simulations.setup.speakers import SpeakerSplit
@@ -121,7 +121,7 @@ def lesson_of(
 
 def with_synthetic(lesson: HeadLesson, lexicon: Mapping[str, str]) -> HeadLesson:
     """Adds synthetic speakers: other words, silence, and target words as far as they can."""
-    words = tuple(word for word in lesson.vocabulary.targets if _can_say(word, lexicon))
+    words = speakable(lesson.vocabulary.targets, lexicon)
     known, _ = other_words(lesson.vocabulary.targets)
     corpus = SyntheticCorpus(
         SyntheticSpec(
@@ -156,14 +156,6 @@ def _made(speakers: SpeakerSplit) -> set[str]:
         for phone in speakers.public
         if phone.speaker_id not in speakers.recorded and not phone.speaker_id.startswith(NOBODY)
     }
-
-
-def _can_say(word: str, lexicon: Mapping[str, str]) -> bool:
-    try:
-        pronunciation(word, dict(lexicon))
-    except ValueError:
-        return False
-    return True
 
 
 def _figures(fitted: FittedHead, features: PublicFeatures) -> dict[str, str | int | float]:

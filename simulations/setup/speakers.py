@@ -60,7 +60,7 @@ from simulations.scenario.corpora import (
     SentenceCorpus,
     TranscribedCorpus,
 )
-from simulations.scenario.schema import Scenario
+from simulations.scenario.schema import MADE, Scenario
 from simulations.setup.other_words import open_other_words
 from simulations.setup.recordings import made_public, split_speakers, usable
 from simulations.setup.sentences import (
@@ -357,7 +357,7 @@ def _recorded(
             held_out=tuple(other.heard_by(phone, seed) for phone in partition.held_out),
         )
     words = Vocabulary(roles.targets)
-    if base is None:  # the synthesizer will say them to the base
+    if scenario.base.source == MADE:  # the synthesizer will say them to the base
         for word in words.targets:
             pronunciation(word, scenario.lexicon)
     made = SyntheticCorpus(public_spec(scenario, words))

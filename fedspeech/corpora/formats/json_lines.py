@@ -23,9 +23,10 @@ def tables(folder: Path) -> list[Path]:
 
 def first_keys(path: Path) -> frozenset[str]:
     """The keys of the first line that is an object; none of another file."""
-    for _, found in read_objects(path, []):
-        return frozenset(found)
-    return frozenset()
+    # One line only: a file of something else may be long, and every folder is looked through.
+    first = next((line for line in read_lines(path)), None)
+    found = None if first is None or first.problem else _object(first.text)
+    return frozenset(found or ())
 
 
 def read_objects(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -38,14 +39,19 @@ def read_objects(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, Mapp
         where = f"{path.name} line {line.number}"
         if not line.text.strip() and not line.problem:
             continue
-        try:
-            found = None if line.problem else json.loads(line.text)
-        except (ValueError, RecursionError):  # brackets a thousand deep
-            found = None
-        if isinstance(found, dict):
+        found = None if line.problem else _object(line.text)
+        if found is not None:
             yield where, found
         else:
             skipped.append(Skipped(where, line.problem or "not a row: no object of JSON"))
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # brackets a thousand deep
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def text(found: Mapping[str, Any], *names: str) -> str:

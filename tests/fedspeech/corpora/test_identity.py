@@ -43,3 +43,9 @@ def test_any_names_are_read_and_the_outcome_is_stable(names):
     assert set(persons.of) == set(names)
     assert Persons(persons.of.values()).of == {person: person for person in persons.of.values()}
     assert all(plain(person) == person for person in persons.of.values())
+
+
+@pytest.mark.parametrize("name", ["0" * 100_000 + "x", "-" * 100_000, "0" * 100_000, "é" * 50_000])
+def test_a_name_of_a_hundred_thousand_characters_takes_no_time(name):
+    """One pattern for zeros and the number after them would take minutes."""
+    assert list(Persons([name, "anna"]).of) == [name, "anna"]

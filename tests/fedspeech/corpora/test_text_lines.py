@@ -1,4 +1,6 @@
 import gzip
+import os
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,13 @@ def test_a_gzip_of_more_than_anybody_writes_is_refused(tmp_path, monkeypatch):
 def test_a_damaged_gzip_is_refused_by_name(tmp_path, data):
     with pytest.raises(CorpusError, match=r"t\.gz cannot be opened: "):
         lines(tmp_path / "t.gz", data)
+
+
+def test_a_pipe_or_a_device_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in (tmp_path / "pipe.txt", Path("/dev/zero"), tmp_path):
+        with pytest.raises(CorpusError, match="it is no file"):
+            list(read_lines(path))
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):

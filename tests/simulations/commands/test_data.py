@@ -141,7 +141,7 @@ def test_a_check_says_what_speaker_ids_are_which_lists_hold_and_what_nobody_can_
         "2 would be held-out (2 speakers are held-out, named by the corpus's official list",
         f"fedspeech pretrain --corpus {tmp_path} --speakers 10 --out public.safetensors",
         f"--corpus {tmp_path} --base public.safetensors",
-        "words: بله 20, نه 20",
+        "words: \u2068بله 20\u2069, \u2068نه 20\u2069",
     ):
         assert part in text, part
 

@@ -1,3 +1,5 @@
+import tarfile
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,17 @@ def test_columns_are_mapped_and_what_is_missing_or_ambiguous_is_said(tone):
         from_records(rows, columns={"speakr": "who"})
     with pytest.raises(CorpusError, match="no row"):
         from_records([])
+
+
+@pytest.mark.corpus
+def test_real_recordings_as_rows_are_what_their_folder_is(real_data, real_corpus):
+    folder = real_corpus("fsdd")
+    chosen = folder.utterances[:: len(folder.utterances) // 30]
+    with tarfile.open(real_data / "fsdd" / "fsdd-0.tar") as archive:
+        rows = [
+            row(archive.extractfile(f"{clip.utterance_id}.flac").read(), clip.speaker_id, clip.word)
+            for clip in chosen
+        ]
+    rows = from_records(rows)
+    np.testing.assert_array_equal(rows.waveforms(rows.utterances), folder.waveforms(chosen))
+    assert [*map(rows.fingerprint, rows.utterances)] == [*map(folder.fingerprint, chosen)]
