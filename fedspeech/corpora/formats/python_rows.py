@@ -63,7 +63,11 @@ def list_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> 
     if not listed:
         raise CorpusError("from_records was given no row")
     _refuse_missing(by_keys, columns)
-    return Listing(layout="records", rows=tuple(listed), absolute=True)
+    # The name that Common Voice gives them, which is no person's wherever its rows come from.
+    clients = any(fields.get("speaker") == "client_id" for fields in by_keys.values())
+    return Listing(
+        layout="records", rows=tuple(listed), absolute=True, one_id_one_person=not clients
+    )
 
 
 def _fields(keys: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:

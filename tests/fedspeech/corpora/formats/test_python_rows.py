@@ -110,6 +110,14 @@ def test_bad_audio_is_left_out_with_the_reason(tone, audio, rate_hz, rule):
     assert [skip.reason.partition(":")[0] for skip in corpus.skipped] == [rule]
 
 
+def test_client_ids_are_no_people_wherever_their_rows_come_from(tone):
+    audio = {"audio": tone(), "rate_hz": 16_000, "sentence": "Yes."}
+    assert from_records([audio | {"speaker_id": "6f"}]).one_id_one_person
+    assert not from_records([audio | {"client_id": "6f"}]).one_id_one_person
+    columns = {"speaker": "client_id"}
+    assert not from_records([audio | {"client_id": "6f"}], columns=columns).one_id_one_person
+
+
 def test_columns_are_mapped_and_what_is_missing_or_ambiguous_is_said(tone):
     rows = [{"wav": tone(), "hz": 16_000, "who": "anna", "said": "yes"}]
     columns = {"audio": "wav", "rate_hz": "hz", "speaker": "who", "word": "said"}
