@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedspeech.errors import ExportRefused
 from fedspeech.extras import require
 from fedspeech.job import Job
 from fedspeech.privacy.examples import ExamplePrivacy
@@ -23,6 +24,7 @@ from fedspeech.privacy.ledger import Ledger
 from fedspeech.queries.training import AdapterTraining, TrainingFunction
 from fedspeech.round import ServerState, run_round
 from fedspeech.training.cohort import train_cohort
+from fedspeech.training.own_trainer import OwnTrainer
 from fedspeech.vectors import Delta, FloatVector
 from simulations.artifacts.loaded_run import FinishedRun, batch_clips, run_of, trained_model
 from simulations.console import Console, Printed
@@ -102,6 +104,12 @@ def run_on_device(content: bytes, job: Job, adapter: FloatVector) -> RoundCheck:
     Raises:
       ExportRefused: if the file cannot train as the job says.
     """
+    trainer = AdapterTraining.of(job.query).trainer
+    if isinstance(trainer, OwnTrainer):
+        raise ExportRefused(
+            f"the run's phones train by {trainer.trainer}, and the file by this library's own "
+            "steps: a round in the file would be another round"
+        )
     from tflite_export.on_device import OnDeviceTraining, example_guarantee
 
     # Seeded noise, so that both rounds meet the same coins and noise.

@@ -10,8 +10,9 @@ from tiny_job import TRAINING, make_job
 from whole_runs import run_in_grid, run_reference
 
 from fedspeech.aggregation.own_optimizer import OwnOptimizer
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ExportRefused, ScenarioError
 from fedspeech.training.own_trainer import OwnTrainer
+from simulations.artifacts.on_device_round import run_on_device
 from simulations.results.run_folder import read
 from simulations.run.runner import simulate
 
@@ -58,6 +59,12 @@ def test_round_and_grid_agree_on_both(tmp_path):
     records, _ = run_in_grid(path, job, arrays, tmp_path / "grid.jsonl")
     for record, total in zip(records, totals, strict=True):
         np.testing.assert_array_equal(record.total, total)
+
+
+def test_a_round_in_a_file_is_not_a_round_of_an_own_trainer(tmp_path):
+    _, job, arrays = make_job(tmp_path, query=dataclasses.replace(TRAINING, trainer=TRAINER))
+    with pytest.raises(ExportRefused, match="train by own_rules:OneByOne, and the file by this"):
+        run_on_device(b"", job, arrays.initial)
 
 
 @pytest.mark.slow
