@@ -80,15 +80,16 @@ def measure(content: bytes, trained: Trained, clip: NDArray[np.float32]) -> Benc
         started = time.perf_counter()
         model = TfliteModel(content)
         loads.append(time.perf_counter() - started)
-    spec = trained.base.built_in.frontend
+    encoder = trained.base.encoder
     one = clip[np.newaxis]
     whole = _torch_clip(trained, one)
-    hop = one[:, : spec.hop_samples]
-    clip_ms = 1000 * spec.clip_samples / spec.rate_hz
+    hop = one[:, : encoder.hop_samples]
+    clip_ms = 1000 * encoder.clip_samples / encoder.rate_hz
+    hop_ms = 1000 * encoder.hop_samples / encoder.rate_hz
     calls: dict[str, tuple[Callable[[], object], float]] = {
         "waveform": (lambda: model.run("waveform", waveform=one), clip_ms),
         "infer": (lambda: model.run("infer", waveform=one), clip_ms),
-        "hop": (lambda: model.run("hop", samples=hop), spec.hop_ms),
+        "hop": (lambda: model.run("hop", samples=hop), hop_ms),
     }
     before = torch.get_num_threads()
     # The file runs on one thread as well.

@@ -100,6 +100,16 @@ class Asr:
         """English letters, synthetic speakers."""
         return sentence_base_path()
 
+    @classmethod
+    def alphabet_of(cls, base: Base, otherwise: Alphabet) -> Alphabet:
+        """The alphabet of a base for sentences; of one for words, which `check_base` refuses, none.
+
+        Args:
+          base: any base.
+          otherwise: what is answered for one of words.
+        """
+        return base.vocabulary if isinstance(base.vocabulary, Alphabet) else otherwise
+
     def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
         """Makes one of the grammar's sentences; see `Task.synthetic_base`."""
         del lexicon

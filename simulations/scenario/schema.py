@@ -448,6 +448,8 @@ class Scenario(Section):
     def _adapter_fits(self) -> Self:
         if isinstance(self.corpus, ProvidedCorpus):
             return self  # its task says what fits
+        if self.base.source == EMBEDDING and self.task != "kws":
+            raise ValueError(f'base.source = "{EMBEDDING}" spots words and writes no sentences')
         if ":" in self.adapter:
             return self  # imported later; what it answers is checked then
         if self.adapter not in ADAPTERS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedspeech.corpora.corpus import Vocabulary
+from fedspeech.corpora.corpus import Labels, Vocabulary
 from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
@@ -23,7 +23,6 @@ from simulations.setup.speakers import SpeakerSplit
 BASE_SEED = 0  # of bases that runs train: a run's seed draws phones, never the base
 TASKS: Mapping[str, type[Kws] | type[Asr]] = {"kws": Kws, "asr": Asr}
 """By the word of scenarios: the two tasks that ship."""
-_NO_SENTENCES = f'base.source = "{EMBEDDING}" spots words and writes no sentences'
 PLACEHOLDER = ("word",)  # a layout has sizes, and the task's words follow
 
 
@@ -43,8 +42,6 @@ def layout_of(scenario: Scenario) -> Base:
             '"RUN/base.safetensors"'
         )
     if source == EMBEDDING:
-        if scenario.task != "kws":
-            raise ScenarioError(_NO_SENTENCES)
         return embedding_base(Vocabulary(PLACEHOLDER))
     ships = source in ("shipped", MADE, TUNED)
     path = TASKS[scenario.task].shipped_base() if ships else Path(source)
@@ -63,10 +60,8 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
         made = speakers.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
         return _cut_for(scenario, made)
     if scenario.base.source == EMBEDDING:
-        labels = speakers.task.labels
-        if not isinstance(labels, Vocabulary):
-            raise ScenarioError(_NO_SENTENCES)
-        base = embedding_base(labels)
+        base = embedding_base(speakers.task.labels)
+        labels = Vocabulary(Kws.known(base))
         lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
         return taught_head(base, lesson, cache, {"head_seed": scenario.seed})
     if scenario.base.source == TUNED:
@@ -78,7 +73,7 @@ def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Pat
     return layout
 
 
-def embedding_base(vocabulary: Vocabulary) -> Base:
+def embedding_base(vocabulary: Labels) -> Base:
     """Google's speech embedding without a head.
 
     Raises:

@@ -13,7 +13,6 @@ from typing import Literal
 from fedspeech.corpora.corpus import (
     SILENCE,
     UNKNOWN,
-    Alphabet,
     Corpus,
     Skipped,
     Utterance,
@@ -195,7 +194,7 @@ def open_speakers(
         case JoinedSentences() | TranscribedCorpus():
             trained = () if made else base.speakers
             corpus, partition = real_sentences(
-                scenario, scenario.corpus, base.reading, _alphabet(base), trained
+                scenario, scenario.corpus, base.reading, Asr.alphabet_of(base, ENGLISH), trained
             )
             return SpeakerSplit(
                 # A language model of what phones said would reveal it outside of every epsilon.
@@ -223,17 +222,12 @@ def _recognizing(scenario: Scenario, language_model: BigramLanguageModel, base: 
     settings = scenario.decoding
     return Asr(
         language_model=language_model,
-        labels=_alphabet(base),
+        labels=Asr.alphabet_of(base, ENGLISH),
         beam=settings,
         each_round=settings.evaluated_each_round,
         # Examples of real sentences would show what people said.
         examples=settings.examples if isinstance(scenario.corpus, SentenceCorpus) else 0,
     )
-
-
-def _alphabet(base: Base) -> Alphabet:
-    """The alphabet of a base for sentences; English for one of words, which the task refuses."""
-    return base.vocabulary if isinstance(base.vocabulary, Alphabet) else ENGLISH
 
 
 def _drawn(

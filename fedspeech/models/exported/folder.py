@@ -217,10 +217,8 @@ def _labels(values: Mapping[str, Any]) -> Labels:
 
 def _labels_values(labels: Labels) -> dict[str, Any]:
     """Inverts `_labels`."""
-    if isinstance(labels, Alphabet):
-        return {"alphabet": list(labels.characters)}
-    assert isinstance(labels, Vocabulary)
-    return {"words": list(labels.targets)}
+    keys = {"targets": "words", "characters": "alphabet"}
+    return {keys[name]: value for name, value in labels.to_metadata().items()}
 
 
 def _read_encoder(folder: Path, values: Any) -> ForeignEncoder:
