@@ -129,7 +129,8 @@ def budget(
       clip_quantile: the clip norm adapts to this share of deltas.
       **fields: of `fedspeech.privacy.filling.fill` and `PrivacyPlan`: mechanism, participation,
         population, cohort or probability, rounds, noise_multiplier, delta, dimension, clip_norm,
-        colluders, dropout_rate, ...; what is left out is filled in on the safe side and named.
+        colluders, dropout_rate, ...; for "matrix_factorization" also min_separation, bands and
+        momentum; what is left out is filled in on the safe side and named.
 
     Raises:
       ArgumentRefused: if a rule is broken, or no plan reaches the epsilon; names in backticks are
@@ -173,10 +174,13 @@ def _from_fields(
 
         settings = AdaptiveClippingSettings(target_quantile=clip_quantile)
         given["adaptive_clipping"] = adaptive_clipping(settings, given.get("clip_norm", 1.0))
+    from fedspeech.privacy.factorization import Factorization
     from fedspeech.privacy.filling import fill
     from fedspeech.privacy.plan import PrivacyPlan
 
-    known = {field.name for field in dataclasses.fields(PrivacyPlan)} | {"cohort", "probability"}
+    known = {"cohort", "probability"}
+    for parts in (PrivacyPlan, Factorization):
+        known |= {field.name for field in dataclasses.fields(parts)}
     for name in set(given) - known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -231,6 +231,7 @@ def privacy_settings(plan: object) -> object:
         if hasattr(plan, name)
     }
     return same | {
+        "matrix_factorization": plan.factorization and dataclasses.asdict(plan.factorization),
         "min_cohort_share": plan.min_cohort / expected,
         "min_reporting_share": plan.min_reporting / expected,
     }

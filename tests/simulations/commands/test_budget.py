@@ -349,6 +349,11 @@ def options(plan):
     }  # fmt: skip
     if plan.mechanism == "none":
         given["mechanism"] = "distributed"
+    if plan.factorization is not None:
+        given |= {
+            "min-separation": plan.factorization.min_separation, "bands": plan.factorization.bands,
+            "momentum": repr(plan.factorization.momentum),
+        }  # fmt: skip
     if plan.adaptive_clipping is not None:
         given["clip-quantile"] = plan.adaptive_clipping.target_quantile
     return [part for name, value in given.items() for part in (f"--{name}", value)]
@@ -379,11 +384,14 @@ def test_every_scenario_costs_what_its_run_costs(document, name):
 def random_plan(rng):
     """The plan of random settings that no rule refuses."""
     while True:
-        adapts = rng.random() < 0.4
         mechanisms = ["distributed", "distributed", "skellam", "central", "local"]
+        mechanism = str(rng.choice([*mechanisms, "matrix_factorization"]))
+        participations = ["poisson", "poisson", "fixed_size", "round_robin"]
+        correlated = mechanism == "matrix_factorization"
+        adapts = rng.random() < 0.4 and not correlated
         settings = PrivacySettings(
-            mechanism=str(rng.choice(mechanisms)),
-            participation=str(rng.choice(["poisson", "poisson", "fixed_size", "round_robin"])),
+            mechanism=mechanism,
+            participation="round_robin" if correlated else str(rng.choice(participations)),
             secure_aggregation=str(rng.choice(["masked", "ideal"])),
             clip_norm=float(rng.uniform(0.01, 1)), noise_multiplier=float(rng.uniform(0.3, 8)),
             adaptive_clipping=AdaptiveClippingSettings(target_quantile=0.5) if adapts else None,
@@ -397,6 +405,7 @@ def random_plan(rng):
         sizes = PlanSizes(
             population=int(rng.integers(300, 4000)), dimension=int(rng.integers(10, 6000)),
             unit="user", availability=float(rng.uniform(0.2, 1)) if away else 1.0,
+            momentum=float(rng.choice([0.0, 0.9])),
         )  # fmt: skip
         try:
             return plan_of(settings, sizes).plan
@@ -445,3 +454,21 @@ def test_a_plan_that_a_rule_refuses_names_settings_that_it_would_accept(budget):
     more = [part for change in accepted for part in ("--set", change)]
     status, _, err = budget(*few, *more)
     assert status == 0, err
+
+
+CORRELATED = (
+    "--mechanism", "matrix_factorization", "--participation", "round_robin", "--population", 3000,
+    "--cohort", 300, "--rounds", 40, "--noise-multiplier", 18,
+)  # fmt: skip
+
+
+def test_correlated_noise_is_priced_with_the_distance_that_phones_keep(document, budget):
+    found = document(*CORRELATED, "--momentum", 0.9)
+    plan = found["plan"]
+    assert (plan["min_separation"], plan["bands"], plan["max_participations"]) == (10, 10, 4)
+    assert found["assumed"].count("min_separation") == found["assumed"].count("bands") == 1
+    assert found["epsilon_release"]["pld"] < 1
+    assert found["epsilon_server"]["pld"] == "Infinity"
+    status, _, err = budget(*CORRELATED, "--min-separation", 11)
+    assert status == 1
+    assert "--min-separation must be at most that" in " ".join(err.split())
