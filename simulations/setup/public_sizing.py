@@ -70,7 +70,7 @@ class PublicSizing:
       noise_of_score: standard deviation that the noise of all rounds adds to a score.
       answers_lost: share of clips that this noise alone turns from right to wrong, net.
       words_gained: expected rise of the share of target words right by as many speakers more as
-        federate; None: the base does not say what half of its speakers were worth.
+        are in a round; None: the base does not say what half of its speakers were worth.
     """
 
     clip_norm: float
@@ -91,8 +91,8 @@ class PublicSizing:
         if self.words_gained is None:
             return said + "."
         said += (
-            f". By what the base learned from the second half of its speakers, those who federate "
-            f"are worth {100 * self.words_gained:.1f} points"
+            ". By what the base learned from the second half of its speakers, as many more as a "
+            f"round has are worth {100 * self.words_gained:.1f} points"
         )
         if self.answers_lost > max(self.words_gained, 0.0):
             said += (
