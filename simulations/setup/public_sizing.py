@@ -172,8 +172,11 @@ def sized(
       cohort: expected number of phones in a round.
       learning_rate: of the scenario, the largest that is taken.
       provenance: of the base.
+
+    Raises:
+      ScenarioError: if the noise of rounds is not independent.
     """
-    noise = 0.0 if privacy.mechanism == "none" else privacy.noise_multiplier
+    noise = _noise_of_sum(privacy, cohort)
     per_rate = noise * figures.delta_norm * math.sqrt(privacy.rounds) / cohort
     per_rate *= figures.embedding_norm
     rate = learning_rate
@@ -192,6 +195,25 @@ def sized(
         answers_lost=lost,
         words_gained=_gain(provenance, cohort),
     )
+
+
+def _noise_of_sum(privacy: PrivacySettings, cohort: float) -> float:
+    """Standard deviation of the noise of one round's sum, over the clip norm.
+
+    Raises:
+      ScenarioError: if the noise of rounds is not independent, so that it does not add up as here.
+    """
+    match privacy.mechanism:
+        case "none":
+            return 0.0
+        case "local":  # every phone adds enough for itself
+            return privacy.noise_multiplier * math.sqrt(cohort)
+        case "matrix_factorization":
+            raise ScenarioError(
+                'privacy.sizing = "public" adds up the noise of rounds as independent, and that '
+                'of mechanism = "matrix_factorization" is not; set privacy.sizing = "scenario"'
+            )
+    return privacy.noise_multiplier
 
 
 def _gain(provenance: Provenance, more: float) -> float | None:

@@ -81,6 +81,21 @@ def test_without_noise_nothing_is_lost_and_the_rate_stays():
         assert (sizing.learning_rate, sizing.noise_of_score, sizing.answers_lost) == (0.7, 0, 0)
 
 
+def test_noise_of_every_phone_adds_up():
+    _, found = figures()
+    one, each = (
+        sized(found, settings(mechanism=mechanism), 100.0, 1e-3, {})
+        for mechanism in ("distributed", "local")
+    )
+    assert each.noise_of_score == pytest.approx(10 * one.noise_of_score)
+
+
+def test_correlated_noise_is_refused_by_name():
+    _, found = figures()
+    with pytest.raises(ScenarioError, match='mechanism = "matrix_factorization" is not'):
+        sized(found, settings(mechanism="matrix_factorization"), 10.0, 1.0, {})
+
+
 def test_answers_lost_follow_the_margins():
     found = PublicFigures(
         speakers=2, delta_norm=1.0, embedding_norm=1.0, margins=np.array([1.0, 1.0, -1.0, 3.0])
