@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,7 +187,10 @@ def evaluate(
     # The last two labels are the negatives, unknown and silence, which are never detected.
     targets = listener.labels[:-2]
     if folder is not None:
-        counts, source = _in_folder(listener, folder, rules), folder.name
+        counts, unread = _in_folder(listener, folder, rules)
+        source = folder.name
+        if unread:
+            source += f" without {len(unread)} recordings that cannot be read, as {unread[0]}"
     elif hours and hours > 0:
         lexicon = _lexicon(file)
         counts = sum(
@@ -401,20 +404,41 @@ def _keywords(
     return ListeningCounts.of_keywords(listener.feed(sound), keywords, rules)
 
 
-def _in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
-    """Counts recordings: noise and long files without keywords, or a corpus of single words."""
+def _in_folder(
+    listener: Listener, folder: Path, rules: ListeningRules
+) -> tuple[ListeningCounts, list[str]]:
+    """Counts recordings: noise and long files without keywords, or a corpus of single words.
+
+    Also returns what of the folder could not be read, with the reason.
+
+    Raises:
+      CorpusError: if nothing could.
+    """
     sounds: Iterable[FloatArray]
+    unread: list[str] = []
     match layout_of(folder):
         case "noise":
             sounds = (noise.samples for noise in read_noise(folder, listener.spec).noises)
         case "recordings":
-            paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in AUDIO_SUFFIXES)
-            sounds = (_read(path, listener.spec.rate_hz) for path in paths)
+            sounds = _readable(folder, listener.spec.rate_hz, unread)
         case _:
-            return _in_corpus(listener, folder, rules)
-    return sum(
+            return _in_corpus(listener, folder, rules), unread
+    counts = sum(
         (_without_keywords(listener, sound, rules) for sound in sounds), ListeningCounts.nothing()
     )
+    if unread and not counts.hours:
+        raise CorpusError(f"nothing in {folder} can be listened to, for instance {unread[0]}")
+    return counts, unread
+
+
+def _readable(folder: Path, rate_hz: int, unread: list[str]) -> Iterator[FloatArray]:
+    """Yields the recordings in a folder, and adds those that cannot be read to `unread`."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            try:
+                yield _read(path, rate_hz)
+            except CorpusError as problem:
+                unread.append(str(problem))
 
 
 def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:

@@ -12,7 +12,7 @@ from tiny_experiment import tiny_experiment
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.layouts import layout_of
-from fedspeech.errors import ExportRefused
+from fedspeech.errors import CorpusError, ExportRefused
 from fedspeech.evaluation.streaming import DEFAULT_THRESHOLD, ListeningRules
 from simulations.artifacts import stream_evaluation
 from simulations.commands.listen import listen
@@ -58,7 +58,7 @@ def write(path, sound):
 
 
 def count(folder):
-    return stream_evaluation._in_folder(LouderThanBefore(), folder, RULES)
+    return stream_evaluation._in_folder(LouderThanBefore(), folder, RULES)[0]
 
 
 def test_what_was_heard_in_one_recording_is_forgotten_before_the_next(tmp_path):
@@ -75,6 +75,18 @@ def test_what_was_heard_in_one_recording_is_forgotten_before_the_next(tmp_path):
     (noises / "manifest.csv").write_text("file,kind\na.wav,tap\nb.wav,fan\n")
     assert layout_of(noises) == "noise"
     assert count(noises).at(0.5).false_accepts == 1
+
+
+def test_a_bad_recording_is_left_out_and_named_and_the_others_are_listened_to(tmp_path):
+    write(tmp_path / "a.wav", tone(0.8, 0.5))
+    (tmp_path / "b.wav").write_text("text")
+    counts, unread = stream_evaluation._in_folder(LouderThanBefore(), tmp_path, RULES)
+    assert counts.at(0.5).false_accepts == 1
+    assert len(unread) == 1
+    assert "b.wav cannot be listened to: not a readable sound file" in unread[0]
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(CorpusError, match=r"nothing in .* can be listened to, for instance"):
+        count(tmp_path)
 
 
 @pytest.fixture

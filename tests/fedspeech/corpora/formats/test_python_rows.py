@@ -70,6 +70,26 @@ def test_labels_of_a_dataset_are_words_and_silence_needs_no_speaker(tone):
     assert [skip.reason for skip in corpus.skipped] == ["a cell is empty: word"]
 
 
+def test_a_dataset_of_hugging_face_is_rows_as_it_is(tone, sound):
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    features = datasets.Features(
+        {
+            "audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+            "label": datasets.ClassLabel(names=["yes", "no", SILENCE]),
+            "speaker_id": datasets.Value("string"),
+        }
+    )
+    clips = [{"bytes": sound(tone(hertz=300 + n)), "path": f"{n}.wav"} for n in range(3)]
+    found = datasets.Dataset.from_dict(
+        {"audio": clips, "label": [0, 1, 2], "speaker_id": ["a", "b", None]}, features=features
+    ).cast_column("audio", datasets.Audio(decode=False))
+    corpus = from_records(found)
+    assert [(clip.speaker_id, clip.word) for clip in corpus.utterances] == [
+        ("a", "yes"), ("b", "no"), ("_background_noise_/row 2", SILENCE),
+    ]  # fmt: skip
+    assert corpus.waveforms(corpus.utterances).shape == (3, 16_000)
+
+
 def test_a_list_is_read_again_and_must_be_what_it_was(tone):
     rows = [row(tone(), rate_hz=16_000)]
     corpus = from_records(rows)
