@@ -225,7 +225,10 @@ class _Builder:
         windows = self._step(
             "windows", "relu.default", self._conv("output", self._network.output, x)
         )
-        pooled = self._step("features", "mean.dim", windows, (2,))
+        # Frames before channels, here and at the shortcut: derivatives then lie in memory as the
+        # values do, and no step on the way back has to turn them over.
+        frames = self._step("windows.frames", "transpose.int", windows, 1, 2)
+        pooled = self._step("features", "mean.dim", frames, (1,))
         return FrozenGraph(
             inputs=("x",),
             steps=tuple(self._steps),
@@ -242,7 +245,9 @@ class _Builder:
         )
         # The second convolution's first output stands at the first one's output number taps - 1.
         begin = block.first.left_padding + block.first.stride * block.second.left_padding
-        passed = self._step(f"{name}.passed", "slice.Tensor", x, 2, begin, 2**31 - 1, 1)
+        frames = self._step(f"{name}.frames", "transpose.int", x, 1, 2)
+        last = self._step(f"{name}.last", "slice.Tensor", frames, 1, begin, 2**31 - 1, 1)
+        passed = self._step(f"{name}.passed", "transpose.int", last, 1, 2)
         if block.shortcut is not None:
             passed = self._conv(f"{name}.shortcut", block.shortcut, passed)
         added = self._step(f"{name}.sum", "add.Tensor", inner, passed)

@@ -12,6 +12,7 @@ bytes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,7 +160,8 @@ class FrozenGraph:
                 )
             else:
                 named = {name: _value(value, found) for name, value in step.named}
-                found[step.result] = _operator(step.operator)(*arguments, **named)
+                operator = _operator("relu_.default" if step in self._in_place else step.operator)
+                found[step.result] = operator(*arguments, **named)
         return found
 
     def multiplications(self, input_shape: tuple[int, ...]) -> int:
@@ -186,6 +188,27 @@ class FrozenGraph:
             if step.operator == ADAPT or not found.isdisjoint(step.names()):
                 found.add(step.result)
         return frozenset(found)
+
+    @cached_property
+    def _in_place(self) -> frozenset[Step]:
+        """Activations that may overwrite what they are given: nobody else takes it or keeps it.
+
+        A fresh block of memory costs as much as the activation itself.
+        """
+        uses = Counter(name for step in self.steps for name in step.names())
+        makers = {
+            step.result
+            for step in self.steps
+            if step.operator == ADAPT or step.operator in ("add.Tensor", "conv1d.default")
+        }
+        return frozenset(
+            step
+            for step in self.steps
+            if step.operator == "relu.default"
+            and all(
+                uses[name] == 1 and name in self.moving and name in makers for name in step.names()
+            )
+        )
 
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
         """The arrays on a device."""

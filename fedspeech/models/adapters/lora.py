@@ -17,7 +17,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ from fedspeech.models.encoder import Activation, Encoder
 from fedspeech.models.frozen_graph import FrozenGraph, Layer
 from fedspeech.seeds import stream
 from fedspeech.vectors import ParameterSpec
+
+_ByTap = tuple[int, int, int]  # frames, taps, rank
+_Places = list[slice]  # of each tap, the frames that it meets
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,24 +203,71 @@ def _add_linear(layer: Layer, output: Tensor, x: Tensor, a: Tensor, b: Tensor) -
 def _add_conv1d(layer: Layer, output: Tensor, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Adds B (A * x) of each phone to (p * n, outputs, w).
 
-    Every tap is one matrix product over all frames; what the taps give is then added up where they
-    meet. That reads the frames once, and not once for each tap.
+    One matrix product over all frames serves every tap; what the taps give is then added up where
+    they meet. That reads the frames once, and not once for each tap.
     """
     num_phones, rank, channels, taps = a.shape
     (stride,), (padding,), (dilation,) = layer.stride, layer.padding, layer.dilation
     if padding:
         x = functional.pad(x, (padding, padding))
-    rows = x.transpose(1, 2).reshape(num_phones, -1, channels)
-    by_tap = torch.bmm(rows, a.permute(0, 2, 3, 1).reshape(num_phones, channels, taps * rank))
-    by_tap = by_tap.view(len(x), -1, taps, rank)
-    width = output.shape[2]
-    ends = [tap * dilation + stride * (width - 1) + 1 for tap in range(taps)]
-    thin = by_tap[:, 0 : ends[0] : stride, 0]
-    for tap in range(1, taps):
-        thin = thin + by_tap[:, tap * dilation : ends[tap] : stride, tap]
-    flat = output.transpose(1, 2).reshape(num_phones, -1, output.shape[1])
-    added = torch.baddbmm(flat, thin.reshape(num_phones, -1, rank), b.transpose(1, 2))
-    return added.view(len(x), width, -1).transpose(1, 2)
+    width, outputs = output.shape[2], output.shape[1]
+    places = [
+        slice(tap * dilation, tap * dilation + stride * (width - 1) + 1, stride)
+        for tap in range(taps)
+    ]
+    added, _ = _Taps.apply(
+        output.transpose(1, 2).reshape(num_phones, -1, outputs),
+        x.transpose(1, 2).reshape(num_phones, -1, channels),
+        a.permute(0, 3, 1, 2).reshape(num_phones, taps * rank, channels),
+        b,
+        (x.shape[2], taps, rank),
+        places,
+    )
+    assert isinstance(added, Tensor)
+    return added.view(len(x), width, outputs).transpose(1, 2)
+
+
+class _Taps(torch.autograd.Function):
+    """`output + B (A * x)`, differentiated by hand: torch would fill and add memory for each tap.
+
+    Shapes: output (p, n * w, outputs), rows of x (p, n * frames, channels), A with its taps before
+    its rank (p, taps * r, channels), B (p, outputs, r).
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        output: Tensor, rows: Tensor, a: Tensor, b: Tensor, by_tap: _ByTap, places: _Places
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the sum, and what A gives, (p, n * w, r)."""
+        parts = torch.bmm(rows, a.transpose(1, 2)).view(-1, *by_tap)
+        thin = parts[:, places[0], 0]
+        for tap, place in enumerate(places[1:], start=1):
+            thin = thin + parts[:, place, tap]
+        thin = thin.reshape(len(a), -1, by_tap[2])
+        return torch.baddbmm(output, thin, b.transpose(1, 2)), thin
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keeps what the way back needs."""
+        _, rows, a, b, ctx.by_tap, ctx.places = inputs
+        ctx.save_for_backward(rows, a, b, output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, pull: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Derivatives by output, rows, A and B."""
+        rows, a, b, thin = ctx.saved_tensors
+        by_thin = torch.bmm(pull, b)
+        parts = rows.new_zeros(len(rows), rows.shape[1], a.shape[1]).view(-1, *ctx.by_tap)
+        by_clip = by_thin.view(len(parts), -1, ctx.by_tap[2])
+        for tap, place in enumerate(ctx.places):
+            parts[:, place, tap] = by_clip
+        flat = parts.view(len(rows), rows.shape[1], a.shape[1])
+        by_rows = torch.bmm(flat, a) if ctx.needs_input_grad[1] else None
+        by_a = torch.bmm(flat.transpose(1, 2), rows)
+        return pull, by_rows, by_a, torch.bmm(pull.transpose(1, 2), thin), None, None
 
 
 def _add_conv2d(layer: Layer, output: Tensor, x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Low-rank factors on phones side by side, in a loop over phones, and on Flower's engine."""
