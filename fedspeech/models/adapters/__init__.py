@@ -11,7 +11,7 @@ from fedspeech.models.adapters.head import HeadAdapter
 from fedspeech.models.encoder import Activation
 from fedspeech.own_code import CodeKind, address_of
 
-OWN = CodeKind(noun="an adapter", group="fedspeech.adapters", room="fedspeech.models.adapters")
+OWN = CodeKind(noun="an adapter", group="fedspeech.adapters")
 
 __all__ = [
     "Adapter",
@@ -87,5 +87,5 @@ def adapter_class(address: str) -> Callable[..., Adapter]:
 
 def name_of(adapter: Adapter) -> str:
     """The name by which `make_adapter` builds an adapter again: its own, or `module:Class`."""
-    own = type(adapter).__module__.startswith(f"{OWN.room}.")
+    own = type(adapter).__module__.startswith(f"{__name__}.")
     return adapter.name if own else address_of(type(adapter))

@@ -215,7 +215,7 @@ def _add_conv1d(layer: Layer, output: Tensor, x: Tensor, a: Tensor, b: Tensor) -
         slice(tap * dilation, tap * dilation + stride * (width - 1) + 1, stride)
         for tap in range(taps)
     ]
-    added, _ = _Taps.apply(
+    added, _ = _Taps.apply(  # type: ignore[no-untyped-call]
         output.transpose(1, 2).reshape(num_phones, -1, outputs),
         x.transpose(1, 2).reshape(num_phones, -1, channels),
         a.permute(0, 3, 1, 2).reshape(num_phones, taps * rank, channels),

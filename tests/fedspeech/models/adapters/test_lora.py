@@ -368,6 +368,22 @@ def test_files_have_the_layout_of_peft_and_are_read_again(tmp_path):
         load_adapter(tmp_path, small_base(seed=9))
 
 
+@pytest.mark.slow  # Opacus imports for seconds
+def test_single_clips_can_be_hidden_by_dp_sgd():
+    """Without noise, and with a norm that clips nothing, a step is that of plain training."""
+    from fedspeech.privacy.examples import ExamplePrivacy
+    from fedspeech.training.dp_sgd import train_private
+
+    _, adapter = lora()
+    training = LocalTraining(batch_size=9, max_examples=9, momentum=0.0)
+    arguments = adapter, trained(adapter), phones(adapter, 2), training
+    streams = [np.random.default_rng(phone) for phone in range(2)]
+    privacy = ExamplePrivacy(clip_norm=1e6, noise_multiplier=0.0, delta=1e-3)
+    hidden = train_private(*arguments, streams, privacy=privacy)
+    for one, other in zip(hidden, train_cohort(*arguments, streams), strict=True):
+        np.testing.assert_allclose(one.vector, other.vector, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_peft_loads_the_files_onto_the_module(tmp_path):
     """Run with `pip install peft`, which brings transformers; the project does not need it."""

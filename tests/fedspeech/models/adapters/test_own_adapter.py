@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +96,7 @@ def test_a_job_names_it_and_its_source_is_in_the_digest():
 
 def test_what_is_not_declared_or_no_adapter_is_refused():
     for name in ("os:system", "tests.elsewhere:Adapter"):
-        with pytest.raises(ScenarioError, match=r"an adapter must be of .* entry point"):
+        with pytest.raises(ScenarioError, match=r"an adapter must be .* entry point"):
             make_adapter(name, 13, 64, 12)
     hand_over(LocalDataset)
     with pytest.raises(ScenarioError, match="must be a class of adapters"):
@@ -117,3 +119,12 @@ def test_phones_train_it_and_its_files_name_it(tmp_path):
     loaded, values = load_adapter(tmp_path, base)
     assert loaded == adapter
     np.testing.assert_array_equal(values["gate"], moved["gate"])
+
+
+@pytest.mark.slow
+def test_the_page_about_adapters_does_what_it_shows():
+    page = (Path(__file__).parents[4] / "docs" / "adapters.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, globals())
