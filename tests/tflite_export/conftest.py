@@ -13,7 +13,7 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.left_context import sounds_before
 from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
-from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.kws import EncoderSpec, KwsEncoder
@@ -101,8 +101,8 @@ def foreign_base(clips):
 
 def moved_adapter(base, kind):
     """A trained model whose adapter has moved away from the base's own head."""
-    spec, labels = base.built_in.spec, len(base.vocabulary.labels)
-    adapter = make_adapter(kind, spec.num_windows(49), spec.features, labels)
+    shape = AdapterShape.of(base, kind, len(base.vocabulary.labels))
+    adapter = shape.build(shape.frozen(base))
     rng = stream(0, "export adapter", kind)
     parameters = {
         name: value + rng.normal(0, 0.01, value.shape).astype(np.float32)

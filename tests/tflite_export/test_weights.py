@@ -44,7 +44,7 @@ def test_sparse_filters_give_the_sums_of_the_whole_matrix():
     assert bins.nbytes + weights.nbytes < filters.nbytes / 3
 
 
-@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck"])
+@pytest.mark.parametrize("kind", ["head", "affine", "bottleneck", "lora"])
 def test_merging_leaves_the_function_as_it_was(make_trained, clips, kind):
     trained = make_trained(kind)
     merged = network(trained).merged()
