@@ -26,7 +26,12 @@ CorpusOption = Annotated[
     Path | None,
     typer.Option(help="Your recordings, in any layout of `fedspeech data list`."),
 ]
-BaseOption = Annotated[Path | None, typer.Option(help="A base made by `fedspeech pretrain`.")]
+BaseOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file of `fedspeech pretrain`, a folder with base.toml, or speech-embedding."
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one key, for instance --set privacy.noise_multiplier=2."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedspeech.audio.spec import LOG_MEL
 from fedspeech.corpora.corpus import Labels, Vocabulary
 from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
@@ -51,6 +52,11 @@ def layout_of(scenario: Scenario) -> Base:
         base = Base.load(path, scenario.base.sha256 or None if source != MADE else None)
     except (OSError, ValueError) as error:
         raise ScenarioError(f"base.source: {error}") from error
+    if base.per_clip and base.encoder.clip_samples != LOG_MEL.clip_samples:
+        raise ScenarioError(
+            f"base.source: words of a corpus are clips of {LOG_MEL.clip_samples} samples, and "
+            f"this base hears {base.encoder.clip_samples} (encoder.clip_samples of its base.toml)"
+        )
     return _cut_for(scenario, base)
 
 
