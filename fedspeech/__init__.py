@@ -74,6 +74,7 @@ PUBLIC: Mapping[str, str] = {
     "listen": "simulations.api.exporting:listen",
     "load_run": "simulations.api.run:load_run",
     "open_corpus": "simulations.api.corpora:open_corpus",
+    "personalize": "simulations.api.personalizing:personalize",
     "prepare": "simulations.api.deployment:prepare",
     "pretrain": "simulations.api.pretraining:pretrain",
     "read_scenario": "simulations.api.scenarios:read_scenario",

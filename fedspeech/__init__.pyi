@@ -35,6 +35,7 @@ from simulations.api.exporting import export as export
 from simulations.api.exporting import listen as listen
 from simulations.api.exporting import verify as verify
 from simulations.api.ledger import ledger as ledger
+from simulations.api.personalizing import personalize as personalize
 from simulations.api.pretraining import pretrain as pretrain
 from simulations.api.records import Records as Records
 from simulations.api.run import Run as Run
@@ -104,6 +105,7 @@ __all__ = [
     "listen",
     "load_run",
     "open_corpus",
+    "personalize",
     "prepare",
     "pretrain",
     "read_scenario",

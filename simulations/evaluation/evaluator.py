@@ -271,6 +271,14 @@ class Evaluator:
             for model, vector in vectors.items()
         }
 
+    def own_adapters(self, shipped: FloatVector, shots: int) -> list[FloatVector]:
+        """Every held-out phone's own adapter with so many shots, in order, each shape (d,)."""
+        return [phone.adapter(shipped) for phone in self._adapt(shipped, shots, control=False)]
+
+    def accuracy(self, vector: FloatVector, phone: HeldOutPhone) -> float:
+        """Share of a phone's judged examples that an adapter answers rightly."""
+        return float((self._task.mistakes(vector, phone.judged) == 0).mean())
+
     @property
     def _phones(self) -> tuple[HeldOutPhone, ...]:
         return self._built.held_out

@@ -70,6 +70,8 @@ def described(start: Scenario, name: str, changes: Mapping[str, Any]) -> Scenari
       ScenarioError: naming the key and the nearest valid one.
     """
     document = tomllib.loads(to_toml(start)) | {"name": name}
+    if name != start.name:
+        document["description"] = ""  # of another experiment
     for key, value in changes.items():
         kept, found = document.get(key), _table(value)
         if isinstance(found, Mapping) and isinstance(kept, dict) and key not in _WHOLE:

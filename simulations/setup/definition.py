@@ -348,5 +348,5 @@ def _differing(given: PrivacyPlan, made: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}={fields[name]!r} and not {value!r}"
         for name, value in made.items()
-        if fields[name] != value
+        if name in fields and fields[name] != value
     ]

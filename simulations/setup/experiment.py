@@ -210,7 +210,7 @@ def _build(experiment: Experiment, job: Job, embed: Embedder, cache: Path) -> Bu
         arrays_sha256=digest,
         identities=str(identities),
     )
-    held_out = _held_out_phones(scenario, speakers, embed)
+    held_out = held_out_phones(scenario, speakers, embed)
     return BuiltExperiment(
         base=base,
         adapter=adapter,
@@ -321,7 +321,7 @@ def _base(experiment: Experiment, cache: Path) -> Base:
     return base
 
 
-def _held_out_phones(
+def held_out_phones(
     scenario: Scenario, speakers: SpeakerSplit, embed: Embedder
 ) -> tuple[HeldOutPhone, ...]:
     """Splits each held-out phone's clips into nested shots and clips for evaluation."""

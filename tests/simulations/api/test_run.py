@@ -7,10 +7,19 @@ from tiny_experiment import cache, tiny_scenario
 from tones import tone_base, tone_speakers
 
 import fedspeech as fs
-from fedspeech.errors import FedspeechError, ScenarioError
+from fedspeech.errors import CorpusError, FedspeechError, ScenarioError
 from fedspeech.models.base import Base, default_base_path
 from simulations.results.run_folder import RunFolder, read
 from simulations.run import runner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_files():
+    """Leaves conversions out, which take longer than everything that is looked at here."""
+    left_out = {"export": None, "export_family": (), "export_refused": "left out"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "export_files", lambda *_: left_out)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +85,10 @@ def test_a_stopped_run_of_objects_goes_on_from_its_folder(tmp_path, monkeypatch)
     def stop(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner.Run, "personalize", stop)
-    with pytest.raises(KeyboardInterrupt):
-        fs.simulate(experiment, out=tmp_path / "cut", workers=1, cache=cache(), progress=False)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Run, "personalize", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fs.simulate(experiment, out=tmp_path / "cut", workers=1, cache=cache(), progress=False)
     cut = fs.load_run(tmp_path / "cut")
     assert not cut.complete
     assert cut.summary.stopped == "interrupted"
@@ -87,9 +96,40 @@ def test_a_stopped_run_of_objects_goes_on_from_its_folder(tmp_path, monkeypatch)
     assert resumed.complete
     assert resumed.metrics == whole.metrics
     assert fs.compare(whole, resumed).settings == ()
-    weights = "adapter.safetensors"
-    first, second = (RunFolder(run.path).adapter / weights for run in (whole, resumed))
-    assert first.read_bytes() == second.read_bytes()
+    kept = [sorted(RunFolder(run.path).adapter.glob("*.safetensors")) for run in (whole, resumed)]
+    assert [file.read_bytes() for file in kept[0]] == [file.read_bytes() for file in kept[1]]
+    assert kept[0]
+
+
+@pytest.mark.slow
+def test_people_who_come_later_adapt_alone_and_nobody_who_trained(tmp_path):
+    run = fs.simulate(
+        tiny_scenario(), out=tmp_path / "run", workers=1, cache=cache(), progress=False
+    )
+    own = fs.personalize(run, progress=False, cache=cache(), workers=1)
+    after = run.summary.section("accuracy").by_model()["personalized"].value
+    assert own.after == pytest.approx(after), "the headline, phone by phone"
+    others = fs.Experiment(scenario=tiny_scenario("seed=9")).speakers
+    people = Some(others.corpus, [phone.speaker_id for phone in others.partition.held_out])
+    found = fs.personalize(run, people, shots=1, progress=False, cache=cache(), workers=1)
+    assert [phone.phone for phone in found.phones] == sorted(people.names)
+    assert {phone.judged for phone in found.phones} <= set(range(10, 60))
+    assert found.phones[0].parameters.keys() == own.phones[0].parameters.keys()
+    trained = fs.Experiment(scenario=tiny_scenario()).speakers
+    memory = Some(trained.corpus, [phone.speaker_id for phone in trained.partition.federated])
+    with pytest.raises(CorpusError, match="a phone of the run trained on"):
+        fs.personalize(run, memory, progress=False, cache=cache(), workers=1)
+
+
+class Some:
+    """Some speakers of a corpus."""
+
+    name, license, skipped = "some", "CC0-1.0", ()
+
+    def __init__(self, corpus, names):
+        self.names, self.waveforms, self.fingerprint = names, corpus.waveforms, corpus.fingerprint
+        self.speakers = {name: corpus.speakers[name] for name in names}
+        self.utterances = [clip for clip in corpus.utterances if clip.speaker_id in names]
 
 
 def test_records_are_one_table():

@@ -16,7 +16,7 @@ MODULES = sorted((ROOT / "simulations" / "commands").glob("[!_]*.py"))
 # What a command may import of ours: the facade, its errors, and what reads options and prints.
 OURS = (
     "fedspeech", "fedspeech.errors", "simulations.console", "simulations.commands.options",
-    "simulations.scenario.renamed",
+    "simulations.scenario.renamed", "fedspeech.corpora.written",
 )  # fmt: skip
 PACKAGES = ("fedspeech", "clients", "server", "simulations", "tflite_export")
 # Command to the public names that its body calls.

@@ -66,7 +66,7 @@ def test_a_key_set_to_none_takes_its_default():
         ({"plan": {"noise_multiplier": -1}}, "privacy.noise_multiplier: "),
         ({"adapter": "tail"}, "adapter"),
         ({"division": {"federated_speakers": 3}}, "unknown key corpus.federated_speakers"),
-        ({"task": fs.Kws(["YES"])}, "plain lower case"),
+        ({"task": fs.Kws(["_silence_"])}, "plain lower case"),
         ({"task": Tones(), "base": tone_base()}, "needs an open corpus"),
         ({"scenario": "quik"}, "did you mean 'quick'"),
     ],
