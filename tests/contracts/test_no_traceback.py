@@ -70,7 +70,7 @@ def place(tmp_path, monkeypatch):
     for work in (
         "simulations.run.runner.simulate", "simulations.run.preparing.prepare",
         "simulations.tuning.tuner.tune", "simulations.setup.pretraining.synthetic_base",
-        "simulations.commands.pretrain._write",
+        "simulations.api.pretraining._write",
     ):  # fmt: skip
         monkeypatch.setattr(work, lambda *_, **__: None)
     return tmp_path
