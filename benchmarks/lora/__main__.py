@@ -154,7 +154,9 @@ def on_flower(folder: Path, phones: int) -> float:
         check=False,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
+    # A node that fails is only logged, and a round without it is over too soon.
+    failed = "An exception was raised" in done.stdout + done.stderr
+    if failed or not lines:
         raise SystemExit(f"Flower failed:\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
     result = json.loads(lines[-1].removeprefix("RESULT "))
     return float(result["phones"] / result["cpu_seconds"])
