@@ -22,7 +22,17 @@ MAY_TOUCH = {
         "clients/durable_state.py",
         "go_back",
     ): "named files of rounds that a run of seeded noise replays",
+    (
+        "fedspeech/models/exported/folder.py",
+        "write_folder",
+    ): "a new folder, renamed to where nothing or the named files of a base were",
+    (
+        "fedspeech/models/adapters/files.py",
+        "save_adapter",
+    ): "the named description of low-rank factors that were there before",
     ("server/app.py", "serve"): "`failed.txt` beside a job",
+    ("server/app.py", "_play"): "the secret of correlated noise, when the last round is over",
+    ("server/resuming.py", "_write_secret"): "a partial file beside a new secret",
     ("server/grids.py", "send_and_receive"): "`waiting.txt` beside a job",
     ("simulations/engines/watchdog.py", "main"): "the folder `flower` of a run",
     ("simulations/engines/flower.py", "__init__"): "the folder `flower` of a run",

@@ -16,7 +16,8 @@ from fedspeech.secagg.protocol import CohortList, Members, Stage
 
 JOB = "ab" * 32
 STATE = ShardState(
-    senders=np.array([21, 25]), inputs_sent=np.array([3, 1]), joined=np.array([22, 30]),
+    senders=np.array([21, 25]), inputs_sent=np.array([3, 1]),
+    last_sent=np.array([6, 4]), joined=np.array([22, 30]),
     key=RoundKey(round=7, attempt=2, round_id=bytes(range(16)), context=bytes(range(32))),
     history=History(round=7, session=2, stage=Stage.SHARE), session_sha256=bytes(range(1, 33)),
 )  # fmt: skip

@@ -17,7 +17,6 @@ of the pooling in front.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.corpora.corpus import Alphabet, Labels, Vocabulary
+from fedspeech.files import remove_made
 from fedspeech.models.exported.encoder import Declared, ForeignEncoder
 from fedspeech.models.pooling import Pooling
 
@@ -164,10 +164,14 @@ def write_folder(folder: Path, parts: Parts) -> None:
     """Writes a base's folder, all of it or nothing; a base that was there is replaced.
 
     Raises:
-      FileExistsError: if something else lies there.
+      FileExistsError: if something else lies there, naming it.
     """
-    if folder.exists() and not (folder / TOML).exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds something that is no base; nothing was written")
+    own = (TOML, HEAD, *FILES)
+    others = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if others := [name for name in others if name not in own]:
+        raise FileExistsError(
+            f"{folder} holds {others[0]!r}, which is no part of a base; nothing was written"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".base-") as made:
         whole = Path(made) / "base"
@@ -176,8 +180,7 @@ def write_folder(folder: Path, parts: Parts) -> None:
         (whole / _NAMES[declared.file]).write_bytes(parts.encoder.content)
         (whole / TOML).write_text(_toml(parts), encoding="utf-8")
         (whole / HEAD).write_bytes(safetensors_numpy.save(_arrays(parts)))
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove_made([folder / name for name in own], [folder])
         whole.rename(folder)
 
 

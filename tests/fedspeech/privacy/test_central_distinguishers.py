@@ -102,6 +102,8 @@ class Served:
 
     plan = CENTRAL
     query = Summing()
+    early_stopping = None
+    staleness = 0
 
     def __init__(self, kept=lambda *names: names):
         self._entropy = Keyed(kept)

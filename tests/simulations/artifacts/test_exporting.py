@@ -68,7 +68,7 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
 
 
 def test_a_run_of_a_task_without_files_says_so_in_its_summary():
-    built = SimpleNamespace(task=SimpleNamespace(name="tones"))
+    built = SimpleNamespace(task=SimpleNamespace(name="tones"), base=None)
     found = exporting.export_files(None, built, None, None, None)
     assert found["export"] is None
     assert found["export_family"] == ()
@@ -77,7 +77,8 @@ def test_a_run_of_a_task_without_files_says_so_in_its_summary():
 
 def test_recordings_cannot_calibrate_files_of_sentences():
     voices = SimpleNamespace(task=SimpleNamespace(name="asr"))
-    run = FinishedRun(folder=None, scenario=None, summary=None, base=None, voices=voices, job=None)
+    base = Base.load(sentence_base_path())
+    run = FinishedRun(folder=None, scenario=None, summary=None, base=base, voices=voices, job=None)
     with pytest.raises(ExportRefused, match=r"--calibration: .* not on recordings; leave it out"):
         run.family(None, recordings=Path("recordings"))
 

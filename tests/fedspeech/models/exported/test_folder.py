@@ -100,6 +100,17 @@ def test_something_else_is_not_overwritten(folder, tmp_path):
     assert (tmp_path / "work" / "thesis.txt").read_text() == "mine"
 
 
+def test_a_base_is_replaced_and_what_lies_beside_it_is_not_removed(folder):
+    base = Base.load(folder)
+    base.save(folder)
+    assert Base.load(folder).sha256 == base.sha256
+    (folder / "training.log").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds 'training.log', which is no part of a base"):
+        base.save(folder)
+    assert Base.load(folder).sha256 == base.sha256
+    assert (folder / "training.log").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
