@@ -247,7 +247,10 @@ class Base:
             base = cls.of_parts(read_folder(path))
             _check_hash(path, base.sha256, sha256)
             return base
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is no base at {path}") from None
         # Hashed before it is parsed: of a file that is not the expected one, no field is believed.
         _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)
         try:

@@ -134,6 +134,11 @@ def test_a_wrong_hash_is_refused(base, tmp_path):
         Base.load(tmp_path / "base.safetensors", sha256="0" * 64)
 
 
+def test_a_base_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^there is no base at .*nothing$"):
+        Base.load(tmp_path / "nothing")
+
+
 def test_damaged_and_foreign_files_are_refused_by_name(base, tmp_path):
     data = base.to_bytes()
     foreign = safetensors_numpy.save({"x": np.zeros(3, np.float32)})
