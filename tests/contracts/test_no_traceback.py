@@ -72,7 +72,7 @@ def place(tmp_path, monkeypatch):
         "simulations.tuning.tuner.tune", "simulations.setup.pretraining.synthetic_base",
         "simulations.api.pretraining._write",
     ):  # fmt: skip
-        monkeypatch.setattr(work, lambda *_, **__: None)
+        monkeypatch.setattr(work, lambda *_, **__: tmp_path / "nothing was made")
     return tmp_path
 
 

@@ -18,7 +18,7 @@ from fedspeech.synthesis.lexicon import HELD_OUT_WORDS
 from fedspeech.synthesis.voices import ACCENTS
 from simulations.scenario.objects import adapter_settings
 from simulations.scenario.reading import read_scenario
-from simulations.setup import experiment
+from simulations.setup import definition, experiment
 from simulations.setup.bases import layout_of
 from simulations.setup.definition import Experiment
 from simulations.setup.embedding import PARITY_CLIPS
@@ -74,7 +74,7 @@ def test_whoever_taught_the_base_becomes_public_and_no_phone(monkeypatch):
     teachers = (partition.federated[3].speaker_id, partition.held_out[0].speaker_id)
     honest = Base.load(default_base_path())
     monkeypatch.setattr(
-        experiment, "layout_of",
+        definition, "layout_of",
         lambda *_: dataclasses.replace(honest, speakers=(*honest.speakers, *teachers)),
     )  # fmt: skip
     built = build_experiment(
