@@ -151,7 +151,7 @@ def nothing_made(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["base.source=/nowhere/base.safetensors"], "base.source: .*No such file"),
+        (["base.source=/nowhere/base.safetensors"], "base.source: there is no base at"),
         ([f'base.sha256="{"0" * 64}"'], "base.source: .*must have SHA-256 0000"),
         (['vocabulary=["yes","no"]'], "knows the words yes, no, up.* the scenario wants yes, no;"),
         (['vocabulary=["yes","zzyzx"]'], "no pronunciation for 'zzyzx'"),
