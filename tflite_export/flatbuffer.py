@@ -15,6 +15,7 @@ import numpy as np
 
 from fedspeech.errors import ExportRefused
 from fedspeech.extras import importing
+from fedspeech.models.exported.litert import operator_name
 
 with importing("tflite"):
     import flatbuffers
@@ -24,11 +25,6 @@ CARD_ENTRY = "fedspeech_card.json"
 CARD_TEXT_ENTRY = "fedspeech_card.md"
 _BUFFER_ALIGNMENT = 16
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
-_OPERATOR_NAMES = {
-    code: name
-    for name, code in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_") and isinstance(code, int)
-}
 
 
 def operators(content: bytes) -> dict[str, int]:
@@ -37,7 +33,7 @@ def operators(content: bytes) -> dict[str, int]:
     An operator that is not a builtin has the name "custom:" and its own.
     """
     model = _unpack(content)
-    names = [_operator_name(code) for code in model.operatorCodes]
+    names = [operator_name(schema, code) for code in model.operatorCodes]
     counts = Counter(
         names[operator.opcodeIndex]
         for subgraph in model.subgraphs
@@ -68,7 +64,7 @@ def float_weights(content: bytes) -> int:
     float would show here.
     """
     model = _unpack(content)
-    names = [_operator_name(code) for code in model.operatorCodes]
+    names = [operator_name(schema, code) for code in model.operatorCodes]
     counts: list[int] = [
         sum(
             math.prod(subgraph.tensors[operator.inputs[1]].shape)
@@ -135,15 +131,6 @@ def card_bytes(content: bytes) -> int:
 
 def _unpack(content: bytes) -> schema.ModelT:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-
-
-def _operator_name(code: schema.OperatorCodeT) -> str:
-    """Names an operator; old files keep its number in the deprecated field."""
-    if code.customCode is not None:
-        return f"custom:{code.customCode.decode()}"
-    # The unused one of the two is 0, or 127 where the number does not fit into a byte.
-    name: str = _OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    return name
 
 
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]

@@ -9,10 +9,7 @@ LiteRT's own SignatureRunner resizes the graph to whatever shape it is given and
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,13 +18,13 @@ from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
 from fedspeech.extras import importing
+from fedspeech.models.exported.litert import without_banner
 
 with importing("tflite"):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 Kernels = Literal["optimized", "reference"]
 _RESOLVERS = {"optimized": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
-_BANNER = b"Created TensorFlow Lite XNNPACK delegate for CPU"
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class TfliteModel:
 
     def __init__(self, content: bytes, kernels: Kernels = "optimized") -> None:
         try:
-            with _without_banner():
+            with without_banner():
                 self._interpreter = Interpreter(
                     model_content=content,
                     num_threads=1,
@@ -139,21 +136,3 @@ def _specs(details: Mapping[str, Mapping[str, Any]]) -> dict[str, TensorSpec]:
         name: TensorSpec(tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]))
         for name, detail in details.items()
     }
-
-
-@contextmanager
-def _without_banner() -> Iterator[None]:
-    """Drops the one line that LiteRT's native code prints on every start; the rest passes."""
-    # The banner comes from native code, past Python's own standard error.
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            caught.seek(0)
-            for line in caught:
-                if _BANNER not in line:
-                    os.write(2, line)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.encoder import Activation
+from fedspeech.models.encoder import Activation, EncoderPart
 from fedspeech.models.exported.cutting import ProgramStart, rest_of_program
 from fedspeech.models.exported.cutting import adaptable as adaptable_of_program
 from fedspeech.models.exported.encoder import ForeignEncoder
@@ -36,7 +36,7 @@ from fedspeech.seeds import canonical
 
 
 @dataclass(frozen=True, eq=False)
-class EncoderStart:
+class EncoderStart(EncoderPart):
     """The encoder's front end, stem and first blocks, as an `Encoder` of their own.
 
     Attributes:
@@ -47,26 +47,6 @@ class EncoderStart:
 
     encoder: BuiltInEncoder
     first_block: int
-
-    @property
-    def rate_hz(self) -> int:
-        """The encoder's."""
-        return self.encoder.rate_hz
-
-    @property
-    def clip_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.clip_samples
-
-    @property
-    def context_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.context_samples
-
-    @property
-    def hop_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.hop_samples
 
     @property
     def num_windows(self) -> int:

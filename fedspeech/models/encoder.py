@@ -7,12 +7,15 @@ from elsewhere is another.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+_BLOCK = 64  # clips per call while it listens clip by clip
 
 Activation = Literal["relu", "identity"]
 """What adapters apply to an encoder's output: the built-in encoder leaves its last ReLU to them."""
@@ -59,6 +62,49 @@ class Encoder(Protocol):
         Digital silence is before the samples (n,).
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderPart:
+    """The first part of an encoder: it hears what the whole one hears."""
+
+    encoder: Encoder
+
+    @property
+    def rate_hz(self) -> int:
+        """The encoder's."""
+        return self.encoder.rate_hz
+
+    @property
+    def clip_samples(self) -> int:
+        """The encoder's."""
+        return self.encoder.clip_samples
+
+    @property
+    def context_samples(self) -> int:
+        """The encoder's."""
+        return self.encoder.context_samples
+
+    @property
+    def hop_samples(self) -> int:
+        """The encoder's."""
+        return self.encoder.hop_samples
+
+
+def clip_by_clip(encoder: Encoder, samples: NDArray[np.float32]) -> Tensor:
+    """`Encoder.listening` by a whole pass per hop: nothing is assumed of what time does to it."""
+    length, hop = encoder.context_samples + encoder.clip_samples, encoder.hop_samples
+    hops = len(samples) // hop
+    if not hops:
+        return torch.zeros(0, encoder.num_windows, encoder.num_features)
+    before = np.zeros(max(length - hop, 0), dtype=np.float32)
+    stream = np.concatenate([before, samples[: hops * hop]])
+    ends = len(before) + hop * np.arange(1, hops + 1)
+    blocks = [
+        encoder(np.stack([stream[end - length : end] for end in ends[start : start + _BLOCK]]))
+        for start in range(0, hops, _BLOCK)
+    ]
+    return torch.cat(blocks)
 
 
 def activated(output: Tensor, activation: Activation) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from fedspeech.models.encoder import Activation
+from fedspeech.models.encoder import Activation, EncoderPart, clip_by_clip
 from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.models.exported.program import TorchNetwork
 from fedspeech.models.frozen_graph import ADAPT, FrozenGraph, Layer, LayerKind, Of, Step
@@ -31,7 +31,6 @@ _KINDS: dict[str, LayerKind] = {
     "aten.conv2d.default": "conv2d",
 }
 _SIZE = "aten.sym_size.int"
-_BLOCK = 64  # clips per call while it listens
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ def adaptable(encoder: ForeignEncoder) -> dict[str, fx.Node]:
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramStart:
+class ProgramStart(EncoderPart):
     """What of an encoder stands before the cut, as an `Encoder` of one frame.
 
     Attributes:
@@ -94,26 +93,6 @@ class ProgramStart:
     def __post_init__(self) -> None:
         """Finds the cut."""
         _ = self.shapes
-
-    @property
-    def rate_hz(self) -> int:
-        """The encoder's."""
-        return self.encoder.rate_hz
-
-    @property
-    def clip_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.clip_samples
-
-    @property
-    def context_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.context_samples
-
-    @property
-    def hop_samples(self) -> int:
-        """The encoder's."""
-        return self.encoder.hop_samples
 
     @property
     def num_windows(self) -> int:
@@ -161,12 +140,7 @@ class ProgramStart:
 
     def listening(self, samples: NDArray[np.float32]) -> Tensor:
         """Returns the row of the clip that ends with each hop; see `ForeignEncoder.listening`."""
-        length, hop = self.context_samples + self.clip_samples, self.hop_samples
-        hops = len(samples) // hop
-        stream = np.concatenate([np.zeros(length - hop, np.float32), samples[: hops * hop]])
-        clips = np.lib.stride_tricks.sliding_window_view(stream, length)[::hop]
-        blocks = [self(np.array(clips[i : i + _BLOCK])) for i in range(0, hops, _BLOCK)]
-        return torch.cat(blocks) if blocks else torch.zeros(0, 1, self.num_features)
+        return clip_by_clip(self, samples)
 
     def _crossing(self, heard: NDArray[np.float32]) -> tuple[Tensor, ...]:
         """The values that cross, each (n, ...)."""

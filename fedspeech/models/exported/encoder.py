@@ -23,7 +23,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import require
 from fedspeech.limits import Count, WholeNumber, check_limits
-from fedspeech.models.encoder import Activation
+from fedspeech.models.encoder import Activation, clip_by_clip
 from fedspeech.models.exported.mel import SpeechEmbeddingMel
 from fedspeech.models.exported.probing import Findings, probe
 from fedspeech.models.exported.program import TorchNetwork
@@ -33,8 +33,6 @@ from fedspeech.seeds import canonical
 RATE_HZ = 16_000
 VERSION = 1
 """Raised by whoever changes what an encoder of the same file and declaration computes."""
-
-_BLOCK = 64  # clips per call while it listens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,18 +227,7 @@ class ForeignEncoder:
 
         Each is a whole pass: nothing is assumed of what the network does with time.
         """
-        length, hop = self.context_samples + self.clip_samples, self.hop_samples
-        hops = len(samples) // hop
-        if not hops:
-            return torch.zeros(0, self.num_windows, self.num_features)
-        before = np.zeros(length - hop if length > hop else 0, dtype=np.float32)
-        stream = np.concatenate([before, samples[: hops * hop]])
-        ends = len(before) + hop * np.arange(1, hops + 1)
-        blocks = [
-            self(np.stack([stream[end - length : end] for end in ends[start : start + _BLOCK]]))
-            for start in range(0, hops, _BLOCK)
-        ]
-        return torch.cat(blocks)
+        return clip_by_clip(self, samples)
 
     @cached_property
     def _front_end(self) -> nn.Module:

@@ -6,22 +6,16 @@ frames = network(torch.zeros(3, 76, 32))        # (3, 1, 96)
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspeech.extras import importing
+from fedspeech.models.exported.litert import operator_name, without_banner
 
 MAX_BYTES = 512 * 1024 * 1024
 _IDENTIFIER = b"TFL3"
-_BANNER = b"Created TensorFlow Lite XNNPACK delegate for CPU"
 _STATEFUL = frozenset(
     """ASSIGN_VARIABLE CALL_ONCE HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE
     MULTINOMIAL RANDOM_STANDARD_NORMAL RANDOM_UNIFORM READ_VARIABLE VAR_HANDLE""".split()  # noqa: SIM905
@@ -48,7 +42,7 @@ def check_tflite(content: bytes) -> None:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         graphs = model.subgraphs
         used = {operator.opcodeIndex for graph in graphs for operator in graph.operators}
-        names = [_operator_name(schema, model.operatorCodes[index]) for index in sorted(used)]
+        names = [operator_name(schema, model.operatorCodes[index]) for index in sorted(used)]
         variables = [tensor.name for tensor in graphs[0].tensors if tensor.isVariable]
     except Exception as error:  # flatbuffers' Python raises whatever a wrong offset leads to
         raise ValueError(f"not a whole .tflite file: {error!r}") from error
@@ -65,15 +59,6 @@ def check_tflite(content: bytes) -> None:
         )
     if len(graphs) != 1:
         raise ValueError(f"an encoder is one graph, this file has {len(graphs)}")
-
-
-def _operator_name(schema: Any, code: Any) -> str:
-    """Names an operator; old files keep its number in the deprecated field."""
-    if code.customCode is not None:
-        return f"custom:{code.customCode.decode(errors='replace')}"
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    named = (name for name, value in vars(schema.BuiltinOperator).items() if value == number)
-    return next(named, f"custom:{number}")
 
 
 class TfliteNetwork:
@@ -93,7 +78,7 @@ class TfliteNetwork:
 
         check_tflite(content)
         try:
-            with _without_banner():
+            with without_banner():
                 self._interpreter = Interpreter(model_content=content, num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -162,21 +147,3 @@ class TfliteNetwork:
                 f"{len(output)} rows"
             )
         return output
-
-
-@contextmanager
-def _without_banner() -> Iterator[None]:
-    """Drops the one line that LiteRT's native code prints on every start; the rest passes."""
-    # The banner comes from native code, past Python's own standard error.
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            caught.seek(0)
-            for line in caught:
-                if _BANNER not in line:
-                    os.write(2, line)
