@@ -17,9 +17,6 @@ FloatArray = NDArray[np.float32]
 Parameters = Mapping[str, FloatArray]
 T = TypeVar("T")
 
-ADAPTER_LIMIT = 1e4
-"""Largest size of an adapter's value that a file trains from; trained ones stay below 10."""
-
 EMBEDDING_LIMIT = 1e4
 """Largest size of a value of an embedding, or of a derivative by a logit, that counts."""
 
@@ -29,8 +26,6 @@ SETTING_LIMIT = 1e6
 SMALLEST_CLIP_NORM = 1e-12
 VALUE_LIMIT = 1e30
 """Largest size of a value of the noise, and of what momentum remembers."""
-
-CHECKSUM_PRIME = 2**31 - 1
 
 TRAINING_WINDOWS = 256
 """Windows of one step on sentences: all of a sentence of ten seconds."""
@@ -152,21 +147,3 @@ def convolution_steps(encoder: FoldedEncoder) -> Iterator[tuple[str, FoldedConv,
         step *= block.first.stride
         yield f"block{index}.second", block.second, step
     yield "output", encoder.output, step
-
-
-def hash_words(sha256: str) -> NDArray[np.int32]:
-    """A hex SHA-256 as eight big-endian 32-bit integers, the form in which graphs compare it."""
-    return np.frombuffer(bytes.fromhex(sha256), dtype=">i4").astype(np.int32)
-
-
-def checksum(adapter: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Tells a flipped bit or two values that changed places: shape (1,), int32.
-
-    The sum of the bits of an adapter's values (d,), as signed 32-bit integers, times their places
-    from 1, modulo the prime 2^31 - 1. It tells accidents; whoever means to change an adapter
-    computes it anew.
-    """
-    bits = np.ascontiguousarray(adapter, dtype="<f4").view("<i4").astype(np.int64)
-    # Each product is reduced before the sum, which stays in 64 bits then, as it must in the graph.
-    parts = bits * np.arange(1, len(bits) + 1, dtype=np.int64) % CHECKSUM_PRIME
-    return np.array([parts.sum() % CHECKSUM_PRIME], dtype=np.int32)

@@ -16,12 +16,12 @@ import numpy as np
 from fedspeech.errors import ExportRefused
 from fedspeech.extras import importing
 from fedspeech.models.exported.litert import operator_name
+from fedspeech.rollout.adapter_file import CARD_ENTRY
 
 with importing("tflite"):
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-CARD_ENTRY = "fedspeech_card.json"
 CARD_TEXT_ENTRY = "fedspeech_card.md"
 _BUFFER_ALIGNMENT = 16
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")

@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tflite_export.arrays import (
-    ADAPTER_LIMIT,
-    CHECKSUM_PRIME,
-    SETTING_LIMIT,
-    SMALLEST_CLIP_NORM,
-    VALUE_LIMIT,
-)
+from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, CHECKSUM_PRIME
+from tflite_export.arrays import SETTING_LIMIT, SMALLEST_CLIP_NORM, VALUE_LIMIT
 from tflite_export.layers import Tensor
 
 

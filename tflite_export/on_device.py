@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters import Adapter
 from fedspeech.privacy.examples import ExampleCost, ExampleGuarantee, ExamplePrivacy, price
+from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, checksum, hash_words
 from fedspeech.seeds import Keystream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import in_step, sampling_rate, step_noise
 from fedspeech.training.settings import LocalTraining
 from fedspeech.vectors import Delta, FloatVector
-from tflite_export.arrays import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.interpreter import TfliteModel
 
 
@@ -90,7 +90,7 @@ class PersonalModel:
         return adapter
 
     def restore(self, adapter: FloatVector, base: NDArray[np.int32]) -> None:
-        """Takes over an adapter (d,) of a base (`arrays.hash_words`); resets what training holds.
+        """Takes over an adapter (d,) of a base (`hash_words`); resets what training holds.
 
         Raises:
           ExportRefused: if it is of another size or base, or not finite; nothing changes then.

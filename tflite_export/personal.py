@@ -15,15 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from fedspeech.errors import ExportRefused
+from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, hash_words
 from tflite_export import guards
-from tflite_export.arrays import (
-    ADAPTER_LIMIT,
-    EMBEDDING_LIMIT,
-    VALUE_LIMIT,
-    AdapterShape,
-    Network,
-    hash_words,
-)
+from tflite_export.arrays import EMBEDDING_LIMIT, VALUE_LIMIT, AdapterShape, Network
 from tflite_export.layers import CALL, Layers, Tensor, trace, vector
 
 _INTEGERS = (np.iinfo(np.int32).min, np.iinfo(np.int32).max)

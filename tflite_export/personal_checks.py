@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from fedspeech.errors import ExportRefused
+from fedspeech.rollout.adapter_file import hash_words
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.local import make_optimizer
 from fedspeech.training.objectives import objective_of
 from fedspeech.training.settings import LocalTraining
-from tflite_export.arrays import FloatArray, hash_words
+from tflite_export.arrays import FloatArray
 from tflite_export.checks import Check, at_most
 from tflite_export.evidence import Evidence, HeldOut, reference_logits
 from tflite_export.interpreter import TfliteModel

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedspeech.rollout.adapter_file import checksum, hash_words
 from fedspeech.seeds import stream
-from tflite_export.arrays import FloatArray, checksum, hash_words
+from tflite_export.arrays import FloatArray
 from tflite_export.twins import Call
 from tflite_export.weights import Trained
 

@@ -17,7 +17,8 @@ from fedspeech.corpora.corpus import Alphabet
 from fedspeech.errors import ExportRefused
 from fedspeech.models.adapters.adapter import present_windows
 from fedspeech.models.decoding import greedy
-from tflite_export.arrays import FloatArray, checksum, hash_words
+from fedspeech.rollout.adapter_file import checksum, hash_words
+from tflite_export.arrays import FloatArray
 from tflite_export.checks import Check, at_least, at_most
 from tflite_export.interpreter import TfliteModel
 from tflite_export.parity import least_of_sample

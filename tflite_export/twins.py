@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from fedspeech.models.adapters import Adapter
 from fedspeech.models.adapters.adapter import Batch
+from fedspeech.rollout.adapter_file import ADAPTER_LIMIT, checksum, hash_words
 from tflite_export.arrays import (
-    ADAPTER_LIMIT,
     EMBEDDING_LIMIT,
     SETTING_LIMIT,
     SMALLEST_CLIP_NORM,
     VALUE_LIMIT,
     FloatArray,
     Parameters,
-    checksum,
-    hash_words,
 )
 from tflite_export.checks import Check, at_most
 from tflite_export.weights import Trained

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from fedspeech.errors import ExportRefused
+from fedspeech.rollout.adapter_file import hash_words
 from tflite_export.adapter_file import read_adapter
-from tflite_export.arrays import hash_words
 from tflite_export.card import require_identity
 from tflite_export.checks import Check, at_most
 from tflite_export.family import Family

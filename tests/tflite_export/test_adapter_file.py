@@ -3,8 +3,8 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from fedspeech.errors import ExportRefused
+from fedspeech.rollout.adapter_file import checksum, hash_words
 from tflite_export.adapter_file import read_adapter, write_adapter
-from tflite_export.arrays import checksum, hash_words
 
 
 @pytest.mark.slow

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fedspeech.errors import ExportRefused
+from fedspeech.rollout.adapter_file import checksum, hash_words
 from fedspeech.seeds import stream
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.settings import LocalTraining
-from tflite_export.arrays import checksum, hash_words
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import PersonalModel
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedspeech.rollout.adapter_file import checksum
 from tflite_export.adapter_file import write_adapter
-from tflite_export.arrays import checksum
 from tflite_export.blueprint import Blueprint
 from tflite_export.converter import Converter
 from tflite_export.interpreter import TfliteModel

@@ -10,13 +10,13 @@ from opacus.grad_sample import GradSampleModule
 
 from fedspeech.errors import ExportRefused
 from fedspeech.privacy.examples import ExamplePrivacy, price
+from fedspeech.rollout.adapter_file import hash_words
 from fedspeech.seeds import stream
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
 from fedspeech.training.dp_sgd import example_cost, train_private
 from fedspeech.training.local import train_adapter
 from fedspeech.training.settings import LocalTraining
-from tflite_export.arrays import hash_words
 from tflite_export.evidence import reference_logits
 from tflite_export.interpreter import TfliteModel
 from tflite_export.on_device import OnDeviceTraining, PersonalModel, example_guarantee

@@ -8,8 +8,9 @@ from fedspeech.audio.frontend import mel_matrix
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.models.adapters import HeadAdapter, make_adapter
 from fedspeech.models.folded import FoldedConv
+from fedspeech.rollout.adapter_file import checksum, hash_words
 from fedspeech.seeds import stream
-from tflite_export.arrays import checksum, convolution_steps, hash_words, kernel, run_encoder
+from tflite_export.arrays import convolution_steps, kernel, run_encoder
 from tflite_export.evidence import reference_logits
 from tflite_export.weights import Trained, network, sparse_filters
 
