@@ -10,7 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from fedspeech.models.encoder import Activation, activated
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 
 FLUSH_WINDOWS = 6
 

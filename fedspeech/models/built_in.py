@@ -26,7 +26,8 @@ from fedspeech.audio.spec import Cepstra, FrontendSpec
 from fedspeech.models.asr import FLUSH_WINDOWS, SentenceEncoder
 from fedspeech.models.compute import compute_device
 from fedspeech.models.encoder import Activation
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.seeds import canonical
 
 

@@ -110,9 +110,13 @@ class Asr:
         """
         return base.vocabulary if isinstance(base.vocabulary, Alphabet) else otherwise
 
-    def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
+    def synthetic_base(
+        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+    ) -> Base:
         """Makes one of the grammar's sentences; see `Task.synthetic_base`."""
         del lexicon
+        if encoder != "standard":
+            raise ValueError(f"encoder {encoder!r} spots words; sentences have the standard one")
         return synthetic_sentence_base(seed=seed, cache_dir=cache)
 
     def taught_base(

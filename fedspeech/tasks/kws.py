@@ -40,7 +40,7 @@ from fedspeech.tasks.evaluation import Scored
 from fedspeech.tasks.kws_evaluation import KwsEvaluation
 from fedspeech.tasks.stream_evaluation import StreamEvaluation, StreamSettings
 from fedspeech.training.dataset import LocalDataset
-from fedspeech.training.pretrain import synthetic_base
+from fedspeech.training.pretrain import PretrainSettings, synthetic_base
 from fedspeech.vectors import FloatVector
 
 MOST_TARGETS = 12
@@ -245,9 +245,14 @@ class Kws:
         """The ten default words."""
         return default_base_path()
 
-    def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
+    def synthetic_base(
+        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+    ) -> Base:
         """Makes one for any words; see `Task.synthetic_base`."""
-        return synthetic_base(self.labels, seed=seed, cache_dir=cache, lexicon=lexicon)
+        settings = PretrainSettings.of(encoder)
+        return synthetic_base(
+            self.labels, seed=seed, cache_dir=cache, lexicon=lexicon, settings=settings
+        )
 
     def taught_base(
         self, base: Base, corpus: Corpus, clips: Sequence[Utterance], *, seed: int, cache: Path

@@ -84,8 +84,14 @@ class Task(Adaptation, Protocol):
         """Where the base that ships for this task lies."""
         ...
 
-    def synthetic_base(self, *, seed: int, cache: Path, lexicon: Mapping[str, str]) -> Base:
-        """Makes a base of synthetic speakers, or finds it in the cache."""
+    def synthetic_base(
+        self, *, seed: int, cache: Path, lexicon: Mapping[str, str], encoder: str = "standard"
+    ) -> Base:
+        """Makes a base of synthetic speakers, or finds it in the cache.
+
+        Raises:
+          ValueError: if this task has no encoder of that name.
+        """
         ...
 
     def taught_base(

@@ -30,7 +30,8 @@ from fedspeech.corpora.left_context import LEFT_CONTEXT_VERSION, sounds_before
 from fedspeech.corpora.synthetic import pretraining_spec
 from fedspeech.limits import Count, Decay, NotNegative, Positive, check_limits
 from fedspeech.models.base import Base, Provenance
-from fedspeech.models.kws import EncoderSpec, KwsEncoder, pooled_logits
+from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec
+from fedspeech.models.kws import KwsEncoder, pooled_logits
 from fedspeech.training.base_training import (
     Lesson,
     Progress,
@@ -75,6 +76,17 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         """Checks the ranges."""
         check_limits(self)
+
+    @classmethod
+    def of(cls, encoder: str) -> PretrainSettings:
+        """The recipe for an encoder of `kws.ENCODERS`.
+
+        Raises:
+          ValueError: if there is none of that name.
+        """
+        if encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {encoder!r}")
+        return cls(encoder=ENCODERS[encoder])
 
 
 def pretrain(

@@ -26,7 +26,8 @@ from fedspeech.limits import Count, NotNegative, Positive, check_limits
 from fedspeech.models.asr import FLUSH_WINDOWS, SENTENCE_ENCODER, SentenceEncoder, window_logits
 from fedspeech.models.base import Base, Provenance
 from fedspeech.models.decoding import greedy
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.synthesis.grammar import Grammar
 from fedspeech.synthesis.lexicon import sentence_pronunciation
 from fedspeech.synthesis.names import NAMES, PEOPLE, PLACES, pretraining_names

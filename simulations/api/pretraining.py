@@ -24,6 +24,7 @@ def pretrain(
     held_out: str | Path | None = None,
     lexicon: Mapping[str, str] | None = None,
     task: Literal["kws", "asr"] = "kws",
+    encoder: str = "standard",
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool | RunProgress | None = None,
@@ -48,6 +49,7 @@ def pretrain(
         tenth of the public ones.
       lexicon: words that the built-in lexicon lacks to ARPAbet strings.
       task: "kws" for words, "asr" for sentences.
+      encoder: "standard", or "micro" for a base that microcontrollers have room for; for words.
       seed: of speakers and weights.
       out: where the base is written as well; None: nowhere.
       progress: as in `simulate`.
@@ -59,13 +61,13 @@ def pretrain(
     """
     targets = (words,) if isinstance(words, str) and words else tuple(words)
     asked = None if speakers is None else str(speakers)
-    _check(targets, base, corpus, asked, held_out, task)
+    _check(targets, base, corpus, asked, held_out, task, encoder)
     from simulations.scenario.schema import Scenario
     from simulations.setup.embedding import cache_folder
     from simulations.setup.pretraining import BaseTraining, named_base
 
     spelled, behind = dict(lexicon or {}), None if base is None else str(base)
-    command = _command(seed, targets, spelled, behind, task)
+    command = _command(seed, targets, spelled, behind, task, encoder)
     with progress_for(progress) as shown:
         if task == "kws" and not targets and corpus is None:
             targets = tuple(Scenario(name="pretrain").vocabulary)
@@ -76,6 +78,7 @@ def pretrain(
                     corpus=path_of(corpus), speakers=asked, held_out=path_of(held_out), seed=seed,
                     cache=cache_folder(path_of(cache)), command=command,
                     progress=lambda part, done, total: shown.advance(done, total, part),
+                    encoder=encoder,
                 )  # fmt: skip
                 if behind is not None:
                     made = training.head(named_base(behind), targets, spelled)
@@ -97,12 +100,15 @@ def _check(
     speakers: object,
     held_out: object,
     task: str,
+    encoder: str,
 ) -> None:
     """Refuses arguments that do not belong together.
 
     Raises:
       ArgumentRefused: naming them.
     """
+    if encoder != "standard" and (base is not None or task != "kws"):
+        raise ArgumentRefused("`encoder` is of a base for words that is trained afresh")
     if base is not None and task != "kws":
         raise ArgumentRefused("`base` belongs to `task` kws: a head is fit for words")
     if (corpus is None) != (speakers is None):
@@ -124,14 +130,16 @@ def _command(
     lexicon: Mapping[str, str],
     base: str | None,
     task: str,
+    encoder: str,
 ) -> str:
     """The command that does the same, for the provenance of a base."""
     if task == "asr":
         return f"fedspeech pretrain --task asr --seed {seed}"
     behind = f" --base {Path(base).name}" if base else ""
+    size = "" if encoder == "standard" else f" --encoder {encoder}"
     words = f" --words '{' '.join(targets)}'" if targets else ""
     said = "".join(f" --lexicon '{word}={sounds}'" for word, sounds in lexicon.items())
-    return f"fedspeech pretrain{behind} --seed {seed}{words}{said}"
+    return f"fedspeech pretrain{behind}{size} --seed {seed}{words}{said}"
 
 
 def _write(base: Base, out: Path, progress: RunProgress) -> None:

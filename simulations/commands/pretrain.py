@@ -44,6 +44,9 @@ def pretrain(
         typer.Option(help='Say a word that is not built in: --lexicon "lamp=L AE1 M P".'),
     ] = None,
     task: Annotated[str, typer.Option("--task", help="kws for words, asr for sentences.")] = "kws",
+    encoder: Annotated[
+        str, typer.Option(help="standard, or micro for microcontrollers; for words.")
+    ] = "standard",
 ) -> None:
     """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
     if out.suffix != ".safetensors" and not base:
@@ -54,7 +57,7 @@ def pretrain(
             base=base or None, corpus=corpus, speakers=speakers, held_out=held_out,
             lexicon=dict(_spelled(entry) for entry in lexicon or ()),
             task=task,  # type: ignore[arg-type]
-            seed=seed, out=out, cache=cache,
+            encoder=encoder, seed=seed, out=out, cache=cache,
         )  # fmt: skip
     except ArgumentRefused as error:
         raise ScenarioError(in_options(error)) from None

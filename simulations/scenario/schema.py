@@ -29,6 +29,7 @@ from fedspeech.limits import (
     WholeNumber,
 )
 from fedspeech.models.decoding import BeamSettings
+from fedspeech.models.encoder_spec import ENCODERS
 from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.privacy.examples import ExamplePrivacy
 from fedspeech.training.settings import LocalTraining
@@ -63,6 +64,22 @@ class BaseSettings(Section):
     sha256: str = Field(
         default="", description="SHA-256 that the file of a base must have; empty: any file."
     )
+    encoder: str = Field(
+        default="standard",
+        description='Size of the encoder of a "synthetic" base for words: "standard" or "micro", '
+        "for microcontrollers (docs/microcontrollers.md). Other bases bring their own.",
+    )
+
+    @model_validator(mode="after")
+    def _encoder_is_chosen_where_one_is_trained(self) -> Self:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder is one of {', '.join(ENCODERS)}, got {self.encoder!r}")
+        if self.encoder != "standard" and self.source != MADE:
+            raise ValueError(
+                f'encoder = "{self.encoder}" is for source = "{MADE}", which the run trains; the '
+                f"base {self.source!r} has its own encoder"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -450,6 +467,8 @@ class Scenario(Section):
             return self  # its task says what fits
         if self.base.source == EMBEDDING and self.task != "kws":
             raise ValueError(f'base.source = "{EMBEDDING}" spots words and writes no sentences')
+        if self.base.encoder != "standard" and self.task != "kws":
+            raise ValueError(f'base.encoder = "{self.base.encoder}" spots words, no sentences')
         if ":" in self.adapter:
             return self  # imported later; what it answers is checked then
         if self.adapter not in ADAPTERS:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from fedspeech.audio.spec import LOG_MEL
 from fedspeech.corpora.corpus import Labels, Vocabulary
@@ -11,8 +15,10 @@ from fedspeech.corpora.partition import utterances_of
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
+from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec
 from fedspeech.models.exported.folder import assembled
 from fedspeech.models.exported.speech_embedding import LICENSE, PROVENANCE, speech_embedding
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.tasks.asr import Asr
 from fedspeech.tasks.kws import Kws
 from simulations.scenario.corpora import TranscribedCorpus
@@ -30,7 +36,8 @@ PLACEHOLDER = ("word",)  # a layout has sizes, and the task's words follow
 def layout_of(scenario: Scenario) -> Base:
     """A base with the sizes and the front end of the one that a scenario will have.
 
-    It is the file that the scenario names; a base that the run trains has the shipped one's layout.
+    It is the file that the scenario names; a base that the run trains has the shipped one's layout,
+    but for an encoder of another size.
 
     Raises:
       ScenarioError: if it cannot be read.
@@ -57,13 +64,17 @@ def layout_of(scenario: Scenario) -> Base:
             f"base.source: words of a corpus are clips of {LOG_MEL.clip_samples} samples, and "
             f"this base hears {base.encoder.clip_samples} (encoder.clip_samples of its base.toml)"
         )
+    if scenario.base.encoder != "standard":
+        base = _resized(base, ENCODERS[scenario.base.encoder])
     return _cut_for(scenario, base)
 
 
 def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Path) -> Base:
     """The base that a scenario names, trained or fine-tuned if it says so, or from the cache."""
     if scenario.base.source == MADE:
-        made = speakers.task.synthetic_base(seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon)
+        made = speakers.task.synthetic_base(
+            seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon, encoder=scenario.base.encoder
+        )
         return _cut_for(scenario, made)
     if scenario.base.source == EMBEDDING:
         base = embedding_base(speakers.task.labels)
@@ -94,6 +105,15 @@ def embedding_base(vocabulary: Labels) -> Base:
             provenance=PROVENANCE,
         )
     )
+
+
+def _resized(base: Base, spec: EncoderSpec) -> Base:
+    """A layout with an encoder of other sizes; its weights say nothing."""
+    head = np.zeros((len(base.head_bias), spec.features), dtype=np.float32)
+    with torch.random.fork_rng(devices=[]):  # initial weights draw on torch's own generator
+        network = KwsEncoder(spec)
+    encoder = dataclasses.replace(base.built_in, network=network)
+    return dataclasses.replace(base, encoder=encoder, head_weight=head)
 
 
 def _cut_for(scenario: Scenario, base: Base) -> Base:

@@ -20,7 +20,7 @@ from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import WordRoles, word_roles
 from fedspeech.training.base_training import Lesson
-from fedspeech.training.pretrain import BLOCK_CLIPS, pretrain, synthetic_base
+from fedspeech.training.pretrain import BLOCK_CLIPS, PretrainSettings, pretrain, synthetic_base
 from fedspeech.training.pretrain_sentences import (
     pretrain_sentences,
     synthetic_sentence_base,
@@ -76,6 +76,7 @@ class BaseTraining:
         of the public speakers.
       cache: folder of synthetic bases.
       command: of the user, for the provenance.
+      encoder: size of the encoder of a base for words; a name in `kws.ENCODERS`.
       progress: called with the part of the work, how much is done and how much there is.
     """
 
@@ -86,6 +87,7 @@ class BaseTraining:
     cache: Path
     command: str
     progress: Advance
+    encoder: str = "standard"
 
     def keywords(self, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
         """Trains a base for keywords; `lexicon` maps further words to ARPAbet strings.
@@ -100,6 +102,7 @@ class BaseTraining:
         if self.corpus is None or self.speakers is None:
             return synthetic_base(
                 Vocabulary(targets), seed=self.seed, cache_dir=self.cache, lexicon=lexicon,
+                settings=PretrainSettings.of(self.encoder),
                 provenance={"command": self.command}, progress=self.progress,
             )  # fmt: skip
         corpus = open_corpus(self.corpus)
@@ -119,7 +122,7 @@ class BaseTraining:
             provenance=self._provenance(corpus),
             progress=self.progress,
         )
-        base = pretrain(lesson, vocabulary)
+        base = pretrain(lesson, vocabulary, PretrainSettings.of(self.encoder))
         held_out = [c for c in public.held_out if roles.judges(c.word) and c.word != SILENCE]
         figures = _figures(_counts(base, corpus, held_out), roles)
         return dataclasses.replace(base, provenance={**base.provenance, **figures})

@@ -14,7 +14,8 @@ from fedspeech.evaluation.metric import Metric, Section
 from fedspeech.models.adapters.scoring import score_clips
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.seeds import stream
 
 TONES = ("low", "high")

@@ -16,7 +16,8 @@ from fedspeech.corpora.synthetic import SyntheticCorpus, pretraining_spec
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, default_base_path
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.privacy.guarantee import Guarantee
 from fedspeech.seeds import stream
 from tflite_export.blueprint import Blueprint

@@ -12,7 +12,8 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.models.pooling import Pooling
 
 SPEC = EncoderSpec(stem_channels=4, channels=(4, 6), strides=(2, 2), kernel=3, features=5)

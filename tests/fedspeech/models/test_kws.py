@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fedspeech.models.encoder_spec import ENCODERS, EncoderSpec
 from fedspeech.models.folded import FoldedConv, FoldedEncoder
-from fedspeech.models.kws import EncoderSpec, KwsEncoder, pooled_logits
+from fedspeech.models.kws import KwsEncoder, pooled_logits
 
 
 @pytest.fixture
@@ -107,3 +108,10 @@ def test_head_is_relu_mean_linear():
     output = torch.tensor([[[1.0, -2.0], [3.0, 4.0]]])
     weight, bias = torch.tensor([[1.0, 10.0]]), torch.tensor([0.5])
     assert pooled_logits(output, weight, bias).item() == pytest.approx(2.0 + 20.0 + 0.5)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("standard", 116_224), ("micro", 49_456)])
+def test_the_encoders_that_are_known_by_name_hear_alike_and_differ_in_size(name, parameters):
+    spec = ENCODERS[name]
+    assert KwsEncoder(spec).num_parameters == parameters
+    assert (spec.stride, spec.receptive_frames, spec.context_frames) == (4, 71, 72)

@@ -12,7 +12,8 @@ from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import Utterance, Vocabulary
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.encoder_spec import EncoderSpec
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.training import encoder_cache
 from fedspeech.training.encoder_cache import encoder_outputs
 

@@ -12,7 +12,7 @@ from fedspeech.audio.frontend import LogMel
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE, Speaker, Utterance, Vocabulary
 from fedspeech.models.base import Base, default_base_path
-from fedspeech.models.kws import EncoderSpec
+from fedspeech.models.encoder_spec import EncoderSpec
 from fedspeech.synthesis.lexicon import DEFAULT_TARGETS
 from fedspeech.training.base_training import Lesson, check_apart
 from fedspeech.training.pretrain import (

@@ -4,6 +4,7 @@ import pytest
 
 from fedspeech.errors import ScenarioError
 from fedspeech.models.base import Base, default_base_path
+from fedspeech.models.encoder_spec import ENCODERS
 from simulations.commands.pretrain import pretrain
 
 
@@ -13,6 +14,8 @@ from simulations.commands.pretrain import pretrain
         ({"held_out": "names"}, "--held-out belongs to --corpus"),
         ({"corpus": "folder"}, "--corpus and --speakers belong together"),
         ({"task": "asr", "words": "yes no"}, "--words belongs to --task kws"),
+        ({"task": "asr", "encoder": "micro"}, "--encoder is of a base for words that is trained"),
+        ({"words": "yes no", "encoder": "huge"}, "encoder must be one of standard, micro, got"),
         ({"task": "melody"}, "--task must be kws or asr, got 'melody'"),
     ],
 )
@@ -37,4 +40,8 @@ def test_the_file_that_is_written_says_what_was_typed(tmp_path, monkeypatch, cap
     assert asked["provenance"] == {
         "command": "fedspeech pretrain --seed 0 --words 'lamp stop' --lexicon 'lamp=L AE1 M P'"
     }
+    assert asked["settings"].encoder == ENCODERS["standard"]
     assert Base.load(tmp_path / "base.safetensors").sha256 in capsys.readouterr().out
+    pretrain(tmp_path / "base.safetensors", **{**options, "encoder": "micro"})
+    assert asked["settings"].encoder == ENCODERS["micro"]
+    assert asked["provenance"]["command"].startswith("fedspeech pretrain --encoder micro --seed 0")

@@ -21,8 +21,9 @@ from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.built_in import BuiltInEncoder
 from fedspeech.models.cut import adaptable, layers_of_last, rest_of, start_of
+from fedspeech.models.encoder_spec import EncoderSpec
 from fedspeech.models.frozen_graph import FrozenGraph, Layer, Of, Step
-from fedspeech.models.kws import EncoderSpec, KwsEncoder
+from fedspeech.models.kws import KwsEncoder
 from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.training.cohort import train_cohort
 from fedspeech.training.dataset import LocalDataset
