@@ -12,6 +12,7 @@ from fedspeech.errors import ExportRefused as ExportRefused
 from fedspeech.errors import FedspeechError as FedspeechError
 from fedspeech.errors import NoRoundRan as NoRoundRan
 from fedspeech.errors import ScenarioError as ScenarioError
+from fedspeech.errors import UpdateRefused as UpdateRefused
 from fedspeech.models.adapters.adapter import Adapter as Adapter
 from fedspeech.models.adapters.checking import check_adapter as check_adapter
 from fedspeech.models.base import Base as Base
@@ -35,9 +36,21 @@ from simulations.api.exporting import export as export
 from simulations.api.exporting import listen as listen
 from simulations.api.exporting import verify as verify
 from simulations.api.ledger import ledger as ledger
+from simulations.api.over_the_air import ota_apply as ota_apply
+from simulations.api.over_the_air import ota_confirm as ota_confirm
+from simulations.api.over_the_air import ota_enroll as ota_enroll
+from simulations.api.over_the_air import ota_keys as ota_keys
+from simulations.api.over_the_air import ota_make as ota_make
+from simulations.api.over_the_air import ota_rollback as ota_rollback
+from simulations.api.over_the_air import ota_rotate as ota_rotate
+from simulations.api.over_the_air import ota_verify as ota_verify
 from simulations.api.personalizing import personalize as personalize
 from simulations.api.pretraining import pretrain as pretrain
 from simulations.api.records import Records as Records
+from simulations.api.registry import registry as registry
+from simulations.api.registry import registry_latest as registry_latest
+from simulations.api.registry import registry_publish as registry_publish
+from simulations.api.registry import registry_rotate as registry_rotate
 from simulations.api.run import Run as Run
 from simulations.api.run import compare as compare
 from simulations.api.run import load_run as load_run
@@ -89,6 +102,7 @@ __all__ = [
     "ScenarioError",
     "TensorBoardLogger",
     "Tuned",
+    "UpdateRefused",
     "WandbLogger",
     "benchmark",
     "budget",
@@ -105,10 +119,22 @@ __all__ = [
     "listen",
     "load_run",
     "open_corpus",
+    "ota_apply",
+    "ota_confirm",
+    "ota_enroll",
+    "ota_keys",
+    "ota_make",
+    "ota_rollback",
+    "ota_rotate",
+    "ota_verify",
     "personalize",
     "prepare",
     "pretrain",
     "read_scenario",
+    "registry",
+    "registry_latest",
+    "registry_publish",
+    "registry_rotate",
     "resume",
     "scenarios",
     "secagg_cost",

@@ -63,6 +63,14 @@ class ExportRefused(FedspeechError):
     """An exported file does not do what the trained model did; it is not published."""
 
 
+class UpdateRefused(FedspeechError):
+    """A bundle breaks a rule; a phone keeps the adapter that it has."""
+
+
+class RegistryDamaged(ChainDamaged):
+    """The registry's file is torn or edited; nothing is handed out until somebody has looked."""
+
+
 class NoRoundRan(FedspeechError):
     """Not one round was completed: none can be paid, or the run is over and its folder in order."""
 

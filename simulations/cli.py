@@ -19,7 +19,7 @@ import typer
 
 from fedspeech import __version__
 from fedspeech.errors import FedspeechError, NoRoundRan
-from simulations.commands import data, deploy, scenarios, secagg
+from simulations.commands import data, deploy, ota, registry, scenarios, secagg
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
 from simulations.commands.doctor import doctor
@@ -64,6 +64,13 @@ _GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("data", "List known corpora, or check a folder of speech.",
      {"list": data.list_known, "check": data.check}),
     ("secagg", "Secure aggregation: what masks cost.", {"bench": secagg.bench}),
+    ("ota", "Adapters over the air: keys, signed bundles, what a phone takes.",
+     {"keys": ota.keys, "make": ota.make, "verify": ota.verify, "enroll": ota.enroll,
+      "apply": ota.apply, "confirm": ota.confirm, "rollback": ota.rollback,
+      "rotate": ota.rotate}),
+    ("registry", "Roll-out registry: what was published for phones, what each is handed.",
+     {"begin": registry.begin, "publish": registry.publish, "list": registry.list_releases,
+      "latest": registry.latest, "rotate": registry.rotate}),
     ("deploy", "Deploy over TLS: run locally, make keys.",
      {"local": deploy.local, "keys": deploy.keys}),
 )  # fmt: skip

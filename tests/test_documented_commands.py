@@ -29,7 +29,11 @@ LEFT_OPEN = {
     "runs/tune-NAME-DATE/recommended.toml": "recommended.toml",
 }  # fmt: skip
 # Ran by continuous integration, need other machines, or name what only its reader knows.
-NOT_RUN = ("make ", "deploy keys", "--engine flower", "deploy local", "/shared/job", "PHONE")
+# What goes over the air is one story in its order: tests/simulations/commands/test_ota.py tells it.
+NOT_RUN = (
+    "make ", "deploy keys", "--engine flower", "deploy local", "/shared/job", "PHONE",
+    "fedspeech ota", "fedspeech registry",
+)  # fmt: skip
 SECONDS = (
     "budget", "scenarios", "ledger", "compare", "report", "secagg bench --phones 300", "doctor",
     "data", "--help", "--version",

@@ -19,6 +19,7 @@ PARTS = {
     "opening": "The server's side of secure aggregation",
     "handlers": "Phones and server around the protocol",
     "publication": "What may leave the operator's desk",
+    "rollout": "Adapters on their way to phones",
 }
 
 
@@ -35,7 +36,9 @@ class Mutant:
       test: a default test that fails then.
     """
 
-    part: Literal["plan", "encoding", "ledger", "protocol", "opening", "handlers", "publication"]
+    part: Literal[
+        "plan", "encoding", "ledger", "protocol", "opening", "handlers", "publication", "rollout"
+    ]
     fault: str
     file: str
     before: str
@@ -877,6 +880,126 @@ MUTANTS = (
         before="charts=tuple(chart for chart in _public(self.charts) if not chart.single_phones)",
         after="charts=tuple(chart for chart in _public(self.charts))",
         test="tests/simulations/results/test_redaction.py::test_what_only_the_server_sees_and_what_is_of_single_phones_goes_whatever_it_is_called",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a version that was taken comes again",
+        file="fedspeech/rollout/phone.py",
+        before="        if update.version <= state.newest:",
+        after="        if update.version < state.newest:",
+        test="tests/fedspeech/rollout/test_phone.py::test_versions_may_be_left_out_but_never_come_again",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a rollback forgets the version that it leaves",
+        file="fedspeech/rollout/phone.py",
+        before="dataclasses.replace(self.state, current=previous, confirmed=True, previous=None)",
+        after="dataclasses.replace(\n                    self.state, current=previous, confirmed=True, previous=None,\n                    newest=previous.version,\n                )",
+        test="tests/fedspeech/rollout/test_phone.py::test_rollback_goes_to_the_last_that_worked_and_what_it_left_never_comes_again",
+    ),
+    Mutant(
+        part="rollout",
+        fault="what was never confirmed replaces the last adapter that worked",
+        file="fedspeech/rollout/phone.py",
+        before="            worked = self._good(self.state.current) if self.state.confirmed else None",
+        after="            worked = self._good(self.state.current)",
+        test="tests/fedspeech/rollout/test_phone.py::test_rollback_goes_to_the_last_that_worked_and_what_it_left_never_comes_again",
+    ),
+    Mutant(
+        part="rollout",
+        fault="the name of an adapter is written before the adapter",
+        file="fedspeech/rollout/phone.py",
+        before="            write_whole(self.folder / current.file, content)\n            return self._write(changed)",
+        after="            changed = self._write(changed)\n            write_whole(self.folder / current.file, content)\n            return changed",
+        test="tests/fedspeech/rollout/test_phone.py::test_a_kill_at_any_step_leaves_the_old_adapter_or_the_new_one",
+    ),
+    Mutant(
+        part="rollout",
+        fault="an update for another base is taken",
+        file="fedspeech/rollout/phone.py",
+        before='            ("base", update.base_sha256, state.base_sha256),\n',
+        after="",
+        test="tests/fedspeech/rollout/test_phone.py::test_another_key_base_model_or_time_is_refused",
+    ),
+    Mutant(
+        part="rollout",
+        fault="an expired update is taken",
+        file="fedspeech/rollout/phone.py",
+        before="        if now_s > update.expires_s:",
+        after="        if now_s < 0:",
+        test="tests/fedspeech/rollout/test_phone.py::test_another_key_base_model_or_time_is_refused",
+    ),
+    Mutant(
+        part="rollout",
+        fault="another user's own adapter is taken",
+        file="fedspeech/rollout/phone.py",
+        before="        if update.phone is not None and update.phone != state.phone:",
+        after='        if update.phone is not None and state.phone == "":',
+        test="tests/fedspeech/rollout/test_phone.py::test_another_users_own_adapter_is_refused_and_ones_own_comes_back",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a damaged adapter is something to go back to",
+        file="fedspeech/rollout/phone.py",
+        before="            if hashlib.sha256(content).hexdigest() != one.sha256:",
+        after="            if not content:",
+        test="tests/fedspeech/rollout/test_phone.py::test_a_damaged_adapter_is_noticed_and_is_no_parent_and_nothing_to_go_back_to",
+    ),
+    Mutant(
+        part="rollout",
+        fault="the signature does not cover what kind of bundle it is",
+        file="fedspeech/rollout/bundle.py",
+        before="    if not signed_by(public, kind + header, signature):",
+        after="    if not signed_by(public, UPDATE + header, signature) and not signed_by(\n        public, NEW_KEYS + header, signature\n    ):",
+        test="tests/fedspeech/rollout/test_bundle.py::test_a_statement_of_keys_is_no_update_and_an_update_none_of_keys",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a header may be written in several ways",
+        file="fedspeech/rollout/bundle.py",
+        before="        if found.to_header() != header:",
+        after="        if not header:",
+        test="tests/fedspeech/rollout/test_bundle.py::test_a_header_has_one_form",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a personal adapter travels without a mark",
+        file="fedspeech/rollout/bundle.py",
+        before='    if card["phone"] != phone:',
+        after='    if phone is not None and card["phone"] != phone:',
+        test="tests/fedspeech/rollout/test_bundle.py::test_a_personal_adapter_does_not_travel_unless_it_is_marked",
+    ),
+    Mutant(
+        part="rollout",
+        fault="an adapter with noise from a seed is released",
+        file="fedspeech/rollout/bundle.py",
+        before='    if card["noise_notice"] and card["stage"] != "base" and not seeded_noise:',
+        after='    if card["noise_notice"] and card["stage"] == "base" and not seeded_noise:',
+        test="tests/fedspeech/rollout/test_bundle.py::test_noise_that_can_be_computed_is_not_released_unless_it_is_marked",
+    ),
+    Mutant(
+        part="rollout",
+        fault="accuracies that only a simulation knows are sent to phones",
+        file="fedspeech/rollout/bundle.py",
+        before='    if card["metrics_visibility"] == "public" or not card["metrics"]:',
+        after='    if card["metrics_visibility"] or not card["metrics"]:',
+        test="tests/fedspeech/rollout/test_bundle.py::test_accuracies_that_only_a_simulation_knows_stay_at_home",
+    ),
+    Mutant(
+        part="rollout",
+        fault="the signing key replaces keys",
+        file="fedspeech/rollout/bundle.py",
+        before='    header, rest = _unframed(NEW_KEYS, content, trust.recovery, "the publisher\'s recovery key")',
+        after='    header, rest = _unframed(NEW_KEYS, content, trust.signing, "the publisher\'s recovery key")',
+        test="tests/fedspeech/rollout/test_bundle.py::test_new_keys_are_signed_by_the_recovery_key_alone",
+    ),
+    Mutant(
+        part="rollout",
+        fault="a bundle that was exchanged is handed out",
+        file="fedspeech/rollout/registry.py",
+        before="        if hashlib.sha256(content).hexdigest() != stored.sha256:",
+        after="        if not content:",
+        test="tests/fedspeech/rollout/test_registry.py::test_a_changed_row_a_cut_and_a_changed_bundle_are_damage",
     ),
 )
 

@@ -29,6 +29,12 @@ CALLS = {
     "data list": {"known_corpora"}, "data check": {"check_folder"},
     "secagg bench": {"secagg_cost"}, "deploy local": {"simulate"},
     "deploy keys": {"deployment_keys"},
+    "ota keys": {"ota_keys"}, "ota make": {"ota_make"}, "ota verify": {"ota_verify"},
+    "ota enroll": {"ota_enroll"}, "ota apply": {"ota_apply"}, "ota confirm": {"ota_confirm"},
+    "ota rollback": {"ota_rollback"}, "ota rotate": {"ota_rotate"},
+    "registry begin": {"registry"}, "registry list": {"registry"},
+    "registry publish": {"registry_publish"}, "registry rotate": {"registry_rotate"},
+    "registry latest": {"registry_latest"},
 }  # fmt: skip
 
 
