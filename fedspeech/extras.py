@@ -40,7 +40,11 @@ EXTRAS: Mapping[str, Extra] = {
     "export": Extra(
         "exporting", "TensorFlow and LiteRT", ("tensorflow", "ai_edge_litert", "flatbuffers")
     ),
-    "tflite": Extra("reading a .tflite file", "LiteRT", ("ai_edge_litert", "flatbuffers")),
+    "tflite": Extra(
+        "reading a .tflite file, or making one of an encoder from elsewhere,",
+        "LiteRT",
+        ("ai_edge_litert", "flatbuffers"),
+    ),
     "speech-embedding": Extra(
         "the base speech-embedding",
         "the package pyopen-wakeword and LiteRT",

@@ -121,12 +121,11 @@ def _torch_clip(trained: Trained, clip: NDArray[np.float32]) -> Callable[[], obj
     """Front end, encoder and adapter in torch."""
     tensors = {name: torch.tensor(value)[None] for name, value in trained.parameters.items()}
     adapter, base = trained.adapter, trained.base
+    encoder = adapter.encoder(base)
 
     def call() -> object:
         with torch.inference_mode():
-            return adapter.logits(
-                tensors, adapter.embed_frames(base, adapter.encoder(base)(clip))[None]
-            )
+            return adapter.logits(tensors, adapter.embed_frames(base, encoder(clip))[None])
 
     return call
 

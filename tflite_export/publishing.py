@@ -24,6 +24,7 @@ from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_
 from tflite_export.converter import Converter
 from tflite_export.family import Family
 from tflite_export.files import json_bytes
+from tflite_export.needed import extra_of
 from tflite_export.verification import Verification, verify_content
 
 PARITY_FILE = "parity.json"
@@ -64,11 +65,11 @@ def export_family(
     model and as they were published, and are deleted if not.
 
     Raises:
-      MissingExtra: if TensorFlow or LiteRT is not installed.
+      MissingExtra: if LiteRT is not installed, or TensorFlow, where it converts the files.
       ExportRefused: if the card speaks of another model, there is no file of a kind, or what it is
         made of is missing; and if not one file passed. Nothing is written then.
     """
-    require("export")
+    require(extra_of(family.trained.base))
     files = family.files
     require_identity(card.to_json(), family.trained, family.task.name)
     if unknown := sorted(set(kinds) - set(files)):

@@ -34,7 +34,8 @@ class Trained:
         if not isinstance(self.adapter, LoraAdapter):
             return self
         base = self.adapter.merged(self.base, self.parameters)
-        head = HeadAdapter(self.adapter.num_features, self.adapter.num_labels)
+        sizes = self.adapter.num_features, self.adapter.num_labels
+        head = HeadAdapter(*sizes, base.encoder.activation)
         return Trained(
             base=base, adapter=head, parameters=head.initial(base.head_weight, base.head_bias)
         )

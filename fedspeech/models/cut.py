@@ -13,9 +13,10 @@ what the whole encoder computes after its left context.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -26,9 +27,10 @@ from torch import Tensor
 
 from fedspeech.models.base import Base
 from fedspeech.models.built_in import BuiltInEncoder
-from fedspeech.models.encoder import Activation, EncoderPart
+from fedspeech.models.encoder import Activation, Encoder, EncoderPart
 from fedspeech.models.exported.cutting import ProgramStart, rest_of_program
 from fedspeech.models.exported.cutting import adaptable as adaptable_of_program
+from fedspeech.models.exported.cutting import with_added as with_added_to_program
 from fedspeech.models.exported.encoder import ForeignEncoder
 from fedspeech.models.frozen_graph import ADAPT, FrozenGraph, Layer, Of, Step
 from fedspeech.models.kws import CausalConv, KwsEncoder, ResidualBlock
@@ -158,6 +160,21 @@ def rest_of(base: Base, layers: Sequence[str]) -> FrozenGraph:
     if isinstance(start, ProgramStart):
         return rest_of_program(start, base.pooling)
     return _Builder(start.encoder.network, frozenset(layers)).graph(start.first_block)
+
+
+def with_added(base: Base, added: Mapping[str, NDArray[np.float64]]) -> Encoder:
+    """The base's encoder with something added to the weights of layers, by their names.
+
+    Weights are those of the layers as they were trained, without what is folded into them.
+    """
+    if isinstance(base.encoder, ForeignEncoder):
+        return with_added_to_program(base.encoder, added)
+    network = copy.deepcopy(base.built_in.network)
+    for layer, more in added.items():
+        weight = network.get_submodule(layer).weight
+        assert isinstance(weight, Tensor)
+        weight.data = (weight.double() + torch.from_numpy(more)).float()
+    return replace(base.built_in, network=network)
 
 
 def _first_block(network: KwsEncoder, layers: Sequence[str]) -> int:

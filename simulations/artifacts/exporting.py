@@ -31,6 +31,7 @@ from simulations.results.summary import Summary
 from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment
 from simulations.setup.speakers import SpeakerSplit
+from tflite_export.needed import extra_of
 
 if TYPE_CHECKING:  # LiteRT, which help and rounds do without
     from tflite_export.card import Card
@@ -175,10 +176,10 @@ def export_run(
       FedspeechError: if the folder is no run folder or lacks a part, or an extra is missing.
       PartlyRefused: naming the checks that failed and their figures; what passed is published.
     """
-    require("export")
+    finished = FinishedRun.open(run, corpus, experiment)
+    require(extra_of(finished.base))
     from tflite_export.publishing import export_family
 
-    finished = FinishedRun.open(run, corpus, experiment)
     trained, card = finished.trained(adapter)
     personal = None if adapter == "global" else adapter
     target = out or finished.folder.export / (personal or "")

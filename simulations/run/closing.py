@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedspeech.extras import lacking
+from fedspeech.models.base import Base
 from fedspeech.privacy.phrasing import example_paragraph
 from simulations.report.outcome import headline_lines, listening_line, setbacks
 from simulations.report.phrasing import collapse, price
 from simulations.results.summary import Summary
+from tflite_export.needed import extra_of
 
 
-def without_extras() -> Iterator[str]:
-    """Says what a run will not write here, because an extra is not installed."""
-    if why := lacking("export"):
+def without_extras(base: Base) -> Iterator[str]:
+    """Says what a run on a base will not write here, because an extra is not installed."""
+    if why := lacking(extra_of(base)):
         yield f"No file for the phone will be made: {why}. fedspeech export makes it later."
     if why := lacking("plots"):
         yield f"The report will hold tables and no plots: {why}. fedspeech report adds them later."

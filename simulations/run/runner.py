@@ -61,6 +61,7 @@ from simulations.run.preparing import (
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
+from tflite_export.needed import extra_of
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
 
@@ -213,7 +214,7 @@ class Run:
             say(words)
         for line in self._prices():
             say(line)
-        for line in without_extras():  # said now, and not after hours of training
+        for line in without_extras(self._built.base):  # said now, and not after hours of training
             say(line)
         if hidden := self._ledger.example_guarantee():
             say(example_paragraph(hidden))
@@ -330,7 +331,7 @@ class Run:
         Summary and report are on disk before: the interpreter that checks the files is native code,
         and whatever ends this process there takes nothing of the rounds with it.
         """
-        if why := lacking("export"):
+        if why := lacking(extra_of(self._built.base)):
             self._found["export_skipped"] = why
             return
         before, self.stopped = self.stopped, "the export had begun and had not ended"

@@ -102,6 +102,7 @@ def whole_model(trained: Trained) -> bytes:
     Raises:
       ExportRefused: naming the torch operator, or the adapter, that has no counterpart.
     """
+    trained = trained.merged()
     encoder = trained.base.encoder
     assert isinstance(encoder, ForeignEncoder)
     graph = OperatorGraph()
@@ -140,8 +141,8 @@ def _append_adapter(graph: OperatorGraph, trained: Trained, x: int) -> int:
     name, known = trained.adapter.name, ("head", "affine", "bottleneck")
     if name not in known:
         raise ExportRefused(
-            f"adapter: files of an encoder from elsewhere are made with {', '.join(known)}, and "
-            f"not with {name}"
+            f"adapter: files of an encoder from elsewhere are made with {', '.join(known)} and "
+            f"lora, and not with {name}"
         )
     if name == "affine":
         x = graph.binary("MUL", x, graph.floats(values["scale"]))

@@ -13,7 +13,6 @@ outputs as it scales W's, so that the factors are those of the layer as it was t
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from fedspeech.models.adapters.adapter import (
 )
 from fedspeech.models.adapters.head import copied_head, head_logits, head_shapes
 from fedspeech.models.base import Base
-from fedspeech.models.cut import start_of
+from fedspeech.models.cut import start_of, with_added
 from fedspeech.models.encoder import Activation, Encoder
 from fedspeech.models.frozen_graph import FrozenGraph, Layer
 from fedspeech.seeds import stream
@@ -127,20 +126,17 @@ class LoraAdapter(Adapter):
         """A base that computes the same: W + (alpha / r) B A in the place of each W, and the head.
 
         Raises:
-          ValueError: if the base brings its own encoder.
+          ValueError: if the encoder is from elsewhere and with these weights fails a probe.
         """
-        network = copy.deepcopy(base.built_in.network)
+        added = {}
         for layer in self.graph.layers:
             a, b = (
                 parameters[name(layer.name)].astype(np.float64) for name in (factor_a, factor_b)
             )
-            product = np.tensordot(b, a, axes=1) * (self.alpha / self.rank)
-            weight = network.get_submodule(layer.name).weight
-            assert isinstance(weight, Tensor)
-            weight.data = (weight.double() + torch.from_numpy(product)).float()
+            added[layer.name] = np.tensordot(b, a, axes=1) * (self.alpha / self.rank)
         return replace(
             base,
-            encoder=replace(base.built_in, network=network),
+            encoder=with_added(base, added),
             head_weight=np.array(parameters["head_weight"]),
             head_bias=np.array(parameters["head_bias"]),
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -20,7 +21,8 @@ from torch import Tensor, fx, nn
 
 from fedspeech.models.encoder import Activation, EncoderPart, clip_by_clip
 from fedspeech.models.exported.encoder import ForeignEncoder
-from fedspeech.models.exported.program import TorchNetwork
+from fedspeech.models.exported.operators import SHARING
+from fedspeech.models.exported.program import TorchNetwork, with_parameters
 from fedspeech.models.frozen_graph import ADAPT, FrozenGraph, Layer, LayerKind, Of, Step
 from fedspeech.models.pooling import Pooling
 from fedspeech.seeds import canonical
@@ -53,7 +55,7 @@ class Cut:
 
 
 def adaptable(encoder: ForeignEncoder) -> dict[str, fx.Node]:
-    """Layers that factors can be put on, by the path of their module.
+    """Layers that factors can be put on, by the path of their module: those that run once.
 
     Raises:
       ValueError: if the encoder is no torch program of a free batch dimension.
@@ -72,7 +74,9 @@ def adaptable(encoder: ForeignEncoder) -> dict[str, fx.Node]:
         if str(node.target) in _KINDS and isinstance(node.args[1], fx.Node):
             path, _, part = paths.get(node.args[1].name, "").rpartition(".")
             groups = _named(node).get("groups", 1)
-            if part == "weight" and groups == 1 and path not in found:
+            # A layer that runs twice has one weight for both, and factors would be added to one.
+            once = len(node.args[1].users) == 1
+            if part == "weight" and groups == 1 and once:
                 found[path] = node
     return found
 
@@ -169,6 +173,25 @@ class ProgramStart(EncoderPart):
         return module
 
 
+def with_added(encoder: ForeignEncoder, added: Mapping[str, NDArray[np.float64]]) -> ForeignEncoder:
+    """The encoder with something added to the weights of layers, by their paths.
+
+    Raises:
+      ValueError: if it has no such layer, or what comes of it fails a probe.
+    """
+    known = adaptable(encoder)
+    assert isinstance(encoder.network, TorchNetwork)
+    values = encoder.network.program.state_dict
+    changed = {}
+    for layer, more in added.items():
+        if layer not in known:
+            raise ValueError(f"the encoder has no adaptable layer {layer!r}")
+        path = f"{layer}.weight"
+        weight = values[path].detach().numpy().astype(np.float64)
+        changed[path] = (weight + more).astype(np.float32)
+    return replace(encoder, content=with_parameters(encoder.content, changed))
+
+
 def rest_of_program(start: ProgramStart, pooling: Pooling | None) -> FrozenGraph:
     """What stands behind the cut and the base's pooling, as a graph; see `cut.rest_of`.
 
@@ -203,6 +226,10 @@ def _cut(encoder: ForeignEncoder, layers: Sequence[str]) -> Cut:
         for given in node.all_input_nodes:
             if given not in behind and given.name not in constants and str(given.target) != _SIZE:
                 crossing[given.name] = None
+    before = [node for node in program.graph.nodes if node not in behind]
+    for given in before:
+        if given.name in crossing:
+            _check_unchanged(given, before)
     return Cut(
         nodes=tuple(program.graph.nodes),
         behind=frozenset(node.name for node in behind if node.op != "output"),
@@ -210,6 +237,17 @@ def _cut(encoder: ForeignEncoder, layers: Sequence[str]) -> Cut:
         layers=tuple(layers),
         output=output.all_input_nodes[0].name,
     )
+
+
+def _check_unchanged(given: fx.Node, before: Sequence[fx.Node]) -> None:
+    """Refuses a value that crosses the cut and is overwritten before the cut."""
+    shared = _in_memory_of(given, before)
+    for node in before[before.index(given) + 1 :]:
+        if _overwrites(node) and node.args[0] in shared:
+            raise ValueError(
+                f"lora cannot cut after {given.name}, whose memory {node.name} overwrites; export "
+                "the module with inplace=False there"
+            )
 
 
 class _Writer:
@@ -230,6 +268,7 @@ class _Writer:
         self._steps: list[Step] = []
         self._layers: list[Layer] = []
         self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._now: dict[str, str] = {}  # of a value that was overwritten, what it became
 
     def graph(self, pooling: Pooling | None) -> FrozenGraph:
         """All of it."""
@@ -237,7 +276,8 @@ class _Writer:
         for node in self._start.cut.nodes:
             if node.name in self._start.cut.behind:
                 self._add(node)
-        self._pool(Of(self._start.cut.output), pooling)
+        answer = self._start.cut.output
+        self._pool(Of(self._now.get(answer, answer)), pooling)
         return FrozenGraph(
             inputs=("x",),
             steps=tuple(self._steps),
@@ -265,20 +305,42 @@ class _Writer:
             raise ValueError(f"lora cannot train through {node.name}, which is {target}")
         arguments = tuple(self._plain(argument, node) for argument in node.args)
         named = tuple((name, self._plain(value, node)) for name, value in node.kwargs.items())
-        operator, layer = target.removeprefix("aten."), self._adapted.get(node.name)
+        called, layer = target.removeprefix("aten."), self._adapted.get(node.name)
+        if _overwrites(node):
+            called = self._without_overwriting(node, called)
         if layer is None:
-            self._steps.append(Step(node.name, operator, arguments, named=named))
+            self._steps.append(Step(node.name, called, arguments, named=named))
             return
         frozen, options = f"{node.name}.frozen", _named(node)
         shape = tuple(self._tensor(node.args[1]).shape)
         axes = len(shape) - 2
-        self._steps.append(Step(frozen, operator, arguments, named=named))
+        self._steps.append(Step(frozen, called, arguments, named=named))
         self._steps.append(Step(node.name, ADAPT, (Of(frozen), arguments[0]), layer))
         stride, padding, dilation = (
             _each(options.get(name, default), axes)
             for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
         )
         self._layers.append(Layer(layer, _KINDS[target], shape, stride, padding, dilation))
+
+    def _without_overwriting(self, node: fx.Node, called: str) -> str:
+        """The operator that leaves its input alone; who takes that later, takes the result instead.
+
+        Raises:
+          ValueError: if another value that lies in the same memory is taken later.
+        """
+        given = node.args[0]
+        assert isinstance(given, fx.Node)
+        nodes = self._start.cut.nodes
+        before, after = nodes[: nodes.index(node)], nodes[nodes.index(node) + 1 :]
+        for other in _in_memory_of(given, before) - {given}:
+            if not other.users.keys().isdisjoint(after):
+                raise ValueError(
+                    f"lora cannot train through {node.name}, which overwrites the memory of "
+                    f"{other.name} before that is used; export the module with inplace=False there"
+                )
+        self._now[given.name] = node.name
+        name, _, overload = called.partition(".")
+        return f"{name.removesuffix('_')}.{overload}"
 
     def _pool(self, output: Of, pooling: Pooling | None) -> None:
         """From frames (n, w, f), or one vector, to the features that the head takes."""
@@ -315,7 +377,7 @@ class _Writer:
                 self._arrays[argument.name] = self._tensor(argument)
             elif argument.name not in {step.result for step in self._steps}:
                 self._count(argument)
-            return Of(argument.name)
+            return Of(self._now.get(argument.name, argument.name))
         if isinstance(argument, list | tuple):
             return tuple(self._plain(part, node) for part in argument)
         if argument is None or isinstance(argument, bool | int | float | str):
@@ -341,6 +403,26 @@ class _Writer:
         if value.dtype != torch.float32:
             raise ValueError(f"lora trains in float32, {place} is {value.dtype}")
         return np.array(value.detach().numpy())
+
+
+def _overwrites(node: fx.Node) -> bool:
+    """Whether an operator changes its first input, such as an activation in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _in_memory_of(value: fx.Node, nodes: Sequence[fx.Node]) -> set[fx.Node]:
+    """Those of some nodes whose results may lie in the memory of a value."""
+    found, pairs = {value}, [{node, *node.all_input_nodes} for node in nodes if _shares(node)]
+    while more := {node for pair in pairs if pair & found for node in pair} - found:
+        found |= more
+    return found
+
+
+def _shares(node: fx.Node) -> bool:
+    """Whether a result may lie in the memory of an input."""
+    name = str(node.target).removeprefix("aten.").split(".")[0]
+    return node.target is operator.getitem or name in SHARING or _overwrites(node)
 
 
 def _named(node: fx.Node) -> dict[str, Any]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedspeech.models.compute import compute_device
@@ -27,6 +31,8 @@ if TYPE_CHECKING:  # torch's exporter takes a second to import, and most runs lo
     from torch.export import ExportedProgram
 
 MAX_BATCH = 4096
+_FIRST_CHANGED = 500_000  # of numbers of members; torch counts from 0
+_FLOAT = 7  # float32, of torch's `ScalarType` in these files
 
 
 def checked_program(data: bytes) -> ExportedProgram:
@@ -87,6 +93,51 @@ def exported(module: nn.Module, example: Tensor) -> bytes:
     except Exception as error:  # torch's exporter raises whatever the module and its parts raise
         raise ValueError(f"torch.export cannot export this module: {error}") from error
     return checked_archive(buffer.getvalue())
+
+
+def with_parameters(content: bytes, changed: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Returns the `.pt2` file of the same program with other values of some of its parameters.
+
+    Args:
+      content: of a file that `checked_archive` wrote.
+      changed: path of a parameter, such as "layers.2.weight", to its values.
+
+    Raises:
+      ValueError: if there is no such parameter, or it has another shape or type.
+    """
+    members, folder = read_members(content), WEIGHTS[: WEIGHTS.rindex("/") + 1]
+    table: dict[str, Any] = json.loads(members[WEIGHTS])
+    for number, (path, values) in enumerate(sorted(changed.items())):
+        # A member of its own: parameters that are tied share one, and only this one changes.
+        name = f"weight_{_FIRST_CHANGED + number}"
+        table["config"][path] = _with_values(table["config"].get(path), path, values, name)
+        members[folder + name] = np.ascontiguousarray(values).tobytes()
+    members[WEIGHTS] = _json(table)
+    kept = {WEIGHTS, *(folder + entry["path_name"] for entry in table["config"].values())}
+    return write_members(
+        {
+            place: data
+            for place, data in members.items()
+            if place in kept or not place.startswith(folder)
+        }
+    )
+
+
+def _with_values(
+    entry: dict[str, Any] | None, path: str, values: NDArray[np.float32], name: str
+) -> dict[str, Any]:
+    """The entry of a parameter, with dense values in a member of that name."""
+    if entry is None:
+        raise ValueError(f"the program has no parameter {path!r}")
+    meta = entry["tensor_meta"]
+    shape = tuple(size["as_int"] for size in meta["sizes"])
+    if shape != values.shape or values.dtype != np.float32 or meta["dtype"] != _FLOAT:
+        raise ValueError(
+            f"{path} must be float32 of shape {shape}, got {values.dtype} of {values.shape}"
+        )
+    strides = [{"as_int": math.prod(shape[axis + 1 :])} for axis in range(len(shape))]
+    dense = meta | {"strides": strides, "storage_offset": {"as_int": 0}}
+    return entry | {"path_name": name, "tensor_meta": dense}
 
 
 def _json(value: dict[str, object]) -> bytes:

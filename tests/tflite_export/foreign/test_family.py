@@ -10,10 +10,11 @@ pytest.importorskip("torch.export.pt2_archive", reason="torch before 2.8 has no 
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.errors import ExportRefused
-from fedspeech.models.adapters import make_adapter
+from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.models.exported.encoder import Declared, ForeignEncoder
 from fedspeech.models.exported.folder import assembled
+from fedspeech.models.lora_settings import LoraSettings
 from fedspeech.models.pooling import Pooling
 from tflite_export.evidence import Evidence, HeldOut, reference_logits
 from tflite_export.foreign.aten import append_program
@@ -105,8 +106,9 @@ def test_embeddings_and_decisions_are_those_of_the_module(bases, trained_network
 def changed(base, adapter):
     """The base with an adapter whose values are not the initial ones."""
     rng = np.random.default_rng(3)
-    sizes = (base.num_windows, base.num_features, len(base.vocabulary.labels))
-    made = make_adapter(adapter, *sizes, base.encoder.activation)
+    lora = LoraSettings(rank=2, layers=("layers.0", "layers.4"))
+    shape = AdapterShape.of(base, adapter, len(base.vocabulary.labels), lora)
+    made = shape.build(shape.frozen(base))
     start = made.initial(base.head_weight, base.head_bias)
     values = {
         name: (value + 0.1 * rng.normal(size=value.shape)).astype(np.float32)
@@ -115,8 +117,13 @@ def changed(base, adapter):
     return Trained(base=base, adapter=made, parameters=values)
 
 
-@pytest.mark.parametrize("adapter", ["head", "affine", "bottleneck"])
-@pytest.mark.parametrize("kind", ["pt2", "tflite"])
+@pytest.mark.parametrize(
+    ("kind", "adapter"),
+    [
+        *((kind, name) for kind in ("pt2", "tflite") for name in ("head", "affine", "bottleneck")),
+        ("pt2", "lora"),
+    ],
+)
 def test_the_exported_file_is_the_trained_model(bases, kind, adapter):
     trained = changed(bases[kind], adapter)
     clips, labels = sounds(250, 4)
@@ -125,6 +132,17 @@ def test_the_exported_file_is_the_trained_model(bases, kind, adapter):
     checks = list(family.checks("float", TfliteModel(whole_model(trained))))
     assert len(checks) == 5
     assert family.logit_limit == pytest.approx(1e-4 * np.abs(family.evidence.logits).max())
+
+
+def test_factors_are_merged_into_the_weights_of_the_file(bases):
+    plain, trained = changed(bases["pt2"], "head"), changed(bases["pt2"], "lora")
+    content = whole_model(trained)
+    assert abs(len(content) - len(whole_model(plain))) < 500
+    clips, labels = sounds(250, 4)
+    people = HeldOut(source="tones", waveforms=clips, labels=labels, users=np.array(["a"] * 250))
+    family = ForeignFamily(Evidence(changed(bases["pt2"], "head"), clips, people))
+    with pytest.raises(ExportRefused, match="waveform logits, largest difference: at most"):
+        list(family.checks("float", TfliteModel(content)))
 
 
 def test_a_file_with_another_head_is_refused(bases):

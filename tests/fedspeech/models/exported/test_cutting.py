@@ -12,6 +12,7 @@ from fedspeech.models.adapters.checking import check_adapter
 from fedspeech.models.adapters.shape import AdapterShape
 from fedspeech.models.base import Base
 from fedspeech.models.exported.cutting import adaptable
+from fedspeech.models.exported.program import checked_program, with_parameters
 from fedspeech.models.frozen_graph import FrozenGraph
 from fedspeech.models.lora_settings import LoraSettings
 
@@ -114,13 +115,17 @@ def test_the_cut_program_with_factors_is_the_network_with_merged_weights(both, l
         found = adapter.logits(one, adapter.embed_frames(base, frames)[None])[0]
     scale = float(expected.abs().max())
     np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
+    whole = adapter.merged(base, parameters)
+    np.testing.assert_allclose(
+        whole.logits(whole.encoder_output(heard)), expected, atol=1e-5 * scale
+    )
     assert not np.allclose(found, base.logits(base.encoder_output(heard)), atol=1e-2)
     stream = np.concatenate([heard[0], heard[1]])
     listened = adapter.encoder(base).listening(stream)
     assert listened.shape == (len(stream) // base.encoder.hop_samples, 1, frames.shape[2])
-    whole = base.encoder.hop_samples * (len(heard[0]) // base.encoder.hop_samples)
-    if whole == len(heard[0]):
-        np.testing.assert_allclose(listened[whole // base.encoder.hop_samples - 1], frames[0])
+    heard_hops = base.encoder.hop_samples * (len(heard[0]) // base.encoder.hop_samples)
+    if heard_hops == len(heard[0]):
+        np.testing.assert_allclose(listened[heard_hops // base.encoder.hop_samples - 1], frames[0])
 
 
 @pytest.mark.slow
@@ -144,3 +149,79 @@ def test_what_cannot_be_adapted_is_refused_by_name():
     ):
         with pytest.raises(ValueError, match=message):
             adapter_of(base, layers)
+
+
+class Twice(nn.Module):
+    """One layer that runs twice, and one that runs once."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(40, 40), nn.Linear(40, 6)
+
+    def forward(self, log_mel):
+        return self.outer(torch.relu(self.inner(torch.relu(self.inner(log_mel)))))
+
+
+@pytest.mark.slow
+def test_a_layer_that_runs_twice_takes_no_factors_and_parameters_change_by_name():
+    torch.manual_seed(5)
+    network = Twice()
+    head = torch.zeros(LABELS, 6), torch.zeros(LABELS)
+    base = base_of(network, "mean", head)
+    assert list(adaptable(base.encoder)) == ["outer"]
+    weight = np.arange(240, dtype=np.float32).reshape(6, 40).T.copy().T / 240  # in another order
+    changed = checked_program(with_parameters(base.encoder.content, {"outer.weight": weight}))
+    values, before = changed.state_dict, base.encoder.network.program.state_dict
+    np.testing.assert_array_equal(values["outer.weight"].detach(), weight)
+    for name in set(before) - {"outer.weight"}:
+        assert torch.equal(values[name], before[name])
+    for path, value, message in (
+        ("outer.weights", weight, "has no parameter 'outer.weights'"),
+        ("outer.weight", weight.T, r"of shape \(6, 40\), got float32 of \(40, 6\)"),
+        ("outer.weight", weight.astype(np.float64), "must be float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            with_parameters(base.encoder.content, {path: value})
+
+
+class InPlace(nn.Module):
+    """Activations that overwrite what they are given, which is then taken by its old name."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept, self.first, self.last = kept, nn.Linear(40, 16), nn.Linear(16, 6)
+
+    def forward(self, log_mel):
+        start = self.first(log_mel)
+        whole = torch.nn.functional.dropout(start, 0.1, self.training)  # the same memory
+        torch.relu_(whole)
+        if self.kept == "old name":
+            return self.last(start)
+        return self.last(whole + start if self.kept == "both" else whole)
+
+
+@pytest.mark.slow
+def test_activations_in_place_are_trained_through_unless_their_input_is_taken_under_another_name():
+    head = torch.zeros(LABELS, 6), torch.zeros(LABELS)
+    torch.manual_seed(6)
+    network = InPlace(kept="")
+    base = base_of(network, "mean", head)
+    adapter, rng = adapter_of(base, ("first",)), np.random.default_rng(6)
+    parameters = {
+        name: value + 0.3 * rng.standard_normal(value.shape, dtype=np.float32)
+        for name, value in adapter.initial(base.head_weight, base.head_bias).items()
+    }
+    whole = adapter.merged(base, parameters)
+    heard = 0.1 * rng.standard_normal((5, base.heard_samples)).astype(np.float32)
+    expected = whole.logits(whole.encoder_output(heard))
+    with torch.no_grad():
+        one = {name: torch.from_numpy(value[None]) for name, value in parameters.items()}
+        found = adapter.logits(one, adapter.encoder(base)(heard)[None])[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+    for kept, layer, message in (
+        ("both", "first", "overwrites the memory of linear before that is used"),
+        ("old name", "last", "cannot cut after linear, whose memory relu_ overwrites"),
+    ):
+        other = base_of(InPlace(kept), "mean", head)
+        with pytest.raises(ValueError, match=message):
+            adapter_of(other, (layer,))
