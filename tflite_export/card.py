@@ -70,6 +70,11 @@ FIGURES_NOTICE = (
     "the same inputs. Both are the worst of all ways in and, for full-integer files, of both sets "
     "of kernels."
 )
+DETECTION_NOTICE = (
+    "A word's score is the mean of its probability over the smoothing. The word that exceeds its "
+    "threshold by most, in log-odds, is detected; then nothing is for the cooldown. The counts are "
+    "of the streams that chose the recipe, so they flatter it; intervals are exact, of 95 %."
+)
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
 
@@ -307,6 +312,7 @@ def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
             **{key: entry[key] for key in ("kind", "sha256", "size_bytes")},
             "same_answer": same_answer(checks),
             "largest_logit_difference": logit_difference(checks),
+            **({"detection": entry["detection"]} if entry.get("detection") else {}),
         }
     return listed
 
@@ -320,6 +326,37 @@ def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
         for name, entry in files.items()
     ]
     return f"## Files\n\n{FIGURES_NOTICE}\n\n{_table(header, rows)}\n"
+
+
+def detection_table(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """How the files of `file_list` detect words in a stream, as Markdown; empty if none does."""
+    recipes = {name: entry["detection"] for name, entry in files.items() if "detection" in entry}
+    if not recipes:
+        return ""
+    header = ("file", "smoothing, ms", "cooldown, ms", "thresholds", "false accepts", "missed")
+    rows = [
+        (
+            name,
+            found["smoothing_hops"] * found["hop_ms"],
+            found["cooldown_hops"] * found["hop_ms"],
+            {word: f"{value:.6f}" for word, value in found["thresholds"].items()},
+            f"{found['false_accepts']} in {found['hours']:.2f} hours"
+            + _interval(found["false_accepts_per_hour_interval"], "{:.2f}", " an hour"),
+            f"{found['rejected']} of {found['keywords']}"
+            + _interval(found["frr_interval"], "{:.1%}", ""),
+        )
+        for name, found in recipes.items()
+    ]
+    one = next(iter(recipes.values()))
+    return (
+        f"\n## Detection recipe\n\nFor {one['false_accepts_per_hour_asked_for']:g} false accepts "
+        f"an hour, all words together, chosen on {one['chosen_on']}. {DETECTION_NOTICE}\n\n"
+        f"{_table(header, rows)}\n"
+    )
+
+
+def _interval(ends: Sequence[float] | None, form: str, unit: str) -> str:
+    return "" if ends is None else f" ({form.format(ends[0])} to {form.format(ends[1])}{unit})"
 
 
 def require_listed(file: Path, sha256: str, beside: Sequence[Path]) -> Check:

@@ -20,7 +20,14 @@ from typing import Any
 from fedspeech.errors import ExportRefused
 from fedspeech.extras import require
 from fedspeech.files import write_whole
-from tflite_export.card import CARD_FILE, Card, file_list, files_table, require_identity
+from tflite_export.card import (
+    CARD_FILE,
+    Card,
+    detection_table,
+    file_list,
+    files_table,
+    require_identity,
+)
 from tflite_export.converter import Converter
 from tflite_export.family import Family
 from tflite_export.files import json_bytes
@@ -32,6 +39,10 @@ CARD_TEXT_FILE = "card.md"
 
 Progress = Callable[[str, int, int], None]
 """Called before each file with its name, the files that are done and how many there will be."""
+
+
+Detection = Callable[[bytes], Mapping[str, Any] | None]
+"""Chooses the detection recipe of a file, for the card; None for one that does not listen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,7 @@ def export_family(
     *,
     folder: Path,
     progress: Progress = lambda *_: None,
+    detection: Detection = lambda _: None,
 ) -> Exported:
     """Converts, checks and publishes.
 
@@ -89,7 +101,10 @@ def export_family(
                 # TensorFlow's process counts its own time; this is what it takes around it.
                 made = time.process_time()
                 seconds["convert"] += made - started
-                verified.append(verify_content(content, files[kind], family))
+                found = verify_content(content, files[kind], family)
+                if files[kind].endswith(".tflite"):
+                    found = dataclasses.replace(found, detection=detection(content))
+                verified.append(found)
                 seconds["verify"] += time.process_time() - made
             except ExportRefused as error:
                 refused[kind] = str(error)
@@ -129,7 +144,7 @@ def _publish(
         elif not any(entry["kind"] in needed_by for entry in kept):
             (folder / name).unlink(missing_ok=True)
     files = file_list(entries)
-    text = card.to_markdown() + "\n" + files_table(files)
+    text = card.to_markdown() + "\n" + files_table(files) + detection_table(files)
     write_whole(folder / CARD_TEXT_FILE, text.encode())
     write_whole(folder / CARD_FILE, json_bytes({**card.to_json(), "files": files}))
     figures = {

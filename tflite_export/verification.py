@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Verification:
       size_bytes: of the file.
       checks: what was measured.
       operators: builtin operator to count; empty for what is no model.
+      detection: recipe by which a file that listens does so; None: the file listens to no stream.
     """
 
     file: str
@@ -47,6 +49,7 @@ class Verification:
     size_bytes: int
     checks: tuple[Check, ...]
     operators: Mapping[str, int]
+    detection: Mapping[str, Any] | None = None
 
     def figure(self, name: str) -> float | None:
         """The figure of the first check whose name ends so, or None."""

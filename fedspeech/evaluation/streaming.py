@@ -3,7 +3,9 @@
 A stream gives one score per hop and target word. Three rules turn scores into detections:
 
 * *Smoothing*: a word's score is the mean of its probability over the last `smoothing_hops` hops.
-* *Threshold*: the likeliest word is detected when its smoothed probability reaches the threshold.
+  Where words have thresholds of their own, the score's log-odds are lowered by the word's offset,
+  so that one threshold stands for all of them.
+* *Threshold*: the word of the highest score is detected when that reaches the threshold.
 * *Cooldown*: for `cooldown_hops` after a detection nothing is detected: one word said is one event.
 
 A keyword counts as found if it is the word of a detection between its beginning and `patience_hops`
@@ -13,12 +15,12 @@ accept; they are counted per hour (FA/h), never as a share of clips.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from fedspeech.corpora.corpus import NUM_NEGATIVE_LABELS
 from fedspeech.limits import Count, WholeNumber, check_limits
@@ -45,10 +47,13 @@ class ListeningRules:
     smoothing_hops: Count = 10
     cooldown_hops: WholeNumber = 50
     patience_hops: WholeNumber = 40
+    offsets: tuple[float, ...] = ()  # of each word, log-odds; empty: 0 for all
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         check_limits(self)
+        if not np.isfinite(self.offsets).all():
+            raise ValueError(f"offsets must be finite, got {self.offsets}")
 
 
 @dataclass(frozen=True)
@@ -71,23 +76,51 @@ def smoothed(probabilities: FloatArray, hops: int) -> FloatArray:
     return mean
 
 
-def scored(logits: FloatArray, rules: ListeningRules) -> tuple[IntArray, FloatArray]:
-    """Likeliest target word of every hop, (n,), and its smoothed probability, of logits (n, c)."""
+def probabilities(logits: FloatArray) -> FloatArray:
+    """Softmax over labels: (n, c) to (n, c), in double."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-    probabilities = smoothed(
-        exponentials / exponentials.sum(axis=1, keepdims=True), rules.smoothing_hops
-    )
-    words = probabilities[:, :-NUM_NEGATIVE_LABELS].argmax(axis=1).astype(np.int64)
-    return words, probabilities[np.arange(len(words)), words]
+    shares: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
 
 
-def detections(scores: FloatArray, thresholds: FloatArray, cooldown_hops: int) -> BoolArray:
+def scored(logits: FloatArray, rules: ListeningRules) -> tuple[IntArray, FloatArray]:
+    """The target word of the highest score of every hop, (n,), and that score, of logits (n, c).
+
+    Raises:
+      ValueError: if there are not as many offsets as target words.
+    """
+    return best_words(smoothed(probabilities(logits), rules.smoothing_hops), rules)
+
+
+def best_words(means: FloatArray, rules: ListeningRules) -> tuple[IntArray, FloatArray]:
+    """As `scored`, of probabilities that are smoothed already."""
+    scores = means[:, :-NUM_NEGATIVE_LABELS]
+    if rules.offsets:
+        if len(rules.offsets) != scores.shape[1]:
+            raise ValueError(
+                f"there must be an offset for each of {scores.shape[1]} target words, got "
+                f"{len(rules.offsets)}"
+            )
+        # A probability of 0 or 1 stays what it is.
+        with np.errstate(divide="ignore"):
+            scores = special.expit(special.logit(scores) - np.asarray(rules.offsets))
+    words = scores.argmax(axis=1).astype(np.int64)
+    return words, scores[np.arange(len(words)), words]
+
+
+def detections(
+    scores: FloatArray,
+    thresholds: FloatArray,
+    cooldown_hops: int,
+    ready: IntArray | None = None,
+) -> BoolArray:
     """Marks detections at every threshold: the first hop that reaches it, then none until cooled.
 
     Args:
       scores: shape (n,).
       thresholds: shape (t,).
       cooldown_hops: hops after a detection in which nothing is detected.
+      ready: first hop in which each threshold may detect, 0 to n, shape (t,); None: the first.
 
     Returns:
       Shape (t, n).
@@ -97,8 +130,8 @@ def detections(scores: FloatArray, thresholds: FloatArray, cooldown_hops: int) -
     stride = len(scores) + cooldown_hops + 1
     places = reaching * stride + hops
     marks = np.zeros((len(thresholds), len(scores)), dtype=bool)
-    at = np.searchsorted(places, np.arange(len(thresholds)) * stride)
     row = np.arange(len(thresholds))
+    at = np.searchsorted(places, row * stride + (0 if ready is None else ready))
     while True:
         still = at < len(places)
         at, row = at[still], row[still]
@@ -108,6 +141,41 @@ def detections(scores: FloatArray, thresholds: FloatArray, cooldown_hops: int) -
             return marks
         marks[row, hops[at]] = True
         at = np.searchsorted(places, places[at] + cooldown_hops, side="right")
+
+
+class Detector:
+    """Detections of a stream that comes in blocks: the same as of the whole stream at once.
+
+    detector = Detector(ListeningRules(), np.array([0.9]))
+    for logits in blocks:
+        marks, words, scores = detector.feed(logits)        # (1, n), (n,), (n,)
+    """
+
+    def __init__(self, rules: ListeningRules, thresholds: FloatArray) -> None:
+        self._rules, self._thresholds = rules, thresholds
+        self._before: FloatArray | None = None
+        self._ready = np.zeros(len(thresholds), np.int64)
+
+    def feed(self, logits: FloatArray) -> tuple[BoolArray, IntArray, FloatArray]:
+        """Takes logits (n, c); returns detections (t, n), the best word and its score, (n,)."""
+        heard = probabilities(logits)
+        lead = 0
+        if self._before is not None:
+            lead = len(self._before)
+            heard = np.concatenate([self._before, heard])
+        # As many hops before a block as the mean of its first hop reaches back.
+        self._before = heard[max(0, len(heard) - (self._rules.smoothing_hops - 1)) :]
+        if not len(logits):
+            return np.zeros((len(self._ready), 0), bool), np.zeros(0, np.int64), np.zeros(0)
+        means = smoothed(heard, self._rules.smoothing_hops)[lead:]
+        words, scores = best_words(means, self._rules)
+        marks = detections(
+            scores, self._thresholds, self._rules.cooldown_hops, np.minimum(self._ready, len(words))
+        )
+        last = len(words) - 1 - marks[:, ::-1].argmax(axis=1)
+        until = np.where(marks.any(axis=1), last + self._rules.cooldown_hops + 1, self._ready)
+        self._ready = np.maximum(0, until - len(words))
+        return marks, words, scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +217,19 @@ class ListeningCounts:
         )
         nothing = np.zeros(len(THRESHOLDS), np.int64)
         return cls(counts, nothing, recorded, 0, added)
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: Iterable[FloatArray], rules: ListeningRules, hop_ms: float
+    ) -> ListeningCounts:
+        """As `without_keywords`, of a stream whose logits (hops, c) come block by block."""
+        detector = Detector(rules, THRESHOLDS)
+        nothing = np.zeros(len(THRESHOLDS), np.int64)
+        accepts, hops = nothing.copy(), 0
+        for logits in blocks:
+            accepts += detector.feed(logits)[0].sum(axis=1)
+            hops += len(logits)
+        return cls(accepts, nothing, hops * hop_ms / 3_600_000, 0)
 
     @classmethod
     def of_keywords(
@@ -234,8 +315,8 @@ class OperatingPoint:
 
     @property
     def frr_interval(self) -> tuple[float, float] | None:
-        """Wilson's interval of a share (Wilson 1927, JASA 22, 209)."""
-        return wilson_interval(self.rejected, self.keywords) if self.keywords else None
+        """Exact interval of a share (Clopper and Pearson 1934, Biometrika 26, 404)."""
+        return binomial_interval(self.rejected, self.keywords) if self.keywords else None
 
 
 def poisson_interval(count: int, exposure: float, level: float = 0.95) -> tuple[float, float]:
@@ -246,7 +327,7 @@ def poisson_interval(count: int, exposure: float, level: float = 0.95) -> tuple[
     return low / exposure, high / exposure
 
 
-def wilson_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a share: `count` of `total`, which is positive."""
-    found = stats.binomtest(count, total).proportion_ci(level, method="wilson")
+def binomial_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact confidence interval of a share: `count` of `total`, which is positive."""
+    found = stats.binomtest(count, total).proportion_ci(level, method="exact")
     return float(found.low), float(found.high)

@@ -110,7 +110,7 @@ class StreamEvaluation(KwsEvaluation):
             segment=segment,
             phones=len(scores),
             counted=counts.keywords,
-            interval=Interval(low=low, high=high, method="Wilson"),
+            interval=Interval(low=low, high=high, method="Clopper-Pearson, exact"),
             headline=True,
         )
 

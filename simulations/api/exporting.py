@@ -13,8 +13,9 @@ from simulations.progress import RunProgress
 if TYPE_CHECKING:
     from simulations.artifacts.benchmarking import Timings
     from simulations.artifacts.exporting import Export, Verified
+    from simulations.artifacts.listening import Detections
     from simulations.artifacts.on_device_round import RoundCheck
-    from simulations.artifacts.stream_evaluation import Detections, Rates
+    from simulations.artifacts.stream_evaluation import Rates
 
 
 def export(
@@ -25,6 +26,7 @@ def export(
     formats: Sequence[str] = (),
     corpus: str | Path | None = None,
     calibration: str | Path | None = None,
+    listening_hours: float | None = None,
     progress: bool | RunProgress | None = None,
 ) -> Export:
     """Exports the adapter of a run for phones, each file checked against the trained model.
@@ -41,6 +43,8 @@ def export(
       formats: such as ["float", "int8", "cc"]; empty: all of them.
       corpus: where the run's recordings lie now; None: where they lay.
       calibration: folder of recordings that the integer files are calibrated on.
+      listening_hours: synthesized hours on which the detection recipes of streaming files are
+        chosen; None: as many as the scenario says.
       progress: False: only logged.
 
     Raises:
@@ -50,7 +54,7 @@ def export(
     found = run if isinstance(run, Run) else Run(Path(run))
     return found.export(
         out, adapter=adapter, formats=formats, corpus=corpus, calibration=calibration,
-        progress=progress,
+        listening_hours=listening_hours, progress=progress,
     )  # fmt: skip
 
 
@@ -124,10 +128,10 @@ def listen(
     recording: str | Path,
     *,
     threshold: float | None = None,
-    smoothing_ms: int = 200,
-    cooldown_ms: int = 1000,
+    smoothing_ms: int | None = None,
+    cooldown_ms: int | None = None,
 ) -> Detections:
-    """Streams one recording through an exported file.
+    """Streams one recording of any length through an exported file.
 
         >>> import fedspeech as fs
         >>> fs.listen("runs/quick/export/model_streaming.tflite", "street.wav").seconds
@@ -136,20 +140,18 @@ def listen(
     Args:
       file: a streaming file.
       recording: a sound file.
-      threshold: smoothed probability to detect at, 0 to 1; None: the one at which the run of the
-        file counted at most 10 false accepts an hour, else 0.8.
-      smoothing_ms: to average over, a multiple of the hop.
-      cooldown_ms: without detection after one, likewise.
+      threshold: smoothed probability to detect every word at, 0 to 1; None: each word's own, of
+        the detection recipe in the card beside the file, or 0.8 where there is none.
+      smoothing_ms: to average over, a multiple of the hop; None: as the recipe says, or 200.
+      cooldown_ms: without detection after one, likewise; None: as the recipe says, or 1000.
 
     Raises:
       FedspeechError: if the file cannot listen or the recording cannot be read.
     """
-    from simulations.artifacts import stream_evaluation
+    from simulations.artifacts.listening import Detecting, listen_to
 
-    return stream_evaluation.listen_to(
-        Path(file), Path(recording), _threshold(file, threshold),
-        stream_evaluation.rules_of(smoothing_ms, cooldown_ms),
-    )  # fmt: skip
+    detecting = Detecting.of(Path(file), threshold, smoothing_ms, cooldown_ms)
+    return listen_to(Path(file), Path(recording), detecting)
 
 
 def evaluate_listening(
@@ -158,8 +160,8 @@ def evaluate_listening(
     folder: str | Path | None = None,
     synthetic_hours: float | None = None,
     threshold: float | None = None,
-    smoothing_ms: int = 200,
-    cooldown_ms: int = 1000,
+    smoothing_ms: int | None = None,
+    cooldown_ms: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
 ) -> Rates:
@@ -173,8 +175,9 @@ def evaluate_listening(
 
     Args:
       file: a streaming file.
-      folder: recordings: a corpus, noise, or long recordings in which no keyword is said.
-      synthetic_hours: of synthesized sound instead.
+      folder: recordings: a corpus, noise, or recordings of any length in which no keyword is said;
+        they are streamed, and what cannot be read is named in the result.
+      synthetic_hours: of synthesized sound instead: running speech, near misses, noise, music.
       threshold: as in `listen`.
       smoothing_ms: as in `listen`.
       cooldown_ms: as in `listen`.
@@ -184,18 +187,12 @@ def evaluate_listening(
     Raises:
       FedspeechError: if the file cannot listen or there is nothing to listen to.
     """
-    from simulations.artifacts import stream_evaluation
+    from simulations.artifacts.listening import Detecting
+    from simulations.artifacts.stream_evaluation import evaluate
 
     if (folder is None) == (synthetic_hours is None):
         raise ArgumentRefused("one of `folder` and `synthetic_hours` says what is listened to")
-    return stream_evaluation.evaluate(
-        Path(file), folder=path_of(folder), hours=synthetic_hours,
-        threshold=_threshold(file, threshold),
-        rules=stream_evaluation.rules_of(smoothing_ms, cooldown_ms), seed=seed, out=path_of(out),
+    return evaluate(
+        Path(file), folder=path_of(folder), hours=synthetic_hours, seed=seed, out=path_of(out),
+        detecting=Detecting.of(Path(file), threshold, smoothing_ms, cooldown_ms),
     )  # fmt: skip
-
-
-def _threshold(file: str | Path, given: float | None) -> float:
-    from simulations.artifacts.stream_evaluation import threshold_of
-
-    return threshold_of(Path(file)) if given is None else given

@@ -213,6 +213,7 @@ class Run:
         formats: Sequence[str] = (),
         corpus: str | Path | None = None,
         calibration: str | Path | None = None,
+        listening_hours: float | None = None,
         progress: bool | RunProgress | None = None,
     ) -> Export:
         """Exports the adapter for phones, each file checked against the trained model.
@@ -223,6 +224,8 @@ class Run:
           formats: such as ["float", "int8", "cc"]; empty: all of them.
           corpus: where the run's recordings lie now; None: where they lay.
           calibration: folder of recordings that the integer files are calibrated on.
+          listening_hours: synthesized hours on which the detection recipes of streaming files are
+            chosen; None: as many as the scenario says.
           progress: False: nothing is shown.
 
         Raises:
@@ -234,6 +237,7 @@ class Run:
         return export_run(
             self.path, path_of(out), adapter=adapter, formats=tuple(formats),
             corpus=path_of(corpus), calibration_audio=path_of(calibration),
+            listening_hours=listening_hours,
             progress=progress_for(progress), experiment=self.experiment,
         )  # fmt: skip
 

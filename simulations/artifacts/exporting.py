@@ -12,6 +12,7 @@ from fedspeech.errors import ExportRefused
 from fedspeech.extras import require
 from fedspeech.models.base import Base
 from fedspeech.privacy.guarantee import Guarantee
+from simulations.artifacts.detection import PublicStreams, streaming_rates
 from simulations.artifacts.loaded_run import (
     FinishedRun,
     batch_clips,
@@ -21,13 +22,13 @@ from simulations.artifacts.loaded_run import (
     run_of,
     trained_model,
 )
-from simulations.artifacts.stream_evaluation import streaming_rates
 from simulations.console import Console, Printed, table
 from simulations.progress import RunProgress
 from simulations.report.writing import write_report
 from simulations.results.exported import ExportedFile, FamilyFile
 from simulations.results.run_folder import RunFolder
 from simulations.results.summary import Summary
+from simulations.scenario.schema import Scenario
 from simulations.setup.definition import Experiment
 from simulations.setup.experiment import BuiltExperiment
 from simulations.setup.speakers import SpeakerSplit
@@ -47,6 +48,7 @@ RUN_HELD_OUT_CLIPS = 64
 def export_files(
     folder: RunFolder,
     built: BuiltExperiment,
+    scenario: Scenario,
     summary: Summary,
     spent: Guarantee,
     progress: RunProgress,
@@ -76,9 +78,13 @@ def export_files(
         )
         family = kind.of(trained, material)
         card = model_card(trained, family.task, summary, spent, built.speakers.licenses)
-        exported = export_family(
-            family, card, family.run_kinds, folder=folder.export, progress=progress.file
+        streams = PublicStreams(
+            built.base, built.speakers, scenario.lexicon, scenario.listening, scenario.seed
         )
+        exported = export_family(
+            family, card, family.run_kinds, folder=folder.export, progress=progress.file,
+            detection=streams.recipe,
+        )  # fmt: skip
     except ExportRefused as error:
         return {
             "export": None, "export_family": (), "export_refused": str(error),
@@ -163,14 +169,16 @@ def export_run(
     formats: Sequence[str] = (),
     corpus: Path | None = None,
     calibration_audio: Path | None = None,
+    listening_hours: float | None = None,
     experiment: Experiment | None = None,
     progress: RunProgress | None = None,
 ) -> Export:
     """Exports an adapter of a finished or interrupted run.
 
     Files go to `out`; None: RUN/export, or RUN/export/PHONE for a phone's own adapter. What is
-    written to RUN/export also goes into the run's summary and report. An `experiment` is handed
-    over where the run's speech is in a program's memory.
+    written to RUN/export also goes into the run's summary and report. Detection recipes are chosen
+    on `listening_hours`; None: as many as the scenario says. An `experiment` is handed over where
+    the run's speech is in a program's memory.
 
     Raises:
       FedspeechError: if the folder is no run folder or lacks a part, or an extra is missing.
@@ -186,7 +194,10 @@ def export_run(
     family = finished.family(trained, personal, calibration_audio)
     formats = formats or tuple(family.files)
     with progress or RunProgress() as progress, progress.stage("export", len(formats)):
-        exported = export_family(family, card, formats, folder=target, progress=progress.file)
+        exported = export_family(
+            family, card, formats, folder=target, progress=progress.file,
+            detection=_streams(finished, listening_hours).recipe,
+        )  # fmt: skip
     # One phone's own adapter is no result of the run, and files elsewhere are not its files.
     if personal is None and out is None:
         found = _with_earlier(finished.accounted, _found(exported, family), target)
@@ -286,6 +297,15 @@ def _found(exported: Exported, family: Family) -> dict[str, Any]:
         "export_refused": "; ".join(f"{name}: {why}" for name, (_, why) in refused.items()) or None,
         "export_skipped": None,
     }
+
+
+def _streams(finished: FinishedRun, hours: float | None) -> PublicStreams:
+    """What the recipes of a finished run's files are chosen on."""
+    scenario = finished.scenario
+    settings = scenario.listening
+    if hours is not None:
+        settings = settings.model_validate({**settings.model_dump(), "hours": hours})
+    return PublicStreams(finished.base, finished.voices, scenario.lexicon, settings, scenario.seed)
 
 
 def _listened(exported: Exported, base: Base, voices: SpeakerSplit, seed: int) -> dict[str, Any]:

@@ -1,50 +1,37 @@
-"""What an exported file hears, and how often it is wrong."""
+"""How often an exported file is wrong while it listens: to recordings, or to synthesized hours."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedspeech.audio.spec import FrontendSpec
 from fedspeech.corpora.corpus import SILENCE
-from fedspeech.corpora.files import AUDIO_SUFFIXES, MAX_NOISE_SECONDS, UnusableError, decode
 from fedspeech.corpora.layouts import layout_of, open_corpus
+from fedspeech.corpora.long_recordings import recordings_in
+from fedspeech.corpora.negative_scenes import negative_scenes
 from fedspeech.corpora.noise import read_noise
-from fedspeech.corpora.stream_scenes import keyword_free, with_keywords
-from fedspeech.errors import (
-    ArgumentRefused,
-    CorpusError,
-    ExportRefused,
-    FedspeechError,
-    ScenarioError,
-)
+from fedspeech.corpora.stream_scenes import with_keywords
+from fedspeech.errors import CorpusError, FedspeechError, ScenarioError
 from fedspeech.evaluation.streaming import (
-    DEFAULT_THRESHOLD,
     Keyword,
     ListeningCounts,
     ListeningRules,
     OperatingPoint,
-    detections,
-    scored,
 )
 from fedspeech.files import write_text
-from fedspeech.models.base import Base
 from fedspeech.synthesis.lexicon import speakable
 from simulations.artifacts.det_plot import det_svg
+from simulations.artifacts.listening import Detecting, logits_of, open_listener
 from simulations.artifacts.loaded_run import run_of
 from simulations.console import Console, Printed
-from simulations.results.exported import Listening
-from simulations.results.run_folder import read
 from simulations.scenario.reading import read_scenario
-from simulations.setup.speakers import SpeakerSplit
-from tflite_export.files import read_model
 
 if TYPE_CHECKING:  # LiteRT, which help does without
     from tflite_export.listening import Listener
@@ -53,66 +40,30 @@ FloatArray = NDArray[np.float32]
 
 # Enough that a few percent of false rejects are some tens of words.
 KEYWORDS_PER_HOUR = 600
-RUN_KEYWORDS = 64
-RUN_SECONDS = 360.0
-TARGET_RATES = (10.0, 1.0, 0.5)
-QUIET_RATE = 10.0
-"""False accepts per hour: one in the minutes that a run counts; fewer cannot be told apart."""
+TARGET_RATES = (10.0, 1.0, 0.5, 0.1)
 
 PICTURE_FILE = "det.svg"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Detections(Printed):
-    """What a file heard in one recording.
+@dataclass
+class Heard:
+    """What was counted so far.
 
     Attributes:
-      heard: (seconds from the start, word, smoothed probability) of every detection, in order.
-      seconds: of the recording.
-      threshold: smoothed probability that was asked for.
-      rules: how scores become detections, in words.
+      counts: of everything.
+      parts: name of a kind of sound, or of a recording, to what was counted in it without keywords.
+      unread: recordings that could not be read, with the reason.
     """
 
-    heard: tuple[tuple[float, str, float], ...]
-    seconds: float
-    threshold: float
-    rules: str
+    counts: ListeningCounts = field(default_factory=ListeningCounts.nothing)
+    parts: dict[str, ListeningCounts] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
-    def print(self, console: Console) -> None:
-        """Prints every detection with its time."""
-        for second, word, score in self.heard:
-            console.print(f"{second:9.2f} s  {word:12s} {score:.3f}", highlight=False)
-        console.print(
-            f"{len(self.heard)} detections in {self.seconds:.2f} s at threshold "
-            f"{self.threshold:g} ({self.rules})",
-            highlight=False,
-        )
-
-
-def listen_to(file: Path, wav: Path, threshold: float, rules: ListeningRules) -> Detections:
-    """Streams one recording.
-
-    Raises:
-      FedspeechError: if the file cannot listen or the recording cannot be read.
-    """
-    listener = _listener(file)
-    sound = _read(wav, listener.spec.rate_hz)
-    # From a stream that has heard nothing: the file was opened for this recording.
-    logits = listener.feed(sound)
-    if not len(logits):
-        raise CorpusError(f"{wav} is shorter than one hop of {listener.spec.hop_ms:g} ms")
-    words, scores = scored(logits, rules)
-    seconds_per_hop = listener.spec.hop_ms / 1000
-    (marks,) = detections(scores, np.array([threshold]), rules.cooldown_hops)
-    return Detections(
-        heard=tuple(
-            ((int(hop) + 1) * seconds_per_hop, listener.labels[words[hop]], float(scores[hop]))
-            for hop in np.flatnonzero(marks)
-        ),
-        seconds=len(logits) * seconds_per_hop,
-        threshold=threshold,
-        rules=_in_words(rules, listener.spec.hop_ms),
-    )
+    def add(self, counts: ListeningCounts, part: str = "") -> None:
+        """Adds a stream, under a name if it has one."""
+        self.counts += counts
+        if part:
+            self.parts[part] = self.parts.get(part, ListeningCounts.nothing()) + counts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -122,21 +73,23 @@ class Rates(Printed):
     Attributes:
       file: its name.
       source: what it listened to.
-      rules: how scores become detections.
+      detecting: how scores become detections.
       hop_ms: milliseconds of a hop.
-      threshold: that was asked for.
       counts: false accepts and rejects at every threshold.
-      points: rates at the threshold that was asked for, then at a few rates of false accepts.
+      points: rates at the threshold of `detecting`, then at a few rates of false accepts.
+      parts: kind of sound, or recording, to its rate at that threshold.
+      unread: recordings that could not be read, with the reason.
       picture: the DET curve; None where there is too little for one.
     """
 
     file: str
     source: str
-    rules: ListeningRules
+    detecting: Detecting
     hop_ms: float
-    threshold: float
     counts: ListeningCounts
     points: tuple[OperatingPoint, ...]
+    parts: Mapping[str, OperatingPoint]
+    unread: tuple[str, ...]
     picture: Path | None
 
     def record(self) -> dict[str, Any]:
@@ -144,19 +97,20 @@ class Rates(Printed):
         return {
             "file": self.file,
             "source": self.source,
-            "rules": dataclasses.asdict(self.rules),
+            "rules": dataclasses.asdict(self.detecting.rules),
+            "threshold": self.detecting.threshold,
+            "origin": self.detecting.origin,
             "hours": self.counts.hours,
             "added_silent_hours": self.counts.silent_hours,
+            "recordings_left_out": list(self.unread),
+            "parts": {name: _point(point) for name, point in self.parts.items()},
             "points": [_point(point) for point in self.points],
             "curve": [_point(point) for point in self.counts.curve()],
         }
 
     def print(self, console: Console) -> None:
         """Prints the rates at the threshold that was asked for and at a few of false accepts."""
-        _show(
-            console, self.counts, list(self.points), self.threshold, self.source,
-            _in_words(self.rules, self.hop_ms), self.picture,
-        )  # fmt: skip
+        _show(console, self)
 
 
 def evaluate(
@@ -164,8 +118,7 @@ def evaluate(
     *,
     folder: Path | None,
     hours: float | None,
-    threshold: float,
-    rules: ListeningRules,
+    detecting: Detecting,
     seed: int,
     out: Path | None,
 ) -> Rates:
@@ -175,166 +128,103 @@ def evaluate(
       file: a streaming file.
       folder: recordings: a corpus, noise, or long recordings in which no keyword is said.
       hours: of synthesized sound instead.
-      threshold: at which both rates are stated first.
-      rules: how scores become detections.
+      detecting: how scores become detections.
       seed: of synthesized sound.
       out: the picture; default det.svg beside the file.
 
     Raises:
       FedspeechError: if the file cannot listen or there is nothing to listen to.
     """
-    listener = _listener(file)
-    # The last two labels are the negatives, unknown and silence, which are never detected.
-    targets = listener.labels[:-2]
+    listener = open_listener(file)
     if folder is not None:
-        counts, unread = _in_folder(listener, folder, rules)
-        source = folder.name
-        if unread:
-            source += f" without {len(unread)} recordings that cannot be read, as {unread[0]}"
+        heard, source = in_folder(listener, folder, detecting.rules), folder.name
     elif hours and hours > 0:
-        lexicon = _lexicon(file)
-        counts = sum(
-            (
-                _without_keywords(listener, scene, rules)
-                for scene in keyword_free(hours * 3600, targets, seed)
-            ),
-            ListeningCounts.nothing(),
-        )
-        keywords = max(1, round(KEYWORDS_PER_HOUR * hours))
-        # A word of another language is no reason to count no false accepts.
-        said = speakable(targets, lexicon)
-        for sound, spoken in with_keywords(keywords, said, seed, lexicon) if said else ():
-            marks = [(word.word, word.start, word.stop) for word in spoken]
-            counts += _keywords(listener, sound, marks, rules)
-        source = f"{counts.hours:.2f} synthesized hours"
-        if unsaid := sorted(set(targets) - set(said)):
-            source += f" without {', '.join(unsaid)}, for which the lexicon has no sounds"
+        heard, source = _synthesized(listener, file, hours, detecting.rules, seed)
     else:
-        raise ScenarioError("evaluation takes --evaluate DIR or --synthetic-hours H above 0")
-    picture = out or file.with_name(PICTURE_FILE)
-    points = [counts.at(threshold)]
+        raise ScenarioError("evaluation takes --folder DIR or --synthetic-hours H above 0")
+    counts = heard.counts
+    points = [counts.at(detecting.threshold)]
     points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]
+    picture = out or file.with_name(PICTURE_FILE)
     drawn = bool(counts.hours and counts.keywords)
     if drawn:
         write_text(picture, det_svg(counts.curve(), points[0], f"{file.name}, {source}"))
     return Rates(
-        file=file.name, source=source, rules=rules, hop_ms=listener.spec.hop_ms,
-        threshold=threshold, counts=counts, points=tuple(points),
-        picture=picture if drawn else None,
+        file=file.name, source=source, detecting=detecting, hop_ms=listener.spec.hop_ms,
+        counts=counts, points=tuple(points),
+        parts={name: part.at(detecting.threshold) for name, part in heard.parts.items()},
+        unread=tuple(heard.unread), picture=picture if drawn else None,
     )  # fmt: skip
 
 
-def rules_of(smoothing_ms: int, cooldown_ms: int) -> ListeningRules:
-    """Rules of listening from durations, each a whole number of hops.
-
-    Raises:
-      ArgumentRefused: naming the duration that is none.
-    """
-    hop_ms, hops = FrontendSpec().hop_ms, {}
-    for name, given_ms in (("smoothing_ms", smoothing_ms), ("cooldown_ms", cooldown_ms)):
-        if given_ms % hop_ms:
-            raise ArgumentRefused(f"`{name}` must be a multiple of {hop_ms:g} ms, got {given_ms}")
-        hops[name.replace("_ms", "_hops")] = int(given_ms // hop_ms)
-    return ListeningRules(**hops)
-
-
-def threshold_of(file: Path) -> float:
-    """The quiet threshold that the run of a file names; the default one where none is named."""
-    try:
-        summary = read(run_of(file)).summary
-    except FedspeechError:
-        return DEFAULT_THRESHOLD
-    found = summary.listening if summary else None
-    if found is None or found.quiet_threshold is None:
-        return DEFAULT_THRESHOLD
-    return found.quiet_threshold
+def _synthesized(
+    listener: Listener, file: Path, hours: float, rules: ListeningRules, seed: int
+) -> tuple[Heard, str]:
+    """Counts scenes without keywords by their kind, and keywords; also says what was heard."""
+    # The last two labels are the negatives, unknown and silence, which are never detected.
+    targets, lexicon, heard = listener.labels[:-2], _lexicon(file), Heard()
+    for scene in negative_scenes(hours * 3600, targets, seed, lexicon):
+        heard.add(_without_keywords(listener, scene.sound, rules), scene.kind.replace("_", " "))
+    # A word of another language is no reason to count no false accepts.
+    said = speakable(targets, lexicon)
+    keywords = max(1, round(KEYWORDS_PER_HOUR * hours))
+    for sound, spoken in with_keywords(keywords, said, seed, lexicon) if said else ():
+        marks = [(word.word, word.start, word.stop) for word in spoken]
+        heard.add(keyword_counts(listener, sound, marks, rules))
+    source = f"{heard.counts.hours:.2f} synthesized hours"
+    if unsaid := sorted(set(targets) - set(said)):
+        source += f" without {', '.join(unsaid)}, for which the lexicon has no sounds"
+    return heard, source
 
 
-def streaming_rates(file: Path, base: Base, voices: SpeakerSplit, seed: int) -> Listening:
-    """Counts the errors of a run's streaming file at the default threshold and at a quieter one.
-
-    Args:
-      file: the streaming file.
-      base: of the run, which says how much left context a word has.
-      voices: of the run; its held-out phones say the keywords.
-      seed: of the synthesized hours.
-    """
-    listener, rules = _listener(file), ListeningRules()
-    targets = listener.labels[:-2]
-    said = [
-        clip
-        for phone in voices.partition.held_out
-        for clip in phone.utterances
-        if clip.word in targets
-    ]
-    # Evenly over the list, which goes phone by phone.
-    chosen = said[:: -(-len(said) // RUN_KEYWORDS) or 1]
-    counts = ListeningCounts.nothing()
-    # A detection may come so much later than the word, and needs sound to come in.
-    after = rules.patience_hops * listener.spec.hop_samples
-    for clip, sound in zip(chosen, base.heard(voices.corpus, chosen), strict=True):
-        marks = [(clip.word, base.encoder.context_samples, len(sound))]
-        counts += _keywords(listener, np.pad(sound, (0, after)), marks, rules)
-    for scene in keyword_free(RUN_SECONDS, targets, seed):
-        counts += _without_keywords(listener, scene, rules)
-    point, quiet = counts.at(DEFAULT_THRESHOLD), counts.at_most(QUIET_RATE)
-    return Listening(
-        file=file.name,
-        threshold=point.threshold,
-        keywords=point.keywords,
-        rejected=point.rejected,
-        hours=point.hours,
-        false_accepts=point.false_accepts,
-        quiet_rate=QUIET_RATE,
-        quiet_threshold=quiet.threshold if quiet else None,
-        quiet_rejected=quiet.rejected if quiet else None,
-    )
-
-
-def _show(
-    console: Console,
-    counts: ListeningCounts,
-    points: list[OperatingPoint],
-    asked: float,
-    source: str,
-    rules: str,
-    picture: Path | None,
-) -> None:
+def _show(console: Console, rates: Rates) -> None:
     """Prints the rates at the threshold that was asked for and at a few rates of false accepts."""
-    console.print(
-        f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, {source}; "
-        f"{rules}; intervals are of 95 %",
-        highlight=False,
-        soft_wrap=True,
+    counts = rates.counts
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    say(
+        f"{counts.hours:.2f} hours without keywords and {counts.keywords} keywords, "
+        f"{rates.source}; {rates.detecting.in_words(rates.hop_ms)}; intervals are exact, of 95 %"
     )
     if counts.silent_hours:
-        console.print(
+        say(
             f"{counts.silent_hours:.2f} hours of digital silence were added after recordings "
-            "without keywords, and are counted in no rate",
-            highlight=False,
-            soft_wrap=True,
+            "without keywords, and are counted in no rate"
         )
-    for index, point in enumerate(points):
-        said = [f"threshold {point.threshold:.4f}"]
-        if index == 0 and not math.isclose(point.threshold, asked, abs_tol=5e-5):
-            said[0] += f" (the next that is counted to {asked:g})"
-        rate, share = point.false_accepts_interval, point.frr_interval
-        if rate is not None:
-            said.append(
-                f"{point.false_accepts_per_hour:.2f} false accepts per hour ({rate[0]:.2f} to "
-                f"{rate[1]:.2f})"
-            )
-        if share is not None:
-            said.append(f"FRR {point.frr:.1%} ({share[0]:.1%} to {share[1]:.1%})")
+    for index, point in enumerate(rates.points):
         lead = "" if index == 0 else f"at most {TARGET_RATES[index - 1]:g} per hour: "
-        console.print(lead + ", ".join(said), highlight=False, soft_wrap=True)
-    for rate_limit in TARGET_RATES[len(points) - 1 :]:
+        say(lead + ", ".join(_in_words(point, rates.detecting.threshold if index == 0 else None)))
+    for rate_limit in TARGET_RATES[len(rates.points) - 1 :]:
         if counts.hours:
-            console.print(f"at most {rate_limit:g} per hour: no threshold", highlight=False)
+            say(f"at most {rate_limit:g} per hour: no threshold")
+    for name, point in rates.parts.items():
+        say(f"  {name}: {point.false_accepts} false accepts in {point.hours:.2f} hours")
     if counts.hours < 1 - 1e-6:
-        console.print("less than an hour without keywords: too little to state a rate by")
-    if picture is not None:
-        console.print(f"DET curve: {picture}", highlight=False)
+        say("less than an hour without keywords: too little to state a rate by")
+    if rates.unread:
+        say(f"{len(rates.unread)} recordings were left out:")
+        for problem in rates.unread:
+            say(f"  {problem}")
+    if rates.picture is not None:
+        say(f"DET curve: {rates.picture}")
+
+
+def _in_words(point: OperatingPoint, asked: float | None) -> Iterator[str]:
+    """Threshold and both rates of a point; `asked` is the threshold that was asked for."""
+    said = f"threshold {point.threshold:.4f}"
+    if asked is not None and not math.isclose(point.threshold, asked, abs_tol=5e-5):
+        said += f" (the next that is counted to {asked:g})"
+    yield said
+    rate, share = point.false_accepts_interval, point.frr_interval
+    if rate is not None:
+        yield (
+            f"{point.false_accepts_per_hour:.2f} false accepts per hour ({rate[0]:.2f} to "
+            f"{rate[1]:.2f})"
+        )
+    if share is not None:
+        yield f"FRR {point.frr:.1%} ({share[0]:.1%} to {share[1]:.1%})"
 
 
 def _point(point: OperatingPoint) -> dict[str, Any]:
@@ -347,37 +237,6 @@ def _point(point: OperatingPoint) -> dict[str, Any]:
     }
 
 
-def _in_words(rules: ListeningRules, hop_ms: float) -> str:
-    return (
-        f"smoothing {rules.smoothing_hops * hop_ms:g} ms, cooldown "
-        f"{rules.cooldown_hops * hop_ms:g} ms"
-    )
-
-
-def _listener(file: Path) -> Listener:
-    """Opens a file that can listen.
-
-    Raises:
-      ExportRefused: if it cannot; names the files beside it that can.
-    """
-    from tflite_export.interpreter import TfliteModel
-    from tflite_export.listening import Listener
-
-    # Told by its signatures and not by its name, which anybody may change.
-    model = TfliteModel(read_model(file))
-    if "hop" not in model.signatures:
-        beside = sorted(str(path) for path in file.parent.glob("*streaming*.tflite"))
-        raise ExportRefused(
-            f"listening takes a streaming file, and {file.name} answers whole clips; "
-            + (
-                f"beside it lies {' and '.join(beside)}"
-                if beside
-                else "`fedspeech export RUN --formats streaming` makes one"
-            )
-        )
-    return Listener(model)
-
-
 def _without_keywords(
     listener: Listener, sound: FloatArray, rules: ListeningRules, added_hops: int = 0
 ) -> ListeningCounts:
@@ -388,7 +247,7 @@ def _without_keywords(
     )
 
 
-def _keywords(
+def keyword_counts(
     listener: Listener,
     sound: FloatArray,
     spoken: list[tuple[str, int, int]],
@@ -396,49 +255,52 @@ def _keywords(
 ) -> ListeningCounts:
     """Counts a stream of its own, with words of which are said between which samples."""
     listener.reset()
+    return ListeningCounts.of_keywords(listener.feed(sound), keywords_of(listener, spoken), rules)
+
+
+def keywords_of(listener: Listener, spoken: list[tuple[str, int, int]]) -> list[Keyword]:
+    """Words that are said between these samples, by hops."""
     hop = listener.spec.hop_samples
-    keywords = [
+    return [
         Keyword(listener.labels.index(word), start // hop, stop // hop)
         for word, start, stop in spoken
     ]
-    return ListeningCounts.of_keywords(listener.feed(sound), keywords, rules)
 
 
-def _in_folder(
-    listener: Listener, folder: Path, rules: ListeningRules
-) -> tuple[ListeningCounts, list[str]]:
+def in_folder(listener: Listener, folder: Path, rules: ListeningRules) -> Heard:
     """Counts recordings: noise and long files without keywords, or a corpus of single words.
 
-    Also returns what of the folder could not be read, with the reason.
+    A recording that cannot be read is left out and named.
 
     Raises:
-      CorpusError: if nothing could.
+      CorpusError: if nothing can be read.
     """
-    sounds: Iterable[FloatArray]
-    unread: list[str] = []
+    heard = Heard()
     match layout_of(folder):
         case "noise":
-            sounds = (noise.samples for noise in read_noise(folder, listener.spec).noises)
+            for noise in read_noise(folder, listener.spec).noises:
+                heard.add(_without_keywords(listener, noise.samples, rules), noise.kind)
         case "recordings":
-            sounds = _readable(folder, listener.spec.rate_hz, unread)
+            _in_recordings(listener, folder, rules, heard)
         case _:
-            return _in_corpus(listener, folder, rules), unread
-    counts = sum(
-        (_without_keywords(listener, sound, rules) for sound in sounds), ListeningCounts.nothing()
-    )
-    if unread and not counts.hours:
-        raise CorpusError(f"nothing in {folder} can be listened to, for instance {unread[0]}")
-    return counts, unread
+            heard.add(_in_corpus(listener, folder, rules))
+    if heard.unread and not heard.counts.hours:
+        raise CorpusError(f"nothing in {folder} can be listened to, for instance {heard.unread[0]}")
+    return heard
 
 
-def _readable(folder: Path, rate_hz: int, unread: list[str]) -> Iterator[FloatArray]:
-    """Yields the recordings in a folder, and adds those that cannot be read to `unread`."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in AUDIO_SUFFIXES:
-            try:
-                yield _read(path, rate_hz)
-            except CorpusError as problem:
-                unread.append(str(problem))
+def _in_recordings(listener: Listener, folder: Path, rules: ListeningRules, heard: Heard) -> None:
+    """Streams each recording by itself, a few seconds of it in memory at a time."""
+    for path in recordings_in(folder):
+        listener.reset()
+        try:
+            counts = ListeningCounts.of_blocks(
+                logits_of(listener, path), rules, listener.spec.hop_ms
+            )
+        except CorpusError as problem:
+            heard.unread.append(str(problem))
+        else:
+            heard.add(counts, str(path.relative_to(folder)))
 
 
 def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> ListeningCounts:
@@ -453,28 +315,13 @@ def _in_corpus(listener: Listener, folder: Path, rules: ListeningRules) -> Liste
         for clip, sound in zip(clips, corpus.waveforms(clips), strict=True):
             whole = np.pad(sound, (0, added_hops * hop_samples))
             if clip.word in listener.labels[:-2]:
-                counts += _keywords(listener, whole, [(clip.word, 0, len(sound))], rules)
+                counts += keyword_counts(listener, whole, [(clip.word, 0, len(sound))], rules)
             # Nothing is added after background noise: no detection of a word is still to come.
             elif clip.word == SILENCE:
                 counts += _without_keywords(listener, sound, rules)
             else:
                 counts += _without_keywords(listener, whole, rules, added_hops)
     return counts
-
-
-def _read(path: Path, rate_hz: int) -> FloatArray:
-    """A recording at the model's rate.
-
-    Raises:
-      CorpusError: if it cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-        return decode(data, rate_hz=rate_hz, max_seconds=MAX_NOISE_SECONDS, flat=True).samples
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-    except UnusableError as error:
-        raise CorpusError(f"{path} cannot be listened to: {error}") from error
 
 
 def _lexicon(file: Path) -> Mapping[str, str]:

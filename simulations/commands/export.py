@@ -25,6 +25,12 @@ def export(
         Path | None,
         typer.Option(help="Recordings that the integer files are calibrated on."),
     ] = None,
+    listening_hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Synthesized hours on which detection recipes are chosen; default: [listening]."
+        ),
+    ] = None,
     verify: Annotated[
         Path | None, typer.Option(help="Check this file and print every figure.")
     ] = None,
@@ -53,8 +59,9 @@ def export(
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
         try:
             found = fs.export(
-                run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration=calibration
-            )
+                run, out, adapter=adapter, formats=wanted, corpus=corpus, calibration=calibration,
+                listening_hours=listening_hours,
+            )  # fmt: skip
         except fs.PartlyRefused as refused:
             refused.export.print(console)
             raise

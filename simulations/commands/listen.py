@@ -10,14 +10,14 @@ import typer
 import fedspeech as fs
 from fedspeech.errors import ArgumentRefused, ScenarioError
 from simulations.commands.options import JsonOption, in_options, show
-from simulations.console import Console
 
 
 def listen(
     file: Annotated[Path, typer.Argument(help="An exported streaming file.")],
     wav: Annotated[Path | None, typer.Option(help="A recording to listen to.")] = None,
     folder: Annotated[
-        Path | None, typer.Option("--evaluate", help="Recordings to count errors on.")
+        Path | None,
+        typer.Option("--folder", help="Recordings of any length to count errors on."),
     ] = None,
     hours: Annotated[
         float | None,
@@ -28,18 +28,20 @@ def listen(
         typer.Option(
             min=0,
             max=1,
-            help="Smoothed probability to detect at; default: the one at which the run of FILE "
-            "counted at most 10 false accepts an hour, else 0.8.",
+            help="Smoothed probability to detect at; default: the detection recipe in the card "
+            "beside FILE, else 0.8.",
         ),
     ] = None,
     smoothing_ms: Annotated[
-        int,
-        typer.Option(min=1, help="Milliseconds to average over, a multiple of 20."),
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=1, help="Milliseconds to average over, a multiple of 20; default: the recipe's."
+        ),
+    ] = None,
     cooldown_ms: Annotated[
-        int,
+        int | None,
         typer.Option(min=0, help="Milliseconds without detection after one, likewise."),
-    ] = 1000,
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of synthesized sound.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The DET curve; default det.svg beside FILE.")
@@ -48,17 +50,20 @@ def listen(
 ) -> None:
     """Stream sound through an exported file: print detections, or false accepts per hour."""
     if sum(option is not None for option in (wav, folder, hours)) != 1:
-        raise ScenarioError("listen takes one of --wav, --evaluate and --synthetic-hours")
-    heard = {
-        "threshold": threshold, "smoothing_ms": smoothing_ms, "cooldown_ms": cooldown_ms
-    }  # fmt: skip
+        raise ScenarioError("listen takes one of --wav, --folder and --synthetic-hours")
     try:
         if wav:
-            fs.listen(file, wav, **heard).print(Console())  # type: ignore[arg-type]
+            show(
+                fs.listen(
+                    file, wav, threshold=threshold, smoothing_ms=smoothing_ms,
+                    cooldown_ms=cooldown_ms,
+                ),
+                as_json,
+            )  # fmt: skip
             return
         rates = fs.evaluate_listening(
-            file, folder=folder, synthetic_hours=hours, seed=seed, out=out,
-            **heard,  # type: ignore[arg-type]
+            file, folder=folder, synthetic_hours=hours, seed=seed, out=out, threshold=threshold,
+            smoothing_ms=smoothing_ms, cooldown_ms=cooldown_ms,
         )  # fmt: skip
     except ArgumentRefused as error:
         raise ScenarioError(in_options(error)) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fedspeech.evaluation.metric import ERROR, REGRESSION, VALIDATION, Metric, Model, Section
-from fedspeech.evaluation.streaming import poisson_interval, wilson_interval
+from fedspeech.evaluation.streaming import binomial_interval, poisson_interval
 from simulations.report.phrasing import percent, value
 from simulations.results.exported import Listening
 from simulations.results.summary import Summary
@@ -143,5 +143,5 @@ def _quiet(found: Listening) -> str:
 
 def _missed(rejected: int, found: Listening) -> str:
     """A share of the keywords that were said, with its interval."""
-    low, high = wilson_interval(rejected, found.keywords)
+    low, high = binomial_interval(rejected, found.keywords)
     return f"{percent(rejected / found.keywords)} ({percent(low)} to {percent(high)})"

@@ -340,6 +340,7 @@ class Run:
             self._found |= export_files(
                 self._folder,
                 self._built,
+                self._scenario,
                 self._summary("partial"),
                 stated(self._ledger, self._rows, self._job),
                 self._progress,

@@ -47,7 +47,11 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--min-survivors": "--min-reporting",
     },
     "export": {"--rehearse": "--dry-run-round"},
-    "listen": {"--smoothing": "--smoothing-ms", "--cooldown": "--cooldown-ms"},
+    "listen": {
+        "--smoothing": "--smoothing-ms",
+        "--cooldown": "--cooldown-ms",
+        "--evaluate": "--folder",
+    },
     "tune": {"--within": "--max-accuracy-drop-points"},
     "deploy local": {"--rehearsal": "--seeded-noise"},
     "secagg bench": {"--server": "--threat-model"},

@@ -353,6 +353,22 @@ class EvaluationSettings(Section):
     )
 
 
+class ListeningSettings(Section):
+    """The detection recipe of exported streaming files; not read where sentences are recognized."""
+
+    false_accepts_per_hour: Positive = Field(
+        default=0.5,
+        description="False accepts per hour, of all words together, for which thresholds, "
+        "smoothing and cooldown are chosen.",
+    )
+    hours: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=0.1,
+        description="Synthesized hours without a target word on which they are chosen. A rate is "
+        "told from none where one false accept of a word is counted; in fewer hours none is "
+        "allowed, and the card's interval says what that proves.",
+    )
+
+
 class CallbackSettings(Section):
     """Loggers that follow a run; of a run with noise of the operating system, public figures alone.
 
@@ -438,6 +454,7 @@ class Scenario(Section):
     personalization: PersonalizationSettings = PersonalizationSettings()
     decoding: DecodingSettings = DecodingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    listening: ListeningSettings = ListeningSettings()
     simulation: Simulation = Simulation()
     callbacks: CallbackSettings = CallbackSettings()
     early_stopping: EarlyStopping | None = Field(

@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 
 from fedspeech.evaluation.streaming import (
     THRESHOLDS,
+    Detector,
     Keyword,
     ListeningCounts,
     ListeningRules,
+    binomial_interval,
     detections,
     poisson_interval,
     scored,
     smoothed,
-    wilson_interval,
 )
 from fedspeech.seeds import stream
 
@@ -118,9 +119,43 @@ def test_intervals_have_their_published_values():
     assert poisson_interval(10, 1.0) == pytest.approx((4.795, 18.390), abs=1e-3)
     assert poisson_interval(0, 1.0) == pytest.approx((0.0, 3.689), abs=1e-3)
     assert poisson_interval(10, 2.0) == pytest.approx((2.398, 9.195), abs=1e-3)
-    # Newcombe 1998 (Statistics in Medicine 17, 857), Table I: 81/263, method 3.
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    # Newcombe 1998 (Statistics in Medicine 17, 857), Table I: method 5, "exact".
+    assert binomial_interval(81, 263) == pytest.approx((0.2527, 0.3676), abs=1e-4)
+    assert binomial_interval(15, 148) == pytest.approx((0.0578, 0.1617), abs=1e-4)
+    assert binomial_interval(0, 20) == pytest.approx((0.0, 0.1684), abs=1e-4)
+
+
+@settings(max_examples=40)
+@given(
+    blocks=st.lists(st.integers(0, 17), min_size=1, max_size=8),
+    smoothing=st.integers(1, 6), cooldown=st.integers(0, 9), seed=st.integers(0, 5),
+)  # fmt: skip
+def test_a_stream_in_blocks_is_detected_like_the_whole(blocks, smoothing, cooldown, seed):
+    rules = ListeningRules(smoothing_hops=smoothing, cooldown_hops=cooldown, offsets=(0.3, -0.2))
+    logits = stream(seed, "blocks").standard_normal((sum(blocks), 4)) * 2
+    thresholds = np.array([0.1, 0.4, 0.7])
+    detector = Detector(rules, thresholds)
+    parts = np.split(logits, np.cumsum(blocks)[:-1])
+    fed = [detector.feed(part) for part in parts]
+    words, scores = scored(logits, rules)
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in fed]), words)
+    np.testing.assert_allclose(np.concatenate([part[2] for part in fed]), scores, atol=1e-9)
+    marks = np.concatenate([part[0] for part in fed], axis=1)
+    np.testing.assert_array_equal(marks, detections(scores, thresholds, cooldown))
+    counts = ListeningCounts.of_blocks(parts, rules, hop_ms=20.0)
+    whole = ListeningCounts.without_keywords(logits, rules, hop_ms=20.0)
+    np.testing.assert_array_equal(counts.false_accepts, whole.false_accepts)
+    assert counts.hours == pytest.approx(whole.hours)
+
+
+def test_offsets_give_each_word_its_own_threshold():
+    """A word whose score is lowered by log 9 needs 0.9 where the other needs 0.5."""
+    rules = ListeningRules(smoothing_hops=1, offsets=(np.log(9), 0.0))
+    words, scores = scored(np.log([[0.89, 0.01, 0.05, 0.05], [0.91, 0.01, 0.04, 0.04]]), rules)
+    assert words.tolist() == [0, 0]
+    assert scores[0] < 0.5 < scores[1]
+    with pytest.raises(ValueError, match="an offset for each of 2 target words, got 1"):
+        scored(np.zeros((1, 4)), ListeningRules(offsets=(0.0,)))
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_run_whose_conversions_die_is_whole_and_says_of_what(tmp_path, monkeyp
 
 def test_a_run_of_a_task_without_files_says_so_in_its_summary():
     built = SimpleNamespace(task=SimpleNamespace(name="tones"), base=None)
-    found = exporting.export_files(None, built, None, None, None)
+    found = exporting.export_files(None, built, None, None, None, None)
     assert found["export"] is None
     assert found["export_family"] == ()
     assert "none of 'tones'" in found["export_refused"]
