@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,12 @@ from fedspeech.files import write_whole
 from fedspeech.models.asr import window_logits
 from fedspeech.models.built_in import BuiltInEncoder, check_array, check_finite
 from fedspeech.models.encoder import Encoder
-from fedspeech.models.exported.encoder import Declared, ForeignEncoder
+from fedspeech.models.exported.encoder import (
+    ENCODER_FILES,
+    Declared,
+    ForeignEncoder,
+    waveform_encoder,
+)
 from fedspeech.models.exported.folder import Parts, assembled, read_folder, write_folder
 from fedspeech.models.exported.program import exported
 from fedspeech.models.kws import pooled_logits
@@ -130,6 +136,23 @@ class Base:
     def num_features(self) -> int:
         """Features that the head takes, f."""
         return self.encoder.num_features if self.pooling is None else self.pooling.num_features
+
+    @property
+    def lacks_head(self) -> bool:
+        """Whether the head is zeros, which answers nothing."""
+        return not self.head_weight.any() and not self.head_bias.any()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is allowed and probably not meant, in words."""
+        answers, labels = self.encoder.num_features, len(self.vocabulary.labels)
+        if self.per_clip and answers <= labels:
+            return (
+                f"the encoder answers {answers} numbers and the base has {labels} labels: if these "
+                "numbers are its own answers (logits), export the network without its last layer; "
+                "what stands in front of it says more of a voice",
+            )
+        return ()
 
     @property
     def heard_samples(self) -> int:
@@ -251,6 +274,13 @@ class Base:
             data = path.read_bytes()
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no base at {path}") from None
+        if path.suffix in ENCODER_FILES:
+            raise ValueError(
+                f"{path} is an encoder and says neither words nor license: "
+                f"fedspeech pretrain --base {path} --words '...' --corpus RECORDINGS --speakers 40 "
+                "--out my-base fits a head behind it and writes a base; from Python "
+                "fs.Base.from_file does; docs/own-model.md"
+            )
         # Hashed before it is parsed: of a file that is not the expected one, no field is believed.
         _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)
         try:
@@ -304,8 +334,7 @@ class Base:
         Raises:
           ValueError: if torch cannot export the module, or it is no frozen encoder.
         """
-        if (words is None) == (alphabet is None):
-            raise ValueError("a base has either words or an alphabet; give one of the two")
+        labels = _labels_of(words, alphabet)
         if clip_samples is None:
             whole = 16_000 if log_mel else example.shape[-1] - context_samples - padding_samples
             clip_samples = int(whole)
@@ -319,19 +348,53 @@ class Base:
             log_mel=log_mel,
             sentences=alphabet is not None,
         )
-        encoder = ForeignEncoder(content=exported(module, example), declared=declared)
-        arrays = (
-            {}
-            if head is None
-            else {
-                "head_weight": head[0].detach().float().numpy(),
-                "head_bias": head[1].detach().float().numpy(),
-            }
-        )
         parts = assembled(
-            encoder=encoder, license=license,
-            vocabulary=Alphabet(tuple(alphabet)) if alphabet else Vocabulary(tuple(words or ())),
-            speakers=tuple(speakers), provenance=provenance or {}, pooling=pooling, head=arrays,
+            encoder=ForeignEncoder(content=exported(module, example), declared=declared),
+            vocabulary=labels, license=license, speakers=tuple(speakers),
+            provenance=provenance or {}, pooling=pooling, head=_head_arrays(head),
+        )  # fmt: skip
+        return cls.of_parts(parts)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        words: Sequence[str] | None = None,
+        alphabet: Sequence[str] | None = None,
+        license: str,  # noqa: A002
+        speakers: Sequence[str] = (),
+        pooling: str | None = None,
+        head: tuple[Tensor, Tensor] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Base:
+        """Makes a base of a network that is in a file, from waveforms at 16 kHz.
+
+            base = Base.from_file("encoder.pt2", words=["yes", "no"], license="Apache-2.0")
+
+        An utterance is as long as the network's input. A network that takes features, or left
+        context, is described by a folder with a `base.toml` instead (docs/own-model.md).
+
+        Args:
+          path: what `torch.export.save` wrote, `*.pt2`, or a TensorFlow Lite file, `*.tflite`; from
+            waveforms (n, samples) to frames (n, w, f) or one vector (n, f).
+          words: see `from_module`, as for every other argument.
+          alphabet: characters of transcripts instead.
+          license: of the weights.
+          speakers: ids of the speakers it was trained on; none of them may be a phone.
+          pooling: what makes one vector of frames.
+          head: weight (c, f) and bias (c,).
+          provenance: how it was made.
+
+        Raises:
+          FileNotFoundError: if there is no such file.
+          ValueError: if the file is refused, or it is no frozen encoder of waveforms.
+        """
+        path, labels = Path(path), _labels_of(words, alphabet)
+        encoder = waveform_encoder(path, sentences=alphabet is not None)
+        parts = assembled(
+            encoder=encoder, vocabulary=labels, license=license, speakers=tuple(speakers),
+            provenance=provenance or {}, pooling=pooling, head=_head_arrays(head),
         )  # fmt: skip
         return cls.of_parts(parts)
 
@@ -339,6 +402,25 @@ class Base:
     def of_parts(cls, parts: Parts) -> Base:
         """Puts together what a folder or a program gave for an encoder from elsewhere."""
         return cls(**vars(parts))
+
+
+def _labels_of(words: Sequence[str] | None, alphabet: Sequence[str] | None) -> Labels:
+    """Labels of a head.
+
+    Raises:
+      ValueError: if both or neither are given.
+    """
+    if (words is None) == (alphabet is None):
+        raise ValueError("a base has either words or an alphabet; give one of the two")
+    return Alphabet(tuple(alphabet)) if alphabet else Vocabulary(tuple(words or ()))
+
+
+def _head_arrays(head: tuple[Tensor, Tensor] | None) -> dict[str, NDArray[np.float32]]:
+    """A head as a base's folder has it."""
+    if head is None:
+        return {}
+    weight, bias = (part.detach().float().numpy() for part in head)
+    return {"head_weight": weight, "head_bias": bias}
 
 
 def _check_hash(path: Path, found: str, wanted: str | None) -> None:

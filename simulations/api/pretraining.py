@@ -25,6 +25,7 @@ def pretrain(
     lexicon: Mapping[str, str] | None = None,
     task: Literal["kws", "asr"] = "kws",
     encoder: str = "standard",
+    license: str = "not stated",  # noqa: A002
     seed: int = 0,
     out: str | Path | None = None,
     progress: bool | RunProgress | None = None,
@@ -39,10 +40,12 @@ def pretrain(
         fedspeech.errors.ArgumentRefused: `corpus` and `speakers` belong together: ...
 
     Args:
-      words: target words, one alone for a wake word; none: the ten of the shipped base, or with a
-        corpus those that its public speakers say most often.
+      words: target words, one alone for a wake word; none: those of `base` where it has words,
+        with a corpus those that its public speakers say most often, else the ten of the shipped
+        base.
       base: fit a head behind the encoder of this base: "speech-embedding", a folder with a
-        base.toml, or a file. None: train the built-in encoder.
+        base.toml, a file, or the network alone, `*.pt2` or `*.tflite`, from waveforms. None: train
+        the built-in encoder.
       corpus: folder of recordings; None: the synthesizer.
       speakers: with a corpus: a file that names its public speakers, or how many are drawn.
       held_out: with a corpus: a file that names the speakers by whom the base is judged; None: a
@@ -50,6 +53,7 @@ def pretrain(
       lexicon: words that the built-in lexicon lacks to ARPAbet strings.
       task: "kws" for words, "asr" for sentences.
       encoder: "standard", or "micro" for a base that microcontrollers have room for; for words.
+      license: of the weights in a `.pt2` or `.tflite` file, SPDX where there is one.
       seed: of speakers and weights.
       out: where the base is written as well; None: nowhere.
       progress: as in `simulate`.
@@ -69,7 +73,7 @@ def pretrain(
     spelled, behind = dict(lexicon or {}), None if base is None else str(base)
     command = _command(seed, targets, spelled, behind, task, encoder)
     with progress_for(progress) as shown:
-        if task == "kws" and not targets and corpus is None:
+        if task == "kws" and not targets and corpus is None and base is None:
             targets = tuple(Scenario(name="pretrain").vocabulary)
             shown.say(f"words: {' '.join(targets)}, since no others are named")
         try:
@@ -81,7 +85,7 @@ def pretrain(
                     encoder=encoder,
                 )  # fmt: skip
                 if behind is not None:
-                    made = training.head(named_base(behind), targets, spelled)
+                    made = training.head(named_base(behind, license), targets, spelled)
                 elif task == "asr":
                     made = training.sentences()
                 else:
@@ -148,5 +152,7 @@ def _write(base: Base, out: Path, progress: RunProgress) -> None:
     files = [out] if out.is_file() else sorted(out.iterdir())
     size = sum(file.stat().st_size for file in files)
     progress.say(f"{out}: {size / 1000:.0f} KB, SHA-256 {base.sha256}")
+    for words in base.doubts:
+        progress.say(f"  note: {words}")
     for name, value in sorted(base.provenance.items()):
         progress.say(f"  {name}: {value}")

@@ -19,7 +19,8 @@ def pretrain(
         str,
         typer.Option(
             help="Fit a head behind the encoder of this base: speech-embedding, a folder with a "
-            "base.toml, or a file. Default: train the built-in encoder.",
+            "base.toml, a file, or a network alone (.pt2, .tflite). Default: train the built-in "
+            "encoder.",
         ),
     ] = "",
     words: Annotated[str, typer.Option(help="Target words, separated by spaces or commas.")] = "",
@@ -47,6 +48,9 @@ def pretrain(
     encoder: Annotated[
         str, typer.Option(help="standard, or micro for microcontrollers; for words.")
     ] = "standard",
+    license_: Annotated[
+        str, typer.Option("--license", help="Of the weights of a network alone.")
+    ] = "not stated",
 ) -> None:
     """Make a base for words or sentences, from the synthesizer or a corpus's public speakers."""
     if out.suffix != ".safetensors" and not base:
@@ -57,7 +61,7 @@ def pretrain(
             base=base or None, corpus=corpus, speakers=speakers, held_out=held_out,
             lexicon=dict(_spelled(entry) for entry in lexicon or ()),
             task=task,  # type: ignore[arg-type]
-            encoder=encoder, seed=seed, out=out, cache=cache,
+            encoder=encoder, license=license_, seed=seed, out=out, cache=cache,
         )  # fmt: skip
     except ArgumentRefused as error:
         raise ScenarioError(in_options(error)) from None

@@ -61,6 +61,7 @@ from simulations.run.preparing import (
 from simulations.scenario.schema import Scenario
 from simulations.scenario.writing import to_toml
 from simulations.setup.definition import Experiment
+from simulations.setup.heads import head_in_words
 from tflite_export.needed import extra_of
 
 PHONES_WORTH_WORKERS = 2000  # trained over all rounds: what one process does while others start
@@ -206,6 +207,8 @@ class Run:
             f"{self._plan.dimension:,} parameters")  # fmt: skip
         if self._built.drawn_from:
             say(drawn(self._plan.population, self._built.drawn_from))
+        for words in head_in_words(self._built.base):
+            say(words)
         if self._built.sizing is not None:
             say(self._built.sizing.in_words)
         for rule, skipped in group_skipped(self._built.speakers.skipped).items():

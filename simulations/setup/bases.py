@@ -70,24 +70,30 @@ def layout_of(scenario: Scenario) -> Base:
 
 
 def base_of(scenario: Scenario, speakers: SpeakerSplit, layout: Base, cache: Path) -> Base:
-    """The base that a scenario names, trained or fine-tuned if it says so, or from the cache."""
+    """The base that a scenario names, trained or fine-tuned if it says so, or from the cache.
+
+    An encoder from elsewhere that came without a head gets one, fit on public speakers: from zeros
+    federated rounds would have to find every word first.
+    """
     if scenario.base.source == MADE:
         made = speakers.task.synthetic_base(
             seed=BASE_SEED, cache=cache, lexicon=scenario.lexicon, encoder=scenario.base.encoder
         )
         return _cut_for(scenario, made)
-    if scenario.base.source == EMBEDDING:
-        base = embedding_base(speakers.task.labels)
-        labels = Vocabulary(Kws.known(base))
-        lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
-        return taught_head(base, lesson, cache, {"head_seed": scenario.seed})
     if scenario.base.source == TUNED:
         # Public speakers alone: what a base learns of private speech would stand in no epsilon.
         clips = utterances_of(speakers.partition.public)
         return speakers.task.taught_base(
             layout, speakers.corpus, clips, seed=BASE_SEED, cache=cache
         )
-    return layout
+    base = layout
+    if scenario.base.source == EMBEDDING:
+        base = embedding_base(speakers.task.labels)
+    if isinstance(speakers.task, Kws) and base.pooling is not None and base.lacks_head:
+        labels = Vocabulary(Kws.known(base))
+        lesson = lesson_of(speakers, labels, seed=scenario.seed, lexicon=scenario.lexicon)
+        return taught_head(base, lesson, cache, {"head_seed": scenario.seed})
+    return base
 
 
 def embedding_base(vocabulary: Labels) -> Base:

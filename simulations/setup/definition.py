@@ -245,7 +245,7 @@ class Experiment:
             try:
                 speakers = open_speakers(self.scenario, self.base, made=made, corpus=self._corpus)
             except TooFewSpeakers as error:
-                found = _division(self.scenario, error.speakers)
+                found = _division(self.scenario, error.speakers, self.base)
                 raise CorpusError(f"{error}; {found}") from error
         return speakers if made else without_pretraining_speakers(speakers, self.base)
 
@@ -283,22 +283,21 @@ class Experiment:
             self.fitted = changes
 
 
-def _division(scenario: Scenario, speakers: int) -> str:
+def _division(scenario: Scenario, speakers: int, base: Base) -> str:
     """A division of so few speakers that the rules accept, in words."""
     words = len(scenario.vocabulary) if isinstance(scenario.corpus, DividedSpeakers) else 0
-    sizes = sizes_of_speakers(scenario, speakers, words)
+    sizes = sizes_of_speakers(scenario, speakers, words, base)
     return split_way_out(
         scenario.privacy, sizes, speakers, spares=spares_speakers(scenario.corpus, speakers)
     )
 
 
-def sizes_of_speakers(scenario: Scenario, population: int, targets: int) -> PlanSizes:
+def sizes_of_speakers(scenario: Scenario, population: int, targets: int, layout: Base) -> PlanSizes:
     """Inputs of a plan for recordings of which `population` speakers federate.
 
     The model has an output for each target word and negative label; without targets, as many
     outputs as the base.
     """
-    layout = layout_of(scenario)
     outputs = targets + NUM_NEGATIVE_LABELS if targets else len(layout.vocabulary.labels)
     return _sizes(scenario, _shape(scenario, layout, outputs), population, "user")
 

@@ -171,7 +171,7 @@ def _asked_for(settings: FolderCorpus, phones: int, targets: Sequence[str]) -> s
       ScenarioError: if no options nearby make the rules accept them.
     """
     scenario = read_scenario("real-commands", [f"corpus.path={json.dumps(settings.path)}"])
-    sizes = sizes_of_speakers(scenario, phones, len(targets))
+    sizes = sizes_of_speakers(scenario, phones, len(targets), layout_of_base(scenario))
     changes = nearest_accepted(scenario.privacy, sizes)
     if changes is None:
         plan_of(scenario.privacy, sizes)

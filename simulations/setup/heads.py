@@ -8,7 +8,7 @@ names them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +74,17 @@ def taught_head(
     """The base with a head and a projection for other words, and figures on speakers left out.
 
     Raises:
-      ValueError: if a target word has no clip, there are fewer than two speakers, or the encoder
-        gives one vector and no frames to pool.
+      ValueError: if a target word has no clip, naming it, or there are fewer than two speakers.
     """
     if lesson.corpus is None:
         raise ValueError("a head is fit on clips of public speakers, got none")
+    said = {clip.word for clip in lesson.clips}
+    if unsaid := [word for word in lesson.vocabulary.targets if word not in said]:
+        raise ValueError(
+            f"a head is fit on clips of public speakers, and none says {', '.join(unsaid)}: take "
+            "more public speakers (corpus.public_speakers, --speakers), give the sounds of these "
+            "words to the synthesizer (lexicon, --lexicon), or bring a head (docs/own-model.md)"
+        )
     frames = encoder_outputs(base, lesson.corpus, lesson.clips, cache, progress=progress)
     features = PublicFeatures(
         pooled_features(frames),
@@ -96,6 +102,24 @@ def taught_head(
         provenance={**base.provenance, **provenance, **_figures(fitted, features)},
         speakers=tuple(sorted({*base.speakers, *lesson.speakers})),
     )
+
+
+def head_in_words(base: Base) -> Iterator[str]:
+    """What whoever starts a run with a base from elsewhere should know of its head."""
+    yield from base.doubts
+    if base.lacks_head:
+        yield (
+            "the base has no head, so it answers nothing and every label is learned in rounds: "
+            "bring one (docs/own-model.md)"
+        )
+    elif "head_seed" in base.provenance:
+        right = base.provenance.get("head_held_out_words_right")
+        quality = "" if right is None else f"; among words of speakers left out, {right:.1%} right"
+        yield (
+            f"the base had no head: one was fit on {base.provenance['head_recorded_speakers']} "
+            f"public speakers of the corpus and {SYNTHETIC_SPEAKERS} synthetic ones, none of them "
+            f"a phone{quality}"
+        )
 
 
 def pooled_features(frames: NDArray[np.float32]) -> NDArray[np.float64]:

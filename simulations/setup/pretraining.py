@@ -17,8 +17,9 @@ from fedspeech.corpora.synthetic import SyntheticCorpus
 from fedspeech.errors import CorpusError, ScenarioError
 from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path
+from fedspeech.models.exported.encoder import ENCODER_FILES
 from fedspeech.seeds import stream
-from fedspeech.tasks.kws import WordRoles, word_roles
+from fedspeech.tasks.kws import Kws, WordRoles, word_roles
 from fedspeech.training.base_training import Lesson
 from fedspeech.training.pretrain import BLOCK_CLIPS, PretrainSettings, pretrain, synthetic_base
 from fedspeech.training.pretrain_sentences import (
@@ -41,8 +42,12 @@ VALIDATION_SHARE = 0.1
 FALSE_ACCEPT_RATE = 0.05
 
 
-def named_base(name: str) -> Base:
-    """The base in a file or folder, or the encoder that is known by name.
+def named_base(name: str, license_: str) -> Base:
+    """The base in a file or folder, or the encoder in a file or known by name, without a head.
+
+    Args:
+      name: "speech-embedding", or a path.
+      license_: of the weights in a `.pt2` or `.tflite` file; a base states its own.
 
     Raises:
       ScenarioError: if it cannot be read.
@@ -51,6 +56,8 @@ def named_base(name: str) -> Base:
     if name == EMBEDDING:
         return embedding_base(Vocabulary(PLACEHOLDER))
     try:
+        if Path(name).suffix in ENCODER_FILES:
+            return Base.from_file(name, words=PLACEHOLDER, license=license_)
         return Base.load(Path(name))
     except (OSError, ValueError) as error:
         raise ScenarioError(f"--base: {error}") from error
@@ -119,7 +126,7 @@ class BaseTraining:
             utterances=[clip for clip in public.training if roles.trains(clip.word)] + negatives,
             validation=[clip for clip in public.held_out if roles.trains(clip.word)],
             seed=self.seed,
-            provenance=self._provenance(corpus),
+            provenance={"command": self._command()},
             progress=self.progress,
         )
         base = pretrain(lesson, vocabulary, PretrainSettings.of(self.encoder))
@@ -130,10 +137,14 @@ class BaseTraining:
     def head(self, base: Base, targets: tuple[str, ...], lexicon: Mapping[str, str]) -> Base:
         """Fits a head for keywords behind the encoder of a base; see `keywords`.
 
+        Without targets, its words are those of the base; of an encoder alone they are found.
+
         Raises:
           ValueError: if the words cannot be used.
           CorpusError: if the recordings or speakers cannot.
         """
+        if not targets and base.vocabulary != Vocabulary(PLACEHOLDER):
+            targets = Kws.known(base)
         if self.corpus is None or self.speakers is None:
             if not targets:
                 raise ValueError("a head needs --words, or --corpus to find them in")
@@ -162,7 +173,7 @@ class BaseTraining:
             base,
             with_synthetic(lesson, lexicon),
             self.cache,
-            {"command": self.command},
+            {"command": self._command()},
             lambda done, total: self.progress("encoder", done, total),
         )
 
@@ -182,13 +193,16 @@ class BaseTraining:
         public = self._public(corpus, self.speakers)
         lesson = Lesson(
             corpus=corpus, utterances=public.training, seed=self.seed, validation=public.held_out,
-            provenance=self._provenance(corpus), progress=self.progress,
+            provenance={"command": self._command()}, progress=self.progress,
         )  # fmt: skip
         return pretrain_sentences(lesson, tuning(start), start=start)
 
-    def _provenance(self, corpus: Corpus) -> dict[str, str | int | float]:
+    def _command(self) -> str:
+        """The command with what it took speech from; folders by their names alone."""
+        if self.corpus is None:
+            return self.command
         speakers = Path(self.speakers or "").name
-        return {"command": f"{self.command} --corpus {corpus.name} --speakers {speakers}"}
+        return f"{self.command} --corpus {self.corpus.name} --speakers {speakers}"
 
     def _public(self, corpus: Corpus, speakers: str) -> _Public:
         """The public speakers that are named, or so many drawn by the seed.

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +32,9 @@ from fedspeech.models.exported.tflite import TfliteNetwork
 from fedspeech.seeds import canonical
 
 RATE_HZ = 16_000
+MIN_CLIP_SAMPLES = 1_600
+ENCODER_FILES: Mapping[str, Literal["pt2", "tflite"]] = {".pt2": "pt2", ".tflite": "tflite"}
+"""What the name of an encoder's file ends with, and what it then is."""
 VERSION = 1
 """Raised by whoever changes what an encoder of the same file and declaration computes."""
 
@@ -60,7 +64,7 @@ class Declared:
     file: Literal["pt2", "tflite"]
     input: Literal["waveform", "log_mel", "speech_embedding"] = "waveform"
     rate_hz: int = RATE_HZ
-    clip_samples: Annotated[int, Ge(1_600)] = 16_000
+    clip_samples: Annotated[int, Ge(MIN_CLIP_SAMPLES)] = 16_000
     context_samples: WholeNumber = 0
     padding_samples: WholeNumber = 0
     hop_samples: Count = 1_280
@@ -232,6 +236,32 @@ class ForeignEncoder:
     @cached_property
     def _front_end(self) -> nn.Module:
         return self.declared.front_end
+
+
+def waveform_encoder(path: Path, *, sentences: bool = False) -> ForeignEncoder:
+    """The network of a `.pt2` or `.tflite` file that takes waveforms as long as its input.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is neither, is refused, or takes something else; the message names the file.
+    """
+    if path.suffix not in ENCODER_FILES:
+        raise ValueError(f"the file of an encoder is named *.pt2 or *.tflite, got {path}")
+    kind = ENCODER_FILES[path.suffix]
+    try:
+        content = path.read_bytes()
+        network = TorchNetwork(content) if kind == "pt2" else TfliteNetwork(content)
+        samples = network.input_shape[-1]
+        if samples is None or samples < MIN_CLIP_SAMPLES:
+            raise ValueError(
+                f"it takes {network.input_shape}, and a waveform has shape (n, samples) with at "
+                f"least {MIN_CLIP_SAMPLES} samples: a network that takes features is described by "
+                "a base.toml beside it (docs/own-model.md)"
+            )
+        declared = Declared(file=kind, clip_samples=samples, sentences=sentences)
+        return ForeignEncoder(content=content, declared=declared)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _recorded(frames: Tensor, heard: NDArray[np.float32]) -> Tensor:

@@ -113,7 +113,7 @@ def assembled(
       speakers: ids of those it was trained on.
       provenance: how it was made.
       pooling: "mean_max" makes one vector of mean and maximum over frames, "mean" leaves the mean
-        to adapters; None: "mean_max" where an utterance has several frames.
+        to adapters; None: "mean_max" where an utterance has several frames or there is no head.
       head: any of head_weight (c, f), head_bias (c,), pooling_mean (2 f,), pooling_matrix.
 
     Raises:
@@ -140,7 +140,8 @@ def assembled(
         )
     if not clips and (constants or pooling == "mean_max"):
         raise ValueError(f"sentences are answered frame by frame, got pooling = {pooling!r}")
-    several = pooling is None and encoder.num_windows > 1
+    # Without a head one will be fit, on mean and maximum: a single vector counts as both.
+    several = pooling is None and (encoder.num_windows > 1 or "head_weight" not in given)
     pools = clips and (pooling == "mean_max" or several or constants)
     made = None
     if constants:

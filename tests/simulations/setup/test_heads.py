@@ -1,5 +1,7 @@
 """A head behind another encoder: who teaches it, what its base says, and who is no phone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,10 +9,13 @@ import torch
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.layouts import open_corpus
+from fedspeech.errors import CorpusError
 from fedspeech.models.base import Base
 from fedspeech.models.pooling import Pooling
 from simulations.scenario.corpora import FolderCorpus
 from simulations.setup import heads
+from simulations.setup.bases import base_of
+from simulations.setup.definition import Experiment
 from simulations.setup.pretraining import BaseTraining
 from simulations.setup.recordings import split_speakers
 
@@ -112,3 +117,50 @@ def test_words_alone_are_taught_by_the_synthesizer(base, tmp_path):
             corpus=None, speakers=None, held_out=None, seed=0, cache=tmp_path, command="",
             progress=lambda *_: None,
         ).head(base, (), {})  # fmt: skip
+
+
+def test_a_run_fits_the_head_that_a_base_came_without(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(heads, "SYNTHETIC_SPEAKERS", 2)
+    network = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, BANDS, 400, stride=1_000),
+        torch.nn.Tanh(), torch.nn.Flatten(2),
+    )  # fmt: skip
+    headless = Base.from_module(
+        network, example=torch.zeros(1, 16_000), words=["yes", "no", "up", "down"], license="MIT"
+    )
+    roles = {"public_speakers": 3, "validation_speakers": 1}
+    experiment = Experiment(corpus=str(folder), base=headless, division=roles)
+    made = base_of(experiment.scenario, experiment.speakers, experiment.base, tmp_path / "cache")
+    phones = {
+        phone.speaker_id
+        for group in (experiment.speakers.partition.federated,
+                      experiment.speakers.partition.held_out)
+        for phone in group
+    }  # fmt: skip
+    assert not made.lacks_head
+    assert len([name for name in made.speakers if name.startswith("s")]) == 3
+    assert not phones & set(made.speakers)
+    assert experiment.with_base(made).sizes == experiment.sizes  # the price is that of the plan
+    assert any("none of them a phone" in words for words in heads.head_in_words(made))
+    kept = dataclasses.replace(made, provenance={"license": "MIT"})
+    assert base_of(experiment.scenario, experiment.speakers, kept, tmp_path) is kept
+
+
+def test_too_few_speakers_behind_a_base_of_a_program_are_said_to_be_too_few(folder):
+    network = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.AvgPool1d(1_000))
+    base = Base.from_module(
+        network, example=torch.zeros(1, 16_000), words=["yes", "no"], license="MIT"
+    )
+    with pytest.raises(CorpusError, match="nobody is left to federate: 8 speakers"):
+        Experiment(
+            corpus=str(folder), base=base,
+            division={"public_speakers": 6, "validation_speakers": 2},
+        )  # fmt: skip
+
+
+def test_a_word_that_no_public_speaker_says_is_named(folder, base, tmp_path):
+    with pytest.raises(ValueError, match=r"none says zzyzx: take more public speakers"):
+        BaseTraining(
+            corpus=folder, speakers="6", held_out=None, seed=0, cache=tmp_path, command="",
+            progress=lambda *_: None,
+        ).head(base, ("yes", "zzyzx"), {})  # fmt: skip
