@@ -45,6 +45,11 @@ EXTRAS: Mapping[str, Extra] = {
         "LiteRT",
         ("ai_edge_litert", "flatbuffers"),
     ),
+    "micro": Extra(
+        "a file for microcontrollers",
+        "the package tflite-micro, in which it is run before it is published,",
+        ("tflite_micro",),
+    ),
     "speech-embedding": Extra(
         "the base speech-embedding",
         "the package pyopen-wakeword and LiteRT",

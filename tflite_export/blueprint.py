@@ -21,7 +21,9 @@ from fedspeech.models.folded import FoldedBlock, FoldedConv, FoldedEncoder
 from fedspeech.vectors import ParameterSpec
 from tflite_export.arrays import AdapterShape, Network
 
-GraphName = Literal["keyword", "firmware", "streaming", "personal", "sentence", "personal-sentence"]
+GraphName = Literal[
+    "keyword", "firmware", "streaming", "micro", "personal", "sentence", "personal-sentence"
+]
 Precision = Literal["float", "fp16", "dynamic", "int8"]
 Ranges = Mapping[str, tuple[float, float]]
 

@@ -29,7 +29,7 @@ from fedspeech.models.base import Base
 from fedspeech.models.folded import FoldedConv
 from fedspeech.seeds import stream
 from fedspeech.tasks.kws import Kws
-from tflite_export.arrays import Network, run_encoder
+from tflite_export.arrays import Network, convolution_steps, run_encoder
 from tflite_export.evidence import log_mel
 
 CALIBRATION_CLIPS = 400
@@ -242,5 +242,7 @@ def observe_features(network: Network, features: Tensor) -> dict[str, tuple[floa
     with torch.inference_mode():
         x = note("input", features.transpose(1, 2))
         output = run_encoder(network.encoder, x, convolve=convolve, relu=torch.relu, note=note)
-        note("output", torch.relu(output))
+        windows = note("output", torch.relu(output))
+        *_, (_, _, stride) = convolution_steps(network.encoder)
+        note("mean", windows[:, :, network.context_frames // stride :].mean(dim=2))
     return seen

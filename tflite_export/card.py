@@ -75,6 +75,12 @@ DETECTION_NOTICE = (
     "threshold by most, in log-odds, is detected; then nothing is for the cooldown. The counts are "
     "of the streams that chose the recipe, so they flatter it; intervals are exact, of 95 %."
 )
+FIRMWARE = {
+    "arena, bytes": "arena_bytes",
+    "multiply-adds a second": "multiply_adds_per_second",
+}
+"""Checks of files for microcontrollers whose figures the card lists, and the fields they are in."""
+
 _PACKAGES = ("fedspeech", "torch", "tensorflow", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
 
@@ -314,6 +320,11 @@ def file_list(entries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
             "largest_logit_difference": logit_difference(checks),
             **({"detection": entry["detection"]} if entry.get("detection") else {}),
         }
+        if firmware := {check.name: check.figure for check in checks if check.name in FIRMWARE}:
+            listed[entry["file"]] |= {
+                **{FIRMWARE[name]: int(figure) for name, figure in firmware.items()},
+                "operators": dict(entry["operators"]),
+            }
     return listed
 
 
@@ -325,7 +336,12 @@ def files_table(files: Mapping[str, Mapping[str, Any]]) -> str:
         (name, f"{entry['size_bytes']:,}", *(entry[column] for column in columns))
         for name, entry in files.items()
     ]
-    return f"## Files\n\n{FIGURES_NOTICE}\n\n{_table(header, rows)}\n"
+    text = f"## Files\n\n{FIGURES_NOTICE}\n\n{_table(header, rows)}\n"
+    for name, entry in files.items():
+        if "arena_bytes" in entry:
+            needs = ((field, entry[field]) for field in (*FIRMWARE.values(), "operators"))
+            text += f"\n{_table((f'{name} on a microcontroller', ''), needs)}\n"
+    return text
 
 
 def detection_table(files: Mapping[str, Mapping[str, Any]]) -> str:

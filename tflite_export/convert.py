@@ -22,6 +22,7 @@ from fedspeech.errors import ExportRefused
 from tflite_export.blueprint import Blueprint, Precision
 from tflite_export.keyword_graphs import FirmwareGraph, KeywordGraph, StreamingGraph
 from tflite_export.layers import Layers
+from tflite_export.micro.graphs import MicroGraph
 from tflite_export.personal import PersonalGraph
 from tflite_export.sentence_graphs import PersonalSentenceGraph, SentenceGraph
 
@@ -59,6 +60,8 @@ def graph_of(blueprint: Blueprint) -> Layers:
             return FirmwareGraph(network, ranges)
         case "streaming":
             return StreamingGraph(network, ranges)
+        case "micro":
+            return MicroGraph(network, ranges)
         case "personal":
             return PersonalGraph(network, blueprint.base_sha256, blueprint.batch_clips)
         case "sentence":
@@ -88,6 +91,10 @@ def convert(graph: Layers, precision: Precision) -> bytes:
         converter.experimental_enable_resource_variables = True
         if precision != "float":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if graph.integer_stream:
+            # Else every variable holds floats, of which each call makes integers and back.
+            converter._experimental_variable_quantization = True
+            converter.inference_input_type = tf.int8
         if precision == "fp16":
             converter.target_spec.supported_types = [tf.float16]
         try:

@@ -55,6 +55,7 @@ class Family(ABC):
       files: kind to name of the file, in the order of publication.
       run_kinds: what a run exports by itself.
       beside: name of a file beside the models to the kinds that need it.
+      firmware: kinds that no phone runs, whose inputs may be integers of eight bits.
       own_recordings: whether brought recordings can calibrate the integer files.
       logit_limit: largest difference of a logit from the trained model's, of files in float.
       trained: the model that every file has to equal.
@@ -66,6 +67,7 @@ class Family(ABC):
     files: ClassVar[Mapping[str, str]]
     run_kinds: ClassVar[tuple[str, ...]]
     beside: ClassVar[Mapping[str, tuple[str, ...]]]
+    firmware: ClassVar[tuple[str, ...]] = ()
     own_recordings: ClassVar[bool]
     logit_limit: float
 

@@ -17,11 +17,12 @@ from tflite_export.checks import Check, at_least, at_most
 from tflite_export.evidence import Evidence, HeldOut, log_mel
 from tflite_export.flatbuffer import card_bytes, float_weights
 from tflite_export.interpreter import TfliteModel
+from tflite_export.micro.checks import micro_checks
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE, require_answers, require_logits
 from tflite_export.personal_checks import personal_checks
 from tflite_export.weights import network
 
-INTEGER_KINDS = ("int8", "streaming-int8", "cc")
+INTEGER_KINDS = ("int8", "streaming-int8", "cc", "micro")
 LEAST_AGREEMENT = {"fp16": 0.995, "dynamic": 0.99, "int8": 0.99, "streaming-int8": 0.99, "cc": 0.99}
 INT8_BYTES_PER_PARAMETER, FLOAT_BYTES, INT8_FURTHER_BYTES = 1.3, 4, 20_000
 # Between words and in noise louder than any calibration clip, torch's own predictions are near
@@ -41,7 +42,8 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
       ExportRefused: if there is no such kind, or a check fails; names it and its figure.
       ValueError: if a signature is missing or takes other shapes.
     """
-    merged = network(evidence.trained).merged().parameters.values()
+    made_of = network(evidence.trained).merged()
+    merged = made_of.parameters.values()
     if kind in INTEGER_KINDS:
         yield at_most(
             "weights that compute in float", float_weights(model.content),
@@ -59,13 +61,15 @@ def keyword_checks(kind: str, model: TfliteModel, evidence: Evidence) -> Iterato
         case "streaming-int8":
             yield from _predictions(kind, model, evidence)
             yield from _stream_checks(kind, model, evidence)
+        case "micro":
+            yield from micro_checks(model, evidence, made_of)
         case "personal":
             yield from personal_checks(model, evidence)
         case _:
             raise ExportRefused(f"card: no file of the family is called {kind!r}")
-    if kind in INTEGER_KINDS:
+    if kind in INTEGER_KINDS and kind != "micro":
         yield from _reference_kernels(kind, model, evidence)
-    if kind in ("int8", "cc"):
+    if kind in ("int8", "cc", "micro"):
         # A streaming file has a second graph, so bytes per parameter say less of it.
         whole = sum(value.size for value in merged)
         yield _size(model, evidence.trained.base.built_in.network.num_parameters, whole)

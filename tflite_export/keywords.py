@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from fedspeech.audio.spec import FrontendSpec
 from fedspeech.errors import ExportRefused
+from fedspeech.extras import lacking
 from fedspeech.privacy.phrasing import paragraphs
 from tflite_export.adapter_file import write_adapter
 from tflite_export.blueprint import Blueprint, GraphName, Ranges
@@ -21,6 +22,9 @@ from tflite_export.files import json_bytes, to_c_array
 from tflite_export.front_end import GOLDEN_FILE, golden_vectors
 from tflite_export.interpreter import TfliteModel
 from tflite_export.keyword_checks import INTEGER_KINDS, keyword_checks
+from tflite_export.micro.blueprint import micro_blueprint
+from tflite_export.micro.runtime import measured
+from tflite_export.micro.sources import SOURCES, micro_sources
 from tflite_export.parity import MAX_LOGIT_DIFFERENCE
 from tflite_export.weights import Trained, network
 
@@ -38,9 +42,11 @@ FILES = {
     "personal": "model_personal.tflite",
     "adapter": "adapter.safetensors",
     "cc": "model_int8.cc",
+    "micro": "model_micro.tflite",
 }
 CALIBRATION_FILE = "calibration.json"
 C_NAME = "fedspeech_model_int8"
+MICRO_ARRAY, MICRO_C_NAME = "model_micro.cc", "fedspeech_model_micro"
 
 
 def _input(frontend: FrontendSpec, context_frames: int) -> str:
@@ -71,7 +77,12 @@ class KeywordFamily(Family):
     # What equals the trained model logit by logit, so that few clips show it. Files with fewer bits
     # are judged on every held-out clip, which takes longer than a run should.
     run_kinds = ("float", "streaming", "personal", "adapter")
-    beside: ClassVar = {GOLDEN_FILE: tuple(FILES), CALIBRATION_FILE: INTEGER_KINDS}
+    beside: ClassVar = {
+        GOLDEN_FILE: tuple(FILES),
+        CALIBRATION_FILE: INTEGER_KINDS,
+        **dict.fromkeys((*SOURCES, MICRO_ARRAY), ("micro",)),
+    }
+    firmware = ("cc", "micro")
     own_recordings = True
     logit_limit = MAX_LOGIT_DIFFERENCE
 
@@ -85,6 +96,7 @@ class KeywordFamily(Family):
         self.trained = evidence.trained
         self.num_inputs, self.num_speech_inputs = len(evidence.probes), len(evidence.speech)
         self._network = network(self.trained)
+        self._micro = b""
         self._merged = self._network.merged()
 
     @classmethod
@@ -110,13 +122,18 @@ class KeywordFamily(Family):
                 "trained is merged into the other files. The adapters head, affine and bottleneck "
                 "go on learning on the phone"
             )
+        if kind == "micro" and (lacks := lacking("micro")):
+            raise ExportRefused(f"{kind}: {lacks}")
         if kind == "adapter":
             return write_adapter(self.trained, card.inside(kind))
-        if kind != "cc":
+        if kind not in self.firmware:
             return super().make(kind, card, converter)
         inside = card.inside(kind, self.calibrated_on(kind))
         # The card's text would be a tenth of firmware that nobody reads it in.
         content = convert_with_card(self.blueprint(kind), inside, converter, text=False)
+        if kind == "micro":
+            self._micro = content
+            return content
         return to_c_array(content, C_NAME, self._firmware_notes(card, len(content))).encode()
 
     def calibrated_on(self, kind: str) -> dict[str, Any] | None:
@@ -136,6 +153,8 @@ class KeywordFamily(Family):
                 return self._integer("streaming")
             case "cc":
                 return self._integer("firmware")
+            case "micro":
+                return micro_blueprint(self._merged, self.calibration.waveforms)
             case _:
                 return Blueprint(
                     graph="personal",
@@ -152,8 +171,18 @@ class KeywordFamily(Family):
         """See `family.Family.write_beside`."""
         if name == GOLDEN_FILE:
             return golden_vectors(self.trained, with_logits=True)
+        if name in SOURCES:
+            return self._sources[name]
+        if name == MICRO_ARRAY:
+            return to_c_array(self._micro, MICRO_C_NAME, ["See model_micro.h."]).encode()
         clips = [list(clip) for clip in self.calibration.clips]
         return json_bytes({**self.calibration.to_json(), "list": clips})
+
+    @cached_property
+    def _sources(self) -> dict[str, bytes]:
+        base = self.trained.base
+        spec, labels = base.built_in.frontend, base.vocabulary.labels
+        return micro_sources(measured(self._micro), spec, labels)
 
     @cached_property
     def calibration(self) -> Calibration:

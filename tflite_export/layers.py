@@ -33,7 +33,12 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
       network: the arrays, constants once a signature is traced; `merged`, unless the subclass has
         the adapter in variables.
       ranges: layer to smallest and largest value, for a full-integer file; None stays in float.
+
+    Attributes:
+      integer_stream: whether inputs and variables are integers as well.
     """
+
+    integer_stream = False
 
     def __init__(self, network: Network, ranges: Ranges | None = None) -> None:
         super().__init__()
@@ -123,8 +128,11 @@ class Layers(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         In float in every file: it is a hundredth of the weights, and rounding the mean and the
         logits to eight bits alone would make up a quarter of a full-integer file's error.
         """
+        return self.score_mean(tf.reduce_mean(frames, axis=[1, 2]))
+
+    def score_mean(self, features: Tensor) -> Tensor:
+        """Logits (1, c) of the mean (1, f) over a clip's encoder frames; see `score`."""
         adapter, parameters = self.network.adapter, self.network.parameters
-        features = tf.reduce_mean(frames, axis=[1, 2])
         match adapter.name:
             case "head":
                 pass

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tflite_export import convert, keyword_graphs
 from tflite_export.arrays import kernel
 from tflite_export.layers import Layers
+from tflite_export.micro import graphs
 
 
 def padded_on_both_sides():
@@ -32,6 +33,31 @@ def beginning_in_a_mean_frame():
     keyword_graphs.silent_inputs = lambda network: {
         name: 0 * value for name, value in silent(network).items()
     }
+
+
+def a_microcontroller_that_begins_in_zeros():
+    silent = graphs.silent_inputs
+    graphs.silent_inputs = lambda network: {
+        name: 0 * value for name, value in silent(network).items()
+    }
+
+
+def a_microcontroller_that_hears_the_first_of_every_stride():
+    convolve = graphs.MicroGraph.convolve
+
+    def first(self, name, conv, x):
+        if name in self._past or conv.stride == 1:
+            return convolve(self, name, conv, x)
+        return self.product(conv, x[:, :: conv.stride])
+
+    graphs.MicroGraph.convolve = first
+
+
+def a_microcontroller_that_remembers_half_a_clip():
+    remembered = graphs._remembered
+    graphs._remembered = lambda name, silent, frames: remembered(
+        name, silent, frames - 6 * (name == "windows")
+    )
 
 
 if __name__ == "__main__":

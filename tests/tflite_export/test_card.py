@@ -225,3 +225,22 @@ def test_a_file_has_one_figure_of_each_name_the_worst_of_its_ways_in_and_kernels
     text = files_table({"a": listed})
     assert "| a | 3 | 0.984 | 0.74 | 1f |" in text
     assert FIGURES_NOTICE in text
+
+
+def test_the_list_of_files_says_what_firmware_needs_and_nothing_of_it_elsewhere():
+    checks = [
+        dataclasses.asdict(at_most(name, figure, 1e9, "a board"))
+        for name, figure in (("arena, bytes", 22_336), ("multiply-adds a second", 1_000_000))
+    ]
+    entry = {
+        "file": "a", "kind": "micro", "sha256": "1f", "size_bytes": 3, "checks": checks,
+        "operators": {"ADD": 3, "CONV_2D": 10},
+    }  # fmt: skip
+    files = file_list([entry, {**entry, "file": "b", "checks": []}])
+    assert files["a"]["arena_bytes"] == 22_336
+    assert files["a"]["operators"] == {"ADD": 3, "CONV_2D": 10}
+    assert "arena_bytes" not in files["b"]
+    text = files_table(files)
+    assert "| a on a microcontroller |" in text
+    assert "| multiply_adds_per_second | 1000000 |" in text
+    assert "b on a microcontroller" not in text

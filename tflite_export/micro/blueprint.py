@@ -1,0 +1,48 @@
+"""What the graph for microcontrollers is made of, and what it computes in a second."""
+
+from __future__ import annotations
+
+import math
+
+from fedspeech.errors import ExportRefused
+from tflite_export.arrays import FloatArray, Network, convolution_steps
+from tflite_export.blueprint import Blueprint, Ranges
+from tflite_export.calibration import observe
+from tflite_export.evidence import log_mel
+from tflite_export.micro.folding import standardized_inside
+
+
+def micro_blueprint(network: Network, waveforms: FloatArray) -> Blueprint:
+    """The stream of a merged network, calibrated on waveforms (n, heard_samples).
+
+    Raises:
+      ExportRefused: if there is no front end in C for the features of the network.
+    """
+    spec = network.frontend
+    if spec.cepstra or spec.window_samples & (spec.window_samples - 1):
+        raise ExportRefused(
+            "micro: the front end in C computes log-mel with an FFT whose length is a power of "
+            f"two, got {'cepstra' if spec.cepstra else 'log-mel'} of {spec.window_samples} samples"
+        )
+    features = log_mel(spec, waveforms)
+    # Digital silence lies below what recordings have, and is what a stream begins with.
+    heard = min(float(features.min()), math.log(spec.floor)), max(float(features.max()), 0.0)
+    # Ranges of the layers are those of the network as it was: there, a convolution's padding is a
+    # mean frame, and in log-mel it would be the loudest.
+    ranges: Ranges = {**observe(network, waveforms), "input": heard}
+    return Blueprint(
+        graph="micro", network=standardized_inside(network), precision="int8", ranges=ranges
+    )
+
+
+def multiply_adds_per_second(network: Network) -> float:
+    """What the file computes in a second of sound: its convolutions and the head."""
+    spec = network.frontend
+    frames_per_second = spec.rate_hz / spec.hop_samples
+    *_, (_, _, stride) = convolution_steps(network.encoder)
+    convolutions = sum(
+        conv.weight.size / (step * conv.stride)
+        for _, conv, step in convolution_steps(network.encoder)
+    )
+    head = sum(value.size for value in network.parameters.values() if value.ndim == 2)
+    return frames_per_second * (convolutions + head / stride)
