@@ -229,9 +229,11 @@ def _outermost(name: str) -> ModuleType | None:
 def _typed(part: Any) -> bytes:
     """Source of what was typed into a notebook, whose module has no file: function by function."""
     functions = [part] if isinstance(part, FunctionType) else vars(part).values()
-    # What a decorator wrote, such as the `__init__` of a dataclass, has no source of its own.
+    typed = [inspect.unwrap(part) for part in functions if isinstance(part, FunctionType)]
+    # What a decorator wrote has no source of its own: the `__init__` of a dataclass, or its
+    # `__repr__`, which stands inside a function of the standard library.
     return "".join(
         inspect.getsource(function)
-        for function in functions
-        if isinstance(function, FunctionType) and function.__code__.co_filename != "<string>"
+        for function in typed
+        if function.__code__.co_filename != "<string>"
     ).encode()

@@ -35,16 +35,28 @@ def test_the_cells_of_a_notebook_are_the_code_of_its_script(script):
     assert ["".join(cell["source"]) for cell in written] == code
 
 
-@pytest.mark.slow
-@pytest.mark.export
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_an_example_runs_to_its_end(script, tmp_path):
+def run(command, folder):
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-        "FEDSPEECH_CACHE": str(tmp_path / "cache"),
+        "FEDSPEECH_CACHE": str(folder / "cache"),
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "run"], cwd=tmp_path, env=environment, text=True,
+        [sys.executable, *command], cwd=folder, env=environment, text=True,
         capture_output=True, check=False, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.export
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_notebook_runs_cell_by_cell(script, tmp_path):
+    """Its code is that of the script; what it defines is in no file, as in a kernel."""
+    run([ROOT / "tests" / "support" / "run_cells.py", script.with_suffix(".ipynb")], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_script_with_code_of_its_own_runs(tmp_path):
+    """A class in a file is hashed with the file, one that was typed by its functions."""
+    assert "is epsilon against readers" in run([EXAMPLES / "own_query.py"], tmp_path)

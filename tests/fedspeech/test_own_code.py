@@ -135,3 +135,5 @@ def test_source_typed_into_a_notebook_is_compared_function_by_function(monkeypat
     sources = [source_of([rule]) for rule in (first, second)]
     assert b"state + mean" in sources[0]
     assert sources[0] != sources[1]
+    frozen = "from dataclasses import dataclass\n@dataclass(frozen=True)\n" + text
+    assert source_of([typed("<cell 3>", frozen)]) == sources[0]
