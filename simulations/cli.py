@@ -18,7 +18,7 @@ import click
 import typer
 
 from fedspeech import __version__
-from fedspeech.errors import FedspeechError, NoRoundRan
+from fedspeech.errors import ArgumentRefused, FedspeechError, NoRoundRan
 from simulations.commands import data, deploy, ota, registry, scenarios, secagg
 from simulations.commands.budget import budget
 from simulations.commands.compare import compare
@@ -26,6 +26,7 @@ from simulations.commands.doctor import doctor
 from simulations.commands.export import export
 from simulations.commands.ledger import ledger
 from simulations.commands.listen import listen
+from simulations.commands.options import in_options
 from simulations.commands.prepare import prepare
 from simulations.commands.pretrain import pretrain
 from simulations.commands.report import report
@@ -161,6 +162,8 @@ def _clear_errors() -> Iterator[None]:
         yield
     except NoRoundRan as error:
         _end(str(error), EXIT_NO_ROUND)
+    except ArgumentRefused as error:
+        _end(in_options(error), 1)
     except FedspeechError as error:
         _end(str(error), 1)
     except MemoryError:

@@ -103,7 +103,7 @@ def list_folder(folder: Path) -> Listing:
         case "features":
             raise CorpusError(
                 f"{folder} holds features and no sound; a scenario for sentences on features reads "
-                f"it: fedspeech simulate --scenario asr-an4 --corpus {folder}"
+                f"it: `fedspeech simulate --scenario asr-an4 --corpus {folder}`"
             )
         case "recordings" | "none":
             raise CorpusError(_neither(folder))

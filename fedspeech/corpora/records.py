@@ -204,5 +204,5 @@ def _refuse(listing: Listing, problems: Sequence[Skipped], rows: int, share: flo
     raise CorpusError(
         f"{listing.table or listing.layout} must be corrected: {len(problems)} of {rows} rows "
         f"cannot be used, and more than {share:.0%} are taken for a wrong table (the limit is "
-        f"corpus.max_unusable_share, of `data check` --max-unusable-share):{shown}{more}"
+        f"corpus.max_unusable_share, and `max_unusable_share` of a check):{shown}{more}"
     )

@@ -277,9 +277,9 @@ class Base:
         if path.suffix in ENCODER_FILES:
             raise ValueError(
                 f"{path} is an encoder and says neither words nor license: "
-                f"fedspeech pretrain --base {path} --words '...' --corpus RECORDINGS --speakers 40 "
-                "--out my-base fits a head behind it and writes a base; from Python "
-                "fs.Base.from_file does; docs/own-model.md"
+                f"`fedspeech pretrain --base {path} --words '...' --corpus RECORDINGS "
+                "--speakers 40 --out my-base` fits a head behind it and writes a base; from Python "
+                "fs.pretrain, or fs.Base.from_file without the head (docs/own-model.md)"
             )
         # Hashed before it is parsed: of a file that is not the expected one, no field is believed.
         _check_hash(path, hashlib.sha256(data).hexdigest(), sha256)

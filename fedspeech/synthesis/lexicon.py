@@ -172,6 +172,6 @@ def pronunciation(word: str, extra: Mapping[str, str]) -> tuple[str, ...]:
         raise ValueError(
             f"no pronunciation for {word!r} ({len(PRONUNCIATIONS)} words are built in): say it in "
             'ARPAbet, as "HH AH0 L OW1" says hello, in the [lexicon] of the scenario or with '
-            f"pretrain --lexicon '{word}=...'"
+            f"`pretrain --lexicon '{word}=...'`"
         )
     return parse_phones(word, phones)

@@ -74,7 +74,7 @@ def benchmark_file(file: Path, run: Path | None, experiment: Experiment | None =
     from tflite_export.benchmark import measure
 
     finished = FinishedRun.open(run or run_of(file), experiment=experiment)
-    finished.require_words("--benchmark")
+    finished.require_words("benchmark")
     # The card says whose adapter the file holds; torch must compute by the same.
     trained, _ = finished.trained(card_of(file).get("phone") or "global")
     return Timings(file.name, measure(read_model(file), trained, finished.speech[0]))

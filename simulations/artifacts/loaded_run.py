@@ -17,7 +17,7 @@ from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus
 from fedspeech.corpora.partition import Phone, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
+from fedspeech.errors import ArgumentRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.metric import ACCURACY
 from fedspeech.job import Job
 from fedspeech.models.adapters.files import load_adapter
@@ -109,17 +109,17 @@ class FinishedRun:
         """The summary with what the ledger says today; a later run may have spent more."""
         return with_account(self.summary, self.ledger)
 
-    def require_words(self, option: str) -> None:
+    def require_words(self, function: str) -> None:
         """Refuses a run whose model does not spot words.
 
         Raises:
-          ScenarioError: naming the option that knows words only.
+          ScenarioError: naming the function that knows words only.
         """
         try:
             Kws.known(self.base)
         except ValueError:
             raise ScenarioError(
-                f"{option} takes files that spot words; this run is of sentences"
+                f"{function} takes files that spot words; this run is of sentences"
             ) from None
 
     @property
@@ -145,8 +145,8 @@ class FinishedRun:
 
         family, voices = family_of(self.voices.task.name, self.base), self.voices
         if recordings and not family.own_recordings:
-            raise ExportRefused(
-                f"--calibration: files of the task {family.task.name} are calibrated on the run's "
+            raise ArgumentRefused(
+                f"`calibration`: files of the task {family.task.name} are calibrated on the run's "
                 f"own public utterances, not on {recordings}; leave it out"
             )
         phones = [
@@ -190,8 +190,8 @@ class FinishedRun:
         # Phones that never trained: what each adapts to is made again from the scenario.
         names = sorted(phone.phone_id for phone in voices.partition.held_out)
         if adapter not in names:
-            raise ScenarioError(
-                f"--adapter is global or one of the {len(names)} held-out phones of the run, such "
+            raise ArgumentRefused(
+                f"`adapter` is global or one of the {len(names)} held-out phones of the run, such "
                 f"as {', '.join(names[:3])}; got {adapter!r}"
             )
         built = build_experiment(
@@ -222,10 +222,10 @@ def _require_same_recordings(
     if voices.sha256 == summary.recordings_sha256:
         return
     place = getattr(scenario.corpus, "path", "")
-    raise FedspeechError(
+    raise ArgumentRefused(
         f"{place or summary.corpus} holds other recordings than {run} was made on "
         f"({voices.sha256[:12]} now, {summary.recordings_sha256[:12]} then): its figures are not "
-        "of them; name the folder of the run's own with --corpus"
+        "of them; name the folder of the run's own with `corpus`"
     )
 
 

@@ -174,7 +174,7 @@ def check_round(file: Path, run: Path | None, experiment: Experiment | None = No
     """
     require("tflite")
     finished = FinishedRun.open(run or run_of(file), experiment=experiment)
-    finished.require_words("--dry-run-round")
+    finished.require_words("dry_run_round")
     trained = trained_model(finished.folder, finished.base)
     adapter = trained.adapter.spec.flatten(trained.parameters)
     found = run_on_device(read_model(file), finished.job, adapter)

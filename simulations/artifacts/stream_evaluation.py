@@ -18,7 +18,7 @@ from fedspeech.corpora.long_recordings import recordings_in
 from fedspeech.corpora.negative_scenes import negative_scenes
 from fedspeech.corpora.noise import read_noise
 from fedspeech.corpora.stream_scenes import with_keywords
-from fedspeech.errors import CorpusError, FedspeechError, ScenarioError
+from fedspeech.errors import ArgumentRefused, CorpusError, FedspeechError
 from fedspeech.evaluation.streaming import (
     Keyword,
     ListeningCounts,
@@ -141,7 +141,7 @@ def evaluate(
     elif hours and hours > 0:
         heard, source = _synthesized(listener, file, hours, detecting.rules, seed)
     else:
-        raise ScenarioError("evaluation takes --folder DIR or --synthetic-hours H above 0")
+        raise ArgumentRefused("evaluation takes a `folder`, or `synthetic_hours` above 0")
     counts = heard.counts
     points = [counts.at(detecting.threshold)]
     points += [point for rate in TARGET_RATES if (point := counts.at_most(rate)) is not None]

@@ -78,4 +78,4 @@ def tune(
             device=device,
         )  # fmt: skip
     except ArgumentRefused as error:
-        raise ScenarioError(in_options(error)) from None
+        raise ScenarioError(in_options(error, {"public": "population public"})) from None

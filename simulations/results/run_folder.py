@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from fedspeech import hash_chain
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused, FedspeechError
 from fedspeech.files import hold, remove_made, write_text
 from simulations.results.environment import Environment
 from simulations.results.record import SCHEMA_VERSION, Record
@@ -105,7 +105,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise FedspeechError(f"a run needs a folder, and {path} is a file")
         if not folder._made and any(path.iterdir()):
-            raise FedspeechError(_occupied(path))
+            raise ArgumentRefused(_occupied(path))
         check_place(path, "a run folder", minimum_free_bytes)
         hash_chain.forget_head(folder.ledger)  # of a run that stood here and was removed
         for subfolder in (folder.checkpoint.parent, folder.adapter, folder.export):
@@ -187,14 +187,14 @@ def _occupied(path: Path) -> str:
     folder = RunFolder(path)
     if not folder.scenario.is_file():
         return (
-            f"a run needs a new or empty folder, and {path} holds files; choose another with --out"
+            f"a run needs a new or empty folder, and {path} holds files; choose another with `out`"
         )
     summary = read_summary(path)
     if summary is not None and summary.status == "complete":
-        return f"{path} holds a complete run; choose another folder with --out"
+        return f"{path} holds a complete run; choose another folder with `out`"
     return (
         f"{path} holds a run that did not end: `fedspeech resume {path}` goes on with it. Choose "
-        "another folder with --out for a new run, and keep this one: its ledger is the only record "
+        "another folder with `out` for a new run, and keep this one: its ledger is the only record "
         "of what its phones have spent"
     )
 
@@ -210,9 +210,9 @@ def share_ledger(link: Path, ledger: Path) -> None:
     # Resolved: a relative link would be read from the run folder and not from where it was typed.
     target = ledger.resolve()
     if target.exists() and not target.is_file():
-        raise FedspeechError(f"--ledger needs a file, and {ledger} is none")
+        raise ArgumentRefused(f"`ledger` needs a file, and {ledger} is none")
     if not target.parent.is_dir():
-        raise FedspeechError(f"--ledger {ledger}: there is no folder {ledger.parent}")
+        raise ArgumentRefused(f"`ledger` {ledger}: there is no folder {ledger.parent}")
     check_place(target.parent, "the folder of the ledger")
     link.symlink_to(target)
 
@@ -221,17 +221,17 @@ def check_place(path: Path, what: str, minimum_free_bytes: int = MINIMUM_FREE_BY
     """Makes a folder and checks, before work is put into it, that more can be written there.
 
     Raises:
-      FedspeechError: if it cannot be written to, or the disk is full.
+      ArgumentRefused: if it cannot be written to, or the disk is full.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise FedspeechError(f"{what} must be writable: {path}: {error}") from error
+        raise ArgumentRefused(f"{what} must be writable: {path}: {error}") from error
     free = shutil.disk_usage(path).free
     if free < minimum_free_bytes:
-        raise FedspeechError(
+        raise ArgumentRefused(
             f"{what} needs {minimum_free_bytes / 1e6:.0f} MB of free disk, "
             f"got {free / 1e6:.0f} MB at {path}"
         )
@@ -245,9 +245,9 @@ def read(path: Path) -> Results:
     """
     folder = RunFolder(path)
     if not path.is_dir():
-        raise FedspeechError(f"no run folder at {path}")
+        raise ArgumentRefused(f"no run folder at {path}")
     if not folder.metrics.exists() and not folder.summary.exists():
-        raise FedspeechError(
+        raise ArgumentRefused(
             f"{path} is no run folder, or its run stopped before the first round: "
             "it has neither metrics.jsonl nor summary.json"
         )
@@ -256,7 +256,7 @@ def read(path: Path) -> Results:
         scenario = folder.scenario.read_text("utf-8") if folder.scenario.exists() else ""
         tomllib.loads(scenario)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FedspeechError(f"{folder.scenario} is damaged: {error}") from error
+        raise ArgumentRefused(f"{folder.scenario} is damaged: {error}") from error
     return Results(
         name=path.resolve().name,
         rows=rows,
@@ -290,7 +290,7 @@ def _read_rows(path: Path) -> tuple[tuple[RoundRow, ...], bool]:
             require_schema(path, line)
             rows.append(RoundRow.model_validate_json(line))
         except ValidationError as error:
-            raise FedspeechError(f"{path}, line {number} is damaged: {_first(error)}") from error
+            raise ArgumentRefused(f"{path}, line {number} is damaged: {_first(error)}") from error
     return tuple(rows), bool(tail)
 
 
@@ -303,7 +303,7 @@ def _read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
             require_schema(path, content)
         return kind.model_validate_json(content)
     except ValidationError as error:
-        raise FedspeechError(f"{path} is damaged: {_first(error)}") from error
+        raise ArgumentRefused(f"{path} is damaged: {_first(error)}") from error
 
 
 def require_schema(path: Path, content: bytes) -> None:
@@ -319,7 +319,7 @@ def require_schema(path: Path, content: bytes) -> None:
     # Records of version 1 did not state it.
     written = record.get("schema_version", 1) if isinstance(record, dict) else SCHEMA_VERSION
     if written != SCHEMA_VERSION:
-        raise FedspeechError(
+        raise ArgumentRefused(
             f"{path} has schema version {written}, and this fedspeech reads version "
             f"{SCHEMA_VERSION}: open the folder with the fedspeech that its environment.json "
             "names, or simulate its scenario.toml again into a new folder"

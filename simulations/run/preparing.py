@@ -64,7 +64,7 @@ def prepared(
     torch.set_num_threads(1)
     workers = workers or os.cpu_count() or 1
     cache = cache_folder(cache)
-    check_place(cache, "the cache (--cache or FEDSPEECH_CACHE names another)")
+    check_place(cache, "the cache (`cache` or FEDSPEECH_CACHE names another)")
     with progress.stage("prepare"):
         built = build_experiment(
             what,

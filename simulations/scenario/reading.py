@@ -134,7 +134,7 @@ def _apply(document: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ScenarioError(f"--set takes section.key=value, got {change!r}")
+        raise ScenarioError(f"a changed setting is section.key=value, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -142,7 +142,7 @@ def _apply(document: dict[str, Any], change: str) -> None:
     for key in keys[:-1]:
         document = document.setdefault(key, {})
         if not isinstance(document, dict):
-            raise ScenarioError(f"--set {path}: {key!r} is a value, not a section")
+            raise ScenarioError(f"{path}: {key!r} is a value, not a section")
     document[keys[-1]] = value
 
 

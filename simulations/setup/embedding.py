@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedspeech.corpora.corpus import SILENCE, Corpus, Utterance
 from fedspeech.corpora.partition import Phone, utterances_of
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ArgumentRefused
 from fedspeech.models.adapters.adapter import Adapter
 from fedspeech.models.base import Base
 from fedspeech.training.dataset import LocalDataset
@@ -29,7 +29,7 @@ def cache_folder(given: Path | None = None) -> Path:
     """The folder given, else $FEDSPEECH_CACHE, else the user's cache folder, as an absolute path.
 
     Raises:
-      ScenarioError: if neither of the first two is set and the user has no home folder.
+      ArgumentRefused: if neither of the first two is set and the user has no home folder.
     """
     # Absolute, since nodes start in other folders.
     named = given or os.environ.get("FEDSPEECH_CACHE")
@@ -41,7 +41,7 @@ def cache_folder(given: Path | None = None) -> Path:
             return folder
     except RuntimeError:  # the list of users names no home folder either
         pass
-    raise ScenarioError("there is no home folder to keep features in: name one with --cache")
+    raise ArgumentRefused("there is no home folder to keep features in: name one with `cache`")
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,8 +82,8 @@ def taught_head(
     if unsaid := [word for word in lesson.vocabulary.targets if word not in said]:
         raise ValueError(
             f"a head is fit on clips of public speakers, and none says {', '.join(unsaid)}: take "
-            "more public speakers (corpus.public_speakers, --speakers), give the sounds of these "
-            "words to the synthesizer (lexicon, --lexicon), or bring a head (docs/own-model.md)"
+            "more public speakers (corpus.public_speakers), give the sounds of these "
+            "words to the synthesizer (lexicon), or bring a head (docs/own-model.md)"
         )
     frames = encoder_outputs(base, lesson.corpus, lesson.clips, cache, progress=progress)
     features = PublicFeatures(

@@ -14,7 +14,7 @@ from fedspeech.corpora.joined import JoinedCorpus
 from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import Phone, by_group, utterances_of
 from fedspeech.corpora.synthetic import SyntheticCorpus
-from fedspeech.errors import CorpusError, ScenarioError
+from fedspeech.errors import ArgumentRefused
 from fedspeech.evaluation.kws import KwsCounts
 from fedspeech.models.base import Base, sentence_base_path
 from fedspeech.models.exported.encoder import ENCODER_FILES
@@ -60,7 +60,7 @@ def named_base(name: str, license_: str) -> Base:
             return Base.from_file(name, words=PLACEHOLDER, license=license_)
         return Base.load(Path(name))
     except (OSError, ValueError) as error:
-        raise ScenarioError(f"--base: {error}") from error
+        raise ArgumentRefused(f"`base`: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class BaseTraining:
             targets = Kws.known(base)
         if self.corpus is None or self.speakers is None:
             if not targets:
-                raise ValueError("a head needs --words, or --corpus to find them in")
+                raise ArgumentRefused("a head needs `words`, or a `corpus` to find them in")
             return self._taught(base, self._lesson(Vocabulary(targets), None, ()), lexicon)
         corpus = open_corpus(self.corpus)
         public = self._public(corpus, self.speakers)
@@ -221,8 +221,8 @@ class BaseTraining:
             evaluating = set(named_speakers(corpus, self.held_out))
         training = set(names) - evaluating
         if not training:
-            raise CorpusError(
-                f"--speakers must leave at least one speaker to learn from, got {len(names)} of "
+            raise ArgumentRefused(
+                f"`speakers` must leave at least one speaker to learn from, got {len(names)} of "
                 f"whom {len(evaluating)} are held out"
             )
         return _Public(
@@ -238,8 +238,8 @@ def _drawn(corpus: Corpus, count: int, seed: int) -> list[str]:
     partition = split_speakers(corpus, none_spared, seed)
     names = sorted(phone.speaker_id for phone in partition.federated)
     if not 2 <= count < len(names):
-        raise CorpusError(
-            f"--speakers must be at least 2 and leave somebody to federate, got {count} of the "
+        raise ArgumentRefused(
+            f"`speakers` must be at least 2 and leave somebody to federate, got {count} of the "
             f"{len(names)} speakers of {corpus.name} who are not held-out"
         )
     stream(seed, "public speakers by number").shuffle(names)

@@ -12,7 +12,7 @@ from fedspeech.corpora.layouts import open_corpus, open_transcribed
 from fedspeech.corpora.partition import AllBut, Partition, Phone, by_speaker, utterances_of
 from fedspeech.corpora.sentences import JoinedWords
 from fedspeech.corpora.synthetic import SpeakerGroup, SyntheticSpec, accent_shares
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ArgumentRefused
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import stream
@@ -91,7 +91,7 @@ def real_sentences(
       CorpusError: if they cannot be used.
     """
     if not settings.path:
-        raise ScenarioError("this scenario needs recordings: give --corpus DIR")
+        raise ArgumentRefused("this scenario needs recordings: give their folder, `corpus`")
     folder = Path(settings.path)
     if isinstance(settings, JoinedSentences):
         corpus: Corpus = JoinedWords(

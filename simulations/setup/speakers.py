@@ -41,7 +41,7 @@ from fedspeech.corpora.synthetic import (
     other_words,
 )
 from fedspeech.corpora.transcribed import FeatureCorpus
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ArgumentRefused, ScenarioError
 from fedspeech.models.base import Base
 from fedspeech.models.decoding import BigramLanguageModel
 from fedspeech.seeds import canonical
@@ -174,8 +174,9 @@ def open_speakers(
             )
         case FolderCorpus(path=path, max_unusable_share=share):
             if corpus is None and not path:
-                raise ScenarioError(
-                    "this scenario needs recordings: give --corpus DIR (see `fedspeech data list`)"
+                raise ArgumentRefused(
+                    "this scenario needs recordings: give their folder, `corpus` "
+                    "(see `fedspeech data list`)"
                 )
             recorded = corpus or open_corpus(Path(path), max_unusable_share=share)
             return _recorded(scenario, scenario.corpus, recorded, None if made else base)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import BinaryIO
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused, FedspeechError
 from fedspeech.files import remove_made, write_text
 from simulations.results.run_folder import check_place, hold_alone
 
@@ -56,7 +56,7 @@ def _require_same(path: Path, settings: dict[str, str]) -> None:
         if before.get(name) != settings.get(name)
     ]
     if differing:
-        raise FedspeechError(
+        raise ArgumentRefused(
             f"{path.parent} holds another tuning; go on with the same settings or choose another "
-            "--out:\n  " + "\n  ".join(differing)
+            "`out`:\n  " + "\n  ".join(differing)
         )

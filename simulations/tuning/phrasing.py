@@ -146,7 +146,7 @@ def _visibility_words(found: Tuning) -> str:
     why = (
         "this population is synthetic"
         if found.population == "synthetic"
-        else "this population was declared public (--population public)"
+        else "this population was declared public"
     )
     return (
         "Chosen by what only a simulation sees: held-out phones, whom no real server could judge "

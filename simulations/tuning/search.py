@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedspeech.errors import FedspeechError
+from fedspeech.errors import ArgumentRefused
 from fedspeech.extras import importing
 from fedspeech.job import Job
 from fedspeech.privacy.guarantee import Guarantee
@@ -127,9 +127,9 @@ class Search:
         )
         runs = {str(ground.seed): ground.job.run_id for ground in grounds}
         if self._study.user_attrs.setdefault("runs", runs) != runs:
-            raise FedspeechError(
+            raise ArgumentRefused(
                 f"the trials in {store} are of other speech or another base under the same "
-                "settings; choose another --out"
+                "settings; choose another `out`"
             )
         self._study.set_user_attr("runs", runs)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedspeech.aggregation.optimizers import FedOpt
-from fedspeech.errors import ScenarioError
+from fedspeech.errors import ArgumentRefused, ScenarioError
 from fedspeech.job import Job
 from fedspeech.privacy.plan import PrivacyPlan
 from fedspeech.queries.training import AdapterTraining
@@ -144,12 +144,12 @@ class Space:
             )
         rule = scenario.server_optimizer.rule
         if server_learning_rate is not None and rule:
-            raise ScenarioError(
+            raise ArgumentRefused(
                 f"the server learning rate is no setting of the own rule {rule}: take "
-                "--server-learning-rate away; its settings stand in server_optimizer.settings"
+                "`server_learning_rate` away; its settings stand in server_optimizer.settings"
             )
         if local_epochs is not None and any(value != int(value) for value in local_epochs):
-            raise ScenarioError(f"--local-epochs takes whole numbers, got {list(local_epochs)}")
+            raise ArgumentRefused(f"`local_epochs` takes whole numbers, got {list(local_epochs)}")
         clips = tuple(tidy(own.clip_norm * factor) for factor in CLIP_FACTORS)
         if scenario.privacy.adaptive_clipping is not None:
             clips = (own.clip_norm,)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from fedspeech.errors import BudgetExhausted, ScenarioError
+from fedspeech.errors import ArgumentRefused, BudgetExhausted, ScenarioError
 from fedspeech.files import write_text
 from fedspeech.job import Job
 from fedspeech.source import source_sha256
@@ -293,21 +293,21 @@ def _population(scenario: Scenario, request: Request) -> Population:
     """
     if isinstance(scenario.corpus, EmbeddedCorpus | SentenceCorpus):
         if request.public or request.charge:
-            raise ScenarioError(
+            raise ArgumentRefused(
                 "this scenario makes its own speech: nobody's privacy is at stake, so neither "
-                "--population public nor --charge applies"
+                "`public` nor `charge` applies"
             )
         return "synthetic"
     if request.public and request.charge:
-        raise ScenarioError("give either --population public or --charge, not both")
+        raise ArgumentRefused("give either `public` or `charge`, not both")
     if request.public:
         return "declared public"
     if request.charge is None:
-        raise ScenarioError(
+        raise ArgumentRefused(
             "tuning on people's recordings costs privacy: every trial trains on them again, and "
             "the choice between trials tells of them. Tune a synthetic scenario of the same size "
-            "instead (free), or say --population public if these recordings are public, or "
-            "--charge LEDGER to charge every trial's rounds to the population's ledger"
+            "instead (free), or say `public` if these recordings are public, or name with `charge` "
+            "the population's ledger, to which every trial's rounds are charged"
         )
     if scenario.privacy.mechanism == "none":
         raise ScenarioError(
@@ -315,7 +315,9 @@ def _population(scenario: Scenario, request: Request) -> Population:
             "is nothing to charge"
         )
     if not request.charge.parent.is_dir():
-        raise ScenarioError(f"--charge {request.charge}: there is no such folder")
+        raise ArgumentRefused(
+            f"`charge` {request.charge}: there is no folder {request.charge.parent}"
+        )
     return "charged"
 
 
@@ -323,7 +325,7 @@ def _rights(population: Population) -> str:
     """On what ground this tuning may look at results."""
     return {
         "synthetic": "The population is synthetic: tuning costs no privacy.",
-        "declared public": "The population was declared public (--population public): "
+        "declared public": "The population was declared public: "
         "tuning was not charged to any budget.",
         "charged": "The population is private: every trial's rounds are charged to its ledger.",
     }[population]
@@ -331,8 +333,8 @@ def _rights(population: Population) -> str:
 
 def _seeds(scenario: Scenario, request: Request) -> tuple[int, ...]:
     if request.charge is not None and request.seeds not in (None, 1):
-        raise ScenarioError(
-            f"--charge goes with one seed, got --seeds {request.seeds}: another seed draws another "
+        raise ArgumentRefused(
+            f"`charge` goes with one seed, got `seeds` {request.seeds}: another seed draws another "
             "population from the same speakers, and a ledger is of one"
         )
     count = request.seeds or (1 if request.charge else SEEDS)

@@ -150,7 +150,7 @@ def test_the_cache_is_absolute_and_asks_for_a_home_only_where_none_is_named(monk
     monkeypatch.delenv("FEDSPEECH_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where there is no home
-    with pytest.raises(ScenarioError, match=r"no home folder .*--cache"):
+    with pytest.raises(ScenarioError, match=r"no home folder .*`cache`"):
         cache_folder()
 
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from tiny_experiment import cache, tiny_scenario
 
-from fedspeech.errors import ExportRefused, FedspeechError, ScenarioError
+from fedspeech.errors import ArgumentRefused, ExportRefused, FedspeechError, ScenarioError
 from fedspeech.evaluation.streaming import ListeningRules
 from fedspeech.models.adapters.files import save_adapter
 from fedspeech.models.adapters.shape import AdapterShape
@@ -79,7 +79,7 @@ def test_recordings_cannot_calibrate_files_of_sentences():
     voices = SimpleNamespace(task=SimpleNamespace(name="asr"))
     base = Base.load(sentence_base_path())
     run = FinishedRun(folder=None, scenario=None, summary=None, base=base, voices=voices, job=None)
-    with pytest.raises(ExportRefused, match=r"--calibration: .* not on recordings; leave it out"):
+    with pytest.raises(ArgumentRefused, match=r"`calibration`: .* not on recordings; leave it out"):
         run.family(None, recordings=Path("recordings"))
 
 
@@ -126,8 +126,8 @@ def test_nothing_is_said_of_recordings_on_which_the_run_was_not_made(run, tmp_pa
 def test_what_spots_words_refuses_a_run_of_sentences():
     base = Base.load(sentence_base_path())
     run = FinishedRun(folder=None, scenario=None, summary=None, base=base, voices=None, job=None)
-    with pytest.raises(ScenarioError, match="--benchmark takes files that spot words"):
-        run.require_words("--benchmark")
+    with pytest.raises(ScenarioError, match="benchmark takes files that spot words"):
+        run.require_words("benchmark")
 
 
 @pytest.mark.export
@@ -182,7 +182,7 @@ def test_a_phones_own_adapter_is_exported_apart_and_says_that_it_is_personal(run
     exporting.verify_file(file, None)
     summary = read(run).summary
     assert tuple(found.kind for found in summary.export_family) == FORMATS, "the run's own stays"
-    with pytest.raises(ScenarioError, match="--adapter is global or one of the 3 held-out phones"):
+    with pytest.raises(ScenarioError, match="`adapter` is global or one of the 3 held-out phones"):
         exporting.export_run(run, None, adapter="nobody")
 
 

@@ -1,6 +1,7 @@
 """A command parses options, calls one function of `fedspeech` and prints what it returns."""
 
 import ast
+import re
 from pathlib import Path
 
 import click
@@ -115,3 +116,25 @@ def test_options_read_scenarios_by_the_facade_alone():
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "fs"
     }
     assert used == {"read_scenario"}
+
+
+def texts(node):
+    """Literal parts of what an expression says, joined."""
+    return " ".join(
+        part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and
+        isinstance(part.value, str)
+    )  # fmt: skip
+
+
+def test_no_refusal_of_the_library_names_an_option():
+    """Whoever calls a function has arguments; the command line puts options in their place."""
+    found = []
+    for folder in ("fedspeech", "simulations", "tflite_export", "clients", "server"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            if "commands" in file.parts or file.name == "cli.py":
+                continue
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                # A whole command in backticks is one to type, whoever reads of it.
+                said = re.sub(r"`[^`]*`", "", texts(node)) if isinstance(node, ast.Raise) else ""
+                found += [f"{file.name}: {option}" for option in re.findall(r"--[a-z][\w-]*", said)]
+    assert not found

@@ -96,7 +96,7 @@ def test_a_summary_says_why_a_run_stopped_and_never_where(error, words):
 
 
 def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
-    with pytest.raises(ScenarioError, match="give --corpus DIR"):
+    with pytest.raises(ScenarioError, match="give their folder, `corpus`"):
         simulate(read_scenario("real-commands"), out=tmp_path / "run", workers=1, cache=cache())
     assert not (tmp_path / "run").exists()
     assert "nothing was sent" in capsys.readouterr().out
@@ -234,7 +234,7 @@ def test_a_place_that_is_taken_is_refused_and_left_alone(tmp_path, kind):
 def test_a_cache_that_is_no_folder_or_full_is_said_before_anything_is_made(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        FedspeechError, match=r"the cache \(--cache or .* names another\) must be writable"
+        FedspeechError, match=r"the cache \(`cache` or .* names another\) must be writable"
     ):
         simulate(tiny_scenario(), out=tmp_path / "run", workers=1, cache=tmp_path / "file")
     assert not (tmp_path / "run").exists()

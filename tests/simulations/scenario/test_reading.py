@@ -59,7 +59,7 @@ def test_an_unknown_key_names_its_path_and_the_nearest_valid_key():
             r"time: a round takes .*deadline_s=20\) and 1 may be open .*: every_h must be .*0\.01$",
         ),
         ("simulation.faults={late=0.6,nan=0.6}", "simulation.faults: .*add up to at most 1, got"),
-        ("seed", "--set takes section.key=value, got 'seed'"),
+        ("seed", "a changed setting is section.key=value, got 'seed'"),
         ("seed.x=1", "'seed' is a value, not a section"),
         ("corpus.federated_phones=200000", "above 100,000 federated_phones set voices"),
         ("corpus.voices=3001", "voices must be at most federated_phones=3000, got voices=3001"),

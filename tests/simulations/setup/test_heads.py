@@ -9,7 +9,7 @@ import torch
 
 from fedspeech.corpora.corpus import Vocabulary
 from fedspeech.corpora.layouts import open_corpus
-from fedspeech.errors import CorpusError
+from fedspeech.errors import ArgumentRefused, CorpusError
 from fedspeech.models.base import Base
 from fedspeech.models.pooling import Pooling
 from simulations.scenario.corpora import FolderCorpus
@@ -112,7 +112,7 @@ def test_words_alone_are_taught_by_the_synthesizer(base, tmp_path):
     made = head(None, base, tmp_path / "cache", speakers=None, held_out=None)
     assert made.provenance["head_recorded_speakers"] == 0
     assert all(name.startswith("lesson") for name in made.speakers)
-    with pytest.raises(ValueError, match="needs --words"):
+    with pytest.raises(ArgumentRefused, match="needs `words`"):
         BaseTraining(
             corpus=None, speakers=None, held_out=None, seed=0, cache=tmp_path, command="",
             progress=lambda *_: None,

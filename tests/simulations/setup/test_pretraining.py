@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fedspeech.errors import CorpusError
+from fedspeech.errors import ArgumentRefused
 from simulations.setup import pretraining
 from simulations.setup.pretraining import BaseTraining
 
@@ -93,12 +93,12 @@ def test_words_that_nobody_lists_leave_some_that_are_no_target(folder, tmp_path,
     [("1", "at least 2 and leave somebody"), ("12", "at least 2 and leave somebody")],
 )
 def test_numbers_that_leave_nobody_are_refused(folder, tmp_path, speakers, words):
-    with pytest.raises(CorpusError, match=words):
+    with pytest.raises(ArgumentRefused, match=words):
         base_of(folder, speakers, cache=tmp_path)
 
 
 def test_everybody_held_out_is_refused(folder, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("s00\ns01\n")
-    with pytest.raises(CorpusError, match="at least one speaker to learn from"):
+    with pytest.raises(ArgumentRefused, match="at least one speaker to learn from"):
         base_of(folder, names, held_out=names, cache=tmp_path)

@@ -37,7 +37,7 @@ def refused(scenario, tmp_path, **request):
 
 def test_recordings_are_not_tuned_on_for_nothing(tmp_path):
     told = refused(RECORDINGS, tmp_path)
-    for remedy in ("synthetic scenario", "--population public", "--charge LEDGER"):
+    for remedy in ("synthetic scenario", "`public`", "`charge`"):
         assert remedy in told
 
 
@@ -46,7 +46,7 @@ def test_recordings_are_not_tuned_on_for_nothing(tmp_path):
     [
         (RECORDINGS, {"public": True, "charge": "l"}, "not both"),
         (RECORDINGS, {"charge": "l", "seeds": 2}, "goes with one seed"),
-        (RECORDINGS, {"charge": "nowhere/l"}, "no such folder"),
+        (RECORDINGS, {"charge": "nowhere/l"}, "there is no folder"),
         (read_scenario("quick"), {"public": True}, "makes its own speech"),
         (read_scenario("quick"), {"charge": "l"}, "makes its own speech"),
     ],

@@ -73,7 +73,7 @@ def test_more_numbers_than_labels_are_features(file):
 
 
 def test_a_base_is_not_read_of_an_encoder_and_the_way_out_is_named(file):
-    with pytest.raises(ValueError, match=r"neither words nor license: fedspeech pretrain --base"):
+    with pytest.raises(ValueError, match=r"neither words nor license: `fedspeech pretrain --base"):
         Base.load(file)
 
 
